@@ -1,0 +1,92 @@
+/* MessagePack-RPC on the sidecar's socket: packing and taking apart. Pure: bytes in, bytes out; no sockets, no clock.
+ * Both sides use it; msgpack.h appears in wire.c alone. docs/PROTOCOL.md lists the methods.
+ *
+ *     request      [0, id, method, [params]]      params is one map
+ *     response     [1, id, error, result]         error is nil or [code, text]
+ *     notification [2, method, [params]] */
+#ifndef PERMTAB_CLIENT_WIRE_H
+#define PERMTAB_CLIENT_WIRE_H
+
+#include "shm/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WIRE_PROTOCOL   1u
+#define WIRE_FRAME_MAX  (1024u * 1024u)
+#define WIRE_DEPTH_MAX  8u
+#define WIRE_METHOD_MAX 32u
+
+/* ---- packing ------------------------------------------------------------------------------------------------- */
+
+/* A growing buffer; `failed` sticks when memory was short or WIRE_FRAME_MAX was passed, and packing goes on as no-ops. */
+struct wire_buffer {
+    char *data;
+    size_t size;
+    size_t capacity;
+    bool failed;
+};
+
+void wire_buffer_init(struct wire_buffer *buffer);
+void wire_buffer_fini(struct wire_buffer *buffer);
+void wire_buffer_clear(struct wire_buffer *buffer); /* keeps the memory */
+
+/* Heads; `fields` key-value pairs of params or result must follow (wire_str for the key, then one value). */
+void wire_request(struct wire_buffer *buffer, uint32_t id, const char *method, uint32_t fields);
+void wire_reply(struct wire_buffer *buffer, uint32_t id, uint32_t fields);
+void wire_reply_error(struct wire_buffer *buffer, uint32_t id, int code, const char *text); /* whole message */
+void wire_notify(struct wire_buffer *buffer, const char *method, uint32_t fields);
+
+void wire_map(struct wire_buffer *buffer, uint32_t pairs);
+void wire_array(struct wire_buffer *buffer, uint32_t items);
+void wire_str(struct wire_buffer *buffer, const char *text);
+void wire_strn(struct wire_buffer *buffer, const char *text, size_t size);
+void wire_u64(struct wire_buffer *buffer, uint64_t value);
+void wire_i64(struct wire_buffer *buffer, int64_t value);
+void wire_bool(struct wire_buffer *buffer, bool value);
+void wire_nil(struct wire_buffer *buffer);
+
+/* ---- taking apart -------------------------------------------------------------------------------------------- */
+
+enum wire_kind { WIRE_REQUEST = 0, WIRE_RESPONSE = 1, WIRE_NOTIFICATION = 2 };
+
+struct wire_value; /* borrowed from the message; valid until wire_message_fini */
+
+struct wire_message {
+    enum wire_kind kind;
+    uint32_t id;
+    char method[WIRE_METHOD_MAX];        /* requests and notifications; zero-terminated */
+    const struct wire_value *params;     /* requests and notifications: a map */
+    int error_code;                      /* responses: 0 when there is none */
+    const char *error_text;              /* responses; zero-terminated copy */
+    const struct wire_value *result;     /* responses: a map, or NULL with an error */
+    size_t size;                         /* bytes taken from the input */
+    void *zone;                          /* private */
+};
+
+/* Takes one message from the front of `data`. 1: *out is filled (fini it); 0: more bytes are needed;
+ * PERMTAB_E_PROTOCOL: not MessagePack-RPC; PERMTAB_E_LIMIT: longer than WIRE_FRAME_MAX, deeper than WIRE_DEPTH_MAX, or more
+ * elements than bytes. Never reads past `size`, never allocates more than about 32 times the frame. */
+int wire_take(const char *data, size_t size, struct wire_message *out) PERMTAB_MUST_CHECK;
+void wire_message_fini(struct wire_message *message);
+
+/* NULL when the map has no such key, or `map` is NULL or no map. */
+const struct wire_value *wire_get(const struct wire_value *map, const char *key);
+bool wire_is_nil(const struct wire_value *value); /* also true for NULL */
+/* These return false when the value is missing, NULL or of another type. */
+bool wire_as_id(const struct wire_value *value, uint64_t *out);  /* u64, or a string of decimal digits */
+bool wire_as_u64(const struct wire_value *value, uint64_t *out);
+bool wire_as_i64(const struct wire_value *value, int64_t *out);
+bool wire_as_bool(const struct wire_value *value, bool *out);
+bool wire_as_str(const struct wire_value *value, const char **out, size_t *size); /* not zero-terminated */
+/* Copies with a zero; false also when it does not fit or has a zero inside. */
+bool wire_as_text(const struct wire_value *value, char *out, size_t size);
+bool wire_as_array(const struct wire_value *value, size_t *count);
+const struct wire_value *wire_item(const struct wire_value *array, size_t index);
+bool wire_as_map(const struct wire_value *value, size_t *count);
+/* Key and value of a map's pair number `index`. */
+const struct wire_value *wire_key_at(const struct wire_value *map, size_t index);
+const struct wire_value *wire_value_at(const struct wire_value *map, size_t index);
+
+#endif

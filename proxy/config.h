@@ -1,0 +1,48 @@
+/* The configuration: one table (config.c) drives parsing, defaults, environment, `-t`, the printed configuration and
+ * docs/CONFIGURATION.md. Names are those of conf/permtab.conf. */
+#ifndef PERMTAB_PROXY_CONFIG_H
+#define PERMTAB_PROXY_CONFIG_H
+
+#include "proxy/failure.h"
+#include "proxy/scope.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct config {
+    char *store;               /* URL */
+    char *store_password_file; /* or "" */
+    char *store_password;      /* read from that file; never printed */
+    bool store_migrate;        /* apply missing migrations at start */
+    uint32_t store_threads;    /* connections for fills and writes */
+    uint64_t store_timeout_ms;
+    char *redis;               /* must be "" in this release */
+    char *redis_prefix;
+    char *socket;
+    char *ops_socket;
+    uint32_t socket_mode;      /* octal in the file, "0666" */
+    struct scope_types scope_types;
+    uint32_t permissions_max;
+    uint64_t table_entries;
+    uint64_t table_sets;
+    uint64_t table_folds;
+    uint64_t table_memory_max; /* bytes */
+    uint64_t poll_interval_ms;
+    uint64_t max_staleness_ms;
+    uint64_t change_retention_ms;
+    uint64_t change_retention_rows;
+    uint32_t clients_max;
+    uint32_t client_requests_max; /* in flight, one client */
+    uint64_t client_idle_ms;
+    uint64_t request_timeout_ms;
+    char *log_level;
+};
+
+/* Defaults, then the file (NULL: none), then PERMTAB_… of the environment; then checked as a whole. The failure names file,
+ * line and option. PERMTAB_E_SYNTAX, _INVALID, _SYSTEM. */
+int config_load(struct config *out, const char *path, struct failure *failure) PERMTAB_MUST_CHECK;
+void config_fini(struct config *config);
+/* Prints the effective configuration in the file's own syntax, secrets left out. */
+void config_print(const struct config *config, void *stdio_file);
+
+#endif

@@ -1,0 +1,59 @@
+/* Facts: all that the store says about one user at one place, read in one snapshot. Made by store_read_facts, by
+ * policy tests, and consumed by the resolver; plain data. */
+#ifndef PERMTAB_PROXY_FACTS_H
+#define PERMTAB_PROXY_FACTS_H
+
+#include "proxy/catalogue.h"
+
+#define FACTS_NEVER INT64_MAX
+
+struct facts_scope {
+    struct scope_key key;
+    bool has_owner;
+    uint64_t owner;
+    bool plain; /* no owner, overwrites, assignments (of anybody), roles of its own; never true for global */
+};
+
+/* A row of the assignments of this user at a scope of the chain, expired ones included. */
+struct facts_assignment {
+    uint64_t role;
+    uint32_t level; /* index into chain */
+    int64_t expires_at; /* microseconds UTC, FACTS_NEVER when it has no end */
+};
+
+/* A role of a scope of the chain that is default. */
+struct facts_default {
+    uint64_t role;
+    uint32_t level;
+};
+
+enum overwrite_subject { OVERWRITE_ROLE = 0, OVERWRITE_USER = 1 };
+
+/* One overwritten permission. User rows are this user's alone; role rows are all of the scope's. */
+struct facts_overwrite {
+    uint32_t level;
+    enum overwrite_subject subject;
+    uint64_t role; /* 0 for OVERWRITE_USER */
+    uint32_t bit;
+    bool allow; /* else deny */
+};
+
+struct facts {
+    uint64_t revision; /* of the snapshot */
+    int64_t now;       /* the store's clock, microseconds UTC */
+    uint64_t user;
+    struct scope_key scope;
+    uint32_t chain_count; /* 0: the scope, or one above it, is not in the store */
+    struct facts_scope chain[SCOPE_CHAIN_MAX]; /* from global down; the last is `scope` */
+    struct facts_assignment *assignments;
+    size_t assignment_count;
+    struct facts_default *defaults;
+    size_t default_count;
+    struct facts_overwrite *overwrites; /* sorted by level */
+    size_t overwrite_count;
+    struct role_list roles; /* every role named above, and all ancestors, each once */
+};
+
+void facts_fini(struct facts *facts);
+
+#endif

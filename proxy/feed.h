@@ -1,0 +1,30 @@
+/* The feed: follows the store's log on its own thread and connection, and keeps the lease. Polls every poll_interval, at once
+ * when woken; hands each batch to the loop, where publish_batch applies it; renews the lease only for a poll whose every row is
+ * applied. Looks at the schema every second, trims the log. When the store cannot be believed: no renewal, and a
+ * rebuild from what is there. */
+#ifndef PERMTAB_PROXY_FEED_H
+#define PERMTAB_PROXY_FEED_H
+
+#include "proxy/config.h"
+#include "proxy/counters.h"
+#include "proxy/publish.h"
+
+struct event_base;
+struct feed;
+
+/* Called on the loop after every poll that was applied, with the revision that the table now has. */
+typedef void (*feed_applied_fn)(void *context, uint64_t revision);
+
+int feed_new(struct feed **out, struct event_base *base, const struct config *config,
+             const struct sql_options *options, struct publish *publish, struct counters *counters,
+             feed_applied_fn applied, void *context, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Stops the thread and waits for it. */
+void feed_free(struct feed *feed);
+/* Polls at once. Any number of calls while a poll is under way lead to one more poll after it. */
+void feed_wake(struct feed *feed);
+/* Throws the table away and reads again: `invalidate all`. */
+void feed_rebuild(struct feed *feed);
+/* Why the lease is not being renewed, in one sentence; "" when it is. */
+const char *feed_trouble(const struct feed *feed);
+
+#endif

@@ -1,0 +1,31 @@
+/* Fills: a missing (user, scope) is read from the store once however many ask (single-flight), fenced by the publisher and
+ * repeated when it raced with a change. On the loop's thread. */
+#ifndef PERMTAB_PROXY_FILL_H
+#define PERMTAB_PROXY_FILL_H
+
+#include "proxy/counters.h"
+#include "proxy/feed.h"
+#include "proxy/publish.h"
+#include "proxy/work.h"
+
+struct fills;
+struct fill_wait; /* one who waits */
+
+/* code 0: `answer` is good and borrowed for the call. Else a failure: PERMTAB_E_STORE, _TIMEOUT, _LIMIT, _MEMORY, _FULL. */
+typedef void (*fill_done_fn)(void *context, int code, const char *text, const struct answer *answer);
+
+int fills_new(struct fills **out, struct event_base *base, struct work *work, struct publish *publish,
+              struct feed *feed, struct counters *counters, uint64_t timeout_ms, size_t waiting_max)
+    PERMTAB_MUST_CHECK;
+/* Every waiter is called with PERMTAB_E_UNREACHABLE. */
+void fills_free(struct fills *fills);
+
+/* `revision`: the answer must not be older (0: any). `done` is called later, never from inside; the wait can be cancelled until
+ * then. NULL when waiting_max is reached or memory is short. */
+struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_key scope, uint64_t revision,
+                               fill_done_fn done, void *context);
+void fill_cancel(struct fill_wait *wait);
+/* After a batch: fills that were early are published now. To be called by whoever is told by the feed. */
+void fills_applied(struct fills *fills, uint64_t revision);
+
+#endif

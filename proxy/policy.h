@@ -1,0 +1,119 @@
+/* A policy document in memory: what `apply` reads and `export` prints. Names and ids as the document gives them; plain
+ * data. Parsing and printing: policy_json.c, policy_yaml.c (jansson, libyaml). Writing it to the store: policy_apply.c. */
+#ifndef PERMTAB_PROXY_POLICY_H
+#define PERMTAB_PROXY_POLICY_H
+
+#include "proxy/catalogue.h"
+#include "proxy/facts.h"
+#include "proxy/failure.h"
+#include "proxy/store.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A list of permission names. */
+struct policy_names {
+    char **items;
+    size_t count;
+};
+
+struct policy_permission {
+    char *name;
+    char *description; /* never NULL */
+    bool grants_all;
+    bool deprecated;
+    struct policy_names requires;
+};
+
+struct policy_overwrite {
+    enum overwrite_subject subject;
+    uint64_t id; /* of the role or the user */
+    struct policy_names allow;
+    struct policy_names deny;
+};
+
+struct policy_scope {
+    struct scope_key key;
+    struct scope_key parent; /* of global: itself */
+    bool has_owner;
+    uint64_t owner;
+    struct policy_overwrite *overwrites;
+    size_t overwrite_count;
+};
+
+struct policy_role {
+    uint64_t id;
+    char *name;
+    struct scope_key scope;
+    bool is_default;
+    bool active;
+    uint64_t *inherits;
+    size_t inherits_count;
+    struct policy_names allow, allow_own, deny;
+};
+
+struct policy_assignment {
+    uint64_t user;
+    uint64_t role;
+    bool has_scope; /* else at the role's own */
+    struct scope_key scope;
+    int64_t expires_at; /* microseconds UTC; FACTS_NEVER */
+};
+
+struct policy {
+    struct policy_permission *permissions;
+    size_t permission_count;
+    struct policy_scope *scopes;
+    size_t scope_count;
+    struct policy_role *roles;
+    size_t role_count;
+    struct policy_assignment *assignments;
+    size_t assignment_count;
+};
+
+enum policy_format { POLICY_JSON, POLICY_YAML };
+
+#define POLICY_SIZE_MAX (256u * 1024 * 1024)
+
+/* Parses and checks all that can be checked without the store: shapes, unknown keys, duplicates, names, limits. The failure
+ * names the place: "roles[3].allow[1]: …" or "line 7 column 3: …". `types` gives the scope types. */
+int policy_parse(struct policy *out, enum policy_format format, const char *text, size_t size,
+                 const struct scope_types *types, struct failure *failure) PERMTAB_MUST_CHECK;
+/* JSON, one object a line, objects and names sorted, so that exports can be compared. *out is malloc'ed. */
+int policy_print(const struct policy *policy, const struct scope_types *types, char **out, size_t *size)
+    PERMTAB_MUST_CHECK;
+void policy_fini(struct policy *policy);
+
+struct policy_apply_options {
+    bool dry_run;
+    bool prune; /* remove what the document does not name */
+    uint32_t permissions_max;
+};
+
+struct policy_apply_result {
+    uint64_t store_id;
+    uint64_t revision; /* after it */
+    uint64_t rows_written;
+    uint64_t permissions, scopes, roles, assignments; /* objects added, changed or removed */
+};
+
+/* One transaction: all of it or nothing. Checks what needs the store (references, cycles, misplaced assignments, bits) and
+ * names the place in the document. Repeats the transaction when the store asks to. A second run changes nothing. */
+int policy_apply(struct store *store, const struct policy *policy, const struct policy_apply_options *options,
+                 struct policy_apply_result *result, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Reads the whole store in one snapshot. */
+int policy_export(struct store *store, struct policy *out, struct failure *failure) PERMTAB_MUST_CHECK;
+
+/* The small changes, each one transaction; result->rows_written is 0 when nothing changed. */
+int policy_grant(struct store *store, uint64_t role, const char *permission, enum grant_effect effect,
+                 struct policy_apply_result *result, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Takes the permission out of the role, whatever the effect. */
+int policy_revoke(struct store *store, uint64_t role, const char *permission, struct policy_apply_result *result,
+                  struct failure *failure) PERMTAB_MUST_CHECK;
+int policy_assign(struct store *store, const struct policy_assignment *assignment,
+                  struct policy_apply_result *result, struct failure *failure) PERMTAB_MUST_CHECK;
+int policy_unassign(struct store *store, const struct policy_assignment *assignment,
+                    struct policy_apply_result *result, struct failure *failure) PERMTAB_MUST_CHECK;
+
+#endif

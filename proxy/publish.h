@@ -1,0 +1,107 @@
+/* The publisher: the only writer of the table. It owns the segment, the private indexes over it (which entries a user or a
+ * scope has, which sets a role is in), the resident role definitions and the catalogue. Runs on the loop's thread;
+ * blocks on nothing.
+ *
+ * publish_batch() is the heart: it makes the table true at a later revision, in an order in which no reader can
+ * combine state from before and after into a grant that neither gives (docs/SHARED-MEMORY.md). */
+#ifndef PERMTAB_PROXY_PUBLISH_H
+#define PERMTAB_PROXY_PUBLISH_H
+
+#include "proxy/catalogue.h"
+#include "proxy/counters.h"
+#include "proxy/facts.h"
+#include "proxy/failure.h"
+#include "proxy/store.h"
+#include "shm/segment.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct publish;
+
+struct publish_options {
+    uint32_t permissions_max;
+    uint64_t entries;
+    uint32_t sets;
+    uint32_t folds;
+    uint64_t memory_max;
+    uint64_t max_staleness_ns;
+};
+
+/* Everything that a batch brings, read in one snapshot. Owned by the caller; publish_batch takes the contents it keeps
+ * and leaves the rest to be freed. */
+struct batch {
+    struct store_position at;   /* of the snapshot */
+    int64_t now;                /* the store's clock when it was taken */
+    struct change_list changes; /* (applied, at], in order */
+    struct change_list expired; /* assignments that ended since the last batch */
+    struct role_list roles;     /* present definitions of all roles that changed, and their ancestors */
+    bool has_catalogue;         /* a catalogue change is among the changes */
+    struct catalogue catalogue;
+};
+void batch_fini(struct batch *batch);
+
+/* Creates the first segment from a catalogue read at `at`, empty of entries and not leased yet. Takes the catalogue. */
+int publish_new(struct publish **out, const struct publish_options *options, const struct store_position *at,
+                int64_t now, struct catalogue *catalogue, struct counters *counters, struct failure *failure)
+    PERMTAB_MUST_CHECK;
+void publish_free(struct publish *publish);
+
+/* A new segment, empty, true at `at`; the old one is disbelieved and retired. What was resident is forgotten. */
+int publish_rebuild(struct publish *publish, const struct store_position *at, int64_t now,
+                    struct catalogue *catalogue, struct failure *failure) PERMTAB_MUST_CHECK;
+
+/* Applies a batch and advances applied_revision. On failure (PERMTAB_E_MEMORY) the table is closed where it may be
+ * wrong, applied_revision has not moved and the caller must rebuild. `now_ns`: CLOCK_MONOTONIC. */
+int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns, struct failure *failure)
+    PERMTAB_MUST_CHECK;
+
+/* The lease: from a poll begun at `begun_ns`, once all that it read is applied. */
+void publish_renew(struct publish *publish, uint64_t begun_ns);
+uint64_t publish_deadline(const struct publish *publish);
+bool publish_leased(const struct publish *publish, uint64_t now_ns);
+/* Ends the lease now and until the next rebuild. */
+void publish_disbelieve(struct publish *publish);
+
+struct store_position publish_position(const struct publish *publish);
+int64_t publish_expiry(const struct publish *publish);
+const struct catalogue *publish_catalogue(const struct publish *publish);
+const struct segment *publish_segment(const struct publish *publish);
+
+/* ---- fills ---------------------------------------------------------------------------------------------------- */
+
+enum publish_fill {
+    PUBLISH_FILLED,   /* in the table (or nearly: no set or slot was free), and *answer is good */
+    PUBLISH_EARLY,    /* the snapshot is ahead of applied_revision: try again after the next batch */
+    PUBLISH_OUTDATED, /* something it read has changed since: read again */
+    PUBLISH_FAILED,   /* out of memory */
+};
+
+/* An answer apart from the table: two bitmaps of catalogue words, and when they were true. */
+struct answer {
+    uint64_t *any; /* malloc'ed, 2 * words; own follows any */
+    uint64_t *own;
+    uint32_t words;
+    uint64_t revision;
+    uint64_t deadline_ns;
+};
+void answer_fini(struct answer *answer);
+
+/* Publishes facts, read at facts->revision and judged at facts->now, if they are still true. Takes what it keeps of
+ * facts->roles. */
+enum publish_fill publish_facts(struct publish *publish, struct facts *facts, uint64_t now_ns,
+                                struct answer *answer);
+
+/* Looks into the table as a reader would, without the lease. False when not resident. */
+bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_key scope, struct answer *answer);
+
+/* ---- invalidation on demand ------------------------------------------------------------------------------------- */
+
+/* Retires entries; the next check fills them again. Each returns the number of entries retired. A role's sets are closed
+ * and their entries leave them at the next check. */
+uint64_t publish_retire_user(struct publish *publish, uint64_t user);
+uint64_t publish_retire_scope(struct publish *publish, struct scope_key scope);
+uint64_t publish_retire_role(struct publish *publish, uint64_t role);
+uint64_t publish_retire_all(struct publish *publish);
+
+#endif

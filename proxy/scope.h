@@ -1,0 +1,41 @@
+/* A scope's identity: its type's number and its id. global is type 0, id 0. Also the text form, "global" or
+ * "type:id", which needs the names of the types. Pure. */
+#ifndef PERMTAB_PROXY_SCOPE_H
+#define PERMTAB_PROXY_SCOPE_H
+
+#include "shm/error.h"
+#include "shm/layout.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SCOPE_CHAIN_MAX PERMTAB_SHM_SCOPE_TYPES /* a parent's type number is always lower, so a chain is short */
+#define SCOPE_TEXT_SIZE (PERMTAB_SHM_TYPE_NAME_SIZE + 24)
+
+struct scope_key {
+    uint64_t id;
+    uint32_t type;
+};
+
+/* Names by number; names[0] is always "global". */
+struct scope_types {
+    uint32_t count;
+    char names[PERMTAB_SHM_SCOPE_TYPES][PERMTAB_SHM_TYPE_NAME_SIZE];
+};
+
+static inline bool scope_equal(struct scope_key a, struct scope_key b)
+{
+    return a.id == b.id && a.type == b.type;
+}
+
+/* PERMTAB_E_SYNTAX, PERMTAB_E_NO_SCOPE_TYPE. */
+int scope_parse(const struct scope_types *types, const char *text, struct scope_key *out) PERMTAB_MUST_CHECK;
+/* Writes at most SCOPE_TEXT_SIZE bytes; returns `text`. A type without a name is printed as its number. */
+const char *scope_format(const struct scope_types *types, struct scope_key key, char text[SCOPE_TEXT_SIZE]);
+/* -1 when there is none. */
+int scope_type_find(const struct scope_types *types, const char *name, size_t length);
+/* A whole decimal u64 and nothing else; false otherwise. */
+bool id_parse(const char *text, uint64_t *out);
+
+#endif

@@ -1,0 +1,117 @@
+/* The store: what permtab reads from and writes to SQL, in its own words. Every function blocks and is called from
+ * helper threads, one connection a thread; the event loop never calls any of them but store_position_of.
+ *
+ * Revisions: triggers in the writer's own transaction give every change a commit-ordered, gap-free revision,
+ * whoever writes. docs/SCHEMA.md. */
+#ifndef PERMTAB_PROXY_STORE_H
+#define PERMTAB_PROXY_STORE_H
+
+#include "proxy/catalogue.h"
+#include "proxy/facts.h"
+#include "proxy/failure.h"
+#include "proxy/sql.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A connection to the store and what it knows of it. */
+struct store {
+    struct sql *sql;
+    uint64_t store_id;
+    uint64_t file_device, file_inode; /* SQLite: of the file this connection has open */
+    char *path;                       /* SQLite: its path; else NULL */
+};
+
+/* Where a reader of the log stands: a revision, and the nonce of its change row, which tells this history from
+ * another one with the same numbers. */
+struct store_position {
+    uint64_t store_id;
+    uint64_t revision;
+    uint64_t nonce;
+};
+
+/* Connects; reads the store id; refuses a schema that is missing, older, newer or half applied with PERMTAB_E_SCHEMA
+ * and a sentence that says what to do. */
+int store_open(struct store *out, const struct sql_options *options, struct failure *failure) PERMTAB_MUST_CHECK;
+void store_close(struct store *store);
+
+/* ---- reading, in a snapshot --------------------------------------------------------------------------------- */
+
+/* Begins a snapshot and says where in the log it is, and the store's clock (microseconds UTC). */
+int store_snapshot(struct store *store, struct store_position *at, int64_t *now, struct failure *failure)
+    PERMTAB_MUST_CHECK;
+void store_snapshot_end(struct store *store);
+
+/* The four below are called inside a snapshot. */
+
+/* PERMTAB_E_LIMIT when the user or the chain exceeds what one fill may read (10,000 assignments, 100,000 overwrite
+ * rows, 100,000 roles). `revision` and `now` of the facts are set by the caller. */
+int store_read_facts(struct store *store, uint64_t user, struct scope_key scope, struct facts *out,
+                     struct failure *failure) PERMTAB_MUST_CHECK;
+/* The roles named and all their ancestors, each once, sorted by id; missing ones are left out. */
+int store_read_roles(struct store *store, const uint64_t *ids, size_t count, struct role_list *out,
+                     struct failure *failure) PERMTAB_MUST_CHECK;
+/* PERMTAB_E_LIMIT when a bit is not below permissions_max. */
+int store_read_catalogue(struct store *store, uint32_t permissions_max, struct catalogue *out,
+                         struct failure *failure) PERMTAB_MUST_CHECK;
+
+/* ---- the log ------------------------------------------------------------------------------------------------- */
+
+enum change_kind {
+    CHANGE_PERMISSION = 1,  /* a permission or a requirement: the catalogue */
+    CHANGE_SCOPE_TYPE = 2,  /* the catalogue */
+    CHANGE_SCOPE = 3,       /* scope: appeared, vanished, other owner, other parent */
+    CHANGE_ROLE = 4,        /* role, scope: its row (scope, default, active, name); one for each of old and new scope */
+    CHANGE_ROLE_GRANT = 5,  /* role: what it allows or denies */
+    CHANGE_ROLE_PARENT = 6, /* role: what it inherits from */
+    CHANGE_ASSIGNMENT = 7,  /* user, role, scope */
+    CHANGE_OVERWRITE = 8,   /* scope, and user or role */
+    CHANGE_STORE = 9,       /* something that needs everything read again */
+};
+
+/* "Read this key again." Fields that the kind does not name are 0. */
+struct change {
+    uint64_t revision;
+    enum change_kind kind;
+    uint64_t user;
+    uint64_t role;
+    struct scope_key scope;
+};
+
+struct change_list {
+    struct change *items;
+    size_t count;
+    size_t capacity;
+};
+void change_list_fini(struct change_list *list);
+
+/* Cheap: by key, no snapshot kept. *newer: a change row after `at` is committed. PERMTAB_E_SCHEMA (a code that means "do
+ * not believe this store") when `at` is not found again with its nonce, the store id differs, the SQLite file was
+ * replaced, or the server is a replica. *now: the store's clock. */
+int store_poll(struct store *store, const struct store_position *at, bool *newer, int64_t *now,
+               struct failure *failure) PERMTAB_MUST_CHECK;
+/* Inside a snapshot: every change after `after` up to the snapshot's own revision, in order. PERMTAB_E_LIMIT when there are
+ * more than `limit` (the caller then reads everything again); PERMTAB_E_SCHEMA when there is a gap (rows purged). */
+int store_read_changes(struct store *store, uint64_t after, size_t limit, struct change_list *out,
+                       struct failure *failure) PERMTAB_MUST_CHECK;
+/* Inside a snapshot or not: assignments with from < expires_at <= to, as changes of kind CHANGE_ASSIGNMENT, revision 0. */
+int store_read_expired(struct store *store, int64_t from, int64_t to, size_t limit, struct change_list *out,
+                       struct failure *failure) PERMTAB_MUST_CHECK;
+/* The look at triggers, tables and referential rules. PERMTAB_E_SCHEMA with the name of what is missing or different. */
+int store_check_schema(struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Deletes change rows older than keep_us (store's clock) beyond the newest keep_rows, a slice of at most `slice` rows;
+ * never the newest row. Returns the number deleted, or a code. */
+int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows, size_t slice,
+                       struct failure *failure) PERMTAB_MUST_CHECK;
+
+/* ---- migrations ---------------------------------------------------------------------------------------------- */
+
+/* Applies what is missing, one numbered migration after the other, and records the schema's fingerprint. A schema
+ * that is too new or half applied is refused with PERMTAB_E_SCHEMA. *applied: how many. */
+int store_migrate(const struct sql_options *options, unsigned *applied, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Appends the configured scope types to the stored ones; PERMTAB_E_CONFLICT when the configuration contradicts them. */
+int store_sync_types(struct store *store, const struct scope_types *wanted, struct failure *failure)
+    PERMTAB_MUST_CHECK;
+
+#endif

@@ -1,0 +1,246 @@
+/* The reader: a check against a segment, inline, without a system call, a lock or a store to shared memory.
+ * Used by client/permtab.h in every worker, and by the sidecar to look into its own table.
+ *
+ * The order of a read, each step of which tests/model/ breaks on purpose:
+ *
+ *   1  lease deadline, state, applied revision          the deadline first: one read after the answer may already
+ *                                                       have been renewed for a table that has since moved on
+ *   2  fold: bucket sequence, key, word, target         only when the scope may be folded
+ *   3  entry: bucket sequence, key, word
+ *   4  set: sequence, bits
+ *   5  word, set sequence, bucket sequence again        then the fold's word and sequence
+ *   6  the clock, last                                  so that no time passes unseen between look and answer
+ *
+ * Steps 1 and 6 are the caller's (permtab_shm_beat_read, permtab_shm_fresh), so that a batch shares them.
+ * Nothing here blocks or loops without a bound: after PERMTAB_SHM_RETRIES rounds the answer is PERMTAB_SHM_BUSY. */
+#ifndef PERMTAB_SHM_READER_H
+#define PERMTAB_SHM_READER_H
+
+#include "shm/layout.h"
+#include "shm/order.h"
+
+#include <stdbool.h>
+#include <time.h>
+
+/* The reader's own copy of the geometry: private memory, so that nobody else can move a bound under it. */
+struct permtab_shm_table {
+    const struct permtab_shm_header *header;
+    const struct permtab_shm_bucket *map;
+    const struct permtab_shm_bucket *folds;
+    const struct permtab_shm_target *targets;
+    const char *sets;
+    uint64_t hash_seed;
+    uint32_t map_buckets;
+    uint32_t fold_buckets;
+    uint32_t target_count;
+    uint32_t set_count;
+    uint32_t set_stride;
+    uint32_t permissions_max;
+};
+
+enum permtab_shm_found {
+    PERMTAB_SHM_FOUND = 0,
+    PERMTAB_SHM_MISS = 1, /* not there, or its set is being rewritten for longer than we wait */
+    PERMTAB_SHM_BUSY = 2, /* kept changing */
+};
+
+/* Where a key was found, and what must still hold when the answer is given. */
+struct permtab_shm_place {
+    const struct permtab_shm_bucket *bucket;
+    uint32_t sequence;
+    uint32_t slot;
+    uint32_t word;
+};
+
+/* One look at an entry: enough to read bits from it and to ask whether they still hold. */
+struct permtab_shm_look {
+    struct permtab_shm_place entry;
+    struct permtab_shm_place fold; /* bucket is NULL when no fold was followed */
+    const struct permtab_shm_set *set;
+    uint64_t set_sequence;
+};
+
+/* Hash of a key: two rounds of a 64x64→128 multiplication, folded (the "mum" of Wang Yi's wyhash). The seed is
+ * the segment's own, so that nobody can choose ids that crowd one bucket. Never used as identity. */
+static inline uint64_t permtab_shm_hash(uint64_t seed, uint64_t key0, uint64_t key1, uint32_t type)
+{
+    __extension__ typedef unsigned __int128 wide;
+    wide product = (wide)(key0 ^ seed) * (key1 ^ 0x9e3779b97f4a7c15ull ^ ((uint64_t)type << 59));
+    uint64_t folded = (uint64_t)product ^ (uint64_t)(product >> 64);
+    product = (wide)(folded ^ 0xe7037ed1a0b428dbull) * (key0 + (seed | 1) + type);
+    return (uint64_t)product ^ (uint64_t)(product >> 64) ^ key1;
+}
+
+/* Multiply-shift: any bucket count below 2^32 (Lemire, "A fast alternative to the modulo reduction", 2016). */
+static inline uint32_t permtab_shm_home(uint64_t hash, uint32_t buckets)
+{
+    return (uint32_t)(((hash >> 32) * (uint64_t)buckets) >> 32);
+}
+
+/* Looks for a key in the window of buckets that starts at its home. Does not stop at a free slot: the writer may
+ * have freed one in front of it. */
+static inline enum permtab_shm_found permtab_shm_find(const struct permtab_shm_bucket *home, uint64_t key0,
+                                                      uint64_t key1, uint32_t type,
+                                                      struct permtab_shm_place *place)
+{
+    for (uint32_t step = 0; step < PERMTAB_SHM_WINDOW; step++) {
+        const struct permtab_shm_bucket *bucket = home + step;
+        uint32_t sequence = permtab_shm_load32(&bucket->sequence);
+        for (uint32_t slot = 0; slot < PERMTAB_SHM_SLOTS; slot++) {
+            if (permtab_shm_load64(&bucket->key0[slot]) != key0 ||
+                permtab_shm_load64(&bucket->key1[slot]) != key1)
+                continue;
+            uint32_t word = permtab_shm_load32(&bucket->word[slot]);
+            if (word == 0 || PERMTAB_SHM_WORD_TYPE(word) != type)
+                continue;
+            if (sequence & 1u)
+                return PERMTAB_SHM_BUSY;
+            place->bucket = bucket;
+            place->sequence = sequence;
+            place->slot = slot;
+            place->word = word;
+            return PERMTAB_SHM_FOUND;
+        }
+    }
+    return PERMTAB_SHM_MISS;
+}
+
+/* R3 for a map: is the key still in its slot, with the same word? */
+static inline bool permtab_shm_place_holds(const struct permtab_shm_place *place)
+{
+    return permtab_shm_load32(&place->bucket->word[place->slot]) == place->word &&
+           permtab_shm_load32(&place->bucket->sequence) == place->sequence;
+}
+
+/* R3 for a whole look: step 5. */
+static inline bool permtab_shm_look_holds(const struct permtab_shm_look *look)
+{
+    return permtab_shm_place_holds(&look->entry) &&
+           permtab_shm_load64(&look->set->sequence) == look->set_sequence &&
+           (look->fold.bucket == NULL || permtab_shm_place_holds(&look->fold));
+}
+
+/* The bits of one permission; `permission` must be below permissions_max. */
+static inline bool permtab_shm_bit(const struct permtab_shm_set *set, uint32_t permission, bool own)
+{
+    uint64_t word = permtab_shm_load64(&set->bits[2 * (permission / 64u) + (own ? 1u : 0u)]);
+    return ((word >> (permission % 64u)) & 1u) != 0;
+}
+
+/* Steps 2 to 4 up to the set's sequence. The caller reads bits, then asks permtab_shm_look_holds. */
+static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_shm_table *table, uint64_t user,
+                                                           uint64_t scope_id, uint32_t scope_type,
+                                                           struct permtab_shm_look *look)
+{
+    enum permtab_shm_found found;
+    look->fold.bucket = NULL;
+    if (permtab_shm_load32(&table->header->beat.fold_count) != 0) {
+        uint64_t hash = permtab_shm_hash(table->hash_seed, 0, scope_id, scope_type);
+        found = permtab_shm_find(table->folds + permtab_shm_home(hash, table->fold_buckets), 0, scope_id,
+                                 scope_type, &look->fold);
+        if (found == PERMTAB_SHM_BUSY)
+            return found;
+        if (found == PERMTAB_SHM_FOUND) {
+            uint32_t index = PERMTAB_SHM_WORD_INDEX(look->fold.word);
+            if (index >= table->target_count)
+                return PERMTAB_SHM_MISS;
+            scope_id = permtab_shm_load64(&table->targets[index].id);
+            scope_type = (uint32_t)permtab_shm_load64(&table->targets[index].type);
+        } else {
+            look->fold.bucket = NULL;
+        }
+    }
+    uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
+    found = permtab_shm_find(table->map + permtab_shm_home(hash, table->map_buckets), user, scope_id, scope_type,
+                             &look->entry);
+    if (found != PERMTAB_SHM_FOUND)
+        return found;
+    uint32_t index = PERMTAB_SHM_WORD_INDEX(look->entry.word);
+    if (index >= table->set_count)
+        return PERMTAB_SHM_MISS;
+    look->set = (const struct permtab_shm_set *)(const void *)(table->sets + (size_t)index * table->set_stride);
+    look->set_sequence = permtab_shm_load64(&look->set->sequence);
+    return (look->set_sequence & 1u) ? PERMTAB_SHM_BUSY : PERMTAB_SHM_FOUND;
+}
+
+/* A look that holds, or why there is none. On PERMTAB_SHM_FOUND the look was whole at one moment; bits read from
+ * look->set afterwards count only if permtab_shm_look_holds says so after them. */
+static inline enum permtab_shm_found permtab_shm_look(const struct permtab_shm_table *table, uint64_t user,
+                                                      uint64_t scope_id, uint32_t scope_type,
+                                                      struct permtab_shm_look *look)
+{
+    enum permtab_shm_found found = PERMTAB_SHM_BUSY;
+    for (uint32_t round = 0; round < PERMTAB_SHM_RETRIES; round++) {
+        found = permtab_shm_look_once(table, user, scope_id, scope_type, look);
+        if (found == PERMTAB_SHM_MISS || (found == PERMTAB_SHM_FOUND && permtab_shm_look_holds(look)))
+            return found;
+        permtab_shm_pause();
+    }
+    return PERMTAB_SHM_BUSY;
+}
+
+/* Steps 2 to 5 for one permission. *allowed is written on PERMTAB_SHM_FOUND only. `permission` must be below
+ * table->permissions_max. */
+static inline enum permtab_shm_found permtab_shm_check(const struct permtab_shm_table *table, uint64_t user,
+                                                       uint64_t scope_id, uint32_t scope_type,
+                                                       uint32_t permission, bool own, bool *allowed)
+{
+    struct permtab_shm_look look;
+    for (uint32_t round = 0; round < PERMTAB_SHM_RETRIES; round++) {
+        enum permtab_shm_found found = permtab_shm_look_once(table, user, scope_id, scope_type, &look);
+        if (found == PERMTAB_SHM_MISS)
+            return found;
+        if (found == PERMTAB_SHM_FOUND) {
+            bool bit = permtab_shm_bit(look.set, permission, own);
+            if (permtab_shm_look_holds(&look)) {
+                *allowed = bit;
+                return PERMTAB_SHM_FOUND;
+            }
+        }
+        permtab_shm_pause();
+    }
+    return PERMTAB_SHM_BUSY;
+}
+
+/* Brings the home bucket of a key near, for batches. A hint: reads nothing that counts. */
+static inline void permtab_shm_prefetch(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
+                                        uint32_t scope_type)
+{
+    uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
+    __builtin_prefetch(table->map + permtab_shm_home(hash, table->map_buckets), 0, 1);
+}
+
+/* Step 1. */
+struct permtab_shm_moment {
+    uint64_t lease_deadline;
+    uint64_t applied_revision;
+    uint64_t catalogue;
+    uint32_t state;
+};
+
+static inline struct permtab_shm_moment permtab_shm_beat_read(const struct permtab_shm_table *table)
+{
+    const struct permtab_shm_beat *beat = &table->header->beat;
+    struct permtab_shm_moment moment;
+    moment.lease_deadline = permtab_shm_load64(&beat->lease_deadline);
+    moment.state = permtab_shm_load32(&beat->state);
+    moment.applied_revision = permtab_shm_load64(&beat->applied_revision);
+    moment.catalogue = permtab_shm_load64(&beat->catalogue);
+    return moment;
+}
+
+/* Step 6. The coarse clock costs 5 ns instead of 22 and lags by up to a tick or a few: the sidecar has taken that
+ * lag off the deadline, so a lease is never stretched by it. */
+static inline uint64_t permtab_shm_clock_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+static inline bool permtab_shm_fresh(const struct permtab_shm_moment *moment)
+{
+    return permtab_shm_clock_ns() < moment->lease_deadline;
+}
+
+#endif

@@ -1,0 +1,72 @@
+/* The segment: its memory, its geometry, its life. Writer side; one thread.
+ *
+ * Life: segment_new allocates and seals (map writable first, then seal, then nobody can map it writable again);
+ * names and types are written; segment_publish makes it live; heartbeats keep it believed; segment_retire tells
+ * readers to attach again; segment_free unmaps it. Readers keep their own mapping. */
+#ifndef PERMTAB_SHM_SEGMENT_H
+#define PERMTAB_SHM_SEGMENT_H
+
+#include "shm/error.h"
+#include "shm/layout.h"
+#include "shm/reader.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct segment_options {
+    uint32_t permissions_max; /* 64 … 16384, a multiple of 64 */
+    uint64_t entries;         /* how many entries shall fit; the map is made larger so that windows rarely fill */
+    uint32_t sets;
+    uint32_t folds;
+    uint32_t targets;
+    uint64_t store_id;
+    uint64_t memory_max; /* bytes; 0 = no limit */
+};
+
+/* Writable view. `table` is the same memory as readers see it. */
+struct segment {
+    int descriptor; /* sealed; hand out with SCM_RIGHTS */
+    size_t size;
+    bool huge_pages; /* what the kernel gave */
+    struct permtab_shm_header *header;
+    struct permtab_shm_bucket *map;
+    struct permtab_shm_bucket *folds;
+    struct permtab_shm_target *targets;
+    struct permtab_shm_name *names;
+    char *sets;
+    struct permtab_shm_table table;
+};
+
+/* Bytes that a segment of these options would take. */
+uint64_t segment_size(const struct segment_options *options);
+
+/* Creates, populates (so that a shortage of memory is an error here, not a SIGBUS later), maps and seals.
+ * PERMTAB_E_LIMIT: larger than memory_max or the layout allows; _MEMORY; _SYSTEM: errno tells. The process must
+ * have set PR_SET_DUMPABLE to 0 before, or the same uid could write through /proc (segment_new does not check). */
+int segment_new(struct segment *out, const struct segment_options *options) PERMTAB_MUST_CHECK;
+void segment_free(struct segment *segment);
+
+/* In segment_table.c. Tests that the descriptor bears all the seals that a reader relies on. Also used by the client. */
+bool segment_sealed(int descriptor);
+
+/* In segment_table.c, which the client links too. Fills a reader's table from a read-only mapping of `size` bytes, checking magic, layout and every bound.
+ * PERMTAB_E_LAYOUT, PERMTAB_E_PROTOCOL. Called by the client on what the sidecar sent. */
+int segment_table_init(struct permtab_shm_table *out, const void *mapping, size_t size) PERMTAB_MUST_CHECK;
+
+/* Header. Names: bit < permissions_max, text of 1 to PERMTAB_SHM_NAME_SIZE - 9 bytes, written once a bit. */
+void segment_name_set_writer(struct segment *segment, uint32_t bit, const char *text);
+void segment_type_set_writer(struct segment *segment, uint32_t type, const char *text);
+void segment_catalogue_set_writer(struct segment *segment, uint64_t catalogue);
+
+/* live: from now on readers may believe it, inside the lease. */
+void segment_publish_writer(struct segment *segment);
+/* Never moves backwards; deadline in CLOCK_MONOTONIC nanoseconds, the coarse clock's lag already taken off. */
+void segment_lease_writer(struct segment *segment, uint64_t deadline_ns);
+void segment_applied_writer(struct segment *segment, uint64_t revision);
+void segment_expiry_writer(struct segment *segment, int64_t applied_us);
+void segment_retire_writer(struct segment *segment);
+/* Ends the lease at once: the one case in which the deadline goes back. What is in the table may be wrong. */
+void segment_disbelieve_writer(struct segment *segment);
+
+#endif
