@@ -101,9 +101,10 @@ uint32_t memory_type(struct memory_policy *policy, const char *name);       /* f
 uint32_t memory_permission(struct memory_policy *policy, const char *name); /* finds or appends; its bit */
 void memory_requires(struct memory_policy *policy, uint32_t bit, uint32_t requires);
 /* NULL for no owner. An existing scope gets the new parent and owner. */
-void memory_scope(struct memory_policy *policy, struct scope_key key, struct scope_key parent, const uint64_t *owner);
-void memory_role(struct memory_policy *policy, uint64_t id, const char *name, struct scope_key scope, bool is_default,
-                 bool active);
+void memory_scope(struct memory_policy *policy, struct scope_key key, struct scope_key parent,
+                  const uint64_t *owner);
+void memory_role(struct memory_policy *policy, uint64_t id, const char *name, struct scope_key scope,
+                 bool is_default, bool active);
 void memory_inherit(struct memory_policy *policy, uint64_t role, uint64_t parent);
 void memory_grant(struct memory_policy *policy, uint64_t role, enum grant_effect effect, uint32_t bit);
 void memory_assign(struct memory_policy *policy, uint64_t user, uint64_t role, struct scope_key scope,
@@ -118,7 +119,8 @@ const struct memory_role *memory_role_find(struct memory_policy *policy, uint64_
 /* What the store would read. fini them with catalogue_fini, facts_fini. The catalogue's words are as many as the
  * permissions need, at least `words`. facts->roles is sorted. */
 void memory_catalogue(struct memory_policy *policy, uint32_t words, struct catalogue *out);
-void memory_facts(struct memory_policy *policy, uint64_t user, struct scope_key scope, int64_t now, struct facts *out);
+void memory_facts(struct memory_policy *policy, uint64_t user, struct scope_key scope, int64_t now,
+                  struct facts *out);
 /* One role's definition; fini it with role_fini. False when there is none. */
 bool memory_definition(struct memory_policy *policy, uint64_t id, struct role *out);
 
