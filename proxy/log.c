@@ -1,6 +1,6 @@
-/* The log: one line, one write, to standard error. A supervisor (systemd, Kubernetes) keeps the lines; this file
- * knows no files and no rotation. A line is built in a buffer on the stack and written by one system call, so that
- * lines of two threads never mix. */
+/* The log: one line, one write, to standard error. A supervisor (systemd, Kubernetes) keeps the lines; this
+ * file knows no files and no rotation. A line is built in a buffer on the stack and written by one system
+ * call, so that lines of two threads never mix. */
 #include "proxy/log.h"
 
 #include "shm/error.h"
@@ -42,7 +42,8 @@ static size_t print_head(char *line, enum log_level level)
     (void)clock_gettime(CLOCK_REALTIME, &now);
     (void)gmtime_r(&now.tv_sec, &parts);
     size_t used = strftime(line, LOG_LINE_MAX, "%Y-%m-%dT%H:%M:%S", &parts);
-    int more = snprintf(line + used, LOG_LINE_MAX - used, ".%03ldZ %s ", now.tv_nsec / 1000000, level_names[level]);
+    int more =
+        snprintf(line + used, LOG_LINE_MAX - used, ".%03ldZ %s ", now.tv_nsec / 1000000, level_names[level]);
     return used + (size_t)more;
 }
 
