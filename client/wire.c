@@ -250,11 +250,14 @@ static bool take_error(const msgpack_object *object, struct wire_message *out)
     if (!wire_as_i64(value_of(&object->via.array.ptr[0]), &code) || code >= 0 || code < INT32_MIN ||
         text->type != MSGPACK_OBJECT_STR)
         return false;
-    struct held *held = out->zone;
-    char *start = held->frame + (text->via.str.ptr - held->frame);
-    start[text->via.str.size] = '\0';
     out->error_code = (int)code;
-    out->error_text = start;
+    out->error_text = "";
+    if (text->via.str.size > 0) { /* msgpack-c leaves the pointer of an empty string NULL */
+        struct held *held = out->zone;
+        char *start = held->frame + (text->via.str.ptr - held->frame);
+        start[text->via.str.size] = '\0';
+        out->error_text = start;
+    }
     return true;
 }
 
@@ -326,7 +329,7 @@ const struct wire_value *wire_get(const struct wire_value *map, const char *key)
     const msgpack_object_map *pairs = &object_of(map)->via.map;
     for (uint32_t i = 0; i < pairs->size; i++) {
         const msgpack_object *name = &pairs->ptr[i].key;
-        if (name->type == MSGPACK_OBJECT_STR && name->via.str.size == size &&
+        if (name->type == MSGPACK_OBJECT_STR && name->via.str.size == size && size > 0 &&
             memcmp(name->via.str.ptr, key, size) == 0)
             return value_of(&pairs->ptr[i].val);
     }
