@@ -65,6 +65,22 @@ struct wire_message {
     void *zone;                          /* private */
 };
 
+/* A look for the end of one message that takes no memory and is kept between calls, so that a message that arrives byte
+ * by byte costs its bytes and not their square. A session that reads in pieces keeps one beside its buffer: init at the
+ * front of a message, `more` after each read with *all* bytes from that front on, wire_take when it says 1. */
+struct wire_scan {
+    size_t at;        /* bytes of heads seen, and of what follows them; past the end of the data when that is cut short */
+    uint64_t pending; /* elements announced and not seen yet */
+    size_t elements;
+    uint32_t depth;
+    uint32_t left[WIRE_DEPTH_MAX];
+};
+
+void wire_scan_init(struct wire_scan *scan);
+/* 1: a whole message is there, scan->at bytes long; 0: more bytes are needed; PERMTAB_E_PROTOCOL, PERMTAB_E_LIMIT as
+ * wire_take, at the byte that is wrong. Only the shape is judged. */
+int wire_scan_more(struct wire_scan *scan, const char *data, size_t size) PERMTAB_MUST_CHECK;
+
 /* Takes one message from the front of `data`. 1: *out is filled (fini it); 0: more bytes are needed;
  * PERMTAB_E_PROTOCOL: not MessagePack-RPC; PERMTAB_E_LIMIT: longer than WIRE_FRAME_MAX, deeper than WIRE_DEPTH_MAX, or more
  * elements than bytes. Never reads past `size`, never allocates more than about 32 times the frame. */

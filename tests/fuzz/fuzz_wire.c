@@ -1,0 +1,60 @@
+/* libFuzzer's entry for the wire: any bytes, as one message and in pieces. The two looks must agree, and
+ * every value of a message that was taken must be readable. */
+#include "client/wire.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Asks a value everything that can be asked, and what is inside it. */
+static void walk(const struct wire_value *value, unsigned depth)
+{
+    uint64_t u64;
+    int64_t i64;
+    bool flag;
+    const char *text;
+    char copy[16];
+    size_t count;
+    (void)wire_as_id(value, &u64);
+    (void)wire_as_i64(value, &i64);
+    (void)wire_as_bool(value, &flag);
+    (void)wire_as_text(value, copy, sizeof(copy));
+    if (wire_as_str(value, &text, &count) && count > 0 && text[count - 1] == 1)
+        (void)wire_get(value, "a");
+    if (depth > WIRE_DEPTH_MAX)
+        abort();
+    if (wire_as_array(value, &count))
+        for (size_t i = 0; i < count; i++)
+            walk(wire_item(value, i), depth + 1);
+    if (wire_as_map(value, &count)) {
+        (void)wire_get(value, "user");
+        for (size_t i = 0; i < count; i++) {
+            walk(wire_key_at(value, i), depth + 1);
+            walk(wire_value_at(value, i), depth + 1);
+        }
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *bytes = (const char *)data;
+    struct wire_scan scan;
+    wire_scan_init(&scan);
+    int pieces = 0;
+    for (size_t seen = 0; seen <= size && pieces == 0; seen += 1 + seen / 8)
+        pieces = wire_scan_more(&scan, bytes, seen);
+    if (pieces == 0)
+        pieces = wire_scan_more(&scan, bytes, size);
+    struct wire_message message;
+    int whole = wire_take(bytes, size, &message);
+    if (whole != pieces && !(pieces == 1 && (whole == PERMTAB_E_PROTOCOL || whole == PERMTAB_E_MEMORY)))
+        abort();
+    if (whole == 1) {
+        if (message.size != scan.at || message.size > size)
+            abort();
+        walk(message.params, 0);
+        walk(message.result, 0);
+        wire_message_fini(&message);
+    }
+    return 0;
+}
