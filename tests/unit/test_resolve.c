@@ -226,9 +226,17 @@ static void test_bits_out_of_range(void **state)
     memory_grant(&world.policy, 1, GRANT_DENY, UINT32_MAX);
     memory_overwrite(&world.policy, GLOBAL, OVERWRITE_USER, 7, 1000000, true);
     memory_overwrite(&world.policy, GLOBAL, OVERWRITE_USER, 7, 5, true);
+    bit = memory_permission(&world.policy, "needy");
+    memory_grant(&world.policy, 1, GRANT_ALLOW, bit);
+    memory_requires(&world.policy, bit, 1000000);
     world_resolve(&world);
     assert_int_equal(world.any[0], 1);
     assert_int_equal(world.own[0], 1);
+    struct explanation explanation;
+    assert_return_code(explain(&explanation, &world.catalogue, &world.facts, 0, bit, false), 0);
+    assert_false(explanation.allowed);
+    assert_non_null(strstr(explanation.lines[explanation.decisive], "a permission that does not exist"));
+    explanation_fini(&explanation);
     world_fini(&world);
 }
 
