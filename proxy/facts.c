@@ -1,4 +1,5 @@
-/* The memory of facts. Reading them is the store's business, judging them the resolver's. */
+/* Facts: their memory, and the one question about them that both the resolver and its explanation ask.
+ * Reading them is the store's business. */
 #include "proxy/facts.h"
 
 #include <stdlib.h>
@@ -11,4 +12,13 @@ void facts_fini(struct facts *facts)
     free(facts->defaults);
     free(facts->assignments);
     memset(facts, 0, sizeof *facts);
+}
+
+bool facts_well_placed(const struct facts *facts, const struct facts_assignment *assignment,
+                       const struct role *definition)
+{
+    for (uint32_t level = 0; definition != NULL && level <= assignment->level; level++)
+        if (scope_equal(facts->chain[level].key, definition->scope))
+            return true;
+    return false;
 }

@@ -15,17 +15,6 @@
 /* ---- held roles
  * ------------------------------------------------------------------------------------------------ */
 
-/* The role must be defined at the assignment's scope or above it on the chain: a role of server:1 means
- * nothing at server:2 or at global. */
-static bool well_placed(const struct facts *facts, const struct facts_assignment *assignment,
-                        const struct role *definition)
-{
-    for (uint32_t level = 0; definition != NULL && level <= assignment->level; level++)
-        if (scope_equal(facts->chain[level].key, definition->scope))
-            return true;
-    return false;
-}
-
 static int held_compare(const void *a, const void *b)
 {
     const struct held_role *left = a, *right = b;
@@ -64,7 +53,7 @@ static int collect_held(struct inputs *out, const struct facts *facts, int64_t n
         assert(assignment->level < facts->chain_count);
         if (assignment->expires_at <= now)
             continue;
-        if (!well_placed(facts, assignment, find(context, assignment->role))) {
+        if (!facts_well_placed(facts, assignment, find(context, assignment->role))) {
             ++*misplaced;
             continue;
         }
