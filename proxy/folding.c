@@ -12,18 +12,25 @@
 
 int folding_init(struct folding *folding, struct segment *segment, uint64_t rest_ns)
 {
+    uint32_t count = segment->table.target_count;
     memset(folding, 0, sizeof *folding);
     folding->segment = segment;
     folding->rest_ns = rest_ns;
     folding->map = (struct map){segment->folds, segment->table.fold_buckets, segment->table.hash_seed};
-    folding->target_count = segment->table.target_count;
-    folding->unused = 1;
-    folding->targets = calloc(folding->target_count, sizeof *folding->targets);
-    return folding->targets != NULL ? 0 : PERMTAB_E_MEMORY;
+    folding->targets = calloc(count, sizeof *folding->targets);
+    if (folding->targets == NULL || index_pool_init(&folding->indices, count - 1) < 0) {
+        free(folding->targets);
+        memset(folding, 0, sizeof *folding);
+        return PERMTAB_E_MEMORY;
+    }
+    return 0;
 }
 
 void folding_fini(struct folding *folding)
 {
+    if (folding->targets == NULL)
+        return;
+    index_pool_fini(&folding->indices);
     free(folding->targets);
     memset(folding, 0, sizeof *folding);
 }
@@ -32,23 +39,14 @@ void folding_fini(struct folding *folding)
 
 static uint32_t target_take(struct folding *folding, struct scope_node *node, uint64_t now_ns)
 {
-    uint32_t index = node->target_index;
-    if (index != 0)
-        return index;
-    if (folding->rest_oldest != 0 && folding->targets[folding->rest_oldest].rest_until_ns < now_ns) {
-        index = folding->rest_oldest;
-        folding->rest_oldest = folding->targets[index].next_resting;
-        if (folding->rest_oldest == 0)
-            folding->rest_newest = 0;
-    } else if (folding->unused < folding->target_count) {
-        index = folding->unused++;
-    } else {
+    if (node->target_index != 0)
+        return node->target_index;
+    uint32_t index = index_take(&folding->indices, now_ns);
+    if (index == 0)
         return 0;
-    }
     folding->targets[index] = (struct fold_target){.node = node};
     node->target_index = index;
-    permtab_shm_store64(&folding->segment->targets[index].id, node->key.id);
-    permtab_shm_store64(&folding->segment->targets[index].type, node->key.type);
+    segment_target_set_writer(folding->segment, index, node->key.type, node->key.id);
     return index;
 }
 
@@ -59,13 +57,7 @@ static void target_drop(struct folding *folding, uint32_t index, uint64_t now_ns
         return;
     target->node->target_index = 0;
     target->node = NULL;
-    target->next_resting = 0;
-    target->rest_until_ns = now_ns + folding->rest_ns;
-    if (folding->rest_newest != 0)
-        folding->targets[folding->rest_newest].next_resting = index;
-    else
-        folding->rest_oldest = index;
-    folding->rest_newest = index;
+    index_release(&folding->indices, index, now_ns + folding->rest_ns);
 }
 
 /* ---- folds ------------------------------------------------------------------------------------------------------- */
@@ -76,11 +68,6 @@ static void count_way(struct scope_node *node, const struct scope_node *target, 
         assert(node != NULL);
         node->folds_through = add ? node->folds_through + 1 : node->folds_through - 1;
     }
-}
-
-static void fold_count_publish(struct folding *folding)
-{
-    permtab_shm_store32(&folding->segment->header->beat.fold_count, folding->folds);
 }
 
 void folding_fold(struct folding *folding, struct scope_node *node, struct scope_node *target, uint64_t now_ns)
@@ -94,7 +81,7 @@ void folding_fold(struct folding *folding, struct scope_node *node, struct scope
         return;
     folding->targets[index].folds++;
     folding->folds++;
-    fold_count_publish(folding); /* before the word: readers must look for it (BEAT-4) */
+    segment_fold_count_writer(folding->segment, folding->folds); /* before the word: readers must look for it (BEAT-4) */
     map_insert_writer(&folding->map, slot, key, index);
     node->fold_slot = slot;
     node->fold_target = target;
@@ -108,7 +95,7 @@ void folding_unfold(struct folding *folding, struct scope_node *node, uint64_t n
     uint32_t index = PERMTAB_SHM_WORD_INDEX(map_word(&folding->map, node->fold_slot));
     map_clear_writer(&folding->map, node->fold_slot);
     folding->folds--;
-    fold_count_publish(folding); /* after the word */
+    segment_fold_count_writer(folding->segment, folding->folds); /* after the word */
     count_way(node, node->fold_target, false);
     node->fold_slot = NO_ENTRY;
     node->fold_target = NULL;

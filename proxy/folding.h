@@ -5,24 +5,21 @@
 
 #include "proxy/scope_tree.h"
 #include "shm/map.h"
+#include "shm/pool.h"
 #include "shm/segment.h"
 
 struct folding {
     struct segment *segment;
     struct map map;
-    struct fold_target *targets;  /* by target index */
-    uint32_t target_count;
-    uint32_t unused;              /* first target index never used */
-    uint32_t rest_oldest, rest_newest; /* free ones, resting in this order; 0 ends it */
+    struct index_pool indices;   /* of fold targets */
+    struct fold_target *targets; /* by index */
     uint32_t folds;
     uint64_t rest_ns;
 };
 
 struct fold_target {
-    struct scope_node *node; /* NULL: free */
-    uint32_t folds;          /* that name it */
-    uint32_t next_resting;
-    uint64_t rest_until_ns;
+    struct scope_node *node;
+    uint32_t folds; /* that name it */
 };
 
 int folding_init(struct folding *folding, struct segment *segment, uint64_t rest_ns) PERMTAB_MUST_CHECK;

@@ -123,7 +123,7 @@ void publish_count(struct publish *publish)
     const struct table *table = publish->table;
     counters->entries = table->entries.queue[ENTRY_POSITIVE].count + table->entries.queue[ENTRY_NEGATIVE].count;
     counters->entries_negative = table->entries.queue[ENTRY_NEGATIVE].count;
-    counters->sets = table->sets.pool.used;
+    counters->sets = table->sets.pool.indices.used;
     counters->folds = table->folding.folds;
     counters->roles = HASH_COUNT(table->sets.roles);
     counters->applied_revision = publish->at.revision;
