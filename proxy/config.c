@@ -99,29 +99,53 @@ static void join_list(cfg_opt_t *option, char out[VALUE_SIZE])
     }
 }
 
+/* A list is set again with each of its values; the last time it is whole. */
+static int file_list(struct loading *loading, size_t index, cfg_opt_t *option)
+{
+    char list[VALUE_SIZE];
+    const char *last = cfg_opt_getnstr(option, cfg_opt_size(option) - 1);
+    if (strchr(last, ',')) {
+        (void)failure_set(loading->failure, PERMTAB_E_INVALID, "\"%.60s\" has a comma in it", last);
+        return blame(loading, index);
+    }
+    join_list(option, list);
+    return set_option(loading, index, list);
+}
+
 /* libconfuse calls this when it has read a value; cfg->line is where. */
 static int file_value(cfg_t *cfg, cfg_opt_t *option)
 {
     struct loading *loading = find_loading(cfg);
     size_t index = 0;
-    char list[VALUE_SIZE];
     while (index < config_option_count && strcmp(config_options[index].name, option->name) != 0)
         index++;
     if (index == config_option_count || loading->failed)
         return -1;
     int first = loading->origin[index];
     loading->origin[index] = cfg->line;
-    if (first > 0) {
+    if (first > 0 && cfg_opt_size(option) == 1) {
         (void)failure_set(loading->failure, PERMTAB_E_SYNTAX, "is given a second time, after line %d", first);
         (void)blame(loading, index);
         return -1;
     }
-    const char *text = list;
-    if (option->flags & CFGF_LIST)
-        join_list(option, list);
-    else
-        text = cfg_opt_getnstr(option, 0);
-    return set_option(loading, index, text) < 0 ? -1 : 0;
+    int code = option->flags & CFGF_LIST ? file_list(loading, index, option)
+                                         : set_option(loading, index, cfg_opt_getnstr(option, 0));
+    return code < 0 ? -1 : 0;
+}
+
+/* A list without values is not reported as a value. */
+static int refuse_empty_lists(struct loading *loading, cfg_t *cfg)
+{
+    for (size_t i = 0; i < config_option_count; i++) {
+        cfg_opt_t *option = cfg_getopt(cfg, config_options[i].name);
+        if ((option->flags & CFGF_LIST) && (option->flags & CFGF_MODIFIED) && cfg_opt_size(option) == 0) {
+            (void)failure_set(loading->failure, PERMTAB_E_INVALID, "%s: %s: the list is empty", loading->path,
+                              option->name);
+            loading->failed = true;
+            return PERMTAB_E_INVALID;
+        }
+    }
+    return 0;
 }
 
 /* libconfuse hands a directory or a device to its scanner, which ends the process on a read error. */
@@ -160,6 +184,8 @@ static int load_file(struct loading *loading)
     for (size_t i = 0; i < config_option_count; i++)
         (void)cfg_set_validate_func(cfg, config_options[i].name, file_value);
     int result = cfg_parse(cfg, loading->path);
+    if (result == CFG_SUCCESS && refuse_empty_lists(loading, cfg) < 0)
+        result = CFG_PARSE_ERROR;
     cfg_free(cfg);
     if (result == CFG_SUCCESS && loading->guard == 0)
         return 0;
