@@ -356,11 +356,12 @@ static void stop(struct daemon *daemon)
         event_base_free(daemon->base);
 }
 
-static int exit_code_of(int code)
+/* What the store or the table's size contradict is for the configuration to mend; a socket that another instance
+ * serves may be free tomorrow. */
+static int exit_code_of(const struct daemon *daemon, int code)
 {
-    return code == PERMTAB_E_CONFLICT || code == PERMTAB_E_LIMIT || code == PERMTAB_E_INVALID
-               ? EXIT_CONFIGURATION
-               : EXIT_TRANSIENT;
+    bool contradicted = code == PERMTAB_E_CONFLICT || code == PERMTAB_E_LIMIT || code == PERMTAB_E_INVALID;
+    return daemon->listening && contradicted ? EXIT_CONFIGURATION : EXIT_TRANSIENT;
 }
 
 static int serve(struct daemon *daemon, struct failure *failure)
