@@ -4,23 +4,12 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
-
-/* uthash hashes the bytes of the key, so padding must be zero. */
-static struct scope_key clean_key(struct scope_key key)
-{
-    struct scope_key clean;
-    memset(&clean, 0, sizeof clean);
-    clean.id = key.id;
-    clean.type = key.type;
-    return clean;
-}
 
 struct scope_node *scope_tree_find(const struct scope_tree *tree, struct scope_key key)
 {
     struct scope_node *node;
-    struct scope_key clean = clean_key(key);
-    HASH_FIND(hh, tree->nodes, &clean, sizeof clean, node);
+    uint64_t bytes[2] = {key.id, key.type};
+    HASH_FIND(hh, tree->nodes, bytes, sizeof bytes, node);
     return node;
 }
 
@@ -57,12 +46,14 @@ struct scope_node *scope_tree_put(struct scope_tree *tree, struct scope_key key,
     node = calloc(1, sizeof *node);
     if (node == NULL)
         return NULL;
-    node->key = clean_key(key);
+    node->key = key;
+    node->hash_key[0] = key.id;
+    node->hash_key[1] = key.type;
     node->entries = NO_ENTRY;
     node->fold_slot = NO_ENTRY;
     if (parent != NULL)
         hang_under(node, parent);
-    HASH_ADD(hh, tree->nodes, key, sizeof node->key, node);
+    HASH_ADD(hh, tree->nodes, hash_key, sizeof node->hash_key, node);
     return node;
 }
 

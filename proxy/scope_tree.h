@@ -11,6 +11,7 @@
 
 struct scope_node {
     struct scope_key key;
+    uint64_t hash_key[2]; /* the same without padding: uthash looks at every byte */
     struct scope_node *parent; /* NULL for global, and for a scope that is not in the store */
     struct scope_node *child;  /* first */
     struct scope_node *next, *previous; /* siblings */
