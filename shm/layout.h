@@ -9,8 +9,8 @@
  *   folds_offset      fold map           fold_buckets + PERMTAB_SHM_WINDOW - 1 buckets
  *   map_offset        entry map          map_buckets + PERMTAB_SHM_WINDOW - 1 buckets
  *
- * "Writer" below is the publisher, one thread of the sidecar. Orders W1 to W3 and R1 to R3 are those of order.h.
- * docs/SHARED-MEMORY.md says for each field what happens when its writer dies there. */
+ * "Writer" below is the publisher, one thread of the sidecar. Orders W1 to W3 and R1 to R3 are those of
+ * order.h. docs/SHARED-MEMORY.md says for each field what happens when its writer dies there. */
 #ifndef PERMTAB_SHM_LAYOUT_H
 #define PERMTAB_SHM_LAYOUT_H
 
@@ -30,11 +30,13 @@
 #define PERMTAB_SHM_PERMISSIONS_MAX 16384u
 #define PERMTAB_SHM_INDEX_BITS      28u
 #define PERMTAB_SHM_INDEX_MASK      ((1u << PERMTAB_SHM_INDEX_BITS) - 1u)
+/* So that every slot of a map, the last window's included, has a number below UINT32_MAX. */
+#define PERMTAB_SHM_BUCKETS_MAX ((UINT32_MAX - 1u) / PERMTAB_SHM_SLOTS - PERMTAB_SHM_WINDOW)
 
 /* A word: scope type in the upper 4 bits, an index that is never 0 in the lower 28. 0 is a free slot. */
 #define PERMTAB_SHM_WORD(type, index) (((uint32_t)(type) << PERMTAB_SHM_INDEX_BITS) | (uint32_t)(index))
 #define PERMTAB_SHM_WORD_TYPE(word)   ((word) >> PERMTAB_SHM_INDEX_BITS)
-#define PERMTAB_SHM_WORD_INDEX(word)  ((word) & PERMTAB_SHM_INDEX_MASK)
+#define PERMTAB_SHM_WORD_INDEX(word)  ((word)&PERMTAB_SHM_INDEX_MASK)
 
 enum permtab_shm_state {
     PERMTAB_SHM_VOID = 0,    /* not published yet; also what a client reads from its zero pages */
@@ -42,14 +44,17 @@ enum permtab_shm_state {
     PERMTAB_SHM_RETIRED = 2, /* another segment has taken its place: attach again */
 };
 
-/* A bucket of a map. Key and type together are the identity, compared in full. In the entry map key0 is the user,
- * key1 the scope's id, and the index names a set. In the fold map key0 is 0, key1 the folded scope's id, and the
- * index names a fold target.
+/* A bucket of a map. Key and type together are the identity, compared in full. In the entry map key0 is the
+ * user, key1 the scope's id, and the index names a set. In the fold map key0 is 0, key1 the folded scope's
+ * id, and the index names a fold target.
  *
- * SEQ-1  sequence: odd while a slot goes from free to used or changes its key. Never decreases. W1/W3, R1/R3.
- * SEQ-2  word: replacing one index by another, or clearing it, is one release store without the sequence. A reader
- *        looks at it again after the bits, so what it answers was in force when it looked again.
- * SEQ-3  key0, key1: stored (W2) only while the sequence is odd and the word is 0. */
+ * SEQ-1  sequence: odd while a slot goes from free to used or changes its key. Only grows (it would wrap
+ * after 2^31 insertions into one bucket within one look, which no lease is long enough for). W1/W3, R1/R3.
+ * SEQ-2  word: replacing one index by another, or clearing it, is one release store without the sequence. A
+ * reader looks at it again after the bits, so what it answers was in force when it looked again. In the fold
+ * map a word changes only to and from 0: a target has no sequence of its own. SEQ-3  key0, key1: stored (W2)
+ * only while the sequence is odd and the word is 0. The word follows them (W2 too) before the sequence is
+ * even again. */
 struct permtab_shm_bucket {
     uint32_t sequence;
     uint32_t word[PERMTAB_SHM_SLOTS];
@@ -60,15 +65,22 @@ struct permtab_shm_bucket {
 /* A permission set: for each 64 permissions two words, `any` then `own`, side by side so that a check and its
  * owner test touch the same line.
  *
- * SET-1  sequence: odd while the bits are not to be believed: being rewritten, or the set is free. Never decreases.
- * SET-2  bits: stored (W2) only while the sequence is odd. */
+ * SET-1  sequence: odd while the bits are not to be believed: being rewritten, or the set is free. Only
+ * grows, over all lives of the set, so that a kept sequence never fits a later life. SET-2  bits: stored (W2)
+ * only while the sequence is odd. */
 struct permtab_shm_set {
     uint64_t sequence;
     uint64_t bits[];
 };
 
-/* A scope that folded scopes answer as. Written (W2) before the first fold word that names it; not written again
- * before it has rested in quarantine for longer than any lease. */
+/* Bytes from one set to the next: the record, rounded up to whole cache lines. */
+static inline uint32_t permtab_shm_set_stride(uint32_t permissions_max)
+{
+    return (8u + 2u * (permissions_max / 64u) * 8u + 63u) / 64u * 64u;
+}
+
+/* A scope that folded scopes answer as. Written (W2) before the first fold word that names it; not written
+ * again before it has rested in quarantine for longer than any lease. */
 struct permtab_shm_target {
     uint64_t id;
     uint64_t type;
@@ -95,12 +107,14 @@ struct permtab_shm_identity {
 
 /* The heartbeat: one cache line, written by the writer about ten times a second, read by every check.
  *
- * BEAT-1 lease_deadline (CLOCK_MONOTONIC ns): until when the table may be believed. Read first and compared with a
- *        clock read last. Never decreases while the segment is live.
- * BEAT-2 applied_revision: everything up to it is in the table. Stored after the table was changed; read before
- *        the entry, so the entry is never older than the revision the reader saw.
- * BEAT-3 catalogue: changes when a permission or a scope type is added or dropped. Stored after the names.
- * BEAT-4 fold_count: 0 lets readers skip the fold map. Raised before the first fold word, lowered after the last. */
+ * BEAT-1 lease_deadline (CLOCK_MONOTONIC ns): until when the table may be believed. Read first and compared
+ * with a clock read last. Stored after everything that its poll read is in the table, so a reader that saw it
+ *        sees that table or a later one. Never decreases, except to 0 for good when the table is disbelieved.
+ * BEAT-2 applied_revision: everything up to it is in the table. Stored after the table was changed; read
+ * before the entry, so the entry is never older than the revision the reader saw. BEAT-3 catalogue: changes
+ * when a permission or a scope type is added or dropped. Stored after the names. BEAT-4 fold_count: 0 lets
+ * readers skip the fold map. Raised before the first fold word, lowered after the last. It is a hint: a
+ * reader that saw an old 0 looks for the scope's own entry, which is true or not there. */
 struct permtab_shm_beat {
     uint32_t state; /* enum permtab_shm_state; only forward */
     uint32_t fold_count;
@@ -129,7 +143,8 @@ struct permtab_shm_header {
     struct permtab_shm_identity identity;
     struct permtab_shm_beat beat;
     struct permtab_shm_geometry geometry;
-    char type_names[PERMTAB_SHM_SCOPE_TYPES][PERMTAB_SHM_TYPE_NAME_SIZE]; /* written once each, zero-terminated */
+    char type_names[PERMTAB_SHM_SCOPE_TYPES]
+                   [PERMTAB_SHM_TYPE_NAME_SIZE]; /* written once each, zero-terminated */
 };
 
 /* Feedback: one small memfd a client, written by the client, read by the sidecar with pread and believed in

@@ -1,6 +1,6 @@
-/* The bucketed map, writer side: 128-bit key and 4-bit type → 28-bit index. One implementation for entries and for
- * folds. Readers use permtab_shm_find (reader.h). One writer thread; functions that a reader may run beside are all
- * of those that end in _writer. The map owns no memory. */
+/* The bucketed map, writer side: 128-bit key and 4-bit type → 28-bit index. One implementation for entries
+ * and for folds. Readers use permtab_shm_find (reader.h). One writer thread; functions that a reader may run
+ * beside are all of those that end in _writer. The map owns no memory. */
 #ifndef PERMTAB_SHM_MAP_H
 #define PERMTAB_SHM_MAP_H
 
@@ -22,7 +22,8 @@ struct map_key {
     uint32_t type;
 };
 
-/* Slots are numbered bucket * PERMTAB_SHM_SLOTS + place in the bucket, so that private arrays can go beside them. */
+/* Slots are numbered bucket * PERMTAB_SHM_SLOTS + place in the bucket, so that private arrays can go beside
+ * them. */
 uint32_t map_slot_count(const struct map *map);
 
 /* The slot of a key, or MAP_NO_SLOT. */
@@ -32,8 +33,8 @@ uint32_t map_vacancy_writer(const struct map *map, struct map_key key);
 /* The slots of the key's window, first and past the last, for choosing whom to evict. */
 void map_window(const struct map *map, struct map_key key, uint32_t *first, uint32_t *end);
 
-/* Puts key → index into a slot that is free and in the key's window; the key must not be in the map. Index is 1 …
- * PERMTAB_SHM_INDEX_MASK. */
+/* Puts key → index into a slot that is free and in the key's window; the key must not be in the map. Index is
+ * 1 … PERMTAB_SHM_INDEX_MASK. */
 void map_insert_writer(struct map *map, uint32_t slot, struct map_key key, uint32_t index);
 /* Another index for the key in `slot`: one store. */
 void map_replace_writer(struct map *map, uint32_t slot, uint32_t index);

@@ -1,5 +1,5 @@
-/* Memory order. The only file with raw orders in it: every load and store of shared memory goes through a helper
- * here, and each helper names its pair and what breaks without it.
+/* Memory order. The only file with raw orders in it: every load and store of shared memory goes through a
+ * helper here, and each helper names its pair and what breaks without it.
  *
  * The protocol is a sequence lock without fences. A fence orders accesses that the C11 model and the thread
  * sanitizer see as unrelated; here every access to a protected field is itself an acquire load or a release
@@ -10,15 +10,15 @@
  *   W2  store release   field                  R2  load acquire   field
  *   W3  store release   sequence = even        R3  load acquire   sequence again (moved: go round again)
  *
- * W1-W2/R2-R3: a reader that saw a new field (R2) synchronises with W2, so at R3 it sees the odd sequence or a
- * later one. Were W2 relaxed, R3 might still see the old even sequence and accept a mixture.
- * W3/R1: a reader that saw the even sequence sees every field written before it.
- * R2 acquire: else R3 might be done before R2.
- * On x86 all of them are plain moves; on ARMv8 ldar/ldapr and stlr. The method is Boehm's ("Can Seqlocks Get Along
- * With Programming Language Memory Models?", MSPC 2012), section 4, the variant with acquire loads of the data.
+ * W1-W2/R2-R3: a reader that saw a new field (R2) synchronises with W2, so at R3 it sees the odd sequence or
+ * a later one. Were W2 relaxed, R3 might still see the old even sequence and accept a mixture. W3/R1: a
+ * reader that saw the even sequence sees every field written before it. R2 acquire: else R3 might be done
+ * before R2. On x86 all of them are plain moves; on ARMv8 ldar/ldapr and stlr. The method is Boehm's ("Can
+ * Seqlocks Get Along With Programming Language Memory Models?", MSPC 2012), section 4, the variant with
+ * acquire loads of the data.
  *
- * The built-ins, not <stdatomic.h>: this file is compiled as C++ too. No access is wider than 64 bits: 16-byte
- * loads may become a compare-and-swap, which faults on a read-only page. */
+ * The built-ins, not <stdatomic.h>: this file is compiled as C++ too. No access is wider than 64 bits:
+ * 16-byte loads may become a compare-and-swap, which faults on a read-only page. */
 #ifndef PERMTAB_SHM_ORDER_H
 #define PERMTAB_SHM_ORDER_H
 
@@ -43,8 +43,8 @@ static inline uint64_t permtab_shm_load64(const uint64_t *from)
     return __atomic_load_n(from, __ATOMIC_ACQUIRE);
 }
 
-/* The writer's own reading of what only it writes; and a reader's look at a value that it validates by a later
- * acquire load anyway (a counter for statistics). Orders nothing. */
+/* The writer's own reading of what only it writes; and a reader's look at a value that it validates by a
+ * later acquire load anyway (a counter for statistics). Orders nothing. */
 static inline uint32_t permtab_shm_load32_relaxed(const uint32_t *from)
 {
     return __atomic_load_n(from, __ATOMIC_RELAXED);
@@ -55,8 +55,8 @@ static inline uint64_t permtab_shm_load64_relaxed(const uint64_t *from)
     return __atomic_load_n(from, __ATOMIC_RELAXED);
 }
 
-/* Writer: W2 and W3 above; revocations; header fields. Everything the writer stored before is visible to whoever
- * sees this. Pairs with permtab_shm_load32/64. */
+/* Writer: W2 and W3 above; revocations; header fields. Everything the writer stored before is visible to
+ * whoever sees this. Pairs with permtab_shm_load32/64. */
 static inline void permtab_shm_store32(uint32_t *to, uint32_t value)
 {
     __atomic_store_n(to, value, __ATOMIC_RELEASE);
@@ -69,8 +69,8 @@ static inline void permtab_shm_store64(uint64_t *to, uint64_t value)
     PERMTAB_SHM_STORED();
 }
 
-/* Writer: W1 above. It may be relaxed because the W2 that follows is a release. A client's own counters use it
- * too: nobody draws a conclusion from them. */
+/* Writer: W1 above. It may be relaxed because the W2 that follows is a release. A client's own counters use
+ * it too: nobody draws a conclusion from them. */
 static inline void permtab_shm_store32_relaxed(uint32_t *to, uint32_t value)
 {
     __atomic_store_n(to, value, __ATOMIC_RELAXED);

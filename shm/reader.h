@@ -3,16 +3,15 @@
  *
  * The order of a read, each step of which tests/model/ breaks on purpose:
  *
- *   1  lease deadline, state, applied revision          the deadline first: one read after the answer may already
- *                                                       have been renewed for a table that has since moved on
- *   2  fold: bucket sequence, key, word, target         only when the scope may be folded
- *   3  entry: bucket sequence, key, word
- *   4  set: sequence, bits
- *   5  word, set sequence, bucket sequence again        then the fold's word and sequence
- *   6  the clock, last                                  so that no time passes unseen between look and answer
+ *   1  lease deadline, state, applied revision          the deadline first: one read after the answer may
+ * already have been renewed for a table that has since moved on 2  fold: bucket sequence, key, word, target
+ * only when the scope may be folded 3  entry: bucket sequence, key, word 4  set: sequence, bits 5  word, set
+ * sequence, bucket sequence again        then the fold's word and sequence 6  the clock, last so that no time
+ * passes unseen between look and answer
  *
  * Steps 1 and 6 are the caller's (permtab_shm_beat_read, permtab_shm_fresh), so that a batch shares them.
- * Nothing here blocks or loops without a bound: after PERMTAB_SHM_RETRIES rounds the answer is PERMTAB_SHM_BUSY. */
+ * Nothing here blocks or loops without a bound: after PERMTAB_SHM_RETRIES rounds the answer is
+ * PERMTAB_SHM_BUSY. */
 #ifndef PERMTAB_SHM_READER_H
 #define PERMTAB_SHM_READER_H
 
@@ -28,6 +27,7 @@ struct permtab_shm_table {
     const struct permtab_shm_bucket *map;
     const struct permtab_shm_bucket *folds;
     const struct permtab_shm_target *targets;
+    const struct permtab_shm_name *names; /* permissions_max of them */
     const char *sets;
     uint64_t hash_seed;
     uint32_t map_buckets;
@@ -40,8 +40,8 @@ struct permtab_shm_table {
 
 enum permtab_shm_found {
     PERMTAB_SHM_FOUND = 0,
-    PERMTAB_SHM_MISS = 1, /* not there, or its set is being rewritten for longer than we wait */
-    PERMTAB_SHM_BUSY = 2, /* kept changing */
+    PERMTAB_SHM_MISS = 1, /* not there; it may be there a moment later, or have been a moment before */
+    PERMTAB_SHM_BUSY = 2, /* kept changing, or its set is closed: being rewritten for longer than we wait */
 };
 
 /* Where a key was found, and what must still hold when the answer is given. */
@@ -60,8 +60,8 @@ struct permtab_shm_look {
     uint64_t set_sequence;
 };
 
-/* Hash of a key: two rounds of a 64x64→128 multiplication, folded (the "mum" of Wang Yi's wyhash). The seed is
- * the segment's own, so that nobody can choose ids that crowd one bucket. Never used as identity. */
+/* Hash of a key: two rounds of a 64x64→128 multiplication, folded (the "mum" of Wang Yi's wyhash). The seed
+ * is the segment's own, so that nobody can choose ids that crowd one bucket. Never used as identity. */
 static inline uint64_t permtab_shm_hash(uint64_t seed, uint64_t key0, uint64_t key1, uint32_t type)
 {
     __extension__ typedef unsigned __int128 wide;
@@ -71,14 +71,15 @@ static inline uint64_t permtab_shm_hash(uint64_t seed, uint64_t key0, uint64_t k
     return (uint64_t)product ^ (uint64_t)(product >> 64) ^ key1;
 }
 
-/* Multiply-shift: any bucket count below 2^32 (Lemire, "A fast alternative to the modulo reduction", 2016). */
+/* Multiply-shift: any bucket count below 2^32 (Lemire, "A fast alternative to the modulo reduction", 2016).
+ */
 static inline uint32_t permtab_shm_home(uint64_t hash, uint32_t buckets)
 {
     return (uint32_t)(((hash >> 32) * (uint64_t)buckets) >> 32);
 }
 
-/* Looks for a key in the window of buckets that starts at its home. Does not stop at a free slot: the writer may
- * have freed one in front of it. */
+/* Looks for a key in the window of buckets that starts at its home. Does not stop at a free slot: the writer
+ * may have freed one in front of it. */
 static inline enum permtab_shm_found permtab_shm_find(const struct permtab_shm_bucket *home, uint64_t key0,
                                                       uint64_t key1, uint32_t type,
                                                       struct permtab_shm_place *place)
@@ -128,9 +129,9 @@ static inline bool permtab_shm_bit(const struct permtab_shm_set *set, uint32_t p
 }
 
 /* Steps 2 to 4 up to the set's sequence. The caller reads bits, then asks permtab_shm_look_holds. */
-static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_shm_table *table, uint64_t user,
-                                                           uint64_t scope_id, uint32_t scope_type,
-                                                           struct permtab_shm_look *look)
+static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_shm_table *table,
+                                                           uint64_t user, uint64_t scope_id,
+                                                           uint32_t scope_type, struct permtab_shm_look *look)
 {
     enum permtab_shm_found found;
     look->fold.bucket = NULL;
@@ -151,20 +152,21 @@ static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_
         }
     }
     uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
-    found = permtab_shm_find(table->map + permtab_shm_home(hash, table->map_buckets), user, scope_id, scope_type,
-                             &look->entry);
+    found = permtab_shm_find(table->map + permtab_shm_home(hash, table->map_buckets), user, scope_id,
+                             scope_type, &look->entry);
     if (found != PERMTAB_SHM_FOUND)
         return found;
     uint32_t index = PERMTAB_SHM_WORD_INDEX(look->entry.word);
     if (index >= table->set_count)
         return PERMTAB_SHM_MISS;
-    look->set = (const struct permtab_shm_set *)(const void *)(table->sets + (size_t)index * table->set_stride);
+    look->set =
+        (const struct permtab_shm_set *)(const void *)(table->sets + (size_t)index * table->set_stride);
     look->set_sequence = permtab_shm_load64(&look->set->sequence);
     return (look->set_sequence & 1u) ? PERMTAB_SHM_BUSY : PERMTAB_SHM_FOUND;
 }
 
-/* A look that holds, or why there is none. On PERMTAB_SHM_FOUND the look was whole at one moment; bits read from
- * look->set afterwards count only if permtab_shm_look_holds says so after them. */
+/* A look that holds, or why there is none. On PERMTAB_SHM_FOUND the look was whole at one moment; bits read
+ * from look->set afterwards count only if permtab_shm_look_holds says so after them. */
 static inline enum permtab_shm_found permtab_shm_look(const struct permtab_shm_table *table, uint64_t user,
                                                       uint64_t scope_id, uint32_t scope_type,
                                                       struct permtab_shm_look *look)
@@ -203,8 +205,8 @@ static inline enum permtab_shm_found permtab_shm_check(const struct permtab_shm_
 }
 
 /* Brings the home bucket of a key near, for batches. A hint: reads nothing that counts. */
-static inline void permtab_shm_prefetch(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
-                                        uint32_t scope_type)
+static inline void permtab_shm_prefetch(const struct permtab_shm_table *table, uint64_t user,
+                                        uint64_t scope_id, uint32_t scope_type)
 {
     uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
     __builtin_prefetch(table->map + permtab_shm_home(hash, table->map_buckets), 0, 1);
@@ -229,8 +231,8 @@ static inline struct permtab_shm_moment permtab_shm_beat_read(const struct permt
     return moment;
 }
 
-/* Step 6. The coarse clock costs 5 ns instead of 22 and lags by up to a tick or a few: the sidecar has taken that
- * lag off the deadline, so a lease is never stretched by it. */
+/* Step 6. The coarse clock costs 5 ns instead of 22 and lags by up to a tick or a few: the sidecar has taken
+ * that lag off the deadline, so a lease is never stretched by it. */
 static inline uint64_t permtab_shm_clock_ns(void)
 {
     struct timespec now;
