@@ -2,7 +2,8 @@
  * caller's deadline, so that many small delays cannot add up to more than was asked for.
  *
  * One request is under way at a time. A reply that comes after its caller gave up is recognised by its id and dropped, so a
- * time-out costs no connection; one in the middle of sending does, because the stream would be out of step.
+ * time-out costs no connection; one in the middle of sending does, because the stream would be out of step. Callers that
+ * expect descriptors close the channel after a time-out, so that descriptors always belong to the present reply.
  * What methods there are, and when to connect again, is left to handle.c. */
 #include "client/channel.h"
 
@@ -161,8 +162,7 @@ static int send_all(struct channel *channel, int descriptor, uint64_t deadline_n
         int result =
             errno == EAGAIN ? wait_until(channel->descriptor, POLLOUT, deadline_ns) : PERMTAB_E_UNREACHABLE;
         if (result < 0) {
-            if (sent > 0 || result != PERMTAB_E_TIMEOUT)
-                channel_close(channel);
+            channel->broken = sent > 0 || result != PERMTAB_E_TIMEOUT;
             return result;
         }
     }
@@ -272,17 +272,15 @@ int channel_call(struct channel *channel, int descriptor, uint64_t deadline_ns, 
     for (;;) {
         result = next_message(channel, deadline_ns, reply);
         if (result < 0) {
-            if (result != PERMTAB_E_TIMEOUT)
-                channel_close(channel);
+            channel->broken = result != PERMTAB_E_TIMEOUT;
             return result;
         }
         if (reply->kind == WIRE_RESPONSE && reply->id == id)
             return reply->error_code;
         bool asked = reply->kind == WIRE_REQUEST; /* the sidecar asks nothing */
         wire_message_fini(reply);
-        received_close(channel);
         if (asked) {
-            channel_close(channel);
+            channel->broken = true;
             return PERMTAB_E_PROTOCOL;
         }
     }

@@ -10,6 +10,8 @@
 /* All zero is a closed channel. */
 struct channel {
     bool open;
+    bool
+        broken; /* of no further use: channel_close it. The owner closes, because it may have to forget the number first */
     int descriptor;
     uint32_t last_id;
     struct wire_buffer out;
@@ -34,7 +36,7 @@ struct wire_buffer *channel_request(struct channel *channel, const char *method,
 
 /* Sends the request, with a descriptor when `descriptor` is not -1 (it stays the caller's), and waits for its reply; replies to
  * requests that were given up are dropped. 0: *reply has a result. A code with reply->error_code set: the sidecar said so,
- * in reply->error_text. Else PERMTAB_E_TIMEOUT (the channel stays open when nothing was cut in two),
+ * in reply->error_text. Else PERMTAB_E_TIMEOUT (the channel is broken only when a request was cut in two),
  * _UNREACHABLE (it broke), _PROTOCOL, _LIMIT (too long to send), _MEMORY. wire_message_fini the reply in any case. */
 int channel_call(struct channel *channel, int descriptor, uint64_t deadline_ns,
                  struct wire_message *reply) PERMTAB_MUST_CHECK;

@@ -95,6 +95,12 @@ static inline void permtab_shm_store_pointer(void **to, void *value)
     __atomic_store_n(to, value, __ATOMIC_RELEASE);
 }
 
+/* Private memory: a number that no other thread gets. Orders nothing. */
+static inline uint32_t permtab_shm_ticket(uint32_t *counter)
+{
+    return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+}
+
 /* Tells the core that this is a retry loop. Orders nothing. */
 static inline void permtab_shm_pause(void)
 {
