@@ -26,6 +26,7 @@ struct catalogue {
     size_t count;
     uint32_t words;
     struct scope_types types;
+    uint32_t *by_name; /* indices into permissions in the order of their names, by catalogue_index; or NULL */
 };
 
 enum grant_effect { GRANT_ALLOW = 0, GRANT_ALLOW_OWN = 1, GRANT_DENY = 2 };
@@ -55,6 +56,9 @@ struct role_list {
 };
 
 void catalogue_fini(struct catalogue *catalogue);
+/* Call it when all permissions are there: catalogue_find then halves instead of walking. Optional; whoever changes
+ * permissions afterwards calls it again. PERMTAB_E_MEMORY: catalogue_find walks. */
+int catalogue_index(struct catalogue *catalogue) PERMTAB_MUST_CHECK;
 /* NULL when there is none (tombstones are found). */
 const struct permission *catalogue_find(const struct catalogue *catalogue, const char *name);
 const struct permission *catalogue_at(const struct catalogue *catalogue, uint32_t bit);

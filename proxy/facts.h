@@ -55,5 +55,9 @@ struct facts {
 };
 
 void facts_fini(struct facts *facts);
+/* Whether the assigned role belongs to that place: its own scope is on the chain, at the assignment or above. A
+ * role of server:1 means nothing at server:2 or at global. False without a definition. */
+bool facts_well_placed(const struct facts *facts, const struct facts_assignment *assignment,
+                       const struct role *definition);
 
 #endif

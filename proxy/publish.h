@@ -63,6 +63,8 @@ bool publish_leased(const struct publish *publish, uint64_t now_ns);
 /* Ends the lease now and until the next rebuild. */
 void publish_disbelieve(struct publish *publish);
 
+/* Another number for every history: what was read before a rebuild says nothing about the table after it. */
+uint64_t publish_generation(const struct publish *publish);
 struct store_position publish_position(const struct publish *publish);
 int64_t publish_expiry(const struct publish *publish);
 const struct catalogue *publish_catalogue(const struct publish *publish);

@@ -46,7 +46,8 @@ struct inputs {
 typedef const struct role *(*role_find_fn)(void *context, uint64_t role);
 
 /* `now` in microseconds UTC decides what has expired (expires_at <= now has). An assignment of a role whose own scope
- * is not on the chain at or above the assignment is ignored and counted in *misplaced (may be NULL).
+ * is not on the chain at or above the assignment, or is not there, is ignored; *misplaced (may be NULL) is set to how
+ * many there were, 0 for an owner, whose roles are not looked at.
  * The roles are found through `find`. PERMTAB_E_MEMORY. */
 int inputs_build(struct inputs *out, const struct facts *facts, int64_t now, role_find_fn find, void *context,
                  size_t *misplaced) PERMTAB_MUST_CHECK;
@@ -58,9 +59,10 @@ uint64_t inputs_hash(const struct inputs *inputs);
 int resolve(const struct catalogue *catalogue, const struct inputs *inputs, role_find_fn find, void *context,
             uint64_t *any, uint64_t *own) PERMTAB_MUST_CHECK;
 
-/* All roles that inputs hold directly or by inheritance through active roles, inactive ones not included, in the
- * order found, each once: what a role edit is matched against. Calls visit(context, role id) also for inactive and
- * missing roles that were reached (their edit may matter), but does not go on through them. PERMTAB_E_MEMORY. */
+/* All roles that inputs hold directly or by inheritance, each once: what a role edit is matched against. Inactive
+ * roles and what is behind them are visited too, and missing roles: they grant nothing now, but an edit of any of them
+ * may change what the inputs resolve to or, by inheritance, which overwrites apply once a role is made active.
+ * PERMTAB_E_MEMORY. */
 int inputs_roles(const struct inputs *inputs, role_find_fn find, void *find_context,
                  void (*visit)(void *context, uint64_t role), void *visit_context) PERMTAB_MUST_CHECK;
 

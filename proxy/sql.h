@@ -18,7 +18,8 @@ struct sql;           /* a connection */
 struct sql_statement; /* a prepared statement, being bound, stepped or at rest */
 
 struct sql_options {
-    const char *url;      /* "sqlite:/path" or "mysql://user@host:3306/database" or "mysql://user@/db?socket=/path" */
+    const char
+        *url; /* "sqlite:/path" or "mysql://user@host:3306/database" or "mysql://user@/db?socket=/path" */
     const char *password; /* NULL or "" for none */
     bool read_only;       /* a polling or filling connection */
     uint32_t timeout_s;   /* connect, read and write; 0 = 5 */
@@ -26,7 +27,8 @@ struct sql_options {
 
 enum sql_begin { SQL_READ_SNAPSHOT, SQL_WRITE };
 
-int sql_connect(struct sql **out, const struct sql_options *options, struct failure *failure) PERMTAB_MUST_CHECK;
+int sql_connect(struct sql **out, const struct sql_options *options,
+                struct failure *failure) PERMTAB_MUST_CHECK;
 void sql_close(struct sql *sql);
 enum sql_dialect sql_dialect(const struct sql *sql);
 /* True when the connection is of no further use (lost, timed out): close it and connect anew. */
@@ -51,9 +53,11 @@ void sql_bind_null(struct sql_statement *statement, unsigned index);
 int sql_step(struct sql_statement *statement, struct failure *failure) PERMTAB_MUST_CHECK;
 void sql_reset(struct sql_statement *statement);
 bool sql_column_is_null(struct sql_statement *statement, unsigned index);
-uint64_t sql_column_u64(struct sql_statement *statement, unsigned index); /* SQLite's negative ids come back above 2^63 */
+uint64_t sql_column_u64(struct sql_statement *statement,
+                        unsigned index); /* SQLite's negative ids come back above 2^63 */
 int64_t sql_column_i64(struct sql_statement *statement, unsigned index);
-const char *sql_column_text(struct sql_statement *statement, unsigned index); /* valid until the next step; "" for NULL */
+const char *sql_column_text(struct sql_statement *statement,
+                            unsigned index); /* valid until the next step; "" for NULL */
 
 /* For statements built at run time (multi-row inserts, IN lists): prepared, kept under `key` and the text's own copy;
  * at most a few dozen are kept. */

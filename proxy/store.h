@@ -15,14 +15,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A connection to the store and what it knows of it. */
-struct store {
-    struct sql *sql;
-    uint64_t store_id;
-    uint64_t file_device, file_inode; /* SQLite: of the file this connection has open */
-    char *path;                       /* SQLite: its path; else NULL */
-};
-
 /* Where a reader of the log stands: a revision, and the nonce of its change row, which tells this history from
  * another one with the same numbers. */
 struct store_position {
@@ -31,16 +23,29 @@ struct store_position {
     uint64_t nonce;
 };
 
+/* A connection to the store and what it knows of it. */
+struct store {
+    struct sql *sql;
+    uint64_t store_id;
+    uint64_t file_device, file_inode; /* SQLite: of the file this connection has open */
+    uint64_t wal_inode, shm_inode;    /* SQLite: of the two files beside it; 0 when there were none */
+    char *path;                       /* SQLite: its path; else NULL */
+    uint64_t schema_mark; /* of the last look at the schema: shows what was changed and changed back */
+    struct store_position snapshot; /* of the snapshot that is open */
+    struct store_position known;    /* found by the last snapshot: where the next one begins to look */
+};
+
 /* Connects; reads the store id; refuses a schema that is missing, older, newer or half applied with PERMTAB_E_SCHEMA
  * and a sentence that says what to do. */
-int store_open(struct store *out, const struct sql_options *options, struct failure *failure) PERMTAB_MUST_CHECK;
+int store_open(struct store *out, const struct sql_options *options,
+               struct failure *failure) PERMTAB_MUST_CHECK;
 void store_close(struct store *store);
 
 /* ---- reading, in a snapshot --------------------------------------------------------------------------------- */
 
 /* Begins a snapshot and says where in the log it is, and the store's clock (microseconds UTC). */
-int store_snapshot(struct store *store, struct store_position *at, int64_t *now, struct failure *failure)
-    PERMTAB_MUST_CHECK;
+int store_snapshot(struct store *store, struct store_position *at, int64_t *now,
+                   struct failure *failure) PERMTAB_MUST_CHECK;
 void store_snapshot_end(struct store *store);
 
 /* The four below are called inside a snapshot. */
@@ -59,10 +64,11 @@ int store_read_catalogue(struct store *store, uint32_t permissions_max, struct c
 /* ---- the log ------------------------------------------------------------------------------------------------- */
 
 enum change_kind {
-    CHANGE_PERMISSION = 1,  /* a permission or a requirement: the catalogue */
-    CHANGE_SCOPE_TYPE = 2,  /* the catalogue */
-    CHANGE_SCOPE = 3,       /* scope: appeared, vanished, other owner, other parent */
-    CHANGE_ROLE = 4,        /* role, scope: its row (scope, default, active, name); one for each of old and new scope */
+    CHANGE_PERMISSION = 1, /* a permission or a requirement: the catalogue */
+    CHANGE_SCOPE_TYPE = 2, /* the catalogue */
+    CHANGE_SCOPE = 3,      /* scope: appeared, vanished, other owner, other parent */
+    CHANGE_ROLE =
+        4, /* role, scope: its row (scope, default, active, name); one for each of old and new scope */
     CHANGE_ROLE_GRANT = 5,  /* role: what it allows or denies */
     CHANGE_ROLE_PARENT = 6, /* role: what it inherits from */
     CHANGE_ASSIGNMENT = 7,  /* user, role, scope */
@@ -109,9 +115,10 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
 
 /* Applies what is missing, one numbered migration after the other, and records the schema's fingerprint. A schema
  * that is too new or half applied is refused with PERMTAB_E_SCHEMA. *applied: how many. */
-int store_migrate(const struct sql_options *options, unsigned *applied, struct failure *failure) PERMTAB_MUST_CHECK;
+int store_migrate(const struct sql_options *options, unsigned *applied,
+                  struct failure *failure) PERMTAB_MUST_CHECK;
 /* Appends the configured scope types to the stored ones; PERMTAB_E_CONFLICT when the configuration contradicts them. */
-int store_sync_types(struct store *store, const struct scope_types *wanted, struct failure *failure)
-    PERMTAB_MUST_CHECK;
+int store_sync_types(struct store *store, const struct scope_types *wanted,
+                     struct failure *failure) PERMTAB_MUST_CHECK;
 
 #endif

@@ -35,8 +35,6 @@ static uint64_t buckets_bytes(uint64_t buckets)
 /* Offsets and size. Counts are within the layout's limits, so nothing overflows 64 bits. */
 static uint64_t place_sections(struct permtab_shm_geometry *geometry, uint32_t permissions_max)
 {
-    const uint64_t huge = SEGMENT_HUGE_PAGE;
-    uint64_t map_bytes = buckets_bytes(geometry->map_buckets);
     geometry->names_offset = PERMTAB_SHM_PAGE;
     geometry->sets_offset =
         align(geometry->names_offset + (uint64_t)permissions_max * PERMTAB_SHM_NAME_SIZE, 64u);
@@ -45,10 +43,11 @@ static uint64_t place_sections(struct permtab_shm_geometry *geometry, uint32_t p
     geometry->folds_offset = align(
         geometry->targets_offset + (uint64_t)geometry->target_count * sizeof(struct permtab_shm_target), 64u);
     uint64_t end = geometry->folds_offset + buckets_bytes(geometry->fold_buckets);
-    /* Huge pages only where they cost an eighth at most. */
-    uint64_t unit = map_bytes >= 8u * huge ? huge : PERMTAB_SHM_PAGE;
-    geometry->map_offset = align(end, unit);
-    return align(geometry->map_offset + map_bytes, unit);
+    geometry->map_offset = align(end, PERMTAB_SHM_PAGE);
+    uint64_t size = align(geometry->map_offset + buckets_bytes(geometry->map_buckets), PERMTAB_SHM_PAGE);
+    /* The mapping begins at a huge page, so all of it but the tail can be mapped by huge pages. The tail too
+     * where rounding up costs a thirty-second at most. */
+    return size >= 32u * SEGMENT_HUGE_PAGE ? align(size, SEGMENT_HUGE_PAGE) : size;
 }
 
 static int plan(const struct segment_options *options, struct permtab_shm_geometry *geometry, uint64_t *size)

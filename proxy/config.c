@@ -1,0 +1,309 @@
+/* Loading the configuration: defaults, then the file, then the environment, then the check of the whole.
+ * libconfuse reads the file's syntax alone: every value is text to it, and the table of options gives the
+ * text its meaning, so that a value gets the same message wherever it comes from. */
+#include "proxy/config.h"
+
+#include "proxy/config_options.h"
+
+#include <confuse.h>
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define FILE_SIZE_MAX     (1024 * 1024)
+#define PASSWORD_SIZE_MAX 4096
+#define VALUE_SIZE        1024
+#define OPTIONS_MAX       64
+
+/* Where the value of an option came from, for messages. */
+enum { FROM_DEFAULT = 0, FROM_ENVIRONMENT = -1 }; /* else a line of the file */
+
+struct loading {
+    long guard; /* first: what libconfuse's hidden option points at, see find_loading */
+    struct config *config;
+    const char *path;
+    struct failure *failure;
+    bool failed;
+    int origin[OPTIONS_MAX];
+};
+
+/* ---- messages
+ * ------------------------------------------------------------------------------------------------ */
+
+static void environment_name(const struct config_option *option, char out[64])
+{
+    int used = snprintf(out, 64, "PERMTAB_%s", option->name);
+    for (int i = 0; i < used; i++)
+        out[i] = (char)toupper((unsigned char)out[i]);
+}
+
+/* Puts the place in front of the failure's text. */
+static int blame(struct loading *loading, size_t index)
+{
+    const struct config_option *option = &config_options[index];
+    char variable[64];
+    int origin = loading->origin[index];
+    loading->failed = true;
+    if (origin > 0)
+        return failure_wrap(loading->failure, "%s:%d: %s", loading->path, origin, option->name);
+    if (origin == FROM_ENVIRONMENT) {
+        environment_name(option, variable);
+        return failure_wrap(loading->failure, "environment variable %s: %s", variable, option->name);
+    }
+    return failure_wrap(loading->failure, "%s", option->name);
+}
+
+static int set_option(struct loading *loading, size_t index, const char *text)
+{
+    int code = config_option_set(loading->config, &config_options[index], text, loading->failure);
+    return code < 0 ? blame(loading, index) : 0;
+}
+
+/* ---- the file
+ * ------------------------------------------------------------------------------------------------ */
+
+/* libconfuse hands its callbacks nothing of ours. One option whose name nobody can want carries the address:
+ * its "simple value" points at the first member of our struct. */
+static struct loading *find_loading(cfg_t *cfg)
+{
+    for (cfg_opt_t *option = cfg->opts; option->name; option++) {
+        if (option->simple_value.ptr)
+            return (struct loading *)(void *)option->simple_value.number;
+    }
+    abort();
+}
+
+/* Only the first error counts: those after it are mostly its echoes. */
+static void file_error(cfg_t *cfg, const char *format, va_list arguments)
+{
+    struct loading *loading = find_loading(cfg);
+    char text[256];
+    if (loading->failed)
+        return;
+    loading->failed = true;
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    (void)failure_set(loading->failure, PERMTAB_E_SYNTAX, "%s:%d: %s", loading->path, cfg->line, text);
+}
+
+static void join_list(cfg_opt_t *option, char out[VALUE_SIZE])
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (unsigned i = 0; i < cfg_opt_size(option) && used < VALUE_SIZE; i++) {
+        const char *item = cfg_opt_getnstr(option, i);
+        used += (size_t)snprintf(out + used, VALUE_SIZE - used, "%s%s", i ? "," : "", item);
+    }
+}
+
+/* libconfuse calls this when it has read a value; cfg->line is where. */
+static int file_value(cfg_t *cfg, cfg_opt_t *option)
+{
+    struct loading *loading = find_loading(cfg);
+    size_t index = 0;
+    char list[VALUE_SIZE];
+    while (index < config_option_count && strcmp(config_options[index].name, option->name) != 0)
+        index++;
+    if (index == config_option_count || loading->failed)
+        return -1;
+    int first = loading->origin[index];
+    loading->origin[index] = cfg->line;
+    if (first > 0) {
+        (void)failure_set(loading->failure, PERMTAB_E_SYNTAX, "is given a second time, after line %d", first);
+        (void)blame(loading, index);
+        return -1;
+    }
+    const char *text = list;
+    if (option->flags & CFGF_LIST)
+        join_list(option, list);
+    else
+        text = cfg_opt_getnstr(option, 0);
+    return set_option(loading, index, text) < 0 ? -1 : 0;
+}
+
+/* libconfuse hands a directory or a device to its scanner, which ends the process on a read error. */
+static int check_file(struct loading *loading)
+{
+    struct stat status;
+    if (stat(loading->path, &status) < 0)
+        return failure_set(loading->failure, PERMTAB_E_SYSTEM, "%s: %s", loading->path, strerror(errno));
+    if (!S_ISREG(status.st_mode))
+        return failure_set(loading->failure, PERMTAB_E_SYSTEM, "%s: not a regular file", loading->path);
+    if (status.st_size > FILE_SIZE_MAX)
+        return failure_set(loading->failure, PERMTAB_E_LIMIT, "%s: larger than 1 MiB", loading->path);
+    return 0;
+}
+
+static int load_file(struct loading *loading)
+{
+    cfg_opt_t options[OPTIONS_MAX + 2];
+    cfg_opt_t end = CFG_END();
+    cfg_opt_t hidden = CFG_SIMPLE_INT("\001", &loading->guard);
+    int code = check_file(loading);
+    if (code < 0)
+        return code;
+    for (size_t i = 0; i < config_option_count; i++) {
+        bool list = config_options[i].kind == CONFIG_TYPES;
+        cfg_opt_t text = CFG_STR(config_options[i].name, NULL, CFGF_NONE);
+        cfg_opt_t names = CFG_STR_LIST(config_options[i].name, NULL, CFGF_NONE);
+        options[i] = list ? names : text;
+    }
+    options[config_option_count] = hidden;
+    options[config_option_count + 1] = end;
+    cfg_t *cfg = cfg_init(options, CFGF_NONE);
+    if (!cfg)
+        return failure_set(loading->failure, PERMTAB_E_MEMORY, "out of memory");
+    (void)cfg_set_error_function(cfg, file_error);
+    for (size_t i = 0; i < config_option_count; i++)
+        (void)cfg_set_validate_func(cfg, config_options[i].name, file_value);
+    int result = cfg_parse(cfg, loading->path);
+    cfg_free(cfg);
+    if (result == CFG_SUCCESS && loading->guard == 0)
+        return 0;
+    if (loading->failed)
+        return loading->failure->code;
+    return failure_set(loading->failure, PERMTAB_E_SYNTAX, "%s: cannot be read", loading->path);
+}
+
+/* ---- defaults, environment, secrets
+ * ---------------------------------------------------------------------------- */
+
+static int load_defaults(struct loading *loading)
+{
+    for (size_t i = 0; i < config_option_count; i++) {
+        int code = set_option(loading, i, config_options[i].fallback);
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
+static int load_environment(struct loading *loading)
+{
+    for (size_t i = 0; i < config_option_count; i++) {
+        char variable[64];
+        environment_name(&config_options[i], variable);
+        const char *text = getenv(variable);
+        if (!text)
+            continue;
+        loading->origin[i] = FROM_ENVIRONMENT;
+        int code = set_option(loading, i, text);
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
+/* The first line of the file. */
+static int load_password(struct config *config, struct failure *failure)
+{
+    int code = 0;
+    char text[PASSWORD_SIZE_MAX + 2];
+    FILE *file = fopen(config->store_password_file, "re");
+    if (!file)
+        return failure_set(failure, PERMTAB_E_SYSTEM, "%s: %s", config->store_password_file, strerror(errno));
+    if (!fgets(text, sizeof text, file))
+        text[0] = 0;
+    size_t length = strcspn(text, "\r\n");
+    if (ferror(file))
+        code = failure_set(failure, PERMTAB_E_SYSTEM, "%s: %s", config->store_password_file, strerror(errno));
+    else if (length == 0)
+        code = failure_set(failure, PERMTAB_E_INVALID, "%s: the first line is empty",
+                           config->store_password_file);
+    else if (length > PASSWORD_SIZE_MAX)
+        code = failure_set(failure, PERMTAB_E_INVALID, "%s: longer than %d bytes",
+                           config->store_password_file, PASSWORD_SIZE_MAX);
+    text[length] = 0;
+    if (code == 0 && !(config->store_password = strdup(text)))
+        code = failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+    explicit_bzero(text, sizeof text);
+    (void)fclose(file);
+    return code;
+}
+
+static size_t option_index(const char *name)
+{
+    size_t index = 0;
+    while (strcmp(config_options[index].name, name) != 0)
+        index++;
+    return index;
+}
+
+int config_load(struct config *out, const char *path, struct failure *failure)
+{
+    struct failure unseen;
+    struct loading loading = {.config = out, .path = path, .failure = failure ? failure : &unseen};
+    const char *name = NULL;
+    _Static_assert(offsetof(struct loading, guard) == 0, "find_loading relies on it");
+    memset(out, 0, sizeof *out);
+    int code = load_defaults(&loading);
+    if (code == 0 && path)
+        code = load_file(&loading);
+    if (code == 0)
+        code = load_environment(&loading);
+    if (code == 0) {
+        code = config_check(out, &name, loading.failure);
+        if (code < 0)
+            code = blame(&loading, option_index(name));
+    }
+    if (code == 0 && out->store_password_file[0]) {
+        code = load_password(out, loading.failure);
+        if (code < 0)
+            code = blame(&loading, option_index("store_password_file"));
+    }
+    if (code < 0)
+        config_fini(out);
+    return code;
+}
+
+void config_fini(struct config *config)
+{
+    for (size_t i = 0; i < config_option_count; i++) {
+        if (config_options[i].kind == CONFIG_TEXT)
+            free(*(char **)(void *)((char *)config + config_options[i].offset));
+    }
+    if (config->store_password) {
+        explicit_bzero(config->store_password, strlen(config->store_password));
+        free(config->store_password);
+    }
+    memset(config, 0, sizeof *config);
+}
+
+static void print_quoted(FILE *file, const char *text)
+{
+    (void)fputc('"', file);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            (void)fputc('\\', file);
+        (void)fputc(*text, file);
+    }
+    (void)fputc('"', file);
+}
+
+static void print_types(FILE *file, const struct scope_types *types)
+{
+    for (uint32_t i = 0; i < types->count; i++)
+        (void)fprintf(file, "%s\"%s\"", i ? ", " : "{", types->names[i]);
+    (void)fputs("}", file);
+}
+
+void config_print(const struct config *config, void *stdio_file)
+{
+    FILE *file = stdio_file;
+    char value[VALUE_SIZE];
+    for (size_t i = 0; i < config_option_count; i++) {
+        const struct config_option *option = &config_options[i];
+        config_option_format(config, option, value, sizeof value);
+        (void)fprintf(file, "%s = ", option->name);
+        if (option->kind == CONFIG_TYPES)
+            print_types(file, &config->scope_types);
+        else if (config_option_quoted(option))
+            print_quoted(file, value);
+        else
+            (void)fputs(value, file);
+        (void)fputc('\n', file);
+    }
+}

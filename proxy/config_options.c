@@ -1,0 +1,301 @@
+/* The one table of options, and values as text. Parsing, defaults, environment, `-t`, the sample file and the
+ * manual are all made or checked from this table. Where values come from is config.c's business; what they
+ * must be together, config_check.c's. */
+#include "proxy/config_options.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(member) offsetof(struct config, member)
+#define MINUTE     (60ull * 1000)
+#define DAY        (24 * 60 * MINUTE)
+#define TB         1000000000000ull
+
+const struct config_option config_options[] = {
+    {"store", CONFIG_TEXT, AT(store), "sqlite:/var/lib/permtab/permtab.db", 0, 0, false,
+     "where the policy lives: sqlite:/path, mysql://user@host:3306/database or "
+     "mysql://user@/database?socket=/path"},
+    {"store_password_file", CONFIG_TEXT, AT(store_password_file), "", 0, 0, false,
+     "file whose first line is the password for the store"},
+    {"store_migrate", CONFIG_BOOL, AT(store_migrate), "true", 0, 1, false,
+     "apply missing migrations at start; false: start only on a schema that is up to date"},
+    {"store_threads", CONFIG_NUMBER, AT(store_threads), "4", 1, 64, false,
+     "threads, each with one connection to the store, for fills and writes"},
+    {"store_timeout", CONFIG_DURATION, AT(store_timeout_ms), "5s", 1000, 5 * MINUTE, false,
+     "longest wait for one answer of the store, in whole seconds"},
+    {"redis", CONFIG_TEXT, AT(redis), "", 0, 0, false, "not in this release; leave it empty"},
+    {"redis_prefix", CONFIG_TEXT, AT(redis_prefix), "permtab:", 0, 0, false,
+     "prefix of Redis keys and of the invalidation channel; unused while redis is empty"},
+    {"socket", CONFIG_TEXT, AT(socket), "/run/permtab/permtab.sock", 0, 0, false,
+     "Unix socket for clients, at most 107 bytes"},
+    {"ops_socket", CONFIG_TEXT, AT(ops_socket), "/run/permtab/permtab-ops.sock", 0, 0, false,
+     "Unix socket for operators, at most 107 bytes; empty for none"},
+    {"socket_mode", CONFIG_MODE, AT(socket_mode), "0666", 0, 0777, false,
+     "mode of both sockets, octal: who may connect"},
+    {"scope_types", CONFIG_TYPES, AT(scope_types), "global,server,channel", 0, 0, false,
+     "types of scopes from the outermost, at most 15; the first is global; once stored, names may only be "
+     "appended"},
+    {"permissions_max", CONFIG_NUMBER, AT(permissions_max), "512", 64, PERMTAB_SHM_PERMISSIONS_MAX, false,
+     "how many permissions the table has room for, a multiple of 64"},
+    {"table_entries", CONFIG_COUNT, AT(table_entries), "1000", 1, 1000000000, false,
+     "how many (user, scope) entries the table has room for; when it is full, the oldest fill makes room"},
+    {"table_sets", CONFIG_COUNT, AT(table_sets), "4096", 16, PERMTAB_SHM_INDEX_MASK, false,
+     "how many distinct permission sets the table has room for"},
+    {"table_folds", CONFIG_COUNT, AT(table_folds), "16384", 16, PERMTAB_SHM_INDEX_MASK, false,
+     "how many plain scopes can answer as the scope above them"},
+    {"table_memory_max", CONFIG_SIZE, AT(table_memory_max), "1GB", 65536, 16 * TB, false,
+     "the shared memory may not take more than this"},
+    {"poll_interval", CONFIG_DURATION, AT(poll_interval_ms), "100ms", 5, MINUTE, false,
+     "how often the store is asked for changes"},
+    {"max_staleness", CONFIG_DURATION, AT(max_staleness_ms), "2s", 100, 60 * MINUTE, false,
+     "no answer is older than this; more than twice poll_interval"},
+    {"change_retention", CONFIG_DURATION, AT(change_retention_ms), "7d", MINUTE, 3650 * DAY, false,
+     "how long rows of the change log are kept"},
+    {"change_retention_rows", CONFIG_COUNT, AT(change_retention_rows), "1000000", 1000, 1000000000000ull,
+     false, "how many of the newest rows of the change log are kept whatever their age"},
+    {"clients_max", CONFIG_NUMBER, AT(clients_max), "4096", 1, 1000000, false,
+     "connected clients; each takes two descriptors"},
+    {"client_requests_max", CONFIG_NUMBER, AT(client_requests_max), "64", 1, 65536, false,
+     "requests of one client under way; more wait in its socket"},
+    {"client_idle", CONFIG_DURATION, AT(client_idle_ms), "30s", 100, DAY, false,
+     "a client that has not said hello, stopped within a message or does not read its replies for so long is "
+     "dropped"},
+    {"request_timeout", CONFIG_DURATION, AT(request_timeout_ms), "5s", 10, 10 * MINUTE, false,
+     "a check that the store has not answered for so long fails"},
+    {"log_level", CONFIG_TEXT, AT(log_level), "info", 0, 0, true, "error, warning, info or debug"},
+};
+
+const size_t config_option_count = sizeof config_options / sizeof config_options[0];
+
+struct unit {
+    const char *name;
+    uint64_t factor;
+};
+
+/* Largest first, so that formatting finds the largest that divides evenly; names that only read come last. */
+static const struct unit size_units[] = {
+    {"TB", TB},       {"TiB", 1ull << 40}, {"GB", 1000000000}, {"GiB", 1 << 30}, {"MB", 1000000},
+    {"MiB", 1 << 20}, {"KB", 1000},        {"KiB", 1 << 10},   {"B", 1},         {NULL, 0},
+};
+static const struct unit duration_units[] = {
+    {"d", DAY}, {"h", 60 * MINUTE}, {"m", MINUTE}, {"s", 1000}, {"ms", 1}, {NULL, 0},
+};
+static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
+
+static const struct unit *units_of(enum config_kind kind)
+{
+    return kind == CONFIG_SIZE ? size_units : kind == CONFIG_DURATION ? duration_units : no_units;
+}
+
+static bool parse_digits(const char **text, uint64_t *out)
+{
+    const char *at = *text;
+    uint64_t value = 0;
+    if (*at < '0' || *at > '9')
+        return false;
+    for (; *at >= '0' && *at <= '9'; at++) {
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(*at - '0'), &value))
+            return false;
+    }
+    *text = at;
+    *out = value;
+    return true;
+}
+
+static void format_units(enum config_kind kind, uint64_t value, char *out, size_t size)
+{
+    const struct unit *unit = units_of(kind);
+    while (unit[1].name && (value % unit->factor != 0 || value == 0))
+        unit++;
+    (void)snprintf(out, size, "%" PRIu64 "%s", value / unit->factor, unit->name);
+}
+
+static int parse_units(const struct config_option *option, const char *text, uint64_t *out,
+                       struct failure *failure)
+{
+    const char *rest = text;
+    if (parse_digits(&rest, out)) {
+        for (const struct unit *unit = units_of(option->kind); unit->name; unit++) {
+            if (strcmp(rest, unit->name) == 0) {
+                if (__builtin_mul_overflow(*out, unit->factor, out))
+                    break;
+                return 0;
+            }
+        }
+    }
+    const char *what = option->kind == CONFIG_SIZE       ? "a size such as 512MB or 64KiB"
+                       : option->kind == CONFIG_DURATION ? "a duration such as 100ms, 2s, 5m, 1h or 7d"
+                                                         : "a whole number";
+    return failure_set(failure, PERMTAB_E_INVALID, "\"%.60s\" is not %s", text, what);
+}
+
+static int parse_mode(const char *text, uint64_t *out, struct failure *failure)
+{
+    char *end = NULL;
+    *out = strtoul(text, &end, 8);
+    if (text[0] < '0' || text[0] > '7' || *end || strlen(text) > 6)
+        return failure_set(failure, PERMTAB_E_INVALID, "\"%.60s\" is not an octal mode such as 0666", text);
+    return 0;
+}
+
+static int parse_number(const struct config_option *option, const char *text, uint64_t *out,
+                        struct failure *failure)
+{
+    int code = option->kind == CONFIG_MODE ? parse_mode(text, out, failure)
+                                           : parse_units(option, text, out, failure);
+    if (code < 0)
+        return code;
+    if (*out >= option->min && *out <= option->max)
+        return 0;
+    if (option->kind == CONFIG_MODE)
+        return failure_set(failure, PERMTAB_E_INVALID, "%.60s is not within 0000 to %04" PRIo64, text,
+                           option->max);
+    char low[32], high[32];
+    format_units(option->kind, option->min, low, sizeof low);
+    format_units(option->kind, option->max, high, sizeof high);
+    return failure_set(failure, PERMTAB_E_INVALID, "%.60s is not within %s to %s", text, low, high);
+}
+
+static bool type_name_valid(const char *name, size_t length)
+{
+    if (length == 0 || name[0] < 'a' || name[0] > 'z')
+        return false;
+    for (size_t i = 0; i < length; i++) {
+        char c = name[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_'))
+            return false;
+    }
+    return true;
+}
+
+static int add_type(struct scope_types *types, const char *name, size_t length, struct failure *failure)
+{
+    int shown = length > 60 ? 60 : (int)length;
+    if (!type_name_valid(name, length))
+        return failure_set(failure, PERMTAB_E_INVALID,
+                           "\"%.*s\" is not a name of a scope type (a letter, then a-z, 0-9 or _)", shown,
+                           name);
+    if (length >= PERMTAB_SHM_TYPE_NAME_SIZE)
+        return failure_set(failure, PERMTAB_E_INVALID, "\"%.*s\" is longer than %u bytes", shown, name,
+                           PERMTAB_SHM_TYPE_NAME_SIZE - 1);
+    if (types->count == PERMTAB_SHM_SCOPE_TYPES)
+        return failure_set(failure, PERMTAB_E_INVALID, "more than %u scope types", PERMTAB_SHM_SCOPE_TYPES);
+    if (types->count == 0 && !(length == 6 && memcmp(name, "global", 6) == 0))
+        return failure_set(failure, PERMTAB_E_INVALID,
+                           "the first scope type must be \"global\", not \"%.*s\"", shown, name);
+    for (uint32_t i = 0; i < types->count; i++) {
+        if (strlen(types->names[i]) == length && memcmp(types->names[i], name, length) == 0)
+            return failure_set(failure, PERMTAB_E_INVALID, "\"%.*s\" is named twice", shown, name);
+    }
+    memcpy(types->names[types->count], name, length);
+    types->names[types->count++][length] = 0;
+    return 0;
+}
+
+static int parse_types(const char *text, struct scope_types *out, struct failure *failure)
+{
+    struct scope_types types = {0};
+    for (const char *at = text;; at++) {
+        size_t length = strcspn(at, ",");
+        int code = add_type(&types, at, length, failure);
+        if (code < 0)
+            return code;
+        at += length;
+        if (*at == 0)
+            break;
+    }
+    *out = types;
+    return 0;
+}
+
+static int set_text(char **at, const char *text, struct failure *failure)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+    free(*at);
+    *at = copy;
+    return 0;
+}
+
+static int set_bool(bool *at, const char *text, struct failure *failure)
+{
+    if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
+        return failure_set(failure, PERMTAB_E_INVALID, "\"%.60s\" is not true or false", text);
+    *at = text[0] == 't';
+    return 0;
+}
+
+int config_option_set(struct config *config, const struct config_option *option, const char *text,
+                      struct failure *failure)
+{
+    void *at = (char *)config + option->offset;
+    uint64_t number = 0;
+    int code;
+    switch (option->kind) {
+    case CONFIG_TEXT:
+        return set_text(at, text, failure);
+    case CONFIG_BOOL:
+        return set_bool(at, text, failure);
+    case CONFIG_TYPES:
+        return parse_types(text, at, failure);
+    case CONFIG_NUMBER:
+    case CONFIG_MODE:
+        code = parse_number(option, text, &number, failure);
+        if (code == 0)
+            *(uint32_t *)at = (uint32_t)number;
+        return code;
+    case CONFIG_COUNT:
+    case CONFIG_SIZE:
+    case CONFIG_DURATION:
+        code = parse_number(option, text, &number, failure);
+        if (code == 0)
+            *(uint64_t *)at = number;
+        return code;
+    }
+    return PERMTAB_E_INVALID;
+}
+
+static void format_types(const struct scope_types *types, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (uint32_t i = 0; i < types->count && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? "," : "", types->names[i]);
+}
+
+void config_option_format(const struct config *config, const struct config_option *option, char *out,
+                          size_t size)
+{
+    const void *at = (const char *)config + option->offset;
+    switch (option->kind) {
+    case CONFIG_TEXT:
+        (void)snprintf(out, size, "%s", *(char *const *)at);
+        return;
+    case CONFIG_BOOL:
+        (void)snprintf(out, size, "%s", *(const bool *)at ? "true" : "false");
+        return;
+    case CONFIG_TYPES:
+        format_types(at, out, size);
+        return;
+    case CONFIG_MODE:
+        (void)snprintf(out, size, "%04" PRIo32, *(const uint32_t *)at);
+        return;
+    case CONFIG_NUMBER:
+        format_units(option->kind, *(const uint32_t *)at, out, size);
+        return;
+    case CONFIG_COUNT:
+    case CONFIG_SIZE:
+    case CONFIG_DURATION:
+        format_units(option->kind, *(const uint64_t *)at, out, size);
+        return;
+    }
+}
+
+bool config_option_quoted(const struct config_option *option)
+{
+    return option->kind != CONFIG_BOOL && option->kind != CONFIG_NUMBER && option->kind != CONFIG_COUNT;
+}

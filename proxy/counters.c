@@ -1,0 +1,14 @@
+/* The table of counters, made from the list in the header. Who counts what is the business of each part; how
+ * the figures are shown is stats.c. */
+#include "proxy/counters.h"
+
+#define COUNTER COUNTER_KIND_COUNTER
+#define GAUGE   COUNTER_KIND_GAUGE
+
+const struct counter_description counter_descriptions[] = {
+#define X(name, kind, help) {#name, kind, help, offsetof(struct counters, name)},
+    COUNTERS(X)
+#undef X
+};
+
+const size_t counter_description_count = sizeof counter_descriptions / sizeof counter_descriptions[0];

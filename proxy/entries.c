@@ -1,0 +1,124 @@
+/* Intrusive lists over map slots. Users are found through hash buckets whose lists mix the few users that share
+ * a bucket; the key itself is compared in the map, so no key is stored twice. */
+#include "proxy/entries.h"
+
+#include "shm/reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int entries_init(struct entries *entries, const struct map *map)
+{
+    uint32_t slots = map_slot_count(map);
+    memset(entries, 0, sizeof *entries);
+    entries->map = map;
+    entries->user_head_count = slots / 2 + 1;
+    entries->links = malloc((size_t)slots * sizeof *entries->links);
+    entries->user_heads = malloc((size_t)entries->user_head_count * sizeof *entries->user_heads);
+    if (entries->links == NULL || entries->user_heads == NULL) {
+        entries_fini(entries);
+        return PERMTAB_E_MEMORY;
+    }
+    memset(entries->user_heads, 0xff, (size_t)entries->user_head_count * sizeof *entries->user_heads);
+    for (int kind = 0; kind < 2; kind++)
+        entries->queue[kind] = (struct entry_queue){NO_ENTRY, NO_ENTRY, 0};
+    return 0;
+}
+
+void entries_fini(struct entries *entries)
+{
+    free(entries->links);
+    free(entries->user_heads);
+    entries->links = NULL;
+    entries->user_heads = NULL;
+}
+
+static uint32_t *user_head(const struct entries *entries, uint64_t user)
+{
+    uint64_t hash = permtab_shm_hash(entries->map->hash_seed, user, user, 0);
+    return &entries->user_heads[permtab_shm_home(hash, entries->user_head_count)];
+}
+
+static void queue_append(struct entries *entries, struct entry_queue *queue, uint32_t slot)
+{
+    struct entry_links *links = &entries->links[slot];
+    links->newer = NO_ENTRY;
+    links->older = queue->newest;
+    if (queue->newest != NO_ENTRY)
+        entries->links[queue->newest].newer = slot;
+    else
+        queue->oldest = slot;
+    queue->newest = slot;
+    queue->count++;
+}
+
+static void queue_remove(struct entries *entries, struct entry_queue *queue, uint32_t slot)
+{
+    struct entry_links *links = &entries->links[slot];
+    if (links->older != NO_ENTRY)
+        entries->links[links->older].newer = links->newer;
+    else
+        queue->oldest = links->newer;
+    if (links->newer != NO_ENTRY)
+        entries->links[links->newer].older = links->older;
+    else
+        queue->newest = links->older;
+    queue->count--;
+}
+
+void entries_link(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind)
+{
+    struct entry_links *links = &entries->links[slot];
+    uint32_t *head = user_head(entries, map_key_at(entries->map, slot).key0);
+    links->user_previous = NO_ENTRY;
+    links->user_next = *head;
+    if (*head != NO_ENTRY)
+        entries->links[*head].user_previous = slot;
+    *head = slot;
+    links->scope_previous = NO_ENTRY;
+    links->scope_next = node->entries;
+    if (node->entries != NO_ENTRY)
+        entries->links[node->entries].scope_previous = slot;
+    node->entries = slot;
+    queue_append(entries, &entries->queue[kind], slot);
+}
+
+void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind)
+{
+    struct entry_links *links = &entries->links[slot];
+    if (links->user_previous != NO_ENTRY)
+        entries->links[links->user_previous].user_next = links->user_next;
+    else
+        *user_head(entries, map_key_at(entries->map, slot).key0) = links->user_next;
+    if (links->user_next != NO_ENTRY)
+        entries->links[links->user_next].user_previous = links->user_previous;
+    if (links->scope_previous != NO_ENTRY)
+        entries->links[links->scope_previous].scope_next = links->scope_next;
+    else
+        node->entries = links->scope_next;
+    if (links->scope_next != NO_ENTRY)
+        entries->links[links->scope_next].scope_previous = links->scope_previous;
+    queue_remove(entries, &entries->queue[kind], slot);
+}
+
+uint32_t entries_oldest(const struct entries *entries, enum entry_kind kind)
+{
+    return entries->queue[kind].oldest;
+}
+
+static uint32_t first_of_user(const struct entries *entries, uint64_t user, uint32_t slot)
+{
+    while (slot != NO_ENTRY && map_key_at(entries->map, slot).key0 != user)
+        slot = entries->links[slot].user_next;
+    return slot;
+}
+
+uint32_t entries_of_user(const struct entries *entries, uint64_t user)
+{
+    return first_of_user(entries, user, *user_head(entries, user));
+}
+
+uint32_t entries_of_user_after(const struct entries *entries, uint64_t user, uint32_t slot)
+{
+    return first_of_user(entries, user, entries->links[slot].user_next);
+}

@@ -1,0 +1,45 @@
+/* Private links over the slots of the entry map: the entries of a user, the entries of a scope, and the order in which they
+ * were filled. 24 bytes a slot and 4 a bucket; made once for a segment, whose geometry never changes. */
+#ifndef PERMTAB_PROXY_ENTRIES_H
+#define PERMTAB_PROXY_ENTRIES_H
+
+#include "proxy/scope_tree.h"
+#include "shm/map.h"
+
+#include <stdbool.h>
+
+struct entry_links {
+    uint32_t user_next, user_previous;
+    uint32_t scope_next, scope_previous;
+    uint32_t newer, older;
+};
+
+struct entry_queue {
+    uint32_t oldest, newest;
+    uint64_t count;
+};
+
+enum entry_kind { ENTRY_POSITIVE = 0, ENTRY_NEGATIVE = 1 }; /* negative: the scope is not in the store */
+
+struct entries {
+    const struct map *map;
+    struct entry_links *links; /* by slot */
+    uint32_t *user_heads;      /* hash buckets of users: first slot */
+    uint32_t user_head_count;
+    struct entry_queue queue[2]; /* by enum entry_kind */
+};
+
+int entries_init(struct entries *entries, const struct map *map) PERMTAB_MUST_CHECK;
+void entries_fini(struct entries *entries);
+
+/* Links or unlinks the entry in `slot`, whose key is in the map already, or still. */
+void entries_link(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind);
+void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind);
+
+/* The least recently filled one of a kind, or NO_ENTRY. */
+uint32_t entries_oldest(const struct entries *entries, enum entry_kind kind);
+/* First entry of a user, and the one after `slot` (ask before `slot` is unlinked); NO_ENTRY at the end. */
+uint32_t entries_of_user(const struct entries *entries, uint64_t user);
+uint32_t entries_of_user_after(const struct entries *entries, uint64_t user, uint32_t slot);
+
+#endif

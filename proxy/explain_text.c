@@ -1,0 +1,123 @@
+/* Turning what explain.c found into lines. Names come from the policy and end on somebody's terminal, so
+ * nothing in them is passed through that is not text. */
+#include "proxy/explain_text.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* The number of bytes, at most `size`, that end with a whole UTF-8 character. */
+static size_t whole_characters(const char *text, size_t size)
+{
+    size_t length = strlen(text);
+    if (length <= size)
+        return length;
+    while (size > 0 && ((unsigned char)text[size] & 0xc0) == 0x80)
+        size--;
+    return size;
+}
+
+void lines_add(struct lines *lines, bool decides, const char *format, ...)
+{
+    char text[2 * EXPLAIN_LINE_MAX];
+    va_list arguments;
+    assert(lines->count < EXPLAIN_LINES_MAX); /* explain.c limits each of its parts */
+    if (lines->failed)
+        return;
+    if (lines->count == lines->capacity) {
+        size_t capacity = lines->capacity == 0 ? 16 : lines->capacity * 2;
+        char **items = realloc(lines->items, capacity * sizeof *items);
+        if (items == NULL) {
+            lines->failed = true;
+            return;
+        }
+        lines->items = items;
+        lines->capacity = capacity;
+    }
+    int number = snprintf(text, sizeof text, "%zu. ", lines->count + 1);
+    va_start(arguments, format);
+    vsnprintf(text + number, sizeof text - (size_t)number, format, arguments);
+    va_end(arguments);
+    char *line = strndup(text, whole_characters(text, EXPLAIN_LINE_MAX));
+    if (line == NULL) {
+        lines->failed = true;
+        return;
+    }
+    if (decides)
+        lines->decisive = lines->count;
+    lines->items[lines->count++] = line;
+}
+
+void lines_fini(struct lines *lines)
+{
+    for (size_t i = 0; i < lines->count; i++)
+        free(lines->items[i]);
+    free(lines->items);
+    memset(lines, 0, sizeof *lines);
+}
+
+const char *role_format(uint64_t role, const struct role *definition, char text[ROLE_TEXT_SIZE])
+{
+    const char *name = definition == NULL ? NULL : definition->name;
+    int used = snprintf(text, ROLE_TEXT_SIZE, "%" PRIu64, role);
+    if (name == NULL || name[0] == '\0')
+        return text;
+    int length = (int)whole_characters(name, 64);
+    snprintf(text + used, ROLE_TEXT_SIZE - (size_t)used, " (%.*s)", length, name);
+    for (char *at = text + used; *at != '\0'; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            *at = '?';
+    return text;
+}
+
+#define PATH_ENDS 4u /* roles shown at either end of a long path */
+
+const char *path_format(const struct closure *closure, const struct reached *reached,
+                        char text[PATH_TEXT_SIZE])
+{
+    uint64_t ends[2 * PATH_ENDS]; /* the last ones, and the first ones going round behind them */
+    size_t length = 0, used = 0;
+    text[0] = '\0';
+    if (reached->from == CLOSURE_HELD)
+        return text;
+    for (const struct reached *at = reached;; at = &closure->items[at->from]) {
+        ends[length < PATH_ENDS ? length : PATH_ENDS + length % PATH_ENDS] = at->role;
+        length++;
+        if (at->from == CLOSURE_HELD)
+            break;
+    }
+    for (size_t i = length; i-- > 0;) {
+        bool first = i == length - 1;
+        if (i >= PATH_ENDS && i + PATH_ENDS < length) { /* the middle */
+            used +=
+                (size_t)snprintf(text + used, PATH_TEXT_SIZE - used, " → … %zu more", length - 2 * PATH_ENDS);
+            i = PATH_ENDS;
+            continue;
+        }
+        used +=
+            (size_t)snprintf(text + used, PATH_TEXT_SIZE - used, "%s%" PRIu64, first ? ", inherited " : " → ",
+                             ends[i < PATH_ENDS ? i : PATH_ENDS + i % PATH_ENDS]);
+    }
+    return text;
+}
+
+const char *time_format(int64_t microseconds, char text[TIME_TEXT_SIZE])
+{
+    int64_t fraction = microseconds % 1000000;
+    if (fraction < 0)
+        fraction += 1000000;
+    time_t seconds = (time_t)((microseconds - fraction) / 1000000);
+    struct tm parts;
+    char day[TIME_TEXT_SIZE];
+    if (gmtime_r(&seconds, &parts) == NULL || strftime(day, 24, "%Y-%m-%dT%H:%M:%S", &parts) == 0)
+        snprintf(text, TIME_TEXT_SIZE, "%" PRId64 " us", microseconds);
+    else if (fraction == 0)
+        snprintf(text, TIME_TEXT_SIZE, "%.23sZ", day);
+    else
+        snprintf(text, TIME_TEXT_SIZE, "%.23s.%06dZ", day, (int)fraction);
+    return text;
+}

@@ -1,0 +1,447 @@
+/* The feed. Its thread reads, the loop applies; they take turns, so that there is at most one piece of news between them and the
+ * thread always knows where the table stands:
+ *
+ *     thread  poll ─► read batch ─► post news ─► wait ················► next poll
+ *     loop                             └─► publish_batch, renew ─► done ──┘
+ *
+ * The lease runs from the moment before the poll began. What may have changed while the thread was waiting for
+ * SQL does not matter: the lease never promises more than that nothing older than that moment is believed.
+ *
+ * What it leaves to others: what a change means (publish_batch.c), the SQL (store_*.c). */
+#include "proxy/feed.h"
+
+#include "proxy/log.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* More changes than this are not applied one by one: the table is read anew. */
+#define BATCH_MAX      1000000u
+#define TRIM_SLICE     5000u
+#define SCHEMA_LOOK_NS 1000000000ull
+#define TRIM_NS        1000000000ull
+#define SECOND_NS      1000000000ull
+
+enum news_kind {
+    NEWS_BATCH,       /* apply, then renew; most batches are empty and move the expiry alone */
+    NEWS_REBUILD,     /* a whole new beginning */
+    NEWS_FAILED,      /* no answer: no renewal */
+    NEWS_DISBELIEVED, /* an answer that cannot be believed: the table goes */
+};
+
+struct news {
+    enum news_kind kind;
+    uint64_t begun_ns;
+    struct batch batch;   /* NEWS_BATCH; of NEWS_REBUILD the position, the clock and the catalogue */
+    struct failure failure;
+};
+
+struct feed {
+    /* Constant while the thread runs. */
+    struct publish *publish;
+    struct counters *counters;
+    feed_applied_fn applied;
+    void *context;
+    char *url, *password;
+    struct sql_options options;
+    uint32_t permissions_max;
+    uint64_t interval_ns;
+    int64_t keep_us;
+    uint64_t keep_rows;
+    int event_descriptor;
+    struct event *event;
+    pthread_t thread;
+    bool running;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t condition;
+    /* Under the mutex. */
+    bool stop, wake, rebuild;
+    bool news_posted;
+    struct news news; /* the thread's until posted, then the loop's */
+    /* Where the table stands, written by the loop while the thread waits. */
+    struct store_position at;
+    int64_t expiry;
+
+    /* The thread's own. */
+    struct store store;
+    bool connected;
+    bool believed;
+    uint64_t schema_looked_ns, trimmed_ns;
+
+    /* The loop's own. */
+    char trouble[FAILURE_TEXT_SIZE];
+};
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
+}
+
+/* ---- the thread: reading ------------------------------------------------------------------------------------------ */
+
+static void disconnect(struct feed *feed)
+{
+    if (feed->connected)
+        store_close(&feed->store);
+    feed->connected = false;
+}
+
+static int connect_store(struct feed *feed, struct failure *failure)
+{
+    if (feed->connected)
+        return 0;
+    int code = store_open(&feed->store, &feed->options, failure);
+    feed->connected = code == 0;
+    return code;
+}
+
+static bool names_catalogue(const struct change_list *changes)
+{
+    for (size_t i = 0; i < changes->count; i++)
+        if (changes->items[i].kind == CHANGE_PERMISSION || changes->items[i].kind == CHANGE_SCOPE_TYPE)
+            return true;
+    return false;
+}
+
+static bool names_store(const struct change_list *changes)
+{
+    for (size_t i = 0; i < changes->count; i++)
+        if (changes->items[i].kind == CHANGE_STORE)
+            return true;
+    return false;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+    return left < right ? -1 : left > right;
+}
+
+/* Definitions of the roles that changed, each once, with their ancestors. */
+static int read_changed_roles(struct feed *feed, struct batch *batch, struct failure *failure)
+{
+    size_t count = 0, unique = 0;
+    uint64_t *ids = malloc((batch->changes.count + 1) * sizeof *ids);
+    if (ids == NULL)
+        return failure_set(failure, PERMTAB_E_MEMORY, "no memory for a batch of changes");
+    for (size_t i = 0; i < batch->changes.count; i++) {
+        enum change_kind kind = batch->changes.items[i].kind;
+        if (kind == CHANGE_ROLE || kind == CHANGE_ROLE_GRANT || kind == CHANGE_ROLE_PARENT)
+            ids[count++] = batch->changes.items[i].role;
+    }
+    qsort(ids, count, sizeof *ids, compare_ids);
+    for (size_t i = 0; i < count; i++)
+        if (unique == 0 || ids[unique - 1] != ids[i])
+            ids[unique++] = ids[i];
+    int code = unique > 0 ? store_read_roles(&feed->store, ids, unique, &batch->roles, failure) : 0;
+    free(ids);
+    return code;
+}
+
+/* Everything since the table's position, in one snapshot. That position is looked for again inside of it: a backup may have
+ * been restored since the poll. */
+static int read_batch(struct feed *feed, struct batch *batch, struct failure *failure)
+{
+    bool newer;
+    int64_t ignored;
+    int code = store_snapshot(&feed->store, &batch->at, &batch->now, failure);
+    if (code < 0)
+        return code;
+    code = store_poll(&feed->store, &feed->at, &newer, &ignored, failure);
+    if (code == 0)
+        code = store_read_changes(&feed->store, feed->at.revision, BATCH_MAX, &batch->changes, failure);
+    if (code == 0)
+        code = read_changed_roles(feed, batch, failure);
+    batch->has_catalogue = code == 0 && names_catalogue(&batch->changes);
+    if (batch->has_catalogue)
+        code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, failure);
+    if (code == 0)
+        code = store_read_expired(&feed->store, feed->expiry, batch->now, BATCH_MAX, &batch->expired, failure);
+    store_snapshot_end(&feed->store);
+    return code;
+}
+
+static enum news_kind read_rebuild(struct feed *feed, struct news *news)
+{
+    struct batch *batch = &news->batch;
+    int code = store_check_schema(&feed->store, &news->failure);
+    if (code == 0)
+        code = store_snapshot(&feed->store, &batch->at, &batch->now, &news->failure);
+    if (code < 0)
+        return NEWS_FAILED;
+    feed->schema_looked_ns = news->begun_ns;
+    code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, &news->failure);
+    store_snapshot_end(&feed->store);
+    return code < 0 ? NEWS_FAILED : NEWS_REBUILD;
+}
+
+static enum news_kind kind_of_failure(int code)
+{
+    return code == PERMTAB_E_SCHEMA ? NEWS_DISBELIEVED : NEWS_FAILED;
+}
+
+/* One poll. */
+static enum news_kind read_news(struct feed *feed, struct news *news, bool rebuild)
+{
+    struct batch *batch = &news->batch;
+    bool newer = false;
+    int code = connect_store(feed, &news->failure);
+    if (code < 0)
+        return NEWS_FAILED;
+    if (rebuild || !feed->believed)
+        return read_rebuild(feed, news);
+    if (news->begun_ns - feed->schema_looked_ns >= SCHEMA_LOOK_NS) {
+        code = store_check_schema(&feed->store, &news->failure);
+        if (code < 0)
+            return kind_of_failure(code);
+        feed->schema_looked_ns = news->begun_ns;
+    }
+    batch->at = feed->at;
+    code = store_poll(&feed->store, &feed->at, &newer, &batch->now, &news->failure);
+    if (code == 0 && newer)
+        code = read_batch(feed, batch, &news->failure);
+    else if (code == 0)
+        code = store_read_expired(&feed->store, feed->expiry, batch->now, BATCH_MAX, &batch->expired, &news->failure);
+    if (code == PERMTAB_E_LIMIT || (code == 0 && names_store(&batch->changes))) {
+        log_info("feed: too much has changed after revision %llu to apply it piecemeal",
+                 (unsigned long long)feed->at.revision);
+        batch_fini(batch);
+        return read_rebuild(feed, news);
+    }
+    if (code < 0)
+        return kind_of_failure(code);
+    return NEWS_BATCH;
+}
+
+static void trim(struct feed *feed, uint64_t now_ns)
+{
+    struct failure failure;
+    if (!feed->connected || now_ns - feed->trimmed_ns < TRIM_NS)
+        return;
+    feed->trimmed_ns = now_ns;
+    if (store_trim_changes(&feed->store, feed->keep_us, feed->keep_rows, TRIM_SLICE, &failure) < 0)
+        log_debug("feed: the log was not trimmed: %s", failure.text);
+}
+
+/* ---- the thread: turns --------------------------------------------------------------------------------------------- */
+
+static void post_and_wait(struct feed *feed)
+{
+    uint64_t one = 1;
+    pthread_mutex_lock(&feed->mutex);
+    feed->news_posted = true;
+    if (write(feed->event_descriptor, &one, sizeof one) < 0)
+        log_error("feed: eventfd: %s", strerror(errno));
+    while (feed->news_posted && !feed->stop)
+        pthread_cond_wait(&feed->condition, &feed->mutex);
+    pthread_mutex_unlock(&feed->mutex);
+}
+
+/* Until the next poll is due, or somebody wakes it. Returns whether to go on. */
+static bool pause_until(struct feed *feed, uint64_t due_ns, bool *rebuild)
+{
+    struct timespec due = {(time_t)(due_ns / SECOND_NS), (long)(due_ns % SECOND_NS)};
+    pthread_mutex_lock(&feed->mutex);
+    while (!feed->stop && !feed->wake && !feed->rebuild)
+        if (pthread_cond_timedwait(&feed->condition, &feed->mutex, &due) == ETIMEDOUT)
+            break;
+    bool go_on = !feed->stop;
+    *rebuild = feed->rebuild;
+    feed->wake = false;
+    feed->rebuild = false;
+    pthread_mutex_unlock(&feed->mutex);
+    return go_on;
+}
+
+static void *feed_main(void *argument)
+{
+    struct feed *feed = argument;
+    bool rebuild = false;
+    uint64_t due_ns = clock_ns();
+    while (pause_until(feed, due_ns, &rebuild)) {
+        struct news *news = &feed->news;
+        memset(news, 0, sizeof *news);
+        news->begun_ns = clock_ns();
+        news->kind = read_news(feed, news, rebuild);
+        enum news_kind kind = news->kind;
+        if (kind == NEWS_DISBELIEVED)
+            feed->believed = false;
+        if (kind == NEWS_REBUILD)
+            feed->believed = true;
+        if (kind == NEWS_FAILED || kind == NEWS_DISBELIEVED)
+            disconnect(feed);
+        post_and_wait(feed);
+        trim(feed, clock_ns());
+        due_ns = clock_ns() + feed->interval_ns;
+        if (kind == NEWS_DISBELIEVED)
+            due_ns = clock_ns();
+    }
+    disconnect(feed);
+    return NULL;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------------------ */
+
+static void set_trouble(struct feed *feed, const char *text)
+{
+    if (strcmp(feed->trouble, text) == 0)
+        return;
+    if (text[0] != '\0')
+        log_warning("feed: the lease is not renewed: %s", text);
+    else
+        log_info("feed: the lease is renewed again");
+    snprintf(feed->trouble, sizeof feed->trouble, "%s", text);
+}
+
+static int apply(struct feed *feed, struct news *news)
+{
+    struct batch *batch = &news->batch;
+    switch (news->kind) {
+    case NEWS_BATCH:
+        return publish_batch(feed->publish, batch, clock_ns(), &news->failure);
+    case NEWS_REBUILD:
+        log_info("feed: the table is rebuilt at revision %llu", (unsigned long long)batch->at.revision);
+        return publish_rebuild(feed->publish, &batch->at, batch->now, &batch->catalogue, &news->failure);
+    case NEWS_FAILED:
+        feed->counters->polls_failed++;
+        return news->failure.code;
+    case NEWS_DISBELIEVED:
+        feed->counters->polls_disbelieved++;
+        publish_disbelieve(feed->publish);
+        return news->failure.code;
+    }
+    return 0;
+}
+
+static void on_news(evutil_socket_t descriptor, short what, void *context)
+{
+    struct feed *feed = context;
+    struct news *news = &feed->news;
+    uint64_t count;
+    (void)what;
+    if (read(descriptor, &count, sizeof count) < 0)
+        return;
+    feed->counters->polls++;
+    int code = apply(feed, news);
+    if (code == 0)
+        publish_renew(feed->publish, news->begun_ns);
+    set_trouble(feed, code == 0 ? "" : news->failure.text);
+    batch_fini(&news->batch);
+    pthread_mutex_lock(&feed->mutex);
+    /* A table that could not be brought forward is thrown away with the next poll. */
+    if (code < 0 && (news->kind == NEWS_BATCH || news->kind == NEWS_REBUILD))
+        feed->rebuild = true;
+    feed->at = publish_position(feed->publish);
+    feed->expiry = publish_expiry(feed->publish);
+    feed->news_posted = false;
+    pthread_cond_signal(&feed->condition);
+    pthread_mutex_unlock(&feed->mutex);
+    if (code == 0)
+        feed->applied(feed->context, publish_position(feed->publish).revision);
+}
+
+void feed_wake(struct feed *feed)
+{
+    pthread_mutex_lock(&feed->mutex);
+    feed->wake = true;
+    pthread_cond_signal(&feed->condition);
+    pthread_mutex_unlock(&feed->mutex);
+}
+
+void feed_rebuild(struct feed *feed)
+{
+    pthread_mutex_lock(&feed->mutex);
+    feed->rebuild = true;
+    pthread_cond_signal(&feed->condition);
+    pthread_mutex_unlock(&feed->mutex);
+}
+
+const char *feed_trouble(const struct feed *feed)
+{
+    return feed->trouble;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------------- */
+
+static int start(struct feed *feed, struct event_base *base)
+{
+    pthread_condattr_t attributes;
+    pthread_mutex_init(&feed->mutex, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&feed->condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+    feed->event_descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (feed->event_descriptor < 0)
+        return PERMTAB_E_SYSTEM;
+    feed->event = event_new(base, feed->event_descriptor, EV_READ | EV_PERSIST, on_news, feed);
+    if (feed->event == NULL || event_add(feed->event, NULL) < 0)
+        return PERMTAB_E_MEMORY;
+    feed->running = pthread_create(&feed->thread, NULL, feed_main, feed) == 0;
+    return feed->running ? 0 : PERMTAB_E_SYSTEM;
+}
+
+int feed_new(struct feed **out, struct event_base *base, const struct config *config,
+             const struct sql_options *options, struct publish *publish, struct counters *counters,
+             feed_applied_fn applied, void *context, struct failure *failure)
+{
+    struct feed *feed = calloc(1, sizeof *feed);
+    if (feed == NULL)
+        return failure_set(failure, PERMTAB_E_MEMORY, "no memory for the feed");
+    feed->publish = publish;
+    feed->counters = counters;
+    feed->applied = applied;
+    feed->context = context;
+    feed->options = *options;
+    feed->url = strdup(options->url);
+    feed->password = options->password != NULL ? strdup(options->password) : NULL;
+    feed->options.url = feed->url;
+    feed->options.password = feed->password;
+    feed->permissions_max = config->permissions_max;
+    feed->interval_ns = config->poll_interval_ms * 1000000ull;
+    feed->keep_us = (int64_t)config->change_retention_ms * 1000;
+    feed->keep_rows = config->change_retention_rows;
+    feed->at = publish_position(publish);
+    feed->expiry = publish_expiry(publish);
+    feed->believed = true;
+    feed->event_descriptor = -1;
+    int code = feed->url == NULL ? PERMTAB_E_MEMORY : start(feed, base);
+    if (code < 0) {
+        feed_free(feed);
+        return failure_set(failure, code, "cannot start the feed");
+    }
+    *out = feed;
+    return 0;
+}
+
+void feed_free(struct feed *feed)
+{
+    if (feed == NULL)
+        return;
+    if (feed->running) {
+        pthread_mutex_lock(&feed->mutex);
+        feed->stop = true;
+        pthread_cond_signal(&feed->condition);
+        pthread_mutex_unlock(&feed->mutex);
+        pthread_join(feed->thread, NULL);
+    }
+    if (feed->event != NULL)
+        event_free(feed->event);
+    if (feed->event_descriptor >= 0)
+        close(feed->event_descriptor);
+    batch_fini(&feed->news.batch);
+    pthread_cond_destroy(&feed->condition);
+    pthread_mutex_destroy(&feed->mutex);
+    free(feed->url);
+    free(feed->password);
+    free(feed);
+}

@@ -1,0 +1,394 @@
+/* Fills: one read of the store for all who miss the same key.
+ *
+ * A fill is read on a helper thread at some snapshot S, and published on the loop:
+ *
+ *   reading ──► done ──► publish_facts ──► FILLED    every waiter whose revision is reached is answered
+ *      ▲                     │   │                   (one with a newer token waits for the feed and another read)
+ *      │                     │   └──► EARLY          S is ahead of the table: wait for the batch, publish then
+ *      └─────────────────────┴──────► OUTDATED       something it read has changed since: read again
+ *
+ * What may change while it is away: the table may advance (the publisher's history catches it), be rebuilt from another history
+ * (the generation below catches it), the waiters may leave or run out of time. A fill whose waiters have all gone is
+ * published all the same: it is read already. */
+#include "proxy/fill.h"
+
+#include <assert.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <uthash.h>
+#include <utlist.h>
+
+struct fill_key {
+    uint64_t user;
+    uint64_t scope_id;
+    uint64_t scope_type;
+};
+
+enum fill_state {
+    FILL_READING, /* a helper thread has the job */
+    FILL_HELD,    /* read, but ahead of the table: facts are kept */
+    FILL_BEHIND,  /* answered some; the others want a newer revision than the table has */
+};
+
+struct fill {
+    struct work_job job; /* first: the job is the fill */
+    struct fills *fills;
+    struct fill_key key;
+    enum fill_state state;
+    uint64_t generation; /* of the table's history when the read began */
+    struct facts facts;
+    bool have_facts;
+    struct failure failure;
+    struct fill_wait *waits;
+    UT_hash_handle hh;
+};
+
+struct fill_wait {
+    struct fills *fills;
+    struct fill *fill;
+    uint64_t revision;
+    uint64_t deadline_ns;
+    fill_done_fn done;
+    void *context;
+    struct fill_wait *prev, *next;         /* of the fill */
+    struct fill_wait *all_prev, *all_next; /* of all, by deadline */
+};
+
+struct fills {
+    struct work *work;
+    struct publish *publish;
+    struct feed *feed;
+    struct counters *counters;
+    struct fill *by_key;
+    struct fill_wait *all; /* every wait has the same time, so the first is the first to end */
+    size_t waiting, waiting_max;
+    size_t reading;
+    uint64_t timeout_ns;
+    struct event *timer;
+    bool closing;
+};
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+/* ---- waits ------------------------------------------------------------------------------------------------------- */
+
+static void wait_unlink(struct fill_wait *wait)
+{
+    struct fills *fills = wait->fills;
+    DL_DELETE2(fills->all, wait, all_prev, all_next);
+    fills->waiting--;
+    DL_DELETE(wait->fill->waits, wait);
+}
+
+static void wait_tell(struct fill_wait *wait, int code, const char *text, const struct answer *answer)
+{
+    wait_unlink(wait);
+    wait->done(wait->context, code, text, answer);
+    free(wait);
+}
+
+/* The callbacks may cancel other waits, so the list is taken up anew after each. */
+static void tell_all(struct fill *fill, int code, const char *text)
+{
+    while (fill->waits != NULL)
+        wait_tell(fill->waits, code, text, NULL);
+}
+
+static void arm_timer(struct fills *fills)
+{
+    if (fills->all == NULL || fills->timer == NULL)
+        return;
+    uint64_t now = clock_ns();
+    uint64_t left = fills->all->deadline_ns > now ? fills->all->deadline_ns - now : 0;
+    struct timeval wait = {(time_t)(left / 1000000000ull), (suseconds_t)(left % 1000000000ull / 1000)};
+    event_add(fills->timer, &wait);
+}
+
+static void on_timer(evutil_socket_t descriptor, short what, void *context)
+{
+    struct fills *fills = context;
+    uint64_t now = clock_ns();
+    (void)descriptor;
+    (void)what;
+    while (fills->all != NULL && fills->all->deadline_ns <= now) {
+        fills->counters->fills_failed++;
+        wait_tell(fills->all, PERMTAB_E_TIMEOUT, "the store did not answer in time", NULL);
+    }
+    arm_timer(fills);
+}
+
+/* ---- a fill ------------------------------------------------------------------------------------------------------ */
+
+static void drop_facts(struct fill *fill)
+{
+    if (fill->have_facts)
+        facts_fini(&fill->facts);
+    fill->have_facts = false;
+}
+
+static void fill_free(struct fill *fill)
+{
+    assert(fill->state != FILL_READING && fill->waits == NULL);
+    HASH_DEL(fill->fills->by_key, fill);
+    drop_facts(fill);
+    free(fill);
+}
+
+/* On a helper thread. */
+static void fill_run(struct work_job *job, struct store *store, struct failure *failure)
+{
+    struct fill *fill = (struct fill *)job;
+    struct scope_key scope = {fill->key.scope_id, (uint32_t)fill->key.scope_type};
+    struct store_position at;
+    int64_t now;
+    if (store == NULL) {
+        fill->failure = *failure;
+        return;
+    }
+    int code = store_snapshot(store, &at, &now, &fill->failure);
+    if (code < 0)
+        return;
+    code = store_read_facts(store, fill->key.user, scope, &fill->facts, &fill->failure);
+    store_snapshot_end(store);
+    if (code < 0)
+        return;
+    fill->have_facts = true;
+    fill->facts.revision = at.revision;
+    fill->facts.now = now;
+    fill->facts.user = fill->key.user;
+    fill->facts.scope = scope;
+}
+
+static void fill_finish(struct fill *fill);
+
+static int fill_submit(struct fill *fill)
+{
+    struct fills *fills = fill->fills;
+    drop_facts(fill);
+    memset(&fill->failure, 0, sizeof fill->failure);
+    fill->generation = publish_generation(fills->publish);
+    int code = work_submit(fills->work, &fill->job);
+    if (code < 0)
+        return code;
+    fill->state = FILL_READING;
+    fills->reading++;
+    return 0;
+}
+
+static void fill_read(struct fill *fill)
+{
+    int code = fill_submit(fill);
+    if (code == 0)
+        return;
+    fill->fills->counters->fills_failed++;
+    tell_all(fill, code, "too many requests wait for the store");
+    fill_free(fill);
+}
+
+/* The last job to come back, or fills_free itself, frees what all of them share. */
+static void fills_end(struct fills *fills)
+{
+    if (!fills->closing || fills->reading > 0)
+        return;
+    event_free(fills->timer);
+    free(fills);
+}
+
+static void on_read(struct work_job *job)
+{
+    struct fill *fill = (struct fill *)job;
+    struct fills *fills = fill->fills;
+    fills->reading--;
+    fill->state = FILL_HELD;
+    if (fills->closing) {
+        fill_free(fill);
+        fills_end(fills);
+    } else if (!fill->have_facts) {
+        fills->counters->fills_failed++;
+        tell_all(fill, fill->failure.code, fill->failure.text);
+        fill_free(fill);
+    } else if (fill->generation != publish_generation(fills->publish)) {
+        fills->counters->fills_repeated++;
+        fill_read(fill);
+    } else {
+        fill_finish(fill);
+    }
+}
+
+/* Answers those whose revision is reached; the others need a newer read. */
+static void answer_waits(struct fill *fill, const struct answer *answer)
+{
+    struct fill_wait *wait = fill->waits;
+    while (wait != NULL) {
+        if (wait->revision <= answer->revision) {
+            wait_tell(wait, 0, "", answer);
+            wait = fill->waits; /* the callback may have changed the list */
+        } else {
+            wait = wait->next;
+        }
+    }
+}
+
+/* With facts at hand: publish, wait, or read again. */
+static void fill_finish(struct fill *fill)
+{
+    struct fills *fills = fill->fills;
+    struct answer answer = {0};
+    switch (publish_facts(fills->publish, &fill->facts, clock_ns(), &answer)) {
+    case PUBLISH_FILLED:
+        answer_waits(fill, &answer);
+        answer_fini(&answer);
+        drop_facts(fill);
+        if (fill->waits == NULL) {
+            fill_free(fill);
+        } else {
+            fill->state = FILL_BEHIND;
+            feed_wake(fills->feed);
+        }
+        return;
+    case PUBLISH_EARLY:
+        fill->state = FILL_HELD;
+        feed_wake(fills->feed);
+        return;
+    case PUBLISH_OUTDATED:
+        fills->counters->fills_repeated++;
+        if (fill->waits != NULL) {
+            fill_read(fill);
+        } else {
+            fill_free(fill);
+        }
+        return;
+    case PUBLISH_FAILED:
+        fills->counters->fills_failed++;
+        tell_all(fill, PERMTAB_E_MEMORY, "out of memory");
+        fill_free(fill);
+        return;
+    }
+}
+
+static bool somebody_is_served_at(const struct fill *fill, uint64_t revision)
+{
+    for (const struct fill_wait *wait = fill->waits; wait != NULL; wait = wait->next)
+        if (wait->revision <= revision)
+            return true;
+    return false;
+}
+
+void fills_applied(struct fills *fills, uint64_t revision)
+{
+    struct fill *fill, *next;
+    /* Callbacks may ask for new fills, which are being read and left alone. Nothing but this loop and on_read frees one. */
+    HASH_ITER(hh, fills->by_key, fill, next)
+    {
+        if (fill->state == FILL_READING)
+            continue;
+        if (fill->state == FILL_BEHIND && fill->waits == NULL)
+            fill_free(fill);
+        else if (fill->state == FILL_HELD && fill->generation == publish_generation(fills->publish))
+            fill_finish(fill);
+        else if (fill->state == FILL_HELD || somebody_is_served_at(fill, revision))
+            fill_read(fill);
+    }
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
+
+static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struct scope_key scope)
+{
+    struct fill_key key = {user, scope.id, scope.type};
+    struct fill *fill;
+    HASH_FIND(hh, fills->by_key, &key, sizeof key, fill);
+    if (fill != NULL) {
+        fills->counters->fills_joined++;
+        return fill->state == FILL_BEHIND && fill_submit(fill) < 0 ? NULL : fill;
+    }
+    fill = calloc(1, sizeof *fill);
+    if (fill == NULL)
+        return NULL;
+    fill->fills = fills;
+    fill->key = key;
+    fill->job.run = fill_run;
+    fill->job.done = on_read;
+    if (fill_submit(fill) < 0) {
+        free(fill);
+        return NULL;
+    }
+    HASH_ADD(hh, fills->by_key, key, sizeof fill->key, fill);
+    return fill;
+}
+
+struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_key scope, uint64_t revision,
+                               fill_done_fn done, void *context)
+{
+    if (fills->waiting >= fills->waiting_max || fills->closing)
+        return NULL;
+    struct fill_wait *wait = calloc(1, sizeof *wait);
+    struct fill *fill = wait != NULL ? fill_find_or_start(fills, user, scope) : NULL;
+    if (fill == NULL) {
+        free(wait);
+        return NULL;
+    }
+    wait->fills = fills;
+    wait->fill = fill;
+    wait->revision = revision;
+    wait->deadline_ns = clock_ns() + fills->timeout_ns;
+    wait->done = done;
+    wait->context = context;
+    DL_APPEND(fill->waits, wait);
+    DL_APPEND2(fills->all, wait, all_prev, all_next);
+    fills->waiting++;
+    if (fills->waiting == 1)
+        arm_timer(fills);
+    return wait;
+}
+
+void fill_cancel(struct fill_wait *wait)
+{
+    wait_unlink(wait);
+    free(wait);
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+int fills_new(struct fills **out, struct event_base *base, struct work *work, struct publish *publish,
+              struct feed *feed, struct counters *counters, uint64_t timeout_ms, size_t waiting_max)
+{
+    struct fills *fills = calloc(1, sizeof *fills);
+    if (fills == NULL)
+        return PERMTAB_E_MEMORY;
+    fills->work = work;
+    fills->publish = publish;
+    fills->feed = feed;
+    fills->counters = counters;
+    fills->timeout_ns = timeout_ms * 1000000ull;
+    fills->waiting_max = waiting_max;
+    fills->timer = evtimer_new(base, on_timer, fills);
+    if (fills->timer == NULL) {
+        free(fills);
+        return PERMTAB_E_MEMORY;
+    }
+    *out = fills;
+    return 0;
+}
+
+void fills_free(struct fills *fills)
+{
+    struct fill *fill, *next;
+    if (fills == NULL)
+        return;
+    fills->closing = true;
+    HASH_ITER(hh, fills->by_key, fill, next)
+    {
+        tell_all(fill, PERMTAB_E_UNREACHABLE, "the sidecar is stopping");
+        if (fill->state != FILL_READING)
+            fill_free(fill);
+    }
+    fills_end(fills);
+}

@@ -1,0 +1,108 @@
+/* The fence of fills. A ring of the last changes, searched from the newest backwards: a fill is usually a few changes
+ * old, so a search looks at a few rows. When it would look at many, or the ring no longer reaches back far enough, the
+ * answer is "perhaps not" and the fill is read again: time, not truth.
+ *
+ * Whoever wants to know what a change means for resident entries looks into publish.c; here it is only asked
+ * whether a change could touch what was read. */
+#include "proxy/history.h"
+
+#include "proxy/resolve.h"
+
+#include <stdlib.h>
+
+int history_init(struct history *history, uint64_t revision)
+{
+    history->ring = calloc(HISTORY_SIZE, sizeof *history->ring);
+    if (history->ring == NULL)
+        return PERMTAB_E_MEMORY;
+    history_reset(history, revision);
+    return 0;
+}
+
+void history_fini(struct history *history)
+{
+    free(history->ring);
+    history->ring = NULL;
+}
+
+void history_reset(struct history *history, uint64_t revision)
+{
+    history->next = 0;
+    history->count = 0;
+    history->complete_from = revision;
+}
+
+void history_add(struct history *history, const struct change *change)
+{
+    struct change *slot = &history->ring[history->next];
+    if (history->count == HISTORY_SIZE)
+        history->complete_from = slot->revision;
+    else
+        history->count++;
+    *slot = *change;
+    history->next = (history->next + 1) % HISTORY_SIZE;
+}
+
+/* -1 when the scope is not on the chain. */
+static int chain_level(const struct facts *facts, struct scope_key scope)
+{
+    for (uint32_t level = 0; level < facts->chain_count; level++)
+        if (scope_equal(facts->chain[level].key, scope))
+            return (int)level;
+    return -1;
+}
+
+static bool names_role(const struct facts *facts, uint64_t role)
+{
+    if (role_list_find((void *)(uintptr_t)&facts->roles, role) != NULL)
+        return true;
+    /* A role that was missing is an absence that was read. */
+    for (size_t i = 0; i < facts->assignment_count; i++)
+        if (facts->assignments[i].role == role)
+            return true;
+    for (size_t i = 0; i < facts->overwrite_count; i++)
+        if (facts->overwrites[i].subject == OVERWRITE_ROLE && facts->overwrites[i].role == role)
+            return true;
+    return false;
+}
+
+static bool touches(const struct change *change, const struct facts *facts)
+{
+    int level = chain_level(facts, change->scope);
+    bool was_plain = level >= 0 && facts->chain[level].plain;
+    switch (change->kind) {
+    case CHANGE_PERMISSION:
+    case CHANGE_SCOPE_TYPE:
+        return false; /* facts speak of bits and numbers, which never change their meaning */
+    case CHANGE_SCOPE:
+        return level >= 0 || facts->chain_count == 0; /* some scope was missing: this may be it */
+    case CHANGE_ROLE:
+        return level >= 0 || names_role(facts, change->role);
+    case CHANGE_ROLE_GRANT:
+    case CHANGE_ROLE_PARENT:
+        return names_role(facts, change->role);
+    case CHANGE_ASSIGNMENT:
+        return change->user == facts->user || was_plain;
+    case CHANGE_OVERWRITE:
+        return level >= 0 && (change->role != 0 || change->user == facts->user || was_plain);
+    case CHANGE_STORE:
+        return true;
+    }
+    return true;
+}
+
+bool history_still_true(const struct history *history, const struct facts *facts)
+{
+    if (facts->revision < history->complete_from)
+        return false;
+    uint32_t at = history->next;
+    for (uint32_t seen = 0; seen < history->count; seen++) {
+        at = (at + HISTORY_SIZE - 1) % HISTORY_SIZE;
+        const struct change *change = &history->ring[at];
+        if (change->revision <= facts->revision)
+            return true;
+        if (seen == HISTORY_SCAN || touches(change, facts))
+            return false;
+    }
+    return true;
+}

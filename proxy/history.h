@@ -1,0 +1,31 @@
+/* The recent past: which keys changed at which revision. A fill that was read at an older revision is published only if
+ * nothing it read is named here since. Plain data, on the loop's thread. */
+#ifndef PERMTAB_PROXY_HISTORY_H
+#define PERMTAB_PROXY_HISTORY_H
+
+#include "proxy/facts.h"
+#include "proxy/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define HISTORY_SIZE 65536u /* changes remembered */
+#define HISTORY_SCAN 16384u /* changes that one question may look at; an older fill is read again instead */
+
+struct history {
+    struct change *ring;
+    uint32_t next;
+    uint32_t count;
+    uint64_t complete_from; /* everything after this revision is remembered */
+};
+
+/* Knows everything after `revision`, which is nothing yet. */
+int history_init(struct history *history, uint64_t revision) PERMTAB_MUST_CHECK;
+void history_fini(struct history *history);
+void history_reset(struct history *history, uint64_t revision);
+void history_add(struct history *history, const struct change *change);
+
+/* True when nothing that these facts say, absences included, can have changed after facts->revision. False in doubt. */
+bool history_still_true(const struct history *history, const struct facts *facts);
+
+#endif

@@ -1,0 +1,23 @@
+/* A listening Unix socket: one instance only, a stale file replaced, removed at the end. */
+#ifndef PERMTAB_PROXY_LISTENER_H
+#define PERMTAB_PROXY_LISTENER_H
+
+#include "proxy/failure.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct event_base;
+struct listener;
+
+/* A new connection: non-blocking, close-on-exec, owned by the one called. On the loop. */
+typedef void (*listener_accept_fn)(void *context, int descriptor);
+
+/* Binds and listens. PERMTAB_E_CONFLICT: another instance serves this path, or something that is no socket
+ * lies there; PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY. */
+int listener_new(struct listener **out, struct event_base *base, const char *path, uint32_t mode,
+                 listener_accept_fn accept, void *context, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Stops listening and removes the files. */
+void listener_free(struct listener *listener);
+
+#endif

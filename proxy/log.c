@@ -1,0 +1,71 @@
+/* The log: one line, one write, to standard error. A supervisor (systemd, Kubernetes) keeps the lines; this
+ * file knows no files and no rotation. A line is built in a buffer on the stack and written by one system
+ * call, so that lines of two threads never mix. */
+#include "proxy/log.h"
+
+#include "shm/error.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOG_LINE_MAX 1024
+
+static const char *const level_names[] = {"error", "warning", "info", "debug"};
+
+/* The one process-wide state, as the header says. */
+static _Atomic(int) level_now = LOG_LEVEL_INFO;
+
+void log_level_set(enum log_level level)
+{
+    atomic_store_explicit(&level_now, (int)level, memory_order_relaxed);
+}
+
+int log_level_parse(const char *text, enum log_level *out)
+{
+    for (size_t i = 0; i < sizeof level_names / sizeof level_names[0]; i++) {
+        if (strcmp(text, level_names[i]) == 0) {
+            *out = (enum log_level)i;
+            return 0;
+        }
+    }
+    return PERMTAB_E_INVALID;
+}
+
+static size_t print_head(char *line, enum log_level level)
+{
+    struct timespec now;
+    struct tm parts;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    (void)gmtime_r(&now.tv_sec, &parts);
+    size_t used = strftime(line, LOG_LINE_MAX, "%Y-%m-%dT%H:%M:%S", &parts);
+    int more =
+        snprintf(line + used, LOG_LINE_MAX - used, ".%03ldZ %s ", now.tv_nsec / 1000000, level_names[level]);
+    return used + (size_t)more;
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+    if ((int)level > atomic_load_explicit(&level_now, memory_order_relaxed))
+        return;
+    char line[LOG_LINE_MAX];
+    size_t head = print_head(line, level);
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(line + head, sizeof line - head - 1, format, arguments);
+    va_end(arguments);
+    size_t used = head + (length < 0 ? 0 : (size_t)length);
+    if (used > sizeof line - 2)
+        used = sizeof line - 2;
+    /* What a peer or a server said may be in the text: it must not be able to forge a second line. */
+    for (size_t i = head; i < used; i++) {
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+            line[i] = ' ';
+    }
+    line[used++] = '\n';
+    ssize_t written = write(STDERR_FILENO, line, used);
+    (void)written; /* nowhere to report it */
+}

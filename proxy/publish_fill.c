@@ -1,0 +1,141 @@
+/* Fills: facts that were read from the store become an entry, if they are still true.
+ *
+ * What may have happened since the snapshot: later batches were applied (the history tells what they touched),
+ * or assignments ended (they are judged again at the expiry the table has reached). Nothing is awaited in here. */
+#include "proxy/log.h"
+#include "proxy/publish_internal.h"
+
+#include <string.h>
+
+/* The level a scope answers as: its own, or that of the nearest ancestor that is not plain. global never is. */
+static uint32_t answering_level(const struct facts *facts)
+{
+    uint32_t level = facts->chain_count - 1;
+    while (level > 0 && facts->chain[level].plain)
+        level--;
+    return level;
+}
+
+/* The node of one scope under `parent`. A node that hangs elsewhere is of a time when the chain was broken by rows that the
+ * store should have refused; what hangs on it is retired. */
+static struct scope_node *place_one(struct table *table, struct scope_key key, struct scope_node *parent,
+                                    uint64_t now_ns)
+{
+    const struct scope_node *known = scope_tree_find(&table->scopes, key);
+    if (known != NULL && known->parent != parent) {
+        if (parent != NULL)
+            parent->pins++;
+        (void)table_retire_scope(table, key, now_ns);
+        if (parent != NULL)
+            parent->pins--;
+    }
+    return scope_tree_put(&table->scopes, key, parent);
+}
+
+/* The nodes of the chain, linked from global down; returns that of `facts->scope`, and of the answering level. */
+static struct scope_node *place(struct table *table, const struct facts *facts, struct scope_node **target,
+                                uint64_t now_ns)
+{
+    struct scope_node *node = NULL;
+    if (facts->chain_count == 0)
+        return *target = place_one(table, facts->scope, NULL, now_ns);
+    for (uint32_t level = 0; level < facts->chain_count; level++) {
+        struct scope_node *next = place_one(table, facts->chain[level].key, node, now_ns);
+        if (next == NULL) {
+            scope_tree_prune(&table->scopes, node);
+            return NULL;
+        }
+        node = next;
+        if (level == answering_level(facts))
+            *target = node;
+    }
+    return node;
+}
+
+static uint32_t intern(struct publish *publish, struct inputs *inputs, struct role_list *fresh, uint64_t now_ns)
+{
+    struct set_table *sets = &publish->table->sets;
+    uint32_t set = set_table_find(sets, inputs);
+    bool absent = !inputs->exists;
+    if (set != 0)
+        return set;
+    set = set_table_add(sets, &publish->catalogue, inputs, fresh, now_ns);
+    if (set != 0 && absent) {
+        /* Kept for good: it is how negative entries are told from others. */
+        publish->table->absent_set = set;
+        set_table_hold(sets, set);
+    }
+    return set;
+}
+
+/* Bits without a set, when none is free: the socket still answers. */
+static int answer_aside(struct publish *publish, const struct inputs *inputs, struct role_sources *sources,
+                        struct answer *answer)
+{
+    uint32_t words = publish->options.permissions_max / 64;
+    publish->counters->sets_exhausted++;
+    answer->any = malloc(2 * (size_t)words * sizeof *answer->any);
+    if (answer->any == NULL)
+        return PERMTAB_E_MEMORY;
+    answer->own = answer->any + words;
+    answer->words = words;
+    answer->revision = publish->at.revision;
+    answer->deadline_ns = publish_deadline(publish);
+    int code = resolve(&publish->catalogue, inputs, role_sources_find, sources, answer->any, answer->own);
+    if (code < 0)
+        answer_fini(answer);
+    return code;
+}
+
+static void put_entry(struct publish *publish, const struct facts *facts, uint32_t set, uint64_t now_ns)
+{
+    struct table *table = publish->table;
+    struct scope_node *target = NULL;
+    struct scope_node *node = place(table, facts, &target, now_ns);
+    if (node == NULL)
+        return;
+    node->pins++;
+    if (node != target)
+        folding_fold(&table->folding, node, target, now_ns);
+    /* Without room for the fold the entry stands at the scope itself. */
+    if (node->fold_slot == NO_ENTRY)
+        target = node;
+    if (table_put(table, facts->user, target, set, now_ns, publish->counters))
+        publish->counters->fills++;
+    node->pins--;
+    scope_tree_prune(&table->scopes, node); /* and with it the target, if both hold nothing */
+}
+
+enum publish_fill publish_facts(struct publish *publish, struct facts *facts, uint64_t now_ns,
+                                struct answer *answer)
+{
+    struct role_sources sources = {&publish->table->sets, &facts->roles};
+    struct inputs inputs;
+    size_t misplaced = 0;
+    if (facts->revision > publish->at.revision)
+        return PUBLISH_EARLY;
+    role_list_sort(&facts->roles);
+    if (!history_still_true(&publish->history, facts))
+        return PUBLISH_OUTDATED;
+    int64_t now = facts->now > publish->expiry ? facts->now : publish->expiry;
+    if (inputs_build(&inputs, facts, now, role_sources_find, &sources, &misplaced) < 0)
+        return PUBLISH_FAILED;
+    if (misplaced > 0) {
+        publish->counters->misplaced_rows += misplaced;
+        log_debug("user %llu: %zu assignments ignored: their roles belong elsewhere",
+                  (unsigned long long)facts->user, misplaced);
+    }
+    uint32_t set = intern(publish, &inputs, &facts->roles, now_ns);
+    int code;
+    if (set != 0) {
+        set_table_hold(&publish->table->sets, set); /* a set that no entry came to name is freed below */
+        code = publish_answer_from_set(publish, set, answer);
+        put_entry(publish, facts, set, now_ns);
+        set_table_drop(&publish->table->sets, set, now_ns + publish->table->rest_ns);
+    } else {
+        code = answer_aside(publish, &inputs, &sources, answer);
+    }
+    inputs_fini(&inputs);
+    publish_count(publish);
+    return code < 0 ? PUBLISH_FAILED : PUBLISH_FILLED;
+}

@@ -1,0 +1,29 @@
+/* What publish.c, publish_fill.c and publish_batch.c share. */
+#ifndef PERMTAB_PROXY_PUBLISH_INTERNAL_H
+#define PERMTAB_PROXY_PUBLISH_INTERNAL_H
+
+#include "proxy/history.h"
+#include "proxy/publish.h"
+#include "proxy/table.h"
+
+struct publish {
+    struct publish_options options;
+    struct table *table;
+    struct catalogue catalogue;
+    struct history history;
+    struct store_position at;
+    int64_t expiry;  /* store's clock up to which expiry is applied; never goes back within a history */
+    uint64_t lag_ns; /* of the coarse clock, taken off every lease */
+    bool believed;
+    uint64_t batch; /* number of the present or last batch */
+    uint32_t sweep; /* next slot to look at for entries of abandoned sets */
+    struct counters *counters;
+};
+
+/* Takes the catalogue: names into the segment, then its number. */
+void publish_catalogue_replace(struct publish *publish, struct catalogue *catalogue, uint64_t number);
+/* Brings the gauges up to date. */
+void publish_count(struct publish *publish);
+int publish_answer_from_set(const struct publish *publish, uint32_t set, struct answer *answer) PERMTAB_MUST_CHECK;
+
+#endif

@@ -1,0 +1,45 @@
+/* The scopes that the table knows something about, as a tree: which entries are at each, which are folded, what
+ * lies below. Private to the publisher. A scope that nothing is known about any more has no node. */
+#ifndef PERMTAB_PROXY_SCOPE_TREE_H
+#define PERMTAB_PROXY_SCOPE_TREE_H
+
+#include "proxy/scope.h"
+
+#include <uthash.h>
+
+#define NO_ENTRY UINT32_MAX
+
+struct scope_node {
+    struct scope_key key;
+    uint64_t hash_key[2]; /* the same without padding: uthash looks at every byte */
+    struct scope_node *parent; /* NULL for global, and for a scope that is not in the store */
+    struct scope_node *child;  /* first */
+    struct scope_node *next, *previous; /* siblings */
+    uint32_t entries;          /* slot of the first entry at exactly this scope, or NO_ENTRY */
+    uint32_t fold_slot;        /* in the fold map, or NO_ENTRY */
+    struct scope_node *fold_target; /* the ancestor this scope answers as, when folded */
+    uint32_t folds_through;    /* folds, its own included, that rely on this scope being plain */
+    uint32_t pins;             /* not to be forgotten now, though it may hold nothing */
+    uint32_t target_index;     /* as a target of folds, or 0 */
+    UT_hash_handle hh;
+};
+
+struct scope_tree {
+    struct scope_node *nodes; /* uthash by key */
+};
+
+struct scope_node *scope_tree_find(const struct scope_tree *tree, struct scope_key key);
+/* Finds or makes the node, and hangs it under `parent` (NULL: under nothing). NULL when memory is short. */
+struct scope_node *scope_tree_put(struct scope_tree *tree, struct scope_key key, struct scope_node *parent);
+/* Frees the node, and then its ancestors, as long as they hold nothing: no entries, no fold, no children. */
+void scope_tree_prune(struct scope_tree *tree, struct scope_node *node);
+/* Frees this node alone, which must hold nothing. */
+void scope_tree_forget(struct scope_tree *tree, struct scope_node *node);
+void scope_tree_fini(struct scope_tree *tree);
+
+/* Walks the subtree below and with `top`, children before their parents. Start with scope_walk_first; ask for the next one before
+ * the present one is freed. */
+struct scope_node *scope_walk_first(struct scope_node *top);
+struct scope_node *scope_walk_next(struct scope_node *top, struct scope_node *node);
+
+#endif

@@ -1,0 +1,94 @@
+/* Permission sets by their inputs, and roles by the sets that hold them. Private to the publisher.
+ *
+ * Equal inputs share a set. Each set knows the closure of its roles, each resident role knows its sets: a role edit
+ * touches its sets and nothing else. A set lives as long as entries name it; a role definition as long as
+ * sets hold it. */
+#ifndef PERMTAB_PROXY_SET_TABLE_H
+#define PERMTAB_PROXY_SET_TABLE_H
+
+#include "proxy/resolve.h"
+#include "shm/set.h"
+
+#include <uthash.h>
+
+struct resident_role;
+
+struct set_record {
+    struct inputs inputs;
+    uint64_t hash;
+    struct resident_role **roles; /* the closure of the inputs' roles */
+    size_t role_count;
+    uint32_t next;       /* in the hash bucket; 0 ends it */
+    uint32_t entries;    /* how many name it */
+    uint32_t generation; /* of this index, so that a stale link of a role is known */
+    bool used;
+    bool abandoned; /* closed for good: it is no longer found by its inputs, its entries leave it one by one */
+    uint64_t batch; /* number of the last batch that touched it */
+};
+
+struct set_link {
+    uint32_t set;
+    uint32_t generation;
+};
+
+struct resident_role {
+    uint64_t id;
+    bool present; /* false: sets name it, the store does not have it */
+    struct role role;
+    struct set_link *links;
+    size_t link_count, link_capacity, link_stale;
+    UT_hash_handle hh;
+};
+
+struct set_table {
+    struct segment *segment;
+    struct set_pool pool;
+    struct set_record *records; /* by set index */
+    uint32_t *buckets;
+    uint32_t bucket_mask;
+    struct resident_role *roles; /* uthash by id */
+    uint32_t abandoned;          /* sets that are closed for good and still named by entries */
+};
+
+int set_table_init(struct set_table *table, struct segment *segment) PERMTAB_MUST_CHECK;
+void set_table_fini(struct set_table *table);
+
+/* Where role definitions come from: the resident ones first, then `fresh` (may be NULL). A role_find_fn over it. */
+struct role_sources {
+    struct set_table *table;
+    struct role_list *fresh; /* sorted */
+};
+const struct role *role_sources_find(void *sources, uint64_t role);
+
+struct resident_role *set_table_role(const struct set_table *table, uint64_t role);
+
+/* The set of these inputs, or 0. */
+uint32_t set_table_find(const struct set_table *table, const struct inputs *inputs);
+/* Computes, writes and opens a new set, which no entry names yet. Takes the inputs when it succeeds. 0 when no set is free or
+ * memory is short. */
+uint32_t set_table_add(struct set_table *table, const struct catalogue *catalogue, struct inputs *inputs,
+                       struct role_list *fresh, uint64_t now_ns);
+/* One more, one fewer entry names it. The last one frees it; it rests until `rest_until_ns`. */
+void set_table_hold(struct set_table *table, uint32_t set);
+void set_table_drop(struct set_table *table, uint32_t set, uint64_t rest_until_ns);
+/* Closes it for good; fills will make another for the same inputs. */
+void set_table_abandon(struct set_table *table, uint32_t set);
+
+/* Sets whose bits are to be computed again together. */
+struct rewrite {
+    uint32_t *sets;
+    size_t count, capacity;
+    uint64_t *bits; /* any and own of each, in order */
+};
+/* Adds the set once. `batch` numbers the batch. PERMTAB_E_MEMORY. */
+int rewrite_add(struct rewrite *rewrite, struct set_table *table, uint32_t set, uint64_t batch) PERMTAB_MUST_CHECK;
+/* Leaves out the sets that were abandoned since they were added. */
+void rewrite_forget_abandoned(struct rewrite *rewrite, const struct set_table *table);
+/* Computes all of them aside, with definitions as they are now. Nothing shared is touched. PERMTAB_E_MEMORY. */
+int rewrite_compute(struct rewrite *rewrite, struct set_table *table, const struct catalogue *catalogue,
+                    struct role_list *fresh) PERMTAB_MUST_CHECK;
+/* All odd, all written, all even. Returns how many differed. */
+size_t rewrite_publish(struct rewrite *rewrite, struct set_table *table);
+void rewrite_fini(struct rewrite *rewrite);
+
+#endif

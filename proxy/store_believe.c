@@ -1,0 +1,55 @@
+/* May this store be believed? An SQLite connection goes on reading the files it has open whatever lies at their path
+ * by now; a replica shows the past. Both answer every query without a complaint, so they are asked separately. */
+#include "proxy/store_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* The inode of PATH or of PATH-wal and PATH-shm; 0 when there is none. */
+static uint64_t inode_of(const char *path, const char *suffix, uint64_t *device)
+{
+    char name[600];
+    struct stat status;
+    snprintf(name, sizeof(name), "%s%s", path, suffix);
+    if (stat(name, &status) != 0)
+        return 0;
+    if (device)
+        *device = status.st_dev;
+    return status.st_ino;
+}
+
+int store_files_remember(struct store *store, struct failure *failure)
+{
+    /* Something was read before, so the files beside it exist when the database is in WAL mode. */
+    store->file_inode = inode_of(store->path, "", &store->file_device);
+    store->wal_inode = inode_of(store->path, "-wal", NULL);
+    store->shm_inode = inode_of(store->path, "-shm", NULL);
+    if (store->file_inode == 0 || sql_moved(store->sql))
+        return failure_set(failure, PERMTAB_E_STORE, "store %s: the file was replaced while it was opened",
+                           store->path);
+    return 0;
+}
+
+int store_files_check(const struct store *store, struct failure *failure)
+{
+    uint64_t device = 0;
+    uint64_t inode = inode_of(store->path, "", &device);
+    if (inode != store->file_inode || device != store->file_device)
+        return failure_set(failure, PERMTAB_E_SCHEMA, "store %s: the file was replaced or removed",
+                           store->path);
+    /* Both stay for as long as a connection is open; who removes them cuts us off from other writers. */
+    if ((store->wal_inode && inode_of(store->path, "-wal", NULL) != store->wal_inode) ||
+        (store->shm_inode && inode_of(store->path, "-shm", NULL) != store->shm_inode))
+        return failure_set(failure, PERMTAB_E_SCHEMA,
+                           "store %s: its -wal or -shm file was replaced or removed", store->path);
+    return 0;
+}
+
+int store_replica_check(struct store *store, struct failure *failure)
+{
+    (void)store;
+    (void)failure;
+    return 0;
+}

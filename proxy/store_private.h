@@ -1,0 +1,55 @@
+/* What the store's own files share. */
+#ifndef PERMTAB_PROXY_STORE_PRIVATE_H
+#define PERMTAB_PROXY_STORE_PRIVATE_H
+
+#include "proxy/sql_driver.h"
+#include "proxy/store.h"
+
+/* ---- store_schema.c: versions and the look -------------------------------------------------------------------- */
+
+struct schema_state {
+    bool exists; /* there is a table permtab_store, with its row */
+    bool ready;  /* no migration is under way, or was left half applied */
+    bool recorded;
+    uint64_t store_id;
+    unsigned version;
+    char state[64];
+};
+
+int schema_state_read(struct sql *sql, struct schema_state *out, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Refuses what is half applied, or newer than this program, with PERMTAB_E_SCHEMA. */
+int schema_state_check(const struct schema_state *state, unsigned newest,
+                       struct failure *failure) PERMTAB_MUST_CHECK;
+/* The number of the newest migration that this program brings. */
+unsigned schema_newest(enum sql_dialect dialect);
+/* Records what the schema looks like now, in the transaction that is open. */
+int schema_record(struct sql *sql, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Compares the schema with what was recorded; *mark as in struct store. */
+int schema_compare(struct sql *sql, uint64_t *mark, struct failure *failure) PERMTAB_MUST_CHECK;
+
+/* ---- store_believe.c: may this store be believed? ------------------------------------------------------------- */
+
+/* SQLite: remembers which files are open. */
+int store_files_remember(struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
+/* SQLite: PERMTAB_E_SCHEMA when other files are at the path now. */
+int store_files_check(const struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
+/* MySQL: PERMTAB_E_SCHEMA when the server is a replica. */
+int store_replica_check(struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
+
+/* The code of a failure that was just filled. */
+static inline int store_code(const struct failure *failure)
+{
+    return failure ? failure->code : PERMTAB_E_STORE;
+}
+
+/* This computer's clock, microseconds UTC: the clock of an SQLite store. */
+int64_t store_system_clock(void);
+
+#define STORE_ASSIGNMENTS_MAX 10000u
+#define STORE_OVERWRITES_MAX  100000u
+#define STORE_ROLES_MAX       100000u
+
+/* The MySQL server's clock as SQL: microseconds UTC, whatever the session's time zone. */
+#define STORE_MYSQL_NOW "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))"
+
+#endif

@@ -1,0 +1,212 @@
+/* Entries and what hangs on them. Every clearing of an entry goes through table_clear, every filling through table_put,
+ * so that the map, the links, the sets' counts and the scope tree never disagree.
+ *
+ * The order towards readers is the map's: a word is cleared by one store, and only then is its set let go. */
+#include "proxy/table.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+int table_new(struct table **out, const struct publish_options *options, uint64_t store_id)
+{
+    struct segment_options segment_options = {
+        .permissions_max = options->permissions_max,
+        .entries = options->entries,
+        .sets = options->sets,
+        .folds = options->folds,
+        .targets = options->folds / 4 + 16,
+        .store_id = store_id,
+        .memory_max = options->memory_max,
+    };
+    struct table *table = calloc(1, sizeof *table);
+    if (table == NULL)
+        return PERMTAB_E_MEMORY;
+    table->segment.descriptor = -1;
+    table->entries_max = options->entries;
+    table->negatives_max = options->entries / 8 + 1;
+    /* A reader that still believes a freed set read its deadline before; that is at most max_staleness ahead. */
+    table->rest_ns = options->max_staleness_ns + 100000000ull;
+    int code = segment_new(&table->segment, &segment_options);
+    if (code < 0) {
+        free(table);
+        return code;
+    }
+    const struct permtab_shm_table *view = &table->segment.table;
+    table->map = (struct map){table->segment.map, view->map_buckets, view->hash_seed};
+    code = entries_init(&table->entries, &table->map);
+    if (code == 0)
+        code = set_table_init(&table->sets, &table->segment);
+    if (code == 0)
+        code = folding_init(&table->folding, &table->segment, table->rest_ns);
+    if (code < 0) {
+        table_free(table);
+        return code;
+    }
+    *out = table;
+    return 0;
+}
+
+void table_free(struct table *table)
+{
+    folding_fini(&table->folding);
+    set_table_fini(&table->sets);
+    entries_fini(&table->entries);
+    scope_tree_fini(&table->scopes);
+    segment_free(&table->segment);
+    free(table);
+}
+
+static uint32_t slot_set(const struct table *table, uint32_t slot)
+{
+    return PERMTAB_SHM_WORD_INDEX(map_word(&table->map, slot));
+}
+
+static enum entry_kind kind_of(const struct table *table, uint32_t set)
+{
+    return set == table->absent_set ? ENTRY_NEGATIVE : ENTRY_POSITIVE;
+}
+
+static struct scope_node *slot_node(const struct table *table, uint32_t slot)
+{
+    struct map_key key = map_key_at(&table->map, slot);
+    struct scope_node *node = scope_tree_find(&table->scopes, (struct scope_key){key.key1, key.type});
+    assert(node != NULL);
+    return node;
+}
+
+void table_clear(struct table *table, uint32_t slot, uint64_t now_ns, bool prune)
+{
+    uint32_t set = slot_set(table, slot);
+    struct scope_node *node = slot_node(table, slot);
+    entries_unlink(&table->entries, slot, node, kind_of(table, set));
+    map_clear_writer(&table->map, slot);
+    set_table_drop(&table->sets, set, now_ns + table->rest_ns);
+    if (prune)
+        scope_tree_prune(&table->scopes, node);
+}
+
+/* ---- filling ----------------------------------------------------------------------------------------------------- */
+
+static void evict(struct table *table, uint32_t slot, uint64_t now_ns, struct counters *counters)
+{
+    table_clear(table, slot, now_ns, true);
+    counters->entries_evicted++;
+}
+
+/* The least recently filled entry of a full window, as far as a bounded look at the old end of the queue can tell: entries
+ * carry no time of filling of their own. */
+static uint32_t window_victim(const struct table *table, struct map_key key)
+{
+    uint32_t first, end;
+    map_window(&table->map, key, &first, &end);
+    uint32_t slot = entries_oldest(&table->entries, ENTRY_POSITIVE);
+    for (uint32_t step = 0; step < 1024 && slot != NO_ENTRY; step++) {
+        if (slot >= first && slot < end)
+            return slot;
+        slot = table->entries.links[slot].newer;
+    }
+    /* All of them are younger than a thousand others: any will do. */
+    return first + (uint32_t)(key.key0 % (end - first));
+}
+
+static uint32_t make_room(struct table *table, struct map_key key, enum entry_kind kind, uint64_t now_ns,
+                          struct counters *counters)
+{
+    const struct entry_queue *queue = table->entries.queue;
+    if (kind == ENTRY_NEGATIVE && queue[ENTRY_NEGATIVE].count >= table->negatives_max)
+        evict(table, queue[ENTRY_NEGATIVE].oldest, now_ns, counters);
+    if (queue[ENTRY_POSITIVE].count + queue[ENTRY_NEGATIVE].count >= table->entries_max)
+        evict(table, queue[ENTRY_POSITIVE].count > 0 ? queue[ENTRY_POSITIVE].oldest : queue[ENTRY_NEGATIVE].oldest,
+              now_ns, counters);
+    uint32_t slot = map_vacancy_writer(&table->map, key);
+    if (slot == MAP_NO_SLOT) {
+        evict(table, window_victim(table, key), now_ns, counters);
+        slot = map_vacancy_writer(&table->map, key);
+    }
+    return slot;
+}
+
+bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set, uint64_t now_ns,
+               struct counters *counters)
+{
+    struct map_key key = {user, node->key.id, node->key.type};
+    enum entry_kind kind = kind_of(table, set);
+    uint32_t slot = map_find_writer(&table->map, key);
+    set_table_hold(&table->sets, set); /* first: dropping the old one must not free it */
+    if (slot != MAP_NO_SLOT) {
+        uint32_t before = slot_set(table, slot);
+        entries_unlink(&table->entries, slot, node, kind_of(table, before));
+        map_replace_writer(&table->map, slot, set);
+        entries_link(&table->entries, slot, node, kind);
+        set_table_drop(&table->sets, before, now_ns + table->rest_ns);
+        return true;
+    }
+    /* Making room may forget scopes that hold nothing: this one must not be among them. */
+    node->pins++;
+    slot = make_room(table, key, kind, now_ns, counters);
+    node->pins--;
+    if (slot == MAP_NO_SLOT) {
+        set_table_drop(&table->sets, set, now_ns + table->rest_ns);
+        return false;
+    }
+    map_insert_writer(&table->map, slot, key, set);
+    entries_link(&table->entries, slot, node, kind);
+    return true;
+}
+
+/* ---- retiring ---------------------------------------------------------------------------------------------------- */
+
+uint64_t table_retire_user(struct table *table, uint64_t user, uint64_t now_ns)
+{
+    uint64_t retired = 0;
+    uint32_t slot = entries_of_user(&table->entries, user);
+    while (slot != NO_ENTRY) {
+        uint32_t next = entries_of_user_after(&table->entries, user, slot);
+        table_clear(table, slot, now_ns, true);
+        retired++;
+        slot = next;
+    }
+    return retired;
+}
+
+uint64_t table_retire_scope(struct table *table, struct scope_key scope, uint64_t now_ns)
+{
+    uint64_t retired = 0;
+    struct scope_node *top = scope_tree_find(&table->scopes, scope);
+    if (top == NULL)
+        return 0;
+    /* Folds first, as a whole: a reader must not find an ancestor's entry through a scope that has changed. */
+    for (struct scope_node *node = scope_walk_first(top); node != NULL; node = scope_walk_next(top, node))
+        folding_unfold(&table->folding, node, now_ns);
+    struct scope_node *node = scope_walk_first(top);
+    while (node != NULL) {
+        struct scope_node *next = scope_walk_next(top, node);
+        while (node->entries != NO_ENTRY) {
+            table_clear(table, node->entries, now_ns, false);
+            retired++;
+        }
+        /* A child goes alone; the top takes with it the ancestors that held only it. */
+        if (node != top)
+            scope_tree_forget(&table->scopes, node);
+        else
+            scope_tree_prune(&table->scopes, node);
+        node = next;
+    }
+    return retired;
+}
+
+uint64_t table_sweep(struct table *table, uint32_t *next, uint32_t slots, uint64_t now_ns)
+{
+    uint64_t cleared = 0;
+    uint32_t count = map_slot_count(&table->map);
+    for (uint32_t looked = 0; looked < slots && looked < count && table->sets.abandoned > 0; looked++) {
+        uint32_t slot = *next < count ? *next : 0;
+        *next = slot + 1;
+        uint32_t set = slot_set(table, slot);
+        if (set != 0 && table->sets.records[set].abandoned) {
+            table_clear(table, slot, now_ns, true);
+            cleared++;
+        }
+    }
+    return cleared;
+}

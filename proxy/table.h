@@ -1,0 +1,41 @@
+/* The table with everything the publisher knows privately about it. One a segment; a rebuild makes another. Used by
+ * publish*.c alone. */
+#ifndef PERMTAB_PROXY_TABLE_H
+#define PERMTAB_PROXY_TABLE_H
+
+#include "proxy/entries.h"
+#include "proxy/folding.h"
+#include "proxy/publish.h"
+#include "proxy/scope_tree.h"
+#include "proxy/set_table.h"
+
+struct table {
+    struct segment segment;
+    struct map map;
+    struct entries entries;
+    struct scope_tree scopes;
+    struct set_table sets;
+    struct folding folding;
+    uint64_t entries_max;
+    uint64_t negatives_max;
+    uint32_t absent_set; /* of the inputs of a scope that does not exist; 0 until the first */
+    uint64_t rest_ns;    /* quarantine: longer than any lease */
+};
+
+int table_new(struct table **out, const struct publish_options *options, uint64_t store_id) PERMTAB_MUST_CHECK;
+void table_free(struct table *table);
+
+/* Puts the entry, or gives it another set; makes room when it must. Takes a hold on the set. False when there is no room. */
+bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set, uint64_t now_ns,
+               struct counters *counters);
+/* Clears the entry in `slot`. `prune`: also forget its scope when that was the last it held. */
+void table_clear(struct table *table, uint32_t slot, uint64_t now_ns, bool prune);
+
+/* Each returns how many entries it cleared. */
+uint64_t table_retire_user(struct table *table, uint64_t user, uint64_t now_ns);
+/* Everything at and below the scope, folds included; the scopes are forgotten. */
+uint64_t table_retire_scope(struct table *table, struct scope_key scope, uint64_t now_ns);
+/* Clears entries of abandoned sets, looking at no more than `slots` slots from *next on. */
+uint64_t table_sweep(struct table *table, uint32_t *next, uint32_t slots, uint64_t now_ns);
+
+#endif

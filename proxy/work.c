@@ -1,0 +1,297 @@
+/* Threads for blocking work. One queue, a mutex and a condition: a job costs a query of at least tens of
+ * microseconds, so nothing cleverer would be noticed. Results come back through a list and one eventfd, so
+ * the loop is woken once for many.
+ *
+ * A thread connects when it has its first job and again after its connection broke. While the store is away
+ * all threads share one moment before which nobody tries again: jobs fail at once instead of queueing behind
+ * time-outs. What a job does, and whether it may be repeated, is the business of who submits it. */
+#include "proxy/work.h"
+
+#include "proxy/log.h"
+
+#include <assert.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RETRY_NS 1000000000ull
+
+struct job_list {
+    struct work_job *head;
+    struct work_job **tail;
+};
+
+struct work {
+    struct sql_options options;
+    char *url, *password;
+    int wake; /* eventfd: something is in `finished` */
+    struct event *event;
+    pthread_t *threads;
+    unsigned thread_count;
+    size_t queue_max;
+
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t more;
+    struct job_list queue, finished;
+    size_t queued;
+    bool stopping;
+    uint64_t retry_at;      /* CLOCK_MONOTONIC ns: no attempt to connect before; 0 while the store is there */
+    struct failure trouble; /* why the last attempt failed */
+};
+
+static void list_init(struct job_list *list)
+{
+    list->head = NULL;
+    list->tail = &list->head;
+}
+
+static void list_put(struct job_list *list, struct work_job *job)
+{
+    job->next = NULL;
+    *list->tail = job;
+    list->tail = &job->next;
+}
+
+static struct work_job *list_take(struct job_list *list)
+{
+    struct work_job *job = list->head;
+    if (!job)
+        return NULL;
+    list->head = job->next;
+    if (!list->head)
+        list->tail = &list->head;
+    job->next = NULL;
+    return job;
+}
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+/* ---- a thread
+ * -------------------------------------------------------------------------------------------------- */
+
+/* The store of this thread, connected if that is possible now. */
+static struct store *connect_store(struct work *work, struct store *store, bool *connected,
+                                   struct failure *failure)
+{
+    if (*connected)
+        return store;
+    pthread_mutex_lock(&work->mutex);
+    bool wait = work->retry_at != 0 && clock_ns() < work->retry_at;
+    if (wait)
+        *failure = work->trouble;
+    else if (work->retry_at != 0)
+        work->retry_at = clock_ns() + RETRY_NS; /* this thread tries; the others go on failing at once */
+    pthread_mutex_unlock(&work->mutex);
+    if (wait)
+        return NULL;
+    int code = store_open(store, &work->options, failure);
+    pthread_mutex_lock(&work->mutex);
+    bool news = (code < 0) != (work->retry_at != 0);
+    work->retry_at = code < 0 ? clock_ns() + RETRY_NS : 0;
+    if (code < 0)
+        work->trouble = *failure;
+    pthread_mutex_unlock(&work->mutex);
+    if (news && code < 0)
+        log_warning("work: the store cannot be reached: %s", failure->text);
+    else if (news)
+        log_info("work: the store is back");
+    *connected = code == 0;
+    return *connected ? store : NULL;
+}
+
+static void finish(struct work *work, struct work_job *job)
+{
+    uint64_t one = 1;
+    pthread_mutex_lock(&work->mutex);
+    list_put(&work->finished, job);
+    pthread_mutex_unlock(&work->mutex);
+    ssize_t written = write(work->wake, &one, sizeof one);
+    assert(written == sizeof one); /* an eventfd far from its maximum takes it */
+    (void)written;
+}
+
+static struct work_job *next_job(struct work *work)
+{
+    pthread_mutex_lock(&work->mutex);
+    while (!work->queue.head && !work->stopping)
+        pthread_cond_wait(&work->more, &work->mutex);
+    struct work_job *job = work->stopping ? NULL : list_take(&work->queue);
+    if (job)
+        work->queued--;
+    pthread_mutex_unlock(&work->mutex);
+    return job;
+}
+
+static void *thread_main(void *context)
+{
+    struct work *work = context;
+    struct work_job *job;
+    struct store store;
+    bool connected = false;
+    while ((job = next_job(work)) != NULL) {
+        struct failure failure = {0};
+        struct store *usable = connect_store(work, &store, &connected, &failure);
+        job->run(job, usable, &failure);
+        if (connected && sql_broken(store.sql)) {
+            store_close(&store);
+            connected = false;
+        }
+        finish(work, job);
+    }
+    if (connected)
+        store_close(&store);
+    return NULL;
+}
+
+/* ---- the loop's side
+ * --------------------------------------------------------------------------------------------- */
+
+static void call_finished(struct work *work)
+{
+    pthread_mutex_lock(&work->mutex);
+    struct job_list finished = work->finished;
+    if (!finished.head)
+        finished.tail = &finished.head;
+    list_init(&work->finished);
+    pthread_mutex_unlock(&work->mutex);
+    struct work_job *next;
+    for (struct work_job *job = finished.head; job; job = next) {
+        next = job->next;
+        job->done(job);
+    }
+}
+
+static void on_wake(evutil_socket_t descriptor, short what, void *context)
+{
+    uint64_t count;
+    (void)what;
+    ssize_t got = read(descriptor, &count, sizeof count);
+    (void)got; /* nothing to read means that an earlier call took the list */
+    call_finished(context);
+}
+
+/* Threads take no signals: they are for the loop. */
+static int start_threads(struct work *work, unsigned threads)
+{
+    sigset_t all, before;
+    int code = 0;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (work->thread_count < threads && code == 0) {
+        if (pthread_create(&work->threads[work->thread_count], NULL, thread_main, work) != 0)
+            code = PERMTAB_E_SYSTEM;
+        else
+            work->thread_count++;
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return code;
+}
+
+static int copy_options(struct work *work, const struct sql_options *options)
+{
+    work->options = *options;
+    work->url = strdup(options->url);
+    work->password = options->password ? strdup(options->password) : NULL;
+    if (!work->url || (options->password && !work->password))
+        return PERMTAB_E_MEMORY;
+    work->options.url = work->url;
+    work->options.password = work->password;
+    return 0;
+}
+
+int work_new(struct work **out, struct event_base *base, const struct sql_options *options, unsigned threads,
+             size_t queue_max)
+{
+    int code = PERMTAB_E_MEMORY;
+    struct work *work = calloc(1, sizeof *work);
+    if (!work)
+        return code;
+    pthread_mutex_init(&work->mutex, NULL);
+    pthread_cond_init(&work->more, NULL);
+    list_init(&work->queue);
+    list_init(&work->finished);
+    work->queue_max = queue_max;
+    work->wake = -1;
+    work->threads = calloc(threads, sizeof *work->threads);
+    if (!work->threads || (code = copy_options(work, options)) < 0)
+        goto out;
+    code = PERMTAB_E_SYSTEM;
+    work->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (work->wake < 0)
+        goto out;
+    work->event = event_new(base, work->wake, EV_READ | EV_PERSIST, on_wake, work);
+    if (!work->event || event_add(work->event, NULL) < 0)
+        goto out;
+    code = start_threads(work, threads);
+out:
+    if (code < 0) {
+        work_free(work);
+        work = NULL;
+    }
+    *out = work;
+    return code;
+}
+
+/* Those that no thread has begun end here, as though the store were away. */
+static void fail_queued(struct work *work)
+{
+    struct work_job *job;
+    while ((job = list_take(&work->queue)) != NULL) {
+        struct failure failure = {0};
+        (void)failure_set(&failure, PERMTAB_E_UNREACHABLE, "the sidecar is stopping");
+        job->run(job, NULL, &failure);
+        job->done(job);
+    }
+    work->queued = 0;
+}
+
+void work_free(struct work *work)
+{
+    if (!work)
+        return;
+    pthread_mutex_lock(&work->mutex);
+    work->stopping = true;
+    pthread_cond_broadcast(&work->more);
+    pthread_mutex_unlock(&work->mutex);
+    for (unsigned i = 0; i < work->thread_count; i++)
+        (void)pthread_join(work->threads[i], NULL);
+    call_finished(work);
+    fail_queued(work);
+    if (work->event)
+        event_free(work->event);
+    if (work->wake >= 0)
+        (void)close(work->wake);
+    if (work->password)
+        explicit_bzero(work->password, strlen(work->password));
+    free(work->password);
+    free(work->url);
+    free(work->threads);
+    pthread_cond_destroy(&work->more);
+    pthread_mutex_destroy(&work->mutex);
+    free(work);
+}
+
+int work_submit(struct work *work, struct work_job *job)
+{
+    int code = 0;
+    pthread_mutex_lock(&work->mutex);
+    if (work->stopping || work->queued >= work->queue_max) {
+        code = PERMTAB_E_FULL;
+    } else {
+        list_put(&work->queue, job);
+        work->queued++;
+        pthread_cond_signal(&work->more);
+    }
+    pthread_mutex_unlock(&work->mutex);
+    return code;
+}

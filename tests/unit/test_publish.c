@@ -1,0 +1,293 @@
+/* The publisher, one promise at a time: what is retired, what stays, what a role edit costs, what the lease does. Random
+ * histories are in test_publish_property.c. */
+#include "proxy/publish_internal.h"
+#include "tests/support/memory_policy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SECOND 1000000000ull
+
+enum { SEND, EDIT, PIN };
+
+static const struct scope_key global = {0, 0}, server = {1, 1}, category = {10, 2}, channel = {100, 3};
+
+struct fixture {
+    struct memory_policy policy;
+    struct publish *publish;
+    struct counters counters;
+    uint64_t revision;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    struct publish_options options = {
+        .permissions_max = 64, .entries = 1000, .sets = 100, .folds = 10, .max_staleness_ns = 2 * SECOND};
+    struct store_position at = {7, 1, 1};
+    struct catalogue catalogue;
+    memory_policy_init(&fixture->policy);
+    memory_permission(&fixture->policy, "message.send");
+    memory_permission(&fixture->policy, "message.edit");
+    memory_permission(&fixture->policy, "message.pin");
+    memory_scope(&fixture->policy, server, global, NULL);
+    memory_scope(&fixture->policy, category, server, NULL);
+    memory_scope(&fixture->policy, channel, category, NULL);
+    memory_role(&fixture->policy, 100, "member", server, false, true);
+    memory_grant(&fixture->policy, 100, GRANT_ALLOW, SEND);
+    for (uint64_t user = 1; user <= 5; user++)
+        memory_assign(&fixture->policy, user, 100, server, FACTS_NEVER);
+    memory_catalogue(&fixture->policy, 1, &catalogue);
+    fixture->revision = 1;
+    assert_int_equal(publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    publish_free(fixture->publish);
+    memory_policy_fini(&fixture->policy);
+    free(fixture);
+    return 0;
+}
+
+static void read_facts(struct fixture *fixture, uint64_t user, struct scope_key scope, struct facts *facts)
+{
+    memory_facts(&fixture->policy, user, scope, 1000, facts);
+    facts->revision = fixture->revision;
+    facts->now = 1000;
+}
+
+static enum publish_fill fill(struct fixture *fixture, uint64_t user, struct scope_key scope, struct answer *answer)
+{
+    struct facts facts;
+    read_facts(fixture, user, scope, &facts);
+    enum publish_fill outcome = publish_facts(fixture->publish, &facts, SECOND, answer);
+    facts_fini(&facts);
+    return outcome;
+}
+
+static void fill_well(struct fixture *fixture, uint64_t user, struct scope_key scope)
+{
+    struct answer answer = {0};
+    assert_int_equal(fill(fixture, user, scope, &answer), PUBLISH_FILLED);
+    answer_fini(&answer);
+}
+
+static void apply(struct fixture *fixture, struct change change)
+{
+    struct batch batch = {.at = {7, ++fixture->revision, 1}, .now = 1000};
+    struct role role;
+    change.revision = fixture->revision;
+    batch.changes.items = malloc(sizeof change);
+    batch.changes.items[0] = change;
+    batch.changes.count = 1;
+    if (change.role != 0 && memory_definition(&fixture->policy, change.role, &role))
+        *role_list_add(&batch.roles) = role;
+    assert_int_equal(publish_batch(fixture->publish, &batch, SECOND, NULL), 0);
+    batch_fini(&batch);
+}
+
+/* 1 allowed, 0 denied, -1 not resident. */
+static int resident(struct fixture *fixture, uint64_t user, struct scope_key scope, uint32_t bit)
+{
+    struct answer answer;
+    if (!publish_lookup(fixture->publish, user, scope, &answer))
+        return -1;
+    int allowed = bitmap_test(answer.any, bit);
+    answer_fini(&answer);
+    return allowed;
+}
+
+static void one_user_is_retired_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t user = 1; user <= 5; user++)
+        fill_well(fixture, user, server);
+    fixture->policy.assignments.items[2].role = 999; /* whichever row: the user is what the change names */
+    apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 3, .role = 100, .scope = server});
+    for (uint64_t user = 1; user <= 5; user++)
+        assert_int_equal(resident(fixture, user, server, SEND), user == 3 ? -1 : 1);
+    assert_int_equal(fixture->counters.entries_retired, 1);
+}
+
+static void role_edit_touches_no_entry(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t user = 1; user <= 5; user++)
+        fill_well(fixture, user, server);
+    assert_int_equal(fixture->counters.sets, 1);
+    memory_grant(&fixture->policy, 100, GRANT_ALLOW, PIN);
+    apply(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
+    for (uint64_t user = 1; user <= 5; user++)
+        assert_int_equal(resident(fixture, user, server, PIN), 1);
+    assert_int_equal(fixture->counters.entries_retired, 0);
+    assert_int_equal(fixture->counters.sets_rewritten, 1);
+}
+
+static void plain_scopes_share_their_ancestors_entry(void **state)
+{
+    struct fixture *fixture = *state;
+    fill_well(fixture, 1, channel);
+    assert_int_equal(resident(fixture, 1, channel, SEND), 1);
+    assert_int_equal(resident(fixture, 1, server, SEND), 1);
+    fill_well(fixture, 2, server);
+    assert_int_equal(resident(fixture, 2, channel, SEND), 1); /* never filled there */
+    assert_int_equal(fixture->counters.folds, 1);
+    assert_int_equal(fixture->counters.entries, 2);
+}
+
+static void overwrite_between_takes_the_fold_away(void **state)
+{
+    struct fixture *fixture = *state;
+    fill_well(fixture, 1, channel);
+    memory_overwrite(&fixture->policy, category, OVERWRITE_USER, 2, SEND, false);
+    apply(fixture, (struct change){.kind = CHANGE_OVERWRITE, .scope = category, .user = 2});
+    /* The category has no fold of its own, but the channel's relied on it. */
+    assert_int_equal(fixture->counters.folds, 0);
+    assert_int_equal(resident(fixture, 1, channel, SEND), -1);
+    assert_int_equal(resident(fixture, 1, server, SEND), 1);
+}
+
+static void outdated_plainness_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    struct answer answer = {0};
+    read_facts(fixture, 1, channel, &facts); /* sees a plain channel */
+    memory_assign(&fixture->policy, 2, 100, channel, FACTS_NEVER);
+    apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 2, .role = 100, .scope = channel});
+    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_OUTDATED);
+    facts_fini(&facts);
+}
+
+static void early_and_outdated_fills_are_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    struct answer answer = {0};
+    read_facts(fixture, 1, server, &facts);
+    facts.revision = 2;
+    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_EARLY);
+    facts.revision = 1;
+    apply(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
+    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_OUTDATED);
+    facts_fini(&facts);
+}
+
+static void absent_scope_is_remembered_until_it_appears(void **state)
+{
+    struct fixture *fixture = *state;
+    struct scope_key later = {2, 1};
+    fill_well(fixture, 1, later);
+    assert_int_equal(resident(fixture, 1, later, SEND), 0);
+    assert_int_equal(fixture->counters.entries_negative, 1);
+    memory_scope(&fixture->policy, later, global, NULL);
+    apply(fixture, (struct change){.kind = CHANGE_SCOPE, .scope = later});
+    assert_int_equal(resident(fixture, 1, later, SEND), -1);
+    assert_int_equal(fixture->counters.entries_negative, 0);
+}
+
+static void negative_entries_take_an_eighth(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t id = 0; id < 1000; id++)
+        fill_well(fixture, 1, (struct scope_key){1000 + id, 1});
+    assert_int_equal(fixture->counters.entries_negative, 1000 / 8 + 1);
+}
+
+static void lease_follows_the_poll(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_false(publish_leased(fixture->publish, SECOND));
+    publish_renew(fixture->publish, 10 * SECOND);
+    /* Never longer than max_staleness after the poll began; a little shorter for the coarse clock. */
+    assert_true(publish_deadline(fixture->publish) <= 12 * SECOND - 20000000ull);
+    assert_true(publish_deadline(fixture->publish) >= 12 * SECOND - 200000000ull);
+    publish_renew(fixture->publish, 9 * SECOND); /* never back */
+    assert_true(publish_deadline(fixture->publish) >= 12 * SECOND - 200000000ull);
+    publish_disbelieve(fixture->publish);
+    assert_int_equal(publish_deadline(fixture->publish), 0);
+    publish_renew(fixture->publish, 20 * SECOND);
+    assert_int_equal(publish_deadline(fixture->publish), 0);
+}
+
+static void rebuild_forgets_everything(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store_position at = {8, 1, 5};
+    struct catalogue catalogue;
+    struct facts facts;
+    struct answer answer = {0};
+    uint64_t generation = publish_generation(fixture->publish);
+    uint64_t id = publish_segment(fixture->publish)->header->identity.segment_id;
+    fill_well(fixture, 1, server);
+    publish_renew(fixture->publish, SECOND);
+    memory_catalogue(&fixture->policy, 1, &catalogue);
+    assert_int_equal(publish_rebuild(fixture->publish, &at, 900, &catalogue, NULL), 0);
+    assert_int_equal(resident(fixture, 1, server, SEND), -1);
+    assert_int_not_equal(publish_generation(fixture->publish), generation);
+    assert_int_not_equal(publish_segment(fixture->publish)->header->identity.segment_id, id);
+    assert_int_equal(publish_deadline(fixture->publish), 0);
+    assert_int_equal(publish_expiry(fixture->publish), 900);
+    read_facts(fixture, 1, server, &facts);
+    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
+    answer_fini(&answer);
+    facts_fini(&facts);
+}
+
+static void inherited_overwrites_are_filled_afresh(void **state)
+{
+    struct fixture *fixture = *state;
+    memory_role(&fixture->policy, 50, "base", server, false, true);
+    memory_overwrite(&fixture->policy, category, OVERWRITE_ROLE, 50, SEND, false);
+    fill_well(fixture, 1, channel);
+    assert_int_equal(resident(fixture, 1, channel, SEND), 1);
+    memory_inherit(&fixture->policy, 100, 50); /* now the category's overwrite applies to members */
+    apply(fixture, (struct change){.kind = CHANGE_ROLE_PARENT, .role = 100});
+    assert_int_equal(resident(fixture, 1, channel, SEND), -1);
+    fill_well(fixture, 1, channel);
+    assert_int_equal(resident(fixture, 1, channel, SEND), 0);
+}
+
+static void entries_of_closed_sets_are_swept(void **state)
+{
+    struct fixture *fixture = *state;
+    memory_overwrite(&fixture->policy, category, OVERWRITE_USER, 9, SEND, false);
+    for (uint64_t user = 1; user <= 5; user++)
+        fill_well(fixture, user, category);
+    assert_int_equal(publish_retire_role(fixture->publish, 100), 5);
+    assert_int_equal(fixture->publish->table->sets.abandoned, 1);
+    publish_renew(fixture->publish, SECOND);
+    assert_int_equal(fixture->publish->table->sets.abandoned, 0);
+    assert_int_equal(fixture->counters.entries, 0);
+    assert_int_equal(fixture->counters.sets, 0);
+    assert_int_equal(fixture->counters.roles, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(one_user_is_retired_alone),
+        T(role_edit_touches_no_entry),
+        T(plain_scopes_share_their_ancestors_entry),
+        T(overwrite_between_takes_the_fold_away),
+        T(outdated_plainness_is_refused),
+        T(early_and_outdated_fills_are_refused),
+        T(absent_scope_is_remembered_until_it_appears),
+        T(negative_entries_take_an_eighth),
+        T(lease_follows_the_poll),
+        T(rebuild_forgets_everything),
+        T(inherited_overwrites_are_filled_afresh),
+        T(entries_of_closed_sets_are_swept),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
