@@ -18,6 +18,7 @@
  * "Blocks" below means: may wait for the sidecar, at most check_ms (permtab_open and permtab_refresh: open_ms), other
  * threads' turns at the socket included. Everything else neither blocks nor makes a system call.
  *
+ * C11 and C++11, gcc and clang, Linux; with a strict -std=c11 define _POSIX_C_SOURCE as 200809L.
  * Errors are negative codes (shm/error.h), permtab_strerror() names them. Ids are full 64-bit unsigned numbers. */
 #ifndef PERMTAB_H
 #define PERMTAB_H
@@ -97,7 +98,7 @@ struct permtab_view {
  * table. NULL options: defaults. *out is written on success alone; permtab_close it. A sidecar with another table
  * layout than this header's is no failure: the handle then answers over the socket alone (permtab_peek is
  * PERMTAB_UNKNOWN, and permtab_why says PERMTAB_E_LAYOUT). Blocks.
- * PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER (whose socket is it?), _CLOCK (another time namespace), _PROTOCOL, _INVALID (a
+ * PERMTAB_E_UNREACHABLE, _TIMEOUT, _STALE (it is there, and has nothing to vouch for), _PEER (whose socket is it?), _CLOCK (another time namespace), _PROTOCOL, _INVALID (a
  * path that is too long, options of no known size), _MEMORY, _SYSTEM (errno tells). */
 static inline int permtab_open(struct permtab **out, const char *socket_path,
                                const struct permtab_options *options) PERMTAB_MUST_CHECK;
@@ -247,6 +248,7 @@ PERMTAB_API enum permtab_decision permtab_ask_(struct permtab *table, const stru
                                                const struct permtab_token *token);
 
 #define PERMTAB_LIKELY_(condition) __builtin_expect(!!(condition), 1)
+#define PERMTAB_INLINE_            static inline __attribute__((always_inline))
 
 static inline const struct permtab_geometry_ *permtab_geometry_of_(const struct permtab *table)
 {
@@ -286,8 +288,9 @@ static inline int permtab_stale_(const struct permtab_geometry_ *geometry, uint3
 }
 
 /* Steps 1 to 6 of shm/reader.h. 1, 0, or a code; *state is the segment's. */
-static inline int permtab_look_(const struct permtab_geometry_ *geometry, uint64_t user, permtab_scope scope,
-                                permtab_perm perm, bool own, uint64_t revision, uint32_t *state)
+PERMTAB_INLINE_ int permtab_look_(const struct permtab_geometry_ *geometry, uint64_t user,
+                                  permtab_scope scope, permtab_perm perm, bool own, uint64_t revision,
+                                  uint32_t *state)
 {
     struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
     uint32_t type = geometry->types[scope.type.slot % PERMTAB_TYPE_SLOTS_];
@@ -341,29 +344,29 @@ static inline enum permtab_decision permtab_peek(struct permtab *table, uint64_t
     return result != 0 ? PERMTAB_ALLOW : PERMTAB_DENY;
 }
 
-/* The common body of the blocking checks. */
-static inline enum permtab_decision permtab_decide_(struct permtab *table, const struct permtab_query *query,
-                                                    const struct permtab_token *token)
+/* The common body of the blocking checks. The query is put together in the slow path alone. */
+PERMTAB_INLINE_ enum permtab_decision permtab_decide_(struct permtab *table, uint64_t user,
+                                                      permtab_scope scope, permtab_perm perm, bool owned,
+                                                      uint64_t owner, const struct permtab_token *token)
 {
     const struct permtab_geometry_ *geometry = permtab_geometry_of_(table);
     if (token == NULL || PERMTAB_LIKELY_(token->store_id == geometry->store_id)) {
         uint32_t state;
-        int result = permtab_look_(geometry, query->user, query->scope, query->perm,
-                                   query->owned && query->owner == query->user,
+        int result = permtab_look_(geometry, user, scope, perm, owned && owner == user,
                                    token != NULL ? token->revision : 0, &state);
         if (PERMTAB_LIKELY_(result >= 0 && state == PERMTAB_SHM_LIVE)) {
             permtab_count_hit_(table);
             return result != 0 ? PERMTAB_ALLOW : PERMTAB_DENY;
         }
     }
-    return permtab_ask_(table, query, token);
+    struct permtab_query query = {user, owner, scope, perm, owned};
+    return permtab_ask_(table, &query, token);
 }
 
 static inline enum permtab_decision permtab_check(struct permtab *table, uint64_t user, permtab_scope scope,
                                                   permtab_perm perm)
 {
-    struct permtab_query query = {user, 0, scope, perm, false};
-    return permtab_decide_(table, &query, NULL);
+    return permtab_decide_(table, user, scope, perm, false, 0, NULL);
 }
 
 static inline bool permtab_allowed(struct permtab *table, uint64_t user, permtab_scope scope,
@@ -376,16 +379,14 @@ static inline enum permtab_decision permtab_check_owned(struct permtab *table, u
                                                         permtab_scope scope, permtab_perm perm,
                                                         uint64_t owner)
 {
-    struct permtab_query query = {user, owner, scope, perm, true};
-    return permtab_decide_(table, &query, NULL);
+    return permtab_decide_(table, user, scope, perm, true, owner, NULL);
 }
 
 static inline enum permtab_decision permtab_check_at(struct permtab *table, uint64_t user,
                                                      permtab_scope scope, permtab_perm perm,
                                                      struct permtab_token token)
 {
-    struct permtab_query query = {user, 0, scope, perm, false};
-    return permtab_decide_(table, &query, &token);
+    return permtab_decide_(table, user, scope, perm, false, 0, &token);
 }
 
 /* The words of a view: 0 handle, 1 geometry, 2 entry bucket and slot, 3 set, 4 set sequence, 5 entry sequence and word,
