@@ -41,6 +41,10 @@ int store_open(struct store *out, const struct sql_options *options,
                struct failure *failure) PERMTAB_MUST_CHECK;
 void store_close(struct store *store);
 
+/* False when this connection reads a file that is no longer the one at its path (SQLite: replaced, removed, or its -wal or -shm
+ * file gone): close it and open anew. A few stat calls, so a connection that rests between jobs asks before each. */
+bool store_current(const struct store *store);
+
 /* ---- reading, in a snapshot --------------------------------------------------------------------------------- */
 
 /* Begins a snapshot and says where in the log it is, and the store's clock (microseconds UTC). */

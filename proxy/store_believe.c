@@ -47,6 +47,11 @@ int store_files_check(const struct store *store, struct failure *failure)
     return 0;
 }
 
+bool store_current(const struct store *store)
+{
+    return store->path == NULL || store_files_check(store, NULL) == 0;
+}
+
 int store_replica_check(struct store *store, struct failure *failure)
 {
     (void)store;
