@@ -69,10 +69,8 @@ struct request {
 static int apply_body(void *context, struct failure *failure)
 {
     struct request *request = context;
-    struct apply apply = {.store = request->store,
-                          .policy = request->policy,
-                          .options = request->options,
-                          .failure = failure};
+    struct apply apply = {
+        .store = request->store, .policy = request->policy, .options = request->options, .failure = failure};
     int code = apply_load(&apply);
     if (code >= 0)
         code = apply_check(&apply);

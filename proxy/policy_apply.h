@@ -58,16 +58,16 @@ struct apply {
     const struct policy *policy;
     const struct policy_apply_options *options;
     struct failure *failure;
-    struct scope_types types; /* of the store, for messages and for what may be written */
-    struct policy_scope plain_global; /* wanted when the document is everything and does not name it */
+    struct scope_types types;             /* of the store, for messages and for what may be written */
+    struct policy_scope plain_global;     /* wanted when the document is everything and does not name it */
     struct apply_permission *permissions; /* sorted by name */
     size_t permission_count;
     struct apply_scope *scopes; /* sorted by key */
     size_t scope_count, scope_capacity;
     struct apply_role *roles; /* sorted by id */
     size_t role_count, role_capacity;
-    struct row_list links[LINK_COUNT]; /* stored, of the objects that are replaced or removed */
-    struct row_list ancestry;          /* role, parent: of stored roles above those of the document */
+    struct row_list links[LINK_COUNT];    /* stored, of the objects that are replaced or removed */
+    struct row_list ancestry;             /* role, parent: of stored roles above those of the document */
     struct apply_assignment *assignments; /* sorted by key */
     struct row_list changed_permissions, changed_scopes, changed_roles; /* objects, for the result */
     uint64_t rows, changed_assignments;

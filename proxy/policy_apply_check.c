@@ -11,7 +11,8 @@
 /* Why something stored cannot be referred to. */
 static const char *absence(bool stored)
 {
-    return stored ? "is not in the document, so pruning would remove it" : "is neither in the document nor in the store";
+    return stored ? "is not in the document, so pruning would remove it"
+                  : "is neither in the document nor in the store";
 }
 
 static int check_names(const struct apply *apply, const struct policy_place *place,
@@ -62,9 +63,9 @@ static int check_permissions(const struct apply *apply)
         struct policy_place list = {.key = "permissions"}, here = {.up = &list, .index = i};
         struct policy_place requires = {.up = &here, .key = "requires"};
         if (apply_permission_find(apply, wanted->name)->deleted)
-            return policy_place_fail(apply->failure, PERMTAB_E_CONFLICT, &here,
-                                     "\"%s\" was deleted, and a deleted permission's name is never used again",
-                                     wanted->name);
+            return policy_place_fail(
+                apply->failure, PERMTAB_E_CONFLICT, &here,
+                "\"%s\" was deleted, and a deleted permission's name is never used again", wanted->name);
         code = check_names(apply, &requires, &wanted->requires);
     }
     return code;
@@ -82,16 +83,18 @@ static int give_bits(const struct apply *apply)
         if (apply->permissions[i].stored && apply->permissions[i].bit < PERMTAB_SHM_PERMISSIONS_MAX)
             taken[apply->permissions[i].bit] = true;
     for (size_t i = 0; code >= 0 && i < apply->policy->permission_count; i++) {
-        struct apply_permission *permission = apply_permission_find(apply, apply->policy->permissions[i].name);
+        struct apply_permission *permission =
+            apply_permission_find(apply, apply->policy->permissions[i].name);
         struct policy_place list = {.key = "permissions"}, here = {.up = &list, .index = i};
         if (permission->stored)
             continue;
         while (next < apply->options->permissions_max && next < PERMTAB_SHM_PERMISSIONS_MAX && taken[next])
             next++;
         if (next >= apply->options->permissions_max || next >= PERMTAB_SHM_PERMISSIONS_MAX)
-            code = policy_place_fail(apply->failure, PERMTAB_E_LIMIT, &here,
-                                     "no bit is left for \"%s\": permissions_max is %u, deleted ones included",
-                                     permission->name, apply->options->permissions_max);
+            code =
+                policy_place_fail(apply->failure, PERMTAB_E_LIMIT, &here,
+                                  "no bit is left for \"%s\": permissions_max is %u, deleted ones included",
+                                  permission->name, apply->options->permissions_max);
         else
             permission->bit = next++;
     }
@@ -219,7 +222,8 @@ static int place_assignment(struct apply *apply, size_t index, struct apply_assi
 {
     const struct policy_assignment *wanted = &apply->policy->assignments[index];
     struct policy_place list = {.key = "assignments"}, here = {.up = &list, .index = index};
-    struct policy_place role_place = {.up = &here, .key = "role"}, scope_place = {.up = &here, .key = "scope"};
+    struct policy_place role_place = {.up = &here, .key = "role"},
+                        scope_place = {.up = &here, .key = "scope"};
     char role_text[SCOPE_TEXT_SIZE], scope_text[SCOPE_TEXT_SIZE];
     int code = check_role(apply, &role_place, wanted->role);
     if (code < 0)
@@ -269,7 +273,8 @@ static int check_assignments(struct apply *apply)
     qsort(apply->assignments, count, sizeof *apply->assignments, compare_assignments);
     for (size_t i = 1; i < count; i++) {
         size_t one = apply->assignments[i - 1].index, other = apply->assignments[i].index;
-        struct policy_place list = {.key = "assignments"}, here = {.up = &list, .index = one > other ? one : other};
+        struct policy_place list = {.key = "assignments"},
+                            here = {.up = &list, .index = one > other ? one : other};
         if (compare_assignments(&apply->assignments[i - 1], &apply->assignments[i]) == 0)
             return policy_place_fail(apply->failure, PERMTAB_E_INVALID, &here,
                                      "the same user, role and scope as assignments[%zu]",

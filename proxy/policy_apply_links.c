@@ -36,7 +36,8 @@ static const struct link_shape link_shapes[LINK_COUNT] = {
                               .width = 3,
                               .owner_width = 1},
     [LINK_OVERWRITE] = {.table = "permtab_overwrite",
-                        .columns = {"scope_type", "scope_id", "subject", "subject_id", "permission", "effect"},
+                        .columns = {"scope_type", "scope_id", "subject", "subject_id", "permission",
+                                    "effect"},
                         .kinds = {COLUMN_ID, COLUMN_ID, COLUMN_SUBJECT, COLUMN_ID, COLUMN_PERMISSION,
                                   COLUMN_EFFECT},
                         .width = 6,
@@ -111,8 +112,9 @@ static int link_take(void *context, struct sql_statement *statement)
         if (run->shape->kinds[i] == COLUMN_ID)
             row.v[i] = sql_column_u64(statement, i);
         else if (!text_value(run->apply, run->shape->kinds[i], sql_column_text(statement, i), &row.v[i]))
-            return failure_set(run->apply->failure, PERMTAB_E_SCHEMA, "%s has a row with \"%.100s\" in column %s",
-                               run->shape->table, sql_column_text(statement, i), run->shape->columns[i]);
+            return failure_set(run->apply->failure, PERMTAB_E_SCHEMA,
+                               "%s has a row with \"%.100s\" in column %s", run->shape->table,
+                               sql_column_text(statement, i), run->shape->columns[i]);
     }
     return rows_add(run->out, row);
 }
@@ -186,7 +188,8 @@ static int want_requirements(const struct apply *apply, struct row_list *wanted)
     int code = 0;
     for (size_t i = 0; code >= 0 && i < apply->permission_count; i++)
         if (apply->permissions[i].wanted != NULL)
-            code = want_names(apply, wanted, (struct row){.v = {i}}, 1, &apply->permissions[i].wanted->requires, 0);
+            code = want_names(apply, wanted, (struct row){.v = {i}}, 1,
+                              &apply->permissions[i].wanted->requires, 0);
     return code;
 }
 
@@ -307,15 +310,16 @@ static int delete_rows(struct apply *apply, enum apply_link link, const struct r
 
 static int insert_rows(struct apply *apply, enum apply_link link, const struct row_list *rows)
 {
-    static const char *const marks[] = {"", "(?)", "(?, ?)", "(?, ?, ?)", "(?, ?, ?, ?)", "(?, ?, ?, ?, ?)",
-                                        "(?, ?, ?, ?, ?, ?)"};
+    static const char *const marks[] = {
+        "", "(?)", "(?, ?)", "(?, ?, ?)", "(?, ?, ?, ?)", "(?, ?, ?, ?, ?)", "(?, ?, ?, ?, ?, ?)"};
     const struct link_shape *shape = &link_shapes[link];
     struct link_run run = {.apply = apply, .shape = shape, .rows = rows, .bound = shape->width};
     char columns[128], head[256];
     column_list(shape, columns, sizeof columns);
     snprintf(head, sizeof head, "INSERT INTO %s (%s) VALUES ", shape->table, columns);
     struct batch batch = {
-        .shape = {.head = head, .row = marks[shape->width], .glue = ", ", .tail = "", .parameters = shape->width},
+        .shape =
+            {.head = head, .row = marks[shape->width], .glue = ", ", .tail = "", .parameters = shape->width},
         .count = rows->count,
         .bind = link_bind,
         .context = &run,

@@ -398,8 +398,8 @@ static int load_roles(struct apply *apply)
     struct keys keys = {.apply = apply};
     int code = 0;
     for (size_t i = 0; code >= 0 && i < apply->policy->role_count; i++)
-        code = role_add(apply,
-                        &(struct apply_role){.id = apply->policy->roles[i].id, .wanted = &apply->policy->roles[i]});
+        code = role_add(apply, &(struct apply_role){.id = apply->policy->roles[i].id,
+                                                    .wanted = &apply->policy->roles[i]});
     if (code >= 0 && !apply->options->prune)
         code = role_ids_of_document(&keys);
     if (code < 0)
@@ -462,8 +462,7 @@ static int load_named_links(struct apply *apply)
     if (code < 0)
         code = apply_out_of_memory(apply);
     for (enum apply_link link = 0; code >= 0 && link < LINK_COUNT; link++)
-        code = apply_links_load(apply, link,
-                                &keys[link == LINK_ROLE_PARENT ? LINK_ROLE_PERMISSION : link],
+        code = apply_links_load(apply, link, &keys[link == LINK_ROLE_PARENT ? LINK_ROLE_PERMISSION : link],
                                 &apply->links[link]);
     for (enum apply_link link = 0; link < LINK_COUNT; link++)
         rows_fini(&keys[link]);

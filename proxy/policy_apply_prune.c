@@ -144,8 +144,8 @@ static int prune_permissions(struct apply *apply)
             code = rows_add(&doomed.rows, (struct row){.v = {i}});
     code = code < 0 ? apply_out_of_memory(apply) : note(apply, &apply->changed_permissions, &doomed.rows);
     struct batch batch = {
-        .shape = batch_where(sql_dialect(apply->store->sql), &text, "UPDATE permtab_permission SET deleted = 1",
-                             columns, 1),
+        .shape = batch_where(sql_dialect(apply->store->sql), &text,
+                             "UPDATE permtab_permission SET deleted = 1", columns, 1),
         .count = doomed.rows.count,
         .bind = bind_name,
         .context = &doomed,

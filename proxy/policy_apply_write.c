@@ -110,9 +110,9 @@ static void bind_scope(void *context, size_t index, struct sql_statement *statem
 static bool scope_differs(const struct apply_scope *scope)
 {
     const struct policy_scope *wanted = scope->wanted;
-    return wanted != NULL && (!scope->stored || !scope_equal(scope->parent, wanted->parent) ||
-                              scope->has_owner != wanted->has_owner ||
-                              (scope->has_owner && scope->owner != wanted->owner));
+    return wanted != NULL &&
+           (!scope->stored || !scope_equal(scope->parent, wanted->parent) ||
+            scope->has_owner != wanted->has_owner || (scope->has_owner && scope->owner != wanted->owner));
 }
 
 /* apply->scopes is sorted by type, so parents are written before their children. */
@@ -186,11 +186,12 @@ int apply_write_roles(struct apply *apply)
         .head = "INSERT INTO permtab_role (id, name, scope_type, scope_id, is_default, active) VALUES ",
         .row = "(?, ?, ?, ?, ?, ?)",
         .glue = ", ",
-        .tail = tail_for(apply,
-                         " ON CONFLICT (id) DO UPDATE SET name = excluded.name, scope_type = excluded.scope_type,"
-                         " scope_id = excluded.scope_id, is_default = excluded.is_default, active = excluded.active",
-                         " ON DUPLICATE KEY UPDATE name = VALUES(name), scope_type = VALUES(scope_type),"
-                         " scope_id = VALUES(scope_id), is_default = VALUES(is_default), active = VALUES(active)"),
+        .tail = tail_for(
+            apply,
+            " ON CONFLICT (id) DO UPDATE SET name = excluded.name, scope_type = excluded.scope_type,"
+            " scope_id = excluded.scope_id, is_default = excluded.is_default, active = excluded.active",
+            " ON DUPLICATE KEY UPDATE name = VALUES(name), scope_type = VALUES(scope_type),"
+            " scope_id = VALUES(scope_id), is_default = VALUES(is_default), active = VALUES(active)"),
         .parameters = 6,
     };
     if (code >= 0)
@@ -217,7 +218,8 @@ static void bind_assignment(void *context, size_t index, struct sql_statement *s
 int apply_write_assignments(struct apply *apply)
 {
     struct batch batch = {
-        .shape = {.head = "INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id, expires_at) VALUES ",
+        .shape = {.head = "INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id, "
+                          "expires_at) VALUES ",
                   .row = "(?, ?, ?, ?, ?)",
                   .glue = ", ",
                   .tail = tail_for(apply,
