@@ -34,7 +34,7 @@ void serve_invalidate(struct request *request, const struct wire_value *params)
     if (!param_text(request, params, "what", what, sizeof what))
         return;
     if (strcmp(what, "all") == 0) {
-        uint64_t entries = publish_retire_all(publish);
+        uint64_t entries = request->server->counters->entries;
         feed_rebuild(request->server->feed);
         reply_entries(request, entries);
     } else if ((rest = after(what, "user:")) && id_parse(rest, &id)) {
