@@ -4,6 +4,7 @@
 #include "proxy/config.h"
 
 #include "proxy/config_options.h"
+#include "proxy/config_text.h"
 
 #include <confuse.h>
 #include <ctype.h>
@@ -12,9 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#define FILE_SIZE_MAX     (1024 * 1024)
 #define PASSWORD_SIZE_MAX 4096
 #define VALUE_SIZE        1024
 #define OPTIONS_MAX       64
@@ -148,50 +147,52 @@ static int refuse_empty_lists(struct loading *loading, cfg_t *cfg)
     return 0;
 }
 
-/* libconfuse hands a directory or a device to its scanner, which ends the process on a read error. */
-static int check_file(struct loading *loading)
-{
-    struct stat status;
-    if (stat(loading->path, &status) < 0)
-        return failure_set(loading->failure, PERMTAB_E_SYSTEM, "%s: %s", loading->path, strerror(errno));
-    if (!S_ISREG(status.st_mode))
-        return failure_set(loading->failure, PERMTAB_E_SYSTEM, "%s: not a regular file", loading->path);
-    if (status.st_size > FILE_SIZE_MAX)
-        return failure_set(loading->failure, PERMTAB_E_LIMIT, "%s: larger than 1 MiB", loading->path);
-    return 0;
-}
-
-static int load_file(struct loading *loading)
+static int parse_file(struct loading *loading, char *text, size_t size)
 {
     cfg_opt_t options[OPTIONS_MAX + 2];
     cfg_opt_t end = CFG_END();
     cfg_opt_t hidden = CFG_SIMPLE_INT("\001", &loading->guard);
-    int code = check_file(loading);
-    if (code < 0)
-        return code;
     for (size_t i = 0; i < config_option_count; i++) {
         bool list = config_options[i].kind == CONFIG_TYPES;
-        cfg_opt_t text = CFG_STR(config_options[i].name, NULL, CFGF_NONE);
+        cfg_opt_t value = CFG_STR(config_options[i].name, NULL, CFGF_NONE);
         cfg_opt_t names = CFG_STR_LIST(config_options[i].name, NULL, CFGF_NONE);
-        options[i] = list ? names : text;
+        options[i] = list ? names : value;
     }
     options[config_option_count] = hidden;
     options[config_option_count + 1] = end;
     cfg_t *cfg = cfg_init(options, CFGF_NONE);
-    if (!cfg)
-        return failure_set(loading->failure, PERMTAB_E_MEMORY, "out of memory");
+    FILE *file = fmemopen(text, size, "r");
+    if (!cfg || !file) {
+        cfg_free(cfg);
+        if (file)
+            (void)fclose(file);
+        return failure_set(loading->failure, PERMTAB_E_MEMORY, "%s: out of memory", loading->path);
+    }
     (void)cfg_set_error_function(cfg, file_error);
     for (size_t i = 0; i < config_option_count; i++)
         (void)cfg_set_validate_func(cfg, config_options[i].name, file_value);
-    int result = cfg_parse(cfg, loading->path);
+    int result = cfg_parse_fp(cfg, file);
     if (result == CFG_SUCCESS && refuse_empty_lists(loading, cfg) < 0)
         result = CFG_PARSE_ERROR;
     cfg_free(cfg);
+    (void)fclose(file);
     if (result == CFG_SUCCESS && loading->guard == 0)
         return 0;
     if (loading->failed)
         return loading->failure->code;
     return failure_set(loading->failure, PERMTAB_E_SYNTAX, "%s: cannot be read", loading->path);
+}
+
+static int load_file(struct loading *loading)
+{
+    char *text;
+    size_t size;
+    int code = config_text_read(loading->path, &text, &size, loading->failure);
+    if (code < 0)
+        return code;
+    code = parse_file(loading, text, size);
+    free(text);
+    return code;
 }
 
 /* ---- defaults, environment, secrets

@@ -47,8 +47,10 @@ static void write_file(const struct fixture *fixture, const char *text)
 
 /* ---- bad ones -------------------------------------------------------------------------------------------------- */
 
-#define LONG_PATH                                                                                                    \
-    "/run/0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012"
+#define LONG_PATH                                                                                            \
+    "/run/"                                                                                                  \
+    "012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901" \
+    "2"
 
 struct bad {
     const char *text;
@@ -76,11 +78,13 @@ static const struct bad bad_files[] = {
      "FILE:1: poll_interval: \"100\" is not a duration such as 100ms, 2s, 5m, 1h or 7d"},
     {"poll_interval = \"1ms\"\n", "FILE:1: poll_interval: 1ms is not within 5ms to 1m"},
     {"max_staleness = \"99ms\"\n", "FILE:1: max_staleness: 99ms is not within 100ms to 1h"},
-    {"# a comment\nmax_staleness = \"200ms\"\n",
-     "FILE:2: max_staleness: 200ms is not more than twice poll_interval (100ms): the lease would lapse between "
-     "polls"},
-    {"poll_interval = \"1s\"\n",
-     "max_staleness: 2000ms is not more than twice poll_interval (1000ms): the lease would lapse between polls"},
+    {"# a comment\nmax_staleness = \"200ms\"\n", "FILE:2: max_staleness: 200ms is not more than twice "
+                                                 "poll_interval (100ms): the lease would lapse between "
+                                                 "polls"},
+    {"store = sqlite:///a # b\n/* c\n d */ // \"e\nredis = \"#1\" /**/\n",
+     "FILE:4: redis: not in this release; leave it empty"},
+    {"poll_interval = \"1s\"\n", "max_staleness: 2000ms is not more than twice poll_interval (1000ms): the "
+                                 "lease would lapse between polls"},
     {"redis = \"redis://localhost:6379/0\"\n", "FILE:1: redis: not in this release; leave it empty"},
     {"store = \"postgres://localhost\"\n",
      "FILE:1: store: \"postgres://localhost\" is neither sqlite:/path nor mysql://user@host:port/database"},
@@ -92,25 +96,26 @@ static const struct bad bad_files[] = {
     {"store_password_file = \"/nonexistent/secret\"\n",
      "FILE:1: store_password_file: /nonexistent/secret: No such file or directory"},
     {"socket = \"\"\n", "FILE:1: socket: must not be empty"},
-    {"socket = \"" LONG_PATH "\"\n",
-     "FILE:1: socket: a path of 108 bytes; a Unix socket's is at most 107"},
+    {"socket = \"" LONG_PATH "\"\n", "FILE:1: socket: a path of 108 bytes; a Unix socket's is at most 107"},
     {"socket = \"/run/a\"\nops_socket = \"/run/a\"\n", "FILE:2: ops_socket: must not be the same as socket"},
     {"socket_mode = \"0999\"\n", "FILE:1: socket_mode: \"0999\" is not an octal mode such as 0666"},
     {"socket_mode = \"07777\"\n", "FILE:1: socket_mode: 07777 is not within 0000 to 0777"},
     {"scope_types = {\"server\"}\n",
      "FILE:1: scope_types: the first scope type must be \"global\", not \"server\""},
-    {"scope_types = {}\n",
-     "FILE: scope_types: the list is empty"},
-    {"scope_types = {\"global\", \"server\", \"server\"}\n", "FILE:1: scope_types: \"server\" is named twice"},
+    {"scope_types = {}\n", "FILE: scope_types: the list is empty"},
+    {"scope_types = {\"global\", \"server\", \"server\"}\n",
+     "FILE:1: scope_types: \"server\" is named twice"},
     {"scope_types = {\"global\", \"Server\"}\n",
      "FILE:1: scope_types: \"Server\" is not a name of a scope type (a letter, then a-z, 0-9 or _)"},
     {"scope_types = {\"global\", \"a,b\"}\n", "FILE:1: scope_types: \"a,b\" has a comma in it"},
-    {"scope_types = {\"global\", \"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\", \"j\", \"k\", \"l\", "
+    {"scope_types = {\"global\", \"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\", \"j\", "
+     "\"k\", \"l\", "
      "\"m\", \"n\", \"o\"}\n",
      "FILE:1: scope_types: more than 15 scope types"},
     {"scope_types = {\"global\", \"a12345678901234567890123456789012\"}\n",
      "FILE:1: scope_types: \"a12345678901234567890123456789012\" is longer than 31 bytes"},
-    {"table_entries = 100000000\ntable_memory_max = \"1MB\"\n", "FILE:2: table_memory_max: 1000000 bytes are fewer "},
+    {"table_entries = 100000000\ntable_memory_max = \"1MB\"\n",
+     "FILE:2: table_memory_max: 1000000 bytes are fewer "},
     {"log_level = \"loud\"\n", "FILE:1: log_level: \"loud\" is not error, warning, info or debug"},
     {"\"\\x01\" = 5\n", "FILE: cannot be read"},
 };
@@ -207,8 +212,9 @@ static void test_environment_wins(void **state)
     config_fini(&config);
     assert_int_equal(setenv("PERMTAB_MAX_STALENESS", "soon", 1), 0);
     assert_int_equal(config_load(&config, fixture->path, &failure), PERMTAB_E_INVALID);
-    assert_string_equal(failure.text, "environment variable PERMTAB_MAX_STALENESS: max_staleness: \"soon\" is not a "
-                                      "duration such as 100ms, 2s, 5m, 1h or 7d");
+    assert_string_equal(failure.text,
+                        "environment variable PERMTAB_MAX_STALENESS: max_staleness: \"soon\" is not a "
+                        "duration such as 100ms, 2s, 5m, 1h or 7d");
     (void)unsetenv("PERMTAB_MAX_STALENESS");
     (void)unsetenv("PERMTAB_SCOPE_TYPES");
 }
@@ -237,9 +243,10 @@ static void test_print_and_read_again(void **state)
 {
     const struct fixture *fixture = *state;
     struct config first, second;
-    write_file(fixture, "store = \"sqlite:/tmp/a \\\"b\\\" \\\\c.db\"\nscope_types = {\"global\", \"org\", \"team\"}\n"
-                        "socket_mode = \"0600\"\ntable_memory_max = \"64MiB\"\nstore_migrate = false\n"
-                        "poll_interval = \"50ms\"\n");
+    write_file(fixture,
+               "store = \"sqlite:/tmp/a \\\"b\\\" \\\\c.db\"\nscope_types = {\"global\", \"org\", \"team\"}\n"
+               "socket_mode = \"0600\"\ntable_memory_max = \"64MiB\"\nstore_migrate = false\n"
+               "poll_interval = \"50ms\"\n");
     load(&first, fixture->path);
     FILE *out = fopen(fixture->path, "w");
     assert_non_null(out);
@@ -273,7 +280,8 @@ static char *read_whole(const char *path)
 }
 
 /* The option's line of the sample, with its default. */
-static void sample_line(const struct config *defaults, const struct config_option *option, char *out, size_t size)
+static void sample_line(const struct config *defaults, const struct config_option *option, char *out,
+                        size_t size)
 {
     char value[512];
     config_option_format(defaults, option, value, sizeof value);
@@ -320,8 +328,9 @@ static void test_manual(void **state)
     for (size_t i = 0; i < config_option_count; i++) {
         const struct config_option *option = &config_options[i];
         char row[1024];
-        (void)snprintf(row, sizeof row, "\n| `%s` | %s%s%s | %s |\n", option->name, option->fallback[0] ? "`" : "",
-                       option->fallback[0] ? option->fallback : "empty", option->fallback[0] ? "`" : "", option->help);
+        (void)snprintf(row, sizeof row, "\n| `%s` | %s%s%s | %s |\n", option->name,
+                       option->fallback[0] ? "`" : "", option->fallback[0] ? option->fallback : "empty",
+                       option->fallback[0] ? "`" : "", option->help);
         if (!strstr(text, row))
             print_error("docs/CONFIGURATION.md lacks: %s", row + 1);
         assert_non_null(strstr(text, row));
@@ -333,14 +342,10 @@ static void test_manual(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_no_file),
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_environment_wins),
-        cmocka_unit_test(test_password_file),
-        cmocka_unit_test(test_print_and_read_again),
-        cmocka_unit_test(test_sample_file),
-        cmocka_unit_test(test_manual),
+        cmocka_unit_test(test_bad_files),     cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_environment_wins),
+        cmocka_unit_test(test_password_file), cmocka_unit_test(test_print_and_read_again),
+        cmocka_unit_test(test_sample_file),   cmocka_unit_test(test_manual),
     };
     return cmocka_run_group_tests_name("config", tests, set_up, tear_down);
 }
