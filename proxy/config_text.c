@@ -81,7 +81,8 @@ static int read_whole(int descriptor, const char *path, char **out, size_t *size
         if (got == 0)
             break;
     }
-    text[(*size)++] = '\n';
+    if (*size == 0 || text[*size - 1] != '\n')
+        text[(*size)++] = '\n';
     text[*size] = 0;
     return strlen(text) == *size ? 0 : failure_set(failure, PERMTAB_E_SYNTAX, "%s: not a text file", path);
 }
