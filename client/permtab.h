@@ -13,14 +13,26 @@
  * older than the sidecar's lease (max_staleness, 2 s by default); when that cannot be kept, it is PERMTAB_UNKNOWN.
  *
  * Threads may share a handle. After fork the child may go on using it: the mapping is the same, the socket and
- * the counters become the child's own. Not for signal handlers, except permtab_peek.
+ * the counters become the child's own at its first call that may block. Not for signal handlers, except permtab_peek.
  *
+ * "Blocks" below means: may wait for the sidecar, at most check_ms (permtab_open and permtab_refresh: open_ms), other
+ * threads' turns at the socket included. Everything else neither blocks nor makes a system call.
+ *
+ * C11 and C++11, gcc and clang, Linux; with a strict -std=c11 define _POSIX_C_SOURCE as 200809L.
  * Errors are negative codes (shm/error.h), permtab_strerror() names them. Ids are full 64-bit unsigned numbers. */
 #ifndef PERMTAB_H
 #define PERMTAB_H
 
 #include "shm/error.h"
+
+#if defined(__GNUC__) && defined(__cplusplus)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic" /* the layout has a flexible array */
+#endif
 #include "shm/reader.h"
+#if defined(__GNUC__) && defined(__cplusplus)
+#pragma GCC diagnostic pop
+#endif
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,14 +49,17 @@ enum permtab_decision { PERMTAB_UNKNOWN = -1, PERMTAB_DENY = 0, PERMTAB_ALLOW = 
 struct permtab;
 struct permtab_rule;
 
+/* A permission and a scope type by name, resolved once. Of one handle; they survive reattachment. All zero is no
+ * permission and no type, and makes every check UNKNOWN. */
 typedef struct {
     uint32_t slot;
-} permtab_perm; /* of one handle; survives reattachment */
+} permtab_perm;
 
 typedef struct {
     uint32_t slot;
-} permtab_type; /* of one handle */
+} permtab_type;
 
+/* A place. The global one is permtab_at(type of "global", 0). */
 typedef struct {
     uint64_t id;
     permtab_type type;
@@ -55,9 +70,9 @@ struct permtab_token {
     uint64_t store_id, revision;
 };
 
-/* size: sizeof(struct permtab_options), so that fields can be added. 0 elsewhere means the default.
- * open_ms: how long permtab_open and permtab_refresh wait for the sidecar (5000). check_ms: how long one blocking
- * check may take in all (1000). server_uid: the uid the sidecar must run as; -1 means root or our own. */
+/* size: sizeof(struct permtab_options), so that fields can be added. open_ms: how long permtab_open and
+ * permtab_refresh wait for the sidecar (0: 5000). check_ms: how long one blocking call may take in all (0: 1000).
+ * server_uid: the uid the sidecar must run as; -1 means root or our own (so set it: 0 means root alone). */
 struct permtab_options {
     size_t size;
     uint32_t open_ms, check_ms;
@@ -76,6 +91,322 @@ struct permtab_query {
 struct permtab_view {
     uint64_t private_[8];
 };
+
+/* ---- opening ------------------------------------------------------------------------------------------------- */
+
+/* Connects, attaches to the table and reads the catalogue; waits up to open_ms for the sidecar to be there and to have a
+ * table. NULL options: defaults. *out is written on success alone; permtab_close it. A sidecar with another table
+ * layout than this header's is no failure: the handle then answers over the socket alone (permtab_peek is
+ * PERMTAB_UNKNOWN, and permtab_why says PERMTAB_E_LAYOUT). Blocks.
+ * PERMTAB_E_UNREACHABLE, _TIMEOUT, _STALE (it is there, and has nothing to vouch for), _PEER (whose socket is it?), _CLOCK (another time namespace), _PROTOCOL, _INVALID (a
+ * path that is too long, options of no known size), _MEMORY, _SYSTEM (errno tells). */
+static inline int permtab_open(struct permtab **out, const char *socket_path,
+                               const struct permtab_options *options) PERMTAB_MUST_CHECK;
+
+/* Attaches again, for workers that only peek: call it when permtab_why says PERMTAB_E_RETIRED, _STALE, _CATALOGUE or
+ * _UNREACHABLE. Waits up to open_ms. The codes of permtab_open; on failure the handle is as it was. Blocks. */
+PERMTAB_API int permtab_refresh(struct permtab *table) PERMTAB_MUST_CHECK;
+
+/* Gives everything back; NULL is allowed. No other thread may be inside the library with this handle, and its rules
+ * are freed first. A child that forked closes its own copy; the parent's stays. */
+PERMTAB_API void permtab_close(struct permtab *table);
+
+/* Resolves a name, once, at start-up; the same name gives the same slot. The catalogue is read again when the name is
+ * not in it. PERMTAB_E_NO_PERMISSION, PERMTAB_E_NO_SCOPE_TYPE, PERMTAB_E_LIMIT (a name too long, too many names), and the
+ * codes of permtab_open. Blocks. */
+PERMTAB_API int permtab_permission(struct permtab *table, const char *name,
+                                   permtab_perm *out) PERMTAB_MUST_CHECK;
+PERMTAB_API int permtab_scope_type(struct permtab *table, const char *name,
+                                   permtab_type *out) PERMTAB_MUST_CHECK;
+
+static inline permtab_scope permtab_at(permtab_type type, uint64_t id);
+
+/* ---- checking ------------------------------------------------------------------------------------------------ */
+
+/* True for ALLOW alone: the one to use. Blocks on a miss. */
+static inline bool permtab_allowed(struct permtab *table, uint64_t user, permtab_scope scope,
+                                   permtab_perm perm);
+
+/* The table, then the socket, within check_ms. UNKNOWN: see permtab_why. Blocks on a miss. */
+static inline enum permtab_decision permtab_check(struct permtab *table, uint64_t user, permtab_scope scope,
+                                                  permtab_perm perm);
+
+/* The table alone. Also answers from a table that was retired, while its lease lasts; permtab_why then says
+ * PERMTAB_E_RETIRED although the answer is good. Never blocks; may be called in a signal handler. */
+static inline enum permtab_decision permtab_peek(struct permtab *table, uint64_t user, permtab_scope scope,
+                                                 permtab_perm perm);
+
+/* The permission on a resource of `owner`: own-only grants count when the user is the owner. Blocks on a miss. */
+static inline enum permtab_decision permtab_check_owned(struct permtab *table, uint64_t user,
+                                                        permtab_scope scope, permtab_perm perm,
+                                                        uint64_t owner);
+
+/* As permtab_check, and never older than the write that returned the token: when the table is behind it, the sidecar is
+ * asked, which catches up first. A token of another store is UNKNOWN. Blocks on a miss. */
+static inline enum permtab_decision permtab_check_at(struct permtab *table, uint64_t user,
+                                                     permtab_scope scope, permtab_perm perm,
+                                                     struct permtab_token token);
+
+/* n checks; out[i] answers queries[i], each true by itself: they need not be of one moment. Memory is fetched ahead;
+ * what is not in the table is asked for together, 10,000 in one round trip. Returns how many are not UNKNOWN;
+ * or PERMTAB_E_INVALID (a NULL, or n above INT_MAX) with nothing written. Whatever else goes wrong makes single
+ * answers UNKNOWN. Blocks on a miss, at most check_ms in all. */
+PERMTAB_API int permtab_check_many(struct permtab *table, const struct permtab_query *queries, size_t n,
+                                   enum permtab_decision *out) PERMTAB_MUST_CHECK;
+
+/* Why this thread's last UNKNOWN was one: a code, or 0 when there was none since permtab_open or permtab_refresh
+ * succeeded in this thread. Not changed by ALLOW or DENY (but see permtab_peek).
+ *   _MISS         not in the table (permtab_peek)         _BUSY         the entry kept changing: try again
+ *   _STALE        the lease has ended                     _RETIRED      another table took over: permtab_refresh
+ *   _CATALOGUE    names must be resolved again            _BEHIND       the table is behind the token (peek)
+ *   _UNREACHABLE  the sidecar is away                     _TIMEOUT      no answer within check_ms
+ *   _LAYOUT       served over the socket alone (peek)     _NO_PERMISSION, _NO_SCOPE_TYPE  the name has gone
+ *   others        what the sidecar said */
+PERMTAB_API int permtab_why(const struct permtab *table);
+
+/* ---- views and rules ----------------------------------------------------------------------------------------- */
+
+/* Finds one user at one place once, for many tests in one request; asks the sidecar for it when it is not there. 0, or
+ * the code that permtab_why would give; PERMTAB_E_LAYOUT and PERMTAB_E_MISS mean that there is no entry to look at (use
+ * permtab_check). *out is written in any case: after a failure it answers UNKNOWN. Blocks on a miss. */
+PERMTAB_API int permtab_view_get(struct permtab *table, uint64_t user, permtab_scope scope,
+                                 struct permtab_view *out) PERMTAB_MUST_CHECK;
+
+/* Bits and set sequence, no clock: true when the view was made, and not known to have changed since. A view that is
+ * kept for longer than a request must be asked permtab_view_current first. Never blocks. */
+static inline enum permtab_decision permtab_view_has(const struct permtab_view *view, permtab_perm perm,
+                                                     bool own);
+
+/* Would permtab_view_get find the same now? Looks at entry, catalogue, lease and clock. Never blocks. */
+PERMTAB_API bool permtab_view_current(const struct permtab_view *view);
+
+/* Compiles  message.delete AND (channel.manage OR NOT member.muted).  NOT binds tighter than AND, AND tighter than OR.
+ * ALL(a, b, …) and ANY(a, b, …) take expressions. message.* stands for any of the live permissions whose names begin
+ * with "message.": ANY over them, and inside ALL( ) all of them; which ones that is follows the catalogue. Keywords in any
+ * case. Values are three: NOT UNKNOWN is UNKNOWN, DENY AND UNKNOWN is DENY, ALLOW OR UNKNOWN is ALLOW.
+ * On failure *error_at (may be NULL) is the byte offset of the trouble: PERMTAB_E_SYNTAX, PERMTAB_E_NO_PERMISSION (a name that
+ * does not exist, a wildcard that matches nothing), PERMTAB_E_LIMIT (more than 4096 bytes, 32 levels, 1024 parts),
+ * PERMTAB_E_MEMORY, and the codes of permtab_permission. Free the rule before its handle. Blocks. */
+PERMTAB_API int permtab_rule_compile(struct permtab *table, const char *text, struct permtab_rule **out,
+                                     size_t *error_at) PERMTAB_MUST_CHECK;
+
+/* All permissions that the rule looks at are read at one moment of the view's set. A permission that has gone since
+ * makes its part UNKNOWN. Threads may share a rule. Never waits for the sidecar. */
+PERMTAB_API enum permtab_decision permtab_rule_eval(const struct permtab_view *view,
+                                                    const struct permtab_rule *rule, bool own);
+
+/* NULL is allowed. */
+PERMTAB_API void permtab_rule_free(struct permtab_rule *rule);
+
+/* One sentence for a code; "unknown error" for a number that is none. Static memory. */
+PERMTAB_API const char *permtab_strerror(int code);
+
+/* ---- the fast path: not part of the interface below here ------------------------------------------------------ */
+
+#define PERMTAB_TYPE_SLOTS_ 16u /* slot 0 is no type */
+#define PERMTAB_NO_NUMBER_  UINT32_MAX
+
+/* One attachment to one segment with the names as they were then. Immutable, except that slots which nobody has been
+ * given yet are filled in; never reused before permtab_close. Without a table `table.header` is a page of zeroes. */
+struct permtab_geometry_ {
+    struct permtab_shm_table table;
+    uint64_t catalogue; /* for which the numbers below hold */
+    uint64_t store_id;
+    const uint32_t *permissions; /* slot → bit, or PERMTAB_NO_NUMBER_ */
+    uint32_t permission_slots;
+    uint32_t types[PERMTAB_TYPE_SLOTS_]; /* slot → number, or PERMTAB_NO_NUMBER_ */
+    int trouble;                         /* why there is no table: PERMTAB_E_LAYOUT, or 0 */
+};
+
+/* At the start of a page with MADV_WIPEONFORK: a child reads zeroes, so it counts nothing into its parent's lines and
+ * knows that socket and counters are not its own. */
+struct permtab_own_ {
+    void *feedback; /* struct permtab_shm_feedback *, or NULL */
+};
+
+/* The visible part of a handle; the library's own follows it. */
+struct permtab {
+    void *geometry; /* struct permtab_geometry_ *, swapped atomically, never NULL */
+    struct permtab_own_ *own;
+};
+
+/* The client's one thread-local slot. */
+struct permtab_thread_ {
+    uint32_t line; /* of the feedback, plus one; 0: none chosen yet */
+    int why;
+};
+extern PERMTAB_API __thread struct permtab_thread_ permtab_thread_;
+
+PERMTAB_API int permtab_open_(struct permtab **out, const char *socket_path,
+                              const struct permtab_options *options, uint32_t layout) PERMTAB_MUST_CHECK;
+/* Chooses a line for this thread. */
+PERMTAB_API void permtab_thread_enter_(struct permtab *table);
+/* Counts and remembers an UNKNOWN of a peek. */
+PERMTAB_API enum permtab_decision permtab_unknown_(struct permtab *table, int code);
+/* The slow path of all checks; token may be NULL. */
+PERMTAB_API enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_query *query,
+                                               const struct permtab_token *token);
+
+#define PERMTAB_LIKELY_(condition) __builtin_expect(!!(condition), 1)
+#define PERMTAB_INLINE_            static inline __attribute__((always_inline))
+
+static inline const struct permtab_geometry_ *permtab_geometry_of_(const struct permtab *table)
+{
+    return (const struct permtab_geometry_ *)permtab_shm_load_pointer(&table->geometry);
+}
+
+static inline struct permtab_shm_feedback_line *permtab_line_(struct permtab *table)
+{
+    struct permtab_shm_feedback *feedback =
+        (struct permtab_shm_feedback *)permtab_shm_load_pointer(&table->own->feedback);
+    if (feedback == NULL)
+        return NULL;
+    if (!PERMTAB_LIKELY_(permtab_thread_.line != 0))
+        permtab_thread_enter_(table);
+    return &feedback->line[permtab_thread_.line - 1];
+}
+
+/* A plain addition: the line is this thread's own, or a shared one that may lose counts. */
+static inline void permtab_count_(uint64_t *counter)
+{
+    permtab_shm_store64_relaxed(counter, permtab_shm_load64_relaxed(counter) + 1);
+}
+
+static inline void permtab_count_hit_(struct permtab *table)
+{
+    struct permtab_shm_feedback_line *line = permtab_line_(table);
+    if (PERMTAB_LIKELY_(line != NULL))
+        permtab_count_(&line->hits);
+}
+
+/* A code for a look that gave no answer. */
+static inline int permtab_stale_(const struct permtab_geometry_ *geometry, uint32_t state)
+{
+    if (geometry->trouble != 0)
+        return geometry->trouble;
+    return state == PERMTAB_SHM_RETIRED ? PERMTAB_E_RETIRED : PERMTAB_E_STALE;
+}
+
+/* Steps 1 to 6 of shm/reader.h. 1, 0, or a code; *state is the segment's. */
+PERMTAB_INLINE_ int permtab_look_(const struct permtab_geometry_ *geometry, uint64_t user,
+                                  permtab_scope scope, permtab_perm perm, bool own, uint64_t revision,
+                                  uint32_t *state)
+{
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
+    uint32_t type = geometry->types[scope.type.slot % PERMTAB_TYPE_SLOTS_];
+    uint32_t bit =
+        perm.slot < geometry->permission_slots ? geometry->permissions[perm.slot] : PERMTAB_NO_NUMBER_;
+    bool allowed = false;
+    *state = moment.state;
+    if (!PERMTAB_LIKELY_(moment.state == PERMTAB_SHM_LIVE || moment.state == PERMTAB_SHM_RETIRED))
+        return permtab_stale_(geometry, moment.state);
+    if (!PERMTAB_LIKELY_(moment.catalogue == geometry->catalogue))
+        return PERMTAB_E_CATALOGUE;
+    if (!PERMTAB_LIKELY_(bit < geometry->table.permissions_max))
+        return PERMTAB_E_NO_PERMISSION;
+    if (!PERMTAB_LIKELY_(type < PERMTAB_SHM_SCOPE_TYPES))
+        return PERMTAB_E_NO_SCOPE_TYPE;
+    if (!PERMTAB_LIKELY_(moment.applied_revision >= revision))
+        return PERMTAB_E_BEHIND;
+    enum permtab_shm_found found =
+        permtab_shm_check(&geometry->table, user, scope.id, type, bit, own, &allowed);
+    if (!PERMTAB_LIKELY_(permtab_shm_fresh(&moment)))
+        return permtab_stale_(geometry, moment.state);
+    if (!PERMTAB_LIKELY_(found == PERMTAB_SHM_FOUND))
+        return found == PERMTAB_SHM_MISS ? PERMTAB_E_MISS : PERMTAB_E_BUSY;
+    return allowed ? 1 : 0;
+}
+
+static inline int permtab_open(struct permtab **out, const char *socket_path,
+                               const struct permtab_options *options)
+{
+    return permtab_open_(out, socket_path, options, PERMTAB_SHM_LAYOUT);
+}
+
+static inline permtab_scope permtab_at(permtab_type type, uint64_t id)
+{
+    permtab_scope scope;
+    scope.id = id;
+    scope.type = type;
+    return scope;
+}
+
+static inline enum permtab_decision permtab_peek(struct permtab *table, uint64_t user, permtab_scope scope,
+                                                 permtab_perm perm)
+{
+    uint32_t state;
+    int result = permtab_look_(permtab_geometry_of_(table), user, scope, perm, false, 0, &state);
+    if (!PERMTAB_LIKELY_(result >= 0))
+        return permtab_unknown_(table, result);
+    if (!PERMTAB_LIKELY_(state == PERMTAB_SHM_LIVE))
+        permtab_thread_.why = PERMTAB_E_RETIRED;
+    permtab_count_hit_(table);
+    return result != 0 ? PERMTAB_ALLOW : PERMTAB_DENY;
+}
+
+/* The common body of the blocking checks. The query is put together in the slow path alone. */
+PERMTAB_INLINE_ enum permtab_decision permtab_decide_(struct permtab *table, uint64_t user,
+                                                      permtab_scope scope, permtab_perm perm, bool owned,
+                                                      uint64_t owner, const struct permtab_token *token)
+{
+    const struct permtab_geometry_ *geometry = permtab_geometry_of_(table);
+    if (token == NULL || PERMTAB_LIKELY_(token->store_id == geometry->store_id)) {
+        uint32_t state;
+        int result = permtab_look_(geometry, user, scope, perm, owned && owner == user,
+                                   token != NULL ? token->revision : 0, &state);
+        if (PERMTAB_LIKELY_(result >= 0 && state == PERMTAB_SHM_LIVE)) {
+            permtab_count_hit_(table);
+            return result != 0 ? PERMTAB_ALLOW : PERMTAB_DENY;
+        }
+    }
+    struct permtab_query query = {user, owner, scope, perm, owned};
+    return permtab_ask_(table, &query, token);
+}
+
+static inline enum permtab_decision permtab_check(struct permtab *table, uint64_t user, permtab_scope scope,
+                                                  permtab_perm perm)
+{
+    return permtab_decide_(table, user, scope, perm, false, 0, NULL);
+}
+
+static inline bool permtab_allowed(struct permtab *table, uint64_t user, permtab_scope scope,
+                                   permtab_perm perm)
+{
+    return permtab_check(table, user, scope, perm) == PERMTAB_ALLOW;
+}
+
+static inline enum permtab_decision permtab_check_owned(struct permtab *table, uint64_t user,
+                                                        permtab_scope scope, permtab_perm perm,
+                                                        uint64_t owner)
+{
+    return permtab_decide_(table, user, scope, perm, true, owner, NULL);
+}
+
+static inline enum permtab_decision permtab_check_at(struct permtab *table, uint64_t user,
+                                                     permtab_scope scope, permtab_perm perm,
+                                                     struct permtab_token token)
+{
+    return permtab_decide_(table, user, scope, perm, false, 0, &token);
+}
+
+/* The words of a view: 0 handle, 1 geometry, 2 entry bucket and slot, 3 set, 4 set sequence, 5 entry sequence and word,
+ * 6 fold bucket and slot, 7 fold sequence and word. Buckets are aligned to 64 bytes, so the slot fits below. All
+ * zero: no view. */
+static inline enum permtab_decision permtab_view_has(const struct permtab_view *view, permtab_perm perm,
+                                                     bool own)
+{
+    const struct permtab_geometry_ *geometry = (const struct permtab_geometry_ *)(uintptr_t)view->private_[1];
+    const struct permtab_shm_set *set = (const struct permtab_shm_set *)(uintptr_t)view->private_[3];
+    if (!PERMTAB_LIKELY_(geometry != NULL && perm.slot < geometry->permission_slots))
+        return PERMTAB_UNKNOWN;
+    uint32_t bit = geometry->permissions[perm.slot];
+    if (!PERMTAB_LIKELY_(bit < geometry->table.permissions_max))
+        return PERMTAB_UNKNOWN;
+    bool allowed = permtab_shm_bit(set, bit, own);
+    if (!PERMTAB_LIKELY_(permtab_shm_load64(&set->sequence) == view->private_[4]))
+        return PERMTAB_UNKNOWN;
+    return allowed ? PERMTAB_ALLOW : PERMTAB_DENY;
+}
 
 #ifdef __cplusplus
 }

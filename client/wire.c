@@ -252,7 +252,7 @@ static bool take_error(const msgpack_object *object, struct wire_message *out)
         return false;
     out->error_code = (int)code;
     out->error_text = "";
-    if (text->via.str.size > 0) { /* msgpack-c leaves the pointer of an empty string NULL */
+    if (text->via.str.size > 0) {
         struct held *held = out->zone;
         char *start = held->frame + (text->via.str.ptr - held->frame);
         start[text->via.str.size] = '\0';
@@ -392,8 +392,9 @@ bool wire_as_str(const struct wire_value *value, const char **out, size_t *size)
 {
     if (!is_kind(value, MSGPACK_OBJECT_STR))
         return false;
-    *out = object_of(value)->via.str.ptr;
     *size = object_of(value)->via.str.size;
+    *out = *size > 0 ? object_of(value)->via.str.ptr
+                     : ""; /* msgpack-c leaves the pointer of an empty string NULL */
     return true;
 }
 

@@ -35,7 +35,8 @@ void wire_buffer_clear(struct wire_buffer *buffer); /* keeps the memory */
 /* Heads; `fields` key-value pairs of params or result must follow (wire_str for the key, then one value). */
 void wire_request(struct wire_buffer *buffer, uint32_t id, const char *method, uint32_t fields);
 void wire_reply(struct wire_buffer *buffer, uint32_t id, uint32_t fields);
-void wire_reply_error(struct wire_buffer *buffer, uint32_t id, int code, const char *text); /* whole message */
+void wire_reply_error(struct wire_buffer *buffer, uint32_t id, int code,
+                      const char *text); /* whole message */
 void wire_notify(struct wire_buffer *buffer, const char *method, uint32_t fields);
 
 void wire_map(struct wire_buffer *buffer, uint32_t pairs);
@@ -56,20 +57,21 @@ struct wire_value; /* borrowed from the message; valid until wire_message_fini *
 struct wire_message {
     enum wire_kind kind;
     uint32_t id;
-    char method[WIRE_METHOD_MAX];        /* requests and notifications; zero-terminated */
-    const struct wire_value *params;     /* requests and notifications: a map */
-    int error_code;                      /* responses: 0 when there is none */
-    const char *error_text;              /* responses; zero-terminated copy */
-    const struct wire_value *result;     /* responses: a map, or NULL with an error */
-    size_t size;                         /* bytes taken from the input */
-    void *zone;                          /* private */
+    char method[WIRE_METHOD_MAX];    /* requests and notifications; zero-terminated */
+    const struct wire_value *params; /* requests and notifications: a map */
+    int error_code;                  /* responses: 0 when there is none */
+    const char *error_text;          /* responses; zero-terminated copy */
+    const struct wire_value *result; /* responses: a map, or NULL with an error */
+    size_t size;                     /* bytes taken from the input */
+    void *zone;                      /* private */
 };
 
 /* A look for the end of one message that takes no memory and is kept between calls, so that a message that arrives byte
  * by byte costs its bytes and not their square. A session that reads in pieces keeps one beside its buffer: init at the
  * front of a message, `more` after each read with *all* bytes from that front on, wire_take when it says 1. */
 struct wire_scan {
-    size_t at;        /* bytes of heads seen, and of what follows them; past the end of the data when that is cut short */
+    size_t
+        at; /* bytes of heads seen, and of what follows them; past the end of the data when that is cut short */
     uint64_t pending; /* elements announced and not seen yet */
     size_t elements;
     uint32_t depth;
@@ -91,7 +93,7 @@ void wire_message_fini(struct wire_message *message);
 const struct wire_value *wire_get(const struct wire_value *map, const char *key);
 bool wire_is_nil(const struct wire_value *value); /* also true for NULL */
 /* These return false when the value is missing, NULL or of another type. */
-bool wire_as_id(const struct wire_value *value, uint64_t *out);  /* u64, or a string of decimal digits */
+bool wire_as_id(const struct wire_value *value, uint64_t *out); /* u64, or a string of decimal digits */
 bool wire_as_u64(const struct wire_value *value, uint64_t *out);
 bool wire_as_i64(const struct wire_value *value, int64_t *out);
 bool wire_as_bool(const struct wire_value *value, bool *out);

@@ -83,6 +83,24 @@ static inline void permtab_shm_store64_relaxed(uint64_t *to, uint64_t value)
     PERMTAB_SHM_STORED();
 }
 
+/* Private memory, not the segment: a client swaps the pointer to its immutable view of a segment. Release so that whoever
+ * loads the pointer sees what it points to as it was filled before; without it a thread could read a bound of 0 or rubbish. */
+static inline void *permtab_shm_load_pointer(void *const *from)
+{
+    return __atomic_load_n(from, __ATOMIC_ACQUIRE);
+}
+
+static inline void permtab_shm_store_pointer(void **to, void *value)
+{
+    __atomic_store_n(to, value, __ATOMIC_RELEASE);
+}
+
+/* Private memory: a number that no other thread gets. Orders nothing. */
+static inline uint32_t permtab_shm_ticket(uint32_t *counter)
+{
+    return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+}
+
 /* Tells the core that this is a retry loop. Orders nothing. */
 static inline void permtab_shm_pause(void)
 {

@@ -1,0 +1,160 @@
+/* The slow path: one check that the table did not answer. Under the lock, the table is brought up to date where that is due and
+ * looked at once more (another thread may have asked for the same entry meanwhile); then the sidecar is asked. A
+ * connection that breaks is made anew once.
+ *
+ * A reply is believed as a table is: its deadline is compared with our clock after it has come. */
+#include "client/handle.h"
+
+#include <stdio.h>
+#include <string.h>
+
+uint64_t ask_deadline(const struct handle *handle)
+{
+    return channel_clock_ns() + (uint64_t)handle->check_ms * 1000000u;
+}
+
+void ask_count(struct handle *handle, uint64_t hits, uint64_t misses, uint64_t unknowns)
+{
+    struct permtab_shm_feedback_line *line = permtab_line_(&handle->visible);
+    if (line == NULL)
+        return;
+    permtab_shm_store64_relaxed(&line->hits, permtab_shm_load64_relaxed(&line->hits) + hits);
+    permtab_shm_store64_relaxed(&line->misses, permtab_shm_load64_relaxed(&line->misses) + misses);
+    permtab_shm_store64_relaxed(&line->unknowns, permtab_shm_load64_relaxed(&line->unknowns) + unknowns);
+}
+
+enum permtab_decision ask_unknown(struct handle *handle, int code)
+{
+    permtab_thread_.why = code;
+    ask_count(handle, 0, 0, 1);
+    return PERMTAB_UNKNOWN;
+}
+
+bool ask_scope_text(const struct handle *handle, permtab_scope scope, char text[ASK_SCOPE_SIZE])
+{
+    if (scope.type.slot == 0 || scope.type.slot >= handle->types.count)
+        return false;
+    const char *type = handle->types.texts[scope.type.slot];
+    if (scope.id == 0 && strcmp(type, "global") == 0)
+        (void)snprintf(text, ASK_SCOPE_SIZE, "global");
+    else
+        (void)snprintf(text, ASK_SCOPE_SIZE, "%s:%llu", type, (unsigned long long)scope.id);
+    return true;
+}
+
+const char *ask_permission_text(const struct handle *handle, permtab_perm perm)
+{
+    if (perm.slot == 0 || perm.slot >= handle->permissions.count)
+        return NULL;
+    return handle->permissions.texts[perm.slot];
+}
+
+/* What a reply to `check` is worth now. */
+static int judge_reply(const struct wire_value *result, const struct permtab_token *token)
+{
+    int64_t decision;
+    uint64_t deadline, revision;
+    if (!wire_as_i64(wire_get(result, "decision"), &decision) || decision < -1 || decision > 1 ||
+        !wire_as_u64(wire_get(result, "deadline"), &deadline) ||
+        !wire_as_id(wire_get(result, "revision"), &revision))
+        return PERMTAB_E_PROTOCOL;
+    if (decision < 0)
+        return PERMTAB_E_STALE;
+    if (token != NULL && revision < token->revision)
+        return PERMTAB_E_BEHIND;
+    if (channel_clock_ns() >= deadline) /* last: time passed while the reply was under way */
+        return PERMTAB_E_STALE;
+    return (int)decision;
+}
+
+static int call_check(struct handle *handle, const struct permtab_query *query, const char *permission,
+                      const struct permtab_token *token, uint64_t deadline_ns)
+{
+    char scope[ASK_SCOPE_SIZE];
+    struct wire_message reply;
+    if (permission == NULL)
+        permission = ask_permission_text(handle, query->perm);
+    if (permission == NULL)
+        return PERMTAB_E_NO_PERMISSION;
+    if (!ask_scope_text(handle, query->scope, scope))
+        return PERMTAB_E_NO_SCOPE_TYPE;
+    uint32_t fields = 3u + (query->owned ? 1u : 0u) + (token != NULL ? 1u : 0u);
+    struct wire_buffer *out = channel_request(&handle->own->channel, "check", fields);
+    wire_str(out, "user");
+    wire_u64(out, query->user);
+    wire_str(out, "scope");
+    wire_str(out, scope);
+    wire_str(out, "permission");
+    wire_str(out, permission);
+    if (query->owned) {
+        wire_str(out, "owner");
+        wire_u64(out, query->owner);
+    }
+    if (token != NULL) {
+        wire_str(out, "token");
+        wire_map(out, 2);
+        wire_str(out, "store_id");
+        wire_u64(out, token->store_id);
+        wire_str(out, "revision");
+        wire_u64(out, token->revision);
+    }
+    int result = handle_call(handle, false, deadline_ns, &reply);
+    if (result == 0)
+        result = judge_reply(reply.result, token);
+    wire_message_fini(&reply);
+    return result;
+}
+
+/* As the inline path, but for the moment after the table was brought up to date. */
+static int look_again(const struct handle *handle, const struct permtab_query *query,
+                      const struct permtab_token *token)
+{
+    const struct permtab_geometry_ *geometry = permtab_geometry_of_(&handle->visible);
+    uint32_t state;
+    if (token != NULL && token->store_id != geometry->store_id)
+        return PERMTAB_E_BEHIND;
+    int result = permtab_look_(geometry, query->user, query->scope, query->perm,
+                               query->owned && query->owner == query->user,
+                               token != NULL ? token->revision : 0, &state);
+    return result >= 0 && state != PERMTAB_SHM_LIVE ? PERMTAB_E_RETIRED : result;
+}
+
+int ask_locked(struct handle *handle, const struct permtab_query *query, const char *permission,
+               const struct permtab_token *token, uint64_t deadline_ns)
+{
+    int result = PERMTAB_E_UNREACHABLE;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        result = handle_ready(handle, deadline_ns);
+        if (result == 0 && permission == NULL) {
+            result = look_again(handle, query, token);
+            if (result >= 0 || result == PERMTAB_E_NO_PERMISSION || result == PERMTAB_E_NO_SCOPE_TYPE)
+                return result;
+            result = 0;
+        }
+        if (result == 0)
+            result = call_check(handle, query, permission, token, deadline_ns);
+        if (!handle_broken(handle, result))
+            break;
+    }
+    return result;
+}
+
+enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_query *query,
+                                   const struct permtab_token *token)
+{
+    struct handle *handle = handle_of(table);
+    uint64_t deadline_ns = ask_deadline(handle);
+    int result = handle_lock(handle, deadline_ns);
+    if (result == 0) {
+        result = ask_locked(handle, query, NULL, token, deadline_ns);
+        handle_unlock(handle);
+    }
+    ask_count(handle, 0, 1, 0);
+    return result >= 0 ? (enum permtab_decision)result : ask_unknown(handle, result);
+}
+
+enum permtab_decision permtab_unknown_(struct permtab *table, int code)
+{
+    ask_count(handle_of(table), 0, 1, 0);
+    return ask_unknown(handle_of(table), code);
+}

@@ -1,0 +1,162 @@
+/* From two descriptors to memory: the checks that let a reader trust a segment, the mappings, and their end.
+ *
+ * Trusting means: the clock in the reply lies between our own two looks at ours (else the sidecar lives in another time
+ * namespace and its deadlines mean nothing here), the segment bears every seal (so that nobody can truncate it under us
+ * or write to it any more), and every offset in its header is inside of it (segment_table_init).
+ *
+ * A mapping that has been replaced is not unmapped: another thread may be reading it. Private zero pages are put in its place,
+ * in one system call, at the same address. A zero page reads as state VOID and lease 0, which is to say stale. */
+#include "client/handle.h"
+#include "shm/segment.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FEEDBACK_SIZE sizeof(struct permtab_shm_feedback)
+
+static bool clock_agrees(const struct attachment *attachment)
+{
+    uint64_t trip = attachment->answered_ns - attachment->asked_ns;
+    return attachment->clock_ns + trip >= attachment->asked_ns &&
+           attachment->clock_ns <= attachment->answered_ns;
+}
+
+static bool size_is(int descriptor, uint64_t size)
+{
+    struct stat status;
+    return fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) && status.st_size >= 0 &&
+           (uint64_t)status.st_size == size;
+}
+
+static bool feedback_good(const struct attachment *attachment)
+{
+    int seals = fcntl(attachment->feedback, F_GET_SEALS);
+    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && attachment->feedback_size >= FEEDBACK_SIZE &&
+           size_is(attachment->feedback, attachment->feedback_size);
+}
+
+/* All feedbacks of a process go to one address, so that a thread that is just counting counts into the old one or the new one. */
+static int feedback_map(struct handle *handle, const struct attachment *attachment)
+{
+    if (!feedback_good(attachment))
+        return PERMTAB_E_PROTOCOL;
+    void *address = mmap(handle->feedback, FEEDBACK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                         attachment->feedback, 0);
+    if (address == MAP_FAILED)
+        return PERMTAB_E_SYSTEM;
+    permtab_shm_store_pointer(&handle->own->visible.feedback, address);
+    return 0;
+}
+
+/* Maps and checks; 0 with a mapping that is in no list yet. */
+static int segment_map(const struct attachment *attachment, struct mapping **out,
+                       struct permtab_shm_table *table)
+{
+    if (!segment_sealed(attachment->segment) || attachment->size < PERMTAB_SHM_PAGE ||
+        attachment->size > SIZE_MAX / 2 || !size_is(attachment->segment, attachment->size))
+        return PERMTAB_E_PROTOCOL;
+    struct mapping *mapping = calloc(1, sizeof(*mapping));
+    if (mapping == NULL)
+        return PERMTAB_E_MEMORY;
+    mapping->size = (size_t)attachment->size;
+    mapping->segment_id = attachment->segment_id;
+    mapping->address = mmap(NULL, mapping->size, PROT_READ, MAP_SHARED, attachment->segment, 0);
+    if (mapping->address == MAP_FAILED) {
+        free(mapping);
+        return PERMTAB_E_SYSTEM;
+    }
+    (void)madvise(mapping->address, mapping->size, MADV_DONTDUMP); /* the table has no place in a core file */
+    int result = segment_table_init(table, mapping->address, mapping->size);
+    if (result == 0 && table->header->identity.segment_id != attachment->segment_id)
+        result = PERMTAB_E_PROTOCOL;
+    if (result < 0) {
+        munmap(mapping->address, mapping->size);
+        free(mapping);
+        return result;
+    }
+    *out = mapping;
+    return 0;
+}
+
+/* Readers that are still in there find nothing from now on. Should it fail, the lease ends their belief. */
+static void mapping_void(struct mapping *mapping)
+{
+    (void)mmap(mapping->address, mapping->size, PROT_READ,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+static int segment_take(struct handle *handle, const struct attachment *attachment)
+{
+    struct mapping *mapping;
+    struct permtab_shm_table table;
+    struct mapping *old = geometry_now(handle)->mapping;
+    int result = segment_map(attachment, &mapping, &table);
+    if (result < 0)
+        return result;
+    result = feedback_map(handle, attachment);
+    if (result == 0)
+        result = geometry_publish(handle, mapping, &table, table.header->identity.store_id, 0);
+    if (result < 0) {
+        munmap(mapping->address, mapping->size);
+        free(mapping);
+        return result;
+    }
+    mapping->next = handle->mappings;
+    handle->mappings = mapping;
+    if (old != NULL)
+        mapping_void(old);
+    return 0;
+}
+
+int attach_take(struct handle *handle, const struct attachment *attachment)
+{
+    const struct mapping *now = geometry_now(handle)->mapping;
+    if (!clock_agrees(attachment))
+        return PERMTAB_E_CLOCK;
+    if (now != NULL && now->segment_id == attachment->segment_id)
+        return feedback_map(handle, attachment); /* after a fork, or a broken connection */
+    return segment_take(handle, attachment);
+}
+
+int attach_void(struct handle *handle, uint64_t store_id, int trouble)
+{
+    struct mapping *old = geometry_now(handle)->mapping;
+    int result = geometry_publish(handle, NULL, NULL, store_id, trouble);
+    if (result == 0 && old != NULL)
+        mapping_void(old);
+    return result;
+}
+
+int attach_init(struct handle *handle)
+{
+    const int protection = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    handle->zero_header = mmap(NULL, PERMTAB_SHM_PAGE, PROT_READ, flags, -1, 0);
+    handle->feedback = mmap(NULL, FEEDBACK_SIZE, protection, flags, -1, 0);
+    handle->own = mmap(NULL, sizeof(*handle->own), protection, flags, -1, 0);
+    if (handle->zero_header == MAP_FAILED || handle->feedback == MAP_FAILED || handle->own == MAP_FAILED)
+        return PERMTAB_E_MEMORY;
+    handle->visible.own = &handle->own->visible;
+    return madvise(handle->own, sizeof(*handle->own), MADV_WIPEONFORK) == 0 ? 0 : PERMTAB_E_SYSTEM;
+}
+
+static void unmap(void *address, size_t size)
+{
+    if (address != NULL && address != MAP_FAILED)
+        munmap(address, size);
+}
+
+void attach_fini(struct handle *handle)
+{
+    while (handle->mappings != NULL) {
+        struct mapping *next = handle->mappings->next;
+        munmap(handle->mappings->address, handle->mappings->size);
+        free(handle->mappings);
+        handle->mappings = next;
+    }
+    unmap(handle->own, sizeof(*handle->own));
+    unmap(handle->feedback, FEEDBACK_SIZE);
+    unmap(handle->zero_header, PERMTAB_SHM_PAGE);
+}

@@ -1,0 +1,47 @@
+/* One connection to the sidecar: requests out, replies in, descriptors with them; every wait ends at a deadline.
+ * One thread at a time. Knows framing, and no methods. Also used by permtabctl. */
+#ifndef PERMTAB_CLIENT_CHANNEL_H
+#define PERMTAB_CLIENT_CHANNEL_H
+
+#include "client/wire.h"
+
+#define CHANNEL_DESCRIPTORS 2u /* as many as the protocol ever passes at once */
+
+/* All zero is a closed channel. */
+struct channel {
+    bool open;
+    bool
+        broken; /* of no further use: channel_close it. The owner closes, because it may have to forget the number first */
+    int descriptor;
+    uint32_t last_id;
+    struct wire_buffer out;
+    char *in;
+    size_t in_size, in_capacity;
+    int received[CHANNEL_DESCRIPTORS]; /* descriptors that came and were not taken yet */
+    size_t received_count;
+};
+
+/* CLOCK_MONOTONIC, nanoseconds, the precise one: what deadlines are made of. */
+uint64_t channel_clock_ns(void);
+
+/* Connects and looks who listens: `server_uid`, or with -1 root or ourselves. PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER,
+ * _INVALID (path too long), _SYSTEM. The channel must be closed. */
+int channel_open(struct channel *channel, const char *path, int64_t server_uid,
+                 uint64_t deadline_ns) PERMTAB_MUST_CHECK;
+/* Closes the socket and what came and was not taken; keeps no memory. Closing a closed one does nothing. */
+void channel_close(struct channel *channel);
+
+/* Begins a request; pack `fields` pairs into what is returned, then channel_call. */
+struct wire_buffer *channel_request(struct channel *channel, const char *method, uint32_t fields);
+
+/* Sends the request, with a descriptor when `descriptor` is not -1 (it stays the caller's), and waits for its reply; replies to
+ * requests that were given up are dropped. 0: *reply has a result. A code with reply->error_code set: the sidecar said so,
+ * in reply->error_text. Else PERMTAB_E_TIMEOUT (the channel is broken only when a request was cut in two),
+ * _UNREACHABLE (it broke), _PROTOCOL, _LIMIT (too long to send), _MEMORY. wire_message_fini the reply in any case. */
+int channel_call(struct channel *channel, int descriptor, uint64_t deadline_ns,
+                 struct wire_message *reply) PERMTAB_MUST_CHECK;
+
+/* Hands over descriptor number `index` of the last reply, or -1. Those not taken are closed at the next call. */
+int channel_take_descriptor(struct channel *channel, size_t index);
+
+#endif

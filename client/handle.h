@@ -1,0 +1,162 @@
+/* The inside of a handle. What happens where:
+ *
+ *   permtab.c   opening, closing, names → slots        handle.c    the lock, connecting, keeping the table current
+ *   attach.c    descriptors → mappings                 geometry.c  mapping and names → the object readers use
+ *   ask.c       one check over the socket              many.c      many checks
+ *   view.c      views                                  rule*.c     rules
+ *
+ * Fork. A child may be made while another thread of the parent is anywhere in here. So: everything that is being changed under the
+ * lock, the lock included, lives in one page with MADV_WIPEONFORK and is all zero in the child; what lives elsewhere only grows,
+ * and is published by a single store when it is whole. */
+#ifndef PERMTAB_CLIENT_HANDLE_H
+#define PERMTAB_CLIENT_HANDLE_H
+
+#include "client/channel.h"
+#include "client/names.h"
+#include "client/permtab.h"
+
+#include <pthread.h>
+
+#define HANDLE_ATTEMPT_NS 50000000ull   /* between two attempts to connect or to attach */
+#define HANDLE_RECHECK_NS 1000000000ull /* between two attachments because the table is stale */
+#define HANDLE_NAME_MAX   NAMES_PERMISSION_MAX
+#define HANDLE_OPEN_MS    5000u
+#define HANDLE_CHECK_MS   1000u
+#define HANDLE_SLOTS_MAX  65536u
+
+/* The page that a child finds wiped. */
+struct own_page {
+    struct permtab_own_ visible; /* first */
+    bool entered;                /* this process has been here: what follows is its own */
+    pthread_mutex_t lock;        /* everything below, and all of struct handle that changes */
+    pthread_mutex_t names_lock;  /* handle.names alone, never held while waiting */
+    struct channel channel;
+    uint64_t next_attempt_ns; /* not before it is a connection tried again */
+    uint64_t next_attach_ns;  /* the same for attaching on an open connection */
+    uint64_t attached_ns;     /* when this process attached last */
+    int attach_code;          /* how the last attachment ended */
+    uint64_t store_id;        /* as hello said */
+    uint32_t server_layout;
+    uint32_t threads; /* that chose a line */
+};
+
+/* A segment in our memory: mapped, or replaced by private zero pages. Never unmapped before the handle is closed. */
+struct mapping {
+    struct mapping *next;
+    void *address;
+    size_t size;
+    uint64_t segment_id;
+};
+
+/* What readers use, and what we need to make the next one. */
+struct geometry {
+    struct permtab_geometry_ visible; /* first */
+    struct geometry *next;            /* older */
+    struct mapping *mapping;          /* NULL: the zero header */
+    uint32_t permissions[];
+};
+
+/* Names that slots stand for; slot 0 stands for none. Grows only; `count` is stored last. */
+struct slots {
+    char **texts;
+    uint32_t count;
+    uint32_t capacity;
+};
+
+struct handle {
+    struct permtab visible; /* first */
+    struct own_page *own;   /* = visible.own */
+    char *path;
+    uint32_t layout; /* of the application */
+    uint32_t open_ms, check_ms;
+    int64_t server_uid;
+    int inherited;               /* descriptor of the socket plus one, for a child to close; 0: none */
+    void *feedback;              /* address that every feedback memfd of ours is mapped at */
+    void *zero_header;           /* a page of zeroes: the header without a table */
+    struct mapping *mappings;    /* newest first */
+    struct geometry *geometries; /* newest first; the newest is visible.geometry */
+    struct names *names;         /* at the last look at the catalogue; NULL before */
+    struct slots permissions, types;
+};
+
+static inline struct handle *handle_of(struct permtab *table)
+{
+    return (struct handle *)(void *)table;
+}
+
+/* ---- handle.c ------------------------------------------------------------------------------------------------ */
+
+/* The lock, within the deadline: PERMTAB_E_TIMEOUT. In a child, drops what it inherited first. */
+int handle_lock(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
+void handle_unlock(struct handle *handle);
+
+/* All below with the lock held. */
+
+/* Connected, greeted, attached, names read. Attempts are HANDLE_ATTEMPT_NS apart: between them PERMTAB_E_UNREACHABLE at once. */
+int handle_ready(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
+/* Attaches again when the table was retired or is stale, reads the catalogue when that changed. Failing to is no failure
+ * as long as the channel stays open: the socket still answers. */
+int handle_refresh(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
+/* Unconditionally. */
+int handle_attach(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
+int handle_read_names(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
+/* Waits for the reply to the request begun with channel_request; disconnects when the channel broke, and also after a
+ * time-out when the reply is `vital`: when it brings descriptors, or without it the connection is of no use. */
+int handle_call(struct handle *handle, bool vital, uint64_t deadline_ns,
+                struct wire_message *reply) PERMTAB_MUST_CHECK;
+/* Forgets the connection. */
+void handle_disconnect(struct handle *handle);
+/* Does this code of a call mean that the connection is gone and one more attempt is worth it? */
+bool handle_broken(const struct handle *handle, int code);
+
+/* ---- attach.c ------------------------------------------------------------------------------------------------ */
+
+/* What the reply to `attach` said. */
+struct attachment {
+    uint64_t segment_id, size, feedback_size, clock_ns;
+    uint64_t asked_ns, answered_ns; /* our clock around it */
+    int segment, feedback;          /* descriptors; owned */
+};
+
+/* Checks clock, seals and sizes, maps both, publishes a geometry, and turns the old mapping into zero pages. On failure
+ * everything is as it was. PERMTAB_E_CLOCK, _PROTOCOL, _LAYOUT, _MEMORY, _SYSTEM. */
+int attach_take(struct handle *handle, const struct attachment *attachment) PERMTAB_MUST_CHECK;
+/* Leaves the table, when there is one: from now on there is none, and `trouble` says why. */
+int attach_void(struct handle *handle, uint64_t store_id, int trouble) PERMTAB_MUST_CHECK;
+/* The pages of a handle itself: the one that children find wiped, the feedback's, the header of zeroes. */
+int attach_init(struct handle *handle) PERMTAB_MUST_CHECK;
+/* Unmaps everything. */
+void attach_fini(struct handle *handle);
+
+/* ---- geometry.c ---------------------------------------------------------------------------------------------- */
+
+/* Makes a geometry of a mapping (NULL: no table, and `trouble` says why) and the present names and slots, and publishes
+ * it. `table` is that mapping's. PERMTAB_E_MEMORY. */
+int geometry_publish(struct handle *handle, struct mapping *mapping, const struct permtab_shm_table *table,
+                     uint64_t store_id, int trouble) PERMTAB_MUST_CHECK;
+/* The same table with the present names. */
+int geometry_renew(struct handle *handle) PERMTAB_MUST_CHECK;
+struct geometry *geometry_now(const struct handle *handle);
+/* The slot of a name, new or known. PERMTAB_E_NO_PERMISSION, _NO_SCOPE_TYPE, _LIMIT, _MEMORY. */
+int geometry_permission_slot(struct handle *handle, const char *name, uint32_t *slot) PERMTAB_MUST_CHECK;
+int geometry_type_slot(struct handle *handle, const char *name, uint32_t *slot) PERMTAB_MUST_CHECK;
+void geometry_fini(struct handle *handle);
+
+/* ---- ask.c --------------------------------------------------------------------------------------------------- */
+
+uint64_t ask_deadline(const struct handle *handle);
+/* Remembers and counts an UNKNOWN. */
+enum permtab_decision ask_unknown(struct handle *handle, int code);
+/* One query, table first, with the lock held: PERMTAB_ALLOW, PERMTAB_DENY, or a code. `permission` replaces the name of the
+ * query's slot when it is not NULL. */
+int ask_locked(struct handle *handle, const struct permtab_query *query, const char *permission,
+               const struct permtab_token *token, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
+/* "global" or "type:id"; false when the slot stands for nothing. */
+#define ASK_SCOPE_SIZE (PERMTAB_SHM_TYPE_NAME_SIZE + 24u)
+bool ask_scope_text(const struct handle *handle, permtab_scope scope, char text[ASK_SCOPE_SIZE]);
+/* NULL when the slot stands for nothing. */
+const char *ask_permission_text(const struct handle *handle, permtab_perm perm);
+/* Adds to this thread's counters. */
+void ask_count(struct handle *handle, uint64_t hits, uint64_t misses, uint64_t unknowns);
+
+#endif

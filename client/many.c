@@ -1,0 +1,269 @@
+/* Many checks at once. The table is looked at in blocks: first every bucket of the block is asked for from memory, so that the
+ * misses of the processor's caches overlap; then the block is checked between one look at the heartbeat and one at the
+ * clock, which makes each answer in it as true as a single check. What the table did not answer is asked for together.
+ *
+ * Answers of different blocks may be of different revisions: only each by itself is promised. */
+#include "client/handle.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK       32u
+#define CHUNK       10000u  /* queries a round trip: what the sidecar takes */
+#define CHUNK_BYTES 900000u /* … and what fits into a frame with its head */
+
+/* Not a decision yet; outside of enum permtab_decision's range on purpose. */
+#define OPEN_ INT_MIN
+
+struct many {
+    struct handle *handle;
+    const struct permtab_query *queries;
+    int *results; /* decisions and codes; OPEN_: to be asked for */
+    size_t count;
+};
+
+static bool numbers_of(const struct permtab_geometry_ *geometry, const struct permtab_query *query,
+                       uint32_t *type, uint32_t *bit)
+{
+    *type = geometry->types[query->scope.type.slot % PERMTAB_TYPE_SLOTS_];
+    *bit = query->perm.slot < geometry->permission_slots ? geometry->permissions[query->perm.slot]
+                                                         : PERMTAB_NO_NUMBER_;
+    return *type < PERMTAB_SHM_SCOPE_TYPES && *bit < geometry->table.permissions_max;
+}
+
+/* The scope under which the entry lies, as far as a hint needs to know. */
+static void prefetch(const struct permtab_shm_table *table, bool folds, const struct permtab_query *query,
+                     uint32_t type)
+{
+    uint64_t id = query->scope.id;
+    struct permtab_shm_place place;
+    if (folds) {
+        uint64_t hash = permtab_shm_hash(table->hash_seed, 0, id, type);
+        const struct permtab_shm_bucket *home = table->folds + permtab_shm_home(hash, table->fold_buckets);
+        if (permtab_shm_find(home, 0, id, type, &place) == PERMTAB_SHM_FOUND &&
+            PERMTAB_SHM_WORD_INDEX(place.word) < table->target_count) {
+            const struct permtab_shm_target *target = &table->targets[PERMTAB_SHM_WORD_INDEX(place.word)];
+            id = permtab_shm_load64(&target->id);
+            type = (uint32_t)permtab_shm_load64(&target->type);
+        }
+    }
+    permtab_shm_prefetch(table, query->user, id, type);
+}
+
+static int check_one(const struct permtab_geometry_ *geometry, const struct permtab_query *query)
+{
+    uint32_t type, bit;
+    bool allowed = false;
+    if (!numbers_of(geometry, query, &type, &bit))
+        return bit < geometry->table.permissions_max ? PERMTAB_E_NO_SCOPE_TYPE : PERMTAB_E_NO_PERMISSION;
+    enum permtab_shm_found found =
+        permtab_shm_check(&geometry->table, query->user, query->scope.id, type, bit,
+                          query->owned && query->owner == query->user, &allowed);
+    if (found != PERMTAB_SHM_FOUND)
+        return OPEN_;
+    return allowed ? PERMTAB_ALLOW : PERMTAB_DENY;
+}
+
+static void leave_open(int *results, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        results[i] = OPEN_;
+}
+
+/* Steps 1 to 6 for a block. Returns how many are left open. */
+static size_t look_block(const struct permtab_geometry_ *geometry, const struct permtab_query *queries,
+                         int *results, size_t count)
+{
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
+    size_t open = 0;
+    leave_open(results, count);
+    if (moment.state != PERMTAB_SHM_LIVE || moment.catalogue != geometry->catalogue)
+        return count;
+    bool folds = permtab_shm_load32(&geometry->table.header->beat.fold_count) != 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t type, bit;
+        if (numbers_of(geometry, &queries[i], &type, &bit))
+            prefetch(&geometry->table, folds, &queries[i], type);
+    }
+    for (size_t i = 0; i < count; i++) {
+        results[i] = check_one(geometry, &queries[i]);
+        open += results[i] == OPEN_;
+    }
+    if (!permtab_shm_fresh(&moment)) {
+        leave_open(results, count);
+        return count;
+    }
+    return open;
+}
+
+static size_t look_all(struct many *many)
+{
+    size_t open = 0;
+    for (size_t i = 0; i < many->count; i += BLOCK) {
+        size_t count = many->count - i < BLOCK ? many->count - i : BLOCK;
+        open += look_block(permtab_geometry_of_(&many->handle->visible), many->queries + i, many->results + i,
+                           count);
+    }
+    return open;
+}
+
+/* ---- the socket ---------------------------------------------------------------------------------------------- */
+
+/* Bytes that a query takes in a frame at most; 0 when a slot of it stands for nothing. */
+static size_t query_size(struct many *many, size_t index)
+{
+    char scope[ASK_SCOPE_SIZE];
+    const char *permission = ask_permission_text(many->handle, many->queries[index].perm);
+    if (permission == NULL || !ask_scope_text(many->handle, many->queries[index].scope, scope))
+        return 0;
+    return strlen(permission) + strlen(scope) + 1 + 9 + 9 + 2 + 2;
+}
+
+/* Chooses the open queries from `first` on that go into one frame. Queries that cannot be asked get their code.
+ * Returns the index after the last one looked at. */
+static size_t choose_chunk(struct many *many, size_t first, size_t *chosen, size_t *chosen_count)
+{
+    size_t bytes = 0, i;
+    *chosen_count = 0;
+    for (i = first; i < many->count && *chosen_count < CHUNK; i++) {
+        if (many->results[i] != OPEN_)
+            continue;
+        size_t size = query_size(many, i);
+        if (size == 0) {
+            bool named = ask_permission_text(many->handle, many->queries[i].perm) != NULL;
+            many->results[i] = named ? PERMTAB_E_NO_SCOPE_TYPE : PERMTAB_E_NO_PERMISSION;
+            continue;
+        }
+        if (bytes + size > CHUNK_BYTES)
+            break;
+        bytes += size;
+        chosen[(*chosen_count)++] = i;
+    }
+    return i;
+}
+
+static void pack_chunk(struct many *many, const size_t *chosen, size_t count)
+{
+    struct wire_buffer *out = channel_request(&many->handle->own->channel, "check_many", 1);
+    wire_str(out, "queries");
+    wire_array(out, (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
+        const struct permtab_query *query = &many->queries[chosen[i]];
+        char scope[ASK_SCOPE_SIZE];
+        (void)ask_scope_text(many->handle, query->scope, scope);
+        wire_array(out, 4);
+        wire_u64(out, query->user);
+        wire_str(out, scope);
+        wire_str(out, ask_permission_text(many->handle, query->perm));
+        if (query->owned)
+            wire_u64(out, query->owner);
+        else
+            wire_nil(out);
+    }
+}
+
+static int take_chunk(struct many *many, const size_t *chosen, size_t count, const struct wire_value *result)
+{
+    const struct wire_value *decisions = wire_get(result, "decisions");
+    uint64_t deadline;
+    size_t replied;
+    if (!wire_as_array(decisions, &replied) || replied != count ||
+        !wire_as_u64(wire_get(result, "deadline"), &deadline))
+        return PERMTAB_E_PROTOCOL;
+    for (size_t i = 0; i < count; i++) {
+        int64_t decision;
+        if (!wire_as_i64(wire_item(decisions, i), &decision) || decision < -1 || decision > 1)
+            return PERMTAB_E_PROTOCOL;
+        many->results[chosen[i]] = decision < 0 ? PERMTAB_E_STALE : (int)decision;
+    }
+    if (channel_clock_ns() < deadline)
+        return 0;
+    return PERMTAB_E_STALE;
+}
+
+static int call_chunk(struct many *many, const size_t *chosen, size_t count, uint64_t deadline_ns)
+{
+    struct wire_message reply;
+    int result = PERMTAB_E_UNREACHABLE;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        result = handle_ready(many->handle, deadline_ns);
+        if (result == 0) {
+            pack_chunk(many, chosen, count);
+            result = handle_call(many->handle, false, deadline_ns, &reply);
+            if (result == 0)
+                result = take_chunk(many, chosen, count, reply.result);
+            wire_message_fini(&reply);
+        }
+        if (!handle_broken(many->handle, result))
+            break;
+    }
+    return result;
+}
+
+static void ask_open(struct many *many, size_t *chosen, uint64_t deadline_ns)
+{
+    size_t next = 0;
+    while (next < many->count) {
+        size_t count;
+        next = choose_chunk(many, next, chosen, &count);
+        if (count == 0)
+            continue;
+        int result = call_chunk(many, chosen, count, deadline_ns);
+        for (size_t i = 0; result < 0 && i < count; i++)
+            many->results[chosen[i]] = result;
+    }
+}
+
+/* Everything that the first look left open. Brings the table up to date, looks again, asks for the rest. */
+static int settle(struct many *many, size_t *chosen)
+{
+    uint64_t deadline_ns = ask_deadline(many->handle);
+    int result = handle_lock(many->handle, deadline_ns);
+    if (result < 0)
+        return result;
+    result = handle_ready(many->handle, deadline_ns);
+    if (result == 0 && look_all(many) > 0)
+        ask_open(many, chosen, deadline_ns);
+    handle_unlock(many->handle);
+    return result;
+}
+
+/* Decisions out of results; the last code is what permtab_why says. */
+static int conclude(struct many *many, int failed, enum permtab_decision *out)
+{
+    int known = 0, code = 0;
+    for (size_t i = 0; i < many->count; i++) {
+        int result = many->results[i] == OPEN_ ? failed : many->results[i];
+        out[i] = result >= 0 ? (enum permtab_decision)result : PERMTAB_UNKNOWN;
+        known += result >= 0;
+        if (result < 0)
+            code = result;
+    }
+    if (code < 0)
+        permtab_thread_.why = code;
+    return known;
+}
+
+int permtab_check_many(struct permtab *table, const struct permtab_query *queries, size_t n,
+                       enum permtab_decision *out)
+{
+    if (n == 0)
+        return 0;
+    if (table == NULL || queries == NULL || out == NULL || n > INT_MAX)
+        return PERMTAB_E_INVALID;
+    /* enum permtab_decision has the size of an int, and codes need no more: results are kept where the answers go. */
+    _Static_assert(sizeof(enum permtab_decision) == sizeof(int), "results share the caller's array");
+    struct many many = {.handle = handle_of(table), .queries = queries, .results = (int *)out, .count = n};
+    size_t open = look_all(&many);
+    size_t *chosen = NULL;
+    int failed = 0;
+    if (open > 0) {
+        chosen = malloc((n < CHUNK ? n : CHUNK) * sizeof(*chosen));
+        failed = chosen != NULL ? settle(&many, chosen) : PERMTAB_E_MEMORY;
+        free(chosen);
+    }
+    int known = conclude(&many, failed < 0 ? failed : PERMTAB_E_BUSY, out);
+    ask_count(many.handle, n - open, open, n - (size_t)known);
+    return known;
+}

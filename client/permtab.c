@@ -1,0 +1,188 @@
+/* Handles: opening, refreshing, closing, and names to slots. */
+#include "client/permtab.h"
+
+#include "client/handle.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+__thread struct permtab_thread_ permtab_thread_;
+
+void permtab_thread_enter_(struct permtab *table)
+{
+    struct own_page *own = handle_of(table)->own;
+    permtab_thread_.line = permtab_shm_ticket(&own->threads) % PERMTAB_SHM_FEEDBACK_LINES + 1;
+}
+
+int permtab_why(const struct permtab *table)
+{
+    (void)table; /* one slot a thread serves all handles */
+    return permtab_thread_.why;
+}
+
+static void pause_ns(uint64_t ns)
+{
+    struct timespec left = {.tv_sec = (time_t)(ns / 1000000000ull), .tv_nsec = (long)(ns % 1000000000ull)};
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        ;
+}
+
+/* Will waiting not help? */
+static bool hopeless(int code)
+{
+    return code == PERMTAB_E_PEER || code == PERMTAB_E_CLOCK || code == PERMTAB_E_INVALID ||
+           code == PERMTAB_E_PROTOCOL || code == PERMTAB_E_MEMORY || code == PERMTAB_E_REFUSED;
+}
+
+/* Does the handle stand on a table that is being kept, or on the knowledge that there will be none? */
+static int standing(const struct handle *handle)
+{
+    const struct geometry *now = geometry_now(handle);
+    if (now->visible.trouble == PERMTAB_E_LAYOUT)
+        return 0;
+    if (now->mapping == NULL)
+        return handle->own->attach_code < 0 ? handle->own->attach_code : PERMTAB_E_STALE;
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&now->visible.table);
+    if (moment.catalogue != now->visible.catalogue)
+        return PERMTAB_E_CATALOGUE;
+    if (moment.state != PERMTAB_SHM_LIVE)
+        return permtab_stale_(&now->visible, moment.state);
+    return permtab_shm_fresh(&moment) ? 0 : PERMTAB_E_STALE;
+}
+
+/* Tries until the handle stands, with pauses, until the deadline. */
+static int stand(struct handle *handle, uint64_t deadline_ns)
+{
+    for (;;) {
+        int result = handle_lock(handle, deadline_ns);
+        if (result < 0)
+            return result;
+        result = handle_ready(handle, deadline_ns);
+        if (result == 0)
+            result = standing(handle);
+        handle_unlock(handle);
+        if (result == 0 || hopeless(result))
+            return result;
+        uint64_t now = channel_clock_ns();
+        if (now + HANDLE_ATTEMPT_NS >= deadline_ns)
+            return result;
+        pause_ns(HANDLE_ATTEMPT_NS + 1000000u);
+    }
+}
+
+static int options_take(struct handle *handle, const struct permtab_options *options)
+{
+    handle->open_ms = HANDLE_OPEN_MS;
+    handle->check_ms = HANDLE_CHECK_MS;
+    handle->server_uid = -1;
+    if (options == NULL)
+        return 0;
+    if (options->size != sizeof(*options) || options->server_uid < -1 || options->server_uid > UINT32_MAX)
+        return PERMTAB_E_INVALID;
+    if (options->open_ms != 0)
+        handle->open_ms = options->open_ms;
+    if (options->check_ms != 0)
+        handle->check_ms = options->check_ms;
+    handle->server_uid = options->server_uid;
+    return 0;
+}
+
+static uint64_t open_deadline(const struct handle *handle)
+{
+    return channel_clock_ns() + (uint64_t)handle->open_ms * 1000000u;
+}
+
+int permtab_open_(struct permtab **out, const char *socket_path, const struct permtab_options *options,
+                  uint32_t layout)
+{
+    /* A wiped page must hold locks that are ready and free. */
+    static const pthread_mutex_t zero, ready = PTHREAD_MUTEX_INITIALIZER;
+    assert(memcmp(&zero, &ready, sizeof(zero)) == 0);
+    if (out == NULL || socket_path == NULL || socket_path[0] == '\0')
+        return PERMTAB_E_INVALID;
+    struct handle *handle = calloc(1, sizeof(*handle));
+    if (handle == NULL)
+        return PERMTAB_E_MEMORY;
+    handle->layout = layout;
+    int result = options_take(handle, options);
+    if (result == 0)
+        result = attach_init(handle);
+    if (result == 0)
+        result = geometry_publish(handle, NULL, NULL, 0, 0);
+    if (result == 0 && (handle->path = strdup(socket_path)) == NULL)
+        result = PERMTAB_E_MEMORY;
+    if (result == 0)
+        result = stand(handle, open_deadline(handle));
+    if (result < 0) {
+        permtab_close(&handle->visible);
+        return result;
+    }
+    permtab_thread_.why = 0;
+    *out = &handle->visible;
+    return 0;
+}
+
+int permtab_refresh(struct permtab *table)
+{
+    struct handle *handle = handle_of(table);
+    uint64_t deadline_ns = open_deadline(handle);
+    int result = stand(handle, deadline_ns);
+    if (result == 0)
+        permtab_thread_.why = 0;
+    return result;
+}
+
+void permtab_close(struct permtab *table)
+{
+    if (table == NULL)
+        return;
+    struct handle *handle = handle_of(table);
+    if (handle->path != NULL && handle_lock(handle, channel_clock_ns()) == 0) {
+        handle_disconnect(handle); /* in a child: its own, after the lock dropped the parent's */
+        handle_unlock(handle);
+    }
+    attach_fini(handle);
+    geometry_fini(handle);
+    names_free(handle->names);
+    free(handle->path);
+    free(handle);
+}
+
+/* Calls `slot_of` with the names as they are, and when it finds nothing once more with the names as they are now. */
+static int resolve(struct permtab *table, const char *name, uint32_t *slot,
+                   int (*slot_of)(struct handle *handle, const char *name, uint32_t *slot), int missing)
+{
+    struct handle *handle = handle_of(table);
+    uint64_t deadline_ns = open_deadline(handle);
+    if (name == NULL)
+        return PERMTAB_E_INVALID;
+    if (strlen(name) > HANDLE_NAME_MAX)
+        return PERMTAB_E_LIMIT;
+    int result = handle_lock(handle, deadline_ns);
+    if (result < 0)
+        return result;
+    result = handle->names != NULL ? slot_of(handle, name, slot) : missing;
+    if (result == missing) {
+        result = handle_ready(handle, deadline_ns);
+        if (result == 0)
+            result = handle_read_names(handle, deadline_ns);
+        if (result == 0)
+            result = slot_of(handle, name, slot);
+    }
+    handle_unlock(handle);
+    return result;
+}
+
+int permtab_permission(struct permtab *table, const char *name, permtab_perm *out)
+{
+    return resolve(table, name, &out->slot, geometry_permission_slot, PERMTAB_E_NO_PERMISSION);
+}
+
+int permtab_scope_type(struct permtab *table, const char *name, permtab_type *out)
+{
+    return resolve(table, name, &out->slot, geometry_type_slot, PERMTAB_E_NO_SCOPE_TYPE);
+}
