@@ -4,6 +4,7 @@
 #include "proxy/config.h"
 
 #include "proxy/config_options.h"
+#include "proxy/config_text.h"
 
 #include <confuse.h>
 #include <ctype.h>
@@ -12,9 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#define FILE_SIZE_MAX     (1024 * 1024)
 #define PASSWORD_SIZE_MAX 4096
 #define VALUE_SIZE        1024
 #define OPTIONS_MAX       64
@@ -99,73 +98,101 @@ static void join_list(cfg_opt_t *option, char out[VALUE_SIZE])
     }
 }
 
+/* A list is set again with each of its values; the last time it is whole. */
+static int file_list(struct loading *loading, size_t index, cfg_opt_t *option)
+{
+    char list[VALUE_SIZE];
+    const char *last = cfg_opt_getnstr(option, cfg_opt_size(option) - 1);
+    if (strchr(last, ',')) {
+        (void)failure_set(loading->failure, PERMTAB_E_INVALID, "\"%.60s\" has a comma in it", last);
+        return blame(loading, index);
+    }
+    join_list(option, list);
+    return set_option(loading, index, list);
+}
+
 /* libconfuse calls this when it has read a value; cfg->line is where. */
 static int file_value(cfg_t *cfg, cfg_opt_t *option)
 {
     struct loading *loading = find_loading(cfg);
     size_t index = 0;
-    char list[VALUE_SIZE];
     while (index < config_option_count && strcmp(config_options[index].name, option->name) != 0)
         index++;
     if (index == config_option_count || loading->failed)
         return -1;
     int first = loading->origin[index];
     loading->origin[index] = cfg->line;
-    if (first > 0) {
+    if (first > 0 && cfg_opt_size(option) == 1) {
         (void)failure_set(loading->failure, PERMTAB_E_SYNTAX, "is given a second time, after line %d", first);
         (void)blame(loading, index);
         return -1;
     }
-    const char *text = list;
-    if (option->flags & CFGF_LIST)
-        join_list(option, list);
-    else
-        text = cfg_opt_getnstr(option, 0);
-    return set_option(loading, index, text) < 0 ? -1 : 0;
+    int code = option->flags & CFGF_LIST ? file_list(loading, index, option)
+                                         : set_option(loading, index, cfg_opt_getnstr(option, 0));
+    return code < 0 ? -1 : 0;
 }
 
-/* libconfuse hands a directory or a device to its scanner, which ends the process on a read error. */
-static int check_file(struct loading *loading)
+/* A list without values is not reported as a value. */
+static int refuse_empty_lists(struct loading *loading, cfg_t *cfg)
 {
-    struct stat status;
-    if (stat(loading->path, &status) < 0)
-        return failure_set(loading->failure, PERMTAB_E_SYSTEM, "%s: %s", loading->path, strerror(errno));
-    if (!S_ISREG(status.st_mode))
-        return failure_set(loading->failure, PERMTAB_E_SYSTEM, "%s: not a regular file", loading->path);
-    if (status.st_size > FILE_SIZE_MAX)
-        return failure_set(loading->failure, PERMTAB_E_LIMIT, "%s: larger than 1 MiB", loading->path);
+    for (size_t i = 0; i < config_option_count; i++) {
+        cfg_opt_t *option = cfg_getopt(cfg, config_options[i].name);
+        if ((option->flags & CFGF_LIST) && (option->flags & CFGF_MODIFIED) && cfg_opt_size(option) == 0) {
+            (void)failure_set(loading->failure, PERMTAB_E_INVALID, "%s: %s: the list is empty", loading->path,
+                              option->name);
+            loading->failed = true;
+            return PERMTAB_E_INVALID;
+        }
+    }
     return 0;
 }
 
-static int load_file(struct loading *loading)
+static int parse_file(struct loading *loading, char *text, size_t size)
 {
     cfg_opt_t options[OPTIONS_MAX + 2];
     cfg_opt_t end = CFG_END();
     cfg_opt_t hidden = CFG_SIMPLE_INT("\001", &loading->guard);
-    int code = check_file(loading);
-    if (code < 0)
-        return code;
     for (size_t i = 0; i < config_option_count; i++) {
         bool list = config_options[i].kind == CONFIG_TYPES;
-        cfg_opt_t text = CFG_STR(config_options[i].name, NULL, CFGF_NONE);
+        cfg_opt_t value = CFG_STR(config_options[i].name, NULL, CFGF_NONE);
         cfg_opt_t names = CFG_STR_LIST(config_options[i].name, NULL, CFGF_NONE);
-        options[i] = list ? names : text;
+        options[i] = list ? names : value;
     }
     options[config_option_count] = hidden;
     options[config_option_count + 1] = end;
     cfg_t *cfg = cfg_init(options, CFGF_NONE);
-    if (!cfg)
-        return failure_set(loading->failure, PERMTAB_E_MEMORY, "out of memory");
+    FILE *file = fmemopen(text, size, "r");
+    if (!cfg || !file) {
+        cfg_free(cfg);
+        if (file)
+            (void)fclose(file);
+        return failure_set(loading->failure, PERMTAB_E_MEMORY, "%s: out of memory", loading->path);
+    }
     (void)cfg_set_error_function(cfg, file_error);
     for (size_t i = 0; i < config_option_count; i++)
         (void)cfg_set_validate_func(cfg, config_options[i].name, file_value);
-    int result = cfg_parse(cfg, loading->path);
+    int result = cfg_parse_fp(cfg, file);
+    if (result == CFG_SUCCESS && refuse_empty_lists(loading, cfg) < 0)
+        result = CFG_PARSE_ERROR;
     cfg_free(cfg);
+    (void)fclose(file);
     if (result == CFG_SUCCESS && loading->guard == 0)
         return 0;
     if (loading->failed)
         return loading->failure->code;
     return failure_set(loading->failure, PERMTAB_E_SYNTAX, "%s: cannot be read", loading->path);
+}
+
+static int load_file(struct loading *loading)
+{
+    char *text;
+    size_t size;
+    int code = config_text_read(loading->path, &text, &size, loading->failure);
+    if (code < 0)
+        return code;
+    code = parse_file(loading, text, size);
+    free(text);
+    return code;
 }
 
 /* ---- defaults, environment, secrets

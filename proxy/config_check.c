@@ -81,6 +81,9 @@ static int check_table(const struct config *config, const char **option, struct 
         segment_options_of(config->permissions_max, config->table_entries, (uint32_t)config->table_sets,
                            (uint32_t)config->table_folds);
     uint64_t size = segment_size(&options);
+    *option = "table_entries";
+    if (size == 0)
+        return failure_set(failure, PERMTAB_E_INVALID, "no table of this size can be laid out");
     *option = "table_memory_max";
     if (size > config->table_memory_max)
         return failure_set(failure, PERMTAB_E_INVALID,

@@ -63,4 +63,10 @@ struct counter_description {
 extern const struct counter_description counter_descriptions[];
 extern const size_t counter_description_count;
 
+/* The counter number `index` of the table. */
+static inline uint64_t counter_value(const struct counters *counters, size_t index)
+{
+    return *(const uint64_t *)(const void *)((const char *)counters + counter_descriptions[index].offset);
+}
+
 #endif

@@ -195,8 +195,10 @@ int listener_new(struct listener **out, struct event_base *base, const char *pat
     listener->context = context;
     listener->socket = listener->lock = -1;
     listener->path = strdup(path);
-    if (!listener->path || asprintf(&listener->lock_path, "%s.lock", path) < 0)
+    if (!listener->path || asprintf(&listener->lock_path, "%s.lock", path) < 0) {
+        listener->lock_path = NULL; /* asprintf leaves anything there */
         goto out;
+    }
     warn_of_folder(path);
     code = take_lock(listener, failure);
     if (code < 0)

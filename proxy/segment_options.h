@@ -6,7 +6,7 @@
 
 #include "shm/segment.h"
 
-/* A fold target is a scope that plain scopes answer as; there are never more of them than folds. */
+/* A fold target is a scope that plain scopes answer as: mostly many share one. */
 static inline struct segment_options segment_options_of(uint32_t permissions_max, uint64_t entries,
                                                         uint32_t sets, uint32_t folds)
 {
@@ -15,7 +15,7 @@ static inline struct segment_options segment_options_of(uint32_t permissions_max
         .entries = entries,
         .sets = sets,
         .folds = folds,
-        .targets = folds,
+        .targets = folds / 4 + 16,
     };
 }
 

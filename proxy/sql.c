@@ -34,6 +34,28 @@ int sql_connect(struct sql **out, const struct sql_options *options, struct fail
     (*out)->driver = driver;
     (*out)->dialect = address.dialect;
     (*out)->read_only = options->read_only;
+    (*out)->timeout_s = options->timeout_s;
+    (*out)->url = strdup(options->url);
+    (*out)->password = strdup(options->password ? options->password : "");
+    if ((*out)->url && (*out)->password)
+        return 0;
+    sql_close(*out);
+    *out = NULL;
+    return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+}
+
+int sql_reconnect(struct sql **sql, struct failure *failure)
+{
+    struct sql_options options = {.url = (*sql)->url,
+                                  .password = (*sql)->password,
+                                  .read_only = (*sql)->read_only,
+                                  .timeout_s = (*sql)->timeout_s};
+    struct sql *anew = NULL;
+    int rc = sql_connect(&anew, &options, failure);
+    if (rc < 0)
+        return rc;
+    sql_close(*sql);
+    *sql = anew;
     return 0;
 }
 
@@ -57,6 +79,10 @@ void sql_close(struct sql *sql)
         sql->driver->free(sql->built[i].statement);
         free((char *)sql->built[i].text);
     }
+    free(sql->url);
+    if (sql->password)
+        explicit_bzero(sql->password, strlen(sql->password));
+    free(sql->password);
     sql->driver->close(sql);
 }
 

@@ -30,6 +30,9 @@ enum sql_begin { SQL_READ_SNAPSHOT, SQL_WRITE };
 int sql_connect(struct sql **out, const struct sql_options *options,
                 struct failure *failure) PERMTAB_MUST_CHECK;
 void sql_close(struct sql *sql);
+/* A new connection with the options of this one, which is closed; on failure *sql stays as it is. After a commit with an
+ * unknown outcome, to find out. */
+int sql_reconnect(struct sql **sql, struct failure *failure) PERMTAB_MUST_CHECK;
 enum sql_dialect sql_dialect(const struct sql *sql);
 /* True when the connection is of no further use (lost, timed out): close it and connect anew. */
 bool sql_broken(const struct sql *sql);

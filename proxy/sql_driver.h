@@ -53,6 +53,8 @@ struct sql {
     const struct sql_driver *driver;
     enum sql_dialect dialect;
     bool read_only;
+    uint32_t timeout_s;
+    char *url, *password; /* our own copies, for sql_reconnect */
     bool broken;
     bool again; /* the server has rolled the transaction back: it can only be repeated */
     uint64_t changes;

@@ -4,20 +4,17 @@
  * The order towards readers is the map's: a word is cleared by one store, and only then is its set let go. */
 #include "proxy/table.h"
 
+#include "proxy/segment_options.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
 int table_new(struct table **out, const struct publish_options *options, uint64_t store_id)
 {
-    struct segment_options segment_options = {
-        .permissions_max = options->permissions_max,
-        .entries = options->entries,
-        .sets = options->sets,
-        .folds = options->folds,
-        .targets = options->folds / 4 + 16,
-        .store_id = store_id,
-        .memory_max = options->memory_max,
-    };
+    struct segment_options segment_options =
+        segment_options_of(options->permissions_max, options->entries, options->sets, options->folds);
+    segment_options.store_id = store_id;
+    segment_options.memory_max = options->memory_max;
     struct table *table = calloc(1, sizeof *table);
     if (table == NULL)
         return PERMTAB_E_MEMORY;

@@ -1,0 +1,308 @@
+/* Carrying out decide(), and the fair order of fills.
+ *
+ * A fill costs a query, so a client that asks for what is not in the table could keep every store connection
+ * busy. The order is that of FQ-CoDel (RFC 8290) without the CoDel: clients take turns, and a client that had
+ * nothing waiting goes before those that keep a queue. So whoever asks now and then waits for the fills under
+ * way and for no queue.
+ *
+ * Before a waiting question is filled it is looked up again: what others asked meanwhile is in the table. */
+#include "proxy/asks.h"
+
+#include <assert.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define LOOKS_A_TURN    64
+#define CATCHING_UP_MAX 64
+
+struct flow_list {
+    struct ask_flow *head;
+    struct ask_flow *tail;
+};
+
+struct asks {
+    struct publish *publish;
+    struct feed *feed;
+    struct fills *fills;
+    struct event *next_turn;
+    struct flow_list fresh;  /* had nothing waiting before */
+    struct flow_list steady; /* keep a queue */
+    unsigned running;
+    unsigned running_max;
+    uint64_t timeout_ns;
+};
+
+static void run_waiting(struct asks *asks);
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+/* ---- lists
+ * ------------------------------------------------------------------------------------------------------- */
+
+static void flows_put(struct flow_list *list, struct ask_flow *flow)
+{
+    flow->next = NULL;
+    flow->previous = list->tail;
+    if (list->tail)
+        list->tail->next = flow;
+    else
+        list->head = flow;
+    list->tail = flow;
+    flow->list = list;
+}
+
+static void flows_remove(struct ask_flow *flow)
+{
+    struct flow_list *list = flow->list;
+    if (flow->previous)
+        flow->previous->next = flow->next;
+    else
+        list->head = flow->next;
+    if (flow->next)
+        flow->next->previous = flow->previous;
+    else
+        list->tail = flow->previous;
+    flow->list = NULL;
+}
+
+static void flow_put(struct ask_flow *flow, struct ask *ask)
+{
+    ask->next = NULL;
+    ask->previous = flow->tail;
+    if (flow->tail)
+        flow->tail->next = ask;
+    else
+        flow->head = ask;
+    flow->tail = ask;
+    flow->waiting++;
+    ask->state = ASK_WAITING;
+}
+
+static void flow_remove(struct ask_flow *flow, struct ask *ask)
+{
+    if (ask->previous)
+        ask->previous->next = ask->next;
+    else
+        flow->head = ask->next;
+    if (ask->next)
+        ask->next->previous = ask->previous;
+    else
+        flow->tail = ask->previous;
+    flow->waiting--;
+    ask->state = ASK_IDLE;
+}
+
+/* ---- one question
+ * ---------------------------------------------------------------------------------------------- */
+
+/* Takes it off the counts of what is under way. */
+static void settle(struct ask *ask)
+{
+    if (ask->state == ASK_RUNNING) {
+        ask->flow->running--;
+        ask->asks->running--;
+    } else {
+        ask->flow->catching_up--;
+    }
+    ask->state = ASK_IDLE;
+    ask->wait = NULL;
+}
+
+static void on_filled(void *context, int code, const char *text, const struct answer *answer)
+{
+    struct ask *ask = context;
+    struct asks *asks = ask->asks;
+    settle(ask);
+    ask->done(ask, code, text, answer);
+    run_waiting(asks);
+}
+
+static bool request_fill(struct asks *asks, struct ask *ask)
+{
+    const struct question *question = &ask->question;
+    uint64_t revision = question->has_token ? question->token_revision : 0;
+    ask->wait = fill_request(asks->fills, question->user, question->scope, revision, on_filled, ask);
+    if (!ask->wait) {
+        ask->done(ask, PERMTAB_E_LIMIT, "too many requests wait for the store", NULL);
+        return false;
+    }
+    return true;
+}
+
+static void start_fill(struct asks *asks, struct ask *ask)
+{
+    if (!request_fill(asks, ask))
+        return;
+    ask->state = ASK_RUNNING;
+    ask->flow->running++;
+    asks->running++;
+}
+
+/* Waiting for the feed keeps no connection busy, so it takes no place among the fills: else tokens from the future would
+ * stop everybody. Each client may hold a few. */
+static void start_catching_up(struct asks *asks, struct ask *ask)
+{
+    if (ask->flow->catching_up >= CATCHING_UP_MAX) {
+        ask->done(ask, PERMTAB_E_LIMIT, "too many requests wait for their tokens", NULL);
+        return;
+    }
+    feed_wake(asks->feed);
+    if (!request_fill(asks, ask))
+        return;
+    ask->state = ASK_CATCHING_UP;
+    ask->flow->catching_up++;
+}
+
+static void start_or_wait(struct asks *asks, struct ask *ask)
+{
+    struct ask_flow *flow = ask->flow;
+    if (asks->running < asks->running_max && !asks->fresh.head && !asks->steady.head) {
+        start_fill(asks, ask);
+        return;
+    }
+    bool fresh = flow->waiting == 0 && flow->running == 0;
+    flow_put(flow, ask);
+    if (!flow->list)
+        flows_put(fresh ? &asks->fresh : &asks->steady, flow);
+    /* A turn of the loop later, not now: whoever asks many things at once is not to be called back in
+     * between. */
+    if (asks->running < asks->running_max)
+        event_active(asks->next_turn, EV_TIMEOUT, 0);
+}
+
+static void look(struct asks *asks, struct ask *ask, bool queued)
+{
+    uint64_t now = clock_ns();
+    struct answer answer = {0};
+    struct store_position at = publish_position(asks->publish);
+    struct table_state state = {
+        .leased = publish_leased(asks->publish, now),
+        .store_id = at.store_id,
+        .revision = at.revision,
+    };
+    state.resident =
+        state.leased && publish_lookup(asks->publish, ask->question.user, ask->question.scope, &answer);
+    switch (decide(&ask->question, &state)) {
+    case DECIDE_REPLY:
+        ask->done(ask, 0, NULL, &answer);
+        break;
+    case DECIDE_CATCH_UP:
+        start_catching_up(asks, ask);
+        break;
+    case DECIDE_FILL:
+        if (queued && now - ask->begun_ns > asks->timeout_ns)
+            ask->done(ask, PERMTAB_E_TIMEOUT, "waited too long for the store", NULL);
+        else if (queued)
+            start_fill(asks, ask);
+        else
+            start_or_wait(asks, ask);
+        break;
+    case DECIDE_UNKNOWN:
+        ask->done(ask, PERMTAB_E_STALE, feed_trouble(asks->feed), NULL);
+        break;
+    case DECIDE_REFUSE:
+        ask->done(ask, PERMTAB_E_BEHIND, "the token is of another store", NULL);
+        break;
+    }
+    answer_fini(&answer);
+}
+
+void ask_start(struct asks *asks, struct ask_flow *flow, struct ask *ask)
+{
+    assert(ask->state == ASK_IDLE);
+    ask->asks = asks;
+    ask->flow = flow;
+    ask->wait = NULL;
+    ask->begun_ns = clock_ns();
+    look(asks, ask, false);
+}
+
+void ask_cancel(struct ask *ask)
+{
+    switch (ask->state) {
+    case ASK_IDLE:
+        return;
+    case ASK_WAITING:
+        flow_remove(ask->flow, ask);
+        if (ask->flow->waiting == 0)
+            flows_remove(ask->flow);
+        return;
+    case ASK_RUNNING:
+    case ASK_CATCHING_UP:
+        fill_cancel(ask->wait);
+        settle(ask);
+        if (ask->asks->fresh.head || ask->asks->steady.head)
+            event_active(ask->asks->next_turn, EV_TIMEOUT, 0);
+        return;
+    }
+}
+
+/* ---- the order
+ * ---------------------------------------------------------------------------------------------------- */
+
+static struct ask *take_next(struct asks *asks)
+{
+    struct flow_list *list = asks->fresh.head ? &asks->fresh : &asks->steady;
+    struct ask_flow *flow = list->head;
+    if (!flow)
+        return NULL;
+    struct ask *ask = flow->head;
+    flows_remove(flow);
+    flow_remove(flow, ask);
+    if (flow->waiting > 0)
+        flows_put(&asks->steady, flow);
+    return ask;
+}
+
+/* A question that turns out to be answered takes no place, so the count bounds the work of one turn too. */
+static void run_waiting(struct asks *asks)
+{
+    struct ask *ask;
+    unsigned looked = 0;
+    while (asks->running < asks->running_max && looked++ < LOOKS_A_TURN && (ask = take_next(asks)) != NULL)
+        look(asks, ask, true);
+    if (asks->running < asks->running_max && (asks->fresh.head || asks->steady.head)) {
+        struct timeval now = {0};
+        (void)event_add(asks->next_turn, &now);
+    }
+}
+
+static void on_next_turn(evutil_socket_t descriptor, short what, void *context)
+{
+    (void)descriptor, (void)what;
+    run_waiting(context);
+}
+
+int asks_new(struct asks **out, struct event_base *base, struct publish *publish, struct feed *feed,
+             struct fills *fills, unsigned running_max, uint64_t timeout_ms)
+{
+    struct asks *asks = calloc(1, sizeof *asks);
+    if (asks && !(asks->next_turn = evtimer_new(base, on_next_turn, asks))) {
+        free(asks);
+        asks = NULL;
+    }
+    *out = asks;
+    if (!asks)
+        return PERMTAB_E_MEMORY;
+    asks->publish = publish;
+    asks->feed = feed;
+    asks->fills = fills;
+    asks->running_max = running_max;
+    asks->timeout_ns = timeout_ms * 1000000;
+    return 0;
+}
+
+void asks_free(struct asks *asks)
+{
+    if (!asks)
+        return;
+    assert(asks->running == 0 && !asks->fresh.head && !asks->steady.head);
+    event_free(asks->next_turn);
+    free(asks);
+}

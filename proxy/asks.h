@@ -1,0 +1,58 @@
+/* Asks: questions of clients on their way to an answer, from the table or by a fill. Fills are started in
+ * fair order: one client with a thousand questions does not make another with one wait for them. On the
+ * loop's thread. */
+#ifndef PERMTAB_PROXY_ASKS_H
+#define PERMTAB_PROXY_ASKS_H
+
+#include "proxy/decide.h"
+#include "proxy/feed.h"
+#include "proxy/fill.h"
+#include "proxy/publish.h"
+
+struct asks;
+struct ask;
+struct flow_list;
+
+/* The questions of one client that wait. Embedded in its session; zeroed is empty. */
+struct ask_flow {
+    struct ask *head;
+    struct ask *tail;
+    unsigned waiting;       /* in this list */
+    unsigned running;       /* being filled */
+    unsigned catching_up;   /* wait for the feed to reach a token */
+    struct flow_list *list; /* of asks.c; NULL when nothing waits */
+    struct ask_flow *next;
+    struct ask_flow *previous;
+};
+
+/* code 0: `answer` is good and borrowed for the call. PERMTAB_E_STALE: unknown, `text` says why. Else a
+ * failure. Called once, perhaps before ask_start returns. The ask may be freed or started again inside. */
+typedef void (*ask_done_fn)(struct ask *ask, int code, const char *text, const struct answer *answer);
+
+/* Owned by the caller, who fills in the first part. */
+struct ask {
+    struct question question;
+    ask_done_fn done;
+    void *context;
+
+    /* private */
+    enum { ASK_IDLE, ASK_WAITING, ASK_RUNNING, ASK_CATCHING_UP } state;
+    uint64_t begun_ns;
+    struct asks *asks;
+    struct ask_flow *flow;
+    struct fill_wait *wait;
+    struct ask *next;
+    struct ask *previous;
+};
+
+/* At most `running_max` fills are under way at once; a question that has waited `timeout_ms` fails. */
+int asks_new(struct asks **out, struct event_base *base, struct publish *publish, struct feed *feed,
+             struct fills *fills, unsigned running_max, uint64_t timeout_ms) PERMTAB_MUST_CHECK;
+/* No ask may be under way. */
+void asks_free(struct asks *asks);
+
+void ask_start(struct asks *asks, struct ask_flow *flow, struct ask *ask);
+/* Forgets it; done is not called. Nothing happens when it is not under way. */
+void ask_cancel(struct ask *ask);
+
+#endif

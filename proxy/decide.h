@@ -1,0 +1,37 @@
+/* What is to be done with a question, as a value. Pure: no table, no socket, no clock. */
+#ifndef PERMTAB_PROXY_DECIDE_H
+#define PERMTAB_PROXY_DECIDE_H
+
+#include "proxy/scope.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* May be answered from one permission set: a user at a place, perhaps not older than a write. */
+struct question {
+    uint64_t user;
+    struct scope_key scope;
+    bool has_token;
+    uint64_t token_store;
+    uint64_t token_revision;
+};
+
+/* The table as it stands when the question is looked at. */
+struct table_state {
+    bool leased;   /* it may be believed */
+    bool resident; /* it has the question's entry */
+    uint64_t store_id;
+    uint64_t revision; /* up to which it is true */
+};
+
+enum decision {
+    DECIDE_REPLY,    /* from the table */
+    DECIDE_FILL,     /* read it from the store first */
+    DECIDE_CATCH_UP, /* the table is behind the token: wake the feed, then as a fill that is not older */
+    DECIDE_UNKNOWN,  /* nobody can vouch for the table now */
+    DECIDE_REFUSE,   /* a token of another store says nothing about this one */
+};
+
+enum decision decide(const struct question *question, const struct table_state *state);
+
+#endif

@@ -1,0 +1,424 @@
+/* permtabd: the order of starting, serving, stopping. Every part is a struct of this one; nothing is global.
+ *
+ * What fails while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for the
+ * command line, 1 for what may be different next time. */
+#include "proxy/asks.h"
+#include "proxy/config.h"
+#include "proxy/counters.h"
+#include "proxy/demo.h"
+#include "proxy/feed.h"
+#include "proxy/fill.h"
+#include "proxy/listener.h"
+#include "proxy/log.h"
+#include "proxy/notify.h"
+#include "proxy/ops.h"
+#include "proxy/publish.h"
+#include "proxy/server.h"
+#include "proxy/store.h"
+#include "proxy/work.h"
+
+#include <event2/event.h>
+#include <event2/thread.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+enum { EXIT_FINE = 0, EXIT_TRANSIENT = 1, EXIT_CONFIGURATION = 2, EXIT_USAGE = 64 };
+
+#define WORK_QUEUE_MAX   4096u
+#define FILL_WAITING_MAX 65536u
+
+static const int stop_signals[] = {SIGTERM, SIGINT};
+
+struct arguments {
+    const char *config_path;
+    bool test, demo, migrate;
+};
+
+struct daemon {
+    const char *config_path;
+    struct config config;
+    struct counters counters;
+    struct demo *demo;
+    struct event_base *base;
+    struct event *signals[3];
+    struct listener *listener, *ops_listener;
+    bool listening; /* both */
+    struct publish *publish;
+    struct work *work;
+    struct feed *feed;
+    struct fills *fills;
+    struct asks *asks;
+    struct server server;
+    struct ops *ops;
+};
+
+/* ---- command line -------------------------------------------------------------------------------------------------- */
+
+static void print_usage(FILE *out)
+{
+    (void)fputs(
+        "usage: permtabd [-c FILE] [-t] [--demo] [--migrate] [--version] [--help]\n"
+        "\n"
+        "  -c FILE     read the configuration from FILE; without it, defaults and PERMTAB_… variables\n"
+        "  -t          check the configuration, print it, and exit\n"
+        "  --demo      serve a small community from a temporary folder\n"
+        "  --migrate   bring the store's schema up to date, and exit\n"
+        "  --version   print the version\n"
+        "  --help      print this\n"
+        "\n"
+        "exit codes: 0 fine, 1 perhaps transient, 2 the configuration is wrong, 64 the command line is\n",
+        out);
+}
+
+/* -1: go on; else the exit code. */
+static int read_arguments(int count, char **words, struct arguments *out)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"test", no_argument, NULL, 't'},
+        {"demo", no_argument, NULL, 'd'},
+        {"migrate", no_argument, NULL, 'm'},
+        {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+    while ((option = getopt_long(count, words, "c:th", options, NULL)) >= 0) {
+        switch (option) {
+        case 'c':
+            out->config_path = optarg;
+            break;
+        case 't':
+            out->test = true;
+            break;
+        case 'd':
+            out->demo = true;
+            break;
+        case 'm':
+            out->migrate = true;
+            break;
+        case 'v':
+            (void)puts("permtabd " PERMTAB_VERSION);
+            return EXIT_FINE;
+        case 'h':
+            print_usage(stdout);
+            return EXIT_FINE;
+        default: /* getopt has said what is wrong */
+            return EXIT_USAGE;
+        }
+    }
+    if (optind == count)
+        return -1;
+    (void)fprintf(stderr, "permtabd: unexpected argument \"%s\"; try --help\n", words[optind]);
+    return EXIT_USAGE;
+}
+
+/* ---- the store, and the table from it -------------------------------------------------------------------------------- */
+
+static struct sql_options store_options(const struct config *config)
+{
+    return (struct sql_options){
+        .url = config->store,
+        .password = config->store_password,
+        .timeout_s = (uint32_t)(config->store_timeout_ms / 1000),
+    };
+}
+
+static int migrate(const struct config *config, struct failure *failure)
+{
+    struct sql_options options = store_options(config);
+    unsigned applied = 0;
+    int code = store_migrate(&options, &applied, failure);
+    if (code == 0 && applied > 0)
+        log_info("store: applied %u migrations", applied);
+    return code;
+}
+
+/* The first table: empty, with the catalogue of one snapshot. */
+static int publish_first(struct daemon *daemon, struct store *store, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct publish_options options = {
+        .permissions_max = config->permissions_max,
+        .entries = config->table_entries,
+        .sets = (uint32_t)config->table_sets,
+        .folds = (uint32_t)config->table_folds,
+        .memory_max = config->table_memory_max,
+        .max_staleness_ns = config->max_staleness_ms * 1000000,
+    };
+    struct catalogue catalogue = {0};
+    struct store_position at;
+    int64_t now;
+    int code = store_snapshot(store, &at, &now, failure);
+    if (code < 0)
+        return code;
+    code = store_read_catalogue(store, config->permissions_max, &catalogue, failure);
+    store_snapshot_end(store);
+    if (code == 0)
+        code = publish_new(&daemon->publish, &options, &at, now, &catalogue, &daemon->counters, failure);
+    catalogue_fini(&catalogue);
+    return code;
+}
+
+static int open_store(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct sql_options options = store_options(config);
+    struct store store;
+    int code = config->store_migrate ? migrate(config, failure) : 0;
+    if (code == 0)
+        code = store_open(&store, &options, failure);
+    if (code < 0)
+        return code;
+    code = store_sync_types(&store, &config->scope_types, failure);
+    if (code == 0 && daemon->demo)
+        code = demo_fill_store(config, &store, failure);
+    if (code == 0)
+        code = publish_first(daemon, &store, failure);
+    store_close(&store);
+    return code;
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
+
+static void on_applied(void *context, uint64_t revision)
+{
+    struct daemon *daemon = context;
+    if (daemon->fills) /* not there yet while starting */
+        fills_applied(daemon->fills, revision);
+}
+
+static void on_stop(evutil_socket_t number, short what, void *context)
+{
+    struct daemon *daemon = context;
+    (void)what;
+    log_info("permtabd: stopping on signal %d", (int)number);
+    (void)event_base_loopbreak(daemon->base);
+}
+
+/* Of what can be configured only the log level may change while it runs, in this release. */
+static void on_reload(evutil_socket_t number, short what, void *context)
+{
+    struct daemon *daemon = context;
+    struct config config;
+    struct failure failure;
+    enum log_level level;
+    (void)number, (void)what;
+    if (config_load(&config, daemon->config_path, &failure) < 0) {
+        log_error("permtabd: the configuration was not read again: %s", failure.text);
+        return;
+    }
+    if (log_level_parse(config.log_level, &level) == 0)
+        log_level_set(level);
+    log_info("permtabd: log_level is %s now; every other option takes a restart", config.log_level);
+    config_fini(&config);
+}
+
+static int watch_signals(struct daemon *daemon)
+{
+    (void)signal(SIGPIPE, SIG_IGN); /* a peer that has gone is an error of the write, not our end */
+    for (size_t i = 0; i < 3; i++) {
+        bool stop = i < sizeof stop_signals / sizeof stop_signals[0];
+        daemon->signals[i] =
+            evsignal_new(daemon->base, stop ? stop_signals[i] : SIGHUP, stop ? on_stop : on_reload, daemon);
+        if (!daemon->signals[i] || event_add(daemon->signals[i], NULL) < 0)
+            return PERMTAB_E_MEMORY;
+    }
+    return 0;
+}
+
+static int start_loop(struct daemon *daemon, struct failure *failure)
+{
+    daemon->base = evthread_use_pthreads() == 0 ? event_base_new() : NULL;
+    if (!daemon->base || watch_signals(daemon) < 0)
+        return failure_set(failure, PERMTAB_E_SYSTEM, "the event loop cannot be set up");
+    return 0;
+}
+
+static int start_listening(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    int code = ops_new(&daemon->ops, &daemon->server);
+    if (code < 0)
+        return failure_set(failure, code, "out of memory");
+    code = listener_new(&daemon->listener, daemon->base, config->socket, config->socket_mode, server_accept,
+                        &daemon->server, failure);
+    if (code == 0 && config->ops_socket[0])
+        code = listener_new(&daemon->ops_listener, daemon->base, config->ops_socket, config->socket_mode,
+                            ops_accept, daemon->ops, failure);
+    return code;
+}
+
+static int start_helpers(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct sql_options options = store_options(config);
+    int code = work_new(&daemon->work, daemon->base, &options, config->store_threads, WORK_QUEUE_MAX);
+    if (code < 0)
+        return failure_set(failure, code, "threads cannot be started");
+    code = feed_new(&daemon->feed, daemon->base, config, &options, daemon->publish, &daemon->counters,
+                    on_applied, daemon, failure);
+    if (code < 0)
+        return code;
+    code = fills_new(&daemon->fills, daemon->base, daemon->work, daemon->publish, daemon->feed,
+                     &daemon->counters, config->request_timeout_ms, FILL_WAITING_MAX);
+    /* As many fills at once as there are connections: more would only queue where nobody sorts them. */
+    if (code == 0)
+        code = asks_new(&daemon->asks, daemon->base, daemon->publish, daemon->feed, daemon->fills,
+                        config->store_threads, config->request_timeout_ms);
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
+static int start_serving(struct daemon *daemon, struct failure *failure)
+{
+    struct server *server = &daemon->server;
+    server->base = daemon->base;
+    server->config = &daemon->config;
+    server->counters = &daemon->counters;
+    server->publish = daemon->publish;
+    server->feed = daemon->feed;
+    server->work = daemon->work;
+    server->asks = daemon->asks;
+    server->ops = daemon->ops;
+    return server_init(server) < 0 ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : 0;
+}
+
+/* ---- starting and stopping ------------------------------------------------------------------------------------------ */
+
+/* Two descriptors a client, and some for us. */
+static void raise_descriptor_limit(const struct config *config)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)config->clients_max * 2 + config->store_threads * 4 + 128;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < wanted)
+        log_warning("permtabd: %" PRIu64 " descriptors are allowed; clients_max = %" PRIu32
+                    " may take %" PRIu64,
+                    (uint64_t)limit.rlim_cur, config->clients_max, (uint64_t)wanted);
+}
+
+static int start(struct daemon *daemon, struct failure *failure)
+{
+    int code;
+    /* 1. Nobody of our uid may look into this process or write through /proc: before there is anything to write. */
+    if (prctl(PR_SET_DUMPABLE, 0) < 0)
+        return failure_set(failure, PERMTAB_E_SYSTEM, "PR_SET_DUMPABLE is refused");
+    raise_descriptor_limit(&daemon->config);
+    /* 2. The loop, because sockets and threads report to it. It does not turn before everything is there. */
+    if ((code = start_loop(daemon, failure)) < 0)
+        return code;
+    /* 3. The sockets, before the store: a second instance is refused before it has changed anything. Clients that
+     *    connect now wait in the backlog. */
+    if ((code = start_listening(daemon, failure)) < 0)
+        return code;
+    daemon->listening = true;
+    /* 4. The store and the table: the table needs the store's id, its revision and its catalogue. */
+    if ((code = open_store(daemon, failure)) < 0)
+        return failure_wrap(failure, "store");
+    /* 5. Threads, the feed, fills: they write into the table. The feed's first poll grants the first lease. */
+    if ((code = start_helpers(daemon, failure)) < 0)
+        return code;
+    /* 6. The sessions, which ask all of these. */
+    return start_serving(daemon, failure);
+}
+
+/* In reverse, with readers first: whatever ends after the table was disbelieved cannot mislead anybody. */
+static void stop(struct daemon *daemon)
+{
+    if (daemon->publish)
+        publish_disbelieve(daemon->publish);
+    listener_free(daemon->ops_listener);
+    listener_free(daemon->listener);
+    if (daemon->server.base)
+        server_fini(&daemon->server);
+    ops_free(daemon->ops);
+    asks_free(daemon->asks);
+    if (daemon->fills)
+        fills_free(daemon->fills);
+    work_free(daemon->work); /* calls back the last jobs, which know the feed and the counters */
+    if (daemon->feed)
+        feed_free(daemon->feed);
+    if (daemon->publish)
+        publish_free(daemon->publish);
+    for (size_t i = 0; i < 3; i++) {
+        if (daemon->signals[i])
+            event_free(daemon->signals[i]);
+    }
+    if (daemon->base)
+        event_base_free(daemon->base);
+}
+
+/* What the store or the table's size contradict is for the configuration to mend; a socket that another instance
+ * serves may be free tomorrow. */
+static int exit_code_of(const struct daemon *daemon, int code)
+{
+    bool contradicted = code == PERMTAB_E_CONFLICT || code == PERMTAB_E_LIMIT || code == PERMTAB_E_INVALID;
+    return daemon->listening && contradicted ? EXIT_CONFIGURATION : EXIT_TRANSIENT;
+}
+
+static int serve(struct daemon *daemon, struct failure *failure)
+{
+    int code = start(daemon, failure);
+    if (code == 0) {
+        log_info("permtabd " PERMTAB_VERSION ": serving %s from revision %" PRIu64, daemon->config.socket,
+                 publish_position(daemon->publish).revision);
+        if (daemon->demo)
+            demo_print(daemon->demo, &daemon->config, stdout);
+        notify_supervisor("READY=1");
+        if (event_base_dispatch(daemon->base) < 0)
+            code = failure_set(failure, PERMTAB_E_SYSTEM, "the event loop broke off");
+        notify_supervisor("STOPPING=1");
+    }
+    stop(daemon);
+    return code;
+}
+
+/* What the arguments ask for; on failure `failure` says why. */
+static int run(struct daemon *daemon, const struct arguments *arguments, struct failure *failure)
+{
+    int code;
+    if (arguments->test) {
+        config_print(&daemon->config, stdout);
+        return 0;
+    }
+    if (arguments->demo && (code = demo_new(&daemon->demo, &daemon->config, failure)) < 0)
+        return code;
+    if (!arguments->migrate)
+        return serve(daemon, failure);
+    code = migrate(&daemon->config, failure);
+    if (code == 0)
+        (void)puts("permtabd: the schema is up to date");
+    return code < 0 ? failure_wrap(failure, "store") : 0;
+}
+
+int main(int count, char **words)
+{
+    struct arguments arguments = {0};
+    struct failure failure = {0};
+    struct daemon daemon = {0};
+    enum log_level level = LOG_LEVEL_INFO;
+    int status = read_arguments(count, words, &arguments);
+    if (status >= 0)
+        return status;
+    daemon.config_path = arguments.config_path;
+    if (config_load(&daemon.config, arguments.config_path, &failure) < 0) {
+        (void)fprintf(stderr, "permtabd: %s\n", failure.text);
+        return EXIT_CONFIGURATION;
+    }
+    if (log_level_parse(daemon.config.log_level, &level) == 0)
+        log_level_set(level);
+    int code = run(&daemon, &arguments, &failure);
+    if (code < 0)
+        (void)fprintf(stderr, "permtabd: %s\n", failure.text);
+    demo_free(daemon.demo);
+    config_fini(&daemon.config);
+    return code < 0 ? exit_code_of(&daemon, code) : EXIT_FINE;
+}

@@ -1,0 +1,8 @@
+/* Telling systemd how we are (sd_notify's protocol), without its library. */
+#ifndef PERMTAB_PROXY_NOTIFY_H
+#define PERMTAB_PROXY_NOTIFY_H
+
+/* Sends `state`, "READY=1" or "STOPPING=1", to $NOTIFY_SOCKET; does nothing when that is not set. Never blocks. */
+void notify_supervisor(const char *state);
+
+#endif

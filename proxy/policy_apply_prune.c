@@ -1,0 +1,168 @@
+/* Pruning: what the document does not name goes, in an order that the references allow: assignments, then (by then their
+ * lists are gone, policy_apply_links.c) roles, then scopes from the leaves up; permissions become tombstones. */
+#include "proxy/policy_apply.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Keys of rows to be deleted, `width` numbers each. */
+struct doomed {
+    struct apply *apply;
+    struct row_list rows;
+    unsigned width;
+};
+
+static void bind_row(void *context, size_t index, struct sql_statement *statement, unsigned first)
+{
+    const struct doomed *doomed = context;
+    for (unsigned i = 0; i < doomed->width; i++)
+        sql_bind_u64(statement, first + i, doomed->rows.items[index].v[i]);
+}
+
+static int doomed_delete(struct doomed *doomed, const char *verb, const char *const *columns)
+{
+    struct sql *sql = doomed->apply->store->sql;
+    struct batch_text text;
+    struct batch batch = {
+        .shape = batch_where(sql_dialect(sql), &text, verb, columns, doomed->width),
+        .count = doomed->rows.count,
+        .bind = bind_row,
+        .context = doomed,
+    };
+    doomed->apply->rows += doomed->rows.count;
+    return batch_run(sql, &batch, doomed->apply->failure);
+}
+
+/* ---- assignments ---- */
+
+static bool assignment_wanted(const struct apply *apply, const struct row *row)
+{
+    size_t low = 0, high = apply->policy->assignment_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct apply_assignment *item = &apply->assignments[middle];
+        struct row key = {.v = {item->user, item->role, item->scope.type, item->scope.id}};
+        int order = row_compare(&key, row);
+        if (order == 0)
+            return true;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return false;
+}
+
+static int unwanted_assignments(struct apply *apply, struct row_list *out)
+{
+    static const char text[] = "SELECT user_id, role_id, scope_type, scope_id FROM permtab_assignment";
+    struct sql_statement *statement = sql_prepare(apply->store->sql, text, apply->failure);
+    int code;
+    if (statement == NULL)
+        return apply->failure->code;
+    while ((code = sql_step(statement, apply->failure)) > 0) {
+        struct row row = {.v = {sql_column_u64(statement, 0), sql_column_u64(statement, 1),
+                                sql_column_u64(statement, 2), sql_column_u64(statement, 3)}};
+        code = assignment_wanted(apply, &row) ? 0 : rows_add(out, row);
+        if (code < 0)
+            break;
+    }
+    sql_reset(statement);
+    return code == PERMTAB_E_MEMORY ? apply_out_of_memory(apply) : code;
+}
+
+int apply_prune_assignments(struct apply *apply)
+{
+    static const char *const columns[] = {"user_id", "role_id", "scope_type", "scope_id"};
+    struct doomed doomed = {.apply = apply, .width = 4};
+    int code = unwanted_assignments(apply, &doomed.rows);
+    if (code >= 0)
+        code = doomed_delete(&doomed, "DELETE FROM permtab_assignment", columns);
+    apply->changed_assignments += doomed.rows.count;
+    rows_fini(&doomed.rows);
+    return code;
+}
+
+/* ---- roles, scopes, permissions ---- */
+
+static int note(struct apply *apply, struct row_list *changed, const struct row_list *rows)
+{
+    int code = 0;
+    for (size_t i = 0; code >= 0 && i < rows->count; i++)
+        code = rows_add(changed, rows->items[i]);
+    return code < 0 ? apply_out_of_memory(apply) : 0;
+}
+
+static int prune_roles(struct apply *apply)
+{
+    static const char *const columns[] = {"id"};
+    struct doomed doomed = {.apply = apply, .width = 1};
+    int code = 0;
+    for (size_t i = 0; code >= 0 && i < apply->role_count; i++)
+        if (apply->roles[i].wanted == NULL)
+            code = rows_add(&doomed.rows, (struct row){.v = {apply->roles[i].id}});
+    code = code < 0 ? apply_out_of_memory(apply) : note(apply, &apply->changed_roles, &doomed.rows);
+    if (code >= 0)
+        code = doomed_delete(&doomed, "DELETE FROM permtab_role", columns);
+    rows_fini(&doomed.rows);
+    return code;
+}
+
+/* A parent's type is lower: one type after the other, the highest first. Rows of one statement go in no particular order. */
+static int prune_scopes(struct apply *apply)
+{
+    static const char *const columns[] = {"type", "id"};
+    struct doomed doomed = {.apply = apply, .width = 2};
+    int code = 0;
+    for (uint32_t type = apply->types.count; code >= 0 && type-- > 1;) {
+        doomed.rows.count = 0;
+        for (size_t i = 0; code >= 0 && i < apply->scope_count; i++)
+            if (apply->scopes[i].wanted == NULL && apply->scopes[i].key.type == type)
+                code = rows_add(&doomed.rows, (struct row){.v = {type, apply->scopes[i].key.id}});
+        code = code < 0 ? apply_out_of_memory(apply) : note(apply, &apply->changed_scopes, &doomed.rows);
+        if (code >= 0)
+            code = doomed_delete(&doomed, "DELETE FROM permtab_scope", columns);
+    }
+    rows_fini(&doomed.rows);
+    return code;
+}
+
+static void bind_name(void *context, size_t index, struct sql_statement *statement, unsigned first)
+{
+    const struct doomed *doomed = context;
+    sql_bind_text(statement, first, doomed->apply->permissions[doomed->rows.items[index].v[0]].name);
+}
+
+static int prune_permissions(struct apply *apply)
+{
+    static const char *const columns[] = {"name"};
+    struct doomed doomed = {.apply = apply, .width = 1};
+    struct batch_text text;
+    int code = 0;
+    for (size_t i = 0; code >= 0 && i < apply->permission_count; i++)
+        if (apply->permissions[i].wanted == NULL && !apply->permissions[i].deleted)
+            code = rows_add(&doomed.rows, (struct row){.v = {i}});
+    code = code < 0 ? apply_out_of_memory(apply) : note(apply, &apply->changed_permissions, &doomed.rows);
+    struct batch batch = {
+        .shape = batch_where(sql_dialect(apply->store->sql), &text,
+                             "UPDATE permtab_permission SET deleted = 1", columns, 1),
+        .count = doomed.rows.count,
+        .bind = bind_name,
+        .context = &doomed,
+    };
+    apply->rows += doomed.rows.count;
+    if (code >= 0)
+        code = batch_run(apply->store->sql, &batch, apply->failure);
+    rows_fini(&doomed.rows);
+    return code;
+}
+
+int apply_prune_objects(struct apply *apply)
+{
+    int code = prune_roles(apply);
+    if (code >= 0)
+        code = prune_scopes(apply);
+    if (code >= 0)
+        code = prune_permissions(apply);
+    return code;
+}

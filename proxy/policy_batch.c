@@ -1,0 +1,118 @@
+/* Batches come in three fixed sizes, so that a connection keeps a few prepared statements for each table whatever the
+ * number of rows; the rest after the large ones goes by the smaller ones. */
+#include "proxy/policy_batch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const size_t batch_sizes[] = {256, 16, 1};
+
+static char *batch_statement(const struct batch_shape *shape, size_t rows)
+{
+    size_t row = strlen(shape->row), glue = strlen(shape->glue), head = strlen(shape->head);
+    size_t size = head + rows * (row + glue) + strlen(shape->tail) + 1;
+    char *text = malloc(size);
+    if (text == NULL)
+        return NULL;
+    char *at = text;
+    memcpy(at, shape->head, head);
+    at += head;
+    for (size_t i = 0; i < rows; i++) {
+        if (i > 0) {
+            memcpy(at, shape->glue, glue);
+            at += glue;
+        }
+        memcpy(at, shape->row, row);
+        at += row;
+    }
+    strcpy(at, shape->tail);
+    return text;
+}
+
+static int step_all(const struct batch *batch, struct sql_statement *statement, struct failure *failure)
+{
+    int code;
+    while ((code = sql_step(statement, failure)) > 0) {
+        if (batch->take == NULL)
+            continue;
+        code = batch->take(batch->context, statement);
+        if (code == PERMTAB_E_MEMORY)
+            return failure_set(failure, code, "out of memory");
+        if (code < 0)
+            return code;
+    }
+    return code;
+}
+
+/* As many batches of one size as fit into what is left. */
+static int run_size(struct sql *sql, const struct batch *batch, size_t rows, size_t *done,
+                    struct failure *failure)
+{
+    int code = 0;
+    if (batch->count - *done < rows)
+        return 0;
+    char *text = batch_statement(&batch->shape, rows);
+    if (text == NULL)
+        return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+    while (code >= 0 && batch->count - *done >= rows) {
+        struct sql_statement *statement = sql_prepare_built(sql, text, failure);
+        if (statement == NULL) {
+            code = failure != NULL ? failure->code : PERMTAB_E_STORE;
+            break;
+        }
+        for (size_t i = 0; i < rows; i++)
+            batch->bind(batch->context, *done + i, statement, (unsigned)i * batch->shape.parameters + 1);
+        code = step_all(batch, statement, failure);
+        sql_reset(statement);
+        *done += rows;
+    }
+    free(text);
+    return code;
+}
+
+int batch_run(struct sql *sql, const struct batch *batch, struct failure *failure)
+{
+    size_t done = 0;
+    int code = 0;
+    for (size_t i = 0; code >= 0 && i < sizeof batch_sizes / sizeof *batch_sizes; i++)
+        code = run_size(sql, batch, batch_sizes[i], &done, failure);
+    return code;
+}
+
+static void append(char text[BATCH_HEAD_SIZE], const char *more)
+{
+    size_t used = strlen(text);
+    snprintf(text + used, BATCH_HEAD_SIZE - used, "%s", more);
+}
+
+/* SQLite looks up a list of row values by the index; MariaDB does so only for alternatives written out. */
+struct batch_shape batch_where(enum sql_dialect dialect, struct batch_text *text, const char *verb,
+                               const char *const *columns, unsigned column_count)
+{
+    bool alternatives = dialect == SQL_MYSQL;
+    snprintf(text->head, sizeof text->head, "%s WHERE %s", verb, alternatives ? "" : "(");
+    snprintf(text->row, sizeof text->row, "(");
+    for (unsigned i = 0; i < column_count; i++) {
+        if (i > 0)
+            append(text->row, alternatives ? " AND " : ", ");
+        if (alternatives) {
+            append(text->row, columns[i]);
+            append(text->row, " = ?");
+        } else {
+            append(text->head, i > 0 ? ", " : "");
+            append(text->head, columns[i]);
+            append(text->row, "?");
+        }
+    }
+    append(text->row, ")");
+    if (!alternatives)
+        append(text->head, ") IN (VALUES ");
+    return (struct batch_shape){
+        .head = text->head,
+        .row = text->row,
+        .glue = alternatives ? " OR " : ", ",
+        .tail = alternatives ? "" : ")",
+        .parameters = column_count,
+    };
+}

@@ -1,0 +1,38 @@
+/* Statements for many rows at a time, with parameters: multi-row inserts, deletes and look-ups by lists of keys. */
+#ifndef PERMTAB_PROXY_POLICY_BATCH_H
+#define PERMTAB_PROXY_POLICY_BATCH_H
+
+#include "proxy/sql.h"
+
+/* head, then `row` as often as there are rows in the batch with `glue` between, then tail. */
+struct batch_shape {
+    const char *head;
+    const char *row;
+    const char *glue;
+    const char *tail;
+    unsigned parameters; /* in a row */
+};
+
+struct batch {
+    struct batch_shape shape;
+    size_t count; /* rows in all */
+    /* Binds row `index` to the parameters from `first` on. Texts must live until batch_run returns. */
+    void (*bind)(void *context, size_t index, struct sql_statement *statement, unsigned first);
+    /* Takes a row of the result; NULL when there is none. Negative: stop. */
+    int (*take)(void *context, struct sql_statement *statement);
+    void *context;
+};
+
+/* PERMTAB_E_MEMORY, or what sql_step returns. */
+int batch_run(struct sql *sql, const struct batch *batch, struct failure *failure) PERMTAB_MUST_CHECK;
+
+/* The shape of "… WHERE these columns are one of these keys", as each database looks it up by index. `verb` is everything before WHERE. */
+#define BATCH_HEAD_SIZE 512
+struct batch_text {
+    char head[BATCH_HEAD_SIZE];
+    char row[BATCH_HEAD_SIZE];
+};
+struct batch_shape batch_where(enum sql_dialect dialect, struct batch_text *text, const char *verb,
+                               const char *const *columns, unsigned column_count);
+
+#endif

@@ -1,0 +1,52 @@
+/* Places in a document, as text. Only errors come here, so nothing in it is made to be fast. */
+#include "proxy/policy_place.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void place_append(const struct policy_place *place, char *out, size_t size)
+{
+    size_t used;
+    if (place == NULL)
+        return;
+    place_append(place->up, out, size);
+    used = strlen(out);
+    if (place->key == NULL)
+        snprintf(out + used, size - used, "[%zu]", place->index);
+    else
+        snprintf(out + used, size - used, "%s%s", used > 0 ? "." : "", place->key);
+}
+
+int policy_place_fail(struct failure *failure, int code, const struct policy_place *place, const char *format,
+                      ...)
+{
+    char where[POLICY_PLACE_SIZE] = "";
+    char what[FAILURE_TEXT_SIZE - POLICY_PLACE_SIZE - 2];
+    va_list arguments;
+    va_start(arguments, format);
+    if (vsnprintf(what, sizeof what, format, arguments) < 0)
+        what[0] = '\0';
+    va_end(arguments);
+    place_append(place, where, sizeof where);
+    if (where[0] == '\0')
+        return failure_set(failure, code, "%s", what);
+    return failure_set(failure, code, "%s: %s", where, what);
+}
+
+const char *policy_quote(char out[POLICY_QUOTED_SIZE], const char *text)
+{
+    size_t length = 0;
+    while (text[length] != '\0' && length < 60) {
+        unsigned char byte = (unsigned char)text[length];
+        out[length++] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
+    }
+    if (text[length] == '\0') {
+        out[length] = '\0';
+        return out;
+    }
+    while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)
+        length--; /* do not cut a character in two */
+    memcpy(out + length, "...", 4);
+    return out;
+}

@@ -1,0 +1,222 @@
+/* From a message to a method and back. Every method is in one table; whether a peer may call it is judged here, before
+ * it sees a parameter, so no method can forget to. */
+#include "proxy/request.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const struct method methods[] = {
+    {"hello", true, false, serve_hello},
+    {"attach", false, false, serve_attach},
+    {"catalogue", false, false, serve_catalogue},
+    {"check", false, false, serve_check},
+    {"check_many", false, false, serve_check_many},
+    {"permissions", false, false, serve_permissions},
+    {"explain", false, false, serve_explain},
+    {"apply", false, true, serve_apply},
+    {"export", false, false, serve_export},
+    {"grant", false, true, serve_grant},
+    {"revoke", false, true, serve_revoke},
+    {"assign", false, true, serve_assign},
+    {"unassign", false, true, serve_unassign},
+    {"invalidate", false, true, serve_invalidate},
+    {"stats", false, false, serve_stats},
+    {"health", false, false, serve_health},
+};
+const size_t method_count = sizeof methods / sizeof methods[0];
+
+static const struct method *find_method(const char *name)
+{
+    for (size_t i = 0; i < method_count; i++) {
+        if (strcmp(methods[i].name, name) == 0)
+            return &methods[i];
+    }
+    return NULL;
+}
+
+static void send_error(struct session *session, uint32_t id, int code, const char *text)
+{
+    struct wire_buffer reply;
+    wire_buffer_init(&reply);
+    wire_reply_error(&reply, id, code, text);
+    session->server->counters->requests_failed++;
+    if (reply.failed)
+        session_close(session, "out of memory");
+    else
+        session_send(session, &reply, NULL, 0);
+    wire_buffer_fini(&reply);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------ */
+
+static void request_new(struct session *session, const struct method *method,
+                        const struct wire_message *message)
+{
+    struct request *request = calloc(1, sizeof *request);
+    if (!request) {
+        send_error(session, message->id, PERMTAB_E_MEMORY, "out of memory");
+        return;
+    }
+    request->session = session;
+    request->server = session->server;
+    request->method = method;
+    request->id = message->id;
+    request->next = session->requests;
+    request->previous = &session->requests;
+    if (request->next)
+        request->next->previous = &request->next;
+    session->requests = request;
+    session->request_count++;
+    method->serve(request, message->params);
+}
+
+void request_begin(struct session *session, const struct wire_message *message)
+{
+    const struct method *method = find_method(message->method);
+    char text[128];
+    session->server->counters->requests++;
+    if (!method) {
+        (void)snprintf(text, sizeof text, "there is no method \"%s\"", message->method);
+        send_error(session, message->id, PERMTAB_E_NOT_FOUND, text);
+    } else if (!session->greeted && !method->before_hello) {
+        send_error(session, message->id, PERMTAB_E_PROTOCOL, "hello must be the first request");
+    } else if (method->writing && !server_may_write(session->server, session->uid)) {
+        (void)snprintf(text, sizeof text, "%s is for root or uid %u, not for uid %u", method->name,
+                       (unsigned)session->server->uid, (unsigned)session->uid);
+        send_error(session, message->id, PERMTAB_E_REFUSED, text);
+    } else {
+        request_new(session, method, message);
+    }
+}
+
+/* After session_close the list is being taken apart by it, and `previous` of the others still holds. */
+static void request_unlink(struct request *request)
+{
+    struct session *session = request->session;
+    if (!session)
+        return;
+    *request->previous = request->next;
+    if (request->next)
+        request->next->previous = request->previous;
+    request->session = NULL;
+    if (session->socket >= 0)
+        session_request_ended(session);
+}
+
+void request_drop(struct request *request)
+{
+    request_unlink(request);
+    free(request);
+}
+
+void request_reply_descriptors(struct request *request, struct wire_buffer *reply, const int *descriptors,
+                               unsigned count)
+{
+    struct session *session = request->session;
+    uint32_t id = request->id;
+    request_drop(request);
+    if (session && session->socket >= 0 && !reply->failed) {
+        session_send(session, reply, descriptors, count);
+    } else {
+        for (unsigned i = 0; i < count; i++)
+            (void)close(descriptors[i]);
+        if (session && session->socket >= 0)
+            send_error(session, id, PERMTAB_E_LIMIT, "the answer is larger than a message may be");
+    }
+    wire_buffer_fini(reply);
+}
+
+void request_reply(struct request *request, struct wire_buffer *reply)
+{
+    request_reply_descriptors(request, reply, NULL, 0);
+}
+
+void request_fail(struct request *request, int code, const char *format, ...)
+{
+    struct session *session = request->session;
+    uint32_t id = request->id;
+    char text[FAILURE_TEXT_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    request_drop(request);
+    if (session && session->socket >= 0)
+        send_error(session, id, code, text);
+}
+
+/* ---- parameters ------------------------------------------------------------------------------------------------ */
+
+bool param_id(struct request *request, const struct wire_value *params, const char *key, uint64_t *out)
+{
+    if (wire_as_id(wire_get(params, key), out))
+        return true;
+    request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected an id, a whole number or its decimal digits",
+                 request->method->name, key);
+    return false;
+}
+
+bool param_text(struct request *request, const struct wire_value *params, const char *key, char *out,
+                size_t size)
+{
+    if (wire_as_text(wire_get(params, key), out, size))
+        return true;
+    request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected a text of at most %zu bytes",
+                 request->method->name, key, size - 1);
+    return false;
+}
+
+bool param_scope(struct request *request, const struct wire_value *params, const char *key,
+                 struct scope_key *out)
+{
+    char text[SCOPE_TEXT_SIZE];
+    if (!param_text(request, params, key, text, sizeof text))
+        return false;
+    int code = scope_parse(&publish_catalogue(request->server->publish)->types, text, out);
+    if (code == 0)
+        return true;
+    if (code == PERMTAB_E_NO_SCOPE_TYPE)
+        request_fail(request, code, "%s: %s: there is no scope type in \"%s\"", request->method->name, key,
+                     text);
+    else
+        request_fail(request, code, "%s: %s: \"%s\" is neither global nor type:id", request->method->name,
+                     key, text);
+    return false;
+}
+
+bool param_permission(struct request *request, const struct wire_value *params, const char *key,
+                      uint32_t *out)
+{
+    char text[PERMISSION_TEXT_SIZE];
+    if (!param_text(request, params, key, text, sizeof text))
+        return false;
+    const struct permission *permission = catalogue_find(publish_catalogue(request->server->publish), text);
+    if (permission && !permission->deleted) {
+        *out = permission->bit;
+        return true;
+    }
+    request_fail(request, PERMTAB_E_NO_PERMISSION, "%s: %s: there is no permission \"%s\"",
+                 request->method->name, key, text);
+    return false;
+}
+
+bool param_optional_bool(struct request *request, const struct wire_value *params, const char *key, bool *out)
+{
+    const struct wire_value *value = wire_get(params, key);
+    if (wire_is_nil(value) || wire_as_bool(value, out))
+        return true;
+    request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected true or false", request->method->name, key);
+    return false;
+}
+
+bool param_optional_id(struct request *request, const struct wire_value *params, const char *key,
+                       bool *present, uint64_t *out)
+{
+    *present = !wire_is_nil(wire_get(params, key));
+    return !*present || param_id(request, params, key, out);
+}

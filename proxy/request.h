@@ -1,0 +1,84 @@
+/* A request of a client on its way to a reply, and the table of methods. */
+#ifndef PERMTAB_PROXY_REQUEST_H
+#define PERMTAB_PROXY_REQUEST_H
+
+#include "client/wire.h"
+#include "proxy/session.h"
+
+struct request;
+
+struct method {
+    const char *name;
+    bool before_hello; /* may be called without hello */
+    bool writing;      /* asks for root or our own uid */
+    /* Replies or fails now or later, exactly once. `params` is borrowed for the call. */
+    void (*serve)(struct request *request, const struct wire_value *params);
+};
+
+struct request {
+    struct session *session; /* NULL once it was closed: the reply then goes nowhere */
+    struct server *server;
+    const struct method *method;
+    uint32_t id;
+    /* Called when the session ends first. It must end the request now (request_drop), unless a thread still works for
+     * it: then it is left NULL, and the reply ends it. */
+    void (*cancel)(struct request *request);
+    void *state; /* of the method, freed by it */
+    struct request *next;
+    struct request **previous;
+};
+
+extern const struct method methods[];
+extern const size_t method_count;
+
+/* Takes a decoded message of a session: finds the method, checks the peer, serves. */
+void request_begin(struct session *session, const struct wire_message *message);
+
+/* Each of these ends the request. */
+void request_reply(struct request *request, struct wire_buffer *reply);
+void request_reply_descriptors(struct request *request, struct wire_buffer *reply, const int *descriptors,
+                               unsigned count);
+void request_fail(struct request *request, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void request_drop(struct request *request); /* without a reply */
+
+/* ---- parameters ------------------------------------------------------------------------------------------------ */
+
+/* Each reads one key of params. On failure the request has been failed with a sentence that names the key, and false is
+ * returned: the caller returns at once. */
+bool param_id(struct request *request, const struct wire_value *params, const char *key, uint64_t *out);
+bool param_text(struct request *request, const struct wire_value *params, const char *key, char *out,
+                size_t size);
+bool param_scope(struct request *request, const struct wire_value *params, const char *key,
+                 struct scope_key *out);
+/* The bit of a permission that exists. */
+bool param_permission(struct request *request, const struct wire_value *params, const char *key,
+                      uint32_t *out);
+/* These leave *out alone when the key is missing or nil. */
+bool param_optional_bool(struct request *request, const struct wire_value *params, const char *key,
+                         bool *out);
+bool param_optional_id(struct request *request, const struct wire_value *params, const char *key,
+                       bool *present, uint64_t *out);
+
+#define PERMISSION_TEXT_SIZE 128
+
+/* ---- the methods ------------------------------------------------------------------------------------------------- */
+
+void serve_hello(struct request *request, const struct wire_value *params); /* request_attach.c */
+void serve_attach(struct request *request, const struct wire_value *params);
+void serve_catalogue(struct request *request, const struct wire_value *params);
+void serve_check(struct request *request, const struct wire_value *params); /* request_check.c */
+void serve_permissions(struct request *request, const struct wire_value *params);
+void serve_check_many(struct request *request, const struct wire_value *params); /* request_many.c */
+void serve_explain(struct request *request, const struct wire_value *params);    /* request_explain.c */
+void serve_apply(struct request *request, const struct wire_value *params);      /* request_policy.c */
+void serve_export(struct request *request, const struct wire_value *params);
+void serve_grant(struct request *request, const struct wire_value *params); /* request_change.c */
+void serve_revoke(struct request *request, const struct wire_value *params);
+void serve_assign(struct request *request, const struct wire_value *params);
+void serve_unassign(struct request *request, const struct wire_value *params);
+void serve_invalidate(struct request *request, const struct wire_value *params); /* request_operate.c */
+void serve_stats(struct request *request, const struct wire_value *params);
+void serve_health(struct request *request, const struct wire_value *params);
+
+#endif

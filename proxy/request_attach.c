@@ -1,0 +1,129 @@
+/* hello, attach and catalogue: how a client begins. hello states versions; attach hands out the table and a page to
+ * count in; catalogue turns names into bits. */
+#include "proxy/request.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+static void copy_name(struct session *session, const struct wire_value *value)
+{
+    char name[256];
+    size_t used = 0;
+    if (!wire_as_text(value, name, sizeof name))
+        return;
+    /* It is shown to operators: nothing but plain characters. */
+    for (const char *at = name; *at && used < sizeof session->name - 1; at++)
+        session->name[used++] = *at > ' ' && *at < 0x7f ? *at : '_';
+    session->name[used] = 0;
+}
+
+void serve_hello(struct request *request, const struct wire_value *params)
+{
+    struct server *server = request->server;
+    struct session *session = request->session;
+    struct store_position at = publish_position(server->publish);
+    struct wire_buffer reply;
+    uint64_t protocol = 0, layout = 0;
+    if (!wire_as_u64(wire_get(params, "protocol"), &protocol)) {
+        request_fail(request, PERMTAB_E_INVALID, "hello: protocol: expected a number");
+        return;
+    }
+    if (protocol != WIRE_PROTOCOL) {
+        request_fail(request, PERMTAB_E_PROTOCOL, "hello: protocol %llu is not spoken here, only %u",
+                     (unsigned long long)protocol, WIRE_PROTOCOL);
+        return;
+    }
+    if (!wire_as_u64(wire_get(params, "layout"), &layout) || layout > UINT32_MAX)
+        layout = 0;
+    session->greeted = true;
+    session->layout = (uint32_t)layout;
+    copy_name(session, wire_get(params, "client"));
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 7);
+    wire_str(&reply, "protocol");
+    wire_u64(&reply, WIRE_PROTOCOL);
+    wire_str(&reply, "layout");
+    wire_u64(&reply, PERMTAB_SHM_LAYOUT);
+    wire_str(&reply, "server");
+    wire_str(&reply, "permtabd " PERMTAB_VERSION);
+    wire_str(&reply, "store_id");
+    wire_u64(&reply, at.store_id);
+    wire_str(&reply, "revision");
+    wire_u64(&reply, at.revision);
+    wire_str(&reply, "permissions_max");
+    wire_u64(&reply, server->config->permissions_max);
+    wire_str(&reply, "max_staleness_ms");
+    wire_u64(&reply, server->config->max_staleness_ms);
+    request_reply(request, &reply);
+}
+
+/* The page of counters is made once a session; who attaches again gets the same one. */
+static int prepare_feedback(struct session *session)
+{
+    return session->feedback ? 0 : feedback_new(&session->feedback, server_clock_ns());
+}
+
+void serve_attach(struct request *request, const struct wire_value *params)
+{
+    struct session *session = request->session;
+    const struct segment *segment = publish_segment(request->server->publish);
+    struct wire_buffer reply;
+    int descriptors[2];
+    (void)params;
+    if (session->layout != PERMTAB_SHM_LAYOUT) {
+        request_fail(request, PERMTAB_E_LAYOUT,
+                     "attach: the table has layout %u, the client was compiled for %u", PERMTAB_SHM_LAYOUT,
+                     session->layout);
+        return;
+    }
+    int code = prepare_feedback(session);
+    if (code < 0) {
+        request_fail(request, code, "attach: no page for the client's counters");
+        return;
+    }
+    /* Copies, because the reply may wait in the queue while the segment is replaced. */
+    descriptors[0] = fcntl(segment->descriptor, F_DUPFD_CLOEXEC, 3);
+    descriptors[1] = fcntl(session->feedback->descriptor, F_DUPFD_CLOEXEC, 3);
+    if (descriptors[0] < 0 || descriptors[1] < 0) {
+        if (descriptors[0] >= 0)
+            (void)close(descriptors[0]);
+        request_fail(request, PERMTAB_E_SYSTEM, "attach: out of descriptors");
+        return;
+    }
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 4);
+    wire_str(&reply, "segment_id");
+    wire_u64(&reply, segment->header->identity.segment_id);
+    wire_str(&reply, "size");
+    wire_u64(&reply, segment->size);
+    wire_str(&reply, "feedback_size");
+    wire_u64(&reply, sizeof(struct permtab_shm_feedback));
+    wire_str(&reply, "clock");
+    wire_u64(&reply, server_clock_ns());
+    request_reply_descriptors(request, &reply, descriptors, 2);
+}
+
+void serve_catalogue(struct request *request, const struct wire_value *params)
+{
+    const struct catalogue *catalogue = publish_catalogue(request->server->publish);
+    struct wire_buffer reply;
+    (void)params;
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 3);
+    wire_str(&reply, "catalogue");
+    wire_u64(&reply, publish_segment(request->server->publish)->header->beat.catalogue);
+    wire_str(&reply, "permissions");
+    wire_array(&reply, (uint32_t)catalogue->count);
+    for (size_t i = 0; i < catalogue->count; i++) {
+        const struct permission *permission = &catalogue->permissions[i];
+        wire_array(&reply, 3);
+        wire_str(&reply, permission->name);
+        wire_u64(&reply, permission->bit);
+        wire_u64(&reply, (permission->deprecated ? 1u : 0u) | (permission->deleted ? 2u : 0u));
+    }
+    wire_str(&reply, "scope_types");
+    wire_array(&reply, catalogue->types.count);
+    for (uint32_t i = 0; i < catalogue->types.count; i++)
+        wire_str(&reply, catalogue->types.names[i]);
+    request_reply(request, &reply);
+}

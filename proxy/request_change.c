@@ -1,0 +1,135 @@
+/* grant, revoke, assign, unassign: one change, one transaction, and its revision as the token. */
+#include "proxy/policy.h"
+#include "proxy/task.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum change_verb { VERB_GRANT, VERB_REVOKE, VERB_ASSIGN, VERB_UNASSIGN };
+
+struct change_task {
+    struct task task;
+    enum change_verb verb;
+    uint64_t role;
+    char permission[PERMISSION_TEXT_SIZE];
+    enum grant_effect effect;
+    struct policy_assignment assignment;
+    struct policy_apply_result result;
+};
+
+static int change_run(struct task *task, struct store *store)
+{
+    struct change_task *work = (struct change_task *)(void *)task;
+    struct failure *failure = &task->failure;
+    switch (work->verb) {
+    case VERB_GRANT:
+        return policy_grant(store, work->role, work->permission, work->effect, &work->result, failure);
+    case VERB_REVOKE:
+        return policy_revoke(store, work->role, work->permission, &work->result, failure);
+    case VERB_ASSIGN:
+        return policy_assign(store, &work->assignment, &work->result, failure);
+    case VERB_UNASSIGN:
+        return policy_unassign(store, &work->assignment, &work->result, failure);
+    }
+    abort();
+}
+
+static void change_reply(struct task *task)
+{
+    struct change_task *work = (struct change_task *)(void *)task;
+    struct wire_buffer reply;
+    wire_buffer_init(&reply);
+    wire_reply(&reply, task->request->id, 3);
+    wire_str(&reply, "store_id");
+    wire_u64(&reply, work->result.store_id);
+    wire_str(&reply, "revision");
+    wire_u64(&reply, work->result.revision);
+    wire_str(&reply, "rows_written");
+    wire_u64(&reply, work->result.rows_written);
+    request_reply(task->request, &reply);
+}
+
+static void change_free(struct task *task)
+{
+    free(task);
+}
+
+static void begin(struct request *request, const struct change_task *from)
+{
+    struct change_task *work = malloc(sizeof *work);
+    if (!work) {
+        request_fail(request, PERMTAB_E_MEMORY, "%s: out of memory", request->method->name);
+        return;
+    }
+    *work = *from;
+    work->task.run = change_run;
+    work->task.reply = change_reply;
+    work->task.free = change_free;
+    work->task.writes = true;
+    task_start(&work->task, request);
+}
+
+static bool read_effect(struct request *request, const struct wire_value *params, enum grant_effect *out)
+{
+    static const char *const names[] = {
+        [GRANT_ALLOW] = "allow", [GRANT_ALLOW_OWN] = "allow_own", [GRANT_DENY] = "deny"};
+    char text[16];
+    if (wire_as_text(wire_get(params, "effect"), text, sizeof text)) {
+        for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+            if (strcmp(text, names[i]) == 0) {
+                *out = (enum grant_effect)i;
+                return true;
+            }
+        }
+    }
+    request_fail(request, PERMTAB_E_INVALID, "%s: effect: expected allow, allow_own or deny",
+                 request->method->name);
+    return false;
+}
+
+void serve_grant(struct request *request, const struct wire_value *params)
+{
+    struct change_task from = {.verb = VERB_GRANT};
+    if (param_id(request, params, "role", &from.role) &&
+        param_text(request, params, "permission", from.permission, sizeof from.permission) &&
+        read_effect(request, params, &from.effect))
+        begin(request, &from);
+}
+
+void serve_revoke(struct request *request, const struct wire_value *params)
+{
+    struct change_task from = {.verb = VERB_REVOKE};
+    if (param_id(request, params, "role", &from.role) &&
+        param_text(request, params, "permission", from.permission, sizeof from.permission))
+        begin(request, &from);
+}
+
+static bool read_assignment(struct request *request, const struct wire_value *params,
+                            struct policy_assignment *assignment)
+{
+    assignment->expires_at = FACTS_NEVER;
+    assignment->has_scope = !wire_is_nil(wire_get(params, "scope"));
+    return param_id(request, params, "user", &assignment->user) &&
+           param_id(request, params, "role", &assignment->role) &&
+           (!assignment->has_scope || param_scope(request, params, "scope", &assignment->scope));
+}
+
+void serve_assign(struct request *request, const struct wire_value *params)
+{
+    struct change_task from = {.verb = VERB_ASSIGN};
+    const struct wire_value *expires_at = wire_get(params, "expires_at");
+    if (!read_assignment(request, params, &from.assignment))
+        return;
+    if (!wire_is_nil(expires_at) && !wire_as_i64(expires_at, &from.assignment.expires_at)) {
+        request_fail(request, PERMTAB_E_INVALID, "assign: expires_at: expected microseconds since 1970, UTC");
+        return;
+    }
+    begin(request, &from);
+}
+
+void serve_unassign(struct request *request, const struct wire_value *params)
+{
+    struct change_task from = {.verb = VERB_UNASSIGN};
+    if (read_assignment(request, params, &from.assignment))
+        begin(request, &from);
+}

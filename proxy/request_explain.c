@@ -1,0 +1,110 @@
+/* explain: which role, path, overwrite or requirement decided. Read from the store in one snapshot, catalogue included,
+ * so the explanation is true of one revision whatever the table holds. */
+#include "proxy/explain.h"
+#include "proxy/task.h"
+
+#include <stdlib.h>
+
+struct explain_task {
+    struct task task;
+    uint64_t user;
+    struct scope_key scope;
+    char permission[PERMISSION_TEXT_SIZE];
+    bool own;
+    uint32_t permissions_max;
+    uint64_t revision;
+    struct explanation explanation;
+};
+
+static int explain_snapshot(struct explain_task *work, struct store *store, struct catalogue *catalogue,
+                            struct facts *facts)
+{
+    struct failure *failure = &work->task.failure;
+    int code = store_read_catalogue(store, work->permissions_max, catalogue, failure);
+    if (code < 0)
+        return code;
+    const struct permission *permission = catalogue_find(catalogue, work->permission);
+    if (!permission || permission->deleted)
+        return failure_set(failure, PERMTAB_E_NO_PERMISSION, "there is no permission \"%s\"",
+                           work->permission);
+    code = store_read_facts(store, work->user, work->scope, facts, failure);
+    if (code < 0)
+        return code;
+    facts->revision = work->revision;
+    facts->user = work->user;
+    facts->scope = work->scope;
+    code = explain(&work->explanation, catalogue, facts, facts->now, permission->bit, work->own);
+    return code < 0 ? failure_set(failure, code, "it cannot be explained: error %d", code) : 0;
+}
+
+static int explain_run(struct task *task, struct store *store)
+{
+    struct explain_task *work = (struct explain_task *)(void *)task;
+    struct catalogue catalogue = {0};
+    struct store_position at;
+    struct facts *facts = calloc(1, sizeof *facts);
+    if (!facts)
+        return failure_set(&task->failure, PERMTAB_E_MEMORY, "out of memory");
+    int code = store_snapshot(store, &at, &facts->now, &task->failure);
+    if (code == 0) {
+        int64_t now = facts->now;
+        work->revision = at.revision;
+        facts->now = now;
+        code = explain_snapshot(work, store, &catalogue, facts);
+        store_snapshot_end(store);
+    }
+    facts_fini(facts);
+    free(facts);
+    catalogue_fini(&catalogue);
+    return code;
+}
+
+static void explain_reply(struct task *task)
+{
+    struct explain_task *work = (struct explain_task *)(void *)task;
+    const struct explanation *explanation = &work->explanation;
+    struct wire_buffer reply;
+    wire_buffer_init(&reply);
+    wire_reply(&reply, task->request->id, 5);
+    wire_str(&reply, "decision");
+    wire_i64(&reply, explanation->allowed ? 1 : 0);
+    wire_str(&reply, "deprecated");
+    wire_bool(&reply, explanation->deprecated);
+    wire_str(&reply, "decisive");
+    wire_u64(&reply, explanation->decisive);
+    wire_str(&reply, "lines");
+    wire_array(&reply, (uint32_t)explanation->line_count);
+    for (size_t i = 0; i < explanation->line_count; i++)
+        wire_str(&reply, explanation->lines[i]);
+    wire_str(&reply, "revision");
+    wire_u64(&reply, work->revision);
+    request_reply(task->request, &reply);
+}
+
+static void explain_free(struct task *task)
+{
+    struct explain_task *work = (struct explain_task *)(void *)task;
+    explanation_fini(&work->explanation);
+    free(work);
+}
+
+void serve_explain(struct request *request, const struct wire_value *params)
+{
+    struct explain_task from = {.task = {.run = explain_run, .reply = explain_reply, .free = explain_free}};
+    uint64_t owner;
+    bool owned;
+    if (!param_id(request, params, "user", &from.user) ||
+        !param_scope(request, params, "scope", &from.scope) ||
+        !param_text(request, params, "permission", from.permission, sizeof from.permission) ||
+        !param_optional_id(request, params, "owner", &owned, &owner))
+        return;
+    from.own = owned && owner == from.user;
+    from.permissions_max = request->server->config->permissions_max;
+    struct explain_task *work = malloc(sizeof *work);
+    if (!work) {
+        request_fail(request, PERMTAB_E_MEMORY, "explain: out of memory");
+        return;
+    }
+    *work = from;
+    task_start(&work->task, request);
+}

@@ -1,0 +1,218 @@
+/* apply and export: whole policy documents. They pass as descriptors, because they may be larger than a message, and
+ * are read, parsed and printed on a helper thread. */
+#include "proxy/policy.h"
+#include "proxy/task.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct policy_task {
+    struct task task;
+    struct scope_types types;
+    /* apply */
+    int descriptor;
+    enum policy_format format;
+    struct policy_apply_options options;
+    struct policy_apply_result result;
+    /* export */
+    size_t size;
+    uint64_t revision;
+};
+
+static void policy_task_free(struct task *task)
+{
+    struct policy_task *work = (struct policy_task *)(void *)task;
+    if (work->descriptor >= 0)
+        (void)close(work->descriptor);
+    free(work);
+}
+
+static struct policy_task *policy_task_new(struct request *request)
+{
+    struct policy_task *work = calloc(1, sizeof *work);
+    if (!work) {
+        request_fail(request, PERMTAB_E_MEMORY, "%s: out of memory", request->method->name);
+        return NULL;
+    }
+    work->task.free = policy_task_free;
+    work->descriptor = -1;
+    work->types = publish_catalogue(request->server->publish)->types;
+    return work;
+}
+
+/* ---- apply ------------------------------------------------------------------------------------------------------ */
+
+/* A pipe or a device could keep the thread for ever, so only what pread ends with is read. */
+static int read_document(int descriptor, char **out, size_t *size, struct failure *failure)
+{
+    struct stat status;
+    size_t used = 0;
+    if (fstat(descriptor, &status) < 0 || !S_ISREG(status.st_mode))
+        return failure_set(failure, PERMTAB_E_INVALID, "the document must be a regular file or a memfd");
+    if (status.st_size > (off_t)POLICY_SIZE_MAX)
+        return failure_set(failure, PERMTAB_E_LIMIT, "the document is larger than %u MiB",
+                           POLICY_SIZE_MAX >> 20);
+    *size = (size_t)status.st_size;
+    *out = malloc(*size + 1);
+    if (!*out)
+        return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+    while (used < *size) {
+        ssize_t got = pread(descriptor, *out + used, *size - used, (off_t)used);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return failure_set(failure, PERMTAB_E_SYSTEM, "the document cannot be read: %s",
+                               got < 0 ? strerror(errno) : "it became shorter meanwhile");
+        used += (size_t)got;
+    }
+    (*out)[*size] = 0;
+    return 0;
+}
+
+static int apply_run(struct task *task, struct store *store)
+{
+    struct policy_task *work = (struct policy_task *)(void *)task;
+    struct policy policy = {0};
+    char *text = NULL;
+    size_t size = 0;
+    int code = read_document(work->descriptor, &text, &size, &task->failure);
+    if (code == 0)
+        code = policy_parse(&policy, work->format, text, size, &work->types, &task->failure);
+    if (code == 0) {
+        code = policy_apply(store, &policy, &work->options, &work->result, &task->failure);
+        policy_fini(&policy);
+    }
+    free(text);
+    return code;
+}
+
+static void apply_reply(struct task *task)
+{
+    struct policy_task *work = (struct policy_task *)(void *)task;
+    const struct policy_apply_result *result = &work->result;
+    struct wire_buffer reply;
+    wire_buffer_init(&reply);
+    wire_reply(&reply, task->request->id, 8);
+    wire_str(&reply, "store_id");
+    wire_u64(&reply, result->store_id);
+    wire_str(&reply, "revision");
+    wire_u64(&reply, result->revision);
+    wire_str(&reply, "rows_written");
+    wire_u64(&reply, result->rows_written);
+    wire_str(&reply, "permissions");
+    wire_u64(&reply, result->permissions);
+    wire_str(&reply, "scopes");
+    wire_u64(&reply, result->scopes);
+    wire_str(&reply, "roles");
+    wire_u64(&reply, result->roles);
+    wire_str(&reply, "assignments");
+    wire_u64(&reply, result->assignments);
+    wire_str(&reply, "dry_run");
+    wire_bool(&reply, work->options.dry_run);
+    request_reply(task->request, &reply);
+}
+
+static bool read_format(struct request *request, const struct wire_value *params, enum policy_format *out)
+{
+    char text[8] = "json";
+    const struct wire_value *value = wire_get(params, "format");
+    if (!wire_is_nil(value) && !wire_as_text(value, text, sizeof text))
+        text[0] = 0;
+    *out = strcmp(text, "yaml") == 0 ? POLICY_YAML : POLICY_JSON;
+    if (*out == POLICY_YAML || strcmp(text, "json") == 0)
+        return true;
+    request_fail(request, PERMTAB_E_INVALID, "apply: format: expected json or yaml");
+    return false;
+}
+
+void serve_apply(struct request *request, const struct wire_value *params)
+{
+    struct policy_task *work = policy_task_new(request);
+    if (!work)
+        return;
+    work->task.run = apply_run;
+    work->task.reply = apply_reply;
+    work->descriptor = session_take_descriptor(request->session);
+    work->options.permissions_max = request->server->config->permissions_max;
+    if (!read_format(request, params, &work->format) ||
+        !param_optional_bool(request, params, "dry_run", &work->options.dry_run) ||
+        !param_optional_bool(request, params, "prune", &work->options.prune)) {
+        policy_task_free(&work->task);
+        return;
+    }
+    if (work->descriptor < 0) {
+        request_fail(request, PERMTAB_E_INVALID, "apply: no descriptor came with the request");
+        policy_task_free(&work->task);
+        return;
+    }
+    work->task.writes = !work->options.dry_run;
+    task_start(&work->task, request);
+}
+
+/* ---- export ------------------------------------------------------------------------------------------------------ */
+
+static int write_document(struct policy_task *work, const char *text, struct failure *failure)
+{
+    size_t used = 0;
+    work->descriptor = memfd_create("permtab-export", MFD_CLOEXEC);
+    if (work->descriptor < 0)
+        return failure_set(failure, PERMTAB_E_SYSTEM, "memfd_create: %s", strerror(errno));
+    while (used < work->size) {
+        ssize_t written = pwrite(work->descriptor, text + used, work->size - used, (off_t)used);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return failure_set(failure, PERMTAB_E_SYSTEM, "the document cannot be kept: %s", strerror(errno));
+        used += (size_t)written;
+    }
+    return 0;
+}
+
+static int export_run(struct task *task, struct store *store)
+{
+    struct policy_task *work = (struct policy_task *)(void *)task;
+    struct policy policy = {0};
+    char *text = NULL;
+    int code = policy_export(store, &policy, &task->failure);
+    if (code < 0)
+        return code;
+    code = policy_print(&policy, &work->types, &text, &work->size);
+    if (code < 0)
+        (void)failure_set(&task->failure, code, "the document cannot be printed: error %d", code);
+    else
+        code = write_document(work, text, &task->failure);
+    policy_fini(&policy);
+    free(text);
+    return code;
+}
+
+static void export_reply(struct task *task)
+{
+    struct policy_task *work = (struct policy_task *)(void *)task;
+    struct wire_buffer reply;
+    int descriptor = work->descriptor;
+    work->descriptor = -1; /* the reply takes it */
+    wire_buffer_init(&reply);
+    wire_reply(&reply, task->request->id, 2);
+    wire_str(&reply, "size");
+    wire_u64(&reply, work->size);
+    wire_str(&reply, "revision");
+    wire_u64(&reply, work->revision);
+    request_reply_descriptors(task->request, &reply, &descriptor, 1);
+}
+
+void serve_export(struct request *request, const struct wire_value *params)
+{
+    struct policy_task *work = policy_task_new(request);
+    (void)params;
+    if (!work)
+        return;
+    work->task.run = export_run;
+    work->task.reply = export_reply;
+    task_start(&work->task, request);
+}

@@ -1,0 +1,116 @@
+/* The sessions together: accepting, the sweep over their time limits, the burial of closed ones. */
+#include "proxy/server.h"
+
+#include "proxy/session.h"
+
+#include <event2/event.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SWEEP_MS 1000u
+
+uint64_t server_clock_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+static void bury_closed(struct server *server)
+{
+    struct session *session;
+    while ((session = server->closed) != NULL) {
+        server->closed = session->next;
+        session_free(session);
+    }
+}
+
+static void on_bury(evutil_socket_t descriptor, short what, void *context)
+{
+    (void)descriptor, (void)what;
+    bury_closed(context);
+}
+
+static void on_sweep(evutil_socket_t descriptor, short what, void *context)
+{
+    struct server *server = context;
+    struct session *next;
+    uint64_t now = server_clock_ns();
+    (void)descriptor, (void)what;
+    for (struct session *session = server->sessions; session; session = next) {
+        next = session->next;
+        session_sweep(session, now);
+    }
+}
+
+int server_init(struct server *server)
+{
+    uint64_t ms =
+        server->config->client_idle_ms / 2 < SWEEP_MS ? server->config->client_idle_ms / 2 : SWEEP_MS;
+    struct timeval period = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
+    server->uid = geteuid();
+    server->sweep = event_new(server->base, -1, EV_PERSIST, on_sweep, server);
+    server->bury = evtimer_new(server->base, on_bury, server);
+    if (!server->sweep || !server->bury || event_add(server->sweep, &period) < 0)
+        return PERMTAB_E_MEMORY;
+    return 0;
+}
+
+void server_fini(struct server *server)
+{
+    struct wire_buffer goodbye;
+    while (server->sessions) {
+        struct session *session = server->sessions;
+        wire_buffer_init(&goodbye);
+        wire_notify(&goodbye, "goodbye", 0);
+        if (session->greeted && !goodbye.failed)
+            session_send(session, &goodbye, NULL, 0);
+        wire_buffer_fini(&goodbye);
+        session_close(session, "the sidecar is stopping");
+    }
+    bury_closed(server);
+    if (server->sweep)
+        event_free(server->sweep);
+    if (server->bury)
+        event_free(server->bury);
+    server->sweep = server->bury = NULL;
+}
+
+void server_accept(void *context, int descriptor)
+{
+    struct server *server = context;
+    if (server->session_count >= server->config->clients_max) {
+        server->counters->clients_refused++;
+        (void)close(descriptor);
+        return;
+    }
+    if (session_new(server, descriptor) < 0)
+        server->counters->clients_refused++;
+}
+
+void server_print_clients(const struct server *server, FILE *out)
+{
+    uint64_t now = server_clock_ns();
+    for (const struct session *session = server->sessions; session; session = session->next)
+        (void)fprintf(
+            out, "%" PRIu64 " pid=%d uid=%u name=%s age_s=%" PRIu64 " attached=%s requests=%u unread=%zu\n",
+            session->number, (int)session->pid, (unsigned)session->uid,
+            session->name[0] ? session->name : "-", (now - session->begun_ns) / 1000000000,
+            session->feedback ? "yes" : "no", session->request_count, session->output.size);
+}
+
+struct server_health server_health(const struct server *server)
+{
+    uint64_t now = server_clock_ns();
+    uint64_t deadline = publish_deadline(server->publish);
+    struct server_health health = {
+        .ok = publish_leased(server->publish, now),
+        .trouble = feed_trouble(server->feed),
+        .revision = publish_position(server->publish).revision,
+        .lease_ms = deadline == 0 ? 0 : (int64_t)(deadline - now) / 1000000,
+    };
+    return health;
+}

@@ -1,0 +1,66 @@
+/* What all sessions share: the parts they talk to, the list of sessions, the sweep over them. On the loop's thread. */
+#ifndef PERMTAB_PROXY_SERVER_H
+#define PERMTAB_PROXY_SERVER_H
+
+#include "proxy/asks.h"
+#include "proxy/config.h"
+#include "proxy/counters.h"
+#include "proxy/feed.h"
+#include "proxy/publish.h"
+#include "proxy/work.h"
+
+#include <stdio.h>
+#include <sys/types.h>
+
+struct event;
+struct event_base;
+struct ops;
+struct session;
+
+struct server {
+    /* Borrowed; set by main before the first session. */
+    struct event_base *base;
+    const struct config *config;
+    struct counters *counters;
+    struct publish *publish;
+    struct feed *feed;
+    struct work *work;
+    struct asks *asks;
+    struct ops *ops;
+
+    uid_t uid;                /* our own: it may write, and so may root */
+    struct session *sessions; /* every open one */
+    struct session *closed;   /* closed in a callback: freed when the loop comes round */
+    unsigned session_count;
+    uint64_t next_session; /* number of the next one */
+    struct event *sweep;   /* time limits and feedback */
+    struct event *bury;    /* frees `closed` */
+};
+
+/* Fills in what is not borrowed and starts the sweep. PERMTAB_E_MEMORY. */
+int server_init(struct server *server) PERMTAB_MUST_CHECK;
+/* Tells every session that it is over, and closes it. */
+void server_fini(struct server *server);
+/* The listener_accept_fn of clients; context is the server. */
+void server_accept(void *context, int descriptor);
+/* One line a client. */
+void server_print_clients(const struct server *server, FILE *out);
+
+/* Whether a peer may change anything. */
+static inline bool server_may_write(const struct server *server, uid_t uid)
+{
+    return uid == 0 || uid == server->uid;
+}
+
+/* What `health` says. */
+struct server_health {
+    bool ok;             /* the lease holds */
+    const char *trouble; /* why it is not being renewed, or "" */
+    uint64_t revision;
+    int64_t lease_ms; /* left; negative when it has ended */
+};
+struct server_health server_health(const struct server *server);
+
+uint64_t server_clock_ns(void); /* CLOCK_MONOTONIC */
+
+#endif

@@ -1,0 +1,27 @@
+/* A request that is carried out on a helper thread: explain, writes, export. */
+#ifndef PERMTAB_PROXY_TASK_H
+#define PERMTAB_PROXY_TASK_H
+
+#include "proxy/request.h"
+#include "proxy/work.h"
+
+/* First member of a method's own struct. */
+struct task {
+    struct work_job job;
+    struct request *request;
+    struct server *server;
+    struct failure failure;
+    int code;
+
+    /* Set by the method. `run` on a thread: a code, and the failure when it is negative. `reply` on the loop after success: ends
+     * the request. `free` on the loop, always: frees the struct. */
+    int (*run)(struct task *task, struct store *store);
+    void (*reply)(struct task *task);
+    void (*free)(struct task *task);
+    bool writes; /* it may have changed the store: wake the feed */
+};
+
+/* Takes the task over; the request ends now or later. */
+void task_start(struct task *task, struct request *request);
+
+#endif
