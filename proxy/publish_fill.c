@@ -57,8 +57,11 @@ static uint32_t intern(struct publish *publish, struct inputs *inputs, struct ro
     struct set_table *sets = &publish->table->sets;
     uint32_t set = set_table_find(sets, inputs);
     bool absent = !inputs->exists;
-    if (set != 0)
+    if (set != 0) {
+        /* Not part of the identity, so others who share the set may have seen none: a change of inheritance must know. */
+        sets->records[set].inputs.overwrites_seen |= inputs->overwrites_seen;
         return set;
+    }
     set = set_table_add(sets, &publish->catalogue, inputs, fresh, now_ns);
     if (set != 0 && absent) {
         /* Kept for good: it is how negative entries are told from others. */

@@ -130,6 +130,8 @@ int store_read_catalogue(struct store *store, uint32_t permissions_max, struct c
         rc = permissions_read(store, permissions_max, out, failure);
     if (rc == 0)
         rc = requirements_read(store, out, failure);
+    if (rc == 0 && catalogue_index(out) < 0)
+        rc = failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     if (rc < 0)
         catalogue_fini(out);
     return rc;

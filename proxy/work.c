@@ -140,6 +140,11 @@ static void *thread_main(void *context)
     bool connected = false;
     while ((job = next_job(work)) != NULL) {
         struct failure failure = {0};
+        /* A file that was replaced while the connection rested answers every query, and none of them truly. */
+        if (connected && !store_current(&store)) {
+            store_close(&store);
+            connected = false;
+        }
         struct store *usable = connect_store(work, &store, &connected, &failure);
         job->run(job, usable, &failure);
         if (connected && sql_broken(store.sql)) {

@@ -256,6 +256,20 @@ static void inherited_overwrites_are_filled_afresh(void **state)
     assert_int_equal(resident(fixture, 1, channel, SEND), 0);
 }
 
+/* Two places with equal inputs share a set; only one of them has overwrite rows, which do not apply yet. */
+static void shared_set_remembers_overwrites_of_all(void **state)
+{
+    struct fixture *fixture = *state;
+    memory_role(&fixture->policy, 200, "quiet", server, false, true);
+    memory_overwrite(&fixture->policy, channel, OVERWRITE_ROLE, 200, SEND, false);
+    fill_well(fixture, 1, server);
+    fill_well(fixture, 2, channel);
+    assert_int_equal(fixture->counters.sets, 1);
+    memory_inherit(&fixture->policy, 100, 200); /* now they do: user 2 must not go on with the old inputs */
+    apply(fixture, (struct change){.kind = CHANGE_ROLE_PARENT, .role = 100});
+    assert_true(resident(fixture, 2, channel, SEND) < 1);
+}
+
 static void entries_of_closed_sets_are_swept(void **state)
 {
     struct fixture *fixture = *state;
@@ -286,6 +300,7 @@ int main(void)
         T(lease_follows_the_poll),
         T(rebuild_forgets_everything),
         T(inherited_overwrites_are_filled_afresh),
+        T(shared_set_remembers_overwrites_of_all),
         T(entries_of_closed_sets_are_swept),
 #undef T
     };
