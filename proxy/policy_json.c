@@ -6,28 +6,29 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Jansson's integers are signed: the one syntax error that needs advice. */
-static const char *error_advice(enum json_error_code code)
+/* Jansson's sentence quotes the document, and two of them need more: its integers are signed, and NUL is a matter of a flag. */
+static int syntax_error(json_error_t *error, struct failure *failure)
 {
-    if (code == json_error_numeric_overflow)
-        return " (numbers above 9223372036854775807 must be given as strings)";
-    return "";
+    enum json_error_code code = json_error_code(error);
+    if (code == json_error_out_of_memory)
+        return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+    if (code == json_error_null_character)
+        return failure_set(failure, PERMTAB_E_SYNTAX, "line %d column %d: a NUL character in a string",
+                           error->line, error->column);
+    for (char *byte = error->text; *byte != '\0'; byte++)
+        if ((unsigned char)*byte < 0x20 || *byte == 0x7f)
+            *byte = '?';
+    return failure_set(
+        failure, PERMTAB_E_SYNTAX, "line %d column %d: %s%s", error->line, error->column, error->text,
+        code == json_error_numeric_overflow ? " (numbers above 9223372036854775807 must be given as strings)"
+                                            : "");
 }
 
 int policy_json_load(const char *text, size_t size, json_t **out, struct failure *failure)
 {
     json_error_t error;
     *out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-    if (*out != NULL)
-        return 0;
-    enum json_error_code code = json_error_code(&error);
-    if (code == json_error_out_of_memory)
-        return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
-    for (char *byte = error.text; *byte != '\0'; byte++)
-        if ((unsigned char)*byte < 0x20 || *byte == 0x7f)
-            *byte = '?'; /* the text quotes the document */
-    return failure_set(failure, PERMTAB_E_SYNTAX, "line %d column %d: %s%s", error.line, error.column,
-                       error.text, error_advice(code));
+    return *out != NULL ? 0 : syntax_error(&error, failure);
 }
 
 int policy_parse(struct policy *out, enum policy_format format, const char *text, size_t size,
