@@ -179,8 +179,11 @@ int handle_attach(struct handle *handle, uint64_t deadline_ns)
         bool known = now->visible.trouble == PERMTAB_E_LAYOUT && now->visible.store_id == own->store_id;
         result = known ? 0 : attach_void(handle, own->store_id, PERMTAB_E_LAYOUT);
     }
+    /* The pause is for attachments that did not help; a table may be retired again right after. */
+    bool helped =
+        result == 0 && permtab_shm_beat_read(&geometry_now(handle)->visible.table).state == PERMTAB_SHM_LIVE;
     own->attached_ns = channel_clock_ns();
-    own->next_attach_ns = own->attached_ns + HANDLE_ATTEMPT_NS;
+    own->next_attach_ns = helped ? 0 : own->attached_ns + HANDLE_ATTEMPT_NS;
     own->attach_code = result;
     return result;
 }
