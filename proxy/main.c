@@ -191,6 +191,7 @@ static void on_applied(void *context, uint64_t revision)
     struct daemon *daemon = context;
     if (daemon->fills) /* not there yet while starting */
         fills_applied(daemon->fills, revision);
+    server_applied(&daemon->server);
 }
 
 static void on_stop(evutil_socket_t number, short what, void *context)

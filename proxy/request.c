@@ -2,6 +2,8 @@
  * it sees a parameter, so no method can forget to. */
 #include "proxy/request.h"
 
+#include "proxy/parked.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -55,7 +57,7 @@ static void send_error(struct session *session, uint32_t id, int code, const cha
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 static void request_new(struct session *session, const struct method *method,
-                        const struct wire_message *message)
+                        const struct wire_message *message, const char *frame)
 {
     struct request *request = calloc(1, sizeof *request);
     if (!request) {
@@ -66,6 +68,8 @@ static void request_new(struct session *session, const struct method *method,
     request->server = session->server;
     request->method = method;
     request->id = message->id;
+    request->frame = frame;
+    request->frame_size = message->size;
     request->next = session->requests;
     request->previous = &session->requests;
     if (request->next)
@@ -75,7 +79,7 @@ static void request_new(struct session *session, const struct method *method,
     method->serve(request, message->params);
 }
 
-void request_begin(struct session *session, const struct wire_message *message)
+void request_begin(struct session *session, const struct wire_message *message, const char *frame)
 {
     const struct method *method = find_method(message->method);
     char text[128];
@@ -90,7 +94,7 @@ void request_begin(struct session *session, const struct wire_message *message)
                        (unsigned)session->server->uid, (unsigned)session->uid);
         send_error(session, message->id, PERMTAB_E_REFUSED, text);
     } else {
-        request_new(session, method, message);
+        request_new(session, method, message, frame);
     }
 }
 
@@ -180,6 +184,8 @@ bool param_scope(struct request *request, const struct wire_value *params, const
     int code = scope_parse(&publish_catalogue(request->server->publish)->types, text, out);
     if (code == 0)
         return true;
+    if (code == PERMTAB_E_NO_SCOPE_TYPE && parked_wait(request))
+        return false;
     if (code == PERMTAB_E_NO_SCOPE_TYPE)
         request_fail(request, code, "%s: %s: there is no scope type in \"%s\"", request->method->name, key,
                      text);
@@ -200,6 +206,8 @@ bool param_permission(struct request *request, const struct wire_value *params, 
         *out = permission->bit;
         return true;
     }
+    if (parked_wait(request))
+        return false;
     request_fail(request, PERMTAB_E_NO_PERMISSION, "%s: %s: there is no permission \"%s\"",
                  request->method->name, key, text);
     return false;

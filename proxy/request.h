@@ -23,7 +23,10 @@ struct request {
     /* Called when the session ends first. It must end the request now (request_drop), unless a thread still works for
      * it: then it is left NULL, and the reply ends it. */
     void (*cancel)(struct request *request);
-    void *state; /* of the method, freed by it */
+    void *state;       /* of the method, freed by it */
+    const char *frame; /* the message's bytes, while it is being served */
+    size_t frame_size;
+    bool waited; /* has been parked: parked.h */
     struct request *next;
     struct request **previous;
 };
@@ -31,8 +34,8 @@ struct request {
 extern const struct method methods[];
 extern const size_t method_count;
 
-/* Takes a decoded message of a session: finds the method, checks the peer, serves. */
-void request_begin(struct session *session, const struct wire_message *message);
+/* Takes a decoded message of a session, and its bytes: finds the method, checks the peer, serves. */
+void request_begin(struct session *session, const struct wire_message *message, const char *frame);
 
 /* Each of these ends the request. */
 void request_reply(struct request *request, struct wire_buffer *reply);

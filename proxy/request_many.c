@@ -4,6 +4,7 @@
  * its turns among other clients like single checks do. A query that cannot be answered is unknown (-1) and does not
  * spoil the others; the first reason comes with the reply. A query that makes no sense fails the whole request before
  * anything is looked at. */
+#include "proxy/parked.h"
 #include "proxy/request.h"
 #include "proxy/resolve.h"
 
@@ -113,6 +114,9 @@ static bool read_queries(struct many *many, const struct wire_value *list)
         int code;
         const char *wrong = read_query(catalogue, wire_item(list, i), &many->queries[i], &code);
         if (wrong) {
+            bool unknown = code == PERMTAB_E_NO_PERMISSION || code == PERMTAB_E_NO_SCOPE_TYPE;
+            if (unknown && parked_wait(request))
+                return false;
             request_fail(request, code, "check_many: queries[%zu]: %s", i, wrong);
             return false;
         }

@@ -21,7 +21,7 @@ struct policy_task {
     struct policy_apply_result result;
     /* export */
     size_t size;
-    uint64_t revision;
+    uint64_t revision; /* the document is of this revision or a later one */
 };
 
 static void policy_task_free(struct task *task)
@@ -178,7 +178,14 @@ static int export_run(struct task *task, struct store *store)
     struct policy_task *work = (struct policy_task *)(void *)task;
     struct policy policy = {0};
     char *text = NULL;
-    int code = policy_export(store, &policy, &task->failure);
+    struct store_position at;
+    int64_t now;
+    int code = store_snapshot(store, &at, &now, &task->failure);
+    if (code < 0)
+        return code;
+    store_snapshot_end(store);
+    work->revision = at.revision;
+    code = policy_export(store, &policy, &task->failure);
     if (code < 0)
         return code;
     code = policy_print(&policy, &work->types, &text, &work->size);

@@ -1,6 +1,7 @@
 /* The sessions together: accepting, the sweep over their time limits, the burial of closed ones. */
 #include "proxy/server.h"
 
+#include "proxy/parked.h"
 #include "proxy/session.h"
 
 #include <event2/event.h>
@@ -44,6 +45,12 @@ static void on_sweep(evutil_socket_t descriptor, short what, void *context)
         next = session->next;
         session_sweep(session, now);
     }
+    parked_sweep(server, now);
+}
+
+void server_applied(struct server *server)
+{
+    parked_applied(server);
 }
 
 int server_init(struct server *server)

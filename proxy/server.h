@@ -15,6 +15,7 @@
 struct event;
 struct event_base;
 struct ops;
+struct parked;
 struct session;
 
 struct server {
@@ -32,6 +33,8 @@ struct server {
     struct session *sessions; /* every open one */
     struct session *closed;   /* closed in a callback: freed when the loop comes round */
     unsigned session_count;
+    struct parked *parked; /* requests that wait for a name, of parked.c */
+    unsigned parked_count;
     uint64_t next_session; /* number of the next one */
     struct event *sweep;   /* time limits and feedback */
     struct event *bury;    /* frees `closed` */
@@ -60,6 +63,9 @@ struct server_health {
     int64_t lease_ms; /* left; negative when it has ended */
 };
 struct server_health server_health(const struct server *server);
+
+/* A poll has been applied. */
+void server_applied(struct server *server);
 
 uint64_t server_clock_ns(void); /* CLOCK_MONOTONIC */
 

@@ -197,7 +197,7 @@ static int take_message(struct session *session, size_t *offset)
     wire_scan_init(&session->scan);
     switch (message.kind) {
     case WIRE_REQUEST:
-        request_begin(session, &message);
+        request_begin(session, &message, front);
         break;
     case WIRE_NOTIFICATION: /* none is of interest yet; ignoring them lets clients be newer than we are */
         break;

@@ -1,0 +1,112 @@
+/* Waiting for a name. After `apply` has answered, its permissions are in the store and a few milliseconds later in the
+ * table; a check that comes in between must not be told that its permission does not exist.
+ *
+ * Two applied polls are waited for: one may have been under way before, the second began after the request came. */
+#include "proxy/parked.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define POLLS_AWAITED 2
+#define PARKED_MAX    1024u
+
+struct parked {
+    struct request *request;
+    struct parked *next;
+    struct parked **previous;
+    unsigned polls; /* still awaited */
+    uint64_t since_ns;
+    size_t size;
+    char frame[];
+};
+
+static void unlink_parked(struct parked *parked)
+{
+    struct server *server = parked->request->server;
+    *parked->previous = parked->next;
+    if (parked->next)
+        parked->next->previous = parked->previous;
+    server->parked_count--;
+}
+
+static void parked_cancel(struct request *request)
+{
+    struct parked *parked = request->state;
+    unlink_parked(parked);
+    request_drop(request);
+    free(parked);
+}
+
+bool parked_wait(struct request *request)
+{
+    struct server *server = request->server;
+    uint64_t now = server_clock_ns();
+    if (request->waited || server->parked_count >= PARKED_MAX || !publish_leased(server->publish, now))
+        return false;
+    struct parked *parked = malloc(sizeof *parked + request->frame_size);
+    if (!parked)
+        return false;
+    parked->request = request;
+    parked->polls = POLLS_AWAITED;
+    parked->since_ns = now;
+    parked->size = request->frame_size;
+    memcpy(parked->frame, request->frame, request->frame_size);
+    parked->next = server->parked;
+    parked->previous = &server->parked;
+    if (parked->next)
+        parked->next->previous = &parked->next;
+    server->parked = parked;
+    server->parked_count++;
+    request->waited = true;
+    request->state = parked;
+    request->cancel = parked_cancel;
+    feed_wake(server->feed);
+    return true;
+}
+
+static void serve_again(struct parked *parked)
+{
+    struct request *request = parked->request;
+    struct wire_message message;
+    unlink_parked(parked);
+    request->cancel = NULL;
+    request->state = NULL;
+    if (wire_take(parked->frame, parked->size, &message) > 0) {
+        request->frame = parked->frame;
+        request->frame_size = parked->size;
+        request->method->serve(request, message.params);
+        wire_message_fini(&message);
+    } else { /* it could be taken the first time: memory is short */
+        request_fail(request, PERMTAB_E_MEMORY, "%s: out of memory", request->method->name);
+    }
+    free(parked);
+}
+
+/* Serving one may close its session and with it end others, so the list is looked at anew each time. */
+static struct parked *find_due(struct server *server, uint64_t since_before_ns)
+{
+    for (struct parked *parked = server->parked; parked; parked = parked->next) {
+        if (parked->polls == 0 || parked->since_ns < since_before_ns)
+            return parked;
+    }
+    return NULL;
+}
+
+void parked_applied(struct server *server)
+{
+    struct parked *due;
+    for (struct parked *parked = server->parked; parked; parked = parked->next)
+        parked->polls -= parked->polls > 0;
+    while ((due = find_due(server, 0)) != NULL)
+        serve_again(due);
+    if (server->parked)
+        feed_wake(server->feed);
+}
+
+void parked_sweep(struct server *server, uint64_t now_ns)
+{
+    uint64_t timeout = server->config->request_timeout_ms * 1000000;
+    struct parked *due;
+    while (now_ns > timeout && (due = find_due(server, now_ns - timeout)) != NULL)
+        serve_again(due);
+}

@@ -1,0 +1,149 @@
+/* Counters: the three ways of printing agree with the table, and Prometheus' text format is what its parser takes. */
+#include "proxy/stats.h"
+
+#include <ctype.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+typedef void (*print_fn)(const struct counters *, FILE *);
+
+/* Every counter has a value of its own, so that a mix-up shows. */
+static void fill(struct counters *counters)
+{
+    for (size_t i = 0; i < counter_description_count; i++)
+        *(uint64_t *)(void *)((char *)counters + counter_descriptions[i].offset) = 1000 + i;
+    counters->applied_revision = UINT64_MAX;
+}
+
+static char *print(print_fn how)
+{
+    struct counters counters = {0};
+    char *text = NULL;
+    size_t size = 0;
+    fill(&counters);
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    how(&counters, out);
+    assert_int_equal(fclose(out), 0);
+    return text;
+}
+
+static uint64_t expected(size_t index)
+{
+    return strcmp(counter_descriptions[index].name, "applied_revision") == 0 ? UINT64_MAX : 1000 + index;
+}
+
+static void test_table(void **state)
+{
+    (void)state;
+    assert_int_equal(counter_description_count * sizeof(uint64_t), sizeof(struct counters));
+    for (size_t i = 0; i < counter_description_count; i++) {
+        const struct counter_description *counter = &counter_descriptions[i];
+        assert_int_equal(counter->offset, i * sizeof(uint64_t));
+        for (const char *at = counter->name; *at; at++)
+            assert_true(islower((unsigned char)*at) || *at == '_');
+        assert_true(strlen(counter->help) > 3);
+    }
+}
+
+static void test_text(void **state)
+{
+    char *text = print(stats_print_text);
+    char *rest = text;
+    (void)state;
+    for (size_t i = 0; i < counter_description_count; i++) {
+        char line[128];
+        (void)snprintf(line, sizeof line, "%s %llu", counter_descriptions[i].name,
+                       (unsigned long long)expected(i));
+        assert_string_equal(strsep(&rest, "\n"), line);
+    }
+    assert_string_equal(rest, "");
+    free(text);
+}
+
+static void test_json(void **state)
+{
+    char *text = print(stats_print_json);
+    json_error_t error;
+    (void)state;
+    /* jansson's integers are signed: what is above is compared as text. */
+    char *big = strstr(text, "18446744073709551615");
+    assert_non_null(big);
+    memcpy(big, "                   7", 20);
+    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    assert_non_null(object);
+    assert_int_equal(json_object_size(object), counter_description_count);
+    for (size_t i = 0; i < counter_description_count; i++) {
+        json_int_t value = json_integer_value(json_object_get(object, counter_descriptions[i].name));
+        assert_int_equal(value, expected(i) == UINT64_MAX ? 7 : expected(i));
+    }
+    json_decref(object);
+    free(text);
+}
+
+/* Text exposition format 0.0.4: each family is HELP, TYPE, then its one sample, under one name. */
+static void test_prometheus(void **state)
+{
+    char *text = print(stats_print_prometheus);
+    char *rest = text;
+    (void)state;
+    assert_int_equal(text[strlen(text) - 1], '\n');
+    for (size_t i = 0; i < counter_description_count; i++) {
+        const struct counter_description *counter = &counter_descriptions[i];
+        bool grows = counter->kind == COUNTER_KIND_COUNTER;
+        char name[128], line[512];
+        (void)snprintf(name, sizeof name, "permtab_%s%s", counter->name, grows ? "_total" : "");
+        (void)snprintf(line, sizeof line, "# HELP %s %s", name, counter->help);
+        assert_string_equal(strsep(&rest, "\n"), line);
+        assert_null(strpbrk(counter->help, "\\\n")); /* would have to be escaped */
+        (void)snprintf(line, sizeof line, "# TYPE %s %s", name, grows ? "counter" : "gauge");
+        assert_string_equal(strsep(&rest, "\n"), line);
+        (void)snprintf(line, sizeof line, "%s %llu", name, (unsigned long long)expected(i));
+        assert_string_equal(strsep(&rest, "\n"), line);
+    }
+    assert_string_equal(rest, "");
+    free(text);
+}
+
+/* docs/OPERATIONS.md has a row for each counter, with the table's words, and no other rows. */
+static void test_manual(void **state)
+{
+    FILE *file = fopen(SOURCE_DIR "/docs/OPERATIONS.md", "r");
+    char *text = calloc(1, 65536);
+    size_t rows = 0;
+    (void)state;
+    assert_non_null(file);
+    assert_non_null(text);
+    assert_true(fread(text, 1, 65535, file) > 0);
+    assert_int_equal(fclose(file), 0);
+    for (size_t i = 0; i < counter_description_count; i++) {
+        const struct counter_description *counter = &counter_descriptions[i];
+        char row[512];
+        (void)snprintf(row, sizeof row, "\n| `%s` | %s | %s |\n", counter->name,
+                       counter->kind == COUNTER_KIND_COUNTER ? "counter" : "gauge", counter->help);
+        if (!strstr(text, row))
+            print_error("docs/OPERATIONS.md lacks: %s", row + 1);
+        assert_non_null(strstr(text, row));
+    }
+    for (const char *at = text; (at = strstr(at, " | counter | ")) != NULL; at++)
+        rows++;
+    for (const char *at = text; (at = strstr(at, " | gauge | ")) != NULL; at++)
+        rows++;
+    assert_int_equal(rows, counter_description_count);
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table),      cmocka_unit_test(test_text),   cmocka_unit_test(test_json),
+        cmocka_unit_test(test_prometheus), cmocka_unit_test(test_manual),
+    };
+    return cmocka_run_group_tests_name("counters", tests, NULL, NULL);
+}
