@@ -35,7 +35,7 @@ install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR}
 
 configure_file(deploy/systemd/permtabd.service.in permtabd.service @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/permtabd.service DESTINATION lib/systemd/system)
-install(FILES deploy/systemd/permtab.conf DESTINATION lib/sysusers.d)
+install(FILES deploy/systemd/permtab.sysusers DESTINATION lib/sysusers.d RENAME permtab.conf)
 
 configure_file(cmake/permtab.pc.in permtab.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/permtab.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

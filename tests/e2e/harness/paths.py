@@ -1,0 +1,44 @@
+"""Where things are: the checkout, the build under test, temporary folders short enough for socket paths."""
+
+import os
+import pathlib
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+SAMPLES = ROOT / "conf" / "policies"
+
+
+def _find_build():
+    named = os.environ.get("PERMTAB_BUILD")
+    candidates = [pathlib.Path(named)] if named else [ROOT / "build" / "gcc", ROOT / "build"]
+    for folder in candidates:
+        if (folder / "CMakeCache.txt").exists():
+            return folder.resolve()
+    raise SystemExit(f"no build in {', '.join(map(str, candidates))}: run tests/run.sh, or set PERMTAB_BUILD")
+
+
+BUILD = _find_build()
+
+_PROGRAMS = {
+    "permtabd": "proxy/permtabd",
+    "permtabctl": "client/permtabctl",
+    "worker": "tests/e2e/e2e_worker",
+    "hostile": "tests/e2e/e2e_hostile",
+}
+
+
+def program(name):
+    """The path of a program of the build under test; an AssertionError when it was not built."""
+    path = BUILD / _PROGRAMS[name]
+    assert path.exists(), f"{path} was not built"
+    return str(path)
+
+
+def temporary_folder(name):
+    """A new folder that everyone may enter, with a path short enough for Unix sockets (107 bytes)."""
+    base = tempfile.gettempdir()
+    if len(base) > 50:
+        base = "/tmp"
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"permtab-{name}-", dir=base))
+    folder.chmod(0o755)
+    return folder

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Runs tests/e2e/test_*.py, each as a script of its own with a time limit, and counts.
+
+    run.py [--quick] [NAME…]        NAME: a file's name without test_ and .py
+
+Ends with `N passed, N failed` (and `, N skipped`); exits 0 only when something ran and nothing failed."""
+
+import argparse
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+LIMIT_SECONDS = 240
+
+
+def run_file(path, quick):
+    """Runs one file; returns its counts. A file that ends without counts, or never, is one failure."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as counts:
+        environment = {**os.environ, "PERMTAB_E2E_COUNTS": counts.name, "PERMTAB_TEST_QUICK": "1" if quick else "0",
+                       "PYTHONDONTWRITEBYTECODE": "1"}
+        process = subprocess.Popen([sys.executable, str(path)], env=environment, start_new_session=True,
+                                   stdin=subprocess.DEVNULL)
+        try:
+            process.wait(LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            print(f"{path.name}: not done after {LIMIT_SECONDS} s", flush=True)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return {"passed": 0, "failed": 1, "skipped": 0}
+        text = pathlib.Path(counts.name).read_text()
+        if not text:
+            print(f"{path.name}: ended with {process.returncode} before it could count", flush=True)
+            return {"passed": 0, "failed": 1, "skipped": 0}
+        return json.loads(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Runs the end-to-end tests.")
+    parser.add_argument("--quick", action="store_true", help="leave the long tests out")
+    parser.add_argument("names", nargs="*", help="files to run: life for test_life.py")
+    arguments = parser.parse_args()
+    paths = sorted(HERE.glob("test_*.py"))
+    if arguments.names:
+        wanted = {f"test_{name.removeprefix('test_').removesuffix('.py')}.py" for name in arguments.names}
+        missing = wanted - {path.name for path in paths}
+        if missing:
+            raise SystemExit(f"no such test: {', '.join(sorted(missing))}")
+        paths = [path for path in paths if path.name in wanted]
+    total = {"passed": 0, "failed": 0, "skipped": 0}
+    for path in paths:
+        print(f"== {path.name}", flush=True)
+        begun = time.monotonic()
+        counts = run_file(path, arguments.quick)
+        for name in total:
+            total[name] += counts[name]
+        print(f"== {path.name}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped, "
+              f"{time.monotonic() - begun:.1f} s", flush=True)
+    line = f"{total['passed']} passed, {total['failed']} failed"
+    print(line + (f", {total['skipped']} skipped" if total["skipped"] else ""))
+    sys.exit(0 if total["failed"] == 0 and total["passed"] > 0 else 1)
+
+
+if __name__ == "__main__":
+    main()

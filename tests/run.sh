@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, starts real MariaDB and Redis servers on private sockets, runs every test, counts.
+#
+#     ./tests/run.sh            both compilers, the sanitizers, all tests
+#     ./tests/run.sh --quick    one build, without the long tests; under two minutes
+#
+# Builds go to build/ in the checkout and are used again. Ends with `N passed, N failed` (and `, N skipped`); exits 0 only when
+# something ran and nothing failed. PERMTAB_JOBS: how many jobs at a time (the number of cores).
+set -uo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd "$root" || exit 1
+jobs="${PERMTAB_JOBS:-$(nproc)}"
+quick=no
+passed=0 failed=0 skipped=0
+temporary="" servers=""
+
+case "${1:-}" in
+    "") ;;
+    --quick) quick=yes ;;
+    *) echo "usage: tests/run.sh [--quick]" >&2; exit 64 ;;
+esac
+
+say() { printf '\n## %s (%d s)\n' "$1" "$SECONDS"; }
+
+finish() {
+    if [ -n "$servers" ]; then
+        kill "$servers" 2>/dev/null
+        wait "$servers" 2>/dev/null
+    fi
+    [ -z "$temporary" ] || rm -rf "$temporary"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM HUP
+
+total() {
+    local line="$passed passed, $failed failed"
+    [ "$skipped" -eq 0 ] || line="$line, $skipped skipped"
+    echo
+    echo "$line"
+    [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+# The python that Debian's python3-msgpack belongs to; another one may come first in PATH.
+python=/usr/bin/python3
+"$python" -c 'import msgpack' 2>/dev/null || python=python3
+
+# build NAME CMAKE-ARGUMENTS...: counts as one test. Warnings are errors.
+build() {
+    local name="$1" folder="build/$1" log="build/$1.log"
+    shift
+    say "build $name"
+    mkdir -p build
+    if cmake -S . -B "$folder" -G Ninja "$@" >"$log" 2>&1 && cmake --build "$folder" -j "$jobs" >>"$log" 2>&1; then
+        passed=$((passed + 1))
+        echo "built"
+    else
+        failed=$((failed + 1))
+        tail -n 60 "$log"
+        echo "the build $name failed; all of it: $log"
+        return 1
+    fi
+}
+
+# run_ctest NAME CTEST-ARGUMENTS...: runs the tests of one build and adds up what its report says.
+run_ctest() {
+    local name="$1" report="$root/build/$1.junit.xml" counts
+    shift
+    say "tests of the build $name"
+    rm -f "$report"
+    (cd "build/$name" && ctest -j "$jobs" --output-on-failure --no-tests=ignore --output-junit "$report" "$@")
+    counts="$("$python" - "$report" <<'EOF'
+import sys, xml.etree.ElementTree as tree
+cases = tree.parse(sys.argv[1]).getroot().findall("testcase")
+status = [case.get("status") for case in cases]
+print(status.count("run"), status.count("fail"), len(status) - status.count("run") - status.count("fail"))
+EOF
+)" || counts="0 1 0"
+    read -r p f s <<<"$counts"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+# Starts the servers, and takes over PERMTAB_TEST_MYSQL and PERMTAB_TEST_REDIS.
+start_servers() {
+    say "servers"
+    temporary="$(mktemp -d /tmp/permtab-tests-XXXXXX)"
+    "$python" tests/e2e/harness/servers.py "$temporary" &
+    servers=$!
+    for _ in $(seq 600); do
+        if [ -e "$temporary/environment" ]; then
+            # shellcheck disable=SC1091
+            . "$temporary/environment"
+            return 0
+        fi
+        kill -0 "$servers" 2>/dev/null || break
+        sleep 0.1
+    done
+    echo "the servers did not start; see the messages above"
+    return 1
+}
+
+run_e2e() {
+    say "end to end"
+    local line
+    PERMTAB_BUILD="$root/build/gcc" "$python" tests/e2e/run.py "$@" 2>&1 | tee build/e2e.log
+    line="$(tail -n 1 build/e2e.log)"
+    if [[ "$line" =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)?$ ]]; then
+        passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
+        skipped=$((skipped + ${BASH_REMATCH[4]:-0}))
+    else
+        failed=$((failed + 1))
+        echo "the end-to-end tests ended without counting"
+    fi
+}
+
+# The compiler of the debugging builds: clang's ThreadSanitizer follows every atomic, gcc's does not.
+full() {
+    build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ || return
+    run_ctest gcc
+    run_e2e
+    build clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
+    build asan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ -DPERMTAB_ASAN=ON &&
+        run_ctest asan -LE 'bench|model|house'
+    build tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
+        -DPERMTAB_TSAN=ON && run_ctest tsan -L threads
+}
+
+quick() {
+    build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ || return
+    run_ctest gcc -LE 'long'
+    run_e2e --quick
+}
+
+if ! ./deploy/install-packages.sh; then
+    echo "the packages of deploy/packages.txt could not be installed"
+    failed=1
+elif ! start_servers; then
+    failed=1
+elif [ "$quick" = yes ]; then
+    quick
+else
+    full
+fi
+total
