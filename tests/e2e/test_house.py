@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""The rules of the house that a script can check: who includes whom, one home for each third-party header, raw memory
+orders in one file, headers that compile alone, links that lead somewhere."""
+
+import fnmatch
+import pathlib
+import re
+import subprocess
+import unittest
+
+from harness import ROOT, main
+
+# Where each third-party header may be included; tests may include what they test against.
+HOMES = {
+    r"mysql(/mysql)?\.h|mariadb.*\.h": ["proxy/store_mysql*.c"],
+    r"sqlite3\.h": ["proxy/store_sqlite*.c"],
+    r"msgpack.*": ["client/wire*.c"],
+    r"jansson\.h": ["proxy/policy_json*.c", "proxy/policy_print*.c", "client/permtabctl*.c", "client/permtabctl*.h"],
+    r"yaml\.h": ["proxy/policy_yaml*.c"],
+    r"confuse\.h": ["proxy/config*.c"],
+    r"hiredis.*": [],
+    r"lmdb\.h": ["tests/bench/*"],
+    r"cmocka\.h": ["tests/*"],
+}
+
+# Pure: bytes and facts in, answers out.
+PURE = ["proxy/resolve*", "proxy/explain*", "proxy/scope.*", "proxy/facts*", "proxy/catalogue*", "proxy/policy_json*",
+        "proxy/policy_yaml*", "client/wire*"]
+IMPURE = r"event2?/|sys/socket\.h|sys/un\.h|proxy/(sql|store|session|feed|work)[a-z_]*\.h|mysql|sqlite3"
+
+MAY_INCLUDE = {
+    "shm": ["shm/*"],
+    "client": ["client/*", "shm/*"],
+    "proxy": ["proxy/*", "client/wire.h", "shm/*"],
+}
+
+COMPILER_FLAGS = ["-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", '-DPERMTAB_VERSION="0"', f"-I{ROOT}"]
+
+
+def files(*patterns):
+    """Paths in the checkout, relative; builds and hidden folders are left out."""
+    for path in sorted(ROOT.rglob("*")):
+        name = path.relative_to(ROOT).as_posix()
+        if name.startswith((".", "build")) or not path.is_file():
+            continue
+        if any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
+            yield name
+
+
+def read(name):
+    return (ROOT / name).read_text()
+
+
+def includes(name):
+    """(line number, what is included) of each #include."""
+    for number, line in enumerate(read(name).splitlines(), 1):
+        match = re.match(r'\s*#\s*include\s+[<"]([^>"]+)[>"]', line)
+        if match:
+            yield number, match.group(1)
+
+
+def allowed(name, patterns):
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+SOURCES = ["shm/*.[ch]", "client/*.[ch]", "proxy/*.[ch]"]
+
+
+class House(unittest.TestCase):
+    maxDiff = None
+
+    def test_there_is_a_house(self):
+        for folder in MAY_INCLUDE:
+            self.assertGreater(len(list(files(f"{folder}/*.[ch]"))), 3, folder)
+
+    def test_third_party_headers_have_one_home(self):
+        wrong = []
+        for name in files("*.c", "*.h", "*.cpp", "*.cc"):
+            for number, header in includes(name):
+                for pattern, homes in HOMES.items():
+                    homes = homes + ["tests/*"] if pattern.startswith("msgpack") else homes
+                    if re.fullmatch(pattern, header) and not allowed(name, homes):
+                        wrong.append(f"{name}:{number} includes {header}")
+        self.assertEqual([], wrong)
+
+    def test_dependencies_point_one_way(self):
+        wrong = []
+        for name in files(*SOURCES):
+            for number, header in includes(name):
+                folder = header.split("/")[0]
+                if folder in ("shm", "client", "proxy", "tests", "deploy"):
+                    if not allowed(header, MAY_INCLUDE[name.split("/")[0]]):
+                        wrong.append(f"{name}:{number} includes {header}")
+        self.assertEqual([], wrong)
+
+    def test_pure_files_stay_pure(self):
+        wrong = []
+        for name in files(*SOURCES):
+            if allowed(name, PURE):
+                wrong += [f"{name}:{number} includes {header}" for number, header in includes(name)
+                          if re.match(IMPURE, header)]
+        # explain reads no store; catalogue.h and facts.h are plain data that the store fills.
+        self.assertEqual([], wrong)
+
+    def test_the_table_needs_libc_alone(self):
+        libc = re.compile(r"(linux|sys)/[a-z_]+\.h|[a-z_]+\.h")
+        wrong = [f"{name}:{number} includes {header}" for name in files("shm/*.[ch]")
+                 for number, header in includes(name) if not header.startswith("shm/") and not libc.fullmatch(header)]
+        self.assertEqual([], wrong)
+
+    def test_raw_memory_orders_have_one_home(self):
+        raw = re.compile(r"__atomic_|__ATOMIC_|__sync_|memory_order_|stdatomic\.h|\batomic_(load|store|fetch|thread)")
+        wrong = []
+        for name in files(*SOURCES):
+            if name != "shm/order.h":
+                wrong += [f"{name}:{number}: {line.strip()}" for number, line in enumerate(read(name).splitlines(), 1)
+                          if raw.search(re.sub(r"/\*.*?\*/|^\s*\*.*", "", line))]
+        self.assertEqual([], wrong)
+
+    def compile_alone(self, name, language):
+        standard = "-std=gnu11" if language == "c" else "-std=c++11"
+        done = subprocess.run(["gcc" if language == "c" else "g++", "-x", language, standard, "-fsyntax-only",
+                               *COMPILER_FLAGS, "-include", str(ROOT / name), "/dev/null"],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return "" if done.returncode == 0 else done.stdout
+
+    def test_headers_compile_alone(self):
+        for name in files("shm/*.h", "client/*.h", "proxy/*.h"):
+            with self.subTest(name):
+                self.assertEqual("", self.compile_alone(name, "c"))
+
+    def test_client_headers_compile_as_cplusplus(self):
+        for name in ["client/permtab.h", "shm/reader.h", "shm/order.h", "shm/layout.h", "shm/error.h"]:
+            with self.subTest(name):
+                self.assertEqual("", self.compile_alone(name, "c++"))
+
+    def test_headers_are_guarded(self):
+        wrong = [name for name in files("shm/*.h", "client/*.h", "proxy/*.h")
+                 if not re.search(r"^#ifndef (\w+_H)\n#define \1\n", read(name), re.MULTILINE)]
+        self.assertEqual([], wrong)
+
+    def test_each_source_says_what_it_is(self):
+        wrong = [name for name in files("*.c", "*.h", "*.cpp") if not read(name).startswith("/*")]
+        self.assertEqual([], wrong)
+
+    def test_each_source_includes_its_own_header_first(self):
+        wrong = []
+        for name in files("shm/*.c", "client/*.c", "proxy/*.c"):
+            own = name[:-2] + ".h"
+            listed = [header for _, header in includes(name)]
+            if (ROOT / own).exists() and listed[:1] != [own]:
+                wrong.append(f"{name} includes {listed[:1]} first")
+        self.assertEqual([], wrong)
+
+    def test_no_mutable_globals(self):
+        """At file scope: constants, tables and functions. The client's thread-local slot is the exception."""
+        pattern = re.compile(r"^(static )?(struct \w+|u?int\d*(_t)?|bool|size_t|char|pid_t|long|unsigned)( \w+)* \**\w+"
+                             r"(\[\w*\])*( = [^;]*)?;")
+        wrong = [f"{name}:{number}: {line}" for name in files("shm/*.c", "client/*.c", "proxy/*.c")
+                 for number, line in enumerate(read(name).splitlines(), 1)
+                 if pattern.match(line) and "const" not in line and "(" not in line and "__thread" not in line]
+        self.assertEqual([], wrong)
+
+    def test_no_paths_of_a_machine(self):
+        path = re.compile(r"(?<![\w.}])/(work|root|home/\w+)/")
+        wrong = []
+        for name in files("*"):
+            try:
+                text = read(name)
+            except UnicodeDecodeError:
+                continue
+            wrong += [f"{name}:{number}: {line.strip()[:80]}" for number, line in enumerate(text.splitlines(), 1)
+                      if path.search(line)]
+        self.assertEqual([], wrong)
+
+    def test_links_in_documents_resolve(self):
+        wrong = []
+        for name in files("*.md"):
+            text = re.sub(r"```.*?```", "", read(name), flags=re.DOTALL)
+            for target in re.findall(r"\]\(([^)\s]+)\)", text):
+                if re.match(r"[a-z]+:", target):
+                    continue
+                path, _, anchor = target.partition("#")
+                linked = (ROOT / name).parent / path if path else ROOT / name
+                if not linked.exists():
+                    wrong.append(f"{name}: {target}")
+                elif anchor and anchor not in self.anchors(linked):
+                    wrong.append(f"{name}: {target} (no such heading)")
+        self.assertEqual([], wrong)
+
+    @staticmethod
+    def anchors(path):
+        """The names a forge gives to headings."""
+        if pathlib.Path(path).suffix != ".md":
+            return set()
+        headings = re.findall(r"^#+ (.*)$", pathlib.Path(path).read_text(), re.MULTILINE)
+        return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+    def test_files_named_in_documents_exist(self):
+        """`shm/order.h` in a document is a promise."""
+        named = re.compile(r"`((?:shm|client|proxy|conf|deploy|docs|tests|cmake)/[\w./-]*\w)`")
+        wrong = []
+        for name in files("*.md"):
+            for path in named.findall(read(name)):
+                if not (ROOT / path).exists():
+                    wrong.append(f"{name}: {path}")
+        self.assertEqual([], wrong)
+
+
+if __name__ == "__main__":
+    main()
