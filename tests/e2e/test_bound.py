@@ -123,7 +123,5 @@ class OnMariadb(Bound, MariadbCase):
         self.assertEqual("unknown", spans[-1][2])
 
 
-del Bound
-
 if __name__ == "__main__":
     main()

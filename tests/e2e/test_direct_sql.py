@@ -203,7 +203,5 @@ class OnMariadb(DirectSql, MariadbCase):
     pass
 
 
-del DirectSql
-
 if __name__ == "__main__":
     main()

@@ -27,6 +27,7 @@ class Sidecar:
         self.log_path = self.folder / "permtabd.log"
         self.environment = {**os.environ, **(environment or {})}
         self.process = None
+        self.binary = program("permtabd")
         self.options = {"store": url, "socket": str(self.socket), "ops_socket": str(self.ops_socket),
                         "store_migrate": True, **options}
         self.configure()
@@ -55,7 +56,7 @@ class Sidecar:
     def launch(self, *arguments):
         """Starts it without waiting for it to serve."""
         with open(self.log_path, "a") as log:
-            self.process = spawn([program("permtabd"), "-c", str(self.configuration), *arguments], uid=self.uid,
+            self.process = spawn([self.binary, "-c", str(self.configuration), *arguments], uid=self.uid,
                                  stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment)
         return self
 
@@ -77,7 +78,7 @@ class Sidecar:
 
     def run(self, *arguments, timeout=30):
         """Runs permtabd in the foreground, for what ends by itself: -t, --version, --migrate, wrong configurations."""
-        return subprocess.run([program("permtabd"), "-c", str(self.configuration), *arguments],
+        return subprocess.run([self.binary, "-c", str(self.configuration), *arguments],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout,
                               env=self.environment)
 

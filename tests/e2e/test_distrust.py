@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""A store that cannot be believed: its history was changed under the running sidecar. The lease is not renewed until the table has
+been built again from what is there; afterwards every answer follows what is there."""
+
+import os
+import sqlite3
+import subprocess
+import time
+
+from harness import MariadbCase, Sidecar, SqliteCase, main
+from harness.policies import small
+from harness.process import wait_until
+from harness.servers import find
+from harness.sidecar import STALENESS_MS
+
+DELETE = "message.delete"
+MODERATOR = (1, "channel:10", DELETE)  # allowed by the policy
+OTHER = (3, "channel:10", DELETE)      # not allowed by the policy
+POLICY_TABLES = ["permtab_scope_type", "permtab_permission", "permtab_requirement", "permtab_scope", "permtab_role",
+                 "permtab_role_parent", "permtab_role_permission", "permtab_assignment", "permtab_overwrite"]
+SCHEMA_LOOK_S = 1.0
+
+
+class Distrust:
+    def setUp(self):
+        super().setUp()
+        self.serving = self.sidecar()
+        self.serving.apply(small())
+        self.reader = self.worker(self.serving)
+        self.expect(MODERATOR, "allow")
+        self.expect(OTHER, "deny")
+
+    def expect(self, question, decision, seconds=10):
+        self.reader.watch(*question, decision, int(seconds * 1000))
+        self.assertIsNotNone(self.reader.watched(), f"{question} was never {decision}: {self.serving.log()[-1500:]}")
+
+    def swap(self):
+        """Takes the role from user 1 and gives it to user 3, the usual way."""
+        self.sql("DELETE FROM permtab_assignment WHERE user_id = 1;"
+                 "INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES (3, 101, 1, 1);")
+        self.expect(MODERATOR, "deny")
+        self.expect(OTHER, "allow")
+
+    def segment(self):
+        with self.serving.rpc() as rpc:
+            return rpc.attach()[0]["segment_id"]
+
+    def distrusted(self, ruin, moderator, other, rebuilt=True):
+        """Ruins the store. Wrong allows end within the bound; then the answers are those of what is there."""
+        before, segment = self.serving.stats(), self.segment()
+        wrong = [question for question, decision in ((MODERATOR, moderator), (OTHER, other)) if decision == "deny"]
+        self.assertEqual(1, len(wrong))
+        self.reader.trace(*wrong[0], STALENESS_MS + 2500, "check")
+        begun = time.monotonic_ns()
+        ruin()
+        done = time.monotonic_ns()
+        spans = self.reader.traced()
+        allows = [last for _, last, decision, _ in spans if decision == "allow"]
+        if allows:
+            bound = STALENESS_MS + SCHEMA_LOOK_S * 1000 + (done - begun) / 1e6
+            self.assertLessEqual((max(allows) - begun) / 1e6, bound, spans)
+        self.expect(MODERATOR, moderator)
+        self.expect(OTHER, other)
+        if rebuilt:
+            after = self.serving.stats()
+            self.assertGreater(after["polls_disbelieved"], before["polls_disbelieved"])
+            self.assertGreater(after["rebuilds"], before["rebuilds"])
+            self.assertNotEqual(segment, self.segment(), "the old segment went on being believed")
+        # And the log is followed again.
+        self.sql("DELETE FROM permtab_assignment WHERE user_id IN (1, 3);"
+                 "INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES (1, 101, 1, 1);")
+        self.expect(MODERATOR, "allow")
+        self.expect(OTHER, "deny")
+
+    def test_older_backup_restored(self):
+        self.backup()
+        self.swap()
+        self.distrusted(self.restore, "allow", "deny")
+
+    def test_older_backup_restored_and_written_again(self):
+        """The restored log is as long as the one that was applied, with other rows in it."""
+        self.backup()
+        self.swap()
+        revision = self.revision()
+
+        def ruin():
+            self.serving.pause()
+            self.restore()
+            while self.revision() < revision + 2:
+                self.sql("UPDATE permtab_role SET name = 'x' WHERE id = 102;"
+                         "UPDATE permtab_role SET name = 'helper' WHERE id = 102;")
+            self.serving.resume()
+        self.distrusted(ruin, "allow", "deny")
+
+    def revision(self):
+        return int(self.rows("SELECT revision FROM permtab_counter;")[0][0])
+
+    def test_counter_set_back(self):
+        """With the change rows above it gone, as a careless restore of some tables leaves it."""
+        revision = self.revision()
+        self.swap()
+        self.distrusted(lambda: self.sql(
+            f"DELETE FROM permtab_change WHERE revision > {revision};"
+            f"UPDATE permtab_counter SET revision = {revision};"
+            "UPDATE permtab_assignment SET user_id = 1 WHERE user_id = 3;"), "allow", "deny")
+
+    def test_counter_alone_set_back(self):
+        """Then the next writer fails, or is obeyed; it never succeeds unseen."""
+        self.sql("UPDATE permtab_counter SET revision = revision - 2;")
+        done = self.sql("DELETE FROM permtab_assignment WHERE user_id = 1;", check=False)
+        self.expect(MODERATOR, "deny" if done.returncode == 0 else "allow")
+        [[held]] = self.rows("SELECT count(*) FROM permtab_assignment WHERE user_id = 1;")
+        time.sleep(STALENESS_MS / 1000)
+        self.assertIn(self.reader.check(*MODERATOR), ("unknown", "allow" if held == "1" else "deny"))
+
+    def test_change_rows_purged(self):
+        def ruin():
+            self.serving.pause()
+            self.sql("UPDATE permtab_assignment SET user_id = 3 WHERE user_id = 1; DELETE FROM permtab_change;")
+            self.serving.resume()
+        self.distrusted(ruin, "deny", "allow")
+
+    def test_trigger_dropped(self):
+        """What is written without it leaves no change row: nothing may be believed until it is back."""
+        name, make_again = self.take_trigger()
+        dropped = time.monotonic_ns()
+        self.sql(f"DROP TRIGGER {name}; DELETE FROM permtab_assignment WHERE user_id = 1;")
+        self.reader.trace(*MODERATOR, STALENESS_MS + 2500, "check")
+        spans = self.reader.traced()
+        allows = [last for _, last, decision, _ in spans if decision == "allow"]
+        if allows:
+            self.assertLessEqual((max(allows) - dropped) / 1e6, STALENESS_MS + SCHEMA_LOOK_S * 1000 + 200, spans)
+        self.assertEqual("unknown", spans[-1][2], "believed without its trigger")
+        health = self.serving.ctl("health")
+        self.assertNotEqual(0, health.returncode)
+        self.assertIn("trigger", (health.stdout + health.stderr).lower())
+        make_again()
+        self.expect(MODERATOR, "deny")
+
+
+class OnSqlite(Distrust, SqliteCase):
+    def backup(self):
+        self.sql(f".backup {self.folder}/backup.db")
+
+    def restore(self):
+        self.sql(f".restore {self.folder}/backup.db")
+
+    def take_trigger(self):
+        name = "permtab_assignment_delete"
+        with sqlite3.connect(self.path) as connection:
+            [text] = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", [name]).fetchone()
+        connection.close()
+        return name, lambda: self.sql(text + ";")
+
+    def replaced_by(self, other):
+        """Moves another database to the path, as `mv` would; files beside the old one go with it."""
+        for suffix in ("-wal", "-shm"):
+            if os.path.exists(f"{self.path}{suffix}"):
+                os.unlink(f"{self.path}{suffix}")
+        os.rename(other, self.path)
+
+    def test_file_replaced_by_a_copy(self):
+        copy = self.folder / "copy.db"
+        self.sql(f".backup {copy}")
+        self.swap()
+        self.distrusted(lambda: self.replaced_by(copy), "allow", "deny")
+
+    def test_file_replaced_by_another_store(self):
+        folder = self.folder / "other"
+        folder.mkdir()
+        other = Sidecar(folder, f"sqlite:{folder}/permtab.db")
+        self.addCleanup(other.kill)
+        other.start()
+        document = small()
+        document["assignments"] = [{"user": 3, "role": 101, "scope": "server:1"}]
+        other.apply(document)
+        other.stop()
+        self.sql("PRAGMA wal_checkpoint(TRUNCATE);", path=folder / "permtab.db")
+        self.distrusted(lambda: self.replaced_by(folder / "permtab.db"), "deny", "allow")
+
+    def test_file_deleted(self):
+        """There is nothing to answer from."""
+        moved = self.folder / "moved.db"
+        gone = time.monotonic_ns()
+        self.sql("PRAGMA wal_checkpoint(TRUNCATE);")
+        os.rename(self.path, moved)
+        self.reader.trace(*MODERATOR, STALENESS_MS + 1000, "check")
+        spans = self.reader.traced()
+        self.assertEqual("unknown", spans[-1][2])
+        self.assertLessEqual((spans[-1][0] - gone) / 1e6, STALENESS_MS + 200)
+        for suffix in ("-wal", "-shm"):
+            if os.path.exists(f"{self.path}{suffix}"):
+                os.unlink(f"{self.path}{suffix}")
+        self.assertFalse(self.path.exists(), "a new, empty database was made in its place")
+        os.rename(moved, self.path)
+        self.expect(MODERATOR, "allow")
+
+    def test_file_overwritten_by_garbage(self):
+        """The content goes while the file stays; then a good copy comes back into the same file."""
+        copy = self.folder / "copy.db"
+        self.sql(f".backup {copy}")
+        with open(self.path, "r+b") as file:
+            file.write(os.urandom(64 * 1024))
+        self.reader.trace(*MODERATOR, STALENESS_MS + 1500, "check")
+        spans = self.reader.traced()
+        self.assertIn(spans[-1][2], ("unknown", "allow"), spans)
+        wait_until(lambda: self.serving.process.poll() is None, 1, "the sidecar lives")
+        self.replaced_by(copy)
+        self.expect(MODERATOR, "allow")
+
+
+class OnMariadb(Distrust, MariadbCase):
+    def dump(self, arguments):
+        done = subprocess.run([find("mariadb-dump", "mysqldump"), "--no-defaults", f"--socket={self.server.socket}",
+                               "--user=root", "--triggers", "--routines", *arguments, self.database],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(0, done.returncode, done.stderr)
+        return done.stdout
+
+    def backup(self):
+        self.dumped = self.dump([])
+
+    def restore(self):
+        self.sql(self.dumped)
+
+    def take_trigger(self):
+        name = "permtab_assignment_delete"
+        names = [row[0] for row in self.rows("SELECT trigger_name FROM information_schema.triggers WHERE "
+                                             f"trigger_schema = '{self.database}' AND event_object_table = "
+                                             "'permtab_assignment' AND event_manipulation = 'DELETE';")]
+        self.assertGreater(len(names), 0)
+        name = names[0]
+        [[text]] = self.rows("SELECT action_statement FROM information_schema.triggers WHERE "
+                             f"trigger_schema = '{self.database}' AND trigger_name = '{name}';")
+        text = text.replace("\\n", "\n").replace("\\t", "\t")
+        make = (f"DELIMITER //\nCREATE TRIGGER {name} AFTER DELETE ON permtab_assignment FOR EACH ROW\n{text}\n//\n")
+        return name, lambda: self.sql(make)
+
+    def test_truncate_and_drop_are_refused(self):
+        before = self.rows("SELECT count(*) FROM permtab_assignment;")
+        for table in POLICY_TABLES:
+            for sql in (f"TRUNCATE TABLE {table};", f"DROP TABLE {table};"):
+                with self.subTest(sql):
+                    done = self.sql(sql, check=False)
+                    self.assertNotEqual(0, done.returncode, "was let through")
+                    self.assertRegex(done.stderr, "ERROR (1701|1451)")
+        self.assertEqual(before, self.rows("SELECT count(*) FROM permtab_assignment;"))
+        self.assertEqual("allow", self.reader.check(*MODERATOR))
+
+    def test_truncate_forced_through(self):
+        """With foreign keys off it passes, unseen by any trigger: the next look at the schema stops renewal, or the
+        answers follow."""
+        done = self.sql("SET foreign_key_checks = 0; TRUNCATE TABLE permtab_assignment;", check=False)
+        if done.returncode != 0:
+            return
+        begun = time.monotonic_ns()
+        self.reader.trace(*MODERATOR, STALENESS_MS + 2500, "check")
+        spans = self.reader.traced()
+        allows = [last for _, last, decision, _ in spans if decision == "allow"]
+        if allows:
+            self.assertLessEqual((max(allows) - begun) / 1e6, STALENESS_MS + SCHEMA_LOOK_S * 1000 + 200, spans)
+        self.assertNotEqual("allow", spans[-1][2])
+
+
+if __name__ == "__main__":
+    main()
