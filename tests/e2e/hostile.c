@@ -120,8 +120,9 @@ static void attack_sidecar(struct intruder *intruder)
     char byte = 0;
     struct iovec local = {.iov_base = &byte, .iov_len = 1};
     struct iovec remote = {.iov_base = (void *)(uintptr_t)4096, .iov_len = 1};
-    report(intruder, "process_vm_writev", process_vm_writev(intruder->sidecar, &local, 1, &remote, 1, 0) == 1 ||
-                                              errno == EFAULT); /* EFAULT: it was let in */
+    report(intruder, "process_vm_writev",
+           process_vm_writev(intruder->sidecar, &local, 1, &remote, 1, 0) == 1 ||
+               errno == EFAULT); /* EFAULT: it was let in */
 }
 
 int main(int argc, char **argv)
@@ -134,7 +135,8 @@ int main(int argc, char **argv)
     }
     intruder.size = status.st_size;
     attack_descriptor(&intruder, "the descriptor it was given", SEGMENT);
-    report(&intruder, "add the seal WRITE, which would fail the sidecar's next mapping", seals_can_be_added(SEGMENT));
+    report(&intruder, "add the seal WRITE, which would fail the sidecar's next mapping",
+           seals_can_be_added(SEGMENT));
     attack_path(&intruder, "/proc/self/fd/3");
     attack_sidecar(&intruder);
     /* Its own feedback memory it may write, but not shrink under the sidecar's pread. */

@@ -350,8 +350,8 @@ static const struct {
     const char *name;
     int (*run)(struct worker *);
 } commands[] = {
-    {"check", do_check},     {"peek", do_check},   {"owned", do_owned}, {"at", do_at},     {"refresh", do_refresh},
-    {"watch", do_watch},     {"trace", do_trace},  {"spin", do_spin},   {"many", do_many},
+    {"check", do_check}, {"peek", do_check},  {"owned", do_owned}, {"at", do_at},     {"refresh", do_refresh},
+    {"watch", do_watch}, {"trace", do_trace}, {"spin", do_spin},   {"many", do_many},
 };
 
 static int run_command(struct worker *worker)
