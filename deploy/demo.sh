@@ -153,7 +153,9 @@ role_edit() {
     wait_for at "$out"
     seen="$(values denied "$out")"
     echo "  $seen holders lost it, $(milliseconds "$from" "$(values at "$out")") ms after sqlite3 was started; none of their entries was touched"
-    [ "$entries" = "$holders" ] && [ "$seen" = "$holders" ] || fail "not every holder was reached"
+    if [ "$entries" != "$holders" ] || [ "$seen" != "$holders" ]; then
+        fail "not every holder was reached"
+    fi
 }
 
 ./deploy/install-packages.sh build demo
