@@ -117,13 +117,11 @@ class Sidecar:
         return subprocess.run([program("permtabctl"), "--socket", str(self.socket), *map(str, arguments)],
                               input=input, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
 
-    def apply(self, document, *arguments):
-        """Applies a policy (an object, or the text of one) with permtabctl; AssertionError when it is refused."""
-        path = self.folder / "policy.json"
-        path.write_text(document if isinstance(document, str) else json.dumps(document))
-        done = self.ctl("apply", path, *arguments, timeout=120)
-        assert done.returncode == 0, f"apply: {done.stderr}"
-        return done.stdout
+    def apply(self, document, **options):
+        """Applies a policy (an object, or the text of one) over the socket; returns the reply."""
+        text = document if isinstance(document, str) else json.dumps(document)
+        with self.rpc(timeout=120) as rpc:
+            return rpc.apply(text, **options)
 
     def ops(self, command):
         """One line to the ops socket; what it answers until it is silent or closes."""
