@@ -118,10 +118,13 @@ class Sidecar:
                               input=input, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
 
     def apply(self, document, **options):
-        """Applies a policy (an object, or the text of one) over the socket; returns the reply."""
+        """Applies a policy (an object, or the text of one) over the socket, waits until the table follows it, and returns
+        the reply."""
         text = document if isinstance(document, str) else json.dumps(document)
         with self.rpc(timeout=120) as rpc:
-            return rpc.apply(text, **options)
+            reply = rpc.apply(text, **options)
+            wait_until(lambda: rpc.call("health")["revision"] >= reply["revision"], 20, "the policy is in the table")
+            return reply
 
     def ops(self, command):
         """One line to the ops socket; what it answers until it is silent or closes."""
