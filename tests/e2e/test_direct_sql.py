@@ -2,9 +2,9 @@
 """Plain SQL at a prompt, while the sidecar runs: each kind of change is obeyed by every worker within max_staleness, and
 nobody misses who has nothing to do with it."""
 
+import random
 import statistics
 import time
-import unittest
 
 from harness import MariadbCase, SqliteCase, main
 from harness.policies import small
@@ -123,6 +123,7 @@ class DirectSql:
             for other in stays:
                 self.assertNotEqual("unknown", worker.check(*other))
             worker.watch(*question, after)
+        time.sleep(random.uniform(0, POLL_MS / 1000))  # else each change begins just after a poll
         begun = time.monotonic_ns()
         self.sql(sql)
         seen = [worker.watched() for worker in self.workers]
