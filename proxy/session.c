@@ -215,7 +215,8 @@ static void settle(struct session *session, bool more)
     bool full = is_full(session);
     struct timeval now = {0};
     bool awaited = !session->greeted || session->input_size > 0;
-    if (full)
+    /* What has been read is taken first: else one who sends faster than its turns come fills our memory. */
+    if (full || more)
         (void)event_del(session->readable);
     else
         (void)event_add(session->readable, NULL);
@@ -368,7 +369,8 @@ static void on_writable(evutil_socket_t socket, short what, void *context)
     struct session *session = context;
     (void)socket, (void)what;
     send_output(session);
-    if (session->socket >= 0 && !event_pending(session->readable, EV_READ, NULL))
+    if (session->socket >= 0 && !event_pending(session->readable, EV_READ, NULL) &&
+        !event_pending(session->turn, EV_TIMEOUT, NULL))
         take_messages(session);
 }
 
