@@ -24,7 +24,9 @@ struct channel {
 /* CLOCK_MONOTONIC, nanoseconds, the precise one: what deadlines are made of. */
 uint64_t channel_clock_ns(void);
 
-/* Connects and looks who listens: `server_uid`, or with -1 root or ourselves. PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER,
+#define CHANNEL_ANY_UID (-2)
+
+/* Connects and looks who listens: `server_uid`, or with -1 root or ourselves, or with CHANNEL_ANY_UID anybody. PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER,
  * _INVALID (path too long), _SYSTEM. The channel must be closed. */
 int channel_open(struct channel *channel, const char *path, int64_t server_uid,
                  uint64_t deadline_ns) PERMTAB_MUST_CHECK;

@@ -110,14 +110,20 @@ static size_t look_all(struct many *many)
 
 /* ---- the socket ---------------------------------------------------------------------------------------------- */
 
-/* Bytes that a query takes in a frame at most; 0 when a slot of it stands for nothing. */
-static size_t query_size(struct many *many, size_t index)
+/* Bytes that a query takes in a frame at most; or a code when a slot of it stands for nothing, or for a name that has
+ * gone: the sidecar would refuse the others with it. */
+static int query_size(struct many *many, size_t index)
 {
     char scope[ASK_SCOPE_SIZE];
-    const char *permission = ask_permission_text(many->handle, many->queries[index].perm);
-    if (permission == NULL || !ask_scope_text(many->handle, many->queries[index].scope, scope))
-        return 0;
-    return strlen(permission) + strlen(scope) + 1 + 9 + 9 + 2 + 2;
+    const struct permtab_query *query = &many->queries[index];
+    const struct permtab_geometry_ *geometry = permtab_geometry_of_(&many->handle->visible);
+    const char *permission = ask_permission_text(many->handle, query->perm);
+    if (permission == NULL || geometry->permissions[query->perm.slot] == PERMTAB_NO_NUMBER_)
+        return PERMTAB_E_NO_PERMISSION;
+    if (!ask_scope_text(many->handle, query->scope, scope) ||
+        geometry->types[query->scope.type.slot] == PERMTAB_NO_NUMBER_)
+        return PERMTAB_E_NO_SCOPE_TYPE;
+    return (int)(strlen(permission) + strlen(scope)) + 1 + 9 + 9 + 2 + 2;
 }
 
 /* Chooses the open queries from `first` on that go into one frame. Queries that cannot be asked get their code.
@@ -129,15 +135,14 @@ static size_t choose_chunk(struct many *many, size_t first, size_t *chosen, size
     for (i = first; i < many->count && *chosen_count < CHUNK; i++) {
         if (many->results[i] != OPEN_)
             continue;
-        size_t size = query_size(many, i);
-        if (size == 0) {
-            bool named = ask_permission_text(many->handle, many->queries[i].perm) != NULL;
-            many->results[i] = named ? PERMTAB_E_NO_SCOPE_TYPE : PERMTAB_E_NO_PERMISSION;
+        int size = query_size(many, i);
+        if (size < 0) {
+            many->results[i] = size;
             continue;
         }
-        if (bytes + size > CHUNK_BYTES)
+        if (bytes + (size_t)size > CHUNK_BYTES)
             break;
-        bytes += size;
+        bytes += (size_t)size;
         chosen[(*chosen_count)++] = i;
     }
     return i;
@@ -167,7 +172,10 @@ static int take_chunk(struct many *many, const size_t *chosen, size_t count, con
 {
     const struct wire_value *decisions = wire_get(result, "decisions");
     uint64_t deadline;
-    size_t replied;
+    size_t replied, known = 0;
+    int64_t code; /* why some are unknown */
+    if (!wire_as_i64(wire_get(result, "code"), &code) || code >= 0 || code < INT_MIN + 1)
+        code = PERMTAB_E_STALE;
     if (!wire_as_array(decisions, &replied) || replied != count ||
         !wire_as_u64(wire_get(result, "deadline"), &deadline))
         return PERMTAB_E_PROTOCOL;
@@ -175,11 +183,10 @@ static int take_chunk(struct many *many, const size_t *chosen, size_t count, con
         int64_t decision;
         if (!wire_as_i64(wire_item(decisions, i), &decision) || decision < -1 || decision > 1)
             return PERMTAB_E_PROTOCOL;
-        many->results[chosen[i]] = decision < 0 ? PERMTAB_E_STALE : (int)decision;
+        many->results[chosen[i]] = decision < 0 ? (int)code : (int)decision;
+        known += decision >= 0;
     }
-    if (channel_clock_ns() < deadline)
-        return 0;
-    return PERMTAB_E_STALE;
+    return channel_clock_ns() < deadline || known == 0 ? 0 : PERMTAB_E_STALE;
 }
 
 static int call_chunk(struct many *many, const size_t *chosen, size_t count, uint64_t deadline_ns)

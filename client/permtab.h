@@ -28,6 +28,7 @@
 #if defined(__GNUC__) && defined(__cplusplus)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic" /* the layout has a flexible array */
+#pragma GCC diagnostic ignored "-Wshadow"   /* a function and a struct may share a name */
 #endif
 #include "shm/reader.h"
 #if defined(__GNUC__) && defined(__cplusplus)

@@ -81,8 +81,8 @@ enum policy_format { POLICY_JSON, POLICY_YAML };
 int policy_parse(struct policy *out, enum policy_format format, const char *text, size_t size,
                  const struct scope_types *types, struct failure *failure) PERMTAB_MUST_CHECK;
 /* JSON, one object a line, objects and names sorted, so that exports can be compared. *out is malloc'ed. */
-int policy_print(const struct policy *policy, const struct scope_types *types, char **out, size_t *size)
-    PERMTAB_MUST_CHECK;
+int policy_print(const struct policy *policy, const struct scope_types *types, char **out,
+                 size_t *size) PERMTAB_MUST_CHECK;
 void policy_fini(struct policy *policy);
 
 struct policy_apply_options {
@@ -109,8 +109,8 @@ int policy_export(struct store *store, struct policy *out, struct failure *failu
 int policy_grant(struct store *store, uint64_t role, const char *permission, enum grant_effect effect,
                  struct policy_apply_result *result, struct failure *failure) PERMTAB_MUST_CHECK;
 /* Takes the permission out of the role, whatever the effect. */
-int policy_revoke(struct store *store, uint64_t role, const char *permission, struct policy_apply_result *result,
-                  struct failure *failure) PERMTAB_MUST_CHECK;
+int policy_revoke(struct store *store, uint64_t role, const char *permission,
+                  struct policy_apply_result *result, struct failure *failure) PERMTAB_MUST_CHECK;
 int policy_assign(struct store *store, const struct policy_assignment *assignment,
                   struct policy_apply_result *result, struct failure *failure) PERMTAB_MUST_CHECK;
 int policy_unassign(struct store *store, const struct policy_assignment *assignment,

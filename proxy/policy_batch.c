@@ -76,7 +76,8 @@ int batch_run(struct sql *sql, const struct batch *batch, struct failure *failur
     size_t done = 0;
     int code = 0;
     for (size_t i = 0; code >= 0 && i < sizeof batch_sizes / sizeof *batch_sizes; i++)
-        code = run_size(sql, batch, batch_sizes[i], &done, failure);
+        if (!batch->shape.single || batch_sizes[i] == 1)
+            code = run_size(sql, batch, batch_sizes[i], &done, failure);
     return code;
 }
 
@@ -86,33 +87,25 @@ static void append(char text[BATCH_HEAD_SIZE], const char *more)
     snprintf(text + used, BATCH_HEAD_SIZE - used, "%s", more);
 }
 
-/* SQLite looks up a list of row values by the index; MariaDB does so only for alternatives written out. */
+/* Alternatives written out are what MariaDB looks up by its index. SQLite scans the table for them and for lists of row
+ * values alike; but it is in this process, where a row at a time costs no round trip. */
 struct batch_shape batch_where(enum sql_dialect dialect, struct batch_text *text, const char *verb,
                                const char *const *columns, unsigned column_count)
 {
-    bool alternatives = dialect == SQL_MYSQL;
-    snprintf(text->head, sizeof text->head, "%s WHERE %s", verb, alternatives ? "" : "(");
+    snprintf(text->head, sizeof text->head, "%s WHERE ", verb);
     snprintf(text->row, sizeof text->row, "(");
     for (unsigned i = 0; i < column_count; i++) {
-        if (i > 0)
-            append(text->row, alternatives ? " AND " : ", ");
-        if (alternatives) {
-            append(text->row, columns[i]);
-            append(text->row, " = ?");
-        } else {
-            append(text->head, i > 0 ? ", " : "");
-            append(text->head, columns[i]);
-            append(text->row, "?");
-        }
+        append(text->row, i > 0 ? " AND " : "");
+        append(text->row, columns[i]);
+        append(text->row, " = ?");
     }
     append(text->row, ")");
-    if (!alternatives)
-        append(text->head, ") IN (VALUES ");
     return (struct batch_shape){
         .head = text->head,
         .row = text->row,
-        .glue = alternatives ? " OR " : ", ",
-        .tail = alternatives ? "" : ")",
+        .glue = " OR ",
+        .tail = "",
         .parameters = column_count,
+        .single = dialect == SQL_SQLITE,
     };
 }

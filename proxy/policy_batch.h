@@ -11,6 +11,7 @@ struct batch_shape {
     const char *glue;
     const char *tail;
     unsigned parameters; /* in a row */
+    bool single;         /* one row at a time */
 };
 
 struct batch {

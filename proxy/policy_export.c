@@ -276,10 +276,8 @@ static int export_read(struct export *export)
 {
     static const char permissions[] =
         "SELECT name, description, grants_all, deprecated FROM permtab_permission WHERE deleted = 0";
-    static const char scopes[] =
-        "SELECT type, id, parent_type, parent_id, owner FROM permtab_scope";
-    static const char roles[] =
-        "SELECT id, name, scope_type, scope_id, is_default, active FROM permtab_role";
+    static const char scopes[] = "SELECT type, id, parent_type, parent_id, owner FROM permtab_scope";
+    static const char roles[] = "SELECT id, name, scope_type, scope_id, is_default, active FROM permtab_role";
     static const char requirements[] = "SELECT permission, requires FROM permtab_requirement";
     static const char parents[] = "SELECT role_id, parent_id FROM permtab_role_parent";
     static const char grants[] = "SELECT role_id, permission, effect FROM permtab_role_permission";

@@ -1,0 +1,207 @@
+/* permtabctl: asks a sidecar, and changes policy through it. This file is the command line: one table of commands and one of
+ * options drive parsing, usage and help. What the commands do is in permtabctl_*.c. */
+#include "client/permtabctl.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_SOCKET "/run/permtab/permtab.sock"
+
+enum option_bit {
+    OPTION_BATCH = 1,
+    OPTION_JSON = 2,
+    OPTION_DRY_RUN = 4,
+    OPTION_PRUNE = 8,
+    OPTION_OWN = 16,
+    OPTION_DENY = 32,
+    OPTION_OWNER = 64,
+    OPTION_EXPIRES = 128,
+};
+
+static const struct option {
+    const char *name;
+    unsigned bit;
+    bool value;
+} options[] = {
+    {"--batch", OPTION_BATCH, false},     {"--json", OPTION_JSON, false},
+    {"--dry-run", OPTION_DRY_RUN, false}, {"--prune", OPTION_PRUNE, false},
+    {"--own", OPTION_OWN, false},         {"--deny", OPTION_DENY, false},
+    {"--owner", OPTION_OWNER, true},      {"--expires", OPTION_EXPIRES, true},
+};
+
+static const struct command {
+    const char *name;
+    const char *usage;
+    int least, most; /* arguments */
+    unsigned options;
+    int (*run)(struct control *control);
+    const char *help;
+} commands[] = {
+    {"check", "USER SCOPE PERMISSION [--owner USER] | --batch", 0, 3, OPTION_BATCH | OPTION_OWNER,
+     control_check,
+     "prints allow, deny or unknown; exits 0, 1, 2. --batch: lines of `user scope permission` on stdin"},
+    {"permissions", "USER SCOPE [--json]", 2, 2, OPTION_JSON, control_permissions,
+     "what a user may do at a place; `own`: on their own resources alone"},
+    {"explain", "USER SCOPE PERMISSION [--owner USER]", 3, 3, OPTION_OWNER, control_explain,
+     "which role, inheritance path, overwrite or requirement decided"},
+    {"apply", "FILE|- [--dry-run] [--prune]", 1, 1, OPTION_DRY_RUN | OPTION_PRUNE, control_apply,
+     "makes the store say what the document says, all of it or nothing; .yaml and .yml are read as YAML"},
+    {"export", "[FILE]", 0, 1, 0, control_export, "the whole policy as a JSON document"},
+    {"grant", "ROLE PERMISSION [--own|--deny]", 2, 2, OPTION_OWN | OPTION_DENY, control_grant,
+     "lets a role do something; --own: on own resources; --deny: forbids it"},
+    {"revoke", "ROLE PERMISSION", 2, 2, 0, control_revoke, "takes every grant of a permission from a role"},
+    {"assign", "USER ROLE [SCOPE] [--expires TIME]", 2, 3, OPTION_EXPIRES, control_assign,
+     "gives a user a role, at the role's own scope unless another is named; TIME as 2027-01-01T00:00:00Z"},
+    {"unassign", "USER ROLE [SCOPE]", 2, 3, 0, control_unassign, "takes a role from a user"},
+    {"invalidate", "user:ID|role:ID|scope:SCOPE|all", 1, 1, 0, control_invalidate,
+     "has entries read again; never needed for truth"},
+    {"stats", "[--json]", 0, 0, OPTION_JSON, control_stats, "the sidecar's counters"},
+    {"health", "", 0, 0, 0, control_health, "exits 0 when the sidecar serves and its store can be believed"},
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static int usage_line(const char *format, const char *detail)
+{
+    (void)fprintf(stderr, "permtabctl: ");
+    (void)fprintf(stderr, format, detail);
+    (void)fprintf(stderr, " (permtabctl --help)\n");
+    return CONTROL_USAGE;
+}
+
+static int command_usage(const struct command *command)
+{
+    (void)fprintf(stderr, "usage: permtabctl %s%s%s\n", command->name, command->usage[0] != '\0' ? " " : "",
+                  command->usage);
+    return CONTROL_USAGE;
+}
+
+static void print_help(void)
+{
+    printf("usage: permtabctl [--socket PATH] COMMAND …\n\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        printf("  %s %s\n      %s\n", commands[i].name, commands[i].usage, commands[i].help);
+    printf("\n  --socket PATH   the sidecar's socket (else PERMTAB_SOCKET, else " DEFAULT_SOCKET ")\n"
+           "  --help, --version\n\n"
+           "USER and ROLE are decimal ids, SCOPE is `global` or `type:id`.\n"
+           "Exit codes: 0 fine, 1 failed, 64 usage; check: 0 allow, 1 deny, 2 unknown or failed.\n");
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static const struct option *find_option(const char *name)
+{
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        if (strcmp(options[i].name, name) == 0)
+            return &options[i];
+    return NULL;
+}
+
+static void set_option(struct control *control, const struct option *option, const char *value)
+{
+    control->batch |= option->bit == OPTION_BATCH;
+    control->json |= option->bit == OPTION_JSON;
+    control->dry_run |= option->bit == OPTION_DRY_RUN;
+    control->prune |= option->bit == OPTION_PRUNE;
+    control->own |= option->bit == OPTION_OWN;
+    control->deny |= option->bit == OPTION_DENY;
+    if (option->bit == OPTION_OWNER)
+        control->owner = value;
+    if (option->bit == OPTION_EXPIRES)
+        control->expires = value;
+}
+
+/* Sorts what follows the command into options and arguments, in place. 0 or CONTROL_USAGE. */
+static int take_arguments(struct control *control, const struct command *command, char **words, int count)
+{
+    bool plain = false; /* after -- */
+    control->arguments = words;
+    for (int i = 0; i < count; i++) {
+        if (plain || words[i][0] != '-' || strcmp(words[i], "-") == 0) {
+            control->arguments[control->count++] = words[i];
+            continue;
+        }
+        plain = strcmp(words[i], "--") == 0;
+        if (plain)
+            continue;
+        const struct option *option = find_option(words[i]);
+        if (option == NULL || (command->options & option->bit) == 0 || (option->value && i + 1 == count))
+            return command_usage(command);
+        set_option(control, option, option->value ? words[i + 1] : NULL);
+        i += option->value;
+    }
+    return control->count >= command->least && control->count <= command->most ? 0 : command_usage(command);
+}
+
+/* Options in front of the command. Returns the index of the command, or -1 with *code set. */
+static int take_globals(struct control *control, int count, char **words, int *code)
+{
+    int i = 1;
+    for (; i < count && words[i][0] == '-'; i++) {
+        *code = 0;
+        if (strcmp(words[i], "--help") == 0 || strcmp(words[i], "-h") == 0) {
+            print_help();
+            return -1;
+        }
+        if (strcmp(words[i], "--version") == 0) {
+            printf("permtabctl " PERMTAB_VERSION "\n");
+            return -1;
+        }
+        *code = CONTROL_USAGE;
+        if (strcmp(words[i], "--socket") != 0) {
+            (void)usage_line("unknown option %s", words[i]);
+            return -1;
+        }
+        if (++i == count || words[i][0] == '\0') {
+            (void)usage_line("%s needs a path", "--socket");
+            return -1;
+        }
+        control->socket = words[i];
+    }
+    if (i == count) {
+        *code = usage_line("%s", "no command");
+        return -1;
+    }
+    return i;
+}
+
+int main(int count, char **words)
+{
+    const char *from_environment = getenv("PERMTAB_SOCKET");
+    struct control control = {.socket = from_environment != NULL && from_environment[0] != '\0'
+                                            ? from_environment
+                                            : DEFAULT_SOCKET};
+    int code = 0;
+    int at = take_globals(&control, count, words, &code);
+    if (at < 0)
+        return code;
+    const struct command *command = find_command(words[at]);
+    if (command == NULL)
+        return usage_line("no such command: %s", words[at]);
+    if (at + 1 < count && strcmp(words[at + 1], "--help") == 0) {
+        printf("usage: permtabctl %s %s\n%s\n", command->name, command->usage, command->help);
+        return 0;
+    }
+    control.command = command->name;
+    code = take_arguments(&control, command, words + at + 1, count - at - 1);
+    if (code != 0)
+        return code;
+    if (command->run == control_check && control.count != (control.batch ? 0 : 3))
+        return command_usage(command);
+    if ((control.batch && control.owner != NULL) || (control.own && control.deny))
+        return command_usage(command);
+    (void)signal(SIGPIPE, SIG_IGN); /* a reader of our output that goes away is a failed write */
+    code = command->run(&control);
+    channel_close(&control.channel);
+    if (fflush(stdout) != 0 && code == 0)
+        code = control_fail(&control, CONTROL_FAILED, "cannot write the output");
+    return code;
+}

@@ -1,0 +1,64 @@
+/* permtabctl's inside: one command table (permtabctl.c), commands by their noun, and what they share.
+ *
+ * Exit codes: 0 fine (check: allow); 1 failed (check: deny); 2 check alone: unknown, or it could not be asked; 64 usage. */
+#ifndef PERMTAB_CLIENT_PERMTABCTL_H
+#define PERMTAB_CLIENT_PERMTABCTL_H
+
+#include "client/channel.h"
+
+#define CONTROL_FAILED  1
+#define CONTROL_UNKNOWN 2
+#define CONTROL_USAGE   64
+
+#define CONTROL_CALL_MS 30000u  /* for what the sidecar answers from memory, or with one look at the store */
+#define CONTROL_LONG_MS 600000u /* for whole policies */
+
+struct control {
+    const char *socket;
+    const char *command; /* its name, for messages */
+    char **arguments;    /* after the command, options taken out */
+    int count;
+    bool batch, json, dry_run, prune, own, deny;
+    const char *owner, *expires; /* NULL: not given */
+    struct channel channel;
+};
+
+/* ---- permtabctl_call.c ------------------------------------------------------------------------------------------ */
+
+/* Connects and greets. 0, or the exit code with one line printed. */
+int control_connect(struct control *control) PERMTAB_MUST_CHECK;
+/* Sends the request begun with channel_request; 0 with *reply, which is the caller's to fini, or CONTROL_FAILED with one line
+ * printed and nothing to fini. */
+int control_call(struct control *control, int descriptor, uint32_t timeout_ms,
+                 struct wire_message *reply) PERMTAB_MUST_CHECK;
+/* One line on stderr: "permtabctl: COMMAND: …". Returns `code`, so that `return control_fail(…)` reads well. */
+int control_fail(const struct control *control, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Arguments. False with a usage line printed. */
+bool control_id(const struct control *control, const char *what, const char *text, uint64_t *out);
+bool control_scope(const struct control *control, const char *text);
+/* The same without a line: a whole decimal number; "global" or "type:id". */
+bool control_is_id(const char *text, uint64_t *out);
+bool control_is_scope(const char *text);
+
+/* The number under a key, 0 when there is none. */
+uint64_t control_u64(const struct wire_value *map, const char *key);
+
+/* ---- the commands: exit codes ----------------------------------------------------------------------------------- */
+
+int control_check(struct control *control);
+int control_batch(struct control *control);
+int control_permissions(struct control *control);
+int control_explain(struct control *control);
+int control_apply(struct control *control);
+int control_export(struct control *control);
+int control_grant(struct control *control);
+int control_revoke(struct control *control);
+int control_assign(struct control *control);
+int control_unassign(struct control *control);
+int control_invalidate(struct control *control);
+int control_stats(struct control *control);
+int control_health(struct control *control);
+
+#endif

@@ -1,0 +1,120 @@
+/* What permtabctl's commands share: one connection, one call, one line when something fails. */
+#include "client/permtabctl.h"
+
+#include "client/permtab.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int control_fail(const struct control *control, int code, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    for (char *byte = text; *byte != '\0'; byte++)
+        if (*byte == '\n')
+            *byte = ' ';
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "permtabctl: %s: %s\n", control->command, text);
+    return code;
+}
+
+static uint64_t deadline_after(uint32_t timeout_ms)
+{
+    return channel_clock_ns() + (uint64_t)timeout_ms * 1000000u;
+}
+
+/* The sidecar may run as any user: who names its socket knows whose it is. */
+static int open_any_uid(struct control *control, uint64_t deadline_ns)
+{
+    int result = channel_open(&control->channel, control->socket, CHANNEL_ANY_UID, deadline_ns);
+    if (result == 0)
+        return 0;
+    if (result == PERMTAB_E_UNREACHABLE || result == PERMTAB_E_SYSTEM)
+        return control_fail(control, CONTROL_FAILED, "cannot reach the sidecar at %s: %s", control->socket,
+                            strerror(errno));
+    return control_fail(control, CONTROL_FAILED, "%s: %s", control->socket, permtab_strerror(result));
+}
+
+int control_connect(struct control *control)
+{
+    struct wire_message reply;
+    int code = open_any_uid(control, deadline_after(CONTROL_CALL_MS));
+    if (code != 0)
+        return code;
+    struct wire_buffer *out = channel_request(&control->channel, "hello", 3);
+    wire_str(out, "protocol");
+    wire_u64(out, WIRE_PROTOCOL);
+    wire_str(out, "layout");
+    wire_u64(out, PERMTAB_SHM_LAYOUT);
+    wire_str(out, "client");
+    wire_str(out, "permtabctl " PERMTAB_VERSION);
+    code = control_call(control, -1, CONTROL_CALL_MS, &reply);
+    if (code == 0)
+        wire_message_fini(&reply);
+    return code;
+}
+
+int control_call(struct control *control, int descriptor, uint32_t timeout_ms, struct wire_message *reply)
+{
+    int result = channel_call(&control->channel, descriptor, deadline_after(timeout_ms), reply);
+    if (result == 0)
+        return 0;
+    if (reply->error_code != 0)
+        (void)control_fail(control, 0, "%s", reply->error_text);
+    else
+        (void)control_fail(control, 0, "%s", permtab_strerror(result));
+    wire_message_fini(reply);
+    return CONTROL_FAILED;
+}
+
+bool control_is_id(const char *text, uint64_t *out)
+{
+    uint64_t number = 0;
+    size_t length = strlen(text);
+    if (length == 0 || length > 20)
+        return false;
+    for (size_t i = 0; i < length; i++)
+        if (text[i] < '0' || text[i] > '9' || __builtin_mul_overflow(number, 10u, &number) ||
+            __builtin_add_overflow(number, (uint64_t)(text[i] - '0'), &number))
+            return false;
+    *out = number;
+    return true;
+}
+
+bool control_is_scope(const char *text)
+{
+    uint64_t id;
+    const char *colon = strchr(text, ':');
+    if (colon == NULL)
+        return strcmp(text, "global") == 0;
+    return colon != text && control_is_id(colon + 1, &id);
+}
+
+bool control_id(const struct control *control, const char *what, const char *text, uint64_t *out)
+{
+    if (control_is_id(text, out))
+        return true;
+    (void)control_fail(control, 0, "%s: \"%s\" is no id: a decimal number up to 18446744073709551615", what,
+                       text);
+    return false;
+}
+
+bool control_scope(const struct control *control, const char *text)
+{
+    if (control_is_scope(text))
+        return true;
+    (void)control_fail(control, 0, "SCOPE: \"%s\" is neither `global` nor `type:id`", text);
+    return false;
+}
+
+uint64_t control_u64(const struct wire_value *map, const char *key)
+{
+    uint64_t value = 0;
+    (void)wire_as_id(wire_get(map, key), &value);
+    return value;
+}

@@ -1,0 +1,100 @@
+/* permtabctl invalidate, stats, health: operating. */
+#include "client/permtabctl.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool what_good(const char *what)
+{
+    uint64_t id;
+    if (strcmp(what, "all") == 0)
+        return true;
+    if (strncmp(what, "user:", 5) == 0 || strncmp(what, "role:", 5) == 0)
+        return control_is_id(what + 5, &id);
+    return strncmp(what, "scope:", 6) == 0 && control_is_scope(what + 6);
+}
+
+int control_invalidate(struct control *control)
+{
+    const char *what = control->arguments[0];
+    struct wire_message reply;
+    if (!what_good(what))
+        return control_fail(control, CONTROL_USAGE, "\"%s\" is not user:ID, role:ID, scope:SCOPE or all",
+                            what);
+    int code = control_connect(control);
+    if (code != 0)
+        return code;
+    struct wire_buffer *out = channel_request(&control->channel, "invalidate", 1);
+    wire_str(out, "what");
+    wire_str(out, what);
+    code = control_call(control, -1, CONTROL_CALL_MS, &reply);
+    if (code != 0)
+        return code;
+    uint64_t entries = control_u64(reply.result, "entries");
+    printf("%" PRIu64 " %s\n", entries, entries == 1 ? "entry" : "entries");
+    wire_message_fini(&reply);
+    return 0;
+}
+
+/* name value, or a JSON object in the sidecar's order. */
+static int print_stats(const struct control *control, const struct wire_value *stats)
+{
+    json_t *object = json_object();
+    size_t count = 0;
+    (void)wire_as_map(stats, &count);
+    for (size_t i = 0; i < count; i++) {
+        char name[128];
+        uint64_t value = 0;
+        if (!wire_as_text(wire_key_at(stats, i), name, sizeof(name)) ||
+            !wire_as_u64(wire_value_at(stats, i), &value))
+            continue;
+        if (control->json)
+            (void)json_object_set_new(object, name, json_integer((json_int_t)value));
+        else
+            printf("%s %" PRIu64 "\n", name, value);
+    }
+    int failed = object == NULL || (control->json && json_dumpf(object, stdout, JSON_INDENT(2)) != 0);
+    if (control->json)
+        printf("\n");
+    json_decref(object);
+    return failed ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
+}
+
+int control_stats(struct control *control)
+{
+    struct wire_message reply;
+    int code = control_connect(control);
+    if (code != 0)
+        return code;
+    (void)channel_request(&control->channel, "stats", 0);
+    code = control_call(control, -1, CONTROL_CALL_MS, &reply);
+    if (code != 0)
+        return code;
+    code = print_stats(control, reply.result);
+    wire_message_fini(&reply);
+    return code;
+}
+
+int control_health(struct control *control)
+{
+    struct wire_message reply;
+    char trouble[512] = "";
+    bool ok = false;
+    int64_t lease_ms = 0;
+    int code = control_connect(control);
+    if (code != 0)
+        return code;
+    (void)channel_request(&control->channel, "health", 0);
+    code = control_call(control, -1, CONTROL_CALL_MS, &reply);
+    if (code != 0)
+        return code;
+    (void)wire_as_bool(wire_get(reply.result, "ok"), &ok);
+    (void)wire_as_i64(wire_get(reply.result, "lease_ms"), &lease_ms);
+    (void)wire_as_text(wire_get(reply.result, "trouble"), trouble, sizeof(trouble));
+    printf("%s, revision %" PRIu64 ", lease %" PRId64 " ms%s%s\n", ok ? "ok" : "not ok",
+           control_u64(reply.result, "revision"), lease_ms, trouble[0] != '\0' ? ": " : "", trouble);
+    wire_message_fini(&reply);
+    return ok ? 0 : CONTROL_FAILED;
+}

@@ -1,0 +1,247 @@
+/* Fork: a parent that opened the handle and eight children that go on using it. Each child counts for itself, talks over a
+ * connection of its own, and leaves the parent's alone; also when the fork happened while another thread of the parent held
+ * the lock and waited for a reply. */
+#include "client/channel.h"
+#include "client/permtab.h"
+#include "tests/support/fake_sidecar.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define CHILDREN 8
+#define CHECKS   20000u
+
+struct bench {
+    struct fake fake;
+    struct permtab *table;
+    permtab_perm read;
+    permtab_type channel;
+};
+
+static void pause_ms(unsigned ms)
+{
+    struct timespec pause = {.tv_nsec = (long)ms * 1000000};
+    nanosleep(&pause, NULL);
+}
+
+static int setup(void **state)
+{
+    struct bench *bench = calloc(1, sizeof(*bench));
+    assert_non_null(bench);
+    fake_start(&bench->fake);
+    assert_int_equal(permtab_open(&bench->table, bench->fake.path, NULL), 0);
+    assert_int_equal(permtab_permission(bench->table, "a.read", &bench->read), 0);
+    assert_int_equal(permtab_scope_type(bench->table, "channel", &bench->channel), 0);
+    *state = bench;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct bench *bench = *state;
+    permtab_close(bench->table);
+    fake_stop(&bench->fake);
+    free(bench);
+    return 0;
+}
+
+/* How many of our descriptors are connected to the fake. */
+static unsigned connections_to(const char *path)
+{
+    unsigned count = 0;
+    for (int descriptor = 3; descriptor < 256; descriptor++) {
+        struct sockaddr_un peer = {0};
+        socklen_t size = sizeof(peer);
+        count += getpeername(descriptor, (struct sockaddr *)&peer, &size) == 0 &&
+                 peer.sun_family == AF_UNIX && strcmp(peer.sun_path, path) == 0;
+    }
+    return count;
+}
+
+#define REQUIRE(condition)                                                                                   \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            (void)fprintf(stderr, "child: line %d: %s\n", __LINE__, #condition);                             \
+            _exit(1);                                                                                        \
+        }                                                                                                    \
+    } while (0)
+
+/* Runs in a child: hits without a socket, then a miss, then more hits. */
+static void child(struct bench *bench, unsigned number)
+{
+    permtab_scope place = permtab_at(bench->channel, 1);
+    for (unsigned i = 0; i < CHECKS; i++)
+        REQUIRE(permtab_peek(bench->table, 1, place, bench->read) == (int)fake_allows(1, 1, 0, false));
+    REQUIRE(connections_to(bench->fake.path) == 1); /* the parent's, untouched as yet */
+    for (unsigned i = 0; i < 5; i++) {
+        uint64_t user = 1000 + number * 10 + i;
+        REQUIRE(permtab_check(bench->table, user, place, bench->read) == (int)fake_allows(user, 1, 0, false));
+    }
+    REQUIRE(connections_to(bench->fake.path) == 1); /* our own: the parent's is closed here */
+    for (unsigned i = 0; i < CHECKS; i++)
+        REQUIRE(permtab_check(bench->table, 1, place, bench->read) == (int)fake_allows(1, 1, 0, false));
+    permtab_close(bench->table);
+    REQUIRE(connections_to(bench->fake.path) == 0);
+    _exit(0);
+}
+
+static void wait_for(pid_t pid)
+{
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_preforking_parent(void **state)
+{
+    struct bench *bench = *state;
+    permtab_scope place = permtab_at(bench->channel, 1);
+    pid_t children[CHILDREN];
+    fake_put(&bench->fake, 1, 1);
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(permtab_peek(bench->table, 1, place, bench->read), PERMTAB_ALLOW);
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        children[i] = fork();
+        assert_true(children[i] >= 0);
+        if (children[i] == 0)
+            child(bench, i);
+    }
+    for (unsigned i = 0; i < CHILDREN; i++)
+        wait_for(children[i]);
+    /* The parent's connection was not used or closed by anybody. */
+    assert_int_equal(permtab_check(bench->table, 5000, place, bench->read), fake_allows(5000, 1, 0, false));
+    struct fake_counts counts = fake_counts(&bench->fake);
+    assert_int_equal(counts.connects, 1 + CHILDREN);
+    assert_int_equal(counts.checks, CHILDREN * 5 + 1);
+    /* What a child counted before it had a page of its own is lost, and in nobody's page. */
+    struct permtab_shm_feedback parent;
+    fake_lock(&bench->fake);
+    assert_int_equal(pread(bench->fake.connections[0].feedback, &parent, sizeof(parent), 0), sizeof(parent));
+    fake_unlock(&bench->fake);
+    uint64_t hits = 0;
+    for (unsigned line = 0; line < PERMTAB_SHM_FEEDBACK_LINES; line++)
+        hits += parent.line[line].hits;
+    assert_int_equal(hits, 100);
+    struct permtab_shm_feedback_line sum = fake_feedback(&bench->fake);
+    assert_int_equal(sum.hits, 100 + CHILDREN * CHECKS);
+    assert_int_equal(sum.misses, CHILDREN * 5 + 1);
+}
+
+struct waiter {
+    struct bench *bench;
+    enum permtab_decision decision;
+};
+
+static void *ask(void *context)
+{
+    struct waiter *waiter = context;
+    permtab_scope place = permtab_at(waiter->bench->channel, 1);
+    waiter->decision = permtab_check(waiter->bench->table, 2, place, waiter->bench->read);
+    return NULL;
+}
+
+/* The lock is held at the fork by a thread that does not exist in the child. */
+static void test_fork_while_locked(void **state)
+{
+    struct bench *bench = *state;
+    struct waiter waiter = {.bench = bench, .decision = PERMTAB_UNKNOWN};
+    pthread_t thread;
+    fake_lock(&bench->fake);
+    bench->fake.delay_ms = 200;
+    fake_unlock(&bench->fake);
+    assert_int_equal(pthread_create(&thread, NULL, ask, &waiter), 0);
+    pause_ms(80);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        uint64_t begin = channel_clock_ns();
+        REQUIRE(permtab_check(bench->table, 3, permtab_at(bench->channel, 1), bench->read) == PERMTAB_ALLOW);
+        REQUIRE(channel_clock_ns() - begin < 900000000u);
+        REQUIRE(connections_to(bench->fake.path) == 1);
+        _exit(0);
+    }
+    wait_for(pid);
+    pthread_join(thread, NULL);
+    assert_int_equal(waiter.decision, fake_allows(2, 1, 0, false));
+    assert_int_equal(fake_counts(&bench->fake).connects, 2);
+}
+
+/* A child that closed every descriptor and opened others keeps what it opened. */
+static void test_child_reuses_the_number(void **state)
+{
+    struct bench *bench = *state;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        for (int descriptor = 3; descriptor < 256; descriptor++)
+            close(descriptor);
+        int pipes[40];
+        for (unsigned i = 0; i < 40; i += 2)
+            REQUIRE(pipe(pipes + i) == 0);
+        REQUIRE(permtab_check(bench->table, 3, permtab_at(bench->channel, 1), bench->read) == PERMTAB_ALLOW);
+        for (unsigned i = 0; i < 40; i += 2)
+            REQUIRE(write(pipes[i + 1], "x", 1) == 1);
+        _exit(0);
+    }
+    wait_for(pid);
+}
+
+/* Children of children, and a retirement after the fork that each process notices by itself. */
+static void test_retired_after_fork(void **state)
+{
+    struct bench *bench = *state;
+    permtab_scope place = permtab_at(bench->channel, 1);
+    fake_put(&bench->fake, 1, 1);
+    int told[2];
+    assert_int_equal(pipe(told), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        char byte;
+        pid_t grandchild = fork();
+        REQUIRE(grandchild >= 0);
+        REQUIRE(permtab_peek(bench->table, 1, place, bench->read) == PERMTAB_ALLOW);
+        REQUIRE(read(told[0], &byte, 1) == 1);
+        REQUIRE(permtab_peek(bench->table, 1, place, bench->read) == PERMTAB_UNKNOWN);
+        REQUIRE(permtab_why(bench->table) == PERMTAB_E_RETIRED);
+        REQUIRE(permtab_refresh(bench->table) == 0);
+        REQUIRE(permtab_check(bench->table, 1, place, bench->read) == PERMTAB_ALLOW);
+        if (grandchild > 0) {
+            int status = 0;
+            REQUIRE(waitpid(grandchild, &status, 0) == grandchild && status == 0);
+        }
+        _exit(0);
+    }
+    pause_ms(50);
+    fake_retire(&bench->fake, true);
+    assert_int_equal(write(told[1], "xx", 2), 2);
+    wait_for(pid);
+    assert_int_equal(permtab_check(bench->table, 1, place, bench->read), PERMTAB_ALLOW);
+    assert_int_equal(fake_counts(&bench->fake).connects, 3);
+    close(told[0]);
+    close(told[1]);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_preforking_parent),
+        TEST(test_fork_while_locked),
+        TEST(test_child_reuses_the_number),
+        TEST(test_retired_after_fork),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
