@@ -78,7 +78,7 @@ void demo_print(const struct demo *demo, const struct config *config, FILE *out)
 {
     static const char *const commands[] = {
         "check 7 channel:10 message.send",     "permissions 7 channel:10",
-        "explain 7 channel:10 message.delete", "revoke 100 message.send",
+        "explain 8 channel:12 message.send", "revoke 100 message.send",
         "check 7 channel:10 message.send",     "stats",
     };
     (void)fprintf(out, "permtabd serves a small community until you stop it (Ctrl-C).\n\n");

@@ -323,7 +323,7 @@ static int start(struct daemon *daemon, struct failure *failure)
     daemon->listening = true;
     /* 4. The store and the table: the table needs the store's id, its revision and its catalogue. */
     if ((code = open_store(daemon, failure)) < 0)
-        return failure_wrap(failure, "store");
+        return code;
     /* 5. Threads, the feed, fills: they write into the table. The feed's first poll grants the first lease. */
     if ((code = start_helpers(daemon, failure)) < 0)
         return code;
@@ -397,7 +397,7 @@ static int run(struct daemon *daemon, const struct arguments *arguments, struct 
     code = migrate(&daemon->config, failure);
     if (code == 0)
         (void)puts("permtabd: the schema is up to date");
-    return code < 0 ? failure_wrap(failure, "store") : 0;
+    return code;
 }
 
 int main(int count, char **words)

@@ -35,6 +35,12 @@ static void on_bury(evutil_socket_t descriptor, short what, void *context)
     bury_closed(context);
 }
 
+static void on_turn(evutil_socket_t descriptor, short what, void *context)
+{
+    (void)descriptor, (void)what;
+    session_turn(context);
+}
+
 static void on_sweep(evutil_socket_t descriptor, short what, void *context)
 {
     struct server *server = context;
@@ -60,8 +66,9 @@ int server_init(struct server *server)
     struct timeval period = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
     server->uid = geteuid();
     server->sweep = event_new(server->base, -1, EV_PERSIST, on_sweep, server);
+    server->turn = evtimer_new(server->base, on_turn, server);
     server->bury = evtimer_new(server->base, on_bury, server);
-    if (!server->sweep || !server->bury || event_add(server->sweep, &period) < 0)
+    if (!server->sweep || !server->bury || !server->turn || event_add(server->sweep, &period) < 0)
         return PERMTAB_E_MEMORY;
     return 0;
 }
@@ -83,7 +90,9 @@ void server_fini(struct server *server)
         event_free(server->sweep);
     if (server->bury)
         event_free(server->bury);
-    server->sweep = server->bury = NULL;
+    if (server->turn)
+        event_free(server->turn);
+    server->sweep = server->bury = server->turn = NULL;
 }
 
 void server_accept(void *context, int descriptor)

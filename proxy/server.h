@@ -35,9 +35,12 @@ struct server {
     unsigned session_count;
     struct parked *parked; /* requests that wait for a name, of parked.c */
     unsigned parked_count;
-    uint64_t next_session; /* number of the next one */
-    struct event *sweep;   /* time limits and feedback */
-    struct event *bury;    /* frees `closed` */
+    uint64_t next_session;      /* number of the next one */
+    struct session *turn_first; /* sessions that have sent more than a turn takes, in order */
+    struct session *turn_last;
+    struct event *turn;  /* serves the first of them */
+    struct event *sweep; /* time limits and feedback */
+    struct event *bury;  /* frees `closed` */
 };
 
 /* Fills in what is not borrowed and starts the sweep. PERMTAB_E_MEMORY. */

@@ -20,15 +20,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define READ_SIZE       (64u * 1024)
-#define REQUESTS_A_TURN 32u
-#define OUTPUT_PAUSE    (256u * 1024)      /* more than this unread: no more requests are taken */
-#define OUTPUT_MAX      (4u * 1024 * 1024) /* more than this: closed */
-#define INPUT_KEEP      (64u * 1024)       /* a larger buffer is given back once it is empty */
+#define READ_SIZE    (64u * 1024)
+#define TURN_AT_ONCE 4u                 /* messages taken as soon as they are read */
+#define TURN_QUEUED  16u                /* messages of one turn of a session that has sent more */
+#define OUTPUT_PAUSE (256u * 1024)      /* more than this unread: no more requests are taken */
+#define OUTPUT_MAX   (4u * 1024 * 1024) /* more than this: closed */
+#define INPUT_KEEP   (64u * 1024)       /* a larger buffer is given back once it is empty */
 
 static void on_readable(evutil_socket_t socket, short what, void *context);
 static void on_writable(evutil_socket_t socket, short what, void *context);
-static void on_turn(evutil_socket_t socket, short what, void *context);
+static void send_output(struct session *session);
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
@@ -58,8 +59,7 @@ int session_new(struct server *server, int descriptor)
     wire_scan_init(&session->scan);
     session->readable = event_new(server->base, descriptor, EV_READ | EV_PERSIST, on_readable, session);
     session->writable = event_new(server->base, descriptor, EV_WRITE | EV_PERSIST, on_writable, session);
-    session->turn = evtimer_new(server->base, on_turn, session);
-    if (!session->readable || !session->writable || !session->turn)
+    if (!session->readable || !session->writable)
         goto out;
     code = read_peer(session);
     if (code == 0 && event_add(session->readable, NULL) < 0)
@@ -81,6 +81,45 @@ out:
     server->counters->clients_accepted++;
     return 0;
 }
+
+/* ---- turns --------------------------------------------------------------------------------------------------- */
+
+/* Whoever sends many messages at once waits in one queue, of which a round of the loop serves the first alone. Whoever
+ * sends one is served when it is read, so it waits for one short turn and not for one of each who floods. */
+static void queue_turn(struct session *session)
+{
+    struct server *server = session->server;
+    struct timeval now = {0};
+    if (session->turn_queued)
+        return;
+    session->turn_queued = true;
+    session->turn_next = NULL;
+    session->turn_previous = server->turn_last;
+    if (server->turn_last)
+        server->turn_last->turn_next = session;
+    else
+        server->turn_first = session;
+    server->turn_last = session;
+    (void)event_add(server->turn, &now);
+}
+
+static void unqueue_turn(struct session *session)
+{
+    struct server *server = session->server;
+    if (!session->turn_queued)
+        return;
+    session->turn_queued = false;
+    if (session->turn_previous)
+        session->turn_previous->turn_next = session->turn_next;
+    else
+        server->turn_first = session->turn_next;
+    if (session->turn_next)
+        session->turn_next->turn_previous = session->turn_previous;
+    else
+        server->turn_last = session->turn_previous;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------- */
 
 static void end_requests(struct session *session)
 {
@@ -107,7 +146,9 @@ void session_close(struct session *session, const char *reason)
         feedback_collect(session->feedback, server_clock_ns(), server->counters);
     (void)event_del(session->readable);
     (void)event_del(session->writable);
-    (void)event_del(session->turn);
+    unqueue_turn(session);
+    /* What was said before the end, an error perhaps, as far as the socket takes it. */
+    (void)!output_send(&session->output, session->socket);
     (void)close(session->socket);
     session->socket = -1;
     end_requests(session);
@@ -130,8 +171,6 @@ void session_free(struct session *session)
         event_free(session->readable);
     if (session->writable)
         event_free(session->writable);
-    if (session->turn)
-        event_free(session->turn);
     free(session->input);
     free(session);
 }
@@ -213,54 +252,60 @@ static int take_message(struct session *session, size_t *offset)
 static void settle(struct session *session, bool more)
 {
     bool full = is_full(session);
-    struct timeval now = {0};
     bool awaited = !session->greeted || session->input_size > 0;
-    if (full)
+    /* What has been read is taken first: else one who sends faster than its turns come fills our memory. */
+    if (full || more)
         (void)event_del(session->readable);
     else
         (void)event_add(session->readable, NULL);
     if (more && !full)
-        (void)event_add(session->turn, &now);
-    else
-        (void)event_del(session->turn);
+        queue_turn(session);
     if (!awaited || full || more)
         session->partial_since_ns = session->greeted ? 0 : session->begun_ns;
     else if (session->partial_since_ns == 0)
         session->partial_since_ns = server_clock_ns();
 }
 
-/* At most REQUESTS_A_TURN, so that one who floods gets no more of the loop than others. */
-static void take_messages(struct session *session)
+static void take_messages(struct session *session, unsigned most)
 {
     size_t offset = 0;
     unsigned taken = 0;
     int code = 1;
-    while (code > 0 && taken < REQUESTS_A_TURN && !is_full(session)) {
+    session->corked = true;
+    while (code > 0 && taken < most && !is_full(session)) {
         code = offset < session->input_size ? take_message(session, &offset) : 0;
         taken += code > 0;
     }
+    session->corked = false;
+    if (session->socket >= 0 && session->output.head)
+        send_output(session);
     if (session->socket < 0)
         return;
     if (offset > 0) {
         drop_input(session, offset);
         session->partial_since_ns = 0; /* a message was completed: the next one has its own time */
     }
-    settle(session, code > 0);
+    settle(session, code > 0 && session->input_size > 0);
 }
 
-static void on_turn(evutil_socket_t socket, short what, void *context)
+void session_turn(struct server *server)
 {
-    (void)socket, (void)what;
-    take_messages(context);
+    struct session *session = server->turn_first;
+    struct timeval now = {0};
+    if (!session)
+        return;
+    unqueue_turn(session);
+    take_messages(session, TURN_QUEUED);
+    if (server->turn_first)
+        (void)event_add(server->turn, &now);
 }
 
 void session_request_ended(struct session *session)
 {
-    struct timeval now = {0};
     session->request_count--;
     /* Not from here: the caller is in the middle of something. */
     if (!event_pending(session->readable, EV_READ, NULL) && !is_full(session))
-        (void)event_add(session->turn, &now);
+        queue_turn(session);
 }
 
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
@@ -341,7 +386,7 @@ static void on_readable(evutil_socket_t socket, short what, void *context)
         break_off(session, "more descriptors than any method takes");
         return;
     }
-    take_messages(session);
+    take_messages(session, TURN_AT_ONCE);
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
@@ -368,8 +413,8 @@ static void on_writable(evutil_socket_t socket, short what, void *context)
     struct session *session = context;
     (void)socket, (void)what;
     send_output(session);
-    if (session->socket >= 0 && !event_pending(session->readable, EV_READ, NULL))
-        take_messages(session);
+    if (session->socket >= 0 && !event_pending(session->readable, EV_READ, NULL) && !is_full(session))
+        queue_turn(session);
 }
 
 void session_send(struct session *session, struct wire_buffer *message, const int *descriptors,
@@ -379,7 +424,8 @@ void session_send(struct session *session, struct wire_buffer *message, const in
         session_close(session, "out of memory");
         return;
     }
-    send_output(session);
+    if (!session->corked)
+        send_output(session);
     if (session->socket >= 0 && session->output.size > OUTPUT_MAX)
         break_off(session, "does not read its replies");
 }

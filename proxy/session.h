@@ -35,7 +35,10 @@ struct session {
 
     struct event *readable;
     struct event *writable;
-    struct event *turn;    /* more messages are in `input` than one turn takes */
+    bool corked;      /* replies are queued, and sent together when the turn ends */
+    bool turn_queued; /* in the server's queue of turns */
+    struct session *turn_next;
+    struct session *turn_previous;
     struct wire_scan scan; /* how far the message at the front of `input` has been looked at */
     char *input;
     size_t input_size, input_capacity;
@@ -64,6 +67,8 @@ void session_send(struct session *session, struct wire_buffer *message, const in
 int session_take_descriptor(struct session *session);
 /* A request has ended: reading may go on. */
 void session_request_ended(struct session *session);
+/* The next turn of whoever has sent more than a turn takes: one session, a few messages. */
+void session_turn(struct server *server);
 /* Time limits and feedback. */
 void session_sweep(struct session *session, uint64_t now_ns);
 

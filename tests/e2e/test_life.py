@@ -12,6 +12,7 @@ import time
 from harness import MariadbCase, SqliteCase, main, program
 from harness.policies import small
 from harness.process import end, spawn, wait_until
+from harness.sidecar import STALENESS_MS
 
 QUESTION = (1, "channel:10", "message.delete")
 
@@ -275,7 +276,8 @@ class OnMariadb(MariadbCase):
         """Two hosts: both follow the same log, and one writes through the other's table."""
         one = self.sidecar()
         two = self.sidecar(folder=self.folder / "two")
-        one.apply(small())
+        revision = one.apply(small())["revision"]
+        wait_until(lambda: two.health()["revision"] >= revision, STALENESS_MS / 1000, "the other one follows")
         reader = self.worker(two)
         reader.watch(*QUESTION, "allow")
         self.assertIsNotNone(reader.watched())

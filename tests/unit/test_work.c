@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 /* The fake. Its state is shared with threads; tests run one after another. */
-static atomic_int opened, closed, away, broken;
+static atomic_int opened, closed, away, broken, replaced;
 
 int store_open(struct store *out, const struct sql_options *options, struct failure *failure)
 {
@@ -32,6 +32,13 @@ void store_close(struct store *store)
 {
     (void)store;
     atomic_fetch_add(&closed, 1);
+}
+
+/* A file that was replaced under the connection: it must be opened anew before it is asked again. */
+bool store_current(const struct store *store)
+{
+    (void)store;
+    return atomic_exchange(&replaced, 0) == 0;
 }
 
 bool sql_broken(const struct sql *sql)
@@ -87,6 +94,7 @@ static struct fixture *begin(unsigned threads, size_t queue_max)
     atomic_store(&closed, 0);
     atomic_store(&away, 0);
     atomic_store(&broken, 0);
+    atomic_store(&replaced, 0);
     fixture->base = event_base_new();
     assert_non_null(fixture->base);
     assert_int_equal(work_new(&fixture->work, fixture->base, &options, threads, queue_max), 0);
@@ -185,6 +193,20 @@ static void test_broken_connection(void **state)
     assert_int_equal(atomic_load(&closed), 2);
 }
 
+static void test_replaced_file(void **state)
+{
+    struct fixture *fixture = begin(1, 10);
+    (void)state;
+    assert_int_equal(submit(fixture, 0, NULL), 0);
+    (void)event_base_dispatch(fixture->base);
+    atomic_store(&replaced, 1);
+    assert_int_equal(submit(fixture, 1, NULL), 0);
+    (void)event_base_dispatch(fixture->base);
+    assert_true(fixture->jobs[1].had_store);
+    assert_int_equal(atomic_load(&opened), 2);
+    end(fixture);
+}
+
 static void *open_gate(void *context)
 {
     struct timespec moment = {.tv_nsec = 50000000};
@@ -217,7 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_are_done),    cmocka_unit_test(test_queue_is_bounded),
         cmocka_unit_test(test_store_away),      cmocka_unit_test(test_broken_connection),
-        cmocka_unit_test(test_free_calls_back),
+        cmocka_unit_test(test_free_calls_back), cmocka_unit_test(test_replaced_file),
     };
     if (evthread_use_pthreads() < 0)
         return 1;
