@@ -104,6 +104,5 @@ bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_k
 uint64_t publish_retire_user(struct publish *publish, uint64_t user);
 uint64_t publish_retire_scope(struct publish *publish, struct scope_key scope);
 uint64_t publish_retire_role(struct publish *publish, uint64_t role);
-uint64_t publish_retire_all(struct publish *publish);
 
 #endif
