@@ -244,7 +244,7 @@ static void test_second_run_changes_nothing(void **state)
     assert_int_equal(first.scopes, 8);
     assert_int_equal(first.roles, 10);
     assert_int_equal(first.assignments, 12);
-    assert_int_equal(number(fixture, "SELECT count(*) FROM permtab_permission WHERE deleted = 0"), 22);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM permtab_permission WHERE deleted = 0"), 23);
     struct policy_apply_result second = applied(fixture, text);
     assert_int_equal(second.rows_written, 0);
     assert_int_equal(second.permissions + second.scopes + second.roles + second.assignments, 0);
