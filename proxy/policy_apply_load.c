@@ -206,8 +206,9 @@ static int read_scopes(struct keys *keys)
     struct batch_text text;
     rows_sort(&keys->rows);
     struct batch batch = {
-        .shape = batch_where(sql_dialect(sql), &text,
-                             "SELECT type, id, parent_type, parent_id, owner FROM permtab_scope", columns, 2),
+        .shape =
+            batch_select(sql_dialect(sql), &text,
+                         "SELECT type, id, parent_type, parent_id, owner FROM permtab_scope", columns, 2),
         .count = keys->rows.count,
         .bind = bind_pair,
         .take = take_scope_of_keys,
@@ -381,9 +382,9 @@ static int read_roles(struct keys *keys)
         keys->rows.items[i] = (struct row){.v = {keys->rows.items[i].v[1]}};
     rows_sort(&keys->rows);
     struct batch batch = {
-        .shape = batch_where(sql_dialect(sql), &text,
-                             "SELECT id, name, scope_type, scope_id, is_default, active FROM permtab_role",
-                             columns, 1),
+        .shape = batch_select(sql_dialect(sql), &text,
+                              "SELECT id, name, scope_type, scope_id, is_default, active FROM permtab_role",
+                              columns, 1),
         .count = keys->rows.count,
         .bind = bind_single,
         .take = take_role_of_keys,
