@@ -294,7 +294,7 @@ static int objects_compare(enum sql_dialect dialect, const struct objects *recor
 }
 
 /* Something that moves when definitions change, even when they are changed back: what was done in between, a table
- * dropped and made again say, no trigger saw. */
+ * dropped and made again say, no trigger saw. MySQL: the times at which the tables were made. */
 static const char *mark_text(enum sql_dialect dialect)
 {
     switch (dialect) {
