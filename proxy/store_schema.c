@@ -259,10 +259,11 @@ int schema_record(struct sql *sql, struct failure *failure)
 
 static int missing(enum sql_dialect dialect, const struct object *object, struct failure *failure)
 {
-    bool trigger = dialect == SQL_MYSQL && strcmp(object->kind, "trigger") == 0;
+    bool hidden = dialect == SQL_MYSQL &&
+                  (strcmp(object->kind, "trigger") == 0 || strcmp(object->kind, "reference") == 0);
     return failure_set(failure, PERMTAB_E_SCHEMA, "the schema of the store was changed: %s %s is missing%s",
                        object->kind, object->name,
-                       trigger ? " (or this account may not see it: TRIGGER)" : "");
+                       hidden ? " (or this account may not see it: it needs TRIGGER on the database)" : "");
 }
 
 /* Both lists are sorted: one walk. */
@@ -294,7 +295,7 @@ static int objects_compare(enum sql_dialect dialect, const struct objects *recor
 }
 
 /* Something that moves when definitions change, even when they are changed back: what was done in between, a table
- * dropped and made again say, no trigger saw. */
+ * dropped and made again say, no trigger saw. MySQL: the times at which the tables were made. */
 static const char *mark_text(enum sql_dialect dialect)
 {
     switch (dialect) {
