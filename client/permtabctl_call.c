@@ -59,13 +59,21 @@ int control_connect(struct control *control)
     return code;
 }
 
+/* The sidecar begins its sentences with the method, which mostly is the command that we print ourselves. */
+static const char *without_method(const struct control *control, const char *text)
+{
+    size_t length = strlen(control->command);
+    bool same = strncmp(text, control->command, length) == 0 && strncmp(text + length, ": ", 2) == 0;
+    return same ? text + length + 2 : text;
+}
+
 int control_call(struct control *control, int descriptor, uint32_t timeout_ms, struct wire_message *reply)
 {
     int result = channel_call(&control->channel, descriptor, deadline_after(timeout_ms), reply);
     if (result == 0)
         return 0;
     if (reply->error_code != 0)
-        (void)control_fail(control, 0, "%s", reply->error_text);
+        (void)control_fail(control, 0, "%s", without_method(control, reply->error_text));
     else
         (void)control_fail(control, 0, "%s", permtab_strerror(result));
     wire_message_fini(reply);

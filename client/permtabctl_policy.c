@@ -72,18 +72,23 @@ static bool is_yaml(const char *name)
     return dot != NULL && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
 }
 
+/* The numbers of objects are of those that changed. */
 static void print_applied(const struct control *control, const struct wire_value *result)
 {
     uint64_t rows = control_u64(result, "rows_written");
-    printf("%" PRIu64 " permissions, %" PRIu64 " scopes, %" PRIu64 " roles, %" PRIu64 " assignments: ",
+    if (rows == 0) {
+        printf("nothing to change, revision %" PRIu64 "\n", control_u64(result, "revision"));
+        return;
+    }
+    printf("changed: permissions %" PRIu64 ", scopes %" PRIu64 ", roles %" PRIu64 ", assignments %" PRIu64
+           "; ",
            control_u64(result, "permissions"), control_u64(result, "scopes"), control_u64(result, "roles"),
            control_u64(result, "assignments"));
-    if (rows == 0)
-        printf("nothing to change, revision %" PRIu64 "\n", control_u64(result, "revision"));
-    else if (control->dry_run)
-        printf("%" PRIu64 " rows would be written\n", rows);
+    if (control->dry_run)
+        printf("%" PRIu64 " row%s would be written\n", rows, rows == 1 ? "" : "s");
     else
-        printf("%" PRIu64 " rows written, revision %" PRIu64 "\n", rows, control_u64(result, "revision"));
+        printf("%" PRIu64 " row%s written, revision %" PRIu64 "\n", rows, rows == 1 ? "" : "s",
+               control_u64(result, "revision"));
 }
 
 int control_apply(struct control *control)

@@ -157,7 +157,7 @@ int apply_links_load(struct apply *apply, enum apply_link link, const struct row
     if (keys == NULL)
         return load_all(&run, verb);
     struct batch batch = {
-        .shape = batch_where(sql_dialect(sql), &text, verb, shape->columns, shape->owner_width),
+        .shape = batch_select(sql_dialect(sql), &text, verb, shape->columns, shape->owner_width),
         .count = keys->count,
         .bind = link_bind,
         .take = link_take,
@@ -297,10 +297,9 @@ static int delete_rows(struct apply *apply, enum apply_link link, const struct r
     const struct link_shape *shape = &link_shapes[link];
     struct link_run run = {.apply = apply, .shape = shape, .rows = rows, .bound = shape->width};
     struct batch_text text;
-    char verb[64];
-    snprintf(verb, sizeof verb, "DELETE FROM %s", shape->table);
     struct batch batch = {
-        .shape = batch_where(sql_dialect(apply->store->sql), &text, verb, shape->columns, shape->width),
+        .shape =
+            batch_delete(sql_dialect(apply->store->sql), &text, shape->table, shape->columns, shape->width),
         .count = rows->count,
         .bind = link_bind,
         .context = &run,

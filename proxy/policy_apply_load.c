@@ -132,6 +132,8 @@ static int compare_scopes(const void *a, const void *b)
 struct apply_scope *apply_scope_find(const struct apply *apply, struct scope_key key)
 {
     struct apply_scope wanted = {.key = key};
+    if (apply->scope_count == 0)
+        return NULL;
     return bsearch(&wanted, apply->scopes, apply->scope_count, sizeof wanted, compare_scopes);
 }
 
@@ -139,7 +141,8 @@ struct apply_scope *apply_scope_find(const struct apply *apply, struct scope_key
 static void scopes_merge(struct apply *apply)
 {
     size_t kept = 0;
-    qsort(apply->scopes, apply->scope_count, sizeof *apply->scopes, compare_scopes);
+    if (apply->scope_count > 1)
+        qsort(apply->scopes, apply->scope_count, sizeof *apply->scopes, compare_scopes);
     for (size_t i = 0; i < apply->scope_count; i++) {
         struct apply_scope *scope = &apply->scopes[i];
         if (kept == 0 || compare_scopes(&apply->scopes[kept - 1], scope) != 0) {
@@ -206,8 +209,9 @@ static int read_scopes(struct keys *keys)
     struct batch_text text;
     rows_sort(&keys->rows);
     struct batch batch = {
-        .shape = batch_where(sql_dialect(sql), &text,
-                             "SELECT type, id, parent_type, parent_id, owner FROM permtab_scope", columns, 2),
+        .shape =
+            batch_select(sql_dialect(sql), &text,
+                         "SELECT type, id, parent_type, parent_id, owner FROM permtab_scope", columns, 2),
         .count = keys->rows.count,
         .bind = bind_pair,
         .take = take_scope_of_keys,
@@ -297,6 +301,8 @@ static int compare_roles(const void *a, const void *b)
 struct apply_role *apply_role_find(const struct apply *apply, uint64_t id)
 {
     struct apply_role wanted = {.id = id};
+    if (apply->role_count == 0)
+        return NULL;
     return bsearch(&wanted, apply->roles, apply->role_count, sizeof wanted, compare_roles);
 }
 
@@ -332,7 +338,8 @@ static int take_role_of_keys(void *context, struct sql_statement *statement)
 static void roles_merge(struct apply *apply)
 {
     size_t kept = 0;
-    qsort(apply->roles, apply->role_count, sizeof *apply->roles, compare_roles);
+    if (apply->role_count > 1)
+        qsort(apply->roles, apply->role_count, sizeof *apply->roles, compare_roles);
     for (size_t i = 0; i < apply->role_count; i++) {
         struct apply_role *role = &apply->roles[i];
         if (kept == 0 || apply->roles[kept - 1].id != role->id) {
@@ -381,9 +388,9 @@ static int read_roles(struct keys *keys)
         keys->rows.items[i] = (struct row){.v = {keys->rows.items[i].v[1]}};
     rows_sort(&keys->rows);
     struct batch batch = {
-        .shape = batch_where(sql_dialect(sql), &text,
-                             "SELECT id, name, scope_type, scope_id, is_default, active FROM permtab_role",
-                             columns, 1),
+        .shape = batch_select(sql_dialect(sql), &text,
+                              "SELECT id, name, scope_type, scope_id, is_default, active FROM permtab_role",
+                              columns, 1),
         .count = keys->rows.count,
         .bind = bind_single,
         .take = take_role_of_keys,

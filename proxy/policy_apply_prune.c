@@ -19,12 +19,12 @@ static void bind_row(void *context, size_t index, struct sql_statement *statemen
         sql_bind_u64(statement, first + i, doomed->rows.items[index].v[i]);
 }
 
-static int doomed_delete(struct doomed *doomed, const char *verb, const char *const *columns)
+static int doomed_delete(struct doomed *doomed, const char *table, const char *const *columns)
 {
     struct sql *sql = doomed->apply->store->sql;
     struct batch_text text;
     struct batch batch = {
-        .shape = batch_where(sql_dialect(sql), &text, verb, columns, doomed->width),
+        .shape = batch_delete(sql_dialect(sql), &text, table, columns, doomed->width),
         .count = doomed->rows.count,
         .bind = bind_row,
         .context = doomed,
@@ -77,7 +77,7 @@ int apply_prune_assignments(struct apply *apply)
     struct doomed doomed = {.apply = apply, .width = 4};
     int code = unwanted_assignments(apply, &doomed.rows);
     if (code >= 0)
-        code = doomed_delete(&doomed, "DELETE FROM permtab_assignment", columns);
+        code = doomed_delete(&doomed, "permtab_assignment", columns);
     apply->changed_assignments += doomed.rows.count;
     rows_fini(&doomed.rows);
     return code;
@@ -103,7 +103,7 @@ static int prune_roles(struct apply *apply)
             code = rows_add(&doomed.rows, (struct row){.v = {apply->roles[i].id}});
     code = code < 0 ? apply_out_of_memory(apply) : note(apply, &apply->changed_roles, &doomed.rows);
     if (code >= 0)
-        code = doomed_delete(&doomed, "DELETE FROM permtab_role", columns);
+        code = doomed_delete(&doomed, "permtab_role", columns);
     rows_fini(&doomed.rows);
     return code;
 }
@@ -121,7 +121,7 @@ static int prune_scopes(struct apply *apply)
                 code = rows_add(&doomed.rows, (struct row){.v = {type, apply->scopes[i].key.id}});
         code = code < 0 ? apply_out_of_memory(apply) : note(apply, &apply->changed_scopes, &doomed.rows);
         if (code >= 0)
-            code = doomed_delete(&doomed, "DELETE FROM permtab_scope", columns);
+            code = doomed_delete(&doomed, "permtab_scope", columns);
     }
     rows_fini(&doomed.rows);
     return code;

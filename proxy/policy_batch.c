@@ -87,8 +87,6 @@ static void append(char text[BATCH_HEAD_SIZE], const char *more)
     snprintf(text + used, BATCH_HEAD_SIZE - used, "%s", more);
 }
 
-/* Alternatives written out are what MariaDB looks up by its index. SQLite scans the table for them and for lists of row
- * values alike; but it is in this process, where a row at a time costs no round trip. */
 struct batch_shape batch_where(enum sql_dialect dialect, struct batch_text *text, const char *verb,
                                const char *const *columns, unsigned column_count)
 {
@@ -108,4 +106,24 @@ struct batch_shape batch_where(enum sql_dialect dialect, struct batch_text *text
         .parameters = column_count,
         .single = dialect == SQL_SQLITE,
     };
+}
+
+/* Without the hint MariaDB finds out that all keys of a batch are of one scope, say, and reads the whole scope. */
+struct batch_shape batch_select(enum sql_dialect dialect, struct batch_text *text, const char *verb,
+                                const char *const *columns, unsigned column_count)
+{
+    char hinted[BATCH_HEAD_SIZE];
+    snprintf(hinted, sizeof hinted, "%s%s", verb, dialect == SQL_MYSQL ? " FORCE INDEX (PRIMARY)" : "");
+    return batch_where(dialect, text, hinted, columns, column_count);
+}
+
+struct batch_shape batch_delete(enum sql_dialect dialect, struct batch_text *text, const char *table,
+                                const char *const *columns, unsigned column_count)
+{
+    char verb[BATCH_HEAD_SIZE];
+    if (dialect == SQL_MYSQL)
+        snprintf(verb, sizeof verb, "DELETE %s FROM %s FORCE INDEX (PRIMARY)", table, table);
+    else
+        snprintf(verb, sizeof verb, "DELETE FROM %s", table);
+    return batch_where(dialect, text, verb, columns, column_count);
 }

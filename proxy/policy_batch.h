@@ -27,13 +27,19 @@ struct batch {
 /* PERMTAB_E_MEMORY, or what sql_step returns. */
 int batch_run(struct sql *sql, const struct batch *batch, struct failure *failure) PERMTAB_MUST_CHECK;
 
-/* The shape of "… WHERE these columns are one of these keys", as each database looks it up by index. `verb` is everything before WHERE. */
 #define BATCH_HEAD_SIZE 512
 struct batch_text {
     char head[BATCH_HEAD_SIZE];
     char row[BATCH_HEAD_SIZE];
 };
+/* Shapes of "… WHERE these columns are one of these keys". The columns of batch_select and batch_delete are the first of the
+ * table's primary key; `verb` is everything before WHERE. SQLite would scan the table for a list of keys, so it gets one key at a
+ * time; it is in this process, where that costs no round trip. */
 struct batch_shape batch_where(enum sql_dialect dialect, struct batch_text *text, const char *verb,
                                const char *const *columns, unsigned column_count);
+struct batch_shape batch_select(enum sql_dialect dialect, struct batch_text *text, const char *verb,
+                                const char *const *columns, unsigned column_count);
+struct batch_shape batch_delete(enum sql_dialect dialect, struct batch_text *text, const char *table,
+                                const char *const *columns, unsigned column_count);
 
 #endif

@@ -2,6 +2,7 @@
  * PERMTAB_TEST_MYSQL holds the URL of a database that may be dropped ("mysql://user@/db?socket=/path"). Every test has a
  * store of its own, so that none depends on another's order. */
 #include "proxy/policy.h"
+#include "proxy/sql_driver.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -244,7 +245,7 @@ static void test_second_run_changes_nothing(void **state)
     assert_int_equal(first.scopes, 8);
     assert_int_equal(first.roles, 10);
     assert_int_equal(first.assignments, 12);
-    assert_int_equal(number(fixture, "SELECT count(*) FROM permtab_permission WHERE deleted = 0"), 22);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM permtab_permission WHERE deleted = 0"), 23);
     struct policy_apply_result second = applied(fixture, text);
     assert_int_equal(second.rows_written, 0);
     assert_int_equal(second.permissions + second.scopes + second.roles + second.assignments, 0);
@@ -658,6 +659,54 @@ static void test_assign_and_unassign(void **state)
     assert_int_equal(policy_unassign(&fixture->store, &assignment, &result, &failure), PERMTAB_E_NOT_FOUND);
 }
 
+/* A commit that loses its connection, after it was done and before. The driver is a copy of the real one, and the
+ * connection made anew has the real one again. */
+static const struct sql_driver *real_driver;
+
+static int commit_then_lose(struct sql *sql, struct failure *failure)
+{
+    assert_int_equal(real_driver->commit(sql, failure), 0);
+    sql->broken = true;
+    return failure_set(failure, PERMTAB_E_STORE_UNSURE, "lost");
+}
+
+static int lose_the_commit(struct sql *sql, struct failure *failure)
+{
+    real_driver->rollback(sql);
+    sql->broken = true;
+    return failure_set(failure, PERMTAB_E_STORE_UNSURE, "lost");
+}
+
+static void commit_by(struct fixture *fixture, int (*commit)(struct sql *sql, struct failure *failure))
+{
+    static struct sql_driver faulty;
+    real_driver = fixture->store.sql->driver;
+    faulty = *real_driver;
+    faulty.commit = commit;
+    fixture->store.sql->driver = &faulty;
+}
+
+static void test_unknown_outcome(void **state)
+{
+    struct fixture *fixture = *state;
+    struct policy_apply_result result;
+    struct failure failure = {0};
+    applied(fixture, BASE);
+    uint64_t before = revision(fixture);
+    commit_by(fixture, commit_then_lose);
+    assert_int_equal(policy_grant(&fixture->store, 100, "x.two", GRANT_ALLOW, &result, &failure), 0);
+    assert_int_equal(result.rows_written, 1);
+    assert_int_equal(result.revision, before + 1);
+    assert_int_equal(revision(fixture), before + 1);
+    assert_ptr_equal(fixture->store.sql->driver, real_driver);
+
+    commit_by(fixture, lose_the_commit);
+    assert_int_equal(policy_grant(&fixture->store, 101, "x.two", GRANT_ALLOW, &result, &failure), 0);
+    assert_int_equal(result.rows_written, 1);
+    assert_int_equal(result.revision, before + 2);
+    assert_int_equal(number(fixture, "SELECT count(*) FROM permtab_role_permission WHERE role_id = 101"), 1);
+}
+
 #define TEST(name, setup, teardown) cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define TESTS(setup, teardown)                                                                               \
     TEST(test_second_run_changes_nothing, setup, teardown), TEST(test_rows_are_changes, setup, teardown),    \
@@ -667,7 +716,8 @@ static void test_assign_and_unassign(void **state)
         TEST(test_what_the_store_refuses, setup, teardown), TEST(test_misplaced, setup, teardown),           \
         TEST(test_cycles, setup, teardown), TEST(test_failure_in_the_middle, setup, teardown),               \
         TEST(test_large_ids, setup, teardown), TEST(test_many, setup, teardown),                             \
-        TEST(test_grant_and_revoke, setup, teardown), TEST(test_assign_and_unassign, setup, teardown)
+        TEST(test_grant_and_revoke, setup, teardown), TEST(test_assign_and_unassign, setup, teardown),       \
+        TEST(test_unknown_outcome, setup, teardown)
 
 int main(void)
 {
