@@ -20,7 +20,6 @@ struct world {
     struct world_options options;
     char text[64]; /* what it is, for reports */
     struct segment segment;
-    uint64_t left_out; /* entries whose window was full */
     char folder[64];
     char path[96];
     int listener;
