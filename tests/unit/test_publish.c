@@ -194,6 +194,23 @@ static void absent_scope_is_remembered_until_it_appears(void **state)
     assert_int_equal(fixture->counters.entries_negative, 0);
 }
 
+/* Windows fill before the table does: entries move to make room, and the configured number fits exactly. */
+static void configured_entries_fit(void **state)
+{
+    struct fixture *fixture = *state;
+    memory_role(&fixture->policy, 101, "everyone", server, true, true);
+    memory_grant(&fixture->policy, 101, GRANT_ALLOW, SEND);
+    for (uint64_t user = 1; user <= 1000; user++)
+        fill_well(fixture, user, server);
+    for (uint64_t user = 1; user <= 1000; user++)
+        assert_int_equal(resident(fixture, user, server, SEND), 1);
+    assert_int_equal(fixture->counters.entries_evicted, 0);
+    fill_well(fixture, 1001, server); /* the first one filled makes room */
+    assert_int_equal(fixture->counters.entries_evicted, 1);
+    assert_int_equal(resident(fixture, 1, server, SEND), -1);
+    assert_int_equal(fixture->counters.entries, 1000);
+}
+
 static void negative_entries_take_an_eighth(void **state)
 {
     struct fixture *fixture = *state;
@@ -296,6 +313,7 @@ int main(void)
         T(outdated_plainness_is_refused),
         T(early_and_outdated_fills_are_refused),
         T(absent_scope_is_remembered_until_it_appears),
+        T(configured_entries_fit),
         T(negative_entries_take_an_eighth),
         T(lease_follows_the_poll),
         T(rebuild_forgets_everything),
