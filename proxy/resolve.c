@@ -10,6 +10,8 @@
  * random policy.
  *
  * Judging facts (time, place, owner) is done before, in inputs.c; saying why, in explain.c. */
+#include "proxy/resolve.h"
+
 #include "proxy/closure.h"
 #include "proxy/requires.h"
 

@@ -31,6 +31,8 @@ struct store {
     uint64_t wal_inode, shm_inode;    /* SQLite: of the two files beside it; 0 when there were none */
     char *path;                       /* SQLite: its path; else NULL */
     uint64_t schema_mark; /* of the last look at the schema: shows what was changed and changed back */
+    uint64_t looked_revision; /* the log's end at that look */
+    uint32_t looked_filled;   /* which policy tables had rows then */
     struct store_position snapshot; /* of the snapshot that is open */
     struct store_position known;    /* found by the last snapshot: where the next one begins to look */
 };

@@ -362,6 +362,8 @@ int store_check_schema(struct store *store, struct failure *failure)
                          "the schema of the store was changed: permtab_store is missing");
     if (rc == 0)
         rc = schema_compare(store->sql, &store->schema_mark, failure);
+    if (rc == 0)
+        rc = store_emptied_check(store, failure);
     if (rc == 0 && sql_dialect(store->sql) == SQL_MYSQL)
         rc = store_replica_check(store, failure);
     return rc;

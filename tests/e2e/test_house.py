@@ -13,9 +13,10 @@ from harness import ROOT, main
 # Where each third-party header may be included; tests may include what they test against.
 HOMES = {
     r"mysql(/mysql)?\.h|mariadb.*\.h": ["proxy/store_mysql*.c"],
-    r"sqlite3\.h": ["proxy/store_sqlite*.c"],
+    r"sqlite3\.h": ["proxy/store_sqlite*.c", "tests/*"],
     r"msgpack.*": ["client/wire*.c"],
-    r"jansson\.h": ["proxy/policy_json*.c", "proxy/policy_print*.c", "client/permtabctl*.c", "client/permtabctl*.h"],
+    r"jansson\.h": ["proxy/policy_json*.c", "proxy/policy_yaml*.c", "proxy/policy_read*.c", "proxy/policy_print*.c",
+                    "tests/*", "client/permtabctl*.c", "client/permtabctl*.h"],
     r"yaml\.h": ["proxy/policy_yaml*.c"],
     r"confuse\.h": ["proxy/config*.c"],
     r"hiredis.*": [],
@@ -153,12 +154,13 @@ class House(unittest.TestCase):
         self.assertEqual([], wrong)
 
     def test_no_mutable_globals(self):
-        """At file scope: constants, tables and functions. The client's thread-local slot is the exception."""
+        """At file scope: constants, tables and functions. The exceptions: the client's thread-local slot, the log's level."""
         pattern = re.compile(r"^(static )?(struct \w+|u?int\d*(_t)?|bool|size_t|char|pid_t|long|unsigned)( \w+)* \**\w+"
                              r"(\[\w*\])*( = [^;]*)?;")
         wrong = [f"{name}:{number}: {line}" for name in files("shm/*.c", "client/*.c", "proxy/*.c")
                  for number, line in enumerate(read(name).splitlines(), 1)
-                 if pattern.match(line) and "const" not in line and "(" not in line and "__thread" not in line]
+                 if pattern.match(line) and "const" not in line and "(" not in line and "__thread" not in line
+                 and not (name == "proxy/log.c" and "level_now" in line)]
         self.assertEqual([], wrong)
 
     def test_no_paths_of_a_machine(self):

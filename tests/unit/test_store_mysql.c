@@ -29,6 +29,20 @@ static void test_truncate_and_drop_are_refused(void **state)
     FAILS(run(f->writer, "INSERT INTO permtab_guard (one) VALUES (1)"), PERMTAB_E_CONFLICT, "");
 }
 
+/* With foreign keys off nothing refuses it and no trigger fires. Emptying by DELETE is no reason to doubt. */
+static void test_truncate_forced_through_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    some_policy(f);
+    OK(store_check_schema(&f->store, &failure));
+    OK(run(f->writer, "DELETE FROM permtab_overwrite"));
+    OK(store_check_schema(&f->store, &failure));
+    OK(run(f->writer, "SET foreign_key_checks = 0"));
+    OK(run(f->writer, "TRUNCATE TABLE permtab_assignment"));
+    FAILS(store_check_schema(&f->store, &failure), PERMTAB_E_SCHEMA, "permtab_assignment was emptied");
+    OK(store_check_schema(&f->store, &failure)); /* said once */
+}
+
 static void test_every_way_of_writing_is_seen(void **state)
 {
     static const struct log_case cases[] = {
@@ -259,6 +273,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STORE_CASES,
         READY(test_truncate_and_drop_are_refused),
+        READY(test_truncate_forced_through_is_noticed),
         READY(test_every_way_of_writing_is_seen),
         READY(test_last_insert_id_is_the_writers),
         READY(test_foreign_settings_do_not_reach_us),
