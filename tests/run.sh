@@ -129,7 +129,7 @@ full() {
 quick() {
     build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ || return
     run_ctest gcc -LE 'full|model' -E '^(test_store_mysql|test_policy_apply)$'
-    run_e2e --quick
+    run_e2e --quick --jobs 2
 }
 
 if ! ./deploy/install-packages.sh; then
