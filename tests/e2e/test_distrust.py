@@ -175,6 +175,8 @@ class Distrust:
 
 
 class OnSqlite(Distrust, SqliteCase):
+    quick = ("test_older_backup_restored", "test_log_and_counter_are_guarded")
+
     def backup(self):
         self.sql(f".backup {self.folder}/backup.db")
 
@@ -245,6 +247,8 @@ class OnSqlite(Distrust, SqliteCase):
 
 
 class OnMariadb(Distrust, MariadbCase):
+    quick = ("test_truncate_and_drop_are_refused", "test_log_and_counter_are_guarded")
+
     def dump(self, arguments):
         done = subprocess.run([find("mariadb-dump", "mysqldump"), "--no-defaults", f"--socket={self.server.socket}",
                                "--user=root", "--triggers", "--routines", *arguments, self.database],
