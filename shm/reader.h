@@ -153,8 +153,10 @@ static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_
         }
     }
     uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
-    found = permtab_shm_find(table->map + permtab_shm_home(hash, table->map_buckets), user, scope_id,
-                             scope_type, &look->entry);
+    const struct permtab_shm_bucket *home = table->map + permtab_shm_home(hash, table->map_buckets);
+    /* One key in seven is not in its home bucket: the next one is on its way before that is known. */
+    permtab_shm_fetch(home + 1);
+    found = permtab_shm_find(home, user, scope_id, scope_type, &look->entry);
     if (found != PERMTAB_SHM_FOUND)
         return found;
     uint32_t index = PERMTAB_SHM_WORD_INDEX(look->entry.word);
