@@ -84,7 +84,8 @@ static uint64_t cold(void *context, uint64_t seed, uint64_t count)
     uint64_t allowed = 0;
     (void)seed;
     for (uint64_t done = 0; done < count; done++)
-        allowed += (uint64_t)(int64_t)permtab_check(bench->table, bench->next_user++, bench->scope, bench->perm);
+        allowed +=
+            (uint64_t)(int64_t)permtab_check(bench->table, bench->next_user++, bench->scope, bench->perm);
     return allowed;
 }
 
@@ -94,7 +95,8 @@ static uint64_t resident_over_socket(void *context, uint64_t seed, uint64_t coun
     uint64_t allowed = 0;
     (void)seed;
     for (uint64_t done = 0; done < count; done++)
-        allowed += (uint64_t)(int64_t)permtab_check(bench->remote, 1, bench->remote_scope, bench->remote_perm);
+        allowed +=
+            (uint64_t)(int64_t)permtab_check(bench->remote, 1, bench->remote_scope, bench->remote_perm);
     return allowed;
 }
 
@@ -151,7 +153,10 @@ int main(int count, char **arguments)
     struct contender contenders[] = {
         {.name = "raw round trip", .run = round_trips, .truth = everybody, .context = &bench},
         {.name = "miss", .run = cold, .truth = everybody, .context = &bench},
-        {.name = "resident, over the socket", .run = resident_over_socket, .truth = everybody, .context = &bench},
+        {.name = "resident, over the socket",
+         .run = resident_over_socket,
+         .truth = everybody,
+         .context = &bench},
         {.name = "resident, from the table", .run = resident, .truth = everybody, .context = &bench}};
     struct contest contest = {.title = "miss",
                               .world = "SQLite",
