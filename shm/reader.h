@@ -153,8 +153,10 @@ static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_
         }
     }
     uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
-    found = permtab_shm_find(table->map + permtab_shm_home(hash, table->map_buckets), user, scope_id,
-                             scope_type, &look->entry);
+    const struct permtab_shm_bucket *home = table->map + permtab_shm_home(hash, table->map_buckets);
+    /* One key in seven is not in its home bucket: the next one is on its way before that is known. */
+    permtab_shm_fetch(home + 1);
+    found = permtab_shm_find(home, user, scope_id, scope_type, &look->entry);
     if (found != PERMTAB_SHM_FOUND)
         return found;
     uint32_t index = PERMTAB_SHM_WORD_INDEX(look->entry.word);
@@ -205,12 +207,29 @@ static inline enum permtab_shm_found permtab_shm_check(const struct permtab_shm_
     return PERMTAB_SHM_BUSY;
 }
 
-/* Brings the home bucket of a key near, for batches. A hint: reads nothing that counts. */
-static inline void permtab_shm_prefetch(const struct permtab_shm_table *table, uint64_t user,
-                                        uint64_t scope_id, uint32_t scope_type)
+/* Bring near, for batches, what a look at a key will read: first its home bucket and the next one, in which one key in
+ * eleven lives; when those are there, its set. Hints: they read nothing that counts. */
+static inline void permtab_shm_fetch_entry(const struct permtab_shm_table *table, uint64_t user,
+                                           uint64_t scope_id, uint32_t scope_type)
 {
     uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
-    __builtin_prefetch(table->map + permtab_shm_home(hash, table->map_buckets), 0, 1);
+    const struct permtab_shm_bucket *home = table->map + permtab_shm_home(hash, table->map_buckets);
+    permtab_shm_fetch(home);
+    permtab_shm_fetch(home + 1);
+}
+
+static inline void permtab_shm_fetch_set(const struct permtab_shm_table *table, uint64_t user,
+                                         uint64_t scope_id, uint32_t scope_type, uint32_t permission)
+{
+    struct permtab_shm_place place;
+    uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
+    const struct permtab_shm_bucket *home = table->map + permtab_shm_home(hash, table->map_buckets);
+    if (permtab_shm_find(home, user, scope_id, scope_type, &place) != PERMTAB_SHM_FOUND ||
+        PERMTAB_SHM_WORD_INDEX(place.word) >= table->set_count)
+        return;
+    const char *set = table->sets + (size_t)PERMTAB_SHM_WORD_INDEX(place.word) * table->set_stride;
+    permtab_shm_fetch(set);
+    permtab_shm_fetch(set + offsetof(struct permtab_shm_set, bits) + 16u * (permission / 64u));
 }
 
 /* Step 1. */

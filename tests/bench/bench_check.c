@@ -82,7 +82,8 @@ static inline uint64_t ask_check(void *context, const struct question *question)
 static inline uint64_t ask_folded(void *context, const struct question *question)
 {
     struct bench *bench = context;
-    return value_of(permtab_peek(bench->table, question->user, permtab_at(bench->folded_type, question->scope),
+    return value_of(permtab_peek(bench->table, question->user,
+                                 permtab_at(bench->folded_type, question->scope),
                                  bench->permissions[question->permission]));
 }
 
@@ -222,13 +223,11 @@ static uint64_t singles(void *context, uint64_t seed, uint64_t count)
 
 /* ---- contests ------------------------------------------------------------------------------------------------------ */
 
-static void run(struct bench *bench, const char *title, bool waits, struct contender *contenders, size_t count)
+static void run(struct bench *bench, const char *title, bool waits, struct contender *contenders,
+                size_t count)
 {
-    struct contest contest = {.title = title,
-                              .world = bench->world.text,
-                              .waits = waits,
-                              .contenders = contenders,
-                              .count = count};
+    struct contest contest = {
+        .title = title, .world = bench->world.text, .waits = waits, .contenders = contenders, .count = count};
     for (size_t i = 0; i < count; i++)
         contenders[i].context = bench;
     measure_contest(&bench->measure, &contest);
@@ -239,10 +238,11 @@ static void run(struct bench *bench, const char *title, bool waits, struct conte
 
 static void run_random(struct bench *bench)
 {
-    struct contender dependent[] = {{.name = "raw load", .run = raw_dependent},
-                                    {.name = "permtab_peek", .run = peek_dependent, .truth = truth_dependent},
-                                    {.name = "permtab_check", .run = check_dependent, .truth = truth_dependent},
-                                    {.name = "private hash", .run = hash_dependent, .truth = truth_dependent}};
+    struct contender dependent[] = {
+        {.name = "raw load", .run = raw_dependent},
+        {.name = "permtab_peek", .run = peek_dependent, .truth = truth_dependent},
+        {.name = "permtab_check", .run = check_dependent, .truth = truth_dependent},
+        {.name = "private hash", .run = hash_dependent, .truth = truth_dependent}};
     struct contender independent[] = {
         {.name = "raw load", .run = raw_independent},
         {.name = "permtab_peek", .run = peek_independent, .truth = truth_independent},
@@ -315,7 +315,8 @@ static void open_table(struct bench *bench)
     bench->lines = table->map;
     bench->line_count = table->map_buckets;
     uint64_t user = question_user(0);
-    must(permtab_view_get(bench->table, user, permtab_at(bench->type, question_scope(user)), &bench->view), "view");
+    must(permtab_view_get(bench->table, user, permtab_at(bench->type, question_scope(user)), &bench->view),
+         "view");
 }
 
 static void report_world(struct bench *bench)
@@ -323,12 +324,12 @@ static void report_world(struct bench *bench)
     unsigned long huge, all;
     const struct world *world = &bench->world;
     world_huge_pages(world->segment.header, &huge, &all);
-    measure_figure("huge pages", world->text, "writer's mapping", all > 0 ? 100.0 * (double)huge / (double)all : 0,
-                   "percent");
+    measure_figure("huge pages", world->text, "writer's mapping",
+                   all > 0 ? 100.0 * (double)huge / (double)all : 0, "percent");
     world_huge_pages(permtab_geometry_of_(bench->table)->table.header, &huge, &all);
     measure_figure("bytes an entry", world->text, "entry map", world_entry_bytes(world), "bytes");
-    measure_figure("huge pages", world->text, "reader's mapping", all > 0 ? 100.0 * (double)huge / (double)all : 0,
-                   "percent");
+    measure_figure("huge pages", world->text, "reader's mapping",
+                   all > 0 ? 100.0 * (double)huge / (double)all : 0, "percent");
 }
 
 static void bench_run(struct bench *bench, const struct bench_options *options)
@@ -336,7 +337,7 @@ static void bench_run(struct bench *bench, const struct bench_options *options)
     world_start(&bench->world, &options->world);
     open_table(bench);
     rival_sets_init(&bench->sets, options->world.sets);
-    rival_hash_init(&bench->hash, options->world.entries, &bench->sets);
+    rival_hash_init(&bench->hash, options->world.entries, &bench->sets, bench->world.segment.huge_pages);
     if (options->lmdb_folder != NULL)
         bench->lmdb = rival_lmdb_new(options->lmdb_folder, options->world.entries, &bench->sets);
     if (options->redis_socket != NULL)
@@ -382,8 +383,9 @@ int main(int count, char **arguments)
         else if (strcmp(arguments[i], "--redis") == 0)
             options.redis_socket = text_after(count, arguments, &i);
         else
-            bench_die("usage: bench_check [--entries N] [--sets N] [--folded] [--lmdb FOLDER] [--redis SOCKET] "
-                      "[--rounds N] [--slice-ms N] [--check-only]");
+            bench_die(
+                "usage: bench_check [--entries N] [--sets N] [--folded] [--lmdb FOLDER] [--redis SOCKET] "
+                "[--rounds N] [--slice-ms N] [--check-only]");
     }
     if (options.world.entries < HOT_ENTRIES || options.world.entries > UINT32_MAX || options.world.sets == 0)
         bench_die("entries: %u to %u; sets: at least 1", HOT_ENTRIES, UINT32_MAX);

@@ -63,7 +63,7 @@ static uint64_t whole_granules(const struct contender *contender, uint64_t count
 
 static void check_truth(const struct contest *contest, const struct contender *contender)
 {
-    uint64_t count = whole_granules(contender, TRIAL);
+    uint64_t count = whole_granules(contender, contender->truth != NULL ? TRIAL : 1);
     if (contender->prepare != NULL)
         contender->prepare(contender->context, count);
     uint64_t sum = contender->run(contender->context, 17, count);
@@ -130,7 +130,8 @@ static void report(const struct contest *contest, uint32_t rounds, double *const
         for (uint32_t round = 0; round < rounds; round++)
             ratio[round] = ns[i][round] / ns[contest->base][round];
         printf("{\"contest\": \"%s\", \"world\": \"%s\", \"name\": \"%s\", \"base\": \"%s\", \"ns\": %.2f, "
-               "\"ratio\": %.4f, \"ratio_low\": %.4f, \"ratio_high\": %.4f, \"rounds\": %u, \"clock\": \"%s\"}\n",
+               "\"ratio\": %.4f, \"ratio_low\": %.4f, \"ratio_high\": %.4f, \"rounds\": %u, \"clock\": "
+               "\"%s\"}\n",
                contest->title, contest->world, contest->contenders[i].name,
                contest->contenders[contest->base].name, quantile(ns[i], rounds, 0.5),
                quantile(ratio, rounds, 0.5), quantile(ratio, rounds, 0.25), quantile(ratio, rounds, 0.75),
@@ -170,8 +171,8 @@ void measure_contest(const struct measure *measure, const struct contest *contes
 
 void measure_figure(const char *title, const char *world, const char *name, double value, const char *unit)
 {
-    printf("{\"figure\": \"%s\", \"world\": \"%s\", \"name\": \"%s\", \"value\": %.4f, \"unit\": \"%s\"}\n", title,
-           world, name, value, unit);
+    printf("{\"figure\": \"%s\", \"world\": \"%s\", \"name\": \"%s\", \"value\": %.4f, \"unit\": \"%s\"}\n",
+           title, world, name, value, unit);
     (void)fflush(stdout);
 }
 

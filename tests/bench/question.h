@@ -62,8 +62,9 @@ static inline uint64_t question_step(uint64_t walk, uint64_t answer)
 /* A walk over `count` questions, put by `ask`, which is inlined. Returns the sum of the answers. */
 typedef uint64_t question_ask(void *context, const struct question *question);
 
-__attribute__((always_inline)) static inline uint64_t
-question_walk(void *context, question_ask *ask, uint64_t entries, bool dependent, uint64_t seed, uint64_t count)
+__attribute__((always_inline)) static inline uint64_t question_walk(void *context, question_ask *ask,
+                                                                    uint64_t entries, bool dependent,
+                                                                    uint64_t seed, uint64_t count)
 {
     uint64_t sum = 0, walk = question_step(seed * 0x9e3779b97f4a7c15ull, 0);
     for (uint64_t done = 0; done < count; done++) {

@@ -1,5 +1,5 @@
 /* The private hash table: what a worker would have without sharing, at the same load as permtab's map, by huge pages
- * too. It is not kept true by anybody. Also the sets of all rivals. */
+ * where the segment is. It is not kept true by anybody. Also the sets of all rivals. */
 #include "tests/bench/measure.h"
 #include "tests/bench/rivals.h"
 
@@ -28,11 +28,12 @@ static void put(struct rival_hash *hash, uint64_t user)
         .user = user, .scope = scope, .type = QUESTION_TYPE, .set = question_set(user, hash->sets->count)};
 }
 
-void rival_hash_init(struct rival_hash *hash, uint64_t entries, const struct rival_sets *sets)
+void rival_hash_init(struct rival_hash *hash, uint64_t entries, const struct rival_sets *sets, bool huge)
 {
     hash->sets = sets;
     hash->capacity = entries * 10 / 7 + 1;
-    hash->slots = bench_huge_memory(hash->capacity * sizeof *hash->slots);
+    size_t size = hash->capacity * sizeof *hash->slots;
+    hash->slots = huge ? bench_huge_memory(size) : bench_memory(size);
     for (uint64_t index = 0; index < entries; index++)
         put(hash, question_user(index));
 }

@@ -70,8 +70,8 @@ static void fill(struct rival_redis *redis, uint64_t entries)
             int key_size = key_print(key, sizeof key, user, question_scope(user));
             int value_size = snprintf(value, sizeof value, "%u", question_set(user, redis->sets->count));
             used += (size_t)snprintf(redis->out + used, sizeof redis->out - used,
-                                     "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", key_size, key, value_size,
-                                     value);
+                                     "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", key_size, key,
+                                     value_size, value);
         }
         send_all(redis, redis->out, used);
         (void)read_lines(redis, reply, sizeof reply, sent);
@@ -114,5 +114,6 @@ uint64_t rival_redis_ask(struct rival_redis *redis, const struct question *quest
     if (reply[0] != '$' || reply[1] == '-' || text == NULL)
         return UINT64_MAX;
     uint32_t set = (uint32_t)strtoul(text + 1, NULL, 10);
-    return set == 0 || set > redis->sets->count ? UINT64_MAX : rival_bit(redis->sets, set, question->permission);
+    return set == 0 || set > redis->sets->count ? UINT64_MAX
+                                                : rival_bit(redis->sets, set, question->permission);
 }

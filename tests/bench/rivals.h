@@ -38,12 +38,15 @@ struct rival_hash {
     const struct rival_sets *sets;
 };
 
-void rival_hash_init(struct rival_hash *hash, uint64_t entries, const struct rival_sets *sets);
+/* By huge pages when `huge`: as the segment, so that it is the tables that are compared. */
+void rival_hash_init(struct rival_hash *hash, uint64_t entries, const struct rival_sets *sets, bool huge);
 void rival_hash_fini(struct rival_hash *hash);
 
-static inline uint64_t rival_hash_home(const struct rival_hash *hash, uint64_t user, uint64_t scope, uint32_t type)
+static inline uint64_t rival_hash_home(const struct rival_hash *hash, uint64_t user, uint64_t scope,
+                                       uint32_t type)
 {
-    uint64_t value = (user ^ 0xe7037ed1a0b428dbull) * 0xbf58476d1ce4e5b9ull ^ (scope + type) * 0x94d049bb133111ebull;
+    uint64_t value =
+        (user ^ 0xe7037ed1a0b428dbull) * 0xbf58476d1ce4e5b9ull ^ (scope + type) * 0x94d049bb133111ebull;
     value ^= value >> 32;
     value *= 0xd6e8feb86659fd93ull;
     return (uint64_t)(((unsigned __int128)value * hash->capacity) >> 64);
