@@ -98,6 +98,15 @@ static struct resident_role *role_put(struct set_table *table, uint64_t id, stru
     return role;
 }
 
+int set_table_watch(struct set_table *table, uint64_t role, struct role_list *fresh)
+{
+    struct resident_role *resident = role_put(table, role, fresh);
+    if (resident == NULL)
+        return PERMTAB_E_MEMORY;
+    resident->watched = true;
+    return 0;
+}
+
 static bool link_is_live(const struct set_table *table, const struct set_link *link)
 {
     const struct set_record *record = &table->records[link->set];
@@ -134,7 +143,7 @@ static void role_unlinked(struct set_table *table, struct resident_role *role)
     role->link_stale++;
     if (role->link_stale * 2 > role->link_count)
         role_sweep(table, role);
-    if (role->link_count == role->link_stale)
+    if (role->link_count == role->link_stale && !role->watched)
         role_free(table, role);
 }
 
