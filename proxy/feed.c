@@ -38,7 +38,7 @@ enum news_kind {
 struct news {
     enum news_kind kind;
     uint64_t begun_ns;
-    struct batch batch;   /* NEWS_BATCH; of NEWS_REBUILD the position, the clock and the catalogue */
+    struct batch batch; /* NEWS_BATCH; of NEWS_REBUILD the position, the clock and the catalogue */
     struct failure failure;
 };
 
@@ -165,7 +165,8 @@ static int read_batch(struct feed *feed, struct batch *batch, struct failure *fa
     if (batch->has_catalogue)
         code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, failure);
     if (code == 0)
-        code = store_read_expired(&feed->store, feed->expiry, batch->now, BATCH_MAX, &batch->expired, failure);
+        code =
+            store_read_expired(&feed->store, feed->expiry, batch->now, BATCH_MAX, &batch->expired, failure);
     store_snapshot_end(&feed->store);
     return code;
 }

@@ -329,7 +329,8 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
                                fill_done_fn done, void *context)
 {
     /* Fills outlive their waits: while the feed stands still, those that were read ahead of it are kept for it. */
-    if (fills->waiting >= fills->waiting_max || HASH_COUNT(fills->by_key) >= 2 * fills->waiting_max || fills->closing)
+    if (fills->waiting >= fills->waiting_max || HASH_COUNT(fills->by_key) >= 2 * fills->waiting_max ||
+        fills->closing)
         return NULL;
     struct fill_wait *wait = calloc(1, sizeof *wait);
     struct fill *fill = wait != NULL ? fill_find_or_start(fills, user, scope) : NULL;

@@ -57,7 +57,6 @@ void publish_catalogue_replace(struct publish *publish, struct catalogue *catalo
     segment_catalogue_set_writer(&publish->table->segment, catalogue_number(at));
 }
 
-
 static void begin_at(struct publish *publish, const struct store_position *at, int64_t now)
 {
     publish->at = *at;
@@ -134,7 +133,8 @@ void publish_count(struct publish *publish)
 {
     struct counters *counters = publish->counters;
     const struct table *table = publish->table;
-    counters->entries = table->entries.queue[ENTRY_POSITIVE].count + table->entries.queue[ENTRY_NEGATIVE].count;
+    counters->entries =
+        table->entries.queue[ENTRY_POSITIVE].count + table->entries.queue[ENTRY_NEGATIVE].count;
     counters->entries_negative = table->entries.queue[ENTRY_NEGATIVE].count;
     counters->sets = table->sets.pool.indices.used;
     counters->folds = table->folding.folds;
@@ -155,7 +155,8 @@ void publish_renew(struct publish *publish, uint64_t begun_ns)
                          begun_ns + publish->options.max_staleness_ns - publish->lag_ns);
     publish->counters->lease_renewals++;
     if (publish->table->sets.abandoned > 0)
-        publish->counters->entries_retired += table_sweep(publish->table, &publish->sweep, SWEEP_SLOTS, begun_ns);
+        publish->counters->entries_retired +=
+            table_sweep(publish->table, &publish->sweep, SWEEP_SLOTS, begun_ns);
     publish_count(publish);
 }
 
@@ -225,11 +226,13 @@ int publish_answer_from_set(const struct publish *publish, uint32_t set, struct 
     return 0;
 }
 
-bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_key scope, struct answer *answer)
+bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_key scope,
+                    struct answer *answer)
 {
     struct permtab_shm_look look;
     /* The publisher is the only writer and this is its thread: one look is whole. */
-    if (permtab_shm_look_once(&publish->table->segment.table, user, scope.id, scope.type, &look) != PERMTAB_SHM_FOUND)
+    if (permtab_shm_look_once(&publish->table->segment.table, user, scope.id, scope.type, &look) !=
+        PERMTAB_SHM_FOUND)
         return false;
     return publish_answer_from_set(publish, PERMTAB_SHM_WORD_INDEX(look.entry.word), answer) == 0;
 }

@@ -72,7 +72,8 @@ static uint64_t retire_role_row(struct publish *publish, struct batch *batch, co
 }
 
 /* Step 1 for one change. */
-static uint64_t retire(struct publish *publish, struct batch *batch, const struct change *change, uint64_t now_ns)
+static uint64_t retire(struct publish *publish, struct batch *batch, const struct change *change,
+                       uint64_t now_ns)
 {
     struct table *table = publish->table;
     switch (change->kind) {
@@ -135,7 +136,8 @@ static int touch_all_sets(struct publish *publish, struct rewrite *rewrite)
 
 static bool is_role_change(const struct change *change)
 {
-    return change->kind == CHANGE_ROLE || change->kind == CHANGE_ROLE_GRANT || change->kind == CHANGE_ROLE_PARENT;
+    return change->kind == CHANGE_ROLE || change->kind == CHANGE_ROLE_GRANT ||
+           change->kind == CHANGE_ROLE_PARENT;
 }
 
 /* The resident definition becomes that of the batch. Only roles that changed: an ancestor that came along is the same. */

@@ -66,7 +66,8 @@ static int watch_misplaced(struct publish *publish, struct facts *facts, int64_t
     return code;
 }
 
-static uint32_t intern(struct publish *publish, struct inputs *inputs, struct role_list *fresh, uint64_t now_ns)
+static uint32_t intern(struct publish *publish, struct inputs *inputs, struct role_list *fresh,
+                       uint64_t now_ns)
 {
     struct set_table *sets = &publish->table->sets;
     uint32_t set = set_table_find(sets, inputs);

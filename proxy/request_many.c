@@ -40,7 +40,7 @@ struct many {
     size_t count;
     size_t next; /* the first query not asked yet */
     unsigned waiting;
-    bool turning; /* inside on_turn */
+    bool turning;     /* inside on_turn */
     uint64_t meaning; /* of the queries' numbers */
     struct many_slot slots[WAITING_MAX];
     uint64_t revision;    /* the lowest of all answers */

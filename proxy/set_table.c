@@ -231,7 +231,8 @@ uint32_t set_table_find(const struct set_table *table, const struct inputs *inpu
 {
     uint64_t hash = inputs_hash(inputs);
     uint32_t set = table->buckets[hash & table->bucket_mask];
-    while (set != 0 && !(table->records[set].hash == hash && inputs_equal(&table->records[set].inputs, inputs)))
+    while (set != 0 &&
+           !(table->records[set].hash == hash && inputs_equal(&table->records[set].inputs, inputs)))
         set = table->records[set].next;
     return set;
 }
@@ -366,7 +367,8 @@ int rewrite_compute(struct rewrite *rewrite, struct set_table *table, const stru
         uint64_t *any = rewrite->bits + i * 2 * words;
         int code = closure_update(table, set, fresh);
         if (code == 0)
-            code = resolve(catalogue, &table->records[set].inputs, role_sources_find, &sources, any, any + words);
+            code = resolve(catalogue, &table->records[set].inputs, role_sources_find, &sources, any,
+                           any + words);
         if (code < 0)
             return code;
     }

@@ -119,11 +119,12 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
     if (end - after > limit)
         return failure_set(failure, PERMTAB_E_LIMIT, "%llu changes at once, more than %zu",
                            (unsigned long long)(end - after), limit);
-    struct sql_statement *st = sql_prepare(store->sql,
-                                           "SELECT revision, kind, user_id, role_id, scope_type, scope_id, nonce"
-                                           " FROM permtab_change WHERE revision > ? AND revision <= ?"
-                                           " ORDER BY revision",
-                                           failure);
+    struct sql_statement *st =
+        sql_prepare(store->sql,
+                    "SELECT revision, kind, user_id, role_id, scope_type, scope_id, nonce"
+                    " FROM permtab_change WHERE revision > ? AND revision <= ?"
+                    " ORDER BY revision",
+                    failure);
     if (!st)
         return store_code(failure);
     sql_bind_u64(st, 1, after);

@@ -20,7 +20,7 @@
 static struct {
     pthread_mutex_t mutex;
     uint64_t revision;
-    enum change_kind kind; /* of the change after FIRST */
+    enum change_kind kind;    /* of the change after FIRST */
     unsigned schema_failures; /* how many looks at the schema still fail */
     bool changes_unseen;      /* a change is committed while what expired is read */
     bool too_many_permissions;
@@ -151,7 +151,8 @@ int store_read_expired(struct store *store, int64_t from, int64_t to, size_t lim
     return 0;
 }
 
-int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows, size_t slice, struct failure *failure)
+int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows, size_t slice,
+                       struct failure *failure)
 {
     (void)store, (void)failure, (void)keep_us, (void)keep_rows, (void)slice;
     return 0;
@@ -195,10 +196,12 @@ static int setup(void **state)
     fake.changes_unseen = fake.too_many_permissions = false;
     unlock();
     read_catalogue(&catalogue);
-    assert_int_equal(publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+    assert_int_equal(
+        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
     fixture->base = event_base_new();
-    assert_int_equal(feed_new(&fixture->feed, fixture->base, &config, &sql, fixture->publish, &fixture->counters,
-                              on_applied, fixture, NULL), 0);
+    assert_int_equal(feed_new(&fixture->feed, fixture->base, &config, &sql, fixture->publish,
+                              &fixture->counters, on_applied, fixture, NULL),
+                     0);
     *state = fixture;
     return 0;
 }

@@ -43,7 +43,8 @@ static int setup(void **state)
         memory_assign(&fixture->policy, user, 100, server, FACTS_NEVER);
     memory_catalogue(&fixture->policy, 1, &catalogue);
     fixture->revision = 1;
-    assert_int_equal(publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+    assert_int_equal(
+        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
     *state = fixture;
     return 0;
 }
@@ -65,7 +66,8 @@ static void read_facts(struct fixture *fixture, uint64_t user, struct scope_key 
     facts->now = 1000;
 }
 
-static enum publish_fill fill(struct fixture *fixture, uint64_t user, struct scope_key scope, struct answer *answer)
+static enum publish_fill fill(struct fixture *fixture, uint64_t user, struct scope_key scope,
+                              struct answer *answer)
 {
     struct facts facts;
     read_facts(fixture, user, scope, &facts);
@@ -331,7 +333,8 @@ static void assignment_falls_into_place(void **state)
     memory_scope(&fixture->policy, other, global, NULL);
     memory_role(&fixture->policy, 300, "muted", other, false, true);
     memory_grant(&fixture->policy, 300, GRANT_DENY, SEND);
-    memory_assign(&fixture->policy, 1, 300, server, FACTS_NEVER); /* means nothing: the role is of the other server */
+    memory_assign(&fixture->policy, 1, 300, server,
+                  FACTS_NEVER); /* means nothing: the role is of the other server */
     fill_well(fixture, 1, server);
     assert_int_equal(resident(fixture, 1, server, SEND), 1);
     fixture->policy.roles.items[1].scope = server;

@@ -58,7 +58,7 @@ struct world {
     uint64_t focus_role; /* during a burst */
     struct scope_key focus_scope;
     bool focused;
-    uint64_t history; /* makes nonces */
+    uint64_t history;             /* makes nonces */
     struct memory_policy policy;  /* as committed */
     struct memory_policy applied; /* as at the publisher's revision */
     uint64_t revision;
@@ -150,7 +150,9 @@ static void unassign(struct world *world, size_t at)
 {
     struct memory_assignment gone = world->policy.assignments.items[at];
     TAKE(world, assignments, at);
-    log_change(world, (struct change){.kind = CHANGE_ASSIGNMENT, .user = gone.user, .role = gone.role, .scope = gone.scope});
+    log_change(world,
+               (struct change){
+                   .kind = CHANGE_ASSIGNMENT, .user = gone.user, .role = gone.role, .scope = gone.scope});
 }
 
 static void unoverwrite(struct world *world, size_t at)
@@ -197,7 +199,8 @@ static void overwrite(struct world *world)
 {
     bool user = draw(world, 3) == 0;
     struct memory_overwrite row = {any_scope(world), user ? OVERWRITE_USER : OVERWRITE_ROLE,
-                                   user ? any_user(world) : any_role(world), any_bit(world), draw(world, 2) == 0};
+                                   user ? any_user(world) : any_role(world), any_bit(world),
+                                   draw(world, 2) == 0};
     if (row.scope.type == 0 && draw(world, 8) > 0)
         return; /* else everybody would soon see some, and most of what is of interest is where only some do */
     if (memory_scope_find(&world->policy, row.scope) == NULL ||
@@ -265,7 +268,8 @@ static void role_delete(struct world *world, bool vanishes)
         if (policy->assignments.items[i].role == id)
             unassign(world, i);
     for (size_t i = policy->overwrites.count; !vanishes && i-- > 0;)
-        if (policy->overwrites.items[i].subject == OVERWRITE_ROLE && policy->overwrites.items[i].subject_id == id)
+        if (policy->overwrites.items[i].subject == OVERWRITE_ROLE &&
+            policy->overwrites.items[i].subject_id == id)
             unoverwrite(world, i);
     for (size_t i = policy->grants.count; !vanishes && i-- > 0;)
         if (policy->grants.items[i].role == id)
@@ -469,10 +473,11 @@ static void apply(struct world *world)
     for (size_t i = 0; i < world->policy.assignments.count; i++) {
         const struct memory_assignment *row = &world->policy.assignments.items[i];
         if (row->expires_at > from && row->expires_at <= world->now) {
-            batch.expired.items = realloc(batch.expired.items, (batch.expired.count + 1) * sizeof(struct change));
+            batch.expired.items =
+                realloc(batch.expired.items, (batch.expired.count + 1) * sizeof(struct change));
             assert_non_null(batch.expired.items);
-            batch.expired.items[batch.expired.count++] =
-                (struct change){.kind = CHANGE_ASSIGNMENT, .user = row->user, .role = row->role, .scope = row->scope};
+            batch.expired.items[batch.expired.count++] = (struct change){
+                .kind = CHANGE_ASSIGNMENT, .user = row->user, .role = row->role, .scope = row->scope};
         }
     }
     if (world->catalogue_changed) {
@@ -509,10 +514,11 @@ static void compare(struct world *world, uint64_t user, struct scope_key scope, 
     truth(world, user, scope, now, bits);
     for (int word = 0; word < 2; word++) {
         if (answer->any[word] != bits[word] || answer->own[word] != bits[2 + word])
-            fail_msg("user %d at %d:%d, revision %d: the table says %016llx/%016llx, the policy %016llx/%016llx", (int)user,
-                     (int)scope.type, (int)scope.id, (int)world->publish->at.revision,
-                     (unsigned long long)answer->any[word], (unsigned long long)answer->own[word],
-                     (unsigned long long)bits[word], (unsigned long long)bits[2 + word]);
+            fail_msg(
+                "user %d at %d:%d, revision %d: the table says %016llx/%016llx, the policy %016llx/%016llx",
+                (int)user, (int)scope.type, (int)scope.id, (int)world->publish->at.revision,
+                (unsigned long long)answer->any[word], (unsigned long long)answer->own[word],
+                (unsigned long long)bits[word], (unsigned long long)bits[2 + word]);
     }
 }
 
@@ -572,7 +578,8 @@ static void rebuild(struct world *world, bool replaced)
     memory_policy_fini(&world->applied);
     memory_policy_copy(&world->applied, &world->policy);
     world->applied_now = world->now;
-    for (size_t i = 0; i < PENDING; i++) { /* as fill.c does with fills of another generation, but not all of them */
+    for (size_t i = 0; i < PENDING;
+         i++) { /* as fill.c does with fills of another generation, but not all of them */
         if (world->is_pending[i] && (!replaced || draw(world, 2) == 0)) {
             facts_fini(&world->pending[i]);
             world->is_pending[i] = false;
@@ -673,10 +680,12 @@ static void draw_weights(struct world *world)
     if (!dangling)
         world->weight[ROLE_VANISH] = world->weight[SCOPE_VANISH] = 0;
     /* What empties the policy or the table is rarer. */
-    static const enum happening rare[] = {ROLE_REPLACE, ROLE_DELETE, ROLE_VANISH, SCOPE, SCOPE_DELETE, SCOPE_VANISH, CATALOGUE};
+    static const enum happening rare[] = {ROLE_REPLACE, ROLE_DELETE,  ROLE_VANISH, SCOPE,
+                                          SCOPE_DELETE, SCOPE_VANISH, CATALOGUE};
     for (size_t i = 0; i < sizeof rare / sizeof rare[0]; i++)
         world->weight[rare[i]] = (world->weight[rare[i]] + 3) / 4;
-    for (enum happening happening = ASSIGN; happening <= INHERIT; happening = (enum happening)(happening + 2)) {
+    for (enum happening happening = ASSIGN; happening <= INHERIT;
+         happening = (enum happening)(happening + 2)) {
         world->weight[happening] *= 4;
         world->weight[happening + 1] = world->weight[happening] - world->weight[happening] / 4;
     }
@@ -730,7 +739,8 @@ static void begin(struct world *world, uint64_t seed, uint64_t entries, uint32_t
     at = (struct store_position){7, world->revision, nonce_of(world, world->revision)};
     memory_policy_copy(&world->applied, &world->policy);
     memory_catalogue(&world->policy, 2, &catalogue);
-    assert_int_equal(publish_new(&world->publish, &options, &at, world->now, &catalogue, &world->counters, &failure), 0);
+    assert_int_equal(
+        publish_new(&world->publish, &options, &at, world->now, &catalogue, &world->counters, &failure), 0);
 }
 
 static void end(struct world *world)
@@ -768,7 +778,8 @@ static void step(struct world *world)
     }
 }
 
-static void run(uint64_t seed, int steps, uint64_t entries, uint32_t sets, uint32_t folds, struct counters *total)
+static void run(uint64_t seed, int steps, uint64_t entries, uint32_t sets, uint32_t folds,
+                struct counters *total)
 {
     struct world world;
     begin(&world, seed, entries, sets, folds);
@@ -800,7 +811,9 @@ static void roomy(void **state)
     for (uint64_t seed = 1; seed <= seeds(); seed++)
         run(seed * 7919, 400, 1000, 500, 64, &total);
     /* The test is worth something only if all of this has happened. */
-    print_message("fills %llu, retired %llu, rewritten %llu, folds %llu\n", (unsigned long long)total.fills, (unsigned long long)total.entries_retired, (unsigned long long)total.sets_rewritten, (unsigned long long)total.folds);
+    print_message("fills %llu, retired %llu, rewritten %llu, folds %llu\n", (unsigned long long)total.fills,
+                  (unsigned long long)total.entries_retired, (unsigned long long)total.sets_rewritten,
+                  (unsigned long long)total.folds);
     assert_true(total.fills > 10000);
     assert_true(total.entries_retired > 5000);
     assert_true(total.sets_rewritten > 250);
@@ -813,7 +826,8 @@ static void cramped(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= seeds(); seed++)
         run(seed * 104729, 400, 12, 6, 2, &total);
-    print_message("evicted %llu, exhausted %llu\n", (unsigned long long)total.entries_evicted, (unsigned long long)total.sets_exhausted);
+    print_message("evicted %llu, exhausted %llu\n", (unsigned long long)total.entries_evicted,
+                  (unsigned long long)total.sets_exhausted);
     assert_true(total.entries_evicted > 1000);
     assert_true(total.sets_exhausted > 100);
 }
