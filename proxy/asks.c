@@ -119,6 +119,13 @@ static void on_filled(void *context, int code, const char *text, const struct an
     struct ask *ask = context;
     struct asks *asks = ask->asks;
     settle(ask);
+    /* It was a while: the lease may have ended, or the store been replaced by one with other bits. */
+    if (code == 0 && !(publish_leased(asks->publish, clock_ns()) &&
+                       ask->question.meaning == publish_meaning(asks->publish))) {
+        code = PERMTAB_E_STALE;
+        text = feed_trouble(asks->feed);
+        answer = NULL;
+    }
     ask->done(ask, code, text, answer);
     run_waiting(asks);
 }
@@ -185,6 +192,7 @@ static void look(struct asks *asks, struct ask *ask, bool queued)
         .leased = publish_leased(asks->publish, now),
         .store_id = at.store_id,
         .revision = at.revision,
+        .meaning = publish_meaning(asks->publish),
     };
     state.resident =
         state.leased && publish_lookup(asks->publish, ask->question.user, ask->question.scope, &answer);

@@ -59,13 +59,17 @@ static void read_chain(struct memory_policy *policy, struct facts *out)
     uint32_t length = 0;
     for (;;) {
         const struct memory_scope *scope = memory_scope_find(policy, key);
-        if (scope == NULL || length == SCOPE_CHAIN_MAX)
+        if (scope == NULL || length == SCOPE_CHAIN_MAX) {
+            out->broken = length > 0;
             return;
+        }
         up[length++] = *scope;
         if (key.type == 0)
             break;
-        if (scope->parent.type >= key.type)
+        if (scope->parent.type >= key.type) {
+            out->broken = true;
             return;
+        }
         key = scope->parent;
     }
     out->chain_count = length;
