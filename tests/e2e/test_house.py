@@ -152,12 +152,13 @@ class House(unittest.TestCase):
         self.assertEqual([], wrong)
 
     def test_no_mutable_globals(self):
-        """At file scope: constants, tables and functions. The client's thread-local slot is the exception."""
+        """At file scope: constants, tables and functions. The exceptions: the client's thread-local slot, the log's level."""
         pattern = re.compile(r"^(static )?(struct \w+|u?int\d*(_t)?|bool|size_t|char|pid_t|long|unsigned)( \w+)* \**\w+"
                              r"(\[\w*\])*( = [^;]*)?;")
         wrong = [f"{name}:{number}: {line}" for name in files("shm/*.c", "client/*.c", "proxy/*.c")
                  for number, line in enumerate(read(name).splitlines(), 1)
-                 if pattern.match(line) and "const" not in line and "(" not in line and "__thread" not in line]
+                 if pattern.match(line) and "const" not in line and "(" not in line and "__thread" not in line
+                 and not (name == "proxy/log.c" and "level_now" in line)]
         self.assertEqual([], wrong)
 
     def test_no_paths_of_a_machine(self):
