@@ -10,9 +10,9 @@
 #define CONTROL_UNKNOWN 2
 #define CONTROL_USAGE   64
 
-#define CONTROL_CALL_MS 30000u  /* for what the sidecar answers from memory, or with one look at the store */
-#define CONTROL_HEALTH_MS 2000u /* who asks for health wants to know soon */
-#define CONTROL_LONG_MS 600000u /* for whole policies */
+#define CONTROL_CALL_MS   30000u /* for what the sidecar answers from memory, or with one look at the store */
+#define CONTROL_HEALTH_MS 2000u  /* who asks for health wants to know soon */
+#define CONTROL_LONG_MS   600000u /* for whole policies */
 
 struct control {
     const char *socket;
