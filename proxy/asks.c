@@ -30,6 +30,8 @@ struct asks {
     struct flow_list steady; /* keep a queue */
     unsigned running;
     unsigned running_max;
+    unsigned
+        steady_max; /* of them, for clients that keep a queue: the other places wait for those who ask now and then */
     uint64_t timeout_ns;
 };
 
@@ -166,20 +168,28 @@ static void start_catching_up(struct asks *asks, struct ask *ask)
     ask->flow->catching_up++;
 }
 
+/* Whether somebody who waits may be served now. */
+static bool turn_is_due(const struct asks *asks)
+{
+    return asks->fresh.head ? asks->running < asks->running_max
+                            : asks->steady.head && asks->running < asks->steady_max;
+}
+
 static void start_or_wait(struct asks *asks, struct ask *ask)
 {
     struct ask_flow *flow = ask->flow;
-    if (asks->running < asks->running_max && !asks->fresh.head && !asks->steady.head) {
+    bool fresh = flow->waiting == 0 && flow->running == 0;
+    if (asks->running < (fresh ? asks->running_max : asks->steady_max) && !asks->fresh.head &&
+        (fresh || !asks->steady.head)) {
         start_fill(asks, ask);
         return;
     }
-    bool fresh = flow->waiting == 0 && flow->running == 0;
     flow_put(flow, ask);
     if (!flow->list)
         flows_put(fresh ? &asks->fresh : &asks->steady, flow);
     /* A turn of the loop later, not now: whoever asks many things at once is not to be called back in
      * between. */
-    if (asks->running < asks->running_max)
+    if (turn_is_due(asks))
         event_active(asks->next_turn, EV_TIMEOUT, 0);
 }
 
@@ -245,7 +255,7 @@ void ask_cancel(struct ask *ask)
     case ASK_CATCHING_UP:
         fill_cancel(ask->wait);
         settle(ask);
-        if (ask->asks->fresh.head || ask->asks->steady.head)
+        if (turn_is_due(ask->asks))
             event_active(ask->asks->next_turn, EV_TIMEOUT, 0);
         return;
     }
@@ -256,10 +266,9 @@ void ask_cancel(struct ask *ask)
 
 static struct ask *take_next(struct asks *asks)
 {
-    struct flow_list *list = asks->fresh.head ? &asks->fresh : &asks->steady;
-    struct ask_flow *flow = list->head;
-    if (!flow)
+    if (!turn_is_due(asks))
         return NULL;
+    struct ask_flow *flow = asks->fresh.head ? asks->fresh.head : asks->steady.head;
     struct ask *ask = flow->head;
     flows_remove(flow);
     flow_remove(flow, ask);
@@ -273,9 +282,9 @@ static void run_waiting(struct asks *asks)
 {
     struct ask *ask;
     unsigned looked = 0;
-    while (asks->running < asks->running_max && looked++ < LOOKS_A_TURN && (ask = take_next(asks)) != NULL)
+    while (looked++ < LOOKS_A_TURN && (ask = take_next(asks)) != NULL)
         look(asks, ask, true);
-    if (asks->running < asks->running_max && (asks->fresh.head || asks->steady.head)) {
+    if (turn_is_due(asks)) {
         struct timeval now = {0};
         (void)event_add(asks->next_turn, &now);
     }
@@ -302,6 +311,7 @@ int asks_new(struct asks **out, struct event_base *base, struct publish *publish
     asks->feed = feed;
     asks->fills = fills;
     asks->running_max = running_max;
+    asks->steady_max = running_max > 3 ? running_max / 4 : 1;
     asks->timeout_ns = timeout_ms * 1000000;
     return 0;
 }
