@@ -44,8 +44,7 @@ static uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
-/* ---- lists
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- lists ----------------------------------------------------------------------------------------------- */
 
 static void flows_put(struct flow_list *list, struct ask_flow *flow)
 {
@@ -100,8 +99,7 @@ static void flow_remove(struct ask_flow *flow, struct ask *ask)
     ask->state = ASK_IDLE;
 }
 
-/* ---- one question
- * ---------------------------------------------------------------------------------------------- */
+/* ---- one question ---------------------------------------------------------------------------------------- */
 
 /* Takes it off the counts of what is under way. */
 static void settle(struct ask *ask)
@@ -261,8 +259,7 @@ void ask_cancel(struct ask *ask)
     }
 }
 
-/* ---- the order
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the order ------------------------------------------------------------------------------------------- */
 
 static struct ask *take_next(struct asks *asks)
 {

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the catalogue
- * --------------------------------------------------------------------------------------------- */
+/* ---- the catalogue --------------------------------------------------------------------------------------- */
 
 static void add_requirement(struct permission *permission, uint32_t requires)
 {
@@ -47,8 +46,7 @@ void memory_catalogue(struct memory_policy *policy, uint32_t words, struct catal
         memory_die("out of memory");
 }
 
-/* ---- facts
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- facts ----------------------------------------------------------------------------------------------- */
 
 /* From the scope up, then turned round. Leaves the chain empty when a scope is missing or types do not
  * descend. */
