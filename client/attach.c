@@ -21,7 +21,8 @@
 #if __has_feature(thread_sanitizer)
 #include <sys/syscall.h>
 #define mmap(address, size, protection, flags, descriptor, offset)                                           \
-    ((void *)syscall(SYS_mmap, address, size, protection, flags, descriptor, offset))
+    ((void *)syscall(SYS_mmap, (void *)(address), (size_t)(size), (long)(protection), (long)(flags),         \
+                     (long)(descriptor), (long)(offset)))
 #endif
 #endif
 

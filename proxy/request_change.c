@@ -17,10 +17,8 @@ struct change_task {
     struct policy_apply_result result;
 };
 
-static int change_run(struct task *task, struct store *store)
+static int carry_out(struct change_task *work, struct store *store, struct failure *failure)
 {
-    struct change_task *work = (struct change_task *)(void *)task;
-    struct failure *failure = &task->failure;
     switch (work->verb) {
     case VERB_GRANT:
         return policy_grant(store, work->role, work->permission, work->effect, &work->result, failure);
@@ -32,6 +30,14 @@ static int change_run(struct task *task, struct store *store)
         return policy_unassign(store, &work->assignment, &work->result, failure);
     }
     abort();
+}
+
+static int change_run(struct task *task, struct store *store)
+{
+    struct change_task *work = (struct change_task *)(void *)task;
+    int code = carry_out(work, store, &task->failure);
+    task->revision = work->result.revision;
+    return code;
 }
 
 static void change_reply(struct task *task)

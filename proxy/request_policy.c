@@ -87,6 +87,8 @@ static int apply_run(struct task *task, struct store *store)
         code = policy_apply(store, &policy, &work->options, &work->result, &task->failure);
         policy_fini(&policy);
     }
+    /* What a dry run counted is rolled back: there is nothing to wait for. */
+    task->revision = work->options.dry_run ? 0 : work->result.revision;
     free(text);
     return code;
 }

@@ -3,6 +3,7 @@
 
 #include "proxy/parked.h"
 #include "proxy/session.h"
+#include "proxy/task.h"
 
 #include <event2/event.h>
 #include <inttypes.h>
@@ -52,10 +53,12 @@ static void on_sweep(evutil_socket_t descriptor, short what, void *context)
         session_sweep(session, now);
     }
     parked_sweep(server, now);
+    task_release(server, publish_position(server->publish).revision, now);
 }
 
 void server_applied(struct server *server)
 {
+    task_release(server, publish_position(server->publish).revision, server_clock_ns());
     parked_applied(server);
 }
 
@@ -76,6 +79,8 @@ int server_init(struct server *server)
 void server_fini(struct server *server)
 {
     struct wire_buffer goodbye;
+    server->stopping = true;
+    task_release(server, 0, 0);
     while (server->sessions) {
         struct session *session = server->sessions;
         wire_buffer_init(&goodbye);

@@ -17,6 +17,7 @@ struct event_base;
 struct ops;
 struct parked;
 struct session;
+struct task;
 
 struct server {
     /* Borrowed; set by main before the first session. */
@@ -35,6 +36,8 @@ struct server {
     unsigned session_count;
     struct parked *parked; /* requests that wait for a name, of parked.c */
     unsigned parked_count;
+    struct task *held; /* writes that wait for the table to reach them, of task.c */
+    bool stopping;
     uint64_t next_session;      /* number of the next one */
     struct session *turn_first; /* sessions that have sent more than a turn takes, in order */
     struct session *turn_last;

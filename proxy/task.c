@@ -13,20 +13,55 @@ static void task_run(struct work_job *job, struct store *store, struct failure *
     task->code = failure->code < 0 ? failure->code : PERMTAB_E_STORE;
 }
 
+static void task_end(struct task *task)
+{
+    if (task->code < 0)
+        request_fail(task->request, task->code, "%s: %s", task->request->method->name, task->failure.text);
+    else
+        task->reply(task);
+    task->free(task);
+}
+
+/* A write is answered when the table of this host has it, so that the next check on it, by whomever, does. Not for ever: the token
+ * says as much, and a store that cannot be followed is no reason to keep the writer. */
+static bool hold(struct task *task)
+{
+    struct server *server = task->server;
+    uint64_t now = server_clock_ns();
+    if (task->code < 0 || !task->writes || server->stopping || !publish_leased(server->publish, now) ||
+        task->revision <= publish_position(server->publish).revision)
+        return false;
+    task->held_until_ns = now + server->config->max_staleness_ms * 1000000ull;
+    task->next_held = server->held;
+    server->held = task;
+    return true;
+}
+
 static void task_done(struct work_job *job)
 {
     struct task *task = (struct task *)(void *)job;
     /* Also after a failure: a commit of which the outcome is unknown may have been one. */
     if (task->writes)
         feed_wake(task->server->feed);
-    if (task->code < 0) {
-        request_fail(task->request, task->code, "%s: %s", task->request->method->name, task->failure.text);
-    } else {
-        if (task->writes)
-            task->server->counters->writes++;
-        task->reply(task);
+    if (task->writes && task->code >= 0)
+        task->server->counters->writes++;
+    if (!hold(task))
+        task_end(task);
+}
+
+/* Ending one may close its session, which holds no task: tasks outlive sessions. So the list changes only here. */
+void task_release(struct server *server, uint64_t revision, uint64_t now_ns)
+{
+    struct task **at = &server->held;
+    while (*at != NULL) {
+        struct task *task = *at;
+        if (task->revision > revision && now_ns < task->held_until_ns && !server->stopping) {
+            at = &task->next_held;
+            continue;
+        }
+        *at = task->next_held;
+        task_end(task);
     }
-    task->free(task);
 }
 
 void task_start(struct task *task, struct request *request)

@@ -18,10 +18,16 @@ struct task {
     int (*run)(struct task *task, struct store *store);
     void (*reply)(struct task *task);
     void (*free)(struct task *task);
-    bool writes; /* it may have changed the store: wake the feed */
+    bool writes;       /* it may have changed the store: wake the feed */
+    uint64_t revision; /* set by `run` of a write: what it returned */
+
+    struct task *next_held; /* private: of the server */
+    uint64_t held_until_ns;
 };
 
 /* Takes the task over; the request ends now or later. */
 void task_start(struct task *task, struct request *request);
+/* Answers the writes that the table has reached, those that have waited long enough, and, when the server is stopping, all. */
+void task_release(struct server *server, uint64_t revision, uint64_t now_ns);
 
 #endif

@@ -197,6 +197,14 @@ class Permtabctl:
                 self.assertEqual("allow", reader.check(*question))
                 self.assertGreater(self.serving.stats()["fills"], fills)
 
+    def test_a_write_is_obeyed_when_it_has_been_answered(self):
+        """On this host, without a token and however fast the next question comes."""
+        for _ in range(20):
+            self.done("assign", 424242, 101)
+            self.assertEqual("allow", self.ctl("check", 424242, "channel:10", "message.delete").stdout.strip())
+            self.done("unassign", 424242, 101)
+            self.assertEqual("deny", self.ctl("check", 424242, "channel:10", "message.delete").stdout.strip())
+
     def test_stats(self):
         text = self.done("stats")
         self.assertIn("applied_revision", text)
