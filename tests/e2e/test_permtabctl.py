@@ -199,11 +199,13 @@ class Permtabctl:
 
     def test_a_write_is_obeyed_when_it_has_been_answered(self):
         """On this host, without a token and however fast the next question comes."""
-        for _ in range(20):
-            self.done("assign", 424242, 101)
-            self.assertEqual("allow", self.ctl("check", 424242, "channel:10", "message.delete").stdout.strip())
-            self.done("unassign", 424242, 101)
-            self.assertEqual("deny", self.ctl("check", 424242, "channel:10", "message.delete").stdout.strip())
+        question = {"user": 424242, "scope": "channel:10", "permission": "message.delete"}
+        with self.serving.rpc() as rpc:
+            for _ in range(20):
+                rpc.call("assign", user=424242, role=101)
+                self.assertEqual(1, rpc.call("check", **question)["decision"])
+                rpc.call("unassign", user=424242, role=101)
+                self.assertEqual(0, rpc.call("check", **question)["decision"])
 
     def test_stats(self):
         text = self.done("stats")
