@@ -10,8 +10,9 @@
 #define CONTROL_UNKNOWN 2
 #define CONTROL_USAGE   64
 
-#define CONTROL_CALL_MS 30000u  /* for what the sidecar answers from memory, or with one look at the store */
-#define CONTROL_LONG_MS 600000u /* for whole policies */
+#define CONTROL_CALL_MS   30000u /* for what the sidecar answers from memory, or with one look at the store */
+#define CONTROL_HEALTH_MS 2000u  /* who asks for health wants to know soon */
+#define CONTROL_LONG_MS   600000u /* for whole policies */
 
 struct control {
     const char *socket;
@@ -26,7 +27,7 @@ struct control {
 /* ---- permtabctl_call.c ------------------------------------------------------------------------------------------ */
 
 /* Connects and greets. 0, or the exit code with one line printed. */
-int control_connect(struct control *control) PERMTAB_MUST_CHECK;
+int control_connect(struct control *control, uint32_t timeout_ms) PERMTAB_MUST_CHECK;
 /* Sends the request begun with channel_request; 0 with *reply, which is the caller's to fini, or CONTROL_FAILED with one line
  * printed and nothing to fini. */
 int control_call(struct control *control, int descriptor, uint32_t timeout_ms,

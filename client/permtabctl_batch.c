@@ -176,7 +176,7 @@ int control_batch(struct control *control)
     if (batch == NULL)
         return control_fail(control, CONTROL_UNKNOWN, "out of memory");
     batch->control = control;
-    int code = control_connect(control) == 0 ? read_all(batch) : CONTROL_UNKNOWN;
+    int code = control_connect(control, CONTROL_CALL_MS) == 0 ? read_all(batch) : CONTROL_UNKNOWN;
     free(batch);
     return code;
 }

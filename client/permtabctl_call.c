@@ -40,10 +40,10 @@ static int open_any_uid(struct control *control, uint64_t deadline_ns)
     return control_fail(control, CONTROL_FAILED, "%s: %s", control->socket, permtab_strerror(result));
 }
 
-int control_connect(struct control *control)
+int control_connect(struct control *control, uint32_t timeout_ms)
 {
     struct wire_message reply;
-    int code = open_any_uid(control, deadline_after(CONTROL_CALL_MS));
+    int code = open_any_uid(control, deadline_after(timeout_ms));
     if (code != 0)
         return code;
     struct wire_buffer *out = channel_request(&control->channel, "hello", 3);
@@ -53,7 +53,7 @@ int control_connect(struct control *control)
     wire_u64(out, PERMTAB_SHM_LAYOUT);
     wire_str(out, "client");
     wire_str(out, "permtabctl " PERMTAB_VERSION);
-    code = control_call(control, -1, CONTROL_CALL_MS, &reply);
+    code = control_call(control, -1, timeout_ms, &reply);
     if (code == 0)
         wire_message_fini(&reply);
     return code;

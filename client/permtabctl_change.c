@@ -27,7 +27,7 @@ static int change_role(struct control *control, const char *effect)
     uint64_t role;
     if (!control_id(control, "ROLE", control->arguments[0], &role))
         return CONTROL_USAGE;
-    int code = control_connect(control);
+    int code = control_connect(control, CONTROL_CALL_MS);
     if (code != 0)
         return code;
     struct wire_buffer *out = channel_request(&control->channel, control->command, effect != NULL ? 3 : 2);
@@ -136,7 +136,7 @@ static int change_assignment(struct control *control)
     if (control->expires != NULL && !take_time(control->expires, &expires))
         return control_fail(control, CONTROL_USAGE,
                             "--expires: \"%s\" is no time such as 2027-01-01T00:00:00Z", control->expires);
-    int code = control_connect(control);
+    int code = control_connect(control, CONTROL_CALL_MS);
     if (code != 0)
         return code;
     uint32_t fields = 2u + (scope != NULL ? 1u : 0u) + (control->expires != NULL ? 1u : 0u);

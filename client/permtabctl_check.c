@@ -48,7 +48,7 @@ int control_check(struct control *control)
         return control_batch(control);
     if (!read_question(control, &user, &owner))
         return CONTROL_USAGE;
-    int code = control_connect(control);
+    int code = control_connect(control, CONTROL_CALL_MS);
     if (code == 0) {
         pack_question(control, "check", user, owner);
         code = control_call(control, -1, CONTROL_CALL_MS, &reply);
@@ -140,7 +140,7 @@ int control_permissions(struct control *control)
     struct wire_message reply;
     if (!read_question(control, &user, &owner))
         return CONTROL_USAGE;
-    int code = control_connect(control);
+    int code = control_connect(control, CONTROL_CALL_MS);
     if (code != 0)
         return code;
     struct wire_buffer *out = channel_request(&control->channel, "permissions", 2);
@@ -170,7 +170,7 @@ int control_explain(struct control *control)
     size_t count = 0;
     if (!read_question(control, &user, &owner))
         return CONTROL_USAGE;
-    int code = control_connect(control);
+    int code = control_connect(control, CONTROL_CALL_MS);
     if (code != 0)
         return code;
     pack_question(control, "explain", user, owner);

@@ -23,7 +23,7 @@ int control_invalidate(struct control *control)
     if (!what_good(what))
         return control_fail(control, CONTROL_USAGE, "\"%s\" is not user:ID, role:ID, scope:SCOPE or all",
                             what);
-    int code = control_connect(control);
+    int code = control_connect(control, CONTROL_CALL_MS);
     if (code != 0)
         return code;
     struct wire_buffer *out = channel_request(&control->channel, "invalidate", 1);
@@ -65,7 +65,7 @@ static int print_stats(const struct control *control, const struct wire_value *s
 int control_stats(struct control *control)
 {
     struct wire_message reply;
-    int code = control_connect(control);
+    int code = control_connect(control, CONTROL_CALL_MS);
     if (code != 0)
         return code;
     (void)channel_request(&control->channel, "stats", 0);
@@ -83,11 +83,11 @@ int control_health(struct control *control)
     char trouble[512] = "";
     bool ok = false;
     int64_t lease_ms = 0;
-    int code = control_connect(control);
+    int code = control_connect(control, CONTROL_HEALTH_MS);
     if (code != 0)
         return code;
     (void)channel_request(&control->channel, "health", 0);
-    code = control_call(control, -1, CONTROL_CALL_MS, &reply);
+    code = control_call(control, -1, CONTROL_HEALTH_MS, &reply);
     if (code != 0)
         return code;
     (void)wire_as_bool(wire_get(reply.result, "ok"), &ok);

@@ -98,7 +98,7 @@ int control_apply(struct control *control)
     int descriptor = open_document(control, name);
     if (descriptor < 0)
         return CONTROL_FAILED;
-    int code = control_connect(control);
+    int code = control_connect(control, CONTROL_CALL_MS);
     if (code == 0) {
         struct wire_buffer *out = channel_request(&control->channel, "apply", 3);
         wire_str(out, "dry_run");
@@ -142,7 +142,7 @@ int control_export(struct control *control)
 {
     const char *name = control->count > 0 ? control->arguments[0] : "-";
     struct wire_message reply;
-    int code = control_connect(control);
+    int code = control_connect(control, CONTROL_CALL_MS);
     if (code != 0)
         return code;
     (void)channel_request(&control->channel, "export", 0);

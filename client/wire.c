@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- packing
- * ------------------------------------------------------------------------------------------------- */
+/* ---- packing --------------------------------------------------------------------------------------------- */
 
 void wire_buffer_init(struct wire_buffer *buffer)
 {
@@ -163,8 +162,7 @@ void wire_notify(struct wire_buffer *buffer, const char *method, uint32_t fields
     wire_map(buffer, fields);
 }
 
-/* ---- taking apart
- * -------------------------------------------------------------------------------------------- */
+/* ---- taking apart ---------------------------------------------------------------------------------------- */
 
 /* What wire_message.zone points to. */
 struct held {
@@ -313,8 +311,7 @@ void wire_message_fini(struct wire_message *message)
     *message = (struct wire_message){0};
 }
 
-/* ---- values
- * -------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------------------- */
 
 static bool is_kind(const struct wire_value *value, msgpack_object_type type)
 {

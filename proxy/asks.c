@@ -30,6 +30,8 @@ struct asks {
     struct flow_list steady; /* keep a queue */
     unsigned running;
     unsigned running_max;
+    unsigned
+        steady_max; /* of them, for clients that keep a queue: the other places wait for those who ask now and then */
     uint64_t timeout_ns;
 };
 
@@ -42,8 +44,7 @@ static uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
-/* ---- lists
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- lists ----------------------------------------------------------------------------------------------- */
 
 static void flows_put(struct flow_list *list, struct ask_flow *flow)
 {
@@ -98,8 +99,7 @@ static void flow_remove(struct ask_flow *flow, struct ask *ask)
     ask->state = ASK_IDLE;
 }
 
-/* ---- one question
- * ---------------------------------------------------------------------------------------------- */
+/* ---- one question ---------------------------------------------------------------------------------------- */
 
 /* Takes it off the counts of what is under way. */
 static void settle(struct ask *ask)
@@ -119,6 +119,13 @@ static void on_filled(void *context, int code, const char *text, const struct an
     struct ask *ask = context;
     struct asks *asks = ask->asks;
     settle(ask);
+    /* It was a while: the lease may have ended, or the store been replaced by one with other bits. */
+    if (code == 0 && !(publish_leased(asks->publish, clock_ns()) &&
+                       ask->question.meaning == publish_meaning(asks->publish))) {
+        code = PERMTAB_E_STALE;
+        text = feed_trouble(asks->feed);
+        answer = NULL;
+    }
     ask->done(ask, code, text, answer);
     run_waiting(asks);
 }
@@ -159,20 +166,28 @@ static void start_catching_up(struct asks *asks, struct ask *ask)
     ask->flow->catching_up++;
 }
 
+/* Whether somebody who waits may be served now. */
+static bool turn_is_due(const struct asks *asks)
+{
+    return asks->fresh.head ? asks->running < asks->running_max
+                            : asks->steady.head && asks->running < asks->steady_max;
+}
+
 static void start_or_wait(struct asks *asks, struct ask *ask)
 {
     struct ask_flow *flow = ask->flow;
-    if (asks->running < asks->running_max && !asks->fresh.head && !asks->steady.head) {
+    bool fresh = flow->waiting == 0 && flow->running == 0;
+    if (asks->running < (fresh ? asks->running_max : asks->steady_max) && !asks->fresh.head &&
+        (fresh || !asks->steady.head)) {
         start_fill(asks, ask);
         return;
     }
-    bool fresh = flow->waiting == 0 && flow->running == 0;
     flow_put(flow, ask);
     if (!flow->list)
         flows_put(fresh ? &asks->fresh : &asks->steady, flow);
     /* A turn of the loop later, not now: whoever asks many things at once is not to be called back in
      * between. */
-    if (asks->running < asks->running_max)
+    if (turn_is_due(asks))
         event_active(asks->next_turn, EV_TIMEOUT, 0);
 }
 
@@ -185,6 +200,7 @@ static void look(struct asks *asks, struct ask *ask, bool queued)
         .leased = publish_leased(asks->publish, now),
         .store_id = at.store_id,
         .revision = at.revision,
+        .meaning = publish_meaning(asks->publish),
     };
     state.resident =
         state.leased && publish_lookup(asks->publish, ask->question.user, ask->question.scope, &answer);
@@ -237,21 +253,19 @@ void ask_cancel(struct ask *ask)
     case ASK_CATCHING_UP:
         fill_cancel(ask->wait);
         settle(ask);
-        if (ask->asks->fresh.head || ask->asks->steady.head)
+        if (turn_is_due(ask->asks))
             event_active(ask->asks->next_turn, EV_TIMEOUT, 0);
         return;
     }
 }
 
-/* ---- the order
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the order ------------------------------------------------------------------------------------------- */
 
 static struct ask *take_next(struct asks *asks)
 {
-    struct flow_list *list = asks->fresh.head ? &asks->fresh : &asks->steady;
-    struct ask_flow *flow = list->head;
-    if (!flow)
+    if (!turn_is_due(asks))
         return NULL;
+    struct ask_flow *flow = asks->fresh.head ? asks->fresh.head : asks->steady.head;
     struct ask *ask = flow->head;
     flows_remove(flow);
     flow_remove(flow, ask);
@@ -265,9 +279,9 @@ static void run_waiting(struct asks *asks)
 {
     struct ask *ask;
     unsigned looked = 0;
-    while (asks->running < asks->running_max && looked++ < LOOKS_A_TURN && (ask = take_next(asks)) != NULL)
+    while (looked++ < LOOKS_A_TURN && (ask = take_next(asks)) != NULL)
         look(asks, ask, true);
-    if (asks->running < asks->running_max && (asks->fresh.head || asks->steady.head)) {
+    if (turn_is_due(asks)) {
         struct timeval now = {0};
         (void)event_add(asks->next_turn, &now);
     }
@@ -294,6 +308,7 @@ int asks_new(struct asks **out, struct event_base *base, struct publish *publish
     asks->feed = feed;
     asks->fills = fills;
     asks->running_max = running_max;
+    asks->steady_max = running_max > 3 ? running_max / 4 : 1;
     asks->timeout_ns = timeout_ms * 1000000;
     return 0;
 }

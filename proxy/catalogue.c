@@ -92,6 +92,21 @@ const struct permission *catalogue_at(const struct catalogue *catalogue, uint32_
     return NULL;
 }
 
+bool catalogue_continues(const struct catalogue *before, const struct catalogue *after)
+{
+    if (after->types.count < before->types.count)
+        return false;
+    for (uint32_t type = 0; type < before->types.count; type++)
+        if (strcmp(before->types.names[type], after->types.names[type]) != 0)
+            return false;
+    for (size_t i = 0; i < before->count; i++) {
+        const struct permission *permission = catalogue_at(after, before->permissions[i].bit);
+        if (permission == NULL || strcmp(permission->name, before->permissions[i].name) != 0)
+            return false;
+    }
+    return true;
+}
+
 void role_fini(struct role *role)
 {
     free(role->grants);

@@ -62,6 +62,8 @@ int catalogue_index(struct catalogue *catalogue) PERMTAB_MUST_CHECK;
 /* NULL when there is none (tombstones are found). */
 const struct permission *catalogue_find(const struct catalogue *catalogue, const char *name);
 const struct permission *catalogue_at(const struct catalogue *catalogue, uint32_t bit);
+/* Do the bits and numbers of `before` mean the same in `after`, as they do for ever within one history of a store? */
+bool catalogue_continues(const struct catalogue *before, const struct catalogue *after);
 
 void role_fini(struct role *role);
 /* Deep copy. PERMTAB_E_MEMORY. */

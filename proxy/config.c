@@ -30,8 +30,7 @@ struct loading {
     int origin[OPTIONS_MAX];
 };
 
-/* ---- messages
- * ------------------------------------------------------------------------------------------------ */
+/* ---- messages -------------------------------------------------------------------------------------------- */
 
 static void environment_name(const struct config_option *option, char out[64])
 {
@@ -62,8 +61,7 @@ static int set_option(struct loading *loading, size_t index, const char *text)
     return code < 0 ? blame(loading, index) : 0;
 }
 
-/* ---- the file
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the file -------------------------------------------------------------------------------------------- */
 
 /* libconfuse hands its callbacks nothing of ours. One option whose name nobody can want carries the address:
  * its "simple value" points at the first member of our struct. */
@@ -195,8 +193,7 @@ static int load_file(struct loading *loading)
     return code;
 }
 
-/* ---- defaults, environment, secrets
- * ---------------------------------------------------------------------------- */
+/* ---- defaults, environment, secrets ---------------------------------------------------------------------- */
 
 static int load_defaults(struct loading *loading)
 {

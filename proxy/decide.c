@@ -7,7 +7,7 @@
 
 enum decision decide(const struct question *question, const struct table_state *state)
 {
-    if (!state->leased)
+    if (!state->leased || question->meaning != state->meaning)
         return DECIDE_UNKNOWN;
     if (question->has_token && question->token_store != state->store_id)
         return DECIDE_REFUSE;

@@ -11,6 +11,7 @@
 struct question {
     uint64_t user;
     struct scope_key scope;
+    uint64_t meaning; /* of its numbers when they were looked up: publish_meaning */
     bool has_token;
     uint64_t token_store;
     uint64_t token_revision;
@@ -22,13 +23,14 @@ struct table_state {
     bool resident; /* it has the question's entry */
     uint64_t store_id;
     uint64_t revision; /* up to which it is true */
+    uint64_t meaning;  /* of its bits and numbers */
 };
 
 enum decision {
     DECIDE_REPLY,    /* from the table */
     DECIDE_FILL,     /* read it from the store first */
     DECIDE_CATCH_UP, /* the table is behind the token: wake the feed, then as a fill that is not older */
-    DECIDE_UNKNOWN,  /* nobody can vouch for the table now */
+    DECIDE_UNKNOWN,  /* nobody can vouch for the table now, or it is of another store than the question */
     DECIDE_REFUSE,   /* a token of another store says nothing about this one */
 };
 

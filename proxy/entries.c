@@ -101,6 +101,30 @@ void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *n
     queue_remove(entries, &entries->queue[kind], slot);
 }
 
+/* Makes the two neighbours of a list, or its ends, point to `to`. */
+static void point_to(uint32_t to, uint32_t *before, uint32_t *after)
+{
+    *before = to;
+    *after = to;
+}
+
+void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct scope_node *node, enum entry_kind kind)
+{
+    struct entry_links *all = entries->links;
+    const struct entry_links *links = &all[from];
+    struct entry_queue *queue = &entries->queue[kind];
+    uint32_t no_end; /* lists of users and scopes do not know their last entry */
+    all[to] = *links;
+    point_to(to,
+             links->user_previous != NO_ENTRY ? &all[links->user_previous].user_next
+                                              : user_head(entries, map_key_at(entries->map, from).key0),
+             links->user_next != NO_ENTRY ? &all[links->user_next].user_previous : &no_end);
+    point_to(to, links->scope_previous != NO_ENTRY ? &all[links->scope_previous].scope_next : &node->entries,
+             links->scope_next != NO_ENTRY ? &all[links->scope_next].scope_previous : &no_end);
+    point_to(to, links->older != NO_ENTRY ? &all[links->older].newer : &queue->oldest,
+             links->newer != NO_ENTRY ? &all[links->newer].older : &queue->newest);
+}
+
 uint32_t entries_oldest(const struct entries *entries, enum entry_kind kind)
 {
     return entries->queue[kind].oldest;

@@ -36,6 +36,9 @@ void entries_fini(struct entries *entries);
 void entries_link(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind);
 void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind);
 
+/* The links of the entry in `from` become those of `to`: it keeps its age. Call it before the entry itself moves. */
+void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct scope_node *node, enum entry_kind kind);
+
 /* The least recently filled one of a kind, or NO_ENTRY. */
 uint32_t entries_oldest(const struct entries *entries, enum entry_kind kind);
 /* First entry of a user, and the one after `slot` (ask before `slot` is unlinked); NO_ENTRY at the end. */

@@ -23,8 +23,7 @@ const char *explain_scope(const struct explaining *explaining, uint32_t level, c
     return scope_format(&explaining->catalogue->types, explaining->facts->chain[level].key, text);
 }
 
-/* ---- the place
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the place ------------------------------------------------------------------------------------------- */
 
 /* True when it decides. */
 static bool explain_place(const struct explaining *explaining, const struct permission *permission,
@@ -55,8 +54,7 @@ static bool explain_place(const struct explaining *explaining, const struct perm
     return false;
 }
 
-/* ---- the roles held
- * -------------------------------------------------------------------------------------------- */
+/* ---- the roles held -------------------------------------------------------------------------------------- */
 
 static void explain_default(const struct explaining *explaining, const struct facts_default *held,
                             struct lines *lines)
@@ -129,8 +127,7 @@ static void explain_roles(const struct explaining *explaining, struct lines *lin
         lines_add(lines, false, "… and %zu more assignments ignored", ignored - IGNORED_LINES);
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------------------- */
 
 static int explain_steps(struct explaining *explaining, const struct permission *permission,
                          struct lines *lines, bool *allowed)

@@ -8,8 +8,7 @@
 #define ALL_DENIED_MAX  2u
 #define OVERWRITE_LINES 3u /* a level, group and effect; there are up to 15 * 6 of those */
 
-/* ---- what roles grant
- * ------------------------------------------------------------------------------------------ */
+/* ---- what roles grant ------------------------------------------------------------------------------------ */
 
 static bool role_has(const struct reached *reached, uint32_t bit, enum grant_effect effect)
 {
@@ -105,8 +104,7 @@ bool explain_grants(const struct explaining *explaining, const struct permission
     return allowed && !denied;
 }
 
-/* ---- overwrites
- * ------------------------------------------------------------------------------------------------ */
+/* ---- overwrites ------------------------------------------------------------------------------------------ */
 
 enum overwrite_group { GROUP_DEFAULT, GROUP_ROLE, GROUP_USER, GROUP_COUNT, GROUP_NONE };
 

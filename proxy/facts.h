@@ -40,10 +40,12 @@ struct facts_overwrite {
 
 struct facts {
     uint64_t revision; /* of the snapshot */
+    uint64_t nonce;    /* of the change row of that revision: which history it was read in */
     int64_t now;       /* the store's clock, microseconds UTC */
     uint64_t user;
     struct scope_key scope;
     uint32_t chain_count; /* 0: the scope, or one above it, is not in the store */
+    bool broken;          /* the scope is in the store, and its chain does not lead to global: never kept in the table */
     struct facts_scope chain[SCOPE_CHAIN_MAX]; /* from global down; the last is `scope` */
     struct facts_assignment *assignments;
     size_t assignment_count;

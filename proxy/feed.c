@@ -38,7 +38,7 @@ enum news_kind {
 struct news {
     enum news_kind kind;
     uint64_t begun_ns;
-    struct batch batch;   /* NEWS_BATCH; of NEWS_REBUILD the position, the clock and the catalogue */
+    struct batch batch; /* NEWS_BATCH; of NEWS_REBUILD the position, the clock and the catalogue */
     struct failure failure;
 };
 
@@ -72,7 +72,7 @@ struct feed {
     /* The thread's own. */
     struct store store;
     bool connected;
-    bool believed;
+    bool believed; /* else nothing but a rebuild will do */
     uint64_t schema_looked_ns, trimmed_ns;
 
     /* The loop's own. */
@@ -165,8 +165,27 @@ static int read_batch(struct feed *feed, struct batch *batch, struct failure *fa
     if (batch->has_catalogue)
         code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, failure);
     if (code == 0)
-        code = store_read_expired(&feed->store, feed->expiry, batch->now, BATCH_MAX, &batch->expired, failure);
+        code =
+            store_read_expired(&feed->store, feed->expiry, batch->now, BATCH_MAX, &batch->expired, failure);
     store_snapshot_end(&feed->store);
+    return code;
+}
+
+/* What has ended while nothing changed. Without a snapshot an assignment might be removed after the poll and before it is looked
+ * for among those that ended: it would be in neither, and the lease renewed with its entry still there. So the
+ * store is asked again afterwards. */
+static int read_expired(struct feed *feed, struct batch *batch, bool *newer, struct failure *failure)
+{
+    int64_t ignored;
+    batch->at = feed->at;
+    int code = store_poll(&feed->store, &feed->at, newer, &batch->now, failure);
+    if (code < 0 || *newer)
+        return code;
+    code = store_read_expired(&feed->store, feed->expiry, batch->now, BATCH_MAX, &batch->expired, failure);
+    if (code == 0)
+        code = store_poll(&feed->store, &feed->at, newer, &ignored, failure);
+    if (code < 0 || *newer)
+        change_list_fini(&batch->expired);
     return code;
 }
 
@@ -190,14 +209,14 @@ static enum news_kind kind_of_failure(int code)
 }
 
 /* One poll. */
-static enum news_kind read_news(struct feed *feed, struct news *news, bool rebuild)
+static enum news_kind read_news(struct feed *feed, struct news *news)
 {
     struct batch *batch = &news->batch;
-    bool newer = false;
+    bool newer;
     int code = connect_store(feed, &news->failure);
     if (code < 0)
         return NEWS_FAILED;
-    if (rebuild || !feed->believed)
+    if (!feed->believed)
         return read_rebuild(feed, news);
     if (news->begun_ns - feed->schema_looked_ns >= SCHEMA_LOOK_NS) {
         code = store_check_schema(&feed->store, &news->failure);
@@ -205,12 +224,11 @@ static enum news_kind read_news(struct feed *feed, struct news *news, bool rebui
             return kind_of_failure(code);
         feed->schema_looked_ns = news->begun_ns;
     }
-    batch->at = feed->at;
-    code = store_poll(&feed->store, &feed->at, &newer, &batch->now, &news->failure);
+    code = read_expired(feed, batch, &newer, &news->failure);
     if (code == 0 && newer)
         code = read_batch(feed, batch, &news->failure);
-    else if (code == 0)
-        code = store_read_expired(&feed->store, feed->expiry, batch->now, BATCH_MAX, &batch->expired, &news->failure);
+    if (code == PERMTAB_E_LIMIT && batch->has_catalogue)
+        return NEWS_FAILED; /* more permissions than the table has room for: reading anew would find the same */
     if (code == PERMTAB_E_LIMIT || (code == 0 && names_store(&batch->changes))) {
         log_info("feed: too much has changed after revision %llu to apply it piecemeal",
                  (unsigned long long)feed->at.revision);
@@ -271,7 +289,9 @@ static void *feed_main(void *argument)
         struct news *news = &feed->news;
         memset(news, 0, sizeof *news);
         news->begun_ns = clock_ns();
-        news->kind = read_news(feed, news, rebuild);
+        if (rebuild) /* and it stays so until a rebuild has been read: the store may be away just now */
+            feed->believed = false;
+        news->kind = read_news(feed, news);
         enum news_kind kind = news->kind;
         if (kind == NEWS_DISBELIEVED)
             feed->believed = false;

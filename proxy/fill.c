@@ -161,6 +161,7 @@ static void fill_run(struct work_job *job, struct store *store, struct failure *
         return;
     fill->have_facts = true;
     fill->facts.revision = at.revision;
+    fill->facts.nonce = at.nonce;
     fill->facts.now = now;
     fill->facts.user = fill->key.user;
     fill->facts.scope = scope;
@@ -327,7 +328,9 @@ static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struc
 struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_key scope, uint64_t revision,
                                fill_done_fn done, void *context)
 {
-    if (fills->waiting >= fills->waiting_max || fills->closing)
+    /* Fills outlive their waits: while the feed stands still, those that were read ahead of it are kept for it. */
+    if (fills->waiting >= fills->waiting_max || HASH_COUNT(fills->by_key) >= 2 * fills->waiting_max ||
+        fills->closing)
         return NULL;
     struct fill_wait *wait = calloc(1, sizeof *wait);
     struct fill *fill = wait != NULL ? fill_find_or_start(fills, user, scope) : NULL;

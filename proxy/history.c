@@ -10,12 +10,12 @@
 
 #include <stdlib.h>
 
-int history_init(struct history *history, uint64_t revision)
+int history_init(struct history *history, const struct store_position *at)
 {
     history->ring = calloc(HISTORY_SIZE, sizeof *history->ring);
     if (history->ring == NULL)
         return PERMTAB_E_MEMORY;
-    history_reset(history, revision);
+    history_reset(history, at);
     return 0;
 }
 
@@ -25,20 +25,23 @@ void history_fini(struct history *history)
     history->ring = NULL;
 }
 
-void history_reset(struct history *history, uint64_t revision)
+void history_reset(struct history *history, const struct store_position *at)
 {
     history->next = 0;
     history->count = 0;
-    history->complete_from = revision;
+    history->complete_from = at->revision;
+    history->from_nonce = at->nonce;
 }
 
 void history_add(struct history *history, const struct change *change)
 {
     struct change *slot = &history->ring[history->next];
-    if (history->count == HISTORY_SIZE)
+    if (history->count == HISTORY_SIZE) {
         history->complete_from = slot->revision;
-    else
+        history->from_nonce = slot->nonce;
+    } else {
         history->count++;
+    }
     *slot = *change;
     history->next = (history->next + 1) % HISTORY_SIZE;
 }
@@ -63,6 +66,10 @@ static bool names_role(const struct facts *facts, uint64_t role)
     for (size_t i = 0; i < facts->overwrite_count; i++)
         if (facts->overwrites[i].subject == OVERWRITE_ROLE && facts->overwrites[i].role == role)
             return true;
+    for (size_t i = 0; i < facts->roles.count; i++)
+        for (size_t k = 0; k < facts->roles.items[i].parent_count; k++)
+            if (facts->roles.items[i].parents[k] == role)
+                return true;
     return false;
 }
 
@@ -84,7 +91,7 @@ static bool touches(const struct change *change, const struct facts *facts)
     case CHANGE_ASSIGNMENT:
         return change->user == facts->user || was_plain;
     case CHANGE_OVERWRITE:
-        return level >= 0 && (change->role != 0 || change->user == facts->user || was_plain);
+        return level >= 0 && (change->user == 0 || change->user == facts->user || was_plain);
     case CHANGE_STORE:
         return true;
     }
@@ -100,9 +107,9 @@ bool history_still_true(const struct history *history, const struct facts *facts
         at = (at + HISTORY_SIZE - 1) % HISTORY_SIZE;
         const struct change *change = &history->ring[at];
         if (change->revision <= facts->revision)
-            return true;
+            return change->revision == facts->revision && change->nonce == facts->nonce;
         if (seen == HISTORY_SCAN || touches(change, facts))
             return false;
     }
-    return true;
+    return facts->revision == history->complete_from && facts->nonce == history->from_nonce;
 }

@@ -17,15 +17,17 @@ struct history {
     uint32_t next;
     uint32_t count;
     uint64_t complete_from; /* everything after this revision is remembered */
+    uint64_t from_nonce;    /* of that revision */
 };
 
-/* Knows everything after `revision`, which is nothing yet. */
-int history_init(struct history *history, uint64_t revision) PERMTAB_MUST_CHECK;
+/* Knows everything after `at`, which is nothing yet. */
+int history_init(struct history *history, const struct store_position *at) PERMTAB_MUST_CHECK;
 void history_fini(struct history *history);
-void history_reset(struct history *history, uint64_t revision);
+void history_reset(struct history *history, const struct store_position *at);
 void history_add(struct history *history, const struct change *change);
 
-/* True when nothing that these facts say, absences included, can have changed after facts->revision. False in doubt. */
+/* True when the facts were read in this very history (a connection may have found another store at the same address before
+ * the feed did), and nothing that they say, absences included, can have changed after facts->revision. False in doubt. */
 bool history_still_true(const struct history *history, const struct facts *facts);
 
 #endif

@@ -12,8 +12,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* ---- held roles
- * ------------------------------------------------------------------------------------------------ */
+/* ---- held roles ------------------------------------------------------------------------------------------ */
 
 static int held_compare(const void *a, const void *b)
 {
@@ -65,8 +64,7 @@ static int collect_held(struct inputs *out, const struct facts *facts, int64_t n
     return 0;
 }
 
-/* ---- overwrites
- * ------------------------------------------------------------------------------------------------ */
+/* ---- overwrites ------------------------------------------------------------------------------------------ */
 
 static int overwrite_compare(const void *a, const void *b)
 {
@@ -139,8 +137,7 @@ out:
     return code;
 }
 
-/* ---- inputs
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- inputs ---------------------------------------------------------------------------------------------- */
 
 int inputs_build(struct inputs *out, const struct facts *facts, int64_t now, role_find_fn find, void *context,
                  size_t *misplaced)
@@ -216,8 +213,7 @@ int inputs_roles(const struct inputs *inputs, role_find_fn find, void *find_cont
     return code;
 }
 
-/* ---- role lists
- * ------------------------------------------------------------------------------------------------ */
+/* ---- role lists ------------------------------------------------------------------------------------------ */
 
 static int role_compare(const void *a, const void *b)
 {

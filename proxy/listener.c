@@ -39,8 +39,7 @@ struct listener {
     ino_t inode;
 };
 
-/* ---- the lock
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the lock -------------------------------------------------------------------------------------------- */
 
 /* 1: held; 0: the file was removed between open and lock, go round again. */
 static int try_lock(struct listener *listener, struct failure *failure)
@@ -76,8 +75,7 @@ static int take_lock(struct listener *listener, struct failure *failure)
     return failure_set(failure, PERMTAB_E_CONFLICT, "%s: keeps changing", listener->lock_path);
 }
 
-/* ---- the socket file
- * ------------------------------------------------------------------------------------------- */
+/* ---- the socket file ------------------------------------------------------------------------------------- */
 
 /* Whoever can write to the folder can put a socket of their own there. */
 static void warn_of_folder(const char *path)
@@ -147,8 +145,7 @@ static int bind_socket(struct listener *listener, uint32_t mode, struct failure 
     return 0;
 }
 
-/* ---- accepting
- * --------------------------------------------------------------------------------------------------- */
+/* ---- accepting ------------------------------------------------------------------------------------------- */
 
 static void on_resume(evutil_socket_t descriptor, short what, void *context)
 {

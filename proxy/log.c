@@ -4,9 +4,9 @@
 #include "proxy/log.h"
 
 #include "shm/error.h"
+#include "shm/order.h"
 
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -17,11 +17,11 @@
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
 /* The one process-wide state, as the header says. */
-static _Atomic(int) level_now = LOG_LEVEL_INFO;
+static uint32_t level_now = LOG_LEVEL_INFO;
 
 void log_level_set(enum log_level level)
 {
-    atomic_store_explicit(&level_now, (int)level, memory_order_relaxed);
+    permtab_shm_store32_relaxed(&level_now, level);
 }
 
 int log_level_parse(const char *text, enum log_level *out)
@@ -49,7 +49,7 @@ static size_t print_head(char *line, enum log_level level)
 
 void log_line(enum log_level level, const char *format, ...)
 {
-    if ((int)level > atomic_load_explicit(&level_now, memory_order_relaxed))
+    if ((uint32_t)level > permtab_shm_load32_relaxed(&level_now))
         return;
     char line[LOG_LINE_MAX];
     size_t head = print_head(line, level);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <xxhash.h>
 
 void answer_fini(struct answer *answer)
 {
@@ -37,22 +38,31 @@ static void write_names(struct publish *publish)
         segment_type_set_writer(segment, type, publish->catalogue.types.names[type]);
 }
 
-void publish_catalogue_replace(struct publish *publish, struct catalogue *catalogue, uint64_t number)
+/* Clients resolve their names again when it differs from theirs. Of a store that was restored or replaced, the revision alone
+ * may well be the same and the bits others; the nonce is not. Never 0, which a client without names has. */
+static uint64_t catalogue_number(const struct store_position *at)
+{
+    uint64_t words[3] = {at->store_id, at->revision, at->nonce};
+    uint64_t number = XXH3_64bits(words, sizeof words);
+    return number != 0 ? number : 1;
+}
+
+void publish_catalogue_replace(struct publish *publish, struct catalogue *catalogue,
+                               const struct store_position *at)
 {
     catalogue_fini(&publish->catalogue);
     publish->catalogue = *catalogue;
     memset(catalogue, 0, sizeof *catalogue);
     write_names(publish);
-    segment_catalogue_set_writer(&publish->table->segment, number);
+    segment_catalogue_set_writer(&publish->table->segment, catalogue_number(at));
 }
-
 
 static void begin_at(struct publish *publish, const struct store_position *at, int64_t now)
 {
     publish->at = *at;
     if (now > publish->expiry)
         publish->expiry = now;
-    history_reset(&publish->history, at->revision);
+    history_reset(&publish->history, at);
     segment_applied_writer(&publish->table->segment, at->revision);
     segment_expiry_writer(&publish->table->segment, publish->expiry);
     publish->believed = true;
@@ -71,7 +81,7 @@ int publish_new(struct publish **out, const struct publish_options *options, con
     publish->options = *options;
     publish->counters = counters;
     publish->lag_ns = coarse_clock_lag();
-    int code = history_init(&publish->history, at->revision);
+    int code = history_init(&publish->history, at);
     if (code == 0)
         code = table_new(&publish->table, options, at->store_id);
     if (code < 0) {
@@ -80,7 +90,7 @@ int publish_new(struct publish **out, const struct publish_options *options, con
         return failure_set(failure, code, "cannot make a table of %llu entries",
                            (unsigned long long)options->entries);
     }
-    publish_catalogue_replace(publish, catalogue, at->revision);
+    publish_catalogue_replace(publish, catalogue, at);
     begin_at(publish, at, now);
     *out = publish;
     return 0;
@@ -110,8 +120,10 @@ int publish_rebuild(struct publish *publish, const struct store_position *at, in
     table_free(publish->table);
     publish->table = fresh;
     publish->sweep = 0;
+    if (!catalogue_continues(&publish->catalogue, catalogue))
+        publish->meaning++;
     publish->expiry = now; /* another history: its clock is the one that counts */
-    publish_catalogue_replace(publish, catalogue, at->revision);
+    publish_catalogue_replace(publish, catalogue, at);
     begin_at(publish, at, now);
     publish->counters->rebuilds++;
     return 0;
@@ -121,7 +133,8 @@ void publish_count(struct publish *publish)
 {
     struct counters *counters = publish->counters;
     const struct table *table = publish->table;
-    counters->entries = table->entries.queue[ENTRY_POSITIVE].count + table->entries.queue[ENTRY_NEGATIVE].count;
+    counters->entries =
+        table->entries.queue[ENTRY_POSITIVE].count + table->entries.queue[ENTRY_NEGATIVE].count;
     counters->entries_negative = table->entries.queue[ENTRY_NEGATIVE].count;
     counters->sets = table->sets.pool.indices.used;
     counters->folds = table->folding.folds;
@@ -142,7 +155,8 @@ void publish_renew(struct publish *publish, uint64_t begun_ns)
                          begun_ns + publish->options.max_staleness_ns - publish->lag_ns);
     publish->counters->lease_renewals++;
     if (publish->table->sets.abandoned > 0)
-        publish->counters->entries_retired += table_sweep(publish->table, &publish->sweep, SWEEP_SLOTS, begun_ns);
+        publish->counters->entries_retired +=
+            table_sweep(publish->table, &publish->sweep, SWEEP_SLOTS, begun_ns);
     publish_count(publish);
 }
 
@@ -160,6 +174,11 @@ void publish_disbelieve(struct publish *publish)
 {
     publish->believed = false;
     segment_disbelieve_writer(&publish->table->segment);
+}
+
+uint64_t publish_meaning(const struct publish *publish)
+{
+    return publish->meaning;
 }
 
 uint64_t publish_generation(const struct publish *publish)
@@ -207,11 +226,13 @@ int publish_answer_from_set(const struct publish *publish, uint32_t set, struct 
     return 0;
 }
 
-bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_key scope, struct answer *answer)
+bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_key scope,
+                    struct answer *answer)
 {
     struct permtab_shm_look look;
     /* The publisher is the only writer and this is its thread: one look is whole. */
-    if (permtab_shm_look_once(&publish->table->segment.table, user, scope.id, scope.type, &look) != PERMTAB_SHM_FOUND)
+    if (permtab_shm_look_once(&publish->table->segment.table, user, scope.id, scope.type, &look) !=
+        PERMTAB_SHM_FOUND)
         return false;
     return publish_answer_from_set(publish, PERMTAB_SHM_WORD_INDEX(look.entry.word), answer) == 0;
 }

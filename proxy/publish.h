@@ -51,7 +51,8 @@ void publish_free(struct publish *publish);
 int publish_rebuild(struct publish *publish, const struct store_position *at, int64_t now,
                     struct catalogue *catalogue, struct failure *failure) PERMTAB_MUST_CHECK;
 
-/* Applies a batch and advances applied_revision. On failure (PERMTAB_E_MEMORY) the table is closed where it may be
+/* Applies a batch and advances applied_revision. On failure (PERMTAB_E_MEMORY; _SCHEMA when the
+ * catalogue contradicts the one before) the table is closed where it may be
  * wrong, applied_revision has not moved and the caller must rebuild. `now_ns`: CLOCK_MONOTONIC. */
 int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns, struct failure *failure)
     PERMTAB_MUST_CHECK;
@@ -65,6 +66,9 @@ void publish_disbelieve(struct publish *publish);
 
 /* Another number for every history: what was read before a rebuild says nothing about the table after it. */
 uint64_t publish_generation(const struct publish *publish);
+/* Another number when bits and scope-type numbers that were looked up before mean something else now: the store was
+ * replaced by another. */
+uint64_t publish_meaning(const struct publish *publish);
 struct store_position publish_position(const struct publish *publish);
 int64_t publish_expiry(const struct publish *publish);
 const struct catalogue *publish_catalogue(const struct publish *publish);

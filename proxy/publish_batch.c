@@ -33,8 +33,9 @@ static void unfold_through(struct publish *publish, struct scope_key scope, uint
 }
 
 /* A role's row changed. Everybody at a scope is concerned when the role is, or was, a default role there, or when it was
- * moved, because then assignments may begin or cease to be in place. A default role that only changed its
- * name or whether it is active stays in the same sets. */
+ * moved, because then assignments may begin or cease to be in place; coming into being is moving too, for
+ * assignments may have waited for it. A default role that only changed its name or whether it is active stays in the same
+ * sets. A role without a resident definition is in no set, and none was made without it. */
 static bool role_row_concerns_scope(const struct resident_role *before, const struct role *after,
                                     struct scope_key scope)
 {
@@ -42,9 +43,18 @@ static bool role_row_concerns_scope(const struct resident_role *before, const st
                        scope_equal(before->role.scope, scope);
     bool is_default = after != NULL && after->is_default && scope_equal(after->scope, scope);
     bool moved = (after != NULL && !scope_equal(after->scope, scope)) ||
-                 (before != NULL && before->present && after != NULL &&
-                  !scope_equal(before->role.scope, after->scope));
+                 (before != NULL && after != NULL &&
+                  (!before->present || !scope_equal(before->role.scope, after->scope)));
     return was_default != is_default || moved;
+}
+
+/* SQLite's REPLACE deletes a row without a trigger: the place that the role had is then named by no change row. */
+static uint64_t retire_former_place(struct publish *publish, const struct resident_role *before,
+                                    const struct role *after, uint64_t now_ns)
+{
+    if (before == NULL || !before->present || after == NULL || scope_equal(before->role.scope, after->scope))
+        return 0;
+    return table_retire_scope(publish->table, before->role.scope, now_ns);
 }
 
 static uint64_t retire_role_row(struct publish *publish, struct batch *batch, const struct change *change,
@@ -52,14 +62,18 @@ static uint64_t retire_role_row(struct publish *publish, struct batch *batch, co
 {
     const struct resident_role *before = set_table_role(&publish->table->sets, change->role);
     const struct role *after = role_list_find(&batch->roles, change->role);
+    bool concerned = role_row_concerns_scope(before, after, change->scope);
     unfold_through(publish, change->scope, now_ns);
-    if (!role_row_concerns_scope(before, after, change->scope))
-        return 0;
-    return table_retire_scope(publish->table, change->scope, now_ns);
+    /* From here on `before` may be freed: with the last set that holds it. */
+    uint64_t retired = retire_former_place(publish, before, after, now_ns);
+    if (concerned)
+        retired += table_retire_scope(publish->table, change->scope, now_ns);
+    return retired;
 }
 
 /* Step 1 for one change. */
-static uint64_t retire(struct publish *publish, struct batch *batch, const struct change *change, uint64_t now_ns)
+static uint64_t retire(struct publish *publish, struct batch *batch, const struct change *change,
+                       uint64_t now_ns)
 {
     struct table *table = publish->table;
     switch (change->kind) {
@@ -73,7 +87,8 @@ static uint64_t retire(struct publish *publish, struct batch *batch, const struc
         return table_retire_user(table, change->user, now_ns);
     case CHANGE_OVERWRITE:
         unfold_through(publish, change->scope, now_ns);
-        return change->role == 0 ? table_retire_user(table, change->user, now_ns)
+        /* Neither named: the subject has the id 0, and which of the two it is the row does not say. */
+        return change->user != 0 ? table_retire_user(table, change->user, now_ns)
                                  : table_retire_scope(table, change->scope, now_ns);
     case CHANGE_PERMISSION:
     case CHANGE_SCOPE_TYPE:
@@ -87,18 +102,22 @@ static uint64_t retire(struct publish *publish, struct batch *batch, const struc
 
 /* Inheritance decides which overwrite rows apply. Sets in whose chain there were any cannot be computed from their inputs
  * again: they are closed for good, and their entries filled afresh. */
-static int touch_sets_of(struct publish *publish, const struct change *change, struct rewrite *rewrite)
+static int touch_sets_of(struct publish *publish, struct batch *batch, const struct change *change,
+                         struct rewrite *rewrite)
 {
     struct set_table *sets = &publish->table->sets;
     struct resident_role *role = set_table_role(sets, change->role);
     if (role == NULL)
         return 0;
+    /* Where references are not enforced, a role brings its old parents back when it comes back. */
+    bool inheritance = change->kind == CHANGE_ROLE_PARENT ||
+                       role->present != (role_list_find(&batch->roles, change->role) != NULL);
     for (size_t i = 0; i < role->link_count; i++) {
         uint32_t set = role->links[i].set;
         struct set_record *record = &sets->records[set];
         if (!record->used || record->generation != role->links[i].generation)
             continue;
-        if (change->kind == CHANGE_ROLE_PARENT && record->inputs.overwrites_seen)
+        if (inheritance && record->inputs.overwrites_seen)
             set_table_abandon(sets, set);
         else if (rewrite_add(rewrite, sets, set, publish->batch) < 0)
             return PERMTAB_E_MEMORY;
@@ -117,7 +136,8 @@ static int touch_all_sets(struct publish *publish, struct rewrite *rewrite)
 
 static bool is_role_change(const struct change *change)
 {
-    return change->kind == CHANGE_ROLE || change->kind == CHANGE_ROLE_GRANT || change->kind == CHANGE_ROLE_PARENT;
+    return change->kind == CHANGE_ROLE || change->kind == CHANGE_ROLE_GRANT ||
+           change->kind == CHANGE_ROLE_PARENT;
 }
 
 /* The resident definition becomes that of the batch. Only roles that changed: an ancestor that came along is the same. */
@@ -144,14 +164,14 @@ static int compute(struct publish *publish, struct batch *batch, struct rewrite 
     int code = 0;
     for (size_t i = 0; code == 0 && i < batch->changes.count; i++)
         if (is_role_change(&batch->changes.items[i]))
-            code = touch_sets_of(publish, &batch->changes.items[i], rewrite);
+            code = touch_sets_of(publish, batch, &batch->changes.items[i], rewrite);
     for (size_t i = 0; code == 0 && i < batch->changes.count; i++)
         if (is_role_change(&batch->changes.items[i]))
             code = replace_role(publish, batch, batch->changes.items[i].role);
-    if (code == 0 && batch->has_catalogue) {
+    if (code == 0 && batch->has_catalogue)
         code = touch_all_sets(publish, rewrite);
-        publish_catalogue_replace(publish, &batch->catalogue, batch->at.revision);
-    }
+    if (code == 0 && batch->has_catalogue)
+        publish_catalogue_replace(publish, &batch->catalogue, &batch->at);
     /* A set that was closed for good by a later change of the batch is not opened again. */
     rewrite_forget_abandoned(rewrite, &publish->table->sets);
     if (code == 0)
@@ -159,11 +179,26 @@ static int compute(struct publish *publish, struct batch *batch, struct rewrite 
     return code;
 }
 
+/* What went wrong leaves a table that is neither of before nor of after. */
+static int fail_batch(struct publish *publish, const struct batch *batch, int code, struct failure *failure)
+{
+    unsigned long long revision = batch->at.revision;
+    publish_disbelieve(publish);
+    if (code == PERMTAB_E_SCHEMA)
+        return failure_set(failure, code,
+                           "at revision %llu a permission or a scope type means something else than before",
+                           revision);
+    return failure_set(failure, code, "no memory to apply the changes up to revision %llu", revision);
+}
+
 int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns, struct failure *failure)
 {
     struct rewrite rewrite = {0};
     struct counters *counters = publish->counters;
     publish->batch++;
+    /* The triggers refuse it, and whoever gets round them shall not end us. */
+    if (batch->has_catalogue && !catalogue_continues(&publish->catalogue, &batch->catalogue))
+        return fail_batch(publish, batch, PERMTAB_E_SCHEMA, failure);
     role_list_sort(&batch->roles);
     for (size_t i = 0; i < batch->expired.count; i++)
         counters->entries_retired += table_retire_user(publish->table, batch->expired.items[i].user, now_ns);
@@ -174,9 +209,7 @@ int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns,
     int code = compute(publish, batch, &rewrite);
     if (code < 0) {
         rewrite_fini(&rewrite);
-        publish_disbelieve(publish);
-        return failure_set(failure, code, "no memory to apply the changes up to revision %llu",
-                           (unsigned long long)batch->at.revision);
+        return fail_batch(publish, batch, code, failure);
     }
     counters->sets_rewritten += rewrite_publish(&rewrite, &publish->table->sets);
     rewrite_fini(&rewrite);

@@ -52,7 +52,22 @@ static struct scope_node *place(struct table *table, const struct facts *facts, 
     return node;
 }
 
-static uint32_t intern(struct publish *publish, struct inputs *inputs, struct role_list *fresh, uint64_t now_ns)
+/* The roles whose assignments were ignored: see resident_role.watched. */
+static int watch_misplaced(struct publish *publish, struct facts *facts, int64_t now,
+                           struct role_sources *sources)
+{
+    int code = 0;
+    for (size_t i = 0; code == 0 && i < facts->assignment_count; i++) {
+        const struct facts_assignment *assignment = &facts->assignments[i];
+        if (assignment->expires_at > now &&
+            !facts_well_placed(facts, assignment, role_sources_find(sources, assignment->role)))
+            code = set_table_watch(&publish->table->sets, assignment->role, &facts->roles);
+    }
+    return code;
+}
+
+static uint32_t intern(struct publish *publish, struct inputs *inputs, struct role_list *fresh,
+                       uint64_t now_ns)
 {
     struct set_table *sets = &publish->table->sets;
     uint32_t set = set_table_find(sets, inputs);
@@ -98,6 +113,9 @@ static void put_entry(struct publish *publish, const struct facts *facts, uint32
     if (node == NULL)
         return;
     node->pins++;
+    /* The scope that it answered as may have become plain since: readers would look there, and nobody fills there. */
+    if (node->fold_slot != NO_ENTRY && node->fold_target != target)
+        folding_unfold(&table->folding, node, now_ns);
     if (node != target)
         folding_fold(&table->folding, node, target, now_ns);
     /* Without room for the fold the entry stands at the scope itself. */
@@ -127,13 +145,19 @@ enum publish_fill publish_facts(struct publish *publish, struct facts *facts, ui
         publish->counters->misplaced_rows += misplaced;
         log_debug("user %llu: %zu assignments ignored: their roles belong elsewhere",
                   (unsigned long long)facts->user, misplaced);
+        if (watch_misplaced(publish, facts, now, &sources) < 0) {
+            inputs_fini(&inputs);
+            return PUBLISH_FAILED;
+        }
     }
     uint32_t set = intern(publish, &inputs, &facts->roles, now_ns);
     int code;
     if (set != 0) {
         set_table_hold(&publish->table->sets, set); /* a set that no entry came to name is freed below */
         code = publish_answer_from_set(publish, set, answer);
-        put_entry(publish, facts, set, now_ns);
+        /* What would mend a broken chain names a scope of which this entry knows nothing. */
+        if (!facts->broken)
+            put_entry(publish, facts, set, now_ns);
         set_table_drop(&publish->table->sets, set, now_ns + publish->table->rest_ns);
     } else {
         code = answer_aside(publish, &inputs, &sources, answer);

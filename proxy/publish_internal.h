@@ -15,13 +15,15 @@ struct publish {
     int64_t expiry;  /* store's clock up to which expiry is applied; never goes back within a history */
     uint64_t lag_ns; /* of the coarse clock, taken off every lease */
     bool believed;
+    uint64_t meaning; /* of bits and numbers: see publish.h */
     uint64_t batch; /* number of the present or last batch */
     uint32_t sweep; /* next slot to look at for entries of abandoned sets */
     struct counters *counters;
 };
 
-/* Takes the catalogue: names into the segment, then its number. */
-void publish_catalogue_replace(struct publish *publish, struct catalogue *catalogue, uint64_t number);
+/* Takes the catalogue as it is at `at`: names into the segment, then its number. */
+void publish_catalogue_replace(struct publish *publish, struct catalogue *catalogue,
+                               const struct store_position *at);
 /* Brings the gauges up to date. */
 void publish_count(struct publish *publish);
 int publish_answer_from_set(const struct publish *publish, uint32_t set, struct answer *answer) PERMTAB_MUST_CHECK;

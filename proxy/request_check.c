@@ -139,6 +139,7 @@ static void begin(struct request *request, const struct check *from)
     }
     *check = *from;
     check->request = request;
+    check->ask.question.meaning = publish_meaning(request->server->publish);
     check->ask.done = check_done;
     check->ask.context = check;
     request->state = check;

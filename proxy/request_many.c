@@ -40,7 +40,8 @@ struct many {
     size_t count;
     size_t next; /* the first query not asked yet */
     unsigned waiting;
-    bool turning; /* inside on_turn */
+    bool turning;     /* inside on_turn */
+    uint64_t meaning; /* of the queries' numbers */
     struct many_slot slots[WAITING_MAX];
     uint64_t revision;    /* the lowest of all answers */
     uint64_t deadline_ns; /* the earliest */
@@ -200,6 +201,7 @@ static void ask_next(struct many *many, struct many_slot *slot)
     many->waiting++;
     slot->ask.question.user = query->user;
     slot->ask.question.scope = query->scope;
+    slot->ask.question.meaning = many->meaning;
     ask_start(many->request->server->asks, &many->request->session->flow, &slot->ask);
 }
 
@@ -226,6 +228,7 @@ static struct many *many_new(struct request *request, size_t count)
     if (!many)
         return NULL;
     many->request = request;
+    many->meaning = publish_meaning(request->server->publish);
     many->count = count;
     many->revision = many->deadline_ns = UINT64_MAX;
     many->queries = calloc(count + 1, sizeof *many->queries);

@@ -10,6 +10,8 @@
  * random policy.
  *
  * Judging facts (time, place, owner) is done before, in inputs.c; saying why, in explain.c. */
+#include "proxy/resolve.h"
+
 #include "proxy/closure.h"
 #include "proxy/requires.h"
 
@@ -76,8 +78,7 @@ static void resolving_fini(struct resolving *resolving)
     closure_fini(&resolving->closure);
 }
 
-/* ---- roles
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- roles ----------------------------------------------------------------------------------------------- */
 
 static void collect_grants(struct resolving *resolving, const struct role *role)
 {
@@ -126,8 +127,7 @@ static void give_all(const struct resolving *resolving, uint64_t *bits)
     memcpy(bits, resolving->live, resolving->words * sizeof *bits);
 }
 
-/* ---- overwrites
- * ------------------------------------------------------------------------------------------------ */
+/* ---- overwrites ------------------------------------------------------------------------------------------ */
 
 static enum phase phase_of(const struct resolving *resolving, const struct input_overwrite *row)
 {
@@ -173,8 +173,7 @@ static void overwrite(struct resolving *resolving, const struct inputs *inputs, 
     }
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------------------- */
 
 static int resolve_roles(struct resolving *resolving, const struct inputs *inputs, role_find_fn find,
                          void *context, uint64_t *any, uint64_t *own)

@@ -98,6 +98,15 @@ static struct resident_role *role_put(struct set_table *table, uint64_t id, stru
     return role;
 }
 
+int set_table_watch(struct set_table *table, uint64_t role, struct role_list *fresh)
+{
+    struct resident_role *resident = role_put(table, role, fresh);
+    if (resident == NULL)
+        return PERMTAB_E_MEMORY;
+    resident->watched = true;
+    return 0;
+}
+
 static bool link_is_live(const struct set_table *table, const struct set_link *link)
 {
     const struct set_record *record = &table->records[link->set];
@@ -134,7 +143,7 @@ static void role_unlinked(struct set_table *table, struct resident_role *role)
     role->link_stale++;
     if (role->link_stale * 2 > role->link_count)
         role_sweep(table, role);
-    if (role->link_count == role->link_stale)
+    if (role->link_count == role->link_stale && !role->watched)
         role_free(table, role);
 }
 
@@ -222,7 +231,8 @@ uint32_t set_table_find(const struct set_table *table, const struct inputs *inpu
 {
     uint64_t hash = inputs_hash(inputs);
     uint32_t set = table->buckets[hash & table->bucket_mask];
-    while (set != 0 && !(table->records[set].hash == hash && inputs_equal(&table->records[set].inputs, inputs)))
+    while (set != 0 &&
+           !(table->records[set].hash == hash && inputs_equal(&table->records[set].inputs, inputs)))
         set = table->records[set].next;
     return set;
 }
@@ -357,7 +367,8 @@ int rewrite_compute(struct rewrite *rewrite, struct set_table *table, const stru
         uint64_t *any = rewrite->bits + i * 2 * words;
         int code = closure_update(table, set, fresh);
         if (code == 0)
-            code = resolve(catalogue, &table->records[set].inputs, role_sources_find, &sources, any, any + words);
+            code = resolve(catalogue, &table->records[set].inputs, role_sources_find, &sources, any,
+                           any + words);
         if (code < 0)
             return code;
     }

@@ -2,7 +2,7 @@
  *
  * Equal inputs share a set. Each set knows the closure of its roles, each resident role knows its sets: a role edit
  * touches its sets and nothing else. A set lives as long as entries name it; a role definition as long as
- * sets hold it. */
+ * sets hold it, or for good once it is watched. */
 #ifndef PERMTAB_PROXY_SET_TABLE_H
 #define PERMTAB_PROXY_SET_TABLE_H
 
@@ -37,6 +37,9 @@ struct resident_role {
     struct role role;
     struct set_link *links;
     size_t link_count, link_capacity, link_stale;
+    /* Somebody's assignment of it was ignored, because the role belongs elsewhere or is not there. No set holds it for that, and
+     * yet an entry must go when the role moves: its definition stays. */
+    bool watched;
     UT_hash_handle hh;
 };
 
@@ -60,6 +63,8 @@ struct role_sources {
 };
 const struct role *role_sources_find(void *sources, uint64_t role);
 
+/* Keeps the role's definition from now on, whether sets hold it or not. PERMTAB_E_MEMORY. */
+int set_table_watch(struct set_table *table, uint64_t role, struct role_list *fresh) PERMTAB_MUST_CHECK;
 struct resident_role *set_table_role(const struct set_table *table, uint64_t role);
 
 /* The set of these inputs, or 0. */

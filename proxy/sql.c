@@ -112,7 +112,7 @@ int sql_begin(struct sql *sql, enum sql_begin how, struct failure *failure)
 int sql_commit(struct sql *sql, struct failure *failure)
 {
     if (sql->again) {
-        sql->driver->rollback(sql);
+        sql_rollback(sql);
         return failure_set(failure, PERMTAB_E_STORE_AGAIN, "the store has rolled the transaction back");
     }
     return sql->driver->commit(sql, failure);

@@ -31,6 +31,8 @@ struct store {
     uint64_t wal_inode, shm_inode;    /* SQLite: of the two files beside it; 0 when there were none */
     char *path;                       /* SQLite: its path; else NULL */
     uint64_t schema_mark; /* of the last look at the schema: shows what was changed and changed back */
+    uint64_t looked_revision; /* the log's end at that look */
+    uint32_t looked_filled;   /* which policy tables had rows then */
     struct store_position snapshot; /* of the snapshot that is open */
     struct store_position known;    /* found by the last snapshot: where the next one begins to look */
 };
@@ -55,7 +57,7 @@ void store_snapshot_end(struct store *store);
 /* The four below are called inside a snapshot. */
 
 /* PERMTAB_E_LIMIT when the user or the chain exceeds what one fill may read (10,000 assignments, 100,000 overwrite
- * rows, 100,000 roles). `revision` and `now` of the facts are set by the caller. */
+ * rows, 100,000 roles). `revision`, `nonce` and `now` of the facts are set by the caller. */
 int store_read_facts(struct store *store, uint64_t user, struct scope_key scope, struct facts *out,
                      struct failure *failure) PERMTAB_MUST_CHECK;
 /* The roles named and all their ancestors, each once, sorted by id; missing ones are left out. */
@@ -83,6 +85,7 @@ enum change_kind {
 /* "Read this key again." Fields that the kind does not name are 0. */
 struct change {
     uint64_t revision;
+    uint64_t nonce;
     enum change_kind kind;
     uint64_t user;
     uint64_t role;

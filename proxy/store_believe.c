@@ -3,7 +3,6 @@
 #include "proxy/store_private.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -52,9 +51,37 @@ bool store_current(const struct store *store)
     return store->path == NULL || store_files_check(store, NULL) == 0;
 }
 
+/* Whether a SHOW statement returns a row that matters. An account that may not run it learns nothing, which is no
+ * failure: 0. A lost connection is one. */
+static int shows(struct store *store, const char *text, bool only_running, struct failure *failure)
+{
+    struct failure own = {0};
+    struct sql_statement *st = sql_prepare(store->sql, text, &own);
+    int rc = st ? 0 : own.code;
+    bool found = false;
+    while (st && (rc = sql_step(st, &own)) > 0) {
+        const char *value = only_running ? sql_column_text(st, 1) : "ON";
+        found = found || (strcmp(value, "OFF") != 0 && strcmp(value, "0") != 0);
+    }
+    if (st)
+        sql_reset(st);
+    if (rc < 0 && sql_broken(store->sql))
+        return failure_set(failure, own.code, "%s", own.text);
+    return found;
+}
+
+/* A server that copies from another one, or is set up to, shows that one's past. Three ways to tell, because the best one
+ * takes a privilege (SLAVE MONITOR, REPLICATION CLIENT in MySQL): its replication status; whether a replication thread
+ * runs, which MariaDB tells everybody; and read_only, which every poll looks at. */
 int store_replica_check(struct store *store, struct failure *failure)
 {
-    (void)store;
-    (void)failure;
-    return 0;
+    int found = shows(store, "SHOW GLOBAL STATUS LIKE 'Slave%running'", true, failure);
+    if (found == 0)
+        found = shows(store, "SHOW ALL SLAVES STATUS", false, failure); /* MariaDB */
+    if (found == 0)
+        found = shows(store, "SHOW REPLICA STATUS", false, failure); /* MySQL */
+    if (found > 0)
+        return failure_set(failure, PERMTAB_E_SCHEMA,
+                           "the store's server is a replica of another one: the store must be the primary");
+    return found;
 }

@@ -119,11 +119,12 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
     if (end - after > limit)
         return failure_set(failure, PERMTAB_E_LIMIT, "%llu changes at once, more than %zu",
                            (unsigned long long)(end - after), limit);
-    struct sql_statement *st = sql_prepare(store->sql,
-                                           "SELECT revision, kind, user_id, role_id, scope_type, scope_id"
-                                           " FROM permtab_change WHERE revision > ? AND revision <= ?"
-                                           " ORDER BY revision",
-                                           failure);
+    struct sql_statement *st =
+        sql_prepare(store->sql,
+                    "SELECT revision, kind, user_id, role_id, scope_type, scope_id, nonce"
+                    " FROM permtab_change WHERE revision > ? AND revision <= ?"
+                    " ORDER BY revision",
+                    failure);
     if (!st)
         return store_code(failure);
     sql_bind_u64(st, 1, after);
@@ -143,6 +144,7 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
         /* A kind from a later version of the schema: all we know is that something changed. */
         change->kind =
             kind >= CHANGE_PERMISSION && kind <= CHANGE_STORE ? (enum change_kind)kind : CHANGE_STORE;
+        change->nonce = sql_column_u64(st, 6);
         change->user = sql_column_u64(st, 2);
         change->role = sql_column_u64(st, 3);
         change->scope =
@@ -251,6 +253,11 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
         rc = trim_bound(store, now - keep_us, at.revision - kept + 1, slice, &bound, failure);
     store_snapshot_end(store);
     if (rc < 0 || bound == 0)
+        return rc;
+    /* Whoever trims polls too, and must not wait behind a long write for longer than a lease. */
+    if (sql_dialect(store->sql) == SQL_SQLITE)
+        rc = sql_execute(store->sql, "PRAGMA busy_timeout = 20", failure);
+    if (rc < 0)
         return rc;
     struct sql_statement *st =
         sql_prepare(store->sql, "DELETE FROM permtab_change WHERE revision < ?", failure);

@@ -52,4 +52,7 @@ int64_t store_system_clock(void);
 /* The MySQL server's clock as SQL: microseconds UTC, whatever the session's time zone. */
 #define STORE_MYSQL_NOW "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))"
 
+/* PERMTAB_E_SCHEMA when a policy table lost all its rows since the last look and no change row says so. */
+int store_emptied_check(struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
+
 #endif

@@ -55,8 +55,10 @@ static int chain_read(struct store *store, struct facts *out, struct failure *fa
         out->chain[out->chain_count++] = level;
     }
     sql_reset(st);
-    if (!whole || (out->chain_count && !scope_equal(out->chain[out->chain_count - 1].key, out->scope)))
+    if (!whole || (out->chain_count && !scope_equal(out->chain[out->chain_count - 1].key, out->scope))) {
         out->chain_count = 0;
+        out->broken = true;
+    }
     return rc;
 }
 

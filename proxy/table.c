@@ -106,6 +106,53 @@ static uint32_t window_victim(const struct table *table, struct map_key key)
     return first + (uint32_t)(key.key0 % (end - first));
 }
 
+/* The copy is published first, the old one cleared after: a reader that looks in between may miss it, once. */
+static void move_entry(struct table *table, uint32_t from, uint32_t to)
+{
+    uint32_t set = slot_set(table, from);
+    entries_move(&table->entries, from, to, slot_node(table, from), kind_of(table, set));
+    map_insert_writer(&table->map, to, map_key_at(&table->map, from), set);
+    map_clear_writer(&table->map, from);
+}
+
+/* The first entry from `slot` on that may as well live in `hole`; `hole` itself when there is none. */
+static uint32_t movable_to(const struct table *table, uint32_t slot, uint32_t hole)
+{
+    for (; slot < hole; slot++) {
+        uint32_t first, end;
+        map_window(&table->map, map_key_at(&table->map, slot), &first, &end);
+        if (hole >= first && hole < end)
+            break;
+    }
+    return slot;
+}
+
+#define HOLE_SEARCH 1536u /* slots */
+
+/* Frees a slot of a full window: looks for a hole behind it and brings the hole nearer, moving entry by entry within their own
+ * windows (Herlihy, Shavit and Tzafrir, "Hopscotch Hashing", 2008). MAP_NO_SLOT when that cannot be done. */
+static uint32_t displace(struct table *table, struct map_key key)
+{
+    uint32_t first, end;
+    uint32_t count = map_slot_count(&table->map);
+    map_window(&table->map, key, &first, &end);
+    uint32_t limit = count - end < HOLE_SEARCH ? count : end + HOLE_SEARCH;
+    uint32_t hole = end;
+    while (hole < limit && map_word(&table->map, hole) != 0)
+        hole++;
+    if (hole == limit)
+        return MAP_NO_SLOT;
+    while (hole >= end) {
+        uint32_t reach = PERMTAB_SHM_WINDOW * PERMTAB_SHM_SLOTS;
+        uint32_t slot = movable_to(table, hole - first > reach ? hole - reach : first, hole);
+        if (slot == hole)
+            return MAP_NO_SLOT;
+        move_entry(table, slot, hole);
+        hole = slot;
+    }
+    return hole;
+}
+
 static uint32_t make_room(struct table *table, struct map_key key, enum entry_kind kind, uint64_t now_ns,
                           struct counters *counters)
 {
@@ -116,6 +163,8 @@ static uint32_t make_room(struct table *table, struct map_key key, enum entry_ki
         evict(table, queue[ENTRY_POSITIVE].count > 0 ? queue[ENTRY_POSITIVE].oldest : queue[ENTRY_NEGATIVE].oldest,
               now_ns, counters);
     uint32_t slot = map_vacancy_writer(&table->map, key);
+    if (slot == MAP_NO_SLOT)
+        slot = displace(table, key);
     if (slot == MAP_NO_SLOT) {
         evict(table, window_victim(table, key), now_ns, counters);
         slot = map_vacancy_writer(&table->map, key);

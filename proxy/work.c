@@ -76,8 +76,7 @@ static uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
-/* ---- a thread
- * -------------------------------------------------------------------------------------------------- */
+/* ---- a thread -------------------------------------------------------------------------------------------- */
 
 /* The store of this thread, connected if that is possible now. */
 static struct store *connect_store(struct work *work, struct store *store, bool *connected,
@@ -158,8 +157,7 @@ static void *thread_main(void *context)
     return NULL;
 }
 
-/* ---- the loop's side
- * --------------------------------------------------------------------------------------------- */
+/* ---- the loop's side ------------------------------------------------------------------------------------- */
 
 static void call_finished(struct work *work)
 {

@@ -33,7 +33,8 @@ uint32_t map_vacancy_writer(const struct map *map, struct map_key key);
 /* The slots of the key's window, first and past the last, for choosing whom to evict. */
 void map_window(const struct map *map, struct map_key key, uint32_t *first, uint32_t *end);
 
-/* Puts key → index into a slot that is free and in the key's window; the key must not be in the map. Index is
+/* Puts key → index into a slot that is free and in the key's window. The key must not be in the map, but
+ * for the moment in which it moves: the copy is inserted with the same index, then the old slot cleared. Index is
  * 1 … PERMTAB_SHM_INDEX_MASK. */
 void map_insert_writer(struct map *map, uint32_t slot, struct map_key key, uint32_t index);
 /* Another index for the key in `slot`: one store. */

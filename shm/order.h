@@ -11,11 +11,13 @@
  *   W3  store release   sequence = even        R3  load acquire   sequence again (moved: go round again)
  *
  * W1-W2/R2-R3: a reader that saw a new field (R2) synchronises with W2, so at R3 it sees the odd sequence or
- * a later one. Were W2 relaxed, R3 might still see the old even sequence and accept a mixture. W3/R1: a
- * reader that saw the even sequence sees every field written before it. R2 acquire: else R3 might be done
- * before R2. On x86 all of them are plain moves; on ARMv8 ldar/ldapr and stlr. The method is Boehm's ("Can
- * Seqlocks Get Along With Programming Language Memory Models?", MSPC 2012), section 4, the variant with
- * acquire loads of the data.
+ * a later one. Were W2 relaxed, R3 might still see the old even sequence and accept a mixture.
+ * W3/R1: a reader that saw the even sequence sees every field written before it.
+ * R2 acquire: else R3 might be done before R2.
+ *
+ * On x86 all of them are plain moves; on ARMv8 ldar/ldapr and stlr. The method is Boehm's ("Can Seqlocks Get
+ * Along With Programming Language Memory Models?", MSPC 2012), section 4, the variant with acquire loads of
+ * the data.
  *
  * The built-ins, not <stdatomic.h>: this file is compiled as C++ too. No access is wider than 64 bits:
  * 16-byte loads may become a compare-and-swap, which faults on a read-only page. */

@@ -3,11 +3,13 @@
  *
  * The order of a read, each step of which tests/model/ breaks on purpose:
  *
- *   1  lease deadline, state, applied revision          the deadline first: one read after the answer may
- * already have been renewed for a table that has since moved on 2  fold: bucket sequence, key, word, target
- * only when the scope may be folded 3  entry: bucket sequence, key, word 4  set: sequence, bits 5  word, set
- * sequence, bucket sequence again        then the fold's word and sequence 6  the clock, last so that no time
- * passes unseen between look and answer
+ *   1  lease deadline, state, applied revision   the deadline first: one read after the answer may already
+ *                                                have been renewed for a table that has since moved on
+ *   2  fold: bucket sequence, key, word, target  only when the scope may be folded
+ *   3  entry: bucket sequence, key, word
+ *   4  set: sequence, bits
+ *   5  word, bucket sequence, set sequence again then the fold's word and bucket sequence
+ *   6  the clock, last                           so that no time passes unseen between look and answer
  *
  * Steps 1 and 6 are the caller's (permtab_shm_beat_read, permtab_shm_fresh), so that a batch shares them.
  * Nothing here blocks or loops without a bound: after PERMTAB_SHM_RETRIES rounds the answer is

@@ -113,22 +113,23 @@ run_e2e() {
     fi
 }
 
-# The compiler of the debugging builds: clang's ThreadSanitizer follows every atomic, gcc's does not.
+# The thread sanitizer is clang's, which follows every atomic; it runs what has threads.
 full() {
     build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ || return
     run_ctest gcc
     run_e2e
     build clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
     build asan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ -DPERMTAB_ASAN=ON &&
-        run_ctest asan -LE 'bench|model|house'
+        run_ctest asan -LE 'bench|model'
     build tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
-        -DPERMTAB_TSAN=ON && run_ctest tsan -L threads
+        -DPERMTAB_TSAN=ON && run_ctest tsan -R '^(stress_mixture|stress_mixture_slow|test_work|test_client|test_store_sqlite)$'
 }
 
+# Left out are the long tests, and those that write thousands of rows to MariaDB: the end-to-end tests use it too.
 quick() {
     build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ || return
-    run_ctest gcc -LE 'long'
-    run_e2e --quick
+    run_ctest gcc -LE 'full|model' -E '^(test_store_mysql|test_policy_apply)$'
+    run_e2e --quick --jobs 2
 }
 
 if ! ./deploy/install-packages.sh; then

@@ -73,6 +73,7 @@ static void fill(struct house *house, struct memory_policy *policy)
         struct facts facts;
         memory_facts(policy, combination, server, 1000, &facts);
         facts.revision = 1;
+        facts.nonce = 1;
         for (uint64_t holder = combination; holder < house->holders; holder += house->sets) {
             struct answer answer = {0};
             facts.user = holder;
@@ -132,7 +133,7 @@ static void prepare(void *context, uint64_t count)
         batch->changes.items = bench_memory(sizeof *batch->changes.items);
         batch->changes.count = 1;
         batch->changes.items[0] =
-            (struct change){.kind = CHANGE_ROLE_GRANT, .role = EDITED, .revision = house->revision};
+            (struct change){.kind = CHANGE_ROLE_GRANT, .role = EDITED, .revision = house->revision, .nonce = 1};
         struct role *role = role_list_add(&batch->roles);
         if (role == NULL || role_copy(role, house->granted ? &house->granting : &house->plain) < 0)
             bench_die("out of memory");

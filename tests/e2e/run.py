@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Runs tests/e2e/test_*.py, each as a script of its own with a time limit, and counts.
 
-    run.py [--quick] [NAME…]        NAME: a file's name without test_ and .py
+    run.py [--quick] [--jobs N] [NAME…]        NAME: a file's name without test_ and .py
 
 Ends with `N passed, N failed` (and `, N skipped`); exits 0 only when something ran and nothing failed."""
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -20,29 +21,34 @@ LIMIT_SECONDS = 240
 
 
 def run_file(path, quick):
-    """Runs one file; returns its counts. A file that ends without counts, or never, is one failure."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as counts:
+    """Runs one file; returns its counts and what it printed. A file that ends without counts, or never, is one failure."""
+    begun = time.monotonic()
+    with tempfile.NamedTemporaryFile(suffix=".json") as counts, tempfile.TemporaryFile("w+") as output:
         environment = {**os.environ, "PERMTAB_E2E_COUNTS": counts.name, "PERMTAB_TEST_QUICK": "1" if quick else "0",
                        "PYTHONDONTWRITEBYTECODE": "1"}
         process = subprocess.Popen([sys.executable, str(path)], env=environment, start_new_session=True,
-                                   stdin=subprocess.DEVNULL)
+                                   stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        result, note = {"passed": 0, "failed": 1, "skipped": 0}, ""
         try:
             process.wait(LIMIT_SECONDS)
+            text = pathlib.Path(counts.name).read_text()
+            if text:
+                result = json.loads(text)
+            else:
+                note = f"{path.name}: ended with {process.returncode} before it could count\n"
         except subprocess.TimeoutExpired:
-            print(f"{path.name}: not done after {LIMIT_SECONDS} s", flush=True)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            return {"passed": 0, "failed": 1, "skipped": 0}
-        text = pathlib.Path(counts.name).read_text()
-        if not text:
-            print(f"{path.name}: ended with {process.returncode} before it could count", flush=True)
-            return {"passed": 0, "failed": 1, "skipped": 0}
-        return json.loads(text)
+            note = f"{path.name}: not done after {LIMIT_SECONDS} s\n"
+        output.seek(0)
+        line = ", ".join(f"{result[name]} {name}" for name in result)
+        return result, f"== {path.name}\n{output.read()}{note}== {path.name}: {line}, {time.monotonic() - begun:.1f} s"
 
 
 def main():
     parser = argparse.ArgumentParser(description="Runs the end-to-end tests.")
     parser.add_argument("--quick", action="store_true", help="leave the long tests out")
+    parser.add_argument("--jobs", type=int, default=1, help="files at a time; figures are only good with one")
     parser.add_argument("names", nargs="*", help="files to run: life for test_life.py")
     arguments = parser.parse_args()
     paths = sorted(HERE.glob("test_*.py"))
@@ -53,14 +59,11 @@ def main():
             raise SystemExit(f"no such test: {', '.join(sorted(missing))}")
         paths = [path for path in paths if path.name in wanted]
     total = {"passed": 0, "failed": 0, "skipped": 0}
-    for path in paths:
-        print(f"== {path.name}", flush=True)
-        begun = time.monotonic()
-        counts = run_file(path, arguments.quick)
-        for name in total:
-            total[name] += counts[name]
-        print(f"== {path.name}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped, "
-              f"{time.monotonic() - begun:.1f} s", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        for counts, text in pool.map(lambda path: run_file(path, arguments.quick), paths):
+            print(text, flush=True)
+            for name in total:
+                total[name] += counts[name]
     line = f"{total['passed']} passed, {total['failed']} failed"
     print(line + (f", {total['skipped']} skipped" if total["skipped"] else ""))
     sys.exit(0 if total["failed"] == 0 and total["passed"] > 0 else 1)

@@ -4,7 +4,7 @@ recovers by itself."""
 
 import time
 
-from harness import MariadbCase, SqliteCase, RpcError, full_only, main
+from harness import MariadbCase, SqliteCase, RpcError, main
 from harness.policies import small
 from harness.sidecar import STALENESS_MS
 
@@ -81,10 +81,11 @@ class Bound:
 
 
 class OnSqlite(Bound, SqliteCase):
-    pass
+    quick = ("test_sidecar_stopped",)
 
 
 class OnMariadb(Bound, MariadbCase):
+    quick = ("test_misses_fail_with_a_clear_error_while_the_store_is_down",)
     # Shorter than the outages, so that connections break and must be made again.
     options = {"store_timeout": "1s", "request_timeout": "500ms"}
 
@@ -109,7 +110,6 @@ class OnMariadb(Bound, MariadbCase):
         self.assertLess(time.monotonic() - begun, 1.5)
         self.assertGreater(len(raised.exception.text), 5)
 
-    @full_only
     def test_hits_are_served_until_the_lease_ends(self):
         self.workers[0].trace(*QUESTION, 3000, "peek")
         time.sleep(0.2)

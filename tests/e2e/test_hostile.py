@@ -65,7 +65,7 @@ class HostileCase(SqliteCase):
 
 class TheTable(HostileCase):
     def test_cannot_be_changed_with_the_descriptor(self):
-        reader = self.worker(self.serving)
+        reader = self.worker(self.serving, server_uid=-1 if self.uid is None else self.uid)
         self.assertEqual("allow", reader.check(*QUESTION))
         with self.serving.rpc() as rpc:
             _, segment, feedback = rpc.attach()

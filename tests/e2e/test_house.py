@@ -10,17 +10,17 @@ import unittest
 
 from harness import ROOT, main
 
-# Where each third-party header may be included; tests may include what they test against.
+# Where each third-party header may be included. Tests may include what they test against.
 HOMES = {
     r"mysql(/mysql)?\.h|mariadb.*\.h": ["proxy/store_mysql*.c"],
     r"sqlite3\.h": ["proxy/store_sqlite*.c"],
     r"msgpack.*": ["client/wire*.c"],
-    r"jansson\.h": ["proxy/policy_json*.c", "proxy/policy_print*.c", "client/permtabctl*.c", "client/permtabctl*.h"],
+    r"jansson\.h": ["proxy/policy_*.c", "client/permtabctl*.c", "client/permtabctl*.h"],
     r"yaml\.h": ["proxy/policy_yaml*.c"],
     r"confuse\.h": ["proxy/config*.c"],
     r"hiredis.*": [],
-    r"lmdb\.h": ["tests/bench/*"],
-    r"cmocka\.h": ["tests/*"],
+    r"lmdb\.h": [],
+    r"cmocka\.h": [],
 }
 
 # Pure: bytes and facts in, answers out.
@@ -75,10 +75,9 @@ class House(unittest.TestCase):
 
     def test_third_party_headers_have_one_home(self):
         wrong = []
-        for name in files("*.c", "*.h", "*.cpp", "*.cc"):
+        for name in files(*SOURCES, "deploy/*.[ch]"):
             for number, header in includes(name):
                 for pattern, homes in HOMES.items():
-                    homes = homes + ["tests/*"] if pattern.startswith("msgpack") else homes
                     if re.fullmatch(pattern, header) and not allowed(name, homes):
                         wrong.append(f"{name}:{number} includes {header}")
         self.assertEqual([], wrong)
@@ -140,7 +139,7 @@ class House(unittest.TestCase):
         self.assertEqual([], wrong)
 
     def test_each_source_says_what_it_is(self):
-        wrong = [name for name in files("*.c", "*.h", "*.cpp") if not read(name).startswith("/*")]
+        wrong = [name for name in files("*.c", "*.h", "*.cpp") if not read(name).startswith(("/*", "//"))]
         self.assertEqual([], wrong)
 
     def test_each_source_includes_its_own_header_first(self):
@@ -153,12 +152,13 @@ class House(unittest.TestCase):
         self.assertEqual([], wrong)
 
     def test_no_mutable_globals(self):
-        """At file scope: constants, tables and functions. The client's thread-local slot is the exception."""
+        """At file scope: constants, tables and functions. The exceptions: the client's thread-local slot, the log's level."""
         pattern = re.compile(r"^(static )?(struct \w+|u?int\d*(_t)?|bool|size_t|char|pid_t|long|unsigned)( \w+)* \**\w+"
                              r"(\[\w*\])*( = [^;]*)?;")
         wrong = [f"{name}:{number}: {line}" for name in files("shm/*.c", "client/*.c", "proxy/*.c")
                  for number, line in enumerate(read(name).splitlines(), 1)
-                 if pattern.match(line) and "const" not in line and "(" not in line and "__thread" not in line]
+                 if pattern.match(line) and "const" not in line and "(" not in line and "__thread" not in line
+                 and not (name == "proxy/log.c" and "level_now" in line)]
         self.assertEqual([], wrong)
 
     def test_no_paths_of_a_machine(self):
@@ -202,7 +202,7 @@ class House(unittest.TestCase):
         wrong = []
         for name in files("*.md"):
             for path in named.findall(read(name)):
-                if not (ROOT / path).exists():
+                if not (ROOT / path).exists() and not path.endswith("/test_x.c"):
                     wrong.append(f"{name}: {path}")
         self.assertEqual([], wrong)
 

@@ -11,8 +11,7 @@ import os
 import pathlib
 import random
 
-from harness import ROOT, MariadbCase, SqliteCase, full_only, main
-from harness.case import QUICK
+from harness import QUICK, ROOT, MariadbCase, SqliteCase, full_only, main
 
 PERMISSIONS_MAX = 2048
 SAMPLE = 1_000_000

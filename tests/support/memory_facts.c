@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the catalogue
- * --------------------------------------------------------------------------------------------- */
+/* ---- the catalogue --------------------------------------------------------------------------------------- */
 
 static void add_requirement(struct permission *permission, uint32_t requires)
 {
@@ -47,8 +46,7 @@ void memory_catalogue(struct memory_policy *policy, uint32_t words, struct catal
         memory_die("out of memory");
 }
 
-/* ---- facts
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- facts ----------------------------------------------------------------------------------------------- */
 
 /* From the scope up, then turned round. Leaves the chain empty when a scope is missing or types do not
  * descend. */
@@ -59,13 +57,17 @@ static void read_chain(struct memory_policy *policy, struct facts *out)
     uint32_t length = 0;
     for (;;) {
         const struct memory_scope *scope = memory_scope_find(policy, key);
-        if (scope == NULL || length == SCOPE_CHAIN_MAX)
+        if (scope == NULL || length == SCOPE_CHAIN_MAX) {
+            out->broken = length > 0;
             return;
+        }
         up[length++] = *scope;
         if (key.type == 0)
             break;
-        if (scope->parent.type >= key.type)
+        if (scope->parent.type >= key.type) {
+            out->broken = true;
             return;
+        }
         key = scope->parent;
     }
     out->chain_count = length;

@@ -166,8 +166,7 @@ void memory_overwrite(struct memory_policy *policy, struct scope_key scope, enum
     ADD(overwrites, scope, subject, subject_id, bit, allow);
 }
 
-/* ---- order
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------------------- */
 
 static int compare_u64(uint64_t a, uint64_t b)
 {

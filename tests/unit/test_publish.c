@@ -43,7 +43,8 @@ static int setup(void **state)
         memory_assign(&fixture->policy, user, 100, server, FACTS_NEVER);
     memory_catalogue(&fixture->policy, 1, &catalogue);
     fixture->revision = 1;
-    assert_int_equal(publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+    assert_int_equal(
+        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
     *state = fixture;
     return 0;
 }
@@ -61,10 +62,12 @@ static void read_facts(struct fixture *fixture, uint64_t user, struct scope_key 
 {
     memory_facts(&fixture->policy, user, scope, 1000, facts);
     facts->revision = fixture->revision;
+    facts->nonce = 1;
     facts->now = 1000;
 }
 
-static enum publish_fill fill(struct fixture *fixture, uint64_t user, struct scope_key scope, struct answer *answer)
+static enum publish_fill fill(struct fixture *fixture, uint64_t user, struct scope_key scope,
+                              struct answer *answer)
 {
     struct facts facts;
     read_facts(fixture, user, scope, &facts);
@@ -85,10 +88,11 @@ static void apply(struct fixture *fixture, struct change change)
     struct batch batch = {.at = {7, ++fixture->revision, 1}, .now = 1000};
     struct role role;
     change.revision = fixture->revision;
+    change.nonce = 1;
     batch.changes.items = malloc(sizeof change);
     batch.changes.items[0] = change;
     batch.changes.count = 1;
-    if (change.role != 0 && memory_definition(&fixture->policy, change.role, &role))
+    if (memory_definition(&fixture->policy, change.role, &role))
         *role_list_add(&batch.roles) = role;
     assert_int_equal(publish_batch(fixture->publish, &batch, SECOND, NULL), 0);
     batch_fini(&batch);
@@ -194,6 +198,23 @@ static void absent_scope_is_remembered_until_it_appears(void **state)
     assert_int_equal(fixture->counters.entries_negative, 0);
 }
 
+/* Windows fill before the table does: entries move to make room, and the configured number fits exactly. */
+static void configured_entries_fit(void **state)
+{
+    struct fixture *fixture = *state;
+    memory_role(&fixture->policy, 101, "everyone", server, true, true);
+    memory_grant(&fixture->policy, 101, GRANT_ALLOW, SEND);
+    for (uint64_t user = 1; user <= 1000; user++)
+        fill_well(fixture, user, server);
+    for (uint64_t user = 1; user <= 1000; user++)
+        assert_int_equal(resident(fixture, user, server, SEND), 1);
+    assert_int_equal(fixture->counters.entries_evicted, 0);
+    fill_well(fixture, 1001, server); /* the first one filled makes room */
+    assert_int_equal(fixture->counters.entries_evicted, 1);
+    assert_int_equal(resident(fixture, 1, server, SEND), -1);
+    assert_int_equal(fixture->counters.entries, 1000);
+}
+
 static void negative_entries_take_an_eighth(void **state)
 {
     struct fixture *fixture = *state;
@@ -237,9 +258,144 @@ static void rebuild_forgets_everything(void **state)
     assert_int_equal(publish_deadline(fixture->publish), 0);
     assert_int_equal(publish_expiry(fixture->publish), 900);
     read_facts(fixture, 1, server, &facts);
+    facts.nonce = 5;
     assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
     answer_fini(&answer);
     facts_fini(&facts);
+}
+
+/* A connection that fills may find a restored store before the feed does: the same revision, another history. */
+static void facts_of_another_history_are_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    struct answer answer = {0};
+    read_facts(fixture, 1, server, &facts);
+    facts.nonce = 9;
+    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_OUTDATED);
+    /* Nor when the revision is one of the past. */
+    apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 3, .role = 100, .scope = server});
+    apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 3, .role = 100, .scope = server});
+    for (facts.revision = 1; facts.revision <= 3; facts.revision++)
+        assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_OUTDATED);
+    facts.nonce = 1;
+    for (facts.revision = 1; facts.revision <= 3; facts.revision++) {
+        assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
+        answer_fini(&answer);
+    }
+    facts_fini(&facts);
+}
+
+static uint64_t catalogue_of(const struct fixture *fixture)
+{
+    return publish_segment(fixture->publish)->header->beat.catalogue;
+}
+
+/* A client keeps its names while the catalogue's number stays. The store that took the old one's place may stand at the same
+ * revision and have other bits. */
+static void another_history_has_another_catalogue(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store_position at = {7, 1, 5};
+    struct catalogue catalogue;
+    uint64_t number = catalogue_of(fixture), meaning = publish_meaning(fixture->publish);
+    memory_catalogue(&fixture->policy, 1, &catalogue);
+    assert_int_equal(publish_rebuild(fixture->publish, &at, 900, &catalogue, NULL), 0);
+    assert_int_not_equal(catalogue_of(fixture), number);
+    assert_int_equal(publish_meaning(fixture->publish), meaning); /* all bits are as they were */
+    strcpy(fixture->policy.permissions.items[SEND].name, "message.edit");
+    strcpy(fixture->policy.permissions.items[EDIT].name, "message.send");
+    memory_catalogue(&fixture->policy, 1, &catalogue);
+    assert_int_equal(publish_rebuild(fixture->publish, &at, 900, &catalogue, NULL), 0);
+    assert_int_not_equal(publish_meaning(fixture->publish), meaning);
+}
+
+/* The triggers of the store refuse it; who gets round them must not stop the sidecar. */
+static void renamed_bits_are_no_batch(void **state)
+{
+    struct fixture *fixture = *state;
+    struct batch batch = {.at = {7, 2, 1}, .now = 1000, .has_catalogue = true};
+    struct failure failure;
+    strcpy(fixture->policy.permissions.items[SEND].name, "message.fake");
+    memory_catalogue(&fixture->policy, 1, &batch.catalogue);
+    publish_renew(fixture->publish, SECOND);
+    assert_int_equal(publish_batch(fixture->publish, &batch, SECOND, &failure), PERMTAB_E_SCHEMA);
+    assert_int_equal(publish_deadline(fixture->publish), 0);
+    assert_int_equal(publish_position(fixture->publish).revision, 1);
+    batch_fini(&batch);
+}
+
+/* A role that nobody holds in its place is in no set, and yet somebody's assignment may wait for it to move there. */
+static void assignment_falls_into_place(void **state)
+{
+    struct fixture *fixture = *state;
+    struct scope_key other = {2, 1};
+    memory_scope(&fixture->policy, other, global, NULL);
+    memory_role(&fixture->policy, 300, "muted", other, false, true);
+    memory_grant(&fixture->policy, 300, GRANT_DENY, SEND);
+    memory_assign(&fixture->policy, 1, 300, server,
+                  FACTS_NEVER); /* means nothing: the role is of the other server */
+    fill_well(fixture, 1, server);
+    assert_int_equal(resident(fixture, 1, server, SEND), 1);
+    fixture->policy.roles.items[1].scope = server;
+    apply(fixture, (struct change){.kind = CHANGE_ROLE, .role = 300, .scope = server});
+    assert_true(resident(fixture, 1, server, SEND) < 1);
+}
+
+/* What SQLite's REPLACE does to a role leaves one change row, for the new place. */
+static void replaced_role_leaves_its_former_place(void **state)
+{
+    struct fixture *fixture = *state;
+    struct scope_key other = {2, 1};
+    memory_scope(&fixture->policy, other, global, NULL);
+    fill_well(fixture, 1, server);
+    assert_int_equal(resident(fixture, 1, server, SEND), 1);
+    fixture->policy.roles.items[0].scope = other;
+    apply(fixture, (struct change){.kind = CHANGE_ROLE, .role = 100, .scope = other});
+    assert_true(resident(fixture, 1, server, SEND) < 1);
+}
+
+static void role_zero_has_overwrites_too(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    struct answer answer = {0};
+    memory_role(&fixture->policy, 0, "zero", server, true, true);
+    fill_well(fixture, 1, server);
+    assert_int_equal(resident(fixture, 1, server, SEND), 1);
+    read_facts(fixture, 1, server, &facts);
+    memory_overwrite(&fixture->policy, server, OVERWRITE_ROLE, 0, SEND, false);
+    apply(fixture, (struct change){.kind = CHANGE_OVERWRITE, .scope = server});
+    assert_int_equal(resident(fixture, 1, server, SEND), -1);
+    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_OUTDATED);
+    facts_fini(&facts);
+}
+
+/* A category stops being what its channels answer as. Who is filled afterwards must be found through them. */
+static void folds_follow_their_target(void **state)
+{
+    struct fixture *fixture = *state;
+    memory_overwrite(&fixture->policy, category, OVERWRITE_USER, 1, SEND, false);
+    fill_well(fixture, 1, channel);
+    fill_well(fixture, 2, channel);
+    assert_int_equal(resident(fixture, 1, channel, SEND), 0);
+    fixture->policy.overwrites.count = 0;
+    apply(fixture, (struct change){.kind = CHANGE_OVERWRITE, .scope = category, .user = 1});
+    fill_well(fixture, 1, channel);
+    assert_int_equal(resident(fixture, 1, channel, SEND), 1);
+}
+
+/* The scope that would mend the chain is none of which an entry below knows. */
+static void broken_chains_are_not_remembered(void **state)
+{
+    struct fixture *fixture = *state;
+    struct scope_key lost = {200, 3}, missing = {77, 1};
+    struct answer answer = {0};
+    memory_scope(&fixture->policy, lost, missing, NULL);
+    assert_int_equal(fill(fixture, 1, lost, &answer), PUBLISH_FILLED);
+    assert_false(bitmap_test(answer.any, SEND));
+    answer_fini(&answer);
+    assert_int_equal(resident(fixture, 1, lost, SEND), -1);
 }
 
 static void inherited_overwrites_are_filled_afresh(void **state)
@@ -296,9 +452,18 @@ int main(void)
         T(outdated_plainness_is_refused),
         T(early_and_outdated_fills_are_refused),
         T(absent_scope_is_remembered_until_it_appears),
+        T(configured_entries_fit),
         T(negative_entries_take_an_eighth),
         T(lease_follows_the_poll),
         T(rebuild_forgets_everything),
+        T(facts_of_another_history_are_refused),
+        T(another_history_has_another_catalogue),
+        T(renamed_bits_are_no_batch),
+        T(assignment_falls_into_place),
+        T(replaced_role_leaves_its_former_place),
+        T(role_zero_has_overwrites_too),
+        T(folds_follow_their_target),
+        T(broken_chains_are_not_remembered),
         T(inherited_overwrites_are_filled_afresh),
         T(shared_set_remembers_overwrites_of_all),
         T(entries_of_closed_sets_are_swept),

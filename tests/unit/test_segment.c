@@ -154,8 +154,7 @@ static void all_of_it_is_allocated(void **state)
     segment_free(&segment);
 }
 
-/* ---- seals
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- seals ----------------------------------------------------------------------------------------------- */
 
 static void seals_hold_against_the_descriptor(const struct segment *segment, int descriptor)
 {
@@ -239,8 +238,7 @@ static void helpers_do_not_inherit_it(void **state)
     segment_free(&segment);
 }
 
-/* ---- what a reader refuses
- * --------------------------------------------------------------------------------------- */
+/* ---- what a reader refuses ------------------------------------------------------------------------------- */
 
 struct forgery {
     const char *what;
@@ -380,8 +378,7 @@ static void whatever_is_accepted_is_inside(void **state)
     segment_free(&segment);
 }
 
-/* ---- header
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- header ---------------------------------------------------------------------------------------------- */
 
 static void names_and_types_are_written_once(void **state)
 {

@@ -3,7 +3,7 @@
 
 UPDATE permtab_store SET schema_state = 'applying 2';
 
--- the log keeps itself: numbers go up by one, rows are not rewritten
+-- the log keeps itself: numbers go up by one, rows are neither rewritten nor taken out of the middle
 
 CREATE TRIGGER permtab_counter_update BEFORE UPDATE ON permtab_counter
 WHEN NEW.one IS NOT OLD.one OR NEW.revision IS NOT OLD.revision + 1
@@ -29,6 +29,13 @@ END;
 CREATE TRIGGER permtab_change_update BEFORE UPDATE ON permtab_change
 BEGIN
     SELECT RAISE(ABORT, 'permtab: change rows are not rewritten');
+END;
+
+CREATE TRIGGER permtab_change_delete BEFORE DELETE ON permtab_change
+WHEN EXISTS (SELECT 1 FROM permtab_change WHERE revision = OLD.revision - 1)
+    OR NOT EXISTS (SELECT 1 FROM permtab_change WHERE revision = OLD.revision + 1)
+BEGIN
+    SELECT RAISE(ABORT, 'permtab: change rows go from the oldest on, and the newest one stays');
 END;
 
 -- references and rules. NOT EXISTS for what a row needs, EXISTS for what still needs a row
@@ -129,10 +136,10 @@ BEGIN
 END;
 
 CREATE TRIGGER permtab_scope_used BEFORE DELETE ON permtab_scope
-WHEN EXISTS (SELECT 1 FROM permtab_scope WHERE parent_type = OLD.type AND parent_id = OLD.id AND type <> 0)
-    OR EXISTS (SELECT 1 FROM permtab_role WHERE scope_type = OLD.type AND scope_id = OLD.id)
-    OR EXISTS (SELECT 1 FROM permtab_assignment WHERE scope_type = OLD.type AND scope_id = OLD.id)
-    OR EXISTS (SELECT 1 FROM permtab_overwrite WHERE scope_type = OLD.type AND scope_id = OLD.id)
+WHEN OLD.type <> 0 AND (EXISTS (SELECT 1 FROM permtab_scope WHERE parent_type = OLD.type AND parent_id = OLD.id AND type <> 0)
+        OR EXISTS (SELECT 1 FROM permtab_role WHERE scope_type = OLD.type AND scope_id = OLD.id)
+        OR EXISTS (SELECT 1 FROM permtab_assignment WHERE scope_type = OLD.type AND scope_id = OLD.id)
+        OR EXISTS (SELECT 1 FROM permtab_overwrite WHERE scope_type = OLD.type AND scope_id = OLD.id))
 BEGIN
     SELECT RAISE(ABORT, 'permtab: scopes, roles, assignments or overwrites refer to this scope');
 END;

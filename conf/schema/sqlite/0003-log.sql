@@ -1,6 +1,6 @@
 -- permtab, schema 3, SQLite: the log. Each trigger advances the counter and appends a row that says which key to
 -- read again. An update that changes nothing appends none; one that changes the key appends one for the old key and
--- one for the new one.
+-- one for the new one (SQLite runs the trigger that was made last first).
 
 UPDATE permtab_store SET schema_state = 'applying 3';
 
@@ -64,15 +64,6 @@ BEGIN
         SELECT revision, 3, OLD.type, OLD.id FROM permtab_counter;
 END;
 
-CREATE TRIGGER permtab_scope_update_old AFTER UPDATE ON permtab_scope
-WHEN NEW.type IS NOT OLD.type
-    OR NEW.id IS NOT OLD.id
-BEGIN
-    UPDATE permtab_counter SET revision = revision + 1;
-    INSERT INTO permtab_change (revision, kind, scope_type, scope_id)
-        SELECT revision, 3, OLD.type, OLD.id FROM permtab_counter;
-END;
-
 CREATE TRIGGER permtab_scope_update AFTER UPDATE ON permtab_scope
 WHEN NEW.type IS NOT OLD.type
     OR NEW.id IS NOT OLD.id
@@ -85,6 +76,15 @@ BEGIN
         SELECT revision, 3, NEW.type, NEW.id FROM permtab_counter;
 END;
 
+CREATE TRIGGER permtab_scope_update_old AFTER UPDATE ON permtab_scope
+WHEN NEW.type IS NOT OLD.type
+    OR NEW.id IS NOT OLD.id
+BEGIN
+    UPDATE permtab_counter SET revision = revision + 1;
+    INSERT INTO permtab_change (revision, kind, scope_type, scope_id)
+        SELECT revision, 3, OLD.type, OLD.id FROM permtab_counter;
+END;
+
 CREATE TRIGGER permtab_role_insert AFTER INSERT ON permtab_role
 BEGIN
     UPDATE permtab_counter SET revision = revision + 1;
@@ -93,16 +93,6 @@ BEGIN
 END;
 
 CREATE TRIGGER permtab_role_delete AFTER DELETE ON permtab_role
-BEGIN
-    UPDATE permtab_counter SET revision = revision + 1;
-    INSERT INTO permtab_change (revision, kind, role_id, scope_type, scope_id)
-        SELECT revision, 4, OLD.id, OLD.scope_type, OLD.scope_id FROM permtab_counter;
-END;
-
-CREATE TRIGGER permtab_role_update_old AFTER UPDATE ON permtab_role
-WHEN NEW.id IS NOT OLD.id
-    OR NEW.scope_type IS NOT OLD.scope_type
-    OR NEW.scope_id IS NOT OLD.scope_id
 BEGIN
     UPDATE permtab_counter SET revision = revision + 1;
     INSERT INTO permtab_change (revision, kind, role_id, scope_type, scope_id)
@@ -120,6 +110,16 @@ BEGIN
     UPDATE permtab_counter SET revision = revision + 1;
     INSERT INTO permtab_change (revision, kind, role_id, scope_type, scope_id)
         SELECT revision, 4, NEW.id, NEW.scope_type, NEW.scope_id FROM permtab_counter;
+END;
+
+CREATE TRIGGER permtab_role_update_old AFTER UPDATE ON permtab_role
+WHEN NEW.id IS NOT OLD.id
+    OR NEW.scope_type IS NOT OLD.scope_type
+    OR NEW.scope_id IS NOT OLD.scope_id
+BEGIN
+    UPDATE permtab_counter SET revision = revision + 1;
+    INSERT INTO permtab_change (revision, kind, role_id, scope_type, scope_id)
+        SELECT revision, 4, OLD.id, OLD.scope_type, OLD.scope_id FROM permtab_counter;
 END;
 
 -- REPLACE: the row that goes is not seen by a delete trigger, and its scope may be another one.
@@ -151,14 +151,6 @@ BEGIN
         SELECT revision, 5, OLD.role_id FROM permtab_counter;
 END;
 
-CREATE TRIGGER permtab_role_permission_update_old AFTER UPDATE ON permtab_role_permission
-WHEN NEW.role_id IS NOT OLD.role_id
-BEGIN
-    UPDATE permtab_counter SET revision = revision + 1;
-    INSERT INTO permtab_change (revision, kind, role_id)
-        SELECT revision, 5, OLD.role_id FROM permtab_counter;
-END;
-
 CREATE TRIGGER permtab_role_permission_update AFTER UPDATE ON permtab_role_permission
 WHEN NEW.role_id IS NOT OLD.role_id
     OR NEW.permission IS NOT OLD.permission
@@ -167,6 +159,14 @@ BEGIN
     UPDATE permtab_counter SET revision = revision + 1;
     INSERT INTO permtab_change (revision, kind, role_id)
         SELECT revision, 5, NEW.role_id FROM permtab_counter;
+END;
+
+CREATE TRIGGER permtab_role_permission_update_old AFTER UPDATE ON permtab_role_permission
+WHEN NEW.role_id IS NOT OLD.role_id
+BEGIN
+    UPDATE permtab_counter SET revision = revision + 1;
+    INSERT INTO permtab_change (revision, kind, role_id)
+        SELECT revision, 5, OLD.role_id FROM permtab_counter;
 END;
 
 CREATE TRIGGER permtab_role_parent_insert AFTER INSERT ON permtab_role_parent
@@ -183,14 +183,6 @@ BEGIN
         SELECT revision, 6, OLD.role_id FROM permtab_counter;
 END;
 
-CREATE TRIGGER permtab_role_parent_update_old AFTER UPDATE ON permtab_role_parent
-WHEN NEW.role_id IS NOT OLD.role_id
-BEGIN
-    UPDATE permtab_counter SET revision = revision + 1;
-    INSERT INTO permtab_change (revision, kind, role_id)
-        SELECT revision, 6, OLD.role_id FROM permtab_counter;
-END;
-
 CREATE TRIGGER permtab_role_parent_update AFTER UPDATE ON permtab_role_parent
 WHEN NEW.role_id IS NOT OLD.role_id
     OR NEW.parent_id IS NOT OLD.parent_id
@@ -198,6 +190,14 @@ BEGIN
     UPDATE permtab_counter SET revision = revision + 1;
     INSERT INTO permtab_change (revision, kind, role_id)
         SELECT revision, 6, NEW.role_id FROM permtab_counter;
+END;
+
+CREATE TRIGGER permtab_role_parent_update_old AFTER UPDATE ON permtab_role_parent
+WHEN NEW.role_id IS NOT OLD.role_id
+BEGIN
+    UPDATE permtab_counter SET revision = revision + 1;
+    INSERT INTO permtab_change (revision, kind, role_id)
+        SELECT revision, 6, OLD.role_id FROM permtab_counter;
 END;
 
 CREATE TRIGGER permtab_assignment_insert AFTER INSERT ON permtab_assignment
@@ -214,17 +214,6 @@ BEGIN
         SELECT revision, 7, OLD.user_id, OLD.role_id, OLD.scope_type, OLD.scope_id FROM permtab_counter;
 END;
 
-CREATE TRIGGER permtab_assignment_update_old AFTER UPDATE ON permtab_assignment
-WHEN NEW.user_id IS NOT OLD.user_id
-    OR NEW.role_id IS NOT OLD.role_id
-    OR NEW.scope_type IS NOT OLD.scope_type
-    OR NEW.scope_id IS NOT OLD.scope_id
-BEGIN
-    UPDATE permtab_counter SET revision = revision + 1;
-    INSERT INTO permtab_change (revision, kind, user_id, role_id, scope_type, scope_id)
-        SELECT revision, 7, OLD.user_id, OLD.role_id, OLD.scope_type, OLD.scope_id FROM permtab_counter;
-END;
-
 CREATE TRIGGER permtab_assignment_update AFTER UPDATE ON permtab_assignment
 WHEN NEW.user_id IS NOT OLD.user_id
     OR NEW.role_id IS NOT OLD.role_id
@@ -235,6 +224,17 @@ BEGIN
     UPDATE permtab_counter SET revision = revision + 1;
     INSERT INTO permtab_change (revision, kind, user_id, role_id, scope_type, scope_id)
         SELECT revision, 7, NEW.user_id, NEW.role_id, NEW.scope_type, NEW.scope_id FROM permtab_counter;
+END;
+
+CREATE TRIGGER permtab_assignment_update_old AFTER UPDATE ON permtab_assignment
+WHEN NEW.user_id IS NOT OLD.user_id
+    OR NEW.role_id IS NOT OLD.role_id
+    OR NEW.scope_type IS NOT OLD.scope_type
+    OR NEW.scope_id IS NOT OLD.scope_id
+BEGIN
+    UPDATE permtab_counter SET revision = revision + 1;
+    INSERT INTO permtab_change (revision, kind, user_id, role_id, scope_type, scope_id)
+        SELECT revision, 7, OLD.user_id, OLD.role_id, OLD.scope_type, OLD.scope_id FROM permtab_counter;
 END;
 
 CREATE TRIGGER permtab_overwrite_insert AFTER INSERT ON permtab_overwrite
@@ -263,23 +263,6 @@ BEGIN
         FROM permtab_counter;
 END;
 
-CREATE TRIGGER permtab_overwrite_update_old AFTER UPDATE ON permtab_overwrite
-WHEN NEW.scope_type IS NOT OLD.scope_type
-    OR NEW.scope_id IS NOT OLD.scope_id
-    OR NEW.subject IS NOT OLD.subject
-    OR NEW.subject_id IS NOT OLD.subject_id
-BEGIN
-    UPDATE permtab_counter SET revision = revision + 1;
-    INSERT INTO permtab_change (revision, kind, user_id, role_id, scope_type, scope_id)
-        SELECT revision,
-               8,
-               CASE OLD.subject WHEN 'user' THEN OLD.subject_id ELSE 0 END,
-               CASE OLD.subject WHEN 'role' THEN OLD.subject_id ELSE 0 END,
-               OLD.scope_type,
-               OLD.scope_id
-        FROM permtab_counter;
-END;
-
 CREATE TRIGGER permtab_overwrite_update AFTER UPDATE ON permtab_overwrite
 WHEN NEW.scope_type IS NOT OLD.scope_type
     OR NEW.scope_id IS NOT OLD.scope_id
@@ -296,6 +279,23 @@ BEGIN
                CASE NEW.subject WHEN 'role' THEN NEW.subject_id ELSE 0 END,
                NEW.scope_type,
                NEW.scope_id
+        FROM permtab_counter;
+END;
+
+CREATE TRIGGER permtab_overwrite_update_old AFTER UPDATE ON permtab_overwrite
+WHEN NEW.scope_type IS NOT OLD.scope_type
+    OR NEW.scope_id IS NOT OLD.scope_id
+    OR NEW.subject IS NOT OLD.subject
+    OR NEW.subject_id IS NOT OLD.subject_id
+BEGIN
+    UPDATE permtab_counter SET revision = revision + 1;
+    INSERT INTO permtab_change (revision, kind, user_id, role_id, scope_type, scope_id)
+        SELECT revision,
+               8,
+               CASE OLD.subject WHEN 'user' THEN OLD.subject_id ELSE 0 END,
+               CASE OLD.subject WHEN 'role' THEN OLD.subject_id ELSE 0 END,
+               OLD.scope_type,
+               OLD.scope_id
         FROM permtab_counter;
 END;
 

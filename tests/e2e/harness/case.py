@@ -132,14 +132,22 @@ class _Result(unittest.TextTestResult):
         return test.id().split(".", 1)[-1]
 
 
+def _is_quick(test):
+    """A class may name its quick tests; else all are that are not marked."""
+    names = getattr(type(test), "quick", None)
+    if names is not None:
+        return test._testMethodName in names
+    return not (getattr(type(test), "full_only", False) or
+                getattr(getattr(test, test._testMethodName), "full_only", False))
+
+
 def _select(suite):
     """Without the tests that --quick leaves out."""
     kept = unittest.TestSuite()
     for test in suite:
         if isinstance(test, unittest.TestSuite):
             kept.addTest(_select(test))
-        elif not QUICK or not (getattr(type(test), "full_only", False) or
-                               getattr(getattr(test, test._testMethodName), "full_only", False)):
+        elif not QUICK or _is_quick(test):
             kept.addTest(test)
     return kept
 

@@ -7,8 +7,9 @@ from .process import kill, spawn
 
 
 class Worker:
-    def __init__(self, socket, uid=None, timeout_ms=1000):
-        self.process = spawn([program("worker"), str(socket), str(timeout_ms)], uid=uid, stdin=subprocess.PIPE,
+    def __init__(self, socket, timeout_ms=1000, server_uid=-1):
+        """server_uid: the uid that the sidecar must run as; -1: root or our own."""
+        self.process = spawn([program("worker"), str(socket), str(timeout_ms), str(server_uid)], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, text=True, bufsize=1)
         first = self.process.stdout.readline().split()
         assert first[:1] == ["ready"], f"the worker said {first}"

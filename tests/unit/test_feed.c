@@ -1,0 +1,288 @@
+/* The feed between a store of a few variables, which this file puts in the place of store_*.c, and a real publisher: what is
+ * done when the store fails, or changes, between two of the feed's questions. */
+#include "proxy/feed.h"
+
+#include "proxy/store.h"
+#include "tests/support/memory_policy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <event2/event.h>
+#include <pthread.h>
+
+#define FIRST 5u
+
+/* What the store is, and what it shall do. Read and written by two threads. */
+static struct {
+    pthread_mutex_t mutex;
+    uint64_t revision;
+    enum change_kind kind;    /* of the change after FIRST */
+    unsigned schema_failures; /* how many looks at the schema still fail */
+    bool changes_unseen;      /* a change is committed while what expired is read */
+    bool too_many_permissions;
+    unsigned rebuilds_read, catalogues_read;
+} fake = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static void lock(void)
+{
+    pthread_mutex_lock(&fake.mutex);
+}
+
+static void unlock(void)
+{
+    pthread_mutex_unlock(&fake.mutex);
+}
+
+/* ---- the store ------------------------------------------------------------------------------------------------ */
+
+int store_open(struct store *out, const struct sql_options *options, struct failure *failure)
+{
+    (void)options, (void)failure;
+    memset(out, 0, sizeof *out);
+    return 0;
+}
+
+void store_close(struct store *store)
+{
+    (void)store;
+}
+
+int store_check_schema(struct store *store, struct failure *failure)
+{
+    int code = 0;
+    (void)store;
+    lock();
+    fake.rebuilds_read++;
+    if (fake.schema_failures > 0) {
+        fake.schema_failures--;
+        code = failure_set(failure, PERMTAB_E_STORE, "the store is away");
+    }
+    unlock();
+    return code;
+}
+
+int store_snapshot(struct store *store, struct store_position *at, int64_t *now, struct failure *failure)
+{
+    (void)store, (void)failure;
+    lock();
+    *at = (struct store_position){7, fake.revision, fake.revision};
+    unlock();
+    *now = 1000;
+    return 0;
+}
+
+void store_snapshot_end(struct store *store)
+{
+    (void)store;
+}
+
+int store_poll(struct store *store, const struct store_position *at, bool *newer, int64_t *now,
+               struct failure *failure)
+{
+    (void)store, (void)failure;
+    lock();
+    *newer = fake.revision > at->revision;
+    unlock();
+    *now = 1000;
+    return 0;
+}
+
+int store_read_changes(struct store *store, uint64_t after, size_t limit, struct change_list *out,
+                       struct failure *failure)
+{
+    (void)store, (void)failure, (void)limit;
+    lock();
+    *out = (struct change_list){.items = calloc(1, sizeof(struct change)), .count = 1, .capacity = 1};
+    out->items[0] = (struct change){.revision = after + 1, .nonce = after + 1, .kind = fake.kind, .user = 1};
+    unlock();
+    return 0;
+}
+
+void change_list_fini(struct change_list *list)
+{
+    free(list->items);
+    memset(list, 0, sizeof *list);
+}
+
+int store_read_roles(struct store *store, const uint64_t *ids, size_t count, struct role_list *out,
+                     struct failure *failure)
+{
+    (void)store, (void)failure, (void)ids, (void)count;
+    memset(out, 0, sizeof *out);
+    return 0;
+}
+
+static void read_catalogue(struct catalogue *out)
+{
+    struct memory_policy policy;
+    memory_policy_init(&policy);
+    (void)memory_permission(&policy, "message.send");
+    memory_catalogue(&policy, 1, out);
+    memory_policy_fini(&policy);
+}
+
+int store_read_catalogue(struct store *store, uint32_t permissions_max, struct catalogue *out,
+                         struct failure *failure)
+{
+    (void)store, (void)permissions_max;
+    lock();
+    fake.catalogues_read++;
+    bool fails = fake.too_many_permissions;
+    unlock();
+    if (fails)
+        return failure_set(failure, PERMTAB_E_LIMIT, "permissions_max is too small");
+    read_catalogue(out);
+    return 0;
+}
+
+int store_read_expired(struct store *store, int64_t from, int64_t to, size_t limit, struct change_list *out,
+                       struct failure *failure)
+{
+    (void)store, (void)failure, (void)from, (void)to, (void)limit;
+    memset(out, 0, sizeof *out);
+    lock();
+    fake.revision += fake.changes_unseen;
+    fake.changes_unseen = false;
+    unlock();
+    return 0;
+}
+
+int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows, size_t slice,
+                       struct failure *failure)
+{
+    (void)store, (void)failure, (void)keep_us, (void)keep_rows, (void)slice;
+    return 0;
+}
+
+/* ---- the house around it -------------------------------------------------------------------------------------- */
+
+struct fixture {
+    struct event_base *base;
+    struct publish *publish;
+    struct feed *feed;
+    struct counters counters;
+    uint64_t expected; /* revision that a change committed meanwhile leads to; 0: none is expected */
+    bool renewed_without;
+};
+
+static void on_applied(void *context, uint64_t revision)
+{
+    struct fixture *fixture = context;
+    lock();
+    /* The lease has been renewed; everything that was committed when its poll ended must be in the table. */
+    if (fixture->expected != 0 && fake.revision == fixture->expected && !fake.changes_unseen &&
+        revision < fixture->expected)
+        fixture->renewed_without = true;
+    unlock();
+}
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    struct publish_options options = {
+        .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2000000000ull};
+    struct config config = {.permissions_max = 64, .poll_interval_ms = 5};
+    struct sql_options sql = {.url = "sqlite:nowhere"};
+    struct store_position at = {7, FIRST, FIRST};
+    struct catalogue catalogue;
+    lock();
+    fake.revision = FIRST;
+    fake.kind = CHANGE_ASSIGNMENT;
+    fake.schema_failures = fake.rebuilds_read = fake.catalogues_read = 0;
+    fake.changes_unseen = fake.too_many_permissions = false;
+    unlock();
+    read_catalogue(&catalogue);
+    assert_int_equal(
+        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+    fixture->base = event_base_new();
+    assert_int_equal(feed_new(&fixture->feed, fixture->base, &config, &sql, fixture->publish,
+                              &fixture->counters, on_applied, fixture, NULL),
+                     0);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    feed_free(fixture->feed);
+    publish_free(fixture->publish);
+    event_base_free(fixture->base);
+    free(fixture);
+    return 0;
+}
+
+static void serve_polls(struct fixture *fixture, uint64_t polls)
+{
+    uint64_t end = fixture->counters.polls + polls;
+    while (fixture->counters.polls < end)
+        assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
+}
+
+/* ---- tests ----------------------------------------------------------------------------------------------------- */
+
+static void a_rebuild_stays_wanted_while_the_store_is_away(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t generation = publish_generation(fixture->publish);
+    serve_polls(fixture, 2);
+    lock();
+    fake.schema_failures = 3;
+    unlock();
+    publish_disbelieve(fixture->publish); /* as after a batch that could not be applied */
+    feed_rebuild(fixture->feed);
+    serve_polls(fixture, 10);
+    assert_int_not_equal(publish_generation(fixture->publish), generation);
+    assert_int_not_equal(publish_deadline(fixture->publish), 0);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+}
+
+static void a_change_while_expiry_is_read_is_applied_first(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 2);
+    lock();
+    fake.changes_unseen = true;
+    fixture->expected = fake.revision + 1;
+    unlock();
+    serve_polls(fixture, 5);
+    assert_int_equal(publish_position(fixture->publish).revision, FIRST + 1);
+    assert_false(fixture->renewed_without);
+}
+
+static void too_many_permissions_are_read_once_a_poll(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 2);
+    uint64_t failed = fixture->counters.polls_failed;
+    lock();
+    fake.kind = CHANGE_PERMISSION;
+    fake.too_many_permissions = true;
+    fake.revision++;
+    unlock();
+    serve_polls(fixture, 6);
+    assert_string_equal(feed_trouble(fixture->feed), "permissions_max is too small");
+    lock();
+    unsigned read = fake.catalogues_read;
+    unlock();
+    /* One more may be under way. */
+    assert_true(fixture->counters.polls_failed > failed);
+    assert_true(read <= fixture->counters.polls_failed - failed + 1);
+    assert_int_equal(publish_position(fixture->publish).revision, FIRST);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(a_rebuild_stays_wanted_while_the_store_is_away),
+        T(a_change_while_expiry_is_read_is_applied_first),
+        T(too_many_permissions_are_read_once_a_poll),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
