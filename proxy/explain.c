@@ -1,4 +1,4 @@
-/* Why a decision is what it is: DESIGN section 2 for one permission, told step by step, each with the row
+/* Why a decision is what it is: docs/SEMANTICS.md for one permission, told step by step, each with the row
  * that made it. It walks the facts by itself, in the order in which people think of them, instead of
  * instrumenting resolve(), which must stay small; resolve() is asked only for what other permissions came to,
  * when this one requires them. That the two agree is a property test.

@@ -5,7 +5,7 @@
 
 #include "proxy/resolve.h"
 
-/* Lines in the order of DESIGN section 2, numbered ("1. role 100 (member) held at server:1, default"), UTF-8 without
+/* Lines in the order of docs/SEMANTICS.md, numbered ("1. role 100 (member) held at server:1, default"), UTF-8 without
  * control characters. Each at most 400 bytes, at most 1,000 of them. */
 struct explanation {
     bool allowed;

@@ -1,4 +1,4 @@
-/* The resolver: DESIGN section 2 as a pure function. Takes the time as an argument, reads roles through a
+/* The resolver: docs/SEMANTICS.md as a pure function. Takes the time as an argument, reads roles through a
  * function, owns nothing.
  *
  * Two steps, because they have different lives. inputs_build() turns facts into the *inputs* of a permission set:
