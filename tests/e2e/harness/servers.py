@@ -52,7 +52,7 @@ class Mariadb:
         self.folder.mkdir(exist_ok=True)
         done = subprocess.run(
             [find("mariadb-install-db"), "--no-defaults", "--auth-root-authentication-method=normal",
-             "--skip-test-db", f"--datadir={self.data}", "--innodb-log-file-size=16M"] + self._owner(),
+             "--skip-test-db", "--skip-name-resolve", "--force", f"--datadir={self.data}", "--innodb-log-file-size=16M"] + self._owner(),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PATH": _PATH})
         assert done.returncode == 0, f"mariadb-install-db: {done.stdout}"
 
