@@ -15,6 +15,7 @@
 
 #define LOOKS_A_TURN    64
 #define CATCHING_UP_MAX 64
+#define FRESH_NS        200000000ull
 
 struct flow_list {
     struct ask_flow *head;
@@ -30,8 +31,7 @@ struct asks {
     struct flow_list steady; /* keep a queue */
     unsigned running;
     unsigned running_max;
-    unsigned
-        steady_max; /* of them, for clients that keep a queue: the other places wait for those who ask now and then */
+    uint64_t fresh_seen_ns; /* when somebody last asked one thing while others were being served */
     uint64_t timeout_ns;
 };
 
@@ -166,18 +166,29 @@ static void start_catching_up(struct asks *asks, struct ask *ask)
     ask->flow->catching_up++;
 }
 
+/* How many fills those who keep a queue may have under way. As long as others ask now and then, a quarter: so these find a
+ * connection and a processor free. When nobody else is there, all but one. */
+static unsigned steady_max(const struct asks *asks)
+{
+    unsigned most =
+        clock_ns() - asks->fresh_seen_ns < FRESH_NS ? asks->running_max / 4 : asks->running_max - 1;
+    return most > 0 ? most : 1;
+}
+
 /* Whether somebody who waits may be served now. */
 static bool turn_is_due(const struct asks *asks)
 {
     return asks->fresh.head ? asks->running < asks->running_max
-                            : asks->steady.head && asks->running < asks->steady_max;
+                            : asks->steady.head && asks->running < steady_max(asks);
 }
 
 static void start_or_wait(struct asks *asks, struct ask *ask)
 {
     struct ask_flow *flow = ask->flow;
     bool fresh = flow->waiting == 0 && flow->running == 0;
-    if (asks->running < (fresh ? asks->running_max : asks->steady_max) && !asks->fresh.head &&
+    if (fresh && asks->running > 0)
+        asks->fresh_seen_ns = clock_ns();
+    if (asks->running < (fresh ? asks->running_max : steady_max(asks)) && !asks->fresh.head &&
         (fresh || !asks->steady.head)) {
         start_fill(asks, ask);
         return;
@@ -308,7 +319,6 @@ int asks_new(struct asks **out, struct event_base *base, struct publish *publish
     asks->feed = feed;
     asks->fills = fills;
     asks->running_max = running_max;
-    asks->steady_max = running_max > 3 ? running_max / 4 : 1;
     asks->timeout_ns = timeout_ms * 1000000;
     return 0;
 }
