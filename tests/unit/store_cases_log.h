@@ -171,12 +171,14 @@ static void test_another_history_is_not_believed(void **state)
     OK(run(f->writer, "INSERT INTO permtab_scope VALUES (1, 1, 0, 0, NULL)"));
     struct store_position at = position(f);
     char text[128];
-    drop_trigger(f, "counter_update");
-    drop_trigger(f, "change_delete");
-    snprintf(text, sizeof(text), "UPDATE permtab_counter SET revision = %llu",
-             (unsigned long long)before.revision);
-    OK(run(f->writer, text));
     struct store_position other;
+    drop_trigger(f, "change_delete");
+    if (on_mysql(f)) { /* in SQLite the log is the counter */
+        drop_trigger(f, "counter_update");
+        snprintf(text, sizeof(text), "UPDATE permtab_counter SET revision = %llu",
+                 (unsigned long long)before.revision);
+        OK(run(f->writer, text));
+    }
     FAILS(store_snapshot(&f->store, &other, &now, &failure) ? failure.code
                                                             : store_check_schema(&f->store, &failure),
           PERMTAB_E_SCHEMA, "");
@@ -208,13 +210,16 @@ static void test_another_store_is_not_believed(void **state)
 static void test_counter_keeps_itself(void **state)
 {
     struct fixture *f = *state;
-    FAILS(run(f->writer, "UPDATE permtab_counter SET revision = revision - 1"), PERMTAB_E_CONFLICT,
-          "up by one");
-    FAILS(run(f->writer, "UPDATE permtab_counter SET revision = revision + 2"), PERMTAB_E_CONFLICT,
-          "up by one");
+    const char *set = on_mysql(f) ? "up by one" : "cannot be set";
+    FAILS(run(f->writer, "UPDATE permtab_counter SET revision = revision - 1"), PERMTAB_E_CONFLICT, set);
+    FAILS(run(f->writer, "UPDATE permtab_counter SET revision = revision + 2"), PERMTAB_E_CONFLICT, set);
+    FAILS(run(f->writer, "UPDATE permtab_counter SET one = 2, revision = revision + 1"), PERMTAB_E_CONFLICT,
+          set);
     FAILS(run(f->writer, "DELETE FROM permtab_counter"), PERMTAB_E_CONFLICT, "cannot be deleted");
+    FAILS(run(f->writer, "INSERT INTO permtab_counter VALUES (1, 1)"), PERMTAB_E_CONFLICT,
+          on_mysql(f) ? "Duplicate" : "one revision counter");
     FAILS(run(f->writer, "REPLACE INTO permtab_counter VALUES (1, 1)"), PERMTAB_E_CONFLICT,
-          "one revision counter");
+          on_mysql(f) ? "cannot be deleted" : "one revision counter");
     FAILS(run(f->writer, "UPDATE permtab_change SET nonce = 1"), PERMTAB_E_CONFLICT, "not rewritten");
     FAILS(run(f->writer, "DELETE FROM permtab_store"), PERMTAB_E_CONFLICT, "cannot be deleted");
 }

@@ -59,17 +59,62 @@ static void test_removed_wal_is_not_believed(void **state)
     FAILS(store_poll(&f->store, &at, &newer, &now, &failure), PERMTAB_E_SCHEMA, "-wal");
 }
 
-static void test_counter_set_back_is_noticed_by_the_poll(void **state)
+/* Also for programs without recursive triggers, whose REPLACE deletes unseen. */
+static void test_log_numbers_itself(void **state)
+{
+    static const char *const refused[] = {
+        "INSERT INTO permtab_change (revision, kind) VALUES (1000000, 1)",
+        "INSERT INTO permtab_change (revision, kind) VALUES (9223372036854775807, 1)",
+        "INSERT INTO permtab_change (revision, kind) VALUES (0, 1)",
+        "INSERT INTO permtab_change (revision, kind) VALUES (-1, 1)",
+        "REPLACE INTO permtab_change (revision, kind) SELECT MAX(revision), 1 FROM permtab_change",
+        "INSERT INTO permtab_change (revision, kind) SELECT MAX(revision), 1 FROM permtab_change WHERE true"
+        " ON CONFLICT DO UPDATE SET kind = 1",
+    };
+    struct fixture *f = *state;
+    struct store_position at = position(f);
+    sqlite3 *db = stranger(f);
+    for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++)
+        if (sqlite3_exec(db, refused[i], NULL, NULL, NULL) != SQLITE_CONSTRAINT)
+            fail_msg("%s: %s", refused[i], sqlite3_errmsg(db));
+    assert_int_equal(position(f).nonce, at.nonce);
+    assert_int_equal(sqlite3_exec(db, "INSERT INTO permtab_change (kind) VALUES (9)", NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(position(f).revision, at.revision + 1);
+    sqlite3_close(db);
+}
+
+/* With the guards away for a moment: numbers left out, and the newest row gone and its number given again. */
+static void test_forged_log_is_noticed_by_the_poll(void **state)
 {
     struct fixture *f = *state;
     int64_t now;
     bool newer;
     struct store_position at = position(f);
-    drop_trigger(f, "counter_update");
-    OK(run(f->writer, "UPDATE permtab_counter SET revision = revision - 1"));
+    drop_trigger(f, "change_insert");
+    drop_trigger(f, "change_delete");
+    OK(run(f->writer,
+           "INSERT INTO permtab_change (revision, kind) SELECT MAX(revision) + 5, 1 FROM permtab_change"));
     FAILS(store_poll(&f->store, &at, &newer, &now, &failure), PERMTAB_E_SCHEMA, "counter");
-    OK(run(f->writer, "UPDATE permtab_counter SET revision = revision + 5"));
-    FAILS(store_poll(&f->store, &at, &newer, &now, &failure), PERMTAB_E_SCHEMA, "counter");
+    OK(run(f->writer, "DELETE FROM permtab_change WHERE revision = (SELECT revision FROM permtab_counter)"));
+    OK(store_poll(&f->store, &at, &newer, &now, &failure));
+    OK(run(f->writer, "DELETE FROM permtab_change WHERE revision = (SELECT revision FROM permtab_counter)"));
+    FAILS(store_poll(&f->store, &at, &newer, &now, &failure), PERMTAB_E_SCHEMA, "no longer");
+    OK(run(f->writer, "INSERT INTO permtab_scope VALUES (1, 1, 0, 0, NULL)"));
+    FAILS(store_poll(&f->store, &at, &newer, &now, &failure), PERMTAB_E_SCHEMA, "another one");
+    FAILS(store_check_schema(&f->store, &failure), PERMTAB_E_SCHEMA, "change_");
+}
+
+/* What a transaction that was rolled back had numbered is numbered again. */
+static void test_rolled_back_numbers_come_again(void **state)
+{
+    struct fixture *f = *state;
+    struct store_position at = position(f);
+    OK(sql_begin(f->writer, SQL_WRITE, &failure));
+    OK(run(f->writer, "INSERT INTO permtab_scope VALUES (1, 1, 0, 0, NULL), (1, 2, 0, 0, NULL)"));
+    sql_rollback(f->writer);
+    OK(run(f->writer, "INSERT INTO permtab_scope VALUES (1, 3, 0, 0, NULL)"));
+    assert_int_equal(position(f).revision, at.revision + 1);
 }
 
 /* REPLACE by a program without recursive triggers: no delete trigger runs, and still nothing goes unseen. */
@@ -147,7 +192,9 @@ int main(void)
         STORE_CASES,
         READY(test_replaced_file_is_not_believed),
         READY(test_removed_wal_is_not_believed),
-        READY(test_counter_set_back_is_noticed_by_the_poll),
+        READY(test_log_numbers_itself),
+        READY(test_forged_log_is_noticed_by_the_poll),
+        READY(test_rolled_back_numbers_come_again),
         READY(test_replace_is_seen),
         READY(test_rules_hold_without_foreign_keys),
         READY(test_dropped_table_is_noticed),

@@ -6,18 +6,14 @@ UPDATE permtab_store SET schema_state = 'applying 2';
 
 DELIMITER //
 
--- the log keeps itself: numbers go up by one, rows are neither rewritten nor taken out of the middle
+-- The log keeps itself: numbers go up by one, rows are neither rewritten nor taken out of the middle. The counter needs no
+-- trigger on INSERT: its one row is always there, and REPLACE deletes it first.
 
 CREATE TRIGGER permtab_counter_update BEFORE UPDATE ON permtab_counter FOR EACH ROW
 BEGIN
     IF NEW.one <> OLD.one OR NEW.revision <> OLD.revision + 1 THEN
         SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'permtab: the revision counter only goes up by one';
     END IF;
-END//
-
-CREATE TRIGGER permtab_counter_insert BEFORE INSERT ON permtab_counter FOR EACH ROW
-BEGIN
-    SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'permtab: there is one revision counter';
 END//
 
 CREATE TRIGGER permtab_counter_delete BEFORE DELETE ON permtab_counter FOR EACH ROW

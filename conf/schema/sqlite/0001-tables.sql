@@ -22,13 +22,10 @@ CREATE TABLE permtab_object (
     PRIMARY KEY (kind, name)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE permtab_counter (
-    one      INTEGER PRIMARY KEY CHECK (one = 1),
-    revision INTEGER NOT NULL
-) STRICT;
-
+-- The log, and the counter as well: writers come one after the other, so "the largest number plus one", which SQLite gives a
+-- row that brings none, has no gaps and is in the order of commits. The newest row is never deleted (0002-rules.sql).
 CREATE TABLE permtab_change (
-    revision   INTEGER PRIMARY KEY,
+    revision   INTEGER PRIMARY KEY CHECK (revision > 0),
     kind       INTEGER NOT NULL,
     user_id    INTEGER NOT NULL DEFAULT 0,
     role_id    INTEGER NOT NULL DEFAULT 0,
@@ -128,9 +125,11 @@ CREATE INDEX permtab_overwrite_permission ON permtab_overwrite (permission);
 -- What is there from the beginning. A log begins with one row, so that there is always a row to find again.
 INSERT INTO permtab_scope_type VALUES (0, 'global');
 INSERT INTO permtab_scope VALUES (0, 0, 0, 0, NULL);
-INSERT INTO permtab_counter VALUES (1, 1);
+INSERT INTO permtab_change (kind) VALUES (9);
 
-INSERT INTO permtab_change (revision, kind) VALUES (1, 9);
+-- The last revision, by the name that it has in MariaDB.
+CREATE VIEW permtab_counter AS
+    SELECT 1 AS one, MAX(revision) AS revision FROM permtab_change;
 
 -- views that print ids as unsigned decimals
 

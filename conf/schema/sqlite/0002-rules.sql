@@ -3,20 +3,26 @@
 
 UPDATE permtab_store SET schema_state = 'applying 2';
 
--- the log keeps itself: numbers go up by one, rows are neither rewritten nor taken out of the middle
+-- The log keeps itself: it gives the numbers, rows are neither rewritten nor taken out of the middle. A row that brings no
+-- number has one below zero at this point (the real one is found later); the table's check refuses those who bring such a one.
 
-CREATE TRIGGER permtab_counter_update BEFORE UPDATE ON permtab_counter
-WHEN NEW.one IS NOT OLD.one OR NEW.revision IS NOT OLD.revision + 1
+CREATE TRIGGER permtab_change_insert BEFORE INSERT ON permtab_change
+WHEN NEW.revision > 0
 BEGIN
-    SELECT RAISE(ABORT, 'permtab: the revision counter only goes up by one');
+    SELECT RAISE(ABORT, 'permtab: the log numbers its rows itself');
 END;
 
-CREATE TRIGGER permtab_counter_insert BEFORE INSERT ON permtab_counter
+CREATE TRIGGER permtab_counter_update INSTEAD OF UPDATE ON permtab_counter
+BEGIN
+    SELECT RAISE(ABORT, 'permtab: the revision counter is read from the log, it cannot be set');
+END;
+
+CREATE TRIGGER permtab_counter_insert INSTEAD OF INSERT ON permtab_counter
 BEGIN
     SELECT RAISE(ABORT, 'permtab: there is one revision counter');
 END;
 
-CREATE TRIGGER permtab_counter_delete BEFORE DELETE ON permtab_counter
+CREATE TRIGGER permtab_counter_delete INSTEAD OF DELETE ON permtab_counter
 BEGIN
     SELECT RAISE(ABORT, 'permtab: the revision counter cannot be deleted');
 END;
