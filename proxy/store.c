@@ -80,7 +80,8 @@ static int nonce_read(struct store *store, uint64_t revision, uint64_t *nonce, s
 /* By the counter's row: at first, and whenever the last known row is not found again. */
 static int position_by_counter(struct store *store, struct store_position *at, struct failure *failure)
 {
-    struct sql_statement *st = sql_prepare(store->sql, "SELECT revision FROM permtab_counter WHERE one = 1", failure);
+    struct sql_statement *st =
+        sql_prepare(store->sql, "SELECT revision FROM permtab_counter WHERE one = 1", failure);
     if (!st)
         return store_code(failure);
     int rc = sql_step(st, failure);
