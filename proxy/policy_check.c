@@ -68,6 +68,7 @@ static int compare_ref_keys(const void *a, const void *b)
 static bool refs_repeat(struct ref *refs, size_t count, size_t *again, size_t *first)
 {
     bool repeat = false;
+    *again = *first = 0;
     qsort(refs, count, sizeof *refs, compare_refs);
     for (size_t i = 1; i < count; i++) {
         if (compare_keys(&refs[i - 1], &refs[i]) != 0 || (repeat && refs[i].index > *again))
@@ -96,6 +97,7 @@ static int compare_names(const void *a, const void *b)
 static bool names_repeat(struct name_ref *names, size_t count, size_t *again, size_t *first)
 {
     bool repeat = false;
+    *again = *first = 0;
     qsort(names, count, sizeof *names, compare_names);
     for (size_t i = 1; i < count; i++) {
         if (strcmp(names[i - 1].name, names[i].name) != 0 || (repeat && names[i].index > *again))

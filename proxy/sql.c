@@ -152,6 +152,21 @@ struct sql_statement *sql_prepare(struct sql *sql, const char *text, struct fail
     return statement;
 }
 
+struct sql_statement *sql_prepare_once(struct sql *sql, const char *text, struct failure *failure)
+{
+    struct sql_statement *statement = sql->driver->prepare(sql, text, failure);
+    if (statement)
+        statement->sql = sql;
+    return statement;
+}
+
+void sql_discard(struct sql_statement *statement)
+{
+    struct sql *sql = statement->sql;
+    sql_reset(statement);
+    sql->driver->free(statement);
+}
+
 /* A place for one more built statement: a new one, or that of the least recently used one that is at rest. A running
  * one is never taken from under its user. */
 static struct sql_kept *built_place(struct sql *sql)

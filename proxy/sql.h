@@ -65,6 +65,9 @@ const char *sql_column_text(struct sql_statement *statement,
 /* For statements built at run time (multi-row inserts, IN lists): prepared, kept under `key` and the text's own copy;
  * at most a few dozen are kept. */
 struct sql_statement *sql_prepare_built(struct sql *sql, const char *text, struct failure *failure);
+/* For a statement that must not be executed a second time: end it with sql_discard instead of sql_reset. */
+struct sql_statement *sql_prepare_once(struct sql *sql, const char *text, struct failure *failure);
+void sql_discard(struct sql_statement *statement);
 /* Text without parameters and results: DDL, migrations. */
 int sql_execute(struct sql *sql, const char *text, struct failure *failure) PERMTAB_MUST_CHECK;
 /* Rows changed by the last finished statement, as the server counts them. */

@@ -56,7 +56,7 @@ bool store_current(const struct store *store)
 static int shows(struct store *store, const char *text, bool only_running, struct failure *failure)
 {
     struct failure own = {0};
-    struct sql_statement *st = sql_prepare(store->sql, text, &own);
+    struct sql_statement *st = sql_prepare_once(store->sql, text, &own);
     int rc = st ? 0 : own.code;
     bool found = false;
     while (st && (rc = sql_step(st, &own)) > 0) {
@@ -64,7 +64,7 @@ static int shows(struct store *store, const char *text, bool only_running, struc
         found = found || (strcmp(value, "OFF") != 0 && strcmp(value, "0") != 0);
     }
     if (st)
-        sql_reset(st);
+        sql_discard(st);
     if (rc < 0 && sql_broken(store->sql))
         return failure_set(failure, own.code, "%s", own.text);
     return found;

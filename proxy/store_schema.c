@@ -127,34 +127,45 @@ static uint64_t hash(uint64_t value, const char *text)
 }
 
 /* Columns: kind, name, definition, strict. */
-static const char *objects_text(enum sql_dialect dialect)
+static const char *const sqlite_objects[] = {
+    "SELECT type, name, sql, type = 'index' AND sql LIKE 'CREATE UNIQUE%' FROM sqlite_master"
+    " WHERE tbl_name LIKE 'permtab\\_%' ESCAPE '\\' AND sql IS NOT NULL",
+    NULL,
+};
+
+/* One view of information_schema a statement, and each statement executed once: these views are temporary tables, and
+ * MariaDB 10.11 was seen to crash (in free_tmp_table) at one of many thousand executions of a prepared UNION of them. */
+static const char *const mysql_objects[] = {
+    "SELECT 'table', TABLE_NAME, ENGINE, 0 FROM information_schema.TABLES"
+    " WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME LIKE 'permtab\\_%' AND TABLE_TYPE = 'BASE TABLE'",
+    "SELECT 'column', CONCAT(TABLE_NAME, '.', COLUMN_NAME), CONCAT_WS('|', DATA_TYPE,"
+    " COLUMN_TYPE LIKE '%unsigned%', CHARACTER_MAXIMUM_LENGTH, COLLATION_NAME, IS_NULLABLE,"
+    " COLUMN_KEY = 'PRI'), 0 FROM information_schema.COLUMNS"
+    " WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME LIKE 'permtab\\_%'",
+    "SELECT 'trigger', TRIGGER_NAME, CONCAT_WS('|', EVENT_OBJECT_TABLE, ACTION_TIMING,"
+    " EVENT_MANIPULATION, ACTION_STATEMENT), 0 FROM information_schema.TRIGGERS"
+    " WHERE TRIGGER_SCHEMA = DATABASE() AND EVENT_OBJECT_TABLE LIKE 'permtab\\_%'",
+    "SELECT 'reference', CONCAT(TABLE_NAME, '.', CONSTRAINT_NAME), CONCAT_WS('|',"
+    " REFERENCED_TABLE_NAME, UPDATE_RULE, DELETE_RULE), 1"
+    " FROM information_schema.REFERENTIAL_CONSTRAINTS"
+    " WHERE CONSTRAINT_SCHEMA = DATABASE() AND TABLE_NAME LIKE 'permtab\\_%'",
+    NULL,
+};
+
+static const char *const *objects_texts(enum sql_dialect dialect)
 {
     switch (dialect) {
     case SQL_SQLITE:
-        return "SELECT type, name, sql, type = 'index' AND sql LIKE 'CREATE UNIQUE%' FROM sqlite_master"
-               " WHERE tbl_name LIKE 'permtab\\_%' ESCAPE '\\' AND sql IS NOT NULL";
+        return sqlite_objects;
     case SQL_MYSQL:
-        return "SELECT 'table', TABLE_NAME, ENGINE, 0 FROM information_schema.TABLES"
-               " WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME LIKE 'permtab\\_%' AND TABLE_TYPE = 'BASE "
-               "TABLE'"
-               " UNION ALL SELECT 'column', CONCAT(TABLE_NAME, '.', COLUMN_NAME), CONCAT_WS('|', DATA_TYPE,"
-               " COLUMN_TYPE LIKE '%unsigned%', CHARACTER_MAXIMUM_LENGTH, COLLATION_NAME, IS_NULLABLE,"
-               " COLUMN_KEY = 'PRI'), 0 FROM information_schema.COLUMNS"
-               " WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME LIKE 'permtab\\_%'"
-               " UNION ALL SELECT 'trigger', TRIGGER_NAME, CONCAT_WS('|', EVENT_OBJECT_TABLE, ACTION_TIMING,"
-               " EVENT_MANIPULATION, ACTION_STATEMENT), 0 FROM information_schema.TRIGGERS"
-               " WHERE TRIGGER_SCHEMA = DATABASE() AND EVENT_OBJECT_TABLE LIKE 'permtab\\_%'"
-               " UNION ALL SELECT 'reference', CONCAT(TABLE_NAME, '.', CONSTRAINT_NAME), CONCAT_WS('|',"
-               " REFERENCED_TABLE_NAME, UPDATE_RULE, DELETE_RULE), 1"
-               " FROM information_schema.REFERENTIAL_CONSTRAINTS"
-               " WHERE CONSTRAINT_SCHEMA = DATABASE() AND TABLE_NAME LIKE 'permtab\\_%'";
+        return mysql_objects;
     }
     return NULL;
 }
 
-static int objects_read(struct sql *sql, struct objects *out, struct failure *failure)
+static int some_objects_read(struct sql *sql, const char *text, struct objects *out, struct failure *failure)
 {
-    struct sql_statement *st = sql_prepare(sql, objects_text(sql_dialect(sql)), failure);
+    struct sql_statement *st = sql_prepare_once(sql, text, failure);
     if (!st)
         return store_code(failure);
     int rc;
@@ -169,7 +180,15 @@ static int objects_read(struct sql *sql, struct objects *out, struct failure *fa
             break;
         }
     }
-    sql_reset(st);
+    sql_discard(st);
+    return rc;
+}
+
+static int objects_read(struct sql *sql, struct objects *out, struct failure *failure)
+{
+    int rc = 0;
+    for (const char *const *text = objects_texts(sql_dialect(sql)); rc == 0 && *text; text++)
+        rc = some_objects_read(sql, *text, out, failure);
     if (rc == 0 && out->count)
         qsort(out->items, out->count, sizeof(*out->items), object_order);
     return rc;
@@ -315,13 +334,13 @@ static const char numbers_text[] =
 
 static int rows_hash(struct sql *sql, const char *text, uint64_t *value, struct failure *failure)
 {
-    struct sql_statement *st = sql_prepare(sql, text, failure);
+    struct sql_statement *st = sql_prepare_once(sql, text, failure);
     if (!st)
         return store_code(failure);
     int rc;
     while ((rc = sql_step(st, failure)) > 0)
         *value = hash(*value, sql_column_text(st, 0));
-    sql_reset(st);
+    sql_discard(st);
     return rc;
 }
 
