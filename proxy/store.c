@@ -114,7 +114,7 @@ static int position_by_probing(struct store *store, struct store_position *at, s
 {
     uint64_t step = 1, missing = 0;
     while (missing == 0) {
-        uint64_t nonce;
+        uint64_t nonce = 0;
         int rc = nonce_read(store, at->revision + step, &nonce, failure);
         if (rc < 0)
             return rc;
@@ -127,7 +127,7 @@ static int position_by_probing(struct store *store, struct store_position *at, s
         }
     }
     while (missing - at->revision > 1) {
-        uint64_t middle = at->revision + (missing - at->revision) / 2, nonce;
+        uint64_t middle = at->revision + (missing - at->revision) / 2, nonce = 0;
         int rc = nonce_read(store, middle, &nonce, failure);
         if (rc < 0)
             return rc;
