@@ -183,7 +183,7 @@ static void folds_lead_to_their_target(void **state)
     struct map map = {segment.map, segment.table.map_buckets, segment.table.hash_seed};
     struct map folds = {segment.folds, segment.table.fold_buckets, segment.table.hash_seed};
     struct map_key entry = {42, 7, 1}, fold = {0, 700, 2};
-    struct permtab_shm_look look;
+    struct permtab_shm_look look = {0};
     write_open(&segment, 1, 1);
     map_insert_writer(&map, map_vacancy_writer(&map, entry), entry, 1);
     segment_target_set_writer(&segment, 4, 1, 7);
