@@ -89,7 +89,8 @@ static int position_by_counter(struct store *store, struct store_position *at, s
         at->revision = sql_column_u64(st, 0);
     sql_reset(st);
     if (rc == 0)
-        return failure_set(failure, PERMTAB_E_SCHEMA, "the store's revision counter has no row");
+        return failure_set(failure, PERMTAB_E_SCHEMA,
+                           "the store's revision counter has no row: it was deleted, or the log purged");
     if (rc > 0)
         rc = nonce_read(store, at->revision, &at->nonce, failure);
     if (rc == 0)

@@ -128,8 +128,9 @@ INSERT INTO permtab_scope VALUES (0, 0, 0, 0, NULL);
 INSERT INTO permtab_change (kind) VALUES (9);
 
 -- The last revision, by the name that it has in MariaDB.
+-- The last row by the key, not MAX(revision): with a condition on `one` beside it SQLite would read the whole log for that.
 CREATE VIEW permtab_counter AS
-    SELECT 1 AS one, MAX(revision) AS revision FROM permtab_change;
+    SELECT 1 AS one, revision FROM permtab_change ORDER BY revision DESC LIMIT 1;
 
 -- views that print ids as unsigned decimals
 
