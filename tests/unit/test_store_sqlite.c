@@ -68,8 +68,8 @@ static void test_log_numbers_itself(void **state)
         "INSERT INTO permtab_change (revision, kind) VALUES (0, 1)",
         "INSERT INTO permtab_change (revision, kind) VALUES (-1, 1)",
         "REPLACE INTO permtab_change (revision, kind) SELECT MAX(revision), 1 FROM permtab_change",
-        "INSERT INTO permtab_change (revision, kind) SELECT MAX(revision), 1 FROM permtab_change WHERE true"
-        " ON CONFLICT DO UPDATE SET kind = 1",
+        ("INSERT INTO permtab_change (revision, kind) SELECT MAX(revision), 1 FROM permtab_change WHERE true"
+         " ON CONFLICT DO UPDATE SET kind = 1"),
     };
     struct fixture *f = *state;
     struct store_position at = position(f);
