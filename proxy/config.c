@@ -221,27 +221,25 @@ static int load_environment(struct loading *loading)
     return 0;
 }
 
-/* The first line of the file. */
-static int load_password(struct config *config, struct failure *failure)
+/* The first line of the file at `path`. */
+static int load_password(const char *path, char **out, struct failure *failure)
 {
     int code = 0;
     char text[PASSWORD_SIZE_MAX + 2];
-    FILE *file = fopen(config->store_password_file, "re");
+    FILE *file = fopen(path, "re");
     if (!file)
-        return failure_set(failure, PERMTAB_E_SYSTEM, "%s: %s", config->store_password_file, strerror(errno));
+        return failure_set(failure, PERMTAB_E_SYSTEM, "%s: %s", path, strerror(errno));
     if (!fgets(text, sizeof text, file))
         text[0] = 0;
     size_t length = strcspn(text, "\r\n");
     if (ferror(file))
-        code = failure_set(failure, PERMTAB_E_SYSTEM, "%s: %s", config->store_password_file, strerror(errno));
+        code = failure_set(failure, PERMTAB_E_SYSTEM, "%s: %s", path, strerror(errno));
     else if (length == 0)
-        code = failure_set(failure, PERMTAB_E_INVALID, "%s: the first line is empty",
-                           config->store_password_file);
+        code = failure_set(failure, PERMTAB_E_INVALID, "%s: the first line is empty", path);
     else if (length > PASSWORD_SIZE_MAX)
-        code = failure_set(failure, PERMTAB_E_INVALID, "%s: longer than %d bytes",
-                           config->store_password_file, PASSWORD_SIZE_MAX);
+        code = failure_set(failure, PERMTAB_E_INVALID, "%s: longer than %d bytes", path, PASSWORD_SIZE_MAX);
     text[length] = 0;
-    if (code == 0 && !(config->store_password = strdup(text)))
+    if (code == 0 && !(*out = strdup(text)))
         code = failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     explicit_bzero(text, sizeof text);
     (void)fclose(file);
@@ -254,6 +252,23 @@ static size_t option_index(const char *name)
     while (strcmp(config_options[index].name, name) != 0)
         index++;
     return index;
+}
+
+static int load_passwords(struct loading *loading)
+{
+    struct config *config = loading->config;
+    const struct {
+        const char *option, *path;
+        char **out;
+    } passwords[] = {
+        {"store_password_file", config->store_password_file, &config->store_password},
+        {"redis_password_file", config->redis_password_file, &config->redis_password},
+    };
+    for (size_t i = 0; i < sizeof passwords / sizeof passwords[0]; i++) {
+        if (passwords[i].path[0] && load_password(passwords[i].path, passwords[i].out, loading->failure) < 0)
+            return blame(loading, option_index(passwords[i].option));
+    }
+    return 0;
 }
 
 int config_load(struct config *out, const char *path, struct failure *failure)
@@ -273,14 +288,18 @@ int config_load(struct config *out, const char *path, struct failure *failure)
         if (code < 0)
             code = blame(&loading, option_index(name));
     }
-    if (code == 0 && out->store_password_file[0]) {
-        code = load_password(out, loading.failure);
-        if (code < 0)
-            code = blame(&loading, option_index("store_password_file"));
-    }
+    if (code == 0)
+        code = load_passwords(&loading);
     if (code < 0)
         config_fini(out);
     return code;
+}
+
+static void forget_secret(char *secret)
+{
+    if (secret)
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
 }
 
 void config_fini(struct config *config)
@@ -289,10 +308,8 @@ void config_fini(struct config *config)
         if (config_options[i].kind == CONFIG_TEXT)
             free(*(char **)(void *)((char *)config + config_options[i].offset));
     }
-    if (config->store_password) {
-        explicit_bzero(config->store_password, strlen(config->store_password));
-        free(config->store_password);
-    }
+    forget_secret(config->store_password);
+    forget_secret(config->redis_password);
     memset(config, 0, sizeof *config);
 }
 

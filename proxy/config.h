@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define CONFIG_PREFIX_MAX 64
+
 struct config {
     char *store;               /* URL */
     char *store_password_file; /* or "" */
@@ -16,11 +18,22 @@ struct config {
     bool store_migrate;        /* apply missing migrations at start */
     uint32_t store_threads;    /* connections for fills and writes */
     uint64_t store_timeout_ms;
-    char *redis;               /* must be "" in this release */
+    char *store_replica;       /* URL of a replica that fills may read from, or "" */
+    char *redis;               /* URL, or "" for none */
+    char *redis_password_file; /* or "" */
+    char *redis_password;      /* read from that file; never printed */
     char *redis_prefix;
+    uint64_t redis_timeout_ms;
+    uint64_t redis_ping_ms;
+    bool l2; /* keep what was read in Redis, too */
+    uint64_t l2_ttl_ms;
+    uint64_t strangers_max;        /* users that the filter of unknown users has room for; 0: no filter */
+    uint32_t audit_entries;        /* a second; 0: no auditor */
+    uint64_t invalidation_history; /* invalidations remembered */
+    uint32_t cleanup_budget;       /* per cent of Redis' time that a clean-up may take */
     char *socket;
     char *ops_socket;
-    uint32_t socket_mode;      /* octal in the file, "0666" */
+    uint32_t socket_mode; /* octal in the file, "0666" */
     struct scope_types scope_types;
     uint32_t permissions_max;
     uint64_t table_entries;

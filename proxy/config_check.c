@@ -3,6 +3,7 @@
 #include "proxy/config_options.h"
 
 #include "proxy/log.h"
+#include "proxy/redis_url.h"
 #include "proxy/segment_options.h"
 
 #include <inttypes.h>
@@ -31,9 +32,25 @@ static int check_store(const struct config *config, const char **option, struct 
     *option = "store_timeout";
     if (config->store_timeout_ms % 1000 != 0)
         return failure_set(failure, PERMTAB_E_INVALID, "must be whole seconds");
+    *option = "store_replica";
+    if (config->store_replica[0] && (sqlite || strncmp(config->store_replica, "mysql://", 8) != 0))
+        return failure_set(failure, PERMTAB_E_INVALID,
+                           "only a MySQL store has replicas, mysql://user@host:port/database");
+    return 0;
+}
+
+static int check_redis(const struct config *config, const char **option, struct failure *failure)
+{
     *option = "redis";
-    if (config->redis[0])
-        return failure_set(failure, PERMTAB_E_INVALID, "not in this release; leave it empty");
+    struct redis_url url;
+    int code = config->redis[0] ? redis_url_parse(config->redis, &url, failure) : 0;
+    if (code < 0)
+        return code;
+    *option = "redis_prefix";
+    size_t length = strlen(config->redis_prefix);
+    if (length > CONFIG_PREFIX_MAX || config->redis_prefix[strcspn(config->redis_prefix, " \t\r\n{}")] != 0)
+        return failure_set(failure, PERMTAB_E_INVALID, "at most %d bytes, without blanks or braces",
+                           CONFIG_PREFIX_MAX);
     return 0;
 }
 
@@ -106,7 +123,7 @@ static int check_log(const struct config *config, const char **option, struct fa
 int config_check(const struct config *config, const char **option, struct failure *failure)
 {
     static int (*const checks[])(const struct config *, const char **, struct failure *) = {
-        check_store, check_sockets, check_times, check_table, check_log,
+        check_store, check_redis, check_sockets, check_times, check_table, check_log,
     };
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         int code = checks[i](config, option, failure);

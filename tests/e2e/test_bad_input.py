@@ -20,7 +20,7 @@ CONFIGURATIONS = [
     ("an option given twice", 'poll_interval = "100ms"\npoll_interval = "200ms"\n', r":5: poll_interval: .*second time"),
     ("no closing quote", 'redis_prefix = "permtab:\n', r"permtab\.conf:\d+: "),
     ("a list that does not end", 'scope_types = {"global", "server"\n', r"permtab\.conf:\d+: "),
-    ("redis, which comes later", 'redis = "redis://127.0.0.1:6379/0"\n', r":4: redis: .*not in this release"),
+    ("a password in the URL of Redis", 'redis = "redis://:secret@127.0.0.1:6379/0"\n', r":4: redis: .*redis_password_file"),
     ("a duration without unit", 'poll_interval = "100"\n', r":4: poll_interval: .*duration"),
     ("a negative duration", 'poll_interval = "-100ms"\n', r":4: poll_interval: .*duration"),
     ("a duration of nothing", 'poll_interval = "0ms"\n', r":4: poll_interval: .*not within"),

@@ -14,18 +14,18 @@ from harness import ROOT, main
 HOMES = {
     r"mysql(/mysql)?\.h|mariadb.*\.h": ["proxy/store_mysql*.c"],
     r"sqlite3\.h": ["proxy/store_sqlite*.c"],
-    r"msgpack.*": ["client/wire*.c"],
+    r"msgpack.*": ["client/wire*.c", "proxy/l2_value.c"],
     r"jansson\.h": ["proxy/policy_*.c", "client/permtabctl*.c", "client/permtabctl*.h"],
     r"yaml\.h": ["proxy/policy_yaml*.c"],
     r"confuse\.h": ["proxy/config*.c"],
-    r"hiredis.*": [],
+    r"hiredis.*": ["proxy/redis*.c"],
     r"lmdb\.h": [],
     r"cmocka\.h": [],
 }
 
 # Pure: bytes and facts in, answers out.
 PURE = ["proxy/resolve*", "proxy/explain*", "proxy/scope.*", "proxy/facts*", "proxy/catalogue*", "proxy/policy_json*",
-        "proxy/policy_yaml*", "client/wire*"]
+        "proxy/policy_yaml*", "proxy/redis_url.*", "proxy/target.*", "proxy/message.*", "proxy/l2_value.*", "client/wire*"]
 IMPURE = r"event2?/|sys/socket\.h|sys/un\.h|proxy/(sql|store|session|feed|work)[a-z_]*\.h|mysql|sqlite3"
 
 MAY_INCLUDE = {

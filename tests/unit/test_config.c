@@ -82,10 +82,16 @@ static const struct bad bad_files[] = {
                                                  "poll_interval (100ms): the lease would lapse between "
                                                  "polls"},
     {"store = sqlite:///a # b\n/* c\n d */ // \"e\nredis = \"#1\" /**/\n",
-     "FILE:4: redis: not in this release; leave it empty"},
+     "FILE:4: redis: \"#1\" is neither redis://[user@]host:port/database nor unix:/path"},
     {"poll_interval = \"1s\"\n", "max_staleness: 2000ms is not more than twice poll_interval (1000ms): the "
                                  "lease would lapse between polls"},
-    {"redis = \"redis://localhost:6379/0\"\n", "FILE:1: redis: not in this release; leave it empty"},
+    {"redis = \"redis://:secret@localhost:6379/0\"\n",
+     "FILE:1: redis: a password does not belong in the URL: use redis_password_file"},
+    {"redis = \"redis://localhost:66666/0\"\n", "FILE:1: redis: \"redis://localhost:66666/0\" is neither "
+                                                "redis://[user@]host:port/database nor unix:/path"},
+    {"redis_prefix = \"a b\"\n", "FILE:1: redis_prefix: at most 64 bytes, without blanks or braces"},
+    {"store_replica = \"mysql://a@b/c\"\n",
+     "FILE:1: store_replica: only a MySQL store has replicas, mysql://user@host:port/database"},
     {"store = \"postgres://localhost\"\n",
      "FILE:1: store: \"postgres://localhost\" is neither sqlite:/path nor mysql://user@host:port/database"},
     {"store = \"sqlite:\"\n", "FILE:1: store: sqlite: without a path"},

@@ -1,0 +1,11 @@
+# Writes redis_scripts.inc: for each conf/redis/NAME.lua an entry {name, text} of a C table.
+file(GLOB files ${ROOT}/*.lua)
+list(SORT files)
+set(text "/* Made by cmake/embed_scripts.cmake from conf/redis. */\n")
+foreach(file ${files})
+  get_filename_component(name ${file} NAME_WE)
+  file(READ ${file} hex HEX)
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+  string(APPEND text "{\"${name}\", (const char[]){${bytes}0}},\n")
+endforeach()
+file(WRITE ${OUT} "${text}")

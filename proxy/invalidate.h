@@ -1,0 +1,64 @@
+/* Invalidation on demand: what somebody names is read again, on this host, in L2 and on every other host. Never needed for
+ * truth, the feed sees to that. On the loop's thread; nothing blocks; long work is done in slices.
+ *
+ *     invalidation_start ─► here: entries retired    (patterns: resident users and scopes, so many a turn)
+ *                        ─► L2: UNLINK in batches    (retried with back-off; a batch that is refused goes one by one)
+ *                        ─► PUBLISH "permtab1 invalidate …" for the others
+ *                        ─► history, rates, done */
+#ifndef PERMTAB_PROXY_INVALIDATE_H
+#define PERMTAB_PROXY_INVALIDATE_H
+
+#include "proxy/counters.h"
+#include "proxy/feed.h"
+#include "proxy/message.h"
+#include "proxy/publish.h"
+#include "proxy/redis.h"
+
+struct invalidations;
+struct l2;
+
+#define INVALIDATION_BATCH_DEFAULT 64u
+#define INVALIDATION_BATCH_MAX     1024u
+#define INVALIDATION_TARGETS_MAX   10000u
+#define INVALIDATION_REASON_SIZE   128
+
+/* Who asked for it, for the history. */
+enum invalidation_source { INVALIDATION_CLIENT, INVALIDATION_MESSAGE, INVALIDATION_DELAYED };
+
+struct invalidation {
+    const struct target *targets; /* copied */
+    size_t count;
+    size_t batch;       /* keys of L2 a command; 0: INVALIDATION_BATCH_DEFAULT */
+    const char *reason; /* "" for none; copied, made printable */
+    enum invalidation_source source;
+};
+
+struct invalidation_result {
+    uint64_t entries; /* retired here */
+    uint64_t keys;    /* removed from L2 */
+    uint64_t retries; /* commands repeated */
+    uint64_t singles; /* keys that went one by one after their batch was refused */
+    uint64_t failed;  /* keys that could not be removed; they end with their time to live */
+    bool published;   /* the others were told */
+    uint64_t took_us;
+};
+
+/* code: 0, or the reason why some part of it was not done (PERMTAB_E_UNREACHABLE: Redis is away; this host's table is done
+ * all the same). */
+typedef void (*invalidation_done_fn)(void *context, int code, const char *text,
+                                     const struct invalidation_result *result);
+
+/* `redis` and `l2` are NULL without Redis. */
+int invalidations_new(struct invalidations **out, struct event_base *base, struct publish *publish,
+                      struct feed *feed, struct redis *redis, struct l2 *l2, const char *prefix,
+                      size_t history_max, struct counters *counters) PERMTAB_MUST_CHECK;
+void invalidations_free(struct invalidations *invalidations);
+
+/* done may be NULL; it is called later, never from inside. PERMTAB_E_LIMIT, _FULL (too many under way), _MEMORY. */
+int invalidation_start(struct invalidations *invalidations, const struct invalidation *what,
+                       invalidation_done_fn done, void *context) PERMTAB_MUST_CHECK;
+/* What another host, or somebody with redis-cli, has published: this host's part alone, and for plain text L2's too, by
+ * whichever host takes it first. */
+void invalidations_heard(struct invalidations *invalidations, const struct message *message);
+
+#endif

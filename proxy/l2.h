@@ -1,0 +1,60 @@
+/* L2: what was read from the store, kept in Redis for the other hosts and for this one after a restart. A replica that
+ * applies the store's log. docs/COHERENCE.md has the argument; in short:
+ *
+ *   The marker says (store, revision, nonce, epoch). Invariant: every value under its epoch is true at its revision.
+ *   - A value is put only by a script that finds the marker exactly where the host's table stands.
+ *   - The marker moves only by a script that finds it exactly where the list of changes begins, and removes in the same
+ *     step every value that the list touches. Whoever sees a new revision first does it, for the fleet.
+ *   - A value is read together with the marker. Behind the table: a miss. At the table: good. Ahead of it: good once the
+ *     table is there and nothing it says has changed since (the same fence as for any fill).
+ *   - A marker that is missing, foreign, of another history or too far behind is replaced by one with a new epoch.
+ *
+ * So a lost UNLINK, a late put, an emptied or a restored Redis cost time. All calls on the loop's thread; nothing blocks. */
+#ifndef PERMTAB_PROXY_L2_H
+#define PERMTAB_PROXY_L2_H
+
+#include "proxy/config.h"
+#include "proxy/counters.h"
+#include "proxy/feed.h"
+#include "proxy/publish.h"
+#include "proxy/redis.h"
+
+struct l2;
+struct l2_look; /* one who waits for an answer of L2 */
+
+/* `redis` is borrowed and may be disconnected. */
+int l2_new(struct l2 **out, struct event_base *base, const struct config *config, struct redis *redis,
+           struct publish *publish, struct feed *feed, struct counters *counters) PERMTAB_MUST_CHECK;
+void l2_free(struct l2 *l2);
+
+/* From the redis_state_fn. */
+void l2_connected(struct l2 *l2, bool connected);
+/* A poll was applied: the marker is brought to the table's revision, unless another host has. */
+void l2_applied(struct l2 *l2);
+
+/* The epoch under which values stand now. False while it is not known. */
+bool l2_epoch(const struct l2 *l2, uint64_t *epoch);
+/* A new epoch, at once: everything in L2 is forgotten. The old keys stay for a clean-up. */
+void l2_flush(struct l2 *l2);
+
+/* ---- reading ------------------------------------------------------------------------------------------------------- */
+
+enum l2_outcome {
+    L2_ANSWERED, /* `answer` is good, and in the table; borrowed for the call */
+    L2_MISSED,   /* ask the store, and put what it says */
+};
+typedef void (*l2_done_fn)(void *context, enum l2_outcome outcome, const struct answer *answer);
+
+/* Looks for what is needed to answer for (user, scope) not older than `revision`. NULL when L2 is of no use just now (away,
+ * slow, too much under way): ask the store. done is called later, never from inside. All looks of one turn of the loop go to
+ * Redis together. */
+struct l2_look *l2_look(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
+                        l2_done_fn done, void *context);
+void l2_look_cancel(struct l2_look *look);
+
+/* ---- putting ------------------------------------------------------------------------------------------------------- */
+
+/* What publish_facts has just published. Takes over the contents of `facts`. */
+void l2_put(struct l2 *l2, struct facts *facts);
+
+#endif

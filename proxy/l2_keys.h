@@ -1,0 +1,32 @@
+/* The names of L2's keys. Pure.
+ *
+ *     PREFIXl2:1:marker                    hash: what L2 is true at (l2.h)
+ *     PREFIXl2:1:EPOCH:{user:42}           hash: one user's rows, a field a scope
+ *     PREFIXl2:1:EPOCH:{scope:channel:9}   hash: what a scope has of its own
+ *     PREFIXl2:1:lock:42:channel:9         who is reading that from the store just now
+ *
+ * 1 is the format of the values: another one has other keys, so releases can share a Redis. EPOCH is 16 hexadecimal digits;
+ * a flush makes another, and what the old one named is swept away later. In braces stands the text that target_matches
+ * looks at. */
+#ifndef PERMTAB_PROXY_L2_KEYS_H
+#define PERMTAB_PROXY_L2_KEYS_H
+
+#include "proxy/scope.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define L2_FORMAT   1
+#define L2_KEY_SIZE 256 /* the zero included; CONFIG_PREFIX_MAX is chosen so that every key fits */
+
+/* Each writes into `out`, of L2_KEY_SIZE, and returns it. */
+char *l2_key_marker(char *out, const char *prefix);
+char *l2_key_user(char *out, const char *prefix, uint64_t epoch, uint64_t user);
+char *l2_key_scope(char *out, const char *prefix, uint64_t epoch, const struct scope_types *types,
+                   struct scope_key scope);
+char *l2_key_lock(char *out, const char *prefix, uint64_t user, const struct scope_types *types,
+                  struct scope_key scope);
+/* What precedes "user:42}" and "scope:…}": PREFIXl2:1:EPOCH:{ */
+char *l2_key_base(char *out, const char *prefix, uint64_t epoch);
+
+#endif

@@ -1,0 +1,74 @@
+/* A connection to Redis for commands, on the loop: hiredis' parser and formatter over our own bufferevent (hiredis'
+ * asynchronous context ends the process on replies it did not expect). Commands are pipelined; replies come in order. The
+ * connection keeps itself up: it reconnects with jitter, asks PING when it has been silent, and is given up when a
+ * reply is overdue. All calls and callbacks on the loop's thread; nothing blocks. */
+#ifndef PERMTAB_PROXY_REDIS_H
+#define PERMTAB_PROXY_REDIS_H
+
+#include "proxy/failure.h"
+#include "proxy/redis_args.h"
+#include "proxy/redis_reply.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct event_base;
+struct redis;
+struct redis_script;
+
+struct redis_options {
+    const char *url;      /* "redis://[user@]host:port/database" or "unix:/path[?db=N]"; copied */
+    const char *password; /* or NULL; copied; never logged */
+    uint64_t timeout_ms;  /* until a command is told REDIS_TIMEOUT; also of connecting */
+    uint64_t
+        ping_ms; /* a connection silent for so long is asked; one that owes a reply for twice as long is given up */
+};
+
+enum redis_status {
+    REDIS_OK,      /* a reply, and not an error */
+    REDIS_ERROR,   /* the server refused; the reply's text says why */
+    REDIS_TIMEOUT, /* no reply in time: it may have been carried out, or may yet be. reply is NULL */
+    REDIS_LOST,    /* the connection ended before the reply: likewise */
+};
+
+/* Called once for each command that was accepted, in the order of sending, never from inside redis_send. `reply` is
+ * borrowed for the call. A command that timed out is told so at once; its reply, should it come, is thrown away. */
+typedef void (*redis_done_fn)(void *context, enum redis_status status, const struct redis_reply *reply);
+/* After authentication, SELECT and loading of the scripts; and when it is gone (after every pending command was told
+ * REDIS_LOST). From inside it commands may be sent. */
+typedef void (*redis_state_fn)(void *context, bool connected);
+
+/* Begins to connect. PERMTAB_E_INVALID, _MEMORY. */
+int redis_new(struct redis **out, struct event_base *base, const struct redis_options *options,
+              redis_state_fn on_state, void *context, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Pending commands are told REDIS_LOST. May be called from inside any of its callbacks. */
+void redis_free(struct redis *redis);
+
+bool redis_connected(const struct redis *redis);
+/* Why it is not connected, in one sentence; "" when it is. */
+const char *redis_trouble(const struct redis *redis);
+/* Commands sent whose reply has not come. */
+size_t redis_pending(const struct redis *redis);
+
+/* Sends one command; done may be NULL. PERMTAB_E_UNREACHABLE when not connected, PERMTAB_E_FULL when too many are pending
+ * (65,536) or too much is unsent (16 MiB), PERMTAB_E_MEMORY: then done is not called. The arguments are copied. */
+int redis_send(struct redis *redis, const struct redis_args *args, redis_done_fn done,
+               void *context) PERMTAB_MUST_CHECK;
+/* Runs a script: args are its keys, `keys` of them, then its further arguments. By its digest; should the server have
+ * forgotten it (NOSCRIPT), the text is sent, once, and done sees only the second reply. */
+int redis_run(struct redis *redis, const struct redis_script *script, size_t keys,
+              const struct redis_args *args, redis_done_fn done, void *context) PERMTAB_MUST_CHECK;
+
+/* ---- scripts: conf/redis/NAME.lua, compiled in ----------------------------------------------------------------------- */
+
+struct redis_script {
+    const char *name;
+    const char *text;
+};
+extern const struct redis_script redis_scripts[];
+extern const size_t redis_script_count;
+/* By name; that there is one is asserted. */
+const struct redis_script *redis_script(const char *name);
+
+#endif

@@ -1,0 +1,25 @@
+/* A connection of its own that is subscribed to one channel. Keeps itself up: jittered reconnect, resubscription, and a PING
+ * watch, because a subscription that has gone dead is silent like one to which nothing is said. On the loop's thread. */
+#ifndef PERMTAB_PROXY_REDIS_SUBSCRIBER_H
+#define PERMTAB_PROXY_REDIS_SUBSCRIBER_H
+
+#include "proxy/redis.h"
+
+struct redis_subscriber;
+
+struct redis_subscriber_events {
+    /* A message; borrowed, not zero-terminated. */
+    void (*message)(void *context, const char *bytes, size_t size);
+    /* true: subscribed (again); what was published before is lost. false: the connection is gone. */
+    void (*state)(void *context, bool subscribed);
+    void *context;
+};
+
+int redis_subscriber_new(struct redis_subscriber **out, struct event_base *base,
+                         const struct redis_options *options, const char *channel,
+                         const struct redis_subscriber_events *events,
+                         struct failure *failure) PERMTAB_MUST_CHECK;
+void redis_subscriber_free(struct redis_subscriber *subscriber);
+bool redis_subscriber_up(const struct redis_subscriber *subscriber);
+
+#endif
