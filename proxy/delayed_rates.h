@@ -1,0 +1,39 @@
+/* What a host has done with delayed tasks in the last minute: a ring of seconds. Pure; nothing of it is in Redis. */
+#ifndef PERMTAB_PROXY_DELAYED_RATES_H
+#define PERMTAB_PROXY_DELAYED_RATES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* X(name, help): what is counted. */
+#define DELAYED_EVENTS(X)                                                                                    \
+    X(added, "delayed tasks added")                                                                          \
+    X(taken, "delayed tasks taken from the queue by this host")                                              \
+    X(done, "delayed tasks carried out")                                                                     \
+    X(failed, "delayed tasks that could not be carried out, each time")                                      \
+    X(late, "delayed tasks taken more than 5 s after they were due")                                         \
+    X(waited, "delayed tasks put back because their condition did not hold")                                 \
+    X(expired, "delayed tasks that ended because nobody could carry them out in time")                       \
+    X(returned, "delayed tasks put back because another host let them lie")                                  \
+    X(cancelled, "delayed tasks cancelled")
+
+enum delayed_event {
+#define X(name, help) DELAYED_##name,
+    DELAYED_EVENTS(X)
+#undef X
+        DELAYED_EVENT_COUNT
+};
+
+#define DELAYED_RATE_SECONDS 60
+
+struct delayed_rates {
+    uint64_t second; /* of the newest slot */
+    uint32_t slots[DELAYED_RATE_SECONDS][DELAYED_EVENT_COUNT];
+};
+
+/* `now_s` never goes back. */
+void delayed_rates_add(struct delayed_rates *rates, enum delayed_event event, uint32_t count, uint64_t now_s);
+uint64_t delayed_rates_minute(struct delayed_rates *rates, enum delayed_event event, uint64_t now_s);
+const char *delayed_event_name(enum delayed_event event);
+
+#endif
