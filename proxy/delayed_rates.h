@@ -13,7 +13,7 @@
     X(failed, "delayed tasks that could not be carried out, each time")                                      \
     X(late, "delayed tasks taken more than 5 s after they were due")                                         \
     X(waited, "delayed tasks put back because their condition did not hold")                                 \
-    X(expired, "delayed tasks that ended because nobody could carry them out in time")                       \
+    X(expired, "delayed tasks that ended undone: their time was over, or they were tried too often")                       \
     X(returned, "delayed tasks put back because another host let them lie")                                  \
     X(cancelled, "delayed tasks cancelled")
 
