@@ -11,16 +11,16 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define LEASE_MS    30000u
-#define TICK_MS     1000u
-#define A_SECOND    500u
-#define BUDGET      10u
-#define TAKE_MAX    64u
-#define TAKE_BYTES  (256u * 1024)
-#define BURST       64u
-#define NS_IN_A_MS  1000000u
-#define NS_IN_A_S   1000000000u
-#define HURRY_MAX   100000u
+#define LEASE_MS   30000u
+#define TICK_MS    1000u
+#define A_SECOND   500u
+#define BUDGET     10u
+#define TAKE_MAX   64u
+#define TAKE_BYTES (256u * 1024)
+#define BURST      64u
+#define NS_IN_A_MS 1000000u
+#define NS_IN_A_S  1000000000u
+#define HURRY_MAX  100000u
 
 /* ---- when to look ---------------------------------------------------------------------------------------------------- */
 

@@ -57,7 +57,7 @@ int delayed_add(struct delayed *delayed, const struct delayed_task *task, const 
 /* A task as it stands in Redis; texts are borrowed for the call. */
 struct delayed_row {
     const char *id, *targets, *reason, *condition, *revision, *error;
-    bool taken;       /* being carried out; `time_ms` is the end of the lease, else when it is due */
+    bool taken; /* being carried out; `time_ms` is the end of the lease, else when it is due */
     uint64_t time_ms, expires_ms;
     uint64_t attempts, waits;
 };
@@ -81,7 +81,7 @@ struct delayed_sweep {
     enum delayed_action action;
     struct delayed_what what;
     char cursor[DELAYED_CURSOR_SIZE]; /* "" to begin; else as the call before gave it */
-    uint64_t most;                    /* DELAYED_RUN without an index: so many overdue ones, whatever the pace */
+    uint64_t most; /* DELAYED_RUN without an index: so many overdue ones, whatever the pace */
 };
 typedef void (*delayed_swept_fn)(void *context, int code, const char *text, uint64_t count,
                                  const char *cursor);

@@ -39,7 +39,8 @@ static void try_again(struct delayed_adding *adding, int code, const char *why)
     char text[FAILURE_TEXT_SIZE];
     if (delayed->closed || ++adding->tries >= TRIES_MAX) {
         (void)snprintf(text, sizeof text, "%s%s", why,
-                       adding->scheduled ? "; it may have been added: with the same id it can be repeated" : "");
+                       adding->scheduled ? "; it may have been added: with the same id it can be repeated"
+                                         : "");
         finish(adding, code, text);
         return;
     }
@@ -85,7 +86,7 @@ static void live(struct commands *commands, const char *key)
 static void put_task(struct delayed *delayed, const struct delayed_task *task, const char *indexes,
                      struct commands *commands)
 {
-    char key[DELAYED_KEY_SIZE + DELAYED_ID_SIZE], targets[DELAYED_TARGETS_SIZE];
+    char key[DELAYED_KEY_SIZE + DELAYED_ID_SIZE + 8], targets[DELAYED_TARGETS_SIZE];
     (void)snprintf(key, sizeof key, "%stask:%s", delayed->base, task->id);
     struct redis_args *args = next_command(commands, "HSET", key);
     redis_args_text(args, "targets");
@@ -181,7 +182,8 @@ static void on_looked(struct delayed_call *call, enum redis_status status, const
     if (code == 0)
         code = delayed_schedule(&adding->task, &adding->when, delayed_u64_at(reply, 0), &failure);
     if (code == 0 && (code = write_task(adding)) < 0)
-        failure_set(&failure, code, "%s", code == PERMTAB_E_MEMORY ? "out of memory" : "Redis takes no more just now");
+        failure_set(&failure, code, "%s",
+                    code == PERMTAB_E_MEMORY ? "out of memory" : "Redis takes no more just now");
     if (code < 0)
         finish(adding, code, failure.text);
     else

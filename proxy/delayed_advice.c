@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OVERDUE_MANY  100u
-#define OVERDUE_RUN   1000u
-#define WAITING_MANY  100u
-#define REASON_MANY   1000u
-#define SAME_MANY     100u
-#define QUEUE_MANY    (DELAYED_QUEUE_MAX / 10 * 8)
-#define MS_IN_A_S     1000u
+#define OVERDUE_MANY 100u
+#define OVERDUE_RUN  1000u
+#define WAITING_MANY 100u
+#define REASON_MANY  1000u
+#define SAME_MANY    100u
+#define QUEUE_MANY   (DELAYED_QUEUE_MAX / 10 * 8)
+#define MS_IN_A_S    1000u
 
 struct advice_list {
     struct delayed_advice *items;
@@ -54,11 +54,13 @@ static void set_command(struct delayed_advice *advice, const char *verb)
     }
     quoted[at++] = '\'';
     quoted[at] = '\0';
-    bool plain = strspn(advice->what.text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:._-") ==
-                 strlen(advice->what.text);
+    bool plain =
+        strspn(advice->what.text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:._-") ==
+        strlen(advice->what.text);
     int length = snprintf(advice->command, sizeof advice->command, "delayed %s %s", verb,
                           plain ? advice->what.text : quoted);
-    if (length < 0 || (size_t)length >= sizeof advice->command) /* half a command is none: `delayed do` has it whole */
+    if (length < 0 ||
+        (size_t)length >= sizeof advice->command) /* half a command is none: `delayed do` has it whole */
         advice->command[0] = '\0';
 }
 
@@ -68,7 +70,9 @@ static void advise_overdue(struct advice_list *list, const struct delayed_state 
     if (state->overdue < OVERDUE_MANY || !(advice = add(list, true, DELAYED_RUN, "")))
         return;
     advice->most = OVERDUE_RUN;
-    say(advice, "%" PRIu64 " tasks are overdue, the first by %" PRIu64 " s: carry out %u of them now, whatever the pace",
+    say(advice,
+        "%" PRIu64 " tasks are overdue, the first by %" PRIu64
+        " s: carry out %u of them now, whatever the pace",
         state->overdue, (state->now_ms - state->first_ms) / MS_IN_A_S, OVERDUE_RUN);
     (void)snprintf(advice->command, sizeof advice->command, "delayed run --max %u", OVERDUE_RUN);
 }
@@ -98,7 +102,8 @@ static void advise_waiting(struct advice_list *list, const struct delayed_state 
     struct delayed_advice *advice;
     if (state->waiting < WAITING_MANY || !(advice = add(list, false, DELAYED_CANCEL, "waiting")))
         return;
-    say(advice, "%" PRIu64 " tasks wait for conditions that have not held for long: cancel them", state->waiting);
+    say(advice, "%" PRIu64 " tasks wait for conditions that have not held for long: cancel them",
+        state->waiting);
     set_command(advice, "cancel");
 }
 
@@ -127,7 +132,8 @@ static void advise_largest(struct advice_list *list, const struct delayed_state 
             advise_reason(list, index, tasks);
         else if (strchr(index, ':') && tasks >= SAME_MANY &&
                  (advice = add(list, false, DELAYED_REPLACE, index))) {
-            say(advice, "%" PRIu64 " tasks name %s: one invalidation now in place of those that name nothing else",
+            say(advice,
+                "%" PRIu64 " tasks name %s: one invalidation now in place of those that name nothing else",
                 tasks, index);
             set_command(advice, "replace");
         }

@@ -32,8 +32,7 @@ int delayed_run_script(struct delayed *delayed, const char *script, struct redis
                        struct delayed_call *call)
 {
     call->delayed = delayed;
-    int code =
-        redis_run(delayed->options.redis, redis_script(script), 2, args, delayed_on_reply, call);
+    int code = redis_run(delayed->options.redis, redis_script(script), 2, args, delayed_on_reply, call);
     redis_args_fini(args);
     if (code == 0)
         delayed->calls++;
@@ -83,7 +82,7 @@ uint64_t delayed_u64_at(const struct redis_reply *reply, size_t index)
 void delayed_count(struct delayed *delayed, enum delayed_event event, uint64_t count)
 {
     uint64_t *const totals[] = {
-#define X(name, help) [DELAYED_##name] = &delayed->options.counters->delayed_##name,
+#define X(name) [DELAYED_##name] = &delayed->options.counters->delayed_##name,
         DELAYED_EVENTS(X)
 #undef X
     };

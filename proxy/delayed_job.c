@@ -104,8 +104,8 @@ static void job_put_back(struct delayed_job *job, enum delayed_event event, cons
     delayed_args(job->delayed, &args);
     redis_args_text(&args, job->task.id);
     redis_args_text(&args, job->owner);
-    redis_args_u64(&args, waited ? delayed_waiting_ms(job->task.waits + 1)
-                                 : delayed_failed_ms(job->task.attempts));
+    redis_args_u64(&args,
+                   waited ? delayed_waiting_ms(job->task.waits + 1) : delayed_failed_ms(job->task.attempts));
     redis_args_text(&args, waited ? "waiting" : "failing");
     redis_args_print(&args, "%.200s", why);
     redis_args_u64(&args, waited ? TIMES_WAITING : TIMES_FAILING);
@@ -115,7 +115,8 @@ static void job_put_back(struct delayed_job *job, enum delayed_event event, cons
 
 /* ---- carrying it out ----------------------------------------------------------------------------------------------- */
 
-static void on_invalidated(void *context, int code, const char *text, const struct invalidation_result *result)
+static void on_invalidated(void *context, int code, const char *text,
+                           const struct invalidation_result *result)
 {
     struct delayed_job *job = context;
     (void)result;
@@ -133,11 +134,11 @@ static void job_invalidate(struct delayed_job *job)
         .reason = job->task.reason,
         .source = INVALIDATION_DELAYED,
     };
-    int code =
-        invalidation_start(job->delayed->options.invalidations, &invalidation, on_invalidated, job);
+    int code = invalidation_start(job->delayed->options.invalidations, &invalidation, on_invalidated, job);
     if (code < 0)
-        job_put_back(job, DELAYED_failed, code == PERMTAB_E_FULL ? "too many invalidations are under way"
-                                                                  : "it could not be started");
+        job_put_back(job, DELAYED_failed,
+                     code == PERMTAB_E_FULL ? "too many invalidations are under way"
+                                            : "it could not be started");
 }
 
 /* ---- what it waits for ----------------------------------------------------------------------------------------------- */
@@ -187,8 +188,7 @@ static void job_ask(struct delayed_job *job)
 static bool revision_reached(const struct delayed_job *job)
 {
     struct store_position at = publish_position(job->delayed->options.publish);
-    return !job->task.has_revision || job->task.store_id != at.store_id ||
-           at.revision >= job->task.revision;
+    return !job->task.has_revision || job->task.store_id != at.store_id || at.revision >= job->task.revision;
 }
 
 static void job_judge(struct delayed_job *job)
@@ -243,7 +243,8 @@ void delayed_job_start(struct delayed *delayed, const struct redis_reply *row, c
     if (job->task.expires_ms <= now_ms) {
         job_remove(job, DELAYED_expired);
     } else if (job->task.attempts > DELAYED_ATTEMPTS_MAX) {
-        log_warning("delayed: task %s was tried %u times and is given up", job->task.id, DELAYED_ATTEMPTS_MAX);
+        log_warning("delayed: task %s was tried %u times and is given up", job->task.id,
+                    DELAYED_ATTEMPTS_MAX);
         job_remove(job, DELAYED_expired);
     } else if (code < 0) {
         job_put_back(job, DELAYED_failed, "this host cannot read its targets");

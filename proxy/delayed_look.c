@@ -92,7 +92,8 @@ static void read_state(const struct redis_reply *reply, struct delayed_state *st
         .waiting = delayed_u64_at(reply, 6),
     };
     state->has_first = redis_reply_u64(redis_reply_at(reply, 4), &state->first_ms);
-    for (size_t i = 0; i + 1 < redis_reply_count(largest) && state->largest_count < DELAYED_LARGEST_MAX; i += 2) {
+    for (size_t i = 0; i + 1 < redis_reply_count(largest) && state->largest_count < DELAYED_LARGEST_MAX;
+         i += 2) {
         (void)snprintf(state->largest[state->largest_count].index, DELAYED_INDEX_SIZE, "%s",
                        delayed_text_at(largest, i));
         state->largest[state->largest_count++].tasks = delayed_u64_at(largest, i + 1);

@@ -23,21 +23,21 @@ struct delayed {
     char host[17]; /* random: the beginning of our owner's tokens */
     uint64_t takes;
     struct event *timer;
-    uint64_t wake_ns; /* when it goes off; 0: it is not armed */
-    bool taking;    /* a take is under way */
-    bool closed;    /* delayed_free was called: only replies of Redis are waited for */
-    unsigned calls; /* commands whose reply is to come */
+    uint64_t wake_ns;           /* when it goes off; 0: it is not armed */
+    bool taking;                /* a take is under way */
+    bool closed;                /* delayed_free was called: only replies of Redis are waited for */
+    unsigned calls;             /* commands whose reply is to come */
     uint64_t credit_ns, credit; /* tasks that may be taken now, by the pace; when that was reckoned */
     uint64_t renewed_ns;
     struct ask_flow flow;
     struct delayed_job *jobs; /* being carried out, at most DELAYED_JOBS_MAX */
     unsigned job_count;
-    struct delayed_adding *unsure; /* to be added again at the next tick */
+    struct delayed_adding *unsure;   /* to be added again at the next tick */
     struct delayed_sweeping *sweeps; /* that pause between two steps */
     unsigned client_calls;           /* of delayed_add, _list, _look and _sweep */
     struct delayed_rates rates;
-    uint64_t advice_next; /* number */
-    size_t advice_count;  /* of the last look */
+    uint64_t advice_next;                              /* number */
+    size_t advice_count;                               /* of the last look */
     struct delayed_advice advice[DELAYED_ADVICE_RING]; /* by number modulo the size */
     struct delayed_advice last[DELAYED_ADVICE_MAX];
 };

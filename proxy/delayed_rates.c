@@ -34,7 +34,7 @@ uint64_t delayed_rates_minute(struct delayed_rates *rates, enum delayed_event ev
 const char *delayed_event_name(enum delayed_event event)
 {
     static const char *const names[] = {
-#define X(name, help) #name,
+#define X(name) #name,
         DELAYED_EVENTS(X)
 #undef X
     };

@@ -5,20 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(name, help): what is counted. */
+/* X(name): what is counted; the counter delayed_NAME says what it means. */
 #define DELAYED_EVENTS(X)                                                                                    \
-    X(added, "delayed tasks added")                                                                          \
-    X(taken, "delayed tasks taken from the queue by this host")                                              \
-    X(done, "delayed tasks carried out")                                                                     \
-    X(failed, "delayed tasks that could not be carried out, each time")                                      \
-    X(late, "delayed tasks taken more than 5 s after they were due")                                         \
-    X(waited, "delayed tasks put back because their condition did not hold")                                 \
-    X(expired, "delayed tasks that ended undone: their time was over, or they were tried too often")                       \
-    X(returned, "delayed tasks put back because another host let them lie")                                  \
-    X(cancelled, "delayed tasks cancelled")
+    X(added) X(taken) X(done) X(failed) X(late) X(waited) X(expired) X(returned) X(cancelled)
 
 enum delayed_event {
-#define X(name, help) DELAYED_##name,
+#define X(name) DELAYED_##name,
     DELAYED_EVENTS(X)
 #undef X
         DELAYED_EVENT_COUNT

@@ -12,7 +12,6 @@
 
 #define SLICE_NS  250000000u
 #define STEP_WORK 250u
-#define SWEEPS_MAX 64u
 
 struct delayed_sweeping {
     struct delayed_call call;
@@ -96,10 +95,23 @@ static void step_or_fail(struct delayed_sweeping *sweeping)
         finish(sweeping, code, "Redis takes no more just now; go on at the cursor", true);
 }
 
+/* Overdue tasks are due already: only the pace is lifted, and nothing is to be told to Redis. */
+static bool is_pace_alone(const struct delayed_sweep *sweep)
+{
+    return sweep->action == DELAYED_RUN && !sweep->what.text[0];
+}
+
 static void on_pause_over(evutil_socket_t descriptor, short what, void *context)
 {
+    struct delayed_sweeping *sweeping = context;
     (void)descriptor, (void)what;
-    step_or_fail(context);
+    if (!is_pace_alone(&sweeping->sweep)) {
+        step_or_fail(sweeping);
+        return;
+    }
+    sweeping->count = sweeping->sweep.most;
+    delayed_hurry(sweeping->call.delayed, sweeping->count);
+    finish(sweeping, 0, "", false);
 }
 
 static void pause_then_step(struct delayed_sweeping *sweeping, uint64_t took_ns)
@@ -194,8 +206,11 @@ static bool is_good(const struct delayed_sweep *sweep)
 
 static int begin(struct delayed_sweeping *sweeping)
 {
+    static const struct timeval now = {0};
     if (!read_cursor(sweeping))
         return PERMTAB_E_INVALID;
+    if (is_pace_alone(&sweeping->sweep))
+        return event_add(sweeping->pause, &now) < 0 ? PERMTAB_E_MEMORY : 0;
     return sweeping->sweep.action == DELAYED_REPLACE && !sweeping->keep[0] ? add_one(sweeping)
                                                                            : step(sweeping);
 }
@@ -231,4 +246,14 @@ int delayed_sweep(struct delayed *delayed, const struct delayed_sweep *sweep, de
     else
         delayed->client_calls++;
     return code;
+}
+
+void delayed_sweeps_free(struct delayed *delayed)
+{
+    struct delayed_sweeping *next;
+    for (struct delayed_sweeping *sweeping = delayed->sweeps; sweeping; sweeping = next) {
+        next = sweeping->next;
+        if (evtimer_pending(sweeping->pause, NULL)) /* the others are told when Redis' reply is */
+            finish(sweeping, PERMTAB_E_UNREACHABLE, "the sidecar is stopping", true);
+    }
 }

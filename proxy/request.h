@@ -83,5 +83,13 @@ void serve_unassign(struct request *request, const struct wire_value *params);
 void serve_invalidate(struct request *request, const struct wire_value *params); /* request_operate.c */
 void serve_stats(struct request *request, const struct wire_value *params);
 void serve_health(struct request *request, const struct wire_value *params);
+void serve_delay(struct request *request, const struct wire_value *params); /* request_delayed.c */
+void serve_delayed(struct request *request, const struct wire_value *params);
+void serve_delayed_cancel(struct request *request, const struct wire_value *params);
+void serve_delayed_run(struct request *request, const struct wire_value *params);
+void serve_delayed_replace(struct request *request, const struct wire_value *params);
+void serve_delayed_do(struct request *request, const struct wire_value *params);
+void serve_delayed_stats(struct request *request, const struct wire_value *params);
+void serve_delayed_advice(struct request *request, const struct wire_value *params);
 
 #endif

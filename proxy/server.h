@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+struct delayed;
 struct event;
 struct event_base;
 struct ops;
 struct parked;
+struct redis;
 struct session;
 struct task;
 
@@ -29,6 +31,8 @@ struct server {
     struct work *work;
     struct asks *asks;
     struct ops *ops;
+    struct redis *redis;     /* NULL without Redis, and what needs it too */
+    struct delayed *delayed;
 
     uid_t uid;                /* our own: it may write, and so may root */
     struct session *sessions; /* every open one */
