@@ -15,7 +15,9 @@
 struct event;
 struct event_base;
 struct ops;
+struct invalidations;
 struct parked;
+struct redis;
 struct session;
 struct task;
 
@@ -29,6 +31,8 @@ struct server {
     struct work *work;
     struct asks *asks;
     struct ops *ops;
+    struct redis *redis; /* NULL without Redis */
+    struct invalidations *invalidations;
 
     uid_t uid;                /* our own: it may write, and so may root */
     struct session *sessions; /* every open one */
