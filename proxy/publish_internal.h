@@ -4,6 +4,7 @@
 
 #include "proxy/history.h"
 #include "proxy/publish.h"
+#include "proxy/rumours.h"
 #include "proxy/table.h"
 
 struct publish {
@@ -11,6 +12,8 @@ struct publish {
     struct table *table;
     struct catalogue catalogue;
     struct history history;
+    struct rumours rumours;
+    uint64_t confirmed_ns;
     struct store_position at;
     int64_t expiry;  /* store's clock up to which expiry is applied; never goes back within a history */
     uint64_t lag_ns; /* of the coarse clock, taken off every lease */
