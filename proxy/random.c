@@ -12,19 +12,19 @@ static uint64_t splitmix(uint64_t *seed)
     return mixed ^ (mixed >> 31);
 }
 
-void random_seed(struct random *random, uint64_t seed)
+void random_source_seed(struct random_source *source, uint64_t seed)
 {
     for (unsigned i = 0; i < 4; i++)
-        random->state[i] = splitmix(&seed);
+        source->state[i] = splitmix(&seed);
 }
 
-int random_init(struct random *random)
+int random_source_init(struct random_source *source)
 {
     uint64_t seed;
     /* So few bytes come whole and are not interrupted, getrandom(2). */
     if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
         return PERMTAB_E_SYSTEM;
-    random_seed(random, seed);
+    random_source_seed(source, seed);
     return 0;
 }
 
@@ -33,9 +33,9 @@ static uint64_t rotated(uint64_t word, unsigned by)
     return word << by | word >> (64 - by);
 }
 
-uint64_t random_next(struct random *random)
+uint64_t random_source_next(struct random_source *source)
 {
-    uint64_t *state = random->state;
+    uint64_t *state = source->state;
     uint64_t next = rotated(state[1] * 5, 7) * 9;
     uint64_t shifted = state[1] << 17;
     state[2] ^= state[0];

@@ -8,14 +8,14 @@
 
 #include <stdint.h>
 
-struct random {
+struct random_source {
     uint64_t state[4];
 };
 
 /* Seeded by the kernel. PERMTAB_E_SYSTEM when that gives nothing. */
-int random_init(struct random *random) PERMTAB_MUST_CHECK;
+int random_source_init(struct random_source *source) PERMTAB_MUST_CHECK;
 /* The same seed gives the same numbers. */
-void random_seed(struct random *random, uint64_t seed);
-uint64_t random_next(struct random *random);
+void random_source_seed(struct random_source *source, uint64_t seed);
+uint64_t random_source_next(struct random_source *source);
 
 #endif

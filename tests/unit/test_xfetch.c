@@ -11,11 +11,11 @@
 
 #define ROUNDS 200000u
 
-static double share_due(struct random *random, uint64_t left_us, uint64_t cost_us, double beta)
+static double share_due(struct random_source *random, uint64_t left_us, uint64_t cost_us, double beta)
 {
     unsigned due = 0;
     for (unsigned i = 0; i < ROUNDS; i++)
-        due += xfetch_due(left_us, cost_us, beta, random_next(random));
+        due += xfetch_due(left_us, cost_us, beta, random_source_next(random));
     return (double)due / ROUNDS;
 }
 
@@ -28,10 +28,10 @@ static void assert_near(double is, double should, double within)
 /* P(due) = exp(-left / (cost * beta)): small far from the end, certain at it. */
 static void test_chance_rises_towards_the_end(void **state)
 {
-    struct random random;
+    struct random_source random;
     double before = 0;
     (void)state;
-    random_seed(&random, 1);
+    random_source_seed(&random, 1);
     for (uint64_t left = 10000; left > 0; left -= 1000) {
         double share = share_due(&random, left, 2000, 1.0);
         assert_near(share, exp(-(double)left / 2000), 0.005);
@@ -46,13 +46,13 @@ static void test_chance_rises_towards_the_end(void **state)
  * microsecond the first to find it due does so with a mean lead of cost * (ln cost + Euler's constant). */
 static void test_the_lead_of_a_hot_value(void **state)
 {
-    struct random random;
+    struct random_source random;
     double sum = 0;
     (void)state;
-    random_seed(&random, 2);
+    random_source_seed(&random, 2);
     for (unsigned round = 0; round < 2000; round++) {
         uint64_t left = 3000;
-        while (!xfetch_due(left, 100, 1.0, random_next(&random)))
+        while (!xfetch_due(left, 100, 1.0, random_source_next(&random)))
             left--;
         sum += (double)left;
     }
@@ -71,17 +71,18 @@ static void test_ends(void **state)
     assert_false(xfetch_due(UINT64_MAX, 1000, 1.0, 0));
     assert_true(xfetch_due(UINT64_MAX, UINT64_MAX, 1.0, 1));
     assert_false(xfetch_due(1, 1000, 0.0, 0));
+    assert_true(xfetch_due(0, 1000, -1.0, 0)); /* whatever was configured */
 }
 
 static void test_jitter(void **state)
 {
-    struct random random;
+    struct random_source random;
     double sum = 0;
     uint64_t least = UINT64_MAX, most = 0;
     (void)state;
-    random_seed(&random, 3);
+    random_source_seed(&random, 3);
     for (unsigned i = 0; i < ROUNDS; i++) {
-        uint64_t ttl = jitter_ms(600000, random_next(&random));
+        uint64_t ttl = jitter_ms(600000, random_source_next(&random));
         sum += (double)ttl;
         least = ttl < least ? ttl : least;
         most = ttl > most ? ttl : most;
@@ -100,28 +101,28 @@ static void test_jitter(void **state)
 
 static void test_the_source(void **state)
 {
-    struct random random, same, other;
+    struct random_source random, same, other;
     unsigned ones[64] = {0};
     (void)state;
     /* The first numbers of the authors' code from the state {1, 2, 3, 4}. */
-    random = (struct random){{1, 2, 3, 4}};
-    assert_true(random_next(&random) == 11520ull);
-    assert_true(random_next(&random) == 0ull);
-    assert_true(random_next(&random) == 1509978240ull);
-    assert_true(random_next(&random) == 1215971899390074240ull);
-    random_seed(&random, 7);
-    random_seed(&same, 7);
-    random_seed(&other, 8);
+    random = (struct random_source){{1, 2, 3, 4}};
+    assert_true(random_source_next(&random) == 11520ull);
+    assert_true(random_source_next(&random) == 0ull);
+    assert_true(random_source_next(&random) == 1509978240ull);
+    assert_true(random_source_next(&random) == 1215971899390074240ull);
+    random_source_seed(&random, 7);
+    random_source_seed(&same, 7);
+    random_source_seed(&other, 8);
     for (unsigned i = 0; i < 100; i++) {
-        uint64_t number = random_next(&random);
-        assert_true(number == random_next(&same));
-        assert_true(number != random_next(&other));
+        uint64_t number = random_source_next(&random);
+        assert_true(number == random_source_next(&same));
+        assert_true(number != random_source_next(&other));
     }
-    assert_return_code(random_init(&same), 0);
-    assert_return_code(random_init(&other), 0);
-    assert_true(random_next(&same) != random_next(&other));
+    assert_return_code(random_source_init(&same), 0);
+    assert_return_code(random_source_init(&other), 0);
+    assert_true(random_source_next(&same) != random_source_next(&other));
     for (unsigned i = 0; i < ROUNDS; i++) {
-        uint64_t number = random_next(&other);
+        uint64_t number = random_source_next(&other);
         for (unsigned bit = 0; bit < 64; bit++)
             ones[bit] += number >> bit & 1;
     }
