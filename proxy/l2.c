@@ -23,22 +23,29 @@ static struct breaker_options breaker_options_of(uint64_t timeout_ms)
 {
     return (struct breaker_options){
         .failures_max = 5,
+        .slow_max = 5,
         .slow_ns = timeout_ms * 1000000ull / 4,
         .open_ns = 1000000000ull,
         .open_max_ns = 15000000000ull,
     };
 }
 
-void l2_flush_queued(evutil_socket_t descriptor, short what, void *context);
-
 int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *options, struct redis *redis,
            struct publish *publish, struct feed *feed, struct counters *counters)
 {
     struct l2 *l2 = calloc(1, sizeof *l2);
     struct breaker_options breaker = breaker_options_of(options->timeout_ms);
-    *out = l2;
+    *out = NULL;
     if (l2 == NULL)
         return PERMTAB_E_MEMORY;
+    l2->flush = evtimer_new(base, l2_flush_queued, l2);
+    if (l2->flush == NULL || random_source_init(&l2->random) < 0) {
+        if (l2->flush != NULL)
+            event_free(l2->flush);
+        free(l2);
+        return PERMTAB_E_MEMORY;
+    }
+    *out = l2;
     l2->base = base;
     l2->options = *options;
     l2->redis = redis;
@@ -46,19 +53,12 @@ int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *op
     l2->feed = feed;
     l2->counters = counters;
     l2->queued_tail = &l2->queued;
-    random_seed(&l2->random);
     breaker_init(&l2->breaker, &breaker);
     (void)l2_key_marker(l2->marker_key, options->prefix);
     (void)snprintf(l2->prefix, sizeof l2->prefix, "%sl2:%d:", options->prefix, L2_FORMAT);
     (void)snprintf(l2->channel, sizeof l2->channel, "%sinvalidate", options->prefix);
-    (void)snprintf(l2->token, sizeof l2->token, "%016" PRIx64, random_next(&l2->random));
+    (void)snprintf(l2->token, sizeof l2->token, "%016" PRIx64, random_source_next(&l2->random));
     l2->options.prefix = NULL; /* borrowed for this call */
-    l2->flush = evtimer_new(base, l2_flush_queued, l2);
-    if (l2->flush == NULL) {
-        free(l2);
-        *out = NULL;
-        return PERMTAB_E_MEMORY;
-    }
     return 0;
 }
 

@@ -30,7 +30,7 @@ struct l2_marker {
      * has been applied. */
     uint64_t suspect_since_ns;
     struct store_position suspect;
-    bool warned; /* about a script that Redis refuses */
+    bool warned;       /* about a script that Redis refuses */
     uint64_t begun_ns; /* of the last new epoch of ours: not more than one a second */
     bool flush;        /* a new epoch is wanted whatever the marker says */
 };
@@ -46,7 +46,7 @@ struct l2 {
     char prefix[L2_KEY_SIZE];  /* of everything of L2 */
     char channel[L2_KEY_SIZE]; /* of messages */
     char token[17];            /* of our locks: this host, this life of it */
-    struct random random;
+    struct random_source random;
     struct breaker breaker;
     struct l2_marker marker;
 
@@ -55,7 +55,7 @@ struct l2 {
     struct l2_lookup **queued_tail;
     struct event *flush;
 
-    unsigned putting; /* puts under way */
+    unsigned putting;     /* puts under way */
     struct l2_late *late; /* refused because the marker was ahead: once more when the table is there */
     unsigned late_count;
     bool closing;
@@ -67,10 +67,11 @@ uint64_t l2_clock_ns(void); /* CLOCK_MONOTONIC */
 void l2_marker_disconnected(struct l2 *l2);
 /* Brings the marker to the table's revision. */
 void l2_marker_pursue(struct l2 *l2);
-/* A reply has brought {store, revision, nonce, epoch} as elements of `reply` from `first` on. */
-void l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first);
+/* A reply has brought {store, revision, nonce, epoch} as elements of `reply` from `first` on. False when that is no marker. */
+bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct store_position *at);
 
 /* l2_look.c */
+void l2_flush_queued(int descriptor, short what, void *context); /* an event_callback_fn */
 void l2_looks_applied(struct l2 *l2);
 void l2_looks_end(struct l2 *l2);
 

@@ -23,11 +23,11 @@
 #include <string.h>
 #include <utlist.h>
 
-#define LOOKUPS_MAX  4096u
-#define PAIRS_MAX    16u /* of one script: it must not keep Redis busy for long */
-#define HOLD_MS      50u /* for the table to get where the marker is */
-#define XFETCH_BETA  1.0
-#define CHAIN_WORDS  3u
+#define LOOKUPS_MAX 4096u
+#define PAIRS_MAX   16u /* of one script: it must not keep Redis busy for long */
+#define HOLD_MS     50u /* for the table to get where the marker is */
+#define XFETCH_BETA 1.0
+#define CHAIN_WORDS 3u
 
 struct lookup_key {
     uint64_t user;
@@ -42,8 +42,7 @@ struct l2_lookup {
     struct lookup_key key;
     enum lookup_state state;
     unsigned tries;
-    struct facts facts; /* LOOKUP_HELD */
-    uint64_t held_since_ns;
+    struct facts facts;  /* LOOKUP_HELD */
     struct event *timer; /* LOOKUP_WAITING, LOOKUP_HELD */
     struct l2_look *waits;
     struct l2_lookup *next_queued;
@@ -183,7 +182,8 @@ void l2_flush_queued(evutil_socket_t descriptor, short what, void *context)
 
 /* Facts of a hit: {"hit", ms left, scope, its value, the user's there, parent, …}. *cost_us: what reading the rows of the place
  * itself took. */
-static int take_facts(struct l2_lookup *lookup, const struct redis_reply *found, struct facts *facts, uint64_t *cost_us)
+static int take_facts(struct l2_lookup *lookup, const struct redis_reply *found, struct facts *facts,
+                      uint64_t *cost_us)
 {
     const struct catalogue *catalogue = publish_catalogue(lookup->l2->publish);
     size_t words = redis_reply_count(found) - 2;
@@ -196,7 +196,8 @@ static int take_facts(struct l2_lookup *lookup, const struct redis_reply *found,
         const char *value = redis_reply_text(redis_reply_at(found, at + 1), &size);
         const char *rows = redis_reply_text(redis_reply_at(found, at + 2), &rows_size);
         struct facts_scope *scope = &facts->chain[level];
-        if (text == NULL || value == NULL || rows == NULL || scope_parse(&catalogue->types, text, &scope->key) < 0)
+        if (text == NULL || value == NULL || rows == NULL ||
+            scope_parse(&catalogue->types, text, &scope->key) < 0)
             return PERMTAB_E_PROTOCOL;
         if (level == 0 ? scope->key.type != 0 : scope->key.type <= facts->chain[level - 1].key.type)
             return PERMTAB_E_PROTOCOL;
@@ -227,8 +228,6 @@ static void publish(struct l2_lookup *lookup, struct facts *facts)
         answer_fini(&answer);
         return;
     case PUBLISH_EARLY:
-        if (lookup->held_since_ns == 0)
-            lookup->held_since_ns = l2_clock_ns();
         lookup->facts = *facts;
         lookup->state = LOOKUP_HELD;
         feed_wake(l2->feed);
@@ -253,13 +252,14 @@ static void refresh_early(struct l2_lookup *lookup, const struct redis_reply *fo
     struct l2 *l2 = lookup->l2;
     int64_t left_ms;
     if (l2->options.refresh == NULL || !redis_reply_i64(redis_reply_at(found, 1), &left_ms) || left_ms < 0 ||
-        !xfetch_due((uint64_t)left_ms * 1000, cost_us, XFETCH_BETA, random_next(&l2->random)))
+        !xfetch_due((uint64_t)left_ms * 1000, cost_us, XFETCH_BETA, random_source_next(&l2->random)))
         return;
     l2->counters->l2_refreshes++;
     l2->options.refresh(l2->options.context, lookup->key.user, scope_of(lookup));
 }
 
-static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found, const struct store_position *at)
+static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found,
+                     const struct store_position *at)
 {
     struct facts facts = {0};
     uint64_t cost_us = 0;
@@ -280,7 +280,8 @@ static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found, 
 /* Facts without a chain say that the scope is not in the store. */
 static void take_absent(struct l2_lookup *lookup, const struct store_position *at)
 {
-    struct facts facts = {.user = lookup->key.user, .scope = scope_of(lookup), .revision = at->revision, .nonce = at->nonce};
+    struct facts facts = {
+        .user = lookup->key.user, .scope = scope_of(lookup), .revision = at->revision, .nonce = at->nonce};
     publish(lookup, &facts);
 }
 
@@ -295,11 +296,13 @@ static void take_miss(struct l2_lookup *lookup, const struct redis_reply *found)
     lookup->tries++;
     lookup->state = LOOKUP_WAITING;
     lookup->l2->counters->l2_lock_waits++;
-    if (!wake_in(lookup, L2_LOCK_RETRY_MS / 2 + (unsigned)(random_next(&lookup->l2->random) % L2_LOCK_RETRY_MS)))
+    if (!wake_in(lookup, L2_LOCK_RETRY_MS / 2 +
+                             (unsigned)(random_source_next(&lookup->l2->random) % L2_LOCK_RETRY_MS)))
         miss(lookup);
 }
 
-static void take_result(struct l2_lookup *lookup, const struct redis_reply *found, const struct store_position *at)
+static void take_result(struct l2_lookup *lookup, const struct redis_reply *found,
+                        const struct store_position *at)
 {
     const char *word = redis_reply_text(redis_reply_at(found, 0), NULL);
     if (word == NULL) {
@@ -392,8 +395,8 @@ static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scop
     return lookup;
 }
 
-struct l2_look *l2_look(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision, l2_done_fn done,
-                        void *context)
+struct l2_look *l2_look(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
+                        l2_done_fn done, void *context)
 {
     if (!l2->options.values || !l2->marker.known || l2->closing || !redis_connected(l2->redis))
         return NULL;

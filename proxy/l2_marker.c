@@ -47,7 +47,8 @@ static bool read_hex(const struct redis_reply *reply, uint64_t *out)
 }
 
 /* False when there is no marker, or what is there is none. */
-static bool read_marker(const struct redis_reply *reply, size_t first, struct store_position *at, uint64_t *epoch)
+static bool read_marker(const struct redis_reply *reply, size_t first, struct store_position *at,
+                        uint64_t *epoch)
 {
     return read_hex(redis_reply_at(reply, first), &at->store_id) &&
            redis_reply_u64(redis_reply_at(reply, first + 1), &at->revision) &&
@@ -61,8 +62,8 @@ static void note_seen(struct l2 *l2, const struct redis_reply *reply, size_t fir
     size_t used = 0;
     for (size_t i = 0; i < 4 && used < sizeof l2->marker.seen; i++) {
         const char *text = redis_reply_text(redis_reply_at(reply, first + i), NULL);
-        used += (size_t)snprintf(l2->marker.seen + used, sizeof l2->marker.seen - used, "%s%s", i > 0 ? "|" : "",
-                                 text != NULL ? text : "");
+        used += (size_t)snprintf(l2->marker.seen + used, sizeof l2->marker.seen - used, "%s%s",
+                                 i > 0 ? "|" : "", text != NULL ? text : "");
     }
 }
 
@@ -75,19 +76,18 @@ static void know(struct l2 *l2, const struct store_position *at, uint64_t epoch)
     l2->counters->l2_marker_revision = at->revision;
 }
 
-void l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first)
+bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct store_position *at)
 {
-    struct store_position at;
     uint64_t epoch;
+    bool whole = read_marker(reply, first, at, &epoch);
     note_seen(l2, reply, first);
-    if (read_marker(reply, first, &at, &epoch)) {
-        know(l2, &at, epoch);
-        if (at.revision != publish_position(l2->publish).revision)
-            l2_marker_pursue(l2);
-    } else {
+    if (whole)
+        know(l2, at, epoch);
+    else
         l2->marker.known = false;
+    if (!whole || at->revision != publish_position(l2->publish).revision)
         l2_marker_pursue(l2);
-    }
+    return whole;
 }
 
 void l2_heard(struct l2 *l2, uint64_t revision)
@@ -200,7 +200,8 @@ static void advance(struct l2 *l2, const struct store_position *from, const stru
 {
     const struct history *history = publish_history(l2->publish);
     struct target targets[OPERATIONS_MAX];
-    struct message message = {.kind = MESSAGE_CHANGED, .store_id = to->store_id, .from = from->revision, .targets = targets};
+    struct message message = {
+        .kind = MESSAGE_CHANGED, .store_id = to->store_id, .from = from->revision, .targets = targets};
     struct redis_args args, operations;
     struct changes changes = {&operations, &message, &publish_catalogue(l2->publish)->types, 0, false};
     struct store_position end = *from;
@@ -249,7 +250,7 @@ static void begin(struct l2 *l2)
     hex(&args, at.store_id);
     redis_args_revision(&args, at.revision);
     redis_args_u64(&args, at.nonce);
-    hex(&args, random_next(&l2->random));
+    hex(&args, random_source_next(&l2->random));
     redis_args_text(&args, l2->channel);
     redis_args_text(&args, "poke");
     run(l2, "l2_begin", &args);
@@ -322,7 +323,8 @@ static void refused(struct l2 *l2, const struct redis_reply *reply)
     l2->counters->l2_errors++;
     marker->known = false;
     if (!marker->warned)
-        log_warning("l2: the marker cannot be moved, L2 is not used: %s", text != NULL ? text : "no reason given");
+        log_warning("l2: the marker cannot be moved, L2 is not used: %s",
+                    text != NULL ? text : "no reason given");
     marker->warned = true;
     if (foreign) {
         snprintf(marker->seen, sizeof marker->seen, "|||");

@@ -251,9 +251,11 @@ bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_k
 
 /* ---- hearsay ----------------------------------------------------------------------------------------------------- */
 
-uint64_t publish_hear(struct publish *publish, const struct target *target, uint64_t revision, uint64_t now_ns)
+uint64_t publish_hear(struct publish *publish, const struct target *target, uint64_t revision,
+                      uint64_t now_ns)
 {
-    struct rumour rumour = {.user = target->id, .scope = target->scope, .revision = revision, .heard_ns = now_ns};
+    struct rumour rumour = {
+        .user = target->id, .scope = target->scope, .revision = revision, .heard_ns = now_ns};
     uint64_t retired = 0;
     if (target->kind == TARGET_USER || target->kind == TARGET_USER_AT) {
         retired = table_retire_user(publish->table, target->id, now_ns);

@@ -45,8 +45,8 @@ void batch_fini(struct batch *batch);
 
 /* Creates the first segment from a catalogue read at `at`, empty of entries and not leased yet. Takes the catalogue. */
 int publish_new(struct publish **out, const struct publish_options *options, const struct store_position *at,
-                int64_t now, struct catalogue *catalogue, struct counters *counters, struct failure *failure)
-    PERMTAB_MUST_CHECK;
+                int64_t now, struct catalogue *catalogue, struct counters *counters,
+                struct failure *failure) PERMTAB_MUST_CHECK;
 void publish_free(struct publish *publish);
 
 /* A new segment, empty, true at `at`; the old one is disbelieved and retired. What was resident is forgotten. */
@@ -56,8 +56,8 @@ int publish_rebuild(struct publish *publish, const struct store_position *at, in
 /* Applies a batch and advances applied_revision. On failure (PERMTAB_E_MEMORY; _SCHEMA when the
  * catalogue contradicts the one before) the table is closed where it may be
  * wrong, applied_revision has not moved and the caller must rebuild. `now_ns`: CLOCK_MONOTONIC. */
-int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns, struct failure *failure)
-    PERMTAB_MUST_CHECK;
+int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns,
+                  struct failure *failure) PERMTAB_MUST_CHECK;
 
 /* The lease: from a poll begun at `begun_ns`, once all that it read is applied. */
 void publish_renew(struct publish *publish, uint64_t begun_ns);
@@ -82,8 +82,8 @@ const struct segment *publish_segment(const struct publish *publish);
 /* ---- fills ---------------------------------------------------------------------------------------------------- */
 
 enum publish_fill {
-    PUBLISH_FILLED,   /* in the table (or nearly: no set or slot was free), and *answer is good */
-    PUBLISH_EARLY,    /* the snapshot is ahead of applied_revision, or a message speaks of a change after it: try again after
+    PUBLISH_FILLED, /* in the table (or nearly: no set or slot was free), and *answer is good */
+    PUBLISH_EARLY, /* the snapshot is ahead of applied_revision, or a message speaks of a change after it: try again after
                        * the next poll */
     PUBLISH_OUTDATED, /* something it read has changed since: read again */
     PUBLISH_FAILED,   /* out of memory */
@@ -110,14 +110,16 @@ enum publish_fill publish_facts(struct publish *publish, struct facts *facts, ui
 bool publish_knows_roles(const struct publish *publish, const struct facts *facts);
 
 /* Looks into the table as a reader would, without the lease. False when not resident. */
-bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_key scope, struct answer *answer);
+bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_key scope,
+                    struct answer *answer);
 
 /* ---- hearsay ----------------------------------------------------------------------------------------------------- */
 
 /* A message says that revision `revision` changed this user or scope: its entries are retired, and fills that were read
  * before that revision wait until a poll begun after now has been applied. Other kinds of targets are left to the poll.
  * Returns how many entries were retired. */
-uint64_t publish_hear(struct publish *publish, const struct target *target, uint64_t revision, uint64_t now_ns);
+uint64_t publish_hear(struct publish *publish, const struct target *target, uint64_t revision,
+                      uint64_t now_ns);
 
 /* ---- invalidation on demand ------------------------------------------------------------------------------------- */
 
