@@ -31,7 +31,7 @@ static struct breaker_options breaker_options_of(uint64_t timeout_ms)
 }
 
 int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *options, struct redis *redis,
-           struct publish *publish, struct feed *feed, struct counters *counters)
+           struct publish *publish, struct feed *feed, struct work *work, struct counters *counters)
 {
     struct l2 *l2 = calloc(1, sizeof *l2);
     struct breaker_options breaker = breaker_options_of(options->timeout_ms);
@@ -51,6 +51,7 @@ int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *op
     l2->redis = redis;
     l2->publish = publish;
     l2->feed = feed;
+    l2->work = work;
     l2->counters = counters;
     l2->queued_tail = &l2->queued;
     breaker_init(&l2->breaker, &breaker);
@@ -69,6 +70,7 @@ void l2_free(struct l2 *l2)
     l2->closing = true;
     l2_looks_end(l2);
     l2_puts_end(l2);
+    change_list_fini(&l2->log);
     event_free(l2->flush);
     free(l2);
 }

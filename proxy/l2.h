@@ -17,6 +17,7 @@
 #include "proxy/feed.h"
 #include "proxy/publish.h"
 #include "proxy/redis.h"
+#include "proxy/work.h"
 
 struct l2;
 struct l2_look; /* one who waits for an answer of L2 */
@@ -35,7 +36,8 @@ struct l2_options {
 
 /* `redis` is borrowed and may be disconnected; it is freed before L2 is. */
 int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *options, struct redis *redis,
-           struct publish *publish, struct feed *feed, struct counters *counters) PERMTAB_MUST_CHECK;
+           struct publish *publish, struct feed *feed, struct work *work,
+           struct counters *counters) PERMTAB_MUST_CHECK;
 void l2_free(struct l2 *l2);
 
 /* From the redis_state_fn. */

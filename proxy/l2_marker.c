@@ -3,7 +3,7 @@
  *   pursue ─► l2_advance(from what we know, to where the table stands)
  *                 done ─────────────────────────► known; once more if the table has moved on
  *                 refused: the marker is elsewhere
- *                     behind us, and our log went through it ─► advance from there
+ *                     behind us, and our log went through it ─► advance from there; l2_log.c reads what we do not remember
  *                     ahead of us ─► the poll will bring us there; when one has, and it is still ahead: not our history
  *                     anything else ─► nobody's: l2_begin, a new epoch
  *
@@ -21,8 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPERATIONS_MAX 512u  /* changes of one script: it must not keep Redis busy for long */
-#define CATCH_UP_MAX   8192u /* more than this, and forgetting everything is cheaper */
+#define OPERATIONS_MAX 512u /* changes of one script: it must not keep Redis busy for long */
 #define BEGIN_NS       1000000000ull
 
 void l2_marker_disconnected(struct l2 *l2)
@@ -198,7 +197,6 @@ static void run(struct l2 *l2, const char *script, struct redis_args *args)
 /* From where the marker stands, as far as we know, towards `to`; no further than one script may go. */
 static void advance(struct l2 *l2, const struct store_position *from, const struct store_position *to)
 {
-    const struct history *history = publish_history(l2->publish);
     struct target targets[OPERATIONS_MAX];
     struct message message = {
         .kind = MESSAGE_CHANGED, .store_id = to->store_id, .from = from->revision, .targets = targets};
@@ -208,7 +206,7 @@ static void advance(struct l2 *l2, const struct store_position *from, const stru
     redis_args_init(&args);
     redis_args_init(&operations);
     while (end.revision < to->revision && changes.operations < OPERATIONS_MAX) {
-        const struct change *change = history_at(history, end.revision + 1);
+        const struct change *change = l2_log_at(l2, end.revision + 1);
         touch(&changes, change);
         end.revision = change->revision;
         end.nonce = change->nonce;
@@ -281,6 +279,16 @@ static void suspect(struct l2 *l2)
     }
 }
 
+/* The marker is behind the table, and this host does not remember how it was there. */
+static void remember(struct l2 *l2)
+{
+    struct l2_marker *marker = &l2->marker;
+    if (l2_log_refused(l2, &marker->at))
+        suspect(l2);
+    else if (!marker->reading_log)
+        l2_log_read(l2, &marker->at);
+}
+
 /* With a marker that is known. */
 static void approach(struct l2 *l2)
 {
@@ -288,16 +296,16 @@ static void approach(struct l2 *l2)
     struct store_position at = publish_position(l2->publish);
     if (marker->flush) {
         begin(l2);
-    } else if (marker->at.store_id != at.store_id || marker->at.revision > at.revision) {
+    } else if (marker->at.store_id != at.store_id || marker->at.revision > at.revision ||
+               (marker->at.revision == at.revision && marker->at.nonce != at.nonce)) {
         suspect(l2);
-    } else if (!history_continues(publish_history(l2->publish), marker->at.revision, marker->at.nonce)) {
-        suspect(l2);
-    } else if (at.revision - marker->at.revision > CATCH_UP_MAX) {
-        begin(l2);
-    } else {
+    } else if (marker->at.revision == at.revision) {
         marker->suspect_since_ns = 0;
-        if (marker->at.revision < at.revision)
-            advance(l2, &marker->at, &at);
+    } else if (l2_log_continues(l2, &marker->at)) {
+        marker->suspect_since_ns = 0;
+        advance(l2, &marker->at, &at);
+    } else {
+        remember(l2);
     }
 }
 

@@ -2,8 +2,8 @@
  *
  * The script keeps it only if the marker stands exactly where the host's table stands: there the facts were found to be
  * true. When the marker is ahead, because another host was quicker to see a change, the facts are kept until the table is
- * there too; if nothing they say has changed meanwhile they are stamped with the new revision and sent again. When it is
- * behind, it was this host that could not bring it forward, and the facts are dropped. */
+ * there too, or the other way round; if nothing they say has changed meanwhile they are stamped with the new revision and sent
+ * again. */
 #include "proxy/l2_internal.h"
 #include "proxy/l2_value.h"
 #include "proxy/xfetch.h"
@@ -138,8 +138,8 @@ static void on_put(void *context, enum redis_status status, const struct redis_r
         drop(put);
     } else {
         l2->counters->l2_puts_refused++;
-        if (!l2->closing && l2_marker_seen(l2, reply, 1, &at) && at.revision > put->facts.revision &&
-            put->tries < TRIES_MAX && l2->late_count < LATE_MAX) {
+        if (!l2->closing && l2_marker_seen(l2, reply, 1, &at) && put->tries < TRIES_MAX &&
+            l2->late_count < LATE_MAX) {
             DL_APPEND(l2->late, put);
             l2->late_count++;
         } else {
