@@ -290,6 +290,27 @@ uint64_t publish_retire_scope(struct publish *publish, struct scope_key scope)
     return table_retire_scope(publish->table, scope, clock_ns());
 }
 
+static uint64_t retire_entry(struct table *table, uint64_t user, struct scope_key scope)
+{
+    uint32_t slot = map_find_writer(&table->map, (struct map_key){user, scope.id, scope.type});
+    if (slot == MAP_NO_SLOT)
+        return 0;
+    table_clear(table, slot, clock_ns(), true);
+    return 1;
+}
+
+uint64_t publish_retire_user_at(struct publish *publish, uint64_t user, struct scope_key scope)
+{
+    struct table *table = publish->table;
+    const struct scope_node *node = scope_tree_find(&table->scopes, scope);
+    if (node == NULL)
+        return 0;
+    bool folded = node->fold_target != NULL;
+    struct scope_key answers = folded ? node->fold_target->key : scope;
+    uint64_t retired = retire_entry(table, user, scope); /* it may forget the node */
+    return folded ? retired + retire_entry(table, user, answers) : retired;
+}
+
 uint64_t publish_retire_role(struct publish *publish, uint64_t role)
 {
     struct table *table = publish->table;

@@ -128,5 +128,29 @@ uint64_t publish_hear(struct publish *publish, const struct target *target, uint
 uint64_t publish_retire_user(struct publish *publish, uint64_t user);
 uint64_t publish_retire_scope(struct publish *publish, struct scope_key scope);
 uint64_t publish_retire_role(struct publish *publish, uint64_t role);
+/* One entry, and the one that answers for the scope when it is folded. */
+uint64_t publish_retire_user_at(struct publish *publish, uint64_t user, struct scope_key scope);
+
+/* ---- a pass over all that is resident, in slices (publish_scan.c) ----------------------------------------------- */
+
+/* Whom to retire: users, and scopes with all that lies below them. NULL: none of these. */
+struct publish_match {
+    bool (*user)(void *context, uint64_t user);
+    bool (*scope)(void *context, struct scope_key scope);
+    void *context;
+};
+
+/* Where a pass has come to. Plain data: it may be thrown away at any time. */
+struct publish_scan {
+    uint64_t generation; /* of the table that it looks at */
+    uint32_t fold, slot; /* the next ones to look at */
+};
+
+void publish_scan_begin(const struct publish *publish, struct publish_scan *scan);
+/* Looks at `slots` more slots and retires what matches; adds to *retired. True while there is more to look at. What was
+ * resident at the beginning and is still there has been looked at when it says false, whatever was filled, retired or moved
+ * between two slices; what was filled meanwhile may have been. Ends at once when the table was rebuilt. */
+bool publish_scan_slice(struct publish *publish, struct publish_scan *scan, uint32_t slots,
+                        const struct publish_match *match, uint64_t *retired);
 
 #endif
