@@ -316,7 +316,7 @@ static int start_redis(struct daemon *daemon, struct failure *failure)
     if (config->redis[0]) {
         code = redis_new(&daemon->redis, daemon->base, &redis, on_redis, daemon, failure);
         if (code == 0 && (code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publish,
-                                        daemon->feed, &daemon->counters)) < 0)
+                                        daemon->feed, daemon->work, &daemon->counters)) < 0)
             (void)failure_set(failure, code, "out of memory");
     }
     if (code == 0 && (code = invalidations_new(&daemon->invalidations, daemon->base, daemon->publish,
