@@ -91,11 +91,17 @@ bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first
 
 void l2_heard(struct l2 *l2, uint64_t revision)
 {
-    const struct change *change = history_at(publish_history(l2->publish), revision);
+    l2->marker.heard = revision;
+}
+
+/* Whoever advanced the marker has said so: no need to ask. Only within our own log, and if it was an invention the next script
+ * finds out. */
+static void believe_heard(struct l2 *l2)
+{
     struct l2_marker *marker = &l2->marker;
-    /* Only of what our own log has: whoever invents a revision makes no difference. A wrong one is found out by the next script. */
-    if (marker->known && change != NULL && revision > marker->at.revision) {
-        marker->at.revision = revision;
+    const struct change *change = history_at(publish_history(l2->publish), marker->heard);
+    if (change != NULL && marker->heard > marker->at.revision) {
+        marker->at.revision = change->revision;
         marker->at.nonce = change->nonce;
     }
 }
@@ -294,6 +300,7 @@ static void approach(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
     struct store_position at = publish_position(l2->publish);
+    believe_heard(l2);
     if (marker->flush) {
         begin(l2);
     } else if (marker->at.store_id != at.store_id || marker->at.revision > at.revision ||
