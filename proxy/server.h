@@ -14,8 +14,10 @@
 
 struct event;
 struct event_base;
-struct ops;
 struct invalidations;
+struct l2;
+struct lane;
+struct ops;
 struct parked;
 struct redis;
 struct session;
@@ -31,8 +33,11 @@ struct server {
     struct work *work;
     struct asks *asks;
     struct ops *ops;
-    struct redis *redis; /* NULL without Redis */
     struct invalidations *invalidations;
+    /* NULL without Redis. */
+    struct redis *redis;
+    struct l2 *l2;
+    struct lane *lane;
 
     uid_t uid;                /* our own: it may write, and so may root */
     struct session *sessions; /* every open one */
