@@ -36,7 +36,7 @@ struct delayed_options {
 
 /* PERMTAB_E_MEMORY; _SYSTEM: no random numbers. */
 int delayed_new(struct delayed **out, const struct delayed_options *options) PERMTAB_MUST_CHECK;
-/* After invalidations_free, before asks_free and redis_free. What clients wait for is told PERMTAB_E_UNREACHABLE, at the latest by
+/* Before asks_free and redis_free. What clients wait for is told PERMTAB_E_UNREACHABLE, at the latest by
  * redis_free. Tasks that this host has taken are taken by others when their leases end. */
 void delayed_free(struct delayed *delayed);
 /* From the redis_state_fn. */

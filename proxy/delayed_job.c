@@ -20,12 +20,12 @@
 #define END_WORK      1000u
 
 struct delayed_job {
-    struct delayed *delayed;
+    struct delayed *delayed; /* NULL: it has been freed, and only on_invalidated is waited for */
     struct delayed_job *next, **previous;
     char owner[48];
     struct delayed_task task;
     struct condition condition; /* while it is asked */
-    bool asking;
+    bool asking, invalidating;
     struct ask ask;
 };
 
@@ -55,13 +55,13 @@ static void on_put_back(struct delayed_call *call, enum redis_status status, con
     free(ending);
 }
 
-static void job_free(struct delayed_job *job)
+static void job_unlink(struct delayed_job *job)
 {
     *job->previous = job->next;
     if (job->next)
         job->next->previous = job->previous;
     job->delayed->job_count--;
-    free(job);
+    job->delayed = NULL;
 }
 
 /* Ends the job and tells Redis with a script. */
@@ -72,7 +72,8 @@ static void job_tell(struct delayed_job *job, const char *script, struct redis_a
     struct ending *ending = calloc(1, sizeof *ending);
     if (delayed->job_count == DELAYED_JOBS_MAX)
         delayed_wake_in(delayed, 0); /* there is room again */
-    job_free(job);
+    job_unlink(job);
+    free(job);
     if (!ending) {
         redis_args_fini(args);
         return;
@@ -120,7 +121,9 @@ static void on_invalidated(void *context, int code, const char *text,
 {
     struct delayed_job *job = context;
     (void)result;
-    if (code == 0)
+    if (!job->delayed)
+        free(job);
+    else if (code == 0)
         job_remove(job, DELAYED_done);
     else
         job_put_back(job, DELAYED_failed, text && text[0] ? text : "it was not carried out whole");
@@ -286,6 +289,8 @@ void delayed_jobs_free(struct delayed *delayed)
             ask_cancel(&job->ask);
             condition_fini(&job->condition);
         }
-        job_free(job);
+        job_unlink(job);
+        if (!job->invalidating)
+            free(job);
     }
 }

@@ -5,14 +5,19 @@
 #include "proxy/asks.h"
 #include "proxy/config.h"
 #include "proxy/counters.h"
+#include "proxy/delayed.h"
 #include "proxy/demo.h"
 #include "proxy/feed.h"
 #include "proxy/fill.h"
+#include "proxy/invalidate.h"
+#include "proxy/l2.h"
+#include "proxy/lane.h"
 #include "proxy/listener.h"
 #include "proxy/log.h"
 #include "proxy/notify.h"
 #include "proxy/ops.h"
 #include "proxy/publish.h"
+#include "proxy/redis.h"
 #include "proxy/server.h"
 #include "proxy/store.h"
 #include "proxy/work.h"
@@ -53,6 +58,11 @@ struct daemon {
     struct feed *feed;
     struct fills *fills;
     struct asks *asks;
+    struct redis *redis; /* and what needs it: NULL when it is not configured */
+    struct l2 *l2;
+    struct lane *lane;
+    struct invalidations *invalidations;
+    struct delayed *delayed;
     struct server server;
     struct ops *ops;
 };
@@ -189,9 +199,26 @@ static int open_store(struct daemon *daemon, struct failure *failure)
 static void on_applied(void *context, uint64_t revision)
 {
     struct daemon *daemon = context;
+    if (daemon->l2) /* the marker first: what fills put comes after it */
+        l2_applied(daemon->l2);
     if (daemon->fills) /* not there yet while starting */
         fills_applied(daemon->fills, revision);
     server_applied(&daemon->server);
+}
+
+static void on_redis(void *context, bool connected)
+{
+    struct daemon *daemon = context;
+    if (daemon->l2)
+        l2_connected(daemon->l2, connected);
+    if (daemon->delayed)
+        delayed_connected(daemon->delayed, connected);
+}
+
+static void on_refresh(void *context, uint64_t user, struct scope_key scope)
+{
+    struct daemon *daemon = context;
+    fill_refresh(daemon->fills, user, scope);
 }
 
 static void on_stop(evutil_socket_t number, short what, void *context)
@@ -275,6 +302,59 @@ static int start_helpers(struct daemon *daemon, struct failure *failure)
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
+/* A second level and a fast lane. Nothing waits for Redis: it may come and go. */
+static int start_redis(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct redis_options redis = {.url = config->redis,
+                                  .password = config->redis_password,
+                                  .timeout_ms = config->redis_timeout_ms,
+                                  .ping_ms = config->redis_ping_ms};
+    struct l2_options l2 = {.prefix = config->redis_prefix,
+                            .timeout_ms = config->redis_timeout_ms,
+                            .ttl_ms = config->l2_ttl_ms,
+                            .values = config->l2,
+                            .refresh = on_refresh,
+                            .context = daemon};
+    int code = 0;
+    if (config->redis[0]) {
+        code = redis_new(&daemon->redis, daemon->base, &redis, on_redis, daemon, failure);
+        if (code == 0 && (code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publish,
+                                        daemon->feed, daemon->work, &daemon->counters)) < 0)
+            (void)failure_set(failure, code, "out of memory");
+    }
+    if (code == 0 && (code = invalidations_new(&daemon->invalidations, daemon->base, daemon->publish,
+                                               daemon->feed, daemon->redis, daemon->l2, config->redis_prefix,
+                                               config->invalidation_history, &daemon->counters)) < 0)
+        (void)failure_set(failure, code, "out of memory");
+    if (code < 0 || !config->redis[0])
+        return code;
+    fills_use_l2(daemon->fills, daemon->l2);
+    asks_use_l2(daemon->asks, daemon->l2);
+    struct lane_parts parts = {daemon->publish, daemon->feed,          daemon->redis,
+                               daemon->l2,      daemon->invalidations, &daemon->counters};
+    return lane_new(&daemon->lane, daemon->base, &redis, config->redis_prefix, &parts, failure);
+}
+
+/* The queue of delayed invalidations, which is in Redis. */
+static int start_delayed(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct delayed_options options = {
+        .base = daemon->base,
+        .redis = daemon->redis,
+        .publish = daemon->publish,
+        .feed = daemon->feed,
+        .asks = daemon->asks,
+        .invalidations = daemon->invalidations,
+        .counters = &daemon->counters,
+        .prefix = config->redis_prefix,
+        .budget = config->cleanup_budget,
+    };
+    int code = daemon->redis ? delayed_new(&daemon->delayed, &options) : 0;
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
 static int start_serving(struct daemon *daemon, struct failure *failure)
 {
     struct server *server = &daemon->server;
@@ -286,6 +366,11 @@ static int start_serving(struct daemon *daemon, struct failure *failure)
     server->work = daemon->work;
     server->asks = daemon->asks;
     server->ops = daemon->ops;
+    server->redis = daemon->redis;
+    server->l2 = daemon->l2;
+    server->lane = daemon->lane;
+    server->invalidations = daemon->invalidations;
+    server->delayed = daemon->delayed;
     return server_init(server) < 0 ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : 0;
 }
 
@@ -327,7 +412,10 @@ static int start(struct daemon *daemon, struct failure *failure)
     /* 5. Threads, the feed, fills: they write into the table. The feed's first poll grants the first lease. */
     if ((code = start_helpers(daemon, failure)) < 0)
         return code;
-    /* 6. The sessions, which ask all of these. */
+    /* 6. Redis, of which fills and questions make use when it is there. */
+    if ((code = start_redis(daemon, failure)) < 0 || (code = start_delayed(daemon, failure)) < 0)
+        return code;
+    /* 7. The sessions, which ask all of these. */
     return start_serving(daemon, failure);
 }
 
@@ -341,10 +429,16 @@ static void stop(struct daemon *daemon)
     if (daemon->server.base)
         server_fini(&daemon->server);
     ops_free(daemon->ops);
+    delayed_free(daemon->delayed); /* it asks, and waits for invalidations and for Redis: these end after it */
     asks_free(daemon->asks);
     if (daemon->fills)
         fills_free(daemon->fills);
     work_free(daemon->work); /* calls back the last jobs, which know the feed and the counters */
+    lane_free(daemon->lane);
+    if (daemon->redis)
+        redis_free(daemon->redis); /* tells the others that their commands are lost */
+    invalidations_free(daemon->invalidations);
+    l2_free(daemon->l2);
     if (daemon->feed)
         feed_free(daemon->feed);
     if (daemon->publish)

@@ -35,6 +35,11 @@ const struct method methods[] = {
     {"delayed_do", false, true, serve_delayed_do},
     {"delayed_stats", false, false, serve_delayed_stats},
     {"delayed_advice", false, false, serve_delayed_advice},
+    {"invalidations", false, false, serve_invalidations},
+    {"tag_add", false, true, serve_tag_add},
+    {"tag_remove", false, true, serve_tag_remove},
+    {"tag_list", false, false, serve_tag_list},
+    {"tag_names", false, false, serve_tag_names},
     {"stats", false, false, serve_stats},
     {"health", false, false, serve_health},
 };

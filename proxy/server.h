@@ -15,6 +15,9 @@
 struct delayed;
 struct event;
 struct event_base;
+struct invalidations;
+struct l2;
+struct lane;
 struct ops;
 struct parked;
 struct redis;
@@ -31,7 +34,11 @@ struct server {
     struct work *work;
     struct asks *asks;
     struct ops *ops;
-    struct redis *redis;     /* NULL without Redis, and what needs it too */
+    struct invalidations *invalidations;
+    /* NULL without Redis. */
+    struct redis *redis;
+    struct l2 *l2;
+    struct lane *lane;
     struct delayed *delayed;
 
     uid_t uid;                /* our own: it may write, and so may root */
