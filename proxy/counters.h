@@ -43,6 +43,17 @@
     X(applied_revision, GAUGE, "revision up to which the table is true")                                     \
     X(writes, COUNTER, "write requests carried out")                                                         \
     X(invalidations, COUNTER, "invalidate requests carried out")                                             \
+    X(invalidations_heard, COUNTER,                                                                          \
+      "messages heard that other hosts, or people, have published to invalidate")                            \
+    X(invalidations_refused, COUNTER, "invalidations not begun, or done in part: a limit was met")           \
+    X(invalidations_running, GAUGE, "invalidations under way")                                               \
+    X(invalidation_entries, COUNTER, "entries retired by invalidations")                                     \
+    X(invalidation_keys, COUNTER, "keys removed from L2 by invalidations")                                   \
+    X(invalidation_retries, COUNTER, "commands to Redis that invalidations had to repeat")                   \
+    X(invalidation_singles, COUNTER, "keys removed one by one because Redis refused their batch")            \
+    X(invalidation_failures, COUNTER,                                                                        \
+      "keys that invalidations could not remove; they end with their time to live")                          \
+    X(invalidation_gaps, COUNTER, "messages of other hosts that were lost, by their numbers")                \
     X(misplaced_rows, COUNTER, "assignments ignored because their role is not of that place")                \
     X(l2_hits, COUNTER, "misses answered from Redis")                                                        \
     X(l2_misses, COUNTER, "looks into Redis that went on to the store")                                      \

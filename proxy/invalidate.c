@@ -192,6 +192,8 @@ struct job *job_start(struct invalidations *all, const struct target *targets, s
 static int judge(const struct invalidations *all, const struct invalidation *what)
 {
     size_t globs = 0, tags = 0;
+    if (all->stopping)
+        return PERMTAB_E_REFUSED;
     for (size_t i = 0; i < what->count && i < INVALIDATION_TARGETS_MAX; i++) {
         globs += rank(what->targets[i].kind) == 1;
         tags += rank(what->targets[i].kind) == 2;
@@ -354,6 +356,7 @@ void invalidations_free(struct invalidations *all)
     struct job *job;
     if (all == NULL)
         return;
+    all->stopping = true; /* who is called back now may not begin another */
     while ((job = all->first) != NULL) {
         if (job->wave != NULL)
             wave_cancel(job->wave);

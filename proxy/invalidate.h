@@ -70,14 +70,15 @@ struct invalidation_ports {
 struct invalidation_options {
     struct event_base *base;
     struct publish *publish;
-    struct redis *redis;    /* NULL without Redis */
-    const char *prefix;     /* of keys and of the channel; copied */
-    size_t history_max;     /* invalidations remembered */
+    struct redis *redis; /* NULL without Redis */
+    const char *prefix;  /* of keys and of the channel; copied */
+    size_t history_max;  /* invalidations remembered */
     struct counters *counters;
     struct invalidation_ports ports;
 };
 
-int invalidations_new(struct invalidations **out, const struct invalidation_options *options) PERMTAB_MUST_CHECK;
+int invalidations_new(struct invalidations **out,
+                      const struct invalidation_options *options) PERMTAB_MUST_CHECK;
 /* Who still waits is told PERMTAB_E_REFUSED. Before the Redis connection, L2 and the clean-up are freed. */
 void invalidations_free(struct invalidations *invalidations);
 

@@ -18,8 +18,8 @@ struct rate {
 struct invalidation_history {
     struct invalidation_record **ring;
     size_t max;
-    uint64_t number;           /* of the last one */
-    uint64_t second, minute;   /* up to which the rates are kept */
+    uint64_t number;         /* of the last one */
+    uint64_t second, minute; /* up to which the rates are kept */
     struct rate rates[SOURCES][KINDS];
 };
 
@@ -162,11 +162,12 @@ static void print_record(const struct invalidation_record *record, FILE *out)
     if (gmtime_r(&seconds, &at) != NULL)
         (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &at);
     (void)fprintf(out,
-                  "%" PRIu64 " %s %s what=%s reason=\"%s\" entries=%" PRIu64 " keys=%" PRIu64 " retries=%" PRIu64
-                  " singles=%" PRIu64 " failed=%" PRIu64 " published=%s took_us=%" PRIu64 " code=%d\n",
-                  record->number, when, invalidation_source_name(record->source), record->what, record->reason,
-                  result->entries, result->keys, result->retries, result->singles, result->failed,
-                  result->published ? "yes" : "no", result->took_us, record->code);
+                  "%" PRIu64 " %s %s what=%s reason=\"%s\" entries=%" PRIu64 " keys=%" PRIu64
+                  " retries=%" PRIu64 " singles=%" PRIu64 " failed=%" PRIu64 " published=%s took_us=%" PRIu64
+                  " code=%d\n",
+                  record->number, when, invalidation_source_name(record->source), record->what,
+                  record->reason, result->entries, result->keys, result->retries, result->singles,
+                  result->failed, result->published ? "yes" : "no", result->took_us, record->code);
 }
 
 void invalidation_history_print(struct invalidation_history *history, size_t max, uint64_t now_s, FILE *out)

@@ -32,7 +32,8 @@ struct invalidations {
     uint64_t ticks;
     struct job *first, *last;
     size_t asked, heard; /* jobs under way */
-    struct event *turn;  /* pending while there is something to do in the next turn */
+    bool stopping;
+    struct event *turn; /* pending while there is something to do in the next turn */
     struct invalidation_history *history;
 };
 

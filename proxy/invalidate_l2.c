@@ -12,7 +12,7 @@
 #define COMMANDS_MAX    8u
 #define MESSAGE_TARGETS 500u /* as long as targets can be, they fit into MESSAGE_SIZE_MAX */
 
-_Static_assert(MESSAGE_TARGETS * TARGET_TEXT_SIZE + 128 <= MESSAGE_SIZE_MAX, "a message holds its targets");
+_Static_assert(MESSAGE_TARGETS *TARGET_TEXT_SIZE + 128 <= MESSAGE_SIZE_MAX, "a message holds its targets");
 
 struct command {
     struct wave *wave;
@@ -32,7 +32,8 @@ struct wave {
     size_t count;
     size_t told; /* up to here messages were sent */
     size_t next; /* up to here keys were sent */
-    struct range singles[COMMANDS_MAX]; /* batches that were refused; a new one is sent only when there are none */
+    struct range
+        singles[COMMANDS_MAX]; /* batches that were refused; a new one is sent only when there are none */
     size_t single_count;
     struct command *commands;
     unsigned under_way;
@@ -46,7 +47,8 @@ static bool has_key(const struct target *target)
 
 /* ---- building -------------------------------------------------------------------------------------------------------- */
 
-static void add_key(struct redis_args *args, const struct wave *wave, uint64_t epoch, const struct target *target)
+static void add_key(struct redis_args *args, const struct wave *wave, uint64_t epoch,
+                    const struct target *target)
 {
     const struct invalidations *all = wave->job->all;
     const struct scope_types *types = &publish_catalogue(all->options.publish)->types;
@@ -108,7 +110,8 @@ static bool build_message(struct redis_args *args, const struct command *command
 
 /* ---- sending ---------------------------------------------------------------------------------------------------------- */
 
-static void on_answer(void *context, enum redis_status status, const struct redis_reply *reply, unsigned tries);
+static void on_answer(void *context, enum redis_status status, const struct redis_reply *reply,
+                      unsigned tries);
 
 static struct command *command_new(struct wave *wave, size_t first)
 {
@@ -158,18 +161,21 @@ static bool send_removal(struct wave *wave, size_t *first, size_t end, size_t ba
     uint64_t epoch;
     const struct invalidation_ports *ports = &wave->job->all->options.ports;
     struct command *command = command_new(wave, *first);
+    bool sent = false, known = ports->epoch(ports->context, &epoch);
     redis_args_init(&args);
-    *first = end; /* without an epoch nobody reads L2; without memory the rest is given up */
-    if (command == NULL) {
+    if (!known) {
+        *first = end; /* nobody reads L2 */
+    } else if (command != NULL) {
+        build_removal(&args, command, batch, end, epoch);
+        sent = command->keys > 0 && send_command(command, &args);
+        if (sent || command->keys == 0)
+            *first = command->end;
+    }
+    if (sent)
+        return true;
+    if (known && (command == NULL || command->keys > 0)) {
         wave->given_up = true;
         job_trouble(wave->job, PERMTAB_E_MEMORY, "no memory to remove keys of L2");
-        return false;
-    }
-    if (ports->epoch(ports->context, &epoch)) {
-        build_removal(&args, command, batch, end, epoch);
-        *first = command->end;
-        if (command->keys > 0 && send_command(command, &args))
-            return true;
     }
     redis_args_fini(&args);
     free(command);
@@ -262,7 +268,8 @@ static void take_command(struct wave *wave, const struct command *command)
     wave->under_way--;
 }
 
-static void on_answer(void *context, enum redis_status status, const struct redis_reply *reply, unsigned tries)
+static void on_answer(void *context, enum redis_status status, const struct redis_reply *reply,
+                      unsigned tries)
 {
     struct command *command = context;
     struct wave *wave = command->wave;

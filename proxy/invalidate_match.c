@@ -54,6 +54,6 @@ void match_slice(struct job *job)
         if (match_possible(&job->targets[i], "scope:"))
             match.scope = match_scope;
     }
-    job->matching = publish_scan_slice(job->all->options.publish, &job->scan, SLICE_SLOTS, &match,
-                                       &job->result.entries);
+    job->matching =
+        publish_scan_slice(job->all->options.publish, &job->scan, SLICE_SLOTS, &match, &job->result.entries);
 }

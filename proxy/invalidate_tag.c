@@ -61,7 +61,8 @@ static void on_slice(void *context, enum redis_status status, const struct redis
     job->look = NULL;
     job->result.retries += tries - 1;
     if (status == REDIS_ERROR)
-        job_trouble(job, PERMTAB_E_REFUSED, "tag:%s: Redis refuses: %.60s", word, redis_reply_text(reply, NULL));
+        job_trouble(job, PERMTAB_E_REFUSED, "tag:%s: Redis refuses: %.60s", word,
+                    redis_reply_text(reply, NULL));
     else if (status != REDIS_OK)
         job_trouble(job, PERMTAB_E_UNREACHABLE, "tag:%s: Redis is away", word);
     if (status != REDIS_OK || !take_slice(job, reply))
@@ -90,7 +91,8 @@ void tag_go_on(struct job *job)
     while (job->next_tag < job->count && job->look == NULL) {
         if (strcmp(job->cursor, "0") == 0) {
             if (job->tag_empty)
-                job_trouble(job, PERMTAB_E_NOT_FOUND, "tag:%s names nothing", job->targets[job->next_tag].word);
+                job_trouble(job, PERMTAB_E_NOT_FOUND, "tag:%s names nothing",
+                            job->targets[job->next_tag].word);
             skip_tag(job);
             continue;
         }

@@ -5,6 +5,7 @@
  * does here: no descriptor is ever passed. */
 #include "proxy/ops.h"
 
+#include "proxy/invalidate_history.h"
 #include "proxy/log.h"
 #include "proxy/stats.h"
 
@@ -18,6 +19,8 @@
 
 #define IDLE_SECONDS 300
 #define OUTPUT_MAX   (1024 * 1024)
+
+#define INVALIDATIONS_SHOWN 50u
 
 struct ops_session {
     struct ops *ops;
@@ -71,6 +74,12 @@ static void print_health(struct ops_session *session, FILE *out)
         (void)fprintf(out, "trouble %s\n", health.trouble);
 }
 
+static void print_invalidations(struct ops_session *session, FILE *out)
+{
+    invalidation_history_print(invalidations_history(session->ops->server->invalidations),
+                               INVALIDATIONS_SHOWN, server_clock_ns() / 1000000000, out);
+}
+
 static void leave(struct ops_session *session, FILE *out)
 {
     (void)out;
@@ -83,6 +92,7 @@ static const struct ops_command commands[] = {
     {"stats prometheus", "all counters for Prometheus", print_stats_prometheus},
     {"clients", "connected clients, one a line", print_clients},
     {"health", "ok or unhealthy, the revision, what is left of the lease, and the trouble", print_health},
+    {"invalidations", "the last invalidations, one a line, and how many of late", print_invalidations},
     {"help", "this list", print_help},
     {"quit", "closes the connection", leave},
 };

@@ -27,6 +27,11 @@ const struct method methods[] = {
     {"assign", false, true, serve_assign},
     {"unassign", false, true, serve_unassign},
     {"invalidate", false, true, serve_invalidate},
+    {"invalidations", false, false, serve_invalidations},
+    {"tag_add", false, true, serve_tag_add},
+    {"tag_remove", false, true, serve_tag_remove},
+    {"tag_list", false, false, serve_tag_list},
+    {"tag_names", false, false, serve_tag_names},
     {"stats", false, false, serve_stats},
     {"health", false, false, serve_health},
 };

@@ -9,11 +9,11 @@
 #include "proxy/redis.h"
 #include "proxy/target.h"
 
-#define TAG_KEY_SIZE     256
-#define TAGS_MAX         10000u  /* names */
-#define TAG_MEMBERS_MAX  100000u /* of a tag */
-#define TAG_CHANGE_MAX   1000u   /* members added or removed at once */
-#define TAG_CURSOR_SIZE  24
+#define TAG_KEY_SIZE    256
+#define TAGS_MAX        10000u  /* names */
+#define TAG_MEMBERS_MAX 100000u /* of a tag */
+#define TAG_CHANGE_MAX  1000u   /* members added or removed at once */
+#define TAG_CURSOR_SIZE 24
 
 /* Writes the key of a tag into `out`, of TAG_KEY_SIZE, and returns it. */
 char *tags_key(char *out, const char *prefix, const char *name);
@@ -35,17 +35,24 @@ typedef void (*tags_done_fn)(void *context, const struct tags_result *result);
 
 struct tags_call; /* one that is under way */
 
-/* Each begins a call; `done` is called once, later, unless it is cancelled. NULL: no memory, or Redis is away (then
- * *code says which). `redis` may be disconnected, not NULL. */
-struct tags_call *tags_add(struct redis *redis, const char *prefix, const struct scope_types *types,
-                           const char *name, const struct target *targets, size_t count, tags_done_fn done,
-                           void *context, int *code);
-struct tags_call *tags_remove(struct redis *redis, const char *prefix, const struct scope_types *types,
-                              const char *name, const struct target *targets, size_t count,
-                              tags_done_fn done, void *context, int *code);
-/* Some hundred members; name NULL: of the names. Some may come twice. */
-struct tags_call *tags_list(struct redis *redis, const char *prefix, const char *name, const char *cursor,
-                            tags_done_fn done, void *context, int *code);
+/* Where tags are. `redis` may be disconnected. */
+struct tags_place {
+    struct redis *redis;
+    const char *prefix;
+    const struct scope_types *types;
+};
+
+/* Each begins a call; `done` is called once, later, unless it is cancelled. PERMTAB_E_UNREACHABLE,
+ * _LIMIT (more than TAG_CHANGE_MAX), _FULL, _MEMORY: then nothing was begun. */
+int tags_add(struct tags_call **out, const struct tags_place *place, const char *name,
+             const struct target *targets, size_t count, tags_done_fn done, void *context) PERMTAB_MUST_CHECK;
+/* Without targets: the whole tag. */
+int tags_remove(struct tags_call **out, const struct tags_place *place, const char *name,
+                const struct target *targets, size_t count, tags_done_fn done,
+                void *context) PERMTAB_MUST_CHECK;
+/* Some hundred members from `cursor` on ("0": the first); name NULL: of the names. Some may come twice. */
+int tags_list(struct tags_call **out, const struct tags_place *place, const char *name, const char *cursor,
+              tags_done_fn done, void *context) PERMTAB_MUST_CHECK;
 /* done is not called any more; what was sent is carried out. */
 void tags_cancel(struct tags_call *call);
 

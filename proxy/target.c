@@ -235,8 +235,10 @@ char *target_format(const struct scope_types *types, const struct target *target
 const char *target_kind_name(enum target_kind kind)
 {
     static const char *const names[] = {
-        [TARGET_USER] = "user", [TARGET_USER_AT] = "user@scope", [TARGET_ROLE] = "role", [TARGET_SCOPE] = "scope",
-        [TARGET_TAG] = "tag", [TARGET_PREFIX] = "prefix", [TARGET_PATTERN] = "pattern", [TARGET_ALL] = "all",
+        [TARGET_USER] = "user",       [TARGET_USER_AT] = "user@scope",
+        [TARGET_ROLE] = "role",       [TARGET_SCOPE] = "scope",
+        [TARGET_TAG] = "tag",         [TARGET_PREFIX] = "prefix",
+        [TARGET_PATTERN] = "pattern", [TARGET_ALL] = "all",
         [TARGET_POKE] = "poke",
     };
     return names[kind];
