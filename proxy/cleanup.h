@@ -29,6 +29,7 @@ struct event_base;
 #define CLEANUP_PAST_MAX     8u  /* jobs that have ended and can still be asked for */
 #define CLEANUP_PATTERN_SIZE 512 /* of a glob over whole keys, the zero included */
 #define CLEANUP_TEXT_SIZE    160
+#define CLEANUP_JOBS_MAX     32u /* more than run, wait and have ended together */
 
 enum cleanup_kind {
     CLEANUP_PATTERN, /* keys that match a glob */
@@ -78,7 +79,7 @@ void cleanup_free(struct cleanup *cleanup);
 void cleanup_connected(struct cleanup *cleanup, bool connected);
 
 /* `pattern`: CLEANUP_PATTERN alone, else NULL; a glob over whole keys, copied. `done` may be NULL; it is called once, later,
- * never from inside. Returns the job's id, positive; or PERMTAB_E_INVALID, PERMTAB_E_FULL (CLEANUP_WAITING_MAX wait
+ * never from inside. Returns the job's id, positive; or PERMTAB_E_INVALID (also for more than four stars in a glob), PERMTAB_E_FULL (CLEANUP_WAITING_MAX wait
  * already), PERMTAB_E_MEMORY. A job without `done` that would do just what one that has not begun yet will do joins
  * it: its id is returned. */
 int64_t cleanup_start(struct cleanup *cleanup, enum cleanup_kind kind, const char *pattern,

@@ -44,6 +44,9 @@
     X(writes, COUNTER, "write requests carried out")                                                         \
     X(invalidations, COUNTER, "invalidate requests carried out")                                             \
     X(misplaced_rows, COUNTER, "assignments ignored because their role is not of that place")                \
+    X(cleanup_keys_seen, COUNTER, "keys of Redis that clean-ups have passed, about")                         \
+    X(cleanup_keys_removed, COUNTER, "keys of Redis that clean-ups have removed")                            \
+    X(cleanup_slices, COUNTER, "slices of clean-ups")                                                        \
     X(audit_differences, COUNTER, "entries that differed from the store (reserved for the auditor)")
 
 enum counter_kind { COUNTER_KIND_COUNTER, COUNTER_KIND_GAUGE };

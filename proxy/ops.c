@@ -5,6 +5,7 @@
  * does here: no descriptor is ever passed. */
 #include "proxy/ops.h"
 
+#include "proxy/cleanup.h"
 #include "proxy/log.h"
 #include "proxy/stats.h"
 
@@ -71,6 +72,14 @@ static void print_health(struct ops_session *session, FILE *out)
         (void)fprintf(out, "trouble %s\n", health.trouble);
 }
 
+static void print_cleanup(struct ops_session *session, FILE *out)
+{
+    if (session->ops->server->cleanup)
+        cleanup_print(session->ops->server->cleanup, out);
+    else
+        (void)fputs("error: no Redis is configured\n", out);
+}
+
 static void leave(struct ops_session *session, FILE *out)
 {
     (void)out;
@@ -83,6 +92,7 @@ static const struct ops_command commands[] = {
     {"stats prometheus", "all counters for Prometheus", print_stats_prometheus},
     {"clients", "connected clients, one a line", print_clients},
     {"health", "ok or unhealthy, the revision, what is left of the lease, and the trouble", print_health},
+    {"cleanup", "clean-ups of Redis that run, wait or have ended, one a line", print_cleanup},
     {"help", "this list", print_help},
     {"quit", "closes the connection", leave},
 };

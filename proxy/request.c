@@ -27,6 +27,7 @@ const struct method methods[] = {
     {"assign", false, true, serve_assign},
     {"unassign", false, true, serve_unassign},
     {"invalidate", false, true, serve_invalidate},
+    {"cleanup", false, false, serve_cleanup},
     {"stats", false, false, serve_stats},
     {"health", false, false, serve_health},
 };

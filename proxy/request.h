@@ -81,6 +81,7 @@ void serve_revoke(struct request *request, const struct wire_value *params);
 void serve_assign(struct request *request, const struct wire_value *params);
 void serve_unassign(struct request *request, const struct wire_value *params);
 void serve_invalidate(struct request *request, const struct wire_value *params); /* request_operate.c */
+void serve_cleanup(struct request *request, const struct wire_value *params);    /* request_cleanup.c */
 void serve_stats(struct request *request, const struct wire_value *params);
 void serve_health(struct request *request, const struct wire_value *params);
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+struct cleanup;
 struct event;
 struct event_base;
 struct ops;
@@ -29,6 +30,7 @@ struct server {
     struct work *work;
     struct asks *asks;
     struct ops *ops;
+    struct cleanup *cleanup; /* NULL without Redis */
 
     uid_t uid;                /* our own: it may write, and so may root */
     struct session *sessions; /* every open one */
