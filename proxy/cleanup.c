@@ -17,7 +17,8 @@
 #include <time.h>
 
 #define SECOND        1000000000ull
-#define TROUBLE_MAX   (60 * SECOND) /* Redis, the marker or the store being away */
+#define TROUBLE_MAX   (60 * SECOND)  /* Redis, the marker or the store being away */
+#define LOCK_MAX      (600 * SECOND) /* another host being at it */
 #define TROUBLE_AGAIN (SECOND / 2)
 #define RESTARTS_MAX  16u
 #define STARS_MAX     4u /* older Redises match a glob in time that grows with a power of their number */
@@ -121,7 +122,7 @@ void cleanup_job_trouble(struct cleanup_job *job, int code, const char *format, 
     va_end(arguments);
     if (job->trouble_since_ns == 0)
         job->trouble_since_ns = now;
-    if (now - job->trouble_since_ns > TROUBLE_MAX) {
+    if (now - job->trouble_since_ns > job->cleanup->trouble_max_ns) {
         cleanup_job_end(job, code, "%s", text);
         return;
     }
@@ -409,6 +410,8 @@ int cleanup_new(struct cleanup **out, struct event_base *base, struct redis *red
     cleanup->work = work;
     cleanup->config = config;
     cleanup->counters = counters;
+    cleanup->trouble_max_ns = TROUBLE_MAX;
+    cleanup->lock_max_ns = LOCK_MAX;
     cleanup_pace_init(&cleanup->pace, config->cleanup_budget);
     cleanup->pump = evtimer_new(base, on_pump, cleanup);
     if (cleanup->pump && getrandom(&cleanup->seed, sizeof cleanup->seed, 0) == sizeof cleanup->seed)

@@ -74,7 +74,9 @@ struct cleanup {
     struct cleanup_status past[CLEANUP_PAST_MAX]; /* oldest first */
     size_t past_count;
     uint64_t last_id;
-    uint64_t seed; /* of tokens */
+    uint64_t trouble_max_ns; /* how long a job waits for Redis, the store or the marker */
+    uint64_t lock_max_ns;    /* and for another host */
+    uint64_t seed;           /* of tokens */
     bool ending;
 };
 

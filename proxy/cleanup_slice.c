@@ -13,7 +13,6 @@
 #define LOCK_MS       15000u /* longer than any wait for the store */
 #define LOCK_RENEW_NS 3000000000ull
 #define LOCK_AGAIN_NS 500000000ull
-#define LOCK_WAIT_NS  600000000000ull /* for another host */
 #define UNLINK_MOST   50u
 
 struct cleanup_flight {
@@ -122,7 +121,7 @@ static void on_locked(struct cleanup_job *job, const struct cleanup_flight *flig
         job->unlocked_is_fine = false;
         job->lock_renewed_ns = flight->sent_ns;
         job->phase = PHASE_SCAN;
-    } else if (now - job->lock_since_ns > LOCK_WAIT_NS) {
+    } else if (now - job->lock_since_ns > job->cleanup->lock_max_ns) {
         cleanup_job_end(job, PERMTAB_E_TIMEOUT, "another host is at it");
     } else {
         (void)strcpy(job->status.text, "another host is at it");

@@ -3,6 +3,7 @@
  * What fails while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for the
  * command line, 1 for what may be different next time. */
 #include "proxy/asks.h"
+#include "proxy/cleanup.h"
 #include "proxy/config.h"
 #include "proxy/counters.h"
 #include "proxy/demo.h"
@@ -13,6 +14,7 @@
 #include "proxy/notify.h"
 #include "proxy/ops.h"
 #include "proxy/publish.h"
+#include "proxy/redis.h"
 #include "proxy/server.h"
 #include "proxy/store.h"
 #include "proxy/work.h"
@@ -53,6 +55,8 @@ struct daemon {
     struct feed *feed;
     struct fills *fills;
     struct asks *asks;
+    struct redis *redis; /* NULL: none is configured */
+    struct cleanup *cleanup;
     struct server server;
     struct ops *ops;
 };
@@ -275,6 +279,32 @@ static int start_helpers(struct daemon *daemon, struct failure *failure)
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
+static void on_redis(void *context, bool connected)
+{
+    struct daemon *daemon = context;
+    if (daemon->cleanup)
+        cleanup_connected(daemon->cleanup, connected);
+}
+
+static int start_redis(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct redis_options options = {
+        .url = config->redis,
+        .password = config->redis_password,
+        .timeout_ms = config->redis_timeout_ms,
+        .ping_ms = config->redis_ping_ms,
+    };
+    if (!config->redis[0])
+        return 0;
+    int code = redis_new(&daemon->redis, daemon->base, &options, on_redis, daemon, failure);
+    if (code < 0)
+        return code;
+    code =
+        cleanup_new(&daemon->cleanup, daemon->base, daemon->redis, daemon->work, config, &daemon->counters);
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
 static int start_serving(struct daemon *daemon, struct failure *failure)
 {
     struct server *server = &daemon->server;
@@ -286,6 +316,7 @@ static int start_serving(struct daemon *daemon, struct failure *failure)
     server->work = daemon->work;
     server->asks = daemon->asks;
     server->ops = daemon->ops;
+    server->cleanup = daemon->cleanup;
     return server_init(server) < 0 ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : 0;
 }
 
@@ -327,7 +358,10 @@ static int start(struct daemon *daemon, struct failure *failure)
     /* 5. Threads, the feed, fills: they write into the table. The feed's first poll grants the first lease. */
     if ((code = start_helpers(daemon, failure)) < 0)
         return code;
-    /* 6. The sessions, which ask all of these. */
+    /* 6. Redis, which nothing waits for, and what is done there. */
+    if ((code = start_redis(daemon, failure)) < 0)
+        return code;
+    /* 7. The sessions, which ask all of these. */
     return start_serving(daemon, failure);
 }
 
@@ -344,6 +378,9 @@ static void stop(struct daemon *daemon)
     asks_free(daemon->asks);
     if (daemon->fills)
         fills_free(daemon->fills);
+    cleanup_free(daemon->cleanup);
+    if (daemon->redis)
+        redis_free(daemon->redis);
     work_free(daemon->work); /* calls back the last jobs, which know the feed and the counters */
     if (daemon->feed)
         feed_free(daemon->feed);
