@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+struct cleanup;
 struct event;
 struct event_base;
 struct invalidations;
@@ -38,6 +39,7 @@ struct server {
     struct redis *redis;
     struct l2 *l2;
     struct lane *lane;
+    struct cleanup *cleanup;
 
     uid_t uid;                /* our own: it may write, and so may root */
     struct session *sessions; /* every open one */
