@@ -93,8 +93,8 @@ static void on_done(void *context, enum redis_status status, const struct redis_
 static int start(struct fixture *fixture, const char *url, uint64_t timeout_ms, uint64_t ping_ms)
 {
     struct failure failure = {0};
-    struct redis_options options = {
-        url, fixture->server.password[0] ? fixture->server.password : NULL, timeout_ms, ping_ms};
+    struct redis_options options = {url, fixture->server.password[0] ? fixture->server.password : NULL,
+                                    timeout_ms, ping_ms};
     return redis_new(&fixture->redis, fixture->base, &options, on_state, fixture, &failure);
 }
 
