@@ -85,6 +85,9 @@
     X(messages_foreign, COUNTER, "messages about another store")                                             \
     X(message_gaps, COUNTER, "gaps in the sequence of messages")                                             \
     X(message_wakes, COUNTER, "polls that a message caused")                                                 \
+    X(cleanup_keys_seen, COUNTER, "keys of Redis that clean-ups have passed, about")                         \
+    X(cleanup_keys_removed, COUNTER, "keys of Redis that clean-ups have removed")                            \
+    X(cleanup_slices, COUNTER, "slices of clean-ups")                                                        \
     X(audit_differences, COUNTER, "entries that differed from the store (reserved for the auditor)")
 
 enum counter_kind { COUNTER_KIND_COUNTER, COUNTER_KIND_GAUGE };

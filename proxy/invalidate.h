@@ -8,6 +8,7 @@
 #ifndef PERMTAB_PROXY_INVALIDATE_H
 #define PERMTAB_PROXY_INVALIDATE_H
 
+#include "proxy/cleanup.h"
 #include "proxy/counters.h"
 #include "proxy/message.h"
 #include "proxy/publish.h"
@@ -51,9 +52,6 @@ struct invalidation_result {
 typedef void (*invalidation_done_fn)(void *context, int code, const char *text,
                                      const struct invalidation_result *result);
 
-/* `removed`: keys. code: 0, or why not all of them were. */
-typedef void (*invalidation_swept_fn)(void *context, int code, uint64_t removed, const char *text);
-
 /* What is asked of other parts; main.c joins them (invalidate_join.h). Those of L2 are NULL when it is off. */
 struct invalidation_ports {
     void *context;
@@ -61,9 +59,8 @@ struct invalidation_ports {
     void (*rebuild)(void *context);                /* throw the table away and read again */
     bool (*epoch)(void *context, uint64_t *epoch); /* as l2_epoch */
     void (*flush)(void *context);                  /* as l2_flush */
-    /* Removes L2's keys that a TARGET_PREFIX or TARGET_PATTERN means, paced. `done` once, later, never from inside. Returns a number
-     * to cancel the call of done by, or a negative code. */
-    int64_t (*sweep)(void *context, const struct target *target, invalidation_swept_fn done, void *job);
+    /* Removes L2's keys that a TARGET_PREFIX or TARGET_PATTERN means, paced. As cleanup_start. */
+    int64_t (*sweep)(void *context, const struct target *target, cleanup_done_fn done, void *job);
     void (*sweep_forget)(void *context, int64_t number);
 };
 

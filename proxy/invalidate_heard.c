@@ -103,10 +103,11 @@ void invalidations_heard(struct invalidations *all, const struct message *messag
     if (message->kind == MESSAGE_INVALIDATE && message->origin == all->self)
         return;
     all->options.counters->invalidations_heard++;
-    if (message->kind == MESSAGE_INVALIDATE)
+    if (message->kind == MESSAGE_INVALIDATE) {
         check_number(all, message);
-    if (pokes(message))
-        all->options.ports.wake(all->options.ports.context);
+        if (pokes(message)) /* one in plain text was for whoever heard it (lane.c) */
+            all->options.ports.wake(all->options.ports.context);
+    }
     struct target *targets = calloc(message->count + 1, sizeof *targets);
     if (targets == NULL) {
         all->options.counters->invalidations_refused++;

@@ -11,13 +11,13 @@
 
 static void go_on(struct job *job);
 
-static void on_swept(void *context, int code, uint64_t removed, const char *text)
+static void on_swept(void *context, int code, const struct cleanup_status *status)
 {
     struct job *job = context;
     job->sweep = 0;
-    job->result.keys += removed;
+    job->result.keys += status->keys_removed;
     if (code != 0)
-        job_trouble(job, code, "%.150s", text);
+        job_trouble(job, code, "L2 was not swept to its end: %.150s", status->text);
     go_on(job);
     job_check(job);
 }
@@ -31,8 +31,9 @@ static void go_on(struct job *job)
         if (number > 0)
             job->sweep = number;
         else
-            job_trouble(job, number < 0 ? (int)number : PERMTAB_E_FULL,
-                        "too many clean-ups of L2 wait already");
+            job_trouble(job, (int)number, "L2 is not swept: %s",
+                        number == PERMTAB_E_FULL ? "too many clean-ups wait"
+                                                 : "there are too many stars in a pattern");
     }
 }
 

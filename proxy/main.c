@@ -3,13 +3,14 @@
  * What fails while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for the
  * command line, 1 for what may be different next time. */
 #include "proxy/asks.h"
+#include "proxy/cleanup.h"
 #include "proxy/config.h"
 #include "proxy/counters.h"
 #include "proxy/delayed.h"
 #include "proxy/demo.h"
 #include "proxy/feed.h"
 #include "proxy/fill.h"
-#include "proxy/invalidate.h"
+#include "proxy/invalidate_join.h"
 #include "proxy/l2.h"
 #include "proxy/lane.h"
 #include "proxy/listener.h"
@@ -61,8 +62,10 @@ struct daemon {
     struct redis *redis; /* and what needs it: NULL when it is not configured */
     struct l2 *l2;
     struct lane *lane;
-    struct invalidations *invalidations;
+    struct cleanup *cleanup;
     struct delayed *delayed;
+    struct invalidation_parts invalidation_parts;
+    struct invalidations *invalidations; /* also without */
     struct server server;
     struct ops *ops;
 };
@@ -211,6 +214,8 @@ static void on_redis(void *context, bool connected)
     struct daemon *daemon = context;
     if (daemon->l2)
         l2_connected(daemon->l2, connected);
+    if (daemon->cleanup)
+        cleanup_connected(daemon->cleanup, connected);
     if (daemon->delayed)
         delayed_connected(daemon->delayed, connected);
 }
@@ -219,6 +224,14 @@ static void on_refresh(void *context, uint64_t user, struct scope_key scope)
 {
     struct daemon *daemon = context;
     fill_refresh(daemon->fills, user, scope);
+}
+
+/* What the old one named is read by nobody any more. */
+static void on_epoch(void *context)
+{
+    struct daemon *daemon = context;
+    if (daemon->cleanup && cleanup_start(daemon->cleanup, CLEANUP_EPOCHS, NULL, NULL, NULL) < 0)
+        log_info("l2: the keys of the last epoch are left to end with their time to live");
 }
 
 static void on_stop(evutil_socket_t number, short what, void *context)
@@ -303,6 +316,28 @@ static int start_helpers(struct daemon *daemon, struct failure *failure)
 }
 
 /* A second level and a fast lane. Nothing waits for Redis: it may come and go. */
+static int connect_redis(struct daemon *daemon, const struct redis_options *redis, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct l2_options l2 = {.prefix = config->redis_prefix,
+                            .timeout_ms = config->redis_timeout_ms,
+                            .ttl_ms = config->l2_ttl_ms,
+                            .values = config->l2,
+                            .refresh = on_refresh,
+                            .epoch = on_epoch,
+                            .context = daemon};
+    int code = redis_new(&daemon->redis, daemon->base, redis, on_redis, daemon, failure);
+    if (code < 0)
+        return code;
+    code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publish, daemon->feed, daemon->work,
+                  &daemon->counters);
+    if (code == 0)
+        code = cleanup_new(&daemon->cleanup, daemon->base, daemon->redis, daemon->work, config,
+                           &daemon->counters);
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
+/* Invalidation works without Redis, too; then it is this host's affair alone. */
 static int start_redis(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
@@ -310,25 +345,16 @@ static int start_redis(struct daemon *daemon, struct failure *failure)
                                   .password = config->redis_password,
                                   .timeout_ms = config->redis_timeout_ms,
                                   .ping_ms = config->redis_ping_ms};
-    struct l2_options l2 = {.prefix = config->redis_prefix,
-                            .timeout_ms = config->redis_timeout_ms,
-                            .ttl_ms = config->l2_ttl_ms,
-                            .values = config->l2,
-                            .refresh = on_refresh,
-                            .context = daemon};
-    int code = 0;
-    if (config->redis[0]) {
-        code = redis_new(&daemon->redis, daemon->base, &redis, on_redis, daemon, failure);
-        if (code == 0 && (code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publish,
-                                        daemon->feed, daemon->work, &daemon->counters)) < 0)
-            (void)failure_set(failure, code, "out of memory");
-    }
-    if (code == 0 && (code = invalidations_new(&daemon->invalidations, daemon->base, daemon->publish,
-                                               daemon->feed, daemon->redis, daemon->l2, config->redis_prefix,
-                                               config->invalidation_history, &daemon->counters)) < 0)
-        (void)failure_set(failure, code, "out of memory");
-    if (code < 0 || !config->redis[0])
+    int code = config->redis[0] ? connect_redis(daemon, &redis, failure) : 0;
+    if (code < 0)
         return code;
+    daemon->invalidation_parts = (struct invalidation_parts){
+        config, daemon->publish, daemon->feed, daemon->redis, daemon->l2, daemon->cleanup, &daemon->counters};
+    code = invalidations_join(&daemon->invalidations, daemon->base, &daemon->invalidation_parts);
+    if (code < 0)
+        return failure_set(failure, code, "invalidation cannot be set up");
+    if (!config->redis[0])
+        return 0;
     fills_use_l2(daemon->fills, daemon->l2);
     asks_use_l2(daemon->asks, daemon->l2);
     struct lane_parts parts = {daemon->publish, daemon->feed,          daemon->redis,
@@ -369,6 +395,7 @@ static int start_serving(struct daemon *daemon, struct failure *failure)
     server->redis = daemon->redis;
     server->l2 = daemon->l2;
     server->lane = daemon->lane;
+    server->cleanup = daemon->cleanup;
     server->invalidations = daemon->invalidations;
     server->delayed = daemon->delayed;
     return server_init(server) < 0 ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : 0;
@@ -412,7 +439,7 @@ static int start(struct daemon *daemon, struct failure *failure)
     /* 5. Threads, the feed, fills: they write into the table. The feed's first poll grants the first lease. */
     if ((code = start_helpers(daemon, failure)) < 0)
         return code;
-    /* 6. Redis, of which fills and questions make use when it is there. */
+    /* 6. Redis, of which fills and questions make use when it is there, and what is done there. */
     if ((code = start_redis(daemon, failure)) < 0 || (code = start_delayed(daemon, failure)) < 0)
         return code;
     /* 7. The sessions, which ask all of these. */
@@ -433,11 +460,12 @@ static void stop(struct daemon *daemon)
     asks_free(daemon->asks);
     if (daemon->fills)
         fills_free(daemon->fills);
+    lane_free(daemon->lane); /* nothing is heard any more */
+    invalidations_free(daemon->invalidations);
+    cleanup_free(daemon->cleanup);
     work_free(daemon->work); /* calls back the last jobs, which know the feed and the counters */
-    lane_free(daemon->lane);
     if (daemon->redis)
         redis_free(daemon->redis); /* tells the others that their commands are lost */
-    invalidations_free(daemon->invalidations);
     l2_free(daemon->l2);
     if (daemon->feed)
         feed_free(daemon->feed);

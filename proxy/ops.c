@@ -5,6 +5,7 @@
  * does here: no descriptor is ever passed. */
 #include "proxy/ops.h"
 
+#include "proxy/cleanup.h"
 #include "proxy/invalidate_history.h"
 #include "proxy/log.h"
 #include "proxy/stats.h"
@@ -80,6 +81,14 @@ static void print_invalidations(struct ops_session *session, FILE *out)
                                INVALIDATIONS_SHOWN, server_clock_ns() / 1000000000, out);
 }
 
+static void print_cleanup(struct ops_session *session, FILE *out)
+{
+    if (session->ops->server->cleanup)
+        cleanup_print(session->ops->server->cleanup, out);
+    else
+        (void)fputs("error: no Redis is configured\n", out);
+}
+
 static void leave(struct ops_session *session, FILE *out)
 {
     (void)out;
@@ -93,6 +102,7 @@ static const struct ops_command commands[] = {
     {"clients", "connected clients, one a line", print_clients},
     {"health", "ok or unhealthy, the revision, what is left of the lease, and the trouble", print_health},
     {"invalidations", "the last invalidations, one a line, and how many of late", print_invalidations},
+    {"cleanup", "clean-ups of Redis that run, wait or have ended, one a line", print_cleanup},
     {"help", "this list", print_help},
     {"quit", "closes the connection", leave},
 };

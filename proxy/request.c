@@ -40,6 +40,7 @@ const struct method methods[] = {
     {"tag_remove", false, true, serve_tag_remove},
     {"tag_list", false, false, serve_tag_list},
     {"tag_names", false, false, serve_tag_names},
+    {"cleanup", false, false, serve_cleanup},
     {"stats", false, false, serve_stats},
     {"health", false, false, serve_health},
 };

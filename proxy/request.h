@@ -90,7 +90,8 @@ void serve_tag_add(struct request *request, const struct wire_value *params); /*
 void serve_tag_remove(struct request *request, const struct wire_value *params);
 void serve_tag_list(struct request *request, const struct wire_value *params);
 void serve_tag_names(struct request *request, const struct wire_value *params);
-void serve_stats(struct request *request, const struct wire_value *params); /* request_operate.c */
+void serve_cleanup(struct request *request, const struct wire_value *params); /* request_cleanup.c */
+void serve_stats(struct request *request, const struct wire_value *params);   /* request_operate.c */
 void serve_health(struct request *request, const struct wire_value *params);
 void serve_delay(struct request *request, const struct wire_value *params); /* request_delayed.c */
 void serve_delayed(struct request *request, const struct wire_value *params);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+struct cleanup;
 struct delayed;
 struct event;
 struct event_base;
@@ -39,6 +40,7 @@ struct server {
     struct redis *redis;
     struct l2 *l2;
     struct lane *lane;
+    struct cleanup *cleanup;
     struct delayed *delayed;
 
     uid_t uid;                /* our own: it may write, and so may root */
