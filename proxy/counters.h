@@ -43,6 +43,15 @@
     X(applied_revision, GAUGE, "revision up to which the table is true")                                     \
     X(writes, COUNTER, "write requests carried out")                                                         \
     X(invalidations, COUNTER, "invalidate requests carried out")                                             \
+    X(delayed_added, COUNTER, "delayed tasks added through this host")                                       \
+    X(delayed_taken, COUNTER, "delayed tasks taken from the queue by this host")                             \
+    X(delayed_done, COUNTER, "delayed tasks carried out")                                                    \
+    X(delayed_failed, COUNTER, "times a delayed task could not be carried out and was put back")             \
+    X(delayed_late, COUNTER, "delayed tasks taken more than 5 s after they were due")                        \
+    X(delayed_waited, COUNTER, "times a delayed task was put back because its condition did not hold")       \
+    X(delayed_expired, COUNTER, "delayed tasks that ended undone: out of time, or tried too often")          \
+    X(delayed_returned, COUNTER, "delayed tasks put back because the host that had them let its lease end")  \
+    X(delayed_cancelled, COUNTER, "delayed tasks cancelled through this host")                               \
     X(invalidations_heard, COUNTER,                                                                          \
       "messages heard that other hosts, or people, have published to invalidate")                            \
     X(invalidations_refused, COUNTER, "invalidations not begun, or done in part: a limit was met")           \

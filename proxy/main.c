@@ -6,6 +6,7 @@
 #include "proxy/cleanup.h"
 #include "proxy/config.h"
 #include "proxy/counters.h"
+#include "proxy/delayed.h"
 #include "proxy/demo.h"
 #include "proxy/feed.h"
 #include "proxy/fill.h"
@@ -64,6 +65,7 @@ struct daemon {
     struct cleanup *cleanup;
     struct invalidation_parts invalidation_parts;
     struct invalidations *invalidations; /* also without */
+    struct delayed *delayed;
     struct server server;
     struct ops *ops;
 };
@@ -214,6 +216,8 @@ static void on_redis(void *context, bool connected)
         l2_connected(daemon->l2, connected);
     if (daemon->cleanup)
         cleanup_connected(daemon->cleanup, connected);
+    if (daemon->delayed)
+        delayed_connected(daemon->delayed, connected);
 }
 
 static void on_refresh(void *context, uint64_t user, struct scope_key scope)
@@ -358,6 +362,25 @@ static int start_redis(struct daemon *daemon, struct failure *failure)
     return lane_new(&daemon->lane, daemon->base, &redis, config->redis_prefix, &parts, failure);
 }
 
+/* The queue of delayed invalidations, which is in Redis. */
+static int start_delayed(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct delayed_options options = {
+        .base = daemon->base,
+        .redis = daemon->redis,
+        .publish = daemon->publish,
+        .feed = daemon->feed,
+        .asks = daemon->asks,
+        .invalidations = daemon->invalidations,
+        .counters = &daemon->counters,
+        .prefix = config->redis_prefix,
+        .budget = config->cleanup_budget,
+    };
+    int code = daemon->redis ? delayed_new(&daemon->delayed, &options) : 0;
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
 static int start_serving(struct daemon *daemon, struct failure *failure)
 {
     struct server *server = &daemon->server;
@@ -374,6 +397,7 @@ static int start_serving(struct daemon *daemon, struct failure *failure)
     server->lane = daemon->lane;
     server->cleanup = daemon->cleanup;
     server->invalidations = daemon->invalidations;
+    server->delayed = daemon->delayed;
     return server_init(server) < 0 ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : 0;
 }
 
@@ -416,7 +440,7 @@ static int start(struct daemon *daemon, struct failure *failure)
     if ((code = start_helpers(daemon, failure)) < 0)
         return code;
     /* 6. Redis, of which fills and questions make use when it is there, and what is done there. */
-    if ((code = start_redis(daemon, failure)) < 0)
+    if ((code = start_redis(daemon, failure)) < 0 || (code = start_delayed(daemon, failure)) < 0)
         return code;
     /* 7. The sessions, which ask all of these. */
     return start_serving(daemon, failure);
@@ -432,6 +456,8 @@ static void stop(struct daemon *daemon)
     if (daemon->server.base)
         server_fini(&daemon->server);
     ops_free(daemon->ops);
+    delayed_free(
+        daemon->delayed); /* it asks, and waits for invalidations and for Redis: these end after it */
     asks_free(daemon->asks);
     if (daemon->fills)
         fills_free(daemon->fills);

@@ -214,6 +214,13 @@ static char *put_command(char *to, const struct redis_args *args)
     return to;
 }
 
+bool redis_link_room(const struct redis_link *link, size_t bytes, size_t arguments)
+{
+    return link->parser &&
+           evbuffer_get_length(bufferevent_get_output(link->stream)) + bytes + arguments * 50 <=
+               REDIS_UNSENT_MAX;
+}
+
 int redis_link_send(struct redis_link *link, const struct redis_args *args)
 {
     if (!link->parser) /* there from connecting to closing */

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 struct cleanup;
+struct delayed;
 struct event;
 struct event_base;
 struct invalidations;
@@ -40,6 +41,7 @@ struct server {
     struct l2 *l2;
     struct lane *lane;
     struct cleanup *cleanup;
+    struct delayed *delayed;
 
     uid_t uid;                /* our own: it may write, and so may root */
     struct session *sessions; /* every open one */
