@@ -58,6 +58,8 @@ static const struct command {
     {"invalidate", "user:ID|role:ID|scope:SCOPE|all", 1, 1, 0, control_invalidate,
      "has entries read again; never needed for truth"},
     {"stats", "[--json]", 0, 0, OPTION_JSON, control_stats, "the sidecar's counters"},
+    {"watch", "[--json]", 0, 0, OPTION_JSON, control_watch,
+     "prints what is invalidated, a line each, until it is interrupted"},
     {"health", "", 0, 0, 0, control_health, "exits 0 when the sidecar serves and its store can be believed"},
 };
 

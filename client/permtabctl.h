@@ -61,5 +61,6 @@ int control_unassign(struct control *control);
 int control_invalidate(struct control *control);
 int control_stats(struct control *control);
 int control_health(struct control *control);
+int control_watch(struct control *control);
 
 #endif

@@ -3,6 +3,7 @@
  * What fails while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for the
  * command line, 1 for what may be different next time. */
 #include "proxy/asks.h"
+#include "proxy/audit.h"
 #include "proxy/config.h"
 #include "proxy/counters.h"
 #include "proxy/demo.h"
@@ -15,6 +16,8 @@
 #include "proxy/publish.h"
 #include "proxy/server.h"
 #include "proxy/store.h"
+#include "proxy/subscriptions.h"
+#include "proxy/watch.h"
 #include "proxy/work.h"
 
 #include <event2/event.h>
@@ -53,6 +56,10 @@ struct daemon {
     struct feed *feed;
     struct fills *fills;
     struct asks *asks;
+    struct histograms histograms;
+    struct watch watch;
+    struct subscriptions *subscriptions;
+    struct audit *audit; /* NULL when off */
     struct server server;
     struct ops *ops;
 };
@@ -191,7 +198,16 @@ static void on_applied(void *context, uint64_t revision)
     struct daemon *daemon = context;
     if (daemon->fills) /* not there yet while starting */
         fills_applied(daemon->fills, revision);
+    audit_applied(daemon->audit);
     server_applied(&daemon->server);
+}
+
+/* The auditor found this host's table wrong, and so perhaps what others were told from it. */
+static void on_difference(void *context, uint64_t user, bool everything)
+{
+    struct daemon *daemon = context;
+    struct target target = {.kind = everything ? TARGET_ALL : TARGET_USER, .id = user};
+    subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
 }
 
 static void on_stop(evutil_socket_t number, short what, void *context)
@@ -275,6 +291,22 @@ static int start_helpers(struct daemon *daemon, struct failure *failure)
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
+static int start_watching(struct daemon *daemon, struct failure *failure)
+{
+    uint32_t audits = daemon->config.audit_entries;
+    int code = subscriptions_new(&daemon->subscriptions, daemon->publish, &daemon->counters);
+    if (code == 0 && audits > 0)
+        code = audit_new(&daemon->audit, daemon->base, audits, daemon->work, daemon->publish, daemon->feed,
+                         &daemon->counters, on_difference, daemon);
+    if (code < 0)
+        return failure_set(failure, code, "out of memory");
+    daemon->watch = (struct watch){.counters = &daemon->counters,
+                                   .histograms = &daemon->histograms,
+                                   .subscriptions = daemon->subscriptions};
+    feed_watch(daemon->feed, watch_news, &daemon->watch);
+    return 0;
+}
+
 static int start_serving(struct daemon *daemon, struct failure *failure)
 {
     struct server *server = &daemon->server;
@@ -286,6 +318,9 @@ static int start_serving(struct daemon *daemon, struct failure *failure)
     server->work = daemon->work;
     server->asks = daemon->asks;
     server->ops = daemon->ops;
+    server->histograms = &daemon->histograms;
+    server->subscriptions = daemon->subscriptions;
+    server->audit = daemon->audit;
     return server_init(server) < 0 ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : 0;
 }
 
@@ -327,7 +362,10 @@ static int start(struct daemon *daemon, struct failure *failure)
     /* 5. Threads, the feed, fills: they write into the table. The feed's first poll grants the first lease. */
     if ((code = start_helpers(daemon, failure)) < 0)
         return code;
-    /* 6. The sessions, which ask all of these. */
+    /* 6. What looks on: the auditor and those who are told. They know all of these, and the sessions know them. */
+    if ((code = start_watching(daemon, failure)) < 0)
+        return code;
+    /* 7. The sessions, which ask all of these. */
     return start_serving(daemon, failure);
 }
 
@@ -342,11 +380,13 @@ static void stop(struct daemon *daemon)
         server_fini(&daemon->server);
     ops_free(daemon->ops);
     asks_free(daemon->asks);
+    audit_free(daemon->audit);
     if (daemon->fills)
         fills_free(daemon->fills);
     work_free(daemon->work); /* calls back the last jobs, which know the feed and the counters */
     if (daemon->feed)
         feed_free(daemon->feed);
+    subscriptions_free(daemon->subscriptions);
     if (daemon->publish)
         publish_free(daemon->publish);
     for (size_t i = 0; i < 3; i++) {

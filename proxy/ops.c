@@ -44,17 +44,17 @@ static void print_help(struct ops_session *session, FILE *out);
 
 static void print_stats(struct ops_session *session, FILE *out)
 {
-    stats_print_text(session->ops->server->counters, out);
+    stats_print_text(session->ops->server->counters, session->ops->server->histograms, out);
 }
 
 static void print_stats_json(struct ops_session *session, FILE *out)
 {
-    stats_print_json(session->ops->server->counters, out);
+    stats_print_json(session->ops->server->counters, session->ops->server->histograms, out);
 }
 
 static void print_stats_prometheus(struct ops_session *session, FILE *out)
 {
-    stats_print_prometheus(session->ops->server->counters, out);
+    stats_print_prometheus(session->ops->server->counters, session->ops->server->histograms, out);
 }
 
 static void print_clients(struct ops_session *session, FILE *out)
@@ -69,6 +69,8 @@ static void print_health(struct ops_session *session, FILE *out)
                   health.revision, health.lease_ms);
     if (health.trouble[0])
         (void)fprintf(out, "trouble %s\n", health.trouble);
+    if (health.alarm[0])
+        (void)fprintf(out, "alarm %s\n", health.alarm);
 }
 
 static void leave(struct ops_session *session, FILE *out)
@@ -82,7 +84,7 @@ static const struct ops_command commands[] = {
     {"stats json", "all counters as a JSON object", print_stats_json},
     {"stats prometheus", "all counters for Prometheus", print_stats_prometheus},
     {"clients", "connected clients, one a line", print_clients},
-    {"health", "ok or unhealthy, the revision, what is left of the lease, and the trouble", print_health},
+    {"health", "ok or unhealthy, the revision, what is left of the lease, the trouble and the alarm", print_health},
     {"help", "this list", print_help},
     {"quit", "closes the connection", leave},
 };

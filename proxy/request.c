@@ -27,6 +27,8 @@ const struct method methods[] = {
     {"assign", false, true, serve_assign},
     {"unassign", false, true, serve_unassign},
     {"invalidate", false, true, serve_invalidate},
+    {"subscribe", false, false, serve_subscribe},
+    {"unsubscribe", false, false, serve_unsubscribe},
     {"stats", false, false, serve_stats},
     {"health", false, false, serve_health},
 };

@@ -83,5 +83,7 @@ void serve_unassign(struct request *request, const struct wire_value *params);
 void serve_invalidate(struct request *request, const struct wire_value *params); /* request_operate.c */
 void serve_stats(struct request *request, const struct wire_value *params);
 void serve_health(struct request *request, const struct wire_value *params);
+void serve_subscribe(struct request *request, const struct wire_value *params); /* request_subscribe.c */
+void serve_unsubscribe(struct request *request, const struct wire_value *params);
 
 #endif
