@@ -73,5 +73,6 @@ int control_delay(struct control *control);
 int control_delayed(struct control *control);
 int control_stats(struct control *control);
 int control_health(struct control *control);
+int control_watch(struct control *control);
 
 #endif

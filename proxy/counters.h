@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(name, kind, help): kind is COUNTER (only grows) or GAUGE. */
+/* X(name, kind, help): kind is COUNTER (only grows), GAUGE, or SIGNED (a gauge that may be below zero). */
 #define COUNTERS(X)                                                                                          \
     X(clients, GAUGE, "connected clients")                                                                   \
     X(clients_accepted, COUNTER, "connections accepted")                                                     \
@@ -88,9 +88,21 @@
     X(cleanup_keys_seen, COUNTER, "keys of Redis that clean-ups have passed, about")                         \
     X(cleanup_keys_removed, COUNTER, "keys of Redis that clean-ups have removed")                            \
     X(cleanup_slices, COUNTER, "slices of clean-ups")                                                        \
-    X(audit_differences, COUNTER, "entries that differed from the store (reserved for the auditor)")
+    X(audit_checks, COUNTER, "resident entries that the auditor compared with the store")                    \
+    X(audit_differences, COUNTER, "entries that differed from the store")                                    \
+    X(audit_overgrants, COUNTER, "of these, entries that allowed what the store does not")                   \
+    X(audit_skipped, COUNTER, "audits given up because the entry or the store changed meanwhile")            \
+    X(audit_rebuilds, COUNTER, "times the auditor had the whole table rebuilt")                              \
+    X(propagation_unmeasured, COUNTER, "changes whose way to the table could not be measured")               \
+    X(clock_offset_us, SIGNED, "how far the store's clock is ahead of this host's, microseconds")            \
+    X(clock_error_us, GAUGE, "how far that may be wrong, microseconds")                                      \
+    X(clock_steps, COUNTER, "times the store's clock was found to have been set")                            \
+    X(subscribers, GAUGE, "clients that are told what is invalidated")                                       \
+    X(subscribers_refused, COUNTER, "subscriptions refused because there were too many")                     \
+    X(notifications, COUNTER, "notifications sent to subscribers")                                           \
+    X(notifications_missed, COUNTER, "targets that slow subscribers were not told of")
 
-enum counter_kind { COUNTER_KIND_COUNTER, COUNTER_KIND_GAUGE };
+enum counter_kind { COUNTER_KIND_COUNTER, COUNTER_KIND_GAUGE, COUNTER_KIND_SIGNED };
 
 struct counters {
 #define X(name, kind, help) uint64_t name;

@@ -41,6 +41,8 @@ const struct method methods[] = {
     {"tag_list", false, false, serve_tag_list},
     {"tag_names", false, false, serve_tag_names},
     {"cleanup", false, false, serve_cleanup},
+    {"subscribe", false, false, serve_subscribe},
+    {"unsubscribe", false, false, serve_unsubscribe},
     {"stats", false, false, serve_stats},
     {"health", false, false, serve_health},
 };

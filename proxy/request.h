@@ -101,5 +101,7 @@ void serve_delayed_replace(struct request *request, const struct wire_value *par
 void serve_delayed_do(struct request *request, const struct wire_value *params);
 void serve_delayed_stats(struct request *request, const struct wire_value *params);
 void serve_delayed_advice(struct request *request, const struct wire_value *params);
+void serve_subscribe(struct request *request, const struct wire_value *params); /* request_subscribe.c */
+void serve_unsubscribe(struct request *request, const struct wire_value *params);
 
 #endif
