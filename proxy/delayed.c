@@ -127,8 +127,11 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
             delayed->renewed_ns = now;
             delayed_jobs_renew(delayed);
         }
-        delayed_add_again(delayed);
         take_due(delayed);
+    }
+    if (now - delayed->again_ns >= delayed->options.tick_ms * NS_IN_A_MS) {
+        delayed->again_ns = now;
+        delayed_add_again(delayed);
     }
     delayed_wake_in(delayed, delayed->options.tick_ms);
 }
