@@ -5,8 +5,8 @@
 
 #include "proxy/counters.h"
 #include "proxy/feed.h"
+#include "proxy/fetch.h"
 #include "proxy/publish.h"
-#include "proxy/work.h"
 
 struct fills;
 struct fill_wait; /* one who waits */
@@ -14,7 +14,7 @@ struct fill_wait; /* one who waits */
 /* code 0: `answer` is good and borrowed for the call. Else a failure: PERMTAB_E_STORE, _TIMEOUT, _LIMIT, _MEMORY, _FULL. */
 typedef void (*fill_done_fn)(void *context, int code, const char *text, const struct answer *answer);
 
-int fills_new(struct fills **out, struct event_base *base, struct work *work, struct publish *publish,
+int fills_new(struct fills **out, struct event_base *base, struct fetches *fetches, struct publish *publish,
               struct feed *feed, struct counters *counters, uint64_t timeout_ms, size_t waiting_max)
     PERMTAB_MUST_CHECK;
 /* Every waiter is called with PERMTAB_E_UNREACHABLE. */

@@ -3,6 +3,7 @@
  * What fails while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for the
  * command line, 1 for what may be different next time. */
 #include "proxy/asks.h"
+#include "proxy/census_count.h"
 #include "proxy/config.h"
 #include "proxy/counters.h"
 #include "proxy/demo.h"
@@ -13,6 +14,7 @@
 #include "proxy/notify.h"
 #include "proxy/ops.h"
 #include "proxy/publish.h"
+#include "proxy/random.h"
 #include "proxy/server.h"
 #include "proxy/store.h"
 #include "proxy/work.h"
@@ -50,7 +52,12 @@ struct daemon {
     bool listening; /* both */
     struct publish *publish;
     struct work *work;
+    struct work *replica; /* connections for fills alone; NULL without store_replica */
     struct feed *feed;
+    struct census census;
+    struct census_count *census_count; /* NULL: nobody is a stranger */
+    struct strangers strangers;
+    struct fetches *fetches;
     struct fills *fills;
     struct asks *asks;
     struct server server;
@@ -189,6 +196,8 @@ static int open_store(struct daemon *daemon, struct failure *failure)
 static void on_applied(void *context, uint64_t revision)
 {
     struct daemon *daemon = context;
+    if (daemon->census_count) /* first: those who are judged next may have rows now */
+        census_count_applied(daemon->census_count);
     if (daemon->fills) /* not there yet while starting */
         fills_applied(daemon->fills, revision);
     server_applied(&daemon->server);
@@ -255,6 +264,48 @@ static int start_listening(struct daemon *daemon, struct failure *failure)
     return code;
 }
 
+/* Who is a stranger. It counts in the background, and until then everybody is known. */
+static int start_census(struct daemon *daemon)
+{
+    struct random_source chance;
+    uint64_t users_max = daemon->config.strangers_max;
+    int code = random_source_init(&chance);
+    if (code == 0)
+        code = census_init(&daemon->census, users_max, random_source_next(&chance));
+    if (code < 0)
+        return code;
+    strangers_init(&daemon->strangers, &daemon->census, daemon->publish);
+    return census_count_new(&daemon->census_count, daemon->base, daemon->work, daemon->publish, daemon->feed,
+                            &daemon->census, &daemon->counters);
+}
+
+/* Where fills come from: what is kept, the replica, the store. */
+static int start_fetching(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    int code = config->strangers_max > 0 ? start_census(daemon) : 0;
+    if (code < 0)
+        return failure_set(failure, code, "the filter of strangers_max = %" PRIu64 " users cannot be made",
+                           config->strangers_max);
+    if (config->store_replica[0]) {
+        struct sql_options options = store_options(config);
+        options.url = config->store_replica;
+        options.read_only = true;
+        code = work_new(&daemon->replica, daemon->base, &options, config->store_threads, WORK_QUEUE_MAX);
+    }
+    struct fetch_options options = {
+        .primary = daemon->work,
+        .replica = daemon->replica,
+        .replica_threads = config->store_threads,
+        .strangers = daemon->census_count ? &daemon->strangers : NULL,
+        .publish = daemon->publish,
+        .counters = &daemon->counters,
+    };
+    if (code == 0)
+        code = fetches_new(&daemon->fetches, daemon->base, &options);
+    return code < 0 ? failure_set(failure, code, "reading for fills cannot be started") : 0;
+}
+
 static int start_helpers(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
@@ -266,7 +317,10 @@ static int start_helpers(struct daemon *daemon, struct failure *failure)
                     on_applied, daemon, failure);
     if (code < 0)
         return code;
-    code = fills_new(&daemon->fills, daemon->base, daemon->work, daemon->publish, daemon->feed,
+    code = start_fetching(daemon, failure);
+    if (code < 0)
+        return code;
+    code = fills_new(&daemon->fills, daemon->base, daemon->fetches, daemon->publish, daemon->feed,
                      &daemon->counters, config->request_timeout_ms, FILL_WAITING_MAX);
     /* As many fills at once as there are connections: more would only queue where nobody sorts them. */
     if (code == 0)
@@ -345,6 +399,11 @@ static void stop(struct daemon *daemon)
     if (daemon->fills)
         fills_free(daemon->fills);
     work_free(daemon->work); /* calls back the last jobs, which know the feed and the counters */
+    work_free(daemon->replica);
+    fetches_free(daemon->fetches);
+    strangers_fini(&daemon->strangers);
+    census_count_free(daemon->census_count);
+    census_fini(&daemon->census);
     if (daemon->feed)
         feed_free(daemon->feed);
     if (daemon->publish)

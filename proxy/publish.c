@@ -186,6 +186,11 @@ uint64_t publish_generation(const struct publish *publish)
     return publish->counters->segments;
 }
 
+const struct history *publish_history(const struct publish *publish)
+{
+    return &publish->history;
+}
+
 struct store_position publish_position(const struct publish *publish)
 {
     return publish->at;

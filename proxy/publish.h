@@ -11,6 +11,7 @@
 #include "proxy/counters.h"
 #include "proxy/facts.h"
 #include "proxy/failure.h"
+#include "proxy/history.h"
 #include "proxy/store.h"
 #include "shm/segment.h"
 
@@ -69,6 +70,7 @@ uint64_t publish_generation(const struct publish *publish);
 /* Another number when bits and scope-type numbers that were looked up before mean something else now: the store was
  * replaced by another. */
 uint64_t publish_meaning(const struct publish *publish);
+const struct history *publish_history(const struct publish *publish);
 struct store_position publish_position(const struct publish *publish);
 int64_t publish_expiry(const struct publish *publish);
 const struct catalogue *publish_catalogue(const struct publish *publish);

@@ -67,6 +67,14 @@ int store_read_roles(struct store *store, const uint64_t *ids, size_t count, str
 int store_read_catalogue(struct store *store, uint32_t permissions_max, struct catalogue *out,
                          struct failure *failure) PERMTAB_MUST_CHECK;
 
+/* Users with rows of their own, ids in the store's order from `from` on, at most `limit` rows: one user may come several times.
+ * Fewer than `limit`: there are no more. */
+enum store_users { STORE_USERS_ASSIGNED, STORE_USERS_OVERWRITTEN };
+int store_read_users(struct store *store, enum store_users which, uint64_t from, uint64_t *users, size_t limit,
+                     size_t *count, struct failure *failure) PERMTAB_MUST_CHECK;
+/* The first id of that order. The last one is the one before it, and each other id is followed by id + 1. */
+uint64_t store_users_first(const struct store *store);
+
 /* ---- the log ------------------------------------------------------------------------------------------------- */
 
 enum change_kind {
