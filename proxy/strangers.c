@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <uthash.h>
 
 #define SCOPES_MAX 4096u
 #define BYTES_MAX  (32u << 20)
@@ -38,6 +39,7 @@ void strangers_init(struct strangers *strangers, const struct census *census, co
 static void drop(struct strangers *strangers, struct kept_facts *kept)
 {
     HASH_DEL(strangers->kept, kept);
+    strangers->count--;
     strangers->bytes -= kept->bytes;
     facts_fini(&kept->facts);
     free(kept);
@@ -118,11 +120,12 @@ void strangers_learn(struct strangers *strangers, const struct facts *facts)
         if (kept == NULL)
             return;
         HASH_ADD(hh, strangers->kept, key, sizeof kept->key, kept);
+        strangers->count++;
         strangers->bytes += kept->bytes;
     }
     kept->facts.revision = at.revision;
     kept->facts.nonce = at.nonce;
-    while (HASH_COUNT(strangers->kept) > SCOPES_MAX || strangers->bytes > BYTES_MAX)
+    while (strangers->count > SCOPES_MAX || strangers->bytes > BYTES_MAX)
         drop(strangers, strangers->kept);
 }
 

@@ -10,15 +10,13 @@
 
 #include "proxy/census.h"
 
-#include <uthash.h>
-
 struct kept_facts;
 
 struct strangers {
     const struct census *census;
     const struct publish *publish;
     struct kept_facts *kept; /* uthash by scope, the least recently used first */
-    size_t bytes;
+    size_t count, bytes;
     uint64_t generation; /* of the history that all of them are of */
 };
 
