@@ -270,10 +270,14 @@ static void apply(struct world *world)
     follow(world);
 }
 
-/* The store was replaced: the same rows, or nearly, by another way. */
+/* The store was replaced by one with other rows, and perhaps the same revision. */
 static void rebuild(struct world *world)
 {
     struct catalogue catalogue;
+    uint64_t revision = world->at.revision;
+    for (unsigned i = 0; i < 20; i++)
+        change_something(world);
+    world->at.revision = revision;
     world->at.revision -= draw(world, 3) == 0 ? draw(world, world->at.revision) : 0;
     world->at.nonce = random_next(&world->random);
     memory_catalogue(&world->policy, 1, &catalogue);
@@ -315,13 +319,14 @@ static void slice_take(struct world *world)
     world->in_hand = false;
 }
 
-/* A slice that was read before a rebuild is brought all the same, now and then. */
+/* A first slice that was read before a new beginning, or a rebuild, is brought all the same. */
 static void count(struct world *world)
 {
-    if (world->census.state == CENSUS_NONE || draw(world, 25) == 0) {
+    bool old = world->in_hand && world->slice_first == 0;
+    if (world->census.state == CENSUS_NONE || draw(world, old ? 4 : 25) == 0) {
         census_begin(&world->census, world->publish);
         world->next_slice = 0;
-        world->in_hand = world->in_hand && world->slice_first == 0 && draw(world, 2) == 0;
+        world->in_hand = old;
     }
     if (world->census.state != CENSUS_COUNTING)
         return;
@@ -429,9 +434,9 @@ static void run(uint64_t seed, struct counters *total)
             change_something(&world);
         else if (what < 20)
             apply(&world);
-        else if (what < 21 && draw(&world, 4) == 0)
+        else if (what < 21 && draw(&world, 3) == 0)
             rebuild(&world);
-        else if (what < 40)
+        else if (what < 45)
             count(&world);
         else if (what < 70)
             ask(&world);
@@ -450,7 +455,8 @@ static void strangers_have_what_the_place_gives(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 400; seed++)
         run(seed, &total);
-    print_message("%d fills, %d for strangers without a read\n", (int)total.fills, (int)total.strangers_answered);
+    print_message("%d fills, %d for strangers without a read\n", (int)total.fills,
+                  (int)total.strangers_answered);
     /* Else nothing was shown. */
     assert_true(total.strangers_answered > total.fills / 20);
 }

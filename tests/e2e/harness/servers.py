@@ -8,6 +8,7 @@ import pathlib
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,10 +30,19 @@ def find(*names):
     raise SystemExit(f"{names[0]} is not installed; see deploy/packages.txt")
 
 
-class Mariadb:
-    """One server in a folder. It keeps its data over stop, kill and start."""
+def free_port():
+    """A TCP port of 127.0.0.1 that nobody listened on just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
-    def __init__(self, folder, template=None):
+
+class Mariadb:
+    """One server in a folder. It keeps its data over stop, kill and start. With a port it can be a primary."""
+
+    def __init__(self, folder, template=None, port=None, options=()):
+        self.port = port
+        self.options = list(options)
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.socket = self.folder / "mysql.sock"
@@ -61,11 +71,14 @@ class Mariadb:
             # Durability against a power cut is of no use to a folder that is thrown away.
             self.process = spawn(
                 [find("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}",
-                 "--skip-networking", f"--pid-file={self.folder}/mariadb.pid", "--innodb-log-file-size=16M",
+                 *self._network(), *self.options, f"--pid-file={self.folder}/mariadb.pid", "--innodb-log-file-size=16M",
                  "--innodb-flush-log-at-trx-commit=2", "--max-connections=300"] + self._owner(),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_until(self._answers, 60, lambda: f"MariaDB answers; its log says: {self.log.read_text()[-2000:]}")
         return self
+
+    def _network(self):
+        return ["--skip-networking"] if self.port is None else [f"--port={self.port}", "--bind-address=127.0.0.1"]
 
     def _answers(self):
         assert self.process.poll() is None, f"MariaDB ended: {self.log.read_text()[-2000:]}"
@@ -100,6 +113,25 @@ class Mariadb:
         """As a crash would. Also how a folder that is thrown away is left behind."""
         kill(self.process)
         self.process = None
+
+
+def primary(folder, binlog_format="ROW"):
+    """A started server that others can follow."""
+    server = Mariadb(folder, port=free_port(),
+                     options=["--server-id=1", "--log-bin=binlog", f"--binlog-format={binlog_format}",
+                              "--log-bin-trust-function-creators=1"]).start()
+    server.client(None, "CREATE USER replicator@'127.0.0.1' IDENTIFIED BY 'replicate';"
+                        "GRANT REPLICATION SLAVE ON *.* TO replicator@'127.0.0.1';")
+    return server
+
+
+def replica(folder, of):
+    """A started server that follows `of`, made by primary(), from its beginning; nobody but root can write to it."""
+    server = Mariadb(folder, options=["--server-id=2", "--read-only=1"]).start()
+    server.client(None, f"CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {of.port},"
+                        "MASTER_USER = 'replicator', MASTER_PASSWORD = 'replicate', MASTER_CONNECT_RETRY = 1,"
+                        "MASTER_LOG_FILE = 'binlog.000001', MASTER_LOG_POS = 4; START SLAVE;")
+    return server
 
 
 class Redis:
