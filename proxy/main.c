@@ -52,6 +52,7 @@ struct daemon {
     bool listening; /* both */
     struct publish *publish;
     struct work *work;
+    bool use_replica;
     struct work *replica; /* connections for fills alone; NULL without store_replica */
     struct feed *feed;
     struct census census;
@@ -172,6 +173,18 @@ static int publish_first(struct daemon *daemon, struct store *store, struct fail
     return code;
 }
 
+/* A replica is only as good as what it copies. */
+static int look_at_replication(struct daemon *daemon, struct store *store, struct failure *failure)
+{
+    int rows = store_replicates_rows(store, failure);
+    daemon->use_replica = rows > 0;
+    if (rows == 0)
+        log_warning("store: store_replica is not used: the primary's binlog_format is STATEMENT, and a "
+                    "replica that runs "
+                    "statements again may come to other rows; set it to ROW");
+    return rows < 0 ? rows : 0;
+}
+
 static int open_store(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
@@ -187,6 +200,8 @@ static int open_store(struct daemon *daemon, struct failure *failure)
         code = demo_fill_store(config, &store, failure);
     if (code == 0)
         code = publish_first(daemon, &store, failure);
+    if (code == 0 && config->store_replica[0])
+        code = look_at_replication(daemon, &store, failure);
     store_close(&store);
     return code;
 }
@@ -287,7 +302,7 @@ static int start_fetching(struct daemon *daemon, struct failure *failure)
     if (code < 0)
         return failure_set(failure, code, "the filter of strangers_max = %" PRIu64 " users cannot be made",
                            config->strangers_max);
-    if (config->store_replica[0]) {
+    if (daemon->use_replica) {
         struct sql_options options = store_options(config);
         options.url = config->store_replica;
         options.read_only = true;
