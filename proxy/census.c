@@ -50,6 +50,13 @@ void census_complete(struct census *census)
         census->state = CENSUS_COMPLETE;
 }
 
+/* An overwrite's row names a user or a role. Neither: its subject has the id 0, and may be either. */
+static bool names_user(const struct change *change)
+{
+    return change->kind == CHANGE_ASSIGNMENT ||
+           (change->kind == CHANGE_OVERWRITE && (change->user != 0 || change->role == 0));
+}
+
 /* Everything after `seen`; false when that is not remembered any more. */
 static bool add_named(struct census *census, const struct history *history, uint64_t to)
 {
@@ -57,8 +64,7 @@ static bool add_named(struct census *census, const struct history *history, uint
         const struct change *change = history_at(history, census->seen + 1);
         if (change == NULL)
             return false;
-        /* A role's overwrite names no user, that is, user 0: who is then taken for known, and no harm is done. */
-        if (change->kind == CHANGE_ASSIGNMENT || change->kind == CHANGE_OVERWRITE)
+        if (names_user(change))
             user_filter_add(&census->filter, change->user);
     }
     return true;

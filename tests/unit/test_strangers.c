@@ -191,6 +191,7 @@ static void whom_changes_name_is_known(void **state)
     apply(fixture, (struct change){.kind = CHANGE_OVERWRITE, .user = 52, .scope = channel});
     assert_true(knows(fixture, 50) && knows(fixture, 51) && knows(fixture, 52));
     assert_false(knows(fixture, NOBODY));
+    apply(fixture, (struct change){.kind = CHANGE_OVERWRITE, .role = 100, .scope = channel});
     assert_false(knows(fixture, 0));
     apply(fixture, (struct change){.kind = CHANGE_OVERWRITE, .scope = channel}); /* of user 0, or of role 0 */
     assert_true(knows(fixture, 0));
