@@ -252,9 +252,9 @@ static bool begin_with_kept(struct fetch *fetch)
     return true;
 }
 
-bool fetch_is_kept(struct fetches *fetches, uint64_t user, struct scope_key scope)
+bool fetch_is_of_stranger(const struct fetches *fetches, uint64_t user)
 {
-    return fetches->options.strangers != NULL && strangers_have(fetches->options.strangers, user, scope);
+    return fetches->options.strangers != NULL && strangers_include(fetches->options.strangers, user);
 }
 
 /* ---- beginning and judging --------------------------------------------------------------------------------------- */
@@ -315,8 +315,7 @@ static void judge_stranger(struct fetches *fetches, const struct facts *facts,
 enum publish_fill fetch_publish(struct fetches *fetches, struct facts *facts, struct fetch_origin *origin,
                                 uint64_t now_ns, struct answer *answer)
 {
-    struct strangers *strangers = fetches->options.strangers;
-    facts->stranger = strangers != NULL && strangers_include(strangers, facts->user);
+    facts->stranger = fetch_is_of_stranger(fetches, facts->user);
     enum publish_fill outcome = publish_facts(fetches->options.publish, facts, now_ns, answer);
     if (origin->from == FETCH_REPLICA)
         judge_replica(fetches, origin, &outcome, now_ns);

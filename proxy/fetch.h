@@ -55,7 +55,7 @@ void fetch_cancel(struct fetch *fetch);
 enum publish_fill fetch_publish(struct fetches *fetches, struct facts *facts, struct fetch_origin *origin,
                                 uint64_t now_ns, struct answer *answer);
 
-/* Whether a fill of this key would need no read: then there is nothing to look for elsewhere. */
-bool fetch_is_kept(struct fetches *fetches, uint64_t user, struct scope_key scope);
+/* Whether the user has no rows of his own, at the applied revision. */
+bool fetch_is_of_stranger(const struct fetches *fetches, uint64_t user);
 
 #endif

@@ -12,6 +12,8 @@
  * published all the same: it is read already. */
 #include "proxy/fill.h"
 
+#include "proxy/l2.h"
+
 #include <assert.h>
 #include <event2/event.h>
 #include <stdlib.h>
@@ -39,6 +41,8 @@ struct fill {
     uint64_t generation; /* of the table's history when the read began */
     struct fetch *fetch; /* FILL_READING */
     bool fetched;        /* once at least: the next fetch takes no short cut */
+    uint64_t cost_us;    /* what the read took */
+    bool refresh;        /* L2 asked for it */
     struct facts facts;
     struct fetch_origin origin; /* of the facts */
     bool have_facts;
@@ -61,10 +65,12 @@ struct fills {
     struct fetches *fetches;
     struct publish *publish;
     struct feed *feed;
+    struct l2 *l2; /* or NULL */
     struct counters *counters;
     struct fill *by_key;
     struct fill_wait *all; /* every wait has the same time, so the first is the first to end */
     size_t waiting, waiting_max;
+    size_t reading;
     uint64_t timeout_ns;
     struct event *timer;
     bool closing;
@@ -156,6 +162,7 @@ static int fill_submit(struct fill *fill)
         return code;
     fill->fetched = true;
     fill->state = FILL_READING;
+    fills->reading++;
     return 0;
 }
 
@@ -176,6 +183,7 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     struct fills *fills = fill->fills;
     fill->fetch = NULL;
     fill->state = FILL_HELD;
+    fills->reading--;
     if (code < 0) {
         fills->counters->fills_failed++;
         tell_all(fill, code, text);
@@ -185,6 +193,7 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     fill->facts = *facts;
     fill->have_facts = true;
     fill->origin = *origin;
+    fill->cost_us = (clock_ns() - origin->begun_ns) / 1000;
     if (fill->generation != publish_generation(fills->publish)) {
         fills->counters->fills_repeated++;
         fill_read(fill);
@@ -207,6 +216,19 @@ static void answer_waits(struct fill *fill, const struct answer *answer)
     }
 }
 
+/* What was found true is good for the other hosts as well; but what anybody can make by asking for ids at random is not for
+ * Redis. */
+static void keep(struct fill *fill)
+{
+    if (fill->fills->l2 == NULL || fill->facts.stranger) {
+        drop_facts(fill);
+    } else {
+        l2_put(fill->fills->l2, &fill->facts, fill->cost_us, fill->refresh);
+        fill->have_facts = false;
+    }
+    fill->refresh = false;
+}
+
 /* With facts at hand: publish, wait, or read again. */
 static void fill_finish(struct fill *fill)
 {
@@ -216,7 +238,7 @@ static void fill_finish(struct fill *fill)
     case PUBLISH_FILLED:
         answer_waits(fill, &answer);
         answer_fini(&answer);
-        drop_facts(fill);
+        keep(fill);
         if (fill->waits == NULL) {
             fill_free(fill);
         } else {
@@ -324,6 +346,31 @@ void fill_cancel(struct fill_wait *wait)
 {
     wait_unlink(wait);
     free(wait);
+}
+
+/* Refreshing is for quiet times: those who wait come first. */
+#define REFRESHES_MAX 2u
+
+void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope)
+{
+    struct fill_key key = {user, scope.id, scope.type};
+    struct fill *fill;
+    HASH_FIND(hh, fills->by_key, &key, sizeof key, fill);
+    if (fill != NULL || fills->reading >= REFRESHES_MAX || fills->closing)
+        return;
+    fill = fill_find_or_start(fills, user, scope);
+    if (fill != NULL)
+        fill->refresh = true;
+}
+
+bool fill_is_of_stranger(const struct fills *fills, uint64_t user)
+{
+    return fetch_is_of_stranger(fills->fetches, user);
+}
+
+void fills_use_l2(struct fills *fills, struct l2 *l2)
+{
+    fills->l2 = l2;
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */

@@ -69,11 +69,6 @@ bool strangers_include(const struct strangers *strangers, uint64_t user)
     return !census_knows(strangers->census, strangers->publish, user);
 }
 
-bool strangers_have(struct strangers *strangers, uint64_t user, struct scope_key scope)
-{
-    return find(strangers, scope) != NULL && strangers_include(strangers, user);
-}
-
 bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_key scope, struct facts *out)
 {
     struct kept_facts *kept = find(strangers, scope);

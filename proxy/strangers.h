@@ -25,8 +25,6 @@ void strangers_fini(struct strangers *strangers);
 
 /* Whether the user is one, at the applied revision. */
 bool strangers_include(const struct strangers *strangers, uint64_t user);
-/* Whether strangers_facts would have some. */
-bool strangers_have(struct strangers *strangers, uint64_t user, struct scope_key scope);
 /* A copy of what is kept of the scope, for that user; fini it after true. False: ask the store. */
 bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_key scope, struct facts *out);
 

@@ -151,10 +151,8 @@ static int ask_kept(struct fixture *fixture, uint64_t user, struct scope_key sco
 {
     struct facts facts;
     struct answer answer = {0};
-    bool have = strangers_have(&fixture->strangers, user, scope);
-    assert_true(have == fetch_is_kept(fixture->fetches, user, scope));
-    assert_true(have == strangers_facts(&fixture->strangers, user, scope, &facts));
-    if (!have)
+    assert_true(fetch_is_of_stranger(fixture->fetches, user) == !knows(fixture, user));
+    if (!strangers_facts(&fixture->strangers, user, scope, &facts))
         return -1;
     int allowed = -2;
     if (publish_from(fixture, FETCH_KEPT, &facts, &answer) == PUBLISH_FILLED)
