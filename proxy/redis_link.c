@@ -177,38 +177,6 @@ const char *redis_link_trouble(const struct redis_link *link)
 
 /* ---- sending -------------------------------------------------------------------------------------------------------- */
 
-<<<<<<< /tmp/r.c
-=======
-/* The sign, the number, the end of the line. */
-static char *put_number(char *to, char sign, size_t number)
-{
-    char digits[24];
-    size_t count = 0;
-    do {
-        digits[count++] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    *to++ = sign;
-    while (count > 0)
-        *to++ = digits[--count];
-    *to++ = '\r';
-    *to++ = '\n';
-    return to;
-}
-
-static char *put_command(char *to, const struct redis_args *args)
-{
-    to = put_number(to, '*', args->count);
-    for (size_t i = 0; i < args->count; i++) {
-        to = put_number(to, '$', args->items[i].size);
-        memcpy(to, args->bytes + args->items[i].at, args->items[i].size);
-        to += args->items[i].size;
-        *to++ = '\r';
-        *to++ = '\n';
-    }
-    return to;
-}
-
 bool redis_link_room(const struct redis_link *link, size_t bytes, size_t arguments)
 {
     return link->parser &&
@@ -216,7 +184,6 @@ bool redis_link_room(const struct redis_link *link, size_t bytes, size_t argumen
                REDIS_UNSENT_MAX;
 }
 
->>>>>>> /tmp/d.c
 int redis_link_send(struct redis_link *link, const struct redis_args *args)
 {
     if (!link->parser) /* there from connecting to closing */
