@@ -69,7 +69,6 @@ struct daemon {
     struct delayed *delayed;
     struct invalidation_parts invalidation_parts;
     struct invalidations *invalidations; /* also without */
-    struct delayed *delayed;
     struct histograms histograms;
     struct watch watch;
     struct subscriptions *subscriptions;
