@@ -84,7 +84,8 @@ static const struct ops_command commands[] = {
     {"stats json", "all counters as a JSON object", print_stats_json},
     {"stats prometheus", "all counters for Prometheus", print_stats_prometheus},
     {"clients", "connected clients, one a line", print_clients},
-    {"health", "ok or unhealthy, the revision, what is left of the lease, the trouble and the alarm", print_health},
+    {"health", "ok or unhealthy, the revision, what is left of the lease, the trouble and the alarm",
+     print_health},
     {"help", "this list", print_help},
     {"quit", "closes the connection", leave},
 };

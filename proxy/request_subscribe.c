@@ -29,7 +29,8 @@ static const struct {
 static bool read_kind(const struct wire_value *value, unsigned *kinds)
 {
     char text[16];
-    for (size_t i = 0; wire_as_text(value, text, sizeof text) && i < sizeof kind_names / sizeof *kind_names; i++) {
+    for (size_t i = 0; wire_as_text(value, text, sizeof text) && i < sizeof kind_names / sizeof *kind_names;
+         i++) {
         if (strcmp(kind_names[i].name, text) == 0) {
             *kinds |= kind_names[i].kinds;
             return true;
