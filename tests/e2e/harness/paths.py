@@ -24,6 +24,8 @@ _PROGRAMS = {
     "permtabctl": "client/permtabctl",
     "worker": "tests/e2e/e2e_worker",
     "hostile": "tests/e2e/e2e_hostile",
+    "reader": "tests/e2e/e2e_reader",
+    "proxy": "tests/e2e/e2e_proxy",
 }
 
 
