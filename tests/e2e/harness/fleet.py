@@ -12,6 +12,10 @@ from .reader import Reader
 from .servers import Mariadb, Redis, free_port
 from .sidecar import Sidecar
 
+# A helper thread that found the store away does not ask again within a second, and each one may first have to
+# find out that its connection is dead.
+SETTLE_S = 5.0
+
 # Small, so that twenty of them fit two cores.
 SMALL = {"store_threads": 2, "store_timeout": "1s", "request_timeout": "500ms", "table_entries": 2000,
          "table_memory_max": "64MB", "redis_ping": "300ms", "strangers_max": 10000, "audit_entries": 2}
@@ -45,7 +49,7 @@ class Fleet:
         self.binary = binary
         self.options = {**SMALL, "poll_interval": f"{poll_ms}ms", "max_staleness": f"{staleness_ms}ms", **options}
         self.database = None
-        self.store_id = self.begin_revision = None
+        self.store_id = self.begin_revision = self.begin_state = None
 
     # ---- life ---------------------------------------------------------------------------------------------------------
 
@@ -61,12 +65,12 @@ class Fleet:
             self.hosts.append(self._make_host(f"h{number}"))
         self.hosts[0].sidecar.start()
         reply = self.hosts[0].sidecar.apply(document or model.document())
-        self.store_id, self.begin_revision = reply["store_id"], reply["revision"]
+        self.store_id = reply["store_id"]
         for host in self.hosts[1:]:
             host.sidecar.launch()
         for host in self.hosts:
             host.sidecar.wait_healthy(60)
-        self.wait_for(self.begin_revision)
+        self.begin()
         return self
 
     def _make_host(self, name):
@@ -114,6 +118,11 @@ class Fleet:
         for host in self.hosts:
             host.reader.stop()
 
+    def end_readers(self):
+        for host in self.hosts:
+            host.reader.close()
+            host.reader = None
+
     def sql(self, text):
         return self.mariadb.client(self.database, text)
 
@@ -134,12 +143,13 @@ class Fleet:
         for host in self.hosts:
             for link in host.links:
                 self.proxy.reset(link)
-            if host.sidecar.process is None:
-                host.sidecar.launch()
-            host.sidecar.resume()
         self._heal_server(self.mariadb)
         if self.redis:
             self._heal_server(self.redis)
+        for host in self.hosts:
+            if host.sidecar.process is None or host.sidecar.process.poll() is not None:
+                host.sidecar.launch()
+            host.sidecar.resume()
         for host in self.hosts:
             host.sidecar.wait_healthy(seconds)
         self.wait_for(self.revision(), seconds)
@@ -151,6 +161,11 @@ class Fleet:
         server.resume()
 
     # ---- the record -----------------------------------------------------------------------------------------------------
+
+    def begin(self):
+        """A record begins here: nobody writes, and everybody has what the store has."""
+        self.begin_revision, self.begin_state = self.revision(), self.present()
+        self.wait_for(self.begin_revision)
 
     def log(self):
         """[(revision, key)] after the beginning, and the time when it had been read."""
@@ -175,9 +190,26 @@ class Fleet:
     def record(self, writes, final=True):
         """Everything for the checker. After heal(), with readers that have stopped."""
         log, read_ns = self.log()
-        finals = {host.name: host.reader.final() for host in self.hosts} if final else {}
-        return Kept(self.staleness_ms * 1000000, self.begin_revision, log, read_ns, list(writes), finals,
-                    {host.name: self.folder / f"{host.name}.spans" for host in self.hosts})
+        deadline = time.monotonic() + SETTLE_S
+        finals = {host.name: self._final(host, deadline) for host in self.hosts} if final else {}
+        return self._kept(log, read_ns, list(writes), finals)
+
+    @staticmethod
+    def _final(host, deadline):
+        letters = host.reader.final()
+        while "U" in letters and time.monotonic() < deadline:
+            time.sleep(0.1)
+            letters = host.reader.final()
+        return letters
+
+    def unfinished(self):
+        """What can be said when a round did not come to its end."""
+        return self._kept([], 0, [], {})
+
+    def _kept(self, log, read_ns, writes, finals):
+        paths = {host.name: self.folder / f"{host.name}.spans" for host in self.hosts}
+        return Kept(self.staleness_ms * 1000000, self.begin_revision, sorted(self.begin_state), log, read_ns, writes, finals,
+                    {name: path for name, path in paths.items() if path.exists()})
 
 
 @dataclasses.dataclass
@@ -185,6 +217,7 @@ class Kept:
     """A record that can be kept in a folder: record.json and a file of answers a host."""
     staleness_ns: int
     begin_revision: int
+    begin_state: list
     log: list
     read_ns: int
     writes: list
@@ -194,7 +227,7 @@ class Kept:
     def open(self):
         """A fresh record for the checker."""
         return checker.Record(self.staleness_ns, self.begin_revision, self.log, self.read_ns, self.writes,
-                              model.Timelines(model.questions(), model.begin()),
+                              model.Timelines(model.questions(), self.begin_state),
                               {name: Spans(path) for name, path in self.spans.items()}, self.finals)
 
     def save(self, folder):
@@ -209,6 +242,7 @@ class Kept:
     @classmethod
     def load(cls, folder):
         kept = json.loads((folder / "record.json").read_text())
+        kept["begin_state"] = [tuple(key) for key in kept["begin_state"]]
         kept["log"] = [(revision, tuple(key)) for revision, key in kept["log"]]
         kept["writes"] = [checker.Write(*write[:4], tuple(map(tuple, write[4])), tuple(write[5]), write[6])
                           for write in kept["writes"]]
