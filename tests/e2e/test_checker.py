@@ -5,7 +5,7 @@ import random
 import time
 import unittest
 
-from harness import checker, main, model
+from harness import checker, full_only, main, model
 from harness.checker import ALLOW, CHECK, CHECK_AT, DENY, PEEK, UNKNOWN, Record, Span, Write
 
 MS = 1000000
@@ -158,6 +158,7 @@ class Checker(unittest.TestCase):
 
     # ---- at large ---------------------------------------------------------------------------------------------------------
 
+    @full_only
     def test_a_million_answers(self):
         """Against a slow and simple checker on a part of them, and all of them within seconds."""
         dice = random.Random(1)

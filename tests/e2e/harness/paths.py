@@ -30,8 +30,9 @@ _PROGRAMS = {
 
 
 def program(name):
-    """The path of a program of the build under test; an AssertionError when it was not built."""
-    path = BUILD / _PROGRAMS[name]
+    """The path of a program of the build under test, "broken-NAME" for a daemon of tests/e2e/broken; an AssertionError when
+    it was not built."""
+    path = BUILD / _PROGRAMS.get(name, f"tests/e2e/permtabd-{name}")
     assert path.exists(), f"{path} was not built"
     return str(path)
 
