@@ -90,6 +90,23 @@ class Broken(unittest.TestCase):
             time.sleep(1.5 + 1.5 * STALENESS_MS / 1000)
         self.caught("fence", play, ["late"])
 
+    def test_gap(self):
+        """Redis comes back as it was before a change: L2 must not be believed to have followed."""
+        def play(fleet, writer):
+            def marker():
+                return int(fleet.redis.command("HGET", "permtab:l2:1:marker", "revision") or 0)
+            dump = fleet.redis.save("older")
+            revision = writer.write(fleet.hosts[0], HELD, False)
+            fleet.wait_for(revision)
+            fleet.redis.kill()
+            fleet.redis.start(dump)
+            self.assertLess(marker(), revision)
+            wait_until(lambda: marker() >= revision, 10, "somebody has brought the marker up", 0.02)
+            fleet.hosts[1].sidecar.kill()
+            fleet.hosts[1].sidecar.start()  # with an empty table: it asks L2
+            time.sleep(2 * STALENESS_MS / 1000)
+        self.caught("gap", play, ["late"], redis=True)
+
 
 if __name__ == "__main__":
     main()

@@ -151,7 +151,9 @@ def choose(fleet, dice, taken):
     """(name, what it takes, begin()) of a random fault that wants nothing of `taken`; None when there is none."""
     def free(names):
         return [name for name in names if name not in taken]
-    kinds = ["mariadb", "store link", "host"] + (["redis", "redis", "redis link", "messages", "messages"] if fleet.redis else [])
+    kinds = ["mariadb", "store link", "store link", "host", "host"]
+    if fleet.redis:
+        kinds += ["redis", "redis", "redis", "redis link", "redis link", "messages", "messages"]
     kind = dice.choice(kinds)
     if kind in SERVER_FAULTS:
         if kind in taken:
@@ -168,6 +170,6 @@ def choose(fleet, dice, taken):
     links = free([host.store_link if kind == "store link" else host.redis_link for host in fleet.hosts])
     if not links:
         return None
-    links = _some(dice, links, len(fleet.hosts) if kind == "messages" else len(fleet.hosts) // 2)
+    links = _some(dice, links, {"messages": len(links), "redis link": len(fleet.hosts) // 2}.get(kind, len(fleet.hosts) // 3))
     fault = messages_mangled if kind == "messages" else dice.choice(LINK_FAULTS)
     return f"{fault.__name__} ({kind})", links, lambda: fault(fleet, dice, links)

@@ -47,9 +47,9 @@ def statement(key, present):
 class Prompt:
     """The command-line client on a pipe. It ends at the first error, so a transaction is whole or not there."""
 
-    def __init__(self, mariadb, database):
+    def __init__(self, port, database):
         self.process = spawn(
-            [find("mariadb", "mysql"), "--no-defaults", "--protocol=tcp", "--host=127.0.0.1", f"--port={mariadb.port}",
+            [find("mariadb", "mysql"), "--no-defaults", "--protocol=tcp", "--host=127.0.0.1", f"--port={port}",
              "--user=permtab", "--batch", "--skip-column-names", "--unbuffered", "--skip-reconnect", "--connect-timeout=2",
              "--init-command=SET SESSION innodb_lock_wait_timeout = 3, max_statement_time = 3", database],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -136,7 +136,7 @@ class SqlWriter(Writer):
 
     def write(self, keys, present):
         if self.prompt is None:
-            self.prompt = Prompt(self.fleet.mariadb, self.fleet.database)
+            self.prompt = Prompt(self.fleet.mariadb.port, self.fleet.database)
         number = "FROM permtab_counter WHERE one = 1"
         sql = "\n".join(["START TRANSACTION;", f"SELECT CONCAT('before ', revision) {number} FOR UPDATE;",
                          *map(statement, keys, present), f"SELECT CONCAT('after ', revision) {number};", "COMMIT;"])
