@@ -59,7 +59,9 @@ int control_revoke(struct control *control);
 int control_assign(struct control *control);
 int control_unassign(struct control *control);
 int control_invalidate(struct control *control);
+int control_cleanup(struct control *control);
 int control_stats(struct control *control);
 int control_health(struct control *control);
+int control_watch(struct control *control);
 
 #endif
