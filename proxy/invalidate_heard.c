@@ -96,24 +96,30 @@ static void begin(struct invalidations *all, const struct message *message, cons
     }
 }
 
+static void count_heard(struct invalidations *all, const struct message *message)
+{
+    all->options.counters->invalidations_heard++;
+    if (message->kind == MESSAGE_PLAIN)
+        return;
+    check_number(all, message);
+    if (pokes(message)) /* one in plain text is for whoever heard it (lane.c) */
+        all->options.ports.wake(all->options.ports.context);
+}
+
 void invalidations_heard(struct invalidations *all, const struct message *message)
 {
     if (message->kind == MESSAGE_CHANGED || message->kind == MESSAGE_WRITTEN)
         return; /* changes of the store are followed, not invalidated */
     if (message->kind == MESSAGE_INVALIDATE && message->origin == all->self)
         return;
-    all->options.counters->invalidations_heard++;
-    if (message->kind == MESSAGE_INVALIDATE) {
-        check_number(all, message);
-        if (pokes(message)) /* one in plain text was for whoever heard it (lane.c) */
-            all->options.ports.wake(all->options.ports.context);
-    }
     struct target *targets = calloc(message->count + 1, sizeof *targets);
     if (targets == NULL) {
         all->options.counters->invalidations_refused++;
         return;
     }
     size_t count = choose(all, message, targets);
+    if (count > 0 || message->kind == MESSAGE_INVALIDATE)
+        count_heard(all, message);
     if (count > 0)
         begin(all, message, targets, count);
     free(targets);

@@ -18,9 +18,10 @@
 
 #include <cmocka.h>
 
-#define SECOND 1000000000ull
-#define PREFIX "t:"
-#define EPOCH  0xabcull
+#define SECOND   1000000000ull
+#define PREFIX   "t:"
+#define EPOCH    0xabcull
+#define MESSAGES 200 /* that a test keeps */
 
 static const struct scope_key global = {0, 0}, server = {1, 1}, channel = {9, 3};
 
@@ -47,7 +48,7 @@ struct fixture {
     int sweep_refusal;
 
     /* What was heard. */
-    char messages[32][MESSAGE_SIZE_MAX + 1];
+    char messages[MESSAGES][MESSAGE_SIZE_MAX + 1];
     size_t message_count;
 
     /* Of the last that was done. */
@@ -125,7 +126,7 @@ static void on_subscribed(void *context, bool subscribed)
 static void on_message(void *context, const char *bytes, size_t size)
 {
     struct fixture *f = context;
-    assert_true(size <= MESSAGE_SIZE_MAX && f->message_count < 32);
+    assert_true(size <= MESSAGE_SIZE_MAX && f->message_count < MESSAGES);
     memcpy(f->messages[f->message_count], bytes, size);
     f->messages[f->message_count++][size] = '\0';
 }
@@ -156,7 +157,7 @@ static void turn_for(struct fixture *f, unsigned ms)
 
 static struct redis *connect_redis(struct fixture *f)
 {
-    struct redis_options options = {.url = f->redis_server.url, .timeout_ms = 200, .ping_ms = 200};
+    struct redis_options options = {.url = f->redis_server.url, .timeout_ms = 2000, .ping_ms = 2000};
     struct redis *redis;
     struct failure failure;
     f->connected = false;
@@ -211,7 +212,7 @@ static int setup(void **state)
     struct failure failure;
     redis_server_start(&f->redis_server, false, NULL);
     f->redis = connect_redis(f);
-    struct redis_options options = {.url = f->redis_server.url, .timeout_ms = 200, .ping_ms = 200};
+    struct redis_options options = {.url = f->redis_server.url, .timeout_ms = 2000, .ping_ms = 2000};
     assert_return_code(
         redis_subscriber_new(&f->subscriber, f->base, &options, PREFIX "invalidate", &events, &failure), 0);
     UNTIL(f, f->subscribed);
