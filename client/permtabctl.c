@@ -71,6 +71,8 @@ static const struct command {
     {"cleanup", "start orphans|epochs|pattern [GLOB] | status [--json] | cancel [ID]", 1, 3, OPTION_JSON,
      control_cleanup, "removes from Redis what nobody will read any more; never needed for truth"},
     {"stats", "[--json]", 0, 0, OPTION_JSON, control_stats, "the sidecar's counters"},
+    {"watch", "[--json]", 0, 0, OPTION_JSON, control_watch,
+     "prints what is invalidated, a line each, until it is interrupted"},
     {"health", "", 0, 0, 0, control_health, "exits 0 when the sidecar serves and its store can be believed"},
 };
 

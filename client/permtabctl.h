@@ -80,5 +80,6 @@ int control_tag(struct control *control);
 int control_cleanup(struct control *control);
 int control_stats(struct control *control);
 int control_health(struct control *control);
+int control_watch(struct control *control);
 
 #endif

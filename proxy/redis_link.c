@@ -214,6 +214,13 @@ static char *put_command(char *to, const struct redis_args *args)
     return to;
 }
 
+bool redis_link_room(const struct redis_link *link, size_t bytes, size_t arguments)
+{
+    return link->parser &&
+           evbuffer_get_length(bufferevent_get_output(link->stream)) + bytes + arguments * 50 <=
+               REDIS_UNSENT_MAX;
+}
+
 int redis_link_send(struct redis_link *link, const struct redis_args *args)
 {
     if (!link->parser) /* there from connecting to closing */
@@ -496,8 +503,8 @@ static void watch(struct redis_link *link)
     if (link->state != LINK_OPEN)
         return;
     uint64_t due = link->owed ? link->owed_ns + 2 * link->ping_ns : link->heard_ns + link->ping_ns;
-    if (now < due)
-        arm(link, due - now);
+    if (now < due) /* and no later than a silence may begin to count: the reply may come at once */
+        arm(link, due - now < link->ping_ns ? due - now : link->ping_ns);
     else if (link->owed)
         redis_link_break(link, "no reply for %llu ms", (unsigned long long)(2 * link->ping_ns / 1000000));
     else
