@@ -91,7 +91,7 @@ static void begin(struct invalidations *all, const struct message *message, cons
     if (all->heard >= HEARD_JOBS_MAX || job_start(all, targets, count, &model) == NULL) {
         /* This host's table is seen to all the same. */
         model.all = all;
-        (void)job_retire(&model, targets, count);
+        job_retire(&model, targets, count);
         all->options.counters->invalidations_refused++;
     }
 }
