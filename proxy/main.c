@@ -433,8 +433,9 @@ static int start_redis(struct daemon *daemon, struct failure *failure)
     int code = config->redis[0] ? connect_redis(daemon, &redis, failure) : 0;
     if (code < 0)
         return code;
-    daemon->invalidation_parts = (struct invalidation_parts){
-        config, daemon->publish, daemon->feed, daemon->redis, daemon->l2, daemon->cleanup, &daemon->counters};
+    daemon->invalidation_parts =
+        (struct invalidation_parts){config,     daemon->publish, daemon->feed,      daemon->redis,
+                                    daemon->l2, daemon->cleanup, &daemon->counters, NULL};
     code = invalidations_join(&daemon->invalidations, daemon->base, &daemon->invalidation_parts);
     if (code < 0)
         return failure_set(failure, code, "invalidation cannot be set up");
@@ -470,6 +471,7 @@ static int start_watching(struct daemon *daemon, struct failure *failure)
 {
     uint32_t audits = daemon->config.audit_entries;
     int code = subscriptions_new(&daemon->subscriptions, daemon->publish, &daemon->counters);
+    daemon->invalidation_parts.subscriptions = daemon->subscriptions;
     if (code == 0 && audits > 0)
         code = audit_new(&daemon->audit, daemon->base, audits, daemon->work, daemon->publish, daemon->feed,
                          &daemon->counters, on_difference, daemon);
