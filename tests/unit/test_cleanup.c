@@ -144,6 +144,12 @@ static unsigned count_users(struct hall *hall, const char *epoch)
     return (unsigned)ask(hall, command);
 }
 
+static long scripts_run(struct hall *hall)
+{
+    return ask(hall,
+               "EVAL return(redis.call([=[INFO]=],[=[commandstats]=]):match([=[evalsha:calls=(%d+)]=])) 0");
+}
+
 static void set_marker(struct hall *hall, const char *epoch)
 {
     char command[256];
@@ -365,6 +371,9 @@ static void test_no_marker(void **state)
     (void)ask(hall, "DEL " PREFIX "l2:1:marker");
     (void)start(hall, CLEANUP_EPOCHS, NULL);
     assert_true(run_until(hall, is_lost));
+    long calls = scripts_run(hall);
+    run_for(hall, 700);
+    assert_in_range(scripts_run(hall) - calls, 1, 3); /* it looks again now and then */
     assert_int_equal(count_users(hall, OLD), 200);
     set_marker(hall, PRESENT);
     run_to_end(hall, 0);
