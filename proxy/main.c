@@ -565,8 +565,7 @@ static void stop(struct daemon *daemon)
     if (daemon->server.base)
         server_fini(&daemon->server);
     ops_free(daemon->ops);
-    delayed_free(
-        daemon->delayed); /* it asks, and waits for invalidations and for Redis: these end after it */
+    delayed_free(daemon->delayed); /* before all that it asks and waits for */
     asks_free(daemon->asks);
     audit_free(daemon->audit);
     if (daemon->fills)
