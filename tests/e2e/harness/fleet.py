@@ -160,6 +160,14 @@ class Fleet:
             server.start()
         server.resume()
 
+    def messages(self):
+        """What has become of the messages that Redis has sent to the hosts, in all."""
+        found = dict.fromkeys(("messages", "dropped", "duplicated", "reordered", "held", "garbled", "corrupted"), 0)
+        for host in self.hosts:
+            stats = self.proxy.stats(host.redis_link)
+            found = {name: count + stats[name] for name, count in found.items()}
+        return found
+
     # ---- the record -----------------------------------------------------------------------------------------------------
 
     def begin(self):
