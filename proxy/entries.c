@@ -147,7 +147,8 @@ uint32_t entries_of_user_after(const struct entries *entries, uint64_t user, uin
     return first_of_user(entries, user, entries->links[slot].user_next);
 }
 
-bool entries_agree(const struct entries *entries, uint32_t slot, const struct scope_node *node, enum entry_kind kind)
+bool entries_agree(const struct entries *entries, uint32_t slot, const struct scope_node *node,
+                   enum entry_kind kind)
 {
     uint32_t slots = map_slot_count(entries->map);
     const struct entry_links *all = entries->links, *links = &all[slot];

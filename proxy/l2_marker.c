@@ -71,6 +71,7 @@ static void know(struct l2 *l2, const struct store_position *at, uint64_t epoch)
     l2->marker.known = true;
     l2->marker.at = *at;
     l2->marker.epoch = epoch;
+    l2->marker.heard = 0;
     l2->counters->l2_marker_known = 1;
     l2->counters->l2_marker_revision = at->revision;
 }
@@ -95,8 +96,9 @@ void l2_heard(struct l2 *l2, uint64_t revision)
     l2->marker.heard = revision;
 }
 
-/* Whoever advanced the marker has said so: no need to ask. Only within our own log, and if it was an invention the next script
- * finds out. */
+/* Whoever advanced the marker has said so: no need to ask. Only within our own log, and only until Redis itself says where the
+ * marker is: if it was an invention, or Redis was restored since, the next script finds out, and that it was said once must not
+ * be believed again. */
 static void believe_heard(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;

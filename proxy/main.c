@@ -66,9 +66,9 @@ struct daemon {
     struct l2 *l2;
     struct lane *lane;
     struct cleanup *cleanup;
+    struct delayed *delayed;
     struct invalidation_parts invalidation_parts;
     struct invalidations *invalidations; /* also without */
-    struct delayed *delayed;
     struct histograms histograms;
     struct watch watch;
     struct subscriptions *subscriptions;

@@ -73,14 +73,14 @@ class Mariadb:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PATH": _PATH})
         assert done.returncode == 0, f"mariadb-install-db: {done.stdout}"
 
-    def start(self):
+    def start(self, *options):
         network = ["--skip-networking"] if self.port is None else [f"--port={self.port}", "--bind-address=127.0.0.1"]
         with open(self.log, "a") as log:
             # Durability against a power cut is of no use to a folder that is thrown away.
             self.process = spawn(
                 [find("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}",
                  f"--pid-file={self.folder}/mariadb.pid", "--innodb-log-file-size=16M",
-                 "--innodb-flush-log-at-trx-commit=2", "--max-connections=300"] + network + self._owner(),
+                 "--innodb-flush-log-at-trx-commit=2", "--max-connections=300", *network, *options] + self._owner(),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_until(self._answers, 60, lambda: f"MariaDB answers; its log says: {self.log.read_text()[-2000:]}")
         if self.port is not None:
