@@ -80,6 +80,7 @@ bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first
 {
     uint64_t epoch;
     bool whole = read_marker(reply, first, at, &epoch);
+    l2->marker.heard = 0; /* as in on_moved */
     note_seen(l2, reply, first);
     if (whole)
         know(l2, at, epoch);
@@ -367,6 +368,7 @@ static void on_moved(void *context, enum redis_status status, const struct redis
         return;
     }
     marker->warned = false;
+    marker->heard = 0; /* Redis itself counts more than what was said: it may have been restored since */
     note_seen(l2, reply, 1);
     if (!read_marker(reply, 1, &at, &epoch)) {
         marker->known = false;

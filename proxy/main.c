@@ -3,9 +3,11 @@
  * What fails while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for the
  * command line, 1 for what may be different next time. */
 #include "proxy/asks.h"
+#include "proxy/audit.h"
 #include "proxy/cleanup.h"
 #include "proxy/config.h"
 #include "proxy/counters.h"
+#include "proxy/delayed.h"
 #include "proxy/demo.h"
 #include "proxy/feed.h"
 #include "proxy/fill.h"
@@ -20,6 +22,8 @@
 #include "proxy/redis.h"
 #include "proxy/server.h"
 #include "proxy/store.h"
+#include "proxy/subscriptions.h"
+#include "proxy/watch.h"
 #include "proxy/work.h"
 
 #include <event2/event.h>
@@ -62,8 +66,13 @@ struct daemon {
     struct l2 *l2;
     struct lane *lane;
     struct cleanup *cleanup;
+    struct delayed *delayed;
     struct invalidation_parts invalidation_parts;
     struct invalidations *invalidations; /* also without */
+    struct histograms histograms;
+    struct watch watch;
+    struct subscriptions *subscriptions;
+    struct audit *audit; /* NULL when off */
     struct server server;
     struct ops *ops;
 };
@@ -204,6 +213,7 @@ static void on_applied(void *context, uint64_t revision)
         l2_applied(daemon->l2);
     if (daemon->fills) /* not there yet while starting */
         fills_applied(daemon->fills, revision);
+    audit_applied(daemon->audit);
     server_applied(&daemon->server);
 }
 
@@ -214,6 +224,8 @@ static void on_redis(void *context, bool connected)
         l2_connected(daemon->l2, connected);
     if (daemon->cleanup)
         cleanup_connected(daemon->cleanup, connected);
+    if (daemon->delayed)
+        delayed_connected(daemon->delayed, connected);
 }
 
 static void on_refresh(void *context, uint64_t user, struct scope_key scope)
@@ -228,6 +240,14 @@ static void on_epoch(void *context)
     struct daemon *daemon = context;
     if (daemon->cleanup && cleanup_start(daemon->cleanup, CLEANUP_EPOCHS, NULL, NULL, NULL) < 0)
         log_info("l2: the keys of the last epoch are left to end with their time to live");
+}
+
+/* The auditor found this host's table wrong, and so perhaps what others were told from it. */
+static void on_difference(void *context, uint64_t user, bool everything)
+{
+    struct daemon *daemon = context;
+    struct target target = {.kind = everything ? TARGET_ALL : TARGET_USER, .id = user};
+    subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
 }
 
 static void on_stop(evutil_socket_t number, short what, void *context)
@@ -358,6 +378,41 @@ static int start_redis(struct daemon *daemon, struct failure *failure)
     return lane_new(&daemon->lane, daemon->base, &redis, config->redis_prefix, &parts, failure);
 }
 
+/* The queue of delayed invalidations, which is in Redis. */
+static int start_delayed(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct delayed_options options = {
+        .base = daemon->base,
+        .redis = daemon->redis,
+        .publish = daemon->publish,
+        .feed = daemon->feed,
+        .asks = daemon->asks,
+        .invalidations = daemon->invalidations,
+        .counters = &daemon->counters,
+        .prefix = config->redis_prefix,
+        .budget = config->cleanup_budget,
+    };
+    int code = daemon->redis ? delayed_new(&daemon->delayed, &options) : 0;
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
+static int start_watching(struct daemon *daemon, struct failure *failure)
+{
+    uint32_t audits = daemon->config.audit_entries;
+    int code = subscriptions_new(&daemon->subscriptions, daemon->publish, &daemon->counters);
+    if (code == 0 && audits > 0)
+        code = audit_new(&daemon->audit, daemon->base, audits, daemon->work, daemon->publish, daemon->feed,
+                         &daemon->counters, on_difference, daemon);
+    if (code < 0)
+        return failure_set(failure, code, "out of memory");
+    daemon->watch = (struct watch){.counters = &daemon->counters,
+                                   .histograms = &daemon->histograms,
+                                   .subscriptions = daemon->subscriptions};
+    feed_watch(daemon->feed, watch_news, &daemon->watch);
+    return 0;
+}
+
 static int start_serving(struct daemon *daemon, struct failure *failure)
 {
     struct server *server = &daemon->server;
@@ -374,6 +429,10 @@ static int start_serving(struct daemon *daemon, struct failure *failure)
     server->lane = daemon->lane;
     server->cleanup = daemon->cleanup;
     server->invalidations = daemon->invalidations;
+    server->delayed = daemon->delayed;
+    server->histograms = &daemon->histograms;
+    server->subscriptions = daemon->subscriptions;
+    server->audit = daemon->audit;
     return server_init(server) < 0 ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : 0;
 }
 
@@ -416,9 +475,12 @@ static int start(struct daemon *daemon, struct failure *failure)
     if ((code = start_helpers(daemon, failure)) < 0)
         return code;
     /* 6. Redis, of which fills and questions make use when it is there, and what is done there. */
-    if ((code = start_redis(daemon, failure)) < 0)
+    if ((code = start_redis(daemon, failure)) < 0 || (code = start_delayed(daemon, failure)) < 0)
         return code;
-    /* 7. The sessions, which ask all of these. */
+    /* 7. What looks on: the auditor and those who are told. They know all of these, and the sessions know them. */
+    if ((code = start_watching(daemon, failure)) < 0)
+        return code;
+    /* 8. The sessions, which ask all of these. */
     return start_serving(daemon, failure);
 }
 
@@ -432,7 +494,10 @@ static void stop(struct daemon *daemon)
     if (daemon->server.base)
         server_fini(&daemon->server);
     ops_free(daemon->ops);
+    delayed_free(
+        daemon->delayed); /* it asks, and waits for invalidations and for Redis: these end after it */
     asks_free(daemon->asks);
+    audit_free(daemon->audit);
     if (daemon->fills)
         fills_free(daemon->fills);
     lane_free(daemon->lane); /* nothing is heard any more */
@@ -444,6 +509,7 @@ static void stop(struct daemon *daemon)
     l2_free(daemon->l2);
     if (daemon->feed)
         feed_free(daemon->feed);
+    subscriptions_free(daemon->subscriptions);
     if (daemon->publish)
         publish_free(daemon->publish);
     for (size_t i = 0; i < 3; i++) {

@@ -148,3 +148,8 @@ bool redis_subscriber_up(const struct redis_subscriber *subscriber)
 {
     return subscriber->up;
 }
+
+const char *redis_subscriber_trouble(const struct redis_subscriber *subscriber)
+{
+    return redis_link_trouble(subscriber->link);
+}

@@ -93,5 +93,15 @@ void serve_tag_names(struct request *request, const struct wire_value *params);
 void serve_cleanup(struct request *request, const struct wire_value *params); /* request_cleanup.c */
 void serve_stats(struct request *request, const struct wire_value *params);   /* request_operate.c */
 void serve_health(struct request *request, const struct wire_value *params);
+void serve_delay(struct request *request, const struct wire_value *params); /* request_delayed.c */
+void serve_delayed(struct request *request, const struct wire_value *params);
+void serve_delayed_cancel(struct request *request, const struct wire_value *params);
+void serve_delayed_run(struct request *request, const struct wire_value *params);
+void serve_delayed_replace(struct request *request, const struct wire_value *params);
+void serve_delayed_do(struct request *request, const struct wire_value *params);
+void serve_delayed_stats(struct request *request, const struct wire_value *params);
+void serve_delayed_advice(struct request *request, const struct wire_value *params);
+void serve_subscribe(struct request *request, const struct wire_value *params); /* request_subscribe.c */
+void serve_unsubscribe(struct request *request, const struct wire_value *params);
 
 #endif

@@ -1,5 +1,20 @@
 /* stats, health: for operators and their tools. */
+#include "proxy/histogram.h"
 #include "proxy/request.h"
+
+#include <stdio.h>
+
+static void reply_histogram(struct wire_buffer *reply, const char *name, const struct histogram *histogram)
+{
+    struct histogram_figure figures[HISTOGRAM_FIGURES];
+    char key[64];
+    histogram_figures(histogram, figures);
+    for (size_t i = 0; i < HISTOGRAM_FIGURES; i++) {
+        (void)snprintf(key, sizeof key, "%s_%s", name, figures[i].suffix);
+        wire_str(reply, key);
+        wire_u64(reply, figures[i].value);
+    }
+}
 
 void serve_stats(struct request *request, const struct wire_value *params)
 {
@@ -7,11 +22,17 @@ void serve_stats(struct request *request, const struct wire_value *params)
     struct wire_buffer reply;
     (void)params;
     wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, (uint32_t)counter_description_count);
+    wire_reply(&reply, request->id,
+               (uint32_t)(counter_description_count + histogram_description_count * HISTOGRAM_FIGURES));
     for (size_t i = 0; i < counter_description_count; i++) {
         wire_str(&reply, counter_descriptions[i].name);
-        wire_u64(&reply, counter_value(counters, i));
+        if (counter_descriptions[i].kind == COUNTER_KIND_SIGNED)
+            wire_i64(&reply, (int64_t)counter_value(counters, i));
+        else
+            wire_u64(&reply, counter_value(counters, i));
     }
+    for (size_t i = 0; i < histogram_description_count; i++)
+        reply_histogram(&reply, histogram_descriptions[i].name, histogram_at(request->server->histograms, i));
     request_reply(request, &reply);
 }
 
@@ -21,11 +42,13 @@ void serve_health(struct request *request, const struct wire_value *params)
     struct wire_buffer reply;
     (void)params;
     wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 4);
+    wire_reply(&reply, request->id, 5);
     wire_str(&reply, "ok");
     wire_bool(&reply, health.ok);
     wire_str(&reply, "trouble");
     wire_str(&reply, health.trouble);
+    wire_str(&reply, "alarm");
+    wire_str(&reply, health.alarm);
     wire_str(&reply, "revision");
     wire_u64(&reply, health.revision);
     wire_str(&reply, "lease_ms");

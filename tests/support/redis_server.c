@@ -140,7 +140,7 @@ static FILE *connect_to(const struct redis_server *server)
         (void)close(descriptor);
         return NULL;
     }
-    return fdopen(descriptor, "r+");
+    return fdopen(descriptor, "r");
 }
 
 /* One reply, its text appended to `out`. */
@@ -180,9 +180,11 @@ static bool read_reply(FILE *stream, char *out, size_t size)
 static bool ask_one(FILE *stream, const char *command, char *out, size_t size)
 {
     out[0] = 0;
-    (void)fprintf(stream, "%s\r\n", command); /* an inline command */
-    (void)fflush(stream);
-    return read_reply(stream, out, size);
+    char line[65536]; /* an inline command; past the stream, which reads */
+    int length = snprintf(line, sizeof line, "%s\r\n", command);
+    return length > 0 && (size_t)length < sizeof line &&
+           send(fileno(stream), line, (size_t)length, MSG_NOSIGNAL) == length &&
+           read_reply(stream, out, size);
 }
 
 bool redis_server_ask(const struct redis_server *server, const char *command, char *out, size_t size)
@@ -191,8 +193,7 @@ bool redis_server_ask(const struct redis_server *server, const char *command, ch
     FILE *stream = connect_to(server);
     if (!stream)
         return false;
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)snprintf(auth, sizeof auth, "AUTH %s", server->password);
+    (void)snprintf(auth, sizeof auth, "AUTH \"%s\"", server->password);
     bool done =
         (!server->password[0] || ask_one(stream, auth, out, size)) && ask_one(stream, command, out, size);
     (void)fclose(stream);

@@ -5,10 +5,12 @@
  *
  *   every entry, one that readers cannot find for a fold in front of it included, equals what is resolved afresh from the
  *   policy at the applied revision; an entry of a closed set is as good as none;
- *   what publish_facts answers is that too, and readers find it afterwards.
+ *   what publish_facts answers is that too, and readers find it afterwards;
+ *   the auditor, asked about any of them, has nothing to say against it nor against the publisher's books.
  *
  * A publisher that forgets to retire something, rewrites the wrong set, folds what is not plain, or lets an outdated fill
  * through fails here; each of these was done to it once. */
+#include "proxy/publish_audit.h"
 #include "proxy/publish_internal.h"
 #include "tests/support/changing_policy.h"
 
@@ -32,6 +34,7 @@ struct world {
     struct facts pending[PENDING]; /* fills that are under way */
     bool is_pending[PENDING];
     uint64_t clock_ns;
+    uint64_t agreed; /* audits */
 };
 
 /* ---- the feed's and the fills' part --------------------------------------------------------------------------------- */
@@ -114,6 +117,38 @@ static void compare_all_resident(struct world *world)
                 answer_fini(&answer);
             }
         }
+    }
+}
+
+static void audit(struct world *world, uint64_t user, struct scope_key scope)
+{
+    struct facts facts;
+    struct audit_finding finding;
+    memory_facts(&world->applied, user, scope, world->applied_now, &facts);
+    facts.revision = world->publish->at.revision;
+    facts.nonce = world->publish->at.nonce;
+    facts.now = world->applied_now;
+    enum audit_outcome outcome = publish_audit(world->publish, &facts, &finding);
+    if (outcome == AUDIT_DIFFERS)
+        fail_msg("user %d at %d:%d: the auditor says: %s", (int)user, (int)scope.type, (int)scope.id,
+                 finding.what);
+    world->agreed += outcome == AUDIT_AGREES;
+    facts_fini(&facts);
+}
+
+/* Every entry, and every scope that is folded into where an entry is. */
+static void audit_all_resident(struct world *world)
+{
+    const struct table *table = world->publish->table;
+    for (uint32_t slot = 0; slot < map_slot_count(&table->map); slot++) {
+        struct map_key key = map_key_at(&table->map, slot);
+        if (map_word(&table->map, slot) != 0)
+            audit(world, key.key0, (struct scope_key){key.key1, key.type});
+    }
+    for (uint32_t slot = 0; slot < map_slot_count(&table->folding.map); slot++) {
+        struct map_key key = map_key_at(&table->folding.map, slot);
+        for (uint64_t user = 0; user < world->past.users && map_word(&table->folding.map, slot) != 0; user++)
+            audit(world, user, (struct scope_key){key.key1, key.type});
     }
 }
 
@@ -277,6 +312,8 @@ static void step(struct world *world)
     } else if (drawn < 500) {
         apply(world);
         compare_all_resident(world);
+        if (changing_draw(&world->past, 3) == 0)
+            audit_all_resident(world);
         if (changing_draw(&world->past, 2) == 0)
             fill_all(world);
     } else if (drawn < 600) {
@@ -302,6 +339,8 @@ static void run(uint64_t seed, int steps, uint64_t entries, uint32_t sets, uint3
         step(&world);
     apply(&world);
     compare_all_resident(&world);
+    audit_all_resident(&world);
+    total->audit_checks += world.agreed;
     total->fills += world.counters.fills;
     total->entries_evicted += world.counters.entries_evicted;
     total->entries_retired += world.counters.entries_retired;
@@ -333,6 +372,8 @@ static void roomy(void **state)
     assert_true(total.entries_retired > 5000);
     assert_true(total.sets_rewritten > 250);
     assert_true(total.folds > 20);
+    print_message("audited %llu\n", (unsigned long long)total.audit_checks);
+    assert_true(total.audit_checks > 10000);
 }
 
 static void cramped(void **state)
