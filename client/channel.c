@@ -288,6 +288,21 @@ int channel_call(struct channel *channel, int descriptor, uint64_t deadline_ns, 
     }
 }
 
+int channel_notification(struct channel *channel, uint64_t deadline_ns, struct wire_message *out)
+{
+    for (;;) {
+        *out = (struct wire_message){0};
+        int result = next_message(channel, deadline_ns, out);
+        if (result < 0) {
+            channel->broken = result != PERMTAB_E_TIMEOUT;
+            return result;
+        }
+        if (out->kind == WIRE_NOTIFICATION)
+            return 0;
+        wire_message_fini(out);
+    }
+}
+
 int channel_take_descriptor(struct channel *channel, size_t index)
 {
     if (index >= channel->received_count)

@@ -47,11 +47,15 @@ static int print_stats(const struct control *control, const struct wire_value *s
     for (size_t i = 0; i < count; i++) {
         char name[128];
         uint64_t value = 0;
+        int64_t below = 0; /* a gauge may be below zero */
+        bool negative = !wire_as_u64(wire_value_at(stats, i), &value);
         if (!wire_as_text(wire_key_at(stats, i), name, sizeof(name)) ||
-            !wire_as_u64(wire_value_at(stats, i), &value))
+            (negative && !wire_as_i64(wire_value_at(stats, i), &below)))
             continue;
         if (control->json)
-            (void)json_object_set_new(object, name, json_integer((json_int_t)value));
+            (void)json_object_set_new(object, name, json_integer(negative ? below : (json_int_t)value));
+        else if (negative)
+            printf("%s %" PRId64 "\n", name, below);
         else
             printf("%s %" PRIu64 "\n", name, value);
     }
@@ -80,7 +84,7 @@ int control_stats(struct control *control)
 int control_health(struct control *control)
 {
     struct wire_message reply;
-    char trouble[512] = "";
+    char trouble[512] = "", alarm[512] = "";
     bool ok = false;
     int64_t lease_ms = 0;
     int code = control_connect(control, CONTROL_HEALTH_MS);
@@ -95,6 +99,9 @@ int control_health(struct control *control)
     (void)wire_as_text(wire_get(reply.result, "trouble"), trouble, sizeof(trouble));
     printf("%s, revision %" PRIu64 ", lease %" PRId64 " ms%s%s\n", ok ? "ok" : "not ok",
            control_u64(reply.result, "revision"), lease_ms, trouble[0] != '\0' ? ": " : "", trouble);
+    (void)wire_as_text(wire_get(reply.result, "alarm"), alarm, sizeof(alarm));
+    if (alarm[0] != '\0')
+        printf("alarm: %s\n", alarm);
     wire_message_fini(&reply);
     return ok ? 0 : CONTROL_FAILED;
 }

@@ -4,6 +4,7 @@
 
 #define COUNTER COUNTER_KIND_COUNTER
 #define GAUGE   COUNTER_KIND_GAUGE
+#define SIGNED  COUNTER_KIND_SIGNED
 
 const struct counter_description counter_descriptions[] = {
 #define X(name, kind, help) {#name, kind, help, offsetof(struct counters, name)},

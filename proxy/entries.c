@@ -146,3 +146,23 @@ uint32_t entries_of_user_after(const struct entries *entries, uint64_t user, uin
 {
     return first_of_user(entries, user, entries->links[slot].user_next);
 }
+
+bool entries_agree(const struct entries *entries, uint32_t slot, const struct scope_node *node,
+                   enum entry_kind kind)
+{
+    uint32_t slots = map_slot_count(entries->map);
+    const struct entry_links *all = entries->links, *links = &all[slot];
+    const struct entry_queue *queue = &entries->queue[kind];
+    const uint32_t neighbours[] = {links->user_next,      links->user_previous, links->scope_next,
+                                   links->scope_previous, links->newer,         links->older};
+    for (size_t i = 0; i < sizeof neighbours / sizeof *neighbours; i++)
+        if (neighbours[i] != NO_ENTRY && neighbours[i] >= slots)
+            return false;
+    uint32_t head = *user_head(entries, map_key_at(entries->map, slot).key0);
+    return (links->user_previous == NO_ENTRY ? head : all[links->user_previous].user_next) == slot &&
+           (links->user_next == NO_ENTRY || all[links->user_next].user_previous == slot) &&
+           (links->scope_previous == NO_ENTRY ? node->entries : all[links->scope_previous].scope_next) == slot &&
+           (links->scope_next == NO_ENTRY || all[links->scope_next].scope_previous == slot) &&
+           (links->older == NO_ENTRY ? queue->oldest : all[links->older].newer) == slot &&
+           (links->newer == NO_ENTRY ? queue->newest : all[links->newer].older) == slot;
+}

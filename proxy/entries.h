@@ -45,4 +45,8 @@ uint32_t entries_oldest(const struct entries *entries, enum entry_kind kind);
 uint32_t entries_of_user(const struct entries *entries, uint64_t user);
 uint32_t entries_of_user_after(const struct entries *entries, uint64_t user, uint32_t slot);
 
+/* Whether the neighbours of `slot` in its three lists, or the heads of these, point back to it. For the auditor. */
+bool entries_agree(const struct entries *entries, uint32_t slot, const struct scope_node *node,
+                   enum entry_kind kind);
+
 #endif

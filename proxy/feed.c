@@ -38,6 +38,8 @@ enum news_kind {
 struct news {
     enum news_kind kind;
     uint64_t begun_ns;
+    uint64_t asked_ns, answered_ns; /* around the look at the store's clock */
+    int64_t store_now;
     struct batch batch; /* NEWS_BATCH; of NEWS_REBUILD the position, the clock and the catalogue */
     struct failure failure;
 };
@@ -48,6 +50,8 @@ struct feed {
     struct counters *counters;
     feed_applied_fn applied;
     void *context;
+    feed_watch_fn watch; /* or NULL */
+    void *watch_context;
     char *url, *password;
     struct sql_options options;
     uint32_t permissions_max;
@@ -178,7 +182,10 @@ static int read_expired(struct feed *feed, struct batch *batch, bool *newer, str
 {
     int64_t ignored;
     batch->at = feed->at;
+    feed->news.asked_ns = clock_ns();
     int code = store_poll(&feed->store, &feed->at, newer, &batch->now, failure);
+    feed->news.answered_ns = code < 0 ? 0 : clock_ns();
+    feed->news.store_now = batch->now;
     if (code < 0 || *newer)
         return code;
     code = store_read_expired(&feed->store, feed->expiry, batch->now, BATCH_MAX, &batch->expired, failure);
@@ -342,6 +349,19 @@ static int apply(struct feed *feed, struct news *news)
     return 0;
 }
 
+static void tell_watcher(struct feed *feed, const struct news *news, int code)
+{
+    struct feed_news told = {
+        .batch = code == 0 && news->kind == NEWS_BATCH ? &news->batch : NULL,
+        .rebuilt = code == 0 && news->kind == NEWS_REBUILD,
+        .asked_ns = news->answered_ns != 0 ? news->asked_ns : 0,
+        .answered_ns = news->answered_ns,
+        .store_now = news->store_now,
+    };
+    if (feed->watch != NULL)
+        feed->watch(feed->watch_context, &told);
+}
+
 static void on_news(evutil_socket_t descriptor, short what, void *context)
 {
     struct feed *feed = context;
@@ -355,6 +375,7 @@ static void on_news(evutil_socket_t descriptor, short what, void *context)
     if (code == 0)
         publish_renew(feed->publish, news->begun_ns);
     set_trouble(feed, code == 0 ? "" : news->failure.text);
+    tell_watcher(feed, news, code);
     batch_fini(&news->batch);
     pthread_mutex_lock(&feed->mutex);
     /* A table that could not be brought forward is thrown away with the next poll. */
@@ -375,6 +396,12 @@ void feed_wake(struct feed *feed)
     feed->wake = true;
     pthread_cond_signal(&feed->condition);
     pthread_mutex_unlock(&feed->mutex);
+}
+
+void feed_watch(struct feed *feed, feed_watch_fn watch, void *context)
+{
+    feed->watch = watch;
+    feed->watch_context = context;
 }
 
 void feed_rebuild(struct feed *feed)

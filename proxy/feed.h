@@ -15,11 +15,24 @@ struct feed;
 /* Called on the loop after every poll that was applied, with the revision that the table now has. */
 typedef void (*feed_applied_fn)(void *context, uint64_t revision);
 
+/* What the loop has just done for one poll. Borrowed for the call. */
+struct feed_news {
+    const struct batch *batch; /* applied; NULL after a rebuild and after a poll that failed */
+    bool rebuilt;              /* the table was made anew */
+    uint64_t asked_ns;         /* CLOCK_MONOTONIC: when the poll asked the store for its clock; 0: it did not */
+    uint64_t answered_ns;
+    int64_t store_now; /* what it said, microseconds UTC */
+};
+/* On the loop, when the table has been brought forward and nobody has been told of it yet. */
+typedef void (*feed_watch_fn)(void *context, const struct feed_news *news);
+
 int feed_new(struct feed **out, struct event_base *base, const struct config *config,
              const struct sql_options *options, struct publish *publish, struct counters *counters,
              feed_applied_fn applied, void *context, struct failure *failure) PERMTAB_MUST_CHECK;
 /* Stops the thread and waits for it. */
 void feed_free(struct feed *feed);
+/* One watcher; before the loop turns. */
+void feed_watch(struct feed *feed, feed_watch_fn watch, void *context);
 /* Polls at once. Any number of calls while a poll is under way lead to one more poll after it. */
 void feed_wake(struct feed *feed);
 /* Throws the table away and reads again: `invalidate all`. */

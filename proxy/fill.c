@@ -12,6 +12,8 @@
  * published all the same: it is read already. */
 #include "proxy/fill.h"
 
+#include "proxy/l2.h"
+
 #include <assert.h>
 #include <event2/event.h>
 #include <stdlib.h>
@@ -38,6 +40,9 @@ struct fill {
     struct fill_key key;
     enum fill_state state;
     uint64_t generation; /* of the table's history when the read began */
+    uint64_t begun_ns;   /* the read */
+    uint64_t cost_us;    /* what it took */
+    bool refresh;        /* L2 asked for it */
     struct facts facts;
     bool have_facts;
     struct failure failure;
@@ -60,6 +65,7 @@ struct fills {
     struct work *work;
     struct publish *publish;
     struct feed *feed;
+    struct l2 *l2; /* or NULL */
     struct counters *counters;
     struct fill *by_key;
     struct fill_wait *all; /* every wait has the same time, so the first is the first to end */
@@ -175,6 +181,7 @@ static int fill_submit(struct fill *fill)
     drop_facts(fill);
     memset(&fill->failure, 0, sizeof fill->failure);
     fill->generation = publish_generation(fills->publish);
+    fill->begun_ns = clock_ns();
     int code = work_submit(fills->work, &fill->job);
     if (code < 0)
         return code;
@@ -208,6 +215,7 @@ static void on_read(struct work_job *job)
     struct fills *fills = fill->fills;
     fills->reading--;
     fill->state = FILL_HELD;
+    fill->cost_us = (clock_ns() - fill->begun_ns) / 1000;
     if (fills->closing) {
         fill_free(fill);
         fills_end(fills);
@@ -237,6 +245,18 @@ static void answer_waits(struct fill *fill, const struct answer *answer)
     }
 }
 
+/* What was found true is good for the other hosts as well. */
+static void keep(struct fill *fill)
+{
+    if (fill->fills->l2 == NULL) {
+        drop_facts(fill);
+        return;
+    }
+    l2_put(fill->fills->l2, &fill->facts, fill->cost_us, fill->refresh);
+    fill->have_facts = false;
+    fill->refresh = false;
+}
+
 /* With facts at hand: publish, wait, or read again. */
 static void fill_finish(struct fill *fill)
 {
@@ -246,7 +266,7 @@ static void fill_finish(struct fill *fill)
     case PUBLISH_FILLED:
         answer_waits(fill, &answer);
         answer_fini(&answer);
-        drop_facts(fill);
+        keep(fill);
         if (fill->waits == NULL) {
             fill_free(fill);
         } else {
@@ -356,6 +376,26 @@ void fill_cancel(struct fill_wait *wait)
 {
     wait_unlink(wait);
     free(wait);
+}
+
+/* Refreshing is for quiet times: those who wait come first. */
+#define REFRESHES_MAX 2u
+
+void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope)
+{
+    struct fill_key key = {user, scope.id, scope.type};
+    struct fill *fill;
+    HASH_FIND(hh, fills->by_key, &key, sizeof key, fill);
+    if (fill != NULL || fills->reading >= REFRESHES_MAX || fills->closing)
+        return;
+    fill = fill_find_or_start(fills, user, scope);
+    if (fill != NULL)
+        fill->refresh = true;
+}
+
+void fills_use_l2(struct fills *fills, struct l2 *l2)
+{
+    fills->l2 = l2;
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */

@@ -3,18 +3,27 @@
  * What fails while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for the
  * command line, 1 for what may be different next time. */
 #include "proxy/asks.h"
+#include "proxy/audit.h"
+#include "proxy/cleanup.h"
 #include "proxy/config.h"
 #include "proxy/counters.h"
+#include "proxy/delayed.h"
 #include "proxy/demo.h"
 #include "proxy/feed.h"
 #include "proxy/fill.h"
+#include "proxy/invalidate_join.h"
+#include "proxy/l2.h"
+#include "proxy/lane.h"
 #include "proxy/listener.h"
 #include "proxy/log.h"
 #include "proxy/notify.h"
 #include "proxy/ops.h"
 #include "proxy/publish.h"
+#include "proxy/redis.h"
 #include "proxy/server.h"
 #include "proxy/store.h"
+#include "proxy/subscriptions.h"
+#include "proxy/watch.h"
 #include "proxy/work.h"
 
 #include <event2/event.h>
@@ -53,6 +62,17 @@ struct daemon {
     struct feed *feed;
     struct fills *fills;
     struct asks *asks;
+    struct redis *redis; /* and what needs it: NULL when it is not configured */
+    struct l2 *l2;
+    struct lane *lane;
+    struct cleanup *cleanup;
+    struct delayed *delayed;
+    struct invalidation_parts invalidation_parts;
+    struct invalidations *invalidations; /* also without */
+    struct histograms histograms;
+    struct watch watch;
+    struct subscriptions *subscriptions;
+    struct audit *audit; /* NULL when off */
     struct server server;
     struct ops *ops;
 };
@@ -189,9 +209,45 @@ static int open_store(struct daemon *daemon, struct failure *failure)
 static void on_applied(void *context, uint64_t revision)
 {
     struct daemon *daemon = context;
+    if (daemon->l2) /* the marker first: what fills put comes after it */
+        l2_applied(daemon->l2);
     if (daemon->fills) /* not there yet while starting */
         fills_applied(daemon->fills, revision);
+    audit_applied(daemon->audit);
     server_applied(&daemon->server);
+}
+
+static void on_redis(void *context, bool connected)
+{
+    struct daemon *daemon = context;
+    if (daemon->l2)
+        l2_connected(daemon->l2, connected);
+    if (daemon->cleanup)
+        cleanup_connected(daemon->cleanup, connected);
+    if (daemon->delayed)
+        delayed_connected(daemon->delayed, connected);
+}
+
+static void on_refresh(void *context, uint64_t user, struct scope_key scope)
+{
+    struct daemon *daemon = context;
+    fill_refresh(daemon->fills, user, scope);
+}
+
+/* What the old one named is read by nobody any more. */
+static void on_epoch(void *context)
+{
+    struct daemon *daemon = context;
+    if (daemon->cleanup && cleanup_start(daemon->cleanup, CLEANUP_EPOCHS, NULL, NULL, NULL) < 0)
+        log_info("l2: the keys of the last epoch are left to end with their time to live");
+}
+
+/* The auditor found this host's table wrong, and so perhaps what others were told from it. */
+static void on_difference(void *context, uint64_t user, bool everything)
+{
+    struct daemon *daemon = context;
+    struct target target = {.kind = everything ? TARGET_ALL : TARGET_USER, .id = user};
+    subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
 }
 
 static void on_stop(evutil_socket_t number, short what, void *context)
@@ -275,6 +331,88 @@ static int start_helpers(struct daemon *daemon, struct failure *failure)
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
+/* A second level and a fast lane. Nothing waits for Redis: it may come and go. */
+static int connect_redis(struct daemon *daemon, const struct redis_options *redis, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct l2_options l2 = {.prefix = config->redis_prefix,
+                            .timeout_ms = config->redis_timeout_ms,
+                            .ttl_ms = config->l2_ttl_ms,
+                            .values = config->l2,
+                            .refresh = on_refresh,
+                            .epoch = on_epoch,
+                            .context = daemon};
+    int code = redis_new(&daemon->redis, daemon->base, redis, on_redis, daemon, failure);
+    if (code < 0)
+        return code;
+    code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publish, daemon->feed, daemon->work,
+                  &daemon->counters);
+    if (code == 0)
+        code = cleanup_new(&daemon->cleanup, daemon->base, daemon->redis, daemon->work, config,
+                           &daemon->counters);
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
+/* Invalidation works without Redis, too; then it is this host's affair alone. */
+static int start_redis(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct redis_options redis = {.url = config->redis,
+                                  .password = config->redis_password,
+                                  .timeout_ms = config->redis_timeout_ms,
+                                  .ping_ms = config->redis_ping_ms};
+    int code = config->redis[0] ? connect_redis(daemon, &redis, failure) : 0;
+    if (code < 0)
+        return code;
+    daemon->invalidation_parts = (struct invalidation_parts){
+        config, daemon->publish, daemon->feed, daemon->redis, daemon->l2, daemon->cleanup, &daemon->counters};
+    code = invalidations_join(&daemon->invalidations, daemon->base, &daemon->invalidation_parts);
+    if (code < 0)
+        return failure_set(failure, code, "invalidation cannot be set up");
+    if (!config->redis[0])
+        return 0;
+    fills_use_l2(daemon->fills, daemon->l2);
+    asks_use_l2(daemon->asks, daemon->l2);
+    struct lane_parts parts = {daemon->publish, daemon->feed,          daemon->redis,
+                               daemon->l2,      daemon->invalidations, &daemon->counters};
+    return lane_new(&daemon->lane, daemon->base, &redis, config->redis_prefix, &parts, failure);
+}
+
+/* The queue of delayed invalidations, which is in Redis. */
+static int start_delayed(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct delayed_options options = {
+        .base = daemon->base,
+        .redis = daemon->redis,
+        .publish = daemon->publish,
+        .feed = daemon->feed,
+        .asks = daemon->asks,
+        .invalidations = daemon->invalidations,
+        .counters = &daemon->counters,
+        .prefix = config->redis_prefix,
+        .budget = config->cleanup_budget,
+    };
+    int code = daemon->redis ? delayed_new(&daemon->delayed, &options) : 0;
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
+static int start_watching(struct daemon *daemon, struct failure *failure)
+{
+    uint32_t audits = daemon->config.audit_entries;
+    int code = subscriptions_new(&daemon->subscriptions, daemon->publish, &daemon->counters);
+    if (code == 0 && audits > 0)
+        code = audit_new(&daemon->audit, daemon->base, audits, daemon->work, daemon->publish, daemon->feed,
+                         &daemon->counters, on_difference, daemon);
+    if (code < 0)
+        return failure_set(failure, code, "out of memory");
+    daemon->watch = (struct watch){.counters = &daemon->counters,
+                                   .histograms = &daemon->histograms,
+                                   .subscriptions = daemon->subscriptions};
+    feed_watch(daemon->feed, watch_news, &daemon->watch);
+    return 0;
+}
+
 static int start_serving(struct daemon *daemon, struct failure *failure)
 {
     struct server *server = &daemon->server;
@@ -286,6 +424,15 @@ static int start_serving(struct daemon *daemon, struct failure *failure)
     server->work = daemon->work;
     server->asks = daemon->asks;
     server->ops = daemon->ops;
+    server->redis = daemon->redis;
+    server->l2 = daemon->l2;
+    server->lane = daemon->lane;
+    server->cleanup = daemon->cleanup;
+    server->invalidations = daemon->invalidations;
+    server->delayed = daemon->delayed;
+    server->histograms = &daemon->histograms;
+    server->subscriptions = daemon->subscriptions;
+    server->audit = daemon->audit;
     return server_init(server) < 0 ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : 0;
 }
 
@@ -327,7 +474,13 @@ static int start(struct daemon *daemon, struct failure *failure)
     /* 5. Threads, the feed, fills: they write into the table. The feed's first poll grants the first lease. */
     if ((code = start_helpers(daemon, failure)) < 0)
         return code;
-    /* 6. The sessions, which ask all of these. */
+    /* 6. Redis, of which fills and questions make use when it is there, and what is done there. */
+    if ((code = start_redis(daemon, failure)) < 0 || (code = start_delayed(daemon, failure)) < 0)
+        return code;
+    /* 7. What looks on: the auditor and those who are told. They know all of these, and the sessions know them. */
+    if ((code = start_watching(daemon, failure)) < 0)
+        return code;
+    /* 8. The sessions, which ask all of these. */
     return start_serving(daemon, failure);
 }
 
@@ -341,12 +494,22 @@ static void stop(struct daemon *daemon)
     if (daemon->server.base)
         server_fini(&daemon->server);
     ops_free(daemon->ops);
+    delayed_free(
+        daemon->delayed); /* it asks, and waits for invalidations and for Redis: these end after it */
     asks_free(daemon->asks);
+    audit_free(daemon->audit);
     if (daemon->fills)
         fills_free(daemon->fills);
+    lane_free(daemon->lane); /* nothing is heard any more */
+    invalidations_free(daemon->invalidations);
+    cleanup_free(daemon->cleanup);
     work_free(daemon->work); /* calls back the last jobs, which know the feed and the counters */
+    if (daemon->redis)
+        redis_free(daemon->redis); /* tells the others that their commands are lost */
+    l2_free(daemon->l2);
     if (daemon->feed)
         feed_free(daemon->feed);
+    subscriptions_free(daemon->subscriptions);
     if (daemon->publish)
         publish_free(daemon->publish);
     for (size_t i = 0; i < 3; i++) {

@@ -7,6 +7,46 @@
 
 #include <string.h>
 
+/* ---- facts without definitions ------------------------------------------------------------------------------------ */
+
+/* Lineages with more steps than this are read from the store: a circle of parents, which plain SQL can make, too. */
+#define LINEAGE_MAX 256u
+
+/* The role and its ancestors. */
+static bool knows_lineage(const struct set_table *sets, uint64_t role, unsigned *left)
+{
+    const struct resident_role *resident = set_table_role(sets, role);
+    if (resident == NULL || *left == 0)
+        return false;
+    --*left;
+    for (size_t i = 0; resident->present && i < resident->role.parent_count; i++)
+        if (!knows_lineage(sets, resident->role.parents[i], left))
+            return false;
+    return true;
+}
+
+bool publish_knows_roles(const struct publish *publish, const struct facts *facts)
+{
+    const struct set_table *sets = &publish->table->sets;
+    unsigned left = LINEAGE_MAX;
+    for (size_t i = 0; i < facts->assignment_count; i++)
+        if (!knows_lineage(sets, facts->assignments[i].role, &left))
+            return false;
+    for (size_t i = 0; i < facts->default_count; i++) {
+        const struct facts_default *item = &facts->defaults[i];
+        const struct resident_role *resident = set_table_role(sets, item->role);
+        /* Where the store was changed by SQLite's REPLACE, the scope that a role was taken from is named by no change
+         * row: what L2 says of that scope still has it. */
+        if (resident == NULL || !resident->present || !resident->role.is_default ||
+            !scope_equal(resident->role.scope, facts->chain[item->level].key) ||
+            !knows_lineage(sets, item->role, &left))
+            return false;
+    }
+    return true;
+}
+
+/* ---- facts into the table ------------------------------------------------------------------------------------------ */
+
 /* The level a scope answers as: its own, or that of the nearest ancestor that is not plain. global never is. */
 static uint32_t answering_level(const struct facts *facts)
 {
@@ -138,6 +178,8 @@ enum publish_fill publish_facts(struct publish *publish, struct facts *facts, ui
     role_list_sort(&facts->roles);
     if (!history_still_true(&publish->history, facts))
         return PUBLISH_OUTDATED;
+    if (rumours_doubt(&publish->rumours, facts))
+        return PUBLISH_EARLY;
     int64_t now = facts->now > publish->expiry ? facts->now : publish->expiry;
     if (inputs_build(&inputs, facts, now, role_sources_find, &sources, &misplaced) < 0)
         return PUBLISH_FAILED;

@@ -46,6 +46,7 @@ struct redis {
     void *context;
     bool connected; /* scripts and all */
     bool freed;
+    bool half_sent; /* a transaction could not be sent whole: the connection is of no use any more */
     struct pending *head, *tail;
     struct pending *due;              /* the first that has not been told */
     size_t count;                     /* commands, without our own */
@@ -139,6 +140,8 @@ static void on_due(evutil_socket_t descriptor, short what, void *context)
     uint64_t now = clock_ns();
     (void)descriptor, (void)what;
     redis_link_enter(redis->link);
+    if (redis->half_sent)
+        redis_link_break(redis->link, "out of memory within a transaction");
     while ((pending = redis->due) != NULL && now >= pending->sent_ns + redis->timeout_ns) {
         redis_done_fn done = pending->done;
         redis->due = pending->next;
@@ -185,6 +188,47 @@ int redis_send(struct redis *redis, const struct redis_args *args, redis_done_fn
     if (redis->count >= PENDING_MAX)
         return PERMTAB_E_FULL;
     return send_kind(redis, PENDING_COMMAND, args, NULL, done, context);
+}
+
+static int send_word(struct redis *redis, const char *word, redis_done_fn done, void *context)
+{
+    struct redis_args args;
+    redis_args_init(&args);
+    redis_args_text(&args, word);
+    int code = send_kind(redis, PENDING_COMMAND, &args, NULL, done, context);
+    redis_args_fini(&args);
+    return code;
+}
+
+/* What is sent after MULTI and not before EXEC would be part of it, whoever sends it: so room is looked for first, and should memory
+ * give out all the same, nothing else is sent over this connection. */
+int redis_transaction(struct redis *redis, const struct redis_args *commands, size_t count,
+                      redis_done_fn done, void *context)
+{
+    size_t bytes = 64, arguments = 2;
+    if (!redis->connected)
+        return PERMTAB_E_UNREACHABLE;
+    for (size_t i = 0; i < count; i++) {
+        bytes += commands[i].size + 24;
+        arguments += commands[i].count;
+        if (commands[i].failed)
+            return PERMTAB_E_MEMORY;
+    }
+    if (redis->count + count + 2 > PENDING_MAX || !redis_link_room(redis->link, bytes, arguments))
+        return PERMTAB_E_FULL;
+    int code = send_word(redis, "MULTI", NULL, NULL);
+    if (code < 0)
+        return code;
+    for (size_t i = 0; i < count && code == 0; i++)
+        code = send_kind(redis, PENDING_COMMAND, &commands[i], NULL, NULL, NULL);
+    if (code == 0)
+        code = send_word(redis, "EXEC", done, context);
+    if (code < 0) {
+        redis->connected = false;
+        redis->half_sent = true;
+        arm(redis, 0);
+    }
+    return code;
 }
 
 /* `from` on, of `args`. */
@@ -352,8 +396,8 @@ static void on_ping(void *context)
 static void on_closed(void *context)
 {
     struct redis *redis = context;
-    bool was_connected = redis->connected;
-    redis->connected = false;
+    bool was_connected = redis->connected || redis->half_sent;
+    redis->connected = redis->half_sent = false;
     lose_all(redis);
     if (was_connected && !redis->freed && redis->on_state)
         redis->on_state(redis->context, false);

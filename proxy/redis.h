@@ -58,6 +58,10 @@ size_t redis_pending(const struct redis *redis);
  * The arguments are copied. A reply of more than 16 MiB, 1,000,000 elements or 7 levels ends the connection. */
 int redis_send(struct redis *redis, const struct redis_args *args, redis_done_fn done,
                void *context) PERMTAB_MUST_CHECK;
+/* MULTI, the commands, EXEC: all of them or nothing, with nothing of anybody else's in between. done is told what EXEC said: an array of
+ * replies, or REDIS_ERROR when a command was refused and none was run. Failures as redis_send. */
+int redis_transaction(struct redis *redis, const struct redis_args *commands, size_t count,
+                      redis_done_fn done, void *context) PERMTAB_MUST_CHECK;
 /* Runs a script: args are its keys, `keys` of them, then its further arguments. By its digest; should the server have
  * forgotten it (NOSCRIPT), the text is sent, once, and done sees only the second reply. Then it runs, and is told, after
  * what was sent meanwhile, and its time begins anew. PERMTAB_E_FULL also when the arguments of scripts under way pass

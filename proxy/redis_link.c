@@ -177,6 +177,13 @@ const char *redis_link_trouble(const struct redis_link *link)
 
 /* ---- sending -------------------------------------------------------------------------------------------------------- */
 
+bool redis_link_room(const struct redis_link *link, size_t bytes, size_t arguments)
+{
+    return link->parser &&
+           evbuffer_get_length(bufferevent_get_output(link->stream)) + bytes + arguments * 50 <=
+               REDIS_UNSENT_MAX;
+}
+
 int redis_link_send(struct redis_link *link, const struct redis_args *args)
 {
     if (!link->parser) /* there from connecting to closing */

@@ -37,6 +37,8 @@ void redis_link_leave(struct redis_link *link);
 
 /* One command, with one reply owed. PERMTAB_E_UNREACHABLE, _FULL, _MEMORY, _INVALID (a command without arguments). */
 int redis_link_send(struct redis_link *link, const struct redis_args *args) PERMTAB_MUST_CHECK;
+/* Whether so many bytes and arguments of commands could be sent now. */
+bool redis_link_room(const struct redis_link *link, size_t bytes, size_t arguments);
 void redis_link_settle(struct redis_link *link);
 /* Replies to what was sent. */
 size_t redis_link_owed(const struct redis_link *link);

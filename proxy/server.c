@@ -1,6 +1,7 @@
 /* The sessions together: accepting, the sweep over their time limits, the burial of closed ones. */
 #include "proxy/server.h"
 
+#include "proxy/audit.h"
 #include "proxy/parked.h"
 #include "proxy/session.h"
 #include "proxy/task.h"
@@ -131,6 +132,7 @@ struct server_health server_health(const struct server *server)
         .ok = publish_leased(server->publish, now),
         .trouble = feed_trouble(server->feed),
         .revision = publish_position(server->publish).revision,
+        .alarm = audit_alarm(server->audit, time(NULL)),
         .lease_ms = deadline == 0 ? 0 : (int64_t)(deadline - now) / 1000000,
     };
     return health;

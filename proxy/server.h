@@ -12,11 +12,20 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+struct cleanup;
+struct delayed;
 struct event;
 struct event_base;
+struct invalidations;
+struct l2;
+struct lane;
+struct audit;
+struct histograms;
 struct ops;
 struct parked;
+struct redis;
 struct session;
+struct subscriptions;
 struct task;
 
 struct server {
@@ -29,6 +38,16 @@ struct server {
     struct work *work;
     struct asks *asks;
     struct ops *ops;
+    struct invalidations *invalidations;
+    /* NULL without Redis. */
+    struct redis *redis;
+    struct l2 *l2;
+    struct lane *lane;
+    struct cleanup *cleanup;
+    struct delayed *delayed;
+    struct histograms *histograms;
+    struct subscriptions *subscriptions;
+    struct audit *audit; /* NULL when off */
 
     uid_t uid;                /* our own: it may write, and so may root */
     struct session *sessions; /* every open one */
@@ -65,6 +84,7 @@ static inline bool server_may_write(const struct server *server, uid_t uid)
 struct server_health {
     bool ok;             /* the lease holds */
     const char *trouble; /* why it is not being renewed, or "" */
+    const char *alarm;   /* what the auditor found, or "" */
     uint64_t revision;
     int64_t lease_ms; /* left; negative when it has ended */
 };

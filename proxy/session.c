@@ -11,6 +11,7 @@
 
 #include "proxy/log.h"
 #include "proxy/request.h"
+#include "proxy/subscriptions.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -152,6 +153,8 @@ void session_close(struct session *session, const char *reason)
     (void)close(session->socket);
     session->socket = -1;
     end_requests(session);
+    subscriber_end(session->subscriber);
+    session->subscriber = NULL;
     *session->previous = session->next;
     if (session->next)
         session->next->previous = session->previous;
@@ -401,6 +404,8 @@ static void send_output(struct session *session)
     if (session->output.size == 0) {
         session->output_since_ns = 0;
         (void)event_del(session->writable);
+        if (session->subscriber)
+            subscriber_drained(session->subscriber, server_clock_ns());
     } else {
         if (session->output_since_ns == 0 || session->output.size < before)
             session->output_since_ns = server_clock_ns();
@@ -437,6 +442,10 @@ void session_sweep(struct session *session, uint64_t now_ns)
     uint64_t idle = session->server->config->client_idle_ms * 1000000;
     if (session->feedback)
         feedback_collect(session->feedback, now_ns, session->server->counters);
+    if (session->subscriber)
+        subscriber_drained(session->subscriber, now_ns);
+    if (session->socket < 0)
+        return;
     if (session->partial_since_ns != 0 && now_ns > session->partial_since_ns + idle)
         break_off(session, session->greeted ? "a message was not completed in time" : "no hello in time");
     else if (session->output_since_ns != 0 && now_ns > session->output_since_ns + idle)

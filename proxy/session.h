@@ -17,6 +17,7 @@
 #define SESSION_DESCRIPTORS_MAX 4
 
 struct request;
+struct subscriber;
 
 struct session {
     struct server *server;
@@ -52,6 +53,7 @@ struct session {
     struct request *requests; /* under way */
     unsigned request_count;
     struct ask_flow flow;
+    struct subscriber *subscriber; /* NULL when it is told nothing */
 };
 
 /* Takes the descriptor over. PERMTAB_E_MEMORY, PERMTAB_E_SYSTEM (closed then). */

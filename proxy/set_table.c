@@ -323,6 +323,27 @@ void set_table_abandon(struct set_table *table, uint32_t set)
     table->abandoned++;
 }
 
+#define LINKS_LOOKED_AT 4096u /* of a role; one that is in more sets than this is taken at its word */
+
+static bool role_knows(const struct set_table *table, const struct resident_role *role, uint32_t set)
+{
+    for (size_t i = 0; i < role->link_count && i < LINKS_LOOKED_AT; i++)
+        if (role->links[i].set == set && link_is_live(table, &role->links[i]))
+            return true;
+    return role->link_count > LINKS_LOOKED_AT;
+}
+
+bool set_table_agrees(const struct set_table *table, uint32_t set)
+{
+    const struct set_record *record = &table->records[set];
+    if (set_table_find(table, &record->inputs) != set)
+        return false;
+    for (size_t i = 0; i < record->role_count; i++)
+        if (!role_knows(table, record->roles[i], set))
+            return false;
+    return true;
+}
+
 /* ---- rewriting ---------------------------------------------------------------------------------------------------- */
 
 int rewrite_add(struct rewrite *rewrite, struct set_table *table, uint32_t set, uint64_t batch)

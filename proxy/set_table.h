@@ -79,6 +79,9 @@ void set_table_drop(struct set_table *table, uint32_t set, uint64_t rest_until_n
 /* Closes it for good; fills will make another for the same inputs. */
 void set_table_abandon(struct set_table *table, uint32_t set);
 
+/* Whether the set is found by its inputs, and by each of its roles as far as that is soon said. For the auditor. */
+bool set_table_agrees(const struct set_table *table, uint32_t set);
+
 /* Sets whose bits are to be computed again together. */
 struct rewrite {
     uint32_t *sets;

@@ -1,16 +1,19 @@
-/* The counters as text, JSON and Prometheus, all from the one table. */
+/* The counters and histograms as text, JSON and Prometheus, all from the two tables. `histograms` may be NULL: none. */
 #ifndef PERMTAB_PROXY_STATS_H
 #define PERMTAB_PROXY_STATS_H
 
 #include "proxy/counters.h"
+#include "proxy/histogram.h"
 
 #include <stdio.h>
 
-/* "name value" a line. */
-void stats_print_text(const struct counters *counters, FILE *out);
-/* One object on one line. */
-void stats_print_json(const struct counters *counters, FILE *out);
-/* Text exposition format 0.0.4: HELP, TYPE and a sample each; names begin with permtab_, counters end in _total. */
-void stats_print_prometheus(const struct counters *counters, FILE *out);
+/* "name value" a line; of a histogram its figures. */
+void stats_print_text(const struct counters *counters, const struct histograms *histograms, FILE *out);
+/* One object on one line; a histogram is an object with its figures, and with `buckets`: [upper bound, how many in it], the
+ * last bound null. */
+void stats_print_json(const struct counters *counters, const struct histograms *histograms, FILE *out);
+/* Text exposition format 0.0.4: HELP, TYPE and samples; names begin with permtab_, counters end in _total, histograms in
+ * _seconds. */
+void stats_print_prometheus(const struct counters *counters, const struct histograms *histograms, FILE *out);
 
 #endif

@@ -86,6 +86,7 @@ enum change_kind {
 struct change {
     uint64_t revision;
     uint64_t nonce;
+    int64_t at; /* when its trigger ran, by the store's clock; 0 when that is not known */
     enum change_kind kind;
     uint64_t user;
     uint64_t role;

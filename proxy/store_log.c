@@ -121,7 +121,7 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
                            (unsigned long long)(end - after), limit);
     struct sql_statement *st =
         sql_prepare(store->sql,
-                    "SELECT revision, kind, user_id, role_id, scope_type, scope_id, nonce"
+                    "SELECT revision, kind, user_id, role_id, scope_type, scope_id, nonce, at"
                     " FROM permtab_change WHERE revision > ? AND revision <= ?"
                     " ORDER BY revision",
                     failure);
@@ -145,6 +145,7 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
         change->kind =
             kind >= CHANGE_PERMISSION && kind <= CHANGE_STORE ? (enum change_kind)kind : CHANGE_STORE;
         change->nonce = sql_column_u64(st, 6);
+        change->at = sql_column_i64(st, 7);
         change->user = sql_column_u64(st, 2);
         change->role = sql_column_u64(st, 3);
         change->scope =

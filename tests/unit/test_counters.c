@@ -11,7 +11,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-typedef void (*print_fn)(const struct counters *, FILE *);
+typedef void (*print_fn)(const struct counters *, const struct histograms *, FILE *);
 
 /* Every counter has a value of its own, so that a mix-up shows. */
 static void fill(struct counters *counters)
@@ -21,15 +21,27 @@ static void fill(struct counters *counters)
     counters->applied_revision = UINT64_MAX;
 }
 
+/* 300 µs, 300 µs, 5 ms, 100 s: in the second, the sixth and the last bucket. */
+static void fill_histograms(struct histograms *histograms)
+{
+    static const uint64_t times[] = {300, 300, 5000, 100000000};
+    for (size_t i = 0; i < histogram_description_count; i++)
+        for (size_t k = 0; k < sizeof times / sizeof *times; k++)
+            histogram_add((struct histogram *)(void *)((char *)histograms + histogram_descriptions[i].offset),
+                          times[k]);
+}
+
 static char *print(print_fn how)
 {
     struct counters counters = {0};
     char *text = NULL;
     size_t size = 0;
+    struct histograms histograms = {0};
     fill(&counters);
+    fill_histograms(&histograms);
     FILE *out = open_memstream(&text, &size);
     assert_non_null(out);
-    how(&counters, out);
+    how(&counters, &histograms, out);
     assert_int_equal(fclose(out), 0);
     return text;
 }
@@ -46,8 +58,9 @@ static void test_table(void **state)
     for (size_t i = 0; i < counter_description_count; i++) {
         const struct counter_description *counter = &counter_descriptions[i];
         assert_int_equal(counter->offset, i * sizeof(uint64_t));
+        assert_true(islower((unsigned char)counter->name[0]));
         for (const char *at = counter->name; *at; at++)
-            assert_true(islower((unsigned char)*at) || *at == '_');
+            assert_true(islower((unsigned char)*at) || isdigit((unsigned char)*at) || *at == '_');
         assert_true(strlen(counter->help) > 3);
     }
 }
@@ -63,8 +76,31 @@ static void test_text(void **state)
                        (unsigned long long)expected(i));
         assert_string_equal(strsep(&rest, "\n"), line);
     }
+    assert_string_equal(strsep(&rest, "\n"), "propagation_count 4");
+    assert_string_equal(strsep(&rest, "\n"), "propagation_sum_us 100005600");
+    for (unsigned i = 2; i < HISTOGRAM_FIGURES; i++)
+        assert_int_equal(strncmp(strsep(&rest, "\n"), "propagation_", 12), 0);
     assert_string_equal(rest, "");
     free(text);
+}
+
+/* A gauge below zero is printed as what it is. */
+static void test_signed(void **state)
+{
+    static const print_fn ways[] = {stats_print_text, stats_print_json, stats_print_prometheus};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct counters counters = {.clock_offset_us = (uint64_t)-1234567};
+        char *text = NULL;
+        size_t size = 0;
+        FILE *out = open_memstream(&text, &size);
+        ways[i](&counters, NULL, out);
+        assert_int_equal(fclose(out), 0);
+        assert_non_null(strstr(text, i == 0   ? "clock_offset_us -1234567\n"
+                                     : i == 1 ? "\"clock_offset_us\": -1234567,"
+                                              : "\npermtab_clock_offset_us -1234567\n"));
+        free(text);
+    }
 }
 
 static void test_json(void **state)
@@ -78,13 +114,43 @@ static void test_json(void **state)
     memcpy(big, "                   7", 20);
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     assert_non_null(object);
-    assert_int_equal(json_object_size(object), counter_description_count);
+    assert_int_equal(json_object_size(object), counter_description_count + histogram_description_count);
+    json_t *histogram = json_object_get(object, "propagation");
+    json_t *buckets = json_object_get(histogram, "buckets");
+    assert_int_equal(json_integer_value(json_object_get(histogram, "count")), 4);
+    assert_int_equal(json_array_size(buckets), HISTOGRAM_BOUNDS + 1);
+    assert_int_equal(json_integer_value(json_array_get(json_array_get(buckets, 2), 0)), 512);
+    assert_int_equal(json_integer_value(json_array_get(json_array_get(buckets, 2), 1)), 2);
+    assert_true(json_is_null(json_array_get(json_array_get(buckets, HISTOGRAM_BOUNDS), 0)));
+    assert_int_equal(json_integer_value(json_array_get(json_array_get(buckets, HISTOGRAM_BOUNDS), 1)), 1);
     for (size_t i = 0; i < counter_description_count; i++) {
         json_int_t value = json_integer_value(json_object_get(object, counter_descriptions[i].name));
         assert_int_equal(value, expected(i) == UINT64_MAX ? 7 : expected(i));
     }
     json_decref(object);
     free(text);
+}
+
+/* Cumulative buckets by seconds, ending in +Inf, which is the count; then sum and count. */
+static void check_prometheus_histogram(char **rest)
+{
+    char line[512];
+    (void)snprintf(line, sizeof line, "# HELP permtab_propagation_seconds %s",
+                   histogram_descriptions[0].help);
+    assert_string_equal(strsep(rest, "\n"), line);
+    assert_string_equal(strsep(rest, "\n"), "# TYPE permtab_propagation_seconds histogram");
+    for (size_t i = 0; i < HISTOGRAM_BOUNDS; i++) {
+        double bound;
+        unsigned long long until;
+        assert_int_equal(
+            sscanf(strsep(rest, "\n"), "permtab_propagation_seconds_bucket{le=\"%lf\"} %llu", &bound, &until),
+            2);
+        assert_int_equal((uint64_t)(bound * 1e6 + 0.5), histogram_bound(i));
+        assert_int_equal(until, i < 2 ? 0 : i < 6 ? 2 : 3);
+    }
+    assert_string_equal(strsep(rest, "\n"), "permtab_propagation_seconds_bucket{le=\"+Inf\"} 4");
+    assert_string_equal(strsep(rest, "\n"), "permtab_propagation_seconds_sum 100.005600");
+    assert_string_equal(strsep(rest, "\n"), "permtab_propagation_seconds_count 4");
 }
 
 /* Text exposition format 0.0.4: each family is HELP, TYPE, then its one sample, under one name. */
@@ -107,6 +173,7 @@ static void test_prometheus(void **state)
         (void)snprintf(line, sizeof line, "%s %llu", name, (unsigned long long)expected(i));
         assert_string_equal(strsep(&rest, "\n"), line);
     }
+    check_prometheus_histogram(&rest);
     assert_string_equal(rest, "");
     free(text);
 }
@@ -136,6 +203,12 @@ static void test_manual(void **state)
     for (const char *at = text; (at = strstr(at, " | gauge | ")) != NULL; at++)
         rows++;
     assert_int_equal(rows, counter_description_count);
+    for (size_t i = 0; i < histogram_description_count; i++) {
+        char row[512];
+        (void)snprintf(row, sizeof row, "\n| `%s` | histogram | %s |\n", histogram_descriptions[i].name,
+                       histogram_descriptions[i].help);
+        assert_non_null(strstr(text, row));
+    }
     free(text);
 }
 
@@ -143,7 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),      cmocka_unit_test(test_text),   cmocka_unit_test(test_json),
-        cmocka_unit_test(test_prometheus), cmocka_unit_test(test_manual),
+        cmocka_unit_test(test_prometheus), cmocka_unit_test(test_manual), cmocka_unit_test(test_signed),
     };
     return cmocka_run_group_tests_name("counters", tests, NULL, NULL);
 }

@@ -1,0 +1,383 @@
+/* The auditor's rounds: when, how many, and what is done about a difference.
+ *
+ *   on_tick ─► pick a live entry ─► (helper thread) its facts, in one snapshot S ─► on_read
+ *                                                                                     │ S ahead of the table:
+ *                                                            audit_applied ◄── held ◄─┤ wait for the batch
+ *                                                                  └─► conclude ◄─────┘
+ *
+ * A difference is healed first and reported afterwards. An entry goes alone; its set goes with it when the set is at
+ * fault, or when the same set turns up a second time; and everything goes (no lease until the table is rebuilt) when the
+ * publisher's own books are wrong, or with the third difference in a minute: whatever is wrong then is not one entry.
+ *
+ * How the comparison is made exact is in publish_audit.c. What other caches should do, Redis and subscribers, is told to
+ * whoever created the auditor. */
+#include "proxy/audit.h"
+
+#include "proxy/log.h"
+#include "proxy/publish_audit.h"
+
+#include <event2/event.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <utlist.h>
+
+#define SECOND_NS      1000000000ull
+#define TICKS_A_SECOND 10u /* at most */
+#define UNDER_WAY_MAX  16u /* jobs and held ones: clients need the threads more */
+#define HELD_NS        (5 * SECOND_NS)
+#define RECENT_SETS    8u
+#define PATIENCE       3u /* differences within a minute, and the table goes */
+#define PATIENCE_NS    (60 * SECOND_NS)
+
+struct audit_job {
+    struct work_job job; /* first: the job is the audit of one entry */
+    struct audit *audit;
+    struct audit_question question;
+    uint64_t generation; /* of the table's history when the read began */
+    struct facts facts;
+    bool have_facts;
+    uint64_t begun_ns;
+    struct audit_job *prev, *next; /* while held */
+};
+
+struct suspect {
+    uint32_t set;
+    uint32_t generation;
+};
+
+struct audit {
+    struct work *work;
+    struct publish *publish;
+    struct feed *feed;
+    struct counters *counters;
+    audit_found_fn found;
+    void *context;
+    struct event *timer;
+    struct audit_dice dice;
+    uint32_t a_second;
+    uint64_t credit_ns; /* time that has not been spent on entries yet */
+    uint64_t ticked_ns;
+    struct audit_job *held;
+    unsigned under_way; /* being read or held */
+    unsigned reading;
+    bool closing;
+
+    struct suspect suspects[RECENT_SETS]; /* a ring of sets that differed */
+    unsigned next_suspect;
+    uint64_t differed_ns[PATIENCE]; /* a ring of times; 0: none */
+    unsigned next_differed;
+
+    uint64_t alarmed; /* differences of this alarm */
+    time_t alarm_at;  /* of the last one; 0: none */
+    char alarm[160];
+};
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
+}
+
+/* ---- differences --------------------------------------------------------------------------------------------------- */
+
+static bool suspected_before(struct audit *audit, const struct audit_finding *finding)
+{
+    for (unsigned i = 0; i < RECENT_SETS; i++)
+        if (audit->suspects[i].set == finding->set && audit->suspects[i].generation == finding->generation)
+            return true;
+    audit->suspects[audit->next_suspect] = (struct suspect){finding->set, finding->generation};
+    audit->next_suspect = (audit->next_suspect + 1) % RECENT_SETS;
+    return false;
+}
+
+/* Whether this is the third within a minute. */
+static bool out_of_patience(struct audit *audit, uint64_t now_ns)
+{
+    audit->differed_ns[audit->next_differed] = now_ns;
+    audit->next_differed = (audit->next_differed + 1) % PATIENCE;
+    uint64_t oldest = audit->differed_ns[audit->next_differed];
+    if (oldest == 0 || now_ns - oldest > PATIENCE_NS)
+        return false;
+    memset(audit->differed_ns, 0, sizeof audit->differed_ns); /* what is found next is of another table */
+    return true;
+}
+
+enum cure { CURE_ENTRY, CURE_SET, CURE_EVERYTHING };
+
+static enum cure choose_cure(struct audit *audit, const struct audit_finding *finding, uint64_t now_ns)
+{
+    bool again = suspected_before(audit, finding);
+    bool impatient = out_of_patience(audit, now_ns);
+    switch (finding->fault) {
+    case AUDIT_FAULT_ENTRY:
+        return impatient ? CURE_EVERYTHING : again ? CURE_SET : CURE_ENTRY;
+    case AUDIT_FAULT_SET:
+        return impatient ? CURE_EVERYTHING : CURE_SET;
+    case AUDIT_FAULT_BOOKS:
+        return CURE_EVERYTHING;
+    }
+    return CURE_EVERYTHING;
+}
+
+static void heal(struct audit *audit, const struct audit_job *job, const struct audit_finding *finding,
+                 enum cure cure, uint64_t now_ns)
+{
+    switch (cure) {
+    case CURE_SET:
+        publish_audit_abandon(audit->publish, finding->set, finding->generation);
+        publish_audit_retire(audit->publish, &job->question, now_ns);
+        break;
+    case CURE_ENTRY:
+        publish_audit_retire(audit->publish, &job->question, now_ns);
+        break;
+    case CURE_EVERYTHING: /* unknown is the answer meanwhile: which other entries are wrong, nobody can tell */
+        publish_disbelieve(audit->publish);
+        feed_rebuild(audit->feed);
+        audit->counters->audit_rebuilds++;
+        break;
+    }
+}
+
+static void raise_alarm(struct audit *audit)
+{
+    time_t now = time(NULL);
+    if (audit->alarm_at == 0 || now - audit->alarm_at > AUDIT_ALARM_SECONDS)
+        audit->alarmed = 0;
+    audit->alarmed++;
+    audit->alarm_at = now;
+}
+
+static void report(struct audit *audit, const struct audit_job *job, const struct audit_finding *finding,
+                   enum cure cure)
+{
+    static const char *const done[] = {
+        [CURE_ENTRY] = "the entry is retired",
+        [CURE_SET] = "the set is closed for good",
+        [CURE_EVERYTHING] = "the table is rebuilt",
+    };
+    char scope[SCOPE_TEXT_SIZE];
+    log_error("audit: user %" PRIu64 " at %s differs from the store at revision %" PRIu64 ": %s%s; %s",
+              job->question.user,
+              scope_format(&publish_catalogue(audit->publish)->types, job->question.scope, scope),
+              publish_position(audit->publish).revision, finding->what,
+              finding->overgrant ? ", and it was allowed too much" : "", done[cure]);
+    audit->counters->audit_differences++;
+    audit->counters->audit_overgrants += finding->overgrant;
+    raise_alarm(audit);
+}
+
+static void on_difference(struct audit *audit, const struct audit_job *job,
+                          const struct audit_finding *finding)
+{
+    uint64_t now_ns = clock_ns();
+    enum cure cure = choose_cure(audit, finding, now_ns);
+    heal(audit, job, finding, cure, now_ns);
+    report(audit, job, finding, cure);
+    audit->found(audit->context, job->question.user, cure != CURE_ENTRY);
+}
+
+const char *audit_alarm(struct audit *audit, time_t now)
+{
+    struct tm utc;
+    char at[32];
+    if (audit == NULL || audit->alarm_at == 0 || now - audit->alarm_at > AUDIT_ALARM_SECONDS)
+        return "";
+    (void)gmtime_r(&audit->alarm_at, &utc);
+    (void)strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    (void)snprintf(audit->alarm, sizeof audit->alarm,
+                   "the auditor found %" PRIu64 " difference%s, the last at %s", audit->alarmed,
+                   audit->alarmed == 1 ? "" : "s", at);
+    return audit->alarm;
+}
+
+/* ---- one entry ----------------------------------------------------------------------------------------------------- */
+
+static void job_free(struct audit_job *job)
+{
+    job->audit->under_way--;
+    if (job->have_facts)
+        facts_fini(&job->facts);
+    free(job);
+}
+
+/* The last job to come back, or audit_free itself, frees what they share. */
+static void audit_end(struct audit *audit)
+{
+    if (!audit->closing || audit->reading > 0)
+        return;
+    event_free(audit->timer);
+    free(audit);
+}
+
+/* On a helper thread. */
+static void job_run(struct work_job *base, struct store *store, struct failure *failure)
+{
+    struct audit_job *job = (struct audit_job *)(void *)base;
+    struct store_position at;
+    int64_t now;
+    if (store == NULL || store_snapshot(store, &at, &now, failure) < 0)
+        return;
+    int code = store_read_facts(store, job->question.user, job->question.scope, &job->facts, failure);
+    store_snapshot_end(store);
+    if (code < 0)
+        return;
+    job->have_facts = true;
+    job->facts.revision = at.revision;
+    job->facts.nonce = at.nonce;
+    job->facts.now = now;
+}
+
+/* False when it is too early. The job is freed otherwise. */
+static bool conclude(struct audit_job *job)
+{
+    struct audit *audit = job->audit;
+    struct audit_finding finding;
+    uint64_t now_ns = clock_ns();
+    enum audit_outcome outcome = AUDIT_UNSURE;
+    if (publish_leased(audit->publish, now_ns) && job->generation == publish_generation(audit->publish))
+        outcome = publish_audit(audit->publish, &job->facts, &finding);
+    switch (outcome) {
+    case AUDIT_EARLY:
+        if (now_ns - job->begun_ns < HELD_NS)
+            return false;
+        audit->counters->audit_skipped++;
+        break;
+    case AUDIT_AGREES:
+        audit->counters->audit_checks++;
+        break;
+    case AUDIT_DIFFERS:
+        audit->counters->audit_checks++;
+        on_difference(audit, job, &finding);
+        break;
+    case AUDIT_UNSURE:
+    case AUDIT_FAILED:
+        audit->counters->audit_skipped++;
+        break;
+    }
+    job_free(job);
+    return true;
+}
+
+static void on_read(struct work_job *base)
+{
+    struct audit_job *job = (struct audit_job *)(void *)base;
+    struct audit *audit = job->audit;
+    audit->reading--;
+    if (audit->closing || !job->have_facts) {
+        audit->counters->audit_skipped += !audit->closing;
+        job_free(job);
+        audit_end(audit);
+    } else if (!conclude(job)) {
+        DL_APPEND(audit->held, job);
+    }
+}
+
+void audit_applied(struct audit *audit)
+{
+    struct audit_job *job, *next;
+    if (audit == NULL)
+        return;
+    DL_FOREACH_SAFE(audit->held, job, next)
+    {
+        DL_DELETE(audit->held, job);
+        if (!conclude(job))
+            DL_PREPEND(audit->held, job); /* not before `next`: each is asked once */
+    }
+}
+
+static bool begin_one(struct audit *audit, uint64_t now_ns)
+{
+    struct audit_job *job = calloc(1, sizeof *job);
+    if (job == NULL || !publish_audit_pick(audit->publish, &audit->dice, &job->question)) {
+        free(job);
+        return false;
+    }
+    job->audit = audit;
+    job->generation = publish_generation(audit->publish);
+    job->begun_ns = now_ns;
+    job->job.run = job_run;
+    job->job.done = on_read;
+    if (work_submit(audit->work, &job->job) < 0) {
+        free(job);
+        return false;
+    }
+    audit->under_way++;
+    audit->reading++;
+    return true;
+}
+
+/* ---- rounds -------------------------------------------------------------------------------------------------------- */
+
+/* What could not be done in its time is left undone: an auditor that catches up would be a burst for the store. */
+static void on_tick(evutil_socket_t descriptor, short what, void *context)
+{
+    struct audit *audit = context;
+    uint64_t now_ns = clock_ns(), each_ns = SECOND_NS / audit->a_second;
+    (void)descriptor, (void)what;
+    audit->credit_ns += now_ns - audit->ticked_ns;
+    audit->ticked_ns = now_ns;
+    if (audit->credit_ns > SECOND_NS)
+        audit->credit_ns = SECOND_NS;
+    while (audit->credit_ns >= each_ns && audit->under_way < UNDER_WAY_MAX &&
+           publish_leased(audit->publish, now_ns)) {
+        audit->credit_ns -= each_ns;
+        if (!begin_one(audit, now_ns))
+            break;
+    }
+}
+
+static int start_timer(struct audit *audit, struct event_base *base)
+{
+    uint32_t ticks = audit->a_second < TICKS_A_SECOND ? audit->a_second : TICKS_A_SECOND;
+    struct timeval period = {ticks == 1, ticks == 1 ? 0 : (suseconds_t)(1000000 / ticks)};
+    audit->timer = event_new(base, -1, EV_PERSIST, on_tick, audit);
+    if (audit->timer == NULL || event_add(audit->timer, &period) < 0)
+        return PERMTAB_E_MEMORY;
+    return 0;
+}
+
+int audit_new(struct audit **out, struct event_base *base, uint32_t entries_a_second, struct work *work,
+              struct publish *publish, struct feed *feed, struct counters *counters, audit_found_fn found,
+              void *context)
+{
+    struct audit *audit = calloc(1, sizeof *audit);
+    if (audit == NULL)
+        return PERMTAB_E_MEMORY;
+    audit->work = work;
+    audit->publish = publish;
+    audit->feed = feed;
+    audit->counters = counters;
+    audit->found = found;
+    audit->context = context;
+    audit->a_second = entries_a_second;
+    audit->ticked_ns = clock_ns();
+    if (getrandom(&audit->dice.random, sizeof audit->dice.random, GRND_NONBLOCK) < 0)
+        audit->dice.random = audit->ticked_ns;
+    if (start_timer(audit, base) < 0) {
+        if (audit->timer != NULL)
+            event_free(audit->timer);
+        free(audit);
+        return PERMTAB_E_MEMORY;
+    }
+    *out = audit;
+    return 0;
+}
+
+void audit_free(struct audit *audit)
+{
+    struct audit_job *job, *next;
+    if (audit == NULL)
+        return;
+    audit->closing = true;
+    (void)event_del(audit->timer);
+    DL_FOREACH_SAFE(audit->held, job, next)
+    {
+        DL_DELETE(audit->held, job);
+        job_free(job);
+    }
+    audit_end(audit);
+}

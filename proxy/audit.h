@@ -1,0 +1,33 @@
+/* The auditor: re-reads a few live entries a second from the store and compares them with what readers see, at the same
+ * revision. A difference is healed, counted, logged and alarmed; there should never be one. On the loop's thread; the reading
+ * is done on a helper thread. */
+#ifndef PERMTAB_PROXY_AUDIT_H
+#define PERMTAB_PROXY_AUDIT_H
+
+#include "proxy/counters.h"
+#include "proxy/feed.h"
+#include "proxy/publish.h"
+#include "proxy/work.h"
+
+#include <time.h>
+
+struct audit;
+struct event_base;
+
+#define AUDIT_ALARM_SECONDS 3600 /* how long a difference is shown */
+
+/* A difference was healed here. What others keep of `user`, or of anybody when `everything`, cannot be relied on either. */
+typedef void (*audit_found_fn)(void *context, uint64_t user, bool everything);
+
+int audit_new(struct audit **out, struct event_base *base, uint32_t entries_a_second, struct work *work,
+              struct publish *publish, struct feed *feed, struct counters *counters, audit_found_fn found,
+              void *context) PERMTAB_MUST_CHECK;
+/* Before work_free. NULL does nothing. */
+void audit_free(struct audit *audit);
+/* From the feed: a poll has been applied. NULL does nothing. */
+void audit_applied(struct audit *audit);
+/* What was found within the last hour, one sentence; "" for nothing, and for NULL. `now`: seconds UTC. Valid until the
+ * next call. */
+const char *audit_alarm(struct audit *audit, time_t now);
+
+#endif

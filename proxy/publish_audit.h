@@ -1,0 +1,56 @@
+/* The auditor's look into the table: choose a live entry, judge facts that were read for it as if nothing were known about
+ * it, compare with what readers see and with the publisher's own books, heal. On the loop's thread; blocks on nothing. */
+#ifndef PERMTAB_PROXY_PUBLISH_AUDIT_H
+#define PERMTAB_PROXY_PUBLISH_AUDIT_H
+
+#include "proxy/publish.h"
+
+struct audit_question {
+    uint64_t user;
+    struct scope_key scope; /* of the entry, or of a scope that is folded into it */
+};
+
+/* Where the choice has got to. Zeroed but for `random`, which should differ from run to run. */
+struct audit_dice {
+    uint64_t random;
+    uint32_t slot;
+};
+/* A live entry at random; sometimes as it is seen through a fold. A bounded number of slots is looked at: false when none of
+ * them held one. */
+bool publish_audit_pick(const struct publish *publish, struct audit_dice *dice, struct audit_question *out);
+
+enum audit_outcome {
+    AUDIT_AGREES,
+    AUDIT_DIFFERS,
+    AUDIT_EARLY,  /* the facts are ahead of the table: ask again after the next batch */
+    AUDIT_UNSURE, /* the entry is gone, or the facts are outdated or about to be: says nothing */
+    AUDIT_FAILED, /* out of memory */
+};
+
+/* What is at fault, and so what must go. */
+enum audit_fault {
+    AUDIT_FAULT_ENTRY, /* it names a set that its facts do not lead to */
+    AUDIT_FAULT_SET,   /* the right set, with wrong bits: all entries that name it are wrong */
+    AUDIT_FAULT_BOOKS, /* what the publisher knows privately: nothing it would do to this table can be relied on */
+};
+
+struct audit_finding {
+    enum audit_fault fault;
+    bool overgrant; /* readers see a permission that the store does not give */
+    uint32_t set;
+    uint32_t generation; /* of that set: another one of the same number is another set */
+    const char *what;    /* in words */
+};
+
+/* Compares at the applied revision. Role definitions come from the facts alone. The table must be leased, for that is what bounds
+ * how far a fill's clock may be ahead of the table's. */
+enum audit_outcome publish_audit(const struct publish *publish, struct facts *facts,
+                                 struct audit_finding *finding);
+
+/* Takes the entry away, and the fold it was seen through. It keeps a hold on the set that the entry names: should the
+ * entry have been given another set behind our back, that one is not let go once too often. */
+void publish_audit_retire(struct publish *publish, const struct audit_question *question, uint64_t now_ns);
+/* Closes the set for good, if it is still the same. */
+void publish_audit_abandon(struct publish *publish, uint32_t set, uint32_t generation);
+
+#endif
