@@ -199,9 +199,9 @@ static int look_at_replication(struct daemon *daemon, struct store *store, struc
     int rows = store_replicates_rows(store, failure);
     daemon->use_replica = rows > 0;
     if (rows == 0)
-        log_warning("store: store_replica is not used: the primary's binlog_format is STATEMENT, and a "
-                    "replica that runs "
-                    "statements again may come to other rows; set it to ROW");
+        log_warning(
+            "store: store_replica is not used: the primary's binlog_format is STATEMENT, and a replica "
+            "that runs statements again may come to other rows; set it to ROW");
     return rows < 0 ? rows : 0;
 }
 
@@ -270,6 +270,7 @@ static void on_epoch(void *context)
 static void on_difference(void *context, uint64_t user, bool everything)
 {
     struct daemon *daemon = context;
+    strangers_distrust(&daemon->strangers);
     struct target target = {.kind = everything ? TARGET_ALL : TARGET_USER, .id = user};
     subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
 }
