@@ -27,7 +27,12 @@ struct invalidations;
 #define INVALIDATION_REASON_SIZE   128
 
 /* Who asked for it, for the history. */
-enum invalidation_source { INVALIDATION_CLIENT, INVALIDATION_MESSAGE, INVALIDATION_DELAYED };
+enum invalidation_source {
+    INVALIDATION_CLIENT,
+    INVALIDATION_MESSAGE,
+    INVALIDATION_DELAYED,
+    INVALIDATION_AUDITOR
+};
 
 struct invalidation {
     const struct target *targets; /* copied */
