@@ -44,7 +44,8 @@ int channel_call(struct channel *channel, int descriptor, uint64_t deadline_ns,
                  struct wire_message *reply) PERMTAB_MUST_CHECK;
 
 /* Waits for the next notification; what else comes is dropped. 0: fini *out. PERMTAB_E_TIMEOUT, else as channel_call. */
-int channel_notification(struct channel *channel, uint64_t deadline_ns, struct wire_message *out) PERMTAB_MUST_CHECK;
+int channel_notification(struct channel *channel, uint64_t deadline_ns,
+                         struct wire_message *out) PERMTAB_MUST_CHECK;
 
 /* Hands over descriptor number `index` of the last reply, or -1. Those not taken are closed at the next call. */
 int channel_take_descriptor(struct channel *channel, size_t index);

@@ -19,8 +19,15 @@ enum option_bit {
     OPTION_OWNER = 64,
     OPTION_EXPIRES = 128,
     OPTION_BATCH_SIZE = 256,
-    OPTION_REASON = 512,
-    OPTION_LAST = 1024,
+    OPTION_LAST = 512,
+    OPTION_IN = 1 << 16, /* of delay and delayed */
+    OPTION_AT = 1 << 17,
+    OPTION_REASON = 1 << 18,
+    OPTION_IF = 1 << 19,
+    OPTION_IF_REVISION = 1 << 20,
+    OPTION_EXPIRES_IN = 1 << 21,
+    OPTION_ID = 1 << 22,
+    OPTION_MAX = 1 << 23,
 };
 
 static const struct option {
@@ -28,11 +35,23 @@ static const struct option {
     unsigned bit;
     bool value;
 } options[] = {
-    {"--batch", OPTION_BATCH, false},     {"--json", OPTION_JSON, false},
-    {"--dry-run", OPTION_DRY_RUN, false}, {"--prune", OPTION_PRUNE, false},
-    {"--own", OPTION_OWN, false},         {"--deny", OPTION_DENY, false},
-    {"--owner", OPTION_OWNER, true},      {"--expires", OPTION_EXPIRES, true},
-    {"--batch", OPTION_BATCH_SIZE, true}, {"--reason", OPTION_REASON, true},
+    {"--batch", OPTION_BATCH, false},
+    {"--json", OPTION_JSON, false},
+    {"--dry-run", OPTION_DRY_RUN, false},
+    {"--prune", OPTION_PRUNE, false},
+    {"--own", OPTION_OWN, false},
+    {"--deny", OPTION_DENY, false},
+    {"--owner", OPTION_OWNER, true},
+    {"--expires", OPTION_EXPIRES, true},
+    {"--in", OPTION_IN, true},
+    {"--at", OPTION_AT, true},
+    {"--reason", OPTION_REASON, true},
+    {"--if", OPTION_IF, true},
+    {"--id", OPTION_ID, true},
+    {"--if-revision", OPTION_IF_REVISION, true},
+    {"--max", OPTION_MAX, true},
+    {"--expires-in", OPTION_EXPIRES_IN, true},
+    {"--batch", OPTION_BATCH_SIZE, true},
     {"--last", OPTION_LAST, true},
 };
 
@@ -68,6 +87,16 @@ static const struct command {
      "what was invalidated of late on this host, newest first, and how much"},
     {"tag", "add NAME TARGET…|- | remove NAME [TARGET…|-] | list NAME | names", 1, 10000, 0, control_tag,
      "named sets of targets: users, users at a scope, roles and scopes"},
+    {"delay",
+     "TARGET… --in 30s|--at TIME [--reason TEXT] [--if \"USER SCOPE EXPRESSION\"] [--if-revision N] "
+     "[--expires-in 7d] [--id ID]",
+     1, 100,
+     OPTION_IN | OPTION_AT | OPTION_REASON | OPTION_IF | OPTION_IF_REVISION | OPTION_EXPIRES_IN | OPTION_ID,
+     control_delay, "invalidates later, on whichever host comes first; prints the task's id"},
+    {"delayed", "[list [N]] | cancel WHAT | run [WHAT | --max N] | replace TARGET | do N | stats | advice", 0,
+     2, OPTION_MAX, control_delayed,
+     "what is due next; WHAT is an id, a target, reason:TEXT, failing, waiting or all; do N: what advice N "
+     "says"},
     {"cleanup", "start orphans|epochs|pattern [GLOB] | status [--json] | cancel [ID]", 1, 3, OPTION_JSON,
      control_cleanup, "removes from Redis what nobody will read any more; never needed for truth"},
     {"stats", "[--json]", 0, 0, OPTION_JSON, control_stats, "the sidecar's counters"},
@@ -124,6 +153,24 @@ static const struct option *find_option(const struct command *command, const cha
     return NULL;
 }
 
+static void set_delay_option(struct control_delay *delay, unsigned bit, const char *value)
+{
+    const struct {
+        unsigned bit;
+        const char **at;
+    } places[] = {{OPTION_IN, &delay->in},
+                  {OPTION_AT, &delay->at},
+                  {OPTION_REASON, &delay->reason},
+                  {OPTION_IF, &delay->condition},
+                  {OPTION_IF_REVISION, &delay->revision},
+                  {OPTION_EXPIRES_IN, &delay->alive},
+                  {OPTION_ID, &delay->id},
+                  {OPTION_MAX, &delay->most}};
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        if (places[i].bit == bit)
+            *places[i].at = value;
+}
+
 static void set_option(struct control *control, const struct option *option, const char *value)
 {
     control->batch |= option->bit == OPTION_BATCH;
@@ -142,6 +189,7 @@ static void set_option(struct control *control, const struct option *option, con
         control->reason = value;
     if (option->bit == OPTION_LAST)
         control->last = value;
+    set_delay_option(&control->delay, option->bit, value);
 }
 
 /* Sorts what follows the command into options and arguments, in place. 0 or CONTROL_USAGE. */

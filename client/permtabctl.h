@@ -14,6 +14,11 @@
 #define CONTROL_HEALTH_MS 2000u  /* who asks for health wants to know soon */
 #define CONTROL_LONG_MS   600000u /* for whole policies */
 
+/* Options of delay and delayed; NULL: not given. */
+struct control_delay {
+    const char *in, *at, *reason, *condition, *revision, *alive, *id, *most;
+};
+
 struct control {
     const char *socket;
     const char *command; /* its name, for messages */
@@ -21,6 +26,7 @@ struct control {
     int count;
     bool batch, json, dry_run, prune, own, deny;
     const char *owner, *expires, *batch_size, *reason, *last; /* NULL: not given */
+    struct control_delay delay;
     struct channel channel;
 };
 
@@ -42,6 +48,9 @@ bool control_scope(const struct control *control, const char *text);
 /* The same without a line: a whole decimal number; "global" or "type:id". */
 bool control_is_id(const char *text, uint64_t *out);
 bool control_is_scope(const char *text);
+
+/* RFC 3339 with a zone to microseconds UTC; permtabctl_change.c. */
+bool control_time(const char *text, int64_t *out);
 
 /* ---- permtabctl_invalidate.c: targets, as texts; the sidecar knows which are good ---------------------------------- */
 
@@ -78,6 +87,8 @@ int control_invalidate(struct control *control);
 int control_invalidations(struct control *control);
 int control_tag(struct control *control);
 int control_cleanup(struct control *control);
+int control_delay(struct control *control);
+int control_delayed(struct control *control);
 int control_stats(struct control *control);
 int control_health(struct control *control);
 int control_watch(struct control *control);

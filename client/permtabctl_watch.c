@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WAIT_MS    1000u
-#define TEXT_SIZE  256u
+#define WAIT_MS   1000u
+#define TEXT_SIZE 256u
 
 static void text_of(const struct wire_value *map, const char *key, char *out, size_t size)
 {
@@ -46,9 +46,8 @@ static int print_json(const struct wire_value *params)
         if (wire_as_text(wire_item(targets, i), text, sizeof(text)))
             (void)json_array_append_new(list, json_string(text));
     text_of(params, "reason", text, sizeof(text));
-    json_t *object =
-        json_pack("{s:I, s:s, s:o}", "revision", (json_int_t)control_u64(params, "revision"), "reason", text,
-                  "targets", list);
+    json_t *object = json_pack("{s:I, s:s, s:o}", "revision", (json_int_t)control_u64(params, "revision"),
+                               "reason", text, "targets", list);
     if (wire_as_bool(wire_get(params, "more"), &more) && more)
         (void)json_object_set_new(object, "more", json_true());
     if (control_u64(params, "missed") > 0)

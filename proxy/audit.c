@@ -25,11 +25,11 @@
 #include <utlist.h>
 
 #define SECOND_NS      1000000000ull
-#define TICKS_A_SECOND 10u   /* at most */
-#define UNDER_WAY_MAX  16u   /* jobs and held ones: clients need the threads more */
+#define TICKS_A_SECOND 10u /* at most */
+#define UNDER_WAY_MAX  16u /* jobs and held ones: clients need the threads more */
 #define HELD_NS        (5 * SECOND_NS)
 #define RECENT_SETS    8u
-#define PATIENCE       3u    /* differences within a minute, and the table goes */
+#define PATIENCE       3u /* differences within a minute, and the table goes */
 #define PATIENCE_NS    (60 * SECOND_NS)
 
 struct audit_job {
@@ -188,8 +188,9 @@ const char *audit_alarm(struct audit *audit, time_t now)
         return "";
     (void)gmtime_r(&audit->alarm_at, &utc);
     (void)strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    (void)snprintf(audit->alarm, sizeof audit->alarm, "the auditor found %" PRIu64 " difference%s, the last at %s",
-                   audit->alarmed, audit->alarmed == 1 ? "" : "s", at);
+    (void)snprintf(audit->alarm, sizeof audit->alarm,
+                   "the auditor found %" PRIu64 " difference%s, the last at %s", audit->alarmed,
+                   audit->alarmed == 1 ? "" : "s", at);
     return audit->alarm;
 }
 

@@ -137,6 +137,7 @@ static void job_invalidate(struct delayed_job *job)
         .reason = job->task.reason,
         .source = INVALIDATION_DELAYED,
     };
+    job->invalidating = true;
     int code = invalidation_start(job->delayed->options.invalidations, &invalidation, on_invalidated, job);
     if (code < 0)
         job_put_back(job, DELAYED_failed,

@@ -17,10 +17,11 @@ typedef void (*feed_applied_fn)(void *context, uint64_t revision);
 
 /* What the loop has just done for one poll. Borrowed for the call. */
 struct feed_news {
-    const struct batch *batch;        /* applied; NULL after a rebuild and after a poll that failed */
-    bool rebuilt;                     /* the table was made anew */
-    uint64_t asked_ns, answered_ns;   /* CLOCK_MONOTONIC: when the poll asked the store for its clock; 0: it did not */
-    int64_t store_now;                /* what it said, microseconds UTC */
+    const struct batch *batch; /* applied; NULL after a rebuild and after a poll that failed */
+    bool rebuilt;              /* the table was made anew */
+    uint64_t asked_ns;         /* CLOCK_MONOTONIC: when the poll asked the store for its clock; 0: it did not */
+    uint64_t answered_ns;
+    int64_t store_now; /* what it said, microseconds UTC */
 };
 /* On the loop, when the table has been brought forward and nobody has been told of it yet. */
 typedef void (*feed_watch_fn)(void *context, const struct feed_news *news);

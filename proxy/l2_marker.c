@@ -71,6 +71,7 @@ static void know(struct l2 *l2, const struct store_position *at, uint64_t epoch)
     l2->marker.known = true;
     l2->marker.at = *at;
     l2->marker.epoch = epoch;
+    l2->marker.heard = 0;
     l2->counters->l2_marker_known = 1;
     l2->counters->l2_marker_revision = at->revision;
 }
@@ -79,6 +80,7 @@ bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first
 {
     uint64_t epoch;
     bool whole = read_marker(reply, first, at, &epoch);
+    l2->marker.heard = 0; /* as in on_moved */
     note_seen(l2, reply, first);
     if (whole)
         know(l2, at, epoch);
@@ -94,8 +96,9 @@ void l2_heard(struct l2 *l2, uint64_t revision)
     l2->marker.heard = revision;
 }
 
-/* Whoever advanced the marker has said so: no need to ask. Only within our own log, and if it was an invention the next script
- * finds out. */
+/* Whoever advanced the marker has said so: no need to ask. Only within our own log, and only until Redis itself says where the
+ * marker is: if it was an invention, or Redis was restored since, the next script finds out, and that it was said once must not
+ * be believed again. */
 static void believe_heard(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
@@ -365,6 +368,7 @@ static void on_moved(void *context, enum redis_status status, const struct redis
         return;
     }
     marker->warned = false;
+    marker->heard = 0; /* Redis itself counts more than what was said: it may have been restored since */
     note_seen(l2, reply, 1);
     if (!read_marker(reply, 1, &at, &epoch)) {
         marker->known = false;

@@ -32,7 +32,8 @@ struct store_clock {
 };
 
 /* The store was asked and answered at these times (CLOCK_MONOTONIC, nanoseconds) and said `store_now` (microseconds UTC). */
-void store_clock_add(struct store_clock *clock, uint64_t asked_ns, uint64_t answered_ns, int64_t store_now_us);
+void store_clock_add(struct store_clock *clock, uint64_t asked_ns, uint64_t answered_ns,
+                     int64_t store_now_us);
 /* The best estimate at `now_ns`. False when nothing is known. */
 bool store_clock_read(const struct store_clock *clock, uint64_t now_ns, int64_t *offset_us,
                       uint64_t *error_us);

@@ -25,7 +25,7 @@
 /* ---- choosing ------------------------------------------------------------------------------------------------------ */
 
 /* Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014 (SplitMix64). */
-static uint64_t throw(struct audit_dice *dice)
+static uint64_t throw(struct audit_dice * dice)
 {
     uint64_t z = dice->random += 0x9e3779b97f4a7c15ull;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -235,12 +235,14 @@ static enum audit_outcome compare(const struct publish *publish, const struct fa
 {
     const struct table *table = publish->table;
     const struct set_record *record = &table->sets.records[place->set];
-    bool negative = table->absent_set != 0 && place->set == table->absent_set;
+    bool absent = !record->inputs.exists;
+    /* Others may be negative, or not: that is for the room they take, and says nothing. */
+    enum entry_kind kind = absent ? ENTRY_NEGATIVE : entries_kind(&table->entries, place->slot);
     struct comparison seen = compare_shared(look->set, judged);
     finding->overgrant = seen.more;
-    if (!entries_agree(&table->entries, place->slot, place->target, negative ? ENTRY_NEGATIVE : ENTRY_POSITIVE))
+    if (!entries_agree(&table->entries, place->slot, place->target, kind))
         return differs(finding, AUDIT_FAULT_BOOKS, "its entry is not where the lists say");
-    if (negative == judged->inputs.exists)
+    if (absent == judged->inputs.exists)
         return differs(finding, AUDIT_FAULT_BOOKS, "its scope is in the store here and not there");
     if (!chain_agrees(table, facts))
         return differs(finding, AUDIT_FAULT_BOOKS, "its scope hangs elsewhere than in the store");
@@ -250,7 +252,8 @@ static enum audit_outcome compare(const struct publish *publish, const struct fa
     if (!seen.same && !inputs_equal(&record->inputs, &judged->inputs))
         return differs(finding, AUDIT_FAULT_ENTRY, "its entry has another set than its roles lead to");
     if (!resolves)
-        return differs(finding, AUDIT_FAULT_BOOKS, "the role definitions kept here are others than the store's");
+        return differs(finding, AUDIT_FAULT_BOOKS,
+                       "the role definitions kept here are others than the store's");
     if (!seen.same)
         return differs(finding, AUDIT_FAULT_SET, "its set has other bits than its roles give");
     if (!set_table_agrees(&table->sets, place->set))
@@ -266,8 +269,8 @@ static enum audit_outcome look_and_compare(const struct publish *publish, const 
     struct place place = find_place(table, &question);
     struct permtab_shm_look look = {.set = NULL};
     /* The publisher is the only writer and this is its thread: one look is whole. */
-    enum permtab_shm_found found = permtab_shm_look_once(&table->segment.table, facts->user, facts->scope.id,
-                                                         facts->scope.type, &look);
+    enum permtab_shm_found found =
+        permtab_shm_look_once(&table->segment.table, facts->user, facts->scope.id, facts->scope.type, &look);
     if (place.slot == MAP_NO_SLOT)
         return found == PERMTAB_SHM_MISS
                    ? AUDIT_UNSURE

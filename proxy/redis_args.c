@@ -1,5 +1,5 @@
 /* The arguments of a command: one block of bytes and a list of places in it, so that a command of any length costs two
- * allocations that are used again. What goes over the wire is made of it in redis_link.c. */
+ * allocations that are used again. */
 #include "proxy/redis_args.h"
 
 #include <assert.h>
@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define NUMBER_LINE_MAX 23 /* a sign, 20 digits, the end of the line */
 
 void redis_args_init(struct redis_args *args)
 {
@@ -98,4 +100,39 @@ void redis_args_print(struct redis_args *args, const char *format, ...)
         (void)vsnprintf(to, (size_t)size + 1, format, again);
     va_end(again);
     va_end(arguments);
+}
+
+/* The sign, the number, the end of the line. */
+static char *put_number(char *to, char sign, size_t number)
+{
+    char digits[24];
+    size_t count = 0;
+    do {
+        digits[count++] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    *to++ = sign;
+    while (count > 0)
+        *to++ = digits[--count];
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
+}
+
+size_t redis_args_wire_max(const struct redis_args *args)
+{
+    return NUMBER_LINE_MAX + args->size + args->count * (NUMBER_LINE_MAX + 2);
+}
+
+size_t redis_args_write(const struct redis_args *args, char *out)
+{
+    char *to = put_number(out, '*', args->count);
+    for (size_t i = 0; i < args->count; i++) {
+        to = put_number(to, '$', args->items[i].size);
+        memcpy(to, args->bytes + args->items[i].at, args->items[i].size);
+        to += args->items[i].size;
+        *to++ = '\r';
+        *to++ = '\n';
+    }
+    return (size_t)(to - out);
 }

@@ -1,7 +1,7 @@
 /* hiredis' own asynchronous context is not used: it ends the process on a reply too many, and cannot be freed
  * from every callback. A connection goes round:
  *
- *     waiting → (looking up) → connecting → greeting → open → waiting …
+ *     waiting → connecting → greeting → open → waiting …
  *
  * One timer serves all: the pause, the time that connecting may take, and the watch over an open connection. The watch counts
  * replies and not bytes, so that a server that trickles is as dead as one that is silent. It gives up when nothing came for
@@ -12,33 +12,26 @@
 #include "proxy/redis_link.h"
 
 #include "proxy/log.h"
-#include "proxy/redis_lookup.h"
+#include "proxy/redis_dial.h"
 #include "proxy/redis_parser.h"
 #include "proxy/redis_url.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/util.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
-#include <unistd.h>
 
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 2000
 #define READ_SIZE    (16u * 1024)
 
-enum link_state { LINK_WAITING, LINK_LOOKING_UP, LINK_CONNECTING, LINK_GREETING, LINK_OPEN, LINK_FREED };
+enum link_state { LINK_WAITING, LINK_CONNECTING, LINK_GREETING, LINK_OPEN, LINK_FREED };
 enum greeting { GREETING_AUTH, GREETING_SELECT, GREETING_NAME };
 
 struct redis_link {
@@ -53,7 +46,7 @@ struct redis_link {
 
     enum link_state state;
     struct event *timer;
-    struct redis_lookup *lookup;
+    struct redis_dial *dial;
     struct bufferevent *stream;
     struct redis_parser *parser;
     enum greeting greetings[3]; /* sent and not answered */
@@ -117,10 +110,10 @@ static void shut(struct redis_link *link)
     if (link->stream)
         bufferevent_free(link->stream);
     redis_parser_free(link->parser);
-    redis_lookup_free(link->lookup);
+    redis_dial_free(link->dial);
     link->stream = NULL;
     link->parser = NULL;
-    link->lookup = NULL;
+    link->dial = NULL;
     link->owed = 0;
 }
 
@@ -184,36 +177,6 @@ const char *redis_link_trouble(const struct redis_link *link)
 
 /* ---- sending -------------------------------------------------------------------------------------------------------- */
 
-/* The sign, the number, the end of the line. */
-static char *put_number(char *to, char sign, size_t number)
-{
-    char digits[24];
-    size_t count = 0;
-    do {
-        digits[count++] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    *to++ = sign;
-    while (count > 0)
-        *to++ = digits[--count];
-    *to++ = '\r';
-    *to++ = '\n';
-    return to;
-}
-
-static char *put_command(char *to, const struct redis_args *args)
-{
-    to = put_number(to, '*', args->count);
-    for (size_t i = 0; i < args->count; i++) {
-        to = put_number(to, '$', args->items[i].size);
-        memcpy(to, args->bytes + args->items[i].at, args->items[i].size);
-        to += args->items[i].size;
-        *to++ = '\r';
-        *to++ = '\n';
-    }
-    return to;
-}
-
 bool redis_link_room(const struct redis_link *link, size_t bytes, size_t arguments)
 {
     return link->parser &&
@@ -230,13 +193,13 @@ int redis_link_send(struct redis_link *link, const struct redis_args *args)
     if (args->count == 0) /* no reply would come, and every later one would be taken for another's */
         return PERMTAB_E_INVALID;
     struct evbuffer *output = bufferevent_get_output(link->stream);
-    size_t most = 24 + args->size + args->count * 26;
+    size_t most = redis_args_wire_max(args);
     if (evbuffer_get_length(output) + most > REDIS_UNSENT_MAX)
         return PERMTAB_E_FULL;
     struct evbuffer_iovec room;
     if (evbuffer_reserve_space(output, (ev_ssize_t)most, &room, 1) != 1)
         return PERMTAB_E_MEMORY;
-    room.iov_len = (size_t)(put_command(room.iov_base, args) - (char *)room.iov_base);
+    room.iov_len = redis_args_write(args, room.iov_base);
     if (evbuffer_commit_space(output, &room, 1) < 0)
         return PERMTAB_E_MEMORY;
     if (link->owed++ == 0)
@@ -378,14 +341,7 @@ static void on_readable(struct bufferevent *stream, void *context)
     redis_link_leave(link);
 }
 
-static void on_connected(struct redis_link *link)
-{
-    link->parser = redis_parser_new(link->reply_max);
-    if (!link->parser || bufferevent_enable(link->stream, EV_READ) < 0)
-        redis_link_break(link, "out of memory");
-    else
-        greet(link);
-}
+/* ---- connecting ------------------------------------------------------------------------------------------------------- */
 
 static void on_event(struct bufferevent *stream, short what, void *context)
 {
@@ -393,104 +349,50 @@ static void on_event(struct bufferevent *stream, short what, void *context)
     int error = EVUTIL_SOCKET_ERROR();
     (void)stream;
     redis_link_enter(link);
-    if (what & BEV_EVENT_CONNECTED)
-        on_connected(link);
-    else if (what & BEV_EVENT_EOF)
+    if (what & BEV_EVENT_EOF)
         redis_link_break(link, "the server closed it");
     else
         redis_link_break(link, "%s", strerror(error));
     redis_link_leave(link);
 }
 
-/* ---- connecting ------------------------------------------------------------------------------------------------------- */
-
-static void dial(struct redis_link *link, const struct sockaddr *address, socklen_t size)
-{
-    int one = 1;
-    int descriptor = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    link->state = LINK_CONNECTING;
-    if (descriptor < 0) {
-        redis_link_break(link, "socket: %s", strerror(errno));
-        return;
-    }
-    if (address->sa_family != AF_UNIX)
-        (void)setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(descriptor, address, size) < 0 && errno != EINPROGRESS) {
-        int error = errno;
-        (void)close(descriptor);
-        redis_link_break(link, "%s", strerror(error));
-        return;
-    }
-    link->stream = bufferevent_socket_new(link->base, descriptor, BEV_OPT_CLOSE_ON_FREE);
-    if (!link->stream) {
-        (void)close(descriptor);
-        redis_link_break(link, "out of memory");
-        return;
-    }
-    bufferevent_setcb(link->stream, on_readable, NULL, on_event, link);
-    (void)bufferevent_set_max_single_read(link->stream, 4 * READ_SIZE);
-    if (bufferevent_socket_connect(link->stream, NULL, 0) < 0)
-        redis_link_break(link, "out of memory");
-}
-
-/* One address a turn: a name may have one that leads nowhere. */
-static void dial_one_of(struct redis_link *link, const struct addrinfo *addresses)
-{
-    unsigned count = 0, turn;
-    const struct addrinfo *address;
-    for (address = addresses; address; address = address->ai_next)
-        count++;
-    address = addresses;
-    for (turn = link->address_turn % count; turn > 0; turn--)
-        address = address->ai_next;
-    dial(link, address->ai_addr, address->ai_addrlen);
-}
-
-static void on_addresses(void *context, const struct addrinfo *addresses, const char *text)
+static void on_dialled(void *context, struct bufferevent *stream, const char *text)
 {
     struct redis_link *link = context;
     redis_link_enter(link);
-    if (addresses)
-        dial_one_of(link, addresses);
-    else
-        redis_link_break(link, "%s: %s", link->url.host, text);
-    redis_link_leave(link);
-}
-
-static void dial_path(struct redis_link *link)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    _Static_assert(sizeof address.sun_path > REDIS_PATH_MAX, "the path fits");
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", link->url.path);
-    dial(link, (const struct sockaddr *)&address, sizeof address);
-}
-
-static void dial_host(struct redis_link *link)
-{
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM}, *found;
-    char service[8];
-    (void)snprintf(service, sizeof service, "%u", link->url.port);
-    if (getaddrinfo(link->url.host, service, &hints, &found) == 0) { /* numbers: asks nobody */
-        dial(link, found->ai_addr, found->ai_addrlen);
-        freeaddrinfo(found);
-        return;
+    if (stream) {
+        link->stream = stream;
+        link->parser = redis_parser_new(link->reply_max);
+        bufferevent_setcb(stream, on_readable, NULL, on_event, link);
+        (void)bufferevent_set_max_single_read(stream, 4 * READ_SIZE);
+        redis_dial_free(link->dial);
+        link->dial = NULL;
+        if (link->parser && bufferevent_enable(stream, EV_READ) == 0)
+            greet(link);
+        else
+            redis_link_break(link, "out of memory");
+    } else {
+        redis_link_break(link, "%s", text);
     }
-    link->state = LINK_LOOKING_UP;
-    redis_lookup_free(link->lookup);
-    link->lookup = redis_lookup_new(link->base);
-    if (link->lookup)
-        redis_lookup_start(link->lookup, link->url.host, link->url.port, on_addresses, link);
-    else
-        redis_link_break(link, "out of memory");
+    redis_link_leave(link);
 }
 
 static void begin(struct redis_link *link)
 {
     arm(link, 2 * link->ping_ns);
-    if (link->url.path[0])
-        dial_path(link);
+    link->state = LINK_CONNECTING;
+    link->dial = redis_dial_new(link->base, &link->url, link->address_turn, on_dialled, link);
+    if (link->dial)
+        redis_dial_start(link->dial);
     else
-        dial_host(link);
+        redis_link_break(link, "out of memory");
+}
+
+static void give_up_connecting(struct redis_link *link)
+{
+    char doing[320];
+    redis_dial_doing(link->dial, doing, sizeof doing);
+    redis_link_break(link, "%s takes too long", doing);
 }
 
 /* ---- the watch ---------------------------------------------------------------------------------------------------------- */
@@ -520,11 +422,8 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
     case LINK_WAITING:
         begin(link);
         break;
-    case LINK_LOOKING_UP:
-        redis_link_break(link, "%s: the name servers do not answer", link->url.host);
-        break;
     case LINK_CONNECTING:
-        redis_link_break(link, "connecting takes too long");
+        give_up_connecting(link);
         break;
     case LINK_GREETING:
         redis_link_break(link, "the server does not answer");

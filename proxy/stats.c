@@ -73,8 +73,8 @@ static void print_prometheus_histogram(const struct histogram_description *descr
                       histogram_bound(i) / 1000000, histogram_bound(i) % 1000000, until);
     }
     (void)fprintf(out, "permtab_%s_seconds_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, histogram->count);
-    (void)fprintf(out, "permtab_%s_seconds_sum %" PRIu64 ".%06" PRIu64 "\n", name, histogram->sum_us / 1000000,
-                  histogram->sum_us % 1000000);
+    (void)fprintf(out, "permtab_%s_seconds_sum %" PRIu64 ".%06" PRIu64 "\n", name,
+                  histogram->sum_us / 1000000, histogram->sum_us % 1000000);
     (void)fprintf(out, "permtab_%s_seconds_count %" PRIu64 "\n", name, histogram->count);
 }
 

@@ -13,8 +13,8 @@
 #include <time.h>
 #include <utlist.h>
 
-#define SECOND_NS   1000000000ull
-#define GATHER_MAX  (4u * SUBSCRIPTION_TARGETS_A_BATCH) /* before doubles are taken out */
+#define SECOND_NS  1000000000ull
+#define GATHER_MAX (4u * SUBSCRIPTION_TARGETS_A_BATCH) /* before doubles are taken out */
 
 /* ---- what is told ------------------------------------------------------------------------------------------------ */
 
@@ -241,10 +241,9 @@ static void miss(struct subscriber *subscriber, uint64_t targets)
 static bool wants(const struct subscriber *subscriber, const struct told_text *told)
 {
     const struct subscription *what = &subscriber->what;
-    return told->wanted_by == 0 ||
-           ((told->wanted_by & what->kinds) != 0 &&
-            (told->wanted_by == SUBSCRIPTION_CATALOGUE ||
-             strncmp(told->text, what->prefix, strlen(what->prefix)) == 0));
+    return told->wanted_by == 0 || ((told->wanted_by & what->kinds) != 0 &&
+                                    (told->wanted_by == SUBSCRIPTION_CATALOGUE ||
+                                     strncmp(told->text, what->prefix, strlen(what->prefix)) == 0));
 }
 
 /* Sends `count` of those the subscriber wants, from *next on; `more`: others of the same revision follow. */

@@ -26,20 +26,27 @@ if kind == 'epochs' then
 end
 local size = redis.call('DBSIZE')
 local found = redis.call('SCAN', ARGV[3], 'MATCH', ARGV[5], 'COUNT', ARGV[4])
-local gone, asked, at = {}, {}, #base + 1
-for _, key in ipairs(found[2]) do
-    if string.sub(key, 1, #base) == base then
-        local format, of = string.match(key, '^(%d+):(%x*)', at)
-        -- A value of the present format; the marker and the locks are named otherwise and stay.
-        local value = format == present and #of == 16 and string.sub(key, at + #format + 17, at + #format + 18) == ':{'
-        if kind == 'pattern' then
-            if value then gone[#gone + 1] = key end
-        elseif kind == 'epochs' then
-            if value and of ~= epoch then gone[#gone + 1] = key end
-        elseif value then
-            asked[#asked + 1] = key
-        elseif format and tonumber(format) < tonumber(present) then
-            gone[#gone + 1] = key
+local gone, asked = {}, {}
+if kind == 'epochs' then
+    -- The glob leaves nothing but values of the present format: their epochs stand at one place.
+    local from = #base + #present + 2
+    for _, key in ipairs(found[2]) do
+        if string.sub(key, from, from + 15) ~= epoch then gone[#gone + 1] = key end
+    end
+else
+    -- The glob may be anybody's. A value is PREFIXl2:FORMAT:EPOCH:{…}; the marker and the locks are named otherwise and stay.
+    local at = #base + 1
+    for _, key in ipairs(found[2]) do
+        local format, of, next = string.match(key, '^(%d+):(%x*)()', at)
+        if format and string.sub(key, 1, #base) == base then
+            local value = format == present and #of == 16 and string.sub(key, next, next + 1) == ':{'
+            if value and kind == 'pattern' then
+                gone[#gone + 1] = key
+            elseif value then
+                asked[#asked + 1] = key
+            elseif kind == 'orphans' and tonumber(format) < tonumber(present) then
+                gone[#gone + 1] = key
+            end
         end
     end
 end

@@ -359,6 +359,21 @@ static void connection_close(struct fake_connection *connection)
     connection->size = 0;
 }
 
+static void chat(struct fake_connection *connection)
+{
+    struct wire_buffer message;
+    wire_buffer_init(&message);
+    wire_notify(&message, "invalidated", 2);
+    wire_str(&message, "revision");
+    wire_u64(&message, 1);
+    wire_str(&message, "targets");
+    wire_array(&message, 1);
+    wire_str(&message, "all");
+    for (int i = 0; i < 3; i++)
+        send_reply(connection, &message, NULL, 0);
+    wire_buffer_fini(&message);
+}
+
 static void answer(struct fake *fake, struct fake_connection *connection, const struct wire_message *message)
 {
     struct wire_buffer reply;
@@ -373,6 +388,8 @@ static void answer(struct fake *fake, struct fake_connection *connection, const 
         struct timespec pause = {.tv_nsec = (long)fake->delay_ms * 1000000};
         nanosleep(&pause, NULL);
     }
+    if (fake->chatty)
+        chat(connection);
     wire_buffer_init(&reply);
     if (strcmp(message->method, "attach") == 0) {
         reply_attach(fake, connection, &reply, message->id);

@@ -49,6 +49,7 @@ struct fake {
     bool late;         /* d.late is in the catalogue */
     bool gone;         /* a.read is a tombstone */
     bool hang_up;      /* every `check` is answered by closing the connection */
+    bool chatty;       /* notifications that nobody asked for come before every reply */
     bool unsealed;     /* attach hands out a copy of the segment that bears no seals */
     bool truncated;    /* attach says a size that is not the segment's */
     uint32_t layout;   /* what hello says */

@@ -82,6 +82,7 @@ static void changes_text(struct fixture *f, uint64_t after, char *text, size_t s
     store_snapshot_end(&f->store);
     for (size_t i = 0; i < list.count; i++) {
         const struct change *c = &list.items[i];
+        assert_true(c->at <= now + 1000 && c->at > now - 60000000); /* the same clock; SQLite's has milliseconds */
         used += (size_t)snprintf(text + used, size - used, "%d/%llu/%llu/%u:%llu ", (int)c->kind,
                                  (unsigned long long)c->user, (unsigned long long)c->role, c->scope.type,
                                  (unsigned long long)c->scope.id);

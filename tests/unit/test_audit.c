@@ -50,7 +50,8 @@ static int bench_new(void **state)
         memory_assign(&bench->policy, user, user <= 3 ? 100 : 200, server, FACTS_NEVER);
     memory_catalogue(&bench->policy, 1, &catalogue);
     bench->revision = 1;
-    assert_int_equal(publish_new(&bench->publish, &options, &at, 1000, &catalogue, &bench->counters, NULL), 0);
+    assert_int_equal(publish_new(&bench->publish, &options, &at, 1000, &catalogue, &bench->counters, NULL),
+                     0);
     *state = bench;
     return 0;
 }
@@ -117,7 +118,8 @@ static void assert_all_agree(struct bench *bench)
 
 static uint32_t slot_of(const struct bench *bench, uint64_t user)
 {
-    uint32_t slot = map_find_writer(&bench->publish->table->map, (struct map_key){user, server.id, server.type});
+    uint32_t slot =
+        map_find_writer(&bench->publish->table->map, (struct map_key){user, server.id, server.type});
     assert_int_not_equal(slot, MAP_NO_SLOT);
     return slot;
 }
@@ -454,7 +456,9 @@ static struct publish *first_table(struct house *house)
 static int house_new(void **state)
 {
     struct house *house = calloc(1, sizeof *house);
-    struct config config = {.permissions_max = 128, .poll_interval_ms = 20, .change_retention_ms = 3600000,
+    struct config config = {.permissions_max = 128,
+                            .poll_interval_ms = 20,
+                            .change_retention_ms = 3600000,
                             .change_retention_rows = 1000};
     fixture_ready((void **)&house->store, NULL);
     some_policy(house->store);
@@ -473,7 +477,8 @@ static int house_new(void **state)
                  on_found, house));
     assert_int_equal(sqlite3_open(house->store->url + strlen("sqlite:"), &house->untriggered), SQLITE_OK);
     assert_int_equal(sqlite3_busy_timeout(house->untriggered, 5000), SQLITE_OK);
-    assert_int_equal(sqlite3_db_config(house->untriggered, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_db_config(house->untriggered, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL),
+                     SQLITE_OK);
     *state = house;
     return 0;
 }
@@ -519,7 +524,8 @@ static void fill_from_store(struct house *house, uint64_t user)
 static bool is_resident(struct house *house, uint64_t user)
 {
     struct permtab_shm_look look;
-    return permtab_shm_look_once(&house->publish->table->segment.table, user, 5, 1, &look) == PERMTAB_SHM_FOUND;
+    return permtab_shm_look_once(&house->publish->table->segment.table, user, 5, 1, &look) ==
+           PERMTAB_SHM_FOUND;
 }
 
 /* Turns the loop until *counter has reached `wanted`. */
@@ -542,9 +548,10 @@ static void nothing_is_found_where_nothing_is_wrong(void **state)
     for (uint64_t round = 0; round < 40; round++) { /* while it is changed, the usual way */
         snprintf(text, sizeof text, "DELETE FROM permtab_assignment WHERE user_id = %d", (int)(1001 + round));
         OK(run(house->store->writer, text));
-        OK(run(house->store->writer, round % 2 ? "DELETE FROM permtab_role_permission WHERE role_id = 1"
-                                               : "INSERT INTO permtab_role_permission VALUES (1, 'a.b', 'allow')"
-                                                 " ON CONFLICT DO NOTHING"));
+        OK(run(house->store->writer, round % 2
+                                         ? "DELETE FROM permtab_role_permission WHERE role_id = 1"
+                                         : "INSERT INTO permtab_role_permission VALUES (1, 'a.b', 'allow')"
+                                           " ON CONFLICT DO NOTHING"));
         turn_until(house, &house->counters.audit_checks, house->counters.audit_checks + 5);
     }
     assert_int_equal(house->counters.audit_differences, 0);
@@ -600,15 +607,15 @@ static void a_table_emptied_behind_the_triggers(void **state)
     struct house *house = *state;
     for (int user = 2000; user < 2064; user++) {
         char text[200];
-        snprintf(text, sizeof text, "INSERT INTO permtab_overwrite VALUES (1, 5, 'user', %d, '%s', '%s')", user,
-                 user % 2 ? "a.b" : "e", user % 4 < 2 ? "allow" : "deny");
+        snprintf(text, sizeof text, "INSERT INTO permtab_overwrite VALUES (1, 5, 'user', %d, '%s', '%s')",
+                 user, user % 2 ? "a.b" : "e", user % 4 < 2 ? "allow" : "deny");
         OK(run(house->store->writer, text));
         snprintf(text, sizeof text, "INSERT INTO permtab_assignment VALUES (%d, %d, 1, 5, NULL)", user,
                  1 + user / 4 % 3);
         OK(run(house->store->writer, text));
     }
-    turn_until(house, &house->counters.applied_revision, number(house->store->writer,
-                                                                 "SELECT max(revision) FROM permtab_change"));
+    turn_until(house, &house->counters.applied_revision,
+               number(house->store->writer, "SELECT max(revision) FROM permtab_change"));
     for (uint64_t user = 2000; user < 2064; user++)
         fill_from_store(house, user);
     turn_until(house, &house->counters.audit_checks, 3);

@@ -240,6 +240,21 @@ static void test_late_reply_is_dropped(void **state)
     assert_int_equal(fake_counts(&bench->fake).connects, 1);
 }
 
+/* The library subscribes to nothing; what is told to it all the same is no answer to anything. */
+static void test_notifications_are_dropped(void **state)
+{
+    struct bench *bench = *state;
+    fake_lock(&bench->fake);
+    bench->fake.chatty = true;
+    bench->fake.fill = false;
+    fake_unlock(&bench->fake);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(permtab_check(bench->table, 1, at(bench, 1), bench->read), PERMTAB_ALLOW);
+    assert_int_equal(permtab_check(bench->table, 1, at(bench, 1), bench->write), PERMTAB_DENY);
+    assert_int_equal(permtab_refresh(bench->table), 0); /* with descriptors behind them */
+    assert_int_equal(fake_counts(&bench->fake).connects, 1);
+}
+
 /* ---- the sidecar goes away -------------------------------------------------------------------------------------- */
 
 static void test_unreachable_and_back(void **state)
@@ -662,6 +677,7 @@ int main(void)
         TEST(test_lease_runs_out),
         TEST(test_timeout),
         TEST(test_late_reply_is_dropped),
+        TEST(test_notifications_are_dropped),
         TEST(test_unreachable_and_back),
         TEST(test_does_not_hammer),
         TEST(test_broken_connection_is_made_anew),

@@ -135,14 +135,16 @@ static void test_json(void **state)
 static void check_prometheus_histogram(char **rest)
 {
     char line[512];
-    (void)snprintf(line, sizeof line, "# HELP permtab_propagation_seconds %s", histogram_descriptions[0].help);
+    (void)snprintf(line, sizeof line, "# HELP permtab_propagation_seconds %s",
+                   histogram_descriptions[0].help);
     assert_string_equal(strsep(rest, "\n"), line);
     assert_string_equal(strsep(rest, "\n"), "# TYPE permtab_propagation_seconds histogram");
     for (size_t i = 0; i < HISTOGRAM_BOUNDS; i++) {
         double bound;
         unsigned long long until;
         assert_int_equal(
-            sscanf(strsep(rest, "\n"), "permtab_propagation_seconds_bucket{le=\"%lf\"} %llu", &bound, &until), 2);
+            sscanf(strsep(rest, "\n"), "permtab_propagation_seconds_bucket{le=\"%lf\"} %llu", &bound, &until),
+            2);
         assert_int_equal((uint64_t)(bound * 1e6 + 0.5), histogram_bound(i));
         assert_int_equal(until, i < 2 ? 0 : i < 6 ? 2 : 3);
     }

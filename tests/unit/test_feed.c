@@ -97,7 +97,7 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
     (void)store, (void)failure, (void)limit;
     lock();
     *out = (struct change_list){.items = calloc(1, sizeof(struct change)), .count = 1, .capacity = 1};
-    out->items[0] = (struct change){.revision = after + 1, .nonce = after + 1, .kind = fake.kind, .user = 1};
+    out->items[0] = (struct change){.revision = after + 1, .nonce = after + 1, .kind = fake.kind, .user = 1, .at = 990};
     unlock();
     return 0;
 }
@@ -165,6 +165,9 @@ struct fixture {
     struct publish *publish;
     struct feed *feed;
     struct counters counters;
+    unsigned polls_watched, batches_watched, rebuilds_watched;
+    bool watched_late; /* the table had not been brought forward, or others had been told */
+    uint64_t told;     /* revision that on_applied was last called with */
     uint64_t expected; /* revision that a change committed meanwhile leads to; 0: none is expected */
     bool renewed_without;
 };
@@ -172,12 +175,30 @@ struct fixture {
 static void on_applied(void *context, uint64_t revision)
 {
     struct fixture *fixture = context;
+    fixture->told = revision;
     lock();
     /* The lease has been renewed; everything that was committed when its poll ended must be in the table. */
     if (fixture->expected != 0 && fake.revision == fixture->expected && !fake.changes_unseen &&
         revision < fixture->expected)
         fixture->renewed_without = true;
     unlock();
+}
+
+static void on_watch(void *context, const struct feed_news *news)
+{
+    struct fixture *fixture = context;
+    uint64_t revision = publish_position(fixture->publish).revision;
+    if (news->asked_ns != 0) {
+        fixture->polls_watched++;
+        assert_true(news->answered_ns >= news->asked_ns);
+        assert_int_equal(news->store_now, 1000);
+    }
+    fixture->rebuilds_watched += news->rebuilt;
+    if (news->batch == NULL || news->batch->changes.count == 0)
+        return;
+    fixture->batches_watched++;
+    assert_int_equal(news->batch->changes.items[0].at, 990);
+    fixture->watched_late |= news->batch->at.revision != revision || fixture->told >= revision;
 }
 
 static int setup(void **state)
@@ -202,6 +223,7 @@ static int setup(void **state)
     assert_int_equal(feed_new(&fixture->feed, fixture->base, &config, &sql, fixture->publish,
                               &fixture->counters, on_applied, fixture, NULL),
                      0);
+    feed_watch(fixture->feed, on_watch, fixture);
     *state = fixture;
     return 0;
 }
@@ -275,6 +297,36 @@ static void too_many_permissions_are_read_once_a_poll(void **state)
     assert_int_equal(publish_position(fixture->publish).revision, FIRST);
 }
 
+static void a_watcher_sees_what_was_done_before_others_are_told(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 3);
+    assert_true(fixture->polls_watched >= 3);
+    assert_int_equal(fixture->batches_watched, 0);
+    lock();
+    fake.revision++;
+    unlock();
+    serve_polls(fixture, 3);
+    assert_int_equal(fixture->batches_watched, 1);
+    assert_false(fixture->watched_late);
+    unsigned before = fixture->polls_watched;
+    lock();
+    fake.too_many_permissions = true; /* the poll is answered, and nothing applied */
+    fake.kind = CHANGE_PERMISSION;
+    fake.revision++;
+    unlock();
+    serve_polls(fixture, 4);
+    assert_true(fixture->polls_watched > before);
+    assert_int_equal(fixture->batches_watched, 1);
+    assert_int_equal(fixture->rebuilds_watched, 0);
+    lock();
+    fake.too_many_permissions = false;
+    unlock();
+    feed_rebuild(fixture->feed);
+    serve_polls(fixture, 4);
+    assert_int_equal(fixture->rebuilds_watched, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +334,7 @@ int main(void)
         T(a_rebuild_stays_wanted_while_the_store_is_away),
         T(a_change_while_expiry_is_read_is_applied_first),
         T(too_many_permissions_are_read_once_a_poll),
+        T(a_watcher_sees_what_was_done_before_others_are_told),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,7 +70,8 @@ static void the_estimate_contains_the_truth(void **state)
         for (int i = 0; i < 400; i++) {
             world.now += draw(&world, 20) == 0 ? draw(&world, 30 * SECONDS) : 100 * MS;
             /* Lopsided ways are what the error bound is for. */
-            poll(&world, &clock, 50 + draw(&world, 5 * MS), 50 + draw(&world, draw(&world, 10) ? 300 : 80 * MS));
+            poll(&world, &clock, 50 + draw(&world, 5 * MS),
+                 50 + draw(&world, draw(&world, 10) ? 300 : 80 * MS));
             check_estimate(&world, &clock);
         }
         assert_int_equal(clock.steps, 0);
@@ -154,9 +155,12 @@ static void a_change_is_measured_across_the_clocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_is_known_at_first),       cmocka_unit_test(the_estimate_contains_the_truth),
-        cmocka_unit_test(the_fastest_answer_is_believed),  cmocka_unit_test(an_error_grows_with_age),
-        cmocka_unit_test(a_clock_that_is_set_is_learnt_anew), cmocka_unit_test(a_change_is_measured_across_the_clocks),
+        cmocka_unit_test(nothing_is_known_at_first),
+        cmocka_unit_test(the_estimate_contains_the_truth),
+        cmocka_unit_test(the_fastest_answer_is_believed),
+        cmocka_unit_test(an_error_grows_with_age),
+        cmocka_unit_test(a_clock_that_is_set_is_learnt_anew),
+        cmocka_unit_test(a_change_is_measured_across_the_clocks),
     };
     return cmocka_run_group_tests_name("propagation", tests, NULL, NULL);
 }

@@ -122,6 +122,32 @@ static void test_a_failure_sticks(void **state)
     redis_args_fini(&args);
 }
 
+static void test_goes_over_the_wire(void **state)
+{
+    static const char wanted[] = "*3\r\n$3\r\nSET\r\n$3\r\na\0b\r\n$0\r\n\r\n";
+    struct redis_args args;
+    char out[256], big[1234] = {0};
+    (void)state;
+    redis_args_init(&args);
+    redis_args_text(&args, "SET");
+    redis_args_bytes(&args, "a\0b", 3);
+    redis_args_text(&args, "");
+    assert_true(redis_args_wire_max(&args) <= sizeof out);
+    assert_int_equal(redis_args_write(&args, out), sizeof wanted - 1);
+    assert_memory_equal(out, wanted, sizeof wanted - 1);
+    redis_args_clear(&args);
+    for (int i = 0; i < 100; i++)
+        redis_args_bytes(&args, big, sizeof big);
+    size_t most = redis_args_wire_max(&args);
+    char *wire = malloc(most);
+    size_t size = redis_args_write(&args, wire);
+    assert_true(size <= most);
+    assert_int_equal(size, 6 + 100 * (7 + sizeof big + 2));
+    assert_memory_equal(wire, "*100\r\n$1234\r\n", 13);
+    free(wire);
+    redis_args_fini(&args);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -130,6 +156,7 @@ int main(void)
         cmocka_unit_test(test_grows),
         cmocka_unit_test(test_clear_keeps_the_memory),
         cmocka_unit_test(test_a_failure_sticks),
+        cmocka_unit_test(test_goes_over_the_wire),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,7 +42,8 @@ static int setup(void **state)
     memory_policy_init(&house->policy);
     memory_permission(&house->policy, "message.send");
     memory_catalogue(&house->policy, 1, &catalogue);
-    assert_int_equal(publish_new(&house->publish, &options, &at, 1000, &catalogue, &house->counters, NULL), 0);
+    assert_int_equal(publish_new(&house->publish, &options, &at, 1000, &catalogue, &house->counters, NULL),
+                     0);
     assert_int_equal(subscriptions_new(&house->subscriptions, house->publish, &house->counters), 0);
     *state = house;
     return 0;
@@ -187,11 +188,14 @@ static void a_batch_is_told_once_and_each_target_once(void **state)
 {
     struct house *house = *state;
     struct client client;
-    struct change changes[] = {{.kind = CHANGE_ASSIGNMENT, .user = 5}, {.kind = CHANGE_ROLE_GRANT, .role = 7},
-                               {.kind = CHANGE_ASSIGNMENT, .user = 3}, {.kind = CHANGE_ASSIGNMENT, .user = 5},
+    struct change changes[] = {{.kind = CHANGE_ASSIGNMENT, .user = 5},
+                               {.kind = CHANGE_ROLE_GRANT, .role = 7},
+                               {.kind = CHANGE_ASSIGNMENT, .user = 3},
+                               {.kind = CHANGE_ASSIGNMENT, .user = 5},
                                {.kind = CHANGE_ROLE_GRANT, .role = 7}};
     struct change expired = {.kind = CHANGE_ASSIGNMENT, .user = 8};
-    struct batch batch = {.changes = {.items = changes, .count = 5}, .expired = {.items = &expired, .count = 1}};
+    struct batch batch = {.changes = {.items = changes, .count = 5},
+                          .expired = {.items = &expired, .count = 1}};
     subscribe(house, &client, SUBSCRIPTION_EVERYTHING, "");
     subscriptions_applied(house->subscriptions, &batch);
     assert_told(&client, "user:3 user:5 user:8 role:7 ", "changed");
@@ -241,12 +245,10 @@ static void invalidations_on_demand_are_told(void **state)
 {
     struct house *house = *state;
     struct client client;
-    struct target targets[] = {{.kind = TARGET_USER, .id = 42},
-                               {.kind = TARGET_USER_AT, .id = 43, .scope = {9, 3}},
-                               {.kind = TARGET_ROLE, .id = 7},
-                               {.kind = TARGET_SCOPE, .scope = {9, 3}},
-                               {.kind = TARGET_POKE},
-                               {.kind = TARGET_PATTERN, .word = "user:4*"}};
+    struct target targets[] = {
+        {.kind = TARGET_USER, .id = 42}, {.kind = TARGET_USER_AT, .id = 43, .scope = {9, 3}},
+        {.kind = TARGET_ROLE, .id = 7},  {.kind = TARGET_SCOPE, .scope = {9, 3}},
+        {.kind = TARGET_POKE},           {.kind = TARGET_PATTERN, .word = "user:4*"}};
     subscriptions_tell(NULL, targets, 5, "x");
     subscriptions_tell(house->subscriptions, targets, 5, "nobody listens");
     subscribe(house, &client, SUBSCRIPTION_EVERYTHING, "");
