@@ -125,6 +125,16 @@ class WithoutRedis(Asking, SqliteCase):
             self.assertEqual(["user:599", "user:598", "user:597", "user:596"],
                              [record["what"] for record in rpc.call("invalidations", last=500)["invalidations"]])
 
+    def test_subscribers_are_told(self):
+        with self.here.rpc() as subscriber:
+            subscriber.call("subscribe")
+            self.fill(self.reader, [5, 6])
+            for targets, told in [(["user:5", "user:6@channel:10"], ["user:5", "user:6@channel:10"]),
+                                  (["prefix:user:6"], ["all"])]:
+                self.done(self.here, "invalidate", *targets, "--reason", "a test")
+                kind, method, [params] = subscriber.receive()
+                self.assertEqual((2, "invalidated", told, "a test"), (kind, method, params["targets"], params["reason"]))
+
     def test_who_goes_away(self):
         """The session ends while its pattern is being matched."""
         self.fill(self.reader, range(1000, 1200))
