@@ -18,6 +18,16 @@ enum option_bit {
     OPTION_DENY = 32,
     OPTION_OWNER = 64,
     OPTION_EXPIRES = 128,
+    OPTION_BATCH_SIZE = 256,
+    OPTION_LAST = 512,
+    OPTION_IN = 1 << 16, /* of delay and delayed */
+    OPTION_AT = 1 << 17,
+    OPTION_REASON = 1 << 18,
+    OPTION_IF = 1 << 19,
+    OPTION_IF_REVISION = 1 << 20,
+    OPTION_EXPIRES_IN = 1 << 21,
+    OPTION_ID = 1 << 22,
+    OPTION_MAX = 1 << 23,
 };
 
 static const struct option {
@@ -25,10 +35,24 @@ static const struct option {
     unsigned bit;
     bool value;
 } options[] = {
-    {"--batch", OPTION_BATCH, false},     {"--json", OPTION_JSON, false},
-    {"--dry-run", OPTION_DRY_RUN, false}, {"--prune", OPTION_PRUNE, false},
-    {"--own", OPTION_OWN, false},         {"--deny", OPTION_DENY, false},
-    {"--owner", OPTION_OWNER, true},      {"--expires", OPTION_EXPIRES, true},
+    {"--batch", OPTION_BATCH, false},
+    {"--json", OPTION_JSON, false},
+    {"--dry-run", OPTION_DRY_RUN, false},
+    {"--prune", OPTION_PRUNE, false},
+    {"--own", OPTION_OWN, false},
+    {"--deny", OPTION_DENY, false},
+    {"--owner", OPTION_OWNER, true},
+    {"--expires", OPTION_EXPIRES, true},
+    {"--in", OPTION_IN, true},
+    {"--at", OPTION_AT, true},
+    {"--reason", OPTION_REASON, true},
+    {"--if", OPTION_IF, true},
+    {"--id", OPTION_ID, true},
+    {"--if-revision", OPTION_IF_REVISION, true},
+    {"--max", OPTION_MAX, true},
+    {"--expires-in", OPTION_EXPIRES_IN, true},
+    {"--batch", OPTION_BATCH_SIZE, true},
+    {"--last", OPTION_LAST, true},
 };
 
 static const struct command {
@@ -55,8 +79,26 @@ static const struct command {
     {"assign", "USER ROLE [SCOPE] [--expires TIME]", 2, 3, OPTION_EXPIRES, control_assign,
      "gives a user a role, at the role's own scope unless another is named; TIME as 2027-01-01T00:00:00Z"},
     {"unassign", "USER ROLE [SCOPE]", 2, 3, 0, control_unassign, "takes a role from a user"},
-    {"invalidate", "user:ID|role:ID|scope:SCOPE|all", 1, 1, 0, control_invalidate,
-     "has entries read again; never needed for truth"},
+    {"invalidate", "TARGET…|- [--batch N] [--reason TEXT]", 1, 10000, OPTION_BATCH_SIZE | OPTION_REASON,
+     control_invalidate,
+     "has what they name read again, here, in Redis and on every host; never needed for truth; -: targets on "
+     "stdin"},
+    {"invalidations", "[--last N] [--json]", 0, 0, OPTION_LAST | OPTION_JSON, control_invalidations,
+     "what was invalidated of late on this host, newest first, and how much"},
+    {"tag", "add NAME TARGET…|- | remove NAME [TARGET…|-] | list NAME | names", 1, 10000, 0, control_tag,
+     "named sets of targets: users, users at a scope, roles and scopes"},
+    {"delay",
+     "TARGET… --in 30s|--at TIME [--reason TEXT] [--if \"USER SCOPE EXPRESSION\"] [--if-revision N] "
+     "[--expires-in 7d] [--id ID]",
+     1, 100,
+     OPTION_IN | OPTION_AT | OPTION_REASON | OPTION_IF | OPTION_IF_REVISION | OPTION_EXPIRES_IN | OPTION_ID,
+     control_delay, "invalidates later, on whichever host comes first; prints the task's id"},
+    {"delayed", "[list [N]] | cancel WHAT | run [WHAT | --max N] | replace TARGET | do N | stats | advice", 0,
+     2, OPTION_MAX, control_delayed,
+     "what is due next; WHAT is an id, a target, reason:TEXT, failing, waiting or all; do N: what advice N "
+     "says"},
+    {"cleanup", "start orphans|epochs|pattern [GLOB] | status [--json] | cancel [ID]", 1, 3, OPTION_JSON,
+     control_cleanup, "removes from Redis what nobody will read any more; never needed for truth"},
     {"stats", "[--json]", 0, 0, OPTION_JSON, control_stats, "the sidecar's counters"},
     {"watch", "[--json]", 0, 0, OPTION_JSON, control_watch,
      "prints what is invalidated, a line each, until it is interrupted"},
@@ -85,10 +127,13 @@ static void print_help(void)
     printf("usage: permtabctl [--socket PATH] COMMAND …\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
         printf("  %s %s\n      %s\n", commands[i].name, commands[i].usage, commands[i].help);
-    printf("\n  --socket PATH   the sidecar's socket (else PERMTAB_SOCKET, else " DEFAULT_SOCKET ")\n"
-           "  --help, --version\n\n"
-           "USER and ROLE are decimal ids, SCOPE is `global` or `type:id`.\n"
-           "Exit codes: 0 fine, 1 failed, 64 usage; check: 0 allow, 1 deny, 2 unknown or failed.\n");
+    printf(
+        "\n  --socket PATH   the sidecar's socket (else PERMTAB_SOCKET, else " DEFAULT_SOCKET ")\n"
+        "  --help, --version\n\n"
+        "USER and ROLE are decimal ids, SCOPE is `global` or `type:id`. TARGET is user:ID, user:ID@SCOPE, "
+        "role:ID,\n"
+        "scope:SCOPE, tag:NAME, prefix:TEXT, pattern:GLOB (prefix:user:4, pattern:scope:channel:*) or all.\n"
+        "Exit codes: 0 fine, 1 failed, 64 usage; check: 0 allow, 1 deny, 2 unknown or failed.\n");
 }
 
 static const struct command *find_command(const char *name)
@@ -99,12 +144,31 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-static const struct option *find_option(const char *name)
+/* One that the command takes: a word may be a flag of one command and have a value with another. */
+static const struct option *find_option(const struct command *command, const char *name)
 {
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-        if (strcmp(options[i].name, name) == 0)
+        if (strcmp(options[i].name, name) == 0 && (command->options & options[i].bit) != 0)
             return &options[i];
     return NULL;
+}
+
+static void set_delay_option(struct control_delay *delay, unsigned bit, const char *value)
+{
+    const struct {
+        unsigned bit;
+        const char **at;
+    } places[] = {{OPTION_IN, &delay->in},
+                  {OPTION_AT, &delay->at},
+                  {OPTION_REASON, &delay->reason},
+                  {OPTION_IF, &delay->condition},
+                  {OPTION_IF_REVISION, &delay->revision},
+                  {OPTION_EXPIRES_IN, &delay->alive},
+                  {OPTION_ID, &delay->id},
+                  {OPTION_MAX, &delay->most}};
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        if (places[i].bit == bit)
+            *places[i].at = value;
 }
 
 static void set_option(struct control *control, const struct option *option, const char *value)
@@ -119,6 +183,13 @@ static void set_option(struct control *control, const struct option *option, con
         control->owner = value;
     if (option->bit == OPTION_EXPIRES)
         control->expires = value;
+    if (option->bit == OPTION_BATCH_SIZE)
+        control->batch_size = value;
+    if (option->bit == OPTION_REASON)
+        control->reason = value;
+    if (option->bit == OPTION_LAST)
+        control->last = value;
+    set_delay_option(&control->delay, option->bit, value);
 }
 
 /* Sorts what follows the command into options and arguments, in place. 0 or CONTROL_USAGE. */
@@ -134,8 +205,8 @@ static int take_arguments(struct control *control, const struct command *command
         plain = strcmp(words[i], "--") == 0;
         if (plain)
             continue;
-        const struct option *option = find_option(words[i]);
-        if (option == NULL || (command->options & option->bit) == 0 || (option->value && i + 1 == count))
+        const struct option *option = find_option(command, words[i]);
+        if (option == NULL || (option->value && i + 1 == count))
             return command_usage(command);
         set_option(control, option, option->value ? words[i + 1] : NULL);
         i += option->value;

@@ -97,7 +97,7 @@ static bool take_offset(const char **text, int64_t *seconds)
 }
 
 /* RFC 3339, the profile with a zone: microseconds UTC. */
-static bool take_time(const char *text, int64_t *out)
+bool control_time(const char *text, int64_t *out)
 {
     struct tm parts = {0};
     int64_t micros, offset;
@@ -133,7 +133,7 @@ static int change_assignment(struct control *control)
         !control_id(control, "ROLE", control->arguments[1], &role) ||
         (scope != NULL && !control_scope(control, scope)))
         return CONTROL_USAGE;
-    if (control->expires != NULL && !take_time(control->expires, &expires))
+    if (control->expires != NULL && !control_time(control->expires, &expires))
         return control_fail(control, CONTROL_USAGE,
                             "--expires: \"%s\" is no time such as 2027-01-01T00:00:00Z", control->expires);
     int code = control_connect(control, CONTROL_CALL_MS);

@@ -1,6 +1,6 @@
 /* Rules: names to bits, and the evaluation.
  *
- * The tree is made once (rule_parse.c). What its names stand for is worked out at compile time and again whenever a view
+ * The tree is made once (shm/rule_text.c). What its names stand for is worked out at compile time and again whenever a view
  * of another catalogue comes along; the result is an object of its own that is swapped in, as the handle does with its
  * geometry. An evaluation reads bits of one set and asks once, at the end, whether the set has stayed as it was: so all
  * that a rule looks at is of one moment. */
@@ -10,6 +10,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+_Static_assert(RULE_NAME_MAX == HANDLE_NAME_MAX, "a name in a rule is as long as one may be");
 
 static bool is_leaf(const struct rule_node *node)
 {
@@ -22,7 +24,7 @@ static uint32_t leaf_bits(const struct permtab_rule *rule, const struct rule_nod
 {
     if (node->kind == RULE_NAME) {
         char text[HANDLE_NAME_MAX + 1];
-        memcpy(text, rule->text + node->text, node->length);
+        memcpy(text, rule->text.text + node->text, node->length);
         text[node->length] = '\0';
         uint32_t bit = names_permission(names, text);
         if (bits != NULL && bit != UINT32_MAX)
@@ -30,7 +32,7 @@ static uint32_t leaf_bits(const struct permtab_rule *rule, const struct rule_nod
         return bit != UINT32_MAX ? 1 : 0;
     }
     size_t count;
-    size_t first = names_with_prefix(names, rule->text + node->text, node->length, &count);
+    size_t first = names_with_prefix(names, rule->text.text + node->text, node->length, &count);
     for (size_t i = 0; bits != NULL && i < count; i++)
         bits[i] = names->items[first + i].bit;
     return (uint32_t)count;
@@ -40,12 +42,13 @@ static uint32_t leaf_bits(const struct permtab_rule *rule, const struct rule_nod
 static size_t count_bits(const struct permtab_rule *rule, const struct names *names, uint32_t *missing)
 {
     size_t total = 0;
-    *missing = rule->node_count;
-    for (uint32_t i = 0; i < rule->node_count; i++) {
-        if (!is_leaf(&rule->nodes[i]))
+    *missing = rule->text.node_count;
+    for (uint32_t i = 0; i < rule->text.node_count; i++) {
+        if (!is_leaf(&rule->text.nodes[i]))
             continue;
-        uint32_t count = leaf_bits(rule, &rule->nodes[i], names, NULL);
-        bool first = *missing == rule->node_count || rule->nodes[i].text < rule->nodes[*missing].text;
+        uint32_t count = leaf_bits(rule, &rule->text.nodes[i], names, NULL);
+        bool first =
+            *missing == rule->text.node_count || rule->text.nodes[i].text < rule->text.nodes[*missing].text;
         if (count == 0 && first)
             *missing = i;
         total += count;
@@ -64,17 +67,17 @@ static int resolve_rule(struct permtab_rule *rule, const struct names *names, ui
     struct rule_bits *made = malloc(sizeof(*made) + total * sizeof(made->bits[0]));
     if (made == NULL)
         return PERMTAB_E_MEMORY;
-    made->ranges = calloc(rule->node_count, sizeof(*made->ranges));
+    made->ranges = calloc(rule->text.node_count, sizeof(*made->ranges));
     if (made->ranges == NULL) {
         free(made);
         return PERMTAB_E_MEMORY;
     }
     uint32_t filled = 0;
-    for (uint32_t i = 0; i < rule->node_count; i++) {
-        if (!is_leaf(&rule->nodes[i]))
+    for (uint32_t i = 0; i < rule->text.node_count; i++) {
+        if (!is_leaf(&rule->text.nodes[i]))
             continue;
         made->ranges[i].first = filled;
-        made->ranges[i].count = leaf_bits(rule, &rule->nodes[i], names, made->bits + filled);
+        made->ranges[i].count = leaf_bits(rule, &rule->text.nodes[i], names, made->bits + filled);
         filled += made->ranges[i].count;
     }
     made->catalogue = names->catalogue;
@@ -113,11 +116,12 @@ static int compile_names(struct permtab_rule *rule, size_t *error_at)
 {
     struct handle *handle = rule->handle;
     uint64_t deadline_ns = ask_deadline(handle);
-    uint32_t missing = rule->node_count;
+    uint32_t missing = rule->text.node_count;
     int result = handle_lock(handle, deadline_ns);
     if (result < 0)
         return result;
-    if (handle->names == NULL || (count_bits(rule, handle->names, &missing), missing < rule->node_count)) {
+    if (handle->names == NULL ||
+        (count_bits(rule, handle->names, &missing), missing < rule->text.node_count)) {
         result = handle_ready(handle, deadline_ns);
         if (result == 0)
             result = handle_read_names(handle, deadline_ns);
@@ -125,8 +129,8 @@ static int compile_names(struct permtab_rule *rule, size_t *error_at)
     if (result == 0)
         result = resolve_rule(rule, handle->names, &missing);
     handle_unlock(handle);
-    if (result == 0 && missing < rule->node_count) {
-        *error_at = rule->nodes[missing].text;
+    if (result == 0 && missing < rule->text.node_count) {
+        *error_at = rule->text.nodes[missing].text;
         result = PERMTAB_E_NO_PERMISSION;
     }
     return result;
@@ -134,20 +138,15 @@ static int compile_names(struct permtab_rule *rule, size_t *error_at)
 
 int permtab_rule_compile(struct permtab *table, const char *text, struct permtab_rule **out, size_t *error_at)
 {
-    size_t ignored, length = strnlen(text, RULE_TEXT_MAX + 1);
+    size_t ignored;
     if (error_at == NULL)
         error_at = &ignored;
     *error_at = 0;
-    if (length > RULE_TEXT_MAX) {
-        *error_at = RULE_TEXT_MAX;
-        return PERMTAB_E_LIMIT;
-    }
     struct permtab_rule *rule = calloc(1, sizeof(*rule));
     if (rule == NULL)
         return PERMTAB_E_MEMORY;
     rule->handle = handle_of(table);
-    rule->text = strdup(text);
-    int result = rule->text != NULL ? rule_parse(rule, error_at) : PERMTAB_E_MEMORY;
+    int result = rule_text_parse(&rule->text, text, error_at);
     if (result == 0) {
         *error_at = 0;
         result = compile_names(rule, error_at);
@@ -171,8 +170,7 @@ void permtab_rule_free(struct permtab_rule *rule)
         free(bits);
         bits = next;
     }
-    free(rule->nodes);
-    free(rule->text);
+    rule_text_fini(&rule->text);
     free(rule);
 }
 
@@ -199,7 +197,7 @@ static bool combine(enum permtab_decision *so_far, enum permtab_decision next, b
 static enum permtab_decision evaluate_leaf(const struct evaluation *evaluation, uint32_t index)
 {
     struct rule_range range = evaluation->bits->ranges[index];
-    const struct rule_node *node = &evaluation->rule->nodes[index];
+    const struct rule_node *node = &evaluation->rule->text.nodes[index];
     bool all = node->kind == RULE_NAME || node->every;
     enum permtab_decision decision = all ? PERMTAB_ALLOW : PERMTAB_DENY;
     if (range.count == 0)
@@ -218,7 +216,7 @@ static enum permtab_decision evaluate_leaf(const struct evaluation *evaluation, 
 /* As deep as the text was nested, which the parser bounds. */
 static enum permtab_decision evaluate(const struct evaluation *evaluation, uint32_t index)
 {
-    const struct rule_node *node = &evaluation->rule->nodes[index];
+    const struct rule_node *node = &evaluation->rule->text.nodes[index];
     enum permtab_decision decision;
     switch (node->kind) {
     case RULE_NAME:
@@ -235,7 +233,7 @@ static enum permtab_decision evaluate(const struct evaluation *evaluation, uint3
     }
     bool all = node->kind == RULE_ALL;
     decision = all ? PERMTAB_ALLOW : PERMTAB_DENY;
-    for (uint32_t child = node->child; child != 0; child = evaluation->rule->nodes[child].next)
+    for (uint32_t child = node->child; child != 0; child = evaluation->rule->text.nodes[child].next)
         if (combine(&decision, evaluate(evaluation, child), all))
             break;
     return decision;

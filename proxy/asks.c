@@ -5,8 +5,12 @@
  * nothing waiting goes before those that keep a queue. So whoever asks now and then waits for the fills under
  * way and for no queue.
  *
+ * L2 is asked first, out of turn: many of its answers take one round trip, and no connection to the store.
+ *
  * Before a waiting question is filled it is looked up again: what others asked meanwhile is in the table. */
 #include "proxy/asks.h"
+
+#include "proxy/l2.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -26,6 +30,7 @@ struct asks {
     struct publish *publish;
     struct feed *feed;
     struct fills *fills;
+    struct l2 *l2; /* or NULL */
     struct event *next_turn;
     struct flow_list fresh;  /* had nothing waiting before */
     struct flow_list steady; /* keep a queue */
@@ -114,12 +119,10 @@ static void settle(struct ask *ask)
     ask->wait = NULL;
 }
 
-static void on_filled(void *context, int code, const char *text, const struct answer *answer)
+/* It was a while: the lease may have ended, or the store been replaced by one with other bits. */
+static void tell(struct ask *ask, int code, const char *text, const struct answer *answer)
 {
-    struct ask *ask = context;
     struct asks *asks = ask->asks;
-    settle(ask);
-    /* It was a while: the lease may have ended, or the store been replaced by one with other bits. */
     if (code == 0 && !(publish_leased(asks->publish, clock_ns()) &&
                        ask->question.meaning == publish_meaning(asks->publish))) {
         code = PERMTAB_E_STALE;
@@ -127,7 +130,43 @@ static void on_filled(void *context, int code, const char *text, const struct an
         answer = NULL;
     }
     ask->done(ask, code, text, answer);
+}
+
+static void on_filled(void *context, int code, const char *text, const struct answer *answer)
+{
+    struct ask *ask = context;
+    struct asks *asks = ask->asks;
+    settle(ask);
+    tell(ask, code, text, answer);
     run_waiting(asks);
+}
+
+static void look(struct asks *asks, struct ask *ask, bool queued);
+
+static void on_looked(void *context, enum l2_outcome outcome, const struct answer *answer)
+{
+    struct ask *ask = context;
+    ask->state = ASK_IDLE;
+    ask->look = NULL;
+    if (outcome == L2_ANSWERED)
+        tell(ask, 0, NULL, answer);
+    else
+        look(ask->asks, ask, false);
+}
+
+/* False when L2 has been asked already, or is of no use: it has nothing of strangers. */
+static bool start_look(struct asks *asks, struct ask *ask)
+{
+    const struct question *question = &ask->question;
+    if (asks->l2 == NULL || ask->looked || fill_is_of_stranger(asks->fills, question->user))
+        return false;
+    ask->looked = true;
+    ask->look = l2_look(asks->l2, question->user, question->scope,
+                        question->has_token ? question->token_revision : 0, on_looked, ask);
+    if (ask->look == NULL)
+        return false;
+    ask->state = ASK_LOOKING;
+    return true;
 }
 
 static bool request_fill(struct asks *asks, struct ask *ask)
@@ -227,7 +266,7 @@ static void look(struct asks *asks, struct ask *ask, bool queued)
             ask->done(ask, PERMTAB_E_TIMEOUT, "waited too long for the store", NULL);
         else if (queued)
             start_fill(asks, ask);
-        else
+        else if (!start_look(asks, ask))
             start_or_wait(asks, ask);
         break;
     case DECIDE_UNKNOWN:
@@ -246,6 +285,8 @@ void ask_start(struct asks *asks, struct ask_flow *flow, struct ask *ask)
     ask->asks = asks;
     ask->flow = flow;
     ask->wait = NULL;
+    ask->look = NULL;
+    ask->looked = false;
     ask->begun_ns = clock_ns();
     look(asks, ask, false);
 }
@@ -254,6 +295,11 @@ void ask_cancel(struct ask *ask)
 {
     switch (ask->state) {
     case ASK_IDLE:
+        return;
+    case ASK_LOOKING:
+        l2_look_cancel(ask->look);
+        ask->look = NULL;
+        ask->state = ASK_IDLE;
         return;
     case ASK_WAITING:
         flow_remove(ask->flow, ask);
@@ -321,6 +367,11 @@ int asks_new(struct asks **out, struct event_base *base, struct publish *publish
     asks->running_max = running_max;
     asks->timeout_ns = timeout_ms * 1000000;
     return 0;
+}
+
+void asks_use_l2(struct asks *asks, struct l2 *l2)
+{
+    asks->l2 = l2;
 }
 
 void asks_free(struct asks *asks)

@@ -10,6 +10,8 @@
 #include "proxy/publish.h"
 
 struct asks;
+struct l2;
+struct l2_look;
 struct ask;
 struct flow_list;
 
@@ -36,11 +38,13 @@ struct ask {
     void *context;
 
     /* private */
-    enum { ASK_IDLE, ASK_WAITING, ASK_RUNNING, ASK_CATCHING_UP } state;
+    enum { ASK_IDLE, ASK_LOOKING, ASK_WAITING, ASK_RUNNING, ASK_CATCHING_UP } state;
+    bool looked; /* into L2 */
     uint64_t begun_ns;
     struct asks *asks;
     struct ask_flow *flow;
     struct fill_wait *wait;
+    struct l2_look *look;
     struct ask *next;
     struct ask *previous;
 };
@@ -48,6 +52,8 @@ struct ask {
 /* At most `running_max` fills are under way at once; a question that has waited `timeout_ms` fails. */
 int asks_new(struct asks **out, struct event_base *base, struct publish *publish, struct feed *feed,
              struct fills *fills, unsigned running_max, uint64_t timeout_ms) PERMTAB_MUST_CHECK;
+/* From now on a question that is not in the table is looked up there before the store is asked. */
+void asks_use_l2(struct asks *asks, struct l2 *l2);
 /* No ask may be under way. */
 void asks_free(struct asks *asks);
 

@@ -37,8 +37,9 @@ const struct config_option config_options[] = {
     {"redis_timeout", CONFIG_DURATION, AT(redis_timeout_ms), "100ms", 1, MINUTE, false,
      "longest wait for one answer of Redis; then the store is asked"},
     {"redis_ping", CONFIG_DURATION, AT(redis_ping_ms), "1s", 100, MINUTE, false,
-     "a connection to Redis that is silent for so long is asked whether it lives; after as long again it is "
-     "given up"},
+     "a connection to Redis that is silent for so long is asked whether it lives; one that owes an answer "
+     "for "
+     "twice as long is given up"},
     {"l2", CONFIG_BOOL, AT(l2), "true", 0, 1, false,
      "keep what was read from the store in Redis for the other hosts; false: Redis is used for messages "
      "alone"},

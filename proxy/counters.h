@@ -21,8 +21,14 @@
     X(fills_joined, COUNTER, "requests that waited for a fill already under way")                            \
     X(fills_repeated, COUNTER, "fills dropped and repeated because something they read had changed")         \
     X(fills_failed, COUNTER, "fills that the store refused or that timed out")                               \
+    X(fills_replica, COUNTER, "fills that the replica's answer was good for")                                \
+    X(fills_replica_outdated, COUNTER, "answers of the replica that were outdated, or not of our history")   \
+    X(fills_replica_failed, COUNTER, "reads of the replica that failed or came late")                        \
+    X(strangers_answered, COUNTER, "fills for users without rows that needed no read")                       \
+    X(filter_users, GAUGE, "users in the filter of those who have rows")                                     \
+    X(filter_rebuilds, COUNTER, "times that filter was made anew")                                           \
     X(entries, GAUGE, "entries resident")                                                                    \
-    X(entries_negative, GAUGE, "entries for scopes that do not exist")                                       \
+    X(entries_negative, GAUGE, "entries for scopes that do not exist or users without rows")                 \
     X(entries_evicted, COUNTER, "entries that made room for others")                                         \
     X(entries_retired, COUNTER, "entries retired because something they depend on changed")                  \
     X(sets, GAUGE, "permission sets in use")                                                                 \
@@ -43,7 +49,51 @@
     X(applied_revision, GAUGE, "revision up to which the table is true")                                     \
     X(writes, COUNTER, "write requests carried out")                                                         \
     X(invalidations, COUNTER, "invalidate requests carried out")                                             \
+    X(delayed_added, COUNTER, "delayed tasks added through this host")                                       \
+    X(delayed_taken, COUNTER, "delayed tasks taken from the queue by this host")                             \
+    X(delayed_done, COUNTER, "delayed tasks carried out")                                                    \
+    X(delayed_failed, COUNTER, "times a delayed task could not be carried out and was put back")             \
+    X(delayed_late, COUNTER, "delayed tasks taken more than 5 s after they were due")                        \
+    X(delayed_waited, COUNTER, "times a delayed task was put back because its condition did not hold")       \
+    X(delayed_expired, COUNTER, "delayed tasks that ended undone: out of time, or tried too often")          \
+    X(delayed_returned, COUNTER, "delayed tasks put back because the host that had them let its lease end")  \
+    X(delayed_cancelled, COUNTER, "delayed tasks cancelled through this host")                               \
+    X(invalidations_heard, COUNTER,                                                                          \
+      "messages heard that other hosts, or people, have published to invalidate")                            \
+    X(invalidations_refused, COUNTER, "invalidations not begun, or done in part: a limit was met")           \
+    X(invalidations_running, GAUGE, "invalidations under way")                                               \
+    X(invalidation_entries, COUNTER, "entries retired by invalidations")                                     \
+    X(invalidation_keys, COUNTER, "keys removed from L2 by invalidations")                                   \
+    X(invalidation_retries, COUNTER, "commands to Redis that invalidations had to repeat")                   \
+    X(invalidation_singles, COUNTER, "keys removed one by one because Redis refused their batch")            \
+    X(invalidation_failures, COUNTER,                                                                        \
+      "keys that invalidations could not remove; they end with their time to live")                          \
+    X(invalidation_gaps, COUNTER, "messages of other hosts that were lost, by their numbers")                \
     X(misplaced_rows, COUNTER, "assignments ignored because their role is not of that place")                \
+    X(l2_hits, COUNTER, "misses answered from Redis")                                                        \
+    X(l2_misses, COUNTER, "looks into Redis that went on to the store")                                      \
+    X(l2_outdated, COUNTER, "values in Redis that a change since had made useless")                          \
+    X(l2_roles_missing, COUNTER, "values in Redis whose roles this host did not know")                       \
+    X(l2_corrupt, COUNTER, "values in Redis that could not be understood")                                   \
+    X(l2_oversized, COUNTER, "values too large for Redis")                                                   \
+    X(l2_lock_waits, COUNTER, "waits for another host that was reading the same from the store")             \
+    X(l2_puts, COUNTER, "values put into Redis")                                                             \
+    X(l2_puts_refused, COUNTER, "values that came too late for Redis")                                       \
+    X(l2_refreshes, COUNTER, "values read again from the store before they ended")                           \
+    X(l2_errors, COUNTER, "commands to Redis that were refused, lost or too slow")                           \
+    X(l2_breaker_open, GAUGE, "1 while Redis is not asked because it failed or was slow")                    \
+    X(l2_marker_known, GAUGE, "1 while it is known up to where Redis is true")                               \
+    X(l2_marker_revision, GAUGE, "revision up to which Redis is true")                                       \
+    X(l2_advances, COUNTER, "attempts to bring Redis to a later revision")                                   \
+    X(l2_epochs, COUNTER, "times this host made Redis forget everything")                                    \
+    X(messages, COUNTER, "messages heard from Redis")                                                        \
+    X(messages_bad, COUNTER, "messages that could not be understood")                                        \
+    X(messages_foreign, COUNTER, "messages about another store")                                             \
+    X(message_gaps, COUNTER, "gaps in the sequence of messages")                                             \
+    X(message_wakes, COUNTER, "polls that a message caused")                                                 \
+    X(cleanup_keys_seen, COUNTER, "keys of Redis that clean-ups have passed, about")                         \
+    X(cleanup_keys_removed, COUNTER, "keys of Redis that clean-ups have removed")                            \
+    X(cleanup_slices, COUNTER, "slices of clean-ups")                                                        \
     X(audit_checks, COUNTER, "resident entries that the auditor compared with the store")                    \
     X(audit_differences, COUNTER, "entries that differed from the store")                                    \
     X(audit_overgrants, COUNTER, "of these, entries that allowed what the store does not")                   \

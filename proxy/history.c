@@ -46,6 +46,25 @@ void history_add(struct history *history, const struct change *change)
     history->next = (history->next + 1) % HISTORY_SIZE;
 }
 
+const struct change *history_at(const struct history *history, uint64_t revision)
+{
+    if (history->count == 0)
+        return NULL;
+    uint32_t newest = (history->next + HISTORY_SIZE - 1) % HISTORY_SIZE;
+    uint64_t last = history->ring[newest].revision;
+    if (revision > last || last - revision >= history->count)
+        return NULL;
+    return &history->ring[(newest + HISTORY_SIZE - (uint32_t)(last - revision)) % HISTORY_SIZE];
+}
+
+bool history_continues(const struct history *history, uint64_t revision, uint64_t nonce)
+{
+    const struct change *change = history_at(history, revision);
+    if (change != NULL)
+        return change->nonce == nonce;
+    return revision == history->complete_from && nonce == history->from_nonce;
+}
+
 /* -1 when the scope is not on the chain. */
 static int chain_level(const struct facts *facts, struct scope_key scope)
 {

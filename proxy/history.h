@@ -26,6 +26,12 @@ void history_fini(struct history *history);
 void history_reset(struct history *history, const struct store_position *at);
 void history_add(struct history *history, const struct change *change);
 
+/* The change row of a revision; NULL when it is not remembered. Rows are without gaps, so history_at(r + 1) is the next one
+ * until the newest. */
+const struct change *history_at(const struct history *history, uint64_t revision);
+/* Whether this history went through that revision with that nonce, and everything after it is remembered. */
+bool history_continues(const struct history *history, uint64_t revision, uint64_t nonce);
+
 /* True when the facts were read in this very history (a connection may have found another store at the same address before
  * the feed did), and nothing that they say, absences included, can have changed after facts->revision. False in doubt. */
 bool history_still_true(const struct history *history, const struct facts *facts);

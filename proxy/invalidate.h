@@ -8,18 +8,22 @@
 #ifndef PERMTAB_PROXY_INVALIDATE_H
 #define PERMTAB_PROXY_INVALIDATE_H
 
+#include "proxy/cleanup.h"
 #include "proxy/counters.h"
-#include "proxy/feed.h"
 #include "proxy/message.h"
 #include "proxy/publish.h"
 #include "proxy/redis.h"
 
+struct event_base;
+struct invalidation_history;
 struct invalidations;
-struct l2;
 
 #define INVALIDATION_BATCH_DEFAULT 64u
 #define INVALIDATION_BATCH_MAX     1024u
 #define INVALIDATION_TARGETS_MAX   10000u
+#define INVALIDATION_GLOBS_MAX     16u /* prefixes and patterns, each is compared with all that is resident */
+#define INVALIDATION_TAGS_MAX      16u
+#define INVALIDATION_TEXT_SIZE     200
 #define INVALIDATION_REASON_SIZE   128
 
 /* Who asked for it, for the history. */
@@ -48,17 +52,45 @@ struct invalidation_result {
 typedef void (*invalidation_done_fn)(void *context, int code, const char *text,
                                      const struct invalidation_result *result);
 
-/* `redis` and `l2` are NULL without Redis. */
-int invalidations_new(struct invalidations **out, struct event_base *base, struct publish *publish,
-                      struct feed *feed, struct redis *redis, struct l2 *l2, const char *prefix,
-                      size_t history_max, struct counters *counters) PERMTAB_MUST_CHECK;
+/* What is asked of other parts; main.c joins them (invalidate_join.h). Those of L2 are NULL when it is off. */
+struct invalidation_ports {
+    void *context;
+    void (*wake)(void *context);    /* poll the store now */
+    void (*rebuild)(void *context); /* throw the table away and read again */
+    /* Subscribers: these were retired here. May be NULL. */
+    void (*tell)(void *context, const struct target *targets, size_t count, const char *reason);
+    bool (*epoch)(void *context, uint64_t *epoch); /* as l2_epoch */
+    void (*flush)(void *context);                  /* as l2_flush */
+    /* Removes L2's keys that a TARGET_PREFIX or TARGET_PATTERN means, paced. As cleanup_start. */
+    int64_t (*sweep)(void *context, const struct target *target, cleanup_done_fn done, void *job);
+    void (*sweep_forget)(void *context, int64_t number);
+};
+
+struct invalidation_options {
+    struct event_base *base;
+    struct publish *publish;
+    struct redis *redis; /* NULL without Redis */
+    const char *prefix;  /* of keys and of the channel; copied */
+    size_t history_max;  /* invalidations remembered */
+    struct counters *counters;
+    struct invalidation_ports ports;
+};
+
+int invalidations_new(struct invalidations **out,
+                      const struct invalidation_options *options) PERMTAB_MUST_CHECK;
+/* Who still waits is told PERMTAB_E_REFUSED. Before the Redis connection, L2 and the clean-up are freed. */
 void invalidations_free(struct invalidations *invalidations);
 
-/* done may be NULL; it is called later, never from inside. PERMTAB_E_LIMIT, _FULL (too many under way), _MEMORY. */
+/* done may be NULL; it is called later, never from inside, and may start another. What is named exactly is retired here before
+ * it returns. PERMTAB_E_LIMIT (of targets, of the batch), _INVALID (no targets), _FULL (too many under way), _UNREACHABLE
+ * (tags without Redis), _MEMORY: then nothing was done. */
 int invalidation_start(struct invalidations *invalidations, const struct invalidation *what,
                        invalidation_done_fn done, void *context) PERMTAB_MUST_CHECK;
 /* What another host, or somebody with redis-cli, has published: this host's part alone, and for plain text L2's too, by
  * whichever host takes it first. */
 void invalidations_heard(struct invalidations *invalidations, const struct message *message);
+
+/* For the history's readers: invalidate_history.h. Never NULL. */
+struct invalidation_history *invalidations_history(struct invalidations *invalidations);
 
 #endif

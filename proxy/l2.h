@@ -13,18 +13,31 @@
 #ifndef PERMTAB_PROXY_L2_H
 #define PERMTAB_PROXY_L2_H
 
-#include "proxy/config.h"
 #include "proxy/counters.h"
 #include "proxy/feed.h"
 #include "proxy/publish.h"
 #include "proxy/redis.h"
+#include "proxy/work.h"
 
 struct l2;
 struct l2_look; /* one who waits for an answer of L2 */
 
-/* `redis` is borrowed and may be disconnected. */
-int l2_new(struct l2 **out, struct event_base *base, const struct config *config, struct redis *redis,
-           struct publish *publish, struct feed *feed, struct counters *counters) PERMTAB_MUST_CHECK;
+struct l2_options {
+    const char *prefix;  /* of all keys and of the channel; copied */
+    uint64_t timeout_ms; /* of a command to Redis: of its slowness the breaker judges by it */
+    uint64_t ttl_ms;
+    bool values; /* false: the marker is kept and messages are sent for the fleet, nothing is read or put */
+    /* A value is about to end and is being asked for: read it from the store again. May be NULL. */
+    void (*refresh)(void *context, uint64_t user, struct scope_key scope);
+    /* A new epoch has begun: the keys of the old ones are for somebody to sweep. May be NULL. */
+    void (*epoch)(void *context);
+    void *context;
+};
+
+/* `redis` is borrowed and may be disconnected; it is freed before L2 is. */
+int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *options, struct redis *redis,
+           struct publish *publish, struct feed *feed, struct work *work,
+           struct counters *counters) PERMTAB_MUST_CHECK;
 void l2_free(struct l2 *l2);
 
 /* From the redis_state_fn. */
@@ -34,6 +47,8 @@ void l2_applied(struct l2 *l2);
 
 /* The epoch under which values stand now. False while it is not known. */
 bool l2_epoch(const struct l2 *l2, uint64_t *epoch);
+/* A message says that the marker stands at this revision. */
+void l2_heard(struct l2 *l2, uint64_t revision);
 /* A new epoch, at once: everything in L2 is forgotten. The old keys stay for a clean-up. */
 void l2_flush(struct l2 *l2);
 
@@ -54,7 +69,8 @@ void l2_look_cancel(struct l2_look *look);
 
 /* ---- putting ------------------------------------------------------------------------------------------------------- */
 
-/* What publish_facts has just published. Takes over the contents of `facts`. */
-void l2_put(struct l2 *l2, struct facts *facts);
+/* What publish_facts has just published, and what reading it took. Takes over the contents of `facts`. `refresh`: it replaces
+ * what is about to end. */
+void l2_put(struct l2 *l2, struct facts *facts, uint64_t cost_us, bool refresh);
 
 #endif

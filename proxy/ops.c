@@ -5,6 +5,8 @@
  * does here: no descriptor is ever passed. */
 #include "proxy/ops.h"
 
+#include "proxy/cleanup.h"
+#include "proxy/invalidate_history.h"
 #include "proxy/log.h"
 #include "proxy/stats.h"
 
@@ -18,6 +20,8 @@
 
 #define IDLE_SECONDS 300
 #define OUTPUT_MAX   (1024 * 1024)
+
+#define INVALIDATIONS_SHOWN 50u
 
 struct ops_session {
     struct ops *ops;
@@ -73,6 +77,20 @@ static void print_health(struct ops_session *session, FILE *out)
         (void)fprintf(out, "alarm %s\n", health.alarm);
 }
 
+static void print_invalidations(struct ops_session *session, FILE *out)
+{
+    invalidation_history_print(invalidations_history(session->ops->server->invalidations),
+                               INVALIDATIONS_SHOWN, server_clock_ns() / 1000000000, out);
+}
+
+static void print_cleanup(struct ops_session *session, FILE *out)
+{
+    if (session->ops->server->cleanup)
+        cleanup_print(session->ops->server->cleanup, out);
+    else
+        (void)fputs("error: no Redis is configured\n", out);
+}
+
 static void leave(struct ops_session *session, FILE *out)
 {
     (void)out;
@@ -86,6 +104,8 @@ static const struct ops_command commands[] = {
     {"clients", "connected clients, one a line", print_clients},
     {"health", "ok or unhealthy, the revision, what is left of the lease, the trouble and the alarm",
      print_health},
+    {"invalidations", "the last invalidations, one a line, and how many of late", print_invalidations},
+    {"cleanup", "clean-ups of Redis that run, wait or have ended, one a line", print_cleanup},
     {"help", "this list", print_help},
     {"quit", "closes the connection", leave},
 };

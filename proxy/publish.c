@@ -153,6 +153,8 @@ void publish_renew(struct publish *publish, uint64_t begun_ns)
         return;
     segment_lease_writer(&publish->table->segment,
                          begun_ns + publish->options.max_staleness_ns - publish->lag_ns);
+    publish->confirmed_ns = begun_ns;
+    rumours_settle(&publish->rumours, begun_ns);
     publish->counters->lease_renewals++;
     if (publish->table->sets.abandoned > 0)
         publish->counters->entries_retired +=
@@ -184,6 +186,16 @@ uint64_t publish_meaning(const struct publish *publish)
 uint64_t publish_generation(const struct publish *publish)
 {
     return publish->counters->segments;
+}
+
+uint64_t publish_confirmed(const struct publish *publish)
+{
+    return publish->confirmed_ns;
+}
+
+const struct history *publish_history(const struct publish *publish)
+{
+    return &publish->history;
 }
 
 struct store_position publish_position(const struct publish *publish)
@@ -237,6 +249,28 @@ bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_k
     return publish_answer_from_set(publish, PERMTAB_SHM_WORD_INDEX(look.entry.word), answer) == 0;
 }
 
+/* ---- hearsay ----------------------------------------------------------------------------------------------------- */
+
+uint64_t publish_hear(struct publish *publish, const struct target *target, uint64_t revision,
+                      uint64_t now_ns)
+{
+    struct rumour rumour = {
+        .user = target->id, .scope = target->scope, .revision = revision, .heard_ns = now_ns};
+    uint64_t retired = 0;
+    if (target->kind == TARGET_USER || target->kind == TARGET_USER_AT) {
+        retired = table_retire_user(publish->table, target->id, now_ns);
+    } else if (target->kind == TARGET_SCOPE) {
+        rumour.of_scope = true;
+        retired = table_retire_scope(publish->table, target->scope, now_ns);
+    } else {
+        return 0;
+    }
+    rumours_add(&publish->rumours, &rumour);
+    publish->counters->entries_retired += retired;
+    publish_count(publish);
+    return retired;
+}
+
 /* ---- invalidation on demand -------------------------------------------------------------------------------------- */
 
 static uint64_t clock_ns(void)
@@ -253,7 +287,29 @@ uint64_t publish_retire_user(struct publish *publish, uint64_t user)
 
 uint64_t publish_retire_scope(struct publish *publish, struct scope_key scope)
 {
+    publish->invalidated++;
     return table_retire_scope(publish->table, scope, clock_ns());
+}
+
+static uint64_t retire_entry(struct table *table, uint64_t user, struct scope_key scope)
+{
+    uint32_t slot = map_find_writer(&table->map, (struct map_key){user, scope.id, scope.type});
+    if (slot == MAP_NO_SLOT)
+        return 0;
+    table_clear(table, slot, clock_ns(), true);
+    return 1;
+}
+
+uint64_t publish_retire_user_at(struct publish *publish, uint64_t user, struct scope_key scope)
+{
+    struct table *table = publish->table;
+    const struct scope_node *node = scope_tree_find(&table->scopes, scope);
+    if (node == NULL)
+        return 0;
+    bool folded = node->fold_target != NULL;
+    struct scope_key answers = folded ? node->fold_target->key : scope;
+    uint64_t retired = retire_entry(table, user, scope); /* it may forget the node */
+    return folded ? retired + retire_entry(table, user, answers) : retired;
 }
 
 uint64_t publish_retire_role(struct publish *publish, uint64_t role)
@@ -261,6 +317,7 @@ uint64_t publish_retire_role(struct publish *publish, uint64_t role)
     struct table *table = publish->table;
     const struct resident_role *resident = set_table_role(&table->sets, role);
     uint64_t entries = 0;
+    publish->invalidated++;
     if (resident == NULL)
         return 0;
     for (size_t i = 0; i < resident->link_count; i++) {
@@ -272,4 +329,9 @@ uint64_t publish_retire_role(struct publish *publish, uint64_t role)
         set_table_abandon(&table->sets, set);
     }
     return entries;
+}
+
+uint64_t publish_invalidated(const struct publish *publish)
+{
+    return publish->invalidated;
 }

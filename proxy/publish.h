@@ -11,7 +11,9 @@
 #include "proxy/counters.h"
 #include "proxy/facts.h"
 #include "proxy/failure.h"
+#include "proxy/history.h"
 #include "proxy/store.h"
+#include "proxy/target.h"
 #include "shm/segment.h"
 
 #include <stdbool.h>
@@ -43,8 +45,8 @@ void batch_fini(struct batch *batch);
 
 /* Creates the first segment from a catalogue read at `at`, empty of entries and not leased yet. Takes the catalogue. */
 int publish_new(struct publish **out, const struct publish_options *options, const struct store_position *at,
-                int64_t now, struct catalogue *catalogue, struct counters *counters, struct failure *failure)
-    PERMTAB_MUST_CHECK;
+                int64_t now, struct catalogue *catalogue, struct counters *counters,
+                struct failure *failure) PERMTAB_MUST_CHECK;
 void publish_free(struct publish *publish);
 
 /* A new segment, empty, true at `at`; the old one is disbelieved and retired. What was resident is forgotten. */
@@ -54,8 +56,8 @@ int publish_rebuild(struct publish *publish, const struct store_position *at, in
 /* Applies a batch and advances applied_revision. On failure (PERMTAB_E_MEMORY; _SCHEMA when the
  * catalogue contradicts the one before) the table is closed where it may be
  * wrong, applied_revision has not moved and the caller must rebuild. `now_ns`: CLOCK_MONOTONIC. */
-int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns, struct failure *failure)
-    PERMTAB_MUST_CHECK;
+int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns,
+                  struct failure *failure) PERMTAB_MUST_CHECK;
 
 /* The lease: from a poll begun at `begun_ns`, once all that it read is applied. */
 void publish_renew(struct publish *publish, uint64_t begun_ns);
@@ -69,6 +71,9 @@ uint64_t publish_generation(const struct publish *publish);
 /* Another number when bits and scope-type numbers that were looked up before mean something else now: the store was
  * replaced by another. */
 uint64_t publish_meaning(const struct publish *publish);
+/* When the last poll began (CLOCK_MONOTONIC) of which everything is applied. 0: none yet. */
+uint64_t publish_confirmed(const struct publish *publish);
+const struct history *publish_history(const struct publish *publish);
 struct store_position publish_position(const struct publish *publish);
 int64_t publish_expiry(const struct publish *publish);
 const struct catalogue *publish_catalogue(const struct publish *publish);
@@ -77,8 +82,9 @@ const struct segment *publish_segment(const struct publish *publish);
 /* ---- fills ---------------------------------------------------------------------------------------------------- */
 
 enum publish_fill {
-    PUBLISH_FILLED,   /* in the table (or nearly: no set or slot was free), and *answer is good */
-    PUBLISH_EARLY,    /* the snapshot is ahead of applied_revision: try again after the next batch */
+    PUBLISH_FILLED, /* in the table (or nearly: no set or slot was free), and *answer is good */
+    PUBLISH_EARLY, /* the snapshot is ahead of applied_revision, or a message speaks of a change after it: try again after
+                       * the next poll */
     PUBLISH_OUTDATED, /* something it read has changed since: read again */
     PUBLISH_FAILED,   /* out of memory */
 };
@@ -98,8 +104,22 @@ void answer_fini(struct answer *answer);
 enum publish_fill publish_facts(struct publish *publish, struct facts *facts, uint64_t now_ns,
                                 struct answer *answer);
 
+/* Whether all roles that count for these facts, ancestors included, have a resident definition, and the default ones among
+ * them are default where the facts say so. Facts that bring no definitions of their own (they came from L2) may be
+ * published only then. */
+bool publish_knows_roles(const struct publish *publish, const struct facts *facts);
+
 /* Looks into the table as a reader would, without the lease. False when not resident. */
-bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_key scope, struct answer *answer);
+bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_key scope,
+                    struct answer *answer);
+
+/* ---- hearsay ----------------------------------------------------------------------------------------------------- */
+
+/* A message says that revision `revision` changed this user or scope: its entries are retired, and fills that were read
+ * before that revision wait until a poll begun after now has been applied. Other kinds of targets are left to the poll.
+ * Returns how many entries were retired. */
+uint64_t publish_hear(struct publish *publish, const struct target *target, uint64_t revision,
+                      uint64_t now_ns);
 
 /* ---- invalidation on demand ------------------------------------------------------------------------------------- */
 
@@ -108,5 +128,31 @@ bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_k
 uint64_t publish_retire_user(struct publish *publish, uint64_t user);
 uint64_t publish_retire_scope(struct publish *publish, struct scope_key scope);
 uint64_t publish_retire_role(struct publish *publish, uint64_t role);
+/* Another number after each of the two last: whoever remembers apart from the table what the store said reads it again. */
+uint64_t publish_invalidated(const struct publish *publish);
+/* One entry, and the one that answers for the scope when it is folded. */
+uint64_t publish_retire_user_at(struct publish *publish, uint64_t user, struct scope_key scope);
+
+/* ---- a pass over all that is resident, in slices (publish_scan.c) ----------------------------------------------- */
+
+/* Whom to retire: users, and scopes with all that lies below them. NULL: none of these. */
+struct publish_match {
+    bool (*user)(void *context, uint64_t user);
+    bool (*scope)(void *context, struct scope_key scope);
+    void *context;
+};
+
+/* Where a pass has come to. Plain data: it may be thrown away at any time. */
+struct publish_scan {
+    uint64_t generation; /* of the table that it looks at */
+    uint32_t fold, slot; /* the next ones to look at */
+};
+
+void publish_scan_begin(const struct publish *publish, struct publish_scan *scan);
+/* Looks at `slots` more slots and retires what matches; adds to *retired. True while there is more to look at. What was
+ * resident at the beginning and is still there has been looked at when it says false, whatever was filled, retired or moved
+ * between two slices; what was filled meanwhile may have been. Ends at once when the table was rebuilt. */
+bool publish_scan_slice(struct publish *publish, struct publish_scan *scan, uint32_t slots,
+                        const struct publish_match *match, uint64_t *retired);
 
 #endif

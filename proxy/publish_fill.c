@@ -7,6 +7,46 @@
 
 #include <string.h>
 
+/* ---- facts without definitions ------------------------------------------------------------------------------------ */
+
+/* Lineages with more steps than this are read from the store: a circle of parents, which plain SQL can make, too. */
+#define LINEAGE_MAX 256u
+
+/* The role and its ancestors. */
+static bool knows_lineage(const struct set_table *sets, uint64_t role, unsigned *left)
+{
+    const struct resident_role *resident = set_table_role(sets, role);
+    if (resident == NULL || *left == 0)
+        return false;
+    --*left;
+    for (size_t i = 0; resident->present && i < resident->role.parent_count; i++)
+        if (!knows_lineage(sets, resident->role.parents[i], left))
+            return false;
+    return true;
+}
+
+bool publish_knows_roles(const struct publish *publish, const struct facts *facts)
+{
+    const struct set_table *sets = &publish->table->sets;
+    unsigned left = LINEAGE_MAX;
+    for (size_t i = 0; i < facts->assignment_count; i++)
+        if (!knows_lineage(sets, facts->assignments[i].role, &left))
+            return false;
+    for (size_t i = 0; i < facts->default_count; i++) {
+        const struct facts_default *item = &facts->defaults[i];
+        const struct resident_role *resident = set_table_role(sets, item->role);
+        /* Where the store was changed by SQLite's REPLACE, the scope that a role was taken from is named by no change
+         * row: what L2 says of that scope still has it. */
+        if (resident == NULL || !resident->present || !resident->role.is_default ||
+            !scope_equal(resident->role.scope, facts->chain[item->level].key) ||
+            !knows_lineage(sets, item->role, &left))
+            return false;
+    }
+    return true;
+}
+
+/* ---- facts into the table ------------------------------------------------------------------------------------------ */
+
 /* The level a scope answers as: its own, or that of the nearest ancestor that is not plain. global never is. */
 static uint32_t answering_level(const struct facts *facts)
 {
@@ -71,19 +111,12 @@ static uint32_t intern(struct publish *publish, struct inputs *inputs, struct ro
 {
     struct set_table *sets = &publish->table->sets;
     uint32_t set = set_table_find(sets, inputs);
-    bool absent = !inputs->exists;
     if (set != 0) {
         /* Not part of the identity, so others who share the set may have seen none: a change of inheritance must know. */
         sets->records[set].inputs.overwrites_seen |= inputs->overwrites_seen;
         return set;
     }
-    set = set_table_add(sets, &publish->catalogue, inputs, fresh, now_ns);
-    if (set != 0 && absent) {
-        /* Kept for good: it is how negative entries are told from others. */
-        publish->table->absent_set = set;
-        set_table_hold(sets, set);
-    }
-    return set;
+    return set_table_add(sets, &publish->catalogue, inputs, fresh, now_ns);
 }
 
 /* Bits without a set, when none is free: the socket still answers. */
@@ -108,6 +141,7 @@ static int answer_aside(struct publish *publish, const struct inputs *inputs, st
 static void put_entry(struct publish *publish, const struct facts *facts, uint32_t set, uint64_t now_ns)
 {
     struct table *table = publish->table;
+    enum entry_kind kind = facts->chain_count == 0 || facts->stranger ? ENTRY_NEGATIVE : ENTRY_POSITIVE;
     struct scope_node *target = NULL;
     struct scope_node *node = place(table, facts, &target, now_ns);
     if (node == NULL)
@@ -121,7 +155,7 @@ static void put_entry(struct publish *publish, const struct facts *facts, uint32
     /* Without room for the fold the entry stands at the scope itself. */
     if (node->fold_slot == NO_ENTRY)
         target = node;
-    if (table_put(table, facts->user, target, set, now_ns, publish->counters))
+    if (table_put(table, facts->user, target, set, kind, now_ns, publish->counters))
         publish->counters->fills++;
     node->pins--;
     scope_tree_prune(&table->scopes, node); /* and with it the target, if both hold nothing */
@@ -138,6 +172,8 @@ enum publish_fill publish_facts(struct publish *publish, struct facts *facts, ui
     role_list_sort(&facts->roles);
     if (!history_still_true(&publish->history, facts))
         return PUBLISH_OUTDATED;
+    if (rumours_doubt(&publish->rumours, facts))
+        return PUBLISH_EARLY;
     int64_t now = facts->now > publish->expiry ? facts->now : publish->expiry;
     if (inputs_build(&inputs, facts, now, role_sources_find, &sources, &misplaced) < 0)
         return PUBLISH_FAILED;

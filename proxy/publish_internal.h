@@ -4,6 +4,7 @@
 
 #include "proxy/history.h"
 #include "proxy/publish.h"
+#include "proxy/rumours.h"
 #include "proxy/table.h"
 
 struct publish {
@@ -11,13 +12,16 @@ struct publish {
     struct table *table;
     struct catalogue catalogue;
     struct history history;
+    struct rumours rumours;
+    uint64_t confirmed_ns;
     struct store_position at;
     int64_t expiry;  /* store's clock up to which expiry is applied; never goes back within a history */
     uint64_t lag_ns; /* of the coarse clock, taken off every lease */
     bool believed;
+    uint64_t invalidated; /* how often on demand, a place or a role */
     uint64_t meaning; /* of bits and numbers: see publish.h */
-    uint64_t batch; /* number of the present or last batch */
-    uint32_t sweep; /* next slot to look at for entries of abandoned sets */
+    uint64_t batch;   /* number of the present or last batch */
+    uint32_t sweep;   /* next slot to look at for entries of abandoned sets */
     struct counters *counters;
 };
 
@@ -26,6 +30,7 @@ void publish_catalogue_replace(struct publish *publish, struct catalogue *catalo
                                const struct store_position *at);
 /* Brings the gauges up to date. */
 void publish_count(struct publish *publish);
-int publish_answer_from_set(const struct publish *publish, uint32_t set, struct answer *answer) PERMTAB_MUST_CHECK;
+int publish_answer_from_set(const struct publish *publish, uint32_t set,
+                            struct answer *answer) PERMTAB_MUST_CHECK;
 
 #endif

@@ -31,4 +31,8 @@ void redis_args_u64(struct redis_args *args, uint64_t value);
 void redis_args_revision(struct redis_args *args, uint64_t revision);
 void redis_args_print(struct redis_args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* As a command goes over the wire (RESP): writes at most redis_args_wire_max bytes, and returns how many. */
+size_t redis_args_wire_max(const struct redis_args *args);
+size_t redis_args_write(const struct redis_args *args, char *out);
+
 #endif

@@ -8,18 +8,22 @@
 struct redis_subscriber;
 
 struct redis_subscriber_events {
-    /* A message; borrowed, not zero-terminated. */
+    /* A message of at most 1 MiB; borrowed, not to be taken for zero-terminated. */
     void (*message)(void *context, const char *bytes, size_t size);
     /* true: subscribed (again); what was published before is lost. false: the connection is gone. */
     void (*state)(void *context, bool subscribed);
     void *context;
 };
 
+/* PERMTAB_E_INVALID, _MEMORY. options.timeout_ms is not used: the only commands are SUBSCRIBE and PING. `channel` is copied. */
 int redis_subscriber_new(struct redis_subscriber **out, struct event_base *base,
                          const struct redis_options *options, const char *channel,
                          const struct redis_subscriber_events *events,
                          struct failure *failure) PERMTAB_MUST_CHECK;
+/* May be called from inside any of its callbacks; none follows. */
 void redis_subscriber_free(struct redis_subscriber *subscriber);
 bool redis_subscriber_up(const struct redis_subscriber *subscriber);
+/* Why it is not up, in one sentence; "" when it is. */
+const char *redis_subscriber_trouble(const struct redis_subscriber *subscriber);
 
 #endif

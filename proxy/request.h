@@ -63,6 +63,10 @@ bool param_optional_bool(struct request *request, const struct wire_value *param
 bool param_optional_id(struct request *request, const struct wire_value *params, const char *key,
                        bool *present, uint64_t *out);
 
+/* `count` texts of an array as targets (a NULL or missing text is none). request_invalidate.c */
+struct target;
+bool param_targets(struct request *request, const struct wire_value *array, struct target *out, size_t count);
+
 #define PERMISSION_TEXT_SIZE 128
 
 /* ---- the methods ------------------------------------------------------------------------------------------------- */
@@ -80,9 +84,23 @@ void serve_grant(struct request *request, const struct wire_value *params); /* r
 void serve_revoke(struct request *request, const struct wire_value *params);
 void serve_assign(struct request *request, const struct wire_value *params);
 void serve_unassign(struct request *request, const struct wire_value *params);
-void serve_invalidate(struct request *request, const struct wire_value *params); /* request_operate.c */
-void serve_stats(struct request *request, const struct wire_value *params);
+void serve_invalidate(struct request *request, const struct wire_value *params); /* request_invalidate.c */
+void serve_invalidations(struct request *request, const struct wire_value *params);
+void serve_tag_add(struct request *request, const struct wire_value *params); /* request_tags.c */
+void serve_tag_remove(struct request *request, const struct wire_value *params);
+void serve_tag_list(struct request *request, const struct wire_value *params);
+void serve_tag_names(struct request *request, const struct wire_value *params);
+void serve_cleanup(struct request *request, const struct wire_value *params); /* request_cleanup.c */
+void serve_stats(struct request *request, const struct wire_value *params);   /* request_operate.c */
 void serve_health(struct request *request, const struct wire_value *params);
+void serve_delay(struct request *request, const struct wire_value *params); /* request_delayed.c */
+void serve_delayed(struct request *request, const struct wire_value *params);
+void serve_delayed_cancel(struct request *request, const struct wire_value *params);
+void serve_delayed_run(struct request *request, const struct wire_value *params);
+void serve_delayed_replace(struct request *request, const struct wire_value *params);
+void serve_delayed_do(struct request *request, const struct wire_value *params);
+void serve_delayed_stats(struct request *request, const struct wire_value *params);
+void serve_delayed_advice(struct request *request, const struct wire_value *params);
 void serve_subscribe(struct request *request, const struct wire_value *params); /* request_subscribe.c */
 void serve_unsubscribe(struct request *request, const struct wire_value *params);
 

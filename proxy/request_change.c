@@ -15,6 +15,7 @@ struct change_task {
     enum grant_effect effect;
     struct policy_assignment assignment;
     struct policy_apply_result result;
+    struct target user; /* whom an assignment concerns */
 };
 
 static int carry_out(struct change_task *work, struct store *store, struct failure *failure)
@@ -72,6 +73,9 @@ static void begin(struct request *request, const struct change_task *from)
     work->task.reply = change_reply;
     work->task.free = change_free;
     work->task.writes = true;
+    work->user = (struct target){.kind = TARGET_USER, .id = from->assignment.user};
+    if (from->verb == VERB_ASSIGN || from->verb == VERB_UNASSIGN)
+        work->task.changed = &work->user;
     task_start(&work->task, request);
 }
 

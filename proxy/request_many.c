@@ -13,7 +13,7 @@
 
 #define QUERIES_MAX  10000
 #define LOOKS_A_TURN 256
-#define WAITING_MAX  16
+#define WAITING_MAX  128
 #define UNKNOWN      (-1)
 
 struct query {

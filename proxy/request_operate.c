@@ -1,56 +1,8 @@
-/* invalidate, stats, health: for operators and their tools. */
+/* stats, health: for operators and their tools. */
 #include "proxy/histogram.h"
 #include "proxy/request.h"
 
 #include <stdio.h>
-#include <string.h>
-
-#define WHAT_SIZE (SCOPE_TEXT_SIZE + 8)
-
-static void reply_entries(struct request *request, uint64_t entries)
-{
-    struct wire_buffer reply;
-    request->server->counters->invalidations++;
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 1);
-    wire_str(&reply, "entries");
-    wire_u64(&reply, entries);
-    request_reply(request, &reply);
-}
-
-/* After the prefix, or NULL. */
-static const char *after(const char *text, const char *prefix)
-{
-    size_t length = strlen(prefix);
-    return strncmp(text, prefix, length) == 0 ? text + length : NULL;
-}
-
-/* Never needed for truth, the feed sees to that: it makes the next checks read the store again. */
-void serve_invalidate(struct request *request, const struct wire_value *params)
-{
-    struct publish *publish = request->server->publish;
-    char what[WHAT_SIZE];
-    const char *rest;
-    uint64_t id;
-    struct scope_key scope;
-    if (!param_text(request, params, "what", what, sizeof what))
-        return;
-    if (strcmp(what, "all") == 0) {
-        uint64_t entries = request->server->counters->entries;
-        feed_rebuild(request->server->feed);
-        reply_entries(request, entries);
-    } else if ((rest = after(what, "user:")) && id_parse(rest, &id)) {
-        reply_entries(request, publish_retire_user(publish, id));
-    } else if ((rest = after(what, "role:")) && id_parse(rest, &id)) {
-        reply_entries(request, publish_retire_role(publish, id));
-    } else if ((rest = after(what, "scope:")) &&
-               scope_parse(&publish_catalogue(publish)->types, rest, &scope) == 0) {
-        reply_entries(request, publish_retire_scope(publish, scope));
-    } else {
-        request_fail(request, PERMTAB_E_INVALID,
-                     "invalidate: what: \"%s\" is not user:ID, role:ID, scope:SCOPE or all", what);
-    }
-}
 
 static void reply_histogram(struct wire_buffer *reply, const char *name, const struct histogram *histogram)
 {

@@ -12,12 +12,18 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+struct cleanup;
+struct delayed;
 struct event;
 struct event_base;
+struct invalidations;
+struct l2;
+struct lane;
 struct audit;
 struct histograms;
 struct ops;
 struct parked;
+struct redis;
 struct session;
 struct subscriptions;
 struct task;
@@ -32,6 +38,13 @@ struct server {
     struct work *work;
     struct asks *asks;
     struct ops *ops;
+    struct invalidations *invalidations;
+    /* NULL without Redis. */
+    struct redis *redis;
+    struct l2 *l2;
+    struct lane *lane;
+    struct cleanup *cleanup;
+    struct delayed *delayed;
     struct histograms *histograms;
     struct subscriptions *subscriptions;
     struct audit *audit; /* NULL when off */

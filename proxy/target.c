@@ -232,6 +232,18 @@ char *target_format(const struct scope_types *types, const struct target *target
     return out;
 }
 
+const char *target_kind_name(enum target_kind kind)
+{
+    static const char *const names[] = {
+        [TARGET_USER] = "user",       [TARGET_USER_AT] = "user@scope",
+        [TARGET_ROLE] = "role",       [TARGET_SCOPE] = "scope",
+        [TARGET_TAG] = "tag",         [TARGET_PREFIX] = "prefix",
+        [TARGET_PATTERN] = "pattern", [TARGET_ALL] = "all",
+        [TARGET_POKE] = "poke",
+    };
+    return names[kind];
+}
+
 bool target_equal(const struct target *a, const struct target *b)
 {
     if (a->kind != b->kind)

@@ -47,6 +47,8 @@ int target_parse(const struct scope_types *types, const char *text, size_t size,
                  struct target *out) PERMTAB_MUST_CHECK;
 /* Writes at most TARGET_TEXT_SIZE bytes and returns `out`. */
 char *target_format(const struct scope_types *types, const struct target *target, char *out);
+/* "user", "user@scope", "role" … */
+const char *target_kind_name(enum target_kind kind);
 bool target_equal(const struct target *a, const struct target *b);
 /* Whether a text such as "user:42" or "scope:channel:9" is meant by a TARGET_PREFIX or TARGET_PATTERN. */
 bool target_matches(const struct target *target, const char *text);

@@ -2,6 +2,8 @@
  * revision wakes the feed whether anybody waits for the reply or not. */
 #include "proxy/task.h"
 
+#include "proxy/lane.h"
+
 static void task_run(struct work_job *job, struct store *store, struct failure *failure)
 {
     struct task *task = (struct task *)(void *)job;
@@ -37,6 +39,16 @@ static bool hold(struct task *task)
     return true;
 }
 
+/* The other hosts, and our own table, hear of it now, before any poll has seen it. */
+static void announce(struct task *task)
+{
+    struct server *server = task->server;
+    struct store_position at = publish_position(server->publish);
+    server->counters->writes++;
+    if (server->lane && task->revision > at.revision)
+        lane_written(server->lane, at.store_id, task->revision, task->changed);
+}
+
 static void task_done(struct work_job *job)
 {
     struct task *task = (struct task *)(void *)job;
@@ -44,7 +56,7 @@ static void task_done(struct work_job *job)
     if (task->writes)
         feed_wake(task->server->feed);
     if (task->writes && task->code >= 0)
-        task->server->counters->writes++;
+        announce(task);
     if (!hold(task))
         task_end(task);
 }

@@ -3,6 +3,7 @@
 #define PERMTAB_PROXY_TASK_H
 
 #include "proxy/request.h"
+#include "proxy/target.h"
 #include "proxy/work.h"
 
 /* First member of a method's own struct. */
@@ -18,8 +19,9 @@ struct task {
     int (*run)(struct task *task, struct store *store);
     void (*reply)(struct task *task);
     void (*free)(struct task *task);
-    bool writes;       /* it may have changed the store: wake the feed */
-    uint64_t revision; /* set by `run` of a write: what it returned */
+    bool writes;                  /* it may have changed the store: wake the feed */
+    uint64_t revision;            /* set by `run` of a write: what it returned */
+    const struct target *changed; /* of a write that concerns one user alone: who; may be NULL */
 
     struct task *next_held; /* private: of the server */
     uint64_t held_until_ns;

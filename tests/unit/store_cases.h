@@ -3,6 +3,7 @@
 #define PERMTAB_TESTS_STORE_CASES_H
 
 #include "tests/unit/store_cases_log.h"
+#include "tests/unit/store_cases_orphans.h"
 #include "tests/unit/store_cases_read.h"
 #include "tests/unit/store_cases_schema.h"
 
@@ -21,6 +22,7 @@
         READY(test_scope_types_are_appended), READY(test_facts), READY(test_plain_scopes),                   \
         READY(test_missing_scope_has_no_chain), READY(test_broken_chain_has_no_chain),                       \
         READY(test_ids_above_the_sign), READY(test_roles_with_ancestors), READY(test_catalogue),             \
-        READY(test_expired), READY(test_snapshot_is_one_moment)
+        READY(test_expired), READY(test_snapshot_is_one_moment), READY(test_users_present),                  \
+        READY(test_full_list_of_users), READY(test_scopes_present), READY(test_users_in_slices)
 
 #endif

@@ -58,8 +58,9 @@ static void test_table(void **state)
     for (size_t i = 0; i < counter_description_count; i++) {
         const struct counter_description *counter = &counter_descriptions[i];
         assert_int_equal(counter->offset, i * sizeof(uint64_t));
+        assert_true(islower((unsigned char)counter->name[0]));
         for (const char *at = counter->name; *at; at++)
-            assert_true(islower((unsigned char)*at) || *at == '_');
+            assert_true(islower((unsigned char)*at) || isdigit((unsigned char)*at) || *at == '_');
         assert_true(strlen(counter->help) > 3);
     }
 }

@@ -8,15 +8,11 @@
  *   what publish_facts answers is that too, and readers find it afterwards;
  *   the auditor, asked about any of them, has nothing to say against it nor against the publisher's books.
  *
- * Each history draws for itself how often each kind of thing happens in it, many of them never, and how many users, roles and
- * permissions there are: rare coincidences, of which most bugs here are made, are common in some of them (Groce and others,
- * "Swarm Testing", ISSTA 2012). Rows that point to nothing are among what happens: references are not enforced everywhere.
- *
  * A publisher that forgets to retire something, rewrites the wrong set, folds what is not plain, or lets an outdated fill
  * through fails here; each of these was done to it once. */
 #include "proxy/publish_audit.h"
 #include "proxy/publish_internal.h"
-#include "tests/support/memory_policy.h"
+#include "tests/support/changing_policy.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,473 +22,44 @@
 
 #include <cmocka.h>
 
-#define USERS_MAX   6 /* 0 is one of them, as it is of roles */
-#define ROLES_MAX   8
-#define PERMISSIONS 70
-#define PENDING     12
-#define SECOND      1000000000ull
-
-enum happening {
-    ASSIGN,
-    UNASSIGN, /* each of the first four makes rows, and the next one takes them away again */
-    OVERWRITE,
-    UNOVERWRITE,
-    GRANT,
-    REVOKE,
-    INHERIT,
-    DISINHERIT,
-    ROLE,         /* appears, is moved, made a default role, activated, or not any more */
-    ROLE_REPLACE, /* moved by REPLACE, which names the new place alone */
-    ROLE_DELETE,  /* with all that refers to it */
-    ROLE_VANISH,  /* without */
-    SCOPE,
-    SCOPE_DELETE,
-    SCOPE_VANISH,
-    CATALOGUE,
-    BURST, /* several changes of one role or one scope */
-    HAPPENINGS
-};
+#define PENDING 12
+#define SECOND  1000000000ull
 
 struct world {
-    uint64_t random;
-    uint64_t users, roles, bits; /* how many */
-    unsigned weight[HAPPENINGS], weights;
-    uint64_t focus_role; /* during a burst */
-    struct scope_key focus_scope;
-    bool focused;
-    uint64_t history;             /* makes nonces */
-    struct memory_policy policy;  /* as committed */
+    struct changing_policy past;  /* as committed, and the change rows that are not applied yet */
     struct memory_policy applied; /* as at the publisher's revision */
-    uint64_t revision;
-    int64_t now, applied_now;
+    int64_t applied_now;
     struct publish *publish;
     struct counters counters;
-    struct change_list log; /* committed, not applied yet */
-    bool catalogue_changed;
     struct facts pending[PENDING]; /* fills that are under way */
     bool is_pending[PENDING];
     uint64_t clock_ns;
     uint64_t agreed; /* audits */
 };
 
-static uint64_t draw(struct world *world, uint64_t below)
-{
-    world->random ^= world->random << 13;
-    world->random ^= world->random >> 7;
-    world->random ^= world->random << 17;
-    return (world->random * 0x2545f4914f6cdd1dull >> 33) % below;
-}
-
-static const struct scope_key global = {0, 0};
-
-static uint64_t nonce_of(const struct world *world, uint64_t revision)
-{
-    return world->history << 32 | revision;
-}
-
-static uint64_t any_user(struct world *world)
-{
-    return draw(world, world->users);
-}
-
-static uint64_t any_role(struct world *world)
-{
-    return world->focused && draw(world, 4) > 0 ? world->focus_role : draw(world, world->roles);
-}
-
-static uint32_t any_bit(struct world *world)
-{
-    return (uint32_t)draw(world, world->bits);
-}
-
-/* server 1-2, category 10-12, channel 100-104: type numbers 1, 2, 3 */
-static struct scope_key any_scope(struct world *world)
-{
-    if (world->focused && draw(world, 4) > 0)
-        return world->focus_scope;
-    switch (draw(world, 5)) {
-    case 0:
-        return global;
-    case 1:
-        return (struct scope_key){1 + draw(world, 2), 1};
-    case 2:
-        return (struct scope_key){10 + draw(world, 3), 2};
-    default:
-        return (struct scope_key){100 + draw(world, 5), 3};
-    }
-}
-
-static void log_change(struct world *world, struct change change)
-{
-    change.revision = ++world->revision;
-    change.nonce = nonce_of(world, change.revision);
-    struct change *items = realloc(world->log.items, (world->log.count + 1) * sizeof *items);
-    assert_non_null(items);
-    items[world->log.count++] = change;
-    world->log.items = items;
-}
-
-/* ---- random changes, with the rows that triggers would write ------------------------------------------------------ */
-
-/* Takes item `at` out of a list of the policy. */
-#define TAKE(world, list, at)                                                                                \
-    ((world)->policy.list.items[at] = (world)->policy.list.items[--(world)->policy.list.count],              \
-     memory_policy_touch(&(world)->policy))
-
-static void log_overwrite(struct world *world, const struct memory_overwrite *row)
-{
-    struct change change = {.kind = CHANGE_OVERWRITE, .scope = row->scope};
-    if (row->subject == OVERWRITE_USER)
-        change.user = row->subject_id;
-    else
-        change.role = row->subject_id;
-    log_change(world, change);
-}
-
-static void unassign(struct world *world, size_t at)
-{
-    struct memory_assignment gone = world->policy.assignments.items[at];
-    TAKE(world, assignments, at);
-    log_change(world,
-               (struct change){
-                   .kind = CHANGE_ASSIGNMENT, .user = gone.user, .role = gone.role, .scope = gone.scope});
-}
-
-static void unoverwrite(struct world *world, size_t at)
-{
-    struct memory_overwrite gone = world->policy.overwrites.items[at];
-    TAKE(world, overwrites, at);
-    log_overwrite(world, &gone);
-}
-
-static void revoke(struct world *world, size_t at)
-{
-    uint64_t role = world->policy.grants.items[at].role;
-    TAKE(world, grants, at);
-    log_change(world, (struct change){.kind = CHANGE_ROLE_GRANT, .role = role});
-}
-
-static void disinherit(struct world *world, size_t at)
-{
-    uint64_t role = world->policy.parents.items[at].role;
-    TAKE(world, parents, at);
-    log_change(world, (struct change){.kind = CHANGE_ROLE_PARENT, .role = role});
-}
-
-static void assign(struct world *world)
-{
-    struct memory_policy *policy = &world->policy;
-    uint64_t user = any_user(world), role = any_role(world);
-    const struct memory_role *definition = memory_role_find(policy, role);
-    struct scope_key scope = any_scope(world);
-    if (definition != NULL && draw(world, 2) == 0)
-        scope = definition->scope; /* most other places are out of place */
-    int64_t expires = draw(world, 3) == 0 ? world->now + (int64_t)draw(world, 40) : FACTS_NEVER;
-    for (size_t i = 0; i < policy->assignments.count; i++)
-        if (policy->assignments.items[i].user == user && policy->assignments.items[i].role == role &&
-            scope_equal(policy->assignments.items[i].scope, scope))
-            return;
-    if (definition == NULL || memory_scope_find(policy, scope) == NULL)
-        return;
-    memory_assign(policy, user, role, scope, expires);
-    log_change(world, (struct change){.kind = CHANGE_ASSIGNMENT, .user = user, .role = role, .scope = scope});
-}
-
-static void overwrite(struct world *world)
-{
-    bool user = draw(world, 3) == 0;
-    struct memory_overwrite row = {any_scope(world), user ? OVERWRITE_USER : OVERWRITE_ROLE,
-                                   user ? any_user(world) : any_role(world), any_bit(world),
-                                   draw(world, 2) == 0};
-    if (row.scope.type == 0 && draw(world, 8) > 0)
-        return; /* else everybody would soon see some, and most of what is of interest is where only some do */
-    if (memory_scope_find(&world->policy, row.scope) == NULL ||
-        (!user && memory_role_find(&world->policy, row.subject_id) == NULL))
-        return;
-    memory_overwrite(&world->policy, row.scope, row.subject, row.subject_id, row.bit, row.allow);
-    log_overwrite(world, &row);
-}
-
-static void grant(struct world *world)
-{
-    uint64_t role = any_role(world);
-    if (memory_role_find(&world->policy, role) == NULL)
-        return;
-    memory_grant(&world->policy, role, (enum grant_effect)draw(world, 3), any_bit(world));
-    log_change(world, (struct change){.kind = CHANGE_ROLE_GRANT, .role = role});
-}
-
-static void inherit(struct world *world)
-{
-    uint64_t role = any_role(world), parent = draw(world, world->roles);
-    if (memory_role_find(&world->policy, role) == NULL || memory_role_find(&world->policy, parent) == NULL)
-        return;
-    memory_inherit(&world->policy, role, parent); /* cycles too */
-    log_change(world, (struct change){.kind = CHANGE_ROLE_PARENT, .role = role});
-}
-
-static void role_put(struct world *world, bool replaces)
-{
-    struct memory_policy *policy = &world->policy;
-    uint64_t id = any_role(world);
-    const struct memory_role *before = memory_role_find(policy, id);
-    struct scope_key old_scope = before != NULL ? before->scope : global;
-    struct memory_role after = before != NULL ? *before : (struct memory_role){.id = id, .active = true};
-    bool existed = before != NULL;
-    if (!existed || replaces || draw(world, 3) == 0)
-        after.scope = any_scope(world);
-    if (memory_scope_find(policy, after.scope) == NULL)
-        return;
-    if (draw(world, 2) == 0)
-        after.is_default = !after.is_default;
-    if (draw(world, 2) == 0)
-        after.active = !after.active;
-    for (size_t i = 0; i < policy->roles.count; i++) {
-        struct memory_role *row = &policy->roles.items[i];
-        if (row->id == id) {
-            row->scope = after.scope;
-            row->is_default = after.is_default;
-            row->active = after.active;
-        }
-    }
-    if (!existed)
-        memory_role(policy, id, "role", after.scope, after.is_default, after.active);
-    memory_policy_touch(policy);
-    if (existed && !replaces && !scope_equal(old_scope, after.scope))
-        log_change(world, (struct change){.kind = CHANGE_ROLE, .role = id, .scope = old_scope});
-    log_change(world, (struct change){.kind = CHANGE_ROLE, .role = id, .scope = after.scope});
-}
-
-static void role_delete(struct world *world, bool vanishes)
-{
-    struct memory_policy *policy = &world->policy;
-    uint64_t id = any_role(world);
-    for (size_t i = policy->assignments.count; !vanishes && i-- > 0;)
-        if (policy->assignments.items[i].role == id)
-            unassign(world, i);
-    for (size_t i = policy->overwrites.count; !vanishes && i-- > 0;)
-        if (policy->overwrites.items[i].subject == OVERWRITE_ROLE &&
-            policy->overwrites.items[i].subject_id == id)
-            unoverwrite(world, i);
-    for (size_t i = policy->grants.count; !vanishes && i-- > 0;)
-        if (policy->grants.items[i].role == id)
-            revoke(world, i);
-    for (size_t i = policy->parents.count; !vanishes && i-- > 0;)
-        if (policy->parents.items[i].role == id || policy->parents.items[i].parent == id)
-            disinherit(world, i);
-    for (size_t i = policy->roles.count; i-- > 0;) {
-        if (policy->roles.items[i].id == id) {
-            struct scope_key scope = policy->roles.items[i].scope;
-            free(policy->roles.items[i].name);
-            TAKE(world, roles, i);
-            log_change(world, (struct change){.kind = CHANGE_ROLE, .role = id, .scope = scope});
-        }
-    }
-}
-
-static void scope_put(struct world *world)
-{
-    struct memory_policy *policy = &world->policy;
-    struct scope_key key = any_scope(world);
-    struct scope_key parent = global;
-    uint64_t owner = any_user(world);
-    if (key.type > 1 && draw(world, 3) > 0)
-        parent = (struct scope_key){1 + draw(world, 2), 1};
-    if (key.type == 3 && draw(world, 2) == 0)
-        parent = (struct scope_key){10 + draw(world, 3), 2};
-    if (key.type == 0 || memory_scope_find(policy, parent) == NULL)
-        return;
-    memory_scope(policy, key, parent, draw(world, 5) == 0 ? &owner : NULL);
-    memory_policy_touch(policy);
-    log_change(world, (struct change){.kind = CHANGE_SCOPE, .scope = key});
-}
-
-/* What refers to it goes first, or, as where references are not enforced, stays and points to nothing. */
-static void scope_delete(struct world *world, bool vanishes)
-{
-    struct memory_policy *policy = &world->policy;
-    struct scope_key key = any_scope(world);
-    for (size_t i = policy->assignments.count; !vanishes && i-- > 0;)
-        if (scope_equal(policy->assignments.items[i].scope, key))
-            unassign(world, i);
-    for (size_t i = policy->overwrites.count; !vanishes && i-- > 0;)
-        if (scope_equal(policy->overwrites.items[i].scope, key))
-            unoverwrite(world, i);
-    if (key.type == 0)
-        return;
-    for (size_t i = 0; !vanishes && i < policy->scopes.count; i++)
-        if (scope_equal(policy->scopes.items[i].parent, key))
-            return;
-    for (size_t i = 0; !vanishes && i < policy->roles.count; i++)
-        if (scope_equal(policy->roles.items[i].scope, key))
-            return;
-    for (size_t i = policy->scopes.count; i-- > 0;) {
-        if (scope_equal(policy->scopes.items[i].key, key)) {
-            TAKE(world, scopes, i);
-            log_change(world, (struct change){.kind = CHANGE_SCOPE, .scope = key});
-        }
-    }
-}
-
-static void change_catalogue(struct world *world)
-{
-    struct memory_permission *permission = &world->policy.permissions.items[any_bit(world)];
-    switch (draw(world, 3)) {
-    case 0:
-        permission->grants_all = !permission->grants_all;
-        break;
-    case 1:
-        permission->deleted = draw(world, 4) == 0 || permission->deleted;
-        break;
-    default:
-        memory_requires(&world->policy, any_bit(world), any_bit(world));
-    }
-    world->catalogue_changed = true;
-    log_change(world, (struct change){.kind = CHANGE_PERMISSION});
-}
-
-static void change_something(struct world *world);
-
-static void burst(struct world *world)
-{
-    if (world->focused)
-        return;
-    world->focus_role = any_role(world);
-    world->focus_scope = any_scope(world);
-    world->focused = true;
-    for (uint64_t left = 2 + draw(world, 10); left > 0; left--)
-        change_something(world);
-    world->focused = false;
-}
-
-static enum happening any_happening(struct world *world)
-{
-    uint64_t left = draw(world, world->weights);
-    enum happening happening = ASSIGN;
-    for (; left >= world->weight[happening]; happening++)
-        left -= world->weight[happening];
-    return happening;
-}
-
-/* Calls `change` with the place of any row of a list that has one. */
-#define ANY(world, list, change)                                                                             \
-    do {                                                                                                     \
-        if ((world)->policy.list.count > 0)                                                                  \
-            change(world, draw(world, (world)->policy.list.count));                                          \
-    } while (0)
-
-static void change_something(struct world *world)
-{
-    switch (any_happening(world)) {
-    case ASSIGN:
-        assign(world);
-        break;
-    case UNASSIGN:
-        ANY(world, assignments, unassign);
-        break;
-    case OVERWRITE:
-        overwrite(world);
-        break;
-    case UNOVERWRITE:
-        ANY(world, overwrites, unoverwrite);
-        break;
-    case GRANT:
-        grant(world);
-        break;
-    case REVOKE:
-        ANY(world, grants, revoke);
-        break;
-    case INHERIT:
-        inherit(world);
-        break;
-    case DISINHERIT:
-        ANY(world, parents, disinherit);
-        break;
-    case ROLE:
-        role_put(world, false);
-        break;
-    case ROLE_REPLACE:
-        role_put(world, true);
-        break;
-    case ROLE_DELETE:
-        role_delete(world, false);
-        break;
-    case ROLE_VANISH:
-        role_delete(world, true);
-        break;
-    case SCOPE:
-        scope_put(world);
-        break;
-    case SCOPE_DELETE:
-        scope_delete(world, false);
-        break;
-    case SCOPE_VANISH:
-        scope_delete(world, true);
-        break;
-    case CATALOGUE:
-        change_catalogue(world);
-        break;
-    case BURST:
-        burst(world);
-        break;
-    case HAPPENINGS:
-        break;
-    }
-}
-
 /* ---- the feed's and the fills' part --------------------------------------------------------------------------------- */
-
-static void add_ancestors(struct world *world, struct role_list *roles, uint64_t id)
-{
-    struct role role;
-    if (role_list_find(roles, id) != NULL)
-        return;
-    for (size_t i = 0; i < roles->count; i++)
-        if (roles->items[i].id == id)
-            return;
-    if (!memory_definition(&world->policy, id, &role))
-        return;
-    struct role *added = role_list_add(roles);
-    assert_non_null(added);
-    *added = role;
-    for (size_t i = 0; i < added->parent_count; i++) {
-        uint64_t parent = role.parents[i];
-        add_ancestors(world, roles, parent);
-    }
-}
 
 static void apply(struct world *world)
 {
-    struct batch batch = {.at = {7, world->revision, nonce_of(world, world->revision)}, .now = world->now};
+    struct batch batch = {.at = {7, world->past.revision, changing_nonce(&world->past, world->past.revision)},
+                          .now = world->past.now};
     struct failure failure;
-    batch.changes = world->log;
-    memset(&world->log, 0, sizeof world->log);
+    batch.changes = world->past.log;
+    memset(&world->past.log, 0, sizeof world->past.log);
     for (size_t i = 0; i < batch.changes.count; i++) {
         enum change_kind kind = batch.changes.items[i].kind;
+        batch.has_catalogue |= kind == CHANGE_PERMISSION;
         if (kind == CHANGE_ROLE || kind == CHANGE_ROLE_GRANT || kind == CHANGE_ROLE_PARENT)
-            add_ancestors(world, &batch.roles, batch.changes.items[i].role);
+            changing_definitions(&world->past, &batch.roles, batch.changes.items[i].role);
     }
-    int64_t from = publish_expiry(world->publish);
-    for (size_t i = 0; i < world->policy.assignments.count; i++) {
-        const struct memory_assignment *row = &world->policy.assignments.items[i];
-        if (row->expires_at > from && row->expires_at <= world->now) {
-            batch.expired.items =
-                realloc(batch.expired.items, (batch.expired.count + 1) * sizeof(struct change));
-            assert_non_null(batch.expired.items);
-            batch.expired.items[batch.expired.count++] = (struct change){
-                .kind = CHANGE_ASSIGNMENT, .user = row->user, .role = row->role, .scope = row->scope};
-        }
-    }
-    if (world->catalogue_changed) {
-        memory_catalogue(&world->policy, 2, &batch.catalogue);
-        batch.has_catalogue = true;
-        world->catalogue_changed = false;
-    }
+    changing_expired(&world->past, publish_expiry(world->publish), &batch.expired);
+    if (batch.has_catalogue)
+        memory_catalogue(&world->past.policy, 2, &batch.catalogue);
     assert_int_equal(publish_batch(world->publish, &batch, world->clock_ns, &failure), 0);
     batch_fini(&batch);
     memory_policy_fini(&world->applied);
-    memory_policy_copy(&world->applied, &world->policy);
-    world->applied_now = world->now;
+    memory_policy_copy(&world->applied, &world->past.policy);
+    world->applied_now = world->past.now;
 }
 
 static void truth(struct world *world, uint64_t user, struct scope_key scope, int64_t now, uint64_t bits[4])
@@ -538,7 +105,7 @@ static void compare_all_resident(struct world *world)
         compare(world, key.key0, (struct scope_key){key.key1, key.type}, &answer, world->applied_now);
         answer_fini(&answer);
     }
-    for (uint64_t user = 0; user < world->users; user++) {
+    for (uint64_t user = 0; user < world->past.users; user++) {
         for (uint32_t type = 0; type <= 3; type++) {
             static const uint64_t first[] = {0, 1, 10, 100}, count[] = {1, 5, 6, 8};
             for (uint64_t id = first[type]; id < first[type] + count[type]; id++) {
@@ -585,7 +152,7 @@ static void audit_all_resident(struct world *world)
     }
     for (uint32_t slot = 0; slot < map_slot_count(&table->folding.map); slot++) {
         struct map_key key = map_key_at(&table->folding.map, slot);
-        for (uint64_t user = 0; user < world->users && map_word(&table->folding.map, slot) != 0; user++)
+        for (uint64_t user = 0; user < world->past.users && map_word(&table->folding.map, slot) != 0; user++)
             audit(world, user, (struct scope_key){key.key1, key.type});
     }
 }
@@ -607,20 +174,20 @@ static void rebuild(struct world *world, bool replaced)
     struct catalogue catalogue;
     struct failure failure;
     if (replaced) { /* by a store that has come to where this one is on another way */
-        world->history++;
-        world->revision -= draw(world, 3) == 0 ? draw(world, world->revision) : 0;
+        world->past.history++;
+        world->past.revision -=
+            changing_draw(&world->past, 3) == 0 ? changing_draw(&world->past, world->past.revision) : 0;
     }
-    struct store_position at = {7, world->revision, nonce_of(world, world->revision)};
-    memory_catalogue(&world->policy, 2, &catalogue);
-    assert_int_equal(publish_rebuild(world->publish, &at, world->now, &catalogue, &failure), 0);
-    change_list_fini(&world->log);
-    world->catalogue_changed = false;
+    struct store_position at = {7, world->past.revision, changing_nonce(&world->past, world->past.revision)};
+    memory_catalogue(&world->past.policy, 2, &catalogue);
+    assert_int_equal(publish_rebuild(world->publish, &at, world->past.now, &catalogue, &failure), 0);
+    change_list_fini(&world->past.log);
     memory_policy_fini(&world->applied);
-    memory_policy_copy(&world->applied, &world->policy);
-    world->applied_now = world->now;
+    memory_policy_copy(&world->applied, &world->past.policy);
+    world->applied_now = world->past.now;
     for (size_t i = 0; i < PENDING;
          i++) { /* as fill.c does with fills of another generation, but not all of them */
-        if (world->is_pending[i] && (!replaced || draw(world, 2) == 0)) {
+        if (world->is_pending[i] && (!replaced || changing_draw(&world->past, 2) == 0)) {
             facts_fini(&world->pending[i]);
             world->is_pending[i] = false;
         }
@@ -629,34 +196,35 @@ static void rebuild(struct world *world, bool replaced)
 
 static void retire_something(struct world *world)
 {
-    switch (draw(world, 3)) {
+    switch (changing_draw(&world->past, 3)) {
     case 0:
-        publish_retire_user(world->publish, any_user(world));
+        publish_retire_user(world->publish, changing_user(&world->past));
         break;
     case 1:
-        publish_retire_scope(world->publish, any_scope(world));
+        publish_retire_scope(world->publish, changing_scope(&world->past));
         break;
     default:
-        publish_retire_role(world->publish, any_role(world));
+        publish_retire_role(world->publish, changing_role(&world->past));
     }
-    if (draw(world, 2) == 0)
+    if (changing_draw(&world->past, 2) == 0)
         publish_renew(world->publish, world->clock_ns); /* sweeps */
 }
 
 static void fill_begin(struct world *world)
 {
-    size_t at = draw(world, PENDING);
+    size_t at = changing_draw(&world->past, PENDING);
     if (world->is_pending[at])
         return;
-    struct scope_key scope = any_scope(world);
-    if (draw(world, 10) == 0)
+    struct scope_key scope = changing_scope(&world->past);
+    if (changing_draw(&world->past, 10) == 0)
         scope.id += 3; /* often one that does not exist */
     if (scope.type == 0)
         scope.id = 0;
-    memory_facts(&world->policy, any_user(world), scope, world->now, &world->pending[at]);
-    world->pending[at].revision = world->revision;
-    world->pending[at].nonce = nonce_of(world, world->revision);
-    world->pending[at].now = world->now;
+    memory_facts(&world->past.policy, changing_user(&world->past), scope, world->past.now,
+                 &world->pending[at]);
+    world->pending[at].revision = world->past.revision;
+    world->pending[at].nonce = changing_nonce(&world->past, world->past.revision);
+    world->pending[at].now = world->past.now;
     world->is_pending[at] = true;
 }
 
@@ -676,7 +244,8 @@ static bool fill_publish(struct world *world, struct facts *facts)
         assert_true(facts->revision > world->publish->at.revision);
         return false;
     case PUBLISH_OUTDATED:
-        assert_true(facts->revision < world->publish->at.revision || facts->nonce >> 32 != world->history);
+        assert_true(facts->revision < world->publish->at.revision ||
+                    facts->nonce >> 32 != world->past.history);
         break;
     case PUBLISH_FAILED:
         fail();
@@ -687,7 +256,7 @@ static bool fill_publish(struct world *world, struct facts *facts)
 
 static void fill_end(struct world *world)
 {
-    size_t at = draw(world, PENDING);
+    size_t at = changing_draw(&world->past, PENDING);
     if (!world->is_pending[at])
         return;
     audit_facts(world, &world->pending[at]); /* facts of any age: outdated ones say nothing */
@@ -697,43 +266,17 @@ static void fill_end(struct world *world)
 /* Everybody everywhere: equal inputs then meet at different places. */
 static void fill_all(struct world *world)
 {
-    for (size_t i = 0; i < world->policy.scopes.count; i++) {
-        for (uint64_t user = 0; user < world->users; user++) {
+    for (size_t i = 0; i < world->past.policy.scopes.count; i++) {
+        for (uint64_t user = 0; user < world->past.users; user++) {
             struct facts facts;
-            memory_facts(&world->policy, user, world->policy.scopes.items[i].key, world->now, &facts);
-            facts.revision = world->revision;
-            facts.nonce = nonce_of(world, world->revision);
-            facts.now = world->now;
+            memory_facts(&world->past.policy, user, world->past.policy.scopes.items[i].key, world->past.now,
+                         &facts);
+            facts.revision = world->past.revision;
+            facts.nonce = changing_nonce(&world->past, world->past.revision);
+            facts.now = world->past.now;
             assert_true(fill_publish(world, &facts));
         }
     }
-}
-
-/* A quarter to three quarters of what may happen do not; what makes rows comes with what takes them away. Rows that point to nothing are for
- * one history in four. */
-static void draw_weights(struct world *world)
-{
-    bool dangling = draw(world, 4) == 0;
-    uint64_t none = 1 + draw(world, 3);
-    for (enum happening happening = ASSIGN; happening < HAPPENINGS; happening++)
-        world->weight[happening] = (unsigned)(draw(world, 4) < none ? 0 : 1 + draw(world, 8));
-    world->weight[ASSIGN]++;
-    world->weight[ROLE]++;
-    if (!dangling)
-        world->weight[ROLE_VANISH] = world->weight[SCOPE_VANISH] = 0;
-    /* What empties the policy or the table is rarer. */
-    static const enum happening rare[] = {ROLE_REPLACE, ROLE_DELETE,  ROLE_VANISH, SCOPE,
-                                          SCOPE_DELETE, SCOPE_VANISH, CATALOGUE};
-    for (size_t i = 0; i < sizeof rare / sizeof rare[0]; i++)
-        world->weight[rare[i]] = (world->weight[rare[i]] + 3) / 4;
-    for (enum happening happening = ASSIGN; happening <= INHERIT;
-         happening = (enum happening)(happening + 2)) {
-        world->weight[happening] *= 4;
-        world->weight[happening + 1] = world->weight[happening] - world->weight[happening] / 4;
-    }
-    world->weights = 0;
-    for (enum happening happening = ASSIGN; happening < HAPPENINGS; happening++)
-        world->weights += world->weight[happening];
 }
 
 static void begin(struct world *world, uint64_t seed, uint64_t entries, uint32_t sets, uint32_t folds)
@@ -747,42 +290,15 @@ static void begin(struct world *world, uint64_t seed, uint64_t entries, uint32_t
     struct catalogue catalogue;
     struct failure failure = {0};
     memset(world, 0, sizeof *world);
-    world->random = seed;
-    world->revision = 1;
-    world->users = 2 + draw(world, USERS_MAX - 1);
-    world->roles = 2 + draw(world, ROLES_MAX - 1);
-    world->bits = draw(world, 2) == 0 ? PERMISSIONS : 3;
-    draw_weights(world);
-    world->now = world->applied_now = 1000;
+    changing_begin(&world->past, seed);
+    world->applied_now = world->past.now;
     world->clock_ns = SECOND;
-    memory_policy_init(&world->policy);
-    for (int i = 0; i < PERMISSIONS; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "p.n%d", i);
-        memory_permission(&world->policy, name);
-    }
-    for (uint64_t id = 1; id <= 2; id++)
-        memory_scope(&world->policy, (struct scope_key){id, 1}, global, NULL);
-    for (uint64_t id = 10; id <= 12; id++)
-        memory_scope(&world->policy, (struct scope_key){id, 2}, (struct scope_key){1 + id % 2, 1}, NULL);
-    for (uint64_t id = 100; id <= 104; id++)
-        memory_scope(&world->policy, (struct scope_key){id, 3}, (struct scope_key){10 + id % 3, 2}, NULL);
-    for (uint64_t id = 0; id < world->roles; id++) {
-        struct scope_key scope = draw(world, 2) == 0 ? global : any_scope(world);
-        memory_role(&world->policy, id, "role", scope, draw(world, 6) == 0, true);
-        memory_grant(&world->policy, id, GRANT_ALLOW, any_bit(world));
-    }
-    for (int i = 0; i < 12; i++) {
-        assign(world);
-        if (world->weight[OVERWRITE] > 0 && draw(world, 3) == 0)
-            overwrite(world);
-    }
-    change_list_fini(&world->log);
-    at = (struct store_position){7, world->revision, nonce_of(world, world->revision)};
-    memory_policy_copy(&world->applied, &world->policy);
-    memory_catalogue(&world->policy, 2, &catalogue);
+    at = (struct store_position){7, world->past.revision, changing_nonce(&world->past, world->past.revision)};
+    memory_policy_copy(&world->applied, &world->past.policy);
+    memory_catalogue(&world->past.policy, 2, &catalogue);
     assert_int_equal(
-        publish_new(&world->publish, &options, &at, world->now, &catalogue, &world->counters, &failure), 0);
+        publish_new(&world->publish, &options, &at, world->past.now, &catalogue, &world->counters, &failure),
+        0);
 }
 
 static void end(struct world *world)
@@ -790,36 +306,35 @@ static void end(struct world *world)
     for (size_t i = 0; i < PENDING; i++)
         if (world->is_pending[i])
             facts_fini(&world->pending[i]);
-    change_list_fini(&world->log);
+    changing_fini(&world->past);
     publish_free(world->publish);
-    memory_policy_fini(&world->policy);
     memory_policy_fini(&world->applied);
 }
 
 static void step(struct world *world)
 {
-    uint64_t drawn = draw(world, 1000);
+    uint64_t drawn = changing_draw(&world->past, 1000);
     if (drawn < 300) {
-        change_something(world);
+        changing_step(&world->past);
     } else if (drawn < 500) {
         apply(world);
         compare_all_resident(world);
-        if (draw(world, 3) == 0)
+        if (changing_draw(&world->past, 3) == 0)
             audit_all_resident(world);
-        if (draw(world, 2) == 0)
+        if (changing_draw(&world->past, 2) == 0)
             fill_all(world);
     } else if (drawn < 600) {
-        world->now += (int64_t)draw(world, 6);
-        world->clock_ns += draw(world, 2 * SECOND);
+        world->past.now += (int64_t)changing_draw(&world->past, 6);
+        world->clock_ns += changing_draw(&world->past, 2 * SECOND);
     } else if (drawn < 620) {
         retire_something(world);
     } else if (drawn < 625) {
-        rebuild(world, draw(world, 2) == 0);
+        rebuild(world, changing_draw(&world->past, 2) == 0);
     } else if (drawn < 800) {
         fill_begin(world);
     } else {
         fill_end(world);
-        if (draw(world, 4) == 0) /* and before the next batch: fills have a later clock than the table */
+        if (changing_draw(&world->past, 4) == 0) /* and before the next batch: fills have a later clock than the table */
             audit_all_resident(world);
     }
 }

@@ -24,12 +24,15 @@ _PROGRAMS = {
     "permtabctl": "client/permtabctl",
     "worker": "tests/e2e/e2e_worker",
     "hostile": "tests/e2e/e2e_hostile",
+    "reader": "tests/e2e/e2e_reader",
+    "proxy": "tests/e2e/e2e_proxy",
 }
 
 
 def program(name):
-    """The path of a program of the build under test; an AssertionError when it was not built."""
-    path = BUILD / _PROGRAMS[name]
+    """The path of a program of the build under test, "broken-NAME" for a daemon of tests/e2e/broken; an AssertionError when
+    it was not built."""
+    path = BUILD / _PROGRAMS.get(name, f"tests/e2e/permtabd-{name}")
     assert path.exists(), f"{path} was not built"
     return str(path)
 

@@ -6,8 +6,10 @@ them when it is told to end or its parent is gone."""
 import os
 import pathlib
 import pwd
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -29,14 +31,30 @@ def find(*names):
     raise SystemExit(f"{names[0]} is not installed; see deploy/packages.txt")
 
 
-class Mariadb:
-    """One server in a folder. It keeps its data over stop, kill and start."""
+def free_port():
+    """A port on 127.0.0.1 for a server that will be killed and started again. Not one of those that the system gives to
+    whoever connects: such a port may be taken meanwhile, even by the one who tries to connect to it."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
-    def __init__(self, folder, template=None):
+
+class Mariadb:
+    """One server in a folder. It keeps its data over stop, kill and start. With a port it also listens on 127.0.0.1, for
+    the user permtab, who has no password. `options` are for every start."""
+
+    def __init__(self, folder, template=None, port=None, options=()):
+        self.options = list(options)
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.socket = self.folder / "mysql.sock"
         self.log = self.folder / "mariadb.log"
+        self.port = port
         self.process = None
         self._numbers = 0
         if template:
@@ -57,14 +75,18 @@ class Mariadb:
         assert done.returncode == 0, f"mariadb-install-db: {done.stdout}"
 
     def start(self, *options):
+        network = ["--skip-networking"] if self.port is None else [f"--port={self.port}", "--bind-address=127.0.0.1"]
         with open(self.log, "a") as log:
             # Durability against a power cut is of no use to a folder that is thrown away.
             self.process = spawn(
                 [find("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}",
-                 "--skip-networking", f"--pid-file={self.folder}/mariadb.pid", "--innodb-log-file-size=16M",
-                 "--innodb-flush-log-at-trx-commit=2", "--max-connections=300", *options] + self._owner(),
+                 f"--pid-file={self.folder}/mariadb.pid", "--innodb-log-file-size=16M",
+                 "--innodb-flush-log-at-trx-commit=2", "--max-connections=300", *network, *self.options,
+                 *options] + self._owner(),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_until(self._answers, 60, lambda: f"MariaDB answers; its log says: {self.log.read_text()[-2000:]}")
+        if self.port is not None:
+            self.client(None, "CREATE USER IF NOT EXISTS permtab@'%'; GRANT ALL ON *.* TO permtab@'%';")
         return self
 
     def _answers(self):
@@ -102,20 +124,85 @@ class Mariadb:
         self.process = None
 
 
+def primary(folder, binlog_format="ROW"):
+    """A started server that others can follow."""
+    server = Mariadb(folder, port=free_port(),
+                     options=["--server-id=1", "--log-bin=binlog", f"--binlog-format={binlog_format}",
+                              "--log-bin-trust-function-creators=1"]).start()
+    server.client(None, "CREATE USER replicator@'127.0.0.1' IDENTIFIED BY 'replicate';"
+                        "GRANT REPLICATION SLAVE ON *.* TO replicator@'127.0.0.1';")
+    return server
+
+
+def replica(folder, of):
+    """A started server that follows `of`, made by primary(), from its beginning; nobody but root can write to it."""
+    server = Mariadb(folder, options=["--server-id=2", "--read-only=1"]).start()
+    server.client(None, f"CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {of.port},"
+                        "MASTER_USER = 'replicator', MASTER_PASSWORD = 'replicate', MASTER_CONNECT_RETRY = 1,"
+                        "MASTER_LOG_FILE = 'binlog.000001', MASTER_LOG_POS = 4; START SLAVE;")
+    return server
+
+
 class Redis:
-    def __init__(self, folder):
+    """One server, on a Unix socket; with a port also on 127.0.0.1. What it holds goes with its process, but for dumps."""
+
+    def __init__(self, folder, port=None):
         self.folder = pathlib.Path(folder)
         self.socket = self.folder / "redis.sock"
+        self.port = port
         self.process = None
 
-    def start(self):
+    def start(self, dump=None):
+        """Empty, or with what save() has kept."""
         self.folder.mkdir(exist_ok=True)
-        with open(self.folder / "redis.log", "w") as log:
+        (self.folder / "dump.rdb").unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
+        if dump:
+            shutil.copy(dump, self.folder / "dump.rdb")
+        with open(self.folder / "redis.log", "a") as log:
             self.process = spawn(
-                [find("redis-server"), "--port", "0", "--unixsocket", str(self.socket), "--save", "",
-                 "--appendonly", "no", "--dir", str(self.folder)], stdout=log, stderr=log)
+                [find("redis-server"), "--port", str(self.port or 0), "--bind", "127.0.0.1", "--unixsocket", str(self.socket),
+                 "--save", "", "--appendonly", "no", "--dir", str(self.folder)], stdout=log, stderr=log)
         wait_until(self.socket.exists, 20, "Redis has made its socket")
         return self
+
+    def command(self, *words, timeout=10):
+        """One command and its reply: bytes, an int, a list or None. RuntimeError when it is refused."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            connection.connect(str(self.socket))
+            parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+            connection.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
+            with connection.makefile("rb") as reply:
+                return self._reply(reply)
+
+    def _reply(self, file):
+        line = file.readline()
+        if not line.endswith(b"\r\n"):
+            raise EOFError("Redis closed the connection")
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"-":
+            raise RuntimeError(rest.decode())
+        if kind == b":":
+            return int(rest)
+        if kind == b"$":
+            return None if rest == b"-1" else file.read(int(rest) + 2)[:-2]
+        if kind == b"*":
+            return None if rest == b"-1" else [self._reply(file) for _ in range(int(rest))]
+        return rest
+
+    def save(self, name):
+        """Keeps what it holds now; the path is for start()."""
+        self.command("SAVE")
+        kept = self.folder / f"{name}.kept"
+        shutil.copy(self.folder / "dump.rdb", kept)
+        return kept
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self):
         kill(self.process)

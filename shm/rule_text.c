@@ -5,8 +5,8 @@
  *     unary   = NOT unary | primary
  *     primary = ( either ) | ALL ( either { , either } ) | ANY ( … ) | name | prefix.*
  *
- * Names are not looked up here: rule.c does, again and again. */
-#include "client/rule.h"
+ * Names are not looked up here: client/rule.c does, again and again, and so does proxy/condition.c. */
+#include "shm/rule_text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 enum token { TOKEN_END, TOKEN_OPEN, TOKEN_CLOSE, TOKEN_COMMA, TOKEN_WORD, TOKEN_WRONG };
 
 struct parser {
-    struct permtab_rule *rule;
+    struct rule_text *rule;
     uint32_t capacity;
     uint32_t at;     /* where the present token begins */
     uint32_t length; /* of it */
@@ -67,7 +67,7 @@ static bool at_word(const struct parser *parser, const char *word)
 
 static int add_node(struct parser *parser, enum rule_kind kind, uint32_t *index)
 {
-    struct permtab_rule *rule = parser->rule;
+    struct rule_text *rule = parser->rule;
     if (rule->node_count == RULE_NODES_MAX)
         return PERMTAB_E_LIMIT;
     if (rule->node_count == parser->capacity) {
@@ -100,7 +100,7 @@ static int parse_name(struct parser *parser, uint32_t *index)
             return PERMTAB_E_SYNTAX;
         }
     }
-    if (length > HANDLE_NAME_MAX)
+    if (length > RULE_NAME_MAX)
         return PERMTAB_E_LIMIT;
     int result = add_node(parser, wildcard ? RULE_WILDCARD : RULE_NAME, index);
     if (result < 0)
@@ -228,7 +228,7 @@ static int parse_either(struct parser *parser, uint32_t *index)
     return result;
 }
 
-int rule_parse(struct permtab_rule *rule, size_t *error_at)
+static int parse(struct rule_text *rule, size_t *error_at)
 {
     struct parser parser = {.rule = rule};
     uint32_t root, child;
@@ -244,4 +244,26 @@ int rule_parse(struct permtab_rule *rule, size_t *error_at)
         rule->nodes[root].child = child;
     *error_at = parser.at;
     return result;
+}
+
+int rule_text_parse(struct rule_text *out, const char *text, size_t *error_at)
+{
+    *out = (struct rule_text){0};
+    *error_at = 0;
+    if (strnlen(text, RULE_TEXT_MAX + 1) > RULE_TEXT_MAX) {
+        *error_at = RULE_TEXT_MAX;
+        return PERMTAB_E_LIMIT;
+    }
+    out->text = strdup(text);
+    int result = out->text != NULL ? parse(out, error_at) : PERMTAB_E_MEMORY;
+    if (result < 0)
+        rule_text_fini(out);
+    return result;
+}
+
+void rule_text_fini(struct rule_text *rule)
+{
+    free(rule->nodes);
+    free(rule->text);
+    *rule = (struct rule_text){0};
 }

@@ -1,0 +1,152 @@
+/* permtabctl cleanup: removing from Redis what nobody will read any more. */
+#include "client/permtabctl.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+static int call(struct control *control, struct wire_message *reply)
+{
+    return control_call(control, -1, CONTROL_CALL_MS, reply);
+}
+
+static int usage(const struct control *control)
+{
+    return control_fail(control, CONTROL_USAGE,
+                        "start orphans, start epochs, start pattern GLOB, status, or cancel [ID]");
+}
+
+static int start(struct control *control)
+{
+    const char *kind = control->count > 1 ? control->arguments[1] : "";
+    bool pattern = strcmp(kind, "pattern") == 0;
+    struct wire_message reply;
+    if (control->count != (pattern ? 3 : 2))
+        return usage(control);
+    int code = control_connect(control, CONTROL_CALL_MS);
+    if (code != 0)
+        return code;
+    struct wire_buffer *out = channel_request(&control->channel, "cleanup", pattern ? 3 : 2);
+    wire_str(out, "action");
+    wire_str(out, "start");
+    wire_str(out, "kind");
+    wire_str(out, kind);
+    if (pattern) {
+        wire_str(out, "pattern");
+        wire_str(out, control->arguments[2]);
+    }
+    code = call(control, &reply);
+    if (code != 0)
+        return code;
+    printf("clean-up %" PRIu64 "\n", control_u64(reply.result, "id"));
+    wire_message_fini(&reply);
+    return 0;
+}
+
+static int cancel(struct control *control)
+{
+    uint64_t id = 0;
+    struct wire_message reply;
+    if (control->count > 2)
+        return usage(control);
+    if (control->count == 2 && !control_id(control, "ID", control->arguments[1], &id))
+        return CONTROL_USAGE;
+    int code = control_connect(control, CONTROL_CALL_MS);
+    if (code != 0)
+        return code;
+    struct wire_buffer *out = channel_request(&control->channel, "cleanup", control->count == 2 ? 2 : 1);
+    wire_str(out, "action");
+    wire_str(out, "cancel");
+    if (control->count == 2) {
+        wire_str(out, "id");
+        wire_u64(out, id);
+    }
+    code = call(control, &reply);
+    if (code == 0)
+        wire_message_fini(&reply);
+    return code;
+}
+
+/* ---- status ---------------------------------------------------------------------------------------------------------- */
+
+static void print_job(const struct wire_value *job)
+{
+    char kind[16] = "", state[16] = "", pattern[600] = "", text[200] = "";
+    (void)wire_as_text(wire_get(job, "kind"), kind, sizeof kind);
+    (void)wire_as_text(wire_get(job, "state"), state, sizeof state);
+    (void)wire_as_text(wire_get(job, "pattern"), pattern, sizeof pattern);
+    (void)wire_as_text(wire_get(job, "text"), text, sizeof text);
+    uint64_t ms = control_u64(job, "took_ms");
+    printf("%" PRIu64 " %s%s%s %s: %" PRIu64 " of about %" PRIu64 " keys seen, %" PRIu64
+           " removed in %" PRIu64 ".%03" PRIu64 " s (%" PRIu64 " a second), %" PRIu64 " slices of %" PRIu64
+           " us together%s%s\n",
+           control_u64(job, "id"), kind, pattern[0] ? " " : "", pattern, state, control_u64(job, "keys_seen"),
+           control_u64(job, "keys_total"), control_u64(job, "keys_removed"), ms / 1000, ms % 1000,
+           control_u64(job, "rate"), control_u64(job, "slices"), control_u64(job, "redis_us"),
+           text[0] ? "; " : "", text);
+}
+
+static json_t *job_json(const struct wire_value *job)
+{
+    json_t *object = json_object();
+    size_t count = 0;
+    (void)wire_as_map(job, &count);
+    for (size_t i = 0; i < count; i++) {
+        char name[64], text[600];
+        uint64_t number;
+        if (!wire_as_text(wire_key_at(job, i), name, sizeof name))
+            continue;
+        if (wire_as_u64(wire_value_at(job, i), &number))
+            (void)json_object_set_new(object, name, json_integer((json_int_t)number));
+        else if (wire_as_text(wire_value_at(job, i), text, sizeof text))
+            (void)json_object_set_new(object, name, json_string(text));
+    }
+    return object;
+}
+
+static int print_jobs(const struct control *control, const struct wire_value *jobs)
+{
+    json_t *list = json_array();
+    size_t count = 0;
+    (void)wire_as_array(jobs, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (control->json)
+            (void)json_array_append_new(list, job_json(wire_item(jobs, i)));
+        else
+            print_job(wire_item(jobs, i));
+    }
+    int failed =
+        control->json && (!list || json_dumpf(list, stdout, JSON_INDENT(2)) != 0 || putchar('\n') < 0);
+    json_decref(list);
+    return failed ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
+}
+
+static int status(struct control *control)
+{
+    struct wire_message reply;
+    if (control->count != 1)
+        return usage(control);
+    int code = control_connect(control, CONTROL_CALL_MS);
+    if (code != 0)
+        return code;
+    struct wire_buffer *out = channel_request(&control->channel, "cleanup", 1);
+    wire_str(out, "action");
+    wire_str(out, "status");
+    code = call(control, &reply);
+    if (code != 0)
+        return code;
+    code = print_jobs(control, wire_get(reply.result, "jobs"));
+    wire_message_fini(&reply);
+    return code;
+}
+
+int control_cleanup(struct control *control)
+{
+    const char *action = control->arguments[0];
+    if (strcmp(action, "start") == 0)
+        return start(control);
+    if (strcmp(action, "status") == 0)
+        return status(control);
+    return strcmp(action, "cancel") == 0 ? cancel(control) : usage(control);
+}

@@ -1,0 +1,31 @@
+-- Brings L2 from one revision of the store's log to a later one, and tells the fleet. The one place where the marker moves
+-- forward: it must stand exactly where the list of changes begins, else a change would be left out.
+-- KEYS[1] the marker
+-- ARGV    prefix of L2, store, revision and nonce where the list begins, revision and nonce where it ends, channel, message,
+--         then changes, three words each:
+--           "rows" user scope     what the user has at that scope is another thing now
+--           "scope" scope ""      what the scope has of its own is
+--           "plain" scope ""      the scope is not plain any more, if it was
+-- Returns {1 when done, else 0, store, revision, nonce, epoch}: the marker as it stands now
+local marker = redis.call('HMGET', KEYS[1], 'store', 'revision', 'nonce', 'epoch')
+if marker[1] ~= ARGV[2] or marker[2] ~= ARGV[3] or marker[3] ~= ARGV[4] then
+    return {0, marker[1], marker[2], marker[3], marker[4]}
+end
+if marker[2] == ARGV[5] then
+    return {1, marker[1], marker[2], marker[3], marker[4]}
+end
+local base = ARGV[1] .. marker[4] .. ':{'
+for i = 9, #ARGV, 3 do
+    if ARGV[i] == 'rows' then
+        redis.call('HDEL', base .. 'user:' .. ARGV[i + 1] .. '}', ARGV[i + 2])
+    else
+        local key = base .. 'scope:' .. ARGV[i + 1] .. '}'
+        if ARGV[i] == 'scope' or redis.call('HGET', key, 'plain') == '1' then
+            redis.call('UNLINK', key)
+        end
+    end
+end
+-- Before the marker: when Redis is full, HSET is refused, and the others shall hear of the change all the same.
+redis.call('PUBLISH', ARGV[7], ARGV[8])
+redis.call('HSET', KEYS[1], 'revision', ARGV[5], 'nonce', ARGV[6])
+return {1, marker[1], ARGV[5], ARGV[6], marker[4]}

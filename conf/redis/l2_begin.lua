@@ -1,0 +1,21 @@
+-- A new epoch: L2 forgets everything and begins where a host's table stands. Only if the marker is still what that host has
+-- found to be of no use, so that of many hosts that find so one does it.
+-- KEYS[1] the marker
+-- ARGV    the marker as it was seen: its store, revision, nonce and epoch with "|" between, "|||" when there was none; then
+--         as it shall be: store, revision, nonce, epoch; channel, message
+-- Returns {1 when done, else 0, store, revision, nonce, epoch}: the marker as it stands now
+local marker = {}
+if redis.call('TYPE', KEYS[1]).ok == 'hash' then
+    marker = redis.call('HMGET', KEYS[1], 'store', 'revision', 'nonce', 'epoch')
+end
+local seen = {}
+for i = 1, 4 do
+    seen[i] = marker[i] or ''
+end
+if table.concat(seen, '|') ~= ARGV[1] then
+    return {0, marker[1], marker[2], marker[3], marker[4]}
+end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'store', ARGV[2], 'revision', ARGV[3], 'nonce', ARGV[4], 'epoch', ARGV[5])
+redis.call('PUBLISH', ARGV[6], ARGV[7])
+return {1, ARGV[2], ARGV[3], ARGV[4], ARGV[5]}

@@ -1,0 +1,120 @@
+/* What the files of a clean-up share: cleanup.c has the jobs, cleanup_slice.c talks to Redis, cleanup_orphans.c asks the
+ * store. */
+#ifndef PERMTAB_PROXY_CLEANUP_PRIVATE_H
+#define PERMTAB_PROXY_CLEANUP_PRIVATE_H
+
+#include "proxy/cleanup.h"
+#include "proxy/cleanup_keys.h"
+#include "proxy/cleanup_pace.h"
+
+struct cleanup_flight;
+struct cleanup_job;
+struct cleanup_question;
+struct event;
+
+#define CLEANUP_NEVER UINT64_MAX
+
+enum cleanup_phase {
+    PHASE_WAIT,   /* for another of its kind here */
+    PHASE_LOCK,   /* takes the lock of its kind */
+    PHASE_SCAN,   /* sends slices */
+    PHASE_ASK,    /* has keys to ask the store about */
+    PHASE_ASKING, /* waits for the store's answer */
+    PHASE_UNLINK, /* has keys to remove */
+    PHASE_END,    /* has ended: buried in the next turn */
+};
+
+/* A key whose owner the store is asked about. */
+struct cleanup_candidate {
+    struct cleanup_owner owner;
+    bool present; /* the store still has it, or was not asked */
+    size_t size;
+    char *key;
+};
+
+struct cleanup_batch {
+    struct cleanup_candidate *items;
+    size_t count, capacity;
+    size_t next; /* PHASE_UNLINK: those before have been dealt with */
+};
+
+struct cleanup_job {
+    struct cleanup *cleanup;
+    struct cleanup_job *next;
+    struct cleanup_status status; /* its state is made from the phase */
+    cleanup_done_fn done;
+    void *context;
+    enum cleanup_phase phase;
+    int code; /* PHASE_END */
+    char token[17];
+    bool locked;
+    bool unlocked_is_fine; /* Redis is full and refuses the lock: cleaning up is what it needs */
+    uint64_t cursor;
+    bool whole; /* the cursor has come round */
+    uint64_t begun_ns;
+    uint64_t lock_since_ns;    /* waits for the lock since */
+    uint64_t lock_renewed_ns;  /* when it was last made to last */
+    uint64_t trouble_since_ns; /* 0: none */
+    uint64_t look_ns;          /* not to be looked at before */
+    struct cleanup_batch batch;
+    struct cleanup_question *question; /* PHASE_ASKING */
+};
+
+struct cleanup {
+    struct event_base *base;
+    struct redis *redis;
+    struct work *work;
+    const struct config *config;
+    struct counters *counters;
+    struct event *pump;
+    struct cleanup_pace pace;      /* one budget for all jobs of this host */
+    struct cleanup_job *jobs;      /* those that have not been buried, oldest first */
+    struct cleanup_flight *flight; /* the one command that has not been answered */
+    enum cleanup_kind turn;        /* whose slice comes first: kinds that run together take turns */
+    struct cleanup_status past[CLEANUP_PAST_MAX]; /* oldest first */
+    size_t past_count;
+    uint64_t last_id;
+    uint64_t trouble_max_ns; /* how long a job waits for Redis, the store or the marker */
+    uint64_t lock_max_ns;    /* and for another host */
+    uint64_t seed;           /* of tokens */
+    bool ending;
+};
+
+/* ---- cleanup.c ------------------------------------------------------------------------------------------------------ */
+
+uint64_t cleanup_clock_ns(void);
+/* Looks at the jobs again when the loop comes round. */
+void cleanup_wake(struct cleanup *cleanup);
+void cleanup_job_end(struct cleanup_job *job, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* It cannot go on just now: it is tried again, and ends with `code` when that has lasted for too long. */
+void cleanup_job_trouble(struct cleanup_job *job, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void cleanup_job_went_well(struct cleanup_job *job);
+/* The cursor means nothing any more, or the lock is gone. */
+void cleanup_job_restart(struct cleanup_job *job);
+
+/* ---- cleanup_slice.c ------------------------------------------------------------------------------------------------ */
+
+/* Does what is next, if it may. Returns when to look again; CLEANUP_NEVER when a callback will say so. */
+uint64_t cleanup_job_step(struct cleanup_job *job, uint64_t now_ns);
+/* The answer that is under way for this job is for nobody now. */
+void cleanup_flight_forget(struct cleanup *cleanup, const struct cleanup_job *job);
+void cleanup_unlock(struct cleanup_job *job);
+
+/* ---- cleanup_orphans.c ---------------------------------------------------------------------------------------------- */
+
+#define CLEANUP_BATCH_ASK 200u  /* keys for one question */
+#define CLEANUP_BATCH_MAX 4096u /* more than a slice can bring: further ones stay for their time to live */
+
+/* Copies a key, unless it is of no user and no scope. PERMTAB_E_MEMORY. */
+int cleanup_batch_add(struct cleanup_batch *batch, const struct scope_types *types, const char *key,
+                      size_t size) PERMTAB_MUST_CHECK;
+void cleanup_batch_clear(struct cleanup_batch *batch);
+void cleanup_batch_fini(struct cleanup_batch *batch);
+/* PHASE_ASK → PHASE_ASKING → PHASE_UNLINK. Hands the batch to a thread; PERMTAB_E_FULL, _MEMORY. */
+int cleanup_ask(struct cleanup_job *job) PERMTAB_MUST_CHECK;
+/* The answer is for nobody now. */
+void cleanup_ask_forget(struct cleanup_job *job);
+
+#endif

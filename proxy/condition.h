@@ -1,0 +1,32 @@
+/* What a delayed task may wait for: "USER SCOPE EXPRESSION", the expression a rule as clients compile them (shm/rule_text.c).
+ * Pure. */
+#ifndef PERMTAB_PROXY_CONDITION_H
+#define PERMTAB_PROXY_CONDITION_H
+
+#include "proxy/catalogue.h"
+#include "proxy/failure.h"
+#include "shm/rule_text.h"
+
+#define CONDITION_TEXT_SIZE 1024 /* the zero included */
+
+struct condition {
+    uint64_t user;
+    struct scope_key scope;
+    struct rule_text rule;
+};
+
+enum condition_verdict { CONDITION_HOLDS, CONDITION_FAILS, CONDITION_UNKNOWN };
+
+/* PERMTAB_E_SYNTAX, _NO_SCOPE_TYPE, _LIMIT, _MEMORY, with a sentence; fini it after 0 alone. */
+int condition_parse(const struct scope_types *types, const char *text, struct condition *out,
+                    struct failure *failure) PERMTAB_MUST_CHECK;
+void condition_fini(struct condition *condition);
+/* Whether there is a permission for every name. PERMTAB_E_NO_PERMISSION with a sentence. */
+int condition_check(const struct condition *condition, const struct catalogue *catalogue,
+                    struct failure *failure) PERMTAB_MUST_CHECK;
+/* `bits` is what the user may do there to anything, of `words` words. A name that has gone makes what depends on it
+ * unknown. */
+enum condition_verdict condition_judge(const struct condition *condition, const struct catalogue *catalogue,
+                                       const uint64_t *bits, uint32_t words);
+
+#endif

@@ -1,0 +1,99 @@
+/* The queue of delayed invalidations: in Redis for the whole fleet, taken by whichever host comes first when a task is due.
+ * docs/INVALIDATION.md has the keys and why nothing leaks. On the loop's thread; nothing blocks.
+ *
+ *     delayed_add ─► MULTI: task, queue, indexes
+ *     every second, or when the next is due ─► delayed_take.lua ─► condition ─► invalidation_start ─► delayed_remove.lua
+ *                                                                  └ not yet, or failed ─► delayed_return.lua */
+#ifndef PERMTAB_PROXY_DELAYED_H
+#define PERMTAB_PROXY_DELAYED_H
+
+#include "proxy/asks.h"
+#include "proxy/counters.h"
+#include "proxy/delayed_advice.h"
+#include "proxy/delayed_rates.h"
+#include "proxy/delayed_task.h"
+#include "proxy/invalidate.h"
+#include "proxy/redis.h"
+
+struct delayed;
+
+/* All borrowed, but for the prefix. Zeros take the defaults. */
+struct delayed_options {
+    struct event_base *base;
+    struct redis *redis;
+    struct publish *publish;
+    struct feed *feed;
+    struct asks *asks;
+    struct invalidations *invalidations;
+    struct counters *counters;
+    const char *prefix;
+    unsigned budget;    /* per cent of Redis' time that a command over many tasks may take */
+    uint64_t lease_ms;  /* 30 s: after so long a dead host's tasks are taken by others */
+    uint64_t tick_ms;   /* 1 s: how often the queue is looked at when nothing is known to be due */
+    uint32_t a_second;  /* 500: tasks that this host carries out a second, unless told to hurry */
+    uint64_t queue_max; /* DELAYED_QUEUE_MAX */
+};
+
+/* PERMTAB_E_MEMORY; _SYSTEM: no random numbers. */
+int delayed_new(struct delayed **out, const struct delayed_options *options) PERMTAB_MUST_CHECK;
+/* Before asks_free and redis_free. What clients wait for is told PERMTAB_E_UNREACHABLE, at the latest by
+ * redis_free. Tasks that this host has taken are taken by others when their leases end. */
+void delayed_free(struct delayed *delayed);
+/* From the redis_state_fn. */
+void delayed_connected(struct delayed *delayed, bool connected);
+
+/* ---- for clients ------------------------------------------------------------------------------------------------- */
+
+/* Every `done` below is called exactly once, later, never from inside, when the function has returned 0. `code` is 0 or a
+ * failure with a sentence: PERMTAB_E_UNREACHABLE (Redis is away), _TIMEOUT, _FULL, _LIMIT, _MEMORY, _PROTOCOL. The functions
+ * themselves return _UNREACHABLE, _FULL (too much under way) or _MEMORY. */
+
+typedef void (*delayed_added_fn)(void *context, int code, const char *text, const struct delayed_task *task);
+/* Copies the task; without an id it is given one. The same id added again is one task. When the outcome of adding is unknown it is
+ * repeated, for a few seconds. */
+int delayed_add(struct delayed *delayed, const struct delayed_task *task, const struct delayed_when *when,
+                delayed_added_fn done, void *context) PERMTAB_MUST_CHECK;
+
+/* A task as it stands in Redis; texts are borrowed for the call. */
+struct delayed_row {
+    const char *id, *targets, *reason, *condition, *revision, *error;
+    bool taken; /* being carried out; `time_ms` is the end of the lease, else when it is due */
+    uint64_t time_ms, expires_ms;
+    uint64_t attempts, waits;
+};
+#define DELAYED_ROWS_MAX 200u
+typedef void (*delayed_listed_fn)(void *context, int code, const char *text, uint64_t now_ms,
+                                  const struct delayed_row *rows, size_t count);
+/* Those being carried out, then those that are due next; `most` up to DELAYED_ROWS_MAX. */
+int delayed_list(struct delayed *delayed, unsigned most, delayed_listed_fn done,
+                 void *context) PERMTAB_MUST_CHECK;
+
+typedef void (*delayed_looked_fn)(void *context, int code, const char *text,
+                                  const struct delayed_state *state);
+/* How the queue stands. With `advise` the state names the largest indexes, and advice was made of it: delayed_advice. */
+int delayed_look(struct delayed *delayed, bool advise, delayed_looked_fn done,
+                 void *context) PERMTAB_MUST_CHECK;
+
+/* A command over many tasks, in steps that Redis does not feel. A call does as much as fits a quarter of a second and gives
+ * the text to go on with, "" at the end. */
+#define DELAYED_CURSOR_SIZE 64
+struct delayed_sweep {
+    enum delayed_action action;
+    struct delayed_what what;
+    char cursor[DELAYED_CURSOR_SIZE]; /* "" to begin; else as the call before gave it */
+    uint64_t most; /* DELAYED_RUN without an index: so many overdue ones, whatever the pace */
+};
+typedef void (*delayed_swept_fn)(void *context, int code, const char *text, uint64_t count,
+                                 const char *cursor);
+/* Also PERMTAB_E_INVALID: a cursor that no call gave; what cannot be replaced. */
+int delayed_sweep(struct delayed *delayed, const struct delayed_sweep *sweep, delayed_swept_fn done,
+                  void *context) PERMTAB_MUST_CHECK;
+
+/* What was advised under a number, by this host; NULL when that is long ago. */
+const struct delayed_advice *delayed_advised(const struct delayed *delayed, uint64_t number);
+/* The advice that the last delayed_look with `advise` gave. */
+size_t delayed_advice(const struct delayed *delayed, const struct delayed_advice **out);
+/* Of this host, in the last minute. */
+uint64_t delayed_minute(struct delayed *delayed, enum delayed_event event);
+
+#endif

@@ -1,0 +1,255 @@
+/* Adding a task: Redis is asked for its clock and the length of the queue, then one transaction writes the task, its place in the queue
+ * and its indexes.
+ *
+ * A transaction whose reply was lost may have been carried out. It is sent again with the same id for a few seconds: written
+ * twice it is one task. Should some host have carried it out in between it is carried out once more, which costs
+ * a read of the store. */
+#include "proxy/delayed_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define TRIES_MAX 5u
+
+struct delayed_adding {
+    struct delayed_call call;
+    struct delayed_adding *next; /* among the unsure */
+    struct delayed_task task;
+    struct delayed_when when;
+    bool scheduled;  /* its times are known: they stay when it is sent again */
+    uint64_t now_ms; /* of Redis, when they were reckoned */
+    unsigned tries;
+    delayed_added_fn done;
+    void *context;
+};
+
+/* Ends it. */
+static void finish(struct delayed_adding *adding, int code, const char *text)
+{
+    adding->call.delayed->client_calls--;
+    adding->done(adding->context, code, text, &adding->task);
+    free(adding);
+}
+
+/* Redis has not said what became of it. */
+static void try_again(struct delayed_adding *adding, int code, const char *why)
+{
+    struct delayed *delayed = adding->call.delayed;
+    char text[FAILURE_TEXT_SIZE];
+    if (delayed->closed || ++adding->tries >= TRIES_MAX) {
+        (void)snprintf(text, sizeof text, "%s%s", why,
+                       adding->scheduled ? "; it may have been added: with the same id it can be repeated"
+                                         : "");
+        finish(adding, code, text);
+        return;
+    }
+    adding->next = delayed->unsure;
+    delayed->unsure = adding;
+}
+
+/* ---- the transaction ----------------------------------------------------------------------------------------------- */
+
+struct commands {
+    struct redis_args *items;
+    size_t count;
+};
+
+static struct redis_args *next_command(struct commands *commands, const char *verb, const char *key)
+{
+    struct redis_args *args = &commands->items[commands->count++];
+    redis_args_init(args);
+    redis_args_text(args, verb);
+    redis_args_text(args, key);
+    return args;
+}
+
+static void set_field(struct redis_args *args, const char *field, const char *value)
+{
+    if (value[0]) {
+        redis_args_text(args, field);
+        redis_args_text(args, value);
+    }
+}
+
+static void set_number(struct redis_args *args, const char *field, uint64_t value)
+{
+    redis_args_text(args, field);
+    redis_args_u64(args, value);
+}
+
+static void live(struct commands *commands, const char *key)
+{
+    redis_args_u64(next_command(commands, "PEXPIRE", key), DELAYED_KEY_LIFE_MS);
+}
+
+static void put_task(struct delayed *delayed, const struct delayed_task *task, const char *indexes,
+                     struct commands *commands)
+{
+    char key[DELAYED_KEY_SIZE + DELAYED_ID_SIZE + 8], targets[DELAYED_TARGETS_SIZE];
+    (void)snprintf(key, sizeof key, "%stask:%s", delayed->base, task->id);
+    struct redis_args *args = next_command(commands, "HSET", key);
+    redis_args_text(args, "targets");
+    redis_args_text(args, delayed_targets_format(delayed_types(delayed), task, targets));
+    redis_args_text(args, "indexes"); /* empty, too: its presence says that the task is there */
+    redis_args_text(args, indexes);
+    set_number(args, "expires", task->expires_ms);
+    set_field(args, "reason", task->reason);
+    set_field(args, "condition", task->condition);
+    if (task->has_revision) {
+        set_number(args, "revision", task->revision);
+        set_number(args, "store", task->store_id);
+    }
+    live(commands, key);
+    args = next_command(commands, "ZADD", delayed->queue);
+    redis_args_u64(args, task->due_ms);
+    redis_args_text(args, task->id);
+    live(commands, delayed->queue);
+}
+
+static void put_indexes(struct delayed *delayed, const struct delayed_task *task, char *indexes,
+                        struct commands *commands)
+{
+    char key[DELAYED_KEY_SIZE + DELAYED_INDEX_SIZE];
+    char *rest = indexes;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
+        if (!line[0])
+            continue;
+        (void)snprintf(key, sizeof key, "%sby:%s", delayed->base, line);
+        redis_args_text(next_command(commands, "SADD", key), task->id);
+        live(commands, key);
+    }
+}
+
+static void on_written(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
+{
+    struct delayed_adding *adding = (struct delayed_adding *)call;
+    struct delayed *delayed = call->delayed;
+    struct failure failure = {0};
+    int code = delayed_outcome(delayed, status, reply, &failure);
+    if (code == PERMTAB_E_TIMEOUT || code == PERMTAB_E_UNREACHABLE) {
+        try_again(adding, code, failure.text);
+        return;
+    }
+    if (code == 0 && !delayed->closed) {
+        delayed_count(delayed, DELAYED_added, 1);
+        delayed_wake_in(delayed, adding->task.due_ms - adding->now_ms);
+    }
+    finish(adding, code, failure.text);
+}
+
+static int write_task(struct delayed_adding *adding)
+{
+    struct delayed *delayed = adding->call.delayed;
+    struct commands commands = {0};
+    char *indexes = delayed_indexes(delayed_types(delayed), &adding->task);
+    if (!indexes)
+        return PERMTAB_E_MEMORY;
+    int code = PERMTAB_E_MEMORY;
+    commands.items = calloc(4 + 2 * (DELAYED_TARGETS_MAX * 2 + 1), sizeof *commands.items);
+    if (commands.items) {
+        put_task(delayed, &adding->task, indexes, &commands);
+        put_indexes(delayed, &adding->task, indexes, &commands);
+        adding->call.done = on_written;
+        code = redis_transaction(delayed->options.redis, commands.items, commands.count, delayed_on_reply,
+                                 &adding->call);
+        for (size_t i = 0; i < commands.count; i++)
+            redis_args_fini(&commands.items[i]);
+    }
+    free(commands.items);
+    free(indexes);
+    if (code == 0)
+        delayed->calls++;
+    return code;
+}
+
+/* ---- its times -------------------------------------------------------------------------------------------------------- */
+
+/* delayed_look.lua without a sample: the clock, and the length of the queue. */
+static void on_looked(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
+{
+    struct delayed_adding *adding = (struct delayed_adding *)call;
+    struct delayed *delayed = call->delayed;
+    struct failure failure = {0};
+    int code = delayed_outcome(delayed, status, reply, &failure);
+    if (code == PERMTAB_E_TIMEOUT || code == PERMTAB_E_UNREACHABLE) {
+        try_again(adding, code, failure.text);
+        return;
+    }
+    if (code == 0 && delayed_u64_at(reply, 1) >= delayed->options.queue_max)
+        code = failure_set(&failure, PERMTAB_E_FULL, "the queue has no room: %llu tasks",
+                           (unsigned long long)delayed_u64_at(reply, 1));
+    adding->now_ms = code == 0 ? delayed_u64_at(reply, 0) : 0;
+    if (code == 0)
+        code = delayed_schedule(&adding->task, &adding->when, adding->now_ms, &failure);
+    if (code == 0 && (code = write_task(adding)) < 0)
+        failure_set(&failure, code, "%s",
+                    code == PERMTAB_E_MEMORY ? "out of memory" : "Redis takes no more just now");
+    if (code < 0)
+        finish(adding, code, failure.text);
+    else
+        adding->scheduled = true;
+}
+
+static int look(struct delayed_adding *adding)
+{
+    struct redis_args args;
+    delayed_args(adding->call.delayed, &args);
+    redis_args_u64(&args, DELAYED_OVERDUE_MS);
+    redis_args_u64(&args, 0);
+    redis_args_u64(&args, 0);
+    adding->call.done = on_looked;
+    return delayed_run_script(adding->call.delayed, "delayed_look", &args, &adding->call);
+}
+
+/* ---- beginning -------------------------------------------------------------------------------------------------------- */
+
+int delayed_add(struct delayed *delayed, const struct delayed_task *task, const struct delayed_when *when,
+                delayed_added_fn done, void *context)
+{
+    unsigned char random[16];
+    struct delayed_adding *adding = delayed_room(delayed) ? calloc(1, sizeof *adding) : NULL;
+    if (!adding)
+        return delayed_room(delayed) ? PERMTAB_E_MEMORY : PERMTAB_E_FULL;
+    adding->call.delayed = delayed;
+    adding->task = *task;
+    adding->when = *when;
+    adding->done = done;
+    adding->context = context;
+    if (!task->id[0]) {
+        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
+            free(adding);
+            return PERMTAB_E_SYSTEM;
+        }
+        delayed_id_format(random, adding->task.id);
+    }
+    int code = look(adding);
+    if (code < 0)
+        free(adding);
+    else
+        delayed->client_calls++;
+    return code;
+}
+
+void delayed_add_again(struct delayed *delayed)
+{
+    struct delayed_adding *next = delayed->unsure;
+    delayed->unsure = NULL;
+    while (next) {
+        struct delayed_adding *adding = next;
+        next = adding->next;
+        int code = adding->scheduled ? write_task(adding) : look(adding);
+        if (code < 0)
+            try_again(adding, code, "Redis takes nothing just now");
+    }
+}
+
+void delayed_adding_free(struct delayed *delayed)
+{
+    while (delayed->unsure) {
+        struct delayed_adding *adding = delayed->unsure;
+        delayed->unsure = adding->next;
+        finish(adding, PERMTAB_E_UNREACHABLE, "the sidecar is stopping");
+    }
+}

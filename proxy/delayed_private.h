@@ -1,0 +1,93 @@
+/* The inside of the delayed queue, for delayed*.c alone. */
+#ifndef PERMTAB_PROXY_DELAYED_PRIVATE_H
+#define PERMTAB_PROXY_DELAYED_PRIVATE_H
+
+#include "proxy/delayed.h"
+
+#include "proxy/config.h"
+
+#define DELAYED_KEY_SIZE (CONFIG_PREFIX_MAX + 32)
+/* Of a key that nobody touches any more: longer than any task can live. */
+#define DELAYED_KEY_LIFE_MS (DELAYED_LIFE_MAX_MS + 24ull * 3600 * 1000)
+#define DELAYED_ADVICE_RING 64u
+#define DELAYED_JOBS_MAX    256u
+
+struct delayed_job;
+struct delayed_adding;
+struct delayed_sweeping;
+
+struct delayed {
+    struct delayed_options options; /* prefix: not to be used, `base` is made of it */
+    char base[DELAYED_KEY_SIZE];    /* PREFIXdelayed: */
+    char queue[DELAYED_KEY_SIZE], taken[DELAYED_KEY_SIZE];
+    char host[17]; /* random: the beginning of our owner's tokens */
+    uint64_t takes;
+    struct event *timer;
+    uint64_t wake_ns;              /* when it goes off; 0: it is not armed */
+    bool taking;                   /* a take is under way */
+    bool closed;                   /* delayed_free was called: only replies of Redis are waited for */
+    unsigned calls;                /* commands whose reply is to come */
+    uint64_t credit_ns, credit;    /* tasks that may be taken now, by the pace; when that was reckoned */
+    uint64_t renewed_ns, again_ns; /* when leases were last renewed; when what is unsure was last sent */
+    struct ask_flow flow;
+    struct delayed_job *jobs; /* being carried out, at most DELAYED_JOBS_MAX */
+    unsigned job_count;
+    struct delayed_adding *unsure;   /* to be added again at the next tick */
+    struct delayed_sweeping *sweeps; /* that pause between two steps */
+    unsigned client_calls;           /* of delayed_add, _list, _look and _sweep */
+    struct delayed_rates rates;
+    uint64_t advice_next;                              /* number */
+    size_t advice_count;                               /* of the last look */
+    struct delayed_advice advice[DELAYED_ADVICE_RING]; /* by number modulo the size */
+    struct delayed_advice last[DELAYED_ADVICE_MAX];
+};
+
+/* ---- delayed_call.c: a command, and who waits for its reply ------------------------------------------------------------ */
+
+/* First member of a struct on the heap, which `done` frees. */
+struct delayed_call {
+    struct delayed *delayed;
+    void (*done)(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply);
+};
+
+/* Runs a script with the keys `queue` and `taken` and, as first argument, the base; `args` has them already, from
+ * delayed_args. On failure the call is the caller's still. Clears `args`. */
+int delayed_run_script(struct delayed *delayed, const char *script, struct redis_args *args,
+                       struct delayed_call *call) PERMTAB_MUST_CHECK;
+/* The keys and the base. */
+void delayed_args(const struct delayed *delayed, struct redis_args *args);
+/* The redis_done_fn of calls. */
+void delayed_on_reply(void *context, enum redis_status status, const struct redis_reply *reply);
+/* 0 for REDIS_OK, else a code, and a sentence in `text`. */
+int delayed_outcome(const struct delayed *delayed, enum redis_status status, const struct redis_reply *reply,
+                    struct failure *failure) PERMTAB_MUST_CHECK;
+/* An element as text, "" when it is none; as a number, 0 when it is none. */
+const char *delayed_text_at(const struct redis_reply *reply, size_t index);
+uint64_t delayed_u64_at(const struct redis_reply *reply, size_t index);
+
+/* Counts for the rates and for stats. */
+void delayed_count(struct delayed *delayed, enum delayed_event event, uint64_t count);
+/* May one more client's call begin? */
+bool delayed_room(const struct delayed *delayed);
+/* Carries out so many due tasks beyond the pace. */
+void delayed_hurry(struct delayed *delayed, uint64_t tasks);
+uint64_t delayed_clock_ns(void);
+/* The timer goes off after so long, or sooner if it was to. */
+void delayed_wake_in(struct delayed *delayed, uint64_t ms);
+const struct scope_types *delayed_types(const struct delayed *delayed);
+
+/* ---- delayed_job.c ------------------------------------------------------------------------------------------------------ */
+
+/* A row of delayed_take's reply becomes a job. */
+void delayed_job_start(struct delayed *delayed, const struct redis_reply *row, const char *owner,
+                       uint64_t now_ms);
+void delayed_jobs_renew(struct delayed *delayed);
+void delayed_jobs_free(struct delayed *delayed);
+
+/* ---- delayed_add.c, delayed_sweep.c ------------------------------------------------------------------------------------- */
+
+void delayed_add_again(struct delayed *delayed);
+void delayed_adding_free(struct delayed *delayed);
+void delayed_sweeps_free(struct delayed *delayed);
+
+#endif

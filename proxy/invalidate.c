@@ -1,0 +1,391 @@
+/* Invalidations from beginning to end: limits, the table of this host at once, then the parts that take time, then history
+ * and whoever waits. What the parts do is theirs: messages and keys (invalidate_l2.c), resident users and scopes that
+ * match (invalidate_match.c), keys that match (invalidate_sweep.c), tags (invalidate_tag.c), what is heard
+ * (invalidate_heard.c).
+ *
+ * A job ends, and its done is called, in a turn of the loop of its own: so nobody is called back from inside, and one that
+ * waits for a session that has gone finds that out by itself. */
+#include "proxy/invalidate.h"
+
+#include "proxy/invalidate_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+uint64_t invalidations_clock_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+void invalidations_turn_soon(struct invalidations *all)
+{
+    static const struct timeval at_once = {0};
+    (void)evtimer_add(all->turn, &at_once);
+}
+
+void job_trouble(struct job *job, int code, const char *format, ...)
+{
+    if (job->code != 0)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(job->text, sizeof job->text, format, arguments);
+    va_end(arguments);
+    job->code = code;
+}
+
+/* ---- this host's table ------------------------------------------------------------------------------------------------ */
+
+static uint64_t retire(struct invalidations *all, const struct target *target)
+{
+    struct publish *publish = all->options.publish;
+    const struct invalidation_ports *ports = &all->options.ports;
+    switch (target->kind) {
+    case TARGET_USER:
+        return publish_retire_user(publish, target->id);
+    case TARGET_USER_AT:
+        return publish_retire_user_at(publish, target->id, target->scope);
+    case TARGET_ROLE:
+        return publish_retire_role(publish, target->id);
+    case TARGET_SCOPE:
+        return publish_retire_scope(publish, target->scope);
+    case TARGET_ALL:
+        ports->rebuild(ports->context);
+        return all->options.counters->entries;
+    case TARGET_POKE:
+        ports->wake(ports->context);
+        return 0;
+    case TARGET_TAG:
+    case TARGET_PREFIX:
+    case TARGET_PATTERN:
+        return 0; /* not named exactly */
+    }
+    return 0;
+}
+
+void job_tell(const struct job *job, const struct target *targets, size_t count)
+{
+    const struct invalidation_ports *ports = &job->all->options.ports;
+    if (ports->tell != NULL && count > 0)
+        ports->tell(ports->context, targets, count, job->reason);
+}
+
+void job_retire(struct job *job, const struct target *targets, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        job->result.entries += retire(job->all, &targets[i]);
+    job_tell(job, targets, count); /* only now: who asks again is to get another answer */
+}
+
+/* ---- beginning ------------------------------------------------------------------------------------------------------- */
+
+static unsigned rank(enum target_kind kind)
+{
+    return kind == TARGET_TAG ? 2 : kind == TARGET_PREFIX || kind == TARGET_PATTERN ? 1 : 0;
+}
+
+static void copy_targets(struct job *job, const struct target *targets, size_t count)
+{
+    for (unsigned wanted = 0; wanted < 3; wanted++) {
+        for (size_t i = 0; i < count; i++)
+            if (rank(targets[i].kind) == wanted)
+                job->targets[job->count++] = targets[i];
+        if (wanted == 0)
+            job->glob_first = job->count;
+        if (wanted == 1)
+            job->tag_first = job->count;
+    }
+}
+
+/* The first targets as text, as many as fit, and how many more. */
+static void describe(struct job *job)
+{
+    const struct scope_types *types = &publish_catalogue(job->all->options.publish)->types;
+    size_t used = 0, i = 0;
+    char text[TARGET_TEXT_SIZE];
+    for (; i < job->count; i++) {
+        size_t size = strlen(target_format(types, &job->targets[i], text));
+        if (used + size + 32 > sizeof job->what)
+            break;
+        used += (size_t)snprintf(job->what + used, sizeof job->what - used, "%s%s", i > 0 ? "," : "", text);
+    }
+    if (i < job->count)
+        (void)snprintf(job->what + used, sizeof job->what - used, ",and %zu more", job->count - i);
+}
+
+static void count_targets(const struct job *job)
+{
+    for (size_t i = 0; i < job->count; i++)
+        invalidation_history_count(job->all->history, job->source, job->targets[i].kind,
+                                   job->begun_ns / 1000000000);
+}
+
+static void link_job(struct job *job)
+{
+    struct invalidations *all = job->all;
+    job->previous = all->last;
+    if (all->last != NULL)
+        all->last->next = job;
+    else
+        all->first = job;
+    all->last = job;
+    *(job->source == INVALIDATION_MESSAGE ? &all->heard : &all->asked) += 1;
+    all->options.counters->invalidations_running = all->asked + all->heard;
+}
+
+static void unlink_job(struct job *job)
+{
+    struct invalidations *all = job->all;
+    *(job->previous != NULL ? &job->previous->next : &all->first) = job->next;
+    *(job->next != NULL ? &job->next->previous : &all->last) = job->previous;
+    job->next = job->previous = NULL;
+    *(job->source == INVALIDATION_MESSAGE ? &all->heard : &all->asked) -= 1;
+    all->options.counters->invalidations_running = all->asked + all->heard;
+}
+
+/* Everything else, once the table has been seen to. */
+static void start_parts(struct job *job)
+{
+    struct invalidations *all = job->all;
+    bool redis = all->options.redis != NULL;
+    if (job->glob_first < job->tag_first) {
+        publish_scan_begin(all->options.publish, &job->scan);
+        job->matching = true;
+    }
+    if (redis && job->tag_first > 0 && (job->tell || job->second))
+        wave_start(job, job->targets, job->tag_first);
+    if (redis && job->second)
+        sweep_start(job);
+    job_check(job);
+    invalidations_turn_soon(all);
+}
+
+struct job *job_start(struct invalidations *all, const struct target *targets, size_t count,
+                      const struct job *model)
+{
+    struct timespec now;
+    struct job *job = malloc(sizeof *job);
+    if (job == NULL)
+        return NULL;
+    *job = *model;
+    job->targets = calloc(count, sizeof *job->targets);
+    if (job->targets == NULL) {
+        free(job);
+        return NULL;
+    }
+    job->all = all;
+    job->begun_ns = invalidations_clock_ns();
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    job->at_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    copy_targets(job, targets, count);
+    job->next_glob = job->glob_first;
+    job->next_tag = job->tag_first;
+    describe(job);
+    count_targets(job);
+    link_job(job);
+    job_retire(job, job->targets, job->glob_first);
+    start_parts(job);
+    return job;
+}
+
+/* 0, or why not. */
+static int judge(const struct invalidations *all, const struct invalidation *what)
+{
+    size_t globs = 0, tags = 0;
+    if (all->stopping)
+        return PERMTAB_E_REFUSED;
+    for (size_t i = 0; i < what->count && i < INVALIDATION_TARGETS_MAX; i++) {
+        globs += rank(what->targets[i].kind) == 1;
+        tags += rank(what->targets[i].kind) == 2;
+    }
+    if (what->count == 0)
+        return PERMTAB_E_INVALID;
+    if (what->count > INVALIDATION_TARGETS_MAX || what->batch > INVALIDATION_BATCH_MAX ||
+        globs > INVALIDATION_GLOBS_MAX || tags > INVALIDATION_TAGS_MAX)
+        return PERMTAB_E_LIMIT;
+    if (tags > 0 && all->options.redis == NULL)
+        return PERMTAB_E_UNREACHABLE;
+    return all->asked < JOBS_MAX ? 0 : PERMTAB_E_FULL;
+}
+
+static void copy_printable(char *out, size_t size, const char *text)
+{
+    size_t i = 0;
+    for (; i + 1 < size && text[i] != '\0'; i++)
+        out[i] = text[i] < ' ' || text[i] > '~' || text[i] == '"' ? '?' : text[i];
+    out[i] = '\0';
+}
+
+int invalidation_start(struct invalidations *all, const struct invalidation *what, invalidation_done_fn done,
+                       void *context)
+{
+    struct job model = {
+        .batch = what->batch != 0 ? what->batch : INVALIDATION_BATCH_DEFAULT,
+        .source = what->source,
+        .tell = true,
+        .second = true,
+        .done = done,
+        .context = context,
+    };
+    int code = judge(all, what);
+    if (code < 0) {
+        all->options.counters->invalidations_refused++;
+        return code;
+    }
+    copy_printable(model.reason, sizeof model.reason, what->reason != NULL ? what->reason : "");
+    return job_start(all, what->targets, what->count, &model) != NULL ? 0 : PERMTAB_E_MEMORY;
+}
+
+/* ---- ending ------------------------------------------------------------------------------------------------------------ */
+
+void job_check(struct job *job)
+{
+    if (job->wave != NULL || job->look != NULL)
+        return;
+    if (job->all->options.redis != NULL && job->next_tag < job->count)
+        tag_go_on(job);
+    if (job->matching || job->wave != NULL || job->look != NULL || sweep_busy(job))
+        return;
+    job->ended = true;
+    invalidations_turn_soon(job->all);
+}
+
+static void remember(const struct job *job)
+{
+    struct counters *counters = job->all->options.counters;
+    struct invalidation_record record = {
+        .at_us = job->at_us,
+        .source = job->source,
+        .targets = job->count,
+        .what = job->what,
+        .reason = job->reason,
+        .code = job->code,
+        .result = job->result,
+    };
+    if (job->source != INVALIDATION_MESSAGE)
+        counters->invalidations++;
+    counters->invalidation_entries += job->result.entries;
+    counters->invalidation_keys += job->result.keys;
+    counters->invalidation_retries += job->result.retries;
+    counters->invalidation_singles += job->result.singles;
+    counters->invalidation_failures += job->result.failed;
+    invalidation_history_add(job->all->history, &record);
+}
+
+/* The job is in no list any more. */
+static void end_job(struct job *job)
+{
+    job->result.published = job->tell && job->all->options.redis != NULL && !job->untold;
+    job->result.took_us = (invalidations_clock_ns() - job->begun_ns) / 1000;
+    remember(job);
+    if (job->done != NULL)
+        job->done(job->context, job->code, job->text, &job->result);
+    free(job->targets);
+    free(job);
+}
+
+/* Of those that match against what is resident, one has its slice and then waits behind the others. */
+static void match_one(struct invalidations *all)
+{
+    struct job *job = all->first;
+    while (job != NULL && !job->matching)
+        job = job->next;
+    if (job == NULL)
+        return;
+    match_slice(job);
+    unlink_job(job);
+    link_job(job);
+    if (job->matching)
+        return;
+    job_tell(job, job->targets + job->glob_first, job->tag_first - job->glob_first);
+    job_check(job);
+}
+
+static struct job *take_ended(struct invalidations *all)
+{
+    struct job *job = all->first;
+    while (job != NULL && !job->ended)
+        job = job->next;
+    if (job != NULL)
+        unlink_job(job);
+    return job;
+}
+
+static void on_turn(evutil_socket_t descriptor, short what, void *context)
+{
+    struct invalidations *all = context;
+    struct job *job;
+    (void)descriptor, (void)what;
+    match_one(all);
+    /* Whoever is called back may begin another, which ends in a later turn. */
+    size_t most = all->asked + all->heard;
+    while (most-- > 0 && (job = take_ended(all)) != NULL)
+        end_job(job);
+    for (job = all->first; job != NULL; job = job->next)
+        if (job->matching || job->ended)
+            invalidations_turn_soon(all);
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------------- */
+
+int invalidations_new(struct invalidations **out, const struct invalidation_options *options)
+{
+    struct invalidations *all = calloc(1, sizeof *all);
+    *out = NULL;
+    if (all == NULL)
+        return PERMTAB_E_MEMORY;
+    all->options = *options;
+    all->options.prefix = strdup(options->prefix);
+    all->turn = evtimer_new(options->base, on_turn, all);
+    bool whole = all->options.prefix != NULL && all->turn != NULL &&
+                 asprintf(&all->channel, "%sinvalidate", options->prefix) >= 0 &&
+                 invalidation_history_new(&all->history, options->history_max) == 0;
+    if (!whole) {
+        invalidations_free(all);
+        return PERMTAB_E_MEMORY;
+    }
+    /* An id that another host has as well would be taken for our own messages. */
+    if (getrandom(&all->self, sizeof all->self, 0) != (ssize_t)sizeof all->self || all->self == 0) {
+        invalidations_free(all);
+        return PERMTAB_E_SYSTEM;
+    }
+    *out = all;
+    return 0;
+}
+
+void invalidations_free(struct invalidations *all)
+{
+    struct job *job;
+    if (all == NULL)
+        return;
+    all->stopping = true; /* who is called back now may not begin another */
+    while ((job = all->first) != NULL) {
+        if (job->wave != NULL)
+            wave_cancel(job->wave);
+        job->wave = NULL;
+        sweep_cancel(job);
+        tag_cancel(job);
+        unlink_job(job);
+        if (!job->ended)
+            job_trouble(job, PERMTAB_E_REFUSED, "the sidecar is stopping");
+        end_job(job);
+    }
+    if (all->turn != NULL)
+        event_free(all->turn);
+    if (all->history != NULL)
+        invalidation_history_free(all->history);
+    free((char *)(uintptr_t)all->options.prefix);
+    free(all->channel);
+    free(all);
+}
+
+struct invalidation_history *invalidations_history(struct invalidations *all)
+{
+    return all->history;
+}

@@ -1,0 +1,126 @@
+/* What is heard on the channel: this host's part of what another host has begun, and what somebody has published by hand. Each
+ * host counts its messages, so one that is missing shows with the next: the poll is woken, for what was lost may have
+ * been about a change. A message is never answered with another. */
+#include "proxy/invalidate_internal.h"
+
+#include "proxy/tags.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* The record of an origin; a new one takes the place of whoever has been silent longest. */
+static struct origin *origin_of(struct invalidations *all, uint64_t id)
+{
+    struct origin *oldest = &all->origins[0];
+    for (size_t i = 0; i < ORIGINS_MAX; i++) {
+        struct origin *origin = &all->origins[i];
+        if (origin->id == id)
+            return origin;
+        if (origin->heard < oldest->heard)
+            oldest = origin;
+    }
+    *oldest = (struct origin){.id = id};
+    return oldest;
+}
+
+static void check_number(struct invalidations *all, const struct message *message)
+{
+    struct origin *origin = origin_of(all, message->origin);
+    bool known = origin->heard != 0;
+    origin->heard = ++all->ticks;
+    if (known && message->number > origin->number && message->number - origin->number > 1) {
+        all->options.counters->invalidation_gaps += message->number - origin->number - 1;
+        all->options.ports.wake(all->options.ports.context);
+    }
+    if (message->number > origin->number)
+        origin->number = message->number;
+}
+
+/* Copies what is to be done; returns how many. A host that invalidates a tag names its members. */
+static size_t choose(struct invalidations *all, const struct message *message, struct target *out)
+{
+    size_t count = 0, globs = 0, tags = 0;
+    for (size_t i = 0; i < message->count; i++) {
+        const struct target *target = &message->targets[i];
+        bool tag = target->kind == TARGET_TAG;
+        bool glob = target->kind == TARGET_PREFIX || target->kind == TARGET_PATTERN;
+        if (target->kind == TARGET_POKE || (tag && message->kind != MESSAGE_PLAIN))
+            continue;
+        globs += glob;
+        tags += tag;
+        if (globs > INVALIDATION_GLOBS_MAX || tags > INVALIDATION_TAGS_MAX)
+            all->options.counters->invalidations_refused++;
+        else
+            out[count++] = *target;
+    }
+    return count;
+}
+
+static bool pokes(const struct message *message)
+{
+    for (size_t i = 0; i < message->count; i++)
+        if (message->targets[i].kind == TARGET_POKE)
+            return true;
+    return false;
+}
+
+/* The same on every host that hears it, and never 0. */
+static uint64_t digest_of(const struct invalidations *all, const struct target *targets, size_t count)
+{
+    const struct scope_types *types = &publish_catalogue(all->options.publish)->types;
+    uint64_t digest = 0;
+    char text[TARGET_TEXT_SIZE];
+    for (size_t i = 0; i < count; i++) {
+        target_format(types, &targets[i], text);
+        digest = XXH3_64bits_withSeed(text, strlen(text), digest);
+    }
+    return digest != 0 ? digest : 1;
+}
+
+static void begin(struct invalidations *all, const struct message *message, const struct target *targets,
+                  size_t count)
+{
+    bool plain = message->kind == MESSAGE_PLAIN;
+    struct job model = {
+        .batch = INVALIDATION_BATCH_DEFAULT,
+        .source = INVALIDATION_MESSAGE,
+        .second = plain,
+        .digest = plain ? digest_of(all, targets, count) : 0,
+    };
+    if (all->heard >= HEARD_JOBS_MAX || job_start(all, targets, count, &model) == NULL) {
+        /* This host's table is seen to all the same. */
+        model.all = all;
+        job_retire(&model, targets, count);
+        all->options.counters->invalidations_refused++;
+    }
+}
+
+static void count_heard(struct invalidations *all, const struct message *message)
+{
+    all->options.counters->invalidations_heard++;
+    if (message->kind == MESSAGE_PLAIN)
+        return;
+    check_number(all, message);
+    if (pokes(message)) /* one in plain text is for whoever heard it (lane.c) */
+        all->options.ports.wake(all->options.ports.context);
+}
+
+void invalidations_heard(struct invalidations *all, const struct message *message)
+{
+    if (message->kind == MESSAGE_CHANGED || message->kind == MESSAGE_WRITTEN)
+        return; /* changes of the store are followed, not invalidated */
+    if (message->kind == MESSAGE_INVALIDATE && message->origin == all->self)
+        return;
+    struct target *targets = calloc(message->count + 1, sizeof *targets);
+    if (targets == NULL) {
+        all->options.counters->invalidations_refused++;
+        return;
+    }
+    size_t count = choose(all, message, targets);
+    if (count > 0 || message->kind == MESSAGE_INVALIDATE)
+        count_heard(all, message);
+    if (count > 0)
+        begin(all, message, targets, count);
+    free(targets);
+}

@@ -1,0 +1,119 @@
+/* What the invalidate*.c share: the jobs under way and their parts.
+ *
+ * A job is done when none of its parts is busy. Parts run side by side; each ends on its own and then says job_check. */
+#ifndef PERMTAB_PROXY_INVALIDATE_INTERNAL_H
+#define PERMTAB_PROXY_INVALIDATE_INTERNAL_H
+
+#include "proxy/invalidate.h"
+#include "proxy/invalidate_history.h"
+#include "proxy/redis_retry.h"
+
+#include <event2/event.h>
+
+#define JOBS_MAX       64u  /* asked for on this host */
+#define HEARD_JOBS_MAX 256u /* asked for by messages */
+#define ORIGINS_MAX    256u /* hosts whose numbers are kept */
+#define CURSOR_SIZE    24
+
+struct wave; /* invalidate_l2.c */
+
+/* The last number of a host's messages. */
+struct origin {
+    uint64_t id; /* 0: unused */
+    uint64_t number;
+    uint64_t heard; /* the tick of the last message: who has been silent longest makes room */
+};
+
+struct invalidations {
+    struct invalidation_options options; /* prefix is ours */
+    char *channel;
+    uint64_t self, number; /* our own messages */
+    struct origin origins[ORIGINS_MAX];
+    uint64_t ticks;
+    struct job *first, *last;
+    size_t asked, heard; /* jobs under way */
+    bool stopping;
+    struct event *turn; /* pending while there is something to do in the next turn */
+    struct invalidation_history *history;
+};
+
+struct job {
+    struct invalidations *all;
+    struct job *next, *previous;
+    struct target *targets; /* in this order: named exactly, prefixes and patterns, tags */
+    size_t count, glob_first, tag_first;
+    size_t batch;
+    enum invalidation_source source;
+    char reason[INVALIDATION_REASON_SIZE];
+    char what[INVALIDATION_WHAT_SIZE];
+    bool tell;   /* the others */
+    bool second; /* L2's part, too */
+    invalidation_done_fn done;
+    void *context;
+    uint64_t begun_ns;
+    int64_t at_us;
+    struct invalidation_result result;
+    int code; /* the first thing that went wrong */
+    char text[INVALIDATION_TEXT_SIZE];
+    bool ended;
+
+    /* Resident users and scopes that match: invalidate_match.c. */
+    bool matching;
+    struct publish_scan scan;
+
+    /* The same in L2, one after the other: invalidate_sweep.c. */
+    size_t next_glob;
+    int64_t sweep;            /* the one under way, or 0 */
+    struct redis_retry *lock; /* being taken, or NULL */
+    uint64_t digest;          /* of the message that was heard; 0: no lock is needed */
+
+    /* Messages and keys of what is named exactly: invalidate_l2.c. */
+    struct wave *wave;
+    bool untold; /* some message was not published */
+
+    /* Members of tags: invalidate_tag.c. */
+    size_t next_tag;
+    char cursor[CURSOR_SIZE]; /* "": of the next tag nothing was read yet */
+    bool tag_empty;           /* so far */
+    struct redis_retry *look;
+    struct target *members; /* of the wave under way */
+};
+
+/* ---- invalidate.c -------------------------------------------------------------------------------------------------- */
+
+/* Remembers the first thing that went wrong. */
+void job_trouble(struct job *job, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* A part has ended: goes on with tags, or ends the job in the next turn. */
+void job_check(struct job *job);
+/* Retires here what is named exactly, counts the entries, and tells subscribers. */
+void job_retire(struct job *job, const struct target *targets, size_t count);
+/* Tells subscribers alone. */
+void job_tell(const struct job *job, const struct target *targets, size_t count);
+/* Begins a job for targets; the caller has looked at the limits. NULL without memory. */
+struct job *job_start(struct invalidations *all, const struct target *targets, size_t count,
+                      const struct job *model);
+void invalidations_turn_soon(struct invalidations *all);
+uint64_t invalidations_clock_ns(void);
+
+/* ---- the parts ------------------------------------------------------------------------------------------------------- */
+
+/* Tells the others of `targets`, and removes from L2 what is named exactly. They are borrowed until it ends. */
+void wave_start(struct job *job, const struct target *targets, size_t count);
+void wave_cancel(struct wave *wave);
+
+/* One slice; job->matching is false after the last. */
+void match_slice(struct job *job);
+/* Whether a text that begins with `head` can be meant by a prefix or pattern. */
+bool match_possible(const struct target *target, const char *head);
+
+/* L2's keys of the prefixes and patterns, and L2 as a whole when `all` is among the targets; first the lock, when the job has a
+ * digest. */
+void sweep_start(struct job *job);
+bool sweep_busy(const struct job *job);
+void sweep_cancel(struct job *job);
+
+/* Reads on in the tags. */
+void tag_go_on(struct job *job);
+void tag_cancel(struct job *job);
+
+#endif

@@ -1,0 +1,27 @@
+/* Invalidation joined to the parts it asks. */
+#ifndef PERMTAB_PROXY_INVALIDATE_JOIN_H
+#define PERMTAB_PROXY_INVALIDATE_JOIN_H
+
+#include "proxy/cleanup.h"
+#include "proxy/config.h"
+#include "proxy/feed.h"
+#include "proxy/invalidate.h"
+#include "proxy/l2.h"
+#include "proxy/subscriptions.h"
+
+struct invalidation_parts {
+    const struct config *config;
+    struct publish *publish;
+    struct feed *feed;
+    struct redis *redis; /* NULL without Redis, and so are these */
+    struct l2 *l2;
+    struct cleanup *cleanup;
+    struct counters *counters;
+    struct subscriptions *subscriptions; /* may be set later */
+};
+
+/* As invalidations_new. `parts` is borrowed and outlives it. */
+int invalidations_join(struct invalidations **out, struct event_base *base,
+                       const struct invalidation_parts *parts) PERMTAB_MUST_CHECK;
+
+#endif

@@ -1,0 +1,319 @@
+/* What goes to Redis for targets that are named exactly: messages for the other hosts, then L2's keys in batches. A few commands
+ * are under way at a time, each repeated with back-off. A batch that Redis goes on refusing is taken apart, so that
+ * one key that it will not remove does not keep the others; when Redis does not answer at all, the rest is given up: what is
+ * left there ends with its time to live. */
+#include "proxy/invalidate_internal.h"
+
+#include "proxy/l2_keys.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define COMMANDS_MAX    8u
+#define MESSAGE_TARGETS 500u /* as long as targets can be, they fit into MESSAGE_SIZE_MAX */
+
+_Static_assert(MESSAGE_TARGETS *TARGET_TEXT_SIZE + 128 <= MESSAGE_SIZE_MAX, "a message holds its targets");
+
+struct command {
+    struct wave *wave;
+    struct command *next;
+    struct redis_retry *retry;
+    size_t first, end; /* of the targets */
+    size_t keys;       /* 0: a message */
+};
+
+struct range {
+    size_t first, end;
+};
+
+struct wave {
+    struct job *job;
+    const struct target *targets;
+    size_t count;
+    size_t told; /* up to here messages were sent */
+    size_t next; /* up to here keys were sent */
+    struct range
+        singles[COMMANDS_MAX]; /* batches that were refused; a new one is sent only when there are none */
+    size_t single_count;
+    struct command *commands;
+    unsigned under_way;
+    bool given_up;
+};
+
+static bool has_key(const struct target *target)
+{
+    return target->kind == TARGET_USER || target->kind == TARGET_USER_AT || target->kind == TARGET_SCOPE;
+}
+
+/* ---- building -------------------------------------------------------------------------------------------------------- */
+
+static void add_key(struct redis_args *args, const struct wave *wave, uint64_t epoch,
+                    const struct target *target)
+{
+    const struct invalidations *all = wave->job->all;
+    const struct scope_types *types = &publish_catalogue(all->options.publish)->types;
+    char key[L2_KEY_SIZE];
+    if (target->kind == TARGET_SCOPE)
+        redis_args_text(args, l2_key_scope(key, all->options.prefix, epoch, types, target->scope));
+    else
+        redis_args_text(args, l2_key_user(key, all->options.prefix, epoch, target->id));
+}
+
+/* Adds keys from command->first on, at most `batch` of them and not behind `end`; command->end is where it stopped. A user at one
+ * place is a field, and a command of its own. */
+static void build_removal(struct redis_args *args, struct command *command, size_t batch, size_t end,
+                          uint64_t epoch)
+{
+    const struct wave *wave = command->wave;
+    const struct scope_types *types = &publish_catalogue(wave->job->all->options.publish)->types;
+    size_t at = command->first;
+    for (; at < end && command->keys < batch; at++) {
+        const struct target *target = &wave->targets[at];
+        if (!has_key(target))
+            continue;
+        bool field = target->kind == TARGET_USER_AT;
+        if (field && command->keys > 0)
+            break;
+        if (command->keys == 0)
+            redis_args_text(args, field ? "HDEL" : "UNLINK");
+        add_key(args, wave, epoch, target);
+        command->keys++;
+        if (field) {
+            char scope[SCOPE_TEXT_SIZE];
+            redis_args_text(args, scope_format(types, target->scope, scope));
+            at++;
+            break;
+        }
+    }
+    command->end = at;
+}
+
+static bool build_message(struct redis_args *args, const struct command *command)
+{
+    struct invalidations *all = command->wave->job->all;
+    struct message message = {
+        .kind = MESSAGE_INVALIDATE,
+        .origin = all->self,
+        .number = ++all->number,
+        .targets = (struct target *)(uintptr_t)(command->wave->targets + command->first),
+        .count = command->end - command->first,
+    };
+    char *text = message_format(&publish_catalogue(all->options.publish)->types, &message);
+    if (text == NULL)
+        return false;
+    redis_args_text(args, "PUBLISH");
+    redis_args_text(args, all->channel);
+    redis_args_text(args, text);
+    free(text);
+    return true;
+}
+
+/* ---- sending ---------------------------------------------------------------------------------------------------------- */
+
+static void on_answer(void *context, enum redis_status status, const struct redis_reply *reply,
+                      unsigned tries);
+
+static struct command *command_new(struct wave *wave, size_t first)
+{
+    struct command *command = calloc(1, sizeof *command);
+    if (command != NULL) {
+        command->wave = wave;
+        command->first = command->end = first;
+    }
+    return command;
+}
+
+static bool send_command(struct command *command, struct redis_args *args)
+{
+    struct wave *wave = command->wave;
+    const struct invalidation_options *options = &wave->job->all->options;
+    if (redis_retry_start(&command->retry, options->base, options->redis, args, on_answer, command) < 0)
+        return false;
+    command->next = wave->commands;
+    wave->commands = command;
+    wave->under_way++;
+    return true;
+}
+
+/* Each of these returns false when nothing was sent. */
+static bool send_message(struct wave *wave)
+{
+    struct redis_args args;
+    struct command *command = command_new(wave, wave->told);
+    size_t left = wave->count - wave->told;
+    wave->told += left < MESSAGE_TARGETS ? left : MESSAGE_TARGETS;
+    redis_args_init(&args);
+    if (command != NULL)
+        command->end = wave->told;
+    if (command != NULL && build_message(&args, command) && send_command(command, &args))
+        return true;
+    redis_args_fini(&args);
+    free(command);
+    wave->job->untold = true;
+    job_trouble(wave->job, PERMTAB_E_MEMORY, "no memory to tell the other hosts");
+    return false;
+}
+
+/* From *first on, at most `batch` keys and not behind `end`. */
+static bool send_removal(struct wave *wave, size_t *first, size_t end, size_t batch)
+{
+    struct redis_args args;
+    uint64_t epoch;
+    const struct invalidation_ports *ports = &wave->job->all->options.ports;
+    struct command *command = command_new(wave, *first);
+    bool sent = false, known = ports->epoch(ports->context, &epoch);
+    redis_args_init(&args);
+    if (!known) {
+        *first = end; /* nobody reads L2 */
+    } else if (command != NULL) {
+        build_removal(&args, command, batch, end, epoch);
+        sent = command->keys > 0 && send_command(command, &args);
+        if (sent || command->keys == 0)
+            *first = command->end;
+    }
+    if (sent)
+        return true;
+    if (known && (command == NULL || command->keys > 0)) {
+        wave->given_up = true;
+        job_trouble(wave->job, PERMTAB_E_MEMORY, "no memory to remove keys of L2");
+    }
+    redis_args_fini(&args);
+    free(command);
+    return false;
+}
+
+static bool send_single(struct wave *wave)
+{
+    struct range *range = &wave->singles[wave->single_count - 1];
+    bool sent = send_removal(wave, &range->first, range->end, 1);
+    wave->job->result.singles += sent;
+    if (range->first == range->end)
+        wave->single_count--;
+    return sent;
+}
+
+static void pump(struct wave *wave)
+{
+    const struct job *job = wave->job;
+    while (wave->under_way < COMMANDS_MAX && !wave->given_up) {
+        if (wave->told < wave->count)
+            (void)send_message(wave);
+        else if (wave->single_count > 0)
+            (void)send_single(wave);
+        else if (wave->next < wave->count)
+            (void)send_removal(wave, &wave->next, wave->count, job->batch);
+        else
+            return;
+    }
+}
+
+/* ---- ending ------------------------------------------------------------------------------------------------------------ */
+
+static size_t count_keys(const struct wave *wave, size_t first, size_t end)
+{
+    size_t keys = 0;
+    for (size_t i = first; i < end; i++)
+        keys += has_key(&wave->targets[i]);
+    return keys;
+}
+
+static void count_given_up(struct wave *wave)
+{
+    struct job *job = wave->job;
+    job->untold |= wave->told < wave->count;
+    job->result.failed += count_keys(wave, wave->next, wave->count);
+    for (size_t i = 0; i < wave->single_count; i++)
+        job->result.failed += count_keys(wave, wave->singles[i].first, wave->singles[i].end);
+}
+
+/* False while it is under way; else it is gone. */
+static bool end_wave(struct wave *wave)
+{
+    if (wave->under_way > 0)
+        return false;
+    if (wave->given_up)
+        count_given_up(wave);
+    wave->job->wave = NULL;
+    free(wave);
+    return true;
+}
+
+static void on_failure(struct command *command, enum redis_status status, const struct redis_reply *reply)
+{
+    struct wave *wave = command->wave;
+    struct job *job = wave->job;
+    bool refused = status == REDIS_ERROR;
+    if (refused && command->keys > 1) {
+        wave->singles[wave->single_count++] = (struct range){command->first, command->end};
+        return;
+    }
+    job->untold |= command->keys == 0;
+    job->result.failed += command->keys;
+    if (refused) {
+        job_trouble(job, PERMTAB_E_REFUSED, "Redis refuses: %.120s", redis_reply_text(reply, NULL));
+    } else {
+        const char *trouble = redis_trouble(job->all->options.redis);
+        job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis is away: %.150s",
+                    trouble[0] != '\0' ? trouble : "it does not answer");
+        wave->given_up = true;
+    }
+}
+
+static void take_command(struct wave *wave, const struct command *command)
+{
+    struct command **at = &wave->commands;
+    while (*at != command)
+        at = &(*at)->next;
+    *at = command->next;
+    wave->under_way--;
+}
+
+static void on_answer(void *context, enum redis_status status, const struct redis_reply *reply,
+                      unsigned tries)
+{
+    struct command *command = context;
+    struct wave *wave = command->wave;
+    struct job *job = wave->job;
+    int64_t removed;
+    take_command(wave, command);
+    job->result.retries += tries - 1;
+    if (status != REDIS_OK)
+        on_failure(command, status, reply);
+    else if (command->keys > 0 && redis_reply_i64(reply, &removed) && removed > 0)
+        job->result.keys += (uint64_t)removed;
+    free(command);
+    pump(wave);
+    if (end_wave(wave))
+        job_check(job);
+}
+
+void wave_start(struct job *job, const struct target *targets, size_t count)
+{
+    struct wave *wave = calloc(1, sizeof *wave);
+    bool second = job->second && job->all->options.ports.epoch != NULL;
+    if (wave == NULL) {
+        job->untold = true;
+        job_trouble(job, PERMTAB_E_MEMORY, "no memory to tell the other hosts");
+        return;
+    }
+    wave->job = job;
+    wave->targets = targets;
+    wave->count = count;
+    wave->told = job->tell ? 0 : count;
+    wave->next = second ? 0 : count;
+    job->wave = wave;
+    pump(wave);
+    (void)end_wave(wave);
+}
+
+void wave_cancel(struct wave *wave)
+{
+    while (wave->commands != NULL) {
+        struct command *command = wave->commands;
+        wave->commands = command->next;
+        redis_retry_cancel(command->retry);
+        free(command);
+    }
+    wave->job->untold = true;
+    free(wave);
+}

@@ -1,0 +1,59 @@
+/* Prefixes and patterns over what is resident: a slice a turn of the loop, so that a table of millions is passed over without
+ * anybody waiting for it. Each entry is compared with every prefix and pattern of the job. A table that is rebuilt in
+ * between ends the pass: nothing that matched is resident any more. */
+#include "proxy/invalidate_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SLICE_SLOTS 2048u /* about a millisecond */
+
+bool match_possible(const struct target *target, const char *head)
+{
+    bool glob = target->kind == TARGET_PATTERN;
+    for (const char *at = target->word; *at != '\0' && *head != '\0'; at++, head++) {
+        if (glob && strchr("*?[\\", *at) != NULL)
+            return true;
+        if (*at != *head)
+            return false;
+    }
+    return true;
+}
+
+static bool any_matches(const struct job *job, const char *text)
+{
+    for (size_t i = job->glob_first; i < job->tag_first; i++)
+        if (target_matches(&job->targets[i], text))
+            return true;
+    return false;
+}
+
+static bool match_user(void *context, uint64_t user)
+{
+    char text[32];
+    (void)snprintf(text, sizeof text, "user:%" PRIu64, user);
+    return any_matches(context, text);
+}
+
+static bool match_scope(void *context, struct scope_key scope)
+{
+    const struct job *job = context;
+    const struct scope_types *types = &publish_catalogue(job->all->options.publish)->types;
+    struct target target = {.kind = TARGET_SCOPE, .scope = scope};
+    char text[TARGET_TEXT_SIZE];
+    return any_matches(job, target_format(types, &target, text));
+}
+
+void match_slice(struct job *job)
+{
+    struct publish_match match = {.context = job};
+    for (size_t i = job->glob_first; i < job->tag_first; i++) {
+        if (match_possible(&job->targets[i], "user:"))
+            match.user = match_user;
+        if (match_possible(&job->targets[i], "scope:"))
+            match.scope = match_scope;
+    }
+    job->matching =
+        publish_scan_slice(job->all->options.publish, &job->scan, SLICE_SLOTS, &match, &job->result.entries);
+}

@@ -1,0 +1,112 @@
+/* L2's keys that no command can name: those that a prefix or a pattern means are swept by the clean-up, one target after the other;
+ * for `all` L2 begins another epoch.
+ *
+ * What somebody has published as plain text is heard by every host, and one of them is enough: whoever takes a short lock,
+ * named by the message. The same text within its time finds the lock taken: the keys were swept a moment ago. */
+#include "proxy/invalidate_internal.h"
+
+#include <inttypes.h>
+
+#define LOCK_MS 2000u
+
+static void go_on(struct job *job);
+
+static void on_swept(void *context, int code, const struct cleanup_status *status)
+{
+    struct job *job = context;
+    job->sweep = 0;
+    job->result.keys += status->keys_removed;
+    if (code != 0)
+        job_trouble(job, code, "L2 was not swept to its end: %.150s", status->text);
+    go_on(job);
+    job_check(job);
+}
+
+static void go_on(struct job *job)
+{
+    const struct invalidation_ports *ports = &job->all->options.ports;
+    while (job->sweep == 0 && job->next_glob < job->tag_first) {
+        const struct target *target = &job->targets[job->next_glob++];
+        int64_t number = ports->sweep(ports->context, target, on_swept, job);
+        if (number > 0)
+            job->sweep = number;
+        else
+            job_trouble(job, (int)number, "L2 is not swept: %s",
+                        number == PERMTAB_E_FULL ? "too many clean-ups wait"
+                                                 : "there are too many stars in a pattern");
+    }
+}
+
+static bool names_all(const struct job *job)
+{
+    for (size_t i = 0; i < job->glob_first; i++)
+        if (job->targets[i].kind == TARGET_ALL)
+            return true;
+    return false;
+}
+
+static void begin(struct job *job)
+{
+    const struct invalidation_ports *ports = &job->all->options.ports;
+    if (names_all(job) && ports->flush != NULL)
+        ports->flush(ports->context);
+    if (ports->sweep != NULL)
+        go_on(job);
+}
+
+static void on_lock(void *context, enum redis_status status, const struct redis_reply *reply, unsigned tries)
+{
+    struct job *job = context;
+    job->lock = NULL;
+    job->result.retries += tries - 1;
+    if (status != REDIS_OK)
+        job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis did not say whether another host sweeps");
+    else if (redis_reply_kind(reply) != REDIS_NIL)
+        begin(job);
+    job_check(job);
+}
+
+static void take_lock(struct job *job)
+{
+    const struct invalidation_options *options = &job->all->options;
+    struct redis_args args;
+    redis_args_init(&args);
+    redis_args_text(&args, "SET");
+    redis_args_print(&args, "%sinvalidate:lock:%016" PRIx64, options->prefix, job->digest);
+    redis_args_print(&args, "%016" PRIx64, job->all->self);
+    redis_args_text(&args, "NX");
+    redis_args_text(&args, "PX");
+    redis_args_u64(&args, LOCK_MS);
+    if (redis_retry_start(&job->lock, options->base, options->redis, &args, on_lock, job) < 0)
+        job_trouble(job, PERMTAB_E_MEMORY, "no memory to sweep L2");
+}
+
+void sweep_start(struct job *job)
+{
+    const struct invalidation_options *options = &job->all->options;
+    bool needed = job->glob_first < job->tag_first || names_all(job);
+    if (!needed || options->ports.epoch == NULL)
+        return;
+    if (!redis_connected(options->redis))
+        job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis is away: %.150s", redis_trouble(options->redis));
+    else if (job->digest != 0)
+        take_lock(job);
+    else
+        begin(job);
+}
+
+bool sweep_busy(const struct job *job)
+{
+    return job->lock != NULL || job->sweep != 0;
+}
+
+void sweep_cancel(struct job *job)
+{
+    const struct invalidation_ports *ports = &job->all->options.ports;
+    if (job->lock != NULL)
+        redis_retry_cancel(job->lock);
+    job->lock = NULL;
+    if (job->sweep != 0)
+        ports->sweep_forget(ports->context, job->sweep);
+    job->sweep = 0;
+}

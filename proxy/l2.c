@@ -1,0 +1,97 @@
+/* L2's life. What it does is in three files: l2_marker.c keeps it true, l2_look.c reads, l2_put.c writes. */
+#include "proxy/l2.h"
+
+#include "proxy/l2_internal.h"
+
+#include <event2/event.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+uint64_t l2_clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+/* A reply that takes a quarter of the longest wait counts against it too: a Redis that is always almost too late would slow
+ * every miss. */
+static struct breaker_options breaker_options_of(uint64_t timeout_ms)
+{
+    return (struct breaker_options){
+        .failures_max = 5,
+        .slow_max = 5,
+        .slow_ns = timeout_ms * 1000000ull / 4,
+        .open_ns = 1000000000ull,
+        .open_max_ns = 15000000000ull,
+    };
+}
+
+int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *options, struct redis *redis,
+           struct publish *publish, struct feed *feed, struct work *work, struct counters *counters)
+{
+    struct l2 *l2 = calloc(1, sizeof *l2);
+    struct breaker_options breaker = breaker_options_of(options->timeout_ms);
+    *out = NULL;
+    if (l2 == NULL)
+        return PERMTAB_E_MEMORY;
+    l2->flush = evtimer_new(base, l2_flush_queued, l2);
+    if (l2->flush == NULL || random_source_init(&l2->random) < 0) {
+        if (l2->flush != NULL)
+            event_free(l2->flush);
+        free(l2);
+        return PERMTAB_E_MEMORY;
+    }
+    *out = l2;
+    l2->base = base;
+    l2->options = *options;
+    l2->redis = redis;
+    l2->publish = publish;
+    l2->feed = feed;
+    l2->work = work;
+    l2->counters = counters;
+    l2->queued_tail = &l2->queued;
+    breaker_init(&l2->breaker, &breaker);
+    (void)l2_key_marker(l2->marker_key, options->prefix);
+    (void)snprintf(l2->prefix, sizeof l2->prefix, "%sl2:%d:", options->prefix, L2_FORMAT);
+    (void)snprintf(l2->channel, sizeof l2->channel, "%sinvalidate", options->prefix);
+    (void)snprintf(l2->token, sizeof l2->token, "%016" PRIx64, random_source_next(&l2->random));
+    l2->options.prefix = NULL; /* borrowed for this call */
+    return 0;
+}
+
+void l2_free(struct l2 *l2)
+{
+    if (l2 == NULL)
+        return;
+    l2->closing = true;
+    l2_looks_end(l2);
+    l2_puts_end(l2);
+    change_list_fini(&l2->log);
+    event_free(l2->flush);
+    free(l2);
+}
+
+void l2_connected(struct l2 *l2, bool connected)
+{
+    if (connected)
+        l2_marker_pursue(l2);
+    else
+        l2_marker_disconnected(l2);
+}
+
+void l2_applied(struct l2 *l2)
+{
+    l2_marker_pursue(l2);
+    l2_looks_applied(l2);
+    l2_puts_applied(l2);
+}
+
+bool l2_epoch(const struct l2 *l2, uint64_t *epoch)
+{
+    *epoch = l2->marker.epoch;
+    return l2->marker.known;
+}

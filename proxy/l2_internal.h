@@ -1,0 +1,98 @@
+/* What l2.c, l2_marker.c, l2_look.c and l2_put.c share. */
+#ifndef PERMTAB_PROXY_L2_INTERNAL_H
+#define PERMTAB_PROXY_L2_INTERNAL_H
+
+#include "proxy/breaker.h"
+#include "proxy/l2.h"
+#include "proxy/l2_keys.h"
+#include "proxy/random.h"
+
+#include <uthash.h>
+
+#define L2_SEEN_SIZE     160
+#define L2_CATCH_UP_MAX  8192u /* changes; to forget everything is cheaper than more */
+#define L2_LOCK_MS       2000u /* life of a lock across hosts */
+#define L2_LOCK_RETRY_MS 20u
+#define L2_LOCK_TRIES    10u /* then the store is asked all the same */
+
+struct l2_lookup;
+struct l2_late;
+
+/* The marker as this host knows it, and what it is doing about it. */
+struct l2_marker {
+    bool known;
+    struct store_position at;
+    uint64_t epoch;
+    char seen[L2_SEEN_SIZE]; /* its four fields as they stand in Redis, whatever they are */
+    bool asking;             /* a script is under way */
+    bool beginning;          /* and it is l2_begin */
+    bool again;              /* the table has moved on meanwhile */
+    bool reading_log;        /* l2_log_read is under way */
+    /* Since when the marker has stood where this host's log does not go; 0: it does not. Believed once a poll that began later
+     * has been applied. */
+    uint64_t suspect_since_ns;
+    struct store_position suspect;
+    uint64_t heard;    /* a message said that it stands here */
+    bool warned;       /* about a script that Redis refuses */
+    uint64_t begun_ns; /* of the last new epoch of ours: not more than one a second */
+    bool flush;        /* a new epoch is wanted whatever the marker says */
+};
+
+struct l2 {
+    struct event_base *base;
+    struct redis *redis;
+    struct publish *publish;
+    struct feed *feed;
+    struct work *work;
+    struct counters *counters;
+    struct l2_options options;
+    char marker_key[L2_KEY_SIZE];
+    char prefix[L2_KEY_SIZE];  /* of everything of L2 */
+    char channel[L2_KEY_SIZE]; /* of messages */
+    char token[17];            /* of our locks: this host, this life of it */
+    struct random_source random;
+    struct breaker breaker;
+    struct l2_marker marker;
+    /* The store's log after log_from, as it was read for a marker that stood there. store_id 0: that is not in the log. */
+    struct store_position log_from;
+    struct change_list log;
+
+    struct l2_lookup *by_key; /* every lookup under way */
+    struct l2_lookup *queued; /* to be sent when the turn of the loop ends */
+    struct l2_lookup **queued_tail;
+    struct event *flush;
+
+    unsigned putting;     /* puts under way */
+    struct l2_late *late; /* refused because the marker was ahead: once more when the table is there */
+    unsigned late_count;
+    bool closing;
+};
+
+uint64_t l2_clock_ns(void); /* CLOCK_MONOTONIC */
+
+/* l2_marker.c */
+void l2_marker_disconnected(struct l2 *l2);
+/* Brings the marker to the table's revision. */
+void l2_marker_pursue(struct l2 *l2);
+/* A reply has brought {store, revision, nonce, epoch} as elements of `reply` from `first` on. False when that is no marker. */
+bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct store_position *at);
+
+/* l2_log.c */
+void l2_log_read(struct l2 *l2, const struct store_position *from);
+/* The change row of a revision, from the publisher's history or from what was read. NULL: in neither. */
+const struct change *l2_log_at(const struct l2 *l2, uint64_t revision);
+/* Whether l2_log_at knows every row after `from`, which is of this history. */
+bool l2_log_continues(const struct l2 *l2, const struct store_position *from);
+/* Whether the store has said that `from` is not in its log, or too far back. */
+bool l2_log_refused(const struct l2 *l2, const struct store_position *from);
+
+/* l2_look.c */
+void l2_flush_queued(int descriptor, short what, void *context); /* an event_callback_fn */
+void l2_looks_applied(struct l2 *l2);
+void l2_looks_end(struct l2 *l2);
+
+/* l2_put.c */
+void l2_puts_applied(struct l2 *l2);
+void l2_puts_end(struct l2 *l2);
+
+#endif

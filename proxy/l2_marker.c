@@ -1,0 +1,394 @@
+/* The marker: up to which revision of which history L2 is true.
+ *
+ *   pursue ─► l2_advance(from what we know, to where the table stands)
+ *                 done ─────────────────────────► known; once more if the table has moved on
+ *                 refused: the marker is elsewhere
+ *                     behind us, and our log went through it ─► advance from there; l2_log.c reads what we do not remember
+ *                     ahead of us ─► the poll will bring us there; when one has, and it is still ahead: not our history
+ *                     anything else ─► nobody's: l2_begin, a new epoch
+ *
+ * "Not our history" is believed only after a poll that began later has been applied: it may be this host that has not
+ * noticed yet that the store was restored. Of many hosts that find so, the script lets one begin.
+ *
+ * What may change while a script is away: the table advances (`again`), the connection ends (known is forgotten, and the next
+ * connection finds out what happened), the store is replaced (the next comparison fails on the nonce). */
+#include "proxy/l2_internal.h"
+#include "proxy/log.h"
+#include "proxy/message.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OPERATIONS_MAX 512u /* changes of one script: it must not keep Redis busy for long */
+#define BEGIN_NS       1000000000ull
+
+void l2_marker_disconnected(struct l2 *l2)
+{
+    l2->marker.known = false;
+    l2->marker.asking = l2->marker.beginning = false;
+    l2->marker.again = false;
+    l2->counters->l2_marker_known = 0;
+}
+
+/* ---- what a reply says -------------------------------------------------------------------------------------------- */
+
+static bool read_hex(const struct redis_reply *reply, uint64_t *out)
+{
+    size_t size;
+    const char *text = redis_reply_text(reply, &size);
+    char *end;
+    if (text == NULL || size != 16)
+        return false;
+    *out = strtoull(text, &end, 16);
+    return end == text + 16;
+}
+
+/* False when there is no marker, or what is there is none. */
+static bool read_marker(const struct redis_reply *reply, size_t first, struct store_position *at,
+                        uint64_t *epoch)
+{
+    return read_hex(redis_reply_at(reply, first), &at->store_id) &&
+           redis_reply_u64(redis_reply_at(reply, first + 1), &at->revision) &&
+           redis_reply_u64(redis_reply_at(reply, first + 2), &at->nonce) &&
+           read_hex(redis_reply_at(reply, first + 3), epoch);
+}
+
+/* As l2_begin compares it. A field that is too long to be ours ends in a text that is equal to nothing. */
+static void note_seen(struct l2 *l2, const struct redis_reply *reply, size_t first)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < 4 && used < sizeof l2->marker.seen; i++) {
+        const char *text = redis_reply_text(redis_reply_at(reply, first + i), NULL);
+        used += (size_t)snprintf(l2->marker.seen + used, sizeof l2->marker.seen - used, "%s%s",
+                                 i > 0 ? "|" : "", text != NULL ? text : "");
+    }
+}
+
+static void know(struct l2 *l2, const struct store_position *at, uint64_t epoch)
+{
+    l2->marker.known = true;
+    l2->marker.at = *at;
+    l2->marker.epoch = epoch;
+    l2->marker.heard = 0;
+    l2->counters->l2_marker_known = 1;
+    l2->counters->l2_marker_revision = at->revision;
+}
+
+bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct store_position *at)
+{
+    uint64_t epoch;
+    bool whole = read_marker(reply, first, at, &epoch);
+    l2->marker.heard = 0; /* as in on_moved */
+    note_seen(l2, reply, first);
+    if (whole)
+        know(l2, at, epoch);
+    else
+        l2->marker.known = false;
+    if (!whole || at->revision != publish_position(l2->publish).revision)
+        l2_marker_pursue(l2);
+    return whole;
+}
+
+void l2_heard(struct l2 *l2, uint64_t revision)
+{
+    l2->marker.heard = revision;
+}
+
+/* Whoever advanced the marker has said so: no need to ask. Only within our own log, and only until Redis itself says where the
+ * marker is: if it was an invention, or Redis was restored since, the next script finds out, and that it was said once must not
+ * be believed again. */
+static void believe_heard(struct l2 *l2)
+{
+    struct l2_marker *marker = &l2->marker;
+    const struct change *change = history_at(publish_history(l2->publish), marker->heard);
+    if (change != NULL && marker->heard > marker->at.revision) {
+        marker->at.revision = change->revision;
+        marker->at.nonce = change->nonce;
+    }
+}
+
+/* ---- a list of changes -------------------------------------------------------------------------------------------- */
+
+struct changes {
+    struct redis_args *args;
+    struct message *message;
+    const struct scope_types *types;
+    unsigned operations;
+    bool unnamed; /* too many to name in a message */
+};
+
+static void name(struct changes *changes, enum target_kind kind, uint64_t id, struct scope_key scope)
+{
+    struct message *message = changes->message;
+    if (changes->unnamed || message->count == OPERATIONS_MAX) {
+        changes->unnamed = true;
+        return;
+    }
+    message->targets[message->count++] = (struct target){.kind = kind, .id = id, .scope = scope};
+}
+
+static void operation(struct changes *changes, const char *verb, uint64_t user, struct scope_key scope)
+{
+    char text[SCOPE_TEXT_SIZE];
+    bool rows = strcmp(verb, "rows") == 0;
+    redis_args_text(changes->args, verb);
+    if (rows)
+        redis_args_u64(changes->args, user);
+    redis_args_text(changes->args, scope_format(changes->types, scope, text));
+    if (!rows)
+        redis_args_text(changes->args, "");
+    changes->operations++;
+}
+
+static void rows_changed(struct changes *changes, const struct change *change)
+{
+    operation(changes, "rows", change->user, change->scope);
+    operation(changes, "plain", 0, change->scope);
+    name(changes, TARGET_USER, change->user, change->scope);
+}
+
+static void scope_changed(struct changes *changes, const struct change *change)
+{
+    operation(changes, "scope", 0, change->scope);
+    name(changes, TARGET_SCOPE, 0, change->scope);
+}
+
+/* What of L2 a change row touches. Definitions of roles are not in L2: an edit of a role leaves it alone. */
+static void touch(struct changes *changes, const struct change *change)
+{
+    switch (change->kind) {
+    case CHANGE_ASSIGNMENT:
+        rows_changed(changes, change);
+        return;
+    case CHANGE_OVERWRITE:
+        if (change->user != 0) {
+            rows_changed(changes, change);
+            return;
+        }
+        /* Of a role, or of the user 0: the row does not say which. */
+        operation(changes, "rows", 0, change->scope);
+        scope_changed(changes, change);
+        return;
+    case CHANGE_SCOPE:
+        scope_changed(changes, change);
+        return;
+    case CHANGE_ROLE:
+        /* In the list of default roles of its scope, perhaps. Who is concerned there only the poll can tell. */
+        operation(changes, "scope", 0, change->scope);
+        return;
+    case CHANGE_ROLE_GRANT:
+    case CHANGE_ROLE_PARENT:
+    case CHANGE_PERMISSION:
+    case CHANGE_SCOPE_TYPE:
+    case CHANGE_STORE: /* the table is rebuilt, and its history begins after it */
+        return;
+    }
+}
+
+/* ---- scripts ------------------------------------------------------------------------------------------------------ */
+
+static void on_moved(void *context, enum redis_status status, const struct redis_reply *reply);
+
+static void hex(struct redis_args *args, uint64_t value)
+{
+    redis_args_print(args, "%016" PRIx64, value);
+}
+
+static void run(struct l2 *l2, const char *script, struct redis_args *args)
+{
+    l2->marker.again = false;
+    l2->marker.asking = redis_run(l2->redis, redis_script(script), 1, args, on_moved, l2) == 0;
+    redis_args_fini(args);
+}
+
+/* From where the marker stands, as far as we know, towards `to`; no further than one script may go. */
+static void advance(struct l2 *l2, const struct store_position *from, const struct store_position *to)
+{
+    struct target targets[OPERATIONS_MAX];
+    struct message message = {
+        .kind = MESSAGE_CHANGED, .store_id = to->store_id, .from = from->revision, .targets = targets};
+    struct redis_args args, operations;
+    struct changes changes = {&operations, &message, &publish_catalogue(l2->publish)->types, 0, false};
+    struct store_position end = *from;
+    redis_args_init(&args);
+    redis_args_init(&operations);
+    while (end.revision < to->revision && changes.operations < OPERATIONS_MAX) {
+        const struct change *change = l2_log_at(l2, end.revision + 1);
+        touch(&changes, change);
+        end.revision = change->revision;
+        end.nonce = change->nonce;
+    }
+    message.to = end.revision;
+    if (changes.unnamed)
+        message.count = 0;
+    char *text = message_format(changes.types, &message);
+    redis_args_text(&args, l2->marker_key);
+    redis_args_text(&args, l2->prefix);
+    hex(&args, from->store_id);
+    redis_args_revision(&args, from->revision);
+    redis_args_u64(&args, from->nonce);
+    redis_args_revision(&args, end.revision);
+    redis_args_u64(&args, end.nonce);
+    redis_args_text(&args, l2->channel);
+    redis_args_text(&args, text != NULL ? text : "poke");
+    for (size_t i = 0; i < operations.count; i++)
+        redis_args_bytes(&args, operations.bytes + operations.items[i].at, operations.items[i].size);
+    args.failed = args.failed || operations.failed;
+    redis_args_fini(&operations);
+    free(text);
+    l2->counters->l2_advances++;
+    run(l2, "l2_advance", &args);
+}
+
+/* A new epoch, where the table stands, in place of the marker that was seen. */
+static void begin(struct l2 *l2)
+{
+    uint64_t now = l2_clock_ns();
+    struct store_position at = publish_position(l2->publish);
+    struct redis_args args;
+    if (!publish_leased(l2->publish, now) || now - l2->marker.begun_ns < BEGIN_NS)
+        return; /* the next poll that is applied comes here again */
+    l2->marker.begun_ns = now;
+    redis_args_init(&args);
+    redis_args_text(&args, l2->marker_key);
+    redis_args_text(&args, l2->marker.seen);
+    hex(&args, at.store_id);
+    redis_args_revision(&args, at.revision);
+    redis_args_u64(&args, at.nonce);
+    hex(&args, random_source_next(&l2->random));
+    redis_args_text(&args, l2->channel);
+    redis_args_text(&args, "poke");
+    run(l2, "l2_begin", &args);
+    l2->marker.beginning = l2->marker.asking;
+}
+
+/* Nobody knows where the marker is: asks by a step of no length. */
+static void ask(struct l2 *l2)
+{
+    struct store_position at = publish_position(l2->publish);
+    advance(l2, &at, &at);
+}
+
+/* ---- what to do --------------------------------------------------------------------------------------------------- */
+
+/* The marker stands where our log does not go, or not yet. */
+static void suspect(struct l2 *l2)
+{
+    struct l2_marker *marker = &l2->marker;
+    if (marker->suspect_since_ns == 0 || memcmp(&marker->suspect, &marker->at, sizeof marker->at) != 0) {
+        marker->suspect_since_ns = l2_clock_ns();
+        marker->suspect = marker->at;
+        feed_wake(l2->feed);
+    } else if (publish_confirmed(l2->publish) > marker->suspect_since_ns) {
+        log_warning("l2: the marker at revision %" PRIu64 " is not of this store's log: a new epoch begins",
+                    marker->at.revision);
+        begin(l2);
+    }
+}
+
+/* The marker is behind the table, and this host does not remember how it was there. */
+static void remember(struct l2 *l2)
+{
+    struct l2_marker *marker = &l2->marker;
+    if (l2_log_refused(l2, &marker->at))
+        suspect(l2);
+    else if (!marker->reading_log)
+        l2_log_read(l2, &marker->at);
+}
+
+/* With a marker that is known. */
+static void approach(struct l2 *l2)
+{
+    struct l2_marker *marker = &l2->marker;
+    struct store_position at = publish_position(l2->publish);
+    believe_heard(l2);
+    if (marker->flush) {
+        begin(l2);
+    } else if (marker->at.store_id != at.store_id || marker->at.revision > at.revision ||
+               (marker->at.revision == at.revision && marker->at.nonce != at.nonce)) {
+        suspect(l2);
+    } else if (marker->at.revision == at.revision) {
+        marker->suspect_since_ns = 0;
+    } else if (l2_log_continues(l2, &marker->at)) {
+        marker->suspect_since_ns = 0;
+        advance(l2, &marker->at, &at);
+    } else {
+        remember(l2);
+    }
+}
+
+void l2_marker_pursue(struct l2 *l2)
+{
+    struct l2_marker *marker = &l2->marker;
+    if (!redis_connected(l2->redis) || l2->closing)
+        return;
+    if (marker->asking)
+        marker->again = true;
+    else if (marker->known)
+        approach(l2);
+    else
+        ask(l2);
+}
+
+/* Redis refuses the script: it is full, or the marker's key holds something else. */
+static void refused(struct l2 *l2, const struct redis_reply *reply)
+{
+    struct l2_marker *marker = &l2->marker;
+    const char *text = redis_reply_text(reply, NULL);
+    bool foreign = text != NULL && strstr(text, "WRONGTYPE") != NULL;
+    l2->counters->l2_errors++;
+    marker->known = false;
+    if (!marker->warned)
+        log_warning("l2: the marker cannot be moved, L2 is not used: %s",
+                    text != NULL ? text : "no reason given");
+    marker->warned = true;
+    if (foreign) {
+        snprintf(marker->seen, sizeof marker->seen, "|||");
+        begin(l2);
+    }
+}
+
+static void on_moved(void *context, enum redis_status status, const struct redis_reply *reply)
+{
+    struct l2 *l2 = context;
+    struct l2_marker *marker = &l2->marker;
+    struct store_position at;
+    uint64_t epoch;
+    int64_t done;
+    bool began = marker->beginning;
+    marker->asking = marker->beginning = false;
+    if (status == REDIS_ERROR) {
+        refused(l2, reply);
+        return;
+    }
+    if (status != REDIS_OK || !redis_reply_i64(redis_reply_at(reply, 0), &done)) {
+        marker->known = false; /* it may have moved or not; the next poll asks */
+        return;
+    }
+    marker->warned = false;
+    marker->heard = 0; /* Redis itself counts more than what was said: it may have been restored since */
+    note_seen(l2, reply, 1);
+    if (!read_marker(reply, 1, &at, &epoch)) {
+        marker->known = false;
+        begin(l2);
+        return;
+    }
+    know(l2, &at, epoch);
+    if (began && done) {
+        l2->counters->l2_epochs++;
+        marker->flush = false;
+        if (l2->options.epoch != NULL)
+            l2->options.epoch(l2->options.context);
+    }
+    if (!done || marker->again || marker->flush || at.revision < publish_position(l2->publish).revision)
+        approach(l2);
+}
+
+void l2_flush(struct l2 *l2)
+{
+    l2->marker.flush = true;
+    l2->marker.begun_ns = 0;
+    l2_marker_pursue(l2);
+}

@@ -1,0 +1,200 @@
+/* Puts: what this host has read from the store, for the others.
+ *
+ * The script keeps it only if the marker stands exactly where the host's table stands: there the facts were found to be
+ * true. When the marker is ahead, because another host was quicker to see a change, the facts are kept until the table is
+ * there too, or the other way round; if nothing they say has changed meanwhile they are stamped with the new revision and sent
+ * again. */
+#include "proxy/l2_internal.h"
+#include "proxy/l2_value.h"
+#include "proxy/xfetch.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define PUTTING_MAX  1024u
+#define LATE_MAX     256u
+#define TRIES_MAX    3u
+#define STRANGERS_MS 30000u /* who has no rows, and what does not exist, is remembered briefly */
+
+struct l2_late {
+    struct l2 *l2;
+    struct facts facts;
+    uint64_t cost_us;
+    bool refresh;
+    unsigned tries;
+    struct l2_late *prev, *next; /* once it is late */
+};
+
+static void drop(struct l2_late *put)
+{
+    facts_fini(&put->facts);
+    free(put);
+}
+
+/* ---- sending ------------------------------------------------------------------------------------------------------ */
+
+static bool has_rows(const struct facts *facts)
+{
+    if (facts->assignment_count > 0)
+        return true;
+    for (size_t i = 0; i < facts->overwrite_count; i++)
+        if (facts->overwrites[i].subject == OVERWRITE_USER)
+            return true;
+    return false;
+}
+
+/* False when the value is larger than one may be. */
+static bool add_value(struct redis_args *args, struct wire_buffer *value)
+{
+    bool fits = !value->failed && value->size <= L2_VALUE_MAX;
+    if (fits)
+        redis_args_bytes(args, value->data, value->size);
+    wire_buffer_clear(value);
+    return fits;
+}
+
+static bool add_level(struct redis_args *args, struct wire_buffer *value, const struct scope_types *types,
+                      const struct l2_late *put, uint32_t level)
+{
+    const struct facts *facts = &put->facts;
+    char text[SCOPE_TEXT_SIZE];
+    redis_args_text(args, scope_format(types, facts->chain[level].key, text));
+    redis_args_text(args, level == 0 ? "" : scope_format(types, facts->chain[level - 1].key, text));
+    redis_args_text(args, facts->chain[level].plain ? "1" : "0");
+    l2_value_pack_scope(value, facts, level);
+    if (!add_value(args, value))
+        return false;
+    l2_value_pack_rows(value, facts, level, put->cost_us);
+    return add_value(args, value);
+}
+
+static bool add_levels(struct redis_args *args, const struct scope_types *types, const struct l2_late *put)
+{
+    char text[SCOPE_TEXT_SIZE];
+    struct wire_buffer value;
+    bool fits = true;
+    if (put->facts.chain_count == 0) {
+        redis_args_text(args, scope_format(types, put->facts.scope, text));
+        redis_args_text(args, "-");
+        for (unsigned i = 0; i < 3; i++)
+            redis_args_text(args, "");
+        return true;
+    }
+    wire_buffer_init(&value);
+    for (uint32_t level = put->facts.chain_count; fits && level > 0; level--)
+        fits = add_level(args, &value, types, put, level - 1);
+    wire_buffer_fini(&value);
+    return fits;
+}
+
+static void on_put(void *context, enum redis_status status, const struct redis_reply *reply);
+
+static uint64_t life(struct l2 *l2, bool brief)
+{
+    return jitter_ms(brief && STRANGERS_MS < l2->options.ttl_ms ? STRANGERS_MS : l2->options.ttl_ms,
+                     random_source_next(&l2->random));
+}
+
+/* Takes the put over. */
+static void send_put(struct l2 *l2, struct l2_late *put)
+{
+    const struct facts *facts = &put->facts;
+    struct redis_args args;
+    redis_args_init(&args);
+    redis_args_text(&args, l2->marker_key);
+    redis_args_text(&args, l2->prefix);
+    redis_args_print(&args, "%016" PRIx64, publish_position(l2->publish).store_id);
+    redis_args_revision(&args, facts->revision);
+    redis_args_u64(&args, facts->nonce);
+    redis_args_u64(&args, life(l2, !has_rows(facts)));
+    redis_args_u64(&args, life(l2, facts->chain_count == 0));
+    redis_args_text(&args, l2->token);
+    redis_args_text(&args, put->refresh ? "1" : "0");
+    redis_args_u64(&args, facts->user);
+    bool fits = add_levels(&args, &publish_catalogue(l2->publish)->types, put);
+    put->tries++;
+    if (!fits)
+        l2->counters->l2_oversized++;
+    if (fits && redis_run(l2->redis, redis_script("l2_put"), 1, &args, on_put, put) == 0)
+        l2->putting++;
+    else
+        drop(put);
+    redis_args_fini(&args);
+}
+
+static void on_put(void *context, enum redis_status status, const struct redis_reply *reply)
+{
+    struct l2_late *put = context;
+    struct l2 *l2 = put->l2;
+    struct store_position at;
+    int64_t kept;
+    l2->putting--;
+    if (status != REDIS_OK || !redis_reply_i64(redis_reply_at(reply, 0), &kept)) {
+        l2->counters->l2_errors++;
+        drop(put);
+    } else if (kept) {
+        l2->counters->l2_puts++;
+        drop(put);
+    } else {
+        l2->counters->l2_puts_refused++;
+        if (!l2->closing && l2_marker_seen(l2, reply, 1, &at) && put->tries < TRIES_MAX &&
+            l2->late_count < LATE_MAX) {
+            DL_APPEND(l2->late, put);
+            l2->late_count++;
+        } else {
+            drop(put);
+        }
+    }
+}
+
+/* ---- what others call --------------------------------------------------------------------------------------------- */
+
+void l2_put(struct l2 *l2, struct facts *facts, uint64_t cost_us, bool refresh)
+{
+    bool usable = l2->options.values && l2->marker.known && !l2->closing && redis_connected(l2->redis) &&
+                  breaker_state(&l2->breaker) == BREAKER_CLOSED && l2->putting < PUTTING_MAX &&
+                  !facts->broken;
+    struct l2_late *put = usable ? calloc(1, sizeof *put) : NULL;
+    if (put == NULL) {
+        facts_fini(facts);
+        return;
+    }
+    struct store_position at = publish_position(l2->publish);
+    put->l2 = l2;
+    put->facts = *facts;
+    put->facts.revision = at.revision; /* publish_facts has just found it true there */
+    put->facts.nonce = at.nonce;
+    put->cost_us = cost_us;
+    put->refresh = refresh;
+    send_put(l2, put);
+}
+
+/* The table may have got where the marker was. A put whose facts have changed meanwhile is of no use. */
+void l2_puts_applied(struct l2 *l2)
+{
+    struct store_position at = publish_position(l2->publish);
+    struct l2_late *put, *next;
+    DL_FOREACH_SAFE(l2->late, put, next)
+    {
+        DL_DELETE(l2->late, put);
+        l2->late_count--;
+        if (history_still_true(publish_history(l2->publish), &put->facts)) {
+            put->facts.revision = at.revision;
+            put->facts.nonce = at.nonce;
+            send_put(l2, put);
+        } else {
+            drop(put);
+        }
+    }
+}
+
+void l2_puts_end(struct l2 *l2)
+{
+    struct l2_late *put, *next;
+    DL_FOREACH_SAFE(l2->late, put, next)
+    {
+        DL_DELETE(l2->late, put);
+        drop(put);
+    }
+}

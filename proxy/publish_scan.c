@@ -1,0 +1,71 @@
+/* A pass over everything that is resident, for who cannot name it: patterns. By slot number, because slots stay where they
+ * are while lists change: first the folds, then the entries. An entry that is moved between two slices moves to a
+ * later slot (table.c, displace), so none is passed over. */
+#include "proxy/publish_internal.h"
+
+#include <time.h>
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+void publish_scan_begin(const struct publish *publish, struct publish_scan *scan)
+{
+    *scan = (struct publish_scan){.generation = publish_generation(publish)};
+}
+
+/* Retires the lowest scope that matches, from this one up: with it goes what is in the slot. Of a higher one that matches as well,
+ * what else lies below it is met in slots of its own. */
+static void retire_place(struct publish *publish, struct scope_key scope, const struct publish_match *match,
+                         uint64_t *retired)
+{
+    if (match->scope == NULL)
+        return;
+    const struct scope_node *node = scope_tree_find(&publish->table->scopes, scope);
+    while (node != NULL && !match->scope(match->context, node->key))
+        node = node->parent;
+    if (node != NULL)
+        *retired += table_retire_scope(publish->table, node->key, clock_ns());
+}
+
+static void look_at_fold(struct publish *publish, uint32_t slot, const struct publish_match *match,
+                         uint64_t *retired)
+{
+    const struct map *folds = &publish->table->folding.map;
+    if (map_word(folds, slot) == 0)
+        return;
+    struct map_key key = map_key_at(folds, slot);
+    retire_place(publish, (struct scope_key){key.key1, key.type}, match, retired);
+}
+
+static void look_at_entry(struct publish *publish, uint32_t slot, const struct publish_match *match,
+                          uint64_t *retired)
+{
+    const struct map *map = &publish->table->map;
+    if (map_word(map, slot) == 0)
+        return;
+    struct map_key key = map_key_at(map, slot);
+    if (match->user != NULL && match->user(match->context, key.key0)) {
+        table_clear(publish->table, slot, clock_ns(), true);
+        (*retired)++;
+        return;
+    }
+    retire_place(publish, (struct scope_key){key.key1, key.type}, match, retired);
+}
+
+bool publish_scan_slice(struct publish *publish, struct publish_scan *scan, uint32_t slots,
+                        const struct publish_match *match, uint64_t *retired)
+{
+    if (scan->generation != publish_generation(publish))
+        return false;
+    uint32_t folds = match->scope != NULL ? map_slot_count(&publish->table->folding.map) : 0;
+    uint32_t entries = map_slot_count(&publish->table->map);
+    for (; slots > 0 && scan->fold < folds; slots--)
+        look_at_fold(publish, scan->fold++, match, retired);
+    for (; slots > 0 && scan->slot < entries; slots--)
+        look_at_entry(publish, scan->slot++, match, retired);
+    return scan->fold < folds || scan->slot < entries;
+}

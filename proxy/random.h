@@ -1,0 +1,21 @@
+/* A source of random numbers for jitter and early refresh: fast, good enough for chance, not for secrets. xoshiro256** of
+ * David Blackman and Sebastiano Vigna, "Scrambled Linear Pseudorandom Number Generators", ACM TOMS 47 (2021). The state is
+ * the caller's; one thread. */
+#ifndef PERMTAB_PROXY_RANDOM_H
+#define PERMTAB_PROXY_RANDOM_H
+
+#include "shm/error.h"
+
+#include <stdint.h>
+
+struct random_source {
+    uint64_t state[4];
+};
+
+/* Seeded by the kernel. PERMTAB_E_SYSTEM when that gives nothing. */
+int random_source_init(struct random_source *source) PERMTAB_MUST_CHECK;
+/* The same seed gives the same numbers. */
+void random_source_seed(struct random_source *source, uint64_t seed);
+uint64_t random_source_next(struct random_source *source);
+
+#endif

@@ -1,0 +1,35 @@
+/* Replies out of a stream of bytes: hiredis' reader, making replies of our own, with limits on what a server may make us keep.
+ * Private to the Redis files. */
+#ifndef PERMTAB_PROXY_REDIS_PARSER_H
+#define PERMTAB_PROXY_REDIS_PARSER_H
+
+#include "proxy/redis_reply.h"
+#include "shm/error.h"
+
+#define REDIS_ELEMENTS_MAX 1000000 /* of all arrays of one reply together */
+#define REDIS_LINE_MAX     65536   /* of a status, an error, a number or a length */
+
+struct redis_reply {
+    enum redis_kind kind;
+    int64_t integer;
+    size_t size;                   /* bytes of the text, or elements of the array */
+    struct redis_reply **elements; /* REDIS_ARRAY */
+    char text[];                   /* REDIS_TEXT, REDIS_REFUSAL; zero-terminated */
+};
+
+struct redis_parser;
+
+/* `reply_max`: bytes on the wire of one reply. NULL when memory is short. */
+struct redis_parser *redis_parser_new(size_t reply_max);
+void redis_parser_free(struct redis_parser *parser);
+/* PERMTAB_E_MEMORY. Feed little at a time (16 KiB) and take what is complete in between: the limits are looked at then. */
+int redis_parser_feed(struct redis_parser *parser, const void *bytes, size_t size) PERMTAB_MUST_CHECK;
+/* 1: a reply, to be freed by the caller. 0: more bytes are needed. PERMTAB_E_PROTOCOL, _LIMIT, _MEMORY: there is nothing more
+ * to be had from this stream. */
+int redis_parser_next(struct redis_parser *parser, struct redis_reply **out) PERMTAB_MUST_CHECK;
+/* What was wrong, after a negative code. */
+const char *redis_parser_trouble(const struct redis_parser *parser);
+
+void redis_reply_free(struct redis_reply *reply);
+
+#endif

@@ -1,0 +1,132 @@
+/* cleanup: starts clean-ups of Redis, says how they are, cancels them. A clean-up belongs to the sidecar: it goes on when
+ * the session that started it has gone. */
+#include "proxy/cleanup.h"
+#include "proxy/request.h"
+
+#include <string.h>
+
+static bool may_write(struct request *request, const char *action)
+{
+    const struct session *session = request->session;
+    if (server_may_write(request->server, session->uid))
+        return true;
+    request_fail(request, PERMTAB_E_REFUSED, "cleanup: %s is for root or uid %u, not for uid %u", action,
+                 (unsigned)request->server->uid, (unsigned)session->uid);
+    return false;
+}
+
+static const char *start_trouble(int code)
+{
+    if (code == PERMTAB_E_FULL)
+        return "too many wait already";
+    return code == PERMTAB_E_INVALID ? "pattern: a glob of at most 511 bytes and four stars"
+                                     : "out of memory";
+}
+
+static void serve_start(struct request *request, const struct wire_value *params)
+{
+    char word[16], pattern[CLEANUP_PATTERN_SIZE];
+    enum cleanup_kind kind;
+    struct wire_buffer reply;
+    if (!param_text(request, params, "kind", word, sizeof word))
+        return;
+    if (!cleanup_kind_parse(word, &kind)) {
+        request_fail(request, PERMTAB_E_INVALID, "cleanup: kind: \"%s\" is not pattern, epochs or orphans",
+                     word);
+        return;
+    }
+    if (kind == CLEANUP_PATTERN && !param_text(request, params, "pattern", pattern, sizeof pattern))
+        return;
+    int64_t id =
+        cleanup_start(request->server->cleanup, kind, kind == CLEANUP_PATTERN ? pattern : NULL, NULL, NULL);
+    if (id < 0) {
+        request_fail(request, (int)id, "cleanup: %s", start_trouble((int)id));
+        return;
+    }
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 1);
+    wire_str(&reply, "id");
+    wire_u64(&reply, (uint64_t)id);
+    request_reply(request, &reply);
+}
+
+static void pack_text(struct wire_buffer *reply, const char *key, const char *value)
+{
+    wire_str(reply, key);
+    wire_str(reply, value);
+}
+
+static void pack_number(struct wire_buffer *reply, const char *key, uint64_t value)
+{
+    wire_str(reply, key);
+    wire_u64(reply, value);
+}
+
+static void pack_job(struct wire_buffer *reply, const struct cleanup_status *job)
+{
+    wire_map(reply, 13);
+    pack_number(reply, "id", job->id);
+    pack_text(reply, "kind", cleanup_kind_name(job->kind));
+    pack_text(reply, "state", cleanup_state_name(job->state));
+    pack_text(reply, "pattern", job->pattern);
+    pack_number(reply, "keys_seen", job->keys_seen);
+    pack_number(reply, "keys_total", job->keys_total);
+    pack_number(reply, "keys_removed", job->keys_removed);
+    pack_number(reply, "slices", job->slices);
+    pack_number(reply, "restarts", job->restarts);
+    pack_number(reply, "took_ms", job->took_ms);
+    pack_number(reply, "redis_us", job->redis_us);
+    pack_number(reply, "rate", job->rate);
+    pack_text(reply, "text", job->text);
+}
+
+static void serve_status(struct request *request)
+{
+    struct cleanup_status jobs[CLEANUP_JOBS_MAX];
+    size_t count = cleanup_list(request->server->cleanup, jobs, CLEANUP_JOBS_MAX);
+    struct wire_buffer reply;
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 1);
+    wire_str(&reply, "jobs");
+    wire_array(&reply, (uint32_t)count);
+    for (size_t i = 0; i < count; i++)
+        pack_job(&reply, &jobs[i]);
+    request_reply(request, &reply);
+}
+
+static void serve_cancel(struct request *request, const struct wire_value *params)
+{
+    bool named = false;
+    uint64_t id = 0;
+    struct wire_buffer reply;
+    if (!param_optional_id(request, params, "id", &named, &id))
+        return;
+    if ((named && id == 0) || cleanup_cancel(request->server->cleanup, id) < 0) {
+        request_fail(request, PERMTAB_E_NOT_FOUND, "cleanup: no such clean-up waits or runs here");
+        return;
+    }
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 0);
+    request_reply(request, &reply);
+}
+
+void serve_cleanup(struct request *request, const struct wire_value *params)
+{
+    char action[16];
+    if (!param_text(request, params, "action", action, sizeof action))
+        return;
+    bool start = strcmp(action, "start") == 0, cancel = strcmp(action, "cancel") == 0;
+    if (!start && !cancel && strcmp(action, "status") != 0)
+        request_fail(request, PERMTAB_E_INVALID, "cleanup: action: \"%s\" is not start, status or cancel",
+                     action);
+    else if ((start || cancel) && !may_write(request, action))
+        return;
+    else if (!request->server->cleanup)
+        request_fail(request, PERMTAB_E_NOT_FOUND, "cleanup: no Redis is configured: option `redis`");
+    else if (start)
+        serve_start(request, params);
+    else if (cancel)
+        serve_cancel(request, params);
+    else
+        serve_status(request);
+}

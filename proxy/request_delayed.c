@@ -1,0 +1,411 @@
+/* delay, delayed, delayed_cancel, delayed_run, delayed_replace, delayed_do, delayed_stats, delayed_advice: the queue of delayed
+ * invalidations, for operators and their tools. A reply waits for Redis; a session that ends first is found gone by it. */
+#include "proxy/delayed.h"
+#include "proxy/request.h"
+#include "proxy/server.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIST_DEFAULT 20u
+#define RUN_DEFAULT  1000u
+#define RUN_MAX      100000u
+
+/* ---- what they share ---------------------------------------------------------------------------------------------- */
+
+/* NULL, and the request has failed, without Redis. */
+static struct delayed *queue_of(struct request *request)
+{
+    struct delayed *delayed = request->server->delayed;
+    if (!delayed)
+        request_fail(request, PERMTAB_E_UNREACHABLE,
+                     "%s: delayed invalidations are kept in Redis, and none is configured",
+                     request->method->name);
+    return delayed;
+}
+
+/* When a call could not begin. */
+static void fail_start(struct request *request, int code)
+{
+    const char *why = code == PERMTAB_E_UNREACHABLE ? redis_trouble(request->server->redis)
+                      : code == PERMTAB_E_FULL      ? "too much is under way"
+                      : code == PERMTAB_E_MEMORY    ? "out of memory"
+                      : code == PERMTAB_E_INVALID
+                          ? "this cannot be done with that, or the cursor is of no call"
+                          : "it could not be begun";
+    request_fail(request, code, "%s: %s%s", request->method->name,
+                 code == PERMTAB_E_UNREACHABLE ? "Redis is away: " : "", why);
+}
+
+static bool param_optional_text(struct request *request, const struct wire_value *params, const char *key,
+                                char *out, size_t size)
+{
+    out[0] = '\0';
+    return wire_is_nil(wire_get(params, key)) || param_text(request, params, key, out, size);
+}
+
+/* ---- delay ------------------------------------------------------------------------------------------------------------ */
+
+static bool read_targets(struct request *request, const struct wire_value *params, struct delayed_task *task)
+{
+    const struct wire_value *list = wire_get(params, "targets");
+    const struct scope_types *types = &publish_catalogue(request->server->publish)->types;
+    size_t count = 0, size = 0;
+    const char *text = "";
+    if (!wire_as_array(list, &count) || count == 0 || count > DELAYED_TARGETS_MAX) {
+        request_fail(request, PERMTAB_E_INVALID, "delay: targets: expected a list of 1 to %u texts",
+                     DELAYED_TARGETS_MAX);
+        return false;
+    }
+    for (; task->count < count; task->count++) {
+        if (wire_as_str(wire_item(list, task->count), &text, &size) &&
+            target_parse(types, text, size, &task->targets[task->count]) == 0)
+            continue;
+        request_fail(request, PERMTAB_E_INVALID, "delay: targets: \"%.*s\" is no target",
+                     (int)(size < TARGET_TEXT_SIZE ? size : TARGET_TEXT_SIZE), text);
+        return false;
+    }
+    return true;
+}
+
+/* A condition that cannot be read, or names what does not exist, is refused now and not in a week. */
+static bool read_condition(struct request *request, const struct wire_value *params,
+                           struct delayed_task *task)
+{
+    const struct catalogue *catalogue = publish_catalogue(request->server->publish);
+    struct condition condition;
+    struct failure failure;
+    if (!param_optional_text(request, params, "if", task->condition, sizeof task->condition))
+        return false;
+    if (!task->condition[0])
+        return true;
+    int code = condition_parse(&catalogue->types, task->condition, &condition, &failure);
+    if (code == 0) {
+        code = condition_check(&condition, catalogue, &failure);
+        condition_fini(&condition);
+    }
+    if (code < 0)
+        request_fail(request, code, "delay: if: %s", failure.text);
+    return code == 0;
+}
+
+static bool read_times(struct request *request, const struct wire_value *params, struct delayed_when *when)
+{
+    uint64_t in_ms = 0, at_us = 0;
+    bool has_in;
+    if (!param_optional_id(request, params, "in_ms", &has_in, &in_ms) ||
+        !param_optional_id(request, params, "at", &when->at, &at_us))
+        return false;
+    if (has_in == when->at) {
+        request_fail(request, PERMTAB_E_INVALID, "delay: expected in_ms or at, and one of them");
+        return false;
+    }
+    when->due = when->at ? at_us / 1000 : in_ms;
+    bool has_alive;
+    return param_optional_id(request, params, "expires_in_ms", &has_alive, &when->alive);
+}
+
+static bool read_task(struct request *request, const struct wire_value *params, struct delayed_task *task)
+{
+    char reason[INVALIDATION_REASON_SIZE * 2];
+    if (!param_optional_text(request, params, "id", task->id, sizeof task->id) ||
+        !param_optional_text(request, params, "reason", reason, sizeof reason) ||
+        !param_optional_id(request, params, "if_revision", &task->has_revision, &task->revision))
+        return false;
+    if (task->id[0] && !delayed_id_good(task->id)) {
+        request_fail(request, PERMTAB_E_INVALID,
+                     "delay: id: expected 32 hexadecimal digits, in small letters");
+        return false;
+    }
+    if (strlen(reason) >= sizeof task->reason) {
+        request_fail(request, PERMTAB_E_LIMIT, "delay: reason: at most %zu bytes", sizeof task->reason - 1);
+        return false;
+    }
+    delayed_reason(task->reason, reason);
+    task->store_id = publish_position(request->server->publish).store_id;
+    return true;
+}
+
+static void on_added(void *context, int code, const char *text, const struct delayed_task *task)
+{
+    struct request *request = context;
+    struct wire_buffer reply;
+    if (code < 0) {
+        request_fail(request, code, "delay: %s (id %s)", text, task->id);
+        return;
+    }
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 3);
+    wire_str(&reply, "id");
+    wire_str(&reply, task->id);
+    wire_str(&reply, "due_ms");
+    wire_u64(&reply, task->due_ms);
+    wire_str(&reply, "expires_ms");
+    wire_u64(&reply, task->expires_ms);
+    request_reply(request, &reply);
+}
+
+void serve_delay(struct request *request, const struct wire_value *params)
+{
+    struct delayed_when when = {0};
+    struct delayed *delayed = queue_of(request);
+    if (!delayed)
+        return;
+    struct delayed_task *task = calloc(1, sizeof *task);
+    if (!task) {
+        fail_start(request, PERMTAB_E_MEMORY);
+        return;
+    }
+    if (read_targets(request, params, task) && read_task(request, params, task) &&
+        read_condition(request, params, task) && read_times(request, params, &when)) {
+        int code = delayed_add(delayed, task, &when, on_added, request);
+        if (code < 0)
+            fail_start(request, code);
+    }
+    free(task);
+}
+
+/* ---- delayed: the list --------------------------------------------------------------------------------------------- */
+
+static void pack_row(struct wire_buffer *reply, const struct delayed_row *row)
+{
+    const struct {
+        const char *key, *text;
+    } texts[] = {{"id", row->id},           {"state", row->taken ? "taken" : "queued"},
+                 {"targets", row->targets}, {"reason", row->reason},
+                 {"if", row->condition},    {"if_revision", row->revision},
+                 {"error", row->error}};
+    const struct {
+        const char *key;
+        uint64_t number;
+    } numbers[] = {{"time_ms", row->time_ms},
+                   {"expires_ms", row->expires_ms},
+                   {"attempts", row->attempts},
+                   {"waits", row->waits}};
+    wire_map(reply, 11);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        wire_str(reply, texts[i].key);
+        wire_str(reply, texts[i].text);
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        wire_str(reply, numbers[i].key);
+        wire_u64(reply, numbers[i].number);
+    }
+}
+
+static void on_listed(void *context, int code, const char *text, uint64_t now_ms,
+                      const struct delayed_row *rows, size_t count)
+{
+    struct request *request = context;
+    struct wire_buffer reply;
+    if (code < 0) {
+        request_fail(request, code, "delayed: %s", text);
+        return;
+    }
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 2);
+    wire_str(&reply, "now_ms");
+    wire_u64(&reply, now_ms);
+    wire_str(&reply, "tasks");
+    wire_array(&reply, (uint32_t)count);
+    for (size_t i = 0; i < count; i++)
+        pack_row(&reply, &rows[i]);
+    request_reply(request, &reply);
+}
+
+void serve_delayed(struct request *request, const struct wire_value *params)
+{
+    uint64_t most = LIST_DEFAULT;
+    bool given;
+    struct delayed *delayed = queue_of(request);
+    if (!delayed || !param_optional_id(request, params, "most", &given, &most))
+        return;
+    int code = delayed_list(delayed, most < DELAYED_ROWS_MAX ? (unsigned)most : DELAYED_ROWS_MAX, on_listed,
+                            request);
+    if (code < 0)
+        fail_start(request, code);
+}
+
+/* ---- commands over many ------------------------------------------------------------------------------------------- */
+
+static void on_swept(void *context, int code, const char *text, uint64_t count, const char *cursor)
+{
+    struct request *request = context;
+    struct wire_buffer reply;
+    if (code < 0) {
+        request_fail(request, code, "%s: %s (%" PRIu64 " done)", request->method->name, text, count);
+        return;
+    }
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 2);
+    wire_str(&reply, "tasks");
+    wire_u64(&reply, count);
+    wire_str(&reply, "cursor");
+    wire_str(&reply, cursor);
+    request_reply(request, &reply);
+}
+
+static void start_sweep(struct request *request, struct delayed *delayed, const struct delayed_sweep *sweep)
+{
+    int code = delayed_sweep(delayed, sweep, on_swept, request);
+    if (code < 0)
+        fail_start(request, code);
+}
+
+static bool read_what(struct request *request, const struct wire_value *params, struct delayed_what *what)
+{
+    char text[DELAYED_INDEX_SIZE];
+    if (!param_text(request, params, "what", text, sizeof text))
+        return false;
+    int code = delayed_what_parse(&publish_catalogue(request->server->publish)->types, text, what);
+    if (code < 0)
+        request_fail(request, code, "%s: what: \"%s\" is no id, target, reason:TEXT, failing, waiting or all",
+                     request->method->name, text);
+    return code == 0;
+}
+
+static void serve_sweep(struct request *request, const struct wire_value *params, enum delayed_action action)
+{
+    struct delayed_sweep sweep = {.action = action};
+    struct delayed *delayed = queue_of(request);
+    if (delayed && read_what(request, params, &sweep.what) &&
+        param_optional_text(request, params, "cursor", sweep.cursor, sizeof sweep.cursor))
+        start_sweep(request, delayed, &sweep);
+}
+
+void serve_delayed_cancel(struct request *request, const struct wire_value *params)
+{
+    serve_sweep(request, params, DELAYED_CANCEL);
+}
+
+void serve_delayed_replace(struct request *request, const struct wire_value *params)
+{
+    serve_sweep(request, params, DELAYED_REPLACE);
+}
+
+void serve_delayed_run(struct request *request, const struct wire_value *params)
+{
+    struct delayed_sweep sweep = {.action = DELAYED_RUN, .most = RUN_DEFAULT};
+    struct delayed *delayed;
+    bool given;
+    if (!wire_is_nil(wire_get(params, "what"))) {
+        serve_sweep(request, params, DELAYED_RUN);
+        return;
+    }
+    if (!(delayed = queue_of(request)) || !param_optional_id(request, params, "most", &given, &sweep.most))
+        return;
+    if (sweep.most > RUN_MAX)
+        sweep.most = RUN_MAX;
+    start_sweep(request, delayed, &sweep);
+}
+
+/* What was advised under a number. */
+void serve_delayed_do(struct request *request, const struct wire_value *params)
+{
+    struct delayed_sweep sweep = {0};
+    uint64_t number;
+    struct delayed *delayed = queue_of(request);
+    if (!delayed || !param_id(request, params, "number", &number) ||
+        !param_optional_text(request, params, "cursor", sweep.cursor, sizeof sweep.cursor))
+        return;
+    const struct delayed_advice *advice = delayed_advised(delayed, number);
+    if (!advice) {
+        request_fail(request, PERMTAB_E_NOT_FOUND,
+                     "delayed_do: this sidecar has not given advice %" PRIu64
+                     ", or long ago: ask for advice again",
+                     number);
+        return;
+    }
+    sweep.action = advice->action;
+    sweep.what = advice->what;
+    sweep.most = advice->most;
+    start_sweep(request, delayed, &sweep);
+}
+
+/* ---- how it stands ------------------------------------------------------------------------------------------------- */
+
+static void pack_minutes(struct wire_buffer *reply, struct server *server)
+{
+    wire_str(reply, "minute");
+    wire_map(reply, DELAYED_EVENT_COUNT);
+    for (int i = 0; i < DELAYED_EVENT_COUNT; i++) {
+        wire_str(reply, delayed_event_name((enum delayed_event)i));
+        wire_u64(reply, delayed_minute(server->delayed, (enum delayed_event)i));
+    }
+}
+
+static void on_stats(void *context, int code, const char *text, const struct delayed_state *state)
+{
+    struct request *request = context;
+    struct wire_buffer reply;
+    if (code < 0) {
+        request_fail(request, code, "%s: %s", request->method->name, text);
+        return;
+    }
+    const struct {
+        const char *key;
+        uint64_t number;
+    } numbers[] = {{"now_ms", state->now_ms},   {"queued", state->queued},   {"taken", state->taken},
+                   {"overdue", state->overdue}, {"failing", state->failing}, {"waiting", state->waiting}};
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 8);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        wire_str(&reply, numbers[i].key);
+        wire_u64(&reply, numbers[i].number);
+    }
+    wire_str(&reply, "first_due_ms");
+    if (state->has_first)
+        wire_u64(&reply, state->first_ms);
+    else
+        wire_nil(&reply);
+    pack_minutes(&reply, request->server);
+    request_reply(request, &reply);
+}
+
+static void on_advice(void *context, int code, const char *text, const struct delayed_state *state)
+{
+    struct request *request = context;
+    const struct delayed_advice *advice;
+    struct wire_buffer reply;
+    (void)state;
+    if (code < 0) {
+        request_fail(request, code, "%s: %s", request->method->name, text);
+        return;
+    }
+    size_t count = delayed_advice(request->server->delayed, &advice);
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 1);
+    wire_str(&reply, "advice");
+    wire_array(&reply, (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
+        wire_map(&reply, 4);
+        wire_str(&reply, "number");
+        wire_u64(&reply, advice[i].number);
+        wire_str(&reply, "urgent");
+        wire_bool(&reply, advice[i].urgent);
+        wire_str(&reply, "text");
+        wire_str(&reply, advice[i].text);
+        wire_str(&reply, "command");
+        wire_str(&reply, advice[i].command);
+    }
+    request_reply(request, &reply);
+}
+
+void serve_delayed_stats(struct request *request, const struct wire_value *params)
+{
+    struct delayed *delayed = queue_of(request);
+    (void)params;
+    int code = delayed ? delayed_look(delayed, false, on_stats, request) : 0;
+    if (code < 0)
+        fail_start(request, code);
+}
+
+void serve_delayed_advice(struct request *request, const struct wire_value *params)
+{
+    struct delayed *delayed = queue_of(request);
+    (void)params;
+    int code = delayed ? delayed_look(delayed, true, on_advice, request) : 0;
+    if (code < 0)
+        fail_start(request, code);
+}

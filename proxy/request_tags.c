@@ -1,0 +1,221 @@
+/* tag_add, tag_remove, tag_list, tag_names: tags over the socket. A tag lives in Redis, so without it there is none; a client that has
+ * gone before Redis has answered is not answered. */
+#include "proxy/request.h"
+#include "proxy/tags.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct tag_request {
+    struct request *request;
+    struct tags_call *call;
+};
+
+static void cancel(struct request *request)
+{
+    struct tag_request *state = request->state;
+    tags_cancel(state->call);
+    free(state);
+    request_drop(request);
+}
+
+static void reply_changed(struct request *request, const struct tags_result *result)
+{
+    struct wire_buffer reply;
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 2);
+    wire_str(&reply, "changed");
+    wire_u64(&reply, result->changed);
+    wire_str(&reply, "members");
+    wire_u64(&reply, result->members);
+    request_reply(request, &reply);
+}
+
+static void reply_list(struct request *request, const struct tags_result *result)
+{
+    struct wire_buffer reply;
+    size_t count = redis_reply_count(result->texts);
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, 2);
+    wire_str(&reply, "texts");
+    wire_array(&reply, (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
+        size_t size = 0;
+        const char *text = redis_reply_text(redis_reply_at(result->texts, i), &size);
+        wire_strn(&reply, text != NULL ? text : "", size);
+    }
+    wire_str(&reply, "cursor");
+    wire_str(&reply, result->cursor);
+    request_reply(request, &reply);
+}
+
+static void on_done(void *context, const struct tags_result *result)
+{
+    struct tag_request *state = context;
+    struct request *request = state->request;
+    free(state);
+    if (result->code < 0)
+        request_fail(request, result->code, "%s: %s", request->method->name, result->text);
+    else if (result->texts != NULL)
+        reply_list(request, result);
+    else
+        reply_changed(request, result);
+}
+
+/* ---- parameters ---------------------------------------------------------------------------------------------------------- */
+
+/* NULL with the request failed. */
+static struct tag_request *begin(struct request *request)
+{
+    struct tag_request *state;
+    if (request->server->redis == NULL) {
+        request_fail(request, PERMTAB_E_UNREACHABLE, "%s: tags are kept in Redis, and none is configured",
+                     request->method->name);
+        return NULL;
+    }
+    state = calloc(1, sizeof *state);
+    if (state == NULL) {
+        request_fail(request, PERMTAB_E_MEMORY, "out of memory");
+        return NULL;
+    }
+    state->request = request;
+    return state;
+}
+
+static struct tags_place place_of(const struct request *request)
+{
+    return (struct tags_place){.redis = request->server->redis,
+                               .prefix = request->server->config->redis_prefix,
+                               .types = &publish_catalogue(request->server->publish)->types};
+}
+
+/* The state is the request's from now on, or gone with it. */
+static void begun(struct request *request, struct tag_request *state, int code)
+{
+    if (code == 0) {
+        request->state = state;
+        request->cancel = cancel;
+        return;
+    }
+    free(state);
+    if (code == PERMTAB_E_UNREACHABLE)
+        request_fail(request, code, "%s: Redis is away: %s", request->method->name,
+                     redis_trouble(request->server->redis));
+    else
+        request_fail(request, code, "%s: Redis has too much to do, or memory is short",
+                     request->method->name);
+}
+
+static bool param_tag(struct request *request, const struct wire_value *params, struct target *out)
+{
+    char name[TARGET_WORD_SIZE], text[TARGET_TEXT_SIZE];
+    if (!param_text(request, params, "tag", name, sizeof name))
+        return false;
+    int length = snprintf(text, sizeof text, "tag:%s", name);
+    if (target_parse(&publish_catalogue(request->server->publish)->types, text, (size_t)length, out) == 0)
+        return true;
+    request_fail(request, PERMTAB_E_INVALID, "%s: tag: expected letters, digits, . _ and -",
+                 request->method->name);
+    return false;
+}
+
+static bool judge_members(struct request *request, const struct target *targets, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!tags_may_hold(targets[i].kind)) {
+            request_fail(request, PERMTAB_E_INVALID,
+                         "%s: a tag holds users, users at a scope, roles and scopes", request->method->name);
+            return false;
+        }
+    return true;
+}
+
+/* `targets`: an array; missing means none. NULL with the request failed. */
+static struct target *read_members(struct request *request, const struct wire_value *params, size_t *count)
+{
+    const struct wire_value *array = wire_get(params, "targets");
+    *count = 0;
+    if (!wire_is_nil(array) && !wire_as_array(array, count)) {
+        request_fail(request, PERMTAB_E_INVALID, "%s: targets: expected a list of texts",
+                     request->method->name);
+        return NULL;
+    }
+    if (*count > TAG_CHANGE_MAX) {
+        request_fail(request, PERMTAB_E_LIMIT, "%s: %zu targets; at most %u at once", request->method->name,
+                     *count, TAG_CHANGE_MAX);
+        return NULL;
+    }
+    struct target *targets = calloc(*count + 1, sizeof *targets);
+    if (targets == NULL) {
+        request_fail(request, PERMTAB_E_MEMORY, "out of memory");
+        return NULL;
+    }
+    if (param_targets(request, array, targets, *count) && judge_members(request, targets, *count))
+        return targets;
+    free(targets);
+    return NULL;
+}
+
+/* ---- the methods ------------------------------------------------------------------------------------------------------------ */
+
+static void change(struct request *request, const struct wire_value *params, bool adds)
+{
+    struct target tag, *targets;
+    size_t count;
+    if (!param_tag(request, params, &tag) || (targets = read_members(request, params, &count)) == NULL)
+        return;
+    if (adds && count == 0) {
+        free(targets);
+        request_fail(request, PERMTAB_E_INVALID, "%s: targets: expected at least one", request->method->name);
+        return;
+    }
+    struct tag_request *state = begin(request);
+    if (state != NULL) {
+        struct tags_place place = place_of(request);
+        begun(
+            request, state,
+            (adds ? tags_add : tags_remove)(&state->call, &place, tag.word, targets, count, on_done, state));
+    }
+    free(targets);
+}
+
+void serve_tag_add(struct request *request, const struct wire_value *params)
+{
+    change(request, params, true);
+}
+
+void serve_tag_remove(struct request *request, const struct wire_value *params)
+{
+    change(request, params, false);
+}
+
+static void list(struct request *request, const struct wire_value *params, const char *name)
+{
+    char cursor[TAG_CURSOR_SIZE] = "0";
+    uint64_t number;
+    if (!wire_is_nil(wire_get(params, "cursor")) &&
+        !param_text(request, params, "cursor", cursor, sizeof cursor))
+        return;
+    if (!id_parse(cursor, &number)) {
+        request_fail(request, PERMTAB_E_INVALID, "%s: cursor: expected one that was returned before",
+                     request->method->name);
+        return;
+    }
+    struct tag_request *state = begin(request);
+    if (state != NULL) {
+        struct tags_place place = place_of(request);
+        begun(request, state, tags_list(&state->call, &place, name, cursor, on_done, state));
+    }
+}
+
+void serve_tag_list(struct request *request, const struct wire_value *params)
+{
+    struct target tag;
+    if (param_tag(request, params, &tag))
+        list(request, params, tag.word);
+}
+
+void serve_tag_names(struct request *request, const struct wire_value *params)
+{
+    list(request, params, NULL);
+}

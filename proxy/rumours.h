@@ -1,0 +1,33 @@
+/* What messages have said and no poll has confirmed yet: that this user, or this scope, changed at that revision. A fill that
+ * was read before such a revision must not put back what the message took out. A rumour may be an invention, so it holds
+ * fills back no longer than until a poll that began after it was heard has been applied: that poll has brought the change, or
+ * there was none. Plain data. */
+#ifndef PERMTAB_PROXY_RUMOURS_H
+#define PERMTAB_PROXY_RUMOURS_H
+
+#include "proxy/facts.h"
+
+#define RUMOURS_MAX 1024u /* more at a time, and every fill waits for the poll */
+
+struct rumour {
+    bool of_scope; /* else of a user */
+    uint64_t user;
+    struct scope_key scope;
+    uint64_t revision;
+    uint64_t heard_ns;
+};
+
+struct rumours {
+    struct rumour items[RUMOURS_MAX];
+    uint32_t count;
+    bool overflowed;
+    uint64_t overflowed_ns;
+};
+
+void rumours_add(struct rumours *rumours, const struct rumour *rumour);
+/* A poll that began then has been applied. */
+void rumours_settle(struct rumours *rumours, uint64_t begun_ns);
+/* Whether the facts were read too early to know what is being said. */
+bool rumours_doubt(const struct rumours *rumours, const struct facts *facts);
+
+#endif

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""The checker against daemons with one safety taken out (tests/e2e/broken/): each must be caught, by the violation that the
+safety is there to prevent, in a scenario through which the sound daemon comes unharmed."""
+
+import shutil
+import time
+import unittest
+
+from harness import checker, full_only, main, model
+from harness.fleet import Fleet
+from harness.paths import program, temporary_folder
+from harness.process import wait_until
+from harness.servers import Mariadb, free_port
+from harness.writers import RpcWriter
+
+POLL_MS, STALENESS_MS = 50, 1000
+HELD = model.assignment(1, model.SENDER)
+QUESTION = model.questions().index((1, "server:1", model.SEND))
+
+
+@full_only
+class Broken(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = temporary_folder("broken")
+        cls.mariadb = Mariadb(cls.folder / "m", port=free_port()).start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.mariadb.kill()
+        shutil.rmtree(cls.folder, ignore_errors=True)
+
+    def scenario(self, name, play, binary):
+        """Two hosts, of which the second is hurt. Returns what the checker finds."""
+        folder = self.folder / name
+        folder.mkdir()
+        with Fleet(folder, 2, redis=self.redis, poll_ms=POLL_MS, staleness_ms=STALENESS_MS, binary=binary,
+                   mariadb=self.mariadb, request_timeout="2s") as fleet:
+            fleet.start()
+            fleet.start_readers(sweep_us=5000, ask_us=1000)
+            writer = RpcWriter(fleet, 1, 1)
+            try:
+                self.settle(fleet)
+                play(fleet, writer)
+                fleet.heal()
+            finally:
+                writer.close()
+            fleet.stop_readers()
+            record = fleet.record(writer.writes, final=binary is None).open()
+            found = checker.check(record)
+            counts = checker.summary(record)
+            for mode in ("peek", "check"):
+                self.assertGreater(counts.get((mode, "allow"), 0), 100, f"hardly anything was asked: {counts}")
+            return found
+
+    @staticmethod
+    def settle(fleet):
+        """Until everything that is asked is resident, so that what is filled later is what the scenario wants."""
+        for host in fleet.hosts:
+            wait_until(lambda: "U" not in host.reader.final(), 15, f"{host.name} answers everything", 0.1)
+
+    def caught(self, name, play, kinds, redis=False):
+        self.redis = redis
+        self.assertEqual([], self.scenario(f"{name}-sound", play, None), "the sound daemon")
+        begun = time.monotonic()
+        found = self.scenario(f"{name}-broken", play, program(f"broken-{name}"))
+        self.assertIn(("h1", QUESTION), {(violation.host, violation.question) for violation in found})
+        self.assertEqual(set(kinds), {violation.kind for violation in found}, found[:10])
+        print(f"    without the {name}: {len(found)} violations after {time.monotonic() - begun:.1f} s, such as "
+              f"{found[0].kind}: {found[0].text}")
+
+    def test_lease(self):
+        """A host that cannot hear the store must not be believed for longer than the bound."""
+        def play(fleet, writer):
+            fleet.proxy.set("h1.store", mode="refuse")
+            self.assertIsNotNone(writer.write(fleet.hosts[0], HELD, False))
+            time.sleep(2.5 * STALENESS_MS / 1000)
+        self.caught("lease", play, ["late"])
+
+    def test_fence(self):
+        """A fill that is read before a change and arrives after it must not be published: fills are slow, polls are not."""
+        def play(fleet, writer):
+            fleet.proxy.set("h1.store", "marked", delay_down=150)
+            # The entry goes, and is being filled again from now on: with the role still held.
+            self.assertIsNotNone(writer.write(fleet.hosts[0], model.assignment(1, model.DELETER), True))
+            time.sleep(0.4)
+            self.assertIsNotNone(writer.write(fleet.hosts[0], HELD, False))
+            time.sleep(1.5 + 1.5 * STALENESS_MS / 1000)
+        self.caught("fence", play, ["late"])
+
+    def test_gap(self):
+        """Redis comes back as it was before a change: L2 must not be believed to have followed."""
+        def play(fleet, writer):
+            def marker():
+                return int(fleet.redis.command("HGET", "permtab:l2:1:marker", "revision") or 0)
+            dump = fleet.redis.save("older")
+            revision = writer.write(fleet.hosts[0], HELD, False)
+            fleet.wait_for(revision)
+            fleet.redis.kill()
+            fleet.redis.start(dump)
+            self.assertLess(marker(), revision)
+            wait_until(lambda: marker() >= revision, 10, "somebody has brought the marker up", 0.02)
+            fleet.hosts[1].sidecar.kill()
+            fleet.hosts[1].sidecar.start()  # with an empty table: it asks L2
+            time.sleep(2 * STALENESS_MS / 1000)
+        self.caught("gap", play, ["late"], redis=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+/* The hosts of test_l2_property.c: their polls, fills and looks, and the comparison with the truth. */
+#ifndef PERMTAB_TESTS_UNIT_L2_HOSTS_H
+#define PERMTAB_TESTS_UNIT_L2_HOSTS_H
+
+#include "tests/unit/l2_world.h"
+
+/* ---- the truth ------------------------------------------------------------------------------------------------------ */
+
+/* What a host answers is what was true at the revision its table is at, by a resolver that shares no code with it. */
+static void compare(struct host *host, uint64_t user, struct scope_key scope, const struct answer *answer,
+                    const char *what)
+{
+    bool any[CHANGING_PERMISSIONS], own[CHANGING_PERMISSIONS];
+    slow_resolve(&host->applied, user, scope, publish_expiry(host->publish), any, own);
+    assert_int_equal(answer->revision, publish_position(host->publish).revision);
+    for (unsigned bit = 0; bit < CHANGING_PERMISSIONS; bit++) {
+        bool any_bit = answer->any[bit / 64] >> bit % 64 & 1, own_bit = answer->own[bit / 64] >> bit % 64 & 1;
+        if (any_bit != any[bit] || own_bit != own[bit])
+            fail_msg("%s: host %u, user %d at %d:%d, revision %d, permission %u: %d/%d instead of %d/%d",
+                     what, host->number, (int)user, (int)scope.type, (int)scope.id, (int)answer->revision,
+                     bit, any_bit, own_bit, any[bit], own[bit]);
+    }
+}
+
+/* What L2 brought is in the table, and has to leave it when it is not true any more. */
+static void compare_resident(struct host *host, int samples)
+{
+    for (; samples > 0; samples--) {
+        uint64_t user = changing_user(&host->world->past);
+        struct scope_key scope = changing_scope(&host->world->past);
+        struct answer answer;
+        if (!publish_lookup(host->publish, user, scope, &answer))
+            continue;
+        compare(host, user, scope, &answer, "resident");
+        answer_fini(&answer);
+    }
+}
+
+static void remember_applied(struct host *host)
+{
+    memory_policy_fini(&host->applied);
+    memory_policy_copy(&host->applied, &host->world->past.policy);
+}
+
+/* ---- polls ---------------------------------------------------------------------------------------------------------- */
+
+static void rebuild(struct host *host)
+{
+    struct world *world = host->world;
+    struct store_position at = committed(world);
+    struct catalogue catalogue;
+    struct failure failure;
+    memory_catalogue(&world->past.policy, BITS_WORDS, &catalogue);
+    assert_int_equal(publish_rebuild(host->publish, &at, world->past.now, &catalogue, &failure), 0);
+}
+
+static void apply_batch(struct host *host)
+{
+    struct world *world = host->world;
+    uint64_t from = publish_position(host->publish).revision;
+    struct batch batch = {.at = committed(world), .now = world->past.now};
+    struct failure failure;
+    append_rows(&batch.changes, world->log.items + (from - world->first), world->past.revision - from);
+    for (size_t i = 0; i < batch.changes.count; i++) {
+        enum change_kind kind = batch.changes.items[i].kind;
+        batch.has_catalogue |= kind == CHANGE_PERMISSION;
+        if (kind == CHANGE_ROLE || kind == CHANGE_ROLE_GRANT || kind == CHANGE_ROLE_PARENT)
+            changing_definitions(&world->past, &batch.roles, batch.changes.items[i].role);
+    }
+    changing_expired(&world->past, publish_expiry(host->publish), &batch.expired);
+    if (batch.has_catalogue)
+        memory_catalogue(&world->past.policy, BITS_WORDS, &batch.catalogue);
+    assert_int_equal(publish_batch(host->publish, &batch, l2_clock_ns(), &failure), 0);
+    batch_fini(&batch);
+}
+
+static void poll_store(struct host *host)
+{
+    uint64_t begun = l2_clock_ns();
+    struct store_position at = publish_position(host->publish);
+    host->woken = false;
+    if (in_log(host->world, &at) && draw(host->world, 50) > 0)
+        apply_batch(host);
+    else
+        rebuild(host);
+    remember_applied(host);
+    publish_renew(host->publish, begun);
+    host->l2->marker.begun_ns = 0; /* else the pace of new epochs would be that of the test */
+    l2_applied(host->l2);
+    compare_resident(host, 6);
+}
+
+/* ---- fills ---------------------------------------------------------------------------------------------------------- */
+
+/* NULL when none is so. */
+static struct pending *any_fill(struct host *host, bool used)
+{
+    size_t first = draw(host->world, PENDING);
+    for (size_t i = 0; i < PENDING; i++)
+        if (host->fills[(first + i) % PENDING].used == used)
+            return &host->fills[(first + i) % PENDING];
+    return NULL;
+}
+
+static void fill_begin(struct host *host, uint64_t user, struct scope_key scope)
+{
+    struct world *world = host->world;
+    struct pending *pending = any_fill(host, false);
+    if (pending == NULL)
+        return;
+    memory_facts(&world->past.policy, user, scope, world->past.now, &pending->facts);
+    pending->facts.revision = world->past.revision;
+    pending->facts.nonce = nonce_at(world, world->past.revision);
+    pending->facts.now = world->past.now;
+    pending->generation = publish_generation(host->publish);
+    pending->used = true;
+}
+
+static void fill_end(struct host *host)
+{
+    struct world *world = host->world;
+    struct pending *pending = any_fill(host, true);
+    struct answer answer = {0};
+    if (pending == NULL)
+        return;
+    /* fill.c drops those of another generation; that the nonce would tell is tried here. */
+    if (pending->generation != publish_generation(host->publish) && draw(world, 2) == 0) {
+        facts_fini(&pending->facts);
+        pending->used = false;
+        return;
+    }
+    switch (publish_facts(host->publish, &pending->facts, l2_clock_ns(), &answer)) {
+    case PUBLISH_FILLED:
+        answer_fini(&answer);
+        world->totals.fills++;
+        world->totals.known += host->l2->marker.known;
+        l2_put(host->l2, &pending->facts, 1 + draw(world, 1000), draw(world, 10) == 0);
+        break;
+    case PUBLISH_EARLY:
+        return;
+    case PUBLISH_OUTDATED:
+        facts_fini(&pending->facts);
+        break;
+    case PUBLISH_FAILED:
+        fail();
+    }
+    pending->used = false;
+}
+
+/* ---- looks ---------------------------------------------------------------------------------------------------------- */
+
+struct asked {
+    struct host *host;
+    uint64_t user, revision;
+    struct scope_key scope;
+};
+
+static void on_look(void *context, enum l2_outcome outcome, const struct answer *answer)
+{
+    struct asked *asked = context;
+    struct host *host = asked->host;
+    host->world->looks--;
+    if (outcome == L2_ANSWERED) {
+        assert_true(answer->revision >= asked->revision);
+        compare(host, asked->user, asked->scope, answer, "L2");
+    } else if (draw(host->world, 3) > 0) {
+        fill_begin(host, asked->user, asked->scope);
+    }
+    free(asked);
+}
+
+static void look(struct host *host)
+{
+    struct world *world = host->world;
+    struct asked *asked = calloc(1, sizeof *asked);
+    assert_non_null(asked);
+    unsigned which = (unsigned)draw(world, 4);
+    if (draw(world, 12) == 0) {
+        world->recent[which].user = changing_user(&world->past);
+        world->recent[which].scope = changing_scope(&world->past);
+        if (draw(world, 10) == 0 && world->recent[which].scope.type > 0)
+            world->recent[which].scope.id += 3; /* often one that does not exist */
+    }
+    *asked =
+        (struct asked){.host = host, .user = world->recent[which].user, .scope = world->recent[which].scope};
+    if (draw(world, 10) == 0)
+        asked->revision = publish_position(host->publish).revision;
+    if (l2_look(host->l2, asked->user, asked->scope, asked->revision, on_look, asked) != NULL) {
+        world->looks++;
+        return;
+    }
+    fill_begin(host, asked->user, asked->scope);
+    free(asked);
+}
+
+/* ---- life ----------------------------------------------------------------------------------------------------------- */
+
+static void on_redis(void *context, bool connected)
+{
+    struct host *host = context;
+    if (!connected)
+        host->world->totals.lost++;
+    if (host->l2 != NULL)
+        l2_connected(host->l2, connected);
+}
+
+static void on_refresh(void *context, uint64_t user, struct scope_key scope)
+{
+    fill_begin(context, user, scope);
+}
+
+static void host_begin(struct world *world, unsigned number)
+{
+    struct host *host = &world->hosts[number];
+    struct publish_options options = {
+        .permissions_max = 128, .entries = 40, .sets = 500, .folds = 32, .max_staleness_ns = 2000000000ull};
+    struct redis_options redis = {.url = world->server->url, .timeout_ms = 1000, .ping_ms = 10000};
+    struct l2_options l2 = {.prefix = "p:",
+                            .timeout_ms = 1000,
+                            .ttl_ms = 60000,
+                            .values = true,
+                            .refresh = on_refresh,
+                            .context = host};
+    struct store_position at = committed(world);
+    struct catalogue catalogue;
+    struct failure failure = {0};
+    memset(host, 0, sizeof *host);
+    host->world = world;
+    host->number = number;
+    memory_policy_copy(&host->applied, &world->past.policy);
+    memory_catalogue(&world->past.policy, BITS_WORDS, &catalogue);
+    assert_int_equal(
+        publish_new(&host->publish, &options, &at, world->past.now, &catalogue, &host->counters, &failure),
+        0);
+    publish_renew(host->publish, l2_clock_ns());
+    assert_int_equal(redis_new(&host->redis, world->base, &redis, on_redis, host, &failure), 0);
+    assert_int_equal(l2_new(&host->l2, world->base, &l2, host->redis, host->publish,
+                            (struct feed *)(void *)host, NULL, &host->counters),
+                     0);
+}
+
+static void count(struct host *host)
+{
+    struct totals *totals = &host->world->totals;
+    const struct counters *counters = &host->counters;
+    totals->hits += counters->l2_hits;
+    totals->misses += counters->l2_misses;
+    totals->outdated += counters->l2_outdated;
+    totals->advances += counters->l2_advances;
+    totals->epochs += counters->l2_epochs;
+    totals->refused += counters->l2_puts_refused;
+    totals->puts += counters->l2_puts;
+    totals->waits += counters->l2_lock_waits;
+}
+
+/* As main.c stops: the helper threads, Redis, L2. */
+static void host_end(struct host *host)
+{
+    struct world *world = host->world;
+    for (size_t i = 0; i < JOBS_MAX; i++) {
+        /* The helpers of all hosts are one queue here. */
+        while (world->jobs[i].job != NULL)
+            step_job(world);
+    }
+    count(host);
+    redis_free(host->redis);
+    l2_free(host->l2);
+    for (size_t i = 0; i < PENDING; i++)
+        if (host->fills[i].used)
+            facts_fini(&host->fills[i].facts);
+    publish_free(host->publish);
+    memory_policy_fini(&host->applied);
+}
+
+#endif
