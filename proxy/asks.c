@@ -154,11 +154,11 @@ static void on_looked(void *context, enum l2_outcome outcome, const struct answe
         look(ask->asks, ask, false);
 }
 
-/* False when L2 has been asked already, or is of no use. */
+/* False when L2 has been asked already, or is of no use: it has nothing of strangers. */
 static bool start_look(struct asks *asks, struct ask *ask)
 {
     const struct question *question = &ask->question;
-    if (asks->l2 == NULL || ask->looked)
+    if (asks->l2 == NULL || ask->looked || fill_is_of_stranger(asks->fills, question->user))
         return false;
     ask->looked = true;
     ask->look = l2_look(asks->l2, question->user, question->scope,

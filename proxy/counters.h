@@ -21,8 +21,14 @@
     X(fills_joined, COUNTER, "requests that waited for a fill already under way")                            \
     X(fills_repeated, COUNTER, "fills dropped and repeated because something they read had changed")         \
     X(fills_failed, COUNTER, "fills that the store refused or that timed out")                               \
+    X(fills_replica, COUNTER, "fills that the replica's answer was good for")                                \
+    X(fills_replica_outdated, COUNTER, "answers of the replica that were outdated, or not of our history")   \
+    X(fills_replica_failed, COUNTER, "reads of the replica that failed or came late")                        \
+    X(strangers_answered, COUNTER, "fills for users without rows that needed no read")                       \
+    X(filter_users, GAUGE, "users in the filter of those who have rows")                                     \
+    X(filter_rebuilds, COUNTER, "times that filter was made anew")                                           \
     X(entries, GAUGE, "entries resident")                                                                    \
-    X(entries_negative, GAUGE, "entries for scopes that do not exist")                                       \
+    X(entries_negative, GAUGE, "entries for scopes that do not exist or users without rows")                 \
     X(entries_evicted, COUNTER, "entries that made room for others")                                         \
     X(entries_retired, COUNTER, "entries retired because something they depend on changed")                  \
     X(sets, GAUGE, "permission sets in use")                                                                 \

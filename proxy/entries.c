@@ -15,7 +15,8 @@ int entries_init(struct entries *entries, const struct map *map)
     entries->user_head_count = slots / 2 + 1;
     entries->links = malloc((size_t)slots * sizeof *entries->links);
     entries->user_heads = malloc((size_t)entries->user_head_count * sizeof *entries->user_heads);
-    if (entries->links == NULL || entries->user_heads == NULL) {
+    entries->negative = calloc(slots / 64 + 1, sizeof *entries->negative);
+    if (entries->links == NULL || entries->user_heads == NULL || entries->negative == NULL) {
         entries_fini(entries);
         return PERMTAB_E_MEMORY;
     }
@@ -29,8 +30,24 @@ void entries_fini(struct entries *entries)
 {
     free(entries->links);
     free(entries->user_heads);
+    free(entries->negative);
+    entries->negative = NULL;
     entries->links = NULL;
     entries->user_heads = NULL;
+}
+
+enum entry_kind entries_kind(const struct entries *entries, uint32_t slot)
+{
+    return entries->negative[slot / 64] >> (slot % 64) & 1 ? ENTRY_NEGATIVE : ENTRY_POSITIVE;
+}
+
+static void set_kind(struct entries *entries, uint32_t slot, enum entry_kind kind)
+{
+    uint64_t bit = 1ull << (slot % 64);
+    if (kind == ENTRY_NEGATIVE)
+        entries->negative[slot / 64] |= bit;
+    else
+        entries->negative[slot / 64] &= ~bit;
 }
 
 static uint32_t *user_head(const struct entries *entries, uint64_t user)
@@ -80,10 +97,11 @@ void entries_link(struct entries *entries, uint32_t slot, struct scope_node *nod
     if (node->entries != NO_ENTRY)
         entries->links[node->entries].scope_previous = slot;
     node->entries = slot;
+    set_kind(entries, slot, kind);
     queue_append(entries, &entries->queue[kind], slot);
 }
 
-void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind)
+void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *node)
 {
     struct entry_links *links = &entries->links[slot];
     if (links->user_previous != NO_ENTRY)
@@ -98,7 +116,7 @@ void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *n
         node->entries = links->scope_next;
     if (links->scope_next != NO_ENTRY)
         entries->links[links->scope_next].scope_previous = links->scope_previous;
-    queue_remove(entries, &entries->queue[kind], slot);
+    queue_remove(entries, &entries->queue[entries_kind(entries, slot)], slot);
 }
 
 /* Makes the two neighbours of a list, or its ends, point to `to`. */
@@ -108,13 +126,15 @@ static void point_to(uint32_t to, uint32_t *before, uint32_t *after)
     *after = to;
 }
 
-void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct scope_node *node, enum entry_kind kind)
+void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct scope_node *node)
 {
     struct entry_links *all = entries->links;
     const struct entry_links *links = &all[from];
+    enum entry_kind kind = entries_kind(entries, from);
     struct entry_queue *queue = &entries->queue[kind];
     uint32_t no_end; /* lists of users and scopes do not know their last entry */
     all[to] = *links;
+    set_kind(entries, to, kind);
     point_to(to,
              links->user_previous != NO_ENTRY ? &all[links->user_previous].user_next
                                               : user_head(entries, map_key_at(entries->map, from).key0),
@@ -159,9 +179,11 @@ bool entries_agree(const struct entries *entries, uint32_t slot, const struct sc
         if (neighbours[i] != NO_ENTRY && neighbours[i] >= slots)
             return false;
     uint32_t head = *user_head(entries, map_key_at(entries->map, slot).key0);
-    return (links->user_previous == NO_ENTRY ? head : all[links->user_previous].user_next) == slot &&
+    return entries_kind(entries, slot) == kind &&
+           (links->user_previous == NO_ENTRY ? head : all[links->user_previous].user_next) == slot &&
            (links->user_next == NO_ENTRY || all[links->user_next].user_previous == slot) &&
-           (links->scope_previous == NO_ENTRY ? node->entries : all[links->scope_previous].scope_next) == slot &&
+           (links->scope_previous == NO_ENTRY ? node->entries : all[links->scope_previous].scope_next) ==
+               slot &&
            (links->scope_next == NO_ENTRY || all[links->scope_next].scope_previous == slot) &&
            (links->older == NO_ENTRY ? queue->oldest : all[links->older].newer) == slot &&
            (links->newer == NO_ENTRY ? queue->newest : all[links->newer].older) == slot;

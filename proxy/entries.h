@@ -1,5 +1,5 @@
 /* Private links over the slots of the entry map: the entries of a user, the entries of a scope, and the order in which they
- * were filled. 24 bytes a slot and 4 a bucket; made once for a segment, whose geometry never changes. */
+ * were filled. 24 bytes and a bit a slot, and 4 bytes a bucket; made once for a segment, whose geometry never changes. */
 #ifndef PERMTAB_PROXY_ENTRIES_H
 #define PERMTAB_PROXY_ENTRIES_H
 
@@ -19,13 +19,15 @@ struct entry_queue {
     uint64_t count;
 };
 
-enum entry_kind { ENTRY_POSITIVE = 0, ENTRY_NEGATIVE = 1 }; /* negative: the scope is not in the store */
+/* Negative: the scope is not in the store, or the user has no rows there. */
+enum entry_kind { ENTRY_POSITIVE = 0, ENTRY_NEGATIVE = 1 };
 
 struct entries {
     const struct map *map;
     struct entry_links *links; /* by slot */
     uint32_t *user_heads;      /* hash buckets of users: first slot */
     uint32_t user_head_count;
+    uint64_t *negative;          /* a bit a slot: the kind of the entry in it */
     struct entry_queue queue[2]; /* by enum entry_kind */
 };
 
@@ -34,10 +36,11 @@ void entries_fini(struct entries *entries);
 
 /* Links or unlinks the entry in `slot`, whose key is in the map already, or still. */
 void entries_link(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind);
-void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind);
+void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *node);
+enum entry_kind entries_kind(const struct entries *entries, uint32_t slot);
 
 /* The links of the entry in `from` become those of `to`: it keeps its age. Call it before the entry itself moves. */
-void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct scope_node *node, enum entry_kind kind);
+void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct scope_node *node);
 
 /* The least recently filled one of a kind, or NO_ENTRY. */
 uint32_t entries_oldest(const struct entries *entries, enum entry_kind kind);

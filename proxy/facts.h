@@ -45,6 +45,7 @@ struct facts {
     uint64_t user;
     struct scope_key scope;
     uint32_t chain_count; /* 0: the scope, or one above it, is not in the store */
+    bool stranger;        /* the user has no rows anywhere: the entry is one of those that go first */
     bool broken;          /* the scope is in the store, and its chain does not lead to global: never kept in the table */
     struct facts_scope chain[SCOPE_CHAIN_MAX]; /* from global down; the last is `scope` */
     struct facts_assignment *assignments;
@@ -57,6 +58,10 @@ struct facts {
 };
 
 void facts_fini(struct facts *facts);
+/* Deep copy. PERMTAB_E_MEMORY. */
+int facts_copy(struct facts *out, const struct facts *from) PERMTAB_MUST_CHECK;
+/* About how much memory they take. */
+size_t facts_size(const struct facts *facts);
 /* Whether the assigned role belongs to that place: its own scope is on the chain, at the assignment or above. A
  * role of server:1 means nothing at server:2 or at global. False without a definition. */
 bool facts_well_placed(const struct facts *facts, const struct facts_assignment *assignment,

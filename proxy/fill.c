@@ -1,6 +1,6 @@
 /* Fills: one read of the store for all who miss the same key.
  *
- * A fill is read on a helper thread at some snapshot S, and published on the loop:
+ * A fill is fetched (fetch.c), as it was at some snapshot S, and published on the loop:
  *
  *   reading ──► done ──► publish_facts ──► FILLED    every waiter whose revision is reached is answered
  *      ▲                     │   │                   (one with a newer token waits for the feed and another read)
@@ -29,23 +29,23 @@ struct fill_key {
 };
 
 enum fill_state {
-    FILL_READING, /* a helper thread has the job */
+    FILL_READING, /* the fetch is under way */
     FILL_HELD,    /* read, but ahead of the table: facts are kept */
     FILL_BEHIND,  /* answered some; the others want a newer revision than the table has */
 };
 
 struct fill {
-    struct work_job job; /* first: the job is the fill */
     struct fills *fills;
     struct fill_key key;
     enum fill_state state;
     uint64_t generation; /* of the table's history when the read began */
-    uint64_t begun_ns;   /* the read */
-    uint64_t cost_us;    /* what it took */
+    struct fetch *fetch; /* FILL_READING */
+    bool fetched;        /* once at least: the next fetch takes no short cut */
+    uint64_t cost_us;    /* what the read took */
     bool refresh;        /* L2 asked for it */
     struct facts facts;
+    struct fetch_origin origin; /* of the facts */
     bool have_facts;
-    struct failure failure;
     struct fill_wait *waits;
     UT_hash_handle hh;
 };
@@ -62,7 +62,7 @@ struct fill_wait {
 };
 
 struct fills {
-    struct work *work;
+    struct fetches *fetches;
     struct publish *publish;
     struct feed *feed;
     struct l2 *l2; /* or NULL */
@@ -147,44 +147,20 @@ static void fill_free(struct fill *fill)
     free(fill);
 }
 
-/* On a helper thread. */
-static void fill_run(struct work_job *job, struct store *store, struct failure *failure)
-{
-    struct fill *fill = (struct fill *)job;
-    struct scope_key scope = {fill->key.scope_id, (uint32_t)fill->key.scope_type};
-    struct store_position at;
-    int64_t now;
-    if (store == NULL) {
-        fill->failure = *failure;
-        return;
-    }
-    int code = store_snapshot(store, &at, &now, &fill->failure);
-    if (code < 0)
-        return;
-    code = store_read_facts(store, fill->key.user, scope, &fill->facts, &fill->failure);
-    store_snapshot_end(store);
-    if (code < 0)
-        return;
-    fill->have_facts = true;
-    fill->facts.revision = at.revision;
-    fill->facts.nonce = at.nonce;
-    fill->facts.now = now;
-    fill->facts.user = fill->key.user;
-    fill->facts.scope = scope;
-}
-
 static void fill_finish(struct fill *fill);
+static void on_fetched(void *context, int code, const char *text, struct facts *facts,
+                       const struct fetch_origin *origin);
 
 static int fill_submit(struct fill *fill)
 {
     struct fills *fills = fill->fills;
+    struct scope_key scope = {fill->key.scope_id, (uint32_t)fill->key.scope_type};
     drop_facts(fill);
-    memset(&fill->failure, 0, sizeof fill->failure);
     fill->generation = publish_generation(fills->publish);
-    fill->begun_ns = clock_ns();
-    int code = work_submit(fills->work, &fill->job);
+    int code = fetch_begin(&fill->fetch, fills->fetches, fill->key.user, scope, fill->fetched, on_fetched, fill);
     if (code < 0)
         return code;
+    fill->fetched = true;
     fill->state = FILL_READING;
     fills->reading++;
     return 0;
@@ -200,30 +176,25 @@ static void fill_read(struct fill *fill)
     fill_free(fill);
 }
 
-/* The last job to come back, or fills_free itself, frees what all of them share. */
-static void fills_end(struct fills *fills)
+static void on_fetched(void *context, int code, const char *text, struct facts *facts,
+                       const struct fetch_origin *origin)
 {
-    if (!fills->closing || fills->reading > 0)
-        return;
-    event_free(fills->timer);
-    free(fills);
-}
-
-static void on_read(struct work_job *job)
-{
-    struct fill *fill = (struct fill *)job;
+    struct fill *fill = context;
     struct fills *fills = fill->fills;
-    fills->reading--;
+    fill->fetch = NULL;
     fill->state = FILL_HELD;
-    fill->cost_us = (clock_ns() - fill->begun_ns) / 1000;
-    if (fills->closing) {
-        fill_free(fill);
-        fills_end(fills);
-    } else if (!fill->have_facts) {
+    fills->reading--;
+    if (code < 0) {
         fills->counters->fills_failed++;
-        tell_all(fill, fill->failure.code, fill->failure.text);
+        tell_all(fill, code, text);
         fill_free(fill);
-    } else if (fill->generation != publish_generation(fills->publish)) {
+        return;
+    }
+    fill->facts = *facts;
+    fill->have_facts = true;
+    fill->origin = *origin;
+    fill->cost_us = (clock_ns() - origin->begun_ns) / 1000;
+    if (fill->generation != publish_generation(fills->publish)) {
         fills->counters->fills_repeated++;
         fill_read(fill);
     } else {
@@ -245,15 +216,16 @@ static void answer_waits(struct fill *fill, const struct answer *answer)
     }
 }
 
-/* What was found true is good for the other hosts as well. */
+/* What was found true is good for the other hosts as well; but what anybody can make by asking for ids at random is not for
+ * Redis. */
 static void keep(struct fill *fill)
 {
-    if (fill->fills->l2 == NULL) {
+    if (fill->fills->l2 == NULL || fill->facts.stranger) {
         drop_facts(fill);
-        return;
+    } else {
+        l2_put(fill->fills->l2, &fill->facts, fill->cost_us, fill->refresh);
+        fill->have_facts = false;
     }
-    l2_put(fill->fills->l2, &fill->facts, fill->cost_us, fill->refresh);
-    fill->have_facts = false;
     fill->refresh = false;
 }
 
@@ -262,7 +234,7 @@ static void fill_finish(struct fill *fill)
 {
     struct fills *fills = fill->fills;
     struct answer answer = {0};
-    switch (publish_facts(fills->publish, &fill->facts, clock_ns(), &answer)) {
+    switch (fetch_publish(fills->fetches, &fill->facts, &fill->origin, clock_ns(), &answer)) {
     case PUBLISH_FILLED:
         answer_waits(fill, &answer);
         answer_fini(&answer);
@@ -305,7 +277,7 @@ static bool somebody_is_served_at(const struct fill *fill, uint64_t revision)
 void fills_applied(struct fills *fills, uint64_t revision)
 {
     struct fill *fill, *next;
-    /* Callbacks may ask for new fills, which are being read and left alone. Nothing but this loop and on_read frees one. */
+    /* Callbacks may ask for new fills, which are being read and left alone. Nothing but this loop and on_fetched frees one. */
     HASH_ITER(hh, fills->by_key, fill, next)
     {
         if (fill->state == FILL_READING)
@@ -335,8 +307,6 @@ static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struc
         return NULL;
     fill->fills = fills;
     fill->key = key;
-    fill->job.run = fill_run;
-    fill->job.done = on_read;
     if (fill_submit(fill) < 0) {
         free(fill);
         return NULL;
@@ -393,6 +363,11 @@ void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope)
         fill->refresh = true;
 }
 
+bool fill_is_of_stranger(const struct fills *fills, uint64_t user)
+{
+    return fetch_is_of_stranger(fills->fetches, user);
+}
+
 void fills_use_l2(struct fills *fills, struct l2 *l2)
 {
     fills->l2 = l2;
@@ -400,13 +375,13 @@ void fills_use_l2(struct fills *fills, struct l2 *l2)
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-int fills_new(struct fills **out, struct event_base *base, struct work *work, struct publish *publish,
+int fills_new(struct fills **out, struct event_base *base, struct fetches *fetches, struct publish *publish,
               struct feed *feed, struct counters *counters, uint64_t timeout_ms, size_t waiting_max)
 {
     struct fills *fills = calloc(1, sizeof *fills);
     if (fills == NULL)
         return PERMTAB_E_MEMORY;
-    fills->work = work;
+    fills->fetches = fetches;
     fills->publish = publish;
     fills->feed = feed;
     fills->counters = counters;
@@ -430,8 +405,11 @@ void fills_free(struct fills *fills)
     HASH_ITER(hh, fills->by_key, fill, next)
     {
         tell_all(fill, PERMTAB_E_UNREACHABLE, "the sidecar is stopping");
-        if (fill->state != FILL_READING)
-            fill_free(fill);
+        if (fill->state == FILL_READING)
+            fetch_cancel(fill->fetch);
+        fill->state = FILL_HELD;
+        fill_free(fill);
     }
-    fills_end(fills);
+    event_free(fills->timer);
+    free(fills);
 }

@@ -5,8 +5,8 @@
 
 #include "proxy/counters.h"
 #include "proxy/feed.h"
+#include "proxy/fetch.h"
 #include "proxy/publish.h"
-#include "proxy/work.h"
 
 struct fills;
 struct l2;
@@ -15,9 +15,9 @@ struct fill_wait; /* one who waits */
 /* code 0: `answer` is good and borrowed for the call. Else a failure: PERMTAB_E_STORE, _TIMEOUT, _LIMIT, _MEMORY, _FULL. */
 typedef void (*fill_done_fn)(void *context, int code, const char *text, const struct answer *answer);
 
-int fills_new(struct fills **out, struct event_base *base, struct work *work, struct publish *publish,
-              struct feed *feed, struct counters *counters, uint64_t timeout_ms,
-              size_t waiting_max) PERMTAB_MUST_CHECK;
+int fills_new(struct fills **out, struct event_base *base, struct fetches *fetches, struct publish *publish,
+              struct feed *feed, struct counters *counters, uint64_t timeout_ms, size_t waiting_max)
+    PERMTAB_MUST_CHECK;
 /* From now on what was read is put there as well. NULL: nowhere. */
 void fills_use_l2(struct fills *fills, struct l2 *l2);
 /* Every waiter is called with PERMTAB_E_UNREACHABLE. */
@@ -30,6 +30,8 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
 void fill_cancel(struct fill_wait *wait);
 /* Reads again what L2 is about to forget; nobody waits. Does nothing when it is being read, or when there is much to read. */
 void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope);
+/* Whether the user has no rows of his own: nothing of him is put into L2, so there is nothing to look for. */
+bool fill_is_of_stranger(const struct fills *fills, uint64_t user);
 /* After a batch: fills that were early are published now. To be called by whoever is told by the feed. */
 void fills_applied(struct fills *fills, uint64_t revision);
 

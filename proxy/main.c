@@ -4,6 +4,7 @@
  * command line, 1 for what may be different next time. */
 #include "proxy/asks.h"
 #include "proxy/audit.h"
+#include "proxy/census_count.h"
 #include "proxy/cleanup.h"
 #include "proxy/config.h"
 #include "proxy/counters.h"
@@ -19,6 +20,7 @@
 #include "proxy/notify.h"
 #include "proxy/ops.h"
 #include "proxy/publish.h"
+#include "proxy/random.h"
 #include "proxy/redis.h"
 #include "proxy/server.h"
 #include "proxy/store.h"
@@ -59,7 +61,13 @@ struct daemon {
     bool listening; /* both */
     struct publish *publish;
     struct work *work;
+    bool use_replica;
+    struct work *replica; /* connections for fills alone; NULL without store_replica */
     struct feed *feed;
+    struct census census;
+    struct census_count *census_count; /* NULL: nobody is a stranger */
+    struct strangers strangers;
+    struct fetches *fetches;
     struct fills *fills;
     struct asks *asks;
     struct redis *redis; /* and what needs it: NULL when it is not configured */
@@ -185,6 +193,18 @@ static int publish_first(struct daemon *daemon, struct store *store, struct fail
     return code;
 }
 
+/* A replica is only as good as what it copies. */
+static int look_at_replication(struct daemon *daemon, struct store *store, struct failure *failure)
+{
+    int rows = store_replicates_rows(store, failure);
+    daemon->use_replica = rows > 0;
+    if (rows == 0)
+        log_warning(
+            "store: store_replica is not used: the primary's binlog_format is STATEMENT, and a replica "
+            "that runs statements again may come to other rows; set it to ROW");
+    return rows < 0 ? rows : 0;
+}
+
 static int open_store(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
@@ -200,6 +220,8 @@ static int open_store(struct daemon *daemon, struct failure *failure)
         code = demo_fill_store(config, &store, failure);
     if (code == 0)
         code = publish_first(daemon, &store, failure);
+    if (code == 0 && config->store_replica[0])
+        code = look_at_replication(daemon, &store, failure);
     store_close(&store);
     return code;
 }
@@ -209,6 +231,8 @@ static int open_store(struct daemon *daemon, struct failure *failure)
 static void on_applied(void *context, uint64_t revision)
 {
     struct daemon *daemon = context;
+    if (daemon->census_count) /* first: those who are judged next may have rows now */
+        census_count_applied(daemon->census_count);
     if (daemon->l2) /* the marker first: what fills put comes after it */
         l2_applied(daemon->l2);
     if (daemon->fills) /* not there yet while starting */
@@ -246,6 +270,7 @@ static void on_epoch(void *context)
 static void on_difference(void *context, uint64_t user, bool everything)
 {
     struct daemon *daemon = context;
+    strangers_distrust(&daemon->strangers);
     struct target target = {.kind = everything ? TARGET_ALL : TARGET_USER, .id = user};
     subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
 }
@@ -311,6 +336,48 @@ static int start_listening(struct daemon *daemon, struct failure *failure)
     return code;
 }
 
+/* Who is a stranger. It counts in the background, and until then everybody is known. */
+static int start_census(struct daemon *daemon)
+{
+    struct random_source chance;
+    uint64_t users_max = daemon->config.strangers_max;
+    int code = random_source_init(&chance);
+    if (code == 0)
+        code = census_init(&daemon->census, users_max, random_source_next(&chance));
+    if (code < 0)
+        return code;
+    strangers_init(&daemon->strangers, &daemon->census, daemon->publish);
+    return census_count_new(&daemon->census_count, daemon->base, daemon->work, daemon->publish, daemon->feed,
+                            &daemon->census, &daemon->counters);
+}
+
+/* Where fills come from: what is kept, the replica, the store. */
+static int start_fetching(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    int code = config->strangers_max > 0 ? start_census(daemon) : 0;
+    if (code < 0)
+        return failure_set(failure, code, "the filter of strangers_max = %" PRIu64 " users cannot be made",
+                           config->strangers_max);
+    if (daemon->use_replica) {
+        struct sql_options options = store_options(config);
+        options.url = config->store_replica;
+        options.read_only = true;
+        code = work_new(&daemon->replica, daemon->base, &options, config->store_threads, WORK_QUEUE_MAX);
+    }
+    struct fetch_options options = {
+        .primary = daemon->work,
+        .replica = daemon->replica,
+        .replica_threads = config->store_threads,
+        .strangers = daemon->census_count ? &daemon->strangers : NULL,
+        .publish = daemon->publish,
+        .counters = &daemon->counters,
+    };
+    if (code == 0)
+        code = fetches_new(&daemon->fetches, daemon->base, &options);
+    return code < 0 ? failure_set(failure, code, "reading for fills cannot be started") : 0;
+}
+
 static int start_helpers(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
@@ -322,7 +389,10 @@ static int start_helpers(struct daemon *daemon, struct failure *failure)
                     on_applied, daemon, failure);
     if (code < 0)
         return code;
-    code = fills_new(&daemon->fills, daemon->base, daemon->work, daemon->publish, daemon->feed,
+    code = start_fetching(daemon, failure);
+    if (code < 0)
+        return code;
+    code = fills_new(&daemon->fills, daemon->base, daemon->fetches, daemon->publish, daemon->feed,
                      &daemon->counters, config->request_timeout_ms, FILL_WAITING_MAX);
     /* As many fills at once as there are connections: more would only queue where nobody sorts them. */
     if (code == 0)
@@ -364,8 +434,9 @@ static int start_redis(struct daemon *daemon, struct failure *failure)
     int code = config->redis[0] ? connect_redis(daemon, &redis, failure) : 0;
     if (code < 0)
         return code;
-    daemon->invalidation_parts = (struct invalidation_parts){
-        config, daemon->publish, daemon->feed, daemon->redis, daemon->l2, daemon->cleanup, &daemon->counters};
+    daemon->invalidation_parts =
+        (struct invalidation_parts){config,     daemon->publish, daemon->feed,      daemon->redis,
+                                    daemon->l2, daemon->cleanup, &daemon->counters, NULL};
     code = invalidations_join(&daemon->invalidations, daemon->base, &daemon->invalidation_parts);
     if (code < 0)
         return failure_set(failure, code, "invalidation cannot be set up");
@@ -401,6 +472,7 @@ static int start_watching(struct daemon *daemon, struct failure *failure)
 {
     uint32_t audits = daemon->config.audit_entries;
     int code = subscriptions_new(&daemon->subscriptions, daemon->publish, &daemon->counters);
+    daemon->invalidation_parts.subscriptions = daemon->subscriptions;
     if (code == 0 && audits > 0)
         code = audit_new(&daemon->audit, daemon->base, audits, daemon->work, daemon->publish, daemon->feed,
                          &daemon->counters, on_difference, daemon);
@@ -494,8 +566,7 @@ static void stop(struct daemon *daemon)
     if (daemon->server.base)
         server_fini(&daemon->server);
     ops_free(daemon->ops);
-    delayed_free(
-        daemon->delayed); /* it asks, and waits for invalidations and for Redis: these end after it */
+    delayed_free(daemon->delayed); /* before all that it asks and waits for */
     asks_free(daemon->asks);
     audit_free(daemon->audit);
     if (daemon->fills)
@@ -504,6 +575,11 @@ static void stop(struct daemon *daemon)
     invalidations_free(daemon->invalidations);
     cleanup_free(daemon->cleanup);
     work_free(daemon->work); /* calls back the last jobs, which know the feed and the counters */
+    work_free(daemon->replica);
+    fetches_free(daemon->fetches);
+    strangers_fini(&daemon->strangers);
+    census_count_free(daemon->census_count);
+    census_fini(&daemon->census);
     if (daemon->redis)
         redis_free(daemon->redis); /* tells the others that their commands are lost */
     l2_free(daemon->l2);

@@ -235,13 +235,14 @@ static enum audit_outcome compare(const struct publish *publish, const struct fa
 {
     const struct table *table = publish->table;
     const struct set_record *record = &table->sets.records[place->set];
-    bool negative = table->absent_set != 0 && place->set == table->absent_set;
+    bool absent = !record->inputs.exists;
+    /* Others may be negative, or not: that is for the room they take, and says nothing. */
+    enum entry_kind kind = absent ? ENTRY_NEGATIVE : entries_kind(&table->entries, place->slot);
     struct comparison seen = compare_shared(look->set, judged);
     finding->overgrant = seen.more;
-    if (!entries_agree(&table->entries, place->slot, place->target,
-                       negative ? ENTRY_NEGATIVE : ENTRY_POSITIVE))
+    if (!entries_agree(&table->entries, place->slot, place->target, kind))
         return differs(finding, AUDIT_FAULT_BOOKS, "its entry is not where the lists say");
-    if (negative == judged->inputs.exists)
+    if (absent == judged->inputs.exists)
         return differs(finding, AUDIT_FAULT_BOOKS, "its scope is in the store here and not there");
     if (!chain_agrees(table, facts))
         return differs(finding, AUDIT_FAULT_BOOKS, "its scope hangs elsewhere than in the store");

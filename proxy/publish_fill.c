@@ -111,19 +111,12 @@ static uint32_t intern(struct publish *publish, struct inputs *inputs, struct ro
 {
     struct set_table *sets = &publish->table->sets;
     uint32_t set = set_table_find(sets, inputs);
-    bool absent = !inputs->exists;
     if (set != 0) {
         /* Not part of the identity, so others who share the set may have seen none: a change of inheritance must know. */
         sets->records[set].inputs.overwrites_seen |= inputs->overwrites_seen;
         return set;
     }
-    set = set_table_add(sets, &publish->catalogue, inputs, fresh, now_ns);
-    if (set != 0 && absent) {
-        /* Kept for good: it is how negative entries are told from others. */
-        publish->table->absent_set = set;
-        set_table_hold(sets, set);
-    }
-    return set;
+    return set_table_add(sets, &publish->catalogue, inputs, fresh, now_ns);
 }
 
 /* Bits without a set, when none is free: the socket still answers. */
@@ -148,6 +141,7 @@ static int answer_aside(struct publish *publish, const struct inputs *inputs, st
 static void put_entry(struct publish *publish, const struct facts *facts, uint32_t set, uint64_t now_ns)
 {
     struct table *table = publish->table;
+    enum entry_kind kind = facts->chain_count == 0 || facts->stranger ? ENTRY_NEGATIVE : ENTRY_POSITIVE;
     struct scope_node *target = NULL;
     struct scope_node *node = place(table, facts, &target, now_ns);
     if (node == NULL)
@@ -161,7 +155,7 @@ static void put_entry(struct publish *publish, const struct facts *facts, uint32
     /* Without room for the fold the entry stands at the scope itself. */
     if (node->fold_slot == NO_ENTRY)
         target = node;
-    if (table_put(table, facts->user, target, set, now_ns, publish->counters))
+    if (table_put(table, facts->user, target, set, kind, now_ns, publish->counters))
         publish->counters->fills++;
     node->pins--;
     scope_tree_prune(&table->scopes, node); /* and with it the target, if both hold nothing */

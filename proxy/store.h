@@ -67,6 +67,19 @@ int store_read_roles(struct store *store, const uint64_t *ids, size_t count, str
 int store_read_catalogue(struct store *store, uint32_t permissions_max, struct catalogue *out,
                          struct failure *failure) PERMTAB_MUST_CHECK;
 
+/* 1 when other servers copy the rows that this one changes; 0 when they run its statements again (binlog_format = STATEMENT),
+ * which may change other rows there, and the log's nonces are the same nevertheless: such a replica cannot be told from
+ * the truth. Outside of a snapshot, of the primary. */
+int store_replicates_rows(struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
+
+/* Users with rows of their own, ids in the store's order from `from` on, at most `limit` rows: one user may come several times.
+ * Fewer than `limit`: there are no more. */
+enum store_users { STORE_USERS_ASSIGNED, STORE_USERS_OVERWRITTEN };
+int store_read_users(struct store *store, enum store_users which, uint64_t from, uint64_t *users, size_t limit,
+                     size_t *count, struct failure *failure) PERMTAB_MUST_CHECK;
+/* The first id of that order. The last one is the one before it, and each other id is followed by id + 1. */
+uint64_t store_users_first(const struct store *store);
+
 /* ---- the log ------------------------------------------------------------------------------------------------- */
 
 enum change_kind {

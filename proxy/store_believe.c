@@ -85,3 +85,13 @@ int store_replica_check(struct store *store, struct failure *failure)
                            "the store's server is a replica of another one: the store must be the primary");
     return found;
 }
+
+int store_replicates_rows(struct store *store, struct failure *failure)
+{
+    if (sql_dialect(store->sql) == SQL_SQLITE)
+        return 1;
+    int found =
+        shows(store, "SHOW GLOBAL VARIABLES WHERE Variable_name = 'binlog_format' AND Value = 'STATEMENT'",
+              false, failure);
+    return found < 0 ? found : found == 0;
+}

@@ -58,11 +58,6 @@ static uint32_t slot_set(const struct table *table, uint32_t slot)
     return PERMTAB_SHM_WORD_INDEX(map_word(&table->map, slot));
 }
 
-static enum entry_kind kind_of(const struct table *table, uint32_t set)
-{
-    return set == table->absent_set ? ENTRY_NEGATIVE : ENTRY_POSITIVE;
-}
-
 static struct scope_node *slot_node(const struct table *table, uint32_t slot)
 {
     struct map_key key = map_key_at(&table->map, slot);
@@ -75,7 +70,7 @@ void table_clear(struct table *table, uint32_t slot, uint64_t now_ns, bool prune
 {
     uint32_t set = slot_set(table, slot);
     struct scope_node *node = slot_node(table, slot);
-    entries_unlink(&table->entries, slot, node, kind_of(table, set));
+    entries_unlink(&table->entries, slot, node);
     map_clear_writer(&table->map, slot);
     set_table_drop(&table->sets, set, now_ns + table->rest_ns);
     if (prune)
@@ -90,12 +85,35 @@ static void evict(struct table *table, uint32_t slot, uint64_t now_ns, struct co
     counters->entries_evicted++;
 }
 
-/* The least recently filled entry of a full window, as far as a bounded look at the old end of the queue can tell: entries
- * carry no time of filling of their own. */
-static uint32_t window_victim(const struct table *table, struct map_key key)
+/* Which kind makes room. Negative entries take what room there is, and of a full table no more than their part: what anybody can
+ * make by asking for ids at random must not displace the entries of those who are there. */
+static enum entry_kind victim_kind(const struct table *table, enum entry_kind newcomer)
+{
+    const struct entry_queue *queue = table->entries.queue;
+    uint64_t negatives = queue[ENTRY_NEGATIVE].count + (newcomer == ENTRY_NEGATIVE);
+    return negatives > table->negatives_max || queue[ENTRY_POSITIVE].count == 0 ? ENTRY_NEGATIVE
+                                                                                : ENTRY_POSITIVE;
+}
+
+static uint32_t negative_between(const struct table *table, uint32_t first, uint32_t end)
+{
+    for (uint32_t slot = first; slot < end; slot++)
+        if (map_word(&table->map, slot) != 0 && entries_kind(&table->entries, slot) == ENTRY_NEGATIVE)
+            return slot;
+    return MAP_NO_SLOT;
+}
+
+/* Whoever leaves a full window: a negative entry when there are too many of them. Else the least recently filled one,
+ * as far as a bounded look at the old end of the queue can tell: entries carry no time of filling of their own. */
+static uint32_t window_victim(const struct table *table, struct map_key key, enum entry_kind newcomer)
 {
     uint32_t first, end;
     map_window(&table->map, key, &first, &end);
+    if (victim_kind(table, newcomer) == ENTRY_NEGATIVE) {
+        uint32_t victim = negative_between(table, first, end);
+        if (victim != MAP_NO_SLOT || newcomer == ENTRY_NEGATIVE)
+            return victim;
+    }
     uint32_t slot = entries_oldest(&table->entries, ENTRY_POSITIVE);
     for (uint32_t step = 0; step < 1024 && slot != NO_ENTRY; step++) {
         if (slot >= first && slot < end)
@@ -110,7 +128,7 @@ static uint32_t window_victim(const struct table *table, struct map_key key)
 static void move_entry(struct table *table, uint32_t from, uint32_t to)
 {
     uint32_t set = slot_set(table, from);
-    entries_move(&table->entries, from, to, slot_node(table, from), kind_of(table, set));
+    entries_move(&table->entries, from, to, slot_node(table, from));
     map_insert_writer(&table->map, to, map_key_at(&table->map, from), set);
     map_clear_writer(&table->map, from);
 }
@@ -157,31 +175,29 @@ static uint32_t make_room(struct table *table, struct map_key key, enum entry_ki
                           struct counters *counters)
 {
     const struct entry_queue *queue = table->entries.queue;
-    if (kind == ENTRY_NEGATIVE && queue[ENTRY_NEGATIVE].count >= table->negatives_max)
-        evict(table, queue[ENTRY_NEGATIVE].oldest, now_ns, counters);
     if (queue[ENTRY_POSITIVE].count + queue[ENTRY_NEGATIVE].count >= table->entries_max)
-        evict(table, queue[ENTRY_POSITIVE].count > 0 ? queue[ENTRY_POSITIVE].oldest : queue[ENTRY_NEGATIVE].oldest,
-              now_ns, counters);
+        evict(table, entries_oldest(&table->entries, victim_kind(table, kind)), now_ns, counters);
     uint32_t slot = map_vacancy_writer(&table->map, key);
     if (slot == MAP_NO_SLOT)
         slot = displace(table, key);
-    if (slot == MAP_NO_SLOT) {
-        evict(table, window_victim(table, key), now_ns, counters);
-        slot = map_vacancy_writer(&table->map, key);
-    }
-    return slot;
+    if (slot != MAP_NO_SLOT)
+        return slot;
+    uint32_t victim = window_victim(table, key, kind);
+    if (victim == MAP_NO_SLOT)
+        return MAP_NO_SLOT;
+    evict(table, victim, now_ns, counters);
+    return map_vacancy_writer(&table->map, key);
 }
 
-bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set, uint64_t now_ns,
-               struct counters *counters)
+bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
+               enum entry_kind kind, uint64_t now_ns, struct counters *counters)
 {
     struct map_key key = {user, node->key.id, node->key.type};
-    enum entry_kind kind = kind_of(table, set);
     uint32_t slot = map_find_writer(&table->map, key);
     set_table_hold(&table->sets, set); /* first: dropping the old one must not free it */
     if (slot != MAP_NO_SLOT) {
         uint32_t before = slot_set(table, slot);
-        entries_unlink(&table->entries, slot, node, kind_of(table, before));
+        entries_unlink(&table->entries, slot, node);
         map_replace_writer(&table->map, slot, set);
         entries_link(&table->entries, slot, node, kind);
         set_table_drop(&table->sets, before, now_ns + table->rest_ns);

@@ -17,17 +17,16 @@ struct table {
     struct set_table sets;
     struct folding folding;
     uint64_t entries_max;
-    uint64_t negatives_max;
-    uint32_t absent_set; /* of the inputs of a scope that does not exist; 0 until the first */
-    uint64_t rest_ns;    /* quarantine: longer than any lease */
+    uint64_t negatives_max; /* how many may stay when others need the room */
+    uint64_t rest_ns;       /* quarantine: longer than any lease */
 };
 
 int table_new(struct table **out, const struct publish_options *options, uint64_t store_id) PERMTAB_MUST_CHECK;
 void table_free(struct table *table);
 
 /* Puts the entry, or gives it another set; makes room when it must. Takes a hold on the set. False when there is no room. */
-bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set, uint64_t now_ns,
-               struct counters *counters);
+bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
+               enum entry_kind kind, uint64_t now_ns, struct counters *counters);
 /* Clears the entry in `slot`. `prune`: also forget its scope when that was the last it held. */
 void table_clear(struct table *table, uint32_t slot, uint64_t now_ns, bool prune);
 

@@ -23,6 +23,6 @@
         READY(test_missing_scope_has_no_chain), READY(test_broken_chain_has_no_chain),                       \
         READY(test_ids_above_the_sign), READY(test_roles_with_ancestors), READY(test_catalogue),             \
         READY(test_expired), READY(test_snapshot_is_one_moment), READY(test_users_present),                  \
-        READY(test_full_list_of_users), READY(test_scopes_present)
+        READY(test_full_list_of_users), READY(test_scopes_present), READY(test_users_in_slices)
 
 #endif

@@ -246,4 +246,50 @@ static void test_snapshot_is_one_moment(void **state)
     assert_int_equal(position(f).revision, number(f->writer, "SELECT revision FROM permtab_counter"));
 }
 
+/* Ids of all users with rows, in slices of `limit`, as text. */
+static const char *users_of(struct fixture *f, enum store_users which, size_t limit, char *out, size_t size)
+{
+    uint64_t users[16], from = store_users_first(&f->store);
+    size_t count = limit, length = 0;
+    out[0] = '\0';
+    while (count == limit) {
+        OK(store_read_users(&f->store, which, from, users, limit, &count, &failure));
+        for (size_t i = 0; i < count; i++)
+            length += (size_t)snprintf(out + length, size - length, "%llu ", (unsigned long long)users[i]);
+        if (count == limit && users[count - 1] + 1 == store_users_first(&f->store))
+            break;
+        from = count > 0 ? users[count - 1] + 1 : from;
+    }
+    return out;
+}
+
+static void test_users_in_slices(void **state)
+{
+    struct fixture *f = *state;
+    bool mysql = on_mysql(f);
+    char text[256];
+    some_policy(f);
+    OK(run(f->writer,
+           mysql ? "INSERT INTO permtab_assignment VALUES (18446744073709551615, 1, 1, 5, NULL),"
+                   " (9223372036854775808, 1, 1, 5, NULL), (0, 1, 1, 5, NULL), (7, 2, 1, 5, NULL)"
+                 : "INSERT INTO permtab_assignment VALUES (-1, 1, 1, 5, NULL),"
+                   " (-9223372036854775807 - 1, 1, 1, 5, NULL), (0, 1, 1, 5, NULL), (7, 2, 1, 5, NULL)"));
+    /* A user with more rows than a slice comes as often as the slice has room. */
+    assert_string_equal(users_of(f, STORE_USERS_ASSIGNED, 16, text, sizeof(text)),
+                        mysql ? "0 7 7 8 9223372036854775808 18446744073709551615 "
+                              : "9223372036854775808 18446744073709551615 0 7 7 8 ");
+    assert_string_equal(users_of(f, STORE_USERS_ASSIGNED, 1, text, sizeof(text)),
+                        mysql ? "0 7 8 9223372036854775808 18446744073709551615 "
+                              : "9223372036854775808 18446744073709551615 0 7 8 ");
+    assert_string_equal(users_of(f, STORE_USERS_OVERWRITTEN, 2, text, sizeof(text)), "7 8 ");
+    OK(run(f->writer,
+           mysql ? "INSERT INTO permtab_overwrite VALUES (2, 50, 'user', 9223372036854775807, 'e', 'deny'),"
+                   " (2, 50, 'user', 18446744073709551615, 'e', 'deny')"
+                 : "INSERT INTO permtab_overwrite VALUES (2, 50, 'user', 9223372036854775807, 'e', 'deny'),"
+                   " (2, 50, 'user', -1, 'e', 'deny')"));
+    assert_string_equal(users_of(f, STORE_USERS_OVERWRITTEN, 1, text, sizeof(text)),
+                        mysql ? "7 8 9223372036854775807 18446744073709551615 "
+                              : "18446744073709551615 7 8 9223372036854775807 ");
+}
+
 #endif

@@ -215,12 +215,85 @@ static void configured_entries_fit(void **state)
     assert_int_equal(fixture->counters.entries, 1000);
 }
 
-static void negative_entries_take_an_eighth(void **state)
+/* What is not there may be remembered as long as nobody needs the room. */
+static void negative_entries_give_way(void **state)
 {
     struct fixture *fixture = *state;
-    for (uint64_t id = 0; id < 1000; id++)
+    memory_role(&fixture->policy, 101, "everyone", server, true, true);
+    for (uint64_t id = 0; id < 2000; id++)
         fill_well(fixture, 1, (struct scope_key){1000 + id, 1});
+    assert_int_equal(fixture->counters.entries_negative, 1000);
+    for (uint64_t user = 1; user <= 1000; user++)
+        fill_well(fixture, user, server);
+    /* An eighth of the table stays theirs. */
+    assert_int_equal(fixture->counters.entries, 1000);
     assert_int_equal(fixture->counters.entries_negative, 1000 / 8 + 1);
+}
+
+static void fill_stranger(struct fixture *fixture, uint64_t user, struct scope_key scope)
+{
+    struct facts facts;
+    struct answer answer = {0};
+    read_facts(fixture, user, scope, &facts);
+    facts.stranger = true;
+    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
+    answer_fini(&answer);
+    facts_fini(&facts);
+}
+
+static unsigned residents(struct fixture *fixture, uint64_t first, uint64_t last)
+{
+    unsigned count = 0;
+    for (uint64_t user = first; user <= last; user++)
+        count += resident(fixture, user, server, SEND) >= 0;
+    return count;
+}
+
+static void strangers_displace_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    memory_role(&fixture->policy, 101, "everyone", server, true, true);
+    for (uint64_t user = 1; user <= 800; user++)
+        fill_well(fixture, user, server);
+    for (uint64_t user = 1000; user < 101000; user++)
+        fill_stranger(fixture, user, server);
+    assert_int_equal(residents(fixture, 1, 800), 800);
+    assert_in_range(fixture->counters.entries_negative, 1000 / 8 + 1, 200);
+    assert_in_range(residents(fixture, 100000, 100999), 1, 200);
+}
+
+/* When known users fill the table, strangers have their eighth and no more; and known ones get the rest of it back. */
+static void strangers_have_an_eighth_of_a_full_table(void **state)
+{
+    struct fixture *fixture = *state;
+    memory_role(&fixture->policy, 101, "everyone", server, true, true);
+    for (uint64_t user = 1; user <= 1000; user++)
+        fill_well(fixture, user, server);
+    for (uint64_t user = 2000; user < 22000; user++)
+        fill_stranger(fixture, user, server);
+    assert_in_range(fixture->counters.entries_negative, 100, 1000 / 8 + 1);
+    assert_in_range(residents(fixture, 1, 1000), 1000 - 1000 / 8 - 1, 1000 - 100);
+    for (uint64_t user = 1; user <= 1000; user++)
+        fill_well(fixture, user, server);
+    assert_in_range(residents(fixture, 1, 1000), 1000 - 1000 / 8 - 1, 1000);
+}
+
+/* Who was a stranger and is filled as known is one of those who stay, and the other way round. */
+static void kinds_change_with_the_fill(void **state)
+{
+    struct fixture *fixture = *state;
+    fill_stranger(fixture, 1, server);
+    fill_stranger(fixture, 2, server);
+    assert_int_equal(fixture->counters.entries_negative, 2);
+    fill_well(fixture, 1, server);
+    assert_int_equal(fixture->counters.entries_negative, 1);
+    fill_stranger(fixture, 1, server);
+    assert_int_equal(fixture->counters.entries_negative, 2);
+    publish_retire_user(fixture->publish, 1);
+    publish_retire_user(fixture->publish, 2);
+    fill_well(fixture, 3, server);
+    assert_int_equal(fixture->counters.entries_negative, 0);
+    assert_int_equal(fixture->counters.entries, 1);
 }
 
 static void lease_follows_the_poll(void **state)
@@ -453,7 +526,10 @@ int main(void)
         T(early_and_outdated_fills_are_refused),
         T(absent_scope_is_remembered_until_it_appears),
         T(configured_entries_fit),
-        T(negative_entries_take_an_eighth),
+        T(negative_entries_give_way),
+        T(strangers_displace_nobody),
+        T(strangers_have_an_eighth_of_a_full_table),
+        T(kinds_change_with_the_fill),
         T(lease_follows_the_poll),
         T(rebuild_forgets_everything),
         T(facts_of_another_history_are_refused),

@@ -46,9 +46,10 @@ def free_port():
 
 class Mariadb:
     """One server in a folder. It keeps its data over stop, kill and start. With a port it also listens on 127.0.0.1, for
-    the user permtab, who has no password."""
+    the user permtab, who has no password. `options` are for every start."""
 
-    def __init__(self, folder, template=None, port=None):
+    def __init__(self, folder, template=None, port=None, options=()):
+        self.options = list(options)
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.socket = self.folder / "mysql.sock"
@@ -80,7 +81,8 @@ class Mariadb:
             self.process = spawn(
                 [find("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}",
                  f"--pid-file={self.folder}/mariadb.pid", "--innodb-log-file-size=16M",
-                 "--innodb-flush-log-at-trx-commit=2", "--max-connections=300", *network, *options] + self._owner(),
+                 "--innodb-flush-log-at-trx-commit=2", "--max-connections=300", *network, *self.options,
+                 *options] + self._owner(),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_until(self._answers, 60, lambda: f"MariaDB answers; its log says: {self.log.read_text()[-2000:]}")
         if self.port is not None:
@@ -120,6 +122,25 @@ class Mariadb:
         """As a crash would. Also how a folder that is thrown away is left behind."""
         kill(self.process)
         self.process = None
+
+
+def primary(folder, binlog_format="ROW"):
+    """A started server that others can follow."""
+    server = Mariadb(folder, port=free_port(),
+                     options=["--server-id=1", "--log-bin=binlog", f"--binlog-format={binlog_format}",
+                              "--log-bin-trust-function-creators=1"]).start()
+    server.client(None, "CREATE USER replicator@'127.0.0.1' IDENTIFIED BY 'replicate';"
+                        "GRANT REPLICATION SLAVE ON *.* TO replicator@'127.0.0.1';")
+    return server
+
+
+def replica(folder, of):
+    """A started server that follows `of`, made by primary(), from its beginning; nobody but root can write to it."""
+    server = Mariadb(folder, options=["--server-id=2", "--read-only=1"]).start()
+    server.client(None, f"CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {of.port},"
+                        "MASTER_USER = 'replicator', MASTER_PASSWORD = 'replicate', MASTER_CONNECT_RETRY = 1,"
+                        "MASTER_LOG_FILE = 'binlog.000001', MASTER_LOG_POS = 4; START SLAVE;")
+    return server
 
 
 class Redis:

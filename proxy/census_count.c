@@ -1,0 +1,242 @@
+/* One slice after the other:
+ *
+ *   begin ─► read on a thread ─► census_take ─► pause ─► read … ─► complete ─► (lost) ─► begin
+ *                                   │    ▲
+ *                                   └────┘ after the next batch, when the snapshot was ahead of the table
+ *
+ * First the assignments, then the overwrites. A slice begins with the id after the last one of the slice before, so a user
+ * with many rows is read once. What may change while a slice is away: the census may be lost, or begun anew; then
+ * it is dropped, and a new counting begins only after it has come back. */
+#include "proxy/census_count.h"
+
+#include "proxy/log.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLICE 10000u
+
+#define PAUSE_MS    5u      /* between slices: others want the store too */
+#define AGAIN_MS    1000u   /* after a failure */
+#define OVERFULL_MS 600000u /* until another try when there were too many users */
+
+/* What the thread reads and writes while it has the job. */
+struct slice {
+    struct work_job job; /* first */
+    enum store_users which;
+    bool from_first;
+    uint64_t from, first; /* the id to begin with, and the first of all */
+    uint64_t *users;      /* SLICE of them */
+    size_t count;
+    struct store_position at;
+    struct failure failure;
+};
+
+struct census_count {
+    struct slice slice; /* first */
+    struct work *work;
+    struct publish *publish;
+    struct feed *feed;
+    struct census *census;
+    struct counters *counters;
+    struct event *timer;
+    uint64_t begun; /* how often */
+    bool reading;   /* a thread has the slice */
+    bool in_hand;   /* the slice was read and is to be taken */
+    bool waiting;   /* for the timer */
+    bool told_overfull;
+};
+
+static void wait_ms(struct census_count *count, unsigned ms)
+{
+    struct timeval time = {ms / 1000, (suseconds_t)(ms % 1000) * 1000};
+    count->waiting = true;
+    (void)event_add(count->timer, &time);
+}
+
+/* On a helper thread. */
+static void slice_run(struct work_job *job, struct store *store, struct failure *failure)
+{
+    struct slice *slice = (struct slice *)job;
+    int64_t now;
+    if (store == NULL) {
+        slice->failure = *failure;
+        return;
+    }
+    if (store_snapshot(store, &slice->at, &now, &slice->failure) < 0)
+        return;
+    slice->first = store_users_first(store);
+    slice->from = slice->from_first ? slice->first : slice->from;
+    int code = store_read_users(store, slice->which, slice->from, slice->users, SLICE, &slice->count,
+                                &slice->failure);
+    store_snapshot_end(store);
+    if (code == 0)
+        slice->failure.code = 0;
+}
+
+static void slice_read(struct census_count *count)
+{
+    struct slice *slice = &count->slice;
+    /* Until it is known that all went well. */
+    slice->failure = (struct failure){.code = PERMTAB_E_STORE};
+    count->reading = work_submit(count->work, &slice->job) == 0;
+    if (!count->reading)
+        wait_ms(count, AGAIN_MS);
+}
+
+static void begin(struct census_count *count)
+{
+    if (count->begun++ > 0)
+        count->counters->filter_rebuilds++;
+    census_begin(count->census, count->publish);
+    count->slice.which = STORE_USERS_ASSIGNED;
+    count->slice.from_first = true;
+    slice_read(count);
+}
+
+static void finished(struct census_count *count)
+{
+    census_complete(count->census);
+    if (count->census->state == CENSUS_COMPLETE)
+        log_info("census: %llu users have rows of their own; others are strangers",
+                 (unsigned long long)count->census->filter.users);
+}
+
+/* The slice was taken: the next one, or the end. */
+static void advance(struct census_count *count)
+{
+    struct slice *slice = &count->slice;
+    uint64_t last = slice->count > 0 ? slice->users[slice->count - 1] : 0;
+    if (slice->count == SLICE && last + 1 != slice->first) {
+        slice->from_first = false;
+        slice->from = last + 1;
+    } else if (slice->which == STORE_USERS_ASSIGNED) {
+        slice->which = STORE_USERS_OVERWRITTEN;
+        slice->from_first = true;
+    } else {
+        finished(count);
+        return;
+    }
+    wait_ms(count, PAUSE_MS);
+}
+
+static void take(struct census_count *count)
+{
+    struct slice *slice = &count->slice;
+    count->in_hand = false;
+    switch (census_take(count->census, count->publish, &slice->at, slice->users, slice->count)) {
+    case CENSUS_TAKEN:
+        advance(count);
+        return;
+    case CENSUS_EARLY:
+        count->in_hand = true;
+        feed_wake(count->feed);
+        return;
+    case CENSUS_FOREIGN:
+        count->census->state = CENSUS_NONE;
+        wait_ms(count, AGAIN_MS);
+        return;
+    }
+}
+
+static void overfull(struct census_count *count)
+{
+    if (!count->told_overfull)
+        log_warning(
+            "census: more than strangers_max = %llu users have rows of their own: nobody is a stranger",
+            (unsigned long long)count->census->filter.users_max);
+    count->told_overfull = true;
+    count->census->state = CENSUS_NONE; /* when the time is over */
+    user_filter_clear(&count->census->filter);
+    wait_ms(count, OVERFULL_MS);
+}
+
+/* Whatever happened: what is to be done now? */
+static void step(struct census_count *count)
+{
+    switch (count->census->state) {
+    case CENSUS_NONE:
+        count->in_hand = false;
+        if (!count->reading && !count->waiting)
+            begin(count);
+        break;
+    case CENSUS_COUNTING:
+        if (count->in_hand)
+            take(count);
+        else if (!count->reading && !count->waiting)
+            slice_read(count);
+        break;
+    case CENSUS_COMPLETE:
+        count->told_overfull = false;
+        break;
+    case CENSUS_OVERFULL:
+        break;
+    }
+    if (count->census->state == CENSUS_OVERFULL)
+        overfull(count);
+    count->counters->filter_users = count->census->filter.users;
+}
+
+static void on_slice(struct work_job *job)
+{
+    struct census_count *count = (struct census_count *)job;
+    count->reading = false;
+    bool ours = count->census->state == CENSUS_COUNTING;
+    if (ours && count->slice.failure.code < 0)
+        wait_ms(count, AGAIN_MS);
+    else
+        count->in_hand = ours;
+    step(count);
+}
+
+static void on_timer(evutil_socket_t descriptor, short what, void *context)
+{
+    struct census_count *count = context;
+    (void)descriptor, (void)what;
+    count->waiting = false;
+    step(count);
+}
+
+void census_count_applied(struct census_count *count)
+{
+    census_applied(count->census, count->publish);
+    step(count);
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+int census_count_new(struct census_count **out, struct event_base *base, struct work *work,
+                     struct publish *publish, struct feed *feed, struct census *census,
+                     struct counters *counters)
+{
+    struct census_count *count = calloc(1, sizeof *count);
+    if (count == NULL)
+        return PERMTAB_E_MEMORY;
+    count->slice.job.run = slice_run;
+    count->slice.job.done = on_slice;
+    count->slice.users = malloc(SLICE * sizeof *count->slice.users);
+    count->work = work;
+    count->publish = publish;
+    count->feed = feed;
+    count->census = census;
+    count->counters = counters;
+    count->timer = evtimer_new(base, on_timer, count);
+    if (count->slice.users == NULL || count->timer == NULL) {
+        census_count_free(count);
+        return PERMTAB_E_MEMORY;
+    }
+    step(count);
+    *out = count;
+    return 0;
+}
+
+void census_count_free(struct census_count *count)
+{
+    if (count == NULL)
+        return;
+    if (count->timer != NULL)
+        event_free(count->timer);
+    free(count->slice.users);
+    free(count);
+}

@@ -1,0 +1,358 @@
+/* A fetch and the job of a thread are two objects: a thread that hangs at a replica keeps its job, while the fetch goes on to the
+ * primary. Replica reads have a little time; the breaker counts those that fail, come late or bring what is outdated, and
+ * when it has enough of them the replica is left alone for a while.
+ *
+ * What may change while a read is away: the fill may have gone (cancelled: the job finds nobody), the time may be
+ * over (likewise), the table may be of another history (the fill compares generations). */
+#include "proxy/fetch.h"
+
+#include "proxy/breaker.h"
+
+#include <assert.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <utlist.h>
+
+#define PATIENCE_NS 100000000ull /* with a replica */
+
+struct fetch_job {
+    struct work_job job; /* first */
+    struct fetches *fetches;
+    struct fetch *fetch; /* NULL: nobody waits any more */
+    enum fetch_from from;
+    uint64_t user;
+    struct scope_key scope;
+    uint64_t store_id; /* of the store that it was read from */
+    struct facts facts;
+    bool have_facts;
+    struct failure failure;
+};
+
+struct fetch {
+    struct fetches *fetches;
+    uint64_t user;
+    struct scope_key scope;
+    struct fetch_origin origin;
+    struct fetch_job *job; /* FETCH_REPLICA, FETCH_PRIMARY */
+    struct facts kept;     /* FETCH_KEPT */
+    fetch_done_fn done;
+    void *context;
+    struct fetch *prev, *next; /* of `ready` or `impatient` */
+};
+
+struct fetches {
+    struct fetch_options options;
+    struct breaker breaker;
+    struct fetch *ready; /* answered from what is kept, to be told */
+    unsigned ready_count;
+    struct fetch *impatient; /* reads of the replica, the oldest first */
+    unsigned replica_running;
+    struct event *tell;
+    struct event *patience;
+};
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+/* ---- on a thread ------------------------------------------------------------------------------------------------- */
+
+static void job_run(struct work_job *work_job, struct store *store, struct failure *failure)
+{
+    struct fetch_job *job = (struct fetch_job *)work_job;
+    struct store_position at;
+    int64_t now;
+    if (store == NULL) {
+        job->failure = *failure;
+        return;
+    }
+    int code = store_snapshot(store, &at, &now, &job->failure);
+    if (code < 0)
+        return;
+    code = store_read_facts(store, job->user, job->scope, &job->facts, &job->failure);
+    store_snapshot_end(store);
+    if (code < 0)
+        return;
+    job->have_facts = true;
+    job->store_id = at.store_id;
+    job->facts.revision = at.revision;
+    job->facts.nonce = at.nonce;
+    /* A replica's clock is another one. What has ended by the primary's is judged at the expiry that the table has reached. */
+    job->facts.now = job->from == FETCH_REPLICA ? 0 : now;
+    job->facts.user = job->user;
+    job->facts.scope = job->scope;
+}
+
+/* ---- one fetch --------------------------------------------------------------------------------------------------- */
+
+/* Off the lists, and its job on its own. */
+static void unlink_fetch(struct fetch *fetch)
+{
+    struct fetches *fetches = fetch->fetches;
+    if (fetch->origin.from == FETCH_KEPT) {
+        DL_DELETE(fetches->ready, fetch);
+        fetches->ready_count--;
+    }
+    if (fetch->origin.from == FETCH_REPLICA)
+        DL_DELETE(fetches->impatient, fetch);
+    if (fetch->job != NULL)
+        fetch->job->fetch = NULL;
+    fetch->job = NULL;
+}
+
+static void tell(struct fetch *fetch, int code, const char *text, struct facts *facts)
+{
+    unlink_fetch(fetch);
+    fetch->done(fetch->context, code, text, facts, &fetch->origin);
+    free(fetch);
+}
+
+void fetch_cancel(struct fetch *fetch)
+{
+    unlink_fetch(fetch);
+    facts_fini(&fetch->kept);
+    free(fetch);
+}
+
+static void on_job(struct work_job *work_job);
+
+static int submit(struct fetch *fetch, enum fetch_from from)
+{
+    struct fetches *fetches = fetch->fetches;
+    struct fetch_job *job = calloc(1, sizeof *job);
+    if (job == NULL)
+        return PERMTAB_E_MEMORY;
+    *job = (struct fetch_job){.fetches = fetches,
+                              .fetch = fetch,
+                              .from = from,
+                              .user = fetch->user,
+                              .scope = fetch->scope,
+                              .job = {.run = job_run, .done = on_job}};
+    struct work *work = from == FETCH_REPLICA ? fetches->options.replica : fetches->options.primary;
+    int code = work_submit(work, &job->job);
+    if (code < 0) {
+        free(job);
+        return code;
+    }
+    fetch->job = job;
+    fetch->origin = (struct fetch_origin){.from = from, .begun_ns = clock_ns()};
+    fetches->replica_running += from == FETCH_REPLICA;
+    return 0;
+}
+
+/* ---- the replica ------------------------------------------------------------------------------------------------- */
+
+static void arm_patience(struct fetches *fetches)
+{
+    const struct fetch *first = fetches->impatient;
+    if (first == NULL)
+        return;
+    uint64_t now = clock_ns(), due = first->origin.begun_ns + PATIENCE_NS;
+    uint64_t left_us = due > now ? (due - now) / 1000 : 0;
+    struct timeval wait = {(time_t)(left_us / 1000000), (suseconds_t)(left_us % 1000000)};
+    (void)event_add(fetches->patience, &wait);
+}
+
+static bool begin_at_replica(struct fetch *fetch)
+{
+    struct fetches *fetches = fetch->fetches;
+    if (fetches->options.replica == NULL || fetches->replica_running >= fetches->options.replica_threads ||
+        !breaker_allows(&fetches->breaker, clock_ns()))
+        return false;
+    if (submit(fetch, FETCH_REPLICA) < 0) {
+        breaker_failed(&fetches->breaker, clock_ns());
+        return false;
+    }
+    DL_APPEND(fetches->impatient, fetch);
+    if (fetches->impatient == fetch)
+        arm_patience(fetches);
+    return true;
+}
+
+/* The replica was of no use: the fetch begins again at the primary. */
+static void turn_to_primary(struct fetch *fetch)
+{
+    struct fetches *fetches = fetch->fetches;
+    fetches->options.counters->fills_replica_failed++;
+    breaker_failed(&fetches->breaker, clock_ns());
+    unlink_fetch(fetch);
+    fetch->origin.from = FETCH_PRIMARY; /* it is in no list now */
+    int code = submit(fetch, FETCH_PRIMARY);
+    if (code < 0)
+        tell(fetch, code, "too many requests wait for the store", NULL);
+}
+
+static void on_patience(evutil_socket_t descriptor, short what, void *context)
+{
+    struct fetches *fetches = context;
+    uint64_t now = clock_ns();
+    (void)descriptor, (void)what;
+    while (fetches->impatient != NULL && fetches->impatient->origin.begun_ns + PATIENCE_NS <= now)
+        turn_to_primary(fetches->impatient);
+    arm_patience(fetches);
+}
+
+/* Whether what a job brought may be shown to the publisher at all. Another store has other revisions: it could look early for
+ * ever. */
+static bool replica_is_ours(const struct fetch_job *job)
+{
+    return job->have_facts && job->store_id == publish_position(job->fetches->options.publish).store_id;
+}
+
+static void on_job(struct work_job *work_job)
+{
+    struct fetch_job *job = (struct fetch_job *)work_job;
+    struct fetch *fetch = job->fetch;
+    job->fetches->replica_running -= job->from == FETCH_REPLICA;
+    if (fetch == NULL) {
+        /* Nobody waits. */
+    } else if (job->from == FETCH_REPLICA && !replica_is_ours(job)) {
+        turn_to_primary(fetch);
+    } else if (job->have_facts) {
+        job->have_facts = false; /* the callee's now */
+        tell(fetch, 0, "", &job->facts);
+    } else {
+        tell(fetch, job->failure.code, job->failure.text, NULL);
+    }
+    if (job->have_facts)
+        facts_fini(&job->facts);
+    free(job);
+}
+
+/* ---- what is kept ------------------------------------------------------------------------------------------------ */
+
+static void on_tell(evutil_socket_t descriptor, short what, void *context)
+{
+    struct fetches *fetches = context;
+    (void)descriptor, (void)what;
+    /* Those that callbacks begin have the next turn of the loop: whoever floods does not keep it. */
+    for (unsigned left = fetches->ready_count; left > 0 && fetches->ready != NULL; left--) {
+        struct facts facts = fetches->ready->kept;
+        tell(fetches->ready, 0, "", &facts);
+    }
+    if (fetches->ready != NULL)
+        event_active(fetches->tell, EV_TIMEOUT, 0);
+}
+
+static bool begin_with_kept(struct fetch *fetch)
+{
+    struct fetches *fetches = fetch->fetches;
+    if (fetches->options.strangers == NULL ||
+        !strangers_facts(fetches->options.strangers, fetch->user, fetch->scope, &fetch->kept))
+        return false;
+    fetch->origin = (struct fetch_origin){.from = FETCH_KEPT, .begun_ns = clock_ns()};
+    DL_APPEND(fetches->ready, fetch);
+    fetches->ready_count++;
+    event_active(fetches->tell, EV_TIMEOUT, 0);
+    return true;
+}
+
+bool fetch_is_of_stranger(const struct fetches *fetches, uint64_t user)
+{
+    return fetches->options.strangers != NULL && strangers_include(fetches->options.strangers, user);
+}
+
+/* ---- beginning and judging --------------------------------------------------------------------------------------- */
+
+int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
+                bool again, fetch_done_fn done, void *context)
+{
+    struct fetch *fetch = calloc(1, sizeof *fetch);
+    if (fetch == NULL)
+        return PERMTAB_E_MEMORY;
+    *fetch =
+        (struct fetch){.fetches = fetches, .user = user, .scope = scope, .done = done, .context = context};
+    int code = 0;
+    if (again || !(begin_with_kept(fetch) || begin_at_replica(fetch)))
+        code = submit(fetch, FETCH_PRIMARY);
+    if (code < 0)
+        free(fetch);
+    else
+        *out = fetch;
+    return code;
+}
+
+static void judge_replica(struct fetches *fetches, struct fetch_origin *origin, enum publish_fill *outcome,
+                          uint64_t now_ns)
+{
+    struct counters *counters = fetches->options.counters;
+    switch (*outcome) {
+    case PUBLISH_FILLED:
+        counters->fills_replica++;
+        breaker_succeeded(&fetches->breaker, now_ns, now_ns - origin->begun_ns);
+        return;
+    case PUBLISH_EARLY:
+        if (!origin->early)
+            return;
+        /* A poll later it is still ahead: perhaps of a history that will never be ours. */
+        *outcome = PUBLISH_OUTDATED;
+        break;
+    case PUBLISH_OUTDATED:
+        break;
+    case PUBLISH_FAILED:
+        return;
+    }
+    counters->fills_replica_outdated++;
+    breaker_failed(&fetches->breaker, now_ns);
+}
+
+static void judge_stranger(struct fetches *fetches, const struct facts *facts,
+                           const struct fetch_origin *origin, enum publish_fill outcome)
+{
+    bool kept = origin->from == FETCH_KEPT;
+    if (outcome == PUBLISH_FILLED)
+        strangers_learn(fetches->options.strangers, facts);
+    else if (outcome == PUBLISH_OUTDATED && kept)
+        strangers_forget(fetches->options.strangers, facts->scope);
+    fetches->options.counters->strangers_answered += kept && outcome == PUBLISH_FILLED;
+}
+
+enum publish_fill fetch_publish(struct fetches *fetches, struct facts *facts, struct fetch_origin *origin,
+                                uint64_t now_ns, struct answer *answer)
+{
+    facts->stranger = fetch_is_of_stranger(fetches, facts->user);
+    enum publish_fill outcome = publish_facts(fetches->options.publish, facts, now_ns, answer);
+    if (origin->from == FETCH_REPLICA)
+        judge_replica(fetches, origin, &outcome, now_ns);
+    if (facts->stranger || origin->from == FETCH_KEPT)
+        judge_stranger(fetches, facts, origin, outcome);
+    origin->early = outcome == PUBLISH_EARLY;
+    return outcome;
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+int fetches_new(struct fetches **out, struct event_base *base, const struct fetch_options *options)
+{
+    static const struct breaker_options breaker = BREAKER_DEFAULTS;
+    struct fetches *fetches = calloc(1, sizeof *fetches);
+    if (fetches == NULL)
+        return PERMTAB_E_MEMORY;
+    fetches->options = *options;
+    breaker_init(&fetches->breaker, &breaker);
+    fetches->tell = evtimer_new(base, on_tell, fetches);
+    fetches->patience = evtimer_new(base, on_patience, fetches);
+    if (fetches->tell == NULL || fetches->patience == NULL) {
+        fetches_free(fetches);
+        return PERMTAB_E_MEMORY;
+    }
+    *out = fetches;
+    return 0;
+}
+
+void fetches_free(struct fetches *fetches)
+{
+    if (fetches == NULL)
+        return;
+    assert(fetches->replica_running == 0 && fetches->ready == NULL && fetches->impatient == NULL);
+    if (fetches->tell != NULL)
+        event_free(fetches->tell);
+    if (fetches->patience != NULL)
+        event_free(fetches->patience);
+    free(fetches);
+}

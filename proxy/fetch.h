@@ -1,0 +1,61 @@
+/* Fetches: the facts for a fill, from the nearest place that may be believed.
+ *
+ *   what is kept of strangers   no read at all
+ *   a replica of the store      the first read of a fill, while it answers in time and mostly with what is still true
+ *   the primary store           everything else, and each repeat
+ *
+ * Wherever they come from, facts are judged by publish_facts: by their revision, its nonce and the history since. So
+ * a replica that lags, or follows another history, costs a read. On the loop's thread. */
+#ifndef PERMTAB_PROXY_FETCH_H
+#define PERMTAB_PROXY_FETCH_H
+
+#include "proxy/counters.h"
+#include "proxy/publish.h"
+#include "proxy/strangers.h"
+#include "proxy/work.h"
+
+struct event_base;
+struct fetches;
+struct fetch; /* one that is under way */
+
+enum fetch_from { FETCH_KEPT, FETCH_REPLICA, FETCH_PRIMARY };
+
+/* Where facts came from. Kept with them until they are published. */
+struct fetch_origin {
+    enum fetch_from from;
+    uint64_t begun_ns;
+    bool early; /* they were found to be ahead of the table once */
+};
+
+/* code 0: `facts` are there, and the callee takes their contents. Else a failure. */
+typedef void (*fetch_done_fn)(void *context, int code, const char *text, struct facts *facts,
+                              const struct fetch_origin *origin);
+
+struct fetch_options {
+    struct work *primary;
+    struct work *replica;        /* NULL: none */
+    unsigned replica_threads;    /* how many reads of it are worth beginning at a time */
+    struct strangers *strangers; /* NULL: nobody is one */
+    struct publish *publish;
+    struct counters *counters;
+};
+
+int fetches_new(struct fetches **out, struct event_base *base,
+                const struct fetch_options *options) PERMTAB_MUST_CHECK;
+/* After work_free of both, and when no fetch is under way. */
+void fetches_free(struct fetches *fetches);
+
+/* `again`: not the first try, so no short cuts. `done` is called later, never from inside, unless it is cancelled. PERMTAB_E_FULL
+ * when too many wait for the store; PERMTAB_E_MEMORY. */
+int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
+                bool again, fetch_done_fn done, void *context) PERMTAB_MUST_CHECK;
+void fetch_cancel(struct fetch *fetch);
+
+/* publish_facts, and what is to be learnt from its outcome. PUBLISH_OUTDATED: fetch again. */
+enum publish_fill fetch_publish(struct fetches *fetches, struct facts *facts, struct fetch_origin *origin,
+                                uint64_t now_ns, struct answer *answer);
+
+/* Whether the user has no rows of his own, at the applied revision. */
+bool fetch_is_of_stranger(const struct fetches *fetches, uint64_t user);
+
+#endif

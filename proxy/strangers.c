@@ -1,0 +1,139 @@
+/* Definitions of roles are kept with the facts. They may be used: the publisher takes the resident definition where there is
+ * one, and else one of the facts; and facts outlive the history's question only if no change since their revision names a role
+ * that they name. So what passes has the definitions of today.
+ *
+ * Facts that were just published are true at the applied revision, and are noted as such. So the history since then
+ * is short, however long ago they were read, and the fence costs little. A user who came to have rows since
+ * is named by a change row, which puts him into the census.
+ *
+ * Kept are a few thousand scopes and a bounded number of bytes; the least recently used go first. */
+#include "proxy/strangers.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#define SCOPES_MAX 4096u
+#define BYTES_MAX  (32u << 20)
+#define ONE_MAX    (256u << 10) /* larger facts are not kept: they would displace hundreds of others */
+
+struct kept_key {
+    uint64_t id;
+    uint64_t type;
+};
+
+struct kept_facts {
+    struct kept_key key;
+    struct facts facts;
+    size_t bytes;
+    UT_hash_handle hh;
+};
+
+void strangers_init(struct strangers *strangers, const struct census *census, const struct publish *publish)
+{
+    memset(strangers, 0, sizeof *strangers);
+    strangers->census = census;
+    strangers->publish = publish;
+}
+
+static void drop(struct strangers *strangers, struct kept_facts *kept)
+{
+    HASH_DEL(strangers->kept, kept);
+    strangers->count--;
+    strangers->bytes -= kept->bytes;
+    facts_fini(&kept->facts);
+    free(kept);
+}
+
+void strangers_fini(struct strangers *strangers)
+{
+    while (strangers->kept != NULL)
+        drop(strangers, strangers->kept);
+}
+
+void strangers_distrust(struct strangers *strangers)
+{
+    strangers_fini(strangers);
+}
+
+/* Of another history nothing is kept, nor of before somebody asked for a place or a role to be read again. */
+static struct kept_facts *find(struct strangers *strangers, struct scope_key scope)
+{
+    struct kept_key key = {scope.id, scope.type};
+    struct kept_facts *kept;
+    uint64_t generation = publish_generation(strangers->publish);
+    uint64_t invalidated = publish_invalidated(strangers->publish);
+    if (strangers->generation != generation || strangers->invalidated != invalidated)
+        strangers_distrust(strangers);
+    strangers->generation = generation;
+    strangers->invalidated = invalidated;
+    HASH_FIND(hh, strangers->kept, &key, sizeof key, kept);
+    return kept;
+}
+
+bool strangers_include(const struct strangers *strangers, uint64_t user)
+{
+    return !census_knows(strangers->census, strangers->publish, user);
+}
+
+bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_key scope, struct facts *out)
+{
+    struct kept_facts *kept = find(strangers, scope);
+    if (kept == NULL || !strangers_include(strangers, user) || facts_copy(out, &kept->facts) < 0)
+        return false;
+    out->user = user;
+    /* uthash keeps the order of adding: this one was used last. */
+    HASH_DEL(strangers->kept, kept);
+    HASH_ADD(hh, strangers->kept, key, sizeof kept->key, kept);
+    return true;
+}
+
+static bool names_no_user(const struct facts *facts)
+{
+    for (size_t i = 0; i < facts->overwrite_count; i++)
+        if (facts->overwrites[i].subject == OVERWRITE_USER)
+            return false;
+    return facts->assignment_count == 0;
+}
+
+static struct kept_facts *copy_of(const struct facts *facts)
+{
+    struct kept_facts *kept = calloc(1, sizeof *kept);
+    if (kept == NULL || facts_copy(&kept->facts, facts) < 0) {
+        free(kept);
+        return NULL;
+    }
+    kept->key = (struct kept_key){facts->scope.id, facts->scope.type};
+    kept->bytes = sizeof *kept + facts_size(facts);
+    return kept;
+}
+
+void strangers_learn(struct strangers *strangers, const struct facts *facts)
+{
+    struct store_position at = publish_position(strangers->publish);
+    struct kept_facts *kept = find(strangers, facts->scope);
+    bool same = kept != NULL && kept->facts.revision == facts->revision && kept->facts.nonce == facts->nonce;
+    if (!same) {
+        if (facts->broken || !names_no_user(facts) || facts_size(facts) > ONE_MAX)
+            return;
+        if (kept != NULL)
+            drop(strangers, kept);
+        kept = copy_of(facts);
+        if (kept == NULL)
+            return;
+        HASH_ADD(hh, strangers->kept, key, sizeof kept->key, kept);
+        strangers->count++;
+        strangers->bytes += kept->bytes;
+    }
+    kept->facts.revision = at.revision;
+    kept->facts.nonce = at.nonce;
+    while (strangers->count > SCOPES_MAX || strangers->bytes > BYTES_MAX)
+        drop(strangers, strangers->kept);
+}
+
+void strangers_forget(struct strangers *strangers, struct scope_key scope)
+{
+    struct kept_facts *kept = find(strangers, scope);
+    if (kept != NULL)
+        drop(strangers, kept);
+}

@@ -1,0 +1,509 @@
+/* The census and what is kept of strangers, one promise at a time. Random histories are in test_strangers_property.c. */
+#include "proxy/fetch.h"
+#include "proxy/resolve.h"
+#include "tests/support/memory_policy.h"
+
+#include <event2/event.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SECOND  1000000000ull
+#define NOBODY  7777u /* has no rows */
+#define NOBODY2 8888u
+
+enum { SEND, EDIT };
+
+static const struct scope_key global = {0, 0}, server = {1, 1}, channel = {100, 3};
+
+struct fixture {
+    struct memory_policy policy;
+    struct publish *publish;
+    struct counters counters;
+    struct census census;
+    struct strangers strangers;
+    struct event_base *base;
+    struct fetches *fetches;
+    struct store_position at; /* the store's */
+};
+
+/* server:1 belongs to user 42; its role 100 is everybody's and sends; user 1 has role 101, which edits. */
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    struct publish_options options = {
+        .permissions_max = 64, .entries = 1000, .sets = 100, .folds = 10, .max_staleness_ns = 2 * SECOND};
+    uint64_t owner = 42;
+    struct catalogue catalogue;
+    memory_policy_init(&fixture->policy);
+    memory_permission(&fixture->policy, "message.send");
+    memory_permission(&fixture->policy, "message.edit");
+    memory_scope(&fixture->policy, server, global, &owner);
+    memory_scope(&fixture->policy, channel, server, NULL);
+    memory_role(&fixture->policy, 100, "everyone", server, true, true);
+    memory_grant(&fixture->policy, 100, GRANT_ALLOW, SEND);
+    memory_role(&fixture->policy, 101, "editor", server, false, true);
+    memory_grant(&fixture->policy, 101, GRANT_ALLOW, EDIT);
+    memory_assign(&fixture->policy, 1, 101, server, FACTS_NEVER);
+    memory_catalogue(&fixture->policy, 1, &catalogue);
+    fixture->at = (struct store_position){7, 10, 10};
+    assert_int_equal(
+        publish_new(&fixture->publish, &options, &fixture->at, 1000, &catalogue, &fixture->counters, NULL),
+        0);
+    assert_int_equal(census_init(&fixture->census, 1000, 5), 0);
+    strangers_init(&fixture->strangers, &fixture->census, fixture->publish);
+    fixture->base = event_base_new();
+    struct fetch_options fetch = {
+        .strangers = &fixture->strangers, .publish = fixture->publish, .counters = &fixture->counters};
+    assert_int_equal(fetches_new(&fixture->fetches, fixture->base, &fetch), 0);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    fetches_free(fixture->fetches);
+    event_base_free(fixture->base);
+    strangers_fini(&fixture->strangers);
+    census_fini(&fixture->census);
+    publish_free(fixture->publish);
+    memory_policy_fini(&fixture->policy);
+    free(fixture);
+    return 0;
+}
+
+/* A change is committed and applied. */
+static void apply_untold(struct fixture *fixture, struct change change)
+{
+    struct batch batch = {.now = 1000};
+    struct role role;
+    fixture->at.revision++;
+    fixture->at.nonce++;
+    batch.at = fixture->at;
+    change.revision = fixture->at.revision;
+    change.nonce = fixture->at.nonce;
+    batch.changes.items = malloc(sizeof change);
+    batch.changes.items[0] = change;
+    batch.changes.count = 1;
+    if (memory_definition(&fixture->policy, change.role, &role))
+        *role_list_add(&batch.roles) = role;
+    assert_int_equal(publish_batch(fixture->publish, &batch, SECOND, NULL), 0);
+    batch_fini(&batch);
+}
+
+static void apply(struct fixture *fixture, struct change change)
+{
+    apply_untold(fixture, change);
+    census_applied(&fixture->census, fixture->publish);
+}
+
+static enum census_slice take(struct fixture *fixture, uint64_t user)
+{
+    return census_take(&fixture->census, fixture->publish, &fixture->at, &user, 1);
+}
+
+static void count_all(struct fixture *fixture)
+{
+    census_begin(&fixture->census, fixture->publish);
+    assert_int_equal(take(fixture, 1), CENSUS_TAKEN);
+    census_complete(&fixture->census);
+}
+
+static bool knows(struct fixture *fixture, uint64_t user)
+{
+    return census_knows(&fixture->census, fixture->publish, user);
+}
+
+static void read_store(struct fixture *fixture, uint64_t user, struct scope_key scope, struct facts *facts)
+{
+    memory_facts(&fixture->policy, user, scope, 1000, facts);
+    facts->revision = fixture->at.revision;
+    facts->nonce = fixture->at.nonce;
+    facts->now = 1000;
+}
+
+static enum publish_fill publish_from(struct fixture *fixture, enum fetch_from from, struct facts *facts,
+                                      struct answer *answer)
+{
+    struct fetch_origin origin = {.from = from, .begun_ns = SECOND};
+    return fetch_publish(fixture->fetches, facts, &origin, SECOND, answer);
+}
+
+/* Read from the store and published; 1 when the user may do it there. */
+static int ask_store(struct fixture *fixture, uint64_t user, struct scope_key scope, uint32_t bit)
+{
+    struct facts facts;
+    struct answer answer = {0};
+    read_store(fixture, user, scope, &facts);
+    assert_int_equal(publish_from(fixture, FETCH_PRIMARY, &facts, &answer), PUBLISH_FILLED);
+    int allowed = bitmap_test(answer.any, bit);
+    answer_fini(&answer);
+    facts_fini(&facts);
+    return allowed;
+}
+
+/* From what is kept: 1 allowed, 0 denied, -1 nothing is kept for this user, -2 it is outdated. */
+static int ask_kept(struct fixture *fixture, uint64_t user, struct scope_key scope, uint32_t bit)
+{
+    struct facts facts;
+    struct answer answer = {0};
+    assert_true(fetch_is_of_stranger(fixture->fetches, user) == !knows(fixture, user));
+    if (!strangers_facts(&fixture->strangers, user, scope, &facts))
+        return -1;
+    int allowed = -2;
+    if (publish_from(fixture, FETCH_KEPT, &facts, &answer) == PUBLISH_FILLED)
+        allowed = bitmap_test(answer.any, bit);
+    answer_fini(&answer);
+    facts_fini(&facts);
+    return allowed;
+}
+
+/* ---- the census -------------------------------------------------------------------------------------------------- */
+
+static void everybody_is_known_until_all_are_counted(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_true(knows(fixture, NOBODY));
+    census_begin(&fixture->census, fixture->publish);
+    assert_true(knows(fixture, NOBODY));
+    assert_int_equal(take(fixture, 1), CENSUS_TAKEN);
+    assert_true(knows(fixture, NOBODY));
+    census_complete(&fixture->census);
+    assert_false(knows(fixture, NOBODY));
+    assert_true(knows(fixture, 1));
+}
+
+static void whom_changes_name_is_known(void **state)
+{
+    struct fixture *fixture = *state;
+    census_begin(&fixture->census, fixture->publish);
+    /* Between two slices: the second one may not have this user. */
+    apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 50, .role = 101, .scope = server});
+    assert_int_equal(take(fixture, 1), CENSUS_TAKEN);
+    census_complete(&fixture->census);
+    apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 51, .role = 101, .scope = server});
+    apply(fixture, (struct change){.kind = CHANGE_OVERWRITE, .user = 52, .scope = channel});
+    assert_true(knows(fixture, 50) && knows(fixture, 51) && knows(fixture, 52));
+    assert_false(knows(fixture, NOBODY));
+    apply(fixture, (struct change){.kind = CHANGE_OVERWRITE, .role = 100, .scope = channel});
+    assert_false(knows(fixture, 0));
+    apply(fixture, (struct change){.kind = CHANGE_OVERWRITE, .scope = channel}); /* of user 0, or of role 0 */
+    assert_true(knows(fixture, 0));
+}
+
+/* A batch that the census has not heard of: nobody is a stranger until it has. */
+static void a_census_behind_the_table_knows_everybody(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    apply_untold(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
+    assert_true(knows(fixture, NOBODY));
+    census_applied(&fixture->census, fixture->publish);
+    assert_false(knows(fixture, NOBODY));
+}
+
+static void slices_of_another_history_do_not_count(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store_position ours = fixture->at;
+    apply(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
+    census_begin(&fixture->census, fixture->publish);
+    struct store_position at = fixture->at;
+    fixture->at = ours; /* before the beginning: what changed then was not added */
+    assert_int_equal(take(fixture, 1), CENSUS_FOREIGN);
+    fixture->at = at;
+    fixture->at.nonce++;
+    assert_int_equal(take(fixture, 1), CENSUS_FOREIGN);
+    fixture->at = at;
+    fixture->at.store_id++;
+    assert_int_equal(take(fixture, 1), CENSUS_FOREIGN);
+    fixture->at = at;
+    fixture->at.revision++;
+    assert_int_equal(take(fixture, 1), CENSUS_EARLY);
+    fixture->at = at;
+    assert_int_equal(take(fixture, 1), CENSUS_TAKEN);
+}
+
+static void rebuild(struct fixture *fixture)
+{
+    struct catalogue catalogue;
+    memory_catalogue(&fixture->policy, 1, &catalogue);
+    assert_int_equal(publish_rebuild(fixture->publish, &fixture->at, 1000, &catalogue, NULL), 0);
+}
+
+static void a_rebuild_loses_the_census(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, NOBODY, server, SEND), 1);
+    rebuild(fixture);
+    assert_true(knows(fixture, NOBODY));
+    assert_int_equal(take(fixture, 1), CENSUS_FOREIGN);
+    census_applied(&fixture->census, fixture->publish);
+    assert_int_equal(fixture->census.state, CENSUS_NONE);
+    count_all(fixture);
+    assert_false(knows(fixture, NOBODY));
+    assert_int_equal(ask_kept(fixture, NOBODY2, server, SEND), -1); /* nor is anything kept of before */
+}
+
+static void missed_changes_lose_the_census(void **state)
+{
+    struct fixture *fixture = *state;
+    struct batch batch = {.now = 1000};
+    count_all(fixture);
+    batch.changes.count = HISTORY_SIZE + 1;
+    batch.changes.items = calloc(batch.changes.count, sizeof *batch.changes.items);
+    for (size_t i = 0; i < batch.changes.count; i++)
+        batch.changes.items[i] = (struct change){.revision = ++fixture->at.revision,
+                                                 .nonce = ++fixture->at.nonce,
+                                                 .kind = CHANGE_ASSIGNMENT,
+                                                 .user = i};
+    batch.at = fixture->at;
+    assert_int_equal(publish_batch(fixture->publish, &batch, SECOND, NULL), 0);
+    batch_fini(&batch);
+    census_applied(&fixture->census, fixture->publish);
+    assert_int_equal(fixture->census.state, CENSUS_NONE);
+    assert_true(knows(fixture, UINT64_MAX));
+}
+
+static void too_many_users_leave_no_strangers(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t users[1100];
+    for (uint64_t i = 0; i < 1100; i++)
+        users[i] = i * 1000;
+    census_begin(&fixture->census, fixture->publish);
+    assert_int_equal(census_take(&fixture->census, fixture->publish, &fixture->at, users, 1100),
+                     CENSUS_TAKEN);
+    assert_int_equal(fixture->census.state, CENSUS_OVERFULL);
+    census_complete(&fixture->census);
+    assert_true(knows(fixture, NOBODY));
+    /* One that outgrows its room is counted anew: many of its users may have gone. */
+    census_begin(&fixture->census, fixture->publish);
+    assert_int_equal(census_take(&fixture->census, fixture->publish, &fixture->at, users, 1000),
+                     CENSUS_TAKEN);
+    census_complete(&fixture->census);
+    assert_false(knows(fixture, NOBODY));
+    for (uint64_t user = 1; user <= 20; user++)
+        apply(fixture,
+              (struct change){.kind = CHANGE_ASSIGNMENT, .user = user, .role = 101, .scope = server});
+    assert_int_equal(fixture->census.state, CENSUS_NONE);
+    assert_true(knows(fixture, NOBODY));
+}
+
+/* ---- what is kept ------------------------------------------------------------------------------------------------ */
+
+static void one_strangers_facts_serve_the_next(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 1);
+    count_all(fixture);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND),
+                     -1); /* it was no stranger's when it was read */
+    assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 1);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 1);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, EDIT), 0);
+    assert_int_equal(ask_kept(fixture, 1, channel, EDIT), -1);
+    assert_int_equal(fixture->counters.strangers_answered, 2);
+    struct answer answer;
+    assert_true(publish_lookup(fixture->publish, NOBODY2, channel, &answer));
+    answer_fini(&answer);
+}
+
+static void a_stranger_may_own_the_place(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, EDIT), 0);
+    assert_int_equal(ask_kept(fixture, 42, channel, EDIT), 1);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, EDIT), 0);
+    /* And is read first: what is kept then is not an owner's. */
+    strangers_forget(&fixture->strangers, channel);
+    assert_int_equal(ask_store(fixture, 42, channel, EDIT), 1);
+    assert_int_equal(ask_kept(fixture, NOBODY, channel, EDIT), 0);
+}
+
+static void known_users_leave_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, 1, channel, EDIT), 1);
+    assert_int_equal(ask_kept(fixture, NOBODY, channel, EDIT), -1);
+}
+
+/* A row that no trigger saw: the census does not know him, the facts do. */
+static void rows_that_facts_show_are_not_kept(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    memory_assign(&fixture->policy, 66, 101, server, FACTS_NEVER);
+    assert_int_equal(ask_store(fixture, 66, channel, EDIT), 1);
+    assert_int_equal(ask_kept(fixture, NOBODY, channel, EDIT), -1);
+    memory_overwrite(&fixture->policy, channel, OVERWRITE_USER, 67, EDIT, true);
+    assert_int_equal(ask_store(fixture, 67, channel, EDIT), 1);
+    assert_int_equal(ask_kept(fixture, NOBODY, channel, EDIT), -1);
+}
+
+static void changes_outdate_what_is_kept(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, EDIT), 0);
+    memory_grant(&fixture->policy, 100, GRANT_ALLOW, EDIT);
+    apply(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, EDIT), -2);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, EDIT), -1); /* it was forgotten */
+    assert_int_equal(ask_store(fixture, NOBODY2, channel, EDIT), 1);
+    assert_int_equal(ask_kept(fixture, NOBODY, channel, EDIT), 1);
+    memory_scope(&fixture->policy, server, global, &(uint64_t){NOBODY});
+    apply(fixture, (struct change){.kind = CHANGE_SCOPE, .scope = server});
+    assert_int_equal(ask_kept(fixture, NOBODY, channel, EDIT), -2);
+}
+
+/* Definitions that are kept are those of today, also when none is resident any more. */
+static void kept_definitions_are_current(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, EDIT), 0);
+    assert_int_equal(publish_retire_user(fixture->publish, NOBODY), 1);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 1);
+    publish_retire_user(fixture->publish, NOBODY2);
+    memory_grant(&fixture->policy, 100, GRANT_DENY, SEND);
+    apply(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -2);
+}
+
+/* Unrelated changes, more than the history can look back over, leave it good: it is noted with each use. */
+static void use_keeps_it_young(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 1);
+    for (unsigned i = 0; i < 2 * HISTORY_SCAN; i++) {
+        apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 1, .role = 101, .scope = server});
+        if (i % (HISTORY_SCAN / 2) == 0)
+            assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 1);
+    }
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 1);
+}
+
+/* The user got his first row, and lost it, between the question and the answer. */
+static void a_first_row_in_between_is_seen(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    struct answer answer = {0};
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, EDIT), 0);
+    assert_true(strangers_facts(&fixture->strangers, NOBODY2, channel, &facts));
+    apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = NOBODY2, .role = 101, .scope = server});
+    assert_int_equal(publish_from(fixture, FETCH_KEPT, &facts, &answer), PUBLISH_OUTDATED);
+    facts_fini(&facts);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, EDIT), -1);
+}
+
+/* What the log does not tell, and somebody asked to be read again. */
+static void invalidation_forgets_what_is_kept(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 1);
+    memory_grant(&fixture->policy, 100, GRANT_DENY, SEND);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 1);
+    publish_retire_scope(fixture->publish, server);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 0);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 0);
+    publish_retire_role(fixture->publish, 100);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 0);
+    strangers_distrust(&fixture->strangers);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
+    assert_int_equal(fixture->strangers.count, 0);
+}
+
+static void absent_places_are_kept_too(void **state)
+{
+    struct fixture *fixture = *state;
+    struct scope_key later = {200, 3};
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, NOBODY, later, SEND), 0);
+    assert_int_equal(ask_kept(fixture, NOBODY2, later, SEND), 0);
+    memory_scope(&fixture->policy, later, server, NULL);
+    apply(fixture, (struct change){.kind = CHANGE_SCOPE, .scope = later});
+    assert_int_equal(ask_kept(fixture, NOBODY2, later, SEND), -2);
+    assert_int_equal(ask_store(fixture, NOBODY2, later, SEND), 1);
+}
+
+static void the_least_recently_used_goes_first(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    for (uint64_t id = 0; id < 4096; id++)
+        assert_int_equal(ask_store(fixture, NOBODY, (struct scope_key){1000 + id, 3}, SEND), 0);
+    assert_int_equal(ask_kept(fixture, NOBODY2, (struct scope_key){1000, 3}, SEND), 0);
+    assert_int_equal(ask_store(fixture, NOBODY, (struct scope_key){9000, 3}, SEND), 0);
+    assert_int_equal(fixture->strangers.count, 4096);
+    assert_int_equal(ask_kept(fixture, NOBODY2, (struct scope_key){1000, 3}, SEND), 0);
+    assert_int_equal(ask_kept(fixture, NOBODY2, (struct scope_key){1001, 3}, SEND), -1);
+    assert_int_equal(ask_kept(fixture, NOBODY2, (struct scope_key){9000, 3}, SEND), 0);
+}
+
+static void bytes_are_bounded(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    for (uint64_t role = 1000; role < 2000; role++)
+        memory_overwrite(&fixture->policy, server, OVERWRITE_ROLE, role, SEND, false);
+    for (uint64_t id = 0; id < 3000; id++) {
+        struct facts facts;
+        struct answer answer = {0};
+        memory_facts(&fixture->policy, NOBODY, server, 1000, &facts);
+        facts.revision = fixture->at.revision;
+        facts.nonce = fixture->at.nonce;
+        facts.scope.id = facts.chain[1].key.id = 1000 + id;
+        assert_int_equal(publish_from(fixture, FETCH_PRIMARY, &facts, &answer), PUBLISH_FILLED);
+        answer_fini(&answer);
+        facts_fini(&facts);
+    }
+    assert_in_range(fixture->strangers.bytes, 16u << 20, 32u << 20);
+    for (uint64_t role = 2000; role < 12000; role++)
+        memory_overwrite(&fixture->policy, server, OVERWRITE_ROLE, role, SEND, false);
+    assert_int_equal(ask_store(fixture, NOBODY, server, EDIT), 0);
+    assert_int_equal(ask_kept(fixture, NOBODY2, server, EDIT), -1); /* a quarter of a mebibyte is too much */
+    strangers_fini(&fixture->strangers);
+    assert_int_equal(fixture->strangers.bytes, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(everybody_is_known_until_all_are_counted),
+        T(whom_changes_name_is_known),
+        T(a_census_behind_the_table_knows_everybody),
+        T(slices_of_another_history_do_not_count),
+        T(a_rebuild_loses_the_census),
+        T(missed_changes_lose_the_census),
+        T(too_many_users_leave_no_strangers),
+        T(one_strangers_facts_serve_the_next),
+        T(a_stranger_may_own_the_place),
+        T(known_users_leave_nothing),
+        T(rows_that_facts_show_are_not_kept),
+        T(changes_outdate_what_is_kept),
+        T(kept_definitions_are_current),
+        T(use_keeps_it_young),
+        T(a_first_row_in_between_is_seen),
+        T(invalidation_forgets_what_is_kept),
+        T(absent_places_are_kept_too),
+        T(the_least_recently_used_goes_first),
+        T(bytes_are_bounded),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
