@@ -80,7 +80,7 @@ class Mariadb:
             # Durability against a power cut is of no use to a folder that is thrown away.
             self.process = spawn(
                 [find("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}",
-                 f"--pid-file={self.folder}/mariadb.pid", "--innodb-log-file-size=16M",
+                 f"--pid-file={self.folder}/mariadb.pid", f"--tmpdir={self.folder}", "--innodb-log-file-size=16M",
                  "--innodb-flush-log-at-trx-commit=2", "--max-connections=300", *network, *self.options,
                  *options] + self._owner(),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
