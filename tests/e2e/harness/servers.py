@@ -81,7 +81,7 @@ class Mariadb:
             self.process = spawn(
                 [find("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}",
                  f"--pid-file={self.folder}/mariadb.pid", "--innodb-log-file-size=16M",
-                 "--innodb-flush-log-at-trx-commit=2", "--max-connections=300", *network, *self.options,
+                 "--innodb-flush-log-at-trx-commit=2", f"--tmpdir={self.data}", "--max-connections=300", *network, *self.options,
                  *options] + self._owner(),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_until(self._answers, 60, lambda: f"MariaDB answers; its log says: {self.log.read_text()[-2000:]}")
