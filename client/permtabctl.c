@@ -18,6 +18,8 @@ enum option_bit {
     OPTION_DENY = 32,
     OPTION_OWNER = 64,
     OPTION_EXPIRES = 128,
+    OPTION_BATCH_SIZE = 256,
+    OPTION_LAST = 512,
     OPTION_IN = 1 << 16, /* of delay and delayed */
     OPTION_AT = 1 << 17,
     OPTION_REASON = 1 << 18,
@@ -49,6 +51,8 @@ static const struct option {
     {"--if-revision", OPTION_IF_REVISION, true},
     {"--max", OPTION_MAX, true},
     {"--expires-in", OPTION_EXPIRES_IN, true},
+    {"--batch", OPTION_BATCH_SIZE, true},
+    {"--last", OPTION_LAST, true},
 };
 
 static const struct command {
@@ -75,8 +79,14 @@ static const struct command {
     {"assign", "USER ROLE [SCOPE] [--expires TIME]", 2, 3, OPTION_EXPIRES, control_assign,
      "gives a user a role, at the role's own scope unless another is named; TIME as 2027-01-01T00:00:00Z"},
     {"unassign", "USER ROLE [SCOPE]", 2, 3, 0, control_unassign, "takes a role from a user"},
-    {"invalidate", "user:ID|role:ID|scope:SCOPE|all", 1, 1, 0, control_invalidate,
-     "has entries read again; never needed for truth"},
+    {"invalidate", "TARGET…|- [--batch N] [--reason TEXT]", 1, 10000, OPTION_BATCH_SIZE | OPTION_REASON,
+     control_invalidate,
+     "has what they name read again, here, in Redis and on every host; never needed for truth; -: targets on "
+     "stdin"},
+    {"invalidations", "[--last N] [--json]", 0, 0, OPTION_LAST | OPTION_JSON, control_invalidations,
+     "what was invalidated of late on this host, newest first, and how much"},
+    {"tag", "add NAME TARGET…|- | remove NAME [TARGET…|-] | list NAME | names", 1, 10000, 0, control_tag,
+     "named sets of targets: users, users at a scope, roles and scopes"},
     {"delay",
      "TARGET… --in 30s|--at TIME [--reason TEXT] [--if \"USER SCOPE EXPRESSION\"] [--if-revision N] "
      "[--expires-in 7d] [--id ID]",
@@ -117,10 +127,13 @@ static void print_help(void)
     printf("usage: permtabctl [--socket PATH] COMMAND …\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
         printf("  %s %s\n      %s\n", commands[i].name, commands[i].usage, commands[i].help);
-    printf("\n  --socket PATH   the sidecar's socket (else PERMTAB_SOCKET, else " DEFAULT_SOCKET ")\n"
-           "  --help, --version\n\n"
-           "USER and ROLE are decimal ids, SCOPE is `global` or `type:id`.\n"
-           "Exit codes: 0 fine, 1 failed, 64 usage; check: 0 allow, 1 deny, 2 unknown or failed.\n");
+    printf(
+        "\n  --socket PATH   the sidecar's socket (else PERMTAB_SOCKET, else " DEFAULT_SOCKET ")\n"
+        "  --help, --version\n\n"
+        "USER and ROLE are decimal ids, SCOPE is `global` or `type:id`. TARGET is user:ID, user:ID@SCOPE, "
+        "role:ID,\n"
+        "scope:SCOPE, tag:NAME, prefix:TEXT, pattern:GLOB (prefix:user:4, pattern:scope:channel:*) or all.\n"
+        "Exit codes: 0 fine, 1 failed, 64 usage; check: 0 allow, 1 deny, 2 unknown or failed.\n");
 }
 
 static const struct command *find_command(const char *name)
@@ -131,10 +144,11 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-static const struct option *find_option(const char *name)
+/* One that the command takes: a word may be a flag of one command and have a value with another. */
+static const struct option *find_option(const struct command *command, const char *name)
 {
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-        if (strcmp(options[i].name, name) == 0)
+        if (strcmp(options[i].name, name) == 0 && (command->options & options[i].bit) != 0)
             return &options[i];
     return NULL;
 }
@@ -169,6 +183,12 @@ static void set_option(struct control *control, const struct option *option, con
         control->owner = value;
     if (option->bit == OPTION_EXPIRES)
         control->expires = value;
+    if (option->bit == OPTION_BATCH_SIZE)
+        control->batch_size = value;
+    if (option->bit == OPTION_REASON)
+        control->reason = value;
+    if (option->bit == OPTION_LAST)
+        control->last = value;
     set_delay_option(&control->delay, option->bit, value);
 }
 
@@ -185,8 +205,8 @@ static int take_arguments(struct control *control, const struct command *command
         plain = strcmp(words[i], "--") == 0;
         if (plain)
             continue;
-        const struct option *option = find_option(words[i]);
-        if (option == NULL || (command->options & option->bit) == 0 || (option->value && i + 1 == count))
+        const struct option *option = find_option(command, words[i]);
+        if (option == NULL || (option->value && i + 1 == count))
             return command_usage(command);
         set_option(control, option, option->value ? words[i + 1] : NULL);
         i += option->value;

@@ -25,7 +25,7 @@ struct control {
     char **arguments;    /* after the command, options taken out */
     int count;
     bool batch, json, dry_run, prune, own, deny;
-    const char *owner, *expires; /* NULL: not given */
+    const char *owner, *expires, *batch_size, *reason, *last; /* NULL: not given */
     struct control_delay delay;
     struct channel channel;
 };
@@ -52,6 +52,22 @@ bool control_is_scope(const char *text);
 /* RFC 3339 with a zone to microseconds UTC; permtabctl_change.c. */
 bool control_time(const char *text, int64_t *out);
 
+/* ---- permtabctl_invalidate.c: targets, as texts; the sidecar knows which are good ---------------------------------- */
+
+struct control_targets {
+    char **texts;
+    size_t count;
+};
+
+/* The arguments from number `first` on; "-" stands for those on stdin. 0 with *targets to fini, or the exit code with one line
+ * printed. */
+int control_targets_take(const struct control *control, int first,
+                         struct control_targets *targets) PERMTAB_MUST_CHECK;
+void control_targets_fini(struct control_targets *targets);
+/* The key "targets" and `count` of them. */
+void control_targets_pack(struct wire_buffer *out, const struct control_targets *targets, size_t first,
+                          size_t count);
+
 /* The number under a key, 0 when there is none. */
 uint64_t control_u64(const struct wire_value *map, const char *key);
 
@@ -68,6 +84,8 @@ int control_revoke(struct control *control);
 int control_assign(struct control *control);
 int control_unassign(struct control *control);
 int control_invalidate(struct control *control);
+int control_invalidations(struct control *control);
+int control_tag(struct control *control);
 int control_cleanup(struct control *control);
 int control_delay(struct control *control);
 int control_delayed(struct control *control);

@@ -1,42 +1,10 @@
-/* permtabctl invalidate, stats, health: operating. */
+/* permtabctl stats, health: operating. */
 #include "client/permtabctl.h"
 
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-
-static bool what_good(const char *what)
-{
-    uint64_t id;
-    if (strcmp(what, "all") == 0)
-        return true;
-    if (strncmp(what, "user:", 5) == 0 || strncmp(what, "role:", 5) == 0)
-        return control_is_id(what + 5, &id);
-    return strncmp(what, "scope:", 6) == 0 && control_is_scope(what + 6);
-}
-
-int control_invalidate(struct control *control)
-{
-    const char *what = control->arguments[0];
-    struct wire_message reply;
-    if (!what_good(what))
-        return control_fail(control, CONTROL_USAGE, "\"%s\" is not user:ID, role:ID, scope:SCOPE or all",
-                            what);
-    int code = control_connect(control, CONTROL_CALL_MS);
-    if (code != 0)
-        return code;
-    struct wire_buffer *out = channel_request(&control->channel, "invalidate", 1);
-    wire_str(out, "what");
-    wire_str(out, what);
-    code = control_call(control, -1, CONTROL_CALL_MS, &reply);
-    if (code != 0)
-        return code;
-    uint64_t entries = control_u64(reply.result, "entries");
-    printf("%" PRIu64 " %s\n", entries, entries == 1 ? "entry" : "entries");
-    wire_message_fini(&reply);
-    return 0;
-}
 
 /* name value, or a JSON object in the sidecar's order. */
 static int print_stats(const struct control *control, const struct wire_value *stats)

@@ -3,6 +3,8 @@
  *
  * A million tasks may be due in the same moment. Each makes some host read the store again, so each host carries out so
  * many a second and no more, until somebody says that it should hurry (DELAYED_RUN). */
+#include "proxy/delayed.h"
+
 #include "proxy/delayed_private.h"
 
 #include <event2/event.h>
@@ -125,8 +127,11 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
             delayed->renewed_ns = now;
             delayed_jobs_renew(delayed);
         }
-        delayed_add_again(delayed);
         take_due(delayed);
+    }
+    if (now - delayed->again_ns >= delayed->options.tick_ms * NS_IN_A_MS) {
+        delayed->again_ns = now;
+        delayed_add_again(delayed);
     }
     delayed_wake_in(delayed, delayed->options.tick_ms);
 }

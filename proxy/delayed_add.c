@@ -18,7 +18,8 @@ struct delayed_adding {
     struct delayed_adding *next; /* among the unsure */
     struct delayed_task task;
     struct delayed_when when;
-    bool scheduled; /* its times are known: they stay when it is sent again */
+    bool scheduled;  /* its times are known: they stay when it is sent again */
+    uint64_t now_ms; /* of Redis, when they were reckoned */
     unsigned tries;
     delayed_added_fn done;
     void *context;
@@ -133,7 +134,7 @@ static void on_written(struct delayed_call *call, enum redis_status status, cons
     }
     if (code == 0 && !delayed->closed) {
         delayed_count(delayed, DELAYED_added, 1);
-        delayed_wake_in(delayed, 0); /* it may be the next that is due */
+        delayed_wake_in(delayed, adding->task.due_ms - adding->now_ms);
     }
     finish(adding, code, failure.text);
 }
@@ -179,8 +180,9 @@ static void on_looked(struct delayed_call *call, enum redis_status status, const
     if (code == 0 && delayed_u64_at(reply, 1) >= delayed->options.queue_max)
         code = failure_set(&failure, PERMTAB_E_FULL, "the queue has no room: %llu tasks",
                            (unsigned long long)delayed_u64_at(reply, 1));
+    adding->now_ms = code == 0 ? delayed_u64_at(reply, 0) : 0;
     if (code == 0)
-        code = delayed_schedule(&adding->task, &adding->when, delayed_u64_at(reply, 0), &failure);
+        code = delayed_schedule(&adding->task, &adding->when, adding->now_ms, &failure);
     if (code == 0 && (code = write_task(adding)) < 0)
         failure_set(&failure, code, "%s",
                     code == PERMTAB_E_MEMORY ? "out of memory" : "Redis takes no more just now");

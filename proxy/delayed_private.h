@@ -23,12 +23,12 @@ struct delayed {
     char host[17]; /* random: the beginning of our owner's tokens */
     uint64_t takes;
     struct event *timer;
-    uint64_t wake_ns;           /* when it goes off; 0: it is not armed */
-    bool taking;                /* a take is under way */
-    bool closed;                /* delayed_free was called: only replies of Redis are waited for */
-    unsigned calls;             /* commands whose reply is to come */
-    uint64_t credit_ns, credit; /* tasks that may be taken now, by the pace; when that was reckoned */
-    uint64_t renewed_ns;
+    uint64_t wake_ns;              /* when it goes off; 0: it is not armed */
+    bool taking;                   /* a take is under way */
+    bool closed;                   /* delayed_free was called: only replies of Redis are waited for */
+    unsigned calls;                /* commands whose reply is to come */
+    uint64_t credit_ns, credit;    /* tasks that may be taken now, by the pace; when that was reckoned */
+    uint64_t renewed_ns, again_ns; /* when leases were last renewed; when what is unsure was last sent */
     struct ask_flow flow;
     struct delayed_job *jobs; /* being carried out, at most DELAYED_JOBS_MAX */
     unsigned job_count;

@@ -5,9 +5,10 @@
  *
  * A job ends, and its done is called, in a turn of the loop of its own: so nobody is called back from inside, and one that
  * waits for a session that has gone finds that out by itself. */
+#include "proxy/invalidate.h"
+
 #include "proxy/invalidate_internal.h"
 
-#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,13 +69,18 @@ static uint64_t retire(struct invalidations *all, const struct target *target)
     return 0;
 }
 
-uint64_t job_retire(struct job *job, const struct target *targets, size_t count)
+void job_tell(const struct job *job, const struct target *targets, size_t count)
 {
-    uint64_t entries = 0;
+    const struct invalidation_ports *ports = &job->all->options.ports;
+    if (ports->tell != NULL && count > 0)
+        ports->tell(ports->context, targets, count, job->reason);
+}
+
+void job_retire(struct job *job, const struct target *targets, size_t count)
+{
     for (size_t i = 0; i < count; i++)
-        entries += retire(job->all, &targets[i]);
-    job->result.entries += entries;
-    return entries;
+        job->result.entries += retire(job->all, &targets[i]);
+    job_tell(job, targets, count); /* only now: who asks again is to get another answer */
 }
 
 /* ---- beginning ------------------------------------------------------------------------------------------------------- */
@@ -183,7 +189,7 @@ struct job *job_start(struct invalidations *all, const struct target *targets, s
     describe(job);
     count_targets(job);
     link_job(job);
-    (void)job_retire(job, job->targets, job->glob_first);
+    job_retire(job, job->targets, job->glob_first);
     start_parts(job);
     return job;
 }
@@ -295,8 +301,10 @@ static void match_one(struct invalidations *all)
     match_slice(job);
     unlink_job(job);
     link_job(job);
-    if (!job->matching)
-        job_check(job);
+    if (job->matching)
+        return;
+    job_tell(job, job->targets + job->glob_first, job->tag_first - job->glob_first);
+    job_check(job);
 }
 
 static struct job *take_ended(struct invalidations *all)

@@ -27,7 +27,12 @@ struct invalidations;
 #define INVALIDATION_REASON_SIZE   128
 
 /* Who asked for it, for the history. */
-enum invalidation_source { INVALIDATION_CLIENT, INVALIDATION_MESSAGE, INVALIDATION_DELAYED };
+enum invalidation_source {
+    INVALIDATION_CLIENT,
+    INVALIDATION_MESSAGE,
+    INVALIDATION_DELAYED,
+    INVALIDATION_AUDITOR
+};
 
 struct invalidation {
     const struct target *targets; /* copied */
@@ -55,8 +60,10 @@ typedef void (*invalidation_done_fn)(void *context, int code, const char *text,
 /* What is asked of other parts; main.c joins them (invalidate_join.h). Those of L2 are NULL when it is off. */
 struct invalidation_ports {
     void *context;
-    void (*wake)(void *context);                   /* poll the store now */
-    void (*rebuild)(void *context);                /* throw the table away and read again */
+    void (*wake)(void *context);    /* poll the store now */
+    void (*rebuild)(void *context); /* throw the table away and read again */
+    /* Subscribers: these were retired here. May be NULL. */
+    void (*tell)(void *context, const struct target *targets, size_t count, const char *reason);
     bool (*epoch)(void *context, uint64_t *epoch); /* as l2_epoch */
     void (*flush)(void *context);                  /* as l2_flush */
     /* Removes L2's keys that a TARGET_PREFIX or TARGET_PATTERN means, paced. As cleanup_start. */

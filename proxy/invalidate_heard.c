@@ -91,9 +91,19 @@ static void begin(struct invalidations *all, const struct message *message, cons
     if (all->heard >= HEARD_JOBS_MAX || job_start(all, targets, count, &model) == NULL) {
         /* This host's table is seen to all the same. */
         model.all = all;
-        (void)job_retire(&model, targets, count);
+        job_retire(&model, targets, count);
         all->options.counters->invalidations_refused++;
     }
+}
+
+static void count_heard(struct invalidations *all, const struct message *message)
+{
+    all->options.counters->invalidations_heard++;
+    if (message->kind == MESSAGE_PLAIN)
+        return;
+    check_number(all, message);
+    if (pokes(message)) /* one in plain text is for whoever heard it (lane.c) */
+        all->options.ports.wake(all->options.ports.context);
 }
 
 void invalidations_heard(struct invalidations *all, const struct message *message)
@@ -102,18 +112,14 @@ void invalidations_heard(struct invalidations *all, const struct message *messag
         return; /* changes of the store are followed, not invalidated */
     if (message->kind == MESSAGE_INVALIDATE && message->origin == all->self)
         return;
-    all->options.counters->invalidations_heard++;
-    if (message->kind == MESSAGE_INVALIDATE) {
-        check_number(all, message);
-        if (pokes(message)) /* one in plain text was for whoever heard it (lane.c) */
-            all->options.ports.wake(all->options.ports.context);
-    }
     struct target *targets = calloc(message->count + 1, sizeof *targets);
     if (targets == NULL) {
         all->options.counters->invalidations_refused++;
         return;
     }
     size_t count = choose(all, message, targets);
+    if (count > 0 || message->kind == MESSAGE_INVALIDATE)
+        count_heard(all, message);
     if (count > 0)
         begin(all, message, targets, count);
     free(targets);

@@ -85,8 +85,10 @@ struct job {
 void job_trouble(struct job *job, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* A part has ended: goes on with tags, or ends the job in the next turn. */
 void job_check(struct job *job);
-/* Retires here what is named exactly. Returns how many entries. */
-uint64_t job_retire(struct job *job, const struct target *targets, size_t count);
+/* Retires here what is named exactly, counts the entries, and tells subscribers. */
+void job_retire(struct job *job, const struct target *targets, size_t count);
+/* Tells subscribers alone. */
+void job_tell(const struct job *job, const struct target *targets, size_t count);
 /* Begins a job for targets; the caller has looked at the limits. NULL without memory. */
 struct job *job_start(struct invalidations *all, const struct target *targets, size_t count,
                       const struct job *model);

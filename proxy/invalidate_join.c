@@ -13,6 +13,12 @@ static void rebuild(void *context)
     feed_rebuild(parts->feed);
 }
 
+static void tell(void *context, const struct target *targets, size_t count, const char *reason)
+{
+    const struct invalidation_parts *parts = context;
+    subscriptions_tell(parts->subscriptions, targets, count, reason);
+}
+
 static bool epoch(void *context, uint64_t *out)
 {
     const struct invalidation_parts *parts = context;
@@ -51,7 +57,7 @@ int invalidations_join(struct invalidations **out, struct event_base *base,
         .prefix = parts->config->redis_prefix,
         .history_max = (size_t)parts->config->invalidation_history,
         .counters = parts->counters,
-        .ports = {.context = (void *)(uintptr_t)parts, .wake = wake, .rebuild = rebuild},
+        .ports = {.context = (void *)(uintptr_t)parts, .wake = wake, .rebuild = rebuild, .tell = tell},
     };
     if (parts->redis != NULL && parts->config->l2) {
         options.ports.epoch = epoch;

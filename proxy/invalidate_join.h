@@ -7,6 +7,7 @@
 #include "proxy/feed.h"
 #include "proxy/invalidate.h"
 #include "proxy/l2.h"
+#include "proxy/subscriptions.h"
 
 struct invalidation_parts {
     const struct config *config;
@@ -16,6 +17,7 @@ struct invalidation_parts {
     struct l2 *l2;
     struct cleanup *cleanup;
     struct counters *counters;
+    struct subscriptions *subscriptions; /* may be set later */
 };
 
 /* As invalidations_new. `parts` is borrowed and outlives it. */

@@ -213,7 +213,7 @@ int l2_value_take_scope(const char *data, size_t size, uint32_t level, uint32_t 
         return code;
     const struct wire_value *owner = wire_get(message.params, "owner");
     scope->has_owner = !wire_is_nil(owner);
-    if ((scope->has_owner && !wire_as_u64(owner, &scope->owner)) ||
+    if (owner == NULL || (scope->has_owner && !wire_as_u64(owner, &scope->owner)) ||
         !wire_as_bool(wire_get(message.params, "plain"), &scope->plain))
         code = PERMTAB_E_PROTOCOL;
     if (code == 0)

@@ -2,7 +2,7 @@
 """The nemesis: a fleet of sidecars over one MariaDB and one Redis is hurt in every way at random while writers change the
 policy and readers write down what they are told; then it is healed, and the checker looks at the whole record.
 
-    nemesis.py [--hosts 20] [--minutes 30] [--seed N] [--round 60] [--no-redis] [--keep FOLDER]
+    nemesis.py [--hosts 20] [--minutes 30] [--seed N] [--round 60] [--no-redis] [--keep FOLDER] [--daemon PERMTABD]
     nemesis.py --check FOLDER         looks at a record that was kept
 
 Runs in rounds; each ends with healing and a check, and the first one that fails ends the run and keeps its record. The seed
@@ -25,10 +25,14 @@ from harness.writers import RpcWriter, SqlWriter
 SHOWN = 20
 
 
+def show(text):
+    print(text, flush=True)
+
+
 class Nemesis:
     """One fleet's. round() hurts it for that long and returns the violations."""
 
-    def __init__(self, fleet, seed, say=print):
+    def __init__(self, fleet, seed, say=show):
         self.fleet = fleet
         self.dice = random.Random(seed)
         self.seed = seed
@@ -146,6 +150,9 @@ class Nemesis:
         faults = sum(1 for _, text in self.history if not text.startswith(("end of", "heal")))
         self.say(f"round {self.rounds}: {faults} faults, {len(record.log)} revisions of {len(record.writes)} writes "
                  f"({unheard} unheard), answers allow/deny/unknown: {answers}; {len(found)} violations")
+        if self.fleet.redis:
+            mangled = self.fleet.messages()
+            self.say("  messages so far: " + ", ".join(f"{name} {count}" for name, count in mangled.items()))
         for violation in found[:SHOWN]:
             self.say(f"  {violation.kind}: {violation.text}")
 
@@ -159,14 +166,15 @@ class Nemesis:
         self.say(f"kept in {folder}; look at it again with nemesis.py --check {folder}")
 
 
-def run(hosts, seconds, round_s, seed, redis=True, poll_ms=100, staleness_ms=2000, keep=None, say=print, ask_us=20000):
+def run(hosts, seconds, round_s, seed, redis=True, poll_ms=100, staleness_ms=2000, keep=None, say=show, ask_us=20000,
+        daemon=None):
     """True when nothing was found."""
     folder = temporary_folder("nemesis")
     say(f"seed {seed}: {hosts} hosts, {seconds:.0f} s in rounds of {round_s:.0f} s, poll {poll_ms} ms, bound {staleness_ms} ms, "
         f"{'with' if redis else 'without'} Redis")
     good = True
     try:
-        with Fleet(folder, hosts, redis=redis, poll_ms=poll_ms, staleness_ms=staleness_ms) as fleet:
+        with Fleet(folder, hosts, redis=redis, poll_ms=poll_ms, staleness_ms=staleness_ms, binary=daemon) as fleet:
             fleet.start()
             nemesis = Nemesis(fleet, seed, say)
             until = time.monotonic() + seconds
@@ -198,6 +206,7 @@ def main():
     parser.add_argument("--staleness", type=int, default=2000, help="max_staleness in milliseconds")
     parser.add_argument("--no-redis", action="store_true")
     parser.add_argument("--keep", help="where the record of a failure goes; a temporary folder otherwise")
+    parser.add_argument("--daemon", help="another permtabd than the build's, such as one of tests/e2e/broken")
     parser.add_argument("--check", help="a folder with a record that was kept")
     arguments = parser.parse_args()
     if arguments.check:
@@ -208,7 +217,7 @@ def main():
         sys.exit(1 if found else 0)
     seed = arguments.seed if arguments.seed is not None else random.randrange(1 << 31)
     good = run(arguments.hosts, arguments.minutes * 60, arguments.round, seed, not arguments.no_redis, arguments.poll,
-               arguments.staleness, arguments.keep)
+               arguments.staleness, arguments.keep, daemon=arguments.daemon)
     print("nothing found" if good else f"failed; seed {seed}")
     sys.exit(0 if good else 1)
 

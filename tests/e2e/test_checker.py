@@ -86,6 +86,12 @@ class Checker(unittest.TestCase):
             with self.subTest(span):
                 self.assertEqual(["late"], self.check([span]))
 
+    def test_late_in_the_second_run(self):
+        """Nobody can say what was answered in the first: the calls are too far apart."""
+        again = write(12000, 12010, 13, [HELD], [False])
+        self.assertEqual(["late"], self.check([calls(100, 14000, ALLOW, gap_ms=8900)], [self.taken, self.given, again],
+                                              [(revision, HELD) for revision in (11, 12, 13)]))
+
     def test_each_host_is_looked_at(self):
         self.assertEqual(["late", "late"], self.check([call(100, ALLOW), call(6011, ALLOW), call(7000, DENY), call(6012, ALLOW)]))
 
@@ -126,6 +132,14 @@ class Checker(unittest.TestCase):
         self.assertIn("lost", self.check([], log=[(11, HELD), (12, other)]))
         self.assertEqual(["lost"], self.check([], [write(5000, 5010, 11, [HELD], [True])], [(11, HELD)]))
 
+    def test_an_acknowledged_write_shares_its_revisions(self):
+        other = model.assignment(3, model.SENDER)
+        both = write(5000, 5010, 12, [HELD], [False], before=10)
+        self.assertEqual(["lost"], self.check([], [both], [(11, other), (12, HELD)]))
+
+    def test_a_write_that_changed_nothing_beyond_the_log(self):
+        self.assertEqual(["lost"], self.check([], [write(6000, 6010, 12, [HELD], [True], before=12)], []))
+
     def test_a_log_with_a_hole(self):
         self.assertEqual(["lost"], self.check([], [], [(12, HELD)]))
 
@@ -145,6 +159,18 @@ class Checker(unittest.TestCase):
         self.assertEqual(["late"], self.check([call(10011, DENY)], writes))
         self.assertEqual([], self.check([call(5100, ALLOW)], [unheard], []), "it never happened")
         self.assertEqual(["never"], self.check([call(5100, DENY)], [unheard], []))
+
+    def test_neighbours_tell_when_an_unheard_write_was_committed(self):
+        """Revisions are in the order of commits: not before an earlier one was begun, not after a later one was heard of."""
+        other, unheard = model.assignment(3, model.SENDER), write(3000, None, None, [HELD], [False])
+        later = write(7000, 7010, 12, [other], [False])
+        log = [(11, HELD), (12, other)]
+        self.assertEqual([], self.check([call(8009, ALLOW)], [unheard, later], log))
+        self.assertEqual(["late"], self.check([call(8011, ALLOW)], [unheard, later], log))
+        earlier = later._replace(before=10, revision=11)
+        log = [(11, other), (12, HELD)]
+        self.assertEqual([], self.check([call(6900, DENY, 7001)], [unheard, earlier], log))
+        self.assertEqual(["never"], self.check([call(6900, DENY, 6999)], [unheard, earlier], log))
 
     # ---- healing ---------------------------------------------------------------------------------------------------------
 

@@ -175,7 +175,7 @@ static void look(struct host *host)
     struct asked *asked = calloc(1, sizeof *asked);
     assert_non_null(asked);
     unsigned which = (unsigned)draw(world, 4);
-    if (draw(world, 4) == 0) {
+    if (draw(world, 12) == 0) {
         world->recent[which].user = changing_user(&world->past);
         world->recent[which].scope = changing_scope(&world->past);
         if (draw(world, 10) == 0 && world->recent[which].scope.type > 0)

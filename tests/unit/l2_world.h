@@ -76,6 +76,7 @@ struct world {
         struct scope_key scope;
     } recent[4]; /* asked for again and again, by all */
     bool one_token;
+    uint64_t redis_trouble, store_trouble; /* how often, of 1000 steps */
     struct totals totals;
 };
 

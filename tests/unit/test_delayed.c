@@ -882,6 +882,47 @@ static void test_paused(void **state)
     assert_empty();
 }
 
+/* Redis does not come back: the caller is told, with what it needs to repeat it. */
+static void test_unsure(void **state)
+{
+    struct delayed_task task;
+    struct delayed_when when = {0};
+    unsigned before = world.replies;
+    (void)state;
+    start_hosts(1);
+    fill_task(&task, "user:3", "");
+    redis_server_pause(&world.server);
+    assert_int_equal(delayed_add(world.hosts[0].delayed, &task, &when, on_added, NULL), 0);
+    run_for(20);
+    redis_server_kill(&world.server);
+    assert_true(run_while_below(&world.replies, before + 1, 3000));
+    assert_int_equal(world.code, PERMTAB_E_UNREACHABLE);
+    assert_int_equal(strlen(world.id), 32);
+    redis_server_restart(&world.server);
+}
+
+/* A Redis without memory refuses what adds, and nothing that it has begun: a task may not be lost between two sets. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    world.options.lease_ms = 300;
+    start_hosts(1);
+    add("user:1 scope:server:1", "x", 200);
+    (void)ask_redis("CONFIG SET maxmemory 1");
+    assert_true(run_while_below(&world.carried_out, 1, 3000));
+    assert_true(run_until_empty(3000));
+    (void)ask_redis("CONFIG SET maxmemory 0");
+    world.outcome = FAIL;
+    add("user:2 scope:server:1", "x", 200);
+    (void)ask_redis("CONFIG SET maxmemory 1");
+    assert_true(
+        run_while_below(&world.carried_out, 4, 5000)); /* it cannot be put back: its lease ends, each time */
+    assert_int_equal(ask_redis("ZCARD t:delayed:queue") + ask_redis("ZCARD t:delayed:taken"), 1);
+    world.outcome = SUCCEED;
+    assert_true(run_until_empty(3000));
+    (void)ask_redis("CONFIG SET maxmemory 0");
+}
+
 /* The same id again is one task. */
 static void test_repeated(void **state)
 {
@@ -1007,7 +1048,8 @@ int main(void)
         ONE(test_bad_cursors),    ONE(test_nothing_leaks),
         ONE(test_every_key_ends), ONE(test_deleted_by_hand),
         ONE(test_limits),         ONE(test_transaction),
-        ONE(test_paused),         ONE(test_repeated),
+        ONE(test_paused),         ONE(test_unsure),
+        ONE(test_no_memory),      ONE(test_repeated),
         ONE(test_emptied),        ONE(test_lost_while_busy),
         ONE(test_freed),
     };

@@ -18,9 +18,10 @@
 
 #include <cmocka.h>
 
-#define SECOND 1000000000ull
-#define PREFIX "t:"
-#define EPOCH  0xabcull
+#define SECOND   1000000000ull
+#define PREFIX   "t:"
+#define EPOCH    0xabcull
+#define MESSAGES 200 /* that a test keeps */
 
 static const struct scope_key global = {0, 0}, server = {1, 1}, channel = {9, 3};
 
@@ -38,6 +39,8 @@ struct fixture {
 
     /* Of the ports. */
     unsigned wakes, rebuilds, flushes;
+    size_t told; /* targets, of subscribers */
+    char told_reason[INVALIDATION_REASON_SIZE];
     bool epoch_unknown;
     struct target swept[32];
     size_t swept_count;
@@ -47,7 +50,7 @@ struct fixture {
     int sweep_refusal;
 
     /* What was heard. */
-    char messages[32][MESSAGE_SIZE_MAX + 1];
+    char messages[MESSAGES][MESSAGE_SIZE_MAX + 1];
     size_t message_count;
 
     /* Of the last that was done. */
@@ -69,6 +72,14 @@ static void wake(void *context)
 static void rebuild(void *context)
 {
     ((struct fixture *)context)->rebuilds++;
+}
+
+static void tell(void *context, const struct target *targets, size_t count, const char *reason)
+{
+    struct fixture *f = context;
+    (void)targets;
+    f->told += count;
+    snprintf(f->told_reason, sizeof f->told_reason, "%s", reason);
 }
 
 static bool epoch(void *context, uint64_t *out)
@@ -125,7 +136,7 @@ static void on_subscribed(void *context, bool subscribed)
 static void on_message(void *context, const char *bytes, size_t size)
 {
     struct fixture *f = context;
-    assert_true(size <= MESSAGE_SIZE_MAX && f->message_count < 32);
+    assert_true(size <= MESSAGE_SIZE_MAX && f->message_count < MESSAGES);
     memcpy(f->messages[f->message_count], bytes, size);
     f->messages[f->message_count++][size] = '\0';
 }
@@ -156,7 +167,7 @@ static void turn_for(struct fixture *f, unsigned ms)
 
 static struct redis *connect_redis(struct fixture *f)
 {
-    struct redis_options options = {.url = f->redis_server.url, .timeout_ms = 200, .ping_ms = 200};
+    struct redis_options options = {.url = f->redis_server.url, .timeout_ms = 2000, .ping_ms = 2000};
     struct redis *redis;
     struct failure failure;
     f->connected = false;
@@ -190,7 +201,7 @@ static int setup_local(void **state)
     memory_catalogue(&f->policy, 1, &catalogue);
     assert_int_equal(publish_new(&f->publish, &options, &at, 1000, &catalogue, &f->counters, NULL), 0);
     f->base = event_base_new();
-    f->ports = (struct invalidation_ports){f, wake, rebuild, NULL, NULL, NULL, NULL};
+    f->ports = (struct invalidation_ports){.context = f, .wake = wake, .rebuild = rebuild, .tell = tell};
     *state = f;
     return 0;
 }
@@ -211,11 +222,11 @@ static int setup(void **state)
     struct failure failure;
     redis_server_start(&f->redis_server, false, NULL);
     f->redis = connect_redis(f);
-    struct redis_options options = {.url = f->redis_server.url, .timeout_ms = 200, .ping_ms = 200};
+    struct redis_options options = {.url = f->redis_server.url, .timeout_ms = 2000, .ping_ms = 2000};
     assert_return_code(
         redis_subscriber_new(&f->subscriber, f->base, &options, PREFIX "invalidate", &events, &failure), 0);
     UNTIL(f, f->subscribed);
-    f->ports = (struct invalidation_ports){f, wake, rebuild, epoch, flush, sweep, sweep_forget};
+    f->ports = (struct invalidation_ports){f, wake, rebuild, tell, epoch, flush, sweep, sweep_forget};
     f->all = invalidations_over(f, f->redis);
     return 0;
 }
@@ -372,6 +383,8 @@ static void this_host_alone(void **state)
     assert_true(resident(f, 2, server));
     assert_int_equal(f->done, 0);
     assert_int_equal(f->wakes, 1);
+    assert_int_equal(f->told, 4); /* the poke as well: subscribers know what to make of it */
+    assert_string_equal(f->told_reason, "a?reason");
     UNTIL(f, f->done == 1);
     assert_int_equal(f->code, 0);
     assert_int_equal(f->result.entries, 3);
@@ -394,9 +407,11 @@ static void patterns_in_slices(void **state)
     start_texts(f, "prefix:user:20 pattern:user:1[0-4]");
     unsigned turns = 0;
     while (f->done == 0) {
+        assert_int_equal(f->told, 0); /* before all of them are gone nobody is told */
         assert_true(turns++ < 1000);
         event_base_loop(f->base, EVLOOP_ONCE);
     }
+    assert_int_equal(f->told, 2);
     assert_true(turns > 1); /* 5,000 entries are more than a slice */
     assert_int_equal(f->result.entries, 1 + 10 + 100 + 5);
     assert_false(resident(f, 20, server) || resident(f, 200, server) || resident(f, 2099, server) ||
@@ -827,10 +842,13 @@ static void others_messages_are_this_hosts_affair(void **state)
 {
     struct fixture *f = *state;
     fill(f, 1, server);
+    fill(f, 2, server);
     put_user(f, 1);
+    ask(f, "SADD " PREFIX "tag:x user:2");
     hear(f, f->all, "permtab1 invalidate 00000000000000aa 1 user:1 tag:x");
     assert_false(resident(f, 1, server));
     UNTIL(f, f->all->heard == 0);
+    assert_true(resident(f, 2, server)); /* who invalidates a tag names its members */
     turn_for(f, 20);
     assert_true(has_user(f, 1));
     assert_int_equal(f->message_count, 0);

@@ -50,6 +50,8 @@ static void befall_redis(struct world *world)
         world->dump_held = true;
     } else if (drawn < 16 && world->dump_held) {
         ask_redis(world, "DEBUG RELOAD NOSAVE");
+        if (draw(world, 2) == 0)
+            poll_store(&world->hosts[draw(world, HOSTS)]); /* before anybody has noticed */
     } else {
         ask_redis(world, spoilings[draw(world, sizeof spoilings / sizeof spoilings[0])]);
     }
@@ -91,11 +93,12 @@ static void restart_host(struct host *host)
 
 static void befall_store(struct world *world)
 {
-    switch (draw(world, 4)) {
+    switch (draw(world, 6)) {
     case 0:
+    case 1:
         restore_store(world);
         break;
-    case 1:
+    case 2:
         world->purged = world->past.revision - 1 - draw(world, world->past.revision > 5 ? 5 : 1);
         break;
     default:
@@ -147,18 +150,18 @@ static void step(struct world *world)
         world->past.now += (int64_t)draw(world, 6);
     else if (drawn < 970)
         hear(host);
-    else if (drawn < 985)
+    else if (drawn < 980)
         step_job(world);
-    else if (drawn < 988)
-        befall_redis(world);
-    else if (drawn < 991)
-        befall_store(world);
-    else if (drawn < 993)
+    else if (drawn < 982)
         restart_host(host);
-    else if (drawn < 994)
+    else if (drawn < 983)
         l2_flush(host->l2);
-    else
+    else if (drawn < 984)
         reconnect(world);
+    else if (drawn < 984 + world->redis_trouble)
+        befall_redis(world);
+    else if (drawn < 992 + world->store_trouble)
+        befall_store(world);
 }
 
 /* All get what they wait for; then everybody agrees, and L2 serves again. */
@@ -179,7 +182,9 @@ static struct world *world_begin(uint64_t seed, struct redis_server *server)
     world->first = world->past.revision;
     world->server = server;
     world->base = event_base_new();
-    world->one_token = draw(world, 4) > 0;
+    world->one_token = draw(world, 8) > 0;
+    world->redis_trouble = draw(world, 2) == 0 ? draw(world, 9) : 0;
+    world->store_trouble = draw(world, 2) == 0 ? draw(world, 9) : 0;
     the_world = world;
     ask_redis(world, "FLUSHALL");
     for (unsigned i = 0; i < HOSTS; i++)
@@ -215,7 +220,7 @@ static void run(uint64_t seed, int steps, struct redis_server *server, struct to
 static uint64_t seeds(void)
 {
     const char *wanted = getenv("PERMTAB_PROPERTY_SEEDS");
-    return wanted != NULL ? strtoull(wanted, NULL, 10) : 25;
+    return wanted != NULL ? strtoull(wanted, NULL, 10) : 10;
 }
 
 static void never_untrue(void **state)
@@ -226,7 +231,7 @@ static void never_untrue(void **state)
     for (uint64_t seed = first; seed < first + seeds(); seed++) {
         if (getenv("PERMTAB_PROPERTY_VERBOSE"))
             print_message("seed %llu\n", (unsigned long long)seed);
-        run(seed * 7919, 3000, *state, &totals);
+        run(seed * 7919, 8000, *state, &totals);
     }
     print_message("fills %llu, %llu with a marker, hits %llu, misses %llu, outdated %llu, puts %llu, refused "
                   "%llu, advances %llu, epochs "
@@ -239,7 +244,7 @@ static void never_untrue(void **state)
                   (unsigned long long)totals.epochs, (unsigned long long)totals.waits,
                   (unsigned long long)totals.logs, (unsigned long long)totals.lost);
     /* The test is worth something only if all of this has happened. */
-    if (seeds() >= 25) {
+    if (seeds() >= 10) {
         assert_true(totals.hits > 800);
         assert_true(totals.puts > 800);
         assert_true(totals.outdated > 50);

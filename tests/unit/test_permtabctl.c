@@ -115,12 +115,29 @@ static const struct {
     {"invalidate everything", 64, "\"everything\" is not"},
     {"invalidate user:", 64, "\"user:\" is not"},
     {"invalidate scope:9", 64, "\"scope:9\" is not"},
+    {"invalidate user:1 user:2@", 64, "\"user:2@\" is not"},
+    {"invalidate tag:", 64, "\"tag:\" is not"},
+    {"invalidate user:1 --batch", 64, "usage: permtabctl invalidate"},
+    {"invalidate user:1 --batch many", 64, "\"many\" is no id"},
+    {"invalidate user:1 --last 3", 64, "usage: permtabctl invalidate"},
+    {"invalidate -", 64, "no targets"},
+    {"invalidations user:1", 64, "usage: permtabctl invalidations"},
+    {"invalidations --last few", 64, "\"few\" is no id"},
+    {"check --batch 5", 64, "usage: permtabctl check"},
+    {"tag", 64, "usage: permtabctl tag"},
+    {"tag paint red", 64, "expected add NAME TARGET"},
+    {"tag add raid", 64, "expected add NAME TARGET"},
+    {"tag add raid -", 64, "no targets"},
+    {"tag remove raid -", 64, "no targets"},
+    {"tag add raid red", 64, "\"red\" is not"},
     {"stats all", 64, "usage: permtabctl stats"},
     {"health --json", 64, "usage: permtabctl health"},
+    {"watch 5", 64, "usage: permtabctl watch"},
     /* Right ones, and nobody there. */
     {"check 1 global a.read", 2, "cannot reach the sidecar at /nonexistent/permtab.sock"},
     {"stats", 1, "cannot reach the sidecar"},
     {"health", 1, "cannot reach the sidecar"},
+    {"watch --json", 1, "cannot reach the sidecar"},
     {"assign 1 2 --expires 2027-01-01T00:00:00.5+02:00", 1, "cannot reach the sidecar"},
 };
 
@@ -148,7 +165,7 @@ static void test_help(void **state)
     assert_string_equal(outcome.out, "permtabctl " PERMTAB_VERSION "\n");
     outcome = run("--help", "");
     assert_int_equal(outcome.code, 0);
-    assert_non_null(strstr(outcome.out, "invalidate user:ID"));
+    assert_non_null(strstr(outcome.out, "invalidate TARGET"));
     outcome = run("grant --help", "");
     assert_int_equal(outcome.code, 0);
     assert_non_null(strstr(outcome.out, "usage: permtabctl grant ROLE PERMISSION"));

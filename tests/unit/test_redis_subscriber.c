@@ -203,7 +203,7 @@ static void test_a_stopped_server_is_given_up(void **state)
     redis_server_pause(&fixture->server);
     uint64_t begun = clock_ms();
     assert_true(run_until(fixture, &fixture->downs, 1, 3000));
-    assert_in_range(clock_ms() - begun, 190, 900);
+    assert_in_range(clock_ms() - begun, 190, 2000);
     redis_server_resume(&fixture->server);
     assert_true(run_until(fixture, &fixture->ups, 2, 5000));
 }
@@ -293,29 +293,29 @@ static void test_an_answer_to_ping_is_waited_for(void **state)
 {
     struct fixture *fixture = *state;
     fixture->fake.deaf = true;
-    start(fixture, fixture->fake.url, 60);
+    start(fixture, fixture->fake.url, 150);
     for (unsigned i = 1; i <= 4; i++) {
         assert_true(run_until(fixture, &fixture->fake.pings, i, 1000));
         fake_redis_say(&fixture->fake, "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
     }
     assert_int_equal(fixture->downs, 0);
     assert_true(run_until(fixture, &fixture->fake.pings, 5, 1000));
-    uint64_t begun = clock_ms(); /* messages are a sign of life, too */
-    while (clock_ms() - begun < 300) {
+    uint64_t last = 0, begun = clock_ms(); /* messages are a sign of life, too */
+    while (clock_ms() - begun < 700) {
+        last = clock_ms();
         fake_redis_say(&fixture->fake, "*3\r\n$7\r\nmessage\r\n$18\r\n" CHANNEL "\r\n$1\r\nx\r\n");
         run_for(fixture, 20);
     }
     assert_int_equal(fixture->downs, 0);
-    begun = clock_ms();
-    assert_true(run_until(fixture, &fixture->downs, 1, 1000));
-    assert_in_range(clock_ms() - begun, 90, 500);
+    assert_true(run_until(fixture, &fixture->downs, 1, 2000));
+    assert_in_range(clock_ms() - last, 295, 1500);
 }
 
 static void test_a_subscription_that_is_not_confirmed_is_none(void **state)
 {
     struct fixture *fixture = *state;
     fixture->fake.mute = true;
-    start_as(fixture, fixture->fake.url, NULL, 100);
+    start_as(fixture, fixture->fake.url, NULL, 500);
     run_for(fixture, 30);
     fake_redis_say(&fixture->fake, "+OK\r\n"); /* of CLIENT SETNAME */
     run_for(fixture, 30);
@@ -324,9 +324,8 @@ static void test_a_subscription_that_is_not_confirmed_is_none(void **state)
     run_for(fixture, 30);
     assert_int_equal(fixture->messages + fixture->ups + fixture->downs, 0);
     assert_non_null(strstr(redis_subscriber_trouble(fixture->subscriber), "not asked for"));
-    assert_true(run_until(fixture, &fixture->fake.accepted, 2, 1000));
-    run_for(fixture, 400); /* and one that never answers is given up */
-    assert_in_range(fixture->fake.accepted, 3, 5);
+    assert_true(
+        run_until(fixture, &fixture->fake.accepted, 3, 5000)); /* one that never answers is given up */
 }
 
 static void test_freed_in_each_callback(void **state)

@@ -12,9 +12,9 @@ from .reader import Reader
 from .servers import Mariadb, Redis, free_port
 from .sidecar import Sidecar
 
-# A helper thread that found the store away does not ask again within a second, and each one may first have to
-# find out that its connection is dead.
-SETTLE_S = 5.0
+# After healing: a helper thread that found the store away does not ask again within a second, each one may first have to
+# find out that its connection is dead, and then all hosts fill their tables at once.
+SETTLE_S = 30.0
 
 # Small, so that twenty of them fit two cores.
 SMALL = {"store_threads": 2, "store_timeout": "1s", "request_timeout": "500ms", "table_entries": 2000,
@@ -159,6 +159,14 @@ class Fleet:
         if server.process is None:
             server.start()
         server.resume()
+
+    def messages(self):
+        """What has become of the messages that Redis has sent to the hosts, in all."""
+        found = dict.fromkeys(("messages", "dropped", "duplicated", "reordered", "held", "garbled", "corrupted"), 0)
+        for host in self.hosts:
+            stats = self.proxy.stats(host.redis_link)
+            found = {name: count + stats[name] for name, count in found.items()}
+        return found
 
     # ---- the record -----------------------------------------------------------------------------------------------------
 

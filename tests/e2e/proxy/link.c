@@ -124,7 +124,7 @@ static void pass_values(struct connection *connection, struct evbuffer *input)
     while (!connection->unframed) {
         size_t size = evbuffer_get_length(input);
         const char *bytes = (const char *)evbuffer_pullup(input, -1);
-        ssize_t whole = resp_size(bytes, size);
+        ssize_t whole = size > 0 ? resp_size(bytes, size) : 0;
         if (whole == 0)
             return;
         if (whole < 0) {
