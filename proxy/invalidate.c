@@ -5,9 +5,10 @@
  *
  * A job ends, and its done is called, in a turn of the loop of its own: so nobody is called back from inside, and one that
  * waits for a session that has gone finds that out by itself. */
+#include "proxy/invalidate.h"
+
 #include "proxy/invalidate_internal.h"
 
-#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -287,6 +287,7 @@ uint64_t publish_retire_user(struct publish *publish, uint64_t user)
 
 uint64_t publish_retire_scope(struct publish *publish, struct scope_key scope)
 {
+    publish->invalidated++;
     return table_retire_scope(publish->table, scope, clock_ns());
 }
 
@@ -316,6 +317,7 @@ uint64_t publish_retire_role(struct publish *publish, uint64_t role)
     struct table *table = publish->table;
     const struct resident_role *resident = set_table_role(&table->sets, role);
     uint64_t entries = 0;
+    publish->invalidated++;
     if (resident == NULL)
         return 0;
     for (size_t i = 0; i < resident->link_count; i++) {
@@ -327,4 +329,9 @@ uint64_t publish_retire_role(struct publish *publish, uint64_t role)
         set_table_abandon(&table->sets, set);
     }
     return entries;
+}
+
+uint64_t publish_invalidated(const struct publish *publish)
+{
+    return publish->invalidated;
 }
