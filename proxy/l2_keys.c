@@ -1,3 +1,4 @@
+/* Names of keys, all in one place: who sweeps them and who invalidates them must agree with who writes them. */
 #include "proxy/l2_keys.h"
 
 #include <inttypes.h>

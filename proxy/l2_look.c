@@ -13,6 +13,7 @@
  * not fit then), Redis goes away (all missed).
  *
  * Roles are not kept in L2. When one is not resident here, the lookup has missed. */
+#include "proxy/clock.h"
 #include "proxy/l2_internal.h"
 #include "proxy/l2_value.h"
 #include "proxy/xfetch.h"
@@ -129,7 +130,7 @@ static struct reading *take_queued(struct l2 *l2)
     if (reading == NULL)
         return NULL;
     reading->l2 = l2;
-    reading->sent_ns = l2_clock_ns();
+    reading->sent_ns = clock_ns();
     while (reading->count < PAIRS_MAX && l2->queued != NULL) {
         struct l2_lookup *lookup = l2->queued;
         l2->queued = lookup->next_queued;
@@ -218,7 +219,7 @@ static void publish(struct l2_lookup *lookup, struct facts *facts)
     struct l2 *l2 = lookup->l2;
     struct answer answer = {0};
     enum publish_fill outcome = publish_knows_roles(l2->publish, facts)
-                                    ? publish_facts(l2->publish, facts, l2_clock_ns(), &answer)
+                                    ? publish_facts(l2->publish, facts, clock_ns(), &answer)
                                     : PUBLISH_FAILED;
     switch (outcome) {
     case PUBLISH_FILLED:
@@ -258,6 +259,27 @@ static void refresh_early(struct l2_lookup *lookup, const struct redis_reply *fo
     l2->options.refresh(l2->options.context, lookup->key.user, scope_of(lookup));
 }
 
+/* A put leaves a scope alone that is there, so what is spoilt would stay until its time has come. */
+static void discard(struct l2_lookup *lookup, const struct redis_reply *found)
+{
+    struct l2 *l2 = lookup->l2;
+    const struct scope_types *types = &publish_catalogue(l2->publish)->types;
+    char key[L2_KEY_SIZE];
+    struct redis_args args;
+    redis_args_init(&args);
+    redis_args_text(&args, "UNLINK");
+    redis_args_text(&args, l2_key_user(key, l2->key_prefix, l2->marker.epoch, lookup->key.user));
+    for (size_t at = 2; at < redis_reply_count(found); at += CHAIN_WORDS) {
+        const char *text = redis_reply_text(redis_reply_at(found, at), NULL);
+        struct scope_key scope;
+        if (text != NULL && scope_parse(types, text, &scope) == 0)
+            redis_args_text(&args, l2_key_scope(key, l2->key_prefix, l2->marker.epoch, types, scope));
+    }
+    if (redis_send(l2->redis, &args, NULL, NULL) < 0)
+        l2->counters->l2_errors++;
+    redis_args_fini(&args);
+}
+
 static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found,
                      const struct store_position *at)
 {
@@ -269,6 +291,7 @@ static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found,
     facts.nonce = at->nonce;
     if (take_facts(lookup, found, &facts, &cost_us) < 0) {
         lookup->l2->counters->l2_corrupt++;
+        discard(lookup, found);
         facts_fini(&facts);
         miss(lookup);
         return;
@@ -314,15 +337,18 @@ static void take_result(struct l2_lookup *lookup, const struct redis_reply *foun
         take_absent(lookup, at);
     } else if (strcmp(word, "miss") == 0) {
         take_miss(lookup, found);
-    } else {
+    } else if (strcmp(word, "large") == 0) {
         lookup->l2->counters->l2_oversized++;
+        miss(lookup);
+    } else {
+        lookup->l2->counters->l2_corrupt++;
         miss(lookup);
     }
 }
 
 static void note_health(struct l2 *l2, enum redis_status status, uint64_t sent_ns)
 {
-    uint64_t now = l2_clock_ns();
+    uint64_t now = clock_ns();
     if (status == REDIS_OK) {
         breaker_succeeded(&l2->breaker, now, now - sent_ns);
     } else {
@@ -383,7 +409,7 @@ static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scop
     HASH_FIND(hh, l2->by_key, &key, sizeof key, lookup);
     if (lookup != NULL)
         return lookup;
-    if (HASH_COUNT(l2->by_key) >= LOOKUPS_MAX || !breaker_allows(&l2->breaker, l2_clock_ns()))
+    if (HASH_COUNT(l2->by_key) >= LOOKUPS_MAX || !breaker_allows(&l2->breaker, clock_ns()))
         return NULL;
     lookup = calloc(1, sizeof *lookup);
     if (lookup == NULL)

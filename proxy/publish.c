@@ -1,6 +1,7 @@
 /* The publisher's life: segments, lease, lookups. Fills are in publish_fill.c, batches in publish_batch.c. */
 #include "proxy/publish.h"
 
+#include "proxy/clock.h"
 #include "proxy/publish_internal.h"
 
 #include <stdlib.h>
@@ -273,13 +274,6 @@ uint64_t publish_hear(struct publish *publish, const struct target *target, uint
 
 /* ---- invalidation on demand -------------------------------------------------------------------------------------- */
 
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
-
 uint64_t publish_retire_user(struct publish *publish, uint64_t user)
 {
     return table_retire_user(publish->table, user, clock_ns());
@@ -287,6 +281,7 @@ uint64_t publish_retire_user(struct publish *publish, uint64_t user)
 
 uint64_t publish_retire_scope(struct publish *publish, struct scope_key scope)
 {
+    publish->invalidated++;
     return table_retire_scope(publish->table, scope, clock_ns());
 }
 
@@ -316,6 +311,7 @@ uint64_t publish_retire_role(struct publish *publish, uint64_t role)
     struct table *table = publish->table;
     const struct resident_role *resident = set_table_role(&table->sets, role);
     uint64_t entries = 0;
+    publish->invalidated++;
     if (resident == NULL)
         return 0;
     for (size_t i = 0; i < resident->link_count; i++) {
@@ -327,4 +323,9 @@ uint64_t publish_retire_role(struct publish *publish, uint64_t role)
         set_table_abandon(&table->sets, set);
     }
     return entries;
+}
+
+uint64_t publish_invalidated(const struct publish *publish)
+{
+    return publish->invalidated;
 }

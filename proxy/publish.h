@@ -128,6 +128,8 @@ uint64_t publish_hear(struct publish *publish, const struct target *target, uint
 uint64_t publish_retire_user(struct publish *publish, uint64_t user);
 uint64_t publish_retire_scope(struct publish *publish, struct scope_key scope);
 uint64_t publish_retire_role(struct publish *publish, uint64_t role);
+/* Another number after each of the two last: whoever remembers apart from the table what the store said reads it again. */
+uint64_t publish_invalidated(const struct publish *publish);
 /* One entry, and the one that answers for the scope when it is folded. */
 uint64_t publish_retire_user_at(struct publish *publish, uint64_t user, struct scope_key scope);
 

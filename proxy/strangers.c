@@ -51,15 +51,22 @@ void strangers_fini(struct strangers *strangers)
         drop(strangers, strangers->kept);
 }
 
-/* Of another history nothing is kept. */
+void strangers_distrust(struct strangers *strangers)
+{
+    strangers_fini(strangers);
+}
+
+/* Of another history nothing is kept, nor of before somebody asked for a place or a role to be read again. */
 static struct kept_facts *find(struct strangers *strangers, struct scope_key scope)
 {
     struct kept_key key = {scope.id, scope.type};
     struct kept_facts *kept;
-    if (strangers->generation != publish_generation(strangers->publish)) {
-        strangers_fini(strangers);
-        strangers->generation = publish_generation(strangers->publish);
-    }
+    uint64_t generation = publish_generation(strangers->publish);
+    uint64_t invalidated = publish_invalidated(strangers->publish);
+    if (strangers->generation != generation || strangers->invalidated != invalidated)
+        strangers_distrust(strangers);
+    strangers->generation = generation;
+    strangers->invalidated = invalidated;
     HASH_FIND(hh, strangers->kept, &key, sizeof key, kept);
     return kept;
 }

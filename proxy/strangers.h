@@ -17,7 +17,8 @@ struct strangers {
     const struct publish *publish;
     struct kept_facts *kept; /* uthash by scope, the least recently used first */
     size_t count, bytes;
-    uint64_t generation; /* of the history that all of them are of */
+    uint64_t generation;  /* of the history that all of them are of */
+    uint64_t invalidated; /* none is older than this invalidation */
 };
 
 void strangers_init(struct strangers *strangers, const struct census *census, const struct publish *publish);
@@ -31,6 +32,8 @@ bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_ke
 /* Facts of a stranger that publish_facts has just published: they are true at the applied revision. Keeps a copy, or
  * notes that the kept ones, from which they came, are still true. */
 void strangers_learn(struct strangers *strangers, const struct facts *facts);
+/* Nothing is kept from before: the store was found to have changed in ways that its log does not tell. */
+void strangers_distrust(struct strangers *strangers);
 /* What is kept of the scope is outdated. */
 void strangers_forget(struct strangers *strangers, struct scope_key scope);
 

@@ -25,10 +25,14 @@ from harness.writers import RpcWriter, SqlWriter
 SHOWN = 20
 
 
+def show(text):
+    print(text, flush=True)
+
+
 class Nemesis:
     """One fleet's. round() hurts it for that long and returns the violations."""
 
-    def __init__(self, fleet, seed, say=print):
+    def __init__(self, fleet, seed, say=show):
         self.fleet = fleet
         self.dice = random.Random(seed)
         self.seed = seed
@@ -162,7 +166,7 @@ class Nemesis:
         self.say(f"kept in {folder}; look at it again with nemesis.py --check {folder}")
 
 
-def run(hosts, seconds, round_s, seed, redis=True, poll_ms=100, staleness_ms=2000, keep=None, say=print, ask_us=20000,
+def run(hosts, seconds, round_s, seed, redis=True, poll_ms=100, staleness_ms=2000, keep=None, say=show, ask_us=20000,
         daemon=None):
     """True when nothing was found."""
     folder = temporary_folder("nemesis")

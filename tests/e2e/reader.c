@@ -274,6 +274,14 @@ static bool start(struct reader *reader, const char *line, pthread_t threads[2])
            pthread_create(&threads[1], NULL, ask_some, reader) == 0;
 }
 
+static void stop(struct reader *reader, pthread_t threads[2])
+{
+    set_stop(reader, true);
+    for (int i = 0; i < 2; i++)
+        (void)pthread_join(threads[i], NULL);
+}
+
+/* Until there are no more commands. */
 static void serve(struct reader *reader)
 {
     pthread_t threads[2];
@@ -290,9 +298,7 @@ static void serve(struct reader *reader)
             running = start(reader, line, threads);
             puts(running ? "started" : "error start");
         } else if (strcmp(line, "stop\n") == 0 && running) {
-            set_stop(reader, true);
-            for (int i = 0; i < 2; i++)
-                (void)pthread_join(threads[i], NULL);
+            stop(reader, threads);
             running = false;
             puts(fflush(reader->out) == 0 ? "stopped" : "error the file cannot be written");
         } else if (strcmp(line, "final\n") == 0) {
@@ -302,6 +308,8 @@ static void serve(struct reader *reader)
         }
         (void)fflush(stdout);
     }
+    if (running)
+        stop(reader, threads);
 }
 
 int main(int argc, char **argv)

@@ -407,6 +407,26 @@ static void a_first_row_in_between_is_seen(void **state)
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, EDIT), -1);
 }
 
+/* What the log does not tell, and somebody asked to be read again. */
+static void invalidation_forgets_what_is_kept(void **state)
+{
+    struct fixture *fixture = *state;
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 1);
+    memory_grant(&fixture->policy, 100, GRANT_DENY, SEND);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 1);
+    publish_retire_scope(fixture->publish, server);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 0);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 0);
+    publish_retire_role(fixture->publish, 100);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 0);
+    strangers_distrust(&fixture->strangers);
+    assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
+    assert_int_equal(fixture->strangers.count, 0);
+}
+
 static void absent_places_are_kept_too(void **state)
 {
     struct fixture *fixture = *state;
@@ -479,6 +499,7 @@ int main(void)
         T(kept_definitions_are_current),
         T(use_keeps_it_young),
         T(a_first_row_in_between_is_seen),
+        T(invalidation_forgets_what_is_kept),
         T(absent_places_are_kept_too),
         T(the_least_recently_used_goes_first),
         T(bytes_are_bounded),
