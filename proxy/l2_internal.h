@@ -9,7 +9,7 @@
 
 #include <uthash.h>
 
-#define L2_SEEN_SIZE     160
+#define L2_SEEN_SIZE     160u /* as in l2_begin.lua */
 #define L2_CATCH_UP_MAX  8192u /* changes; to forget everything is cheaper than more */
 #define L2_LOCK_MS       2000u /* life of a lock across hosts */
 #define L2_LOCK_RETRY_MS 20u
@@ -23,7 +23,8 @@ struct l2_marker {
     bool known;
     struct store_position at;
     uint64_t epoch;
-    char seen[L2_SEEN_SIZE]; /* its four fields as they stand in Redis, whatever they are */
+    char seen[L2_SEEN_SIZE]; /* its four fields as they stand in Redis, whatever they are, or the beginning of them */
+    size_t seen_size;
     bool asking;             /* a script is under way */
     bool beginning;          /* and it is l2_begin */
     bool again;              /* the table has moved on meanwhile */

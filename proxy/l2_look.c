@@ -212,6 +212,13 @@ static int take_facts(struct l2_lookup *lookup, const struct redis_reply *found,
     return scope_equal(facts->chain[levels - 1].key, facts->scope) ? 0 : PERMTAB_E_PROTOCOL;
 }
 
+/* HOLD_MS in all, however many polls come meanwhile: the table may never get where the marker was. */
+static bool wait_on(struct l2_lookup *lookup)
+{
+    bool waits = lookup->timer != NULL && evtimer_pending(lookup->timer, NULL);
+    return waits || wake_in(lookup, HOLD_MS);
+}
+
 /* With facts, whose contents are taken over. */
 static void publish(struct l2_lookup *lookup, struct facts *facts)
 {
@@ -231,7 +238,7 @@ static void publish(struct l2_lookup *lookup, struct facts *facts)
         lookup->facts = *facts;
         lookup->state = LOOKUP_HELD;
         feed_wake(l2->feed);
-        if (!wake_in(lookup, HOLD_MS))
+        if (!wait_on(lookup))
             miss(lookup);
         return;
     case PUBLISH_OUTDATED:
