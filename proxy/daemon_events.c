@@ -48,17 +48,21 @@ void daemon_on_epoch(void *context)
         log_info("l2: the keys of the last epoch are left to end with their time to live");
 }
 
-/* The auditor has healed this host's table. What it found may have come from L2, or be in the tables of other hosts, and clients
- * may have been told from it. */
+/* The auditor found this host's table wrong, and so perhaps what L2 has and what others were told from it. One user is
+ * invalidated for the whole fleet; everything on this host and in L2 alone: the memory that is wrong may be this host's,
+ * and the others have auditors of their own. */
 void daemon_on_difference(void *context, uint64_t user, bool everything)
 {
     struct daemon *daemon = context;
-    strangers_distrust(&daemon->strangers);
     struct target target = {.kind = everything ? TARGET_ALL : TARGET_USER, .id = user};
     struct invalidation what = {
-        .targets = &target, .count = 1, .reason = "the auditor", .source = INVALIDATION_AUDITOR};
-    if (invalidation_start(daemon->invalidations, &what, NULL, NULL) < 0)
-        log_warning("audit: the other hosts were not told");
+        .targets = &target, .count = 1, .reason = "audit", .source = INVALIDATION_AUDIT};
+    strangers_distrust(&daemon->strangers);
+    if (!everything && invalidation_start(daemon->invalidations, &what, NULL, NULL) == 0)
+        return; /* which tells the subscribers, too */
+    if (daemon->l2)
+        l2_flush(daemon->l2);
+    subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
 }
 
 static void on_stop(evutil_socket_t number, short what, void *context)

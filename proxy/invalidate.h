@@ -31,8 +31,9 @@ enum invalidation_source {
     INVALIDATION_CLIENT,
     INVALIDATION_MESSAGE,
     INVALIDATION_DELAYED,
-    INVALIDATION_AUDITOR
+    INVALIDATION_AUDIT, /* the auditor, of what it found wrong */
 };
+#define INVALIDATION_SOURCES (INVALIDATION_AUDIT + 1)
 
 struct invalidation {
     const struct target *targets; /* copied */

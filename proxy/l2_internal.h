@@ -48,9 +48,10 @@ struct l2 {
     struct counters *counters;
     struct l2_options options;
     char marker_key[L2_KEY_SIZE];
-    char prefix[L2_KEY_SIZE];  /* of everything of L2 */
-    char channel[L2_KEY_SIZE]; /* of messages */
-    char token[17];            /* of our locks: this host, this life of it */
+    char key_prefix[L2_KEY_SIZE]; /* as configured */
+    char prefix[L2_KEY_SIZE];     /* of everything of L2 */
+    char channel[L2_KEY_SIZE];    /* of messages */
+    char token[17];               /* of our locks: this host, this life of it */
     struct random_source random;
     struct breaker breaker;
     struct l2_marker marker;

@@ -265,6 +265,27 @@ static void refresh_early(struct l2_lookup *lookup, const struct redis_reply *fo
     l2->options.refresh(l2->options.context, lookup->key.user, scope_of(lookup));
 }
 
+/* A put leaves a scope alone that is there, so what is spoilt would stay until its time has come. */
+static void discard(struct l2_lookup *lookup, const struct redis_reply *found)
+{
+    struct l2 *l2 = lookup->l2;
+    const struct scope_types *types = &publish_catalogue(l2->publish)->types;
+    char key[L2_KEY_SIZE];
+    struct redis_args args;
+    redis_args_init(&args);
+    redis_args_text(&args, "UNLINK");
+    redis_args_text(&args, l2_key_user(key, l2->key_prefix, l2->marker.epoch, lookup->key.user));
+    for (size_t at = 2; at < redis_reply_count(found); at += CHAIN_WORDS) {
+        const char *text = redis_reply_text(redis_reply_at(found, at), NULL);
+        struct scope_key scope;
+        if (text != NULL && scope_parse(types, text, &scope) == 0)
+            redis_args_text(&args, l2_key_scope(key, l2->key_prefix, l2->marker.epoch, types, scope));
+    }
+    if (redis_send(l2->redis, &args, NULL, NULL) < 0)
+        l2->counters->l2_errors++;
+    redis_args_fini(&args);
+}
+
 static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found,
                      const struct store_position *at)
 {
@@ -276,6 +297,7 @@ static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found,
     facts.nonce = at->nonce;
     if (take_facts(lookup, found, &facts, &cost_us) < 0) {
         lookup->l2->counters->l2_corrupt++;
+        discard(lookup, found);
         facts_fini(&facts);
         miss(lookup);
         return;
@@ -321,8 +343,11 @@ static void take_result(struct l2_lookup *lookup, const struct redis_reply *foun
         take_absent(lookup, at);
     } else if (strcmp(word, "miss") == 0) {
         take_miss(lookup, found);
-    } else {
+    } else if (strcmp(word, "large") == 0) {
         lookup->l2->counters->l2_oversized++;
+        miss(lookup);
+    } else {
+        lookup->l2->counters->l2_corrupt++;
         miss(lookup);
     }
 }

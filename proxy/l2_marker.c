@@ -131,6 +131,7 @@ static void believe_heard(struct l2 *l2)
     if (change != NULL && marker->heard > marker->at.revision) {
         marker->at.revision = change->revision;
         marker->at.nonce = change->nonce;
+        l2->counters->l2_marker_revision = change->revision;
     }
 }
 

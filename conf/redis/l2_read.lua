@@ -6,7 +6,10 @@
 --   {"hit", ms left, scope, its value, the user's value there, its parent scope, …} from the scope up to global
 --   {"absent"}         the scope is not in the store
 --   {"miss", 1 or 0}   ask the store; 0: another host is doing so
---   {"large"}          there, and larger than a value may be
+--   {"large"}          there, and larger than a value may be; it is gone now
+--   {"spoilt"}         there, and not of our making; it is gone now
+-- What is wrong with one pair must not keep the others from being answered, so nothing here may fail: not what somebody else
+-- has put under our names, and not a Redis that is full.
 local prefix, largest, lock_ms, token = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local marker = redis.call('HMGET', KEYS[1], 'store', 'revision', 'nonce', 'epoch')
 local reply = {marker}
@@ -20,28 +23,47 @@ local function miss(user, scope)
         return {'miss', 1}
     end
     local key = prefix .. 'lock:' .. user .. ':' .. scope
-    local taken = redis.call('SET', key, token, 'NX', 'PX', lock_ms)
-    if taken or redis.call('GET', key) == token then
+    local taken = redis.pcall('SET', key, token, 'NX', 'PX', lock_ms)
+    if taken then
+        return {'miss', 1}
+    end
+    local holder = redis.pcall('GET', key)
+    if holder == token or type(holder) == 'table' then
         return {'miss', 1}
     end
     return {'miss', 0}
 end
 
+local function discard(word, key)
+    redis.call('UNLINK', key)
+    return {word}
+end
+
 local function read(user, scope)
     local user_key = base .. 'user:' .. user .. '}'
     local found = {'hit', redis.call('PTTL', user_key)}
-    local at = scope
+    local at, key = scope
     for _ = 1, 16 do
-        local record = redis.call('HMGET', base .. 'scope:' .. at .. '}', 'parent', 'value')
+        key = base .. 'scope:' .. at .. '}'
+        local record = redis.pcall('HMGET', key, 'parent', 'value')
+        if record.err then
+            return discard('spoilt', key)
+        end
         if record[1] == '-' and at == scope then
             return {'absent'}
         end
-        local rows = redis.call('HGET', user_key, at)
+        local rows = redis.pcall('HGET', user_key, at)
+        if type(rows) == 'table' then
+            return discard('spoilt', user_key)
+        end
         if not record[1] or record[1] == '-' or not record[2] or not rows then
             return miss(user, scope)
         end
-        if #record[2] > largest or #rows > largest then
-            return {'large'}
+        if #record[2] > largest then
+            return discard('large', key)
+        end
+        if #rows > largest then
+            return discard('large', user_key)
         end
         found[#found + 1] = at
         found[#found + 1] = record[2]
@@ -51,7 +73,7 @@ local function read(user, scope)
         end
         at = record[1]
     end
-    return {'large'}
+    return discard('spoilt', key) -- a chain that does not end
 end
 
 for i = 5, #ARGV, 2 do

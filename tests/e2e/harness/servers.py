@@ -71,16 +71,18 @@ class Mariadb:
         done = subprocess.run(
             [find("mariadb-install-db"), "--no-defaults", "--auth-root-authentication-method=normal",
              "--skip-test-db", "--skip-name-resolve", "--force", f"--datadir={self.data}", "--innodb-log-file-size=16M"] + self._owner(),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PATH": _PATH})
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "PATH": _PATH, "TMPDIR": str(self.folder)})
         assert done.returncode == 0, f"mariadb-install-db: {done.stdout}"
 
     def start(self, *options):
         network = ["--skip-networking"] if self.port is None else [f"--port={self.port}", "--bind-address=127.0.0.1"]
         with open(self.log, "a") as log:
+            # A server that starts removes temporary tables from where they are kept, those of other servers too: one folder each.
             # Durability against a power cut is of no use to a folder that is thrown away.
             self.process = spawn(
                 [find("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}",
-                 f"--pid-file={self.folder}/mariadb.pid", "--innodb-log-file-size=16M",
+                 f"--pid-file={self.folder}/mariadb.pid", f"--tmpdir={self.folder}", "--innodb-log-file-size=16M",
                  "--innodb-flush-log-at-trx-commit=2", "--max-connections=300", *network, *self.options,
                  *options] + self._owner(),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -162,9 +164,15 @@ class Redis:
         with open(self.folder / "redis.log", "a") as log:
             self.process = spawn(
                 [find("redis-server"), "--port", str(self.port or 0), "--bind", "127.0.0.1", "--unixsocket", str(self.socket),
-                 "--save", "", "--appendonly", "no", "--dir", str(self.folder)], stdout=log, stderr=log)
-        wait_until(self.socket.exists, 20, "Redis has made its socket")
+                 "--save", "", "--appendonly", "no", "--enable-debug-command", "yes", "--dir", str(self.folder)], stdout=log, stderr=log)
+        wait_until(self._answers, 20, "Redis answers")
         return self
+
+    def _answers(self):
+        try:
+            return self.command("PING") == b"PONG"
+        except (OSError, EOFError, RuntimeError):  # RuntimeError: it is loading its dump
+            return False
 
     def command(self, *words, timeout=10):
         """One command and its reply: bytes, an int, a list or None. RuntimeError when it is refused."""
