@@ -208,7 +208,7 @@ static void touch(struct changes *changes, const struct change *change)
     case CHANGE_ROLE_PARENT:
     case CHANGE_PERMISSION:
     case CHANGE_SCOPE_TYPE:
-    case CHANGE_STORE: /* the table is rebuilt, and its history begins after it */
+    case CHANGE_STORE: /* approach() makes a new epoch of it */
         return;
     }
 }
@@ -242,6 +242,8 @@ static void advance(struct l2 *l2, const struct store_position *from, const stru
     redis_args_init(&operations);
     while (end.revision < to->revision && changes.operations < OPERATIONS_MAX) {
         const struct change *change = l2_log_at(l2, end.revision + 1);
+        if (change->kind == CHANGE_STORE)
+            break;
         touch(&changes, change);
         end.revision = change->revision;
         end.nonce = change->nonce;
@@ -339,7 +341,11 @@ static void approach(struct l2 *l2)
         marker->suspect_since_ns = 0;
     } else if (l2_log_continues(l2, &marker->at)) {
         marker->suspect_since_ns = 0;
-        advance(l2, &marker->at, &at);
+        /* Everything is to be read again, whatever rows say otherwise. */
+        if (l2_log_at(l2, marker->at.revision + 1)->kind == CHANGE_STORE)
+            begin(l2);
+        else
+            advance(l2, &marker->at, &at);
     } else {
         remember(l2);
     }

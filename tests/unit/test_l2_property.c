@@ -396,6 +396,109 @@ static void markers_that_are_none(void **state)
     world_end(world, NULL);
 }
 
+/* ---- what the log does not tell ------------------------------------------------------------------------------------- */
+
+static void on_looked(void *context, enum l2_outcome outcome, const struct answer *answer)
+{
+    (void)answer;
+    *(enum l2_outcome *)context = outcome;
+}
+
+static struct l2_look *look_for(struct host *host, enum l2_outcome *outcome)
+{
+    *outcome = (enum l2_outcome)99;
+    return l2_look(host->l2, 1, nowhere, 0, on_looked, outcome);
+}
+
+/* A host that has put something into L2 and finds it there. */
+static struct host *host_with_a_value(struct world *world)
+{
+    enum l2_outcome outcome;
+    struct host *host = &world->hosts[0];
+    reconnect(world);
+    turn_until_answered(world);
+    follow(host);
+    turn_until_answered(world);
+    put_ahead(host, 1);
+    turn_until_answered(world);
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    assert_int_equal(outcome, L2_ANSWERED);
+    return host;
+}
+
+/* As the feed does when it cannot believe the store, and then builds the table anew from it. */
+static void distrust_and_rebuild(struct host *host)
+{
+    publish_disbelieve(host->publish);
+    rebuild(host);
+    publish_renew(host->publish, l2_clock_ns());
+}
+
+/* Rows went while a trigger was away, and the revision is as before. */
+static void what_was_distrusted_is_forgotten(void **state)
+{
+    struct world *world = world_begin(13, *state);
+    struct host *host = host_with_a_value(world);
+    uint64_t epochs = host->counters.l2_epochs;
+    enum l2_outcome outcome;
+    distrust_and_rebuild(host);
+    host->l2->marker.begun_ns = l2_clock_ns(); /* one a second is for other reasons */
+    l2_applied(host->l2);
+    assert_null(look_for(host, &outcome)); /* not before it is forgotten */
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    assert_int_equal(outcome, L2_MISSED);
+    l2_applied(host->l2); /* once is enough */
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    world_end(world, NULL);
+}
+
+/* An answer, or what waits to be put, from before the table was made anew at the same revision. */
+static void what_was_under_way_is_not_believed(void **state)
+{
+    struct world *world = world_begin(14, *state);
+    struct host *host = host_with_a_value(world);
+    enum l2_outcome outcome;
+    assert_non_null(look_for(host, &outcome));
+    (void)event_base_loop(world->base, EVLOOP_NONBLOCK); /* it goes off */
+    if (outcome == (enum l2_outcome)99) {                /* and has not come back: nearly always */
+        distrust_and_rebuild(host);
+        turn_until_answered(world);
+        assert_int_equal(outcome, L2_MISSED);
+    }
+    world_end(world, NULL);
+}
+
+/* The row that says "read everything again" (docs/SCHEMA.md), before a host that was away when it came. */
+static void everything_is_read_again(void **state)
+{
+    struct world *world = world_begin(15, *state);
+    struct host *host = host_with_a_value(world);
+    uint64_t epochs = host->counters.l2_epochs;
+    enum l2_outcome outcome;
+    struct change row = {.kind = CHANGE_STORE, .revision = world->past.revision + 1, .nonce = 99};
+    append_rows(&world->log, &row, 1);
+    world->past.revision++;
+    rebuild(host); /* no distrust: the row is as good as any */
+    publish_renew(host->publish, l2_clock_ns());
+    for (int i = 0; i < 200 && host->counters.l2_epochs == epochs; i++) {
+        host->l2->marker.begun_ns = 0;
+        l2_applied(host->l2);
+        turn_until_answered(world);
+        step_job(world);
+    }
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    assert_int_equal(host->l2->marker.at.revision, world->past.revision);
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    assert_int_equal(outcome, L2_MISSED);
+    world_end(world, NULL);
+}
+
 static struct redis_server server;
 
 static int start(void **state)
@@ -417,9 +520,13 @@ static int stop(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hearsay_of_the_marker), cmocka_unit_test(held_for_ever_by_nothing),
-        cmocka_unit_test(markers_that_are_none), cmocka_unit_test(never_untrue)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(hearsay_of_the_marker),
+                                       cmocka_unit_test(held_for_ever_by_nothing),
+                                       cmocka_unit_test(markers_that_are_none),
+                                       cmocka_unit_test(what_was_distrusted_is_forgotten),
+                                       cmocka_unit_test(what_was_under_way_is_not_believed),
+                                       cmocka_unit_test(everything_is_read_again),
+                                       cmocka_unit_test(never_untrue)};
     if (!redis_server_installed())
         return 77;
     (void)signal(SIGPIPE, SIG_IGN); /* as the daemon: connections are killed here */
