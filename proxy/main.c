@@ -147,6 +147,8 @@ static void stop(struct daemon *daemon)
     if (daemon->fills)
         fills_free(daemon->fills);
     lane_free(daemon->lane); /* nothing is heard any more */
+    daemon->server.lane =
+        NULL; /* nor told: the writes that work_free calls back are left to the others' polls */
     invalidations_free(daemon->invalidations);
     cleanup_free(daemon->cleanup);
     work_free(daemon->work); /* calls back the last jobs, which know the feed and the counters */
