@@ -146,9 +146,9 @@ static void stop(struct daemon *daemon)
     audit_free(daemon->audit);
     if (daemon->fills)
         fills_free(daemon->fills);
-    lane_free(daemon->lane); /* nothing is heard any more */
-    daemon->server.lane =
-        NULL; /* nor told: the writes that work_free calls back are left to the others' polls */
+    /* Nothing is heard any more, nor told: writes that work_free calls back are left to the others' polls. */
+    lane_free(daemon->lane);
+    daemon->server.lane = NULL;
     invalidations_free(daemon->invalidations);
     cleanup_free(daemon->cleanup);
     work_free(daemon->work); /* calls back the last jobs, which know the feed and the counters */

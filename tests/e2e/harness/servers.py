@@ -165,8 +165,15 @@ class Redis:
             self.process = spawn(
                 [find("redis-server"), "--port", str(self.port or 0), "--bind", "127.0.0.1", "--unixsocket", str(self.socket),
                  "--save", "", "--appendonly", "no", "--dir", str(self.folder)], stdout=log, stderr=log)
-        wait_until(self.socket.exists, 20, "Redis has made its socket")
+        wait_until(self._answers, 20, "Redis answers")
         return self
+
+    def _answers(self):
+        """There is a moment between its making the socket and listening on it, and one of loading a dump."""
+        try:
+            return self.command("PING") == b"PONG"
+        except (OSError, EOFError, RuntimeError):
+            return False
 
     def command(self, *words, timeout=10):
         """One command and its reply: bytes, an int, a list or None. RuntimeError when it is refused."""
