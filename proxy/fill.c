@@ -12,6 +12,7 @@
  * published all the same: it is read already. */
 #include "proxy/fill.h"
 
+#include "proxy/clock.h"
 #include "proxy/l2.h"
 
 #include <assert.h>
@@ -75,13 +76,6 @@ struct fills {
     struct event *timer;
     bool closing;
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* ---- waits ------------------------------------------------------------------------------------------------------- */
 
@@ -157,7 +151,8 @@ static int fill_submit(struct fill *fill)
     struct scope_key scope = {fill->key.scope_id, (uint32_t)fill->key.scope_type};
     drop_facts(fill);
     fill->generation = publish_generation(fills->publish);
-    int code = fetch_begin(&fill->fetch, fills->fetches, fill->key.user, scope, fill->fetched, on_fetched, fill);
+    int code =
+        fetch_begin(&fill->fetch, fills->fetches, fill->key.user, scope, fill->fetched, on_fetched, fill);
     if (code < 0)
         return code;
     fill->fetched = true;

@@ -97,7 +97,10 @@ echo before >&9
 rest
 echo during >&9
 ctl cleanup start epochs >/dev/null
-until [ "$(state)" = "done" ]; do sleep 1; done
+until [ "$(state)" = "done" ]; do
+    kill -0 "$sidecar" || { cat "$folder/log" >&2; exit 1; }
+    sleep 1
+done
 echo after >&9
 rest
 exec 9>&-

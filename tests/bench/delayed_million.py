@@ -82,7 +82,7 @@ def main():
 
     folder = temporary_folder("million")
     redis = Redis(folder / "redis").start()
-    sidecar = Sidecar(folder, f"sqlite:{folder}/permtab.db", redis=f"unix:{redis.socket}", redis_timeout="1s")
+    sidecar = Sidecar(folder, f"sqlite:{folder}/permtab.db", redis=f"unix:{redis.socket}", redis_timeout="30s")
     latency = None
 
     def cli(*words):

@@ -501,8 +501,15 @@ static void test_lost_lease(void **state)
     assert_int_equal(world.hosts[0].counters.delayed_done, 0);
     assert_true(redis_server_ask(&world.server, "SCARD t:delayed:by:user:1", text, sizeof text));
     assert_string_equal(text, "1");
-    world.outcome = SUCCEED;
     assert_true(run_while_below(&world.carried_out, 2, 3000)); /* the other does not renew it */
+    world.outcome = FAIL;
+    (void)snprintf(command, sizeof command, "HSET t:delayed:task:%s owner another:2", world.id);
+    assert_int_equal(ask_redis(command), 0);
+    run_for(400);
+    assert_int_equal(ask_redis("ZCARD t:delayed:taken"), 1); /* nor is it put back under the other */
+    assert_int_equal(world.hosts[0].counters.delayed_failed, 0);
+    world.outcome = SUCCEED;
+    assert_true(run_while_below(&world.carried_out, 3, 3000));
     assert_empty();
 }
 

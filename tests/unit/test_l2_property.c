@@ -7,6 +7,7 @@
  *   revision of that host's table.
  *
  * What must fail here, and was tried: see the mutations in docs/COHERENCE.md. */
+#include "proxy/clock.h"
 #include "tests/unit/l2_hosts.h"
 
 static void ask_redis(struct world *world, const char *command)
@@ -113,7 +114,7 @@ static void hear(struct host *host)
     uint64_t revision = draw(world, world->past.revision + 3);
     l2_heard(host->l2, revision);
     if (draw(world, 4) == 0)
-        (void)publish_hear(host->publish, &target, revision, l2_clock_ns());
+        (void)publish_hear(host->publish, &target, revision, clock_ns());
 }
 
 /* Lost connections come back after a while, which would be most of a history. */

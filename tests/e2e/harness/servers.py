@@ -164,15 +164,14 @@ class Redis:
         with open(self.folder / "redis.log", "a") as log:
             self.process = spawn(
                 [find("redis-server"), "--port", str(self.port or 0), "--bind", "127.0.0.1", "--unixsocket", str(self.socket),
-                 "--save", "", "--appendonly", "no", "--dir", str(self.folder)], stdout=log, stderr=log)
+                 "--save", "", "--appendonly", "no", "--enable-debug-command", "yes", "--dir", str(self.folder)], stdout=log, stderr=log)
         wait_until(self._answers, 20, "Redis answers")
         return self
 
     def _answers(self):
-        """There is a moment between its making the socket and listening on it, and one of loading a dump."""
         try:
             return self.command("PING") == b"PONG"
-        except (OSError, EOFError, RuntimeError):
+        except (OSError, EOFError, RuntimeError):  # RuntimeError: it is loading its dump
             return False
 
     def command(self, *words, timeout=10):
