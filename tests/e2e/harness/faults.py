@@ -139,12 +139,20 @@ def sidecar_killed(fleet, dice, hosts):
     return None
 
 
+def sidecar_ended(fleet, dice, hosts):
+    """In order, with writes and fills under way. One that has not begun to serve may not know how to yet."""
+    for host in hosts:
+        began = host.sidecar.process and host.sidecar.process.poll() is None
+        status = host.sidecar.stop()
+        assert not began or status in (0, 1, -signal.SIGTERM), f"{host.name} ended with {status}: {host.sidecar.log()[-3000:]}"
+
+
 SERVER_FAULTS = {
     "redis": [redis_killed, redis_paused, redis_emptied, redis_restored, redis_dumped, redis_flushed, redis_clients_killed],
     "mariadb": [mariadb_killed, mariadb_paused, mariadb_restarted],
 }
 LINK_FAULTS = [link_cut, link_reset, link_stalled, link_slow, link_throttled]
-HOST_FAULTS = [sidecar_stopped, sidecar_killed]
+HOST_FAULTS = [sidecar_stopped, sidecar_killed, sidecar_ended]
 
 
 def choose(fleet, dice, taken):
