@@ -27,7 +27,13 @@ struct invalidations;
 #define INVALIDATION_REASON_SIZE   128
 
 /* Who asked for it, for the history. */
-enum invalidation_source { INVALIDATION_CLIENT, INVALIDATION_MESSAGE, INVALIDATION_DELAYED };
+enum invalidation_source {
+    INVALIDATION_CLIENT,
+    INVALIDATION_MESSAGE,
+    INVALIDATION_DELAYED,
+    INVALIDATION_AUDIT, /* the auditor, of what it found wrong */
+};
+#define INVALIDATION_SOURCES (INVALIDATION_AUDIT + 1)
 
 struct invalidation {
     const struct target *targets; /* copied */

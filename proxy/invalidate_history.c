@@ -8,7 +8,7 @@
 #include <time.h>
 
 #define SLOTS   60u
-#define SOURCES (INVALIDATION_DELAYED + 1)
+#define SOURCES INVALIDATION_SOURCES
 #define KINDS   (TARGET_POKE + 1)
 
 struct rate {
@@ -149,6 +149,8 @@ const char *invalidation_source_name(enum invalidation_source source)
         return "message";
     case INVALIDATION_DELAYED:
         return "delayed";
+    case INVALIDATION_AUDIT:
+        return "audit";
     }
     return "?";
 }

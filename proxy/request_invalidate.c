@@ -228,8 +228,8 @@ static void pack_records(struct wire_buffer *out, const struct invalidation_hist
 static void pack_rates(struct wire_buffer *out, struct invalidation_history *history)
 {
     uint64_t now_s = server_clock_ns() / 1000000000;
-    wire_array(out, (INVALIDATION_DELAYED + 1) * (TARGET_POKE + 1));
-    for (unsigned source = 0; source <= INVALIDATION_DELAYED; source++)
+    wire_array(out, INVALIDATION_SOURCES * (TARGET_POKE + 1));
+    for (unsigned source = 0; source < INVALIDATION_SOURCES; source++)
         for (unsigned kind = 0; kind <= TARGET_POKE; kind++) {
             uint64_t minute, hour;
             invalidation_history_rate(history, source, kind, now_s, &minute, &hour);

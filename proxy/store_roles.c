@@ -248,8 +248,9 @@ static int relations_give(struct reading *reading)
         while (grant < grants->count && grants->items[grant].role < role->id)
             grant++;
         size_t parent_end = run_end(parents, parent, role->id), grant_end = run_end(grants, grant, role->id);
-        int rc = parents_give(role, parents->items + parent, parent_end - parent);
-        if (rc == 0)
+        /* A list without rows has no memory: not even nothing may be added to its address. */
+        int rc = parent < parent_end ? parents_give(role, parents->items + parent, parent_end - parent) : 0;
+        if (rc == 0 && grant < grant_end)
             rc = grants_give(role, grants->items + grant, grant_end - grant);
         if (rc < 0)
             return no_memory(reading->failure);

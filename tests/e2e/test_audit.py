@@ -12,7 +12,7 @@ from harness import QUICK, MariadbCase, SqliteCase, main
 from harness.paths import temporary_folder
 from harness.policies import small
 from harness.process import wait_until
-from harness.servers import Mariadb, find
+from harness.servers import Mariadb, Redis, find
 
 DELETE, SEND = "message.delete", "message.send"
 AUDITS = 400
@@ -24,7 +24,8 @@ class Audit:
         super().setUp()
         self.serving = self.sidecar(audit_entries=AUDITS)
         policy = small()
-        policy["assignments"] += [{"user": user, "role": 101, "scope": "server:1"} for user in range(1000, 1040)]
+        # Two roles each: who loses one is no stranger to the store.
+        policy["assignments"] += [{"user": user, "role": role, "scope": "server:1"} for user in range(1000, 1040) for role in (101, 102)]
         self.serving.apply(policy)
         self.reader = self.worker(self.serving)
 
@@ -78,9 +79,13 @@ class Audit:
         begun = time.monotonic()
         self.remove_unseen()
         # 160 entries, 400 a second; three differences and the whole table goes. Nobody wrote, so nothing else can heal.
+        # User 1 still has the role, so its definition is known here whatever else is thrown away.
         for user in range(1000, 1040):
-            wait_until(lambda u=user: self.reader.check(u, "channel:10", DELETE) == "deny", 10, f"user {user} is healed")
-        self.say(f"healed after {time.monotonic() - begun:.2f} s")
+            wait_until(lambda u=user: self.reader.check(1, "channel:10", DELETE) == "allow" and
+                       self.reader.check(u, "channel:10", DELETE) == "deny", 10, f"user {user} is healed")
+        seconds = time.monotonic() - begun
+        self.say(f"healed after {seconds:.2f} s")
+        self.assertLess(seconds, 6, "the table was filled with the same again, from L2 perhaps")
         stats = self.serving.stats()
         self.assertGreaterEqual(stats["audit_differences"], 1)
         self.assertGreaterEqual(stats["audit_overgrants"], 1)
@@ -129,10 +134,24 @@ class AuditSqlite(Audit, SqliteCase):
         self.assertEqual(0, code)
 
     def remove_unseen(self):
-        self.unseen("DELETE FROM permtab_assignment WHERE user_id >= 1000")
+        self.unseen("DELETE FROM permtab_assignment WHERE user_id >= 1000 AND role_id = 101")
 
     def change_role_unseen(self):
         self.unseen("DELETE FROM permtab_role_permission WHERE role_id = 101")
+
+
+class AuditWithRedis(AuditSqlite):
+    """What was read before is in L2 as well, under a marker that knows nothing of rows changed behind the triggers: healing the table
+    alone would fill it from there again and again."""
+
+    def sidecar(self, **options):
+        redis = Redis(self.folder / "redis").start()
+        self.addCleanup(redis.kill)
+        return super().sidecar(redis=f"unix:{redis.socket}", **options)
+
+    def audited(self, more=300):
+        super().audited(more)
+        self.assertGreater(self.serving.stats()["l2_puts"], 0)
 
 
 class AuditMariadb(Audit, MariadbCase):
@@ -163,8 +182,8 @@ class AuditMariadb(Audit, MariadbCase):
         self.assertEqual(before, self.rows("SELECT max(revision) FROM permtab_change;"), "a trigger saw it")
 
     def remove_unseen(self):
-        self.unseen("permtab_assignment", "DELETE FROM permtab_assignment WHERE user_id >= 1000;")
-        self.assertEqual([["2"]], self.rows("SELECT count(*) FROM permtab_assignment;"))
+        self.unseen("permtab_assignment", "DELETE FROM permtab_assignment WHERE user_id >= 1000 AND role_id = 101;")
+        self.assertEqual([["42"]], self.rows("SELECT count(*) FROM permtab_assignment;"))
 
     def change_role_unseen(self):
         self.unseen("permtab_role_permission", "DELETE FROM permtab_role_permission WHERE role_id = 101;")

@@ -24,9 +24,10 @@ HOMES = {
 }
 
 # Pure: bytes and facts in, answers out.
-PURE = ["proxy/resolve*", "proxy/explain*", "proxy/scope.*", "proxy/facts*", "proxy/catalogue*", "proxy/policy_json*",
+PURE = ["proxy/histogram.*", "proxy/propagation.*", "proxy/resolve*", "proxy/explain*", "proxy/scope.*", "proxy/facts*", "proxy/catalogue*", "proxy/policy_json*",
         "proxy/policy_yaml*", "proxy/redis_url.*", "proxy/target.*", "proxy/message.*", "proxy/l2_value.*", "proxy/condition.*",
-        "proxy/delayed_task.*", "proxy/delayed_advice.*", "proxy/delayed_rates.*", "client/wire*", "shm/rule_text.*"]
+        "proxy/delayed_task.*", "proxy/delayed_advice.*", "proxy/delayed_rates.*", "proxy/breaker.*", "proxy/xfetch.*",
+        "proxy/user_filter.*", "client/wire*", "shm/rule_text.*"]
 IMPURE = r"event2?/|sys/socket\.h|sys/un\.h|proxy/(sql|store|session|feed|work)[a-z_]*\.h|mysql|sqlite3"
 
 MAY_INCLUDE = {

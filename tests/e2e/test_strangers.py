@@ -15,13 +15,16 @@ BATCH = 1000
 
 
 class Strangers:
-    options = {}
-
-    def serve(self, **options):
-        self.serving = self.sidecar(**{**self.options, **options})
+    def serve(self, counted=True, **options):
+        """Nothing here is about time, so there is plenty of it, also on a busy computer."""
+        self.serving = self.sidecar(max_staleness="10s", request_timeout="20s", **options)
         self.serving.apply(small())
-        self.counted()
-        return self.worker(self.serving)
+        if counted:
+            self.counted()
+        return self.patient_worker()
+
+    def patient_worker(self):
+        return self.worker(self.serving, timeout_ms=20000)
 
     def counted(self, times=1):
         wait_until(lambda: self.serving.log().count("census: ") >= times, 20, "the users are counted", 0.05)
@@ -91,12 +94,10 @@ class Strangers:
         self.assertEqual("A" * len(known), worker.many(known, "peek")[0])
 
     def test_more_users_than_the_filter_has_room_for(self):
-        self.serving = self.sidecar(strangers_max=10)
-        self.serving.apply(small())
+        worker = self.serve(counted=False, strangers_max=10)
         values = ", ".join(f"({user}, {MODERATOR}, 1, 1)" for user in range(10000, 10050))
         self.sql(f"INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES {values};")
         wait_until(lambda: "more than strangers_max" in self.serving.log(), 20, "it says so", 0.05)
-        worker = self.worker(self.serving)
         self.flood(worker, ["channel:10"], SEND, "A", BATCH)
         self.assertEqual("allow", worker.check(10000, "channel:10", DELETE))
         self.assertEqual(0, self.serving.stats()["strangers_answered"])
@@ -104,8 +105,8 @@ class Strangers:
     def test_all_of_many_users_are_counted(self):
         """More than fit into one slice, and there before the sidecar: no change names them."""
         many = range(10_000_000, 10_025_000)
-        serving = self.sidecar()
-        serving.apply(small())
+        self.serve()
+        serving = self.serving
         for first in range(0, len(many), 5000):
             values = ", ".join(f"({user}, {MODERATOR}, 1, 1)" for user in many[first:first + 5000])
             self.sql(f"INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES {values};")
@@ -113,10 +114,10 @@ class Strangers:
                  " VALUES (1, 1, 'user', 5, 'message.delete', 'allow');")
         serving.stop()
         serving.log_path.unlink()
-        self.serving = serving.start()
+        serving.start()
         self.counted()
         self.assertAlmostEqual(len(many) + 3, serving.stats()["filter_users"], delta=2)
-        worker = self.worker(serving, timeout_ms=20000)
+        worker = self.patient_worker()
         self.flood(worker, ["channel:10"], DELETE, "D", BATCH)
         for first in range(0, len(many), 5000):
             queries = [(user, "channel:10", DELETE) for user in many[first:first + 5000]]
@@ -160,9 +161,7 @@ class OnMariadb(Strangers, MariadbCase):
 
     def test_without_a_filter_each_costs_some(self):
         """What the test above measures is there to be seen."""
-        self.serving = self.sidecar(strangers_max=0)
-        self.serving.apply(small())
-        worker = self.worker(self.serving)
+        worker = self.serve(counted=False, strangers_max=0)
         selects = self.selects()
         self.flood(worker, ["channel:10"], SEND, "A", BATCH)
         self.assertGreater(self.selects() - selects, BATCH)

@@ -312,6 +312,8 @@ static void a_fold_that_leads_elsewhere(void **state)
 {
     struct bench *bench = *state;
     fill_all(bench);
+    memory_overwrite(&bench->policy, other, OVERWRITE_USER, 2, PIN,
+                     true); /* so that it is not folded itself */
     fill(bench, 1, other);
     const struct scope_node *node = scope_tree_find(&bench->publish->table->scopes, server);
     segment_target_set_writer(&bench->publish->table->segment, node->target_index, other.type, other.id);

@@ -64,6 +64,13 @@ static void percentiles_lie_where_the_values_do(void **state)
     assert_true(histogram_percentile(&histogram, 98) <= 512);
     assert_true(histogram_percentile(&histogram, 99) > 4096 && histogram_percentile(&histogram, 99) <= 8192);
     assert_int_equal(histogram_percentile(&histogram, 100), 3000000);
+    /* Nine of ten are 90 per cent: for 95 it takes the tenth. */
+    memset(&histogram, 0, sizeof histogram);
+    for (int i = 0; i < 9; i++)
+        histogram_add(&histogram, 300);
+    histogram_add(&histogram, 5000);
+    assert_true(histogram_percentile(&histogram, 90) <= 512);
+    assert_true(histogram_percentile(&histogram, 95) > 4096);
     /* An evenly spread bucket is cut evenly. */
     memset(&histogram, 0, sizeof histogram);
     for (uint64_t us = 1025; us <= 2048; us++)

@@ -842,10 +842,13 @@ static void others_messages_are_this_hosts_affair(void **state)
 {
     struct fixture *f = *state;
     fill(f, 1, server);
+    fill(f, 2, server);
     put_user(f, 1);
+    ask(f, "SADD " PREFIX "tag:x user:2");
     hear(f, f->all, "permtab1 invalidate 00000000000000aa 1 user:1 tag:x");
     assert_false(resident(f, 1, server));
     UNTIL(f, f->all->heard == 0);
+    assert_true(resident(f, 2, server)); /* who invalidates a tag names its members */
     turn_for(f, 20);
     assert_true(has_user(f, 1));
     assert_int_equal(f->message_count, 0);

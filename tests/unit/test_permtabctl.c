@@ -132,10 +132,12 @@ static const struct {
     {"tag add raid red", 64, "\"red\" is not"},
     {"stats all", 64, "usage: permtabctl stats"},
     {"health --json", 64, "usage: permtabctl health"},
+    {"watch 5", 64, "usage: permtabctl watch"},
     /* Right ones, and nobody there. */
     {"check 1 global a.read", 2, "cannot reach the sidecar at /nonexistent/permtab.sock"},
     {"stats", 1, "cannot reach the sidecar"},
     {"health", 1, "cannot reach the sidecar"},
+    {"watch --json", 1, "cannot reach the sidecar"},
     {"assign 1 2 --expires 2027-01-01T00:00:00.5+02:00", 1, "cannot reach the sidecar"},
 };
 

@@ -120,19 +120,24 @@ static void compare_all_resident(struct world *world)
     }
 }
 
+static void audit_facts(struct world *world, struct facts *facts)
+{
+    struct audit_finding finding;
+    enum audit_outcome outcome = publish_audit(world->publish, facts, &finding);
+    if (outcome == AUDIT_DIFFERS)
+        fail_msg("user %d at %d:%d: the auditor says: %s", (int)facts->user, (int)facts->scope.type,
+                 (int)facts->scope.id, finding.what);
+    world->agreed += outcome == AUDIT_AGREES;
+}
+
 static void audit(struct world *world, uint64_t user, struct scope_key scope)
 {
     struct facts facts;
-    struct audit_finding finding;
     memory_facts(&world->applied, user, scope, world->applied_now, &facts);
     facts.revision = world->publish->at.revision;
     facts.nonce = world->publish->at.nonce;
     facts.now = world->applied_now;
-    enum audit_outcome outcome = publish_audit(world->publish, &facts, &finding);
-    if (outcome == AUDIT_DIFFERS)
-        fail_msg("user %d at %d:%d: the auditor says: %s", (int)user, (int)scope.type, (int)scope.id,
-                 finding.what);
-    world->agreed += outcome == AUDIT_AGREES;
+    audit_facts(world, &facts);
     facts_fini(&facts);
 }
 
@@ -252,8 +257,10 @@ static bool fill_publish(struct world *world, struct facts *facts)
 static void fill_end(struct world *world)
 {
     size_t at = changing_draw(&world->past, PENDING);
-    if (world->is_pending[at])
-        world->is_pending[at] = !fill_publish(world, &world->pending[at]);
+    if (!world->is_pending[at])
+        return;
+    audit_facts(world, &world->pending[at]); /* facts of any age: outdated ones say nothing */
+    world->is_pending[at] = !fill_publish(world, &world->pending[at]);
 }
 
 /* Everybody everywhere: equal inputs then meet at different places. */
@@ -327,6 +334,8 @@ static void step(struct world *world)
         fill_begin(world);
     } else {
         fill_end(world);
+        if (changing_draw(&world->past, 4) == 0) /* and before the next batch: fills have a later clock than the table */
+            audit_all_resident(world);
     }
 }
 

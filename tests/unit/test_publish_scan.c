@@ -155,6 +155,18 @@ static void a_place_goes_with_what_lies_below(void **state)
     }
 }
 
+static void a_place_without_entries_of_its_own(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned slices;
+    fill(fixture, 1, channel_of(12));
+    fill(fixture, 1, channel_of(13));
+    fixture->place = server_of(2);
+    assert_int_equal(whole_pass(fixture, 100, &slices), 1);
+    assert_false(resident(fixture, 1, channel_of(12)));
+    assert_true(resident(fixture, 1, channel_of(13)));
+}
+
 /* channel:1 has no entry of its own: it answers as server:1. */
 static void folds_that_match_go(void **state)
 {
@@ -257,9 +269,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        T(users_that_match_go),   T(a_place_goes_with_what_lies_below),
-        T(folds_that_match_go),   T(nothing_matches_nothing_goes),
-        T(changes_in_between),    T(rebuild_ends_the_pass),
+        T(users_that_match_go),
+        T(a_place_goes_with_what_lies_below),
+        T(a_place_without_entries_of_its_own),
+        T(folds_that_match_go),
+        T(nothing_matches_nothing_goes),
+        T(changes_in_between),
+        T(rebuild_ends_the_pass),
         T(one_user_at_one_place),
 #undef T
     };

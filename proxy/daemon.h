@@ -1,0 +1,90 @@
+/* The daemon: every part of it, and how each is started. main.c has the order, and stops them in reverse.
+ *
+ * Each start takes what it needs from the parts that are there already. On failure the parts that were made stay for main.c
+ * to stop. */
+#ifndef PERMTAB_PROXY_DAEMON_H
+#define PERMTAB_PROXY_DAEMON_H
+
+#include "proxy/asks.h"
+#include "proxy/audit.h"
+#include "proxy/census_count.h"
+#include "proxy/cleanup.h"
+#include "proxy/config.h"
+#include "proxy/counters.h"
+#include "proxy/delayed.h"
+#include "proxy/demo.h"
+#include "proxy/feed.h"
+#include "proxy/fill.h"
+#include "proxy/invalidate_join.h"
+#include "proxy/l2.h"
+#include "proxy/lane.h"
+#include "proxy/listener.h"
+#include "proxy/ops.h"
+#include "proxy/publish.h"
+#include "proxy/redis.h"
+#include "proxy/server.h"
+#include "proxy/store.h"
+#include "proxy/subscriptions.h"
+#include "proxy/watch.h"
+#include "proxy/work.h"
+
+struct daemon {
+    const char *config_path;
+    struct config config;
+    struct counters counters;
+    struct demo *demo;
+    struct event_base *base;
+    struct event *signals[3];
+    struct listener *listener, *ops_listener;
+    bool listening; /* both */
+    struct publish *publish;
+    struct work *work;
+    bool use_replica;
+    struct work *replica; /* connections for fills alone; NULL without store_replica */
+    struct feed *feed;
+    struct census census;
+    struct census_count *census_count; /* NULL: nobody is a stranger */
+    struct strangers strangers;
+    struct fetches *fetches;
+    struct fills *fills;
+    struct asks *asks;
+    struct redis *redis; /* and what needs it: NULL when it is not configured */
+    struct l2 *l2;
+    struct lane *lane;
+    struct cleanup *cleanup;
+    struct delayed *delayed;
+    struct invalidation_parts invalidation_parts;
+    struct invalidations *invalidations; /* also without */
+    struct histograms histograms;
+    struct watch watch;
+    struct subscriptions *subscriptions;
+    struct audit *audit; /* NULL when off */
+    struct server server;
+    struct ops *ops;
+};
+
+/* The store's address and times. Borrowed from the configuration. */
+struct sql_options daemon_store_options(const struct config *config);
+int daemon_migrate(const struct config *config, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Opens the store, brings it up to date, and makes the first table from it. */
+int daemon_open_store(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+
+int daemon_start_loop(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+int daemon_start_listening(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+int daemon_start_helpers(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+int daemon_start_redis(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+int daemon_start_delayed(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+int daemon_start_watching(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+int daemon_start_serving(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+
+/* ---- what happens on the loop: daemon_events.c ---------------------------------------------------------------------- */
+
+/* A poll has been applied. A feed_applied_fn, like the others below a callback of the part they are named for; the context is
+ * the daemon. */
+void daemon_on_applied(void *context, uint64_t revision);
+void daemon_on_redis(void *context, bool connected);
+void daemon_on_refresh(void *context, uint64_t user, struct scope_key scope);
+void daemon_on_epoch(void *context);
+void daemon_on_difference(void *context, uint64_t user, bool everything);
+
+#endif

@@ -1,0 +1,113 @@
+/* What one part tells and others must hear, and signals. */
+#include "proxy/daemon.h"
+
+#include "proxy/log.h"
+
+#include <event2/event.h>
+#include <event2/thread.h>
+#include <signal.h>
+#include <string.h>
+
+static const int stop_signals[] = {SIGTERM, SIGINT};
+
+void daemon_on_applied(void *context, uint64_t revision)
+{
+    struct daemon *daemon = context;
+    if (daemon->census_count) /* first: those who are judged next may have rows now */
+        census_count_applied(daemon->census_count);
+    if (daemon->l2) /* the marker first: what fills put comes after it */
+        l2_applied(daemon->l2);
+    if (daemon->fills) /* not there yet while starting */
+        fills_applied(daemon->fills, revision);
+    audit_applied(daemon->audit);
+    server_applied(&daemon->server);
+}
+
+void daemon_on_redis(void *context, bool connected)
+{
+    struct daemon *daemon = context;
+    if (daemon->l2)
+        l2_connected(daemon->l2, connected);
+    if (daemon->cleanup)
+        cleanup_connected(daemon->cleanup, connected);
+    if (daemon->delayed)
+        delayed_connected(daemon->delayed, connected);
+}
+
+void daemon_on_refresh(void *context, uint64_t user, struct scope_key scope)
+{
+    struct daemon *daemon = context;
+    fill_refresh(daemon->fills, user, scope);
+}
+
+/* What the old one named is read by nobody any more. */
+void daemon_on_epoch(void *context)
+{
+    struct daemon *daemon = context;
+    if (daemon->cleanup && cleanup_start(daemon->cleanup, CLEANUP_EPOCHS, NULL, NULL, NULL) < 0)
+        log_info("l2: the keys of the last epoch are left to end with their time to live");
+}
+
+/* The auditor found this host's table wrong, and so perhaps what L2 has and what others were told from it. One user is
+ * invalidated for the whole fleet; everything on this host and in L2 alone: the memory that is wrong may be this host's,
+ * and the others have auditors of their own. */
+void daemon_on_difference(void *context, uint64_t user, bool everything)
+{
+    struct daemon *daemon = context;
+    struct target target = {.kind = everything ? TARGET_ALL : TARGET_USER, .id = user};
+    struct invalidation what = {
+        .targets = &target, .count = 1, .reason = "audit", .source = INVALIDATION_AUDIT};
+    strangers_distrust(&daemon->strangers);
+    if (!everything && invalidation_start(daemon->invalidations, &what, NULL, NULL) == 0)
+        return; /* which tells the subscribers, too */
+    if (daemon->l2)
+        l2_flush(daemon->l2);
+    subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
+}
+
+static void on_stop(evutil_socket_t number, short what, void *context)
+{
+    struct daemon *daemon = context;
+    (void)what;
+    log_info("permtabd: stopping on signal %d", (int)number);
+    (void)event_base_loopbreak(daemon->base);
+}
+
+/* Of what can be configured only the log level may change while it runs, in this release. */
+static void on_reload(evutil_socket_t number, short what, void *context)
+{
+    struct daemon *daemon = context;
+    struct config config;
+    struct failure failure;
+    enum log_level level;
+    (void)number, (void)what;
+    if (config_load(&config, daemon->config_path, &failure) < 0) {
+        log_error("permtabd: the configuration was not read again: %s", failure.text);
+        return;
+    }
+    if (log_level_parse(config.log_level, &level) == 0)
+        log_level_set(level);
+    log_info("permtabd: log_level is %s now; every other option takes a restart", config.log_level);
+    config_fini(&config);
+}
+
+static int watch_signals(struct daemon *daemon)
+{
+    (void)signal(SIGPIPE, SIG_IGN); /* a peer that has gone is an error of the write, not our end */
+    for (size_t i = 0; i < 3; i++) {
+        bool stop = i < sizeof stop_signals / sizeof stop_signals[0];
+        daemon->signals[i] =
+            evsignal_new(daemon->base, stop ? stop_signals[i] : SIGHUP, stop ? on_stop : on_reload, daemon);
+        if (!daemon->signals[i] || event_add(daemon->signals[i], NULL) < 0)
+            return PERMTAB_E_MEMORY;
+    }
+    return 0;
+}
+
+int daemon_start_loop(struct daemon *daemon, struct failure *failure)
+{
+    daemon->base = evthread_use_pthreads() == 0 ? event_base_new() : NULL;
+    if (!daemon->base || watch_signals(daemon) < 0)
+        return failure_set(failure, PERMTAB_E_SYSTEM, "the event loop cannot be set up");
+    return 0;
+}

@@ -1,0 +1,198 @@
+/* Starting the parts. Which depends on which is in the numbered order of main.c; how big they are and what they are told is
+ * here. */
+#include "proxy/daemon.h"
+
+#include "proxy/random.h"
+
+#include <event2/event.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define WORK_QUEUE_MAX   4096u
+#define FILL_WAITING_MAX 65536u
+
+int daemon_start_listening(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    int code = ops_new(&daemon->ops, &daemon->server);
+    if (code < 0)
+        return failure_set(failure, code, "out of memory");
+    code = listener_new(&daemon->listener, daemon->base, config->socket, config->socket_mode, server_accept,
+                        &daemon->server, failure);
+    if (code == 0 && config->ops_socket[0])
+        code = listener_new(&daemon->ops_listener, daemon->base, config->ops_socket, config->socket_mode,
+                            ops_accept, daemon->ops, failure);
+    return code;
+}
+
+/* Who is a stranger. It counts in the background, and until then everybody is known. */
+static int start_census(struct daemon *daemon)
+{
+    struct random_source chance;
+    uint64_t users_max = daemon->config.strangers_max;
+    int code = random_source_init(&chance);
+    if (code == 0)
+        code = census_init(&daemon->census, users_max, random_source_next(&chance));
+    if (code < 0)
+        return code;
+    strangers_init(&daemon->strangers, &daemon->census, daemon->publish);
+    return census_count_new(&daemon->census_count, daemon->base, daemon->work, daemon->publish, daemon->feed,
+                            &daemon->census, &daemon->counters);
+}
+
+/* Where fills come from: what is kept, the replica, the store. */
+static int start_fetching(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    int code = config->strangers_max > 0 ? start_census(daemon) : 0;
+    if (code < 0)
+        return failure_set(failure, code, "the filter of strangers_max = %" PRIu64 " users cannot be made",
+                           config->strangers_max);
+    if (daemon->use_replica) {
+        struct sql_options options = daemon_store_options(config);
+        options.url = config->store_replica;
+        options.read_only = true;
+        code = work_new(&daemon->replica, daemon->base, &options, config->store_threads, WORK_QUEUE_MAX);
+    }
+    struct fetch_options options = {
+        .primary = daemon->work,
+        .replica = daemon->replica,
+        .replica_threads = config->store_threads,
+        .strangers = daemon->census_count ? &daemon->strangers : NULL,
+        .publish = daemon->publish,
+        .counters = &daemon->counters,
+    };
+    if (code == 0)
+        code = fetches_new(&daemon->fetches, daemon->base, &options);
+    return code < 0 ? failure_set(failure, code, "reading for fills cannot be started") : 0;
+}
+
+int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct sql_options options = daemon_store_options(config);
+    int code = work_new(&daemon->work, daemon->base, &options, config->store_threads, WORK_QUEUE_MAX);
+    if (code < 0)
+        return failure_set(failure, code, "threads cannot be started");
+    code = feed_new(&daemon->feed, daemon->base, config, &options, daemon->publish, &daemon->counters,
+                    daemon_on_applied, daemon, failure);
+    if (code < 0)
+        return code;
+    code = start_fetching(daemon, failure);
+    if (code < 0)
+        return code;
+    code = fills_new(&daemon->fills, daemon->base, daemon->fetches, daemon->publish, daemon->feed,
+                     &daemon->counters, config->request_timeout_ms, FILL_WAITING_MAX);
+    /* As many fills at once as there are connections: more would only queue where nobody sorts them. */
+    if (code == 0)
+        code = asks_new(&daemon->asks, daemon->base, daemon->publish, daemon->feed, daemon->fills,
+                        config->store_threads, config->request_timeout_ms);
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
+/* A second level and a fast lane. Nothing waits for Redis: it may come and go. */
+static int connect_redis(struct daemon *daemon, const struct redis_options *redis, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct l2_options l2 = {.prefix = config->redis_prefix,
+                            .timeout_ms = config->redis_timeout_ms,
+                            .ttl_ms = config->l2_ttl_ms,
+                            .values = config->l2,
+                            .refresh = daemon_on_refresh,
+                            .epoch = daemon_on_epoch,
+                            .context = daemon};
+    int code = redis_new(&daemon->redis, daemon->base, redis, daemon_on_redis, daemon, failure);
+    if (code < 0)
+        return code;
+    code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publish, daemon->feed, daemon->work,
+                  &daemon->counters);
+    if (code == 0)
+        code = cleanup_new(&daemon->cleanup, daemon->base, daemon->redis, daemon->work, config,
+                           &daemon->counters);
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
+/* Invalidation works without Redis, too; then it is this host's affair alone. */
+int daemon_start_redis(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct redis_options redis = {.url = config->redis,
+                                  .password = config->redis_password,
+                                  .timeout_ms = config->redis_timeout_ms,
+                                  .ping_ms = config->redis_ping_ms};
+    int code = config->redis[0] ? connect_redis(daemon, &redis, failure) : 0;
+    if (code < 0)
+        return code;
+    daemon->invalidation_parts =
+        (struct invalidation_parts){config,     daemon->publish, daemon->feed,      daemon->redis,
+                                    daemon->l2, daemon->cleanup, &daemon->counters, NULL};
+    code = invalidations_join(&daemon->invalidations, daemon->base, &daemon->invalidation_parts);
+    if (code < 0)
+        return failure_set(failure, code, "invalidation cannot be set up");
+    if (!config->redis[0])
+        return 0;
+    fills_use_l2(daemon->fills, daemon->l2);
+    asks_use_l2(daemon->asks, daemon->l2);
+    struct lane_parts parts = {daemon->publish, daemon->feed,          daemon->redis,
+                               daemon->l2,      daemon->invalidations, &daemon->counters};
+    return lane_new(&daemon->lane, daemon->base, &redis, config->redis_prefix, &parts, failure);
+}
+
+/* The queue of delayed invalidations, which is in Redis. */
+int daemon_start_delayed(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct delayed_options options = {
+        .base = daemon->base,
+        .redis = daemon->redis,
+        .publish = daemon->publish,
+        .feed = daemon->feed,
+        .asks = daemon->asks,
+        .invalidations = daemon->invalidations,
+        .counters = &daemon->counters,
+        .prefix = config->redis_prefix,
+        .budget = config->cleanup_budget,
+    };
+    int code = daemon->redis ? delayed_new(&daemon->delayed, &options) : 0;
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
+int daemon_start_watching(struct daemon *daemon, struct failure *failure)
+{
+    uint32_t audits = daemon->config.audit_entries;
+    int code = subscriptions_new(&daemon->subscriptions, daemon->publish, &daemon->counters);
+    daemon->invalidation_parts.subscriptions = daemon->subscriptions;
+    if (code == 0 && audits > 0)
+        code = audit_new(&daemon->audit, daemon->base, audits, daemon->work, daemon->publish, daemon->feed,
+                         &daemon->counters, daemon_on_difference, daemon);
+    if (code < 0)
+        return failure_set(failure, code, "out of memory");
+    daemon->watch = (struct watch){.counters = &daemon->counters,
+                                   .histograms = &daemon->histograms,
+                                   .subscriptions = daemon->subscriptions};
+    feed_watch(daemon->feed, watch_news, &daemon->watch);
+    return 0;
+}
+
+int daemon_start_serving(struct daemon *daemon, struct failure *failure)
+{
+    struct server *server = &daemon->server;
+    server->base = daemon->base;
+    server->config = &daemon->config;
+    server->counters = &daemon->counters;
+    server->publish = daemon->publish;
+    server->feed = daemon->feed;
+    server->work = daemon->work;
+    server->asks = daemon->asks;
+    server->ops = daemon->ops;
+    server->redis = daemon->redis;
+    server->l2 = daemon->l2;
+    server->lane = daemon->lane;
+    server->cleanup = daemon->cleanup;
+    server->invalidations = daemon->invalidations;
+    server->delayed = daemon->delayed;
+    server->histograms = &daemon->histograms;
+    server->subscriptions = daemon->subscriptions;
+    server->audit = daemon->audit;
+    return server_init(server) < 0 ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : 0;
+}

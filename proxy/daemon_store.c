@@ -1,0 +1,82 @@
+/* The store at start, and the first table from it. */
+#include "proxy/daemon.h"
+
+#include "proxy/log.h"
+
+struct sql_options daemon_store_options(const struct config *config)
+{
+    return (struct sql_options){
+        .url = config->store,
+        .password = config->store_password,
+        .timeout_s = (uint32_t)(config->store_timeout_ms / 1000),
+    };
+}
+
+int daemon_migrate(const struct config *config, struct failure *failure)
+{
+    struct sql_options options = daemon_store_options(config);
+    unsigned applied = 0;
+    int code = store_migrate(&options, &applied, failure);
+    if (code == 0 && applied > 0)
+        log_info("store: applied %u migrations", applied);
+    return code;
+}
+
+/* The first table: empty, with the catalogue of one snapshot. */
+static int publish_first(struct daemon *daemon, struct store *store, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct publish_options options = {
+        .permissions_max = config->permissions_max,
+        .entries = config->table_entries,
+        .sets = (uint32_t)config->table_sets,
+        .folds = (uint32_t)config->table_folds,
+        .memory_max = config->table_memory_max,
+        .max_staleness_ns = config->max_staleness_ms * 1000000,
+    };
+    struct catalogue catalogue = {0};
+    struct store_position at;
+    int64_t now;
+    int code = store_snapshot(store, &at, &now, failure);
+    if (code < 0)
+        return code;
+    code = store_read_catalogue(store, config->permissions_max, &catalogue, failure);
+    store_snapshot_end(store);
+    if (code == 0)
+        code = publish_new(&daemon->publish, &options, &at, now, &catalogue, &daemon->counters, failure);
+    catalogue_fini(&catalogue);
+    return code;
+}
+
+/* A replica is only as good as what it copies. */
+static int look_at_replication(struct daemon *daemon, struct store *store, struct failure *failure)
+{
+    int rows = store_replicates_rows(store, failure);
+    daemon->use_replica = rows > 0;
+    if (rows == 0)
+        log_warning(
+            "store: store_replica is not used: the primary's binlog_format is STATEMENT, and a replica "
+            "that runs statements again may come to other rows; set it to ROW");
+    return rows < 0 ? rows : 0;
+}
+
+int daemon_open_store(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct sql_options options = daemon_store_options(config);
+    struct store store;
+    int code = config->store_migrate ? daemon_migrate(config, failure) : 0;
+    if (code == 0)
+        code = store_open(&store, &options, failure);
+    if (code < 0)
+        return code;
+    code = store_sync_types(&store, &config->scope_types, failure);
+    if (code == 0 && daemon->demo)
+        code = demo_fill_store(config, &store, failure);
+    if (code == 0)
+        code = publish_first(daemon, &store, failure);
+    if (code == 0 && config->store_replica[0])
+        code = look_at_replication(daemon, &store, failure);
+    store_close(&store);
+    return code;
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Builds with optimisation, and times how long a change takes to be felt on another host, and misses from L2 and from the
+# store, with two hosts and with twenty. Needs a quiet machine. About three minutes.
+#
+#     ./tests/bench/coherence.sh [--hosts 2,20] [--rounds N] [--json FILE]
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+build="$root/build/bench"
+mkdir -p "$build"
+if ! { cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo &&
+    cmake --build "$build" --target bench; } >"$build/build.log" 2>&1; then
+    tail -n 40 "$build/build.log" >&2
+    echo "the build failed; all of it: $build/build.log" >&2
+    exit 1
+fi
+# The python that Debian's python3-msgpack belongs to; another one may come first in PATH.
+python=/usr/bin/python3
+"$python" -c 'import msgpack' 2>/dev/null || python=python3
+exec "$python" "$root/tests/bench/coherence.py" --build "$build" "$@"

@@ -1,0 +1,259 @@
+/* Where facts come from: the replica first, the primary when that fails, is another store, or is asked a second time. The "replica"
+ * is another SQLite file, which the code cannot tell from one. What a replica that lags or hangs does is in
+ * tests/e2e/test_replica.py. */
+#include "proxy/fetch.h"
+
+#include <event2/event.h>
+#include <event2/thread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    char folder[64], primary_url[128], replica_url[128];
+    struct event_base *base;
+    struct publish *publish;
+    struct counters counters;
+    struct work *primary, *replica;
+    struct fetches *fetches;
+    /* Of the last fetch. */
+    unsigned told;
+    int code;
+    struct fetch_origin origin;
+    struct facts facts;
+};
+
+static void ok(int code, const struct failure *failure)
+{
+    if (code < 0)
+        fail_msg("%d: %s", code, failure->text);
+}
+
+static void make_store(const char *url)
+{
+    struct sql_options options = {.url = url};
+    struct failure failure = {0};
+    unsigned applied;
+    ok(store_migrate(&options, &applied, &failure), &failure);
+}
+
+static void make_publish(struct fixture *fixture)
+{
+    struct sql_options options = {.url = fixture->primary_url};
+    struct publish_options table = {
+        .permissions_max = 64, .entries = 100, .sets = 10, .folds = 10, .max_staleness_ns = 2000000000ull};
+    struct failure failure = {0};
+    struct store store;
+    struct store_position at;
+    struct catalogue catalogue;
+    int64_t now;
+    ok(store_open(&store, &options, &failure), &failure);
+    ok(store_snapshot(&store, &at, &now, &failure), &failure);
+    ok(store_read_catalogue(&store, 64, &catalogue, &failure), &failure);
+    store_snapshot_end(&store);
+    store_close(&store);
+    ok(publish_new(&fixture->publish, &table, &at, now, &catalogue, &fixture->counters, &failure), &failure);
+}
+
+/* `replica`: its file's name in the folder. */
+static void start(struct fixture *fixture, const char *replica)
+{
+    struct sql_options primary = {.url = fixture->primary_url},
+                       second = {.url = fixture->replica_url, .read_only = true};
+    (void)snprintf(fixture->replica_url, sizeof fixture->replica_url, "sqlite:%s/%s", fixture->folder,
+                   replica);
+    assert_return_code(work_new(&fixture->primary, fixture->base, &primary, 1, 10), 0);
+    assert_return_code(work_new(&fixture->replica, fixture->base, &second, 1, 10), 0);
+    struct fetch_options options = {.primary = fixture->primary,
+                                    .replica = fixture->replica,
+                                    .replica_threads = 1,
+                                    .publish = fixture->publish,
+                                    .counters = &fixture->counters};
+    assert_return_code(fetches_new(&fixture->fetches, fixture->base, &options), 0);
+}
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    (void)snprintf(fixture->folder, sizeof fixture->folder, "/tmp/permtab-fetch-XXXXXX");
+    assert_non_null(mkdtemp(fixture->folder));
+    (void)snprintf(fixture->primary_url, sizeof fixture->primary_url, "sqlite:%s/store.db", fixture->folder);
+    make_store(fixture->primary_url);
+    assert_return_code(evthread_use_pthreads(), 0);
+    fixture->base = event_base_new();
+    make_publish(fixture);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    char command[128];
+    work_free(fixture->primary);
+    work_free(fixture->replica);
+    fetches_free(fixture->fetches);
+    publish_free(fixture->publish);
+    event_base_free(fixture->base);
+    (void)snprintf(command, sizeof command, "rm -r %s", fixture->folder);
+    assert_int_equal(system(command), 0);
+    free(fixture);
+    return 0;
+}
+
+static void on_done(void *context, int code, const char *text, struct facts *facts,
+                    const struct fetch_origin *origin)
+{
+    struct fixture *fixture = context;
+    (void)text;
+    fixture->told++;
+    fixture->code = code;
+    fixture->origin = *origin;
+    if (code == 0)
+        fixture->facts = *facts;
+}
+
+static struct fetch *begin(struct fixture *fixture, bool again)
+{
+    struct scope_key global = {0, 0};
+    struct fetch *fetch = NULL;
+    assert_return_code(fetch_begin(&fetch, fixture->fetches, 7, global, again, on_done, fixture), 0);
+    return fetch;
+}
+
+static void wait_told(struct fixture *fixture, unsigned told)
+{
+    while (fixture->told < told)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+}
+
+/* Fetches and publishes; the outcome. */
+static enum publish_fill fetch(struct fixture *fixture, bool again)
+{
+    struct answer answer = {0};
+    begin(fixture, again);
+    wait_told(fixture, fixture->told + 1);
+    assert_return_code(fixture->code, 0);
+    enum publish_fill outcome =
+        fetch_publish(fixture->fetches, &fixture->facts, &fixture->origin, fixture->origin.begun_ns, &answer);
+    answer_fini(&answer);
+    facts_fini(&fixture->facts);
+    return outcome;
+}
+
+static void the_replica_is_asked_first(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, "store.db");
+    begin(fixture, false);
+    wait_told(fixture, 1);
+    assert_int_equal(fixture->origin.from, FETCH_REPLICA);
+    assert_int_equal(fixture->facts.user, 7);
+    assert_int_equal(fixture->facts.chain_count, 1);
+    assert_int_equal(fixture->facts.revision, publish_position(fixture->publish).revision);
+    assert_true(fixture->facts.now == 0); /* its clock is not the store's */
+    facts_fini(&fixture->facts);
+    assert_int_equal(fetch(fixture, false), PUBLISH_FILLED);
+    assert_int_equal(fixture->counters.fills_replica, 1);
+}
+
+static void repeats_go_to_the_primary(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, "store.db");
+    begin(fixture, true);
+    wait_told(fixture, 1);
+    assert_int_equal(fixture->origin.from, FETCH_PRIMARY);
+    assert_true(fixture->facts.now > 0);
+    facts_fini(&fixture->facts);
+    assert_int_equal(fetch(fixture, true), PUBLISH_FILLED);
+    assert_int_equal(fixture->counters.fills_replica, 0);
+}
+
+static void another_store_is_no_replica(void **state)
+{
+    struct fixture *fixture = *state;
+    char url[128];
+    (void)snprintf(url, sizeof url, "sqlite:%s/other.db", fixture->folder);
+    make_store(url);
+    start(fixture, "other.db");
+    assert_int_equal(fetch(fixture, false), PUBLISH_FILLED);
+    assert_int_equal(fixture->origin.from, FETCH_PRIMARY);
+    assert_int_equal(fixture->counters.fills_replica_failed, 1);
+}
+
+static void a_replica_that_is_away_is_left_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, "nowhere.db");
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(fetch(fixture, false), PUBLISH_FILLED);
+        assert_int_equal(fixture->origin.from, FETCH_PRIMARY);
+    }
+    assert_int_equal(fixture->counters.fills_replica_failed, 5);
+}
+
+/* It fails at the primary: there is nowhere else to go. */
+static void a_store_that_is_away_is_a_failure(void **state)
+{
+    struct fixture *fixture = *state;
+    (void)strcat(fixture->primary_url, ".not");
+    start(fixture, "nowhere.db");
+    begin(fixture, false);
+    wait_told(fixture, 1);
+    assert_true(fixture->code < 0);
+}
+
+/* Ahead of the table, and after the next poll still: of a history that is not ours, perhaps. */
+static void a_replica_may_be_early_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct answer answer = {0};
+    start(fixture, "store.db");
+    begin(fixture, false);
+    wait_told(fixture, 1);
+    fixture->facts.revision += 5;
+    assert_int_equal(fetch_publish(fixture->fetches, &fixture->facts, &fixture->origin, 1, &answer),
+                     PUBLISH_EARLY);
+    assert_int_equal(fixture->counters.fills_replica_outdated, 0);
+    assert_int_equal(fetch_publish(fixture->fetches, &fixture->facts, &fixture->origin, 1, &answer),
+                     PUBLISH_OUTDATED);
+    assert_int_equal(fixture->counters.fills_replica_outdated, 1);
+    /* The primary is believed to be early as long as it takes. */
+    fixture->origin = (struct fetch_origin){.from = FETCH_PRIMARY};
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(fetch_publish(fixture->fetches, &fixture->facts, &fixture->origin, 1, &answer),
+                         PUBLISH_EARLY);
+    facts_fini(&fixture->facts);
+}
+
+static void nobody_is_told_after_a_cancel(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, "store.db");
+    fetch_cancel(begin(fixture, false));
+    fetch_cancel(begin(fixture, true));
+    begin(fixture, true); /* behind the other in the same queue */
+    wait_told(fixture, 1);
+    assert_int_equal(fixture->origin.from, FETCH_PRIMARY);
+    facts_fini(&fixture->facts);
+    fetch_cancel(begin(fixture, false)); /* is still away when all ends */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(the_replica_is_asked_first),        T(repeats_go_to_the_primary),
+        T(another_store_is_no_replica),       T(a_replica_that_is_away_is_left_alone),
+        T(a_store_that_is_away_is_a_failure), T(a_replica_may_be_early_once),
+        T(nobody_is_told_after_a_cancel),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
