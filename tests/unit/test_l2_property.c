@@ -315,5 +315,6 @@ int main(void)
                                        cmocka_unit_test(never_untrue)};
     if (!redis_server_installed())
         return 77;
+    (void)signal(SIGPIPE, SIG_IGN); /* as the daemon does */
     return cmocka_run_group_tests(tests, start, stop);
 }
