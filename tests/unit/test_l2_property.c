@@ -6,7 +6,9 @@
  *   Whatever a look answers, and whatever it has left in the table, is what the slow resolver says of the policy at the
  *   revision of that host's table.
  *
- * What must fail here, and was tried: see the mutations in docs/COHERENCE.md. */
+ * A put at any revision, rows, scopes or plain scopes that stay, an advance from elsewhere, an epoch that is begun again, a role
+ * that leaves its scope, roles believed without their definitions, a late put that is not judged again, values taken for true
+ * at the table's revision, a log that is not compared where it joins, a token ignored: each fails here, and was tried. */
 #include "proxy/clock.h"
 #include "tests/unit/l2_hosts.h"
 
