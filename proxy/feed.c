@@ -10,6 +10,7 @@
  * What it leaves to others: what a change means (publish_batch.c), the SQL (store_*.c). */
 #include "proxy/feed.h"
 
+#include "proxy/clock.h"
 #include "proxy/log.h"
 
 #include <errno.h>
@@ -87,13 +88,6 @@ struct feed {
     /* The loop's own. */
     char trouble[FAILURE_TEXT_SIZE];
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
-}
 
 /* ---- the thread: reading ------------------------------------------------------------------------------------------ */
 

@@ -12,6 +12,7 @@
  * published all the same: it is read already. */
 #include "proxy/fill.h"
 
+#include "proxy/clock.h"
 #include "proxy/l2.h"
 
 #include <assert.h>
@@ -76,13 +77,6 @@ struct fills {
     struct event *timer;
     bool closing;
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* ---- waits ------------------------------------------------------------------------------------------------------- */
 

@@ -72,8 +72,6 @@ struct l2 {
     bool closing;
 };
 
-uint64_t l2_clock_ns(void); /* CLOCK_MONOTONIC */
-
 /* l2_marker.c */
 void l2_marker_disconnected(struct l2 *l2);
 /* Brings the marker to the table's revision. */

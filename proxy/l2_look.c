@@ -13,6 +13,7 @@
  * not fit then), Redis goes away (all missed).
  *
  * Roles are not kept in L2. When one is not resident here, the lookup has missed. */
+#include "proxy/clock.h"
 #include "proxy/l2_internal.h"
 #include "proxy/l2_value.h"
 #include "proxy/xfetch.h"
@@ -130,7 +131,7 @@ static struct reading *take_queued(struct l2 *l2)
     if (reading == NULL)
         return NULL;
     reading->l2 = l2;
-    reading->sent_ns = l2_clock_ns();
+    reading->sent_ns = clock_ns();
     while (reading->count < PAIRS_MAX && l2->queued != NULL) {
         struct l2_lookup *lookup = l2->queued;
         l2->queued = lookup->next_queued;
@@ -230,7 +231,7 @@ static void publish(struct l2_lookup *lookup, struct facts *facts)
     if (lookup->generation != publish_generation(l2->publish))
         outcome = PUBLISH_OUTDATED; /* whatever revision it is of: the table was made anew for some reason */
     else if (publish_knows_roles(l2->publish, facts))
-        outcome = publish_facts(l2->publish, facts, l2_clock_ns(), &answer);
+        outcome = publish_facts(l2->publish, facts, clock_ns(), &answer);
     switch (outcome) {
     case PUBLISH_FILLED:
         l2->counters->l2_hits++;
@@ -358,7 +359,7 @@ static void take_result(struct l2_lookup *lookup, const struct redis_reply *foun
 
 static void note_health(struct l2 *l2, enum redis_status status, uint64_t sent_ns)
 {
-    uint64_t now = l2_clock_ns();
+    uint64_t now = clock_ns();
     if (status == REDIS_OK) {
         breaker_succeeded(&l2->breaker, now, now - sent_ns);
     } else {
@@ -419,7 +420,7 @@ static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scop
     HASH_FIND(hh, l2->by_key, &key, sizeof key, lookup);
     if (lookup != NULL)
         return lookup;
-    if (HASH_COUNT(l2->by_key) >= LOOKUPS_MAX || !breaker_allows(&l2->breaker, l2_clock_ns()))
+    if (HASH_COUNT(l2->by_key) >= LOOKUPS_MAX || !breaker_allows(&l2->breaker, clock_ns()))
         return NULL;
     lookup = calloc(1, sizeof *lookup);
     if (lookup == NULL)

@@ -12,6 +12,7 @@
  *
  * What may change while a script is away: the table advances (`again`), the connection ends (known is forgotten, and the next
  * connection finds out what happened), the store is replaced (the next comparison fails on the nonce). */
+#include "proxy/clock.h"
 #include "proxy/l2_internal.h"
 #include "proxy/log.h"
 #include "proxy/message.h"
@@ -273,7 +274,7 @@ static void advance(struct l2 *l2, const struct store_position *from, const stru
 /* A new epoch, where the table stands, in place of the marker that was seen. */
 static void begin(struct l2 *l2)
 {
-    uint64_t now = l2_clock_ns();
+    uint64_t now = clock_ns();
     struct store_position at = publish_position(l2->publish);
     struct redis_args args;
     if (!publish_leased(l2->publish, now) || now - l2->marker.begun_ns < BEGIN_NS)
@@ -306,7 +307,7 @@ static void suspect(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
     if (marker->suspect_since_ns == 0 || memcmp(&marker->suspect, &marker->at, sizeof marker->at) != 0) {
-        marker->suspect_since_ns = l2_clock_ns();
+        marker->suspect_since_ns = clock_ns();
         marker->suspect = marker->at;
         feed_wake(l2->feed);
     } else if (publish_confirmed(l2->publish) > marker->suspect_since_ns) {

@@ -1,6 +1,7 @@
 /* The publisher's life: segments, lease, lookups. Fills are in publish_fill.c, batches in publish_batch.c. */
 #include "proxy/publish.h"
 
+#include "proxy/clock.h"
 #include "proxy/publish_internal.h"
 
 #include <stdlib.h>
@@ -283,13 +284,6 @@ uint64_t publish_hear(struct publish *publish, const struct target *target, uint
 }
 
 /* ---- invalidation on demand -------------------------------------------------------------------------------------- */
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 uint64_t publish_retire_user(struct publish *publish, uint64_t user)
 {

@@ -7,6 +7,7 @@
  *   revision of that host's table.
  *
  * What must fail here, and was tried: see the mutations in docs/COHERENCE.md. */
+#include "proxy/clock.h"
 #include "tests/unit/l2_hosts.h"
 
 #include <signal.h>
@@ -115,7 +116,7 @@ static void hear(struct host *host)
     uint64_t revision = draw(world, world->past.revision + 3);
     l2_heard(host->l2, revision);
     if (draw(world, 4) == 0)
-        (void)publish_hear(host->publish, &target, revision, l2_clock_ns());
+        (void)publish_hear(host->publish, &target, revision, clock_ns());
 }
 
 /* Lost connections come back after a while, which would be most of a history. */
@@ -305,7 +306,7 @@ static void turn_until_answered(struct world *world)
 /* As poll_store, without a store that is perhaps replaced meanwhile. */
 static void follow(struct host *host)
 {
-    uint64_t begun = l2_clock_ns(), revision = host->world->past.revision;
+    uint64_t begun = clock_ns(), revision = host->world->past.revision;
     do
         commit_something(host->world);
     while (host->world->past.revision == revision);
@@ -336,7 +337,7 @@ static void put_ahead(struct host *host, uint64_t user)
     facts.revision = world->past.revision;
     facts.nonce = nonce_at(world, world->past.revision);
     facts.now = world->past.now;
-    assert_int_equal(publish_facts(host->publish, &facts, l2_clock_ns(), &answer), PUBLISH_FILLED);
+    assert_int_equal(publish_facts(host->publish, &facts, clock_ns(), &answer), PUBLISH_FILLED);
     answer_fini(&answer);
     l2_put(host->l2, &facts, 1, false);
 }
@@ -432,7 +433,7 @@ static void distrust_and_rebuild(struct host *host)
 {
     publish_disbelieve(host->publish);
     rebuild(host);
-    publish_renew(host->publish, l2_clock_ns());
+    publish_renew(host->publish, clock_ns());
 }
 
 /* Rows went while a trigger was away, and the revision is as before. */
@@ -443,7 +444,7 @@ static void what_was_distrusted_is_forgotten(void **state)
     uint64_t epochs = host->counters.l2_epochs;
     enum l2_outcome outcome;
     distrust_and_rebuild(host);
-    host->l2->marker.begun_ns = l2_clock_ns(); /* one a second is for other reasons */
+    host->l2->marker.begun_ns = clock_ns(); /* one a second is for other reasons */
     l2_applied(host->l2);
     assert_null(look_for(host, &outcome)); /* not before it is forgotten */
     turn_until_answered(world);
@@ -488,7 +489,7 @@ static void everything_is_read_again(void **state)
     append_rows(&world->log, &row, 1);
     world->past.revision++;
     rebuild(host); /* no distrust: the row is as good as any */
-    publish_renew(host->publish, l2_clock_ns());
+    publish_renew(host->publish, clock_ns());
     for (int i = 0; i < 200 && host->counters.l2_epochs == epochs; i++) {
         host->l2->marker.begun_ns = 0;
         l2_applied(host->l2);
