@@ -9,12 +9,12 @@
  * it is dropped, and a new counting begins only after it has come back. */
 #include "proxy/census_count.h"
 
+#include "proxy/clock.h"
 #include "proxy/log.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define SLICE 10000u
 
@@ -49,13 +49,6 @@ struct census_count {
     bool waiting;      /* for the timer */
     bool told_overfull;
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 static void wait_ms(struct census_count *count, unsigned ms)
 {

@@ -259,10 +259,12 @@ static void host_end(struct host *host)
 {
     struct world *world = host->world;
     world->stopping = true;
+    /* The helpers of all hosts are one queue here. One that ends may begin another, in whichever place is free. */
     for (size_t i = 0; i < JOBS_MAX; i++) {
-        /* The helpers of all hosts are one queue here. */
-        while (world->jobs[i].job != NULL)
-            step_job(world);
+        if (world->jobs[i].job == NULL)
+            continue;
+        step_job(world);
+        i = (size_t)-1;
     }
     world->stopping = false;
     count(host);

@@ -354,6 +354,32 @@ static void a_server_that_is_not_believed_grants_no_lease_by_a_rebuild(void **st
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
 
+/* Whoever asks for everything to be thrown away, again and again, has polls go on in between. */
+static void rebuilds_have_their_time(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 2);
+    uint64_t before = fixture->counters.rebuilds, generation = publish_generation(fixture->publish);
+    for (int i = 0; i < 30; i++) {
+        feed_rebuild(fixture->feed);
+        serve_polls(fixture, 1);
+    }
+    assert_in_range(fixture->counters.rebuilds, before + 1, before + 2);
+    lock();
+    fake.revision++;
+    unlock();
+    feed_rebuild(fixture->feed);
+    serve_polls(fixture, 3);
+    assert_int_equal(publish_position(fixture->publish).revision, FIRST + 1);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+    /* And what was asked for last is not forgotten. */
+    before = fixture->counters.rebuilds;
+    for (int i = 0; i < 1000 && fixture->counters.rebuilds == before; i++)
+        serve_polls(fixture, 1);
+    assert_int_equal(fixture->counters.rebuilds, before + 1);
+    assert_int_not_equal(publish_generation(fixture->publish), generation);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +389,7 @@ int main(void)
         T(too_many_permissions_are_read_once_a_poll),
         T(a_watcher_sees_what_was_done_before_others_are_told),
         T(a_server_that_is_not_believed_grants_no_lease_by_a_rebuild),
+        T(rebuilds_have_their_time),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
