@@ -14,6 +14,7 @@ from harness.servers import Mariadb, free_port
 from harness.writers import RpcWriter
 
 POLL_MS, STALENESS_MS = 50, 1000
+ATTEMPTS = 3  # to catch a broken daemon: a busy machine may let a race go by
 HELD = model.assignment(1, model.SENDER)
 QUESTION = model.questions().index((1, "server:1", model.SEND))
 
@@ -60,13 +61,15 @@ class Broken(unittest.TestCase):
     def settle(fleet):
         """Until everything that is asked is resident, so that what is filled later is what the scenario wants."""
         for host in fleet.hosts:
-            wait_until(lambda: "U" not in host.reader.final(), 15, f"{host.name} answers everything", 0.1)
+            wait_until(lambda: "U" not in host.reader.final(), 40, f"{host.name} answers everything", 0.1)
 
     def caught(self, name, play, kinds, redis=False):
         self.redis = redis
         self.assertEqual([], self.scenario(f"{name}-sound", play, None), "the sound daemon")
         begun = time.monotonic()
-        found = self.scenario(f"{name}-broken", play, program(f"broken-{name}"))
+        found = []
+        for attempt in range(ATTEMPTS):
+            found = found or self.scenario(f"{name}-broken-{attempt}", play, program(f"broken-{name}"))
         self.assertIn(("h1", QUESTION), {(violation.host, violation.question) for violation in found})
         self.assertEqual(set(kinds), {violation.kind for violation in found}, found[:10])
         print(f"    without the {name}: {len(found)} violations after {time.monotonic() - begun:.1f} s, such as "
@@ -106,7 +109,7 @@ class Broken(unittest.TestCase):
             # Something that stays: of whom the store has no rows, L2 is not asked. User 3 has the same two roles.
             for user in (1, 3):
                 fleet.wait_for(writer.write(fleet.hosts[0], model.assignment(user, model.DELETER), True))
-            wait_until(kept, 10, "L2 has the rows of user 1", 0.3)
+            wait_until(kept, 30, "L2 has the rows of user 1", 0.3)
             dump = fleet.redis.save("older")
             revision = writer.write(fleet.hosts[0], HELD, False)
             fleet.wait_for(revision)

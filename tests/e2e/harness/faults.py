@@ -140,11 +140,20 @@ def sidecar_killed(fleet, dice, hosts):
 
 
 def sidecar_ended(fleet, dice, hosts):
-    """In order, with writes and fills under way. One that has not begun to serve may not know how to yet."""
-    for host in hosts:
-        began = host.sidecar.process and host.sidecar.process.poll() is None
-        status = host.sidecar.stop()
-        assert not began or status in (0, 1, -signal.SIGTERM), f"{host.name} ended with {status}: {host.sidecar.log()[-3000:]}"
+    """Told to end, with writes and fills under way. It may have to wait for a statement that waits for a lock; a supervisor
+    has no patience for that. What it must not do is crash. One that has not begun to serve does not know how to end in order."""
+    ending = [host.sidecar.process for host in hosts if host.sidecar.process and host.sidecar.process.poll() is None]
+    for process in ending:
+        process.terminate()
+
+    def no_patience():
+        for host in hosts:
+            process = host.sidecar.process
+            if process in ending:
+                status = process.poll()
+                assert status in (None, 0, 1, -signal.SIGTERM), f"{host.name} ended with {status}: {host.sidecar.log()[-3000:]}"
+                host.sidecar.kill()
+    return no_patience
 
 
 SERVER_FAULTS = {
