@@ -88,7 +88,7 @@ static void poll_store(struct host *host)
     publish_renew(host->publish, begun);
     host->l2->marker.begun_ns = 0; /* else the pace of new epochs would be that of the test */
     l2_applied(host->l2);
-    compare_resident(host, 6);
+    compare_resident(host, 20);
 }
 
 /* ---- fills ---------------------------------------------------------------------------------------------------------- */
