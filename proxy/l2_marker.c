@@ -409,6 +409,9 @@ static void on_moved(void *context, enum redis_status status, const struct redis
         return;
     }
     know(l2, &at, epoch);
+    /* Many hosts forget at once what they have found out together: not one a second. */
+    if (began && !done && marker->flush)
+        marker->begun_ns = 0;
     if (began && done) {
         l2->counters->l2_epochs++;
         marker->flush = false;

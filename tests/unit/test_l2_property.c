@@ -472,6 +472,28 @@ static void what_was_distrusted_is_forgotten(void **state)
     world_end(world, NULL);
 }
 
+/* What all hosts find out together they forget together: whoever comes second does not wait a second. */
+static void all_forget_at_once(void **state)
+{
+    struct world *world = world_begin(16, *state);
+    enum l2_outcome outcome;
+    (void)host_with_a_value(world);
+    for (unsigned i = 0; i < HOSTS; i++) {
+        follow(&world->hosts[i]);
+        turn_until_answered(world);
+    }
+    for (unsigned i = 0; i < HOSTS; i++)
+        l2_flush(world->hosts[i].l2);
+    turn_until_answered(world);
+    for (unsigned i = 0; i < HOSTS; i++) {
+        assert_int_equal(world->hosts[i].counters.l2_epochs > 0, true);
+        assert_false(world->hosts[i].l2->marker.flush);
+    }
+    assert_non_null(look_for(&world->hosts[0], &outcome));
+    turn_until_answered(world);
+    world_end(world, NULL);
+}
+
 /* An answer, or what waits to be put, from before the table was made anew at the same revision. */
 static void what_was_under_way_is_not_believed(void **state)
 {
@@ -539,13 +561,11 @@ static int stop(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(hearsay_of_the_marker),
-                                       cmocka_unit_test(held_for_ever_by_nothing),
-                                       cmocka_unit_test(markers_that_are_none),
-                                       cmocka_unit_test(what_was_distrusted_is_forgotten),
-                                       cmocka_unit_test(what_was_under_way_is_not_believed),
-                                       cmocka_unit_test(everything_is_read_again),
-                                       cmocka_unit_test(never_untrue)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hearsay_of_the_marker),    cmocka_unit_test(held_for_ever_by_nothing),
+        cmocka_unit_test(markers_that_are_none),    cmocka_unit_test(what_was_distrusted_is_forgotten),
+        cmocka_unit_test(all_forget_at_once),       cmocka_unit_test(what_was_under_way_is_not_believed),
+        cmocka_unit_test(everything_is_read_again), cmocka_unit_test(never_untrue)};
     if (!redis_server_installed())
         return 77;
     (void)signal(SIGPIPE, SIG_IGN); /* as the daemon: connections are killed here */
