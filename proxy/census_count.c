@@ -14,6 +14,7 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SLICE 10000u
 
@@ -41,12 +42,20 @@ struct census_count {
     struct census *census;
     struct counters *counters;
     struct event *timer;
-    uint64_t begun; /* how often */
-    bool reading;   /* a thread has the slice */
-    bool in_hand;   /* the slice was read and is to be taken */
-    bool waiting;   /* for the timer */
+    uint64_t begun;    /* how often */
+    bool reading;      /* a thread has the slice */
+    bool in_hand;      /* the slice was read and is to be taken */
+    uint64_t early_ns; /* since when it is ahead of the table; 0: it is not */
+    bool waiting;      /* for the timer */
     bool told_overfull;
 };
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
 
 static void wait_ms(struct census_count *count, unsigned ms)
 {
@@ -130,8 +139,16 @@ static void take(struct census_count *count)
         advance(count);
         return;
     case CENSUS_EARLY:
-        count->in_hand = true;
-        feed_wake(count->feed);
+        if (count->early_ns == 0)
+            count->early_ns = clock_ns();
+        /* After a poll that began later it is of a server that the feed does not read. */
+        if (publish_confirmed(count->publish) <= count->early_ns) {
+            count->in_hand = true;
+            feed_wake(count->feed);
+            return;
+        }
+        count->census->state = CENSUS_NONE;
+        wait_ms(count, AGAIN_MS);
         return;
     case CENSUS_FOREIGN:
         count->census->state = CENSUS_NONE;
@@ -182,6 +199,7 @@ static void on_slice(struct work_job *job)
 {
     struct census_count *count = (struct census_count *)job;
     count->reading = false;
+    count->early_ns = 0;
     bool ours = count->census->state == CENSUS_COUNTING;
     if (ours && count->slice.failure.code < 0)
         wait_ms(count, AGAIN_MS);

@@ -193,13 +193,18 @@ static int read_expired(struct feed *feed, struct batch *batch, bool *newer, str
 static enum news_kind read_rebuild(struct feed *feed, struct news *news)
 {
     struct batch *batch = &news->batch;
+    bool newer;
+    int64_t ignored;
     int code = store_check_schema(&feed->store, &news->failure);
     if (code == 0)
         code = store_snapshot(&feed->store, &batch->at, &batch->now, &news->failure);
     if (code < 0)
         return NEWS_FAILED;
     feed->schema_looked_ns = news->begun_ns;
-    code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, &news->failure);
+    /* The lease that a rebuild grants is one like any other: a server that polls would not believe is not believed here. */
+    code = store_poll(&feed->store, &batch->at, &newer, &ignored, &news->failure);
+    if (code == 0)
+        code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, &news->failure);
     store_snapshot_end(&feed->store);
     return code < 0 ? NEWS_FAILED : NEWS_REBUILD;
 }

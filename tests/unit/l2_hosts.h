@@ -258,11 +258,13 @@ static void count(struct host *host)
 static void host_end(struct host *host)
 {
     struct world *world = host->world;
+    world->stopping = true;
     for (size_t i = 0; i < JOBS_MAX; i++) {
         /* The helpers of all hosts are one queue here. */
         while (world->jobs[i].job != NULL)
             step_job(world);
     }
+    world->stopping = false;
     count(host);
     redis_free(host->redis);
     l2_free(host->l2);
