@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLICE_NS  250000000u
-#define STEP_WORK 250u
+#define SLICE_NS 250000000u
+/* A step takes Redis under a millisecond: a longer trip was spent waiting, here or there. */
+#define PAUSE_MAX_US 20000u
+#define STEP_WORK    250u
 
 struct delayed_sweeping {
     struct delayed_call call;
@@ -119,6 +121,8 @@ static void pause_then_step(struct delayed_sweeping *sweeping, uint64_t took_ns)
 {
     unsigned budget = sweeping->call.delayed->options.budget;
     uint64_t us = took_ns / 1000 * (100 - budget) / budget + 1;
+    if (us > PAUSE_MAX_US)
+        us = PAUSE_MAX_US;
     struct timeval pause = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
     if (event_add(sweeping->pause, &pause) < 0)
         finish(sweeping, PERMTAB_E_MEMORY, "out of memory", true);
