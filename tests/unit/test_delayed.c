@@ -879,6 +879,24 @@ static void test_deleted_by_hand(void **state)
     assert_empty();
 }
 
+/* What somebody has put in a hash's place keeps nobody else waiting, and can be looked past and cancelled. */
+static void test_replaced_by_hand(void **state)
+{
+    char command[128];
+    (void)state;
+    start_hosts(1);
+    add("user:1", "", 300);
+    (void)snprintf(command, sizeof command, "SET t:delayed:task:%s x", world.id);
+    (void)ask_redis(command);
+    add("user:2", "", 350);
+    assert_true(run_while_below(&world.carried_out, 1, 5000));
+    add("user:1", "", 60000);
+    (void)snprintf(command, sizeof command, "SET t:delayed:task:%s x", world.id);
+    (void)ask_redis(command);
+    (void)sweep(DELAYED_CANCEL, "all");
+    assert_int_equal(ask_redis("EXISTS t:delayed:queue t:delayed:taken"), 0);
+}
+
 /* ---- Redis in trouble ----------------------------------------------------------------------------------------------------- */
 
 static void test_limits(void **state)
@@ -1103,22 +1121,22 @@ static int group_teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ONE(test_when_due),       ONE(test_exactly_one_host),
-        ONE(test_dead_host),      ONE(test_slow_host_keeps_its_lease),
-        ONE(test_lost_lease),     ONE(test_pace),
-        ONE(test_failing),        ONE(test_fails_then_succeeds),
-        ONE(test_given_up),       ONE(test_condition),
-        ONE(test_revision),       ONE(test_expiry),
-        ONE(test_waiting_index),  ONE(test_cancel),
-        ONE(test_cancel_wide),    ONE(test_cancel_taken),
-        ONE(test_replace),        ONE(test_replacement_stays),
-        ONE(test_bad_cursors),    ONE(test_nothing_leaks),
-        ONE(test_every_key_ends), ONE(test_deleted_by_hand),
-        ONE(test_limits),         ONE(test_transaction),
-        ONE(test_paused),         ONE(test_unsure),
-        ONE(test_no_memory),      ONE(test_repeated),
-        ONE(test_emptied),        ONE(test_lost_while_busy),
-        ONE(test_freed),
+        ONE(test_when_due),         ONE(test_exactly_one_host),
+        ONE(test_dead_host),        ONE(test_slow_host_keeps_its_lease),
+        ONE(test_lost_lease),       ONE(test_pace),
+        ONE(test_failing),          ONE(test_fails_then_succeeds),
+        ONE(test_given_up),         ONE(test_condition),
+        ONE(test_revision),         ONE(test_expiry),
+        ONE(test_waiting_index),    ONE(test_cancel),
+        ONE(test_cancel_wide),      ONE(test_cancel_taken),
+        ONE(test_replace),          ONE(test_replacement_stays),
+        ONE(test_bad_cursors),      ONE(test_nothing_leaks),
+        ONE(test_every_key_ends),   ONE(test_deleted_by_hand),
+        ONE(test_replaced_by_hand), ONE(test_limits),
+        ONE(test_transaction),      ONE(test_paused),
+        ONE(test_unsure),           ONE(test_no_memory),
+        ONE(test_repeated),         ONE(test_emptied),
+        ONE(test_lost_while_busy),  ONE(test_freed),
     };
     if (!redis_server_installed())
         return 77;
