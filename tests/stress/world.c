@@ -284,10 +284,12 @@ static void fill(struct world *world)
 /* Any entry into any free slot behind it in its window, as table.c does where a window is full. */
 static void displace(struct world *world)
 {
-    uint32_t from = (uint32_t)(world_random(&world->random) % map_slot_count(&world->map));
-    if (map_word(&world->map, from) == 0)
-        return;
     uint32_t first, end;
+    uint32_t from = (uint32_t)(world_random(&world->random) % map_slot_count(&world->map));
+    while (from < map_slot_count(&world->map) && map_word(&world->map, from) == 0)
+        from++;
+    if (from == map_slot_count(&world->map))
+        return;
     map_window(&world->map, map_key_at(&world->map, from), &first, &end);
     uint32_t to = from + 1u + (uint32_t)(world_random(&world->random) % (end - from));
     while (to < end && map_word(&world->map, to) != 0)
