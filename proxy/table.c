@@ -124,13 +124,11 @@ static uint32_t window_victim(const struct table *table, struct map_key key, enu
     return first + (uint32_t)(key.key0 % (end - first));
 }
 
-/* The copy is published first, the old one cleared after: a reader that looks in between may miss it, once. */
+/* Its set keeps its count: it has one entry as before. */
 static void move_entry(struct table *table, uint32_t from, uint32_t to)
 {
-    uint32_t set = slot_set(table, from);
     entries_move(&table->entries, from, to, slot_node(table, from));
-    map_insert_writer(&table->map, to, map_key_at(&table->map, from), set);
-    map_clear_writer(&table->map, from);
+    map_move_writer(&table->map, from, to);
 }
 
 /* The first entry from `slot` on that may as well live in `hole`; `hole` itself when there is none. */

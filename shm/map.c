@@ -3,10 +3,10 @@
  * round: the last homes are followed by WINDOW - 1 more buckets.
  *
  * Why a window and not a second hash: the buckets of a window are neighbours, so a probe that goes on past
- * the home finds the next line already on its way. Nothing is ever moved to make room: when a window is full
- * the caller evicts one of the window's entries, or does without.
+ * the home finds the next line already on its way. When a window is full the caller moves entries on within
+ * their own windows, evicts one, or does without.
  *
- * Left to others: which entry to evict, what is in the map (private indexes of the publisher), the set or
+ * Left to others: which entry to move or to evict, what is in the map (private indexes of the publisher), the set or
  * fold target that an index names. */
 #include "shm/map.h"
 
@@ -97,6 +97,15 @@ void map_replace_writer(struct map *map, uint32_t slot, uint32_t index)
 void map_clear_writer(struct map *map, uint32_t slot)
 {
     permtab_shm_store32(&bucket_of(map, slot)->word[slot % PERMTAB_SHM_SLOTS], 0);
+}
+
+/* The copy first. Clearing is a release: who finds the old slot cleared, or used again, is bound to see the copy, which still
+ * lies ahead of it. The other way round a reader would miss an entry that is there, and ask over the socket. */
+void map_move_writer(struct map *map, uint32_t from, uint32_t to)
+{
+    assert(from < to);
+    map_insert_writer(map, to, map_key_at(map, from), PERMTAB_SHM_WORD_INDEX(map_word(map, from)));
+    map_clear_writer(map, from);
 }
 
 uint32_t map_word(const struct map *map, uint32_t slot)

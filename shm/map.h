@@ -33,14 +33,17 @@ uint32_t map_vacancy_writer(const struct map *map, struct map_key key);
 /* The slots of the key's window, first and past the last, for choosing whom to evict. */
 void map_window(const struct map *map, struct map_key key, uint32_t *first, uint32_t *end);
 
-/* Puts key → index into a slot that is free and in the key's window. The key must not be in the map, but
- * for the moment in which it moves: the copy is inserted with the same index, then the old slot cleared. Index is
+/* Puts key → index into a slot that is free and in the key's window. The key must not be in the map. Index is
  * 1 … PERMTAB_SHM_INDEX_MASK. */
 void map_insert_writer(struct map *map, uint32_t slot, struct map_key key, uint32_t index);
 /* Another index for the key in `slot`: one store. */
 void map_replace_writer(struct map *map, uint32_t slot, uint32_t index);
 /* Frees a slot: one store. The key stays until the slot is used again, and means nothing. */
 void map_clear_writer(struct map *map, uint32_t slot);
+
+/* Moves what is in `from` to `to`: free, in the key's window and behind `from`, so that a reader, who looks from the window's
+ * beginning to its end, does not pass it over. A writer that dies in it may leave the key in both, with one index. */
+void map_move_writer(struct map *map, uint32_t from, uint32_t to);
 
 /* What is in a slot; word 0 when it is free. */
 uint32_t map_word(const struct map *map, uint32_t slot);

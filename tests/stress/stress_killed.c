@@ -1,6 +1,7 @@
 /* The writer dies: killed right after its n-th shared store, for many n, by the hook of shm/order.h. What it leaves
  * behind is then only read. Every answer must be that of the applied revision or of the batch it died in; a bucket
- * or a set that it left odd must give no answer; nothing may loop.
+ * or a set that it left odd must give no answer; nothing may loop; who was in the table is found, or busy. An entry that it was
+ * moving may be in two slots, with one set; then its user is revoked, as a successor would, and nothing of it may be left.
  *
  *     stress_killed [--first N] [--last N] [--step N] [--seed N]
  *
@@ -33,7 +34,7 @@ struct settings {
 };
 
 struct tally {
-    uint64_t right, miss, busy, died_inside;
+    uint64_t right, miss, busy, died_inside, died_moving;
 };
 
 static int settings_read(struct settings *out, int argc, char **argv)
@@ -64,16 +65,21 @@ static void write_until_killed(struct world *world, uint64_t stores)
     _exit(3); /* cannot be: the batches store more often than that */
 }
 
+static struct world_key key_number(uint32_t n)
+{
+    uint32_t scope = n / USERS;
+    bool plain = scope < WORLD_SCOPES;
+    return (struct world_key){n % USERS, plain ? scope : scope - WORLD_SCOPES,
+                              plain ? WORLD_PLAIN : WORLD_FOLDED};
+}
+
 /* All keys there are, by whole looks and by single permissions. Returns the number of wrong answers. */
-static uint64_t read_all(const struct permtab_shm_table *table, struct tally *tally)
+static uint64_t read_all(const struct world_view *view, struct tally *tally)
 {
     uint64_t wrong = 0;
     for (uint32_t n = 0; n < USERS * (WORLD_SCOPES + WORLD_FOLDABLE); n++) {
-        uint32_t scope = n / USERS;
-        bool plain = scope < WORLD_SCOPES;
-        struct world_key key = {n % USERS, plain ? scope : scope - WORLD_SCOPES,
-                                plain ? WORLD_PLAIN : WORLD_FOLDED};
-        enum world_answer answers[] = {world_look_any(table, key), world_check_any(table, key, n % 12u)};
+        struct world_key key = key_number(n);
+        enum world_answer answers[] = {world_look_any(view, key), world_check_any(view, key, n % 12u)};
         for (uint32_t at = 0; at < 2; at++) {
             switch (answers[at]) {
             case WORLD_RIGHT:
@@ -87,12 +93,48 @@ static uint64_t read_all(const struct permtab_shm_table *table, struct tally *ta
                 break;
             case WORLD_WRONG_SET:
             case WORLD_WRONG_ANSWER:
+            case WORLD_LOST:
                 wrong++;
                 break;
             }
         }
     }
     return wrong;
+}
+
+/* Revokes user after user. Returns how many answers there still were for somebody who was revoked. */
+static uint64_t revoke_all(struct world *world, const struct permtab_shm_table *table)
+{
+    uint64_t left = 0;
+    for (uint64_t user = 0; user < USERS; user++) {
+        world_revoke_user_writer(world, user);
+        for (uint32_t n = 0; n < USERS * (WORLD_SCOPES + WORLD_FOLDABLE); n++) {
+            struct world_key key = key_number(n);
+            struct permtab_shm_look look;
+            left += key.user == user &&
+                    permtab_shm_look(table, user, key.scope_id, key.scope_type, &look) == PERMTAB_SHM_FOUND;
+        }
+    }
+    return left;
+}
+
+/* The table that the dead writer left. Returns 0, or 1 after saying what is wrong. */
+static int judge(struct world *world, uint64_t stores, struct tally *tally)
+{
+    const struct world_view view = {&world->segment.table, world->residence};
+    uint64_t busy = tally->busy;
+    uint64_t wrong = read_all(&view, tally);
+    tally->died_inside += tally->busy != busy ? 1u : 0u;
+    uint32_t doubled = world_doubled(world);
+    tally->died_moving += doubled != 0 ? 1u : 0u;
+    uint64_t left = revoke_all(world, view.table);
+    if (wrong == 0 && doubled <= 1 && left == 0)
+        return 0;
+    (void)fprintf(stderr,
+                  "killed after %llu stores: %llu wrong answers, %u keys in two slots, %llu answers for "
+                  "revoked users\n",
+                  (unsigned long long)stores, (unsigned long long)wrong, doubled, (unsigned long long)left);
+    return 1;
 }
 
 /* Returns 0, or 1 after saying what is wrong. */
@@ -118,13 +160,7 @@ static int kill_after(uint64_t stores, uint64_t seed, struct tally *tally)
                       (unsigned long long)stores, (unsigned)status);
         goto out;
     }
-    uint64_t busy = tally->busy;
-    uint64_t wrong = read_all(&world.segment.table, tally);
-    tally->died_inside += tally->busy != busy ? 1u : 0u;
-    if (wrong != 0)
-        (void)fprintf(stderr, "killed after %llu stores: %llu wrong answers\n", (unsigned long long)stores,
-                      (unsigned long long)wrong);
-    outcome = wrong != 0;
+    outcome = judge(&world, stores, tally);
 out:
     world_fini(&world);
     return outcome;
@@ -145,12 +181,13 @@ int main(int argc, char **argv)
         broken += kill_after(stores, settings.seed, &tally);
         deaths++;
     }
-    (void)printf(
-        "%llu deaths, %llu of them leaving something closed; %llu answers right, %llu misses, %llu without "
-        "an answer; %d broken\n",
-        (unsigned long long)deaths, (unsigned long long)tally.died_inside, (unsigned long long)tally.right,
-        (unsigned long long)tally.miss, (unsigned long long)tally.busy, broken);
-    if (tally.right == 0 || (deaths >= 50 && tally.died_inside == 0)) {
+    (void)printf("%llu deaths, %llu of them leaving something closed, %llu an entry in two slots; %llu "
+                 "answers right, %llu misses, %llu without "
+                 "an answer; %d broken\n",
+                 (unsigned long long)deaths, (unsigned long long)tally.died_inside,
+                 (unsigned long long)tally.died_moving, (unsigned long long)tally.right,
+                 (unsigned long long)tally.miss, (unsigned long long)tally.busy, broken);
+    if (tally.right == 0 || (deaths >= 50 && (tally.died_inside == 0 || tally.died_moving == 0))) {
         (void)fprintf(stderr, "something that this test is for has not happened\n");
         return 1;
     }

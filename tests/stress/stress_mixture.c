@@ -1,5 +1,6 @@
 /* No mixture: readers hold every answer against the world's formula while the writer inserts, evicts, revokes,
- * rewrites sets, uses sets again, folds and unfolds at full speed.
+ * rewrites sets, uses sets again, folds and unfolds, and moves entries within their windows at full speed. An entry that is
+ * only moved must not even be missed.
  *
  *     stress_mixture [--seconds S] [--threads N] [--processes N] [--seed N]
  *
@@ -7,7 +8,7 @@
  * shared stores, so that the moments between two stores last long enough to be met.
  *
  * Threads read through the writer's own mapping, so that the thread sanitizer sees both sides; processes map the
- * descriptor read-only, as clients do. Exits 0 when no answer was wrong, everybody came back and every kind of
+ * descriptor read-only, as clients do. Exits 0 when no answer was wrong, nobody lost, everybody came back and every kind of
  * event has happened. */
 #include "tests/stress/world.h"
 
@@ -25,7 +26,7 @@
 enum { USERS = 24, ENTRIES = 100, READERS_MAX = 64, CALLS = 1024 };
 
 struct tally {
-    uint64_t looks, right, miss, busy, wrong_set, wrong_answer, longest_ns;
+    uint64_t looks, right, miss, busy, wrong_set, wrong_answer, lost, longest_ns;
 };
 
 /* Shared with the reader processes, anonymous. */
@@ -35,7 +36,7 @@ struct common {
 };
 
 struct reader {
-    const struct permtab_shm_table *table;
+    struct world_view view;
     struct common *common;
     struct tally *tally;
     uint64_t random;
@@ -82,6 +83,9 @@ static void count(struct tally *tally, enum world_answer answer)
     case WORLD_WRONG_ANSWER:
         tally->wrong_answer++;
         break;
+    case WORLD_LOST:
+        tally->lost++;
+        break;
     }
 }
 
@@ -93,8 +97,8 @@ static void *read_on(void *context)
         uint64_t begun = now_ns();
         for (uint32_t n = 0; n < CALLS; n++) {
             struct world_key key = world_key_random(USERS, &reader->random);
-            count(&tally, n % 4u == 0 ? world_check_any(reader->table, key, (uint32_t)(reader->random % 12u))
-                                      : world_look_any(reader->table, key));
+            count(&tally, n % 4u == 0 ? world_check_any(&reader->view, key, (uint32_t)(reader->random % 12u))
+                                      : world_look_any(&reader->view, key));
         }
         uint64_t taken = (now_ns() - begun) / CALLS;
         if (taken > tally.longest_ns)
@@ -111,7 +115,7 @@ static int read_in_process(struct reader *reader, int descriptor, size_t size)
     void *mapping = mmap(NULL, size, PROT_READ, MAP_SHARED, descriptor, 0);
     if (mapping == MAP_FAILED || segment_table_init(&table, mapping, size) < 0)
         return 2;
-    reader->table = &table;
+    reader->view.table = &table;
     (void)read_on(reader);
     return 0;
 }
@@ -183,26 +187,29 @@ static int report(const struct world *world, const struct common *common, uint32
         sum.busy += one->busy;
         sum.wrong_set += one->wrong_set;
         sum.wrong_answer += one->wrong_answer;
+        sum.lost += one->lost;
         sum.longest_ns = one->longest_ns > sum.longest_ns ? one->longest_ns : sum.longest_ns;
     }
     (void)printf(
         "writer: %.0f revisions a second; inserted %llu, evicted %llu, revoked %llu, replaced %llu, sets "
-        "rewritten %llu, moved %llu, folded %llu, unfolded %llu\n",
+        "rewritten %llu, moved %llu, folded %llu, unfolded %llu, entries moved %llu\n",
         (double)world->revision / seconds, (unsigned long long)world->inserted,
         (unsigned long long)world->evicted, (unsigned long long)world->revoked,
         (unsigned long long)world->replaced, (unsigned long long)world->rewritten,
         (unsigned long long)world->moved, (unsigned long long)world->folded,
-        (unsigned long long)world->unfolded);
-    (void)printf(
-        "readers: %llu looks, %llu right, %llu misses, %llu busy, wrong sets %llu, wrong answers %llu; "
-        "slowest block %llu ns a look\n",
-        (unsigned long long)sum.looks, (unsigned long long)sum.right, (unsigned long long)sum.miss,
-        (unsigned long long)sum.busy, (unsigned long long)sum.wrong_set, (unsigned long long)sum.wrong_answer,
-        (unsigned long long)sum.longest_ns);
-    if (sum.wrong_set != 0 || sum.wrong_answer != 0)
+        (unsigned long long)world->unfolded, (unsigned long long)world->displaced);
+    (void)printf("readers: %llu looks, %llu right, %llu misses, %llu busy, wrong sets %llu, wrong answers "
+                 "%llu, lost %llu; "
+                 "slowest block %llu ns a look\n",
+                 (unsigned long long)sum.looks, (unsigned long long)sum.right, (unsigned long long)sum.miss,
+                 (unsigned long long)sum.busy, (unsigned long long)sum.wrong_set,
+                 (unsigned long long)sum.wrong_answer, (unsigned long long)sum.lost,
+                 (unsigned long long)sum.longest_ns);
+    if (sum.wrong_set != 0 || sum.wrong_answer != 0 || sum.lost != 0)
         return 1;
     if (sum.right == 0 || world->evicted == 0 || world->revoked == 0 || world->replaced == 0 ||
-        world->rewritten == 0 || world->moved == 0 || world->folded == 0 || world->unfolded == 0) {
+        world->rewritten == 0 || world->moved == 0 || world->folded == 0 || world->unfolded == 0 ||
+        world->displaced == 0) {
         (void)fprintf(stderr, "something that this test is for has not happened\n");
         return 1;
     }
@@ -229,8 +236,10 @@ int main(int argc, char **argv)
     }
     uint32_t count_all = settings.threads + settings.processes;
     for (uint32_t n = 0; n < count_all; n++)
-        readers[n] =
-            (struct reader){&world.segment.table, common, &common->tally[n], settings.seed + 77u * (n + 1u)};
+        readers[n] = (struct reader){{&world.segment.table, world.residence},
+                                     common,
+                                     &common->tally[n],
+                                     settings.seed + 77u * (n + 1u)};
     for (uint32_t n = 0; n < settings.processes; n++) {
         children[n] = fork();
         if (children[n] == 0)

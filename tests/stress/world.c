@@ -7,6 +7,7 @@
 #include "shm/order.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 /* How many of the revisions 1 … revision leave `phase` when divided by `period`. */
 static uint64_t times(uint64_t period, uint64_t phase, uint64_t revision)
@@ -92,6 +93,11 @@ static void set_fill(struct world *world, uint32_t index, struct world_truth tru
 
 /* ---- the writer ------------------------------------------------------------------------------------------------ */
 
+static size_t residence_size(uint32_t users)
+{
+    return (size_t)users * WORLD_SCOPES * sizeof(uint32_t);
+}
+
 int world_init(struct world *world, uint32_t users, uint64_t entries, uint64_t seed)
 {
     struct segment_options options = {
@@ -114,6 +120,13 @@ int world_init(struct world *world, uint32_t users, uint64_t entries, uint64_t s
         return code;
     }
     world->users = users;
+    world->residence =
+        mmap(NULL, residence_size(users), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (world->residence == MAP_FAILED) {
+        world->residence = NULL;
+        world_fini(world);
+        return PERMTAB_E_MEMORY;
+    }
     world->random = seed | 1u;
     world->map =
         (struct map){world->segment.map, world->segment.table.map_buckets, world->segment.table.hash_seed};
@@ -130,6 +143,8 @@ int world_init(struct world *world, uint32_t users, uint64_t entries, uint64_t s
 
 void world_fini(struct world *world)
 {
+    if (world->residence != NULL)
+        (void)munmap(world->residence, residence_size(world->users));
     index_pool_fini(&world->targets);
     set_pool_fini(&world->sets);
     segment_free(&world->segment);
@@ -138,6 +153,28 @@ void world_fini(struct world *world)
 static struct map_key entry_key(struct world_key key)
 {
     return (struct map_key){key.user, key.scope_id, key.scope_type};
+}
+
+/* The key is there: said after it is. It goes: said before it does. Either way a reader that finds what is said unchanged
+ * behind its look has looked while it was true, because the loads of the look are acquires. */
+static void residence_turn(struct world *world, struct map_key key)
+{
+    if (key.type == WORLD_PLAIN) {
+        uint32_t *number = &world->residence[key.key0 * WORLD_SCOPES + key.key1];
+        permtab_shm_store32(number, permtab_shm_load32_relaxed(number) + 1u);
+    }
+}
+
+static void entry_insert(struct world *world, uint32_t slot, struct map_key key, uint32_t set)
+{
+    map_insert_writer(&world->map, slot, key, set);
+    residence_turn(world, key);
+}
+
+static void entry_clear(struct world *world, uint32_t slot)
+{
+    residence_turn(world, map_key_at(&world->map, slot));
+    map_clear_writer(&world->map, slot);
 }
 
 static bool fold_turns(uint32_t scope, uint64_t revision)
@@ -191,7 +228,7 @@ static void retire(struct world *world, uint64_t revision)
         if (!turns && key.user % WORLD_GROUPS != revision % WORLD_GROUPS)
             continue;
         if (turns || (world_random(&world->random) & 1u)) {
-            map_clear_writer(&world->map, slot);
+            entry_clear(world, slot);
             world->revoked++;
         } else {
             map_replace_writer(&world->map, slot, world->class_set[world_truth(key, revision).class_number]);
@@ -235,13 +272,32 @@ static void fill(struct world *world)
         map_window(&world->map, entry, &first, &end);
         slot = first + (uint32_t)(world_random(&world->random) % (end - first));
         if (map_word(&world->map, slot) != 0) {
-            map_clear_writer(&world->map, slot);
+            entry_clear(world, slot);
             world->evicted++;
         }
     }
     uint32_t class_number = world_truth(key, world->revision).class_number;
-    map_insert_writer(&world->map, slot, entry, world->class_set[class_number]);
+    entry_insert(world, slot, entry, world->class_set[class_number]);
     world->inserted++;
+}
+
+/* Any entry into any free slot behind it in its window, as table.c does where a window is full. */
+static void displace(struct world *world)
+{
+    uint32_t first, end;
+    uint32_t from = (uint32_t)(world_random(&world->random) % map_slot_count(&world->map));
+    while (from < map_slot_count(&world->map) && map_word(&world->map, from) == 0)
+        from++;
+    if (from == map_slot_count(&world->map))
+        return;
+    map_window(&world->map, map_key_at(&world->map, from), &first, &end);
+    uint32_t to = from + 1u + (uint32_t)(world_random(&world->random) % (end - from));
+    while (to < end && map_word(&world->map, to) != 0)
+        to++;
+    if (to >= end)
+        return;
+    map_move_writer(&world->map, from, to);
+    world->displaced++;
 }
 
 void world_step_writer(struct world *world, uint32_t fills)
@@ -255,8 +311,41 @@ void world_step_writer(struct world *world, uint32_t fills)
     fold(world, revision);
     segment_applied_writer(&world->segment, revision);
     world->revision = revision;
-    for (uint32_t n = 0; n < fills; n++)
+    for (uint32_t n = 0; n < fills; n++) {
         fill(world);
+        displace(world);
+    }
+}
+
+void world_revoke_user_writer(struct world *world, uint64_t user)
+{
+    for (uint32_t slot = 0; slot < map_slot_count(&world->map); slot++) {
+        if (map_word(&world->map, slot) != 0 && map_key_at(&world->map, slot).key0 == user)
+            map_clear_writer(&world->map, slot);
+    }
+}
+
+static bool same_key(struct map_key one, struct map_key other)
+{
+    return one.key0 == other.key0 && one.key1 == other.key1 && one.type == other.type;
+}
+
+uint32_t world_doubled(const struct world *world)
+{
+    uint32_t doubled = 0;
+    for (uint32_t slot = 0; slot < map_slot_count(&world->map); slot++) {
+        uint32_t word = map_word(&world->map, slot);
+        uint32_t copies = 0;
+        for (uint32_t other = slot + 1; word != 0 && other < map_slot_count(&world->map); other++) {
+            if (map_word(&world->map, other) == 0 ||
+                !same_key(map_key_at(&world->map, slot), map_key_at(&world->map, other)))
+                continue;
+            if (map_word(&world->map, other) != word || ++copies > 1)
+                return UINT32_MAX;
+        }
+        doubled += copies;
+    }
+    return doubled;
 }
 
 /* ---- the equation ---------------------------------------------------------------------------------------------- */
@@ -281,14 +370,30 @@ static void dawdle(uint64_t word)
     }
 }
 
-enum world_answer world_look_any(const struct permtab_shm_table *table, struct world_key key)
+/* 0: not known to be there. */
+static uint32_t residence_of(const struct world_view *view, struct world_key key)
 {
+    if (key.scope_type != WORLD_PLAIN)
+        return 0;
+    uint32_t number = permtab_shm_load32(&view->residence[key.user * WORLD_SCOPES + key.scope_id]);
+    return number % 2u == 0 ? 0 : number;
+}
+
+static enum world_answer missed(const struct world_view *view, struct world_key key, uint32_t before)
+{
+    return before != 0 && residence_of(view, key) == before ? WORLD_LOST : WORLD_MISS;
+}
+
+enum world_answer world_look_any(const struct world_view *view, struct world_key key)
+{
+    const struct permtab_shm_table *table = view->table;
+    uint32_t residence = residence_of(view, key);
     struct permtab_shm_look look;
     uint64_t words[WORLD_WORDS];
     struct permtab_shm_moment moment = permtab_shm_beat_read(table);
     switch (permtab_shm_look(table, key.user, key.scope_id, key.scope_type, &look)) {
     case PERMTAB_SHM_MISS:
-        return WORLD_MISS;
+        return missed(view, key, residence);
     case PERMTAB_SHM_BUSY:
         return WORLD_BUSY;
     case PERMTAB_SHM_FOUND:
@@ -310,13 +415,15 @@ enum world_answer world_look_any(const struct permtab_shm_table *table, struct w
     return WORLD_WRONG_ANSWER;
 }
 
-enum world_answer world_check_any(const struct permtab_shm_table *table, struct world_key key, uint32_t bit)
+enum world_answer world_check_any(const struct world_view *view, struct world_key key, uint32_t bit)
 {
+    const struct permtab_shm_table *table = view->table;
+    uint32_t residence = residence_of(view, key);
     bool allowed;
     struct permtab_shm_moment moment = permtab_shm_beat_read(table);
     switch (permtab_shm_check(table, key.user, key.scope_id, key.scope_type, bit, false, &allowed)) {
     case PERMTAB_SHM_MISS:
-        return WORLD_MISS;
+        return missed(view, key, residence);
     case PERMTAB_SHM_BUSY:
         return WORLD_BUSY;
     case PERMTAB_SHM_FOUND:

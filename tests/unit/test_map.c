@@ -186,6 +186,37 @@ static void only_insertions_move_the_sequence_and_only_upwards(void **state)
     map_drop(&map);
 }
 
+/* To every place behind it in its window: found there once, by both sides, and only the bucket it comes to has moved. */
+static void entries_move_on_in_their_window(void **state)
+{
+    (void)state;
+    struct map map;
+    map_new(&map, 3);
+    struct map_key key = {1, 2, 3};
+    uint32_t first, end;
+    map_window(&map, key, &first, &end);
+    for (uint32_t to = first + 1; to < end; to++) {
+        uint32_t from = put(&map, key, 9);
+        assert_int_equal(from, first);
+        struct permtab_shm_bucket *target = &map.buckets[to / PERMTAB_SHM_SLOTS];
+        struct permtab_shm_place before = {&map.buckets[from / PERMTAB_SHM_SLOTS], 0,
+                                           from % PERMTAB_SHM_SLOTS, map_word(&map, from)};
+        before.sequence = before.bucket->sequence;
+        uint32_t sequence = target->sequence;
+        uint64_t sum = sequence_sum(&map);
+        map_move_writer(&map, from, to);
+        assert_false(permtab_shm_place_holds(&before));
+        assert_int_equal(target->sequence, sequence + 2u);
+        assert_true(sequence_sum(&map) == sum + 2u);
+        assert_int_equal(map_find_writer(&map, key), to);
+        assert_int_equal(seen(&map, key), 9);
+        map_clear_writer(&map, to);
+        assert_int_equal(seen(&map, key), 0);
+        assert_int_equal(map_find_writer(&map, key), MAP_NO_SLOT);
+    }
+    map_drop(&map);
+}
+
 /* A place that a reader found earlier holds exactly until the word or the key changes. */
 static void place_stops_holding(void **state)
 {
@@ -244,6 +275,7 @@ int main(void)
         cmocka_unit_test(identity_is_key_and_type_in_full),
         cmocka_unit_test(full_window_has_no_vacancy_until_one_is_cleared),
         cmocka_unit_test(only_insertions_move_the_sequence_and_only_upwards),
+        cmocka_unit_test(entries_move_on_in_their_window),
         cmocka_unit_test(place_stops_holding),
         cmocka_unit_test(odd_bucket_gives_no_answer),
         cmocka_unit_test(load_of_seven_tenths_rarely_fills_a_window),
