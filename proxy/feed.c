@@ -298,6 +298,13 @@ static bool rested(const struct feed *feed)
     return feed->rebuilt_ns == 0 || clock_ns() - feed->rebuilt_ns >= REBUILD_NS;
 }
 
+/* One interval after the last began, so that the time a poll takes is not added to it; but never without a rest. */
+static uint64_t next_due(const struct feed *feed, uint64_t begun_ns)
+{
+    uint64_t due = begun_ns + feed->interval_ns, least = clock_ns() + feed->interval_ns / 4;
+    return due > least ? due : least;
+}
+
 static void *feed_main(void *argument)
 {
     struct feed *feed = argument;
@@ -327,7 +334,7 @@ static void *feed_main(void *argument)
             disconnect(feed);
         post_and_wait(feed);
         trim(feed, clock_ns());
-        due_ns = clock_ns() + feed->interval_ns;
+        due_ns = next_due(feed, news->begun_ns);
         if (kind == NEWS_DISBELIEVED)
             due_ns = clock_ns();
     }
