@@ -271,11 +271,12 @@ static void strangers_have_an_eighth_of_a_full_table(void **state)
         fill_well(fixture, user, server);
     for (uint64_t user = 2000; user < 22000; user++)
         fill_stranger(fixture, user, server);
-    assert_in_range(fixture->counters.entries_negative, 100, 1000 / 8 + 1);
-    assert_in_range(residents(fixture, 1, 1000), 1000 - 1000 / 8 - 1, 1000 - 100);
+    /* A few more: where a window was full, another entry made room than the oldest, and what is free they may take. */
+    assert_in_range(fixture->counters.entries_negative, 100, 1000 / 8 + 10);
+    assert_in_range(residents(fixture, 1, 1000), 1000 - 1000 / 8 - 10, 1000 - 100);
     for (uint64_t user = 1; user <= 1000; user++)
         fill_well(fixture, user, server);
-    assert_in_range(residents(fixture, 1, 1000), 1000 - 1000 / 8 - 1, 1000);
+    assert_in_range(residents(fixture, 1, 1000), 1000 - 1000 / 8 - 10, 1000);
 }
 
 /* Who was a stranger and is filled as known is one of those who stay, and the other way round. */
