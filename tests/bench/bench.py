@@ -104,7 +104,7 @@ class Bench:
         policy = os.path.join(self.folder, "policy.json")
         with open(config, "w", encoding="utf-8") as file:
             file.write(f'store = "sqlite:{self.folder}/permtab.db"\nsocket = "{socket}"\n'
-                       f'ops_socket = "{self.folder}/ops.sock"\ntable_entries = 1000000\n')
+                       f'ops_socket = "{self.folder}/ops.sock"\ntable_entries = 1000000\nstrangers_max = 0\n')
         with open(policy, "w", encoding="utf-8") as file:
             json.dump(POLICY, file)
         control = [os.path.join(self.arguments.build, "client", "permtabctl"), "--socket", socket]
