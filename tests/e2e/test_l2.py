@@ -87,6 +87,17 @@ class L2(Shared):
             for host in self.all:
                 self.assertEqual(wanted, self.check(host, user, **question), sql)
 
+    def test_an_overwrite_of_user_0(self):
+        """Its change row looks like one of a role. What L2 says of the user must go as well: others put the scope back."""
+        first, second = self.hosts(2, strangers_max=0)
+        self.fill(first, 0, permission="message.send")
+        self.sql("INSERT INTO permtab_overwrite (scope_type, scope_id, subject, subject_id, permission, effect)"
+                 " VALUES (2, 10, 'user', 0, 'message.send', 'deny');")
+        self.follow()
+        self.wait_marker()
+        self.fill(first, 1001)
+        self.assertEqual(0, self.check(second, 0, permission="message.send"))
+
     def test_check_many_takes_few_scripts(self):
         first, second = self.hosts(2)
         queries = [[1000 + number, "channel:10", MODERATES, None] for number in range(100)]

@@ -6,9 +6,10 @@
  *   Whatever a look answers, and whatever it has left in the table, is what the slow resolver says of the policy at the
  *   revision of that host's table.
  *
- * A put at any revision, rows, scopes or plain scopes that stay, an advance from elsewhere, an epoch that is begun again, a role
- * that leaves its scope, roles believed without their definitions, a late put that is not judged again, values taken for true
- * at the table's revision, a log that is not compared where it joins, a token ignored: each fails here, and was tried. */
+ * A put at any revision or of another history, rows or scopes that stay, an advance from elsewhere, an epoch that is begun again, a
+ * role that leaves its scope, roles believed without their definitions, a late put that is not judged again, values taken for
+ * true at the table's revision, a token ignored: each was done to it once and failed here. Rarer ones (plain scopes that stay, an
+ * advance of another history) are found by many histories, or by test_l2_scripts.py at once. */
 #include "proxy/clock.h"
 #include "tests/unit/l2_hosts.h"
 
