@@ -10,12 +10,12 @@
  * Before a waiting question is filled it is looked up again: what others asked meanwhile is in the table. */
 #include "proxy/asks.h"
 
+#include "proxy/clock.h"
 #include "proxy/l2.h"
 
 #include <assert.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define LOOKS_A_TURN    64
 #define CATCHING_UP_MAX 64
@@ -41,13 +41,6 @@ struct asks {
 };
 
 static void run_waiting(struct asks *asks);
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* ---- lists ----------------------------------------------------------------------------------------------- */
 

@@ -13,6 +13,7 @@
  * whoever created the auditor. */
 #include "proxy/audit.h"
 
+#include "proxy/clock.h"
 #include "proxy/log.h"
 #include "proxy/publish_audit.h"
 
@@ -74,13 +75,6 @@ struct audit {
     time_t alarm_at;  /* of the last one; 0: none */
     char alarm[160];
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
-}
 
 /* ---- differences --------------------------------------------------------------------------------------------------- */
 

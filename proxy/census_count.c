@@ -9,6 +9,7 @@
  * it is dropped, and a new counting begins only after it has come back. */
 #include "proxy/census_count.h"
 
+#include "proxy/clock.h"
 #include "proxy/log.h"
 
 #include <event2/event.h>
@@ -41,10 +42,11 @@ struct census_count {
     struct census *census;
     struct counters *counters;
     struct event *timer;
-    uint64_t begun; /* how often */
-    bool reading;   /* a thread has the slice */
-    bool in_hand;   /* the slice was read and is to be taken */
-    bool waiting;   /* for the timer */
+    uint64_t begun;    /* how often */
+    bool reading;      /* a thread has the slice */
+    bool in_hand;      /* the slice was read and is to be taken */
+    uint64_t early_ns; /* since when it is ahead of the table; 0: it is not */
+    bool waiting;      /* for the timer */
     bool told_overfull;
 };
 
@@ -130,8 +132,16 @@ static void take(struct census_count *count)
         advance(count);
         return;
     case CENSUS_EARLY:
-        count->in_hand = true;
-        feed_wake(count->feed);
+        if (count->early_ns == 0)
+            count->early_ns = clock_ns();
+        /* After a poll that began later it is of a server that the feed does not read. */
+        if (publish_confirmed(count->publish) <= count->early_ns) {
+            count->in_hand = true;
+            feed_wake(count->feed);
+            return;
+        }
+        count->census->state = CENSUS_NONE;
+        wait_ms(count, AGAIN_MS);
         return;
     case CENSUS_FOREIGN:
         count->census->state = CENSUS_NONE;
@@ -182,6 +192,7 @@ static void on_slice(struct work_job *job)
 {
     struct census_count *count = (struct census_count *)job;
     count->reading = false;
+    count->early_ns = 0;
     bool ours = count->census->state == CENSUS_COUNTING;
     if (ours && count->slice.failure.code < 0)
         wait_ms(count, AGAIN_MS);

@@ -6,6 +6,7 @@
 #include "proxy/cleanup.h"
 
 #include "proxy/cleanup_private.h"
+#include "proxy/clock.h"
 #include "proxy/log.h"
 
 #include <event2/event.h>
@@ -61,13 +62,6 @@ const char *cleanup_state_name(enum cleanup_state state)
     return "";
 }
 
-uint64_t cleanup_clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
-}
-
 /* ---- one job -------------------------------------------------------------------------------------------------------- */
 
 static enum cleanup_state state_of(const struct cleanup_job *job)
@@ -94,7 +88,7 @@ static void status_take(const struct cleanup_job *job, struct cleanup_status *ou
 {
     *out = job->status;
     out->state = state_of(job);
-    out->took_ms = (cleanup_clock_ns() - job->begun_ns) / 1000000;
+    out->took_ms = (clock_ns() - job->begun_ns) / 1000000;
     out->rate = out->keys_removed * 1000 / (out->took_ms ? out->took_ms : 1);
 }
 
@@ -114,7 +108,7 @@ void cleanup_job_end(struct cleanup_job *job, int code, const char *format, ...)
 
 void cleanup_job_trouble(struct cleanup_job *job, int code, const char *format, ...)
 {
-    uint64_t now = cleanup_clock_ns();
+    uint64_t now = clock_ns();
     char text[CLEANUP_TEXT_SIZE];
     va_list arguments;
     va_start(arguments, format);
@@ -155,7 +149,7 @@ void cleanup_job_restart(struct cleanup_job *job)
         return;
     }
     job->phase = PHASE_LOCK;
-    job->lock_since_ns = cleanup_clock_ns();
+    job->lock_since_ns = clock_ns();
     job->cursor = 0;
     job->whole = false;
     job->status.keys_seen = 0;
@@ -168,7 +162,7 @@ static struct cleanup_job *job_new(struct cleanup *cleanup, enum cleanup_kind ki
     if (!job)
         return NULL;
     job->cleanup = cleanup;
-    job->begun_ns = cleanup_clock_ns();
+    job->begun_ns = clock_ns();
     job->status.id = ++cleanup->last_id;
     job->status.kind = kind;
     if (kind == CLEANUP_PATTERN)
@@ -247,7 +241,7 @@ static struct cleanup_job *running(const struct cleanup *cleanup, enum cleanup_k
         job = job->next;
     if (job && job->phase == PHASE_WAIT) {
         job->phase = PHASE_LOCK;
-        job->lock_since_ns = cleanup_clock_ns();
+        job->lock_since_ns = clock_ns();
     }
     return job;
 }
@@ -259,7 +253,7 @@ static void on_pump(evutil_socket_t descriptor, short what, void *context)
     uint64_t wake = CLEANUP_NEVER;
     (void)descriptor, (void)what;
     bury_ended(cleanup);
-    uint64_t now = cleanup_clock_ns();
+    uint64_t now = clock_ns();
     enum cleanup_kind turn = cleanup->turn;
     for (unsigned i = 0; i < CLEANUP_KINDS; i++) {
         enum cleanup_kind kind = (enum cleanup_kind)((turn + i) % CLEANUP_KINDS);

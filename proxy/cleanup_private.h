@@ -82,7 +82,6 @@ struct cleanup {
 
 /* ---- cleanup.c ------------------------------------------------------------------------------------------------------ */
 
-uint64_t cleanup_clock_ns(void);
 /* Looks at the jobs again when the loop comes round. */
 void cleanup_wake(struct cleanup *cleanup);
 void cleanup_job_end(struct cleanup_job *job, int code, const char *format, ...)

@@ -4,6 +4,7 @@
  * An answer that does not come (REDIS_TIMEOUT) leaves it open whether the slice was done. It is done again: to look at keys
  * twice, and to remove what is gone already, is harmless. */
 #include "proxy/cleanup_private.h"
+#include "proxy/clock.h"
 #include "proxy/l2_keys.h"
 
 #include <inttypes.h>
@@ -45,7 +46,7 @@ static void refused(struct cleanup_job *job, const struct redis_reply *reply)
         cleanup_job_went_well(job);
         return;
     }
-    cleanup_pace_trouble(&job->cleanup->pace, cleanup_clock_ns());
+    cleanup_pace_trouble(&job->cleanup->pace, clock_ns());
     cleanup_job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis refuses: %.120s", text ? text : "");
 }
 
@@ -67,7 +68,7 @@ static void on_reply(void *context, enum redis_status status, const struct redis
             refused(job, reply);
             break;
         case REDIS_TIMEOUT:
-            cleanup_pace_trouble(&cleanup->pace, cleanup_clock_ns());
+            cleanup_pace_trouble(&cleanup->pace, clock_ns());
             cleanup_job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis does not answer in time");
             break;
         case REDIS_LOST: /* begins anew when it is back */
@@ -89,7 +90,7 @@ static void send(struct cleanup_job *job, const char *script, size_t keys, struc
         *flight = *like;
         flight->cleanup = cleanup;
         flight->job = job;
-        flight->sent_ns = cleanup_clock_ns();
+        flight->sent_ns = clock_ns();
         code = script ? redis_run(cleanup->redis, redis_script(script), keys, args, on_reply, flight)
                       : redis_send(cleanup->redis, args, on_reply, flight);
     }
@@ -114,7 +115,7 @@ static void on_locked(struct cleanup_job *job, const struct cleanup_flight *flig
                       const struct redis_reply *reply)
 {
     int64_t ours = 0;
-    uint64_t now = cleanup_clock_ns();
+    uint64_t now = clock_ns();
     cleanup_job_went_well(job);
     if (redis_reply_i64(reply, &ours) && ours == 1) {
         job->locked = true;
@@ -162,8 +163,7 @@ static void count_cost(struct cleanup_job *job, const struct cleanup_flight *fli
     uint64_t us = 0;
     if (!redis_reply_u64(inside, &us))
         us = 0;
-    job->status.redis_us +=
-        cleanup_pace_slice(&job->cleanup->pace, flight->sent_ns, cleanup_clock_ns(), us) / 1000;
+    job->status.redis_us += cleanup_pace_slice(&job->cleanup->pace, flight->sent_ns, clock_ns(), us) / 1000;
 }
 
 static void count_removed(struct cleanup_job *job, const struct redis_reply *reply)
@@ -311,7 +311,7 @@ static void on_ping(struct cleanup_job *job, const struct cleanup_flight *flight
                     const struct redis_reply *reply)
 {
     (void)reply;
-    cleanup_pace_idle(&job->cleanup->pace, cleanup_clock_ns() - flight->sent_ns);
+    cleanup_pace_idle(&job->cleanup->pace, clock_ns() - flight->sent_ns);
 }
 
 static void send_ping(struct cleanup_job *job)

@@ -5,6 +5,7 @@
  * many a second and no more, until somebody says that it should hurry (DELAYED_RUN). */
 #include "proxy/delayed.h"
 
+#include "proxy/clock.h"
 #include "proxy/delayed_private.h"
 
 #include <event2/event.h>
@@ -29,7 +30,7 @@
 void delayed_wake_in(struct delayed *delayed, uint64_t ms)
 {
     struct timeval delay = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
-    uint64_t at = delayed_clock_ns() + ms * NS_IN_A_MS;
+    uint64_t at = clock_ns() + ms * NS_IN_A_MS;
     if (delayed->wake_ns != 0 && delayed->wake_ns <= at)
         return;
     delayed->wake_ns = at;
@@ -39,7 +40,7 @@ void delayed_wake_in(struct delayed *delayed, uint64_t ms)
 /* The pace: so many a second, and what somebody has asked for beyond that. */
 static void reckon_credit(struct delayed *delayed)
 {
-    uint64_t now = delayed_clock_ns(), step = NS_IN_A_S / delayed->options.a_second;
+    uint64_t now = clock_ns(), step = NS_IN_A_S / delayed->options.a_second;
     uint64_t earned = (now - delayed->credit_ns) / step;
     delayed->credit_ns += earned * step;
     if (delayed->credit < BURST)
@@ -119,7 +120,7 @@ static void take_due(struct delayed *delayed)
 static void on_timer(evutil_socket_t descriptor, short what, void *context)
 {
     struct delayed *delayed = context;
-    uint64_t now = delayed_clock_ns();
+    uint64_t now = clock_ns();
     (void)descriptor, (void)what;
     delayed->wake_ns = 0;
     if (redis_connected(delayed->options.redis)) {
@@ -181,7 +182,7 @@ int delayed_new(struct delayed **out, const struct delayed_options *options)
     (void)snprintf(delayed->host, sizeof delayed->host, "%016llx", (unsigned long long)host);
     set_defaults(&delayed->options);
     delayed->credit = BURST;
-    delayed->credit_ns = delayed->renewed_ns = delayed_clock_ns();
+    delayed->credit_ns = delayed->renewed_ns = clock_ns();
     delayed->advice_next = 1;
     delayed->timer = evtimer_new(options->base, on_timer, delayed);
     if (!delayed->timer) {

@@ -1,19 +1,12 @@
 /* Commands of the delayed queue and their replies. A call outlives delayed_free when its reply has not come: the queue's struct
  * goes with the last of them, at the latest in redis_free. */
+#include "proxy/clock.h"
 #include "proxy/delayed_private.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define CLIENT_CALLS_MAX 1024u
-
-uint64_t delayed_clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 const struct scope_types *delayed_types(const struct delayed *delayed)
 {
@@ -87,12 +80,12 @@ void delayed_count(struct delayed *delayed, enum delayed_event event, uint64_t c
 #undef X
     };
     *totals[event] += count;
-    delayed_rates_add(&delayed->rates, event, (uint32_t)count, delayed_clock_ns() / 1000000000u);
+    delayed_rates_add(&delayed->rates, event, (uint32_t)count, clock_ns() / 1000000000u);
 }
 
 uint64_t delayed_minute(struct delayed *delayed, enum delayed_event event)
 {
-    return delayed_rates_minute(&delayed->rates, event, delayed_clock_ns() / 1000000000u);
+    return delayed_rates_minute(&delayed->rates, event, clock_ns() / 1000000000u);
 }
 
 bool delayed_room(const struct delayed *delayed)

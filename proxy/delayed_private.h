@@ -71,7 +71,6 @@ void delayed_count(struct delayed *delayed, enum delayed_event event, uint64_t c
 bool delayed_room(const struct delayed *delayed);
 /* Carries out so many due tasks beyond the pace. */
 void delayed_hurry(struct delayed *delayed, uint64_t tasks);
-uint64_t delayed_clock_ns(void);
 /* The timer goes off after so long, or sooner if it was to. */
 void delayed_wake_in(struct delayed *delayed, uint64_t ms);
 const struct scope_types *delayed_types(const struct delayed *delayed);

@@ -3,6 +3,7 @@
  * on at, so nothing of it stays here: who stops calling has stopped it.
  *
  * To replace, the one task is added first and the others are removed after it: whoever dies in between leaves too many. */
+#include "proxy/clock.h"
 #include "proxy/delayed_private.h"
 
 #include <event2/event.h>
@@ -10,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLICE_NS  250000000u
-#define STEP_WORK 250u
+#define SLICE_NS 250000000u
+/* A step takes Redis under a millisecond: a longer trip was spent waiting, here or there. */
+#define PAUSE_MAX_US 20000u
+#define STEP_WORK    250u
 
 struct delayed_sweeping {
     struct delayed_call call;
@@ -84,7 +87,7 @@ static int step(struct delayed_sweeping *sweeping)
     struct redis_args args;
     const char *script = add_arguments(sweeping, &args);
     sweeping->call.done = on_step;
-    sweeping->step_ns = delayed_clock_ns();
+    sweeping->step_ns = clock_ns();
     return delayed_run_script(sweeping->call.delayed, script, &args, &sweeping->call);
 }
 
@@ -118,6 +121,8 @@ static void pause_then_step(struct delayed_sweeping *sweeping, uint64_t took_ns)
 {
     unsigned budget = sweeping->call.delayed->options.budget;
     uint64_t us = took_ns / 1000 * (100 - budget) / budget + 1;
+    if (us > PAUSE_MAX_US)
+        us = PAUSE_MAX_US;
     struct timeval pause = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
     if (event_add(sweeping->pause, &pause) < 0)
         finish(sweeping, PERMTAB_E_MEMORY, "out of memory", true);
@@ -128,7 +133,7 @@ static void on_step(struct delayed_call *call, enum redis_status status, const s
     struct delayed_sweeping *sweeping = (struct delayed_sweeping *)call;
     struct delayed *delayed = call->delayed;
     struct failure failure = {0};
-    uint64_t now = delayed_clock_ns();
+    uint64_t now = clock_ns();
     int code = delayed_outcome(delayed, status, reply, &failure);
     if (code < 0) {
         finish(sweeping, code, failure.text, true);
@@ -229,7 +234,7 @@ int delayed_sweep(struct delayed *delayed, const struct delayed_sweep *sweep, de
     sweeping->sweep = *sweep;
     sweeping->done = done;
     sweeping->context = context;
-    sweeping->begun_ns = delayed_clock_ns();
+    sweeping->begun_ns = clock_ns();
     sweeping->pause = evtimer_new(delayed->options.base, on_pause_over, sweeping);
     if (!sweeping->pause) {
         free(sweeping);

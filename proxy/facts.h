@@ -17,7 +17,7 @@ struct facts_scope {
 /* A row of the assignments of this user at a scope of the chain, expired ones included. */
 struct facts_assignment {
     uint64_t role;
-    uint32_t level; /* index into chain */
+    uint32_t level;     /* index into chain */
     int64_t expires_at; /* microseconds UTC, FACTS_NEVER when it has no end */
 };
 
@@ -42,11 +42,14 @@ struct facts {
     uint64_t revision; /* of the snapshot */
     uint64_t nonce;    /* of the change row of that revision: which history it was read in */
     int64_t now;       /* the store's clock, microseconds UTC */
+    uint64_t
+        doubted_ns; /* since when messages have kept these from being published (publish_facts); 0: they have not */
     uint64_t user;
     struct scope_key scope;
     uint32_t chain_count; /* 0: the scope, or one above it, is not in the store */
     bool stranger;        /* the user has no rows anywhere: the entry is one of those that go first */
-    bool broken;          /* the scope is in the store, and its chain does not lead to global: never kept in the table */
+    bool
+        broken; /* the scope is in the store, and its chain does not lead to global: never kept in the table */
     struct facts_scope chain[SCOPE_CHAIN_MAX]; /* from global down; the last is `scope` */
     struct facts_assignment *assignments;
     size_t assignment_count;

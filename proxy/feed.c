@@ -10,6 +10,7 @@
  * What it leaves to others: what a change means (publish_batch.c), the SQL (store_*.c). */
 #include "proxy/feed.h"
 
+#include "proxy/clock.h"
 #include "proxy/log.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@
 #define SCHEMA_LOOK_NS 1000000000ull
 #define TRIM_NS        1000000000ull
 #define SECOND_NS      1000000000ull
+#define REBUILD_NS     500000000ull /* at least, between two: each makes everybody miss, and is another segment */
 
 enum news_kind {
     NEWS_BATCH,       /* apply, then renew; most batches are empty and move the expiry alone */
@@ -66,7 +68,9 @@ struct feed {
     pthread_mutex_t mutex;
     pthread_cond_t condition;
     /* Under the mutex. */
-    bool stop, wake, rebuild;
+    bool stop, wake;
+    bool rebuild;       /* somebody asks for it: in its time, and followed until then */
+    bool rebuild_first; /* the table is of no use: nothing else may be done with it */
     bool news_posted;
     struct news news; /* the thread's until posted, then the loop's */
     /* Where the table stands, written by the loop while the thread waits. */
@@ -78,17 +82,12 @@ struct feed {
     bool connected;
     bool believed; /* else nothing but a rebuild will do */
     uint64_t schema_looked_ns, trimmed_ns;
+    uint64_t rebuilt_ns; /* the last one was handed over */
+    bool rebuild_wanted;
 
     /* The loop's own. */
     char trouble[FAILURE_TEXT_SIZE];
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
-}
 
 /* ---- the thread: reading ------------------------------------------------------------------------------------------ */
 
@@ -199,13 +198,18 @@ static int read_expired(struct feed *feed, struct batch *batch, bool *newer, str
 static enum news_kind read_rebuild(struct feed *feed, struct news *news)
 {
     struct batch *batch = &news->batch;
+    bool newer;
+    int64_t ignored;
     int code = store_check_schema(&feed->store, &news->failure);
     if (code == 0)
         code = store_snapshot(&feed->store, &batch->at, &batch->now, &news->failure);
     if (code < 0)
         return NEWS_FAILED;
     feed->schema_looked_ns = news->begun_ns;
-    code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, &news->failure);
+    /* The lease that a rebuild grants is one like any other: a server that polls would not believe is not believed here. */
+    code = store_poll(&feed->store, &batch->at, &newer, &ignored, &news->failure);
+    if (code == 0)
+        code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, &news->failure);
     store_snapshot_end(&feed->store);
     return code < 0 ? NEWS_FAILED : NEWS_REBUILD;
 }
@@ -272,38 +276,53 @@ static void post_and_wait(struct feed *feed)
 }
 
 /* Until the next poll is due, or somebody wakes it. Returns whether to go on. */
-static bool pause_until(struct feed *feed, uint64_t due_ns, bool *rebuild)
+static bool pause_until(struct feed *feed, uint64_t due_ns)
 {
     struct timespec due = {(time_t)(due_ns / SECOND_NS), (long)(due_ns % SECOND_NS)};
     pthread_mutex_lock(&feed->mutex);
-    while (!feed->stop && !feed->wake && !feed->rebuild)
+    while (!feed->stop && !feed->wake && !feed->rebuild && !feed->rebuild_first)
         if (pthread_cond_timedwait(&feed->condition, &feed->mutex, &due) == ETIMEDOUT)
             break;
     bool go_on = !feed->stop;
-    *rebuild = feed->rebuild;
-    feed->wake = false;
-    feed->rebuild = false;
+    feed->rebuild_wanted |= feed->rebuild;
+    if (feed->rebuild_first) /* and it stays so until a rebuild has been read: the store may be away just now */
+        feed->believed = false;
+    feed->wake = feed->rebuild = feed->rebuild_first = false;
     pthread_mutex_unlock(&feed->mutex);
     return go_on;
+}
+
+/* Whether there may be another rebuild. Who asks for them without end, or has no memory for one, gets them in their time. */
+static bool rested(const struct feed *feed)
+{
+    return feed->rebuilt_ns == 0 || clock_ns() - feed->rebuilt_ns >= REBUILD_NS;
 }
 
 static void *feed_main(void *argument)
 {
     struct feed *feed = argument;
-    bool rebuild = false;
     uint64_t due_ns = clock_ns();
-    while (pause_until(feed, due_ns, &rebuild)) {
+    while (pause_until(feed, due_ns)) {
         struct news *news = &feed->news;
+        if (feed->rebuild_wanted && rested(feed)) {
+            feed->rebuild_wanted = false;
+            feed->believed = false;
+        }
+        if (!feed->believed && !rested(feed)) {
+            due_ns = feed->rebuilt_ns + REBUILD_NS;
+            continue;
+        }
         memset(news, 0, sizeof *news);
         news->begun_ns = clock_ns();
-        if (rebuild) /* and it stays so until a rebuild has been read: the store may be away just now */
-            feed->believed = false;
         news->kind = read_news(feed, news);
         enum news_kind kind = news->kind;
         if (kind == NEWS_DISBELIEVED)
             feed->believed = false;
-        if (kind == NEWS_REBUILD)
+        if (kind == NEWS_REBUILD) {
             feed->believed = true;
+            feed->rebuild_wanted = false;
+            feed->rebuilt_ns = clock_ns();
+        }
         if (kind == NEWS_FAILED || kind == NEWS_DISBELIEVED)
             disconnect(feed);
         post_and_wait(feed);
@@ -380,7 +399,7 @@ static void on_news(evutil_socket_t descriptor, short what, void *context)
     pthread_mutex_lock(&feed->mutex);
     /* A table that could not be brought forward is thrown away with the next poll. */
     if (code < 0 && (news->kind == NEWS_BATCH || news->kind == NEWS_REBUILD))
-        feed->rebuild = true;
+        feed->rebuild_first = true;
     feed->at = publish_position(feed->publish);
     feed->expiry = publish_expiry(feed->publish);
     feed->news_posted = false;

@@ -7,6 +7,7 @@
 #include "proxy/fetch.h"
 
 #include "proxy/breaker.h"
+#include "proxy/clock.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -52,13 +53,6 @@ struct fetches {
     struct event *tell;
     struct event *patience;
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* ---- on a thread ------------------------------------------------------------------------------------------------- */
 

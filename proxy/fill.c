@@ -12,6 +12,7 @@
  * published all the same: it is read already. */
 #include "proxy/fill.h"
 
+#include "proxy/clock.h"
 #include "proxy/l2.h"
 
 #include <assert.h>
@@ -45,6 +46,7 @@ struct fill {
     bool refresh;        /* L2 asked for it */
     struct facts facts;
     struct fetch_origin origin; /* of the facts */
+    uint64_t early_ns;          /* when they were first found to be too early; 0: not yet */
     bool have_facts;
     struct fill_wait *waits;
     UT_hash_handle hh;
@@ -75,13 +77,6 @@ struct fills {
     struct event *timer;
     bool closing;
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* ---- waits ------------------------------------------------------------------------------------------------------- */
 
@@ -157,7 +152,9 @@ static int fill_submit(struct fill *fill)
     struct scope_key scope = {fill->key.scope_id, (uint32_t)fill->key.scope_type};
     drop_facts(fill);
     fill->generation = publish_generation(fills->publish);
-    int code = fetch_begin(&fill->fetch, fills->fetches, fill->key.user, scope, fill->fetched, on_fetched, fill);
+    fill->early_ns = 0;
+    int code =
+        fetch_begin(&fill->fetch, fills->fetches, fill->key.user, scope, fill->fetched, on_fetched, fill);
     if (code < 0)
         return code;
     fill->fetched = true;
@@ -229,6 +226,27 @@ static void keep(struct fill *fill)
     fill->refresh = false;
 }
 
+/* For those who wait; else it was for nothing. */
+static void fill_repeat(struct fill *fill)
+{
+    fill->fills->counters->fills_repeated++;
+    if (fill->waits != NULL)
+        fill_read(fill);
+    else
+        fill_free(fill);
+}
+
+/* Ahead of the table still, after a poll that began when they were read already: the feed reads another server than this fill
+ * did. To hold them, and to poll again and again, would be for ever. */
+static bool never_reached(struct fill *fill)
+{
+    const struct publish *publish = fill->fills->publish;
+    if (fill->early_ns == 0)
+        fill->early_ns = clock_ns();
+    return fill->facts.revision > publish_position(publish).revision &&
+           publish_confirmed(publish) > fill->early_ns;
+}
+
 /* With facts at hand: publish, wait, or read again. */
 static void fill_finish(struct fill *fill)
 {
@@ -247,16 +265,15 @@ static void fill_finish(struct fill *fill)
         }
         return;
     case PUBLISH_EARLY:
+        if (never_reached(fill)) {
+            fill_repeat(fill);
+            return;
+        }
         fill->state = FILL_HELD;
         feed_wake(fills->feed);
         return;
     case PUBLISH_OUTDATED:
-        fills->counters->fills_repeated++;
-        if (fill->waits != NULL) {
-            fill_read(fill);
-        } else {
-            fill_free(fill);
-        }
+        fill_repeat(fill);
         return;
     case PUBLISH_FAILED:
         fills->counters->fills_failed++;

@@ -7,6 +7,7 @@
  * waits for a session that has gone finds that out by itself. */
 #include "proxy/invalidate.h"
 
+#include "proxy/clock.h"
 #include "proxy/invalidate_internal.h"
 
 #include <stdarg.h>
@@ -15,13 +16,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
-
-uint64_t invalidations_clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 void invalidations_turn_soon(struct invalidations *all)
 {
@@ -180,7 +174,7 @@ struct job *job_start(struct invalidations *all, const struct target *targets, s
         return NULL;
     }
     job->all = all;
-    job->begun_ns = invalidations_clock_ns();
+    job->begun_ns = clock_ns();
     (void)clock_gettime(CLOCK_REALTIME, &now);
     job->at_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
     copy_targets(job, targets, count);
@@ -282,7 +276,7 @@ static void remember(const struct job *job)
 static void end_job(struct job *job)
 {
     job->result.published = job->tell && job->all->options.redis != NULL && !job->untold;
-    job->result.took_us = (invalidations_clock_ns() - job->begun_ns) / 1000;
+    job->result.took_us = (clock_ns() - job->begun_ns) / 1000;
     remember(job);
     if (job->done != NULL)
         job->done(job->context, job->code, job->text, &job->result);

@@ -93,7 +93,6 @@ void job_tell(const struct job *job, const struct target *targets, size_t count)
 struct job *job_start(struct invalidations *all, const struct target *targets, size_t count,
                       const struct job *model);
 void invalidations_turn_soon(struct invalidations *all);
-uint64_t invalidations_clock_ns(void);
 
 /* ---- the parts ------------------------------------------------------------------------------------------------------- */
 

@@ -8,14 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-uint64_t l2_clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* A reply that takes a quarter of the longest wait counts against it too: a Redis that is always almost too late would slow
  * every miss. */
@@ -53,6 +45,7 @@ int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *op
     l2->feed = feed;
     l2->work = work;
     l2->counters = counters;
+    l2->distrusted = publish_distrusted(publish);
     l2->queued_tail = &l2->queued;
     breaker_init(&l2->breaker, &breaker);
     (void)l2_key_marker(l2->marker_key, options->prefix);
@@ -86,7 +79,14 @@ void l2_connected(struct l2 *l2, bool connected)
 
 void l2_applied(struct l2 *l2)
 {
-    l2_marker_pursue(l2);
+    /* The store was changed behind its log, or was another one for a while: the table was made anew from what is there, and
+     * the marker may say that what L2 has is of the same revision. */
+    uint64_t distrusted = publish_distrusted(l2->publish);
+    if (l2->distrusted != distrusted)
+        l2_flush(l2);
+    else
+        l2_marker_pursue(l2);
+    l2->distrusted = distrusted;
     l2_looks_applied(l2);
     l2_puts_applied(l2);
 }

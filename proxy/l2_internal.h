@@ -9,7 +9,7 @@
 
 #include <uthash.h>
 
-#define L2_SEEN_SIZE     160
+#define L2_SEEN_SIZE     160u  /* as in l2_begin.lua */
 #define L2_CATCH_UP_MAX  8192u /* changes; to forget everything is cheaper than more */
 #define L2_LOCK_MS       2000u /* life of a lock across hosts */
 #define L2_LOCK_RETRY_MS 20u
@@ -23,11 +23,13 @@ struct l2_marker {
     bool known;
     struct store_position at;
     uint64_t epoch;
-    char seen[L2_SEEN_SIZE]; /* its four fields as they stand in Redis, whatever they are */
-    bool asking;             /* a script is under way */
-    bool beginning;          /* and it is l2_begin */
-    bool again;              /* the table has moved on meanwhile */
-    bool reading_log;        /* l2_log_read is under way */
+    char seen
+        [L2_SEEN_SIZE]; /* its four fields as they stand in Redis, whatever they are, or the beginning of them */
+    size_t seen_size;
+    bool asking;      /* a script is under way */
+    bool beginning;   /* and it is l2_begin */
+    bool again;       /* the table has moved on meanwhile */
+    bool reading_log; /* l2_log_read is under way */
     /* Since when the marker has stood where this host's log does not go; 0: it does not. Believed once a poll that began later
      * has been applied. */
     uint64_t suspect_since_ns;
@@ -53,6 +55,7 @@ struct l2 {
     char token[17];               /* of our locks: this host, this life of it */
     struct random_source random;
     struct breaker breaker;
+    uint64_t distrusted; /* publish_distrusted, as far as the marker knows of it */
     struct l2_marker marker;
     /* The store's log after log_from, as it was read for a marker that stood there. store_id 0: that is not in the log. */
     struct store_position log_from;
@@ -68,8 +71,6 @@ struct l2 {
     unsigned late_count;
     bool closing;
 };
-
-uint64_t l2_clock_ns(void); /* CLOCK_MONOTONIC */
 
 /* l2_marker.c */
 void l2_marker_disconnected(struct l2 *l2);

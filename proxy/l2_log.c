@@ -60,6 +60,10 @@ static void done(struct work_job *job)
     } else {
         l2->log_from.revision = UINT64_MAX; /* the next poll that is applied asks again */
     }
+    /* What the store says may not join what this table has come through: it was restored a moment ago, or this thread and the
+     * feed read different servers. To read it again at once would find the same. */
+    if (log->code == 0 && !l2_log_continues(l2, &log->from))
+        l2->log_from.revision = UINT64_MAX;
     if (l2->log_from.revision != UINT64_MAX)
         l2_marker_pursue(l2);
     change_list_fini(&log->changes);

@@ -13,6 +13,7 @@
  * not fit then), Redis goes away (all missed).
  *
  * Roles are not kept in L2. When one is not resident here, the lookup has missed. */
+#include "proxy/clock.h"
 #include "proxy/l2_internal.h"
 #include "proxy/l2_value.h"
 #include "proxy/xfetch.h"
@@ -42,6 +43,7 @@ struct l2_lookup {
     struct lookup_key key;
     enum lookup_state state;
     unsigned tries;
+    uint64_t generation; /* of the table's history when it was sent */
     struct facts facts;  /* LOOKUP_HELD */
     struct event *timer; /* LOOKUP_WAITING, LOOKUP_HELD */
     struct l2_look *waits;
@@ -129,11 +131,12 @@ static struct reading *take_queued(struct l2 *l2)
     if (reading == NULL)
         return NULL;
     reading->l2 = l2;
-    reading->sent_ns = l2_clock_ns();
+    reading->sent_ns = clock_ns();
     while (reading->count < PAIRS_MAX && l2->queued != NULL) {
         struct l2_lookup *lookup = l2->queued;
         l2->queued = lookup->next_queued;
         lookup->state = LOOKUP_SENT;
+        lookup->generation = publish_generation(l2->publish);
         reading->lookups[reading->count++] = lookup;
     }
     if (l2->queued == NULL)
@@ -212,14 +215,23 @@ static int take_facts(struct l2_lookup *lookup, const struct redis_reply *found,
     return scope_equal(facts->chain[levels - 1].key, facts->scope) ? 0 : PERMTAB_E_PROTOCOL;
 }
 
+/* HOLD_MS in all, however many polls come meanwhile: the table may never get where the marker was. */
+static bool wait_on(struct l2_lookup *lookup)
+{
+    bool waits = lookup->timer != NULL && evtimer_pending(lookup->timer, NULL);
+    return waits || wake_in(lookup, HOLD_MS);
+}
+
 /* With facts, whose contents are taken over. */
 static void publish(struct l2_lookup *lookup, struct facts *facts)
 {
     struct l2 *l2 = lookup->l2;
     struct answer answer = {0};
-    enum publish_fill outcome = publish_knows_roles(l2->publish, facts)
-                                    ? publish_facts(l2->publish, facts, l2_clock_ns(), &answer)
-                                    : PUBLISH_FAILED;
+    enum publish_fill outcome = PUBLISH_FAILED;
+    if (lookup->generation != publish_generation(l2->publish))
+        outcome = PUBLISH_OUTDATED; /* whatever revision it is of: the table was made anew for some reason */
+    else if (publish_knows_roles(l2->publish, facts))
+        outcome = publish_facts(l2->publish, facts, clock_ns(), &answer);
     switch (outcome) {
     case PUBLISH_FILLED:
         l2->counters->l2_hits++;
@@ -231,7 +243,7 @@ static void publish(struct l2_lookup *lookup, struct facts *facts)
         lookup->facts = *facts;
         lookup->state = LOOKUP_HELD;
         feed_wake(l2->feed);
-        if (!wake_in(lookup, HOLD_MS))
+        if (!wait_on(lookup))
             miss(lookup);
         return;
     case PUBLISH_OUTDATED:
@@ -347,7 +359,7 @@ static void take_result(struct l2_lookup *lookup, const struct redis_reply *foun
 
 static void note_health(struct l2 *l2, enum redis_status status, uint64_t sent_ns)
 {
-    uint64_t now = l2_clock_ns();
+    uint64_t now = clock_ns();
     if (status == REDIS_OK) {
         breaker_succeeded(&l2->breaker, now, now - sent_ns);
     } else {
@@ -408,7 +420,7 @@ static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scop
     HASH_FIND(hh, l2->by_key, &key, sizeof key, lookup);
     if (lookup != NULL)
         return lookup;
-    if (HASH_COUNT(l2->by_key) >= LOOKUPS_MAX || !breaker_allows(&l2->breaker, l2_clock_ns()))
+    if (HASH_COUNT(l2->by_key) >= LOOKUPS_MAX || !breaker_allows(&l2->breaker, clock_ns()))
         return NULL;
     lookup = calloc(1, sizeof *lookup);
     if (lookup == NULL)
@@ -423,7 +435,8 @@ static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scop
 struct l2_look *l2_look(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
                         l2_done_fn done, void *context)
 {
-    if (!l2->options.values || !l2->marker.known || l2->closing || !redis_connected(l2->redis))
+    if (!l2->options.values || !l2->marker.known || l2->marker.flush || l2->closing ||
+        !redis_connected(l2->redis))
         return NULL;
     struct l2_look *look = calloc(1, sizeof *look);
     struct l2_lookup *lookup = look != NULL ? find_or_start(l2, user, scope) : NULL;

@@ -12,12 +12,12 @@
  *
  * What may change while a script is away: the table advances (`again`), the connection ends (known is forgotten, and the next
  * connection finds out what happened), the store is replaced (the next comparison fails on the nonce). */
+#include "proxy/clock.h"
 #include "proxy/l2_internal.h"
 #include "proxy/log.h"
 #include "proxy/message.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,15 +34,29 @@ void l2_marker_disconnected(struct l2 *l2)
 
 /* ---- what a reply says -------------------------------------------------------------------------------------------- */
 
+/* Only as l2_marker.c writes them: the scripts compare texts, and a marker that means the same and looks otherwise would be
+ * known here and refused there, again and again. */
 static bool read_hex(const struct redis_reply *reply, uint64_t *out)
 {
     size_t size;
     const char *text = redis_reply_text(reply, &size);
-    char *end;
-    if (text == NULL || size != 16)
+    if (text == NULL || size != 16 || strspn(text, "0123456789abcdef") != 16)
         return false;
-    *out = strtoull(text, &end, 16);
-    return end == text + 16;
+    *out = strtoull(text, NULL, 16);
+    return true;
+}
+
+static bool read_revision(const struct redis_reply *reply, uint64_t *out)
+{
+    size_t size;
+    return redis_reply_text(reply, &size) != NULL && size == 20 && redis_reply_u64(reply, out);
+}
+
+static bool read_nonce(const struct redis_reply *reply, uint64_t *out)
+{
+    size_t size;
+    const char *text = redis_reply_text(reply, &size);
+    return text != NULL && (text[0] != '0' || size == 1) && redis_reply_u64(reply, out);
 }
 
 /* False when there is no marker, or what is there is none. */
@@ -50,19 +64,31 @@ static bool read_marker(const struct redis_reply *reply, size_t first, struct st
                         uint64_t *epoch)
 {
     return read_hex(redis_reply_at(reply, first), &at->store_id) &&
-           redis_reply_u64(redis_reply_at(reply, first + 1), &at->revision) &&
-           redis_reply_u64(redis_reply_at(reply, first + 2), &at->nonce) &&
+           read_revision(redis_reply_at(reply, first + 1), &at->revision) &&
+           read_nonce(redis_reply_at(reply, first + 2), &at->nonce) &&
            read_hex(redis_reply_at(reply, first + 3), epoch);
 }
 
-/* As l2_begin compares it. A field that is too long to be ours ends in a text that is equal to nothing. */
+static void add_seen(struct l2_marker *marker, const char *bytes, size_t size)
+{
+    size_t room = sizeof marker->seen - marker->seen_size;
+    if (size > room)
+        size = room;
+    if (size > 0)
+        memcpy(marker->seen + marker->seen_size, bytes, size);
+    marker->seen_size += size;
+}
+
+/* As l2_begin compares it. */
 static void note_seen(struct l2 *l2, const struct redis_reply *reply, size_t first)
 {
-    size_t used = 0;
-    for (size_t i = 0; i < 4 && used < sizeof l2->marker.seen; i++) {
-        const char *text = redis_reply_text(redis_reply_at(reply, first + i), NULL);
-        used += (size_t)snprintf(l2->marker.seen + used, sizeof l2->marker.seen - used, "%s%s",
-                                 i > 0 ? "|" : "", text != NULL ? text : "");
+    l2->marker.seen_size = 0;
+    for (size_t i = 0; i < 4; i++) {
+        size_t size;
+        const char *text = redis_reply_text(redis_reply_at(reply, first + i), &size);
+        if (i > 0)
+            add_seen(&l2->marker, "|", 1);
+        add_seen(&l2->marker, text, size);
     }
 }
 
@@ -183,7 +209,7 @@ static void touch(struct changes *changes, const struct change *change)
     case CHANGE_ROLE_PARENT:
     case CHANGE_PERMISSION:
     case CHANGE_SCOPE_TYPE:
-    case CHANGE_STORE: /* the table is rebuilt, and its history begins after it */
+    case CHANGE_STORE: /* approach() makes a new epoch of it */
         return;
     }
 }
@@ -217,6 +243,8 @@ static void advance(struct l2 *l2, const struct store_position *from, const stru
     redis_args_init(&operations);
     while (end.revision < to->revision && changes.operations < OPERATIONS_MAX) {
         const struct change *change = l2_log_at(l2, end.revision + 1);
+        if (change->kind == CHANGE_STORE)
+            break;
         touch(&changes, change);
         end.revision = change->revision;
         end.nonce = change->nonce;
@@ -246,7 +274,7 @@ static void advance(struct l2 *l2, const struct store_position *from, const stru
 /* A new epoch, where the table stands, in place of the marker that was seen. */
 static void begin(struct l2 *l2)
 {
-    uint64_t now = l2_clock_ns();
+    uint64_t now = clock_ns();
     struct store_position at = publish_position(l2->publish);
     struct redis_args args;
     if (!publish_leased(l2->publish, now) || now - l2->marker.begun_ns < BEGIN_NS)
@@ -254,7 +282,7 @@ static void begin(struct l2 *l2)
     l2->marker.begun_ns = now;
     redis_args_init(&args);
     redis_args_text(&args, l2->marker_key);
-    redis_args_text(&args, l2->marker.seen);
+    redis_args_bytes(&args, l2->marker.seen, l2->marker.seen_size);
     hex(&args, at.store_id);
     redis_args_revision(&args, at.revision);
     redis_args_u64(&args, at.nonce);
@@ -279,7 +307,7 @@ static void suspect(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
     if (marker->suspect_since_ns == 0 || memcmp(&marker->suspect, &marker->at, sizeof marker->at) != 0) {
-        marker->suspect_since_ns = l2_clock_ns();
+        marker->suspect_since_ns = clock_ns();
         marker->suspect = marker->at;
         feed_wake(l2->feed);
     } else if (publish_confirmed(l2->publish) > marker->suspect_since_ns) {
@@ -314,7 +342,11 @@ static void approach(struct l2 *l2)
         marker->suspect_since_ns = 0;
     } else if (l2_log_continues(l2, &marker->at)) {
         marker->suspect_since_ns = 0;
-        advance(l2, &marker->at, &at);
+        /* Everything is to be read again, whatever rows say otherwise. */
+        if (l2_log_at(l2, marker->at.revision + 1)->kind == CHANGE_STORE)
+            begin(l2);
+        else
+            advance(l2, &marker->at, &at);
     } else {
         remember(l2);
     }
@@ -346,7 +378,7 @@ static void refused(struct l2 *l2, const struct redis_reply *reply)
                     text != NULL ? text : "no reason given");
     marker->warned = true;
     if (foreign) {
-        snprintf(marker->seen, sizeof marker->seen, "|||");
+        note_seen(l2, NULL, 0);
         begin(l2);
     }
 }
@@ -377,6 +409,9 @@ static void on_moved(void *context, enum redis_status status, const struct redis
         return;
     }
     know(l2, &at, epoch);
+    /* Many hosts forget at once what they have found out together: not one a second. */
+    if (began && !done && marker->flush)
+        marker->begun_ns = 0;
     if (began && done) {
         l2->counters->l2_epochs++;
         marker->flush = false;

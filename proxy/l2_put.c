@@ -20,6 +20,7 @@
 struct l2_late {
     struct l2 *l2;
     struct facts facts;
+    uint64_t generation; /* of the table's history in which they were found to be true */
     uint64_t cost_us;
     bool refresh;
     unsigned tries;
@@ -165,6 +166,7 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t cost_us, bool refresh)
     put->facts = *facts;
     put->facts.revision = at.revision; /* publish_facts has just found it true there */
     put->facts.nonce = at.nonce;
+    put->generation = publish_generation(l2->publish);
     put->cost_us = cost_us;
     put->refresh = refresh;
     send_put(l2, put);
@@ -179,7 +181,8 @@ void l2_puts_applied(struct l2 *l2)
     {
         DL_DELETE(l2->late, put);
         l2->late_count--;
-        if (history_still_true(publish_history(l2->publish), &put->facts)) {
+        if (put->generation == publish_generation(l2->publish) &&
+            history_still_true(publish_history(l2->publish), &put->facts)) {
             put->facts.revision = at.revision;
             put->facts.nonce = at.nonce;
             send_put(l2, put);

@@ -6,13 +6,13 @@
  * Polls on request are spaced, so that a flood of messages is not a flood of queries. */
 #include "proxy/lane.h"
 
+#include "proxy/clock.h"
 #include "proxy/log.h"
 #include "proxy/redis_subscriber.h"
 
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define WAKE_SPACING_NS 1000000ull
 #define CHANNEL_SIZE    128
@@ -26,13 +26,6 @@ struct lane {
     uint64_t woken_ns;
     struct event *wake;
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* ---- waking the poll ---------------------------------------------------------------------------------------------- */
 

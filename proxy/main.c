@@ -146,11 +146,11 @@ static void stop(struct daemon *daemon)
     audit_free(daemon->audit);
     if (daemon->fills)
         fills_free(daemon->fills);
-    lane_free(daemon->lane); /* nothing is heard any more */
     invalidations_free(daemon->invalidations);
     cleanup_free(daemon->cleanup);
-    work_free(daemon->work); /* calls back the last jobs, which know the feed and the counters */
+    work_free(daemon->work); /* calls back the last jobs, which know the feed, the lane and the counters */
     work_free(daemon->replica);
+    lane_free(daemon->lane); /* a write that has just ended was told over it */
     fetches_free(daemon->fetches);
     strangers_fini(&daemon->strangers);
     census_count_free(daemon->census_count);

@@ -6,6 +6,7 @@
 #include "proxy/ops.h"
 
 #include "proxy/cleanup.h"
+#include "proxy/clock.h"
 #include "proxy/invalidate_history.h"
 #include "proxy/log.h"
 #include "proxy/stats.h"
@@ -80,7 +81,7 @@ static void print_health(struct ops_session *session, FILE *out)
 static void print_invalidations(struct ops_session *session, FILE *out)
 {
     invalidation_history_print(invalidations_history(session->ops->server->invalidations),
-                               INVALIDATIONS_SHOWN, server_clock_ns() / 1000000000, out);
+                               INVALIDATIONS_SHOWN, clock_ns() / 1000000000, out);
 }
 
 static void print_cleanup(struct ops_session *session, FILE *out)

@@ -4,6 +4,8 @@
  * Two applied polls are waited for: one may have been under way before, the second began after the request came. */
 #include "proxy/parked.h"
 
+#include "proxy/clock.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +42,7 @@ static void parked_cancel(struct request *request)
 bool parked_wait(struct request *request)
 {
     struct server *server = request->server;
-    uint64_t now = server_clock_ns();
+    uint64_t now = clock_ns();
     if (request->waited || server->parked_count >= PARKED_MAX || !publish_leased(server->publish, now))
         return false;
     struct parked *parked = malloc(sizeof *parked + request->frame_size);

@@ -1,6 +1,7 @@
 /* The publisher's life: segments, lease, lookups. Fills are in publish_fill.c, batches in publish_batch.c. */
 #include "proxy/publish.h"
 
+#include "proxy/clock.h"
 #include "proxy/publish_internal.h"
 
 #include <stdlib.h>
@@ -108,11 +109,17 @@ void publish_free(struct publish *publish)
     free(publish);
 }
 
+static void disbelieve(struct publish *publish)
+{
+    publish->believed = false;
+    segment_disbelieve_writer(&publish->table->segment);
+}
+
 int publish_rebuild(struct publish *publish, const struct store_position *at, int64_t now,
                     struct catalogue *catalogue, struct failure *failure)
 {
     struct table *fresh;
-    publish_disbelieve(publish);
+    disbelieve(publish);
     int code = table_new(&fresh, &publish->options, at->store_id);
     if (code < 0)
         return failure_set(failure, code, "cannot make another table");
@@ -174,8 +181,13 @@ bool publish_leased(const struct publish *publish, uint64_t now_ns)
 
 void publish_disbelieve(struct publish *publish)
 {
-    publish->believed = false;
-    segment_disbelieve_writer(&publish->table->segment);
+    publish->distrusted += publish->believed;
+    disbelieve(publish);
+}
+
+uint64_t publish_distrusted(const struct publish *publish)
+{
+    return publish->distrusted;
 }
 
 uint64_t publish_meaning(const struct publish *publish)
@@ -272,13 +284,6 @@ uint64_t publish_hear(struct publish *publish, const struct target *target, uint
 }
 
 /* ---- invalidation on demand -------------------------------------------------------------------------------------- */
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 uint64_t publish_retire_user(struct publish *publish, uint64_t user)
 {

@@ -161,6 +161,18 @@ static void put_entry(struct publish *publish, const struct facts *facts, uint32
     scope_tree_prune(&table->scopes, node); /* and with it the target, if both hold nothing */
 }
 
+/* One message costs one poll. Of a stream of them, about one user or about everybody, each would cost another, and there would
+ * never be an answer: so after a while they are not heeded. What they say is in the table with its poll in any case; what is
+ * published is true where the table stands, as without any messages. */
+#define DOUBT_MAX_NS 100000000ull
+
+static bool doubted_enough(const struct publish *publish, struct facts *facts, uint64_t now_ns)
+{
+    if (facts->doubted_ns == 0)
+        facts->doubted_ns = now_ns;
+    return publish->confirmed_ns > facts->doubted_ns && now_ns - facts->doubted_ns >= DOUBT_MAX_NS;
+}
+
 enum publish_fill publish_facts(struct publish *publish, struct facts *facts, uint64_t now_ns,
                                 struct answer *answer)
 {
@@ -172,8 +184,9 @@ enum publish_fill publish_facts(struct publish *publish, struct facts *facts, ui
     role_list_sort(&facts->roles);
     if (!history_still_true(&publish->history, facts))
         return PUBLISH_OUTDATED;
-    if (rumours_doubt(&publish->rumours, facts))
+    if (rumours_doubt(&publish->rumours, facts) && !doubted_enough(publish, facts, now_ns))
         return PUBLISH_EARLY;
+    facts->doubted_ns = 0;
     int64_t now = facts->now > publish->expiry ? facts->now : publish->expiry;
     if (inputs_build(&inputs, facts, now, role_sources_find, &sources, &misplaced) < 0)
         return PUBLISH_FAILED;

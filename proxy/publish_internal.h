@@ -18,6 +18,7 @@ struct publish {
     int64_t expiry;  /* store's clock up to which expiry is applied; never goes back within a history */
     uint64_t lag_ns; /* of the coarse clock, taken off every lease */
     bool believed;
+    uint64_t distrusted;
     uint64_t invalidated; /* how often on demand, a place or a role */
     uint64_t meaning; /* of bits and numbers: see publish.h */
     uint64_t batch;   /* number of the present or last batch */

@@ -1,16 +1,9 @@
 /* A pass over everything that is resident, for who cannot name it: patterns. By slot number, because slots stay where they
  * are while lists change: first the folds, then the entries. An entry that is moved between two slices moves to a
  * later slot (table.c, displace), so none is passed over. */
+#include "proxy/clock.h"
 #include "proxy/publish_internal.h"
 
-#include <time.h>
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 void publish_scan_begin(const struct publish *publish, struct publish_scan *scan)
 {

@@ -8,6 +8,7 @@
  * by their text alone, so nothing else can be run by mistake. */
 #include "proxy/redis.h"
 
+#include "proxy/clock.h"
 #include "proxy/redis_link.h"
 
 #include <assert.h>
@@ -55,13 +56,6 @@ struct redis {
     struct event *timer;              /* armed while there is one due */
     char (*digests)[DIGEST_SIZE + 1]; /* of redis_scripts; "" when unknown */
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* ---- the queue ---------------------------------------------------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@
  * a fleet do not all come back at once. It begins anew after a connection that held for a while. */
 #include "proxy/redis_link.h"
 
+#include "proxy/clock.h"
 #include "proxy/log.h"
 #include "proxy/redis_dial.h"
 #include "proxy/redis_parser.h"
@@ -61,13 +62,6 @@ struct redis_link {
     char trouble[256];
     char logged[256]; /* what was last said of failing to connect */
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 static void arm(struct redis_link *link, uint64_t delay_ns)
 {

@@ -1,5 +1,6 @@
 /* hello, attach and catalogue: how a client begins. hello states versions; attach hands out the table and a page to
  * count in; catalogue turns names into bits. */
+#include "proxy/clock.h"
 #include "proxy/request.h"
 
 #include <fcntl.h>
@@ -60,7 +61,7 @@ void serve_hello(struct request *request, const struct wire_value *params)
 /* The page of counters is made once a session; who attaches again gets the same one. */
 static int prepare_feedback(struct session *session)
 {
-    return session->feedback ? 0 : feedback_new(&session->feedback, server_clock_ns());
+    return session->feedback ? 0 : feedback_new(&session->feedback, clock_ns());
 }
 
 void serve_attach(struct request *request, const struct wire_value *params)
@@ -99,7 +100,7 @@ void serve_attach(struct request *request, const struct wire_value *params)
     wire_str(&reply, "feedback_size");
     wire_u64(&reply, sizeof(struct permtab_shm_feedback));
     wire_str(&reply, "clock");
-    wire_u64(&reply, server_clock_ns());
+    wire_u64(&reply, clock_ns());
     request_reply_descriptors(request, &reply, descriptors, 2);
 }
 

@@ -1,5 +1,6 @@
 /* invalidate and invalidations. The reply is given when all parts are done; a client that has gone by then has its invalidation
  * carried out all the same. */
+#include "proxy/clock.h"
 #include "proxy/invalidate_history.h"
 #include "proxy/parked.h"
 #include "proxy/request.h"
@@ -227,7 +228,7 @@ static void pack_records(struct wire_buffer *out, const struct invalidation_hist
 
 static void pack_rates(struct wire_buffer *out, struct invalidation_history *history)
 {
-    uint64_t now_s = server_clock_ns() / 1000000000;
+    uint64_t now_s = clock_ns() / 1000000000;
     wire_array(out, INVALIDATION_SOURCES * (TARGET_POKE + 1));
     for (unsigned source = 0; source < INVALIDATION_SOURCES; source++)
         for (unsigned kind = 0; kind <= TARGET_POKE; kind++) {

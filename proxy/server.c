@@ -2,6 +2,7 @@
 #include "proxy/server.h"
 
 #include "proxy/audit.h"
+#include "proxy/clock.h"
 #include "proxy/parked.h"
 #include "proxy/session.h"
 #include "proxy/task.h"
@@ -14,13 +15,6 @@
 #include <unistd.h>
 
 #define SWEEP_MS 1000u
-
-uint64_t server_clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 static void bury_closed(struct server *server)
 {
@@ -47,7 +41,7 @@ static void on_sweep(evutil_socket_t descriptor, short what, void *context)
 {
     struct server *server = context;
     struct session *next;
-    uint64_t now = server_clock_ns();
+    uint64_t now = clock_ns();
     (void)descriptor, (void)what;
     for (struct session *session = server->sessions; session; session = next) {
         next = session->next;
@@ -59,7 +53,7 @@ static void on_sweep(evutil_socket_t descriptor, short what, void *context)
 
 void server_applied(struct server *server)
 {
-    task_release(server, publish_position(server->publish).revision, server_clock_ns());
+    task_release(server, publish_position(server->publish).revision, clock_ns());
     parked_applied(server);
 }
 
@@ -115,7 +109,7 @@ void server_accept(void *context, int descriptor)
 
 void server_print_clients(const struct server *server, FILE *out)
 {
-    uint64_t now = server_clock_ns();
+    uint64_t now = clock_ns();
     for (const struct session *session = server->sessions; session; session = session->next)
         (void)fprintf(
             out, "%" PRIu64 " pid=%d uid=%u name=%s age_s=%" PRIu64 " attached=%s requests=%u unread=%zu\n",
@@ -126,7 +120,7 @@ void server_print_clients(const struct server *server, FILE *out)
 
 struct server_health server_health(const struct server *server)
 {
-    uint64_t now = server_clock_ns();
+    uint64_t now = clock_ns();
     uint64_t deadline = publish_deadline(server->publish);
     struct server_health health = {
         .ok = publish_leased(server->publish, now),

@@ -93,6 +93,4 @@ struct server_health server_health(const struct server *server);
 /* A poll has been applied. */
 void server_applied(struct server *server);
 
-uint64_t server_clock_ns(void); /* CLOCK_MONOTONIC */
-
 #endif

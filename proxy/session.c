@@ -9,6 +9,7 @@
  * not read from until there is room, or closed. An attached client that says nothing may stay for ever. */
 #include "proxy/session.h"
 
+#include "proxy/clock.h"
 #include "proxy/log.h"
 #include "proxy/request.h"
 #include "proxy/subscriptions.h"
@@ -55,7 +56,7 @@ int session_new(struct server *server, int descriptor)
     }
     session->server = server;
     session->socket = descriptor;
-    session->begun_ns = session->partial_since_ns = server_clock_ns();
+    session->begun_ns = session->partial_since_ns = clock_ns();
     output_init(&session->output);
     wire_scan_init(&session->scan);
     session->readable = event_new(server->base, descriptor, EV_READ | EV_PERSIST, on_readable, session);
@@ -144,7 +145,7 @@ void session_close(struct session *session, const char *reason)
         return;
     log_debug("session %llu: closed: %s", (unsigned long long)session->number, reason);
     if (session->feedback)
-        feedback_collect(session->feedback, server_clock_ns(), server->counters);
+        feedback_collect(session->feedback, clock_ns(), server->counters);
     (void)event_del(session->readable);
     (void)event_del(session->writable);
     unqueue_turn(session);
@@ -266,7 +267,7 @@ static void settle(struct session *session, bool more)
     if (!awaited || full || more)
         session->partial_since_ns = session->greeted ? 0 : session->begun_ns;
     else if (session->partial_since_ns == 0)
-        session->partial_since_ns = server_clock_ns();
+        session->partial_since_ns = clock_ns();
 }
 
 static void take_messages(struct session *session, unsigned most)
@@ -405,10 +406,10 @@ static void send_output(struct session *session)
         session->output_since_ns = 0;
         (void)event_del(session->writable);
         if (session->subscriber)
-            subscriber_drained(session->subscriber, server_clock_ns());
+            subscriber_drained(session->subscriber, clock_ns());
     } else {
         if (session->output_since_ns == 0 || session->output.size < before)
-            session->output_since_ns = server_clock_ns();
+            session->output_since_ns = clock_ns();
         (void)event_add(session->writable, NULL);
     }
 }

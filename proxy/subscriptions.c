@@ -6,11 +6,12 @@
  * being told are only marked, and freed afterwards. */
 #include "proxy/subscriptions.h"
 
+#include "proxy/clock.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <utlist.h>
 
 #define SECOND_NS  1000000000ull
@@ -55,13 +56,6 @@ struct subscriptions {
     unsigned count; /* that have not ended */
     unsigned telling;
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
-}
 
 /* ---- gathering ----------------------------------------------------------------------------------------------------- */
 

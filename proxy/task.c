@@ -2,6 +2,7 @@
  * revision wakes the feed whether anybody waits for the reply or not. */
 #include "proxy/task.h"
 
+#include "proxy/clock.h"
 #include "proxy/lane.h"
 
 static void task_run(struct work_job *job, struct store *store, struct failure *failure)
@@ -29,7 +30,7 @@ static void task_end(struct task *task)
 static bool hold(struct task *task)
 {
     struct server *server = task->server;
-    uint64_t now = server_clock_ns();
+    uint64_t now = clock_ns();
     if (task->code < 0 || !task->writes || server->stopping || !publish_leased(server->publish, now) ||
         task->revision <= publish_position(server->publish).revision)
         return false;

@@ -7,6 +7,7 @@
  * time-outs. What a job does, and whether it may be repeated, is the business of who submits it. */
 #include "proxy/work.h"
 
+#include "proxy/clock.h"
 #include "proxy/log.h"
 
 #include <assert.h>
@@ -16,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define RETRY_NS 1000000000ull
@@ -67,13 +67,6 @@ static struct work_job *list_take(struct job_list *list)
         list->tail = &list->head;
     job->next = NULL;
     return job;
-}
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
 /* ---- a thread -------------------------------------------------------------------------------------------- */

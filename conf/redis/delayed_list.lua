@@ -10,9 +10,9 @@ local function add(key, state)
     if left <= 0 then return end
     local found = redis.call('ZRANGE', key, 0, left - 1, 'WITHSCORES')
     for i = 1, #found, 2 do
-        local task = redis.call('HMGET', base .. 'task:' .. found[i], 'targets', 'reason', 'condition', 'revision',
+        local task = redis.pcall('HMGET', base .. 'task:' .. found[i], 'targets', 'reason', 'condition', 'revision',
                                 'expires', 'attempts', 'waits', 'error')
-        if task[1] and room > 0 then
+        if not task.err and task[1] and room > 0 then
             room = room - #task[1]
             list[#list + 1] = {found[i], found[i + 1], state, task[1], task[2] or '', task[3] or '', task[4] or '',
                                task[5] or '0', task[6] or '0', task[7] or '0', task[8] or ''}

@@ -13,9 +13,9 @@ local overdue = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. string.format('%.0f
 local hits, names = {}, {}
 local sample = tonumber(ARGV[3]) > 0 and redis.call('ZRANDMEMBER', KEYS[1], ARGV[3]) or {}
 for _, id in ipairs(sample) do
-    local indexes = redis.call('HGET', base .. 'task:' .. id, 'indexes')
+    local indexes = redis.pcall('HGET', base .. 'task:' .. id, 'indexes')
     local count = 0
-    for index in string.gmatch(indexes or '', '[^\n]+') do
+    for index in string.gmatch(type(indexes) == 'string' and indexes or '', '[^\n]+') do
         count = count + 1
         if count > 20 then break end
         if not hits[index] then names[#names + 1] = index end

@@ -16,9 +16,9 @@ end
 -- Every index that has the task is named in its hash: so whoever removes the one removes the others.
 local function remove(id)
     local key = base .. 'task:' .. id
-    local task = redis.call('HMGET', key, 'indexes', 'owner', 'targets', 'condition', 'revision')
+    local task = redis.pcall('HMGET', key, 'indexes', 'owner', 'targets', 'condition', 'revision')
     work = work - 1
-    if not task[1] then -- somebody removed its hash by hand, and only the id is left
+    if task.err or not task[1] then -- somebody removed its hash by hand, or put something there; only the id is left
         if owner == '' then forget(id) end
         if what ~= '' and what ~= '*' then redis.call('SREM', base .. 'by:' .. what, id) end
         return

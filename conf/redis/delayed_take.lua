@@ -13,7 +13,7 @@ local function whole(number) return string.format('%.0f', number) end
 local returned = 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', whole(now), 'LIMIT', 0, most)) do
     redis.call('ZREM', KEYS[2], id)
-    if redis.call('EXISTS', base .. 'task:' .. id) == 1 then
+    if redis.call('TYPE', base .. 'task:' .. id).ok == 'hash' then
         redis.call('ZADD', KEYS[1], whole(now), id)
         redis.call('HDEL', base .. 'task:' .. id, 'owner')
         returned = returned + 1
@@ -24,9 +24,10 @@ local taken = {}
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, most)
 for i = 1, #due, 2 do
     local id, key = due[i], base .. 'task:' .. due[i]
-    local task = redis.call('HMGET', key, 'targets', 'reason', 'condition', 'revision', 'store', 'expires', 'waits')
-    if not task[1] then
-        redis.call('ZREM', KEYS[1], id) -- its hash was removed by hand: there is nothing left to do
+    local task = redis.pcall('HMGET', key, 'targets', 'reason', 'condition', 'revision', 'store', 'expires', 'waits')
+    if task.err or not task[1] then
+        -- Its hash was removed by hand, or something else lies there: nothing is left to do, and others wait behind it.
+        redis.call('ZREM', KEYS[1], id)
     else
         room = room - #task[1]
         if room < 0 and #taken > 0 then break end

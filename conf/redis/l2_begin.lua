@@ -1,8 +1,8 @@
 -- A new epoch: L2 forgets everything and begins where a host's table stands. Only if the marker is still what that host has
 -- found to be of no use, so that of many hosts that find so one does it.
 -- KEYS[1] the marker
--- ARGV    the marker as it was seen: its store, revision, nonce and epoch with "|" between, "|||" when there was none; then
---         as it shall be: store, revision, nonce, epoch; channel, message
+-- ARGV    the marker as it was seen: the first 160 bytes of its store, revision, nonce and epoch with "|" between, "|||" when
+--         there was none; then as it shall be: store, revision, nonce, epoch; channel, message
 -- Returns {1 when done, else 0, store, revision, nonce, epoch}: the marker as it stands now
 local marker = {}
 if redis.call('TYPE', KEYS[1]).ok == 'hash' then
@@ -12,7 +12,7 @@ local seen = {}
 for i = 1, 4 do
     seen[i] = marker[i] or ''
 end
-if table.concat(seen, '|') ~= ARGV[1] then
+if string.sub(table.concat(seen, '|'), 1, 160) ~= ARGV[1] then
     return {0, marker[1], marker[2], marker[3], marker[4]}
 end
 redis.call('DEL', KEYS[1])

@@ -11,7 +11,7 @@ import time
 from harness import MariadbCase, Sidecar, SqliteCase, main
 from harness.policies import small
 from harness.process import wait_until
-from harness.servers import find
+from harness.servers import Redis, find
 from harness.sidecar import STALENESS_MS
 
 DELETE = "message.delete"
@@ -240,6 +240,44 @@ class OnSqlite(Distrust, SqliteCase):
         wait_until(lambda: self.serving.process.poll() is None, 1, "the sidecar lives")
         self.replaced_by(copy)
         self.expect(MODERATOR, "allow")
+
+
+class OnSqliteWithRedis(OnSqlite):
+    """The same with L2, which has the answers of before under a marker that may stand at the very revision of what is there."""
+    quick = ("test_kept_answers_go_with_the_table",)
+
+    def setUp(self):
+        super().setUp()
+        wait_until(lambda: self.serving.stats()["l2_marker_known"] == 1, 10, "Redis is connected")
+        for user in (1, 3):
+            self.assertEqual(0, self.serving.ctl("invalidate", f"user:{user}").returncode)
+        before = self.serving.stats()["l2_puts"]
+        self.expect(MODERATOR, "allow")
+        self.expect(OTHER, "deny")
+        wait_until(lambda: self.serving.stats()["l2_puts"] > before, 10, "L2 has an answer")
+
+    def test_kept_answers_go_with_the_table(self):
+        """Rows that went without a trigger. The new table reads the role from the store for somebody else, so that it would do with what
+        L2 says of user 1."""
+        other = (5, *MODERATOR[1:])
+        self.sql("INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES (5, 101, 1, 1), (5, 102, 1, 1), (1, 102, 1, 1);")
+        self.expect(other, "allow")
+        before = self.serving.stats()["l2_puts"]
+        self.expect(MODERATOR, "allow")
+        wait_until(lambda: self.serving.stats()["l2_puts"] > before, 10, "L2 has an answer")
+        name, text = next(trigger for trigger in self.triggers_of("permtab_assignment") if "delete" in trigger[0])
+        self.sql(f"DROP TRIGGER {name}; DELETE FROM permtab_assignment WHERE user_id = 1 AND role_id = 101;")
+        wait_until(lambda: self.serving.stats()["polls_disbelieved"] > 0, 10, "the store is not believed")
+        self.serving.ctl("invalidate", "user:5")  # out of L2
+        self.sql(text)
+        self.expect(other, "allow")
+        self.assertEqual("deny", self.reader.check(*MODERATOR))
+
+    def sidecar(self, **options):
+        redis = Redis(self.folder / "redis").start()
+        self.addCleanup(redis.kill)
+        # Without the auditor, which might be first.
+        return super().sidecar(redis=f"unix:{redis.socket}", audit_entries=0, **options)
 
 
 class OnMariadb(Distrust, MariadbCase):

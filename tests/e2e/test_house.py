@@ -118,6 +118,18 @@ class House(unittest.TestCase):
                           if raw.search(re.sub(r"/\*.*?\*/|^\s*\*.*", "", line))]
         self.assertEqual([], wrong)
 
+    def test_promises_name_tests_that_exist(self):
+        wrong, named = [], 0
+        for name, tests in re.findall(r"`(test_\w+\.(?:py|c)): ([\w, ]+)`", read("docs/COHERENCE.md")):
+            found = files(f"tests/e2e/{name}", f"tests/unit/{name}")
+            text = read(found[0]) if found else ""
+            for test in tests.split(", "):
+                named += 1
+                if not re.search(rf"def {test}\(|cmocka_unit_test\({test}\)", text):
+                    wrong.append(f"{name}: {test}")
+        self.assertEqual([], wrong)
+        self.assertGreater(named, 30)
+
     def compile_alone(self, name, language):
         standard = "-std=gnu11" if language == "c" else "-std=c++11"
         done = subprocess.run(["gcc" if language == "c" else "g++", "-x", language, standard, "-fsyntax-only",

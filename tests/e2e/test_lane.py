@@ -3,57 +3,17 @@
 on the channel, lost, invented or shouted, costs time and nothing else. Polls are a second apart here, so that they explain
 nothing."""
 
-import socket
 import statistics
-import threading
 import time
 
-from harness import MariadbCase, full_only, main
+from harness import MariadbCase, main
+from harness.lane import QUESTION, LaneShared, Listener
 from harness.policies import MODERATOR
 from harness.process import wait_until
-from harness.shared import CHANNEL, MODERATES, Shared
-
-QUESTION = ("channel:10", MODERATES)
+from harness.shared import CHANNEL
 
 
-class Listener:
-    """A raw subscriber."""
-
-    def __init__(self, redis):
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.connect(str(redis.socket))
-        self.socket.settimeout(0.2)
-        self.socket.sendall(f"SUBSCRIBE {CHANNEL}\r\n".encode())
-        self.bytes = self.socket.recv(4096)
-
-    def changes(self, seconds=0.3):
-        """[(from, to)] of what was heard so far."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                self.bytes += self.socket.recv(1 << 20)
-            except TimeoutError:
-                pass
-        words = [line.split() for line in self.bytes.decode(errors="replace").split("\r\n")]
-        return [(int(line[3]), int(line[4])) for line in words if line[:2] == ["permtab1", "changed"]]
-
-
-class _Lane(Shared, MariadbCase):
-    def hosts(self, count, **options):
-        return super().hosts(count, **{"poll_interval": "1s", **options})
-
-    def say_on_channel(self, *messages):
-        for message in messages:
-            self.redis.command("PUBLISH", CHANNEL, message)
-
-    def store(self):
-        return self.marker()["store"]
-
-    def revision_now(self):
-        return int(self.marker()["revision"])
-
-
-class Lane(_Lane):
+class Lane(LaneShared, MariadbCase):
     quick = ["test_api_write_elsewhere", "test_invented_change"]
 
     def watch_all(self, workers, user, decision):
@@ -212,109 +172,6 @@ class Lane(_Lane):
         self.assertLess(statistics.median(late), 200, late)
         self.demote(1000)
         self.wait_check(host, 0, 1000)
-
-
-class Trouble(_Lane):
-    """The channel itself fails."""
-
-    quick = []
-
-    def felt_at_once(self, user):
-        """A change is heard from the other host, not found by a poll. The best of a few: a poll may be due just then."""
-        first, second = self.all
-        worker = self.worker(second)
-        late = []
-        for other in range(user, user + 4):
-            self.assertEqual("allow", worker.check(other, *QUESTION))
-            worker.watch(other, *QUESTION, "deny", 5000)
-            with first.rpc() as rpc:
-                rpc.call("unassign", user=other, role=MODERATOR, scope="server:1")
-                done = time.monotonic_ns()
-            late.append((worker.watched() - done) / 1e6)
-        worker.close()
-        self.assertLess(statistics.median(late), 150, late)
-
-    def subscribers(self):
-        return int(self.redis.command("PUBSUB", "NUMSUB", CHANNEL)[1])
-
-    def test_killed_subscribers(self):
-        self.hosts(2)
-        with self.counted(self.all[0]) as grown:
-            self.cli("CLIENT", "KILL", "TYPE", "pubsub")
-            self.demote(1000)  # told to nobody
-            wait_until(lambda: self.subscribers() == 2, 10, "subscribed again")
-            time.sleep(0.1)
-        self.assertGreaterEqual(grown["message_wakes"], 1, grown)
-        for host in self.all:
-            self.assertEqual(0, self.check(host, 1000))
-        self.felt_at_once(1010)
-
-    def test_redis_restarted(self):
-        self.hosts(2)
-        self.redis.kill()
-        self.demote(1000)
-        self.redis.start()
-        wait_until(lambda: self.subscribers() == 2, 10, "subscribed again")
-        self.wait_marker()
-        for host in self.all:
-            self.wait_check(host, 0, 1000, seconds=2)
-        self.felt_at_once(1010)
-
-    @full_only
-    def test_dropped_for_not_reading(self):
-        """A sidecar that is stopped while much is published is dropped by Redis; it notices, and asks the store."""
-        first, second = self.hosts(2)
-        self.redis.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 65536 65536 0")
-        self.assertEqual(1, self.check(second, 1000))
-        second.pause()
-        try:
-            for _ in range(100):
-                self.say_on_channel(b"user:7 " * 2000)
-            wait_until(lambda: self.subscribers() == 1, 5, "Redis has dropped it")
-            with first.rpc() as rpc:
-                rpc.call("unassign", user=1000, role=MODERATOR, scope="server:1")
-        finally:
-            second.resume()
-        self.wait_check(second, 0, 1000, seconds=2)
-        wait_until(lambda: self.subscribers() == 2, 10, "subscribed again")
-        self.felt_at_once(1010)
-
-    @full_only
-    def test_flood(self):
-        """50,000 messages are not as many polls, and the lease goes on."""
-        host, = self.hosts(1, poll_interval="100ms", max_staleness="3s")
-        worker = self.worker(host)
-        self.assertEqual("allow", worker.check(1150, *QUESTION))
-        worker.trace(1150, *QUESTION, 6000)
-        begun = time.monotonic()
-        with self.counted(host) as grown:
-            flood = "".join(f"PUBLISH {CHANNEL} {word}\r\n" for word in ("poke", "user:7", "nonsense!", "user:1001"))
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.connect(str(self.redis.socket))
-            reader = threading.Thread(target=self.drain, args=(connection, 50000))
-            reader.start()
-            connection.sendall(flood.encode() * 12500)
-            reader.join()
-            connection.close()
-            wait_until(lambda: self.heard(host) >= 50000, 20, lambda: f"all are heard: {host.stats()}", 0.05)
-            took = time.monotonic() - begun
-        self.say(f"50,000 messages in {took:.1f} s, {grown['polls']} polls")
-        self.assertLess(grown["polls"], 1000 * took + 50, grown)
-        self.assertLess(grown["polls"], 10000, grown)
-        spans = worker.traced()
-        self.assertEqual({"allow"}, {decision for _, _, decision, _ in spans}, spans)
-        self.demote(1150)
-        self.wait_check(host, 0, 1150)
-
-    @staticmethod
-    def drain(connection, replies):
-        seen = 0
-        while seen < replies:
-            seen += connection.recv(1 << 16).count(b"\n")
-
-    @staticmethod
-    def heard(host):
-        return host.stats()["messages"]
 
 
 if __name__ == "__main__":

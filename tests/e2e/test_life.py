@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import signal
+import sqlite3
 import stat
 import subprocess
 import time
@@ -12,6 +13,7 @@ import time
 from harness import MariadbCase, SqliteCase, main, program
 from harness.policies import small
 from harness.process import end, spawn, wait_until
+from harness.servers import Redis
 from harness.sidecar import STALENESS_MS
 
 QUESTION = (1, "channel:10", "message.delete")
@@ -107,6 +109,26 @@ class Life(SqliteCase):
                 connection.send("check", {"user": user, "scope": "channel:10", "permission": "message.send"})
         serving.process.terminate()
         self.assertEqual(0, serving.process.wait(5), serving.log())
+
+    def test_shutdown_while_a_write_is_under_way(self):
+        """Its thread comes back when nobody listens to anything any more, and what it has done is told over Redis."""
+        redis = Redis(self.folder / "redis").start()
+        self.addCleanup(redis.kill)
+        serving = self.sidecar(redis=f"unix:{redis.socket}")
+        serving.apply(small())
+        wait_until(lambda: serving.stats()["l2_marker_known"] == 1, 10, "Redis is connected")
+        connection = serving.rpc()
+        self.addCleanup(connection.close)
+        writer = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(writer.close)
+        writer.execute("BEGIN IMMEDIATE")
+        connection.send("assign", {"user": 4242, "role": 101, "scope": "server:1"})
+        time.sleep(0.3)
+        serving.process.terminate()
+        time.sleep(0.3)
+        writer.execute("COMMIT")
+        self.assertEqual(0, serving.process.wait(10), serving.log())
+        self.assertEqual([(1,)], writer.execute("SELECT count(*) FROM permtab_assignment WHERE user_id = 4242").fetchall())
 
     def test_a_store_that_cannot_be_reached_is_perhaps_transient(self):
         serving = self.sidecar(start=False)

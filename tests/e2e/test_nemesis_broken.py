@@ -14,6 +14,7 @@ from harness.servers import Mariadb, free_port
 from harness.writers import RpcWriter
 
 POLL_MS, STALENESS_MS = 50, 1000
+ATTEMPTS = 3  # to catch a broken daemon: a busy machine may let a race go by
 HELD = model.assignment(1, model.SENDER)
 QUESTION = model.questions().index((1, "server:1", model.SEND))
 
@@ -33,11 +34,12 @@ class Broken(unittest.TestCase):
         shutil.rmtree(cls.folder, ignore_errors=True)
 
     def scenario(self, name, play, binary):
-        """Two hosts, of which the second is hurt. Returns what the checker finds."""
+        """Two hosts, of which the second is hurt. Returns what the checker finds. Without the auditor, who may heal in time what
+        should not have happened."""
         folder = self.folder / name
         folder.mkdir()
         with Fleet(folder, 2, redis=self.redis, poll_ms=POLL_MS, staleness_ms=STALENESS_MS, binary=binary,
-                   mariadb=self.mariadb, request_timeout="2s") as fleet:
+                   mariadb=self.mariadb, request_timeout="2s", audit_entries=0) as fleet:
             fleet.start()
             fleet.start_readers(sweep_us=5000, ask_us=1000)
             writer = RpcWriter(fleet, 1, 1)
@@ -59,13 +61,15 @@ class Broken(unittest.TestCase):
     def settle(fleet):
         """Until everything that is asked is resident, so that what is filled later is what the scenario wants."""
         for host in fleet.hosts:
-            wait_until(lambda: "U" not in host.reader.final(), 15, f"{host.name} answers everything", 0.1)
+            wait_until(lambda: "U" not in host.reader.final(), 40, f"{host.name} answers everything", 0.1)
 
     def caught(self, name, play, kinds, redis=False):
         self.redis = redis
         self.assertEqual([], self.scenario(f"{name}-sound", play, None), "the sound daemon")
         begun = time.monotonic()
-        found = self.scenario(f"{name}-broken", play, program(f"broken-{name}"))
+        found = []
+        for attempt in range(ATTEMPTS):
+            found = found or self.scenario(f"{name}-broken-{attempt}", play, program(f"broken-{name}"))
         self.assertIn(("h1", QUESTION), {(violation.host, violation.question) for violation in found})
         self.assertEqual(set(kinds), {violation.kind for violation in found}, found[:10])
         print(f"    without the {name}: {len(found)} violations after {time.monotonic() - begun:.1f} s, such as "
@@ -93,17 +97,35 @@ class Broken(unittest.TestCase):
     def test_gap(self):
         """Redis comes back as it was before a change: L2 must not be believed to have followed."""
         def play(fleet, writer):
-            def marker():
-                return int(fleet.redis.command("HGET", "permtab:l2:1:marker", "revision") or 0)
+            def marker(field="revision"):
+                return (fleet.redis.command("HGET", "permtab:l2:1:marker", field) or b"0").decode()
+
+            def kept():
+                """Whether L2 has what the test is about; what came too late for it is read again."""
+                if fleet.redis.command("HEXISTS", f"permtab:l2:1:{marker('epoch')}:{{user:1}}", "server:1"):
+                    return True
+                fleet.hosts[1].sidecar.ctl("invalidate", "user:1")
+                return False
+            # Something that stays: of whom the store has no rows, L2 is not asked. User 3 has the same two roles.
+            for user in (1, 3):
+                fleet.wait_for(writer.write(fleet.hosts[0], model.assignment(user, model.DELETER), True))
+            wait_until(kept, 30, "L2 has the rows of user 1", 0.3)
             dump = fleet.redis.save("older")
             revision = writer.write(fleet.hosts[0], HELD, False)
             fleet.wait_for(revision)
             fleet.redis.kill()
             fleet.redis.start(dump)
-            self.assertLess(marker(), revision)
-            wait_until(lambda: marker() >= revision, 10, "somebody has brought the marker up", 0.02)
-            fleet.hosts[1].sidecar.kill()
-            fleet.hosts[1].sidecar.start()  # with an empty table: it asks L2
+            wait_until(lambda: int(marker()) >= revision, 10, "somebody has brought the marker up", 0.02)
+            # With an empty table a host asks L2, once it knows of it: nobody shall ask before. Nor is a value of any use
+            # to a host that does not know its roles yet.
+            host = fleet.hosts[1]
+            host.reader.pause()
+            host.sidecar.kill()
+            host.sidecar.start()
+            wait_until(lambda: host.sidecar.stats()["l2_marker_known"], 10, "h1 knows where L2 is", 0.02)
+            with host.sidecar.rpc() as rpc:
+                self.assertEqual(1, rpc.call("check", user=3, scope="server:1", permission=model.SEND)["decision"])
+            host.reader.resume()
             time.sleep(2 * STALENESS_MS / 1000)
         self.caught("gap", play, ["late"], redis=True)
 

@@ -9,6 +9,8 @@
  *     trace MODE USER SCOPE PERMISSION MS       running; then spans "from,to,decision,why" of equal answers
  *     spin MODE USER SCOPE PERMISSION MS        running; then counts of allow, deny, unknown, and ns in all
  *     many MODE N, then N lines USER SCOPE PERMISSION   a letter an answer (A, D, U), and ns in all
+ *     range MODE USER COUNT SCOPE PERMISSION    counts of allow, deny, unknown of so many users from that one on, and then
+ *                                               those that are not allowed, eight at most
  *
  * MODE is check or peek. What is wrong is answered with "error …". */
 #include "client/permtab.h"
@@ -346,12 +348,54 @@ out:
     return code;
 }
 
+/* The words of range, from the mode on. */
+static int range_of(struct worker *worker, struct question *question, uint64_t *count)
+{
+    char *const *words = worker->words;
+    if (worker->word_count != 6 || !mode_of(words[1], &question->peek))
+        return PERMTAB_E_SYNTAX;
+    question->user = strtoull(words[2], NULL, 10);
+    *count = strtoull(words[3], NULL, 10);
+    int code = scope_of(worker, words[4], &question->scope);
+    return code < 0 ? code : perm_of(worker, words[5], &question->perm);
+}
+
+static int do_range(struct worker *worker)
+{
+    struct permtab_query queries[BLOCK_SIZE];
+    enum permtab_decision decisions[BLOCK_SIZE];
+    struct question question = {0};
+    uint64_t count, counts[3] = {0, 0, 0}, others[8];
+    size_t named = 0;
+    int code = range_of(worker, &question, &count);
+    for (uint64_t done = 0; code == 0 && done < count; done += BLOCK_SIZE) {
+        size_t block = count - done < BLOCK_SIZE ? (size_t)(count - done) : BLOCK_SIZE;
+        for (size_t i = 0; i < block; i++)
+            queries[i] = (struct permtab_query){
+                .user = question.user + done + i, .scope = question.scope, .perm = question.perm};
+        code = ask_many(worker, queries, block, question.peek, decisions);
+        for (size_t i = 0; code == 0 && i < block; i++) {
+            counts[decisions[i] + 1]++;
+            if (decisions[i] != PERMTAB_ALLOW && named < 8)
+                others[named++] = queries[i].user;
+        }
+    }
+    if (code < 0)
+        return code;
+    printf("%" PRIu64 " %" PRIu64 " %" PRIu64, counts[PERMTAB_ALLOW + 1], counts[PERMTAB_DENY + 1],
+           counts[PERMTAB_UNKNOWN + 1]);
+    for (size_t i = 0; i < named; i++)
+        printf(" %" PRIu64, others[i]);
+    printf("\n");
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*run)(struct worker *);
 } commands[] = {
     {"check", do_check}, {"peek", do_check},  {"owned", do_owned}, {"at", do_at},     {"refresh", do_refresh},
-    {"watch", do_watch}, {"trace", do_trace}, {"spin", do_spin},   {"many", do_many},
+    {"watch", do_watch}, {"trace", do_trace}, {"spin", do_spin},   {"many", do_many}, {"range", do_range},
 };
 
 static int run_command(struct worker *worker)

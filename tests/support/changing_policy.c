@@ -2,6 +2,8 @@
  * nothing, for what they would change is not there. */
 #include "tests/support/changing_policy.h"
 
+#include "tests/support/changing_private.h"
+
 #include "proxy/resolve.h"
 
 #include <stdio.h>
@@ -62,7 +64,7 @@ uint64_t changing_role(struct changing_policy *changing)
                                                                : changing_draw(changing, changing->roles);
 }
 
-static uint32_t any_bit(struct changing_policy *changing)
+uint32_t changing_bit(struct changing_policy *changing)
 {
     return (uint32_t)changing_draw(changing, changing->bits);
 }
@@ -84,7 +86,7 @@ struct scope_key changing_scope(struct changing_policy *changing)
     }
 }
 
-static void append(struct change_list *list, struct change change)
+void change_append(struct change_list *list, struct change change)
 {
     struct change *items = realloc(list->items, (list->count + 1) * sizeof *items);
     must(items != NULL);
@@ -92,233 +94,14 @@ static void append(struct change_list *list, struct change change)
     list->items = items;
 }
 
-static void log_change(struct changing_policy *changing, struct change change)
+void change_log(struct changing_policy *changing, struct change change)
 {
     change.revision = ++changing->revision;
     change.nonce = changing_nonce(changing, change.revision);
-    append(&changing->log, change);
+    change_append(&changing->log, change);
 }
 
-/* ---- random changes, with the rows that triggers would write ------------------------------------------------------ */
-
-/* Takes item `at` out of a list of the policy. */
-#define TAKE(changing, list, at)                                                                             \
-    ((changing)->policy.list.items[at] = (changing)->policy.list.items[--(changing)->policy.list.count],     \
-     memory_policy_touch(&(changing)->policy))
-
-static void log_overwrite(struct changing_policy *changing, const struct memory_overwrite *row)
-{
-    struct change change = {.kind = CHANGE_OVERWRITE, .scope = row->scope};
-    if (row->subject == OVERWRITE_USER)
-        change.user = row->subject_id;
-    else
-        change.role = row->subject_id;
-    log_change(changing, change);
-}
-
-static void unassign(struct changing_policy *changing, size_t at)
-{
-    struct memory_assignment gone = changing->policy.assignments.items[at];
-    TAKE(changing, assignments, at);
-    log_change(changing,
-               (struct change){
-                   .kind = CHANGE_ASSIGNMENT, .user = gone.user, .role = gone.role, .scope = gone.scope});
-}
-
-static void unoverwrite(struct changing_policy *changing, size_t at)
-{
-    struct memory_overwrite gone = changing->policy.overwrites.items[at];
-    TAKE(changing, overwrites, at);
-    log_overwrite(changing, &gone);
-}
-
-static void revoke(struct changing_policy *changing, size_t at)
-{
-    uint64_t role = changing->policy.grants.items[at].role;
-    TAKE(changing, grants, at);
-    log_change(changing, (struct change){.kind = CHANGE_ROLE_GRANT, .role = role});
-}
-
-static void disinherit(struct changing_policy *changing, size_t at)
-{
-    uint64_t role = changing->policy.parents.items[at].role;
-    TAKE(changing, parents, at);
-    log_change(changing, (struct change){.kind = CHANGE_ROLE_PARENT, .role = role});
-}
-
-static void assign(struct changing_policy *changing)
-{
-    struct memory_policy *policy = &changing->policy;
-    uint64_t user = changing_user(changing), role = changing_role(changing);
-    const struct memory_role *definition = memory_role_find(policy, role);
-    struct scope_key scope = changing_scope(changing);
-    if (definition != NULL && changing_draw(changing, 2) == 0)
-        scope = definition->scope; /* most other places are out of place */
-    int64_t expires =
-        changing_draw(changing, 3) == 0 ? changing->now + (int64_t)changing_draw(changing, 40) : FACTS_NEVER;
-    for (size_t i = 0; i < policy->assignments.count; i++)
-        if (policy->assignments.items[i].user == user && policy->assignments.items[i].role == role &&
-            scope_equal(policy->assignments.items[i].scope, scope))
-            return;
-    if (definition == NULL || memory_scope_find(policy, scope) == NULL)
-        return;
-    memory_assign(policy, user, role, scope, expires);
-    log_change(changing,
-               (struct change){.kind = CHANGE_ASSIGNMENT, .user = user, .role = role, .scope = scope});
-}
-
-static void overwrite(struct changing_policy *changing)
-{
-    bool user = changing_draw(changing, 3) == 0;
-    struct memory_overwrite row = {changing_scope(changing), user ? OVERWRITE_USER : OVERWRITE_ROLE,
-                                   user ? changing_user(changing) : changing_role(changing),
-                                   any_bit(changing), changing_draw(changing, 2) == 0};
-    if (row.scope.type == 0 && changing_draw(changing, 8) > 0)
-        return; /* else everybody would soon see some, and most of what is of interest is where only some do */
-    if (memory_scope_find(&changing->policy, row.scope) == NULL ||
-        (!user && memory_role_find(&changing->policy, row.subject_id) == NULL))
-        return;
-    memory_overwrite(&changing->policy, row.scope, row.subject, row.subject_id, row.bit, row.allow);
-    log_overwrite(changing, &row);
-}
-
-static void grant(struct changing_policy *changing)
-{
-    uint64_t role = changing_role(changing);
-    if (memory_role_find(&changing->policy, role) == NULL)
-        return;
-    memory_grant(&changing->policy, role, (enum grant_effect)changing_draw(changing, 3), any_bit(changing));
-    log_change(changing, (struct change){.kind = CHANGE_ROLE_GRANT, .role = role});
-}
-
-static void inherit(struct changing_policy *changing)
-{
-    uint64_t role = changing_role(changing), parent = changing_draw(changing, changing->roles);
-    if (memory_role_find(&changing->policy, role) == NULL ||
-        memory_role_find(&changing->policy, parent) == NULL)
-        return;
-    memory_inherit(&changing->policy, role, parent); /* cycles too */
-    log_change(changing, (struct change){.kind = CHANGE_ROLE_PARENT, .role = role});
-}
-
-static void role_put(struct changing_policy *changing, bool replaces)
-{
-    struct memory_policy *policy = &changing->policy;
-    uint64_t id = changing_role(changing);
-    const struct memory_role *before = memory_role_find(policy, id);
-    struct scope_key old_scope = before != NULL ? before->scope : global;
-    struct memory_role after = before != NULL ? *before : (struct memory_role){.id = id, .active = true};
-    bool existed = before != NULL;
-    if (!existed || replaces || changing_draw(changing, 3) == 0)
-        after.scope = changing_scope(changing);
-    if (memory_scope_find(policy, after.scope) == NULL)
-        return;
-    if (changing_draw(changing, 2) == 0)
-        after.is_default = !after.is_default;
-    if (changing_draw(changing, 2) == 0)
-        after.active = !after.active;
-    for (size_t i = 0; i < policy->roles.count; i++) {
-        struct memory_role *row = &policy->roles.items[i];
-        if (row->id == id) {
-            row->scope = after.scope;
-            row->is_default = after.is_default;
-            row->active = after.active;
-        }
-    }
-    if (!existed)
-        memory_role(policy, id, "role", after.scope, after.is_default, after.active);
-    memory_policy_touch(policy);
-    if (existed && !replaces && !scope_equal(old_scope, after.scope))
-        log_change(changing, (struct change){.kind = CHANGE_ROLE, .role = id, .scope = old_scope});
-    log_change(changing, (struct change){.kind = CHANGE_ROLE, .role = id, .scope = after.scope});
-}
-
-static void role_delete(struct changing_policy *changing, bool vanishes)
-{
-    struct memory_policy *policy = &changing->policy;
-    uint64_t id = changing_role(changing);
-    for (size_t i = policy->assignments.count; !vanishes && i-- > 0;)
-        if (policy->assignments.items[i].role == id)
-            unassign(changing, i);
-    for (size_t i = policy->overwrites.count; !vanishes && i-- > 0;)
-        if (policy->overwrites.items[i].subject == OVERWRITE_ROLE &&
-            policy->overwrites.items[i].subject_id == id)
-            unoverwrite(changing, i);
-    for (size_t i = policy->grants.count; !vanishes && i-- > 0;)
-        if (policy->grants.items[i].role == id)
-            revoke(changing, i);
-    for (size_t i = policy->parents.count; !vanishes && i-- > 0;)
-        if (policy->parents.items[i].role == id || policy->parents.items[i].parent == id)
-            disinherit(changing, i);
-    for (size_t i = policy->roles.count; i-- > 0;) {
-        if (policy->roles.items[i].id == id) {
-            struct scope_key scope = policy->roles.items[i].scope;
-            free(policy->roles.items[i].name);
-            TAKE(changing, roles, i);
-            log_change(changing, (struct change){.kind = CHANGE_ROLE, .role = id, .scope = scope});
-        }
-    }
-}
-
-static void scope_put(struct changing_policy *changing)
-{
-    struct memory_policy *policy = &changing->policy;
-    struct scope_key key = changing_scope(changing);
-    struct scope_key parent = global;
-    uint64_t owner = changing_user(changing);
-    if (key.type > 1 && changing_draw(changing, 3) > 0)
-        parent = (struct scope_key){1 + changing_draw(changing, 2), 1};
-    if (key.type == 3 && changing_draw(changing, 2) == 0)
-        parent = (struct scope_key){10 + changing_draw(changing, 3), 2};
-    if (key.type == 0 || memory_scope_find(policy, parent) == NULL)
-        return;
-    memory_scope(policy, key, parent, changing_draw(changing, 5) == 0 ? &owner : NULL);
-    memory_policy_touch(policy);
-    log_change(changing, (struct change){.kind = CHANGE_SCOPE, .scope = key});
-}
-
-/* What refers to it goes first, or, as where references are not enforced, stays and points to nothing. */
-static void scope_delete(struct changing_policy *changing, bool vanishes)
-{
-    struct memory_policy *policy = &changing->policy;
-    struct scope_key key = changing_scope(changing);
-    for (size_t i = policy->assignments.count; !vanishes && i-- > 0;)
-        if (scope_equal(policy->assignments.items[i].scope, key))
-            unassign(changing, i);
-    for (size_t i = policy->overwrites.count; !vanishes && i-- > 0;)
-        if (scope_equal(policy->overwrites.items[i].scope, key))
-            unoverwrite(changing, i);
-    if (key.type == 0)
-        return;
-    for (size_t i = 0; !vanishes && i < policy->scopes.count; i++)
-        if (scope_equal(policy->scopes.items[i].parent, key))
-            return;
-    for (size_t i = 0; !vanishes && i < policy->roles.count; i++)
-        if (scope_equal(policy->roles.items[i].scope, key))
-            return;
-    for (size_t i = policy->scopes.count; i-- > 0;) {
-        if (scope_equal(policy->scopes.items[i].key, key)) {
-            TAKE(changing, scopes, i);
-            log_change(changing, (struct change){.kind = CHANGE_SCOPE, .scope = key});
-        }
-    }
-}
-
-static void change_catalogue(struct changing_policy *changing)
-{
-    struct memory_permission *permission = &changing->policy.permissions.items[any_bit(changing)];
-    switch (changing_draw(changing, 3)) {
-    case 0:
-        permission->grants_all = !permission->grants_all;
-        break;
-    case 1:
-        permission->deleted = changing_draw(changing, 4) == 0 || permission->deleted;
-        break;
-    default:
-        memory_requires(&changing->policy, any_bit(changing), any_bit(changing));
-    }
-    log_change(changing, (struct change){.kind = CHANGE_PERMISSION});
-}
+/* ---- which thing happens ------------------------------------------------------------------------------------------- */
 
 static void burst(struct changing_policy *changing)
 {
@@ -352,49 +135,49 @@ void changing_step(struct changing_policy *changing)
 {
     switch (any_happening(changing)) {
     case ASSIGN:
-        assign(changing);
+        change_assign(changing);
         break;
     case UNASSIGN:
-        ANY(changing, assignments, unassign);
+        ANY(changing, assignments, change_unassign);
         break;
     case OVERWRITE:
-        overwrite(changing);
+        change_overwrite(changing);
         break;
     case UNOVERWRITE:
-        ANY(changing, overwrites, unoverwrite);
+        ANY(changing, overwrites, change_unoverwrite);
         break;
     case GRANT:
-        grant(changing);
+        change_grant(changing);
         break;
     case REVOKE:
-        ANY(changing, grants, revoke);
+        ANY(changing, grants, change_revoke);
         break;
     case INHERIT:
-        inherit(changing);
+        change_inherit(changing);
         break;
     case DISINHERIT:
-        ANY(changing, parents, disinherit);
+        ANY(changing, parents, change_disinherit);
         break;
     case ROLE:
-        role_put(changing, false);
+        change_role_put(changing, false);
         break;
     case ROLE_REPLACE:
-        role_put(changing, true);
+        change_role_put(changing, true);
         break;
     case ROLE_DELETE:
-        role_delete(changing, false);
+        change_role_delete(changing, false);
         break;
     case ROLE_VANISH:
-        role_delete(changing, true);
+        change_role_delete(changing, true);
         break;
     case SCOPE:
-        scope_put(changing);
+        change_scope_put(changing);
         break;
     case SCOPE_DELETE:
-        scope_delete(changing, false);
+        change_scope_delete(changing, false);
         break;
     case SCOPE_VANISH:
-        scope_delete(changing, true);
+        change_scope_delete(changing, true);
         break;
     case CATALOGUE:
         change_catalogue(changing);
@@ -458,9 +241,10 @@ void changing_expired(struct changing_policy *changing, int64_t from, struct cha
     for (size_t i = 0; i < changing->policy.assignments.count; i++) {
         const struct memory_assignment *row = &changing->policy.assignments.items[i];
         if (row->expires_at > from && row->expires_at <= changing->now)
-            append(out,
-                   (struct change){
-                       .kind = CHANGE_ASSIGNMENT, .user = row->user, .role = row->role, .scope = row->scope});
+            change_append(out, (struct change){.kind = CHANGE_ASSIGNMENT,
+                                               .user = row->user,
+                                               .role = row->role,
+                                               .scope = row->scope});
     }
 }
 
@@ -483,12 +267,12 @@ static void put_first_rows(struct changing_policy *changing)
     for (uint64_t id = 0; id < changing->roles; id++) {
         struct scope_key scope = changing_draw(changing, 2) == 0 ? global : changing_scope(changing);
         memory_role(policy, id, "role", scope, changing_draw(changing, 6) == 0, true);
-        memory_grant(policy, id, GRANT_ALLOW, any_bit(changing));
+        memory_grant(policy, id, GRANT_ALLOW, changing_bit(changing));
     }
     for (int i = 0; i < 12; i++) {
-        assign(changing);
+        change_assign(changing);
         if (changing->weight[OVERWRITE] > 0 && changing_draw(changing, 3) == 0)
-            overwrite(changing);
+            change_overwrite(changing);
     }
 }
 

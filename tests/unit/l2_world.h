@@ -15,6 +15,7 @@
 
 #include <event2/event.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +71,7 @@ struct world {
     struct event_base *base;
     struct host hosts[HOSTS];
     struct job jobs[JOBS_MAX];
+    bool stopping; /* the helper threads take no more */
     unsigned looks; /* under way */
     struct {
         uint64_t user;
@@ -169,7 +171,7 @@ int __wrap_work_submit(struct work *work, struct work_job *job)
     struct world *world = the_world;
     (void)work;
     for (size_t i = 0; i < JOBS_MAX; i++) {
-        if (world->jobs[i].job == NULL && draw(world, 8) > 0) {
+        if (world->jobs[i].job == NULL && !world->stopping && draw(world, 8) > 0) {
             world->jobs[i] = (struct job){job, false};
             return 0;
         }

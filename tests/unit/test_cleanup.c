@@ -1,6 +1,7 @@
 /* Clean-ups against a real Redis that is killed, emptied, paused and full, and a real store: what must go goes, what must stay
  * stays, one at a time in the fleet, and nothing is left behind. */
 #include "proxy/cleanup_private.h"
+#include "proxy/clock.h"
 
 #include "tests/support/redis_server.h"
 
@@ -61,11 +62,11 @@ typedef bool (*condition_fn)(struct hall *hall);
 /* Runs the loop until the condition holds; false after ten seconds. */
 static bool run_until(struct hall *hall, condition_fn holds)
 {
-    uint64_t end = cleanup_clock_ns() + 10000 * MS;
+    uint64_t end = clock_ns() + 10000 * MS;
     struct timeval step = {.tv_usec = 1000};
     struct event *tick = event_new(hall->base, -1, EV_PERSIST, on_tick, NULL);
     (void)event_add(tick, &step);
-    while (!holds(hall) && cleanup_clock_ns() < end)
+    while (!holds(hall) && clock_ns() < end)
         (void)event_base_loop(hall->base, EVLOOP_ONCE);
     event_free(tick);
     return holds(hall);

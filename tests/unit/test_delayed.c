@@ -56,6 +56,7 @@ struct world {
     size_t rows;
     char row_error[128], row_targets[128];
     bool row_taken;
+    uint64_t row_attempts;
 };
 
 static struct world world;
@@ -366,6 +367,7 @@ static void on_listed(void *context, int code, const char *text, uint64_t now_ms
         (void)snprintf(world.row_error, sizeof world.row_error, "%s", rows[0].error);
         (void)snprintf(world.row_targets, sizeof world.row_targets, "%s", rows[0].targets);
         world.row_taken = rows[0].taken;
+        world.row_attempts = rows[0].attempts;
     }
     take_code(code, text);
 }
@@ -611,6 +613,7 @@ static void test_condition(void **state)
     run_for(30);
     list();
     assert_string_equal(world.row_error, "the test does not say");
+    assert_int_equal(world.row_attempts, 0); /* to look is no attempt */
     assert_int_equal(world.carried_out, 0);
     world.answer = 0;
     world.bits = 1;
@@ -761,6 +764,24 @@ static void test_replace(void **state)
     assert_empty();
 }
 
+/* The one that stands for the others is not removed with them, however late it is carried out. */
+static void test_replacement_stays(void **state)
+{
+    (void)state;
+    world.options.a_second = 1;
+    start_hosts(1);
+    add_many(64, 0, 1, 1); /* all that the pace allows */
+    assert_true(run_while_below(&world.carried_out, 64, 5000));
+    memset(world.users, 0, sizeof world.users);
+    add("user:42", "", 60000);
+    add("user:42", "", 60000);
+    assert_int_equal(sweep(DELAYED_REPLACE, "user:42"), 2);
+    assert_true(sweep(DELAYED_RUN, "") > 0);
+    assert_true(run_while_below(&world.carried_out, 65, 3000));
+    assert_int_equal(world.users[42], 1);
+    assert_empty();
+}
+
 static void test_bad_cursors(void **state)
 {
     struct delayed_sweep sweep = {.action = DELAYED_CANCEL};
@@ -856,6 +877,24 @@ static void test_deleted_by_hand(void **state)
     assert_int_equal(world.carried_out, 0);
     assert_int_equal(sweep(DELAYED_CANCEL, "user:1"), 0);
     assert_empty();
+}
+
+/* What somebody has put in a hash's place keeps nobody else waiting, and can be looked past and cancelled. */
+static void test_replaced_by_hand(void **state)
+{
+    char command[128];
+    (void)state;
+    start_hosts(1);
+    add("user:1", "", 300);
+    (void)snprintf(command, sizeof command, "SET t:delayed:task:%s x", world.id);
+    (void)ask_redis(command);
+    add("user:2", "", 350);
+    assert_true(run_while_below(&world.carried_out, 1, 5000));
+    add("user:1", "", 60000);
+    (void)snprintf(command, sizeof command, "SET t:delayed:task:%s x", world.id);
+    (void)ask_redis(command);
+    (void)sweep(DELAYED_CANCEL, "all");
+    assert_int_equal(ask_redis("EXISTS t:delayed:queue t:delayed:taken"), 0);
 }
 
 /* ---- Redis in trouble ----------------------------------------------------------------------------------------------------- */
@@ -1082,21 +1121,22 @@ static int group_teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ONE(test_when_due),        ONE(test_exactly_one_host),
-        ONE(test_dead_host),       ONE(test_slow_host_keeps_its_lease),
-        ONE(test_lost_lease),      ONE(test_pace),
-        ONE(test_failing),         ONE(test_fails_then_succeeds),
-        ONE(test_given_up),        ONE(test_condition),
-        ONE(test_revision),        ONE(test_expiry),
-        ONE(test_waiting_index),   ONE(test_cancel),
-        ONE(test_cancel_wide),     ONE(test_cancel_taken),
-        ONE(test_replace),         ONE(test_bad_cursors),
-        ONE(test_nothing_leaks),   ONE(test_every_key_ends),
-        ONE(test_deleted_by_hand), ONE(test_limits),
-        ONE(test_transaction),     ONE(test_paused),
-        ONE(test_unsure),          ONE(test_no_memory),
-        ONE(test_repeated),        ONE(test_emptied),
-        ONE(test_lost_while_busy), ONE(test_freed),
+        ONE(test_when_due),         ONE(test_exactly_one_host),
+        ONE(test_dead_host),        ONE(test_slow_host_keeps_its_lease),
+        ONE(test_lost_lease),       ONE(test_pace),
+        ONE(test_failing),          ONE(test_fails_then_succeeds),
+        ONE(test_given_up),         ONE(test_condition),
+        ONE(test_revision),         ONE(test_expiry),
+        ONE(test_waiting_index),    ONE(test_cancel),
+        ONE(test_cancel_wide),      ONE(test_cancel_taken),
+        ONE(test_replace),          ONE(test_replacement_stays),
+        ONE(test_bad_cursors),      ONE(test_nothing_leaks),
+        ONE(test_every_key_ends),   ONE(test_deleted_by_hand),
+        ONE(test_replaced_by_hand), ONE(test_limits),
+        ONE(test_transaction),      ONE(test_paused),
+        ONE(test_unsure),           ONE(test_no_memory),
+        ONE(test_repeated),         ONE(test_emptied),
+        ONE(test_lost_while_busy),  ONE(test_freed),
     };
     if (!redis_server_installed())
         return 77;

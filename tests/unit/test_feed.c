@@ -24,6 +24,7 @@ static struct {
     unsigned schema_failures; /* how many looks at the schema still fail */
     bool changes_unseen;      /* a change is committed while what expired is read */
     bool too_many_permissions;
+    bool read_only;
     unsigned rebuilds_read, catalogues_read;
 } fake = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -83,12 +84,13 @@ void store_snapshot_end(struct store *store)
 int store_poll(struct store *store, const struct store_position *at, bool *newer, int64_t *now,
                struct failure *failure)
 {
-    (void)store, (void)failure;
+    (void)store;
     lock();
     *newer = fake.revision > at->revision;
+    bool read_only = fake.read_only;
     unlock();
     *now = 1000;
-    return 0;
+    return read_only ? failure_set(failure, PERMTAB_E_SCHEMA, "the server is read only") : 0;
 }
 
 int store_read_changes(struct store *store, uint64_t after, size_t limit, struct change_list *out,
@@ -97,7 +99,8 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
     (void)store, (void)failure, (void)limit;
     lock();
     *out = (struct change_list){.items = calloc(1, sizeof(struct change)), .count = 1, .capacity = 1};
-    out->items[0] = (struct change){.revision = after + 1, .nonce = after + 1, .kind = fake.kind, .user = 1, .at = 990};
+    out->items[0] =
+        (struct change){.revision = after + 1, .nonce = after + 1, .kind = fake.kind, .user = 1, .at = 990};
     unlock();
     return 0;
 }
@@ -214,7 +217,7 @@ static int setup(void **state)
     fake.revision = FIRST;
     fake.kind = CHANGE_ASSIGNMENT;
     fake.schema_failures = fake.rebuilds_read = fake.catalogues_read = 0;
-    fake.changes_unseen = fake.too_many_permissions = false;
+    fake.changes_unseen = fake.too_many_permissions = fake.read_only = false;
     unlock();
     read_catalogue(&catalogue);
     assert_int_equal(
@@ -327,6 +330,56 @@ static void a_watcher_sees_what_was_done_before_others_are_told(void **state)
     assert_int_equal(fixture->rebuilds_watched, 1);
 }
 
+/* A server that was taken out of service goes on answering, and its past looks whole: what is disbelieved must not be believed
+ * again for having been read anew. */
+static void a_server_that_is_not_believed_grants_no_lease_by_a_rebuild(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 3);
+    assert_int_not_equal(publish_deadline(fixture->publish), 0);
+    lock();
+    fake.read_only = true;
+    unlock();
+    serve_polls(fixture, 4);
+    uint64_t renewals = fixture->counters.lease_renewals, rebuilds = fixture->counters.rebuilds;
+    serve_polls(fixture, 10);
+    assert_int_equal(fixture->counters.lease_renewals, renewals);
+    assert_int_equal(fixture->counters.rebuilds, rebuilds);
+    assert_string_equal(feed_trouble(fixture->feed), "the server is read only");
+    lock();
+    fake.read_only = false;
+    unlock();
+    serve_polls(fixture, 4);
+    assert_int_not_equal(publish_deadline(fixture->publish), 0);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+}
+
+/* Whoever asks for everything to be thrown away, again and again, has polls go on in between. */
+static void rebuilds_have_their_time(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 2);
+    uint64_t before = fixture->counters.rebuilds, generation = publish_generation(fixture->publish);
+    for (int i = 0; i < 30; i++) {
+        feed_rebuild(fixture->feed);
+        serve_polls(fixture, 1);
+    }
+    assert_in_range(fixture->counters.rebuilds, before + 1, before + 2);
+    lock();
+    fake.revision++;
+    unlock();
+    feed_rebuild(fixture->feed);
+    serve_polls(fixture, 3);
+    assert_int_equal(publish_position(fixture->publish).revision, FIRST + 1);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+    /* And what was asked for last is not forgotten. */
+    before = fixture->counters.rebuilds;
+    for (int i = 0; i < 1000 && fixture->counters.rebuilds == before; i++)
+        serve_polls(fixture, 1);
+    assert_int_equal(fixture->counters.rebuilds, before + 1);
+    assert_int_not_equal(publish_generation(fixture->publish), generation);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +388,8 @@ int main(void)
         T(a_change_while_expiry_is_read_is_applied_first),
         T(too_many_permissions_are_read_once_a_poll),
         T(a_watcher_sees_what_was_done_before_others_are_told),
+        T(a_server_that_is_not_believed_grants_no_lease_by_a_rebuild),
+        T(rebuilds_have_their_time),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

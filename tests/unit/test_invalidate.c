@@ -1,5 +1,6 @@
 /* Invalidation against a real Redis that is paused, killed and told to refuse, with a publisher in memory; the feed, L2 and the clean-up
  * are a few variables of this file. */
+#include "proxy/clock.h"
 #include "proxy/invalidate_history.h"
 #include "proxy/invalidate_internal.h"
 #include "proxy/l2_keys.h"
@@ -150,9 +151,9 @@ static void on_tick(evutil_socket_t descriptor, short what, void *context)
 #define UNTIL(f, condition)                                                                                  \
     do {                                                                                                     \
         struct timeval until_step_ = {.tv_usec = 2000};                                                      \
-        uint64_t until_end_ = invalidations_clock_ns() + 10 * SECOND;                                        \
+        uint64_t until_end_ = clock_ns() + 10 * SECOND;                                                      \
         while (!(condition)) {                                                                               \
-            if (invalidations_clock_ns() > until_end_)                                                       \
+            if (clock_ns() > until_end_)                                                                     \
                 fail_msg("not within 10 s: %s", #condition);                                                 \
             (void)event_base_once((f)->base, -1, EV_TIMEOUT, on_tick, NULL, &until_step_);                   \
             (void)event_base_loop((f)->base, EVLOOP_ONCE);                                                   \
@@ -161,8 +162,8 @@ static void on_tick(evutil_socket_t descriptor, short what, void *context)
 
 static void turn_for(struct fixture *f, unsigned ms)
 {
-    uint64_t end = invalidations_clock_ns() + ms * 1000000ull;
-    UNTIL(f, invalidations_clock_ns() > end);
+    uint64_t end = clock_ns() + ms * 1000000ull;
+    UNTIL(f, clock_ns() > end);
 }
 
 static struct redis *connect_redis(struct fixture *f)
@@ -504,7 +505,7 @@ static void history_is_kept(void **state)
     assert_int_equal(record->result.entries, 1);
     uint64_t minute, hour;
     invalidation_history_rate(invalidations_history(f->all), INVALIDATION_CLIENT, TARGET_USER,
-                              invalidations_clock_ns() / SECOND, &minute, &hour);
+                              clock_ns() / SECOND, &minute, &hour);
     assert_int_equal(minute, 101);
     assert_int_equal(f->counters.invalidations, 2);
     free(many);
@@ -593,7 +594,7 @@ static void refused_batch_goes_one_by_one(void **state)
         put_user(f, user);
     put_user(f, 25);
     ask(f, "ACL SETUSER default resetkeys ~*{user:1?}");
-    uint64_t begun = invalidations_clock_ns();
+    uint64_t begun = clock_ns();
     invalidate(f, "user:10 user:11 user:12 user:25 user:13 user:14 user:15");
     assert_int_equal(f->code, PERMTAB_E_REFUSED);
     assert_non_null(strstr(f->text, "NOPERM"));
@@ -603,7 +604,7 @@ static void refused_batch_goes_one_by_one(void **state)
     assert_int_equal(f->result.retries, 2 * (REDIS_RETRY_TRIES - 1));
     assert_true(f->result.published);
     /* 20 + 40 + 80 + 160 ms, twice. */
-    assert_true(invalidations_clock_ns() - begun >= 590000000ull);
+    assert_true(clock_ns() - begun >= 590000000ull);
     ask(f, "ACL SETUSER default allkeys");
     assert_true(has_user(f, 25));
     assert_false(has_user(f, 10) || has_user(f, 15));

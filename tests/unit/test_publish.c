@@ -514,6 +514,51 @@ static void entries_of_closed_sets_are_swept(void **state)
     assert_int_equal(fixture->counters.roles, 0);
 }
 
+/* Facts that were read before what a message tells of wait for a poll; facts of others do not. */
+static void a_message_costs_one_poll(void **state)
+{
+    struct fixture *fixture = *state;
+    struct target target = {.kind = TARGET_USER, .id = 3};
+    struct answer answer = {0};
+    fill_well(fixture, 3, server);
+    assert_int_equal(publish_hear(fixture->publish, &target, 2, SECOND), 1);
+    assert_int_equal(resident(fixture, 3, server, SEND), -1);
+    fill_well(fixture, 4, server);
+    assert_int_equal(fill(fixture, 3, server, &answer), PUBLISH_EARLY);
+    publish_renew(fixture->publish, SECOND); /* it began no later than the message came */
+    assert_int_equal(fill(fixture, 3, server, &answer), PUBLISH_EARLY);
+    publish_renew(fixture->publish, SECOND + 1);
+    fill_well(fixture, 3, server);
+}
+
+/* Whoever publishes without end, about one user or about so many that nobody keeps count, delays the others and does not stop
+ * them. */
+static void messages_without_end_do_not_keep_facts_for_ever(void **state)
+{
+    struct fixture *fixture = *state;
+    struct answer answer = {0};
+    struct facts facts;
+    for (unsigned targets = 1; targets <= RUMOURS_MAX + 1; targets += RUMOURS_MAX) {
+        uint64_t now = SECOND, begun = now;
+        read_facts(fixture, 3, server, &facts);
+        enum publish_fill outcome = PUBLISH_EARLY;
+        for (; outcome == PUBLISH_EARLY && now < 2 * SECOND; now += 1000000) {
+            for (unsigned i = 0; i < targets; i++) {
+                struct target target = {.kind = TARGET_USER, .id = 3 + i};
+                (void)publish_hear(fixture->publish, &target, 100, now);
+            }
+            outcome = publish_facts(fixture->publish, &facts, now, &answer);
+            publish_renew(fixture->publish,
+                          now); /* a poll that began when the last message was there already */
+        }
+        assert_int_equal(outcome, PUBLISH_FILLED);
+        assert_in_range(now - begun, 50000000, 200000000);
+        answer_fini(&answer);
+        facts_fini(&facts);
+        publish_renew(fixture->publish, now + SECOND);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -543,6 +588,8 @@ int main(void)
         T(inherited_overwrites_are_filled_afresh),
         T(shared_set_remembers_overwrites_of_all),
         T(entries_of_closed_sets_are_swept),
+        T(a_message_costs_one_poll),
+        T(messages_without_end_do_not_keep_facts_for_ever),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

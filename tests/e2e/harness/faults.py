@@ -139,12 +139,29 @@ def sidecar_killed(fleet, dice, hosts):
     return None
 
 
+def sidecar_ended(fleet, dice, hosts):
+    """Told to end, with writes and fills under way. It may have to wait for a statement that waits for a lock; a supervisor
+    has no patience for that. What it must not do is crash. One that has not begun to serve does not know how to end in order."""
+    ending = [host.sidecar.process for host in hosts if host.sidecar.process and host.sidecar.process.poll() is None]
+    for process in ending:
+        process.terminate()
+
+    def no_patience():
+        for host in hosts:
+            process = host.sidecar.process
+            if process in ending:
+                status = process.poll()
+                assert status in (None, 0, 1, -signal.SIGTERM), f"{host.name} ended with {status}: {host.sidecar.log()[-3000:]}"
+                host.sidecar.kill()
+    return no_patience
+
+
 SERVER_FAULTS = {
     "redis": [redis_killed, redis_paused, redis_emptied, redis_restored, redis_dumped, redis_flushed, redis_clients_killed],
     "mariadb": [mariadb_killed, mariadb_paused, mariadb_restarted],
 }
 LINK_FAULTS = [link_cut, link_reset, link_stalled, link_slow, link_throttled]
-HOST_FAULTS = [sidecar_stopped, sidecar_killed]
+HOST_FAULTS = [sidecar_stopped, sidecar_killed, sidecar_ended]
 
 
 def choose(fleet, dice, taken):

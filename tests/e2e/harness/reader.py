@@ -1,6 +1,7 @@
 """A reader of the fleet: tests/e2e/reader.c, which asks the same questions for as long as it runs and writes down the
 answers."""
 
+import signal
 import subprocess
 
 from .paths import program
@@ -42,6 +43,12 @@ class Reader:
         """A letter a question: A, D or U."""
         self._send("final")
         return self.process.stdout.readline().strip()
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def close(self):
         try:

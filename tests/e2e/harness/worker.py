@@ -82,6 +82,11 @@ class Worker:
         words = self.answer()
         return dict(zip(("allow", "deny", "unknown", "ns"), map(int, words)))
 
+    def range(self, first, count, scope, permission, mode="check"):
+        """{'allow': n, 'deny': n, 'unknown': n} of so many users from `first` on, and the first eight that are not allowed."""
+        words = list(map(int, self.ask("range", mode, first, count, scope, permission)))
+        return dict(zip(("allow", "deny", "unknown"), words)), words[3:]
+
     def many(self, queries, mode="check"):
         """Answers to [(user, scope, permission)], as a string of A, D and U, and nanoseconds in all."""
         lines = "".join(f"{user} {scope} {permission}\n" for user, scope, permission in queries)

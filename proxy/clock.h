@@ -1,0 +1,16 @@
+/* The clock of time limits and leases. Parts that are pure take the time as an argument instead. */
+#ifndef PERMTAB_PROXY_CLOCK_H
+#define PERMTAB_PROXY_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+/* CLOCK_MONOTONIC in nanoseconds, the precise one: readers compare the lease with the coarse one, which is behind it. */
+static inline uint64_t clock_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+#endif

@@ -1,0 +1,45 @@
+"""What the tests of the fast lane share: hosts that poll once a second, so that polls explain nothing, and the channel."""
+
+import socket
+import time
+
+from .shared import CHANNEL, MODERATES, Shared
+
+QUESTION = ("channel:10", MODERATES)
+
+
+class Listener:
+    """A raw subscriber."""
+
+    def __init__(self, redis):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(str(redis.socket))
+        self.socket.settimeout(0.2)
+        self.socket.sendall(f"SUBSCRIBE {CHANNEL}\r\n".encode())
+        self.bytes = self.socket.recv(4096)
+
+    def changes(self, seconds=0.3):
+        """[(from, to)] of what was heard so far."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                self.bytes += self.socket.recv(1 << 20)
+            except TimeoutError:
+                pass
+        words = [line.split() for line in self.bytes.decode(errors="replace").split("\r\n")]
+        return [(int(line[3]), int(line[4])) for line in words if line[:2] == ["permtab1", "changed"]]
+
+
+class LaneShared(Shared):
+    def hosts(self, count, **options):
+        return super().hosts(count, **{"poll_interval": "1s", **options})
+
+    def say_on_channel(self, *messages):
+        for message in messages:
+            self.redis.command("PUBLISH", CHANNEL, message)
+
+    def store(self):
+        return self.marker()["store"]
+
+    def revision_now(self):
+        return int(self.marker()["revision"])

@@ -1,0 +1,64 @@
+/* libFuzzer's entry for values of L2: whatever stands in Redis is refused or becomes facts within their bounds, and facts that
+ * came of it can be written and read again to the same. The first byte says which of the two kinds it is. */
+#include "proxy/l2_value.h"
+
+#include <stdlib.h>
+
+#define BITS 512u
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static int take(bool rows, const char *bytes, size_t size, struct facts *facts, uint64_t *cost_us)
+{
+    facts->chain_count = 1;
+    return rows ? l2_value_take_rows(bytes, size, 0, BITS, facts, cost_us)
+                : l2_value_take_scope(bytes, size, 0, BITS, facts);
+}
+
+static void must(bool condition)
+{
+    if (!condition)
+        abort();
+}
+
+static void compare(const struct facts *a, const struct facts *b)
+{
+    must(a->assignment_count == b->assignment_count && a->default_count == b->default_count &&
+         a->overwrite_count == b->overwrite_count);
+    must(a->chain[0].has_owner == b->chain[0].has_owner && a->chain[0].owner == b->chain[0].owner &&
+         a->chain[0].plain == b->chain[0].plain);
+    for (size_t i = 0; i < a->assignment_count; i++)
+        must(a->assignments[i].role == b->assignments[i].role &&
+             a->assignments[i].expires_at == b->assignments[i].expires_at);
+    for (size_t i = 0; i < a->default_count; i++)
+        must(a->defaults[i].role == b->defaults[i].role);
+    for (size_t i = 0; i < a->overwrite_count; i++)
+        must(a->overwrites[i].bit < BITS && a->overwrites[i].bit == b->overwrites[i].bit &&
+             a->overwrites[i].allow == b->overwrites[i].allow &&
+             a->overwrites[i].role == b->overwrites[i].role);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct facts facts = {0}, again = {0};
+    uint64_t cost_us = 0, cost_again = 0;
+    if (size == 0)
+        return 0;
+    bool rows = data[0] & 1;
+    if (take(rows, (const char *)data + 1, size - 1, &facts, &cost_us) == 0) {
+        struct wire_buffer buffer;
+        wire_buffer_init(&buffer);
+        if (rows)
+            l2_value_pack_rows(&buffer, &facts, 0, cost_us);
+        else
+            l2_value_pack_scope(&buffer, &facts, 0);
+        /* What was written in a longer form than ours gets shorter, never longer. */
+        must(!buffer.failed && take(rows, buffer.data, buffer.size, &again, &cost_again) == 0);
+        must(cost_us == cost_again);
+        compare(&facts, &again);
+        wire_buffer_fini(&buffer);
+    }
+    facts_fini(&facts);
+    facts_fini(&again);
+    return 0;
+}

@@ -1,0 +1,202 @@
+/* Fills whose facts are ahead of the table. Reads, and what comes of publishing, are played by this file (--wrap, CMakeLists.txt);
+ * the publisher is there for its position and for when it was confirmed. */
+#include "proxy/fill.h"
+
+#include "tests/support/memory_policy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+#include <event2/event.h>
+
+#define SECOND 1000000000ull
+
+struct fetch {
+    fetch_done_fn done;
+    void *context;
+};
+
+static struct {
+    struct fetch reads[8]; /* under way */
+    unsigned begun, told, cancelled, woken;
+    enum publish_fill outcome;
+    uint64_t revision; /* of what is read */
+} fake;
+
+int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
+                       bool again, fetch_done_fn done, void *context);
+void __wrap_fetch_cancel(struct fetch *fetch);
+enum publish_fill __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
+                                       struct fetch_origin *origin, uint64_t now_ns, struct answer *answer);
+bool __wrap_fetch_is_of_stranger(const struct fetches *fetches, uint64_t user);
+void __wrap_feed_wake(struct feed *feed);
+
+int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
+                       bool again, fetch_done_fn done, void *context)
+{
+    (void)fetches, (void)user, (void)scope, (void)again;
+    assert_in_range(fake.begun, 0, 7);
+    *out = &fake.reads[fake.begun++];
+    **out = (struct fetch){done, context};
+    return 0;
+}
+
+void __wrap_fetch_cancel(struct fetch *fetch)
+{
+    (void)fetch;
+    fake.cancelled++;
+}
+
+enum publish_fill __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
+                                       struct fetch_origin *origin, uint64_t now_ns, struct answer *answer)
+{
+    (void)fetches, (void)origin, (void)now_ns, (void)facts, (void)answer;
+    return fake.outcome;
+}
+
+bool __wrap_fetch_is_of_stranger(const struct fetches *fetches, uint64_t user)
+{
+    (void)fetches, (void)user;
+    return true;
+}
+
+void __wrap_feed_wake(struct feed *feed)
+{
+    (void)feed;
+    fake.woken++;
+}
+
+struct fixture {
+    struct event_base *base;
+    struct publish *publish;
+    struct fills *fills;
+    struct counters counters;
+    unsigned answered, failed;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    struct publish_options options = {
+        .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
+    struct store_position at = {7, 5, 5};
+    struct memory_policy policy;
+    struct catalogue catalogue;
+    memset(&fake, 0, sizeof fake);
+    memory_policy_init(&policy);
+    memory_catalogue(&policy, 1, &catalogue);
+    memory_policy_fini(&policy);
+    assert_int_equal(
+        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+    fixture->base = event_base_new();
+    assert_int_equal(fills_new(&fixture->fills, fixture->base, NULL, fixture->publish, NULL,
+                               &fixture->counters, 5000, 100),
+                     0);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    fills_free(fixture->fills);
+    publish_free(fixture->publish);
+    event_base_free(fixture->base);
+    free(fixture);
+    return 0;
+}
+
+static void on_filled(void *context, int code, const char *text, const struct answer *answer)
+{
+    struct fixture *fixture = context;
+    (void)text, (void)answer;
+    fixture->answered += code == 0;
+    fixture->failed += code < 0;
+}
+
+/* The oldest read that is under way comes back. */
+static void read_ends(void)
+{
+    struct facts facts = {.revision = fake.revision, .nonce = fake.revision};
+    struct fetch_origin origin = {.from = FETCH_PRIMARY};
+    struct fetch *fetch = &fake.reads[fake.told++];
+    fetch->done(fetch->context, 0, "", &facts, &origin);
+}
+
+/* One that begins now and brings nothing. */
+static void poll_is_applied(struct fixture *fixture)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    publish_renew(fixture->publish, (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec);
+    fills_applied(fixture->fills, publish_position(fixture->publish).revision);
+}
+
+static struct fill_wait *ask(struct fixture *fixture)
+{
+    return fill_request(fixture->fills, 1, (struct scope_key){0, 0}, 0, on_filled, fixture);
+}
+
+/* A poll that began after the read must bring the table to where it was read, or it was read elsewhere. */
+static void ahead_for_ever_is_read_again(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISH_EARLY;
+    fake.revision = 9;
+    assert_non_null(ask(fixture));
+    read_ends();
+    assert_int_equal(fake.begun, 1);
+    assert_int_equal(fake.woken, 1);
+    poll_is_applied(fixture);
+    assert_int_equal(fake.begun, 2);
+    fake.outcome = PUBLISH_FILLED;
+    read_ends();
+    assert_int_equal(fixture->answered, 1);
+}
+
+static void ahead_for_ever_and_nobody_waits(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISH_EARLY;
+    fake.revision = 9;
+    fill_cancel(ask(fixture));
+    read_ends();
+    poll_is_applied(fixture);
+    unsigned woken = fake.woken;
+    for (int i = 0; i < 5; i++)
+        poll_is_applied(fixture);
+    assert_int_equal(fake.woken, woken); /* polls beget no polls */
+    assert_int_equal(fake.begun, 1);
+}
+
+/* What messages delay is of a revision that the table has: it is not read again for that. */
+static void doubted_facts_are_held(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISH_EARLY;
+    fake.revision = 5;
+    assert_non_null(ask(fixture));
+    read_ends();
+    for (int i = 0; i < 5; i++)
+        poll_is_applied(fixture);
+    assert_int_equal(fake.begun, 1);
+    fake.outcome = PUBLISH_FILLED;
+    poll_is_applied(fixture);
+    assert_int_equal(fixture->answered, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(ahead_for_ever_is_read_again),
+        T(ahead_for_ever_and_nobody_waits),
+        T(doubted_facts_are_held),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
