@@ -294,7 +294,7 @@ static void begin(struct l2 *l2)
 }
 
 /* Nobody knows where the marker is: asks by a step of no length. */
-static void ask(struct l2 *l2)
+static void find(struct l2 *l2)
 {
     struct store_position at = publish_position(l2->publish);
     advance(l2, &at, &at);
@@ -362,7 +362,7 @@ void l2_marker_pursue(struct l2 *l2)
     else if (marker->known)
         approach(l2);
     else
-        ask(l2);
+        find(l2);
 }
 
 /* Redis refuses the script: it is full, or the marker's key holds something else. */
