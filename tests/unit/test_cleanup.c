@@ -62,7 +62,7 @@ typedef bool (*condition_fn)(struct hall *hall);
 /* Runs the loop until the condition holds; false after ten seconds. */
 static bool run_until(struct hall *hall, condition_fn holds)
 {
-    uint64_t end = clock_ns() + 10000 * MS;
+    uint64_t end = clock_ns() + 60000 * MS;
     struct timeval step = {.tv_usec = 1000};
     struct event *tick = event_new(hall->base, -1, EV_PERSIST, on_tick, NULL);
     (void)event_add(tick, &step);
