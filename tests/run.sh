@@ -117,7 +117,7 @@ run_e2e() {
 full() {
     build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ || return
     run_ctest gcc
-    run_e2e
+    run_e2e --jobs 2
     build clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
     build asan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ -DPERMTAB_ASAN=ON &&
         run_ctest asan -LE 'bench|model'
