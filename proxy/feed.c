@@ -80,7 +80,8 @@ struct feed {
     /* The thread's own. */
     struct store store;
     bool connected;
-    bool believed; /* else nothing but a rebuild will do */
+    bool believed;     /* else nothing but a rebuild will do */
+    uint64_t phase_ns; /* polls are due at this moment and every interval after it */
     uint64_t schema_looked_ns, trimmed_ns;
     uint64_t rebuilt_ns; /* the last one was handed over */
     bool rebuild_wanted;
@@ -298,17 +299,19 @@ static bool rested(const struct feed *feed)
     return feed->rebuilt_ns == 0 || clock_ns() - feed->rebuilt_ns >= REBUILD_NS;
 }
 
-/* One interval after the last began, so that the time a poll takes is not added to it; but never without a rest. */
-static uint64_t next_due(const struct feed *feed, uint64_t begun_ns)
+/* On a grid of its own: a message wakes all hosts at once, and if each then waited one interval they would all poll in step, and
+ * a change that nobody announces would wait for all of them. As it is, of many hosts one polls soon. */
+static uint64_t next_due(const struct feed *feed)
 {
-    uint64_t due = begun_ns + feed->interval_ns, least = clock_ns() + feed->interval_ns / 4;
-    return due > least ? due : least;
+    uint64_t since = clock_ns() - feed->phase_ns;
+    return feed->phase_ns + (since / feed->interval_ns + 1) * feed->interval_ns;
 }
 
 static void *feed_main(void *argument)
 {
     struct feed *feed = argument;
     uint64_t due_ns = clock_ns();
+    feed->phase_ns = due_ns;
     while (pause_until(feed, due_ns)) {
         struct news *news = &feed->news;
         if (feed->rebuild_wanted && rested(feed)) {
@@ -334,7 +337,7 @@ static void *feed_main(void *argument)
             disconnect(feed);
         post_and_wait(feed);
         trim(feed, clock_ns());
-        due_ns = next_due(feed, news->begun_ns);
+        due_ns = next_due(feed);
         if (kind == NEWS_DISBELIEVED)
             due_ns = clock_ns();
     }
