@@ -9,21 +9,14 @@
  * COUNT users: two in each round for the single checks, and two hundred for the lists. */
 #include "client/permtab.h"
 #include "tests/bench/measure.h"
+#include "tests/bench/raw.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#define REQUEST_SIZE 60u
-#define REPLY_SIZE   43u
-#define LIST         100u
+#define LIST 100u
 
 enum contender_kind { RAW, FROM_L2, FROM_L3, LIST_L2, LIST_L3, CONTENDERS };
 static const char *const names[CONTENDERS] = {"raw round trip + raw GET", "miss from L2",
@@ -45,64 +38,24 @@ struct bench {
 
 /* ---- raw ------------------------------------------------------------------------------------------------------------ */
 
-static void read_all(int descriptor, char *to, size_t size)
-{
-    while (size > 0) {
-        ssize_t got = read(descriptor, to, size);
-        if (got <= 0)
-            _exit(0); /* the other end has gone */
-        to += got;
-        size -= (size_t)got;
-    }
-}
-
-static int echo_start(void)
-{
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        bench_die("socketpair: %s", strerror(errno));
-    pid_t process = fork();
-    if (process < 0)
-        bench_die("fork: %s", strerror(errno));
-    if (process == 0) {
-        char message[REQUEST_SIZE] = {0};
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)close(pair[0]);
-        for (;;) {
-            read_all(pair[1], message, REQUEST_SIZE);
-            if (write(pair[1], message, REPLY_SIZE) != REPLY_SIZE)
-                _exit(0);
-        }
-    }
-    (void)close(pair[1]);
-    return pair[0];
-}
-
 static int connect_redis(const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     static const char set[] =
         "*3\r\n$3\r\nSET\r\n$9\r\nbench:key\r\n$43\r\n0123456789012345678901234567890123456789012\r\n";
     char reply[5];
-    int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    if (descriptor < 0 || connect(descriptor, (struct sockaddr *)&address, sizeof address) < 0 ||
-        write(descriptor, set, sizeof set - 1) < 0)
-        bench_die("%s: %s", path, strerror(errno));
-    read_all(descriptor, reply, sizeof reply);
+    int descriptor = raw_connect(path);
+    raw_write(descriptor, set, sizeof set - 1);
+    raw_read(descriptor, reply, sizeof reply);
     return descriptor;
 }
 
 static void raw(const struct bench *bench)
 {
     static const char get[] = "*2\r\n$3\r\nGET\r\n$9\r\nbench:key\r\n";
-    char message[REQUEST_SIZE] = {0};
-    if (write(bench->echo, message, REQUEST_SIZE) != REQUEST_SIZE)
-        bench_die("the echoing process has gone");
-    read_all(bench->echo, message, REPLY_SIZE);
-    if (write(bench->redis, get, sizeof get - 1) < 0)
-        bench_die("Redis has gone");
-    read_all(bench->redis, message, 5 + REPLY_SIZE + 2);
+    char value[5 + RAW_REPLY_SIZE + 2];
+    raw_round_trip(bench->echo);
+    raw_write(bench->redis, get, sizeof get - 1);
+    raw_read(bench->redis, value, sizeof value);
 }
 
 /* ---- permtab -------------------------------------------------------------------------------------------------------- */
@@ -203,7 +156,7 @@ int main(int count, char **arguments)
     open_host(&bench.warmed, words[1]);
     open_host(&bench.asked, words[2]);
     bench.redis = connect_redis(words[0]);
-    bench.echo = echo_start();
+    (void)raw_echo_start(&bench.echo);
     bench.warm = first;
     bench.cold = first + half;
     for (uint64_t i = 0; i < (rounds + 1) * (LIST + 1); i++)

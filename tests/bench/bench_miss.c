@@ -6,19 +6,10 @@
  * server:1. */
 #include "client/permtab.h"
 #include "tests/bench/measure.h"
+#include "tests/bench/raw.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define REQUEST_SIZE 60u /* of a check and of its reply, as msgpack packs them */
-#define REPLY_SIZE   43u
 
 struct bench {
     struct measure measure;
@@ -29,51 +20,12 @@ struct bench {
     int echo;
 };
 
-static void read_all(int descriptor, char *to, size_t size)
-{
-    while (size > 0) {
-        ssize_t got = read(descriptor, to, size);
-        if (got <= 0)
-            _exit(0); /* the other end has gone */
-        to += got;
-        size -= (size_t)got;
-    }
-}
-
-/* The other process of the raw round trip. Dies with us. */
-static pid_t echo_start(int *descriptor)
-{
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        bench_die("socketpair: %s", strerror(errno));
-    pid_t process = fork();
-    if (process < 0)
-        bench_die("fork: %s", strerror(errno));
-    if (process == 0) {
-        char message[REQUEST_SIZE] = {0};
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)close(pair[0]);
-        for (;;) {
-            read_all(pair[1], message, REQUEST_SIZE);
-            if (write(pair[1], message, REPLY_SIZE) != REPLY_SIZE)
-                _exit(0);
-        }
-    }
-    (void)close(pair[1]);
-    *descriptor = pair[0];
-    return process;
-}
-
 static uint64_t round_trips(void *context, uint64_t seed, uint64_t count)
 {
     const struct bench *bench = context;
-    char message[REQUEST_SIZE] = {0};
     (void)seed;
-    for (uint64_t done = 0; done < count; done++) {
-        if (write(bench->echo, message, REQUEST_SIZE) != REQUEST_SIZE)
-            bench_die("the echoing process has gone");
-        read_all(bench->echo, message, REPLY_SIZE);
-    }
+    for (uint64_t done = 0; done < count; done++)
+        raw_round_trip(bench->echo);
     return count;
 }
 
@@ -149,7 +101,7 @@ int main(int count, char **arguments)
     open_one(&bench.remote, path, PERMTAB_SHM_LAYOUT + 1, &bench.remote_perm, &bench.remote_scope);
     if (permtab_check(bench.table, 1, bench.scope, bench.perm) != PERMTAB_ALLOW)
         bench_die("user 1 is not allowed to send: %s", permtab_strerror(permtab_why(bench.table)));
-    pid_t echo = echo_start(&bench.echo);
+    pid_t echo = raw_echo_start(&bench.echo);
     struct contender contenders[] = {
         {.name = "raw round trip", .run = round_trips, .truth = everybody, .context = &bench},
         {.name = "miss", .run = cold, .truth = everybody, .context = &bench},

@@ -17,15 +17,13 @@
 #include "client/permtab.h"
 #include "proxy/sql.h"
 #include "tests/bench/measure.h"
+#include "tests/bench/raw.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -65,22 +63,6 @@ struct bench {
 
 /* ---- Redis, raw ---------------------------------------------------------------------------------------------------- */
 
-static int connect_redis(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    if (descriptor < 0 || connect(descriptor, (struct sockaddr *)&address, sizeof address) < 0)
-        bench_die("%s: %s", path, strerror(errno));
-    return descriptor;
-}
-
-static void send_text(int descriptor, const char *text)
-{
-    if (write(descriptor, text, strlen(text)) != (ssize_t)strlen(text))
-        bench_die("Redis has gone");
-}
-
 /* Until this was read. Messages of the sidecars come before it, and after it. */
 static void read_until(int descriptor, const char *wanted)
 {
@@ -105,7 +87,7 @@ static void publish_and_hear(struct bench *bench, unsigned number)
     (void)snprintf(command, sizeof command, "*3\r\n$7\r\nPUBLISH\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n",
                    strlen(bench->channel), bench->channel, strlen(message), message);
     (void)snprintf(message + strlen(message), 3, "\r\n");
-    send_text(bench->publisher, command);
+    raw_write(bench->publisher, command, strlen(command));
     read_until(bench->subscriber, message);
     read_until(bench->publisher, "\r\n");
 }
@@ -309,12 +291,12 @@ static void prepare(struct bench *bench, char **words, size_t rounds)
     struct failure failure = {0};
     struct sql_options options = {.url = words[2]};
     pthread_t thread;
-    bench->publisher = connect_redis(words[0]);
-    bench->subscriber = connect_redis(words[0]);
+    bench->publisher = raw_connect(words[0]);
+    bench->subscriber = raw_connect(words[0]);
     bench->channel = words[1];
     (void)snprintf(command, sizeof command, "*2\r\n$9\r\nSUBSCRIBE\r\n$%zu\r\n%s\r\n", strlen(words[1]),
                    words[1]);
-    send_text(bench->subscriber, command);
+    raw_write(bench->subscriber, command, strlen(command));
     read_until(bench->subscriber, ":1\r\n");
     if (sql_connect(&bench->sql, &options, &failure) < 0)
         bench_die("%s", failure.text);
