@@ -15,6 +15,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
+from harness.process import wait_until  # noqa: E402
 from harness.servers import Mariadb, Redis  # noqa: E402
 from harness.sidecar import Sidecar  # noqa: E402
 
@@ -62,7 +63,9 @@ class Bench:
         users = 2 * 101 * (rounds // 4 + 2)
         url, sidecars = self.fleet(hosts, mariadb, redis)
         try:
-            sidecars[0].apply(policy(users))
+            revision = sidecars[0].apply(policy(users))["revision"]
+            for sidecar in sidecars:
+                wait_until(lambda: sidecar.health()["revision"] >= revision, 20, "the policy is everywhere")
             sockets = [sidecar.socket for sidecar in sidecars]
             lines = self.run("bench_propagation", redis.socket, f"fleet{hosts}:invalidate", url, *sockets, "--rounds", rounds)
             lines += self.run("bench_fill", redis.socket, sockets[0], sockets[1], FIRST, users, "--rounds", rounds // 4)
