@@ -122,9 +122,9 @@ full() {
     build clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
     build asan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ -DPERMTAB_ASAN=ON &&
         run_ctest asan -LE 'bench|model'
-    local threaded="stress_mixture test_work test_client test_store_sqlite"
+    local threaded="stress_mixture stress_mixture_slow test_work test_client test_store_sqlite"
     targets="$threaded" build tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
-        -DPERMTAB_TSAN=ON && run_ctest tsan -R '^(stress_mixture|stress_mixture_slow|test_work|test_client|test_store_sqlite)$'
+        -DPERMTAB_TSAN=ON && run_ctest tsan -R "^(${threaded// /|})\$"
 }
 
 # Left out are the long tests, and those that write thousands of rows to MariaDB: the end-to-end tests use it too.
