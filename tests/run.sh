@@ -130,7 +130,7 @@ full() {
 # Left out are the long tests, and those that write thousands of rows to MariaDB: the end-to-end tests use it too.
 quick() {
     build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ || return
-    run_ctest gcc -LE 'full|model' -E '^(test_store_mysql|test_policy_apply)$'
+    run_ctest gcc -LE 'full|model' -E '^(test_store_mysql|test_policy_apply|test_delayed|test_cleanup|test_redis|test_redis_subscriber)$'
     run_e2e --quick --jobs 2
 }
 

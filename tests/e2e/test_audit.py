@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 
-from harness import QUICK, MariadbCase, SqliteCase, main
+from harness import full_only, main, MariadbCase, QUICK, SqliteCase
 from harness.paths import temporary_folder
 from harness.policies import small
 from harness.process import wait_until
@@ -140,6 +140,7 @@ class AuditSqlite(Audit, SqliteCase):
         self.unseen("DELETE FROM permtab_role_permission WHERE role_id = 101")
 
 
+@full_only
 class AuditWithRedis(AuditSqlite):
     """What was read before is in L2 as well, under a marker that knows nothing of rows changed behind the triggers: healing the table
     alone would fill it from there again and again."""
@@ -154,6 +155,7 @@ class AuditWithRedis(AuditSqlite):
         self.assertGreater(self.serving.stats()["l2_puts"], 0)
 
 
+@full_only
 class AuditMariadb(Audit, MariadbCase):
     """TRUNCATE and swapped tables the feed's own look notices first (test_distrust.py). What it cannot see is rows that are replayed from
     a binary log, as in a recovery to a point in time: row events fire no triggers."""

@@ -69,6 +69,7 @@ class _Pair(MariadbCase):
             self.assertEqual(expected, worker.check(user, "channel:10", DELETE), f"user {user}")
 
 
+@full_only
 class Replica(_Pair):
     def test_fills_read_the_replica_and_nothing_else_does(self):
         serving = self.serve()
