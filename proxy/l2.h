@@ -46,6 +46,10 @@ void l2_connected(struct l2 *l2, bool connected);
 /* A poll was applied: the marker is brought to the table's revision, unless another host has. */
 void l2_applied(struct l2 *l2);
 
+/* The feed has news, good or bad: when the store is not believed any more, nobody shall believe the marker, this host after a
+ * restart included, before a new epoch has begun. Again and again until it is done. */
+void l2_doubted(struct l2 *l2);
+
 /* The epoch under which values stand now. False, and 0, while it is not known. */
 bool l2_epoch(const struct l2 *l2, uint64_t *epoch);
 /* A message says that the marker stands at this revision. */

@@ -66,6 +66,9 @@ class Scripts(unittest.TestCase):
         return self.run_script("l2_advance", BASE, store, revision(start), nonce, revision(end), end_nonce, CHANNEL, message,
                                *changes)
 
+    def erase(self, seen):
+        return self.run_script("l2_begin", seen)
+
     def begin(self, seen, at=20, nonce="9", epoch="00000000000000ff"):
         return self.run_script("l2_begin", seen, STORE, revision(at), nonce, epoch, CHANNEL, "poke")
 
@@ -302,6 +305,16 @@ class Marker(Scripts):
         self.redis.command("DEL", MARKER)
         self.redis.command("RPUSH", MARKER, "x")
         self.assertEqual(1, self.begin("|||")[0])
+
+    def test_erased(self):
+        """By who does not believe the store any more, in place of what it has seen and of nothing else."""
+        self.set_marker()
+        self.assertEqual([0, *self.as_marker()], self.erase("|||"))
+        self.assertEqual([0, *self.as_marker()], self.erase(f"{STORE}|{revision(11)}|5|{EPOCH}"))
+        self.assertEqual(self.as_marker(), list(self.marker()))
+        self.assertEqual([1], self.erase(f"{STORE}|{revision(10)}|5|{EPOCH}"))
+        self.assertEqual(0, self.redis.command("EXISTS", MARKER))
+        self.assertEqual([1], self.erase("|||"))
 
     def test_begin_forgets(self):
         self.set_marker()

@@ -532,6 +532,32 @@ static enum l2_outcome looked_for(struct world *world, struct host *host)
     return outcome;
 }
 
+/* The host that noticed ends before it can believe the store again, as one does that is started anew for not being healthy. What it
+ * is when it comes back knows nothing of it, and finds revision and nonce as they were. */
+static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
+{
+    struct world *world = world_begin(18, *state);
+    struct host *host = host_with_a_value(world);
+    publish_disbelieve(host->publish);
+    ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
+    turn_until_quiet(world);
+    l2_doubted(host->l2); /* and Redis is away just now */
+    reconnect(world);
+    for (int news = 0; news < 3; news++) {
+        l2_doubted(host->l2);
+        turn_until_answered(world);
+    }
+    uint64_t scripts = host->counters.l2_advances;
+    l2_doubted(host->l2); /* nothing is left to be done */
+    assert_int_equal(redis_pending(host->redis), 0);
+    assert_int_equal(host->counters.l2_advances, scripts);
+    restart_host(host);
+    reconnect(world);
+    turn_until_answered(world);
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    world_end(world, NULL);
+}
+
 /* By a host that knows nothing of it yet, or was stopped meanwhile. The revision is as before, so nothing but the epoch in which it
  * began to read tells that it may have read the rows that are gone. */
 static void what_another_host_read_before_is_not_put(void **state)
@@ -617,6 +643,7 @@ int main(void)
                                        cmocka_unit_test(all_forget_at_once),
                                        cmocka_unit_test(what_was_under_way_is_not_believed),
                                        cmocka_unit_test(what_another_host_read_before_is_not_put),
+                                       cmocka_unit_test(what_was_distrusted_is_forgotten_over_a_restart),
                                        cmocka_unit_test(everything_is_read_again),
                                        cmocka_unit_test(never_untrue)};
     if (!redis_server_installed())
