@@ -81,8 +81,8 @@ struct feed {
     struct store store;
     bool connected;
     struct store_look looked; /* by the connection before: between two, tables may be made anew */
-    bool believed;     /* else nothing but a rebuild will do */
-    uint64_t phase_ns; /* polls are due at this moment and every interval after it */
+    bool believed;            /* else nothing but a rebuild will do */
+    uint64_t phase_ns;        /* polls are due at this moment and every interval after it */
     uint64_t schema_looked_ns, trimmed_ns;
     uint64_t rebuilt_ns; /* the last one was handed over */
     bool rebuild_wanted;
@@ -108,7 +108,7 @@ static int connect_store(struct feed *feed, struct failure *failure)
         return 0;
     int code = store_open(&feed->store, &feed->options, failure);
     feed->connected = code == 0;
-    if (code == 0 && feed->believed && feed->looked.mark != 0) {
+    if (code == 0 && feed->looked.mark != 0) {
         feed->store.looked = feed->looked;
         feed->schema_looked_ns = 0; /* looks before it polls */
     }
@@ -203,6 +203,11 @@ static int read_expired(struct feed *feed, struct batch *batch, bool *newer, str
     return code;
 }
 
+static enum news_kind kind_of_failure(int code)
+{
+    return code == PERMTAB_E_SCHEMA ? NEWS_DISBELIEVED : NEWS_FAILED;
+}
+
 static enum news_kind read_rebuild(struct feed *feed, struct news *news)
 {
     struct batch *batch = &news->batch;
@@ -212,20 +217,14 @@ static enum news_kind read_rebuild(struct feed *feed, struct news *news)
     if (code == 0)
         code = store_snapshot(&feed->store, &batch->at, &batch->now, &news->failure);
     if (code < 0)
-        return NEWS_FAILED;
+        return kind_of_failure(code);
     feed->schema_looked_ns = news->begun_ns;
     /* The lease that a rebuild grants is one like any other: a server that polls would not believe is not believed here. */
     code = store_poll(&feed->store, &batch->at, &newer, &ignored, &news->failure);
     if (code == 0)
         code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, &news->failure);
     store_snapshot_end(&feed->store);
-    return code < 0 ? NEWS_FAILED : NEWS_REBUILD;
-}
-
-/* What is not believed already cannot be disbelieved again. */
-static enum news_kind kind_of_failure(const struct feed *feed, int code)
-{
-    return feed->believed && code == PERMTAB_E_SCHEMA ? NEWS_DISBELIEVED : NEWS_FAILED;
+    return code < 0 ? kind_of_failure(code) : NEWS_REBUILD;
 }
 
 /* One poll. */
@@ -235,13 +234,13 @@ static enum news_kind read_news(struct feed *feed, struct news *news)
     bool newer;
     int code = connect_store(feed, &news->failure);
     if (code < 0)
-        return kind_of_failure(feed, code);
+        return kind_of_failure(code);
     if (!feed->believed)
         return read_rebuild(feed, news);
     if (news->begun_ns - feed->schema_looked_ns >= SCHEMA_LOOK_NS) {
         code = store_check_schema(&feed->store, &news->failure);
         if (code < 0)
-            return kind_of_failure(feed, code);
+            return kind_of_failure(code);
         feed->schema_looked_ns = news->begun_ns;
     }
     code = read_expired(feed, batch, &newer, &news->failure);
@@ -256,7 +255,7 @@ static enum news_kind read_news(struct feed *feed, struct news *news)
         return read_rebuild(feed, news);
     }
     if (code < 0)
-        return kind_of_failure(feed, code);
+        return kind_of_failure(code);
     return NEWS_BATCH;
 }
 
@@ -334,7 +333,8 @@ static void *feed_main(void *argument)
         news->begun_ns = clock_ns();
         news->kind = read_news(feed, news);
         enum news_kind kind = news->kind;
-        if (kind == NEWS_DISBELIEVED)
+        bool lost = kind == NEWS_DISBELIEVED && feed->believed;
+        if (lost)
             feed->believed = false;
         if (kind == NEWS_REBUILD) {
             feed->believed = true;
@@ -346,8 +346,8 @@ static void *feed_main(void *argument)
         post_and_wait(feed);
         trim(feed, clock_ns());
         due_ns = next_due(feed);
-        if (kind == NEWS_DISBELIEVED)
-            due_ns = clock_ns();
+        if (lost)
+            due_ns = clock_ns(); /* for a rebuild; while that is of no use, in its time */
     }
     disconnect(feed);
     return NULL;
