@@ -28,6 +28,9 @@
 #define SCHEMA_LOOK_NS 1000000000ull
 #define TRIM_NS        1000000000ull
 #define SECOND_NS      1000000000ull
+#define WOKEN_NS       1000000ull  /* between polls at least, however often it is woken */
+#define WOKEN_WIDE_NS  10000000ull /* when the last ones that it was woken for found nothing */
+#define FOR_NOTHING    64u         /* so many */
 #define REBUILD_NS     500000000ull /* at least, between two: each makes everybody miss, and is another segment */
 
 enum news_kind {
@@ -86,6 +89,8 @@ struct feed {
     uint64_t schema_looked_ns, trimmed_ns;
     uint64_t rebuilt_ns; /* the last one was handed over */
     bool rebuild_wanted;
+    uint64_t begun_ns;    /* the last poll */
+    unsigned for_nothing; /* polls in a row for which it was woken, and there was nothing new */
 
     /* The loop's own. */
     char trouble[FAILURE_TEXT_SIZE];
@@ -283,15 +288,29 @@ static void post_and_wait(struct feed *feed)
     pthread_mutex_unlock(&feed->mutex);
 }
 
+/* Whoever wakes it may be anybody: a client with a token of the future, a message that all hosts hear. */
+static uint64_t earliest(const struct feed *feed)
+{
+    return feed->begun_ns + (feed->for_nothing < FOR_NOTHING ? WOKEN_NS : WOKEN_WIDE_NS);
+}
+
 /* Until the next poll is due, or somebody wakes it. Returns whether to go on. */
 static bool pause_until(struct feed *feed, uint64_t due_ns)
 {
-    struct timespec due = {(time_t)(due_ns / SECOND_NS), (long)(due_ns % SECOND_NS)};
+    uint64_t earliest_ns = earliest(feed), now_ns = clock_ns();
+    bool woken;
     pthread_mutex_lock(&feed->mutex);
-    while (!feed->stop && !feed->wake && !feed->rebuild && !feed->rebuild_first)
-        if (pthread_cond_timedwait(&feed->condition, &feed->mutex, &due) == ETIMEDOUT)
+    for (;;) {
+        woken = feed->wake || feed->rebuild || feed->rebuild_first;
+        uint64_t until_ns = woken && earliest_ns < due_ns ? earliest_ns : due_ns;
+        if (feed->stop || now_ns >= until_ns)
             break;
+        struct timespec until = {(time_t)(until_ns / SECOND_NS), (long)(until_ns % SECOND_NS)};
+        (void)pthread_cond_timedwait(&feed->condition, &feed->mutex, &until);
+        now_ns = clock_ns();
+    }
     bool go_on = !feed->stop;
+    feed->for_nothing += woken;
     feed->rebuild_wanted |= feed->rebuild;
     if (feed->rebuild_first) /* and it stays so until a rebuild has been read: the store may be away just now */
         feed->believed = false;
@@ -330,8 +349,10 @@ static void *feed_main(void *argument)
             continue;
         }
         memset(news, 0, sizeof *news);
-        news->begun_ns = clock_ns();
+        news->begun_ns = feed->begun_ns = clock_ns();
         news->kind = read_news(feed, news);
+        if (news->kind == NEWS_REBUILD || news->batch.changes.count > 0)
+            feed->for_nothing = 0;
         enum news_kind kind = news->kind;
         bool lost = kind == NEWS_DISBELIEVED && feed->believed;
         if (lost)

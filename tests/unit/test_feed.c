@@ -428,6 +428,34 @@ static void a_rebuild_that_finds_the_schema_changed_is_distrust(void **state)
     assert_true(clock_ns() - begun > 30000000);
 }
 
+/* By messages, by tokens of the future: as fast as it can is too fast for the store. What has news is not kept waiting. */
+static void who_is_woken_for_nothing_takes_his_time(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int i = 0; i < 80; i++) {
+        feed_wake(fixture->feed);
+        serve_polls(fixture, 1);
+    }
+    uint64_t begun = clock_ns();
+    for (int i = 0; i < 20; i++) {
+        feed_wake(fixture->feed);
+        serve_polls(fixture, 1);
+    }
+    assert_true(clock_ns() - begun >= 19 * 4000000ull); /* this feed polls each 5 ms by itself */
+    lock();
+    fake.revision++;
+    unlock();
+    serve_polls(fixture, 2);
+    begun = clock_ns();
+    for (int i = 0; i < 20; i++) {
+        feed_wake(fixture->feed);
+        serve_polls(fixture, 1);
+    }
+    uint64_t took = clock_ns() - begun;
+    assert_true(took >= 18 * 1000000ull);
+    assert_true(took < 19 * 4000000ull);
+}
+
 static void the_same_tables_after_an_absence_are_believed(void **state)
 {
     struct fixture *fixture = *state;
@@ -483,6 +511,7 @@ int main(void)
         T(a_schema_refused_while_connecting_is_disbelieved),
         T(tables_made_anew_between_two_connections_are_disbelieved),
         T(a_rebuild_that_finds_the_schema_changed_is_distrust),
+        T(who_is_woken_for_nothing_takes_his_time),
         T(the_same_tables_after_an_absence_are_believed),
         T(rebuilds_have_their_time),
 #undef T
