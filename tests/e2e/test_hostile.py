@@ -237,6 +237,22 @@ class Messages(HostileCase):
         self.assert_serves_others()
         connection.close()
 
+    def test_replies_with_descriptors_that_nobody_reads(self):
+        """There are not many descriptors for all clients together, and each such reply holds two. Whoever reads again gets all."""
+        if os.getuid() != 0:
+            self.skipTest("another process' descriptors are counted")
+        folder, asked = f"/proc/{self.serving.process.pid}/fd", 2000
+        before = len(os.listdir(folder))
+        with self.serving.rpc(timeout=5) as rpc:
+            rpc.socket.sendall(b"".join(packed(0, number, "attach", [{}]) for number in range(2, 2 + asked)))
+            time.sleep(0.5)
+            self.assertLess(len(os.listdir(folder)) - before, 64)
+            self.assert_serves_others()
+            for number in range(2, 2 + asked):
+                self.assertEqual([1, number, None], rpc.receive()[:3])
+                while rpc.descriptors:
+                    os.close(rpc.descriptors.pop())
+
     def test_descriptors_nobody_asked_for(self):
         """Descriptors sent with any message are closed, not collected."""
         before = len(os.listdir(f"/proc/{self.serving.process.pid}/fd")) if os.getuid() == 0 else None
