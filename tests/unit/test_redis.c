@@ -331,14 +331,15 @@ static void stays_out(struct fixture *fixture, const char *url, const char *pass
 static void test_says_why_it_is_kept_out(void **state)
 {
     struct fixture *fixture = *state;
-    char url[160];
+    char url[160], why[160];
     server_says(fixture, "ACL SETUSER mute on >builder ~* +@all -script", "OK");
     (void)snprintf(url, sizeof url, "%s?db=500", fixture->server.url);
     stays_out(fixture, fixture->server.url, NULL, "CLIENT SETNAME is refused: NOAUTH");
     stays_out(fixture, fixture->server.url, "wrong", "AUTH is refused: WRONGPASS");
     stays_out(fixture, url, fixture->server.password, "SELECT is refused: ERR DB index is out of range");
     (void)snprintf(url, sizeof url, "redis://mute@127.0.0.1:%u", fixture->server.port);
-    stays_out(fixture, url, "builder", "is refused: NOPERM");
+    (void)snprintf(why, sizeof why, "SCRIPT LOAD of %s is refused: NOPERM", redis_scripts[0].name);
+    stays_out(fixture, url, "builder", why);
     stays_out(fixture, "unix:/nonexistent/redis.sock", NULL, "No such file");
     stays_out(fixture, "redis://127.0.0.1:1", NULL, "Connection refused");
     stays_out(fixture, "redis://[::1%x]:1", NULL, "::1%x");
