@@ -897,6 +897,35 @@ static void test_replaced_by_hand(void **state)
     assert_int_equal(ask_redis("EXISTS t:delayed:queue t:delayed:taken"), 0);
 }
 
+/* An index of which somebody has made something else does not keep its tasks from ending. */
+static void test_index_replaced_by_hand(void **state)
+{
+    (void)state;
+    start_hosts(1);
+    (void)ask_redis("SET t:delayed:by:user:1 x");
+    add("user:1 user:2", "", 200);
+    assert_true(run_while_below(&world.carried_out, 1, 5000));
+    run_for(200);
+    assert_int_equal(ask_redis("DBSIZE"), 1);
+    add("user:1 user:2", "", 60000);
+    assert_int_equal(sweep(DELAYED_CANCEL, "user:2"), 1);
+    assert_int_equal(ask_redis("DEL t:delayed:by:user:1"), 1);
+    assert_empty();
+}
+
+/* However many are due, and however long they take: others who want something invalidated have room, too. */
+static void test_leaves_room_for_others(void **state)
+{
+    (void)state;
+    start_hosts(1);
+    world.outcome = NEVER;
+    add_many(200, 0, 10, 1);
+    run_for(500);
+    assert_true(world.carried_out < INVALIDATION_JOBS_MAX);
+    assert_true(world.carried_out >= INVALIDATION_JOBS_MAX / 2);
+    assert_int_equal(sweep(DELAYED_CANCEL, "all"), 200);
+}
+
 /* ---- Redis in trouble ----------------------------------------------------------------------------------------------------- */
 
 static void test_limits(void **state)
@@ -1020,6 +1049,36 @@ static void test_repeated(void **state)
     assert_empty();
 }
 
+/* … also with other targets, and after it has failed: nothing of what it was before is left. */
+static void test_repeated_otherwise(void **state)
+{
+    struct delayed_task task;
+    (void)state;
+    start_hosts(1);
+    fill_task(&task, "user:3 scope:server:1", "first");
+    (void)snprintf(task.id, sizeof task.id, "0123456789abcdef0123456789abcdef");
+    (void)snprintf(task.condition, sizeof task.condition, "42 server:1 message.send");
+    add_task(&task, 60000, 0);
+    fill_task(&task, "user:4", "");
+    (void)snprintf(task.id, sizeof task.id, "0123456789abcdef0123456789abcdef");
+    world.outcome = FAIL;
+    add_task(&task, 0, 0);
+    assert_int_equal(ask_redis("EXISTS t:delayed:by:user:3 t:delayed:by:scope:server:1"), 0);
+    assert_int_equal(ask_redis("EXISTS t:delayed:by:reason:first"), 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        assert_true(run_while_below(&world.carried_out, i, 3000));
+        run_for(100);
+        if (i < 3)
+            assert_int_equal(sweep(DELAYED_RUN, "user:4"), 1);
+    }
+    assert_int_equal(world.asked, 0); /* the condition is gone */
+    assert_int_equal(ask_redis("SCARD t:delayed:by:failing"), 1);
+    world.outcome = SUCCEED;
+    add_task(&task, 0, 0);
+    assert_true(run_while_below(&world.carried_out, 4, 3000));
+    assert_empty();
+}
+
 static void test_emptied(void **state)
 {
     struct delayed_task task;
@@ -1121,22 +1180,41 @@ static int group_teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ONE(test_when_due),         ONE(test_exactly_one_host),
-        ONE(test_dead_host),        ONE(test_slow_host_keeps_its_lease),
-        ONE(test_lost_lease),       ONE(test_pace),
-        ONE(test_failing),          ONE(test_fails_then_succeeds),
-        ONE(test_given_up),         ONE(test_condition),
-        ONE(test_revision),         ONE(test_expiry),
-        ONE(test_waiting_index),    ONE(test_cancel),
-        ONE(test_cancel_wide),      ONE(test_cancel_taken),
-        ONE(test_replace),          ONE(test_replacement_stays),
-        ONE(test_bad_cursors),      ONE(test_nothing_leaks),
-        ONE(test_every_key_ends),   ONE(test_deleted_by_hand),
-        ONE(test_replaced_by_hand), ONE(test_limits),
-        ONE(test_transaction),      ONE(test_paused),
-        ONE(test_unsure),           ONE(test_no_memory),
-        ONE(test_repeated),         ONE(test_emptied),
-        ONE(test_lost_while_busy),  ONE(test_freed),
+        ONE(test_when_due),
+        ONE(test_exactly_one_host),
+        ONE(test_dead_host),
+        ONE(test_slow_host_keeps_its_lease),
+        ONE(test_lost_lease),
+        ONE(test_pace),
+        ONE(test_failing),
+        ONE(test_fails_then_succeeds),
+        ONE(test_given_up),
+        ONE(test_condition),
+        ONE(test_revision),
+        ONE(test_expiry),
+        ONE(test_waiting_index),
+        ONE(test_cancel),
+        ONE(test_cancel_wide),
+        ONE(test_cancel_taken),
+        ONE(test_replace),
+        ONE(test_replacement_stays),
+        ONE(test_bad_cursors),
+        ONE(test_nothing_leaks),
+        ONE(test_every_key_ends),
+        ONE(test_deleted_by_hand),
+        ONE(test_replaced_by_hand),
+        ONE(test_limits),
+        ONE(test_transaction),
+        ONE(test_paused),
+        ONE(test_unsure),
+        ONE(test_no_memory),
+        ONE(test_repeated),
+        ONE(test_emptied),
+        ONE(test_lost_while_busy),
+        ONE(test_freed),
+        ONE(test_repeated_otherwise),
+        ONE(test_index_replaced_by_hand),
+        ONE(test_leaves_room_for_others),
     };
     if (!redis_server_installed())
         return 77;
