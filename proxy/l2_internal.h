@@ -11,6 +11,7 @@
 
 #define L2_SEEN_SIZE     160u  /* as in l2_begin.lua */
 #define L2_CATCH_UP_MAX  8192u /* changes; to forget everything is cheaper than more */
+#define L2_EPOCHS_PAST   64u   /* remembered */
 #define L2_LOCK_MS       2000u /* life of a lock across hosts */
 #define L2_LOCK_RETRY_MS 20u
 #define L2_LOCK_TRIES    10u /* then the store is asked all the same */
@@ -22,7 +23,9 @@ struct l2_late;
 struct l2_marker {
     bool known;
     struct store_position at;
-    uint64_t epoch;
+    uint64_t epoch;                /* the last one that was known; 0: none yet */
+    uint64_t past[L2_EPOCHS_PAST]; /* those before it, the last ones; 0: none */
+    unsigned past_next;
     char seen
         [L2_SEEN_SIZE]; /* its four fields as they stand in Redis, whatever they are, or the beginning of them */
     size_t seen_size;

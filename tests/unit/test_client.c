@@ -606,6 +606,38 @@ static void test_check_many(void **state)
     free(decisions);
 }
 
+/* An answer that was there at once is not given after its lease has ended, because another one had to be waited for. */
+static void test_check_many_waits_too_long(void **state)
+{
+    struct bench *bench = *state;
+    struct permtab_query queries[2];
+    enum permtab_decision decisions[2];
+    fake_lock(&bench->fake);
+    bench->fake.lease_ns = 100 * MS;
+    bench->fake.fill = false;
+    fake_unlock(&bench->fake);
+    fake_retire(&bench->fake, false); /* a segment with short leases */
+    assert_int_equal(permtab_refresh(bench->table), 0);
+    fake_put(&bench->fake, 2, 2);
+    for (unsigned i = 0; i < 2; i++)
+        queries[i] = (struct permtab_query){.user = 2 + 2 * i, .scope = at(bench, 2), .perm = bench->read};
+    assert_int_equal(permtab_check_many(bench->table, queries, 2, decisions), 2);
+    assert_int_equal(decisions[0], PERMTAB_ALLOW);
+    assert_int_equal(decisions[1], PERMTAB_ALLOW);
+    fake_lock(&bench->fake);
+    bench->fake.mute = true;
+    fake_unlock(&bench->fake);
+    assert_int_equal(permtab_check_many(bench->table, queries, 2, decisions), 1); /* while it is renewed */
+    assert_int_equal(decisions[0], PERMTAB_ALLOW);
+    set(bench, &bench->fake.renew, false);
+    pause_ms(1);
+    fake_lock(&bench->fake); /* this moment on, as the fake has it */
+    fake_unlock(&bench->fake);
+    assert_int_equal(permtab_check_many(bench->table, queries, 2, decisions), 0);
+    assert_int_equal(decisions[0], PERMTAB_UNKNOWN);
+    assert_int_equal(permtab_why(bench->table), PERMTAB_E_STALE);
+}
+
 static void test_views(void **state)
 {
     struct bench *bench = *state;
@@ -701,6 +733,7 @@ int main(void)
         TEST(test_other_layout),
         TEST(test_tokens),
         TEST(test_check_many),
+        TEST(test_check_many_waits_too_long),
         TEST(test_views),
         TEST(test_fold),
         cmocka_unit_test(test_strerror),

@@ -312,6 +312,27 @@ static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
     world_end(world, NULL);
 }
 
+/* Redis was restored to before the epoch was begun, marker and all. */
+static void an_epoch_that_is_past_does_not_come_back(void **state)
+{
+    struct world *world = world_begin(20, *state);
+    struct host *host = host_with_a_value(world);
+    ask_redis(world, "SAVE");
+    distrust_and_rebuild(host);
+    l2_applied(host->l2);
+    turn_until_answered(world);
+    uint64_t epochs = host->counters.l2_epochs;
+    host->l2->marker.begun_ns = 0;
+    ask_redis(world, "DEBUG RELOAD NOSAVE");
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    put(host, 1, nowhere, 1);
+    turn_until_answered(world);
+    assert_int_equal(looked_for(world, host), L2_ANSWERED);
+    world_end(world, NULL);
+}
+
 /* By a host that knows nothing of it yet, or was stopped meanwhile. The revision is as before, so nothing but the epoch in which it
  * began to read tells that it may have read the rows that are gone. */
 static void what_another_host_read_before_is_not_put(void **state)
@@ -429,6 +450,7 @@ int main(void)
         cmocka_unit_test(what_was_distrusted_is_forgotten_over_a_restart),
         cmocka_unit_test(everything_is_read_again),
         cmocka_unit_test(doubt_empties_l2_once_a_minute),
+        cmocka_unit_test(an_epoch_that_is_past_does_not_come_back),
         cmocka_unit_test(what_is_dear_is_refreshed_early),
     };
     if (!redis_server_installed())
