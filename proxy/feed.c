@@ -80,6 +80,7 @@ struct feed {
     /* The thread's own. */
     struct store store;
     bool connected;
+    struct store_look looked; /* by the connection before: between two, tables may be made anew */
     bool believed;     /* else nothing but a rebuild will do */
     uint64_t phase_ns; /* polls are due at this moment and every interval after it */
     uint64_t schema_looked_ns, trimmed_ns;
@@ -94,8 +95,10 @@ struct feed {
 
 static void disconnect(struct feed *feed)
 {
-    if (feed->connected)
+    if (feed->connected) {
+        feed->looked = feed->store.looked;
         store_close(&feed->store);
+    }
     feed->connected = false;
 }
 
@@ -105,6 +108,10 @@ static int connect_store(struct feed *feed, struct failure *failure)
         return 0;
     int code = store_open(&feed->store, &feed->options, failure);
     feed->connected = code == 0;
+    if (code == 0 && feed->believed && feed->looked.mark != 0) {
+        feed->store.looked = feed->looked;
+        feed->schema_looked_ns = 0; /* looks before it polls */
+    }
     return code;
 }
 
@@ -215,9 +222,10 @@ static enum news_kind read_rebuild(struct feed *feed, struct news *news)
     return code < 0 ? NEWS_FAILED : NEWS_REBUILD;
 }
 
-static enum news_kind kind_of_failure(int code)
+/* What is not believed already cannot be disbelieved again. */
+static enum news_kind kind_of_failure(const struct feed *feed, int code)
 {
-    return code == PERMTAB_E_SCHEMA ? NEWS_DISBELIEVED : NEWS_FAILED;
+    return feed->believed && code == PERMTAB_E_SCHEMA ? NEWS_DISBELIEVED : NEWS_FAILED;
 }
 
 /* One poll. */
@@ -227,13 +235,13 @@ static enum news_kind read_news(struct feed *feed, struct news *news)
     bool newer;
     int code = connect_store(feed, &news->failure);
     if (code < 0)
-        return NEWS_FAILED;
+        return kind_of_failure(feed, code);
     if (!feed->believed)
         return read_rebuild(feed, news);
     if (news->begun_ns - feed->schema_looked_ns >= SCHEMA_LOOK_NS) {
         code = store_check_schema(&feed->store, &news->failure);
         if (code < 0)
-            return kind_of_failure(code);
+            return kind_of_failure(feed, code);
         feed->schema_looked_ns = news->begun_ns;
     }
     code = read_expired(feed, batch, &newer, &news->failure);
@@ -248,7 +256,7 @@ static enum news_kind read_news(struct feed *feed, struct news *news)
         return read_rebuild(feed, news);
     }
     if (code < 0)
-        return kind_of_failure(code);
+        return kind_of_failure(feed, code);
     return NEWS_BATCH;
 }
 

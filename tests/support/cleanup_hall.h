@@ -45,7 +45,7 @@ void hall_run_sql(struct hall *hall, const char *text);
 
 typedef bool (*hall_condition_fn)(struct hall *hall);
 
-/* Runs the loop until the condition holds; false after a minute. */
+/* Runs the loop until the condition holds; false when it does not come to that. */
 bool hall_until(struct hall *hall, hall_condition_fn holds);
 void hall_run(struct hall *hall, unsigned ms);
 bool hall_is_up(struct hall *hall);
@@ -74,7 +74,7 @@ int hall_start_cleanup(struct hall *hall);
 uint64_t hall_start(struct hall *hall, enum cleanup_kind kind, const char *pattern);
 /* Until it is told of the end, which must be `code`. */
 void hall_run_to_end(struct hall *hall, int code);
-/* Slow enough to be met in the middle: a slice takes some 50 us, so a second has about 200 of them. */
+/* Slow enough to be met in the middle: a slice takes some 50 us, so a second of an idle machine has about 200 of them. */
 void hall_slow_down(struct hall *hall);
 /* The latest job. */
 struct cleanup_status hall_latest(struct hall *hall);

@@ -25,6 +25,9 @@ static struct {
     bool changes_unseen;      /* a change is committed while what expired is read */
     bool too_many_permissions;
     bool read_only;
+    bool away;            /* polls fail, and the connection with them */
+    unsigned open_schema; /* how many connections still find another schema */
+    uint64_t mark;        /* of the definitions */
     unsigned rebuilds_read, catalogues_read;
 } fake = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -42,9 +45,17 @@ static void unlock(void)
 
 int store_open(struct store *out, const struct sql_options *options, struct failure *failure)
 {
-    (void)options, (void)failure;
+    int code = 0;
+    (void)options;
     memset(out, 0, sizeof *out);
-    return 0;
+    lock();
+    out->looked.mark = fake.mark;
+    if (fake.open_schema > 0) {
+        fake.open_schema--;
+        code = failure_set(failure, PERMTAB_E_SCHEMA, "a trigger is missing");
+    }
+    unlock();
+    return code;
 }
 
 void store_close(struct store *store)
@@ -55,9 +66,11 @@ void store_close(struct store *store)
 int store_check_schema(struct store *store, struct failure *failure)
 {
     int code = 0;
-    (void)store;
     lock();
     fake.rebuilds_read++;
+    if (store->looked.mark != fake.mark)
+        code = failure_set(failure, PERMTAB_E_SCHEMA, "the tables were made anew");
+    store->looked.mark = fake.mark;
     if (fake.schema_failures > 0) {
         fake.schema_failures--;
         code = failure_set(failure, PERMTAB_E_STORE, "the store is away");
@@ -87,9 +100,11 @@ int store_poll(struct store *store, const struct store_position *at, bool *newer
     (void)store;
     lock();
     *newer = fake.revision > at->revision;
-    bool read_only = fake.read_only;
+    bool read_only = fake.read_only, away = fake.away;
     unlock();
     *now = 1000;
+    if (away)
+        return failure_set(failure, PERMTAB_E_STORE, "the store is away");
     return read_only ? failure_set(failure, PERMTAB_E_SCHEMA, "the server is read only") : 0;
 }
 
@@ -217,7 +232,9 @@ static int setup(void **state)
     fake.revision = FIRST;
     fake.kind = CHANGE_ASSIGNMENT;
     fake.schema_failures = fake.rebuilds_read = fake.catalogues_read = 0;
-    fake.changes_unseen = fake.too_many_permissions = fake.read_only = false;
+    fake.changes_unseen = fake.too_many_permissions = fake.read_only = fake.away = false;
+    fake.open_schema = 0;
+    fake.mark = 1;
     unlock();
     read_catalogue(&catalogue);
     assert_int_equal(
@@ -354,6 +371,54 @@ static void a_server_that_is_not_believed_grants_no_lease_by_a_rebuild(void **st
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
 
+/* Between two connections a table may have been restored, with rows that no change row names; the log is the same as before. */
+static void expect_rebuild_after_an_absence(struct fixture *fixture, unsigned open_schema, uint64_t mark)
+{
+    serve_polls(fixture, 3);
+    uint64_t rebuilds = fixture->counters.rebuilds, disbelieved = fixture->counters.polls_disbelieved;
+    lock();
+    fake.away = true;
+    unlock();
+    serve_polls(fixture, 3);
+    assert_int_equal(fixture->counters.polls_disbelieved, disbelieved);
+    lock();
+    fake.open_schema = open_schema;
+    fake.mark = mark;
+    fake.away = false;
+    unlock();
+    serve_polls(fixture, 4 + open_schema);
+    assert_int_equal(fixture->counters.polls_disbelieved, disbelieved + 1);
+    assert_int_equal(fixture->counters.rebuilds, rebuilds + 1);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+}
+
+static void a_schema_refused_while_connecting_is_disbelieved(void **state)
+{
+    expect_rebuild_after_an_absence(*state, 3, 1);
+}
+
+static void tables_made_anew_between_two_connections_are_disbelieved(void **state)
+{
+    expect_rebuild_after_an_absence(*state, 0, 2);
+}
+
+static void the_same_tables_after_an_absence_are_believed(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 3);
+    lock();
+    fake.away = true;
+    unlock();
+    serve_polls(fixture, 3);
+    lock();
+    fake.away = false;
+    unlock();
+    serve_polls(fixture, 4);
+    assert_int_equal(fixture->counters.polls_disbelieved, 0);
+    assert_int_equal(fixture->counters.rebuilds, 0);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+}
+
 /* Whoever asks for everything to be thrown away, again and again, has polls go on in between. */
 static void rebuilds_have_their_time(void **state)
 {
@@ -389,6 +454,9 @@ int main(void)
         T(too_many_permissions_are_read_once_a_poll),
         T(a_watcher_sees_what_was_done_before_others_are_told),
         T(a_server_that_is_not_believed_grants_no_lease_by_a_rebuild),
+        T(a_schema_refused_while_connecting_is_disbelieved),
+        T(tables_made_anew_between_two_connections_are_disbelieved),
+        T(the_same_tables_after_an_absence_are_believed),
         T(rebuilds_have_their_time),
 #undef T
     };

@@ -51,14 +51,15 @@ static void stays_out(struct redis_caller *caller, const char *url, const char *
 static void test_says_why_it_is_kept_out(void **state)
 {
     struct redis_caller *caller = *state;
-    char url[160];
+    char url[160], why[160];
     redis_server_says(&caller->server, "ACL SETUSER mute on >builder ~* +@all -script", "OK");
     (void)snprintf(url, sizeof url, "%s?db=500", caller->server.url);
     stays_out(caller, caller->server.url, NULL, "CLIENT SETNAME is refused: NOAUTH");
     stays_out(caller, caller->server.url, "wrong", "AUTH is refused: WRONGPASS");
     stays_out(caller, url, caller->server.password, "SELECT is refused: ERR DB index is out of range");
     (void)snprintf(url, sizeof url, "redis://mute@127.0.0.1:%u", caller->server.port);
-    stays_out(caller, url, "builder", "is refused: NOPERM");
+    (void)snprintf(why, sizeof why, "SCRIPT LOAD of %s is refused: NOPERM", redis_scripts[0].name);
+    stays_out(caller, url, "builder", why);
     stays_out(caller, "unix:/nonexistent/redis.sock", NULL, "No such file");
     stays_out(caller, "redis://127.0.0.1:1", NULL, "Connection refused");
     stays_out(caller, "redis://[::1%x]:1", NULL, "::1%x");
