@@ -15,22 +15,46 @@ static int open_store(void **state, const char *mysql)
     return 0;
 }
 
-int trial_on_sqlite(void **state)
+static int on_sqlite(void **state)
 {
     return open_store(state, NULL);
 }
 
-int trial_on_mysql(void **state)
+static int on_mysql(void **state)
 {
     return open_store(state, getenv("PERMTAB_TEST_MYSQL"));
 }
 
-int trial_free(void **state)
+static int close_store(void **state)
 {
     struct policy_trial *trial = *state;
     (void)fixture_free(&trial->fixture);
     free(trial);
     return 0;
+}
+
+static int run_all_on(const char *name, const struct CMUnitTest *tests, size_t count, CMFixtureFunction open)
+{
+    struct CMUnitTest *all = calloc(count, sizeof *all);
+    assert_non_null(all);
+    for (size_t i = 0; i < count; i++) {
+        all[i] = tests[i];
+        all[i].setup_func = open;
+        all[i].teardown_func = close_store;
+    }
+    int failed = _cmocka_run_group_tests(name, all, count, NULL, NULL);
+    free(all);
+    return failed;
+}
+
+int trial_run_all(const struct CMUnitTest *tests, size_t count)
+{
+    int failed = run_all_on("sqlite", tests, count, on_sqlite);
+    if (getenv("PERMTAB_TEST_MYSQL") == NULL)
+        print_message("PERMTAB_TEST_MYSQL is not set: the same tests over MariaDB were skipped\n");
+    else
+        failed += run_all_on("mysql", tests, count, on_mysql);
+    return failed;
 }
 
 void trial_run(struct policy_trial *trial, const char *text)

@@ -35,10 +35,8 @@ struct trial_outcome {
 
 extern const struct scope_types trial_types;
 
-/* Of each test. */
-int trial_on_sqlite(void **state);
-int trial_on_mysql(void **state);
-int trial_free(void **state);
+/* Runs tests whose state is a struct policy_trial, on SQLite and then on the server if there is one; how many failed. */
+int trial_run_all(const struct CMUnitTest *tests, size_t count);
 
 /* One statement; must succeed. */
 void trial_run(struct policy_trial *trial, const char *text);

@@ -215,21 +215,17 @@ static void test_many(void **state)
     free(text);
 }
 
-#define TEST(name, setup) cmocka_unit_test_setup_teardown(name, setup, trial_free)
-#define TESTS(setup)                                                                                         \
-    TEST(test_second_run_changes_nothing, setup), TEST(test_rows_are_changes, setup),                        \
-        TEST(test_dry_run_leaves_nothing, setup), TEST(test_export_round_trip, setup),                       \
-        TEST(test_lists_are_replaced, setup), TEST(test_prune, setup), TEST(test_large_ids, setup),          \
-        TEST(test_many, setup)
-
 int main(void)
 {
-    const struct CMUnitTest sqlite[] = {TESTS(trial_on_sqlite)};
-    const struct CMUnitTest mysql[] = {TESTS(trial_on_mysql)};
-    int failed = cmocka_run_group_tests_name("sqlite", sqlite, NULL, NULL);
-    if (getenv("PERMTAB_TEST_MYSQL") == NULL)
-        print_message("PERMTAB_TEST_MYSQL is not set: the same tests over MariaDB were skipped\n");
-    else
-        failed += cmocka_run_group_tests_name("mysql", mysql, NULL, NULL);
-    return failed;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_second_run_changes_nothing),
+        cmocka_unit_test(test_rows_are_changes),
+        cmocka_unit_test(test_dry_run_leaves_nothing),
+        cmocka_unit_test(test_export_round_trip),
+        cmocka_unit_test(test_lists_are_replaced),
+        cmocka_unit_test(test_prune),
+        cmocka_unit_test(test_large_ids),
+        cmocka_unit_test(test_many),
+    };
+    return trial_run_all(tests, sizeof tests / sizeof *tests);
 }

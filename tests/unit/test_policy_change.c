@@ -2,8 +2,6 @@
  * unknown. */
 #include "tests/support/policy_trial.h"
 
-#include <stdlib.h>
-
 static void test_grant_and_revoke(void **state)
 {
     struct policy_trial *trial = *state;
@@ -132,19 +130,12 @@ static void test_unknown_outcome(void **state)
                      1);
 }
 
-#define TEST(name, setup) cmocka_unit_test_setup_teardown(name, setup, trial_free)
-#define TESTS(setup)                                                                                         \
-    TEST(test_grant_and_revoke, setup), TEST(test_assign_and_unassign, setup),                               \
-        TEST(test_unknown_outcome, setup)
-
 int main(void)
 {
-    const struct CMUnitTest sqlite[] = {TESTS(trial_on_sqlite)};
-    const struct CMUnitTest mysql[] = {TESTS(trial_on_mysql)};
-    int failed = cmocka_run_group_tests_name("sqlite", sqlite, NULL, NULL);
-    if (getenv("PERMTAB_TEST_MYSQL") == NULL)
-        print_message("PERMTAB_TEST_MYSQL is not set: the same tests over MariaDB were skipped\n");
-    else
-        failed += cmocka_run_group_tests_name("mysql", mysql, NULL, NULL);
-    return failed;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_grant_and_revoke),
+        cmocka_unit_test(test_assign_and_unassign),
+        cmocka_unit_test(test_unknown_outcome),
+    };
+    return trial_run_all(tests, sizeof tests / sizeof *tests);
 }

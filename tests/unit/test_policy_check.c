@@ -150,19 +150,15 @@ static void test_failure_in_the_middle(void **state)
     trial_run(trial, "DROP TRIGGER test_boom");
 }
 
-#define TEST(name, setup) cmocka_unit_test_setup_teardown(name, setup, trial_free)
-#define TESTS(setup)                                                                                         \
-    TEST(test_tombstones, setup), TEST(test_bits_run_out, setup), TEST(test_what_the_store_refuses, setup),  \
-        TEST(test_misplaced, setup), TEST(test_cycles, setup), TEST(test_failure_in_the_middle, setup)
-
 int main(void)
 {
-    const struct CMUnitTest sqlite[] = {TESTS(trial_on_sqlite)};
-    const struct CMUnitTest mysql[] = {TESTS(trial_on_mysql)};
-    int failed = cmocka_run_group_tests_name("sqlite", sqlite, NULL, NULL);
-    if (getenv("PERMTAB_TEST_MYSQL") == NULL)
-        print_message("PERMTAB_TEST_MYSQL is not set: the same tests over MariaDB were skipped\n");
-    else
-        failed += cmocka_run_group_tests_name("mysql", mysql, NULL, NULL);
-    return failed;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tombstones),
+        cmocka_unit_test(test_bits_run_out),
+        cmocka_unit_test(test_what_the_store_refuses),
+        cmocka_unit_test(test_misplaced),
+        cmocka_unit_test(test_cycles),
+        cmocka_unit_test(test_failure_in_the_middle),
+    };
+    return trial_run_all(tests, sizeof tests / sizeof *tests);
 }
