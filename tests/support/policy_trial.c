@@ -15,12 +15,12 @@ static int open_store(void **state, const char *mysql)
     return 0;
 }
 
-static int on_sqlite(void **state)
+static int open_sqlite(void **state)
 {
     return open_store(state, NULL);
 }
 
-static int on_mysql(void **state)
+static int open_mysql(void **state)
 {
     return open_store(state, getenv("PERMTAB_TEST_MYSQL"));
 }
@@ -49,11 +49,11 @@ static int run_all_on(const char *name, const struct CMUnitTest *tests, size_t c
 
 int trial_run_all(const struct CMUnitTest *tests, size_t count)
 {
-    int failed = run_all_on("sqlite", tests, count, on_sqlite);
+    int failed = run_all_on("sqlite", tests, count, open_sqlite);
     if (getenv("PERMTAB_TEST_MYSQL") == NULL)
         print_message("PERMTAB_TEST_MYSQL is not set: the same tests over MariaDB were skipped\n");
     else
-        failed += run_all_on("mysql", tests, count, on_mysql);
+        failed += run_all_on("mysql", tests, count, open_mysql);
     return failed;
 }
 
