@@ -93,6 +93,6 @@ void l2_applied(struct l2 *l2)
 
 bool l2_epoch(const struct l2 *l2, uint64_t *epoch)
 {
-    *epoch = l2->marker.epoch;
+    *epoch = l2->marker.known ? l2->marker.epoch : 0;
     return l2->marker.known;
 }

@@ -34,10 +34,11 @@ struct l2_marker {
      * has been applied. */
     uint64_t suspect_since_ns;
     struct store_position suspect;
-    uint64_t heard;    /* a message said that it stands here */
-    bool warned;       /* about a script that Redis refuses */
-    uint64_t begun_ns; /* of the last new epoch of ours: not more than one a second */
-    bool flush;        /* a new epoch is wanted whatever the marker says */
+    uint64_t heard;           /* a message said that it stands here */
+    bool warned;              /* about a script that Redis refuses */
+    uint64_t begun_ns;        /* of the last new epoch of ours: not more than one a second */
+    bool flush;               /* a new epoch is wanted whatever the marker says */
+    uint64_t erasing, erased; /* because of that number of publish_distrusted */
 };
 
 struct l2 {

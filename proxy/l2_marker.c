@@ -23,10 +23,12 @@
 
 #define OPERATIONS_MAX 512u /* changes of one script: it must not keep Redis busy for long */
 #define BEGIN_NS       1000000000ull
+#define NO_MARKER_SIZE 3u /* of what is seen when there is none: what stands between four fields */
 
 void l2_marker_disconnected(struct l2 *l2)
 {
     l2->marker.known = false;
+    l2->marker.seen_size = 0;
     l2->marker.asking = l2->marker.beginning = false;
     l2->marker.again = false;
     l2->counters->l2_marker_known = 0;
@@ -420,6 +422,47 @@ static void on_moved(void *context, enum redis_status status, const struct redis
     }
     if (!done || marker->again || marker->flush || at.revision < publish_position(l2->publish).revision)
         approach(l2);
+}
+
+/* ---- without a marker --------------------------------------------------------------------------------------------- */
+
+static void on_erased(void *context, enum redis_status status, const struct redis_reply *reply)
+{
+    struct l2 *l2 = context;
+    struct l2_marker *marker = &l2->marker;
+    int64_t done;
+    marker->asking = false;
+    marker->known = false; /* not done: it is another one by now, and is looked for first */
+    if (status == REDIS_OK && redis_reply_i64(redis_reply_at(reply, 0), &done) && done) {
+        note_seen(l2, NULL, 0);
+        marker->erased = marker->erasing;
+        l2->counters->l2_marker_known = 0;
+    }
+    if (publish_leased(l2->publish, clock_ns()))
+        l2_marker_pursue(l2);
+}
+
+void l2_doubted(struct l2 *l2)
+{
+    struct l2_marker *marker = &l2->marker;
+    uint64_t distrusted = publish_distrusted(l2->publish);
+    if (distrusted == l2->distrusted || distrusted == marker->erased ||
+        publish_leased(l2->publish, clock_ns()) || marker->asking || !redis_connected(l2->redis))
+        return;
+    if (!marker->known) {
+        if (marker->seen_size == NO_MARKER_SIZE)
+            marker->erased = distrusted;
+        else
+            find(l2);
+        return;
+    }
+    struct redis_args args;
+    redis_args_init(&args);
+    redis_args_text(&args, l2->marker_key);
+    redis_args_bytes(&args, marker->seen, marker->seen_size);
+    marker->erasing = distrusted;
+    marker->asking = redis_run(l2->redis, redis_script("l2_begin"), 1, &args, on_erased, l2) == 0;
+    redis_args_fini(&args);
 }
 
 void l2_flush(struct l2 *l2)

@@ -114,6 +114,7 @@ static void fill_begin(struct host *host, uint64_t user, struct scope_key scope)
     pending->facts.nonce = nonce_at(world, world->past.revision);
     pending->facts.now = world->past.now;
     pending->generation = publish_generation(host->publish);
+    (void)l2_epoch(host->l2, &pending->epoch);
     pending->used = true;
 }
 
@@ -135,7 +136,7 @@ static void fill_end(struct host *host)
         answer_fini(&answer);
         world->totals.fills++;
         world->totals.known += host->l2->marker.known;
-        l2_put(host->l2, &pending->facts, 1 + draw(world, 1000), draw(world, 10) == 0);
+        l2_put(host->l2, &pending->facts, pending->epoch, 1 + draw(world, 1000), draw(world, 10) == 0);
         break;
     case PUBLISH_EARLY:
         return;

@@ -32,7 +32,7 @@
 
 struct pending {
     bool used;
-    uint64_t generation;
+    uint64_t generation, epoch;
     struct facts facts;
 };
 

@@ -343,18 +343,31 @@ static void on_late(void *context, enum l2_outcome outcome, const struct answer 
     --*(unsigned *)context;
 }
 
-static void put_ahead(struct host *host, uint64_t user)
+/* Reads for a user; *epoch: that of L2 meanwhile. */
+static void read_nowhere(struct host *host, uint64_t user, struct facts *facts, uint64_t *epoch)
 {
     struct world *world = host->world;
+    assert_true(l2_epoch(host->l2, epoch));
+    memory_facts(&world->past.policy, user, nowhere, world->past.now, facts);
+    facts->revision = world->past.revision;
+    facts->nonce = nonce_at(world, world->past.revision);
+    facts->now = world->past.now;
+}
+
+static void publish_and_put(struct host *host, struct facts *facts, uint64_t epoch)
+{
     struct answer answer = {0};
-    struct facts facts;
-    memory_facts(&world->past.policy, user, nowhere, world->past.now, &facts);
-    facts.revision = world->past.revision;
-    facts.nonce = nonce_at(world, world->past.revision);
-    facts.now = world->past.now;
-    assert_int_equal(publish_facts(host->publish, &facts, clock_ns(), &answer), PUBLISH_FILLED);
+    assert_int_equal(publish_facts(host->publish, facts, clock_ns(), &answer), PUBLISH_FILLED);
     answer_fini(&answer);
-    l2_put(host->l2, &facts, 1, false);
+    l2_put(host->l2, facts, epoch, 1, false);
+}
+
+static void put_ahead(struct host *host, uint64_t user)
+{
+    struct facts facts;
+    uint64_t epoch;
+    read_nowhere(host, user, &facts, &epoch);
+    publish_and_put(host, &facts, epoch);
 }
 
 static void held_for_ever_by_nothing(void **state)
@@ -511,6 +524,67 @@ static void what_was_under_way_is_not_believed(void **state)
     world_end(world, NULL);
 }
 
+static enum l2_outcome looked_for(struct world *world, struct host *host)
+{
+    enum l2_outcome outcome;
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    return outcome;
+}
+
+/* The host that noticed ends before it can believe the store again, as one does that is started anew for not being healthy. What it
+ * is when it comes back knows nothing of it, and finds revision and nonce as they were. */
+static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
+{
+    struct world *world = world_begin(18, *state);
+    struct host *host = host_with_a_value(world);
+    publish_disbelieve(host->publish);
+    ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
+    turn_until_quiet(world);
+    l2_doubted(host->l2); /* and Redis is away just now */
+    reconnect(world);
+    for (int news = 0; news < 3; news++) {
+        l2_doubted(host->l2);
+        turn_until_answered(world);
+    }
+    uint64_t scripts = host->counters.l2_advances;
+    l2_doubted(host->l2); /* nothing is left to be done */
+    assert_int_equal(redis_pending(host->redis), 0);
+    assert_int_equal(host->counters.l2_advances, scripts);
+    restart_host(host);
+    reconnect(world);
+    turn_until_answered(world);
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    world_end(world, NULL);
+}
+
+/* By a host that knows nothing of it yet, or was stopped meanwhile. The revision is as before, so nothing but the epoch in which it
+ * began to read tells that it may have read the rows that are gone. */
+static void what_another_host_read_before_is_not_put(void **state)
+{
+    struct world *world = world_begin(17, *state);
+    struct host *host = host_with_a_value(world), *other = &world->hosts[1];
+    struct facts facts;
+    uint64_t before;
+    apply_batch(other);
+    publish_renew(other->publish, clock_ns());
+    l2_applied(other->l2);
+    turn_until_answered(world);
+    read_nowhere(other, 1, &facts, &before);
+    distrust_and_rebuild(host);
+    l2_applied(host->l2);
+    turn_until_answered(world);
+    publish_and_put(other, &facts, before); /* the script finds it out */
+    turn_until_answered(world);
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    assert_int_equal(other->l2->late_count, 0); /* and does not try again */
+    read_nowhere(other, 1, &facts, &before);
+    publish_and_put(other, &facts, before);
+    turn_until_answered(world);
+    assert_int_equal(looked_for(world, host), L2_ANSWERED);
+    world_end(world, NULL);
+}
+
 /* The row that says "read everything again" (docs/SCHEMA.md), before a host that was away when it came. */
 static void everything_is_read_again(void **state)
 {
@@ -562,11 +636,16 @@ static int stop(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hearsay_of_the_marker),    cmocka_unit_test(held_for_ever_by_nothing),
-        cmocka_unit_test(markers_that_are_none),    cmocka_unit_test(what_was_distrusted_is_forgotten),
-        cmocka_unit_test(all_forget_at_once),       cmocka_unit_test(what_was_under_way_is_not_believed),
-        cmocka_unit_test(everything_is_read_again), cmocka_unit_test(never_untrue)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(hearsay_of_the_marker),
+                                       cmocka_unit_test(held_for_ever_by_nothing),
+                                       cmocka_unit_test(markers_that_are_none),
+                                       cmocka_unit_test(what_was_distrusted_is_forgotten),
+                                       cmocka_unit_test(all_forget_at_once),
+                                       cmocka_unit_test(what_was_under_way_is_not_believed),
+                                       cmocka_unit_test(what_another_host_read_before_is_not_put),
+                                       cmocka_unit_test(what_was_distrusted_is_forgotten_over_a_restart),
+                                       cmocka_unit_test(everything_is_read_again),
+                                       cmocka_unit_test(never_untrue)};
     if (!redis_server_installed())
         return 77;
     (void)signal(SIGPIPE, SIG_IGN); /* as the daemon: connections are killed here */
