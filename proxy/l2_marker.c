@@ -24,6 +24,7 @@
 #define OPERATIONS_MAX 512u /* changes of one script: it must not keep Redis busy for long */
 #define BEGIN_NS       1000000000ull
 #define NO_MARKER_SIZE 3u /* of what is seen when there is none: what stands between four fields */
+#define DOUBT_NS       60000000000ull /* a fleet that begins with an empty L2 so often lives; its store feels it */
 
 void l2_marker_disconnected(struct l2 *l2)
 {
@@ -335,7 +336,7 @@ static void approach(struct l2 *l2)
     struct l2_marker *marker = &l2->marker;
     struct store_position at = publish_position(l2->publish);
     believe_heard(l2);
-    if (marker->flush) {
+    if (marker->flush && clock_ns() >= marker->flush_ns) {
         begin(l2);
     } else if (marker->at.store_id != at.store_id || marker->at.revision > at.revision ||
                (marker->at.revision == at.revision && marker->at.nonce != at.nonce)) {
@@ -468,6 +469,19 @@ void l2_doubted(struct l2 *l2)
 void l2_flush(struct l2 *l2)
 {
     l2->marker.flush = true;
-    l2->marker.begun_ns = 0;
+    l2->marker.flush_ns = l2->marker.begun_ns = 0;
     l2_marker_pursue(l2);
+}
+
+void l2_doubt(struct l2 *l2)
+{
+    struct l2_marker *marker = &l2->marker;
+    uint64_t now = clock_ns();
+    if (marker->flush)
+        return;
+    marker->flush = true;
+    marker->flush_ns = now > marker->doubt_ns ? now : marker->doubt_ns;
+    marker->doubt_ns = marker->flush_ns + DOUBT_NS;
+    marker->begun_ns = 0;
+    l2_marker_pursue(l2); /* and so does each poll that is applied */
 }

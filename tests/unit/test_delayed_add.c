@@ -103,11 +103,41 @@ static void test_repeated(void **state)
     fleet_assert_empty();
 }
 
+/* … also with other targets, and after it has failed: nothing of what it was before is left. */
+static void test_repeated_otherwise(void **state)
+{
+    struct delayed_task task;
+    (void)state;
+    fleet_start(1);
+    fleet_fill_task(&task, "user:3 scope:server:1", "first");
+    (void)snprintf(task.id, sizeof task.id, "0123456789abcdef0123456789abcdef");
+    (void)snprintf(task.condition, sizeof task.condition, "42 server:1 message.send");
+    fleet_add_task(&task, 60000, 0);
+    fleet_fill_task(&task, "user:4", "");
+    (void)snprintf(task.id, sizeof task.id, "0123456789abcdef0123456789abcdef");
+    fleet.outcome = FAIL;
+    fleet_add_task(&task, 0, 0);
+    assert_int_equal(fleet_ask("EXISTS t:delayed:by:user:3 t:delayed:by:scope:server:1"), 0);
+    assert_int_equal(fleet_ask("EXISTS t:delayed:by:reason:first"), 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        assert_true(fleet_until(&fleet.carried_out, i, 3000));
+        fleet_run(100);
+        if (i < 3)
+            assert_int_equal(fleet_sweep(DELAYED_RUN, "user:4"), 1);
+    }
+    assert_int_equal(fleet.asked, 0); /* the condition is gone */
+    assert_int_equal(fleet_ask("SCARD t:delayed:by:failing"), 1);
+    fleet.outcome = SUCCEED;
+    fleet_add_task(&task, 0, 0);
+    assert_true(fleet_until(&fleet.carried_out, 4, 3000));
+    fleet_assert_empty();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FLEET_TEST(test_limits), FLEET_TEST(test_transaction), FLEET_TEST(test_paused),
-        FLEET_TEST(test_unsure), FLEET_TEST(test_repeated),
+        FLEET_TEST(test_unsure), FLEET_TEST(test_repeated),    FLEET_TEST(test_repeated_otherwise),
     };
     if (!redis_server_installed())
         return 77;

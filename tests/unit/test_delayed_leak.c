@@ -99,13 +99,28 @@ static void test_replaced_by_hand(void **state)
     assert_int_equal(fleet_ask("EXISTS t:delayed:queue t:delayed:taken"), 0);
 }
 
+/* An index of which somebody has made something else does not keep its tasks from ending. */
+static void test_index_replaced_by_hand(void **state)
+{
+    (void)state;
+    fleet_start(1);
+    (void)fleet_ask("SET t:delayed:by:user:1 x");
+    fleet_add("user:1 user:2", "", 200);
+    assert_true(fleet_until(&fleet.carried_out, 1, 5000));
+    fleet_run(200);
+    assert_int_equal(fleet_ask("DBSIZE"), 1);
+    fleet_add("user:1 user:2", "", 60000);
+    assert_int_equal(fleet_sweep(DELAYED_CANCEL, "user:2"), 1);
+    assert_int_equal(fleet_ask("DEL t:delayed:by:user:1"), 1);
+    fleet_assert_empty();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FLEET_TEST(test_nothing_leaks),
-        FLEET_TEST(test_every_key_ends),
-        FLEET_TEST(test_deleted_by_hand),
-        FLEET_TEST(test_replaced_by_hand),
+        FLEET_TEST(test_nothing_leaks),          FLEET_TEST(test_every_key_ends),
+        FLEET_TEST(test_deleted_by_hand),        FLEET_TEST(test_replaced_by_hand),
+        FLEET_TEST(test_index_replaced_by_hand),
     };
     if (!redis_server_installed())
         return 77;

@@ -133,6 +133,19 @@ static void test_pace(void **state)
     fleet_assert_empty();
 }
 
+/* However many are due, and however long they take: others who want something invalidated have room, too. */
+static void test_leaves_room_for_others(void **state)
+{
+    (void)state;
+    fleet_start(1);
+    fleet.outcome = NEVER;
+    fleet_add_many(200, 0, 10, 1);
+    fleet_run(500);
+    assert_true(fleet.carried_out < INVALIDATION_JOBS_MAX);
+    assert_true(fleet.carried_out >= INVALIDATION_JOBS_MAX / 2);
+    assert_int_equal(fleet_sweep(DELAYED_CANCEL, "all"), 200);
+}
+
 /* ---- failing, waiting, ending ---- */
 
 static void test_failing(void **state)
@@ -284,12 +297,19 @@ static void test_waiting_index(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FLEET_TEST(test_when_due),      FLEET_TEST(test_exactly_one_host),
-        FLEET_TEST(test_dead_host),     FLEET_TEST(test_slow_host_keeps_its_lease),
-        FLEET_TEST(test_lost_lease),    FLEET_TEST(test_pace),
-        FLEET_TEST(test_failing),       FLEET_TEST(test_fails_then_succeeds),
-        FLEET_TEST(test_given_up),      FLEET_TEST(test_condition),
-        FLEET_TEST(test_revision),      FLEET_TEST(test_expiry),
+        FLEET_TEST(test_when_due),
+        FLEET_TEST(test_exactly_one_host),
+        FLEET_TEST(test_dead_host),
+        FLEET_TEST(test_slow_host_keeps_its_lease),
+        FLEET_TEST(test_lost_lease),
+        FLEET_TEST(test_pace),
+        FLEET_TEST(test_leaves_room_for_others),
+        FLEET_TEST(test_failing),
+        FLEET_TEST(test_fails_then_succeeds),
+        FLEET_TEST(test_given_up),
+        FLEET_TEST(test_condition),
+        FLEET_TEST(test_revision),
+        FLEET_TEST(test_expiry),
         FLEET_TEST(test_waiting_index),
     };
     if (!redis_server_installed())

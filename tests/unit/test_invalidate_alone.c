@@ -91,15 +91,15 @@ static void limits(void **state)
         many[i] = host_target("prefix:user:1");
     assert_int_equal(host_start(host, many, INVALIDATION_GLOBS_MAX + 1, 0), PERMTAB_E_LIMIT);
     assert_return_code(host_start(host, many, INVALIDATION_GLOBS_MAX, 0), 0);
-    for (size_t i = 1; i < JOBS_MAX; i++)
+    for (size_t i = 1; i < INVALIDATION_JOBS_MAX; i++)
         assert_return_code(host_start(host, many + 20, 1, 0), 0);
     assert_int_equal(host_start(host, many + 20, 1, 0), PERMTAB_E_FULL);
-    assert_int_equal(host->counters.invalidations_running, JOBS_MAX);
+    assert_int_equal(host->counters.invalidations_running, INVALIDATION_JOBS_MAX);
     assert_int_equal(host->counters.invalidations_refused, 5);
-    HOST_UNTIL(host, host->done == JOBS_MAX);
+    HOST_UNTIL(host, host->done == INVALIDATION_JOBS_MAX);
     assert_int_equal(host->counters.invalidations_running, 0);
     assert_return_code(host_start(host, many + 20, INVALIDATION_TARGETS_MAX - 20, 0), 0);
-    HOST_UNTIL(host, host->done == JOBS_MAX + 1);
+    HOST_UNTIL(host, host->done == INVALIDATION_JOBS_MAX + 1);
     free(many);
 }
 
