@@ -1,4 +1,4 @@
-/* What l2.c, l2_marker.c, l2_look.c and l2_put.c share. */
+/* What l2.c, l2_marker.c, l2_log.c, l2_look.c, l2_read.c and l2_put.c share. */
 #ifndef PERMTAB_PROXY_L2_INTERNAL_H
 #define PERMTAB_PROXY_L2_INTERNAL_H
 
@@ -94,8 +94,10 @@ bool l2_log_continues(const struct l2 *l2, const struct store_position *from);
 /* Whether the store has said that `from` is not in its log, or too far back. */
 bool l2_log_refused(const struct l2 *l2, const struct store_position *from);
 
-/* l2_look.c */
+/* l2_read.c */
 void l2_flush_queued(int descriptor, short what, void *context); /* an event_callback_fn */
+
+/* l2_look.c */
 void l2_looks_applied(struct l2 *l2);
 void l2_looks_end(struct l2 *l2);
 
