@@ -629,6 +629,23 @@ static void test_free_under_way(void **state)
     assert_int_equal(hall->told.count, 1);
 }
 
+/* The end comes while a cancelled one waits for its last slice. */
+static void test_free_after_cancel(void **state)
+{
+    struct hall *hall = *state;
+    slow(hall);
+    put_users(hall, OLD, 0, 1500);
+    uint64_t id = start(hall, CLEANUP_EPOCHS, NULL);
+    assert_true(run_until(hall, slice_is_away));
+    assert_int_equal(cleanup_cancel(hall->cleanup, id), 0);
+    cleanup_free(hall->cleanup);
+    hall->cleanup = NULL;
+    assert_int_equal(hall->told.count, 1);
+    assert_int_equal(hall->told.code, PERMTAB_E_REFUSED);
+    run_for(hall, 50);
+    assert_false(exists(hall, PREFIX "cleanup:lock:epochs"));
+}
+
 static void test_cancel_while_asking(void **state)
 {
     struct hall *hall = *state;
@@ -716,6 +733,7 @@ int main(void)
         CASE(test_a_dead_hosts_lock),
         CASE(test_lock_lost),
         CASE(test_free_under_way),
+        CASE(test_free_after_cancel),
         CASE(test_cancel_while_asking),
         CASE(test_forget),
         CASE(test_start_from_done),
