@@ -424,6 +424,31 @@ static void patterns_in_slices(void **state)
     assert_true(resident(f, 5, server));
 }
 
+/* What is slow to compare with takes more slices, and not longer ones. */
+static void slow_patterns_in_short_slices(void **state)
+{
+    struct fixture *f = *state;
+    struct target targets[INVALIDATION_GLOBS_MAX];
+    for (uint64_t user = 1; user <= 2000; user++)
+        fill(f, user, server);
+    for (size_t i = 0; i < INVALIDATION_GLOBS_MAX; i++) {
+        targets[i].kind = TARGET_PATTERN;
+        memset(targets[i].word, 'a', sizeof targets[i].word);
+        memcpy(targets[i].word, "*[", 2);
+        memcpy(targets[i].word + sizeof targets[i].word - 3, "]x", 3);
+    }
+    assert_return_code(start(f, targets, INVALIDATION_GLOBS_MAX, 0), 0);
+    struct job *job = f->all->last;
+    unsigned slices = 0;
+    for (; job->matching; slices++)
+        match_slice(job);
+    assert_true(slices > 20); /* five or six of patterns that are quick */
+    job_check(job);
+    UNTIL(f, f->done == 1);
+    assert_int_equal(f->result.entries, 0);
+    assert_true(resident(f, 1, server));
+}
+
 static void rebuild_while_matching(void **state)
 {
     struct fixture *f = *state;
@@ -985,8 +1010,14 @@ int main(void)
 {
     const struct CMUnitTest alone[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_alone, teardown)
-        T(this_host_alone),   T(patterns_in_slices),   T(rebuild_while_matching), T(limits),
-        T(another_from_done), T(free_tells_who_waits), T(history_is_kept),
+        T(this_host_alone),
+        T(patterns_in_slices),
+        T(slow_patterns_in_short_slices),
+        T(rebuild_while_matching),
+        T(limits),
+        T(another_from_done),
+        T(free_tells_who_waits),
+        T(history_is_kept),
 #undef T
     };
     const struct CMUnitTest with_redis[] = {
