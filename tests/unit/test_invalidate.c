@@ -449,6 +449,16 @@ static void slow_patterns_in_short_slices(void **state)
     assert_true(resident(f, 1, server));
 }
 
+static void everything_is_counted_once(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t user = 1; user <= 10; user++)
+        fill(f, user, server);
+    invalidate(f, "user:1 all all all");
+    assert_int_equal(f->result.entries, 10);
+    assert_int_equal(f->counters.invalidation_entries, 10);
+}
+
 static void rebuild_while_matching(void **state)
 {
     struct fixture *f = *state;
@@ -1012,6 +1022,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_alone, teardown)
         T(this_host_alone),
         T(patterns_in_slices),
+        T(everything_is_counted_once),
         T(slow_patterns_in_short_slices),
         T(rebuild_while_matching),
         T(limits),
