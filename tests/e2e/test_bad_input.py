@@ -304,7 +304,7 @@ class Configurations(SqliteCase):
                 done = subprocess.run([program("permtabd"), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                       text=True, timeout=20)
                 self.assertIn(done.returncode, (2, 64))
-                self.assertNotEqual("", done.stderr)
+                self.assertRegex(done.stderr, r"\Apermtabd: .*\n\Z")
 
     def test_a_password_in_the_url_is_refused_and_not_printed(self):
         done = self.check(BASE.format(folder=self.folder).replace(f"sqlite:{self.folder}/permtab.db",
