@@ -34,11 +34,13 @@ class Broken(unittest.TestCase):
 
     def scenario(self, name, play, binary):
         """Two hosts, of which the second is hurt. Returns what the checker finds. Without the auditor, who may heal in time what
-        should not have happened; and with so much time for everything that a busy machine gives nothing up."""
+        should not have happened; and with so much time for everything that a busy machine gives nothing up, and one connection
+        for fills, which the proxy knows as such once all is settled."""
         folder = self.folder / name
         folder.mkdir()
         with Fleet(folder, 2, redis=self.redis, poll_ms=POLL_MS, staleness_ms=STALENESS_MS, binary=binary,
-                   mariadb=self.mariadb, request_timeout="10s", redis_timeout="2s", audit_entries=0) as fleet:
+                   mariadb=self.mariadb, request_timeout="10s", redis_timeout="2s", audit_entries=0,
+                   store_threads=1) as fleet:
             fleet.start()
             fleet.start_readers(sweep_us=5000, ask_us=1000)
             writer = RpcWriter(fleet, 1, 1)

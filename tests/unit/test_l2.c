@@ -336,6 +336,12 @@ static void everything_is_read_again(void **state)
 
 /* ---- early refresh ---------------------------------------------------------------------------------------------------- */
 
+static void forget_values(struct world *world)
+{
+    ask_redis(world,
+              "EVAL \"for _, k in ipairs(redis.call('KEYS', 'p:*{*')) do redis.call('DEL', k) end\" 0");
+}
+
 /* What a host is reading from the store; NULL: nothing. */
 static const struct facts *being_read(const struct host *host)
 {
@@ -351,8 +357,7 @@ static uint64_t refreshes_of_a_look(struct host *host, uint64_t cost_us)
     static const struct scope_key everywhere = {0, 0};
     enum l2_outcome outcome = (enum l2_outcome)99;
     uint64_t refreshes = host->counters.l2_refreshes;
-    ask_redis(host->world,
-              "EVAL \"for _, k in ipairs(redis.call('KEYS', 'p:*{*')) do redis.call('DEL', k) end\" 0");
+    forget_values(host->world);
     put(host, 1, everywhere, cost_us);
     turn_until_answered(host->world);
     assert_int_equal(host->counters.l2_misses, 0);
@@ -381,6 +386,63 @@ static void what_is_dear_is_refreshed_early(void **state)
     world_end(world, NULL);
 }
 
+/* ---- lives of values -------------------------------------------------------------------------------------------------- */
+
+static bool has_rows(const struct facts *facts)
+{
+    size_t of_user = facts->assignment_count;
+    for (size_t i = 0; i < facts->overwrite_count; i++)
+        of_user += facts->overwrites[i].subject == OVERWRITE_USER;
+    return of_user > 0;
+}
+
+/* Milliseconds that the one key of that kind has to live. */
+static long life_of(struct world *world, const char *kind)
+{
+    char command[200], reply[256];
+    (void)snprintf(command, sizeof command,
+                   "EVAL \"return redis.call('PTTL', redis.call('KEYS', 'p:*{%s:*')[1])\" 0", kind);
+    assert_true(redis_server_ask(world->server, command, reply, sizeof reply));
+    return strtol(reply, NULL, 10);
+}
+
+/* Ids that nobody has, and places that are none, are asked for by whoever guesses: they do not stay as long as what is there. */
+static void strangers_and_absent_places_live_briefly(void **state)
+{
+    const long brief_ms = 30000, life_ms = 60000; /* of l2_put.c, of host_begin */
+    struct world *world = world_begin(19, *state);
+    struct host *host = &world->hosts[0];
+    unsigned with_rows = 0, strangers = 0;
+    reconnect(world);
+    turn_until_answered(world);
+    for (int i = 0; i < 100; i++)
+        follow(host); /* to begin with there are few rows */
+    turn_until_answered(world);
+    for (int i = 0; i < 200; i++) {
+        uint64_t user = changing_user(&world->past);
+        struct scope_key scope = changing_scope(&world->past);
+        struct facts facts;
+        memory_facts(&world->past.policy, user, scope, world->past.now, &facts);
+        bool known = has_rows(&facts), there = facts.chain_count > 0;
+        facts_fini(&facts);
+        if (!there)
+            continue;
+        forget_values(world);
+        put(host, user, scope, 1);
+        turn_until_answered(world);
+        assert_in_range(life_of(world, "user"), known ? brief_ms + 1 : 1, known ? life_ms : brief_ms);
+        assert_in_range(life_of(world, "scope"), brief_ms + 1, life_ms);
+        with_rows += known;
+        strangers += !known;
+    }
+    assert_true(with_rows > 0 && strangers > 0);
+    forget_values(world);
+    put(host, 1, nowhere, 1);
+    turn_until_answered(world);
+    assert_in_range(life_of(world, "scope"), 1, brief_ms);
+    world_end(world, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +456,7 @@ int main(void)
         cmocka_unit_test(what_was_distrusted_is_forgotten_over_a_restart),
         cmocka_unit_test(everything_is_read_again),
         cmocka_unit_test(what_is_dear_is_refreshed_early),
+        cmocka_unit_test(strangers_and_absent_places_live_briefly),
     };
     if (!redis_server_installed())
         return 77;
