@@ -249,6 +249,14 @@ class Marker(Scripts):
         self.assertEqual(0, self.redis.command("EXISTS", self.scope_key("server:1")))
         self.assertEqual(1, self.redis.command("EXISTS", self.scope_key("global")))
 
+    def test_advance_over_what_is_spoilt(self):
+        """What is no hash is of nobody: it goes, and the marker with it goes on."""
+        self.set_marker()
+        for key in (self.user_key(), self.scope_key("channel:9"), self.scope_key("server:1")):
+            self.redis.command("SET", key, "x")
+        self.assertEqual(1, self.advance(10, 12, "rows", 42, "server:1", "plain", "channel:9", "", "scope", "server:1", "")[0])
+        self.assertEqual([MARKER.encode()], self.redis.command("KEYS", "*"))
+
     def test_advance_refused(self):
         """From anywhere but where the marker stands: nothing is taken, nothing told."""
         self.assertEqual(0, self.advance(10, 12)[0])

@@ -227,6 +227,41 @@ static void all_forget_at_once(void **state)
     world_end(world, NULL);
 }
 
+/* A host whose memory is damaged may doubt all the time. */
+static void doubt_empties_l2_once_a_minute(void **state)
+{
+    struct world *world = world_begin(19, *state);
+    struct host *host = host_with_a_value(world);
+    uint64_t epochs = host->counters.l2_epochs;
+    enum l2_outcome outcome;
+    l2_doubt(host->l2);
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    for (unsigned i = 0; i < 3; i++) {
+        l2_doubt(host->l2);
+        l2_applied(host->l2);
+        turn_until_answered(world);
+        assert_null(look_for(host, &outcome)); /* it may be L2 that is wrong */
+    }
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    assert_in_range(host->l2->marker.flush_ns, clock_ns() + 50000000000ull, clock_ns() + 60000000000ull);
+    commit_something(world); /* the marker is kept going all the same */
+    follow(host);
+    turn_until_answered(world);
+    assert_int_equal(host->l2->marker.at.revision, world->past.revision);
+    host->l2->marker.flush_ns = clock_ns(); /* the minute is over */
+    l2_applied(host->l2);
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_epochs, epochs + 2);
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    l2_doubt(host->l2);
+    l2_flush(host->l2); /* somebody wants it now */
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_epochs, epochs + 3);
+    world_end(world, NULL);
+}
+
 /* An answer, or what waits to be put, from before the table was made anew at the same revision. */
 static void what_was_under_way_is_not_believed(void **state)
 {
@@ -274,6 +309,27 @@ static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
     reconnect(world);
     turn_until_answered(world);
     assert_int_equal(looked_for(world, host), L2_MISSED);
+    world_end(world, NULL);
+}
+
+/* Redis was restored to before the epoch was begun, marker and all. */
+static void an_epoch_that_is_past_does_not_come_back(void **state)
+{
+    struct world *world = world_begin(20, *state);
+    struct host *host = host_with_a_value(world);
+    ask_redis(world, "SAVE");
+    distrust_and_rebuild(host);
+    l2_applied(host->l2);
+    turn_until_answered(world);
+    uint64_t epochs = host->counters.l2_epochs;
+    host->l2->marker.begun_ns = 0;
+    ask_redis(world, "DEBUG RELOAD NOSAVE");
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    put(host, 1, nowhere, 1);
+    turn_until_answered(world);
+    assert_int_equal(looked_for(world, host), L2_ANSWERED);
     world_end(world, NULL);
 }
 
@@ -455,6 +511,8 @@ int main(void)
         cmocka_unit_test(what_another_host_read_before_is_not_put),
         cmocka_unit_test(what_was_distrusted_is_forgotten_over_a_restart),
         cmocka_unit_test(everything_is_read_again),
+        cmocka_unit_test(doubt_empties_l2_once_a_minute),
+        cmocka_unit_test(an_epoch_that_is_past_does_not_come_back),
         cmocka_unit_test(what_is_dear_is_refreshed_early),
         cmocka_unit_test(strangers_and_absent_places_live_briefly),
     };
