@@ -72,8 +72,13 @@ void job_tell(const struct job *job, const struct target *targets, size_t count)
 
 void job_retire(struct job *job, const struct target *targets, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        job->result.entries += retire(job->all, &targets[i]);
+    bool everything = false; /* the table is thrown away later, and its entries are retired once */
+    for (size_t i = 0; i < count; i++) {
+        bool all = targets[i].kind == TARGET_ALL;
+        if (!all || !everything)
+            job->result.entries += retire(job->all, &targets[i]);
+        everything |= all;
+    }
     job_tell(job, targets, count); /* only now: who asks again is to get another answer */
 }
 
@@ -205,7 +210,7 @@ static int judge(const struct invalidations *all, const struct invalidation *wha
         return PERMTAB_E_LIMIT;
     if (tags > 0 && all->options.redis == NULL)
         return PERMTAB_E_UNREACHABLE;
-    return all->asked < JOBS_MAX ? 0 : PERMTAB_E_FULL;
+    return all->asked < INVALIDATION_JOBS_MAX ? 0 : PERMTAB_E_FULL;
 }
 
 static void copy_printable(char *out, size_t size, const char *text)

@@ -1,4 +1,4 @@
-/* L2's life. What it does is in three files: l2_marker.c keeps it true, l2_look.c reads, l2_put.c writes. */
+/* L2's life. What it does is in four files: l2_marker.c keeps it true, l2_look.c and l2_read.c read, l2_put.c writes. */
 #include "proxy/l2.h"
 
 #include "proxy/l2_internal.h"

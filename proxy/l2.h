@@ -56,6 +56,9 @@ bool l2_epoch(const struct l2 *l2, uint64_t *epoch);
 void l2_heard(struct l2 *l2, uint64_t revision);
 /* A new epoch, at once: everything in L2 is forgotten. The old keys stay for a clean-up. */
 void l2_flush(struct l2 *l2);
+/* The same, but at most once a minute: by a host that has found its own answers wrong and cannot say whether L2 or its memory is to
+ * blame, so it may come again and again. Until then this host does not look into L2. */
+void l2_doubt(struct l2 *l2);
 
 /* ---- reading ------------------------------------------------------------------------------------------------------- */
 

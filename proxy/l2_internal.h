@@ -1,4 +1,4 @@
-/* What l2.c, l2_marker.c, l2_look.c and l2_put.c share. */
+/* What l2.c, l2_marker.c, l2_log.c, l2_look.c, l2_read.c and l2_put.c share. */
 #ifndef PERMTAB_PROXY_L2_INTERNAL_H
 #define PERMTAB_PROXY_L2_INTERNAL_H
 
@@ -40,7 +40,9 @@ struct l2_marker {
     uint64_t heard;           /* a message said that it stands here */
     bool warned;              /* about a script that Redis refuses */
     uint64_t begun_ns;        /* of the last new epoch of ours: not more than one a second */
-    bool flush;               /* a new epoch is wanted whatever the marker says */
+    bool flush;               /* a new epoch is wanted whatever the marker says … */
+    uint64_t flush_ns;        /* … not before */
+    uint64_t doubt_ns;        /* not before, for l2_doubt */
     uint64_t erasing, erased; /* because of that number of publish_distrusted */
 };
 
@@ -92,8 +94,10 @@ bool l2_log_continues(const struct l2 *l2, const struct store_position *from);
 /* Whether the store has said that `from` is not in its log, or too far back. */
 bool l2_log_refused(const struct l2 *l2, const struct store_position *from);
 
-/* l2_look.c */
+/* l2_read.c */
 void l2_flush_queued(int descriptor, short what, void *context); /* an event_callback_fn */
+
+/* l2_look.c */
 void l2_looks_applied(struct l2 *l2);
 void l2_looks_end(struct l2 *l2);
 

@@ -14,8 +14,12 @@
 #include <cmocka.h>
 #include <event2/event.h>
 #include <pthread.h>
+#include <unistd.h>
 
-#define FIRST 5u
+#define FIRST    5u
+#define DUES_MAX 1000u
+#define POLL_MS  5u
+#define REST_NS  1000000u /* who is woken sooner after the last poll waits for that long */
 
 /* What the store is, and what it shall do. Read and written by two threads. */
 static struct {
@@ -30,6 +34,8 @@ static struct {
     unsigned open_schema; /* how many connections still find another schema */
     uint64_t mark;        /* of the definitions */
     unsigned rebuilds_read, catalogues_read;
+    uint64_t due_ns[DUES_MAX]; /* what the feed waited for, one after the other, but for rests */
+    size_t dues;
 } fake = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void lock(void)
@@ -177,6 +183,24 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
     return 0;
 }
 
+int __real_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                                  const struct timespec *due);
+int __wrap_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                                  const struct timespec *due);
+
+int __wrap_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                                  const struct timespec *due)
+{
+    uint64_t due_ns = (uint64_t)due->tv_sec * 1000000000 + (uint64_t)due->tv_nsec;
+    lock();
+    /* One that was woken for nothing waits again. */
+    if (due_ns > clock_ns() + REST_NS && fake.dues < DUES_MAX &&
+        (fake.dues == 0 || fake.due_ns[fake.dues - 1] != due_ns))
+        fake.due_ns[fake.dues++] = due_ns;
+    unlock();
+    return __real_pthread_cond_timedwait(condition, mutex, due);
+}
+
 /* ---- the house around it -------------------------------------------------------------------------------------- */
 
 struct fixture {
@@ -225,7 +249,7 @@ static int setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct publish_options options = {
         .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2000000000ull};
-    struct config config = {.permissions_max = 64, .poll_interval_ms = 5};
+    struct config config = {.permissions_max = 64, .poll_interval_ms = POLL_MS};
     struct sql_options sql = {.url = "sqlite:nowhere"};
     struct store_position at = {7, FIRST, FIRST};
     struct catalogue catalogue;
@@ -236,6 +260,7 @@ static int setup(void **state)
     fake.changes_unseen = fake.too_many_permissions = fake.read_only = fake.away = false;
     fake.open_schema = 0;
     fake.mark = 1;
+    fake.dues = 0;
     unlock();
     read_catalogue(&catalogue);
     assert_int_equal(
@@ -499,6 +524,28 @@ static void rebuilds_have_their_time(void **state)
     assert_int_not_equal(publish_generation(fixture->publish), generation);
 }
 
+/* Whenever somebody wakes it, and however late the thread comes: polls stay due at the times that they would have been due at. */
+static void a_wake_does_not_move_the_polls_that_follow(void **state)
+{
+    struct fixture *fixture = *state;
+    const uint64_t interval = POLL_MS * 1000000ull;
+    serve_polls(fixture, 1);
+    for (int i = 0; i < 30; i++) {
+        (void)usleep(POLL_MS * 1000 * (unsigned)(i % 3) / 2);
+        feed_wake(fixture->feed);
+        serve_polls(fixture, 1 + i % 3);
+    }
+    lock();
+    size_t dues = fake.dues;
+    assert_in_range(dues, 10, DUES_MAX - 1);
+    for (size_t i = 1; i < dues; i++) {
+        uint64_t since = fake.due_ns[i] - fake.due_ns[0], step = fake.due_ns[i] - fake.due_ns[i - 1];
+        assert_int_equal(since % interval, 0);
+        assert_true(step >= interval);
+    }
+    unlock();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +561,7 @@ int main(void)
         T(who_is_woken_for_nothing_takes_his_time),
         T(the_same_tables_after_an_absence_are_believed),
         T(rebuilds_have_their_time),
+        T(a_wake_does_not_move_the_polls_that_follow),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
