@@ -379,5 +379,26 @@ class OnMariadb(Distrust, MariadbCase):
         self.assertNotEqual("allow", spans[-1][2])
 
 
+class RestartedMariadb(MariadbCase):
+    """What costs every host its table must not come of every restart of the server."""
+
+    def make_server(self):
+        return self.own_server()
+
+    def test_the_same_tables_are_believed(self):
+        serving = self.sidecar()
+        serving.apply(small())
+        reader = self.worker(serving)
+        for _ in range(2):
+            before = serving.stats()
+            self.server.kill()
+            wait_until(lambda: serving.stats()["polls_failed"] > before["polls_failed"], 10, "polls fail")
+            self.server.start()
+            reader.watch(*MODERATOR, "allow", 20000)
+            self.assertIsNotNone(reader.watched())
+            after = serving.stats()
+            self.assertEqual((0, 0), tuple(after[name] - before[name] for name in ("polls_disbelieved", "rebuilds")), serving.log()[-1500:])
+
+
 if __name__ == "__main__":
     main()
