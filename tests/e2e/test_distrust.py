@@ -317,6 +317,18 @@ class OnMariadb(Distrust, MariadbCase):
     def counter_set(self, revision):
         return f"UPDATE permtab_counter SET revision = {revision};"
 
+    def test_trigger_gone_between_two_looks(self):
+        """It is there again, word for word, when the sidecar looks."""
+        name, text = next(trigger for trigger in self.triggers_of("permtab_assignment") if trigger[0].endswith("_delete"))
+
+        def ruin():
+            self.serving.pause()
+            self.sql(f"DROP TRIGGER {name}; DELETE FROM permtab_assignment WHERE user_id = 1;")
+            self.sql(text)
+            self.sql("INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES (3, 101, 1, 1);")
+            self.serving.resume()
+        self.distrusted(ruin, "deny", "allow")
+
     def test_one_table_restored(self):
         """From its own dump, as mysql reads it: dropped, made again, filled, and its triggers last. The log is none the wiser; the feed
         has lost its connection over the missing table, and finds everything in its place when it has another."""
