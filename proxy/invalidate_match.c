@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SLICE_SLOTS 2048u /* about a millisecond */
-
 bool match_possible(const struct target *target, const char *head)
 {
     bool glob = target->kind == TARGET_PATTERN;
@@ -54,6 +52,6 @@ void match_slice(struct job *job)
         if (match_possible(&job->targets[i], "scope:"))
             match.scope = match_scope;
     }
-    job->matching =
-        publish_scan_slice(job->all->options.publish, &job->scan, SLICE_SLOTS, &match, &job->result.entries);
+    job->matching = publish_scan_slice(job->all->options.publish, &job->scan, PUBLISH_SLICE, &match,
+                                       &job->result.entries);
 }

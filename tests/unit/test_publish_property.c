@@ -194,6 +194,12 @@ static void rebuild(struct world *world, bool replaced)
     }
 }
 
+static void retire_scope(struct world *world, struct scope_key scope)
+{
+    uint64_t work = UINT64_MAX, retired = 0;
+    assert_false(publish_retire_scope(world->publish, scope, &work, &retired));
+}
+
 static void retire_something(struct world *world)
 {
     switch (changing_draw(&world->past, 3)) {
@@ -201,7 +207,7 @@ static void retire_something(struct world *world)
         publish_retire_user(world->publish, changing_user(&world->past));
         break;
     case 1:
-        publish_retire_scope(world->publish, changing_scope(&world->past));
+        retire_scope(world, changing_scope(&world->past));
         break;
     default:
         publish_retire_role(world->publish, changing_role(&world->past));
@@ -334,7 +340,8 @@ static void step(struct world *world)
         fill_begin(world);
     } else {
         fill_end(world);
-        if (changing_draw(&world->past, 4) == 0) /* and before the next batch: fills have a later clock than the table */
+        if (changing_draw(&world->past, 4) ==
+            0) /* and before the next batch: fills have a later clock than the table */
             audit_all_resident(world);
     }
 }
