@@ -633,7 +633,7 @@ static void redis_is_lost_in_the_middle(void **state)
         fill(f, user, server);
     redis_server_pause(&f->redis_server);
     assert_return_code(start(f, targets, 2000, 10), 0);
-    assert_false(resident(f, 1, server) || resident(f, 2000, server));
+    UNTIL(f, !resident(f, 1, server) && !resident(f, 2000, server));
     turn_for(f, 30);
     redis_server_kill(&f->redis_server);
     UNTIL(f, f->done == 1);
