@@ -22,7 +22,8 @@
 #define SECOND   1000000000ull
 #define PREFIX   "t:"
 #define EPOCH    0xabcull
-#define MESSAGES 200 /* that a test keeps */
+#define MESSAGES 200   /* that a test keeps */
+#define CROWD    9000u /* users, whose entries are some slices */
 
 static const struct scope_key global = {0, 0}, server = {1, 1}, channel = {9, 3};
 
@@ -189,7 +190,7 @@ static int setup_local(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     struct publish_options options = {
-        .permissions_max = 64, .entries = 5000, .sets = 100, .folds = 10, .max_staleness_ns = 2 * SECOND};
+        .permissions_max = 64, .entries = 10000, .sets = 100, .folds = 10, .max_staleness_ns = 2 * SECOND};
     struct store_position at = {7, 1, 1};
     struct catalogue catalogue;
     memory_policy_init(&f->policy);
@@ -422,6 +423,72 @@ static void patterns_in_slices(void **state)
     assert_int_equal(f->result.entries, 1);
     assert_false(resident(f, 5, channel));
     assert_true(resident(f, 5, server));
+}
+
+static void crowd(struct fixture *f)
+{
+    for (uint64_t user = 1; user <= CROWD; user++)
+        fill(f, user, server);
+}
+
+static unsigned count_crowd(struct fixture *f)
+{
+    unsigned found = 0;
+    for (uint64_t user = 1; user <= CROWD; user++)
+        found += resident(f, user, server);
+    return found;
+}
+
+static void a_large_scope_in_slices(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t next = CROWD + 1;
+    unsigned turns = 0;
+    crowd(f);
+    start_texts(f, "scope:server:1");
+    while (f->done == 0) {
+        unsigned left = count_crowd(f);
+        assert_true(left >= CROWD - (turns + 1) * PUBLISH_SLICE);
+        if (left > 0)
+            assert_int_equal(f->told, 0); /* who asks again is to get another answer */
+        fill(f, next++, channel);         /* read before the invalidation, for all that is known here */
+        event_base_loop(f->base, EVLOOP_ONCE);
+        assert_true(turns++ < 100);
+    }
+    assert_true(turns >= CROWD / PUBLISH_SLICE);
+    assert_int_equal(f->told, 1);
+    assert_int_equal(count_crowd(f), 0);
+    assert_in_range(f->result.entries, CROWD + CROWD / PUBLISH_SLICE - 1, CROWD + turns);
+}
+
+/* Who comes later does not wait for the whole of it. */
+static void a_small_one_beside_a_large_one(void **state)
+{
+    struct fixture *f = *state;
+    crowd(f);
+    start_texts(f, "scope:server:1");
+    fill(f, CROWD + 1, global);
+    start_texts(f, "user:9001 scope:channel:9");
+    UNTIL(f, f->done == 1);
+    assert_false(resident(f, CROWD + 1, global));
+    assert_true(count_crowd(f) > 0);
+    start_texts(f, "scope:server:1"); /* the same again */
+    UNTIL(f, f->done == 3);
+    assert_int_equal(count_crowd(f), 0);
+}
+
+static void free_in_the_middle_of_a_scope(void **state)
+{
+    struct fixture *f = *state;
+    crowd(f);
+    start_texts(f, "scope:server:1");
+    event_base_loop(f->base, EVLOOP_ONCE);
+    assert_true(count_crowd(f) > 0);
+    invalidations_free(f->all);
+    f->all = NULL;
+    assert_int_equal(f->done, 1);
+    assert_int_equal(f->code, PERMTAB_E_REFUSED);
+    event_base_loop(f->base, EVLOOP_NONBLOCK);
 }
 
 static void rebuild_while_matching(void **state)
@@ -967,15 +1034,30 @@ static void floods_are_bounded(void **state)
 {
     struct fixture *f = *state;
     redis_server_pause(&f->redis_server); /* so that nothing ends */
+    fill(f, CROWD, server);               /* whose set the others share */
     for (unsigned i = 0; i < HEARD_JOBS_MAX + 50; i++) {
         char text[64];
         snprintf(text, sizeof text, "user:%u", i);
         fill(f, i, server);
         hear(f, f->all, text);
-        assert_false(resident(f, i, server));
     }
     assert_int_equal(f->all->heard, HEARD_JOBS_MAX);
     assert_int_equal(f->counters.invalidations_refused, 50);
+    /* There is no room for a job, and the table is seen to all the same, in slices. */
+    for (uint64_t user = HEARD_JOBS_MAX + 100; user < CROWD; user++)
+        fill(f, user, server);
+    hear(f, f->all, "user:9000 scope:server:1 user:9001");
+    assert_true(resident(f, CROWD - 1, server));
+    fill(f, CROWD + 1, channel);
+    UNTIL(f, !retire_left(f->all));
+    assert_false(resident(f, CROWD - 1, server) || resident(f, CROWD + 1, channel));
+    for (unsigned i = 0; i < HEARD_JOBS_MAX + 50; i++)
+        assert_false(resident(f, i, server));
+    for (unsigned i = 0; i < SPILLED_MAX; i++)
+        hear(f, f->all, "user:1");
+    assert_int_equal(f->counters.invalidations_refused, 51 + SPILLED_MAX);
+    hear(f, f->all, "user:1");
+    assert_int_equal(f->counters.invalidations_refused, 51 + SPILLED_MAX + 2); /* not even that */
     start_texts(f, "user:1"); /* who asks here is not kept out by it */
     redis_server_resume(&f->redis_server);
     UNTIL(f, f->done == 1 && f->all->heard == 0);
@@ -985,8 +1067,16 @@ int main(void)
 {
     const struct CMUnitTest alone[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_alone, teardown)
-        T(this_host_alone),   T(patterns_in_slices),   T(rebuild_while_matching), T(limits),
-        T(another_from_done), T(free_tells_who_waits), T(history_is_kept),
+        T(this_host_alone),
+        T(patterns_in_slices),
+        T(a_large_scope_in_slices),
+        T(a_small_one_beside_a_large_one),
+        T(free_in_the_middle_of_a_scope),
+        T(rebuild_while_matching),
+        T(limits),
+        T(another_from_done),
+        T(free_tells_who_waits),
+        T(history_is_kept),
 #undef T
     };
     const struct CMUnitTest with_redis[] = {
