@@ -182,7 +182,9 @@ static uint64_t busy_ns(void)
     return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
 }
 
-static void measure_way(struct house *house, const char *name, bool (*turn)(struct house *house))
+/* With `check_only` that nothing is left is all that is looked at. */
+static void measure_way(const struct measure *measure, struct house *house, const char *name,
+                        bool (*turn)(struct house *house))
 {
     uint64_t longest = 0, sum = 0;
     bool more = true;
@@ -200,6 +202,8 @@ static void measure_way(struct house *house, const char *name, bool (*turn)(stru
     publish_renew(house->publish, 2 * SECOND); /* counts */
     if (house->counters.entries > 0)
         bench_die("%s left %llu entries", name, (unsigned long long)house->counters.entries);
+    if (measure->check_only)
+        return;
     (void)snprintf(text, sizeof text, "%s: longest turn", name);
     measure_figure("retire", world, text, (double)longest / 1e6, "ms");
     (void)snprintf(text, sizeof text, "%s: all %llu turns", name, (unsigned long long)house->turn);
@@ -207,25 +211,27 @@ static void measure_way(struct house *house, const char *name, bool (*turn)(stru
     (void)fflush(stdout);
 }
 
-static void measure_all(uint64_t entries)
+static void measure_all(const struct measure *measure, uint64_t entries)
 {
     struct house *house = bench_memory(sizeof *house);
     house_init(house, entries);
-    measure_way(house, "message", by_message);
-    measure_way(house, "on demand", on_demand);
-    measure_way(house, "batch", by_batch);
-    measure_way(house, "pattern", by_pattern);
-    measure_way(house, "role", by_role);
-    measure_way(house, "all", by_rebuild);
+    measure_way(measure, house, "message", by_message);
+    measure_way(measure, house, "on demand", on_demand);
+    measure_way(measure, house, "batch", by_batch);
+    measure_way(measure, house, "pattern", by_pattern);
+    measure_way(measure, house, "role", by_role);
+    measure_way(measure, house, "all", by_rebuild);
     house_fini(house);
     free(house);
 }
 
 int main(int count, char **arguments)
 {
+    struct measure measure = {.rounds = 1};
     if (count < 2)
-        bench_die("usage: bench_retire ENTRIES…");
+        bench_die("usage: bench_retire [--check-only] ENTRIES…");
     for (int i = 1; i < count; i++)
-        measure_all(measure_number(arguments[i]));
+        if (!measure_option(&measure, count, arguments, &i))
+            measure_all(&measure, measure_number(arguments[i]));
     return 0;
 }
