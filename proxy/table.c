@@ -233,8 +233,11 @@ uint64_t table_retire_user(struct table *table, uint64_t user, uint64_t now_ns)
 static bool empty_node(struct table *table, struct scope_node *node, uint64_t now_ns, uint64_t *work,
                        uint64_t *retired)
 {
-    for (; node->entries != NO_ENTRY && *work > 0; --*work, ++*retired)
+    for (uint32_t step = 0; node->entries != NO_ENTRY && *work > 0; step++, --*work, ++*retired) {
+        if (step % ENTRIES_AHEAD == 0)
+            entries_fetch(&table->entries, node->entries);
         table_clear(table, node->entries, now_ns, false);
+    }
     return node->entries != NO_ENTRY;
 }
 
