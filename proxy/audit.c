@@ -129,7 +129,7 @@ static void heal(struct audit *audit, const struct audit_job *job, const struct 
         publish_audit_retire(audit->publish, &job->question, now_ns);
         break;
     case CURE_EVERYTHING: /* unknown is the answer meanwhile: which other entries are wrong, nobody can tell */
-        publish_disbelieve(audit->publish);
+        publish_doubt(audit->publish); /* what L2 has is for whoever is told */
         feed_rebuild(audit->feed);
         audit->counters->audit_rebuilds++;
         break;

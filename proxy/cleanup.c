@@ -106,6 +106,13 @@ void cleanup_job_end(struct cleanup_job *job, int code, const char *format, ...)
     cleanup_wake(job->cleanup);
 }
 
+void cleanup_job_cancel(struct cleanup_job *job)
+{
+    job->cancelled = true;
+    if (!cleanup_in_flight(job))
+        cleanup_job_end(job, PERMTAB_E_REFUSED, "cancelled");
+}
+
 void cleanup_job_trouble(struct cleanup_job *job, int code, const char *format, ...)
 {
     uint64_t now = clock_ns();
@@ -142,6 +149,10 @@ void cleanup_job_restart(struct cleanup_job *job)
     job->locked = false;
     job->look_ns = 0;
     cleanup_wake(job->cleanup);
+    if (job->cancelled) { /* and its answer will not come */
+        cleanup_job_end(job, PERMTAB_E_REFUSED, "cancelled");
+        return;
+    }
     if (job->phase == PHASE_LOCK)
         return;
     if (job->status.restarts++ == RESTARTS_MAX) {
@@ -296,7 +307,7 @@ static const struct cleanup_job *same_job(const struct cleanup *cleanup, enum cl
 {
     const struct cleanup_job *job = cleanup->jobs;
     while (job && (job->status.kind != kind || job->phase > PHASE_LOCK || job->status.restarts ||
-                   (kind == CLEANUP_PATTERN && strcmp(job->status.pattern, pattern) != 0)))
+                   job->cancelled || (kind == CLEANUP_PATTERN && strcmp(job->status.pattern, pattern) != 0)))
         job = job->next;
     return job;
 }
@@ -328,7 +339,7 @@ int64_t cleanup_start(struct cleanup *cleanup, enum cleanup_kind kind, const cha
 static struct cleanup_job *find(const struct cleanup *cleanup, uint64_t id)
 {
     struct cleanup_job *job = cleanup->jobs;
-    while (job && (job->phase == PHASE_END || (id != 0 && job->status.id != id)))
+    while (job && (job->phase == PHASE_END || job->cancelled || (id != 0 && job->status.id != id)))
         job = job->next;
     return job;
 }
@@ -339,7 +350,7 @@ int cleanup_cancel(struct cleanup *cleanup, uint64_t id)
     if (!job)
         return PERMTAB_E_NOT_FOUND;
     for (; job; job = id == 0 ? find(cleanup, 0) : NULL)
-        cleanup_job_end(job, PERMTAB_E_REFUSED, "cancelled");
+        cleanup_job_cancel(job);
     return 0;
 }
 
@@ -420,10 +431,10 @@ void cleanup_free(struct cleanup *cleanup)
     if (!cleanup)
         return;
     cleanup->ending = true;
+    cleanup_flight_forget(cleanup, NULL);
     int code = cleanup_cancel(cleanup, 0);
     (void)code; /* there may be none */
     bury_ended(cleanup);
-    cleanup_flight_forget(cleanup, NULL);
     if (cleanup->pump)
         event_free(cleanup->pump);
     free(cleanup);

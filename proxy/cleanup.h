@@ -84,7 +84,8 @@ void cleanup_connected(struct cleanup *cleanup, bool connected);
  * it: its id is returned. */
 int64_t cleanup_start(struct cleanup *cleanup, enum cleanup_kind kind, const char *pattern,
                       cleanup_done_fn done, void *context) PERMTAB_MUST_CHECK;
-/* Its done is called, later, with PERMTAB_E_REFUSED; what was removed stays removed. 0: all of this host's jobs.
+/* Its done is called, later, with PERMTAB_E_REFUSED; what was removed stays removed, and is counted: a slice that is under way is
+ * waited for. 0: all of this host's jobs.
  * PERMTAB_E_NOT_FOUND when no such job waits or runs. */
 int cleanup_cancel(struct cleanup *cleanup, uint64_t id) PERMTAB_MUST_CHECK;
 /* The job goes on, and its done is not called: for who goes away. */

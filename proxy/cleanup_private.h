@@ -45,7 +45,8 @@ struct cleanup_job {
     cleanup_done_fn done;
     void *context;
     enum cleanup_phase phase;
-    int code; /* PHASE_END */
+    int code;       /* PHASE_END */
+    bool cancelled; /* ends with the answer that is under way, whose keys are counted */
     char token[17];
     bool locked;
     bool unlocked_is_fine; /* Redis is full and refuses the lock: cleaning up is what it needs */
@@ -89,6 +90,7 @@ void cleanup_job_end(struct cleanup_job *job, int code, const char *format, ...)
 /* It cannot go on just now: it is tried again, and ends with `code` when that has lasted for too long. */
 void cleanup_job_trouble(struct cleanup_job *job, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+void cleanup_job_cancel(struct cleanup_job *job);
 void cleanup_job_went_well(struct cleanup_job *job);
 /* The cursor means nothing any more, or the lock is gone. */
 void cleanup_job_restart(struct cleanup_job *job);
@@ -97,7 +99,9 @@ void cleanup_job_restart(struct cleanup_job *job);
 
 /* Does what is next, if it may. Returns when to look again; CLEANUP_NEVER when a callback will say so. */
 uint64_t cleanup_job_step(struct cleanup_job *job, uint64_t now_ns);
-/* The answer that is under way for this job is for nobody now. */
+/* Whether an answer of Redis is under way for this job. */
+bool cleanup_in_flight(const struct cleanup_job *job);
+/* It is for nobody now. */
 void cleanup_flight_forget(struct cleanup *cleanup, const struct cleanup_job *job);
 void cleanup_unlock(struct cleanup_job *job);
 

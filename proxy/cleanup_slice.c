@@ -25,6 +25,11 @@ struct cleanup_flight {
                      const struct redis_reply *reply);
 };
 
+bool cleanup_in_flight(const struct cleanup_job *job)
+{
+    return job->cleanup->flight && job->cleanup->flight->job == job;
+}
+
 void cleanup_flight_forget(struct cleanup *cleanup, const struct cleanup_job *job)
 {
     struct cleanup_flight *flight = cleanup->flight;
@@ -75,6 +80,8 @@ static void on_reply(void *context, enum redis_status status, const struct redis
             cleanup_job_trouble(job, PERMTAB_E_UNREACHABLE, "the connection to Redis was lost");
             break;
         }
+        if (job->cancelled && job->phase != PHASE_END)
+            cleanup_job_cancel(job);
     }
     free(flight);
 }

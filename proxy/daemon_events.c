@@ -61,7 +61,7 @@ void daemon_on_difference(void *context, uint64_t user, bool everything)
     if (!everything && invalidation_start(daemon->invalidations, &what, NULL, NULL) == 0)
         return; /* which tells the subscribers, too */
     if (daemon->l2)
-        l2_flush(daemon->l2);
+        l2_doubt(daemon->l2);
     subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
 }
 

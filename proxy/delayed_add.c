@@ -19,6 +19,7 @@ struct delayed_adding {
     struct delayed_task task;
     struct delayed_when when;
     bool scheduled;  /* its times are known: they stay when it is sent again */
+    bool repeated;   /* there may be a task with its id */
     uint64_t now_ms; /* of Redis, when they were reckoned */
     unsigned tries;
     delayed_added_fn done;
@@ -45,6 +46,7 @@ static void try_again(struct delayed_adding *adding, int code, const char *why)
         finish(adding, code, text);
         return;
     }
+    adding->repeated = true;
     adding->next = delayed->unsure;
     delayed->unsure = adding;
 }
@@ -82,6 +84,18 @@ static void set_number(struct redis_args *args, const char *field, uint64_t valu
 static void live(struct commands *commands, const char *key)
 {
     redis_args_u64(next_command(commands, "PEXPIRE", key), DELAYED_KEY_LIFE_MS);
+}
+
+/* What is there under the id goes first, with all its indexes: it may have had others, and have been taken. */
+static void remove_task(struct delayed *delayed, const struct delayed_task *task, struct commands *commands)
+{
+    struct redis_args *args = next_command(commands, "EVAL", redis_script("delayed_remove")->text);
+    redis_args_text(args, "2");
+    redis_args_text(args, delayed->queue);
+    redis_args_text(args, delayed->taken);
+    redis_args_text(args, delayed->base);
+    delayed_remove_args(args, "");
+    redis_args_text(args, task->id);
 }
 
 static void put_task(struct delayed *delayed, const struct delayed_task *task, const char *indexes,
@@ -147,8 +161,10 @@ static int write_task(struct delayed_adding *adding)
     if (!indexes)
         return PERMTAB_E_MEMORY;
     int code = PERMTAB_E_MEMORY;
-    commands.items = calloc(4 + 2 * (DELAYED_TARGETS_MAX * 2 + 1), sizeof *commands.items);
+    commands.items = calloc(5 + 2 * (DELAYED_TARGETS_MAX * 2 + 1), sizeof *commands.items);
     if (commands.items) {
+        if (adding->repeated)
+            remove_task(delayed, &adding->task, &commands);
         put_task(delayed, &adding->task, indexes, &commands);
         put_indexes(delayed, &adding->task, indexes, &commands);
         adding->call.done = on_written;
@@ -217,7 +233,8 @@ int delayed_add(struct delayed *delayed, const struct delayed_task *task, const 
     adding->when = *when;
     adding->done = done;
     adding->context = context;
-    if (!task->id[0]) {
+    adding->repeated = task->id[0] != '\0';
+    if (!adding->repeated) {
         if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
             free(adding);
             return PERMTAB_E_SYSTEM;

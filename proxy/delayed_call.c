@@ -21,6 +21,16 @@ void delayed_args(const struct delayed *delayed, struct redis_args *args)
     redis_args_text(args, delayed->base);
 }
 
+void delayed_remove_args(struct redis_args *args, const char *owner)
+{
+    redis_args_text(args, ""); /* by id */
+    redis_args_text(args, "0");
+    redis_args_text(args, owner);
+    redis_args_text(args, "");
+    redis_args_text(args, "");
+    redis_args_u64(args, 0); /* of work: for ids there is no bound */
+}
+
 int delayed_run_script(struct delayed *delayed, const char *script, struct redis_args *args,
                        struct delayed_call *call)
 {

@@ -17,7 +17,6 @@
 
 #define TIMES_FAILING 3u  /* from then on a task is in the index `failing` */
 #define TIMES_WAITING 10u /* … `waiting` */
-#define END_WORK      1000u
 
 struct delayed_job {
     struct delayed *delayed; /* NULL: it has been freed, and only on_invalidated is waited for */
@@ -88,12 +87,7 @@ static void job_remove(struct delayed_job *job, enum delayed_event event)
 {
     struct redis_args args;
     delayed_args(job->delayed, &args);
-    redis_args_text(&args, "");
-    redis_args_text(&args, "0");
-    redis_args_text(&args, job->owner);
-    redis_args_text(&args, "");
-    redis_args_text(&args, "");
-    redis_args_u64(&args, END_WORK);
+    delayed_remove_args(&args, job->owner);
     redis_args_text(&args, job->task.id);
     job_tell(job, "delayed_remove", &args, event);
 }

@@ -10,7 +10,8 @@
 /* Of a key that nobody touches any more: longer than any task can live. */
 #define DELAYED_KEY_LIFE_MS (DELAYED_LIFE_MAX_MS + 24ull * 3600 * 1000)
 #define DELAYED_ADVICE_RING 64u
-#define DELAYED_JOBS_MAX    256u
+/* The rest of what a host has under way at most is for those who ask now. */
+#define DELAYED_JOBS_MAX (INVALIDATION_JOBS_MAX / 4 * 3)
 
 struct delayed_job;
 struct delayed_adding;
@@ -54,6 +55,8 @@ struct delayed_call {
  * delayed_args. On failure the call is the caller's still. Clears `args`. */
 int delayed_run_script(struct delayed *delayed, const char *script, struct redis_args *args,
                        struct delayed_call *call) PERMTAB_MUST_CHECK;
+/* Of delayed_remove.lua: tasks of this owner alone, or "" for anybody's. Ids follow. */
+void delayed_remove_args(struct redis_args *args, const char *owner);
 /* The keys and the base. */
 void delayed_args(const struct delayed *delayed, struct redis_args *args);
 /* The redis_done_fn of calls. */

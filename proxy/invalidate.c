@@ -175,7 +175,7 @@ static int judge(const struct invalidations *all, const struct invalidation *wha
         return PERMTAB_E_LIMIT;
     if (tags > 0 && all->options.redis == NULL)
         return PERMTAB_E_UNREACHABLE;
-    return all->asked < JOBS_MAX ? 0 : PERMTAB_E_FULL;
+    return all->asked < INVALIDATION_JOBS_MAX ? 0 : PERMTAB_E_FULL;
 }
 
 static void copy_printable(char *out, size_t size, const char *text)

@@ -23,6 +23,7 @@ struct invalidations;
 #define INVALIDATION_TARGETS_MAX   10000u
 #define INVALIDATION_GLOBS_MAX     16u /* prefixes and patterns, each is compared with all that is resident */
 #define INVALIDATION_TAGS_MAX      16u
+#define INVALIDATION_JOBS_MAX      64u /* under way, of those asked for on this host */
 #define INVALIDATION_TEXT_SIZE     200
 #define INVALIDATION_REASON_SIZE   128
 

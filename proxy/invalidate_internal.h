@@ -10,7 +10,6 @@
 
 #include <event2/event.h>
 
-#define JOBS_MAX       64u   /* asked for on this host */
 #define HEARD_JOBS_MAX 256u  /* asked for by messages */
 #define SPILLED_MAX    1024u /* targets of messages beyond that */
 #define ORIGINS_MAX    256u  /* hosts whose numbers are kept */

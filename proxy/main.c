@@ -9,10 +9,15 @@
 #include <event2/event.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define STOP_SECONDS 2
 
 enum { EXIT_FINE = 0, EXIT_TRANSIENT = 1, EXIT_CONFIGURATION = 2, EXIT_USAGE = 64 };
 
@@ -131,8 +136,29 @@ static int start(struct daemon *daemon, struct failure *failure)
     return daemon_start_serving(daemon, failure);
 }
 
+/* A thread that waits for the store is waited for, and so may be for store_timeout and longer. By then everything that others see of
+ * the end has been done, and a statement under way may end as it does when a process is killed: the store keeps what was
+ * committed and nothing else. Nothing is shared with the threads that are left behind, so nothing is taken from under them. */
+static void *leave_in_time(void *context)
+{
+    struct timespec left = {.tv_sec = STOP_SECONDS};
+    (void)context;
+    while (nanosleep(&left, &left) < 0)
+        continue;
+    log_warning("permtabd: the store has not answered for %d s: what it was asked is left to it",
+                STOP_SECONDS);
+    _exit(EXIT_FINE);
+}
+
+static void leave_in_any_case(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, leave_in_time, NULL) == 0)
+        (void)pthread_detach(thread);
+}
+
 /* In reverse, with readers first: whatever ends after the table was disbelieved cannot mislead anybody. */
-static void stop(struct daemon *daemon)
+static void stop(struct daemon *daemon, bool served)
 {
     if (daemon->publish)
         publish_disbelieve(daemon->publish);
@@ -140,6 +166,8 @@ static void stop(struct daemon *daemon)
     listener_free(daemon->listener);
     if (daemon->server.base)
         server_fini(&daemon->server);
+    if (served && !daemon->demo) /* else an exit code, or a folder to be removed, comes after it */
+        leave_in_any_case();
     ops_free(daemon->ops);
     delayed_free(daemon->delayed); /* before all that it asks and waits for */
     asks_free(daemon->asks);
@@ -192,7 +220,7 @@ static int serve(struct daemon *daemon, struct failure *failure)
             code = failure_set(failure, PERMTAB_E_SYSTEM, "the event loop broke off");
         notify_supervisor("STOPPING=1");
     }
-    stop(daemon);
+    stop(daemon, code == 0);
     return code;
 }
 

@@ -26,12 +26,14 @@ void output_init(struct output *output)
     output->head = NULL;
     output->tail = &output->head;
     output->size = 0;
+    output->descriptors = 0;
 }
 
-static void close_descriptors(struct output_chunk *chunk)
+static void close_descriptors(struct output *output, struct output_chunk *chunk)
 {
     for (unsigned i = 0; i < chunk->descriptor_count; i++)
         (void)close(chunk->descriptors[i]);
+    output->descriptors -= chunk->descriptor_count;
     chunk->descriptor_count = 0;
 }
 
@@ -41,7 +43,7 @@ static void drop_head(struct output *output)
     output->head = chunk->next;
     if (!output->head)
         output->tail = &output->head;
-    close_descriptors(chunk);
+    close_descriptors(output, chunk);
     free(chunk->data);
     free(chunk);
 }
@@ -71,6 +73,7 @@ int output_put(struct output *output, struct wire_buffer *message, const int *de
     *output->tail = chunk;
     output->tail = &chunk->next;
     output->size += chunk->size;
+    output->descriptors += count;
     return 0;
 }
 
@@ -111,7 +114,7 @@ static ssize_t send_some(struct output *output, int socket)
         sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
     if (sent > 0)
-        close_descriptors(output->head);
+        close_descriptors(output, output->head);
     return sent;
 }
 

@@ -15,7 +15,8 @@ struct output_chunk;
 struct output {
     struct output_chunk *head;
     struct output_chunk **tail;
-    size_t size; /* bytes not sent yet */
+    size_t size;          /* bytes not sent yet */
+    unsigned descriptors; /* likewise: each is one of this process' own until then */
 };
 
 void output_init(struct output *output);

@@ -11,6 +11,7 @@
 
 #define POLLS_AWAITED 2
 #define PARKED_MAX    1024u
+#define PARKED_BYTES  (16u * 1024 * 1024) /* of their messages, which may be a mebibyte each */
 
 struct parked {
     struct request *request;
@@ -29,6 +30,7 @@ static void unlink_parked(struct parked *parked)
     if (parked->next)
         parked->next->previous = parked->previous;
     server->parked_count--;
+    server->parked_bytes -= parked->size;
 }
 
 static void parked_cancel(struct request *request)
@@ -43,7 +45,8 @@ bool parked_wait(struct request *request)
 {
     struct server *server = request->server;
     uint64_t now = clock_ns();
-    if (request->waited || server->parked_count >= PARKED_MAX || !publish_leased(server->publish, now))
+    if (request->waited || server->parked_count >= PARKED_MAX ||
+        server->parked_bytes + request->frame_size > PARKED_BYTES || !publish_leased(server->publish, now))
         return false;
     struct parked *parked = malloc(sizeof *parked + request->frame_size);
     if (!parked)
@@ -59,6 +62,7 @@ bool parked_wait(struct request *request)
         parked->next->previous = &parked->next;
     server->parked = parked;
     server->parked_count++;
+    server->parked_bytes += parked->size;
     request->waited = true;
     request->state = parked;
     request->cancel = parked_cancel;

@@ -188,6 +188,11 @@ void publish_disbelieve(struct publish *publish)
     disbelieve(publish);
 }
 
+void publish_doubt(struct publish *publish)
+{
+    disbelieve(publish);
+}
+
 uint64_t publish_distrusted(const struct publish *publish)
 {
     return publish->distrusted;

@@ -78,7 +78,9 @@ uint64_t publish_deadline(const struct publish *publish);
 bool publish_leased(const struct publish *publish, uint64_t now_ns);
 /* Ends the lease now and until the next rebuild: what was read before may be other than the store's log says. */
 void publish_disbelieve(struct publish *publish);
-/* Another number each time that happens: what was kept elsewhere of before is no better than the table was. */
+/* The same for this table's own fault: what the log says, and what was kept elsewhere, is as good as before. */
+void publish_doubt(struct publish *publish);
+/* Another number each time that publish_disbelieve ends it: what was kept elsewhere of before is no better than the table was. */
 uint64_t publish_distrusted(const struct publish *publish);
 
 /* Another number for every history: what was read before a rebuild says nothing about the table after it. */

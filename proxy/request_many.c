@@ -58,9 +58,16 @@ static void many_free(struct many *many)
     free(many);
 }
 
+/* Before the request ends: that looks whether its session may be read from again. */
+static void uncount(struct many *many)
+{
+    many->request->session->query_count -= many->count;
+}
+
 static void many_cancel(struct request *request)
 {
     struct many *many = request->state;
+    uncount(many);
     for (unsigned i = 0; i < WAITING_MAX; i++) {
         if (many->slots[i].used)
             ask_cancel(&many->slots[i].ask);
@@ -149,6 +156,7 @@ static void many_reply(struct many *many)
         wire_str(&reply, many->trouble.text);
     }
     request->cancel = NULL;
+    uncount(many);
     request_reply(request, &reply);
     many_free(many);
 }
@@ -268,6 +276,7 @@ void serve_check_many(struct request *request, const struct wire_value *params)
         many_free(many);
         return;
     }
+    request->session->query_count += count;
     request->state = many;
     request->cancel = many_cancel;
     on_turn(-1, EV_TIMEOUT, many);

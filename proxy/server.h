@@ -55,6 +55,7 @@ struct server {
     unsigned session_count;
     struct parked *parked; /* requests that wait for a name, of parked.c */
     unsigned parked_count;
+    size_t parked_bytes;
     struct task *held; /* writes that wait for the table to reach them, of task.c */
     bool stopping;
     uint64_t next_session;      /* number of the next one */

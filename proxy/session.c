@@ -22,12 +22,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define READ_SIZE    (64u * 1024)
-#define TURN_AT_ONCE 4u                 /* messages taken as soon as they are read */
-#define TURN_QUEUED  16u                /* messages of one turn of a session that has sent more */
-#define OUTPUT_PAUSE (256u * 1024)      /* more than this unread: no more requests are taken */
-#define OUTPUT_MAX   (4u * 1024 * 1024) /* more than this: closed */
-#define INPUT_KEEP   (64u * 1024)       /* a larger buffer is given back once it is empty */
+#define READ_SIZE         (64u * 1024)
+#define TURN_AT_ONCE      4u                 /* messages taken as soon as they are read */
+#define TURN_QUEUED       16u                /* messages of one turn of a session that has sent more */
+#define OUTPUT_PAUSE      (256u * 1024)      /* more than this unread: no more requests are taken */
+#define OUTPUT_MAX        (4u * 1024 * 1024) /* more than this: closed */
+#define DESCRIPTORS_PAUSE 16u          /* as OUTPUT_PAUSE: there are not many for all clients together */
+#define QUERIES_PAUSE     50000u       /* of check_many; they take our memory, not the socket's */
+#define INPUT_KEEP        (64u * 1024) /* a larger buffer is given back once it is empty */
 
 static void on_readable(evutil_socket_t socket, short what, void *context);
 static void on_writable(evutil_socket_t socket, short what, void *context);
@@ -185,7 +187,8 @@ void session_free(struct session *session)
 static bool is_full(const struct session *session)
 {
     return session->request_count >= session->server->config->client_requests_max ||
-           session->output.size > OUTPUT_PAUSE;
+           session->query_count >= QUERIES_PAUSE || session->output.size > OUTPUT_PAUSE ||
+           session->output.descriptors > DESCRIPTORS_PAUSE;
 }
 
 static void drop_input(struct session *session, size_t size)
@@ -304,12 +307,17 @@ void session_turn(struct server *server)
         (void)event_add(server->turn, &now);
 }
 
+/* In a turn and not from here: the caller is in the middle of something. */
+static void go_on_reading(struct session *session)
+{
+    if (session->socket >= 0 && !event_pending(session->readable, EV_READ, NULL) && !is_full(session))
+        queue_turn(session);
+}
+
 void session_request_ended(struct session *session)
 {
     session->request_count--;
-    /* Not from here: the caller is in the middle of something. */
-    if (!event_pending(session->readable, EV_READ, NULL) && !is_full(session))
-        queue_turn(session);
+    go_on_reading(session);
 }
 
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
@@ -419,8 +427,7 @@ static void on_writable(evutil_socket_t socket, short what, void *context)
     struct session *session = context;
     (void)socket, (void)what;
     send_output(session);
-    if (session->socket >= 0 && !event_pending(session->readable, EV_READ, NULL) && !is_full(session))
-        queue_turn(session);
+    go_on_reading(session);
 }
 
 void session_send(struct session *session, struct wire_buffer *message, const int *descriptors,
@@ -430,8 +437,10 @@ void session_send(struct session *session, struct wire_buffer *message, const in
         session_close(session, "out of memory");
         return;
     }
-    if (!session->corked)
+    if (!session->corked) {
         send_output(session);
+        go_on_reading(session); /* all may have gone with it, and then nobody waits for on_writable */
+    }
     if (session->socket >= 0 && session->output.size > OUTPUT_MAX)
         break_off(session, "does not read its replies");
 }

@@ -52,6 +52,7 @@ struct session {
 
     struct request *requests; /* under way */
     unsigned request_count;
+    size_t query_count; /* of check_many, under way */
     struct ask_flow flow;
     struct subscriber *subscriber; /* NULL when it is told nothing */
 };

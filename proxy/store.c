@@ -40,7 +40,7 @@ int store_open(struct store *out, const struct sql_options *options, struct fail
             state.version, newest);
         goto out;
     }
-    rc = schema_compare(out->sql, &out->schema_mark, failure);
+    rc = schema_compare(out->sql, &out->looked.mark, failure);
     if (rc < 0)
         goto out;
     out->store_id = state.store_id;

@@ -23,6 +23,14 @@ struct store_position {
     uint64_t nonce;
 };
 
+/* What a look at the schema saw: the next one finds out by it what was changed and changed back between them. Of the store and
+ * not of a connection: whoever connects again takes it along. */
+struct store_look {
+    uint64_t mark;     /* of the definitions; 0: there was no look yet */
+    uint64_t revision; /* the log's end */
+    uint32_t filled;   /* which policy tables had rows */
+};
+
 /* A connection to the store and what it knows of it. */
 struct store {
     struct sql *sql;
@@ -30,11 +38,9 @@ struct store {
     uint64_t file_device, file_inode; /* SQLite: of the file this connection has open */
     uint64_t wal_inode, shm_inode;    /* SQLite: of the two files beside it; 0 when there were none */
     char *path;                       /* SQLite: its path; else NULL */
-    uint64_t schema_mark; /* of the last look at the schema: shows what was changed and changed back */
-    uint64_t looked_revision; /* the log's end at that look */
-    uint32_t looked_filled;   /* which policy tables had rows then */
-    struct store_position snapshot; /* of the snapshot that is open */
-    struct store_position known;    /* found by the last snapshot: where the next one begins to look */
+    struct store_look looked;         /* the last one */
+    struct store_position snapshot;   /* of the snapshot that is open */
+    struct store_position known;      /* found by the last snapshot: where the next one begins to look */
 };
 
 /* Connects; reads the store id; refuses a schema that is missing, older, newer or half applied with PERMTAB_E_SCHEMA

@@ -64,17 +64,17 @@ int store_emptied_check(struct store *store, struct failure *failure)
     int rc = look(store, &revision, &filled, failure);
     if (rc < 0)
         return rc;
-    uint32_t emptied = store->looked_filled & ~filled;
+    uint32_t emptied = store->looked.filled & ~filled;
     for (unsigned i = 0; rc >= 0 && i < POLICY_TABLES; i++) {
         if ((emptied >> i & 1u) == 0)
             continue;
-        rc = changed_since(store, policy_tables[i].kind, store->looked_revision, failure);
+        rc = changed_since(store, policy_tables[i].kind, store->looked.revision, failure);
         if (rc == 0)
             rc = failure_set(failure, PERMTAB_E_SCHEMA, "%s was emptied without a change row: TRUNCATE?",
                              policy_tables[i].name);
     }
     /* Said once: whoever is told reads everything again, as it now is. */
-    store->looked_filled = filled;
-    store->looked_revision = revision;
+    store->looked.filled = filled;
+    store->looked.revision = revision;
     return rc < 0 ? rc : 0;
 }

@@ -397,11 +397,11 @@ int store_check_schema(struct store *store, struct failure *failure)
         rc = failure_set(failure, PERMTAB_E_SCHEMA,
                          "the schema of the store was changed: permtab_store is missing");
     if (rc == 0)
-        rc = schema_compare(store->sql, &store->schema_mark, failure);
+        rc = schema_compare(store->sql, &store->looked.mark, failure);
     if (rc == 0)
         rc = store_emptied_check(store, failure);
-    else
-        store->looked_filled = 0; /* said already; what is there now is the new beginning */
+    else if (rc == PERMTAB_E_SCHEMA)
+        store->looked.filled = 0; /* said already; what is there now is the new beginning */
     if (rc == 0 && sql_dialect(store->sql) == SQL_MYSQL)
         rc = store_replica_check(store, failure);
     return rc;

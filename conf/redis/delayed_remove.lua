@@ -27,7 +27,7 @@ local function remove(id)
     if only ~= '' then wanted = wanted and task[3] == only and not task[4] and not task[5] end
     if not wanted then return end
     for index in string.gmatch(task[1], '[^\n]+') do
-        redis.call('SREM', base .. 'by:' .. index, id)
+        redis.pcall('SREM', base .. 'by:' .. index, id) -- somebody may have made something else of it by hand
         work = work - 1
     end
     redis.call('DEL', key)
@@ -41,6 +41,7 @@ if what == '' then
 end
 if what == '*' then
     for i = 1, 2 do
+        if work <= 0 then break end
         for _, id in ipairs(redis.call('ZRANGE', KEYS[i], 0, work)) do
             if work <= 0 then break end
             remove(id)
@@ -50,7 +51,8 @@ if what == '*' then
 end
 local page = redis.call('SSCAN', base .. 'by:' .. what, cursor, 'COUNT', 50)
 for _, id in ipairs(page[2]) do
-    if work <= 0 then return {removed, cursor, 1} end -- the rest of this page is for the next step
+    -- The rest of this page is for the next step, unless that would find it as it is now.
+    if work <= 0 and removed > 0 then return {removed, cursor, 1} end
     remove(id)
 end
 return {removed, page[1], page[1] ~= '0' and 1 or 0}

@@ -6,7 +6,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local renewed = 0
 for i = 3, #ARGV, 2 do
-    if redis.call('HGET', ARGV[1] .. 'task:' .. ARGV[i], 'owner') == ARGV[i + 1] then
+    if redis.pcall('HGET', ARGV[1] .. 'task:' .. ARGV[i], 'owner') == ARGV[i + 1] then
         redis.call('ZADD', KEYS[2], 'XX', string.format('%.0f', now + ARGV[2]), ARGV[i])
         renewed = renewed + 1
     end

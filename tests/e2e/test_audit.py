@@ -154,6 +154,28 @@ class AuditWithRedis(AuditSqlite):
         super().audited(more)
         self.assertGreater(self.serving.stats()["l2_puts"], 0)
 
+    def test_a_host_that_finds_differences_all_the_time_empties_l2_once_a_minute(self):
+        """And heals itself all the same."""
+        self.fill()
+        self.audited()
+        before = self.serving.stats()
+        for allowed in (False, True, False, True):
+            rebuilds = self.serving.stats()["audit_rebuilds"]
+            self.unseen("DELETE FROM permtab_role_permission WHERE role_id = 101")
+            if allowed:
+                self.unseen(f"INSERT INTO permtab_role_permission VALUES (101, '{DELETE}', 'allow')")
+            self.reader.watch(1000, "channel:10", DELETE, "allow" if allowed else "deny", 10000)
+            self.assertIsNotNone(self.reader.watched(), self.serving.log()[-2000:])
+            wait_until(lambda: self.serving.stats()["audit_rebuilds"] > rebuilds, 10, "it was found")
+            self.fill_again()
+        after = self.serving.stats()
+        self.assertGreaterEqual(after["audit_rebuilds"] - before["audit_rebuilds"], 4)
+        self.assertEqual(1, after["l2_epochs"] - before["l2_epochs"])
+
+    def fill_again(self):
+        for user in range(1000, 1040):
+            self.reader.check(user, "channel:10", DELETE)
+
 
 @full_only
 class AuditMariadb(Audit, MariadbCase):

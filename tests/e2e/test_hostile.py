@@ -17,6 +17,7 @@ import msgpack
 from harness import Rpc, RpcError, SqliteCase, full_only, main, program
 from harness.policies import small
 from harness.process import end, spawn, wait_until
+from harness.servers import Redis
 
 NOBODY = 65534
 QUESTION = (1, "channel:10", "message.delete")
@@ -237,6 +238,22 @@ class Messages(HostileCase):
         self.assert_serves_others()
         connection.close()
 
+    def test_replies_with_descriptors_that_nobody_reads(self):
+        """There are not many descriptors for all clients together, and each such reply holds two. Whoever reads again gets all."""
+        if os.getuid() != 0:
+            self.skipTest("another process' descriptors are counted")
+        folder, asked = f"/proc/{self.serving.process.pid}/fd", 2000
+        before = len(os.listdir(folder))
+        with self.serving.rpc(timeout=5) as rpc:
+            rpc.socket.sendall(b"".join(packed(0, number, "attach", [{}]) for number in range(2, 2 + asked)))
+            time.sleep(0.5)
+            self.assertLess(len(os.listdir(folder)) - before, 64)
+            self.assert_serves_others()
+            for number in range(2, 2 + asked):
+                self.assertEqual([1, number, None], rpc.receive()[:3])
+                while rpc.descriptors:
+                    os.close(rpc.descriptors.pop())
+
     def test_descriptors_nobody_asked_for(self):
         """Descriptors sent with any message are closed, not collected."""
         before = len(os.listdir(f"/proc/{self.serving.process.pid}/fd")) if os.getuid() == 0 else None
@@ -292,6 +309,39 @@ class Messages(HostileCase):
         out, _ = child.communicate(timeout=20)
         self.assertEqual(["-25"] * 5, out.split())
         self.assert_serves_others()
+
+
+class Resumption(SqliteCase):
+    def test_a_late_reply_takes_along_what_kept_the_session_from_being_read(self):
+        """The reply of Redis is there before the client's socket has room: with it all that waited is sent, and reading goes on."""
+        redis = Redis(self.folder / "redis").start()
+        self.addCleanup(redis.kill)
+        serving = self.sidecar(redis=f"unix:{redis.socket}", redis_timeout="20s", redis_ping="20s", max_staleness="20s")
+        with serving.rpc(timeout=5) as rpc:
+            wait_until(lambda: rpc.call("stats")["l2_marker_known"] == 1, 10, "Redis is connected")
+            redis.pause()
+            asked = 600
+            rpc.socket.sendall(b"".join([packed(0, 100, "tag_list", [{"tag": "raid"}])] +
+                                        [packed(0, 101 + number, "attach", [{}]) for number in range(asked)]))
+            time.sleep(0.3)
+            serving.pause()
+            redis.resume()
+            time.sleep(0.3)
+            answered = set()
+            rpc.socket.settimeout(0.3)
+            with self.assertRaises(socket.timeout):
+                while True:
+                    answered.add(rpc.receive()[1])
+                    while rpc.descriptors:
+                        os.close(rpc.descriptors.pop())
+            self.assertLess(len(answered), asked)
+            self.assertNotIn(100, answered)
+            serving.resume()
+            rpc.socket.settimeout(5)
+            while len(answered) <= asked:
+                answered.add(rpc.receive()[1])
+                while rpc.descriptors:
+                    os.close(rpc.descriptors.pop())
 
 
 @full_only

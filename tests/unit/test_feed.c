@@ -13,8 +13,11 @@
 #include <cmocka.h>
 #include <event2/event.h>
 #include <pthread.h>
+#include <unistd.h>
 
-#define FIRST 5u
+#define FIRST    5u
+#define DUES_MAX 1000u
+#define POLL_MS  5u
 
 /* What the store is, and what it shall do. Read and written by two threads. */
 static struct {
@@ -26,7 +29,12 @@ static struct {
     bool changes_unseen;      /* a change is committed while what expired is read */
     bool too_many_permissions;
     bool read_only;
+    bool away;            /* polls fail, and the connection with them */
+    unsigned open_schema; /* how many connections still find another schema */
+    uint64_t mark;        /* of the definitions */
     unsigned rebuilds_read, catalogues_read;
+    uint64_t due_ns[DUES_MAX]; /* what the feed waited for, one after the other */
+    size_t dues;
 } fake = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void lock(void)
@@ -43,9 +51,17 @@ static void unlock(void)
 
 int store_open(struct store *out, const struct sql_options *options, struct failure *failure)
 {
-    (void)options, (void)failure;
+    int code = 0;
+    (void)options;
     memset(out, 0, sizeof *out);
-    return 0;
+    lock();
+    out->looked.mark = fake.mark;
+    if (fake.open_schema > 0) {
+        fake.open_schema--;
+        code = failure_set(failure, PERMTAB_E_SCHEMA, "a trigger is missing");
+    }
+    unlock();
+    return code;
 }
 
 void store_close(struct store *store)
@@ -56,9 +72,11 @@ void store_close(struct store *store)
 int store_check_schema(struct store *store, struct failure *failure)
 {
     int code = 0;
-    (void)store;
     lock();
     fake.rebuilds_read++;
+    if (store->looked.mark != fake.mark)
+        code = failure_set(failure, PERMTAB_E_SCHEMA, "the tables were made anew");
+    store->looked.mark = fake.mark;
     if (fake.schema_failures > 0) {
         fake.schema_failures--;
         code = failure_set(failure, PERMTAB_E_STORE, "the store is away");
@@ -88,9 +106,11 @@ int store_poll(struct store *store, const struct store_position *at, bool *newer
     (void)store;
     lock();
     *newer = fake.revision > at->revision;
-    bool read_only = fake.read_only;
+    bool read_only = fake.read_only, away = fake.away;
     unlock();
     *now = 1000;
+    if (away)
+        return failure_set(failure, PERMTAB_E_STORE, "the store is away");
     return read_only ? failure_set(failure, PERMTAB_E_SCHEMA, "the server is read only") : 0;
 }
 
@@ -166,6 +186,23 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
     return 0;
 }
 
+int __real_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                                  const struct timespec *due);
+int __wrap_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                                  const struct timespec *due);
+
+int __wrap_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                                  const struct timespec *due)
+{
+    uint64_t due_ns = (uint64_t)due->tv_sec * 1000000000 + (uint64_t)due->tv_nsec;
+    lock();
+    /* One that was woken for nothing waits again. */
+    if (fake.dues < DUES_MAX && (fake.dues == 0 || fake.due_ns[fake.dues - 1] != due_ns))
+        fake.due_ns[fake.dues++] = due_ns;
+    unlock();
+    return __real_pthread_cond_timedwait(condition, mutex, due);
+}
+
 /* ---- the house around it -------------------------------------------------------------------------------------- */
 
 struct fixture {
@@ -214,7 +251,7 @@ static int setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct publish_options options = {
         .permissions_max = 64, .entries = 10000, .sets = 10, .folds = 1, .max_staleness_ns = 2000000000ull};
-    struct config config = {.permissions_max = 64, .poll_interval_ms = 5};
+    struct config config = {.permissions_max = 64, .poll_interval_ms = POLL_MS};
     struct sql_options sql = {.url = "sqlite:nowhere"};
     struct store_position at = {7, FIRST, FIRST};
     struct catalogue catalogue;
@@ -223,7 +260,10 @@ static int setup(void **state)
     fake.kind = CHANGE_ASSIGNMENT;
     fake.scope = (struct scope_key){0, 0};
     fake.schema_failures = fake.rebuilds_read = fake.catalogues_read = 0;
-    fake.changes_unseen = fake.too_many_permissions = fake.read_only = false;
+    fake.changes_unseen = fake.too_many_permissions = fake.read_only = fake.away = false;
+    fake.open_schema = 0;
+    fake.mark = 1;
+    fake.dues = 0;
     unlock();
     read_catalogue(&catalogue);
     assert_int_equal(
@@ -434,6 +474,54 @@ static void a_server_that_is_not_believed_grants_no_lease_by_a_rebuild(void **st
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
 
+/* Between two connections a table may have been restored, with rows that no change row names; the log is the same as before. */
+static void expect_rebuild_after_an_absence(struct fixture *fixture, unsigned open_schema, uint64_t mark)
+{
+    serve_polls(fixture, 3);
+    uint64_t rebuilds = fixture->counters.rebuilds, disbelieved = fixture->counters.polls_disbelieved;
+    lock();
+    fake.away = true;
+    unlock();
+    serve_polls(fixture, 3);
+    assert_int_equal(fixture->counters.polls_disbelieved, disbelieved);
+    lock();
+    fake.open_schema = open_schema;
+    fake.mark = mark;
+    fake.away = false;
+    unlock();
+    serve_polls(fixture, 4 + open_schema);
+    assert_int_equal(fixture->counters.polls_disbelieved, disbelieved + 1);
+    assert_int_equal(fixture->counters.rebuilds, rebuilds + 1);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+}
+
+static void a_schema_refused_while_connecting_is_disbelieved(void **state)
+{
+    expect_rebuild_after_an_absence(*state, 3, 1);
+}
+
+static void tables_made_anew_between_two_connections_are_disbelieved(void **state)
+{
+    expect_rebuild_after_an_absence(*state, 0, 2);
+}
+
+static void the_same_tables_after_an_absence_are_believed(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 3);
+    lock();
+    fake.away = true;
+    unlock();
+    serve_polls(fixture, 3);
+    lock();
+    fake.away = false;
+    unlock();
+    serve_polls(fixture, 4);
+    assert_int_equal(fixture->counters.polls_disbelieved, 0);
+    assert_int_equal(fixture->counters.rebuilds, 0);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+}
+
 /* Whoever asks for everything to be thrown away, again and again, has polls go on in between. */
 static void rebuilds_have_their_time(void **state)
 {
@@ -460,6 +548,28 @@ static void rebuilds_have_their_time(void **state)
     assert_int_not_equal(publish_generation(fixture->publish), generation);
 }
 
+/* Whenever somebody wakes it, and however late the thread comes: polls stay due at the times that they would have been due at. */
+static void a_wake_does_not_move_the_polls_that_follow(void **state)
+{
+    struct fixture *fixture = *state;
+    const uint64_t interval = POLL_MS * 1000000ull;
+    serve_polls(fixture, 1);
+    for (int i = 0; i < 30; i++) {
+        (void)usleep(POLL_MS * 1000 * (unsigned)(i % 3) / 2);
+        feed_wake(fixture->feed);
+        serve_polls(fixture, 1 + i % 3);
+    }
+    lock();
+    size_t dues = fake.dues;
+    assert_in_range(dues, 10, DUES_MAX - 1);
+    for (size_t i = 1; i < dues; i++) {
+        uint64_t since = fake.due_ns[i] - fake.due_ns[0], step = fake.due_ns[i] - fake.due_ns[i - 1];
+        assert_int_equal(since % interval, 0);
+        assert_true(step >= interval);
+    }
+    unlock();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -469,9 +579,13 @@ int main(void)
         T(too_many_permissions_are_read_once_a_poll),
         T(a_watcher_sees_what_was_done_before_others_are_told),
         T(a_server_that_is_not_believed_grants_no_lease_by_a_rebuild),
+        T(a_schema_refused_while_connecting_is_disbelieved),
+        T(tables_made_anew_between_two_connections_are_disbelieved),
+        T(the_same_tables_after_an_absence_are_believed),
         T(rebuilds_have_their_time),
         T(others_have_their_turns_while_a_batch_is_applied),
         T(it_ends_in_the_middle_of_a_batch),
+        T(a_wake_does_not_move_the_polls_that_follow),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
