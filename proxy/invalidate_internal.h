@@ -28,6 +28,7 @@ struct origin {
 struct retiring {
     const struct target *targets;
     size_t count, next;
+    bool everything; /* `all` was met: the table is thrown away later, and its entries are retired once */
 };
 
 struct invalidations {

@@ -50,7 +50,9 @@ static void retire_some(struct invalidations *all, struct retiring *list, uint64
                 return;
             spend(&all->work, 1);
         } else {
-            *retired += retire(all, target);
+            if (target->kind != TARGET_ALL || !list->everything)
+                *retired += retire(all, target);
+            list->everything |= target->kind == TARGET_ALL;
             spend(&all->work, 1 + *retired - before);
         }
     }

@@ -26,13 +26,18 @@
 #define NO_MARKER_SIZE 3u /* of what is seen when there is none: what stands between four fields */
 #define DOUBT_NS       60000000000ull /* a fleet that begins with an empty L2 so often lives; its store feels it */
 
-void l2_marker_disconnected(struct l2 *l2)
+static void lose(struct l2 *l2)
 {
     l2->marker.known = false;
+    l2->counters->l2_marker_known = 0;
+}
+
+void l2_marker_disconnected(struct l2 *l2)
+{
+    lose(l2);
     l2->marker.seen_size = 0;
     l2->marker.asking = l2->marker.beginning = false;
     l2->marker.again = false;
-    l2->counters->l2_marker_known = 0;
 }
 
 /* ---- what a reply says -------------------------------------------------------------------------------------------- */
@@ -131,7 +136,7 @@ bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first
     if (whole)
         know(l2, at, epoch);
     else
-        l2->marker.known = false;
+        lose(l2);
     if (!whole || at->revision != publish_position(l2->publish).revision)
         l2_marker_pursue(l2);
     return whole;
@@ -392,7 +397,7 @@ static void refused(struct l2 *l2, const struct redis_reply *reply)
     const char *text = redis_reply_text(reply, NULL);
     bool foreign = text != NULL && strstr(text, "WRONGTYPE") != NULL;
     l2->counters->l2_errors++;
-    marker->known = false;
+    lose(l2);
     if (!marker->warned)
         log_warning("l2: the marker cannot be moved, L2 is not used: %s",
                     text != NULL ? text : "no reason given");
@@ -417,14 +422,14 @@ static void on_moved(void *context, enum redis_status status, const struct redis
         return;
     }
     if (status != REDIS_OK || !redis_reply_i64(redis_reply_at(reply, 0), &done)) {
-        marker->known = false; /* it may have moved or not; the next poll asks */
+        lose(l2); /* it may have moved or not; the next poll asks */
         return;
     }
     marker->warned = false;
     marker->heard = 0; /* Redis itself counts more than what was said: it may have been restored since */
     note_seen(l2, reply, 1);
     if (!read_marker(l2, reply, 1, &at, &epoch)) {
-        marker->known = false;
+        lose(l2);
         begin(l2);
         return;
     }

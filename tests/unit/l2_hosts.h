@@ -1,4 +1,4 @@
-/* The hosts of test_l2.c and test_l2_property.c: their polls, fills and looks, and the comparison with the truth. */
+/* The hosts of test_l2*.c: their polls, fills and looks, and the comparison with the truth. */
 #ifndef PERMTAB_TESTS_UNIT_L2_HOSTS_H
 #define PERMTAB_TESTS_UNIT_L2_HOSTS_H
 
@@ -26,7 +26,7 @@ static void compare(struct host *host, uint64_t user, struct scope_key scope, co
 }
 
 /* What L2 brought is in the table, and has to leave it when it is not true any more. */
-static void compare_resident(struct host *host, int samples)
+static inline void compare_resident(struct host *host, int samples)
 {
     for (; samples > 0; samples--) {
         uint64_t user = changing_user(&host->world->past);
@@ -77,7 +77,7 @@ static void apply_batch(struct host *host)
     batch_fini(&batch);
 }
 
-static void poll_store(struct host *host)
+static inline void poll_store(struct host *host)
 {
     uint64_t begun = clock_ns();
     struct store_position at = publish_position(host->publish);

@@ -1,4 +1,4 @@
-/* The world of test_l2.c and test_l2_property.c: a store in memory that changes at random, some hosts that follow it, each at its own pace,
+/* The world of test_l2*.c: a store in memory that changes at random, some hosts that follow it, each at its own pace,
  * and one real Redis between them. A host is what of the daemon has to do with L2: publisher, struct redis, struct l2; the
  * feed, the fills and the helper threads are played here, one step at a time, so that anything can come between.
  *

@@ -1,5 +1,6 @@
 /* Invalidation on a host without Redis: entries go, in slices where there are many; limits; history. */
 #include "proxy/invalidate_history.h"
+#include "proxy/invalidate_internal.h"
 #include "tests/support/invalidation_host.h"
 
 #include <event2/event.h>
@@ -130,6 +131,41 @@ static void free_in_the_middle_of_a_scope(void **state)
     event_base_loop(host->base, EVLOOP_NONBLOCK);
 }
 
+/* What is slow to compare with takes more slices, and not longer ones. */
+static void slow_patterns_in_short_slices(void **state)
+{
+    struct invalidation_host *host = *state;
+    struct target targets[INVALIDATION_GLOBS_MAX];
+    for (uint64_t user = 1; user <= 2000; user++)
+        host_fill(host, user, server);
+    for (size_t i = 0; i < INVALIDATION_GLOBS_MAX; i++) {
+        targets[i].kind = TARGET_PATTERN;
+        memset(targets[i].word, 'a', sizeof targets[i].word);
+        memcpy(targets[i].word, "*[", 2);
+        memcpy(targets[i].word + sizeof targets[i].word - 3, "]x", 3);
+    }
+    assert_return_code(host_start(host, targets, INVALIDATION_GLOBS_MAX, 0), 0);
+    struct job *job = host->all->last;
+    unsigned slices = 0;
+    for (; job->matching; slices++)
+        match_slice(job);
+    assert_true(slices > 20); /* five or six of patterns that are quick */
+    job_check(job);
+    HOST_UNTIL(host, host->done == 1);
+    assert_int_equal(host->result.entries, 0);
+    assert_true(host_resident(host, 1, server));
+}
+
+static void everything_is_counted_once(void **state)
+{
+    struct invalidation_host *host = *state;
+    for (uint64_t user = 1; user <= 10; user++)
+        host_fill(host, user, server);
+    host_invalidate(host, "all all all");
+    assert_int_equal(host->result.entries, 10);
+    assert_int_equal(host->counters.invalidation_entries, 10);
+}
+
 static void rebuild_while_matching(void **state)
 {
     struct invalidation_host *host = *state;
@@ -226,6 +262,8 @@ int main(void)
         T(a_large_scope_in_slices),
         T(a_small_one_beside_a_large_one),
         T(free_in_the_middle_of_a_scope),
+        T(everything_is_counted_once),
+        T(slow_patterns_in_short_slices),
         T(rebuild_while_matching),
         T(limits),
         T(another_from_done),

@@ -1,7 +1,7 @@
-/* L2, one promise at a time, between hosts that take their steps when the test says so. Random histories are in
- * test_l2_property.c. */
+/* L2, one promise at a time, between hosts that take their steps when the test says so. Values are in
+ * test_l2_values.c, random histories in test_l2_property.c. */
 #include "proxy/clock.h"
-#include "tests/unit/l2_hosts.h"
+#include "tests/unit/l2_steps.h"
 
 /* A message that a revision has been reached, which it has not: by an invention, or because Redis was restored since. It may
  * not keep the marker from following, nor make this host ask without end. */
@@ -36,22 +36,6 @@ static void hearsay_of_the_marker(void **state)
     world_end(world, NULL);
 }
 
-/* As poll_store, without a store that is perhaps replaced meanwhile. */
-static void follow(struct host *host)
-{
-    uint64_t begun = clock_ns(), revision = host->world->past.revision;
-    do
-        commit_something(host->world);
-    while (host->world->past.revision == revision);
-    apply_batch(host);
-    remember_applied(host);
-    publish_renew(host->publish, begun);
-    host->l2->marker.begun_ns = 0;
-    l2_applied(host->l2);
-}
-
-static const struct scope_key nowhere = {999, 1}; /* what L2 says of it names no roles */
-
 /* Whoever waits for a value of a revision that this table does not come to is told so soon, however many polls come: the marker
  * may be of a history that was lost, or this host may read a server that nobody writes to any more. */
 static void on_late(void *context, enum l2_outcome outcome, const struct answer *answer)
@@ -59,34 +43,6 @@ static void on_late(void *context, enum l2_outcome outcome, const struct answer 
     (void)answer;
     assert_int_equal(outcome, L2_MISSED);
     --*(unsigned *)context;
-}
-
-/* Reads for a user; *epoch: that of L2 meanwhile. */
-static void read_rows(struct host *host, uint64_t user, struct scope_key scope, struct facts *facts,
-                      uint64_t *epoch)
-{
-    struct world *world = host->world;
-    assert_true(l2_epoch(host->l2, epoch));
-    memory_facts(&world->past.policy, user, scope, world->past.now, facts);
-    facts->revision = world->past.revision;
-    facts->nonce = nonce_at(world, world->past.revision);
-    facts->now = world->past.now;
-}
-
-static void publish_and_put(struct host *host, struct facts *facts, uint64_t epoch, uint64_t cost_us)
-{
-    struct answer answer = {0};
-    assert_int_equal(publish_facts(host->publish, facts, clock_ns(), &answer), PUBLISH_FILLED);
-    answer_fini(&answer);
-    l2_put(host->l2, facts, epoch, cost_us, false);
-}
-
-static void put(struct host *host, uint64_t user, struct scope_key scope, uint64_t cost_us)
-{
-    struct facts facts;
-    uint64_t epoch;
-    read_rows(host, user, scope, &facts, &epoch);
-    publish_and_put(host, &facts, epoch, cost_us);
 }
 
 static void held_for_ever_by_nothing(void **state)
@@ -145,18 +101,6 @@ static void markers_that_are_none(void **state)
 }
 
 /* ---- what the log does not tell ------------------------------------------------------------------------------------- */
-
-static void on_looked(void *context, enum l2_outcome outcome, const struct answer *answer)
-{
-    (void)answer;
-    *(enum l2_outcome *)context = outcome;
-}
-
-static struct l2_look *look_for(struct host *host, enum l2_outcome *outcome)
-{
-    *outcome = (enum l2_outcome)99;
-    return l2_look(host->l2, 1, nowhere, 0, on_looked, outcome);
-}
 
 /* A host that has put something into L2 and finds it there. */
 static struct host *host_with_a_value(struct world *world)
@@ -390,50 +334,26 @@ static void everything_is_read_again(void **state)
     world_end(world, NULL);
 }
 
-/* ---- early refresh ---------------------------------------------------------------------------------------------------- */
-
-/* What a host is reading from the store; NULL: nothing. */
-static const struct facts *being_read(const struct host *host)
+/* Whether L2 is of use is what operators look at. */
+static void a_marker_of_unknown_place_is_not_said_to_be_known(void **state)
 {
-    for (size_t i = 0; i < PENDING; i++)
-        if (host->fills[i].used)
-            return &host->fills[i].facts;
-    return NULL;
-}
-
-/* How often a look at a value that took so long to read asks for it to be read again. */
-static uint64_t refreshes_of_a_look(struct host *host, uint64_t cost_us)
-{
-    static const struct scope_key everywhere = {0, 0};
-    enum l2_outcome outcome = (enum l2_outcome)99;
-    uint64_t refreshes = host->counters.l2_refreshes;
-    ask_redis(host->world,
-              "EVAL \"for _, k in ipairs(redis.call('KEYS', 'p:*{*')) do redis.call('DEL', k) end\" 0");
-    put(host, 1, everywhere, cost_us);
-    turn_until_answered(host->world);
-    assert_int_equal(host->counters.l2_misses, 0);
-    assert_non_null(l2_look(host->l2, 1, everywhere, 0, on_looked, &outcome));
-    turn_until_answered(host->world);
-    assert_int_equal(outcome, L2_ANSWERED); /* by what is there, in any case */
-    return host->counters.l2_refreshes - refreshes;
-}
-
-/* What takes longer to read than it still lives is read again by whoever finds it; what has nearly all of its life before it, and is
- * soon read, is not. Between those it is a matter of chance (test_xfetch.c). */
-static void what_is_dear_is_refreshed_early(void **state)
-{
-    const uint64_t life_us = 60000 * 1000, a_thousand_years = 1000000 * life_us;
-    struct world *world = world_begin(17, *state);
+    struct world *world = world_begin(23, *state);
     struct host *host = &world->hosts[0];
+    uint64_t begun = clock_ns(), epoch;
     reconnect(world);
     turn_until_answered(world);
-    for (int i = 0; i < 20; i++)
-        assert_int_equal(refreshes_of_a_look(host, life_us / 100), 0);
-    assert_null(being_read(host));
-    assert_int_equal(refreshes_of_a_look(host, 1000 * a_thousand_years), 1);
-    assert_non_null(being_read(host));
-    assert_int_equal(being_read(host)->user, 1);
-    assert_int_equal(being_read(host)->scope.type, 0);
+    assert_int_equal(host->counters.l2_marker_known, 1);
+    redis_server_pause(*state);
+    follow(host);
+    while (l2_epoch(host->l2, &epoch) && clock_ns() - begun < HANG_NS) /* until the script is given up */
+        (void)event_base_loop(world->base, EVLOOP_ONCE);
+    assert_int_equal(host->counters.l2_marker_known, 0);
+    redis_server_resume(*state);
+    reconnect(world);
+    turn_until_answered(world);
+    follow(host);
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_marker_known, 1);
     world_end(world, NULL);
 }
 
@@ -451,7 +371,7 @@ int main(void)
         cmocka_unit_test(everything_is_read_again),
         cmocka_unit_test(doubt_empties_l2_once_a_minute),
         cmocka_unit_test(an_epoch_that_is_past_does_not_come_back),
-        cmocka_unit_test(what_is_dear_is_refreshed_early),
+        cmocka_unit_test(a_marker_of_unknown_place_is_not_said_to_be_known),
     };
     if (!redis_server_installed())
         return 77;
