@@ -2,7 +2,10 @@
 #include "proxy/redis_subscriber.h"
 #include "tests/unit/l2_steps.h"
 
-static const struct scope_key place = {1, 1};
+#define HERE                                                                                                 \
+    {                                                                                                        \
+        1, 1                                                                                                 \
+    } /* server:1 */
 
 /* What was published last. */
 static char told[65536];
@@ -115,15 +118,15 @@ static void each_change_removes_what_it_touches(void **state)
         unsigned removes;
         const char *names; /* in the message; NULL: nothing */
     } cases[] = {
-        {{.kind = CHANGE_ASSIGNMENT, .user = 1, .role = 7, .scope = place},
+        {{.kind = CHANGE_ASSIGNMENT, .user = 1, .role = 7, .scope = HERE},
          USERS_ROWS | PLAIN_PLACE,
          " user:1"},
-        {{.kind = CHANGE_OVERWRITE, .user = 1, .scope = place}, USERS_ROWS | PLAIN_PLACE, " user:1"},
-        {{.kind = CHANGE_OVERWRITE, .role = 7, .scope = place},
+        {{.kind = CHANGE_OVERWRITE, .user = 1, .scope = HERE}, USERS_ROWS | PLAIN_PLACE, " user:1"},
+        {{.kind = CHANGE_OVERWRITE, .role = 7, .scope = HERE},
          ROWS_OF_0 | PLACE | PLAIN_PLACE,
          " scope:server:1"},
-        {{.kind = CHANGE_SCOPE, .scope = place}, PLACE | PLAIN_PLACE, " scope:server:1"},
-        {{.kind = CHANGE_ROLE, .role = 7, .scope = place}, PLACE | PLAIN_PLACE, NULL},
+        {{.kind = CHANGE_SCOPE, .scope = HERE}, PLACE | PLAIN_PLACE, " scope:server:1"},
+        {{.kind = CHANGE_ROLE, .role = 7, .scope = HERE}, PLACE | PLAIN_PLACE, NULL},
         {{.kind = CHANGE_ROLE_GRANT, .role = 7}, 0, NULL},
         {{.kind = CHANGE_ROLE_PARENT, .role = 7}, 0, NULL},
     };
