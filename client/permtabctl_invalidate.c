@@ -8,9 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-#define TARGETS_MAX 10000u
-#define LINE_SIZE   256u
-#define PAGE        500u
+#define TARGETS_MAX    10000u
+#define LINE_BYTES_MAX 255u /* its end included */
+#define PAGE           500u
 
 /* ---- targets from the command line and from stdin ------------------------------------------------------------------------ */
 
@@ -77,24 +77,34 @@ static int add(const struct control *control, struct control_targets *targets, c
     return 0;
 }
 
+static int read_line(const struct control *control, struct control_targets *targets, char *line,
+                     size_t length, unsigned long number)
+{
+    char *save;
+    int code = 0;
+    if (length > LINE_BYTES_MAX)
+        return control_fail(control, CONTROL_USAGE, "line %lu: longer than %u bytes", number, LINE_BYTES_MAX);
+    if (strlen(line) != length)
+        return control_fail(control, CONTROL_USAGE, "line %lu: a zero byte", number);
+    for (char *word = strtok_r(line, " \t\r\n", &save); word != NULL && code == 0;
+         word = strtok_r(NULL, " \t\r\n", &save))
+        code = add(control, targets, word);
+    return code;
+}
+
 /* One or more targets a line. */
 static int read_stdin(const struct control *control, struct control_targets *targets)
 {
-    char line[LINE_SIZE];
+    char *line = NULL;
+    size_t room = 0;
     unsigned long number = 0;
+    ssize_t length;
     int code = 0;
-    while (code == 0 && fgets(line, sizeof(line), stdin) != NULL) {
-        char *save;
-        number++;
-        if (strlen(line) == sizeof(line) - 1 && line[sizeof(line) - 2] != '\n')
-            return control_fail(control, CONTROL_USAGE, "line %lu: longer than %u bytes", number,
-                                LINE_SIZE - 2);
-        for (char *word = strtok_r(line, " \t\r\n", &save); word != NULL && code == 0;
-             word = strtok_r(NULL, " \t\r\n", &save))
-            code = add(control, targets, word);
-    }
+    while (code == 0 && (length = getline(&line, &room, stdin)) >= 0)
+        code = read_line(control, targets, line, (size_t)length, ++number);
     if (code == 0 && ferror(stdin))
         code = control_fail(control, CONTROL_FAILED, "cannot read stdin");
+    free(line);
     return code;
 }
 

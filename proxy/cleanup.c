@@ -432,8 +432,10 @@ void cleanup_free(struct cleanup *cleanup)
         return;
     cleanup->ending = true;
     cleanup_flight_forget(cleanup, NULL);
-    int code = cleanup_cancel(cleanup, 0);
-    (void)code; /* there may be none */
+    for (struct cleanup_job *job = cleanup->jobs; job; job = job->next) {
+        if (job->phase != PHASE_END) /* also one that was cancelled and waits for its last slice */
+            cleanup_job_cancel(job);
+    }
     bury_ended(cleanup);
     if (cleanup->pump)
         event_free(cleanup->pump);

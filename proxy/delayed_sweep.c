@@ -187,6 +187,7 @@ static int add_one(struct delayed_sweeping *sweeping)
 static bool read_cursor(struct delayed_sweeping *sweeping)
 {
     const char *text = sweeping->sweep.cursor;
+    uint64_t position;
     size_t digits = strspn(text, "0123456789");
     (void)snprintf(sweeping->at, sizeof sweeping->at, "0");
     if (!text[0])
@@ -195,6 +196,8 @@ static bool read_cursor(struct delayed_sweeping *sweeping)
         return false;
     memcpy(sweeping->at, text, digits);
     sweeping->at[digits] = '\0';
+    if (!id_parse(sweeping->at, &position))
+        return false;
     bool keeps = text[digits] == ':' && delayed_id_good(text + digits + 1);
     if (keeps)
         (void)snprintf(sweeping->keep, sizeof sweeping->keep, "%s", text + digits + 1);

@@ -23,8 +23,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SECOND_NS  1000000000ull
-#define REBUILD_NS 500000000ull /* at least, between two: each makes everybody miss, and is another segment */
+#define SECOND_NS     1000000000ull
+#define WOKEN_NS      1000000ull  /* between polls at least, however often it is woken */
+#define WOKEN_WIDE_NS 10000000ull /* when the last ones that it was woken for found nothing */
+#define FOR_NOTHING   64u         /* so many */
+#define REBUILD_NS    500000000ull /* at least, between two: each makes everybody miss, and is another segment */
 
 /* ---- the thread: turns --------------------------------------------------------------------------------------------- */
 
@@ -40,15 +43,29 @@ static void post_and_wait(struct feed *feed)
     pthread_mutex_unlock(&feed->mutex);
 }
 
+/* Whoever wakes it may be anybody: a client with a token of the future, a message that all hosts hear. */
+static uint64_t earliest(const struct feed *feed)
+{
+    return feed->begun_ns + (feed->for_nothing < FOR_NOTHING ? WOKEN_NS : WOKEN_WIDE_NS);
+}
+
 /* Until the next poll is due, or somebody wakes it. Returns whether to go on. */
 static bool pause_until(struct feed *feed, uint64_t due_ns)
 {
-    struct timespec due = {(time_t)(due_ns / SECOND_NS), (long)(due_ns % SECOND_NS)};
+    uint64_t earliest_ns = earliest(feed), now_ns = clock_ns();
+    bool woken;
     pthread_mutex_lock(&feed->mutex);
-    while (!feed->stop && !feed->wake && !feed->rebuild && !feed->rebuild_first)
-        if (pthread_cond_timedwait(&feed->condition, &feed->mutex, &due) == ETIMEDOUT)
+    for (;;) {
+        woken = feed->wake || feed->rebuild || feed->rebuild_first;
+        uint64_t until_ns = woken && earliest_ns < due_ns ? earliest_ns : due_ns;
+        if (feed->stop || now_ns >= until_ns)
             break;
+        struct timespec until = {(time_t)(until_ns / SECOND_NS), (long)(until_ns % SECOND_NS)};
+        (void)pthread_cond_timedwait(&feed->condition, &feed->mutex, &until);
+        now_ns = clock_ns();
+    }
     bool go_on = !feed->stop;
+    feed->for_nothing += woken;
     feed->rebuild_wanted |= feed->rebuild;
     if (feed->rebuild_first) /* and it stays so until a rebuild has been read: the store may be away just now */
         feed->believed = false;
@@ -87,10 +104,13 @@ static void *feed_main(void *argument)
             continue;
         }
         memset(news, 0, sizeof *news);
-        news->begun_ns = clock_ns();
+        news->begun_ns = feed->begun_ns = clock_ns();
         news->kind = feed_read(feed, news);
+        if (news->kind == NEWS_REBUILD || news->batch.changes.count > 0)
+            feed->for_nothing = 0;
         enum news_kind kind = news->kind;
-        if (kind == NEWS_DISBELIEVED)
+        bool lost = kind == NEWS_DISBELIEVED && feed->believed;
+        if (lost)
             feed->believed = false;
         if (kind == NEWS_REBUILD) {
             feed->believed = true;
@@ -102,8 +122,8 @@ static void *feed_main(void *argument)
         post_and_wait(feed);
         feed_trim(feed, clock_ns());
         due_ns = next_due(feed);
-        if (kind == NEWS_DISBELIEVED)
-            due_ns = clock_ns();
+        if (lost)
+            due_ns = clock_ns(); /* for a rebuild; while that is of no use, in its time */
     }
     feed_disconnect(feed);
     return NULL;

@@ -63,6 +63,8 @@ struct feed {
     uint64_t schema_looked_ns, trimmed_ns;
     uint64_t rebuilt_ns; /* the last one was handed over */
     bool rebuild_wanted;
+    uint64_t begun_ns;    /* the last poll */
+    unsigned for_nothing; /* polls in a row for which it was woken, and there was nothing new */
 
     /* The loop's own. */
     char trouble[FAILURE_TEXT_SIZE];

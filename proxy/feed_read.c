@@ -28,7 +28,7 @@ static int connect_store(struct feed *feed, struct failure *failure)
         return 0;
     int code = store_open(&feed->store, &feed->options, failure);
     feed->connected = code == 0;
-    if (code == 0 && feed->believed && feed->looked.mark != 0) {
+    if (code == 0 && feed->looked.mark != 0) {
         feed->store.looked = feed->looked;
         feed->schema_looked_ns = 0; /* looks before it polls */
     }
@@ -123,6 +123,11 @@ static int read_expired(struct feed *feed, struct batch *batch, bool *newer, str
     return code;
 }
 
+static enum news_kind kind_of_failure(int code)
+{
+    return code == PERMTAB_E_SCHEMA ? NEWS_DISBELIEVED : NEWS_FAILED;
+}
+
 static enum news_kind read_rebuild(struct feed *feed, struct news *news)
 {
     struct batch *batch = &news->batch;
@@ -132,20 +137,14 @@ static enum news_kind read_rebuild(struct feed *feed, struct news *news)
     if (code == 0)
         code = store_snapshot(&feed->store, &batch->at, &batch->now, &news->failure);
     if (code < 0)
-        return NEWS_FAILED;
+        return kind_of_failure(code);
     feed->schema_looked_ns = news->begun_ns;
     /* The lease that a rebuild grants is one like any other: a server that polls would not believe is not believed here. */
     code = store_poll(&feed->store, &batch->at, &newer, &ignored, &news->failure);
     if (code == 0)
         code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, &news->failure);
     store_snapshot_end(&feed->store);
-    return code < 0 ? NEWS_FAILED : NEWS_REBUILD;
-}
-
-/* What is not believed already cannot be disbelieved again. */
-static enum news_kind kind_of_failure(const struct feed *feed, int code)
-{
-    return feed->believed && code == PERMTAB_E_SCHEMA ? NEWS_DISBELIEVED : NEWS_FAILED;
+    return code < 0 ? kind_of_failure(code) : NEWS_REBUILD;
 }
 
 enum news_kind feed_read(struct feed *feed, struct news *news)
@@ -154,13 +153,13 @@ enum news_kind feed_read(struct feed *feed, struct news *news)
     bool newer;
     int code = connect_store(feed, &news->failure);
     if (code < 0)
-        return kind_of_failure(feed, code);
+        return kind_of_failure(code);
     if (!feed->believed)
         return read_rebuild(feed, news);
     if (news->begun_ns - feed->schema_looked_ns >= SCHEMA_LOOK_NS) {
         code = store_check_schema(&feed->store, &news->failure);
         if (code < 0)
-            return kind_of_failure(feed, code);
+            return kind_of_failure(code);
         feed->schema_looked_ns = news->begun_ns;
     }
     code = read_expired(feed, batch, &newer, &news->failure);
@@ -175,7 +174,7 @@ enum news_kind feed_read(struct feed *feed, struct news *news)
         return read_rebuild(feed, news);
     }
     if (code < 0)
-        return kind_of_failure(feed, code);
+        return kind_of_failure(code);
     return NEWS_BATCH;
 }
 

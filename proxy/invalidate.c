@@ -72,8 +72,13 @@ void job_tell(const struct job *job, const struct target *targets, size_t count)
 
 void job_retire(struct job *job, const struct target *targets, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        job->result.entries += retire(job->all, &targets[i]);
+    bool everything = false; /* the table is thrown away later, and its entries are retired once */
+    for (size_t i = 0; i < count; i++) {
+        bool all = targets[i].kind == TARGET_ALL;
+        if (!all || !everything)
+            job->result.entries += retire(job->all, &targets[i]);
+        everything |= all;
+    }
     job_tell(job, targets, count); /* only now: who asks again is to get another answer */
 }
 

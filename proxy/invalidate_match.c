@@ -1,13 +1,17 @@
 /* Prefixes and patterns over what is resident: a slice a turn of the loop, so that a table of millions is passed over without
- * anybody waiting for it. Each entry is compared with every prefix and pattern of the job. A table that is rebuilt in
+ * anybody waiting for it. A slice is over when its time is: a pattern may take a thousand times as long as a prefix. Each entry is compared with every prefix and pattern of the job. A table that is rebuilt in
  * between ends the pass: nothing that matched is resident any more. */
+#include "proxy/clock.h"
 #include "proxy/invalidate_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#define SLICE_SLOTS 2048u /* about a millisecond */
+#define SLICE_SLOTS 2048u
+#define SLICE_NS    1000000u
+#define STEP_SLOTS                                                                                           \
+    16u /* between two looks at the clock; the worst sixteen patterns take as many milliseconds at most */
 
 bool match_possible(const struct target *target, const char *head)
 {
@@ -54,6 +58,8 @@ void match_slice(struct job *job)
         if (match_possible(&job->targets[i], "scope:"))
             match.scope = match_scope;
     }
-    job->matching =
-        publish_scan_slice(job->all->options.publish, &job->scan, SLICE_SLOTS, &match, &job->result.entries);
+    uint64_t end_ns = clock_ns() + SLICE_NS;
+    for (uint32_t slots = 0; job->matching && slots < SLICE_SLOTS && clock_ns() < end_ns; slots += STEP_SLOTS)
+        job->matching = publish_scan_slice(job->all->options.publish, &job->scan, STEP_SLOTS, &match,
+                                           &job->result.entries);
 }

@@ -248,6 +248,9 @@ int main(int count, char **words)
     struct failure failure = {0};
     struct daemon daemon = {0};
     enum log_level level = LOG_LEVEL_INFO;
+    char name[] = "permtabd";
+    if (count > 0)
+        words[0] = name; /* what getopt says begins with it, whatever path it was started by */
     int status = read_arguments(count, words, &arguments);
     if (status >= 0)
         return status;

@@ -51,14 +51,15 @@ static bool read_targets(struct request *request, const struct wire_value *param
 {
     const struct wire_value *list = wire_get(params, "targets");
     const struct scope_types *types = &publish_catalogue(request->server->publish)->types;
-    size_t count = 0, size = 0;
-    const char *text = "";
+    size_t count = 0;
     if (!wire_as_array(list, &count) || count == 0 || count > DELAYED_TARGETS_MAX) {
         request_fail(request, PERMTAB_E_INVALID, "delay: targets: expected a list of 1 to %u texts",
                      DELAYED_TARGETS_MAX);
         return false;
     }
     for (; task->count < count; task->count++) {
+        size_t size = 0;
+        const char *text = "";
         if (wire_as_str(wire_item(list, task->count), &text, &size) &&
             target_parse(types, text, size, &task->targets[task->count]) == 0)
             continue;

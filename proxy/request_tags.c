@@ -164,7 +164,8 @@ static void change(struct request *request, const struct wire_value *params, boo
     size_t count;
     if (!param_tag(request, params, &tag) || (targets = read_members(request, params, &count)) == NULL)
         return;
-    if (adds && count == 0) {
+    /* A list that came out empty is no wish to remove the whole tag. */
+    if (count == 0 && (adds || !wire_is_nil(wire_get(params, "targets")))) {
         free(targets);
         request_fail(request, PERMTAB_E_INVALID, "%s: targets: expected at least one", request->method->name);
         return;

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 
+import msgpack
+
 from harness import RpcError, SqliteCase, main, program
 from harness.policies import small
 
@@ -249,6 +251,14 @@ class BadInput(SqliteCase):
                 self.assertRegex(raised.exception.text, says)
                 self.assertTrue(rpc.call("health")["ok"], "the session is of no use after it")
 
+    def test_what_is_no_text_is_not_echoed(self):
+        """An error is one line of UTF-8 whatever was sent: any library reads it."""
+        for sent, echoed in [(b"\xff\xfe", "??"), (b"a\x1b[31m\nb", "a?[31m?b"), ("é€😀".encode(), "é€😀"), (b"\xc0\xaf", "??"),
+                             (b"\xe2\x82", "??"), (b"\xed\xa0\x80", "???"), (b"\xf4\x90\x80\x80", "????"), (b"\xe0\x80\x80", "???")]:
+            with self.subTest(sent), self.serving.rpc() as rpc:
+                rpc.socket.sendall(msgpack.packb([0, 9, b"permissions", [{b"user": 1, b"scope": sent}]], use_bin_type=False))
+                self.assertEqual([1, 9, [-13, f'permissions: scope: "{echoed}" is neither global nor type:id'], None], rpc.receive())
+
     def test_sockets_that_are_no_sidecar(self):
         ctl = program("permtabctl")
         for path, says in [("/nonexistent/permtab.sock", "/nonexistent/permtab.sock"), (str(self.folder), str(self.folder))]:
@@ -294,7 +304,7 @@ class Configurations(SqliteCase):
                 done = subprocess.run([program("permtabd"), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                       text=True, timeout=20)
                 self.assertIn(done.returncode, (2, 64))
-                self.assertNotEqual("", done.stderr)
+                self.assertRegex(done.stderr, r"\Apermtabd: .*\n\Z")
 
     def test_a_password_in_the_url_is_refused_and_not_printed(self):
         done = self.check(BASE.format(folder=self.folder).replace(f"sqlite:{self.folder}/permtab.db",

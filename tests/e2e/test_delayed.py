@@ -248,6 +248,9 @@ class Delayed(SqliteCase):
                            {"targets": ["user:1"], "in_ms": 1, "if": "1 global " + "NOT " * 200 + "a"}]:
                 with self.assertRaises(RpcError, msg=json.dumps(params)[:100]):
                     rpc.call("delay", params)
+            with self.assertRaises(RpcError) as raised:
+                rpc.call("delay", targets=["user:1", 7], in_ms=1)
+            self.assertNotIn("user:1", raised.exception.text)  # it is the other one that is wrong
             for cursor in ("x", "1" * 40, "0:", 7):
                 with self.assertRaises(RpcError):
                     rpc.call("delayed_cancel", what="user:1", cursor=cursor)

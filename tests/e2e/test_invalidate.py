@@ -110,6 +110,8 @@ class WithoutRedis(Asking, SqliteCase):
                 rpc.call("tag_names")
             self.assertIn("Redis", caught.exception.text)
         self.assertIn("10000", self.done(self.here, "invalidate", "-", code=64, input="user:1\n" * 10001))
+        self.assertIn("line 2: a zero byte", self.done(self.here, "invalidate", "-", code=64, input="user:1\nuser:2 \0 user:3\n"))
+        self.assertIn("line 2: longer", self.done(self.here, "invalidate", "-", code=64, input="user:1\n" + "user:2 " * 50))
 
     def test_history(self):
         for number in range(12):
@@ -264,6 +266,9 @@ class WithRedis(Asking, MariadbCase):
         self.assertIn("2 entries, 2 keys", self.done(self.there, "invalidate", "tag:raid"))
         self.gone_both([5, 8])
         self.kept_both([6])
+        with self.here.rpc() as rpc, self.assertRaises(RpcError) as caught:
+            rpc.call("tag_remove", tag="raid", targets=[])  # an empty list is not the whole tag
+        self.assertIn("at least one", caught.exception.text)
         self.assertEqual("3 removed, 0 in tag:raid\n", self.done(self.here, "tag", "remove", "raid"))
         self.assertEqual("other\n", self.done(self.here, "tag", "names"))
         self.assertIn("names nothing", self.done(self.here, "invalidate", "tag:raid", code=1))

@@ -108,6 +108,23 @@ class Trouble(LaneShared, MariadbCase):
         self.demote(1150)
         self.wait_check(host, 0, 1150)
 
+    def test_pokes_for_nothing(self):
+        """Whoever may publish cannot have all hosts ask the store a thousand times a second each."""
+        first, _ = self.hosts(2)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(str(self.redis.socket))
+        begun = time.monotonic()
+        with self.counted(first) as grown:
+            while time.monotonic() - begun < 2:
+                connection.sendall(f"PUBLISH {CHANNEL} poke\r\n".encode())
+                time.sleep(0.0005)
+            took = time.monotonic() - begun
+        connection.close()
+        self.say(f"{grown['messages']} messages in {took:.1f} s, {grown['message_wakes']} wakes, {grown['polls']} polls")
+        self.assertGreater(grown["messages"], 500)
+        self.assertLess(grown["polls"], 64 + 120 * took, grown)
+        self.felt_at_once(1010)
+
     @staticmethod
     def drain(connection, replies):
         seen = 0

@@ -86,6 +86,23 @@ static void test_free_under_way(void **state)
     assert_int_equal(hall->told.count, 1);
 }
 
+/* The end comes while a cancelled one waits for its last slice. */
+static void test_free_after_cancel(void **state)
+{
+    struct hall *hall = *state;
+    hall_slow_down(hall);
+    hall_put_users(hall, HALL_OLD, 0, 1500);
+    uint64_t id = hall_start(hall, CLEANUP_EPOCHS, NULL);
+    assert_true(hall_until(hall, slice_is_away));
+    assert_int_equal(cleanup_cancel(hall->cleanup, id), 0);
+    cleanup_free(hall->cleanup);
+    hall->cleanup = NULL;
+    assert_int_equal(hall->told.count, 1);
+    assert_int_equal(hall->told.code, PERMTAB_E_REFUSED);
+    hall_run(hall, 50);
+    assert_false(hall_exists(hall, HALL_PREFIX "cleanup:lock:epochs"));
+}
+
 static void test_cancel_while_asking(void **state)
 {
     struct hall *hall = *state;
@@ -135,9 +152,13 @@ static void test_start_from_done(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        HALL_TEST(test_cancel),         HALL_TEST(test_waiting),
-        HALL_TEST(test_free_under_way), HALL_TEST(test_cancel_while_asking),
-        HALL_TEST(test_forget),         HALL_TEST(test_start_from_done),
+        HALL_TEST(test_cancel),
+        HALL_TEST(test_waiting),
+        HALL_TEST(test_free_under_way),
+        HALL_TEST(test_free_after_cancel),
+        HALL_TEST(test_cancel_while_asking),
+        HALL_TEST(test_forget),
+        HALL_TEST(test_start_from_done),
     };
     if (!redis_server_installed()) {
         (void)puts("skipped: redis-server is not installed");

@@ -107,7 +107,12 @@ static void test_replacement_stays(void **state)
 static void test_bad_cursors(void **state)
 {
     struct delayed_sweep sweep = {.action = DELAYED_CANCEL};
-    const char *bad[] = {"x", "-1", "1:", "1:0123456789abcdef0123456789abcdef", "123456789012345678901"};
+    const char *bad[] = {"x",
+                         "-1",
+                         "1:",
+                         "1:0123456789abcdef0123456789abcdef",
+                         "123456789012345678901",
+                         "18446744073709551616"};
     (void)state;
     fleet_start(1);
     assert_int_equal(delayed_what_parse(&fleet.catalogue.types, "user:1", &sweep.what), 0);

@@ -1,5 +1,6 @@
 /* Invalidation on a host without Redis: entries go, in slices where there are many; limits; history. */
 #include "proxy/invalidate_history.h"
+#include "proxy/invalidate_internal.h"
 #include "tests/support/invalidation_host.h"
 
 #include <event2/event.h>
@@ -60,6 +61,41 @@ static void patterns_in_slices(void **state)
     assert_int_equal(host->result.entries, 1);
     assert_false(host_resident(host, 5, channel));
     assert_true(host_resident(host, 5, server));
+}
+
+/* What is slow to compare with takes more slices, and not longer ones. */
+static void slow_patterns_in_short_slices(void **state)
+{
+    struct invalidation_host *host = *state;
+    struct target targets[INVALIDATION_GLOBS_MAX];
+    for (uint64_t user = 1; user <= 2000; user++)
+        host_fill(host, user, server);
+    for (size_t i = 0; i < INVALIDATION_GLOBS_MAX; i++) {
+        targets[i].kind = TARGET_PATTERN;
+        memset(targets[i].word, 'a', sizeof targets[i].word);
+        memcpy(targets[i].word, "*[", 2);
+        memcpy(targets[i].word + sizeof targets[i].word - 3, "]x", 3);
+    }
+    assert_return_code(host_start(host, targets, INVALIDATION_GLOBS_MAX, 0), 0);
+    struct job *job = host->all->last;
+    unsigned slices = 0;
+    for (; job->matching; slices++)
+        match_slice(job);
+    assert_true(slices > 20); /* five or six of patterns that are quick */
+    job_check(job);
+    HOST_UNTIL(host, host->done == 1);
+    assert_int_equal(host->result.entries, 0);
+    assert_true(host_resident(host, 1, server));
+}
+
+static void everything_is_counted_once(void **state)
+{
+    struct invalidation_host *host = *state;
+    for (uint64_t user = 1; user <= 10; user++)
+        host_fill(host, user, server);
+    host_invalidate(host, "all all all");
+    assert_int_equal(host->result.entries, 10);
+    assert_int_equal(host->counters.invalidation_entries, 10);
 }
 
 static void rebuild_while_matching(void **state)
@@ -153,8 +189,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, host_setup_alone, host_teardown)
-        T(this_host_alone),   T(patterns_in_slices),   T(rebuild_while_matching), T(limits),
-        T(another_from_done), T(free_tells_who_waits), T(history_is_kept),
+        T(this_host_alone),
+        T(patterns_in_slices),
+        T(everything_is_counted_once),
+        T(slow_patterns_in_short_slices),
+        T(rebuild_while_matching),
+        T(limits),
+        T(another_from_done),
+        T(free_tells_who_waits),
+        T(history_is_kept),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
