@@ -343,6 +343,22 @@ static void too_many_permissions_are_read_once_a_poll(void **state)
     assert_int_equal(publish_position(fixture->publish).revision, FIRST);
 }
 
+/* A change row of kind 9: nothing of before is kept, whatever the other rows of the batch say. */
+static void a_row_that_says_read_everything_leads_to_a_rebuild(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 2);
+    uint64_t rebuilds = fixture->counters.rebuilds, generation = publish_generation(fixture->publish);
+    lock();
+    fake.kind = CHANGE_STORE;
+    fake.revision++;
+    unlock();
+    serve_polls(fixture, 3);
+    assert_int_equal(publish_position(fixture->publish).revision, FIRST + 1);
+    assert_int_equal(fixture->counters.rebuilds, rebuilds + 1);
+    assert_int_not_equal(publish_generation(fixture->publish), generation);
+}
+
 static void a_watcher_sees_what_was_done_before_others_are_told(void **state)
 {
     struct fixture *fixture = *state;
@@ -553,6 +569,7 @@ int main(void)
         T(a_rebuild_stays_wanted_while_the_store_is_away),
         T(a_change_while_expiry_is_read_is_applied_first),
         T(too_many_permissions_are_read_once_a_poll),
+        T(a_row_that_says_read_everything_leads_to_a_rebuild),
         T(a_watcher_sees_what_was_done_before_others_are_told),
         T(a_server_that_is_not_believed_grants_no_lease_by_a_rebuild),
         T(a_schema_refused_while_connecting_is_disbelieved),
