@@ -36,6 +36,7 @@ struct world {
     struct delayed_options options; /* of the next host */
     unsigned timeout_ms, ping_ms;   /* of the next host's connection */
     enum outcome outcome;
+    int fail_code; /* of FAIL */
     unsigned slow_ms;
     struct pending_done *never;
     unsigned carried_out, wakes, asked;
@@ -77,7 +78,7 @@ static void on_pending_done(evutil_socket_t descriptor, short what, void *contex
     struct invalidation_result result = {0};
     (void)descriptor, (void)what;
     if (world.outcome == FAIL)
-        pending->done(pending->context, PERMTAB_E_STORE, "the test said so", &result);
+        pending->done(pending->context, world.fail_code, "the test said so", &result);
     else
         pending->done(pending->context, 0, "", &result);
     free(pending);
@@ -253,6 +254,7 @@ static int setup(void **state)
     world.timeout_ms = world.ping_ms = 5000; /* the machine may be busy */
     world.catalogue = (struct catalogue){
         .permissions = permissions, .count = 2, .words = 1, .types = {3, {"global", "server", "channel"}}};
+    world.fail_code = PERMTAB_E_STORE;
     world.position = (struct store_position){.store_id = 5, .revision = 100};
     world.options =
         (struct delayed_options){.tick_ms = 50, .a_second = 100000, .lease_ms = 600, .budget = 50};
@@ -563,6 +565,23 @@ static void test_failing(void **state)
     assert_null(delayed_advised(world.hosts[0].delayed, advice[0].number + 1));
     assert_int_equal(sweep(DELAYED_CANCEL, "failing"), 1);
     assert_empty();
+}
+
+/* A tag that has no members by then, a pattern that L2 cannot be swept for: to try again changes nothing. */
+static void test_failures_for_good(void **state)
+{
+    const int codes[] = {PERMTAB_E_NOT_FOUND, PERMTAB_E_INVALID, PERMTAB_E_LIMIT};
+    (void)state;
+    start_hosts(1);
+    world.outcome = FAIL;
+    for (unsigned i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        world.fail_code = codes[i];
+        add("tag:raid", "", 0);
+        assert_true(run_while_below(&world.carried_out, i + 1, 3000));
+        assert_empty();
+    }
+    assert_int_equal(world.hosts[0].counters.delayed_done, 3);
+    assert_int_equal(world.hosts[0].counters.delayed_failed, 0);
 }
 
 static void test_fails_then_succeeds(void **state)
@@ -1193,6 +1212,7 @@ int main(void)
         ONE(test_pace),
         ONE(test_failing),
         ONE(test_fails_then_succeeds),
+        ONE(test_failures_for_good),
         ONE(test_given_up),
         ONE(test_condition),
         ONE(test_revision),
