@@ -25,6 +25,7 @@ struct many {
     const struct permtab_query *queries;
     int *results; /* decisions and codes; OPEN_: to be asked for */
     size_t count;
+    uint64_t deadline_ns; /* until when all decisions among them may be believed */
 };
 
 static bool numbers_of(const struct permtab_geometry_ *geometry, const struct permtab_query *query,
@@ -102,9 +103,9 @@ static void leave_open(int *results, size_t count)
         results[i] = OPEN_;
 }
 
-/* Steps 1 to 6 for a block. Returns how many are left open. */
+/* Steps 1 to 6 for a block. Returns how many are left open; *deadline_ns is lowered to that of the others. */
 static size_t look_block(const struct permtab_geometry_ *geometry, const struct permtab_query *queries,
-                         int *results, size_t count)
+                         int *results, size_t count, uint64_t *deadline_ns)
 {
     struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
     size_t open = 0;
@@ -120,16 +121,19 @@ static size_t look_block(const struct permtab_geometry_ *geometry, const struct 
         leave_open(results, count);
         return count;
     }
+    if (open < count && moment.lease_deadline < *deadline_ns)
+        *deadline_ns = moment.lease_deadline;
     return open;
 }
 
 static size_t look_all(struct many *many)
 {
     size_t open = 0;
+    many->deadline_ns = UINT64_MAX;
     for (size_t i = 0; i < many->count; i += BLOCK) {
         size_t count = many->count - i < BLOCK ? many->count - i : BLOCK;
         open += look_block(permtab_geometry_of_(&many->handle->visible), many->queries + i, many->results + i,
-                           count);
+                           count, &many->deadline_ns);
     }
     return open;
 }
@@ -212,6 +216,8 @@ static int take_chunk(struct many *many, const size_t *chosen, size_t count, con
         many->results[chosen[i]] = decision < 0 ? (int)code : (int)decision;
         known += decision >= 0;
     }
+    if (known > 0 && deadline < many->deadline_ns)
+        many->deadline_ns = deadline;
     return channel_clock_ns() < deadline || known == 0 ? 0 : PERMTAB_E_STALE;
 }
 
@@ -246,6 +252,18 @@ static void ask_open(struct many *many, size_t *chosen, uint64_t deadline_ns)
         for (size_t i = 0; result < 0 && i < count; i++)
             many->results[chosen[i]] = result;
     }
+}
+
+/* Waiting for some, others have grown old: each was true when it was found, which may be check_ms ago. What the table has now is
+ * looked up again; nothing is asked for any more. */
+static void renew(struct many *many)
+{
+    if (channel_clock_ns() < many->deadline_ns)
+        return;
+    (void)look_all(many);
+    for (size_t i = 0; i < many->count; i++)
+        if (many->results[i] == OPEN_)
+            many->results[i] = PERMTAB_E_STALE;
 }
 
 /* Everything that the first look left open. Brings the table up to date, looks again, asks for the rest. */
@@ -294,6 +312,7 @@ int permtab_check_many(struct permtab *table, const struct permtab_query *querie
     if (open > 0) {
         chosen = malloc((n < CHUNK ? n : CHUNK) * sizeof(*chosen));
         failed = chosen != NULL ? settle(&many, chosen) : PERMTAB_E_MEMORY;
+        renew(&many);
         free(chosen);
     }
     int known = conclude(&many, failed < 0 ? failed : PERMTAB_E_BUSY, out);

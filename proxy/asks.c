@@ -112,17 +112,37 @@ static void settle(struct ask *ask)
     ask->wait = NULL;
 }
 
-/* It was a while: the lease may have ended, or the store been replaced by one with other bits. */
+static struct table_state state_of(const struct asks *asks, uint64_t now_ns)
+{
+    struct store_position at = publish_position(asks->publish);
+    return (struct table_state){
+        .leased = publish_leased(asks->publish, now_ns),
+        .store_id = at.store_id,
+        .revision = at.revision,
+        .meaning = publish_meaning(asks->publish),
+    };
+}
+
+/* It was a while: the lease may have ended, or the store been replaced by another, with other bits or other revisions. So it is
+ * decided again. */
 static void tell(struct ask *ask, int code, const char *text, const struct answer *answer)
 {
     struct asks *asks = ask->asks;
-    if (code == 0 && !(publish_leased(asks->publish, clock_ns()) &&
-                       ask->question.meaning == publish_meaning(asks->publish))) {
-        code = PERMTAB_E_STALE;
-        text = feed_trouble(asks->feed);
-        answer = NULL;
+    struct table_state state = state_of(asks, clock_ns());
+    state.resident = true;
+    switch (code == 0 ? decide(&ask->question, &state) : DECIDE_REPLY) {
+    case DECIDE_REPLY:
+        ask->done(ask, code, text, answer);
+        break;
+    case DECIDE_UNKNOWN:
+        ask->done(ask, PERMTAB_E_STALE, feed_trouble(asks->feed), NULL);
+        break;
+    case DECIDE_REFUSE:
+    case DECIDE_CATCH_UP:
+    case DECIDE_FILL:
+        ask->done(ask, PERMTAB_E_BEHIND, "the store was replaced meanwhile", NULL);
+        break;
     }
-    ask->done(ask, code, text, answer);
 }
 
 static void on_filled(void *context, int code, const char *text, const struct answer *answer)
@@ -238,13 +258,7 @@ static void look(struct asks *asks, struct ask *ask, bool queued)
 {
     uint64_t now = clock_ns();
     struct answer answer = {0};
-    struct store_position at = publish_position(asks->publish);
-    struct table_state state = {
-        .leased = publish_leased(asks->publish, now),
-        .store_id = at.store_id,
-        .revision = at.revision,
-        .meaning = publish_meaning(asks->publish),
-    };
+    struct table_state state = state_of(asks, now);
     state.resident =
         state.leased && publish_lookup(asks->publish, ask->question.user, ask->question.scope, &answer);
     switch (decide(&ask->question, &state)) {

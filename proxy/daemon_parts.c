@@ -169,6 +169,7 @@ int daemon_start_watching(struct daemon *daemon, struct failure *failure)
         return failure_set(failure, code, "out of memory");
     daemon->watch = (struct watch){.counters = &daemon->counters,
                                    .histograms = &daemon->histograms,
+                                   .l2 = daemon->l2,
                                    .subscriptions = daemon->subscriptions};
     feed_watch(daemon->feed, watch_news, &daemon->watch);
     return 0;

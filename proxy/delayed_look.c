@@ -8,6 +8,18 @@
 #define LIST_BYTES (256u * 1024)
 #define SAMPLE     300u
 
+/* For a client. Takes over `call`, and clears `args`. */
+static int ask(struct delayed *delayed, const char *script, struct redis_args *args,
+               struct delayed_call *call)
+{
+    int code = delayed_run_script(delayed, script, args, call);
+    if (code < 0)
+        free(call);
+    else
+        delayed->client_calls++;
+    return code;
+}
+
 /* ---- the list -------------------------------------------------------------------------------------------------------- */
 
 struct listing {
@@ -62,12 +74,7 @@ int delayed_list(struct delayed *delayed, unsigned most, delayed_listed_fn done,
     delayed_args(delayed, &args);
     redis_args_u64(&args, most < DELAYED_ROWS_MAX ? most : DELAYED_ROWS_MAX);
     redis_args_u64(&args, LIST_BYTES);
-    int code = delayed_run_script(delayed, "delayed_list", &args, &listing->call);
-    if (code < 0)
-        free(listing);
-    else
-        delayed->client_calls++;
-    return code;
+    return ask(delayed, "delayed_list", &args, &listing->call);
 }
 
 /* ---- how it stands --------------------------------------------------------------------------------------------------- */
@@ -140,12 +147,7 @@ int delayed_look(struct delayed *delayed, bool advise, delayed_looked_fn done, v
     redis_args_u64(&args, DELAYED_OVERDUE_MS);
     redis_args_u64(&args, advise ? SAMPLE : 0);
     redis_args_u64(&args, DELAYED_LARGEST_MAX);
-    int code = delayed_run_script(delayed, "delayed_look", &args, &looking->call);
-    if (code < 0)
-        free(looking);
-    else
-        delayed->client_calls++;
-    return code;
+    return ask(delayed, "delayed_look", &args, &looking->call);
 }
 
 size_t delayed_advice(const struct delayed *delayed, const struct delayed_advice **out)

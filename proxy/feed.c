@@ -7,10 +7,11 @@
  * The lease runs from the moment before the poll began. What may have changed while the thread was waiting for
  * SQL does not matter: the lease never promises more than that nothing older than that moment is believed.
  *
- * What it leaves to others: what a change means (publish_batch.c), the SQL (store_*.c). */
+ * What it leaves to others: what a poll reads (feed_read.c), what a change means (publish_batch.c), the SQL (store_*.c). */
 #include "proxy/feed.h"
 
 #include "proxy/clock.h"
+#include "proxy/feed_private.h"
 #include "proxy/log.h"
 
 #include <errno.h>
@@ -22,253 +23,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/* More changes than this are not applied one by one: the table is read anew. */
-#define BATCH_MAX      1000000u
-#define TRIM_SLICE     5000u
-#define SCHEMA_LOOK_NS 1000000000ull
-#define TRIM_NS        1000000000ull
-#define SECOND_NS      1000000000ull
-#define REBUILD_NS     500000000ull /* at least, between two: each makes everybody miss, and is another segment */
-
-enum news_kind {
-    NEWS_BATCH,       /* apply, then renew; most batches are empty and move the expiry alone */
-    NEWS_REBUILD,     /* a whole new beginning */
-    NEWS_FAILED,      /* no answer: no renewal */
-    NEWS_DISBELIEVED, /* an answer that cannot be believed: the table goes */
-};
-
-struct news {
-    enum news_kind kind;
-    uint64_t begun_ns;
-    uint64_t asked_ns, answered_ns; /* around the look at the store's clock */
-    int64_t store_now;
-    struct batch batch; /* NEWS_BATCH; of NEWS_REBUILD the position, the clock and the catalogue */
-    struct failure failure;
-};
-
-struct feed {
-    /* Constant while the thread runs. */
-    struct publish *publish;
-    struct counters *counters;
-    feed_applied_fn applied;
-    void *context;
-    feed_watch_fn watch; /* or NULL */
-    void *watch_context;
-    char *url, *password;
-    struct sql_options options;
-    uint32_t permissions_max;
-    uint64_t interval_ns;
-    int64_t keep_us;
-    uint64_t keep_rows;
-    int event_descriptor;
-    struct event *event;
-    pthread_t thread;
-    bool running;
-
-    pthread_mutex_t mutex;
-    pthread_cond_t condition;
-    /* Under the mutex. */
-    bool stop, wake;
-    bool rebuild;       /* somebody asks for it: in its time, and followed until then */
-    bool rebuild_first; /* the table is of no use: nothing else may be done with it */
-    bool news_posted;
-    struct news news; /* the thread's until posted, then the loop's */
-    /* Where the table stands, written by the loop while the thread waits. */
-    struct store_position at;
-    int64_t expiry;
-
-    /* The thread's own. */
-    struct store store;
-    bool connected;
-    struct store_look looked; /* by the connection before: between two, tables may be made anew */
-    bool believed;     /* else nothing but a rebuild will do */
-    uint64_t phase_ns; /* polls are due at this moment and every interval after it */
-    uint64_t schema_looked_ns, trimmed_ns;
-    uint64_t rebuilt_ns; /* the last one was handed over */
-    bool rebuild_wanted;
-
-    /* The loop's own. */
-    char trouble[FAILURE_TEXT_SIZE];
-};
-
-/* ---- the thread: reading ------------------------------------------------------------------------------------------ */
-
-static void disconnect(struct feed *feed)
-{
-    if (feed->connected) {
-        feed->looked = feed->store.looked;
-        store_close(&feed->store);
-    }
-    feed->connected = false;
-}
-
-static int connect_store(struct feed *feed, struct failure *failure)
-{
-    if (feed->connected)
-        return 0;
-    int code = store_open(&feed->store, &feed->options, failure);
-    feed->connected = code == 0;
-    if (code == 0 && feed->believed && feed->looked.mark != 0) {
-        feed->store.looked = feed->looked;
-        feed->schema_looked_ns = 0; /* looks before it polls */
-    }
-    return code;
-}
-
-static bool names_catalogue(const struct change_list *changes)
-{
-    for (size_t i = 0; i < changes->count; i++)
-        if (changes->items[i].kind == CHANGE_PERMISSION || changes->items[i].kind == CHANGE_SCOPE_TYPE)
-            return true;
-    return false;
-}
-
-static bool names_store(const struct change_list *changes)
-{
-    for (size_t i = 0; i < changes->count; i++)
-        if (changes->items[i].kind == CHANGE_STORE)
-            return true;
-    return false;
-}
-
-static int compare_ids(const void *a, const void *b)
-{
-    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-    return left < right ? -1 : left > right;
-}
-
-/* Definitions of the roles that changed, each once, with their ancestors. */
-static int read_changed_roles(struct feed *feed, struct batch *batch, struct failure *failure)
-{
-    size_t count = 0, unique = 0;
-    uint64_t *ids = malloc((batch->changes.count + 1) * sizeof *ids);
-    if (ids == NULL)
-        return failure_set(failure, PERMTAB_E_MEMORY, "no memory for a batch of changes");
-    for (size_t i = 0; i < batch->changes.count; i++) {
-        enum change_kind kind = batch->changes.items[i].kind;
-        if (kind == CHANGE_ROLE || kind == CHANGE_ROLE_GRANT || kind == CHANGE_ROLE_PARENT)
-            ids[count++] = batch->changes.items[i].role;
-    }
-    qsort(ids, count, sizeof *ids, compare_ids);
-    for (size_t i = 0; i < count; i++)
-        if (unique == 0 || ids[unique - 1] != ids[i])
-            ids[unique++] = ids[i];
-    int code = unique > 0 ? store_read_roles(&feed->store, ids, unique, &batch->roles, failure) : 0;
-    free(ids);
-    return code;
-}
-
-/* Everything since the table's position, in one snapshot. That position is looked for again inside of it: a backup may have
- * been restored since the poll. */
-static int read_batch(struct feed *feed, struct batch *batch, struct failure *failure)
-{
-    bool newer;
-    int64_t ignored;
-    int code = store_snapshot(&feed->store, &batch->at, &batch->now, failure);
-    if (code < 0)
-        return code;
-    code = store_poll(&feed->store, &feed->at, &newer, &ignored, failure);
-    if (code == 0)
-        code = store_read_changes(&feed->store, feed->at.revision, BATCH_MAX, &batch->changes, failure);
-    if (code == 0)
-        code = read_changed_roles(feed, batch, failure);
-    batch->has_catalogue = code == 0 && names_catalogue(&batch->changes);
-    if (batch->has_catalogue)
-        code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, failure);
-    if (code == 0)
-        code =
-            store_read_expired(&feed->store, feed->expiry, batch->now, BATCH_MAX, &batch->expired, failure);
-    store_snapshot_end(&feed->store);
-    return code;
-}
-
-/* What has ended while nothing changed. Without a snapshot an assignment might be removed after the poll and before it is looked
- * for among those that ended: it would be in neither, and the lease renewed with its entry still there. So the
- * store is asked again afterwards. */
-static int read_expired(struct feed *feed, struct batch *batch, bool *newer, struct failure *failure)
-{
-    int64_t ignored;
-    batch->at = feed->at;
-    feed->news.asked_ns = clock_ns();
-    int code = store_poll(&feed->store, &feed->at, newer, &batch->now, failure);
-    feed->news.answered_ns = code < 0 ? 0 : clock_ns();
-    feed->news.store_now = batch->now;
-    if (code < 0 || *newer)
-        return code;
-    code = store_read_expired(&feed->store, feed->expiry, batch->now, BATCH_MAX, &batch->expired, failure);
-    if (code == 0)
-        code = store_poll(&feed->store, &feed->at, newer, &ignored, failure);
-    if (code < 0 || *newer)
-        change_list_fini(&batch->expired);
-    return code;
-}
-
-static enum news_kind read_rebuild(struct feed *feed, struct news *news)
-{
-    struct batch *batch = &news->batch;
-    bool newer;
-    int64_t ignored;
-    int code = store_check_schema(&feed->store, &news->failure);
-    if (code == 0)
-        code = store_snapshot(&feed->store, &batch->at, &batch->now, &news->failure);
-    if (code < 0)
-        return NEWS_FAILED;
-    feed->schema_looked_ns = news->begun_ns;
-    /* The lease that a rebuild grants is one like any other: a server that polls would not believe is not believed here. */
-    code = store_poll(&feed->store, &batch->at, &newer, &ignored, &news->failure);
-    if (code == 0)
-        code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, &news->failure);
-    store_snapshot_end(&feed->store);
-    return code < 0 ? NEWS_FAILED : NEWS_REBUILD;
-}
-
-/* What is not believed already cannot be disbelieved again. */
-static enum news_kind kind_of_failure(const struct feed *feed, int code)
-{
-    return feed->believed && code == PERMTAB_E_SCHEMA ? NEWS_DISBELIEVED : NEWS_FAILED;
-}
-
-/* One poll. */
-static enum news_kind read_news(struct feed *feed, struct news *news)
-{
-    struct batch *batch = &news->batch;
-    bool newer;
-    int code = connect_store(feed, &news->failure);
-    if (code < 0)
-        return kind_of_failure(feed, code);
-    if (!feed->believed)
-        return read_rebuild(feed, news);
-    if (news->begun_ns - feed->schema_looked_ns >= SCHEMA_LOOK_NS) {
-        code = store_check_schema(&feed->store, &news->failure);
-        if (code < 0)
-            return kind_of_failure(feed, code);
-        feed->schema_looked_ns = news->begun_ns;
-    }
-    code = read_expired(feed, batch, &newer, &news->failure);
-    if (code == 0 && newer)
-        code = read_batch(feed, batch, &news->failure);
-    if (code == PERMTAB_E_LIMIT && batch->has_catalogue)
-        return NEWS_FAILED; /* more permissions than the table has room for: reading anew would find the same */
-    if (code == PERMTAB_E_LIMIT || (code == 0 && names_store(&batch->changes))) {
-        log_info("feed: too much has changed after revision %llu to apply it piecemeal",
-                 (unsigned long long)feed->at.revision);
-        batch_fini(batch);
-        return read_rebuild(feed, news);
-    }
-    if (code < 0)
-        return kind_of_failure(feed, code);
-    return NEWS_BATCH;
-}
-
-static void trim(struct feed *feed, uint64_t now_ns)
-{
-    struct failure failure;
-    if (!feed->connected || now_ns - feed->trimmed_ns < TRIM_NS)
-        return;
-    feed->trimmed_ns = now_ns;
-    if (store_trim_changes(&feed->store, feed->keep_us, feed->keep_rows, TRIM_SLICE, &failure) < 0)
-        log_debug("feed: the log was not trimmed: %s", failure.text);
-}
+#define SECOND_NS     1000000000ull
+#define WOKEN_NS      1000000ull  /* between polls at least, however often it is woken */
+#define WOKEN_WIDE_NS 10000000ull /* when the last ones that it was woken for found nothing */
+#define FOR_NOTHING   64u         /* so many */
+#define REBUILD_NS    500000000ull /* at least, between two: each makes everybody miss, and is another segment */
 
 /* ---- the thread: turns --------------------------------------------------------------------------------------------- */
 
@@ -284,15 +43,29 @@ static void post_and_wait(struct feed *feed)
     pthread_mutex_unlock(&feed->mutex);
 }
 
+/* Whoever wakes it may be anybody: a client with a token of the future, a message that all hosts hear. */
+static uint64_t earliest(const struct feed *feed)
+{
+    return feed->begun_ns + (feed->for_nothing < FOR_NOTHING ? WOKEN_NS : WOKEN_WIDE_NS);
+}
+
 /* Until the next poll is due, or somebody wakes it. Returns whether to go on. */
 static bool pause_until(struct feed *feed, uint64_t due_ns)
 {
-    struct timespec due = {(time_t)(due_ns / SECOND_NS), (long)(due_ns % SECOND_NS)};
+    uint64_t earliest_ns = earliest(feed), now_ns = clock_ns();
+    bool woken;
     pthread_mutex_lock(&feed->mutex);
-    while (!feed->stop && !feed->wake && !feed->rebuild && !feed->rebuild_first)
-        if (pthread_cond_timedwait(&feed->condition, &feed->mutex, &due) == ETIMEDOUT)
+    for (;;) {
+        woken = feed->wake || feed->rebuild || feed->rebuild_first;
+        uint64_t until_ns = woken && earliest_ns < due_ns ? earliest_ns : due_ns;
+        if (feed->stop || now_ns >= until_ns)
             break;
+        struct timespec until = {(time_t)(until_ns / SECOND_NS), (long)(until_ns % SECOND_NS)};
+        (void)pthread_cond_timedwait(&feed->condition, &feed->mutex, &until);
+        now_ns = clock_ns();
+    }
     bool go_on = !feed->stop;
+    feed->for_nothing += woken;
     feed->rebuild_wanted |= feed->rebuild;
     if (feed->rebuild_first) /* and it stays so until a rebuild has been read: the store may be away just now */
         feed->believed = false;
@@ -331,10 +104,13 @@ static void *feed_main(void *argument)
             continue;
         }
         memset(news, 0, sizeof *news);
-        news->begun_ns = clock_ns();
-        news->kind = read_news(feed, news);
+        news->begun_ns = feed->begun_ns = clock_ns();
+        news->kind = feed_read(feed, news);
+        if (news->kind == NEWS_REBUILD || news->batch.changes.count > 0)
+            feed->for_nothing = 0;
         enum news_kind kind = news->kind;
-        if (kind == NEWS_DISBELIEVED)
+        bool lost = kind == NEWS_DISBELIEVED && feed->believed;
+        if (lost)
             feed->believed = false;
         if (kind == NEWS_REBUILD) {
             feed->believed = true;
@@ -342,14 +118,14 @@ static void *feed_main(void *argument)
             feed->rebuilt_ns = clock_ns();
         }
         if (kind == NEWS_FAILED || kind == NEWS_DISBELIEVED)
-            disconnect(feed);
+            feed_disconnect(feed);
         post_and_wait(feed);
-        trim(feed, clock_ns());
+        feed_trim(feed, clock_ns());
         due_ns = next_due(feed);
-        if (kind == NEWS_DISBELIEVED)
-            due_ns = clock_ns();
+        if (lost)
+            due_ns = clock_ns(); /* for a rebuild; while that is of no use, in its time */
     }
-    disconnect(feed);
+    feed_disconnect(feed);
     return NULL;
 }
 

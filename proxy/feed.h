@@ -33,7 +33,8 @@ int feed_new(struct feed **out, struct event_base *base, const struct config *co
 void feed_free(struct feed *feed);
 /* One watcher; before the loop turns. */
 void feed_watch(struct feed *feed, feed_watch_fn watch, void *context);
-/* Polls at once. Any number of calls while a poll is under way lead to one more poll after it. */
+/* Polls at once, or 1 ms after the last poll began; 10 ms, when many that were asked for in a row have found nothing. Any number
+ * of calls while a poll is under way lead to one more poll after it. */
 void feed_wake(struct feed *feed);
 /* Throws the table away and reads again: `invalidate all`. */
 void feed_rebuild(struct feed *feed);

@@ -40,6 +40,7 @@ struct fill {
     struct fill_key key;
     enum fill_state state;
     uint64_t generation; /* of the table's history when the read began */
+    uint64_t epoch;      /* of L2, then; 0: not known */
     struct fetch *fetch; /* FILL_READING */
     bool fetched;        /* once at least: the next fetch takes no short cut */
     uint64_t cost_us;    /* what the read took */
@@ -152,6 +153,9 @@ static int fill_submit(struct fill *fill)
     struct scope_key scope = {fill->key.scope_id, (uint32_t)fill->key.scope_type};
     drop_facts(fill);
     fill->generation = publish_generation(fills->publish);
+    fill->epoch = 0;
+    if (fills->l2 != NULL)
+        (void)l2_epoch(fills->l2, &fill->epoch);
     fill->early_ns = 0;
     int code =
         fetch_begin(&fill->fetch, fills->fetches, fill->key.user, scope, fill->fetched, on_fetched, fill);
@@ -220,7 +224,7 @@ static void keep(struct fill *fill)
     if (fill->fills->l2 == NULL || fill->facts.stranger) {
         drop_facts(fill);
     } else {
-        l2_put(fill->fills->l2, &fill->facts, fill->cost_us, fill->refresh);
+        l2_put(fill->fills->l2, &fill->facts, fill->epoch, fill->cost_us, fill->refresh);
         fill->have_facts = false;
     }
     fill->refresh = false;

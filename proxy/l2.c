@@ -1,4 +1,4 @@
-/* L2's life. What it does is in three files: l2_marker.c keeps it true, l2_look.c reads, l2_put.c writes. */
+/* L2's life. What it does is in four files: l2_marker.c keeps it true, l2_look.c and l2_read.c read, l2_put.c writes. */
 #include "proxy/l2.h"
 
 #include "proxy/l2_internal.h"
@@ -93,6 +93,6 @@ void l2_applied(struct l2 *l2)
 
 bool l2_epoch(const struct l2 *l2, uint64_t *epoch)
 {
-    *epoch = l2->marker.epoch;
+    *epoch = l2->marker.known ? l2->marker.epoch : 0;
     return l2->marker.known;
 }

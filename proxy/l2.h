@@ -2,7 +2,8 @@
  * applies the store's log. docs/COHERENCE.md has the argument; in short:
  *
  *   The marker says (store, revision, nonce, epoch). Invariant: every value under its epoch is true at its revision.
- *   - A value is put only by a script that finds the marker exactly where the host's table stands.
+ *   - A value is put only by a script that finds the marker exactly where the host's table stands, in the epoch in which
+ *     the host began to read it.
  *   - The marker moves only by a script that finds it exactly where the list of changes begins, and removes in the same
  *     step every value that the list touches. Whoever sees a new revision first does it, for the fleet.
  *   - A value is read together with the marker. Behind the table: a miss. At the table: good. Ahead of it: good once the
@@ -45,7 +46,11 @@ void l2_connected(struct l2 *l2, bool connected);
 /* A poll was applied: the marker is brought to the table's revision, unless another host has. */
 void l2_applied(struct l2 *l2);
 
-/* The epoch under which values stand now. False while it is not known. */
+/* The feed has news, good or bad: when the store is not believed any more, nobody shall believe the marker, this host after a
+ * restart included, before a new epoch has begun. Again and again until it is done. */
+void l2_doubted(struct l2 *l2);
+
+/* The epoch under which values stand now. False, and 0, while it is not known. */
 bool l2_epoch(const struct l2 *l2, uint64_t *epoch);
 /* A message says that the marker stands at this revision. */
 void l2_heard(struct l2 *l2, uint64_t revision);
@@ -72,8 +77,8 @@ void l2_look_cancel(struct l2_look *look);
 
 /* ---- putting ------------------------------------------------------------------------------------------------------- */
 
-/* What publish_facts has just published, and what reading it took. Takes over the contents of `facts`. `refresh`: it replaces
- * what is about to end. */
-void l2_put(struct l2 *l2, struct facts *facts, uint64_t cost_us, bool refresh);
+/* What publish_facts has just published, and what reading it took. Takes over the contents of `facts`. `epoch`: that of
+ * l2_epoch when the reading began, 0 when it was not known. `refresh`: it replaces what is about to end. */
+void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us, bool refresh);
 
 #endif

@@ -1,4 +1,4 @@
-/* What l2.c, l2_marker.c, l2_look.c and l2_put.c share. */
+/* What l2.c, l2_marker.c, l2_log.c, l2_look.c, l2_read.c and l2_put.c share. */
 #ifndef PERMTAB_PROXY_L2_INTERNAL_H
 #define PERMTAB_PROXY_L2_INTERNAL_H
 
@@ -11,6 +11,7 @@
 
 #define L2_SEEN_SIZE     160u  /* as in l2_begin.lua */
 #define L2_CATCH_UP_MAX  8192u /* changes; to forget everything is cheaper than more */
+#define L2_EPOCHS_PAST   64u   /* remembered */
 #define L2_LOCK_MS       2000u /* life of a lock across hosts */
 #define L2_LOCK_RETRY_MS 20u
 #define L2_LOCK_TRIES    10u /* then the store is asked all the same */
@@ -22,7 +23,9 @@ struct l2_late;
 struct l2_marker {
     bool known;
     struct store_position at;
-    uint64_t epoch;
+    uint64_t epoch;                /* the last one that was known; 0: none yet */
+    uint64_t past[L2_EPOCHS_PAST]; /* those before it, the last ones; 0: none */
+    unsigned past_next;
     char seen
         [L2_SEEN_SIZE]; /* its four fields as they stand in Redis, whatever they are, or the beginning of them */
     size_t seen_size;
@@ -34,12 +37,13 @@ struct l2_marker {
      * has been applied. */
     uint64_t suspect_since_ns;
     struct store_position suspect;
-    uint64_t heard;    /* a message said that it stands here */
-    bool warned;       /* about a script that Redis refuses */
-    uint64_t begun_ns; /* of the last new epoch of ours: not more than one a second */
-    bool flush;        /* a new epoch is wanted whatever the marker says … */
-    uint64_t flush_ns; /* … not before */
-    uint64_t doubt_ns; /* not before, for l2_doubt */
+    uint64_t heard;           /* a message said that it stands here */
+    bool warned;              /* about a script that Redis refuses */
+    uint64_t begun_ns;        /* of the last new epoch of ours: not more than one a second */
+    bool flush;               /* a new epoch is wanted whatever the marker says … */
+    uint64_t flush_ns;        /* … not before */
+    uint64_t doubt_ns;        /* not before, for l2_doubt */
+    uint64_t erasing, erased; /* because of that number of publish_distrusted */
 };
 
 struct l2 {
@@ -90,8 +94,10 @@ bool l2_log_continues(const struct l2 *l2, const struct store_position *from);
 /* Whether the store has said that `from` is not in its log, or too far back. */
 bool l2_log_refused(const struct l2 *l2, const struct store_position *from);
 
-/* l2_look.c */
+/* l2_read.c */
 void l2_flush_queued(int descriptor, short what, void *context); /* an event_callback_fn */
+
+/* l2_look.c */
 void l2_looks_applied(struct l2 *l2);
 void l2_looks_end(struct l2 *l2);
 

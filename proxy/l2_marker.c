@@ -23,14 +23,21 @@
 
 #define OPERATIONS_MAX 512u /* changes of one script: it must not keep Redis busy for long */
 #define BEGIN_NS       1000000000ull
+#define NO_MARKER_SIZE 3u /* of what is seen when there is none: what stands between four fields */
 #define DOUBT_NS       60000000000ull /* a fleet that begins with an empty L2 so often lives; its store feels it */
+
+static void lose(struct l2 *l2)
+{
+    l2->marker.known = false;
+    l2->counters->l2_marker_known = 0;
+}
 
 void l2_marker_disconnected(struct l2 *l2)
 {
-    l2->marker.known = false;
+    lose(l2);
+    l2->marker.seen_size = 0;
     l2->marker.asking = l2->marker.beginning = false;
     l2->marker.again = false;
-    l2->counters->l2_marker_known = 0;
 }
 
 /* ---- what a reply says -------------------------------------------------------------------------------------------- */
@@ -60,14 +67,29 @@ static bool read_nonce(const struct redis_reply *reply, uint64_t *out)
     return text != NULL && (text[0] != '0' || size == 1) && redis_reply_u64(reply, out);
 }
 
+/* An epoch ends for a reason, and the reason need not be in the log. One that is there again came out of an older dump. */
+static bool is_past(const struct l2_marker *marker, uint64_t epoch)
+{
+    for (unsigned i = 0; i < L2_EPOCHS_PAST; i++)
+        if (marker->past[i] == epoch && epoch != 0)
+            return true;
+    return false;
+}
+
+static void end_epoch(struct l2_marker *marker)
+{
+    marker->past[marker->past_next++ % L2_EPOCHS_PAST] = marker->epoch;
+    marker->epoch = 0;
+}
+
 /* False when there is no marker, or what is there is none. */
-static bool read_marker(const struct redis_reply *reply, size_t first, struct store_position *at,
-                        uint64_t *epoch)
+static bool read_marker(const struct l2 *l2, const struct redis_reply *reply, size_t first,
+                        struct store_position *at, uint64_t *epoch)
 {
     return read_hex(redis_reply_at(reply, first), &at->store_id) &&
            read_revision(redis_reply_at(reply, first + 1), &at->revision) &&
            read_nonce(redis_reply_at(reply, first + 2), &at->nonce) &&
-           read_hex(redis_reply_at(reply, first + 3), epoch);
+           read_hex(redis_reply_at(reply, first + 3), epoch) && !is_past(&l2->marker, *epoch);
 }
 
 static void add_seen(struct l2_marker *marker, const char *bytes, size_t size)
@@ -95,6 +117,8 @@ static void note_seen(struct l2 *l2, const struct redis_reply *reply, size_t fir
 
 static void know(struct l2 *l2, const struct store_position *at, uint64_t epoch)
 {
+    if (l2->marker.epoch != epoch)
+        end_epoch(&l2->marker);
     l2->marker.known = true;
     l2->marker.at = *at;
     l2->marker.epoch = epoch;
@@ -106,13 +130,13 @@ static void know(struct l2 *l2, const struct store_position *at, uint64_t epoch)
 bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct store_position *at)
 {
     uint64_t epoch;
-    bool whole = read_marker(reply, first, at, &epoch);
+    bool whole = read_marker(l2, reply, first, at, &epoch);
     l2->marker.heard = 0; /* as in on_moved */
     note_seen(l2, reply, first);
     if (whole)
         know(l2, at, epoch);
     else
-        l2->marker.known = false;
+        lose(l2);
     if (!whole || at->revision != publish_position(l2->publish).revision)
         l2_marker_pursue(l2);
     return whole;
@@ -373,7 +397,7 @@ static void refused(struct l2 *l2, const struct redis_reply *reply)
     const char *text = redis_reply_text(reply, NULL);
     bool foreign = text != NULL && strstr(text, "WRONGTYPE") != NULL;
     l2->counters->l2_errors++;
-    marker->known = false;
+    lose(l2);
     if (!marker->warned)
         log_warning("l2: the marker cannot be moved, L2 is not used: %s",
                     text != NULL ? text : "no reason given");
@@ -398,14 +422,14 @@ static void on_moved(void *context, enum redis_status status, const struct redis
         return;
     }
     if (status != REDIS_OK || !redis_reply_i64(redis_reply_at(reply, 0), &done)) {
-        marker->known = false; /* it may have moved or not; the next poll asks */
+        lose(l2); /* it may have moved or not; the next poll asks */
         return;
     }
     marker->warned = false;
     marker->heard = 0; /* Redis itself counts more than what was said: it may have been restored since */
     note_seen(l2, reply, 1);
-    if (!read_marker(reply, 1, &at, &epoch)) {
-        marker->known = false;
+    if (!read_marker(l2, reply, 1, &at, &epoch)) {
+        lose(l2);
         begin(l2);
         return;
     }
@@ -421,6 +445,48 @@ static void on_moved(void *context, enum redis_status status, const struct redis
     }
     if (!done || marker->again || marker->flush || at.revision < publish_position(l2->publish).revision)
         approach(l2);
+}
+
+/* ---- without a marker --------------------------------------------------------------------------------------------- */
+
+static void on_erased(void *context, enum redis_status status, const struct redis_reply *reply)
+{
+    struct l2 *l2 = context;
+    struct l2_marker *marker = &l2->marker;
+    int64_t done;
+    marker->asking = false;
+    marker->known = false; /* not done: it is another one by now, and is looked for first */
+    if (status == REDIS_OK && redis_reply_i64(redis_reply_at(reply, 0), &done) && done) {
+        note_seen(l2, NULL, 0);
+        marker->erased = marker->erasing;
+        end_epoch(marker);
+        l2->counters->l2_marker_known = 0;
+    }
+    if (publish_leased(l2->publish, clock_ns()))
+        l2_marker_pursue(l2);
+}
+
+void l2_doubted(struct l2 *l2)
+{
+    struct l2_marker *marker = &l2->marker;
+    uint64_t distrusted = publish_distrusted(l2->publish);
+    if (distrusted == l2->distrusted || distrusted == marker->erased ||
+        publish_leased(l2->publish, clock_ns()) || marker->asking || !redis_connected(l2->redis))
+        return;
+    if (!marker->known) {
+        if (marker->seen_size == NO_MARKER_SIZE)
+            marker->erased = distrusted;
+        else
+            find(l2);
+        return;
+    }
+    struct redis_args args;
+    redis_args_init(&args);
+    redis_args_text(&args, l2->marker_key);
+    redis_args_bytes(&args, marker->seen, marker->seen_size);
+    marker->erasing = distrusted;
+    marker->asking = redis_run(l2->redis, redis_script("l2_begin"), 1, &args, on_erased, l2) == 0;
+    redis_args_fini(&args);
 }
 
 void l2_flush(struct l2 *l2)

@@ -1,7 +1,8 @@
 /* Puts: what this host has read from the store, for the others.
  *
  * The script keeps it only if the marker stands exactly where the host's table stands: there the facts were found to be
- * true. When the marker is ahead, because another host was quicker to see a change, the facts are kept until the table is
+ * true. And only in the epoch in which they were read: another host may have begun the next one because rows were changed
+ * behind the log, and of that no revision tells. When the marker is ahead, because another host was quicker to see a change, the facts are kept until the table is
  * there too, or the other way round; if nothing they say has changed meanwhile they are stamped with the new revision and sent
  * again. */
 #include "proxy/l2_internal.h"
@@ -21,6 +22,7 @@ struct l2_late {
     struct l2 *l2;
     struct facts facts;
     uint64_t generation; /* of the table's history in which they were found to be true */
+    uint64_t epoch;      /* in which they were read */
     uint64_t cost_us;
     bool refresh;
     unsigned tries;
@@ -108,6 +110,7 @@ static void send_put(struct l2 *l2, struct l2_late *put)
     redis_args_print(&args, "%016" PRIx64, publish_position(l2->publish).store_id);
     redis_args_revision(&args, facts->revision);
     redis_args_u64(&args, facts->nonce);
+    redis_args_print(&args, "%016" PRIx64, put->epoch);
     redis_args_u64(&args, life(l2, !has_rows(facts)));
     redis_args_u64(&args, life(l2, facts->chain_count == 0));
     redis_args_text(&args, l2->token);
@@ -139,8 +142,8 @@ static void on_put(void *context, enum redis_status status, const struct redis_r
         drop(put);
     } else {
         l2->counters->l2_puts_refused++;
-        if (!l2->closing && l2_marker_seen(l2, reply, 1, &at) && put->tries < TRIES_MAX &&
-            l2->late_count < LATE_MAX) {
+        if (!l2->closing && l2_marker_seen(l2, reply, 1, &at) && put->epoch == l2->marker.epoch &&
+            put->tries < TRIES_MAX && l2->late_count < LATE_MAX) {
             DL_APPEND(l2->late, put);
             l2->late_count++;
         } else {
@@ -151,11 +154,11 @@ static void on_put(void *context, enum redis_status status, const struct redis_r
 
 /* ---- what others call --------------------------------------------------------------------------------------------- */
 
-void l2_put(struct l2 *l2, struct facts *facts, uint64_t cost_us, bool refresh)
+void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us, bool refresh)
 {
-    bool usable = l2->options.values && l2->marker.known && !l2->closing && redis_connected(l2->redis) &&
-                  breaker_state(&l2->breaker) == BREAKER_CLOSED && l2->putting < PUTTING_MAX &&
-                  !facts->broken;
+    bool usable = l2->options.values && l2->marker.known && epoch == l2->marker.epoch && !l2->closing &&
+                  redis_connected(l2->redis) && breaker_state(&l2->breaker) == BREAKER_CLOSED &&
+                  l2->putting < PUTTING_MAX && !facts->broken;
     struct l2_late *put = usable ? calloc(1, sizeof *put) : NULL;
     if (put == NULL) {
         facts_fini(facts);
@@ -167,6 +170,7 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t cost_us, bool refresh)
     put->facts.revision = at.revision; /* publish_facts has just found it true there */
     put->facts.nonce = at.nonce;
     put->generation = publish_generation(l2->publish);
+    put->epoch = epoch;
     put->cost_us = cost_us;
     put->refresh = refresh;
     send_put(l2, put);

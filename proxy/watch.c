@@ -2,6 +2,7 @@
  * a rebuild swallowed are not measured, for their rows are not read. */
 #include "proxy/watch.h"
 
+#include "proxy/l2.h"
 #include "proxy/subscriptions.h"
 
 #include <time.h>
@@ -52,6 +53,8 @@ void watch_news(void *context, const struct feed_news *news)
     }
     if (news->batch != NULL)
         measure(watch, &news->batch->changes, now_ns);
+    if (watch->l2 != NULL)
+        l2_doubted(watch->l2);
     if (watch->subscriptions == NULL)
         return;
     if (news->batch != NULL)

@@ -14,13 +14,18 @@ end
 if marker[2] == ARGV[5] then
     return {1, marker[1], marker[2], marker[3], marker[4]}
 end
+-- What somebody else has put under our names goes as a whole: it must not keep the marker where it is for ever.
 local base = ARGV[1] .. marker[4] .. ':{'
 for i = 9, #ARGV, 3 do
     if ARGV[i] == 'rows' then
-        redis.call('HDEL', base .. 'user:' .. ARGV[i + 1] .. '}', ARGV[i + 2])
+        local key = base .. 'user:' .. ARGV[i + 1] .. '}'
+        if type(redis.pcall('HDEL', key, ARGV[i + 2])) == 'table' then
+            redis.call('UNLINK', key)
+        end
     else
         local key = base .. 'scope:' .. ARGV[i + 1] .. '}'
-        if ARGV[i] == 'scope' or redis.call('HGET', key, 'plain') == '1' then
+        local plain = ARGV[i] == 'scope' or redis.pcall('HGET', key, 'plain')
+        if plain == true or plain == '1' or type(plain) == 'table' then
             redis.call('UNLINK', key)
         end
     end

@@ -2,7 +2,8 @@
 -- found to be of no use, so that of many hosts that find so one does it.
 -- KEYS[1] the marker
 -- ARGV    the marker as it was seen: the first 160 bytes of its store, revision, nonce and epoch with "|" between, "|||" when
---         there was none; then as it shall be: store, revision, nonce, epoch; channel, message
+--         there was none; then as it shall be: store, revision, nonce, epoch; channel, message. Or nothing more: then there
+--         is to be none, for whoever comes next begins an epoch
 -- Returns {1 when done, else 0, store, revision, nonce, epoch}: the marker as it stands now
 local marker = {}
 if redis.call('TYPE', KEYS[1]).ok == 'hash' then
@@ -16,6 +17,9 @@ if string.sub(table.concat(seen, '|'), 1, 160) ~= ARGV[1] then
     return {0, marker[1], marker[2], marker[3], marker[4]}
 end
 redis.call('DEL', KEYS[1])
+if #ARGV == 1 then
+    return {1}
+end
 redis.call('HSET', KEYS[1], 'store', ARGV[2], 'revision', ARGV[3], 'nonce', ARGV[4], 'epoch', ARGV[5])
 redis.call('PUBLISH', ARGV[6], ARGV[7])
 return {1, ARGV[2], ARGV[3], ARGV[4], ARGV[5]}

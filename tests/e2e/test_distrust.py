@@ -273,6 +273,24 @@ class OnSqliteWithRedis(OnSqlite):
         self.expect(other, "allow")
         self.assertEqual("deny", self.reader.check(*MODERATOR))
 
+    def test_restarted_while_it_disbelieves(self):
+        """As whoever finds it unhealthy does. When it comes back the store is as it should be, at the revision that L2 is at."""
+        other = (5, *MODERATOR[1:])
+        self.sql("INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES (5, 101, 1, 1), (5, 102, 1, 1), (1, 102, 1, 1);")
+        self.expect(other, "allow")
+        before = self.serving.stats()["l2_puts"]
+        self.expect(MODERATOR, "allow")
+        wait_until(lambda: self.serving.stats()["l2_puts"] > before, 10, "L2 has an answer")
+        name, text = next(trigger for trigger in self.triggers_of("permtab_assignment") if "delete" in trigger[0])
+        self.sql(f"DROP TRIGGER {name}; DELETE FROM permtab_assignment WHERE user_id = 1 AND role_id = 101;")
+        wait_until(lambda: self.serving.stats()["l2_marker_known"] == 0, 10, "L2 is disbelieved, too")
+        self.serving.kill()
+        self.sql(text)
+        self.serving.start()
+        wait_until(lambda: self.serving.stats()["l2_marker_known"] == 1, 10, "Redis is connected")
+        self.expect(other, "allow")
+        self.assertEqual("deny", self.reader.check(*MODERATOR))
+
     def sidecar(self, **options):
         redis = Redis(self.folder / "redis").start()
         self.addCleanup(redis.kill)

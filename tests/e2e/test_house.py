@@ -125,7 +125,7 @@ class House(unittest.TestCase):
             text = read(found[0]) if found else ""
             for test in tests.split(", "):
                 named += 1
-                if not re.search(rf"def {test}\(|cmocka_unit_test\({test}\)", text):
+                if not re.search(rf"def {test}\(|\b(cmocka_unit_test|\w*TEST|T)\({test}\)", text):
                     wrong.append(f"{name}: {test}")
         self.assertEqual([], wrong)
         self.assertGreater(named, 30)

@@ -54,8 +54,9 @@ class Scripts(unittest.TestCase):
     CHAIN = ("channel:9", "server:1", "1", "v-channel", "r-channel", "server:1", "global", "0", "v-server", "r-server",
              "global", "", "0", "v-global", "r-global")
 
-    def put(self, at=10, nonce="5", store=STORE, user_ms=5000, scope_ms=6000, token="me", refresh="0", user=42, chain=CHAIN):
-        return self.run_script("l2_put", BASE, store, revision(at), nonce, user_ms, scope_ms, token, refresh, user, *chain)
+    def put(self, at=10, nonce="5", store=STORE, user_ms=5000, scope_ms=6000, token="me", refresh="0", user=42, chain=CHAIN,
+            epoch=EPOCH):
+        return self.run_script("l2_put", BASE, store, revision(at), nonce, epoch, user_ms, scope_ms, token, refresh, user, *chain)
 
     def read(self, *pairs, largest=1000, lock_ms=0, token="me"):
         words = [word for pair in pairs or [(42, "channel:9")] for word in pair]
@@ -64,6 +65,9 @@ class Scripts(unittest.TestCase):
     def advance(self, start, end, *changes, nonce="5", store=STORE, end_nonce="6", message="said"):
         return self.run_script("l2_advance", BASE, store, revision(start), nonce, revision(end), end_nonce, CHANNEL, message,
                                *changes)
+
+    def erase(self, seen):
+        return self.run_script("l2_begin", seen)
 
     def begin(self, seen, at=20, nonce="9", epoch="00000000000000ff"):
         return self.run_script("l2_begin", seen, STORE, revision(at), nonce, epoch, CHANNEL, "poke")
@@ -84,7 +88,8 @@ class Put(Scripts):
         """Anywhere but where the marker stands; and it says where that is."""
         self.assertEqual([0], self.put()[:1])
         self.set_marker()
-        for wrong in ({"at": 9}, {"at": 11}, {"nonce": "6"}, {"nonce": ""}, {"store": "000000000000abce"}):
+        for wrong in ({"at": 9}, {"at": 11}, {"nonce": "6"}, {"nonce": ""}, {"store": "000000000000abce"},
+                      {"epoch": "00000000000000ef"}, {"epoch": "0" * 16}):
             self.assertEqual([0, *self.as_marker()], self.put(**wrong), wrong)
         self.assertEqual([MARKER.encode()], self.redis.command("KEYS", "*"))
 
@@ -244,6 +249,14 @@ class Marker(Scripts):
         self.assertEqual(0, self.redis.command("EXISTS", self.scope_key("server:1")))
         self.assertEqual(1, self.redis.command("EXISTS", self.scope_key("global")))
 
+    def test_advance_over_what_is_spoilt(self):
+        """What is no hash is of nobody: it goes, and the marker with it goes on."""
+        self.set_marker()
+        for key in (self.user_key(), self.scope_key("channel:9"), self.scope_key("server:1")):
+            self.redis.command("SET", key, "x")
+        self.assertEqual(1, self.advance(10, 12, "rows", 42, "server:1", "plain", "channel:9", "", "scope", "server:1", "")[0])
+        self.assertEqual([MARKER.encode()], self.redis.command("KEYS", "*"))
+
     def test_advance_refused(self):
         """From anywhere but where the marker stands: nothing is taken, nothing told."""
         self.assertEqual(0, self.advance(10, 12)[0])
@@ -300,6 +313,16 @@ class Marker(Scripts):
         self.redis.command("DEL", MARKER)
         self.redis.command("RPUSH", MARKER, "x")
         self.assertEqual(1, self.begin("|||")[0])
+
+    def test_erased(self):
+        """By who does not believe the store any more, in place of what it has seen and of nothing else."""
+        self.set_marker()
+        self.assertEqual([0, *self.as_marker()], self.erase("|||"))
+        self.assertEqual([0, *self.as_marker()], self.erase(f"{STORE}|{revision(11)}|5|{EPOCH}"))
+        self.assertEqual(self.as_marker(), list(self.marker()))
+        self.assertEqual([1], self.erase(f"{STORE}|{revision(10)}|5|{EPOCH}"))
+        self.assertEqual(0, self.redis.command("EXISTS", MARKER))
+        self.assertEqual([1], self.erase("|||"))
 
     def test_begin_forgets(self):
         self.set_marker()

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """The fast lane: what is committed anywhere is felt everywhere at once, long before a poll would find it; and whatever is said
-on the channel, lost, invented or shouted, costs time and nothing else. Polls are a second apart here, so that they explain
-nothing."""
+on the channel, lost, invented or shouted, costs time and nothing else. Polls are a second apart here, or a minute where a change
+is to be felt, so that they explain nothing."""
 
 import statistics
 import time
 
 from harness import MariadbCase, main
-from harness.lane import QUESTION, LaneShared, Listener
+from harness.lane import QUESTION, WHEN_TOLD, LaneShared, Listener
 from harness.policies import MODERATOR
 from harness.process import wait_until
 from harness.shared import CHANNEL
@@ -18,13 +18,19 @@ class Lane(LaneShared, MariadbCase):
 
     def watch_all(self, workers, user, decision):
         for worker in workers:
-            worker.watch(user, *QUESTION, decision, 5000)
+            worker.watch(user, *QUESTION, decision, 30000)
+
+    def felt(self, workers):
+        """When each saw it. Those that are not told do not see it while they watch."""
+        seen = [worker.watched() for worker in workers]
+        self.assertNotIn(None, seen)
+        return seen
 
     # ---- what is committed ------------------------------------------------------------------------------------------
 
     def test_api_write_elsewhere(self):
         """A write through the socket of one host is felt on the others within milliseconds."""
-        hosts = self.hosts(3)
+        hosts = self.hosts(3, **WHEN_TOLD)
         workers = [self.worker(host) for host in hosts[1:]]
         late = []
         for user in range(1000, 1008):
@@ -34,24 +40,25 @@ class Lane(LaneShared, MariadbCase):
             with hosts[0].rpc() as rpc:
                 rpc.call("unassign", user=user, role=MODERATOR, scope="server:1")
                 done = time.monotonic_ns()
-            late += [(worker.watched() - done) / 1e6 for worker in workers]
+            late += [(seen - done) / 1e6 for seen in self.felt(workers)]
         self.say(f"felt {statistics.median(late):.1f} ms after the write's reply, at most {max(late):.1f}")
-        self.assertLess(statistics.median(late), 150, late)  # by polls alone it would be half a second
 
     def test_raw_sql(self):
         """Whoever polls first tells the others."""
-        hosts = self.hosts(3)
-        workers = [self.worker(host) for host in hosts]
+        told = self.hosts(2, **WHEN_TOLD)
+        first = self.host(2, poll_interval="100ms")
+        self.follow([first])
+        self.wait_marker([first])
+        workers = [self.worker(host) for host in [*told, first]]
         spread = []
         for user in range(1000, 1006):
             for worker in workers:
                 self.assertEqual("allow", worker.check(user, *QUESTION))
             self.watch_all(workers, user, "deny")
             self.demote(user)
-            seen = [worker.watched() for worker in workers]
+            seen = self.felt(workers)
             spread.append((max(seen) - min(seen)) / 1e6)
         self.say(f"the last host {statistics.median(spread):.1f} ms after the first, at most {max(spread):.1f}")
-        self.assertLess(statistics.median(spread), 200, spread)  # by polls alone it would be half a second
 
     def test_once_for_the_fleet(self):
         """Every revision is told by one host, and none is left out."""
@@ -156,21 +163,24 @@ class Lane(LaneShared, MariadbCase):
         self.assertGreaterEqual(grown["message_wakes"], 1)
 
     def test_invented_change(self):
-        """It takes the user out, and keeps nobody from coming back for longer than a poll takes."""
-        host, = self.hosts(1)
+        """It takes the user out, and keeps nobody from coming back for longer than the one poll takes that it asks for."""
+        host, = self.hosts(1, **WHEN_TOLD, request_timeout="20s")
         late = []
         for user in range(1000, 1006):
             self.assertEqual(1, self.check(host, user))
             with self.counted(host) as grown:
                 self.say_on_channel(f"permtab1 changed {self.store()} {self.revision_now()} {10 ** 18} user:{user}")
-                wait_until(lambda: host.stats()["entries_retired"] > 0, 2, "it is retired", 0.001)
+                wait_until(lambda: host.stats()["entries_retired"] >= user - 999, 2, "it is retired", 0.001)
                 begun = time.monotonic()
                 self.assertEqual(1, self.check(host, user))
                 late.append((time.monotonic() - begun) * 1000)
             self.assertEqual(1, grown["entries_retired"], grown)
+            # One for the message, one more for whoever asks while that is under way.
+            self.assertGreaterEqual(grown["message_wakes"], 1, grown)
+            self.assertLessEqual(grown["polls"], grown["message_wakes"] + 2, grown)
         self.say(f"answered after {statistics.median(late):.1f} ms, at most {max(late):.1f}")
-        self.assertLess(statistics.median(late), 200, late)
         self.demote(1000)
+        self.cli("PUBLISH", CHANNEL, "poke")
         self.wait_check(host, 0, 1000)
 
 

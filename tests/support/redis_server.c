@@ -6,7 +6,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +19,8 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 bool redis_server_installed(void)
 {
@@ -198,4 +203,12 @@ bool redis_server_ask(const struct redis_server *server, const char *command, ch
         (!server->password[0] || ask_one(stream, auth, out, size)) && ask_one(stream, command, out, size);
     (void)fclose(stream);
     return done;
+}
+
+void redis_server_says(const struct redis_server *server, const char *command, const char *part)
+{
+    char reply[4096];
+    assert_true(redis_server_ask(server, command, reply, sizeof reply));
+    if (!strstr(reply, part))
+        fail_msg("%s: \"%s\" does not say \"%s\"", command, reply, part);
 }

@@ -34,5 +34,7 @@ void redis_server_resume(struct redis_server *server);
  * `out`: "OK", "-ERR …", "12"; of an array its elements, blanks between them; "(nil)". Blocks, 5 s at most. False when there was no
  * reply. */
 bool redis_server_ask(const struct redis_server *server, const char *command, char *out, size_t size);
+/* The test fails unless the first line or text of the reply has `part` in it. */
+void redis_server_says(const struct redis_server *server, const char *command, const char *part);
 
 #endif

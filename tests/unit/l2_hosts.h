@@ -1,9 +1,11 @@
-/* The hosts of test_l2_property.c: their polls, fills and looks, and the comparison with the truth. */
+/* The hosts of test_l2*.c: their polls, fills and looks, and the comparison with the truth. */
 #ifndef PERMTAB_TESTS_UNIT_L2_HOSTS_H
 #define PERMTAB_TESTS_UNIT_L2_HOSTS_H
 
 #include "proxy/clock.h"
 #include "tests/unit/l2_world.h"
+
+#define HANG_NS 10000000000ull /* only against hanging */
 
 /* ---- the truth ------------------------------------------------------------------------------------------------------ */
 
@@ -24,7 +26,7 @@ static void compare(struct host *host, uint64_t user, struct scope_key scope, co
 }
 
 /* What L2 brought is in the table, and has to leave it when it is not true any more. */
-static void compare_resident(struct host *host, int samples)
+static inline void compare_resident(struct host *host, int samples)
 {
     for (; samples > 0; samples--) {
         uint64_t user = changing_user(&host->world->past);
@@ -75,7 +77,7 @@ static void apply_batch(struct host *host)
     batch_fini(&batch);
 }
 
-static void poll_store(struct host *host)
+static inline void poll_store(struct host *host)
 {
     uint64_t begun = clock_ns();
     struct store_position at = publish_position(host->publish);
@@ -114,10 +116,11 @@ static void fill_begin(struct host *host, uint64_t user, struct scope_key scope)
     pending->facts.nonce = nonce_at(world, world->past.revision);
     pending->facts.now = world->past.now;
     pending->generation = publish_generation(host->publish);
+    (void)l2_epoch(host->l2, &pending->epoch);
     pending->used = true;
 }
 
-static void fill_end(struct host *host)
+static inline void fill_end(struct host *host)
 {
     struct world *world = host->world;
     struct pending *pending = any_fill(host, true);
@@ -135,7 +138,7 @@ static void fill_end(struct host *host)
         answer_fini(&answer);
         world->totals.fills++;
         world->totals.known += host->l2->marker.known;
-        l2_put(host->l2, &pending->facts, 1 + draw(world, 1000), draw(world, 10) == 0);
+        l2_put(host->l2, &pending->facts, pending->epoch, 1 + draw(world, 1000), draw(world, 10) == 0);
         break;
     case PUBLISH_EARLY:
         return;
@@ -170,7 +173,7 @@ static void on_look(void *context, enum l2_outcome outcome, const struct answer 
     free(asked);
 }
 
-static void look(struct host *host)
+static inline void look(struct host *host)
 {
     struct world *world = host->world;
     struct asked *asked = calloc(1, sizeof *asked);
@@ -275,6 +278,120 @@ static void host_end(struct host *host)
             facts_fini(&host->fills[i].facts);
     publish_free(host->publish);
     memory_policy_fini(&host->applied);
+}
+
+/* ---- turns of the loop --------------------------------------------------------------------------------------------- */
+
+static inline void restart_host(struct host *host)
+{
+    unsigned number = host->number;
+    struct world *world = host->world;
+    host_end(host);
+    host_begin(world, number);
+}
+
+static void ask_redis(struct world *world, const char *command)
+{
+    char reply[256];
+    assert_true(redis_server_ask(world->server, command, reply, sizeof reply));
+    if (reply[0] == '-' && strncmp(reply, "-WRONGTYPE", 10) != 0) /* what was spoilt before */
+        fail_msg("%s: %s", command, reply);
+}
+
+static void turn_until_quiet(struct world *world)
+{
+    size_t pending = 1;
+    for (int i = 0; i < 200 && pending > 0; i++) {
+        (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
+        pending = 0;
+        for (unsigned host = 0; host < HOSTS; host++)
+            pending += redis_pending(world->hosts[host].redis);
+        if (pending > 0)
+            (void)usleep(20);
+    }
+}
+
+/* However long Redis takes. */
+static inline void turn_until_answered(struct world *world)
+{
+    uint64_t begun = clock_ns();
+    size_t pending = 1;
+    while (pending > 0) {
+        assert_true(clock_ns() - begun < HANG_NS);
+        turn_until_quiet(world);
+        pending = 0;
+        for (unsigned host = 0; host < HOSTS; host++)
+            pending += redis_pending(world->hosts[host].redis);
+    }
+}
+
+/* Lost connections come back after a while, which would be most of a history. */
+static void reconnect(struct world *world)
+{
+    uint64_t begun = clock_ns();
+    while (clock_ns() - begun < HANG_NS) {
+        unsigned connected = 0;
+        for (unsigned host = 0; host < HOSTS; host++)
+            connected += redis_connected(world->hosts[host].redis);
+        if (connected == HOSTS)
+            return;
+        (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
+        (void)usleep(500);
+    }
+    fail_msg("no connection");
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------------------------- */
+
+static struct world *world_begin(uint64_t seed, struct redis_server *server)
+{
+    struct world *world = calloc(1, sizeof *world);
+    assert_non_null(world);
+    changing_begin(&world->past, seed);
+    world->first = world->past.revision;
+    world->server = server;
+    world->base = event_base_new();
+    world->one_token = draw(world, 8) > 0;
+    world->redis_trouble = draw(world, 2) == 0 ? draw(world, 9) : 0;
+    world->store_trouble = draw(world, 2) == 0 ? draw(world, 9) : 0;
+    the_world = world;
+    ask_redis(world, "FLUSHALL");
+    for (unsigned i = 0; i < HOSTS; i++)
+        host_begin(world, i);
+    return world;
+}
+
+static void world_end(struct world *world, struct totals *totals)
+{
+    for (unsigned i = 0; i < HOSTS; i++)
+        host_end(&world->hosts[i]);
+    if (totals != NULL)
+        *totals = world->totals;
+    if (world->backup_held)
+        memory_policy_fini(&world->backup);
+    change_list_fini(&world->log);
+    changing_fini(&world->past);
+    event_base_free(world->base);
+    free(world);
+}
+
+static struct redis_server the_server;
+
+static int start(void **state)
+{
+    redis_server_start(&the_server, false, NULL);
+    *state = &the_server;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    char path[96];
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/dump.rdb", the_server.folder);
+    (void)unlink(path);
+    redis_server_stop(&the_server);
+    return 0;
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* The world of test_l2_property.c: a store in memory that changes at random, some hosts that follow it, each at its own pace,
+/* The world of test_l2*.c: a store in memory that changes at random, some hosts that follow it, each at its own pace,
  * and one real Redis between them. A host is what of the daemon has to do with L2: publisher, struct redis, struct l2; the
  * feed, the fills and the helper threads are played here, one step at a time, so that anything can come between.
  *
@@ -32,7 +32,7 @@
 
 struct pending {
     bool used;
-    uint64_t generation;
+    uint64_t generation, epoch;
     struct facts facts;
 };
 
@@ -126,7 +126,7 @@ static void commit_something(struct world *world)
     change_list_fini(&world->past.log);
 }
 
-static void backup_store(struct world *world)
+static inline void backup_store(struct world *world)
 {
     if (world->backup_held)
         memory_policy_fini(&world->backup);
@@ -136,7 +136,7 @@ static void backup_store(struct world *world)
 }
 
 /* What was committed since has never been; what comes now has the same revisions and other nonces. */
-static void restore_store(struct world *world)
+static inline void restore_store(struct world *world)
 {
     if (!world->backup_held)
         return;

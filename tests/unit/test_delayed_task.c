@@ -155,22 +155,43 @@ static void test_condition_parse(void **state)
     assert_int_equal(condition_parse(&types, "42 channel:9  message.send", &condition, &failure), 0);
     assert_true(condition.user == 42 && condition.scope.type == 2 && condition.scope.id == 9);
     condition_fini(&condition);
+    assert_int_equal(condition_parse(&types, "  42 global message.send", &condition, &failure), 0);
+    condition_fini(&condition);
     const struct {
         const char *text;
         int code;
+        const char *says;
     } bad[] = {
-        {"", PERMTAB_E_SYNTAX},
-        {"42", PERMTAB_E_SYNTAX},
-        {"42 channel:9", PERMTAB_E_SYNTAX},
-        {"x channel:9 message.send", PERMTAB_E_SYNTAX},
-        {"42 channel message.send", PERMTAB_E_SYNTAX},
-        {"42 guild:9 message.send", PERMTAB_E_NO_SCOPE_TYPE},
-        {"42 channel:9 message.send AND", PERMTAB_E_SYNTAX},
-        {"42 channel:9 message..send", PERMTAB_E_SYNTAX},
-        {"123456789012345678901234567890 global a", PERMTAB_E_SYNTAX},
+        {"", PERMTAB_E_SYNTAX, "USER a decimal id"},
+        {"42", PERMTAB_E_SYNTAX, "SCOPE as global or type:id"},
+        {"42 channel:9", PERMTAB_E_SYNTAX, "wrong at byte 0"},
+        {"x channel:9 message.send", PERMTAB_E_SYNTAX, "USER a decimal id"},
+        {"42 channel message.send", PERMTAB_E_SYNTAX, "SCOPE as global or type:id"},
+        {"42 guild:9 message.send", PERMTAB_E_NO_SCOPE_TYPE, "no scope type in \"guild:9\""},
+        {"42 channel:9 message.send AND", PERMTAB_E_SYNTAX, "wrong at byte 16 of \"message.send AND\""},
+        {"42 channel:9 message..send", PERMTAB_E_SYNTAX, "wrong at byte"},
+        {"123456789012345678901234567890 global a", PERMTAB_E_SYNTAX, "USER a decimal id"},
     };
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_int_equal(condition_parse(&types, bad[i].text, &condition, &failure), bad[i].code);
+        if (strstr(failure.text, bad[i].says) == NULL)
+            fail_msg("\"%s\": \"%s\" does not say \"%s\"", bad[i].text, failure.text, bad[i].says);
+    }
+}
+
+/* Words are copied into places of a fixed size. */
+static void test_condition_long_words(void **state)
+{
+    struct condition condition;
+    struct failure failure;
+    char word[5000], text[5100];
+    (void)state;
+    memset(word, '1', sizeof word - 1);
+    word[sizeof word - 1] = '\0';
+    (void)snprintf(text, sizeof text, "%s global message.send", word);
+    assert_int_equal(condition_parse(&types, text, &condition, &failure), PERMTAB_E_SYNTAX);
+    (void)snprintf(text, sizeof text, "42 channel:%s message.send", word);
+    assert_int_equal(condition_parse(&types, text, &condition, &failure), PERMTAB_E_SYNTAX);
 }
 
 static void test_condition_names(void **state)
@@ -211,6 +232,8 @@ static void test_condition_judge(void **state)
         {"gone.name OR message.send", CONDITION_HOLDS},
         {"gone.name AND message.send", CONDITION_UNKNOWN},
         {"gone.name AND message.delete", CONDITION_FAILS},
+        {"message.delete AND gone.name", CONDITION_FAILS},
+        {"message.send OR gone.name", CONDITION_HOLDS},
         {"message.send AND NOT (message.delete OR NOT channel.view)", CONDITION_HOLDS},
     };
     (void)state;
@@ -224,6 +247,21 @@ static void test_condition_judge(void **state)
             fail_msg("%s", cases[i].expression);
         condition_fini(&condition);
     }
+}
+
+/* A permission may be newer than the answer that is judged. */
+static void test_condition_bits_beyond_the_answer(void **state)
+{
+    struct permission far[] = {{.bit = 64, .name = "far.off"}};
+    const struct catalogue larger = {.permissions = far, .count = 1, .words = 2};
+    const uint64_t bits[] = {UINT64_MAX, UINT64_MAX};
+    struct condition condition;
+    struct failure failure;
+    (void)state;
+    assert_int_equal(condition_parse(&types, "1 global far.off", &condition, &failure), 0);
+    assert_int_equal(condition_judge(&condition, &larger, bits, 1), CONDITION_FAILS);
+    assert_int_equal(condition_judge(&condition, &larger, bits, 2), CONDITION_HOLDS);
+    condition_fini(&condition);
 }
 
 /* ---- rates, advice ------------------------------------------------------------------------------------------------------ */
@@ -307,8 +345,10 @@ int main(void)
         cmocka_unit_test(test_rests),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_condition_parse),
+        cmocka_unit_test(test_condition_long_words),
         cmocka_unit_test(test_condition_names),
         cmocka_unit_test(test_condition_judge),
+        cmocka_unit_test(test_condition_bits_beyond_the_answer),
         cmocka_unit_test(test_rates),
         cmocka_unit_test(test_advice),
     };

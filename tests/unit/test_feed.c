@@ -2,6 +2,7 @@
  * done when the store fails, or changes, between two of the feed's questions. */
 #include "proxy/feed.h"
 
+#include "proxy/clock.h"
 #include "proxy/store.h"
 #include "tests/support/memory_policy.h"
 
@@ -13,8 +14,12 @@
 #include <cmocka.h>
 #include <event2/event.h>
 #include <pthread.h>
+#include <unistd.h>
 
-#define FIRST 5u
+#define FIRST    5u
+#define DUES_MAX 1000u
+#define POLL_MS  5u
+#define REST_NS  1000000u /* who is woken sooner after the last poll waits for that long */
 
 /* What the store is, and what it shall do. Read and written by two threads. */
 static struct {
@@ -29,6 +34,8 @@ static struct {
     unsigned open_schema; /* how many connections still find another schema */
     uint64_t mark;        /* of the definitions */
     unsigned rebuilds_read, catalogues_read;
+    uint64_t due_ns[DUES_MAX]; /* what the feed waited for, one after the other, but for rests */
+    size_t dues;
 } fake = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void lock(void)
@@ -176,6 +183,24 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
     return 0;
 }
 
+int __real_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                                  const struct timespec *due);
+int __wrap_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                                  const struct timespec *due);
+
+int __wrap_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                                  const struct timespec *due)
+{
+    uint64_t due_ns = (uint64_t)due->tv_sec * 1000000000 + (uint64_t)due->tv_nsec;
+    lock();
+    /* One that was woken for nothing waits again. */
+    if (due_ns > clock_ns() + REST_NS && fake.dues < DUES_MAX &&
+        (fake.dues == 0 || fake.due_ns[fake.dues - 1] != due_ns))
+        fake.due_ns[fake.dues++] = due_ns;
+    unlock();
+    return __real_pthread_cond_timedwait(condition, mutex, due);
+}
+
 /* ---- the house around it -------------------------------------------------------------------------------------- */
 
 struct fixture {
@@ -224,7 +249,7 @@ static int setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct publish_options options = {
         .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2000000000ull};
-    struct config config = {.permissions_max = 64, .poll_interval_ms = 5};
+    struct config config = {.permissions_max = 64, .poll_interval_ms = POLL_MS};
     struct sql_options sql = {.url = "sqlite:nowhere"};
     struct store_position at = {7, FIRST, FIRST};
     struct catalogue catalogue;
@@ -235,6 +260,7 @@ static int setup(void **state)
     fake.changes_unseen = fake.too_many_permissions = fake.read_only = fake.away = false;
     fake.open_schema = 0;
     fake.mark = 1;
+    fake.dues = 0;
     unlock();
     read_catalogue(&catalogue);
     assert_int_equal(
@@ -317,6 +343,22 @@ static void too_many_permissions_are_read_once_a_poll(void **state)
     assert_int_equal(publish_position(fixture->publish).revision, FIRST);
 }
 
+/* A change row of kind 9: nothing of before is kept, whatever the other rows of the batch say. */
+static void a_row_that_says_read_everything_leads_to_a_rebuild(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 2);
+    uint64_t rebuilds = fixture->counters.rebuilds, generation = publish_generation(fixture->publish);
+    lock();
+    fake.kind = CHANGE_STORE;
+    fake.revision++;
+    unlock();
+    serve_polls(fixture, 3);
+    assert_int_equal(publish_position(fixture->publish).revision, FIRST + 1);
+    assert_int_equal(fixture->counters.rebuilds, rebuilds + 1);
+    assert_int_not_equal(publish_generation(fixture->publish), generation);
+}
+
 static void a_watcher_sees_what_was_done_before_others_are_told(void **state)
 {
     struct fixture *fixture = *state;
@@ -387,7 +429,8 @@ static void expect_rebuild_after_an_absence(struct fixture *fixture, unsigned op
     fake.away = false;
     unlock();
     serve_polls(fixture, 4 + open_schema);
-    assert_int_equal(fixture->counters.polls_disbelieved, disbelieved + 1);
+    assert_true(fixture->counters.polls_disbelieved > disbelieved);
+    assert_int_equal(publish_distrusted(fixture->publish), 1);
     assert_int_equal(fixture->counters.rebuilds, rebuilds + 1);
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
@@ -400,6 +443,58 @@ static void a_schema_refused_while_connecting_is_disbelieved(void **state)
 static void tables_made_anew_between_two_connections_are_disbelieved(void **state)
 {
     expect_rebuild_after_an_absence(*state, 0, 2);
+}
+
+/* Somebody asked for a rebuild, and it is the rebuild that finds the store to be another. It may not pass for one like any other:
+ * what is kept elsewhere is not to be trusted either. */
+static void a_rebuild_that_finds_the_schema_changed_is_distrust(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 3);
+    lock();
+    fake.mark = 2;
+    unlock();
+    feed_rebuild(fixture->feed);
+    serve_polls(fixture, 6);
+    assert_int_equal(publish_distrusted(fixture->publish), 1);
+    assert_int_equal(fixture->counters.rebuilds, 1);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+    /* And while nothing helps, polls go on at their pace. */
+    lock();
+    fake.read_only = true;
+    unlock();
+    serve_polls(fixture, 2);
+    uint64_t begun = clock_ns();
+    serve_polls(fixture, 10);
+    assert_true(clock_ns() - begun > 30000000);
+}
+
+/* By messages, by tokens of the future: as fast as it can is too fast for the store. What has news is not kept waiting. */
+static void who_is_woken_for_nothing_takes_his_time(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int i = 0; i < 80; i++) {
+        feed_wake(fixture->feed);
+        serve_polls(fixture, 1);
+    }
+    uint64_t begun = clock_ns();
+    for (int i = 0; i < 20; i++) {
+        feed_wake(fixture->feed);
+        serve_polls(fixture, 1);
+    }
+    assert_true(clock_ns() - begun >= 19 * 4000000ull); /* this feed polls each 5 ms by itself */
+    lock();
+    fake.revision++;
+    unlock();
+    serve_polls(fixture, 2);
+    begun = clock_ns();
+    for (int i = 0; i < 20; i++) {
+        feed_wake(fixture->feed);
+        serve_polls(fixture, 1);
+    }
+    uint64_t took = clock_ns() - begun;
+    assert_true(took >= 18 * 1000000ull);
+    assert_true(took < 19 * 4000000ull);
 }
 
 static void the_same_tables_after_an_absence_are_believed(void **state)
@@ -445,6 +540,28 @@ static void rebuilds_have_their_time(void **state)
     assert_int_not_equal(publish_generation(fixture->publish), generation);
 }
 
+/* Whenever somebody wakes it, and however late the thread comes: polls stay due at the times that they would have been due at. */
+static void a_wake_does_not_move_the_polls_that_follow(void **state)
+{
+    struct fixture *fixture = *state;
+    const uint64_t interval = POLL_MS * 1000000ull;
+    serve_polls(fixture, 1);
+    for (int i = 0; i < 30; i++) {
+        (void)usleep(POLL_MS * 1000 * (unsigned)(i % 3) / 2);
+        feed_wake(fixture->feed);
+        serve_polls(fixture, 1 + i % 3);
+    }
+    lock();
+    size_t dues = fake.dues;
+    assert_in_range(dues, 10, DUES_MAX - 1);
+    for (size_t i = 1; i < dues; i++) {
+        uint64_t since = fake.due_ns[i] - fake.due_ns[0], step = fake.due_ns[i] - fake.due_ns[i - 1];
+        assert_int_equal(since % interval, 0);
+        assert_true(step >= interval);
+    }
+    unlock();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -452,12 +569,16 @@ int main(void)
         T(a_rebuild_stays_wanted_while_the_store_is_away),
         T(a_change_while_expiry_is_read_is_applied_first),
         T(too_many_permissions_are_read_once_a_poll),
+        T(a_row_that_says_read_everything_leads_to_a_rebuild),
         T(a_watcher_sees_what_was_done_before_others_are_told),
         T(a_server_that_is_not_believed_grants_no_lease_by_a_rebuild),
         T(a_schema_refused_while_connecting_is_disbelieved),
         T(tables_made_anew_between_two_connections_are_disbelieved),
+        T(a_rebuild_that_finds_the_schema_changed_is_distrust),
+        T(who_is_woken_for_nothing_takes_his_time),
         T(the_same_tables_after_an_absence_are_believed),
         T(rebuilds_have_their_time),
+        T(a_wake_does_not_move_the_polls_that_follow),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * the publisher is there for its position and for when it was confirmed. */
 #include "proxy/fill.h"
 
+#include "proxy/l2.h"
 #include "tests/support/memory_policy.h"
 
 #include <setjmp.h>
@@ -25,6 +26,8 @@ static struct {
     unsigned begun, told, cancelled, woken;
     enum publish_fill outcome;
     uint64_t revision; /* of what is read */
+    uint64_t epoch, put_epoch;
+    unsigned puts;
 } fake;
 
 int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
@@ -34,6 +37,8 @@ enum publish_fill __wrap_fetch_publish(struct fetches *fetches, struct facts *fa
                                        struct fetch_origin *origin, uint64_t now_ns, struct answer *answer);
 bool __wrap_fetch_is_of_stranger(const struct fetches *fetches, uint64_t user);
 void __wrap_feed_wake(struct feed *feed);
+bool __wrap_l2_epoch(const struct l2 *l2, uint64_t *epoch);
+void __wrap_l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us, bool refresh);
 
 int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
                        bool again, fetch_done_fn done, void *context)
@@ -68,6 +73,21 @@ void __wrap_feed_wake(struct feed *feed)
 {
     (void)feed;
     fake.woken++;
+}
+
+bool __wrap_l2_epoch(const struct l2 *l2, uint64_t *epoch)
+{
+    (void)l2;
+    *epoch = fake.epoch;
+    return fake.epoch != 0;
+}
+
+void __wrap_l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us, bool refresh)
+{
+    (void)l2, (void)cost_us, (void)refresh;
+    facts_fini(facts);
+    fake.put_epoch = epoch;
+    fake.puts++;
 }
 
 struct fixture {
@@ -173,6 +193,32 @@ static void ahead_for_ever_and_nobody_waits(void **state)
     assert_int_equal(fake.begun, 1);
 }
 
+/* Of a fill that is read twice, the epoch of the second reading. */
+static void what_is_put_is_of_the_epoch_in_which_its_reading_began(void **state)
+{
+    struct fixture *fixture = *state;
+    fills_use_l2(fixture->fills, (struct l2 *)(void *)fixture);
+    fake.epoch = 1;
+    (void)ask(fixture);
+    fake.epoch = 2;
+    fake.outcome = PUBLISH_OUTDATED;
+    read_ends();
+    fake.epoch = 3;
+    fake.outcome = PUBLISH_EARLY;
+    read_ends();
+    fake.epoch = 4;
+    fake.outcome = PUBLISH_FILLED;
+    fills_applied(fixture->fills, publish_position(fixture->publish).revision);
+    assert_int_equal(fake.puts, 1);
+    assert_int_equal(fake.put_epoch, 2);
+    fake.epoch = 0;
+    (void)ask(fixture);
+    fake.epoch = 5;
+    read_ends();
+    assert_int_equal(fake.puts, 2);
+    assert_int_equal(fake.put_epoch, 0); /* which is none */
+}
+
 /* What messages delay is of a revision that the table has: it is not read again for that. */
 static void doubted_facts_are_held(void **state)
 {
@@ -196,6 +242,7 @@ int main(void)
         T(ahead_for_ever_is_read_again),
         T(ahead_for_ever_and_nobody_waits),
         T(doubted_facts_are_held),
+        T(what_is_put_is_of_the_epoch_in_which_its_reading_began),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* The publisher, one promise at a time: what is retired, what stays, what a role edit costs, what the lease does. Random
  * histories are in test_publish_property.c. */
 #include "proxy/publish_internal.h"
-#include "tests/support/memory_policy.h"
+#include "tests/support/memory_publish.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,10 +26,6 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    struct publish_options options = {
-        .permissions_max = 64, .entries = 1000, .sets = 100, .folds = 10, .max_staleness_ns = 2 * SECOND};
-    struct store_position at = {7, 1, 1};
-    struct catalogue catalogue;
     memory_policy_init(&fixture->policy);
     memory_permission(&fixture->policy, "message.send");
     memory_permission(&fixture->policy, "message.edit");
@@ -41,10 +37,8 @@ static int setup(void **state)
     memory_grant(&fixture->policy, 100, GRANT_ALLOW, SEND);
     for (uint64_t user = 1; user <= 5; user++)
         memory_assign(&fixture->policy, user, 100, server, FACTS_NEVER);
-    memory_catalogue(&fixture->policy, 1, &catalogue);
     fixture->revision = 1;
-    assert_int_equal(
-        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+    fixture->publish = memory_publish(&fixture->policy, 1000, 10, &fixture->counters);
     *state = fixture;
     return 0;
 }
@@ -60,10 +54,7 @@ static int teardown(void **state)
 
 static void read_facts(struct fixture *fixture, uint64_t user, struct scope_key scope, struct facts *facts)
 {
-    memory_facts(&fixture->policy, user, scope, 1000, facts);
-    facts->revision = fixture->revision;
-    facts->nonce = 1;
-    facts->now = 1000;
+    memory_read(&fixture->policy, fixture->revision, user, scope, facts);
 }
 
 static enum publish_fill fill(struct fixture *fixture, uint64_t user, struct scope_key scope,
@@ -78,9 +69,7 @@ static enum publish_fill fill(struct fixture *fixture, uint64_t user, struct sco
 
 static void fill_well(struct fixture *fixture, uint64_t user, struct scope_key scope)
 {
-    struct answer answer = {0};
-    assert_int_equal(fill(fixture, user, scope, &answer), PUBLISH_FILLED);
-    answer_fini(&answer);
+    memory_fill(fixture->publish, &fixture->policy, fixture->revision, user, scope);
 }
 
 static void apply(struct fixture *fixture, struct change change)

@@ -1,7 +1,7 @@
 /* The pass over all that is resident: nothing is passed over, whatever happens between two slices; what does not match
  * stays. */
 #include "proxy/publish_internal.h"
-#include "tests/support/memory_policy.h"
+#include "tests/support/memory_publish.h"
 #include "tests/support/random.h"
 
 #include <setjmp.h>
@@ -11,7 +11,6 @@
 
 #include <cmocka.h>
 
-#define SECOND  1000000000ull
 #define USERS   600u
 #define SERVERS 3u
 
@@ -39,10 +38,6 @@ static struct scope_key channel_of(uint64_t id)
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    struct publish_options options = {
-        .permissions_max = 64, .entries = 5000, .sets = 100, .folds = 100, .max_staleness_ns = 2 * SECOND};
-    struct store_position at = {7, 1, 1};
-    struct catalogue catalogue;
     memory_policy_init(&fixture->policy);
     memory_permission(&fixture->policy, "message.send");
     for (uint64_t id = 1; id <= SERVERS; id++) {
@@ -54,9 +49,7 @@ static int setup(void **state)
         /* Overwrites, so that 11, 12, 13 have entries of their own; 1, 2, 3 are folded. */
         memory_overwrite(&fixture->policy, channel_of(10 + id), OVERWRITE_ROLE, id, 0, false);
     }
-    memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(
-        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+    fixture->publish = memory_publish(&fixture->policy, 5000, 100, &fixture->counters);
     fixture->place.type = 9;
     *state = fixture;
     return 0;
@@ -73,23 +66,12 @@ static int teardown(void **state)
 
 static void fill(struct fixture *fixture, uint64_t user, struct scope_key scope)
 {
-    struct facts facts;
-    struct answer answer = {0};
-    memory_facts(&fixture->policy, user, scope, 1000, &facts);
-    facts.revision = facts.nonce = 1;
-    facts.now = 1000;
-    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
-    facts_fini(&facts);
-    answer_fini(&answer);
+    memory_fill(fixture->publish, &fixture->policy, 1, user, scope);
 }
 
 static bool resident(struct fixture *fixture, uint64_t user, struct scope_key scope)
 {
-    struct answer answer;
-    if (!publish_lookup(fixture->publish, user, scope, &answer))
-        return false;
-    answer_fini(&answer);
-    return true;
+    return memory_resident(fixture->publish, user, scope);
 }
 
 static bool match_user(void *context, uint64_t user)

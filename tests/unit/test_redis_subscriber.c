@@ -2,6 +2,7 @@
 #include "proxy/redis_subscriber.h"
 
 #include "tests/support/fake_redis.h"
+#include "tests/support/loop.h"
 #include "tests/support/random.h"
 #include "tests/support/redis_server.h"
 
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -29,37 +29,6 @@ struct fixture {
     char last[64];
     bool free_in_message, free_in_up, free_in_down;
 };
-
-static uint64_t clock_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void on_tick(evutil_socket_t descriptor, short what, void *context)
-{
-    (void)descriptor, (void)what, (void)context;
-}
-
-/* Runs the loop until `*value` reaches `wanted`, for at most `ms`. */
-static bool run_until(struct fixture *fixture, const unsigned *value, unsigned wanted, unsigned ms)
-{
-    uint64_t end = clock_ms() + ms;
-    struct timeval step = {.tv_usec = 1000};
-    struct event *tick = event_new(fixture->base, -1, EV_PERSIST, on_tick, NULL);
-    (void)event_add(tick, &step);
-    while (*value < wanted && clock_ms() < end)
-        (void)event_base_loop(fixture->base, EVLOOP_ONCE);
-    event_free(tick);
-    return *value >= wanted;
-}
-
-static void run_for(struct fixture *fixture, unsigned ms)
-{
-    static const unsigned never = 0;
-    (void)run_until(fixture, &never, 1, ms);
-}
 
 static void free_subscriber(struct fixture *fixture)
 {
@@ -102,7 +71,7 @@ static void start_as(struct fixture *fixture, const char *url, const char *passw
 static void start(struct fixture *fixture, const char *url, uint64_t ping_ms)
 {
     start_as(fixture, url, NULL, ping_ms);
-    if (!run_until(fixture, &fixture->ups, fixture->ups + 1, 3000))
+    if (!loop_until(fixture->base, &fixture->ups, fixture->ups + 1, 3000))
         fail_msg("not subscribed: %s", redis_subscriber_trouble(fixture->subscriber));
     assert_string_equal(redis_subscriber_trouble(fixture->subscriber), "");
 }
@@ -140,60 +109,52 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void server_says(struct fixture *fixture, const char *command, const char *part)
-{
-    char reply[4096];
-    assert_true(redis_server_ask(&fixture->server, command, reply, sizeof reply));
-    if (!strstr(reply, part))
-        fail_msg("%s: \"%s\" does not say \"%s\"", command, reply, part);
-}
-
 /* ---- a real server ------------------------------------------------------------------------------------------------------ */
 
 static void test_hears_its_channel(void **state)
 {
     struct fixture *fixture = *state;
     start(fixture, fixture->server.url, 1000);
-    server_says(fixture, "PUBLISH permtab:other 1", "0");
-    server_says(fixture, "PUBLISH " CHANNEL " user:42", "1");
-    assert_true(run_until(fixture, &fixture->messages, 1, 1000));
+    redis_server_says(&fixture->server, "PUBLISH permtab:other 1", "0");
+    redis_server_says(&fixture->server, "PUBLISH " CHANNEL " user:42", "1");
+    assert_true(loop_until(fixture->base, &fixture->messages, 1, 1000));
     assert_string_equal(fixture->last, "user:42");
-    server_says(fixture, "PUBLISH " CHANNEL " \"a\\x00b\\r\\nc\"", "1");
-    server_says(fixture, "PUBLISH " CHANNEL " \"\"", "1");
-    assert_true(run_until(fixture, &fixture->messages, 3, 1000));
+    redis_server_says(&fixture->server, "PUBLISH " CHANNEL " \"a\\x00b\\r\\nc\"", "1");
+    redis_server_says(&fixture->server, "PUBLISH " CHANNEL " \"\"", "1");
+    assert_true(loop_until(fixture->base, &fixture->messages, 3, 1000));
     assert_int_equal(fixture->size, 0);
-    server_says(fixture, "CLIENT LIST TYPE pubsub", "name=permtabd");
+    redis_server_says(&fixture->server, "CLIENT LIST TYPE pubsub", "name=permtabd");
 }
 
 static void test_stays_in_silence(void **state)
 {
     struct fixture *fixture = *state;
     start(fixture, fixture->server.url, 30);
-    run_for(fixture, 600);
+    loop_for(fixture->base, 600);
     assert_int_equal(fixture->ups, 1);
     assert_int_equal(fixture->downs, 0);
-    server_says(fixture, "INFO commandstats", "cmdstat_ping");
-    server_says(fixture, "PUBLISH " CHANNEL " poke", "1");
-    assert_true(run_until(fixture, &fixture->messages, 1, 1000));
+    redis_server_says(&fixture->server, "INFO commandstats", "cmdstat_ping");
+    redis_server_says(&fixture->server, "PUBLISH " CHANNEL " poke", "1");
+    assert_true(loop_until(fixture->base, &fixture->messages, 1, 1000));
 }
 
 static void test_comes_back_after_each_end(void **state)
 {
     struct fixture *fixture = *state;
     start(fixture, fixture->server.url, 1000);
-    server_says(fixture, "CLIENT KILL TYPE pubsub", "1");
-    assert_true(run_until(fixture, &fixture->ups, 2, 1000));
+    redis_server_says(&fixture->server, "CLIENT KILL TYPE pubsub", "1");
+    assert_true(loop_until(fixture->base, &fixture->ups, 2, 1000));
     assert_int_equal(fixture->downs, 1);
     redis_server_kill(&fixture->server);
-    assert_true(run_until(fixture, &fixture->downs, 2, 1000));
+    assert_true(loop_until(fixture->base, &fixture->downs, 2, 1000));
     assert_false(redis_subscriber_up(fixture->subscriber));
     for (int i = 0; i < 100 && !strstr(redis_subscriber_trouble(fixture->subscriber), "refused"); i++)
-        run_for(fixture, 10);
+        loop_for(fixture->base, 10);
     assert_non_null(strstr(redis_subscriber_trouble(fixture->subscriber), "Connection refused"));
     redis_server_restart(&fixture->server);
-    assert_true(run_until(fixture, &fixture->ups, 3, 5000));
-    server_says(fixture, "PUBLISH " CHANNEL " poke", "1");
-    assert_true(run_until(fixture, &fixture->messages, 1, 1000));
+    assert_true(loop_until(fixture->base, &fixture->ups, 3, 5000));
+    redis_server_says(&fixture->server, "PUBLISH " CHANNEL " poke", "1");
+    assert_true(loop_until(fixture->base, &fixture->messages, 1, 1000));
 }
 
 static void test_a_stopped_server_is_given_up(void **state)
@@ -202,10 +163,10 @@ static void test_a_stopped_server_is_given_up(void **state)
     start(fixture, fixture->server.url, 100);
     redis_server_pause(&fixture->server);
     uint64_t begun = clock_ms();
-    assert_true(run_until(fixture, &fixture->downs, 1, 3000));
+    assert_true(loop_until(fixture->base, &fixture->downs, 1, 3000));
     assert_in_range(clock_ms() - begun, 190, 2000);
     redis_server_resume(&fixture->server);
-    assert_true(run_until(fixture, &fixture->ups, 2, 5000));
+    assert_true(loop_until(fixture->base, &fixture->ups, 2, 5000));
 }
 
 /* Published while nobody reads: the server drops us, hands over what it had buffered, and closes. */
@@ -215,25 +176,25 @@ static void test_being_too_slow_is_noticed(void **state)
     static char command[60100];
     char reply[64];
     start(fixture, fixture->server.url, 5000);
-    server_says(fixture, "CONFIG SET client-output-buffer-limit \"pubsub 1mb 0 0\"", "OK");
+    redis_server_says(&fixture->server, "CONFIG SET client-output-buffer-limit \"pubsub 1mb 0 0\"", "OK");
     memset(command, 'x', sizeof command - 1);
     memcpy(command, "PUBLISH " CHANNEL " ", strlen("PUBLISH " CHANNEL " "));
     for (int i = 0; i < 100; i++)
         assert_true(redis_server_ask(&fixture->server, command, reply, sizeof reply));
     assert_string_equal(reply, "0");
-    assert_true(run_until(fixture, &fixture->downs, 1, 3000));
+    assert_true(loop_until(fixture->base, &fixture->downs, 1, 3000));
     assert_in_range(fixture->messages, 0, 99);
-    assert_true(run_until(fixture, &fixture->ups, 2, 3000));
+    assert_true(loop_until(fixture->base, &fixture->ups, 2, 3000));
 }
 
 static void test_says_why_it_is_kept_out(void **state)
 {
     struct fixture *fixture = *state;
     char url[64];
-    server_says(fixture, "ACL SETUSER deaf on >builder ~* resetchannels +@all", "OK");
+    redis_server_says(&fixture->server, "ACL SETUSER deaf on >builder ~* resetchannels +@all", "OK");
     (void)snprintf(url, sizeof url, "redis://deaf@127.0.0.1:%u", fixture->server.port);
     start_as(fixture, url, "builder", 100);
-    run_for(fixture, 200);
+    loop_for(fixture->base, 200);
     assert_non_null(strstr(redis_subscriber_trouble(fixture->subscriber), "SUBSCRIBE is refused: NOPERM"));
     assert_int_equal(fixture->ups + fixture->downs, 0);
 }
@@ -245,7 +206,7 @@ static void ends_it(struct fixture *fixture, const char *said, const char *why)
     unsigned downs = fixture->downs;
     start(fixture, fixture->fake.url, 5000);
     fake_redis_say(&fixture->fake, said);
-    assert_true(run_until(fixture, &fixture->downs, downs + 1, 1000));
+    assert_true(loop_until(fixture->base, &fixture->downs, downs + 1, 1000));
     if (!strstr(redis_subscriber_trouble(fixture->subscriber), why))
         fail_msg("%.20s: \"%s\" does not say \"%s\"", said, redis_subscriber_trouble(fixture->subscriber),
                  why);
@@ -279,12 +240,12 @@ static void test_a_message_has_a_size(void **state)
     fake_redis_say(&fixture->fake, "*3\r\n$7\r\nmessage\r\n$18\r\n" CHANNEL "\r\n$1048576\r\n");
     fake_redis_send(&fixture->fake, big, 1024 * 1024);
     fake_redis_say(&fixture->fake, "\r\n");
-    assert_true(run_until(fixture, &fixture->messages, 1, 2000));
+    assert_true(loop_until(fixture->base, &fixture->messages, 1, 2000));
     assert_int_equal(fixture->size, 1024 * 1024);
     fake_redis_say(&fixture->fake, "*3\r\n$7\r\nmessage\r\n$18\r\n" CHANNEL "\r\n$1048577\r\n");
     fake_redis_send(&fixture->fake, big, 1024 * 1024 + 1);
     fake_redis_say(&fixture->fake, "\r\n");
-    assert_true(run_until(fixture, &fixture->downs, 1, 2000));
+    assert_true(loop_until(fixture->base, &fixture->downs, 1, 2000));
     assert_non_null(strstr(redis_subscriber_trouble(fixture->subscriber), "larger than 1048576"));
     assert_int_equal(fixture->messages, 1);
 }
@@ -295,19 +256,19 @@ static void test_an_answer_to_ping_is_waited_for(void **state)
     fixture->fake.deaf = true;
     start(fixture, fixture->fake.url, 150);
     for (unsigned i = 1; i <= 4; i++) {
-        assert_true(run_until(fixture, &fixture->fake.pings, i, 1000));
+        assert_true(loop_until(fixture->base, &fixture->fake.pings, i, 1000));
         fake_redis_say(&fixture->fake, "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
     }
     assert_int_equal(fixture->downs, 0);
-    assert_true(run_until(fixture, &fixture->fake.pings, 5, 1000));
+    assert_true(loop_until(fixture->base, &fixture->fake.pings, 5, 1000));
     uint64_t last = 0, begun = clock_ms(); /* messages are a sign of life, too */
     while (clock_ms() - begun < 700) {
         last = clock_ms();
         fake_redis_say(&fixture->fake, "*3\r\n$7\r\nmessage\r\n$18\r\n" CHANNEL "\r\n$1\r\nx\r\n");
-        run_for(fixture, 20);
+        loop_for(fixture->base, 20);
     }
     assert_int_equal(fixture->downs, 0);
-    assert_true(run_until(fixture, &fixture->downs, 1, 2000));
+    assert_true(loop_until(fixture->base, &fixture->downs, 1, 2000));
     assert_in_range(clock_ms() - last, 295, 1500);
 }
 
@@ -316,16 +277,16 @@ static void test_a_subscription_that_is_not_confirmed_is_none(void **state)
     struct fixture *fixture = *state;
     fixture->fake.mute = true;
     start_as(fixture, fixture->fake.url, NULL, 500);
-    run_for(fixture, 30);
+    loop_for(fixture->base, 30);
     fake_redis_say(&fixture->fake, "+OK\r\n"); /* of CLIENT SETNAME */
-    run_for(fixture, 30);
+    loop_for(fixture->base, 30);
     assert_false(redis_subscriber_up(fixture->subscriber));
     fake_redis_say(&fixture->fake, "*3\r\n$7\r\nmessage\r\n$18\r\n" CHANNEL "\r\n$1\r\nx\r\n");
-    run_for(fixture, 30);
+    loop_for(fixture->base, 30);
     assert_int_equal(fixture->messages + fixture->ups + fixture->downs, 0);
     assert_non_null(strstr(redis_subscriber_trouble(fixture->subscriber), "not asked for"));
     assert_true(
-        run_until(fixture, &fixture->fake.accepted, 3, 5000)); /* one that never answers is given up */
+        loop_until(fixture->base, &fixture->fake.accepted, 3, 5000)); /* one that never answers is given up */
 }
 
 static void test_freed_in_each_callback(void **state)
@@ -335,21 +296,21 @@ static void test_freed_in_each_callback(void **state)
     fixture->free_in_message = true;
     for (int i = 0; i < 3; i++)
         fake_redis_say(&fixture->fake, "*3\r\n$7\r\nmessage\r\n$18\r\n" CHANNEL "\r\n$1\r\nx\r\n");
-    assert_true(run_until(fixture, &fixture->messages, 1, 1000));
-    run_for(fixture, 20);
+    assert_true(loop_until(fixture->base, &fixture->messages, 1, 1000));
+    loop_for(fixture->base, 20);
     assert_int_equal(fixture->messages, 1);
     assert_int_equal(fixture->downs, 0);
     fixture->free_in_up = true;
     start_as(fixture, fixture->fake.url, NULL, 1000);
-    assert_true(run_until(fixture, &fixture->ups, 2, 1000));
-    run_for(fixture, 100);
+    assert_true(loop_until(fixture->base, &fixture->ups, 2, 1000));
+    loop_for(fixture->base, 100);
     assert_null(fixture->subscriber);
     fixture->free_in_up = false;
     fixture->free_in_down = true;
     start(fixture, fixture->fake.url, 1000);
     fake_redis_drop(&fixture->fake);
-    assert_true(run_until(fixture, &fixture->downs, 1, 1000));
-    run_for(fixture, 100);
+    assert_true(loop_until(fixture->base, &fixture->downs, 1, 1000));
+    loop_for(fixture->base, 100);
     assert_null(fixture->subscriber);
     assert_int_equal(fixture->fake.accepted, 3);
 }
@@ -373,7 +334,7 @@ static void test_survives_anything(void **state)
         start(fixture, fixture->fake.url, 1000);
         for (uint64_t i = random_below(&random, 12); i > 0; i--)
             fake_redis_say(&fixture->fake, words[random_below(&random, sizeof words / sizeof *words)]);
-        run_for(fixture, 1 + (unsigned)random_below(&random, 3));
+        loop_for(fixture->base, 1 + (unsigned)random_below(&random, 3));
         free_subscriber(fixture);
     }
 }

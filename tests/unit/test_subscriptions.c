@@ -197,8 +197,13 @@ static void a_batch_is_told_once_and_each_target_once(void **state)
     struct batch batch = {.changes = {.items = changes, .count = 5},
                           .expired = {.items = &expired, .count = 1}};
     subscribe(house, &client, SUBSCRIPTION_EVERYTHING, "");
+    struct change scopes[] = {{.kind = CHANGE_SCOPE, .scope = {9, 3}},
+                              {.kind = CHANGE_SCOPE, .scope = {9, 1}},
+                              {.kind = CHANGE_SCOPE, .scope = {9, 3}}};
     subscriptions_applied(house->subscriptions, &batch);
     assert_told(&client, "user:3 user:5 user:8 role:7 ", "changed");
+    apply(house, scopes, 3); /* ids are those of their type */
+    assert_told(&client, "scope:server:9 scope:channel:9 ", "changed");
     batch.changes.count = 0;
     subscriptions_applied(house->subscriptions, &batch);
     assert_told(&client, "user:8 ", "expired");
@@ -251,9 +256,16 @@ static void invalidations_on_demand_are_told(void **state)
         {.kind = TARGET_POKE},           {.kind = TARGET_PATTERN, .word = "user:4*"}};
     subscriptions_tell(NULL, targets, 5, "x");
     subscriptions_tell(house->subscriptions, targets, 5, "nobody listens");
+    struct client users, others;
     subscribe(house, &client, SUBSCRIPTION_EVERYTHING, "");
+    subscribe(house, &users, SUBSCRIPTION_USER, "");
+    subscribe(house, &others, SUBSCRIPTION_EVERYTHING & ~SUBSCRIPTION_USER, "");
     subscriptions_tell(house->subscriptions, targets, 5, "raid");
     assert_told(&client, "user:42 user:43@channel:9 role:7 scope:channel:9 ", "raid");
+    assert_told(&users, "user:42 user:43@channel:9 ", "raid");
+    assert_told(&others, "role:7 scope:channel:9 ", "raid");
+    subscriber_end(users.subscriber);
+    subscriber_end(others.subscriber);
     subscriptions_tell(house->subscriptions, targets, 6, "");
     assert_told(&client, "all ", "invalidated");
     subscriptions_tell(house->subscriptions, targets + 4, 1, "");

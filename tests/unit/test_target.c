@@ -105,6 +105,22 @@ static void test_wrong_texts(void **state)
     assert_true(target_equal(&target, &before));
 }
 
+/* Every byte, so that no end of a range is off by one. */
+static void test_bytes(void **state)
+{
+    static const char tags[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    (void)state;
+    for (int byte = 1; byte < 256; byte++) {
+        char tag[] = {'t', 'a', 'g', ':', (char)byte, '\0'},
+             prefix[] = {'p', 'r', 'e', 'f', 'i', 'x', ':', (char)byte, '\0'};
+        struct target target;
+        if ((parse(tag, &target) == 0) != (strchr(tags, byte) != NULL))
+            fail_msg("byte %d of a tag", byte);
+        if ((parse(prefix, &target) == 0) != (byte > ' ' && byte <= '~'))
+            fail_msg("byte %d of a prefix", byte);
+    }
+}
+
 static void test_lengths(void **state)
 {
     char text[TARGET_TEXT_SIZE + 8] = "prefix:", again[TARGET_TEXT_SIZE];
@@ -168,6 +184,8 @@ static void test_glob(void **state)
         {"user:[4-0]", "user:3", true},
         {"user:[^0-4]", "user:5", true},
         {"user:[^0-4]", "user:3", false},
+        {"[^a]", "^", true},
+        {"[a^]", "^", true},
         {"user:[135]", "user:3", true},
         {"[]", "a", false},
         {"[\\]]", "]", true},
@@ -280,13 +298,10 @@ static void test_matches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_wrong_texts),
-        cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_differences),
-        cmocka_unit_test(test_glob),
-        cmocka_unit_test(test_glob_property),
-        cmocka_unit_test(test_glob_is_bounded),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_wrong_texts),
+        cmocka_unit_test(test_bytes),         cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_differences),   cmocka_unit_test(test_glob),
+        cmocka_unit_test(test_glob_property), cmocka_unit_test(test_glob_is_bounded),
         cmocka_unit_test(test_matches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

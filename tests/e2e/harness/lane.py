@@ -1,11 +1,15 @@
-"""What the tests of the fast lane share: hosts that poll once a second, so that polls explain nothing, and the channel."""
+"""What the tests of the fast lane share: hosts that poll once a second or once a minute, so that polls explain nothing, and the
+channel."""
 
 import socket
 import time
 
+from .process import wait_until
 from .shared import CHANNEL, MODERATES, Shared
 
 QUESTION = ("channel:10", MODERATES)
+# Polls that a message asks for, and no others: what such a host knows before the minute is over it was told.
+WHEN_TOLD = {"poll_interval": "60s", "max_staleness": "10m"}
 
 
 class Listener:
@@ -33,6 +37,13 @@ class Listener:
 class LaneShared(Shared):
     def hosts(self, count, **options):
         return super().hosts(count, **{"poll_interval": "1s", **options})
+
+    def wait_marker(self, hosts=None, seconds=10):
+        """Who hears nothing of Redis in time asks with the next poll, which shall not be a minute away."""
+        def follow():
+            self.redis.command("PUBLISH", CHANNEL, "poke")
+            return all(self._follows(host.stats()) for host in hosts or self.all)
+        wait_until(follow, seconds, lambda: f"the marker is known: {[host.stats() for host in hosts or self.all]}", 0.05)
 
     def say_on_channel(self, *messages):
         for message in messages:

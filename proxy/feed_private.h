@@ -1,0 +1,82 @@
+/* Inside the feed: what feed.c, which takes turns with the loop, and feed_read.c, which asks the store, share. */
+#ifndef PERMTAB_PROXY_FEED_PRIVATE_H
+#define PERMTAB_PROXY_FEED_PRIVATE_H
+
+#include "proxy/feed.h"
+
+#include <event2/event.h>
+#include <pthread.h>
+
+enum news_kind {
+    NEWS_BATCH,       /* apply, then renew; most batches are empty and move the expiry alone */
+    NEWS_REBUILD,     /* a whole new beginning */
+    NEWS_FAILED,      /* no answer: no renewal */
+    NEWS_DISBELIEVED, /* an answer that cannot be believed: the table goes */
+};
+
+struct news {
+    enum news_kind kind;
+    uint64_t begun_ns;
+    uint64_t asked_ns, answered_ns; /* around the look at the store's clock */
+    int64_t store_now;
+    struct batch batch; /* NEWS_BATCH; of NEWS_REBUILD the position, the clock and the catalogue */
+    struct failure failure;
+};
+
+struct feed {
+    /* Constant while the thread runs. */
+    struct publish *publish;
+    struct counters *counters;
+    feed_applied_fn applied;
+    void *context;
+    feed_watch_fn watch; /* or NULL */
+    void *watch_context;
+    char *url, *password;
+    struct sql_options options;
+    uint32_t permissions_max;
+    uint64_t interval_ns;
+    int64_t keep_us;
+    uint64_t keep_rows;
+    int event_descriptor;
+    struct event *event;
+    pthread_t thread;
+    bool running;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t condition;
+    /* Under the mutex. */
+    bool stop, wake;
+    bool rebuild;       /* somebody asks for it: in its time, and followed until then */
+    bool rebuild_first; /* the table is of no use: nothing else may be done with it */
+    bool news_posted;
+    struct news news; /* the thread's until posted, then the loop's */
+    /* Where the table stands, written by the loop while the thread waits. */
+    struct store_position at;
+    int64_t expiry;
+
+    /* The thread's own. */
+    struct store store;
+    bool connected;
+    struct store_look looked; /* by the connection before: between two, tables may be made anew */
+    bool believed;            /* else nothing but a rebuild will do */
+    uint64_t phase_ns;        /* polls are due at this moment and every interval after it */
+    uint64_t schema_looked_ns, trimmed_ns;
+    uint64_t rebuilt_ns; /* the last one was handed over */
+    bool rebuild_wanted;
+    uint64_t begun_ns;    /* the last poll */
+    unsigned for_nothing; /* polls in a row for which it was woken, and there was nothing new */
+
+    /* The loop's own. */
+    char trouble[FAILURE_TEXT_SIZE];
+};
+
+/* All of the feed's thread, and they block on the store. */
+
+/* One poll: what is new, in `news`, which is zeroed but for begun_ns. Of what kind it is. */
+enum news_kind feed_read(struct feed *feed, struct news *news);
+/* Removes old rows of the log, at most once a second. */
+void feed_trim(struct feed *feed, uint64_t now_ns);
+/* The next poll connects again. */
+void feed_disconnect(struct feed *feed);
+
+#endif

@@ -1,0 +1,37 @@
+/* A client of a fake sidecar: an open handle with what is asked most already resolved. */
+#ifndef PERMTAB_TESTS_SUPPORT_CLIENT_BENCH_H
+#define PERMTAB_TESTS_SUPPORT_CLIENT_BENCH_H
+
+#include "client/permtab.h"
+#include "tests/support/fake_sidecar.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define MS 1000000u
+
+struct client_bench {
+    struct fake fake;
+    struct permtab *table;
+    permtab_perm read, write, c; /* bits 0, 1, 4 */
+    permtab_type channel;
+};
+
+/* With which the handle was opened. */
+extern const struct permtab_options bench_options;
+
+/* Of each test. */
+int bench_setup(void **state);
+int bench_teardown(void **state);
+#define BENCH_TEST(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
+
+void pause_ms(unsigned ms);
+/* A field of the fake's, under its lock. */
+void bench_set(struct client_bench *bench, bool *field, bool value);
+/* channel:id */
+permtab_scope bench_at(const struct client_bench *bench, uint64_t id);
+
+#endif

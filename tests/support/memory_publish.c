@@ -1,0 +1,56 @@
+/* A publisher whose store is a policy in memory. */
+#include "tests/support/memory_publish.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define SECOND 1000000000ull
+#define NOW    1000
+
+struct publish *memory_publish(struct memory_policy *policy, uint32_t entries, uint32_t folds,
+                               struct counters *counters)
+{
+    struct publish_options options = {.permissions_max = 64,
+                                      .entries = entries,
+                                      .sets = 100,
+                                      .folds = folds,
+                                      .max_staleness_ns = 2 * SECOND};
+    struct store_position at = {7, 1, 1};
+    struct catalogue catalogue;
+    struct publish *publish;
+    memory_catalogue(policy, 1, &catalogue);
+    assert_int_equal(publish_new(&publish, &options, &at, NOW, &catalogue, counters, NULL), 0);
+    return publish;
+}
+
+void memory_read(struct memory_policy *policy, uint64_t revision, uint64_t user, struct scope_key scope,
+                 struct facts *out)
+{
+    memory_facts(policy, user, scope, NOW, out);
+    out->revision = revision;
+    out->nonce = 1;
+    out->now = NOW;
+}
+
+void memory_fill(struct publish *publish, struct memory_policy *policy, uint64_t revision, uint64_t user,
+                 struct scope_key scope)
+{
+    struct facts facts;
+    struct answer answer = {0};
+    memory_read(policy, revision, user, scope, &facts);
+    assert_int_equal(publish_facts(publish, &facts, SECOND, &answer), PUBLISH_FILLED);
+    answer_fini(&answer);
+    facts_fini(&facts);
+}
+
+bool memory_resident(struct publish *publish, uint64_t user, struct scope_key scope)
+{
+    struct answer answer;
+    if (!publish_lookup(publish, user, scope, &answer))
+        return false;
+    answer_fini(&answer);
+    return true;
+}

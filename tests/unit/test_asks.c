@@ -1,0 +1,170 @@
+/* Asks: what an answer is worth that comes after a while. The fill is played by this file (--wrap, CMakeLists.txt). */
+#include "proxy/asks.h"
+
+#include "proxy/clock.h"
+#include "tests/support/memory_policy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <event2/event.h>
+
+#define SECOND 1000000000ull
+
+static struct {
+    fill_done_fn done; /* of the fill under way */
+    void *context;
+} fake;
+
+struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
+                                      uint64_t revision, fill_done_fn done, void *context);
+const char *__wrap_feed_trouble(const struct feed *feed);
+
+struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
+                                      uint64_t revision, fill_done_fn done, void *context)
+{
+    (void)fills, (void)user, (void)scope, (void)revision;
+    fake.done = done;
+    fake.context = context;
+    return (struct fill_wait *)(void *)&fake;
+}
+
+const char *__wrap_feed_trouble(const struct feed *feed)
+{
+    (void)feed;
+    return "";
+}
+
+struct fixture {
+    struct event_base *base;
+    struct publish *publish;
+    struct asks *asks;
+    struct counters counters;
+    struct ask_flow flow;
+    struct ask ask;
+    unsigned told;
+    int code;
+    bool answered;
+};
+
+static void read_catalogue(struct catalogue *out)
+{
+    struct memory_policy policy;
+    memory_policy_init(&policy);
+    memory_catalogue(&policy, 1, out);
+    memory_policy_fini(&policy);
+}
+
+static void on_done(struct ask *ask, int code, const char *text, const struct answer *answer)
+{
+    struct fixture *fixture = ask->context;
+    (void)text;
+    fixture->told++;
+    fixture->code = code;
+    fixture->answered = answer != NULL;
+}
+
+/* A question with a token of store 7, revision 5, which has been sent to be filled. */
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    struct publish_options options = {
+        .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
+    struct store_position at = {7, 5, 5};
+    struct catalogue catalogue;
+    memset(&fake, 0, sizeof fake);
+    read_catalogue(&catalogue);
+    assert_int_equal(
+        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+    publish_renew(fixture->publish, clock_ns());
+    fixture->base = event_base_new();
+    assert_int_equal(asks_new(&fixture->asks, fixture->base, fixture->publish, NULL, NULL, 4, 5000), 0);
+    fixture->ask.question = (struct question){.user = 1,
+                                              .meaning = publish_meaning(fixture->publish),
+                                              .has_token = true,
+                                              .token_store = 7,
+                                              .token_revision = 5};
+    fixture->ask.done = on_done;
+    fixture->ask.context = fixture;
+    ask_start(fixture->asks, &fixture->flow, &fixture->ask);
+    assert_non_null(fake.done);
+    assert_int_equal(fixture->told, 0);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    asks_free(fixture->asks);
+    publish_free(fixture->publish);
+    event_base_free(fixture->base);
+    free(fixture);
+    return 0;
+}
+
+/* True where the table stands now, as those of fill.c are. */
+static void fill_ends(struct fixture *fixture)
+{
+    struct answer answer = {.revision = publish_position(fixture->publish).revision};
+    fake.done(fake.context, 0, "", &answer);
+    assert_int_equal(fixture->told, 1);
+    assert_int_equal(fixture->answered, fixture->code == 0);
+}
+
+static void rebuild_at(struct fixture *fixture, struct store_position at)
+{
+    struct catalogue catalogue;
+    read_catalogue(&catalogue);
+    assert_int_equal(publish_rebuild(fixture->publish, &at, 1000, &catalogue, NULL), 0);
+    publish_renew(fixture->publish, clock_ns());
+}
+
+static void what_is_still_true_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+    rebuild_at(fixture, (struct store_position){7, 6, 6});
+    fill_ends(fixture);
+    assert_int_equal(fixture->code, 0);
+}
+
+/* Its revisions may be higher, and its bits the same: what they have of the write that the token stands for is nothing. */
+static void a_token_says_nothing_of_another_store(void **state)
+{
+    struct fixture *fixture = *state;
+    rebuild_at(fixture, (struct store_position){8, 600, 6});
+    fill_ends(fixture);
+    assert_int_equal(fixture->code, PERMTAB_E_BEHIND);
+}
+
+static void the_store_went_back(void **state)
+{
+    struct fixture *fixture = *state;
+    rebuild_at(fixture, (struct store_position){7, 4, 44});
+    fill_ends(fixture);
+    assert_int_equal(fixture->code, PERMTAB_E_BEHIND);
+}
+
+static void the_lease_has_ended(void **state)
+{
+    struct fixture *fixture = *state;
+    publish_disbelieve(fixture->publish);
+    fill_ends(fixture);
+    assert_int_equal(fixture->code, PERMTAB_E_STALE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(what_is_still_true_is_told),
+        T(a_token_says_nothing_of_another_store),
+        T(the_store_went_back),
+        T(the_lease_has_ended),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,163 @@
+/* The client library against a fake sidecar: every way a check can fail to be answered. Time runs out, replies are late, the sidecar goes
+ * away. */
+#include "client/channel.h"
+#include "tests/support/client_bench.h"
+
+/* ---- time ---- */
+
+static void test_stale(void **state)
+{
+    struct client_bench *bench = *state;
+    fake_put(&bench->fake, 1, 1);
+    fake_lock(&bench->fake);
+    bench->fake.renew = false;
+    bench->fake.reply_ns = 0; /* replies cannot vouch either */
+    segment_disbelieve_writer(&bench->fake.segments[0]);
+    fake_unlock(&bench->fake);
+    assert_int_equal(permtab_peek(bench->table, 1, bench_at(bench, 1), bench->read), PERMTAB_UNKNOWN);
+    assert_int_equal(permtab_why(bench->table), PERMTAB_E_STALE);
+    assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->read), PERMTAB_UNKNOWN);
+    assert_int_equal(permtab_why(bench->table), PERMTAB_E_STALE);
+    struct permtab_query query = {.user = 1, .scope = bench_at(bench, 1), .perm = bench->read};
+    enum permtab_decision decision = PERMTAB_ALLOW;
+    assert_int_equal(permtab_check_many(bench->table, &query, 1, &decision), 0);
+    assert_int_equal(decision, PERMTAB_UNKNOWN);
+    assert_int_equal(permtab_why(bench->table), PERMTAB_E_STALE);
+    struct permtab_view view;
+    assert_int_equal(permtab_view_get(bench->table, 1, bench_at(bench, 1), &view), PERMTAB_E_STALE);
+    assert_int_equal(permtab_view_has(&view, bench->read, false), PERMTAB_UNKNOWN);
+    fake_lock(&bench->fake); /* replies can vouch again: the socket answers although the table is stale */
+    bench->fake.reply_ns = 1000000000;
+    fake_unlock(&bench->fake);
+    assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->read), PERMTAB_ALLOW);
+    assert_int_equal(permtab_check_many(bench->table, &query, 1, &decision), 1);
+    assert_int_equal(decision, PERMTAB_ALLOW);
+}
+
+/* The lease alone ends belief: nobody has to tell the reader. */
+static void test_lease_runs_out(void **state)
+{
+    struct client_bench *bench = *state;
+    fake_lock(&bench->fake);
+    bench->fake.lease_ns = 60 * MS;
+    fake_unlock(&bench->fake);
+    fake_retire(&bench->fake, false); /* a segment with short leases */
+    assert_int_equal(permtab_refresh(bench->table), 0);
+    fake_put(&bench->fake, 1, 1);
+    assert_int_equal(permtab_peek(bench->table, 1, bench_at(bench, 1), bench->write), PERMTAB_DENY);
+    bench_set(bench, &bench->fake.renew, false);
+    uint64_t begin = channel_clock_ns();
+    while (permtab_peek(bench->table, 1, bench_at(bench, 1), bench->write) != PERMTAB_UNKNOWN)
+        assert_true(channel_clock_ns() < begin + 1000 * MS);
+    assert_true(channel_clock_ns() < begin + 60 * MS + 30 * MS);
+    bench_set(bench, &bench->fake.renew, true);
+    pause_ms(30);
+    assert_int_equal(permtab_peek(bench->table, 1, bench_at(bench, 1), bench->write), PERMTAB_DENY);
+}
+
+static void test_timeout(void **state)
+{
+    struct client_bench *bench = *state;
+    bench_set(bench, &bench->fake.mute, true);
+    uint64_t begin = channel_clock_ns();
+    assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->read), PERMTAB_UNKNOWN);
+    uint64_t took = channel_clock_ns() - begin;
+    assert_int_equal(permtab_why(bench->table), PERMTAB_E_TIMEOUT);
+    assert_true(took >= 295 * MS && took < 450 * MS);
+    bench_set(bench, &bench->fake.mute, false);
+    assert_int_equal(permtab_check(bench->table, 2, bench_at(bench, 2), bench->read), PERMTAB_ALLOW);
+    assert_int_equal(fake_counts(&bench->fake).connects, 1); /* a time-out costs no connection */
+}
+
+/* A reply that its caller has given up is not taken for the answer to the next question. */
+static void test_late_reply_is_dropped(void **state)
+{
+    struct client_bench *bench = *state;
+    fake_lock(&bench->fake);
+    bench->fake.delay_ms = 400;
+    bench->fake.fill = false;
+    fake_unlock(&bench->fake);
+    assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->write),
+                     PERMTAB_UNKNOWN); /* a DENY */
+    fake_lock(&bench->fake);           /* waits for the fake, which has sent the late reply by then */
+    bench->fake.delay_ms = 0;
+    fake_unlock(&bench->fake);
+    assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->read), PERMTAB_ALLOW);
+    assert_int_equal(fake_counts(&bench->fake).connects, 1);
+}
+
+/* The library subscribes to nothing; what is told to it all the same is no answer to anything. */
+static void test_notifications_are_dropped(void **state)
+{
+    struct client_bench *bench = *state;
+    fake_lock(&bench->fake);
+    bench->fake.chatty = true;
+    bench->fake.fill = false;
+    fake_unlock(&bench->fake);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->read), PERMTAB_ALLOW);
+    assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->write), PERMTAB_DENY);
+    assert_int_equal(permtab_refresh(bench->table), 0); /* with descriptors behind them */
+    assert_int_equal(fake_counts(&bench->fake).connects, 1);
+}
+
+/* ---- the sidecar goes away ---- */
+
+static void test_unreachable_and_back(void **state)
+{
+    struct client_bench *bench = *state;
+    fake_put(&bench->fake, 1, 1);
+    fake_suspend(&bench->fake);
+    assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->write),
+                     PERMTAB_DENY); /* inside the lease */
+    uint64_t begin = channel_clock_ns();
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(permtab_check(bench->table, 2, bench_at(bench, 2), bench->read), PERMTAB_UNKNOWN);
+        assert_int_equal(permtab_why(bench->table), PERMTAB_E_UNREACHABLE);
+    }
+    assert_true(channel_clock_ns() - begin < 1000 * MS); /* it does not wait for one who is not there */
+    fake_resume(&bench->fake);
+    pause_ms(60);
+    assert_int_equal(permtab_check(bench->table, 2, bench_at(bench, 2), bench->read), PERMTAB_ALLOW);
+    assert_int_equal(fake_counts(&bench->fake).connects, 2);
+}
+
+static void test_does_not_hammer(void **state)
+{
+    struct client_bench *bench = *state;
+    bench_set(bench, &bench->fake.unsealed, true); /* every attempt to attach ends badly */
+    fake_retire(&bench->fake, true);
+    uint64_t begin = channel_clock_ns(), end = begin + 400 * MS;
+    while (channel_clock_ns() < end)
+        assert_int_equal(permtab_check(bench->table, 2, bench_at(bench, 2), bench->read), PERMTAB_UNKNOWN);
+    assert_true(fake_counts(&bench->fake).connects <= 2 + 400 / 50);
+    assert_true(fake_counts(&bench->fake).attaches >= 3);
+}
+
+static void test_broken_connection_is_made_anew(void **state)
+{
+    struct client_bench *bench = *state;
+    fake_suspend(&bench->fake);
+    fake_resume(&bench->fake); /* the old connection is closed, the new listener is there */
+    assert_int_equal(permtab_check(bench->table, 2, bench_at(bench, 2), bench->read), PERMTAB_ALLOW);
+    assert_int_equal(fake_counts(&bench->fake).connects, 2);
+    bench_set(bench, &bench->fake.hang_up, true); /* once more, and not for ever */
+    assert_int_equal(permtab_check(bench->table, 3, bench_at(bench, 2), bench->read), PERMTAB_UNKNOWN);
+    assert_int_equal(permtab_why(bench->table), PERMTAB_E_UNREACHABLE);
+    assert_true(fake_counts(&bench->fake).connects <= 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BENCH_TEST(test_stale),
+        BENCH_TEST(test_lease_runs_out),
+        BENCH_TEST(test_timeout),
+        BENCH_TEST(test_late_reply_is_dropped),
+        BENCH_TEST(test_notifications_are_dropped),
+        BENCH_TEST(test_unreachable_and_back),
+        BENCH_TEST(test_does_not_hammer),
+        BENCH_TEST(test_broken_connection_is_made_anew),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,380 @@
+/* L2, one promise at a time, between hosts that take their steps when the test says so. Values are in
+ * test_l2_values.c, random histories in test_l2_property.c. */
+#include "proxy/clock.h"
+#include "tests/unit/l2_steps.h"
+
+/* A message that a revision has been reached, which it has not: by an invention, or because Redis was restored since. It may
+ * not keep the marker from following, nor make this host ask without end. */
+static void hearsay_of_the_marker(void **state)
+{
+    struct world *world = world_begin(7, *state);
+    struct host *host = &world->hosts[0];
+    uint64_t revision = world->past.revision;
+    reconnect(world);
+    turn_until_quiet(world);
+    assert_true(host->l2->marker.known);
+    assert_int_equal(host->l2->marker.at.revision, revision);
+    for (int round = 0; round < 3; round++) {
+        uint64_t before = host->counters.l2_advances;
+        do
+            commit_something(world);
+        while (world->past.revision == revision);
+        revision = world->past.revision;
+        l2_heard(host->l2, revision);
+        poll_store(host);
+        turn_until_quiet(world);
+        assert_true(host->counters.l2_advances - before <= 2);
+    }
+    /* Nobody else has spoken since: the next change finds out that there was nothing in it. */
+    do
+        commit_something(world);
+    while (world->past.revision == revision);
+    poll_store(host);
+    turn_until_quiet(world);
+    assert_int_equal(host->l2->marker.at.revision, world->past.revision);
+    assert_int_equal(host->counters.l2_marker_revision, world->past.revision);
+    world_end(world, NULL);
+}
+
+/* Whoever waits for a value of a revision that this table does not come to is told so soon, however many polls come: the marker
+ * may be of a history that was lost, or this host may read a server that nobody writes to any more. */
+static void on_late(void *context, enum l2_outcome outcome, const struct answer *answer)
+{
+    (void)answer;
+    assert_int_equal(outcome, L2_MISSED);
+    --*(unsigned *)context;
+}
+
+static void held_for_ever_by_nothing(void **state)
+{
+    struct world *world = world_begin(11, *state);
+    unsigned held = 0;
+    reconnect(world);
+    turn_until_answered(world);
+    follow(&world->hosts[1]);
+    turn_until_answered(world);
+    put(&world->hosts[1], 1, nowhere, 1);
+    turn_until_answered(world);
+    held += l2_look(world->hosts[0].l2, 1, nowhere, 0, on_late, &held) != NULL;
+    turn_until_answered(world);
+    assert_int_equal(held, 1);
+    for (int polls = 0; polls < 300 && held > 0; polls++) {
+        l2_applied(world->hosts[0].l2);
+        (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
+        (void)usleep(1000);
+    }
+    assert_int_equal(held, 0);
+    world_end(world, NULL);
+}
+
+/* What stands in the marker's place and is none, or means the same and is written otherwise, is replaced, and not asked about
+ * again and again. */
+static void markers_that_are_none(void **state)
+{
+    static const char *const markers[] = {
+        "HSET p:l2:1:marker store 0x00000000000007",
+        "HSET p:l2:1:marker store +000000000000007",
+        "EVAL \"redis.call('HSET', KEYS[1], 'revision', (redis.call('HGET', KEYS[1], 'revision'):gsub('^0+', "
+        "'')))\" 1 p:l2:1:marker",
+        "EVAL \"redis.call('HSET', KEYS[1], 'nonce', '0' .. redis.call('HGET', KEYS[1], 'nonce'))\" 1 "
+        "p:l2:1:marker",
+        "EVAL \"redis.call('HSET', KEYS[1], 'store', string.rep('a', 1000))\" 1 p:l2:1:marker",
+        "EVAL \"redis.call('HSET', KEYS[1], 'revision', 'a\\\\0b')\" 1 p:l2:1:marker",
+    };
+    struct world *world = world_begin(12, *state);
+    struct host *host = &world->hosts[0];
+    reconnect(world);
+    turn_until_answered(world);
+    for (size_t i = 0; i < sizeof markers / sizeof markers[0]; i++) {
+        uint64_t scripts = host->counters.l2_advances, epochs = host->counters.l2_epochs;
+        ask_redis(world, markers[i]);
+        follow(host);
+        turn_until_answered(world);
+        if (host->counters.l2_advances - scripts > 3 || host->counters.l2_epochs != epochs + 1 ||
+            host->l2->marker.at.revision != world->past.revision)
+            fail_msg("%s: %u scripts, %u epochs, marker at %u of %u", markers[i],
+                     (unsigned)(host->counters.l2_advances - scripts),
+                     (unsigned)(host->counters.l2_epochs - epochs), (unsigned)host->l2->marker.at.revision,
+                     (unsigned)world->past.revision);
+    }
+    world_end(world, NULL);
+}
+
+/* ---- what the log does not tell ------------------------------------------------------------------------------------- */
+
+/* A host that has put something into L2 and finds it there. */
+static struct host *host_with_a_value(struct world *world)
+{
+    enum l2_outcome outcome;
+    struct host *host = &world->hosts[0];
+    reconnect(world);
+    turn_until_answered(world);
+    follow(host);
+    turn_until_answered(world);
+    put(host, 1, nowhere, 1);
+    turn_until_answered(world);
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    assert_int_equal(outcome, L2_ANSWERED);
+    return host;
+}
+
+/* As the feed does when it cannot believe the store, and then builds the table anew from it. */
+static void distrust_and_rebuild(struct host *host)
+{
+    publish_disbelieve(host->publish);
+    rebuild(host);
+    publish_renew(host->publish, clock_ns());
+}
+
+/* Rows went while a trigger was away, and the revision is as before. */
+static void what_was_distrusted_is_forgotten(void **state)
+{
+    struct world *world = world_begin(13, *state);
+    struct host *host = host_with_a_value(world);
+    uint64_t epochs = host->counters.l2_epochs;
+    enum l2_outcome outcome;
+    distrust_and_rebuild(host);
+    host->l2->marker.begun_ns = clock_ns(); /* one a second is for other reasons */
+    l2_applied(host->l2);
+    assert_null(look_for(host, &outcome)); /* not before it is forgotten */
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    assert_int_equal(outcome, L2_MISSED);
+    l2_applied(host->l2); /* once is enough */
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    world_end(world, NULL);
+}
+
+/* What all hosts find out together they forget together: whoever comes second does not wait a second. */
+static void all_forget_at_once(void **state)
+{
+    struct world *world = world_begin(16, *state);
+    enum l2_outcome outcome;
+    (void)host_with_a_value(world);
+    for (unsigned i = 0; i < HOSTS; i++) {
+        follow(&world->hosts[i]);
+        turn_until_answered(world);
+    }
+    for (unsigned i = 0; i < HOSTS; i++)
+        l2_flush(world->hosts[i].l2);
+    turn_until_answered(world);
+    for (unsigned i = 0; i < HOSTS; i++) {
+        assert_int_equal(world->hosts[i].counters.l2_epochs > 0, true);
+        assert_false(world->hosts[i].l2->marker.flush);
+    }
+    assert_non_null(look_for(&world->hosts[0], &outcome));
+    turn_until_answered(world);
+    world_end(world, NULL);
+}
+
+/* A host whose memory is damaged may doubt all the time. */
+static void doubt_empties_l2_once_a_minute(void **state)
+{
+    struct world *world = world_begin(19, *state);
+    struct host *host = host_with_a_value(world);
+    uint64_t epochs = host->counters.l2_epochs;
+    enum l2_outcome outcome;
+    l2_doubt(host->l2);
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    for (unsigned i = 0; i < 3; i++) {
+        l2_doubt(host->l2);
+        l2_applied(host->l2);
+        turn_until_answered(world);
+        assert_null(look_for(host, &outcome)); /* it may be L2 that is wrong */
+    }
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    assert_in_range(host->l2->marker.flush_ns, clock_ns() + 50000000000ull, clock_ns() + 60000000000ull);
+    commit_something(world); /* the marker is kept going all the same */
+    follow(host);
+    turn_until_answered(world);
+    assert_int_equal(host->l2->marker.at.revision, world->past.revision);
+    host->l2->marker.flush_ns = clock_ns(); /* the minute is over */
+    l2_applied(host->l2);
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_epochs, epochs + 2);
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    l2_doubt(host->l2);
+    l2_flush(host->l2); /* somebody wants it now */
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_epochs, epochs + 3);
+    world_end(world, NULL);
+}
+
+/* An answer, or what waits to be put, from before the table was made anew at the same revision. */
+static void what_was_under_way_is_not_believed(void **state)
+{
+    struct world *world = world_begin(14, *state);
+    struct host *host = host_with_a_value(world);
+    enum l2_outcome outcome;
+    redis_server_pause(*state);
+    assert_non_null(look_for(host, &outcome));
+    turn_until_quiet(world); /* it goes off */
+    distrust_and_rebuild(host);
+    redis_server_resume(*state);
+    turn_until_answered(world);
+    assert_int_equal(outcome, L2_MISSED);
+    world_end(world, NULL);
+}
+
+static enum l2_outcome looked_for(struct world *world, struct host *host)
+{
+    enum l2_outcome outcome;
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    return outcome;
+}
+
+/* The host that noticed ends before it can believe the store again, as one does that is started anew for not being healthy. What it
+ * is when it comes back knows nothing of it, and finds revision and nonce as they were. */
+static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
+{
+    struct world *world = world_begin(18, *state);
+    struct host *host = host_with_a_value(world);
+    publish_disbelieve(host->publish);
+    ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
+    turn_until_quiet(world);
+    l2_doubted(host->l2); /* and Redis is away just now */
+    reconnect(world);
+    for (int news = 0; news < 3; news++) {
+        l2_doubted(host->l2);
+        turn_until_answered(world);
+    }
+    uint64_t scripts = host->counters.l2_advances;
+    l2_doubted(host->l2); /* nothing is left to be done */
+    assert_int_equal(redis_pending(host->redis), 0);
+    assert_int_equal(host->counters.l2_advances, scripts);
+    restart_host(host);
+    reconnect(world);
+    turn_until_answered(world);
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    world_end(world, NULL);
+}
+
+/* Redis was restored to before the epoch was begun, marker and all. */
+static void an_epoch_that_is_past_does_not_come_back(void **state)
+{
+    struct world *world = world_begin(20, *state);
+    struct host *host = host_with_a_value(world);
+    ask_redis(world, "SAVE");
+    distrust_and_rebuild(host);
+    l2_applied(host->l2);
+    turn_until_answered(world);
+    uint64_t epochs = host->counters.l2_epochs;
+    host->l2->marker.begun_ns = 0;
+    ask_redis(world, "DEBUG RELOAD NOSAVE");
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    put(host, 1, nowhere, 1);
+    turn_until_answered(world);
+    assert_int_equal(looked_for(world, host), L2_ANSWERED);
+    world_end(world, NULL);
+}
+
+/* By a host that knows nothing of it yet, or was stopped meanwhile. The revision is as before, so nothing but the epoch in which it
+ * began to read tells that it may have read the rows that are gone. */
+static void what_another_host_read_before_is_not_put(void **state)
+{
+    struct world *world = world_begin(17, *state);
+    struct host *host = host_with_a_value(world), *other = &world->hosts[1];
+    struct facts facts;
+    uint64_t before;
+    apply_batch(other);
+    publish_renew(other->publish, clock_ns());
+    l2_applied(other->l2);
+    turn_until_answered(world);
+    read_rows(other, 1, nowhere, &facts, &before);
+    distrust_and_rebuild(host);
+    l2_applied(host->l2);
+    turn_until_answered(world);
+    publish_and_put(other, &facts, before, 1); /* the script finds it out */
+    turn_until_answered(world);
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    assert_int_equal(other->l2->late_count, 0); /* and does not try again */
+    read_rows(other, 1, nowhere, &facts, &before);
+    publish_and_put(other, &facts, before, 1);
+    turn_until_answered(world);
+    assert_int_equal(looked_for(world, host), L2_ANSWERED);
+    world_end(world, NULL);
+}
+
+/* The row that says "read everything again" (docs/SCHEMA.md), before a host that was away when it came. */
+static void everything_is_read_again(void **state)
+{
+    struct world *world = world_begin(15, *state);
+    struct host *host = host_with_a_value(world);
+    uint64_t epochs = host->counters.l2_epochs;
+    enum l2_outcome outcome;
+    uint64_t revision = world->past.revision;
+    do
+        commit_something(world);
+    while (world->past.revision == revision);
+    struct change row = {.kind = CHANGE_STORE, .revision = world->past.revision + 1, .nonce = 99};
+    append_rows(&world->log, &row, 1);
+    world->past.revision++;
+    rebuild(host); /* no distrust: the row is as good as any */
+    publish_renew(host->publish, clock_ns());
+    for (int i = 0; i < 200 && host->counters.l2_epochs == epochs; i++) {
+        host->l2->marker.begun_ns = 0;
+        l2_applied(host->l2);
+        turn_until_answered(world);
+        step_job(world);
+    }
+    assert_int_equal(host->counters.l2_epochs, epochs + 1);
+    assert_int_equal(host->l2->marker.at.revision, world->past.revision);
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    assert_int_equal(outcome, L2_MISSED);
+    world_end(world, NULL);
+}
+
+/* Whether L2 is of use is what operators look at. */
+static void a_marker_of_unknown_place_is_not_said_to_be_known(void **state)
+{
+    struct world *world = world_begin(23, *state);
+    struct host *host = &world->hosts[0];
+    uint64_t begun = clock_ns(), epoch;
+    reconnect(world);
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_marker_known, 1);
+    redis_server_pause(*state);
+    follow(host);
+    while (l2_epoch(host->l2, &epoch) && clock_ns() - begun < HANG_NS) /* until the script is given up */
+        (void)event_base_loop(world->base, EVLOOP_ONCE);
+    assert_int_equal(host->counters.l2_marker_known, 0);
+    redis_server_resume(*state);
+    reconnect(world);
+    turn_until_answered(world);
+    follow(host);
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_marker_known, 1);
+    world_end(world, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hearsay_of_the_marker),
+        cmocka_unit_test(held_for_ever_by_nothing),
+        cmocka_unit_test(markers_that_are_none),
+        cmocka_unit_test(what_was_distrusted_is_forgotten),
+        cmocka_unit_test(all_forget_at_once),
+        cmocka_unit_test(what_was_under_way_is_not_believed),
+        cmocka_unit_test(what_another_host_read_before_is_not_put),
+        cmocka_unit_test(what_was_distrusted_is_forgotten_over_a_restart),
+        cmocka_unit_test(everything_is_read_again),
+        cmocka_unit_test(doubt_empties_l2_once_a_minute),
+        cmocka_unit_test(an_epoch_that_is_past_does_not_come_back),
+        cmocka_unit_test(a_marker_of_unknown_place_is_not_said_to_be_known),
+    };
+    if (!redis_server_installed())
+        return 77;
+    (void)signal(SIGPIPE, SIG_IGN); /* as the daemon: connections are killed here */
+    return cmocka_run_group_tests(tests, start, stop);
+}

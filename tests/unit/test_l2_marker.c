@@ -1,0 +1,178 @@
+/* The marker's step: what each kind of change removes from L2 and tells the fleet, and how many changes one step may have. */
+#include "proxy/redis_subscriber.h"
+#include "tests/unit/l2_steps.h"
+
+static const struct scope_key place = {1, 1};
+
+/* What was published last. */
+static char told[65536];
+static unsigned told_count;
+static bool listening;
+
+static void on_message(void *context, const char *bytes, size_t size)
+{
+    (void)context;
+    assert_true(size < sizeof told);
+    memcpy(told, bytes, size);
+    told[size] = '\0';
+    told_count++;
+}
+
+static void on_state(void *context, bool subscribed)
+{
+    (void)context;
+    listening = subscribed;
+}
+
+static struct redis_subscriber *subscribe(struct world *world)
+{
+    struct redis_options options = {.url = world->server->url, .timeout_ms = 1000, .ping_ms = 10000};
+    struct redis_subscriber_events events = {on_message, on_state, NULL};
+    struct redis_subscriber *subscriber;
+    struct failure failure;
+    uint64_t begun = clock_ns();
+    listening = false;
+    assert_int_equal(
+        redis_subscriber_new(&subscriber, world->base, &options, "p:invalidate", &events, &failure), 0);
+    while (!listening && clock_ns() - begun < HANG_NS)
+        (void)event_base_loop(world->base, EVLOOP_ONCE);
+    assert_true(listening);
+    return subscriber;
+}
+
+static void append(struct world *world, struct change row)
+{
+    row.revision = world->past.revision + 1;
+    row.nonce = 1000 + row.revision;
+    append_rows(&world->log, &row, 1);
+    world->past.revision++;
+}
+
+/* The table and the marker come to where the store is, and what was published is heard. */
+static void catch_up(struct world *world, struct host *host)
+{
+    uint64_t begun = clock_ns();
+    unsigned before = told_count;
+    apply_batch(host);
+    remember_applied(host);
+    publish_renew(host->publish, begun);
+    l2_applied(host->l2);
+    while (clock_ns() - begun < HANG_NS &&
+           (told_count == before || host->l2->marker.at.revision < world->past.revision))
+        (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
+    turn_until_answered(world);
+    assert_int_equal(host->l2->marker.at.revision, world->past.revision);
+    assert_true(told_count > before);
+}
+
+/* One command; EPOCH in it is the present one. */
+static long command(struct host *host, const char *text)
+{
+    char whole[300], reply[256];
+    const char *at = strstr(text, "EPOCH");
+    assert_non_null(at);
+    (void)snprintf(whole, sizeof whole, "%.*s%016llx%s", (int)(at - text), text,
+                   (unsigned long long)host->l2->marker.epoch, at + 5);
+    assert_true(redis_server_ask(host->world->server, whole, reply, sizeof reply));
+    assert_true(reply[0] != '-');
+    return strtol(reply, NULL, 10);
+}
+
+enum { USERS_ROWS = 1, ROWS_OF_0 = 2, PLACE = 4, PLAIN_PLACE = 8 };
+
+static const struct {
+    const char *put, *look;
+} values[] = {
+    {"HSET p:l2:1:EPOCH:{user:1} server:1 x server:2 x", "HEXISTS p:l2:1:EPOCH:{user:1} server:1"},
+    {"HSET p:l2:1:EPOCH:{user:0} server:1 x server:2 x", "HEXISTS p:l2:1:EPOCH:{user:0} server:1"},
+    {"HSET p:l2:1:EPOCH:{scope:server:1} plain 0", "EXISTS p:l2:1:EPOCH:{scope:server:1}"},
+    {"HSET p:l2:1:EPOCH:{scope:server:1} plain 1", "EXISTS p:l2:1:EPOCH:{scope:server:1}"},
+};
+
+/* Whether the value goes when the change is followed. */
+static bool goes(struct world *world, struct host *host, size_t value, struct change change)
+{
+    forget_values(world);
+    (void)command(host, values[value].put);
+    (void)command(host, "HSET p:l2:1:EPOCH:{scope:server:2} plain 1");
+    (void)command(host, "HSET p:l2:1:EPOCH:{user:2} server:1 x");
+    append(world, change);
+    catch_up(world, host);
+    assert_int_equal(command(host, "EXISTS p:l2:1:EPOCH:{scope:server:2}"), 1);
+    assert_int_equal(command(host, "HEXISTS p:l2:1:EPOCH:{user:2} server:1"), 1);
+    if (value < 2) { /* what else the user has */
+        const char *others =
+            value == 0 ? "HEXISTS p:l2:1:EPOCH:{user:1} server:2" : "HEXISTS p:l2:1:EPOCH:{user:0} server:2";
+        assert_int_equal(command(host, others), 1);
+    }
+    return command(host, values[value].look) == 0;
+}
+
+static void each_change_removes_what_it_touches(void **state)
+{
+    static const struct {
+        struct change change;
+        unsigned removes;
+        const char *names; /* in the message; NULL: nothing */
+    } cases[] = {
+        {{.kind = CHANGE_ASSIGNMENT, .user = 1, .role = 7, .scope = place},
+         USERS_ROWS | PLAIN_PLACE,
+         " user:1"},
+        {{.kind = CHANGE_OVERWRITE, .user = 1, .scope = place}, USERS_ROWS | PLAIN_PLACE, " user:1"},
+        {{.kind = CHANGE_OVERWRITE, .role = 7, .scope = place},
+         ROWS_OF_0 | PLACE | PLAIN_PLACE,
+         " scope:server:1"},
+        {{.kind = CHANGE_SCOPE, .scope = place}, PLACE | PLAIN_PLACE, " scope:server:1"},
+        {{.kind = CHANGE_ROLE, .role = 7, .scope = place}, PLACE | PLAIN_PLACE, NULL},
+        {{.kind = CHANGE_ROLE_GRANT, .role = 7}, 0, NULL},
+        {{.kind = CHANGE_ROLE_PARENT, .role = 7}, 0, NULL},
+    };
+    struct world *world = world_begin(24, *state);
+    struct host *host = &world->hosts[0];
+    reconnect(world);
+    turn_until_answered(world);
+    struct redis_subscriber *subscriber = subscribe(world);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (size_t value = 0; value < sizeof values / sizeof *values; value++)
+            if (goes(world, host, value, cases[i].change) != (cases[i].removes >> value & 1))
+                fail_msg("case %zu: \"%s\"", i, values[value].put);
+        if (cases[i].names ? strstr(told, cases[i].names) == NULL : strchr(told, ':') != NULL)
+            fail_msg("case %zu was told as \"%s\"", i, told);
+    }
+    redis_subscriber_free(subscriber);
+    world_end(world, NULL);
+}
+
+/* One script must not keep Redis busy for long. Its message names all that it brings. */
+static void many_changes_take_many_steps(void **state)
+{
+    struct world *world = world_begin(25, *state);
+    struct host *host = &world->hosts[0];
+    reconnect(world);
+    turn_until_answered(world);
+    struct redis_subscriber *subscriber = subscribe(world);
+    for (unsigned i = 0; i < 1500; i++)
+        append(world, (struct change){.kind = CHANGE_SCOPE, .scope = {100000 + i, 1}});
+    unsigned before = told_count;
+    catch_up(world, host);
+    uint64_t begun = clock_ns();
+    while (strstr(told, "scope:server:101499") == NULL && clock_ns() - begun < HANG_NS)
+        (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
+    assert_int_equal(told_count - before, 3); /* 512 at a time */
+    assert_null(strstr(told, "scope:server:101023"));
+    assert_non_null(strstr(told, "scope:server:101024"));
+    redis_subscriber_free(subscriber);
+    world_end(world, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_change_removes_what_it_touches),
+        cmocka_unit_test(many_changes_take_many_steps),
+    };
+    if (!redis_server_installed())
+        return 77;
+    (void)signal(SIGPIPE, SIG_IGN); /* as the daemon: connections are killed here */
+    return cmocka_run_group_tests(tests, start, stop);
+}

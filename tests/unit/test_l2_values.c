@@ -1,0 +1,207 @@
+/* Values in L2: what is put, in what size, for how long, when it comes late, and when it is read again before it ends. */
+#include "tests/unit/l2_steps.h"
+
+/* ---- early refresh ---------------------------------------------------------------------------------------------------- */
+
+/* What a host is reading from the store; NULL: nothing. */
+static const struct facts *being_read(const struct host *host)
+{
+    for (size_t i = 0; i < PENDING; i++)
+        if (host->fills[i].used)
+            return &host->fills[i].facts;
+    return NULL;
+}
+
+/* How often a look at a value that took so long to read asks for it to be read again. */
+static uint64_t refreshes_of_a_look(struct host *host, uint64_t cost_us)
+{
+    static const struct scope_key everywhere = {0, 0};
+    enum l2_outcome outcome = (enum l2_outcome)99;
+    uint64_t refreshes = host->counters.l2_refreshes;
+    forget_values(host->world);
+    put(host, 1, everywhere, cost_us);
+    turn_until_answered(host->world);
+    assert_int_equal(host->counters.l2_misses, 0);
+    assert_non_null(l2_look(host->l2, 1, everywhere, 0, on_looked, &outcome));
+    turn_until_answered(host->world);
+    assert_int_equal(outcome, L2_ANSWERED); /* by what is there, in any case */
+    return host->counters.l2_refreshes - refreshes;
+}
+
+/* What takes longer to read than it still lives is read again by whoever finds it; what has nearly all of its life before it, and is
+ * soon read, is not. Between those it is a matter of chance (test_xfetch.c). */
+static void what_is_dear_is_refreshed_early(void **state)
+{
+    const uint64_t life_us = 60000 * 1000, a_thousand_years = 1000000 * life_us;
+    struct world *world = world_begin(17, *state);
+    struct host *host = &world->hosts[0];
+    reconnect(world);
+    turn_until_answered(world);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(refreshes_of_a_look(host, life_us / 100), 0);
+    assert_null(being_read(host));
+    assert_int_equal(refreshes_of_a_look(host, 1000 * a_thousand_years), 1);
+    assert_non_null(being_read(host));
+    assert_int_equal(being_read(host)->user, 1);
+    assert_int_equal(being_read(host)->scope.type, 0);
+    world_end(world, NULL);
+}
+
+/* ---- lives of values -------------------------------------------------------------------------------------------------- */
+
+static bool has_rows(const struct facts *facts)
+{
+    size_t of_user = facts->assignment_count;
+    for (size_t i = 0; i < facts->overwrite_count; i++)
+        of_user += facts->overwrites[i].subject == OVERWRITE_USER;
+    return of_user > 0;
+}
+
+/* Milliseconds that the one key of that kind has to live. */
+static long life_of(struct world *world, const char *kind)
+{
+    char command[200], reply[256];
+    (void)snprintf(command, sizeof command,
+                   "EVAL \"return redis.call('PTTL', redis.call('KEYS', 'p:*{%s:*')[1])\" 0", kind);
+    assert_true(redis_server_ask(world->server, command, reply, sizeof reply));
+    return strtol(reply, NULL, 10);
+}
+
+/* Ids that nobody has, and places that are none, are asked for by whoever guesses: they do not stay as long as what is there. */
+static void strangers_and_absent_places_live_briefly(void **state)
+{
+    const long brief_ms = 30000, life_ms = 60000; /* of l2_put.c, of host_begin */
+    struct world *world = world_begin(19, *state);
+    struct host *host = &world->hosts[0];
+    unsigned with_rows = 0, strangers = 0;
+    reconnect(world);
+    turn_until_answered(world);
+    for (int i = 0; i < 100; i++)
+        follow(host); /* to begin with there are few rows */
+    turn_until_answered(world);
+    for (int i = 0; i < 200; i++) {
+        uint64_t user = changing_user(&world->past);
+        struct scope_key scope = changing_scope(&world->past);
+        struct facts facts;
+        memory_facts(&world->past.policy, user, scope, world->past.now, &facts);
+        bool known = has_rows(&facts), there = facts.chain_count > 0;
+        facts_fini(&facts);
+        if (!there)
+            continue;
+        forget_values(world);
+        put(host, user, scope, 1);
+        turn_until_answered(world);
+        assert_in_range(life_of(world, "user"), known ? brief_ms + 1 : 1, known ? life_ms : brief_ms);
+        assert_in_range(life_of(world, "scope"), brief_ms + 1, life_ms);
+        with_rows += known;
+        strangers += !known;
+    }
+    assert_true(with_rows > 0 && strangers > 0);
+    forget_values(world);
+    put(host, 1, nowhere, 1);
+    turn_until_answered(world);
+    assert_in_range(life_of(world, "scope"), 1, brief_ms);
+    world_end(world, NULL);
+}
+
+/* ---- late puts ------------------------------------------------------------------------------------------------------- */
+
+/* What this host has read is refused because another was quicker to see a change: it waits for the table to get there. */
+static struct host *host_with_a_late_put(struct world *world)
+{
+    struct host *late = &world->hosts[0], *quick = &world->hosts[1];
+    struct facts facts;
+    uint64_t epoch;
+    reconnect(world);
+    turn_until_answered(world);
+    read_rows(late, 1, nowhere, &facts, &epoch);
+    follow(quick);
+    turn_until_answered(world);
+    publish_and_put(late, &facts, epoch, 1);
+    turn_until_answered(world);
+    assert_int_equal(late->counters.l2_puts_refused, 1);
+    assert_int_equal(late->l2->late_count, 1);
+    return late;
+}
+
+static void poll_and_turn(struct world *world, struct host *host)
+{
+    apply_batch(host);
+    remember_applied(host);
+    l2_applied(host->l2);
+    turn_until_answered(world);
+}
+
+static void a_late_put_that_is_still_true_is_kept(void **state)
+{
+    struct world *world = world_begin(20, *state);
+    struct host *host = host_with_a_late_put(world);
+    enum l2_outcome outcome;
+    poll_and_turn(world, host);
+    assert_int_equal(host->l2->late_count, 0);
+    assert_int_equal(host->counters.l2_puts, 1);
+    publish_retire_user(host->publish, 1);
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    assert_int_equal(outcome, L2_ANSWERED);
+    world_end(world, NULL);
+}
+
+/* Here a change of its place came meanwhile, so the marker would not have kept it from being put. */
+static void a_late_put_that_is_outdated_is_dropped(void **state)
+{
+    struct world *world = world_begin(21, *state);
+    struct host *host = host_with_a_late_put(world);
+    struct change row = {
+        .kind = CHANGE_SCOPE, .scope = nowhere, .revision = world->past.revision + 1, .nonce = 99};
+    append_rows(&world->log, &row, 1);
+    world->past.revision++;
+    poll_and_turn(world, host);
+    assert_int_equal(host->l2->marker.at.revision, world->past.revision);
+    assert_int_equal(host->l2->late_count, 0);
+    assert_int_equal(host->counters.l2_puts, 0);
+    assert_int_equal(host->counters.l2_puts_refused, 1); /* it was not even tried */
+    world_end(world, NULL);
+}
+
+/* ---- bounds ---------------------------------------------------------------------------------------------------------- */
+
+static void what_is_too_large_is_not_put(void **state)
+{
+    static const struct scope_key everywhere = {0, 0};
+    struct world *world = world_begin(22, *state);
+    struct host *host = &world->hosts[0];
+    struct facts facts;
+    uint64_t epoch;
+    reconnect(world);
+    turn_until_answered(world);
+    for (size_t count = 1; count <= 100000; count *= 100000) {
+        read_rows(host, 1, everywhere, &facts, &epoch);
+        free(facts.assignments);
+        facts.assignments = calloc(count, sizeof *facts.assignments);
+        facts.assignment_count = count;
+        for (size_t i = 0; i < count; i++)
+            facts.assignments[i] = (struct facts_assignment){.role = i + 1, .expires_at = FACTS_NEVER};
+        l2_put(host->l2, &facts, epoch, 1, false);
+        turn_until_answered(world);
+        assert_int_equal(host->counters.l2_puts, 1);
+        assert_int_equal(host->counters.l2_oversized, count > 1);
+        assert_int_equal(host->l2->putting, 0);
+    }
+    world_end(world, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_dear_is_refreshed_early),
+        cmocka_unit_test(strangers_and_absent_places_live_briefly),
+        cmocka_unit_test(a_late_put_that_is_still_true_is_kept),
+        cmocka_unit_test(a_late_put_that_is_outdated_is_dropped),
+        cmocka_unit_test(what_is_too_large_is_not_put),
+    };
+    if (!redis_server_installed())
+        return 77;
+    (void)signal(SIGPIPE, SIG_IGN); /* as the daemon: connections are killed here */
+    return cmocka_run_group_tests(tests, start, stop);
+}
