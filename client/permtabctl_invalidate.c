@@ -161,10 +161,10 @@ int control_invalidate(struct control *control)
     if (targets.count == 0)
         return control_fail(control, CONTROL_USAGE, "no targets");
     if ((code = control_connect(control, CONTROL_CALL_MS)) == 0) {
-        uint32_t fields = 1 + (batch != 0) + (control->reason != NULL);
+        uint32_t fields = 1 + (control->batch_size != NULL) + (control->reason != NULL);
         struct wire_buffer *out = channel_request(&control->channel, "invalidate", fields);
         control_targets_pack(out, &targets, 0, targets.count);
-        if (batch != 0) {
+        if (control->batch_size != NULL) {
             wire_str(out, "batch");
             wire_u64(out, batch);
         }

@@ -110,6 +110,13 @@ static void job_put_back(struct delayed_job *job, enum delayed_event event, cons
 
 /* ---- carrying it out ----------------------------------------------------------------------------------------------- */
 
+/* It will be the same the next time: a tag that names nothing, a pattern that L2 cannot be swept for. What could be done has been
+ * done. */
+static bool is_final(int code)
+{
+    return code == 0 || code == PERMTAB_E_NOT_FOUND || code == PERMTAB_E_INVALID || code == PERMTAB_E_LIMIT;
+}
+
 static void on_invalidated(void *context, int code, const char *text,
                            const struct invalidation_result *result)
 {
@@ -117,7 +124,7 @@ static void on_invalidated(void *context, int code, const char *text,
     (void)result;
     if (!job->delayed)
         free(job);
-    else if (code == 0)
+    else if (is_final(code))
         job_remove(job, DELAYED_done);
     else
         job_put_back(job, DELAYED_failed, text && text[0] ? text : "it was not carried out whole");

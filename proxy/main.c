@@ -87,6 +87,16 @@ static int read_arguments(int count, char **words, struct arguments *out)
     return EXIT_USAGE;
 }
 
+/* One line, whatever it quotes: of a configuration, of a server. */
+static void complain(struct failure *failure)
+{
+    for (char *at = failure->text; *at; at++) {
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            *at = ' ';
+    }
+    (void)fprintf(stderr, "permtabd: %s\n", failure->text);
+}
+
 /* ---- starting and stopping ------------------------------------------------------------------------------------------ */
 
 /* Two descriptors a client, and some for us. */
@@ -256,14 +266,14 @@ int main(int count, char **words)
         return status;
     daemon.config_path = arguments.config_path;
     if (config_load(&daemon.config, arguments.config_path, &failure) < 0) {
-        (void)fprintf(stderr, "permtabd: %s\n", failure.text);
+        complain(&failure);
         return EXIT_CONFIGURATION;
     }
     if (log_level_parse(daemon.config.log_level, &level) == 0)
         log_level_set(level);
     int code = run(&daemon, &arguments, &failure);
     if (code < 0)
-        (void)fprintf(stderr, "permtabd: %s\n", failure.text);
+        complain(&failure);
     demo_free(daemon.demo);
     config_fini(&daemon.config);
     return code < 0 ? exit_code_of(&daemon, code) : EXIT_FINE;

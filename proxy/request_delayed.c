@@ -104,7 +104,13 @@ static bool read_times(struct request *request, const struct wire_value *params,
     }
     when->due = when->at ? at_us / 1000 : in_ms;
     bool has_alive;
-    return param_optional_id(request, params, "expires_in_ms", &has_alive, &when->alive);
+    if (!param_optional_id(request, params, "expires_in_ms", &has_alive, &when->alive))
+        return false;
+    if (has_alive && when->alive == 0) { /* to those who ask for nothing it means the usual time */
+        request_fail(request, PERMTAB_E_INVALID, "delay: expires_in_ms: expected at least 1");
+        return false;
+    }
+    return true;
 }
 
 static bool read_task(struct request *request, const struct wire_value *params, struct delayed_task *task)

@@ -22,14 +22,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define READ_SIZE         (64u * 1024)
-#define TURN_AT_ONCE      4u                 /* messages taken as soon as they are read */
-#define TURN_QUEUED       16u                /* messages of one turn of a session that has sent more */
-#define OUTPUT_PAUSE      (256u * 1024)      /* more than this unread: no more requests are taken */
-#define OUTPUT_MAX        (4u * 1024 * 1024) /* more than this: closed */
-#define DESCRIPTORS_PAUSE 16u          /* as OUTPUT_PAUSE: there are not many for all clients together */
-#define QUERIES_PAUSE     50000u       /* of check_many; they take our memory, not the socket's */
-#define INPUT_KEEP        (64u * 1024) /* a larger buffer is given back once it is empty */
+#define READ_SIZE     (64u * 1024)
+#define TURN_AT_ONCE  4u                 /* messages taken as soon as they are read */
+#define TURN_QUEUED   16u                /* messages of one turn of a session that has sent more */
+#define OUTPUT_PAUSE  (256u * 1024)      /* more than this unread: no more requests are taken */
+#define OUTPUT_MAX    (4u * 1024 * 1024) /* more than this: closed */
+#define QUERIES_PAUSE 50000u             /* of check_many; they take our memory, not the socket's */
+#define INPUT_KEEP    (64u * 1024)       /* a larger buffer is given back once it is empty */
 
 static void on_readable(evutil_socket_t socket, short what, void *context);
 static void on_writable(evutil_socket_t socket, short what, void *context);
@@ -188,7 +187,7 @@ static bool is_full(const struct session *session)
 {
     return session->request_count >= session->server->config->client_requests_max ||
            session->query_count >= QUERIES_PAUSE || session->output.size > OUTPUT_PAUSE ||
-           session->output.descriptors > DESCRIPTORS_PAUSE;
+           session->output.descriptors > 0; /* there are not many for all clients together */
 }
 
 static void drop_input(struct session *session, size_t size)

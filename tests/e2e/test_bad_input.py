@@ -25,6 +25,7 @@ CONFIGURATIONS = [
     ("a password in the URL of Redis", 'redis = "redis://:secret@127.0.0.1:6379/0"\n', r":4: redis: .*redis_password_file"),
     ("a duration without unit", 'poll_interval = "100"\n', r":4: poll_interval: .*duration"),
     ("a negative duration", 'poll_interval = "-100ms"\n', r":4: poll_interval: .*duration"),
+    ("a line end in a value", 'poll_interval = "100\nms"\n', r": poll_interval: .*duration"),
     ("a duration of nothing", 'poll_interval = "0ms"\n', r":4: poll_interval: .*not within"),
     ("a duration too large for 64 bits", 'max_staleness = "99999999999999999999s"\n', r":4: max_staleness: "),
     ("a staleness below the poll interval", 'poll_interval = "1s"\nmax_staleness = "500ms"\n',
@@ -285,6 +286,7 @@ class Configurations(SqliteCase):
                     done = self.check(base + text, *arguments)
                     self.assertEqual(2, done.returncode, done.stderr)
                     self.assertRegex(done.stderr, says)
+                    self.assertRegex(done.stderr, r"\Apermtabd: .*\n\Z")
         self.assertEqual({"permtab.conf"}, {path.name for path in self.folder.iterdir()}, "something was made")
 
     def test_environment(self):

@@ -195,6 +195,7 @@ class Delayed(SqliteCase):
             (["delay", "user:1", "--in", "1s", "--if", "1 guild:10 message.send"], "no scope type"),
             (["delay", "user:1", "--in", "1s", "--if", "1 channel:10 message.send AND"], "wrong at byte 16"),
             (["delay", "user:1", "--in", "1s", "--reason", "x" * 96], "at most 95 bytes"),
+            (["delay", "user:1", "--in", "1s", "--expires-in", "0s"], "expected at least 1"),
             (["delay", "user:1", "--in", "1s", "--id", "X"], "32 hexadecimal digits"),
             (["delayed", "cancel", "nonsense"], '"nonsense" is no id'),
             (["delayed", "replace", "reason:x"], "cannot be done"),

@@ -110,6 +110,7 @@ class WithoutRedis(Asking, SqliteCase):
                 rpc.call("tag_names")
             self.assertIn("Redis", caught.exception.text)
         self.assertIn("10000", self.done(self.here, "invalidate", "-", code=64, input="user:1\n" * 10001))
+        self.assertIn("1 to 1024", self.done(self.here, "invalidate", "user:1", "--batch", "0", code=1))
         self.assertIn("line 2: a zero byte", self.done(self.here, "invalidate", "-", code=64, input="user:1\nuser:2 \0 user:3\n"))
         self.assertIn("line 2: longer", self.done(self.here, "invalidate", "-", code=64, input="user:1\n" + "user:2 " * 50))
 

@@ -34,7 +34,7 @@ static void on_pending_done(evutil_socket_t descriptor, short what, void *contex
     struct invalidation_result result = {0};
     (void)descriptor, (void)what;
     if (fleet.outcome == FAIL)
-        pending->done(pending->context, PERMTAB_E_STORE, "the test said so", &result);
+        pending->done(pending->context, fleet.fail_code, "the test said so", &result);
     else
         pending->done(pending->context, 0, "", &result);
     free(pending);
@@ -189,6 +189,7 @@ int fleet_setup(void **state)
     fleet.timeout_ms = fleet.ping_ms = 5000; /* the machine may be busy */
     fleet.catalogue = (struct catalogue){
         .permissions = permissions, .count = 2, .words = 1, .types = {3, {"global", "server", "channel"}}};
+    fleet.fail_code = PERMTAB_E_STORE;
     fleet.position = (struct store_position){.store_id = 5, .revision = 100};
     fleet.options =
         (struct delayed_options){.tick_ms = 50, .a_second = 100000, .lease_ms = 600, .budget = 50};

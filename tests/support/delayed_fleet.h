@@ -35,6 +35,7 @@ struct delayed_fleet {
     struct delayed_options options; /* of the next host */
     unsigned timeout_ms, ping_ms;   /* of the next host's connection */
     enum outcome outcome;
+    int fail_code; /* of FAIL */
     unsigned slow_ms;
     struct pending_done *never;
     unsigned carried_out, wakes, asked;

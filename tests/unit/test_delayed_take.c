@@ -179,6 +179,23 @@ static void test_failing(void **state)
     fleet_assert_empty();
 }
 
+/* A tag that has no members by then, a pattern that L2 cannot be swept for: to try again changes nothing. */
+static void test_failures_for_good(void **state)
+{
+    const int codes[] = {PERMTAB_E_NOT_FOUND, PERMTAB_E_INVALID, PERMTAB_E_LIMIT};
+    (void)state;
+    fleet_start(1);
+    fleet.outcome = FAIL;
+    for (unsigned i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        fleet.fail_code = codes[i];
+        fleet_add("tag:raid", "", 0);
+        assert_true(fleet_until(&fleet.carried_out, i + 1, 3000));
+        fleet_assert_empty();
+    }
+    assert_int_equal(fleet.hosts[0].counters.delayed_done, 3);
+    assert_int_equal(fleet.hosts[0].counters.delayed_failed, 0);
+}
+
 static void test_fails_then_succeeds(void **state)
 {
     (void)state;
@@ -305,6 +322,7 @@ int main(void)
         FLEET_TEST(test_pace),
         FLEET_TEST(test_leaves_room_for_others),
         FLEET_TEST(test_failing),
+        FLEET_TEST(test_failures_for_good),
         FLEET_TEST(test_fails_then_succeeds),
         FLEET_TEST(test_given_up),
         FLEET_TEST(test_condition),

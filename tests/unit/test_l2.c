@@ -378,6 +378,12 @@ static void a_marker_of_unknown_place_is_not_said_to_be_known(void **state)
     follow(host);
     turn_until_answered(world);
     assert_int_equal(host->counters.l2_marker_known, 1);
+    ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
+    begun = clock_ns();
+    while (redis_connected(host->redis) && clock_ns() - begun < HANG_NS)
+        (void)event_base_loop(world->base, EVLOOP_ONCE);
+    assert_false(l2_epoch(host->l2, &epoch)); /* others may move it while this host is away */
+    assert_int_equal(host->counters.l2_marker_known, 0);
     world_end(world, NULL);
 }
 
