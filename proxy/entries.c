@@ -145,6 +145,32 @@ void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct sc
              links->newer != NO_ENTRY ? &all[links->newer].older : &queue->newest);
 }
 
+static void fetch_links(const struct entries *entries, uint32_t slot)
+{
+    if (slot != NO_ENTRY)
+        permtab_shm_fetch(&entries->links[slot]);
+}
+
+/* Neighbours in the lists lie anywhere in memory. Asked for together they are waited for together; one after the other, an entry
+ * would wait four or five times. */
+void entries_fetch(const struct entries *entries, uint32_t first)
+{
+    uint32_t slots[ENTRIES_AHEAD], count = 0;
+    for (; first != NO_ENTRY && count < ENTRIES_AHEAD; first = entries->links[first].scope_next) {
+        permtab_shm_fetch(&entries->map->buckets[first / PERMTAB_SHM_SLOTS]);
+        slots[count++] = first;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct entry_links *links = &entries->links[slots[i]];
+        fetch_links(entries, links->user_next);
+        fetch_links(entries, links->user_previous);
+        fetch_links(entries, links->newer);
+        fetch_links(entries, links->older);
+        if (links->user_previous == NO_ENTRY)
+            permtab_shm_fetch(user_head(entries, map_key_at(entries->map, slots[i]).key0));
+    }
+}
+
 uint32_t entries_oldest(const struct entries *entries, enum entry_kind kind)
 {
     return entries->queue[kind].oldest;

@@ -42,6 +42,10 @@ enum entry_kind entries_kind(const struct entries *entries, uint32_t slot);
 /* The links of the entry in `from` become those of `to`: it keeps its age. Call it before the entry itself moves. */
 void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct scope_node *node);
 
+#define ENTRIES_AHEAD 16u
+/* Asks for the memory that clearing `first` and the ENTRIES_AHEAD - 1 entries after it at their scope will touch. Changes nothing. */
+void entries_fetch(const struct entries *entries, uint32_t first);
+
 /* The least recently filled one of a kind, or NO_ENTRY. */
 uint32_t entries_oldest(const struct entries *entries, enum entry_kind kind);
 /* First entry of a user, and the one after `slot` (ask before `slot` is unlinked); NO_ENTRY at the end. */

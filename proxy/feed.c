@@ -4,6 +4,9 @@
  *     thread  poll ─► read batch ─► post news ─► wait ················► next poll
  *     loop                             └─► publish_batch, renew ─► done ──┘
  *
+ * A batch that takes long, because half of the table lies below a scope that it names, is applied in many turns of the loop. The
+ * lease is renewed after the last: what the poll has found is not obeyed before.
+ *
  * The lease runs from the moment before the poll began. What may have changed while the thread was waiting for
  * SQL does not matter: the lease never promises more than that nothing older than that moment is believed.
  *
@@ -142,12 +145,16 @@ static void set_trouble(struct feed *feed, const char *text)
     snprintf(feed->trouble, sizeof feed->trouble, "%s", text);
 }
 
+/* 0, a code, or 1: a batch, of which there is more to do. */
 static int apply(struct feed *feed, struct news *news)
 {
     struct batch *batch = &news->batch;
+    int code;
     switch (news->kind) {
     case NEWS_BATCH:
-        return publish_batch(feed->publish, batch, clock_ns(), &news->failure);
+        code = publish_batch_begin(feed->publish, batch, &news->failure);
+        return code < 0 ? code
+                        : publish_batch_slice(feed->publish, clock_ns(), PUBLISH_SLICE, &news->failure);
     case NEWS_REBUILD:
         log_info("feed: the table is rebuilt at revision %llu", (unsigned long long)batch->at.revision);
         return publish_rebuild(feed->publish, &batch->at, batch->now, &batch->catalogue, &news->failure);
@@ -175,16 +182,9 @@ static void tell_watcher(struct feed *feed, const struct news *news, int code)
         feed->watch(feed->watch_context, &told);
 }
 
-static void on_news(evutil_socket_t descriptor, short what, void *context)
+static void conclude(struct feed *feed, int code)
 {
-    struct feed *feed = context;
     struct news *news = &feed->news;
-    uint64_t count;
-    (void)what;
-    if (read(descriptor, &count, sizeof count) < 0)
-        return;
-    feed->counters->polls++;
-    int code = apply(feed, news);
     if (code == 0)
         publish_renew(feed->publish, news->begun_ns);
     set_trouble(feed, code == 0 ? "" : news->failure.text);
@@ -201,6 +201,33 @@ static void on_news(evutil_socket_t descriptor, short what, void *context)
     pthread_mutex_unlock(&feed->mutex);
     if (code == 0)
         feed->applied(feed->context, publish_position(feed->publish).revision);
+}
+
+static void go_on(struct feed *feed, int code)
+{
+    static const struct timeval at_once = {0};
+    if (code <= 0)
+        conclude(feed, code);
+    else
+        (void)evtimer_add(feed->turn, &at_once);
+}
+
+static void on_turn(evutil_socket_t descriptor, short what, void *context)
+{
+    struct feed *feed = context;
+    (void)descriptor, (void)what;
+    go_on(feed, publish_batch_slice(feed->publish, clock_ns(), PUBLISH_SLICE, &feed->news.failure));
+}
+
+static void on_news(evutil_socket_t descriptor, short what, void *context)
+{
+    struct feed *feed = context;
+    uint64_t count;
+    (void)what;
+    if (read(descriptor, &count, sizeof count) < 0)
+        return;
+    feed->counters->polls++;
+    go_on(feed, apply(feed, &feed->news));
 }
 
 void feed_wake(struct feed *feed)
@@ -244,7 +271,8 @@ static int start(struct feed *feed, struct event_base *base)
     if (feed->event_descriptor < 0)
         return PERMTAB_E_SYSTEM;
     feed->event = event_new(base, feed->event_descriptor, EV_READ | EV_PERSIST, on_news, feed);
-    if (feed->event == NULL || event_add(feed->event, NULL) < 0)
+    feed->turn = evtimer_new(base, on_turn, feed);
+    if (feed->event == NULL || feed->turn == NULL || event_add(feed->event, NULL) < 0)
         return PERMTAB_E_MEMORY;
     feed->running = pthread_create(&feed->thread, NULL, feed_main, feed) == 0;
     return feed->running ? 0 : PERMTAB_E_SYSTEM;
@@ -296,6 +324,9 @@ void feed_free(struct feed *feed)
     }
     if (feed->event != NULL)
         event_free(feed->event);
+    if (feed->turn != NULL)
+        event_free(feed->turn);
+    publish_batch_forget(feed->publish);
     if (feed->event_descriptor >= 0)
         close(feed->event_descriptor);
     batch_fini(&feed->news.batch);

@@ -67,6 +67,7 @@ struct feed {
     unsigned for_nothing; /* polls in a row for which it was woken, and there was nothing new */
 
     /* The loop's own. */
+    struct event *turn; /* pending while a batch is being applied */
     char trouble[FAILURE_TEXT_SIZE];
 };
 

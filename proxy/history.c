@@ -117,6 +117,16 @@ static bool touches(const struct change *change, const struct facts *facts)
     return true;
 }
 
+bool changes_concern(const struct change_list *changes, const struct facts *facts)
+{
+    if (changes->count > HISTORY_SCAN)
+        return true;
+    for (size_t i = 0; i < changes->count; i++)
+        if (touches(&changes->items[i], facts))
+            return true;
+    return false;
+}
+
 bool history_still_true(const struct history *history, const struct facts *facts)
 {
     if (facts->revision < history->complete_from)

@@ -36,4 +36,7 @@ bool history_continues(const struct history *history, uint64_t revision, uint64_
  * the feed did), and nothing that they say, absences included, can have changed after facts->revision. False in doubt. */
 bool history_still_true(const struct history *history, const struct facts *facts);
 
+/* Whether one of these changes, all of them after the facts, can have changed what the facts say. True in doubt. */
+bool changes_concern(const struct change_list *changes, const struct facts *facts);
+
 #endif

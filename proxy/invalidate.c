@@ -1,5 +1,5 @@
-/* Invalidations from beginning to end: limits, the table of this host at once, then the parts that take time, then history
- * and whoever waits. What the parts do is theirs: messages and keys (invalidate_l2.c), resident users and scopes that
+/* Invalidations from beginning to end: limits, the parts that take time, history and whoever waits. What the parts do is
+ * theirs: the table of this host (invalidate_retire.c), messages and keys (invalidate_l2.c), resident users and scopes that
  * match (invalidate_match.c), keys that match (invalidate_sweep.c), tags (invalidate_tag.c), what is heard
  * (invalidate_heard.c).
  *
@@ -34,52 +34,11 @@ void job_trouble(struct job *job, int code, const char *format, ...)
     job->code = code;
 }
 
-/* ---- this host's table ------------------------------------------------------------------------------------------------ */
-
-static uint64_t retire(struct invalidations *all, const struct target *target)
-{
-    struct publish *publish = all->options.publish;
-    const struct invalidation_ports *ports = &all->options.ports;
-    switch (target->kind) {
-    case TARGET_USER:
-        return publish_retire_user(publish, target->id);
-    case TARGET_USER_AT:
-        return publish_retire_user_at(publish, target->id, target->scope);
-    case TARGET_ROLE:
-        return publish_retire_role(publish, target->id);
-    case TARGET_SCOPE:
-        return publish_retire_scope(publish, target->scope);
-    case TARGET_ALL:
-        ports->rebuild(ports->context);
-        return all->options.counters->entries;
-    case TARGET_POKE:
-        ports->wake(ports->context);
-        return 0;
-    case TARGET_TAG:
-    case TARGET_PREFIX:
-    case TARGET_PATTERN:
-        return 0; /* not named exactly */
-    }
-    return 0;
-}
-
 void job_tell(const struct job *job, const struct target *targets, size_t count)
 {
     const struct invalidation_ports *ports = &job->all->options.ports;
     if (ports->tell != NULL && count > 0)
         ports->tell(ports->context, targets, count, job->reason);
-}
-
-void job_retire(struct job *job, const struct target *targets, size_t count)
-{
-    bool everything = false; /* the table is thrown away later, and its entries are retired once */
-    for (size_t i = 0; i < count; i++) {
-        bool all = targets[i].kind == TARGET_ALL;
-        if (!all || !everything)
-            job->result.entries += retire(job->all, &targets[i]);
-        everything |= all;
-    }
-    job_tell(job, targets, count); /* only now: who asks again is to get another answer */
 }
 
 /* ---- beginning ------------------------------------------------------------------------------------------------------- */
@@ -148,7 +107,13 @@ static void unlink_job(struct job *job)
     all->options.counters->invalidations_running = all->asked + all->heard;
 }
 
-/* Everything else, once the table has been seen to. */
+void job_requeue(struct job *job)
+{
+    unlink_job(job);
+    link_job(job);
+}
+
+/* Everything else. */
 static void start_parts(struct job *job)
 {
     struct invalidations *all = job->all;
@@ -188,7 +153,7 @@ struct job *job_start(struct invalidations *all, const struct target *targets, s
     describe(job);
     count_targets(job);
     link_job(job);
-    job_retire(job, job->targets, job->glob_first);
+    retire_start(job, job->targets, job->glob_first);
     start_parts(job);
     return job;
 }
@@ -245,7 +210,7 @@ int invalidation_start(struct invalidations *all, const struct invalidation *wha
 
 void job_check(struct job *job)
 {
-    if (job->wave != NULL || job->look != NULL)
+    if (retire_busy(job) || job->wave != NULL || job->look != NULL)
         return;
     if (job->all->options.redis != NULL && job->next_tag < job->count)
         tag_go_on(job);
@@ -298,8 +263,7 @@ static void match_one(struct invalidations *all)
     if (job == NULL)
         return;
     match_slice(job);
-    unlink_job(job);
-    link_job(job);
+    job_requeue(job);
     if (job->matching)
         return;
     job_tell(job, job->targets + job->glob_first, job->tag_first - job->glob_first);
@@ -321,14 +285,17 @@ static void on_turn(evutil_socket_t descriptor, short what, void *context)
     struct invalidations *all = context;
     struct job *job;
     (void)descriptor, (void)what;
+    retire_turn(all);
     match_one(all);
     /* Whoever is called back may begin another, which ends in a later turn. */
     size_t most = all->asked + all->heard;
     while (most-- > 0 && (job = take_ended(all)) != NULL)
         end_job(job);
     for (job = all->first; job != NULL; job = job->next)
-        if (job->matching || job->ended)
+        if (job->matching || job->ended || retire_busy(job))
             invalidations_turn_soon(all);
+    if (retire_left(all))
+        invalidations_turn_soon(all);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------------- */
@@ -341,6 +308,7 @@ int invalidations_new(struct invalidations **out, const struct invalidation_opti
         return PERMTAB_E_MEMORY;
     all->options = *options;
     all->options.prefix = strdup(options->prefix);
+    all->work = PUBLISH_SLICE;
     all->turn = evtimer_new(options->base, on_turn, all);
     bool whole = all->options.prefix != NULL && all->turn != NULL &&
                  asprintf(&all->channel, "%sinvalidate", options->prefix) >= 0 &&

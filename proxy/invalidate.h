@@ -1,7 +1,7 @@
 /* Invalidation on demand: what somebody names is read again, on this host, in L2 and on every other host. Never needed for
  * truth, the feed sees to that. On the loop's thread; nothing blocks; long work is done in slices.
  *
- *     invalidation_start ─► here: entries retired    (patterns: resident users and scopes, so many a turn)
+ *     invalidation_start ─► here: entries retired    (so many a turn of the loop)
  *                        ─► L2: UNLINK in batches    (retried with back-off; a batch that is refused goes one by one)
  *                        ─► PUBLISH "permtab1 invalidate …" for the others
  *                        ─► history, rates, done */
@@ -88,8 +88,8 @@ int invalidations_new(struct invalidations **out,
 /* Who still waits is told PERMTAB_E_REFUSED. Before the Redis connection, L2 and the clean-up are freed. */
 void invalidations_free(struct invalidations *invalidations);
 
-/* done may be NULL; it is called later, never from inside, and may start another. What is named exactly is retired here before
- * it returns. PERMTAB_E_LIMIT (of targets, of the batch), _INVALID (no targets), _FULL (too many under way), _UNREACHABLE
+/* done may be NULL; it is called later, never from inside, and may start another. When it is called, nothing is left here of what was
+ * resident when it was started. PERMTAB_E_LIMIT (of targets, of the batch), _INVALID (no targets), _FULL (too many under way), _UNREACHABLE
  * (tags without Redis), _MEMORY: then nothing was done. */
 int invalidation_start(struct invalidations *invalidations, const struct invalidation *what,
                        invalidation_done_fn done, void *context) PERMTAB_MUST_CHECK;

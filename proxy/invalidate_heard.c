@@ -89,9 +89,7 @@ static void begin(struct invalidations *all, const struct message *message, cons
         .digest = plain ? digest_of(all, targets, count) : 0,
     };
     if (all->heard >= HEARD_JOBS_MAX || job_start(all, targets, count, &model) == NULL) {
-        /* This host's table is seen to all the same. */
-        model.all = all;
-        job_retire(&model, targets, count);
+        retire_spill(all, targets, count); /* this host's table is seen to all the same */
         all->options.counters->invalidations_refused++;
     }
 }

@@ -10,8 +10,9 @@
 
 #include <event2/event.h>
 
-#define HEARD_JOBS_MAX 256u /* asked for by messages */
-#define ORIGINS_MAX    256u /* hosts whose numbers are kept */
+#define HEARD_JOBS_MAX 256u  /* asked for by messages */
+#define SPILLED_MAX    1024u /* targets of messages beyond that */
+#define ORIGINS_MAX    256u  /* hosts whose numbers are kept */
 #define CURSOR_SIZE    24
 
 struct wave; /* invalidate_l2.c */
@@ -23,6 +24,13 @@ struct origin {
     uint64_t heard; /* the tick of the last message: who has been silent longest makes room */
 };
 
+/* Targets that are named exactly, and are being retired here one after the other. */
+struct retiring {
+    const struct target *targets;
+    size_t count, next;
+    bool everything; /* `all` was met: the table is thrown away later, and its entries are retired once */
+};
+
 struct invalidations {
     struct invalidation_options options; /* prefix is ours */
     char *channel;
@@ -32,6 +40,9 @@ struct invalidations {
     struct job *first, *last;
     size_t asked, heard; /* jobs under way */
     bool stopping;
+    uint64_t work; /* entries and scopes that may be retired before the next turn */
+    struct retiring spill;
+    struct target spilled[SPILLED_MAX];
     struct event *turn; /* pending while there is something to do in the next turn */
     struct invalidation_history *history;
 };
@@ -55,6 +66,9 @@ struct job {
     int code; /* the first thing that went wrong */
     char text[INVALIDATION_TEXT_SIZE];
     bool ended;
+
+    /* This host's table: invalidate_retire.c. */
+    struct retiring retiring;
 
     /* Resident users and scopes that match: invalidate_match.c. */
     bool matching;
@@ -85,16 +99,26 @@ struct job {
 void job_trouble(struct job *job, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* A part has ended: goes on with tags, or ends the job in the next turn. */
 void job_check(struct job *job);
-/* Retires here what is named exactly, counts the entries, and tells subscribers. */
-void job_retire(struct job *job, const struct target *targets, size_t count);
 /* Tells subscribers alone. */
 void job_tell(const struct job *job, const struct target *targets, size_t count);
+/* Puts a job that has had its slice behind the others. */
+void job_requeue(struct job *job);
 /* Begins a job for targets; the caller has looked at the limits. NULL without memory. */
 struct job *job_start(struct invalidations *all, const struct target *targets, size_t count,
                       const struct job *model);
 void invalidations_turn_soon(struct invalidations *all);
 
 /* ---- the parts ------------------------------------------------------------------------------------------------------- */
+
+/* Begins to retire here what is named exactly, and ends it at once when it is little; subscribers are told afterwards. The targets
+ * are borrowed until it has ended. */
+void retire_start(struct job *job, const struct target *targets, size_t count);
+bool retire_busy(const struct job *job);
+/* Goes on, of all jobs together no further than one turn of the loop may go. */
+void retire_turn(struct invalidations *all);
+/* Retires what there is no job for; the targets are copied. */
+void retire_spill(struct invalidations *all, const struct target *targets, size_t count);
+bool retire_left(const struct invalidations *all);
 
 /* Tells the others of `targets`, and removes from L2 what is named exactly. They are borrowed until it ends. */
 void wave_start(struct job *job, const struct target *targets, size_t count);

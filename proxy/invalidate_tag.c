@@ -48,7 +48,7 @@ static bool take_slice(struct job *job, const struct redis_reply *reply)
     memcpy(job->cursor, cursor, size + 1);
     job->tag_empty &= redis_reply_count(members) == 0;
     size_t count = read_members(job, members);
-    job_retire(job, job->members, count);
+    retire_start(job, job->members, count);
     if (count > 0)
         wave_start(job, job->members, count);
     return true;

@@ -48,7 +48,7 @@ void l2_applied(struct l2 *l2);
 
 /* The feed has news, good or bad: when the store is not believed any more, nobody shall believe the marker, this host after a
  * restart included, before a new epoch has begun. Again and again until it is done. */
-void l2_doubted(struct l2 *l2);
+void l2_disbelieved(struct l2 *l2);
 
 /* The epoch under which values stand now. False, and 0, while it is not known. */
 bool l2_epoch(const struct l2 *l2, uint64_t *epoch);

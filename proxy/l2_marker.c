@@ -466,7 +466,7 @@ static void on_erased(void *context, enum redis_status status, const struct redi
         l2_marker_pursue(l2);
 }
 
-void l2_doubted(struct l2 *l2)
+void l2_disbelieved(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
     uint64_t distrusted = publish_distrusted(l2->publish);

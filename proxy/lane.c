@@ -25,6 +25,7 @@ struct lane {
         heard; /* revision up to which the sequence of changes has been heard; 0: from the next message on */
     uint64_t woken_ns;
     struct event *wake;
+    struct event *retire; /* pending: what messages named is being retired, or was in this turn */
 };
 
 /* ---- waking the poll ---------------------------------------------------------------------------------------------- */
@@ -50,6 +51,27 @@ static void wake(struct lane *lane)
     }
     wait.tv_usec = (suseconds_t)((WAKE_SPACING_NS - since) / 1000);
     (void)event_add(lane->wake, &wait);
+}
+
+/* ---- retiring ---------------------------------------------------------------------------------------------------- */
+
+static const struct timeval at_once = {0};
+
+static void on_retire(evutil_socket_t descriptor, short what, void *context)
+{
+    struct lane *lane = context;
+    (void)descriptor, (void)what;
+    if (publish_hear_slice(lane->parts.publish, clock_ns(), PUBLISH_SLICE))
+        (void)evtimer_add(lane->retire, &at_once);
+}
+
+/* A slice at once for the first message of a turn of the loop, and then one a turn, however many messages there are. */
+static void retire_some(struct lane *lane)
+{
+    if (evtimer_pending(lane->retire, NULL))
+        return;
+    (void)publish_hear_slice(lane->parts.publish, clock_ns(), PUBLISH_SLICE);
+    (void)evtimer_add(lane->retire, &at_once);
 }
 
 /* ---- hearing ------------------------------------------------------------------------------------------------------ */
@@ -81,6 +103,7 @@ static void hear_change(struct lane *lane, const struct message *message)
     }
     if (message->to > at.revision) {
         hear_targets(lane, message);
+        retire_some(lane);
         wake(lane);
     }
 }
@@ -137,8 +160,10 @@ void lane_written(struct lane *lane, uint64_t store_id, uint64_t revision, const
     struct message message = {
         .kind = MESSAGE_WRITTEN, .store_id = store_id, .to = revision, .targets = &named, .count = 1};
     struct redis_args args;
-    if (revision > publish_position(lane->parts.publish).revision)
+    if (revision > publish_position(lane->parts.publish).revision) {
         (void)publish_hear(lane->parts.publish, &named, revision, clock_ns());
+        retire_some(lane);
+    }
     char *text = message_format(&publish_catalogue(lane->parts.publish)->types, &message);
     if (text == NULL)
         return;
@@ -159,8 +184,12 @@ int lane_new(struct lane **out, struct event_base *base, const struct redis_opti
 {
     struct lane *lane = calloc(1, sizeof *lane);
     struct redis_subscriber_events events = {on_message, on_state, lane};
-    if (lane == NULL || (lane->wake = evtimer_new(base, on_wake, lane)) == NULL) {
-        free(lane);
+    if (lane != NULL) {
+        lane->wake = evtimer_new(base, on_wake, lane);
+        lane->retire = evtimer_new(base, on_retire, lane);
+    }
+    if (lane == NULL || lane->wake == NULL || lane->retire == NULL) {
+        lane_free(lane);
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     }
     lane->parts = *parts;
@@ -179,6 +208,9 @@ void lane_free(struct lane *lane)
     if (lane == NULL)
         return;
     redis_subscriber_free(lane->subscriber);
-    event_free(lane->wake);
+    if (lane->wake != NULL)
+        event_free(lane->wake);
+    if (lane->retire != NULL)
+        event_free(lane->retire);
     free(lane);
 }

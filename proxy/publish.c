@@ -4,6 +4,7 @@
 #include "proxy/clock.h"
 #include "proxy/publish_internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -119,6 +120,7 @@ int publish_rebuild(struct publish *publish, const struct store_position *at, in
                     struct catalogue *catalogue, struct failure *failure)
 {
     struct table *fresh;
+    assert(publish->applying.batch == NULL);
     disbelieve(publish);
     int code = table_new(&fresh, &publish->options, at->store_id);
     if (code < 0)
@@ -156,6 +158,7 @@ void publish_count(struct publish *publish)
 
 void publish_renew(struct publish *publish, uint64_t begun_ns)
 {
+    assert(publish->applying.batch == NULL);
     if (!publish->believed)
         return;
     segment_lease_writer(&publish->table->segment,
@@ -277,8 +280,7 @@ uint64_t publish_hear(struct publish *publish, const struct target *target, uint
     if (target->kind == TARGET_USER || target->kind == TARGET_USER_AT) {
         retired = table_retire_user(publish->table, target->id, now_ns);
     } else if (target->kind == TARGET_SCOPE) {
-        rumour.of_scope = true;
-        retired = table_retire_scope(publish->table, target->scope, now_ns);
+        rumour.of_scope = rumour.resident = true;
     } else {
         return 0;
     }
@@ -288,6 +290,21 @@ uint64_t publish_hear(struct publish *publish, const struct target *target, uint
     return retired;
 }
 
+bool publish_hear_slice(struct publish *publish, uint64_t now_ns, uint64_t work)
+{
+    struct rumours *rumours = &publish->rumours;
+    bool more = false;
+    for (uint32_t i = 0; i < rumours->count && !more; i++) {
+        struct rumour *rumour = &rumours->items[i];
+        if (rumour->resident)
+            rumour->resident = table_retire_scope_slice(publish->table, rumour->scope, now_ns, &work,
+                                                        &publish->counters->entries_retired);
+        more = rumour->resident;
+    }
+    publish_count(publish);
+    return more;
+}
+
 /* ---- invalidation on demand -------------------------------------------------------------------------------------- */
 
 uint64_t publish_retire_user(struct publish *publish, uint64_t user)
@@ -295,10 +312,14 @@ uint64_t publish_retire_user(struct publish *publish, uint64_t user)
     return table_retire_user(publish->table, user, clock_ns());
 }
 
-uint64_t publish_retire_scope(struct publish *publish, struct scope_key scope)
+void publish_invalidate(struct publish *publish)
 {
     publish->invalidated++;
-    return table_retire_scope(publish->table, scope, clock_ns());
+}
+
+bool publish_retire_scope(struct publish *publish, struct scope_key scope, uint64_t *work, uint64_t *retired)
+{
+    return table_retire_scope_slice(publish->table, scope, clock_ns(), work, retired);
 }
 
 static uint64_t retire_entry(struct table *table, uint64_t user, struct scope_key scope)

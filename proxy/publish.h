@@ -53,11 +53,24 @@ void publish_free(struct publish *publish);
 int publish_rebuild(struct publish *publish, const struct store_position *at, int64_t now,
                     struct catalogue *catalogue, struct failure *failure) PERMTAB_MUST_CHECK;
 
+/* Entries, scopes and changes that one turn of the loop retires: about a millisecond. */
+#define PUBLISH_SLICE 2048u
+
 /* Applies a batch and advances applied_revision. On failure (PERMTAB_E_MEMORY; _SCHEMA when the
  * catalogue contradicts the one before) the table is closed where it may be
  * wrong, applied_revision has not moved and the caller must rebuild. `now_ns`: CLOCK_MONOTONIC. */
 int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns,
                   struct failure *failure) PERMTAB_MUST_CHECK;
+
+/* The same in slices, because a batch may name a scope that half of the table lies below. Begin borrows the batch until a slice
+ * returns something else than 1 (more to do), or it is forgotten. In between the table is true at the revision it had, with holes; what
+ * the batch touches is not filled; there is no renewal; and anything but another batch or a rebuild may happen. */
+int publish_batch_begin(struct publish *publish, struct batch *batch,
+                        struct failure *failure) PERMTAB_MUST_CHECK;
+int publish_batch_slice(struct publish *publish, uint64_t now_ns, uint64_t work,
+                        struct failure *failure) PERMTAB_MUST_CHECK;
+/* Of a batch that is not to be ended the holes stay. */
+void publish_batch_forget(struct publish *publish);
 
 /* The lease: from a poll begun at `begun_ns`, once all that it read is applied. */
 void publish_renew(struct publish *publish, uint64_t begun_ns);
@@ -119,20 +132,28 @@ bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_k
 
 /* ---- hearsay ----------------------------------------------------------------------------------------------------- */
 
-/* A message says that revision `revision` changed this user or scope: its entries are retired, and fills that were read
- * before that revision wait until a poll begun after now has been applied. Other kinds of targets are left to the poll.
- * Returns how many entries were retired. */
+/* A message says that revision `revision` changed this user or scope. From now on fills that were read before that revision
+ * wait until a poll begun after now has been applied. A user's entries are retired at once, those below a scope by the slices to
+ * come. Other kinds of targets are left to the poll, and so are scopes when too much is being said. Returns how many entries
+ * were retired. */
 uint64_t publish_hear(struct publish *publish, const struct target *target, uint64_t revision,
                       uint64_t now_ns);
+/* Retires what lies below the scopes that were heard of, until `work` entries and scopes were seen to. True while there is more.
+ * A scope is done with when nothing is left there, or when a poll was applied that began after it was heard of. */
+bool publish_hear_slice(struct publish *publish, uint64_t now_ns, uint64_t work);
 
 /* ---- invalidation on demand ------------------------------------------------------------------------------------- */
 
 /* Retires entries; the next check fills them again. Each returns the number of entries retired. A role's sets are closed
  * and their entries leave them at the next check. */
 uint64_t publish_retire_user(struct publish *publish, uint64_t user);
-uint64_t publish_retire_scope(struct publish *publish, struct scope_key scope);
+/* Before the first slice of a scope: see publish_invalidated. */
+void publish_invalidate(struct publish *publish);
+/* At and below the scope, in slices: takes one off *work for each entry and each scope, and stops at 0; adds to *retired. True
+ * while something is left. When it says false nothing is, whatever was filled since the first slice. */
+bool publish_retire_scope(struct publish *publish, struct scope_key scope, uint64_t *work, uint64_t *retired);
 uint64_t publish_retire_role(struct publish *publish, uint64_t role);
-/* Another number after each of the two last: whoever remembers apart from the table what the store said reads it again. */
+/* Another number after publish_invalidate and publish_retire_role: whoever remembers apart from the table what the store said reads it again. */
 uint64_t publish_invalidated(const struct publish *publish);
 /* One entry, and the one that answers for the scope when it is folded. */
 uint64_t publish_retire_user_at(struct publish *publish, uint64_t user, struct scope_key scope);
@@ -153,10 +174,10 @@ struct publish_scan {
 };
 
 void publish_scan_begin(const struct publish *publish, struct publish_scan *scan);
-/* Looks at `slots` more slots and retires what matches; adds to *retired. True while there is more to look at. What was
+/* Looks on, and retires what matches, until `work` slots, entries and scopes were seen to; adds to *retired. True while there is more to look at. What was
  * resident at the beginning and is still there has been looked at when it says false, whatever was filled, retired or moved
  * between two slices; what was filled meanwhile may have been. Ends at once when the table was rebuilt. */
-bool publish_scan_slice(struct publish *publish, struct publish_scan *scan, uint32_t slots,
+bool publish_scan_slice(struct publish *publish, struct publish_scan *scan, uint64_t work,
                         const struct publish_match *match, uint64_t *retired);
 
 #endif

@@ -1,6 +1,6 @@
 /* One entry against the store. The question is exact because three things are true at once, on the loop and between two
- * batches: the table stands at one revision and one expiry; the facts are true at that revision (the same fence as for
- * fills); and no assignment among them ends so near to that expiry that a fill may have judged it by a later clock.
+ * batches, not between two slices of one: the table stands at one revision and one expiry; the facts are true at that
+ * revision (the same fence as for fills); and no assignment among them ends so near to that expiry that a fill may have judged it by a later clock.
  *
  * Three comparisons, because what is wrong may lie in three places:
  *
@@ -120,7 +120,8 @@ static enum audit_outcome judge(const struct publish *publish, struct facts *fac
     if (facts->revision > publish->at.revision)
         return AUDIT_EARLY;
     role_list_sort(&facts->roles);
-    if (!history_still_true(&publish->history, facts) || about_to_end(publish, facts))
+    if (publish->applying.batch != NULL || !history_still_true(&publish->history, facts) ||
+        about_to_end(publish, facts))
         return AUDIT_UNSURE;
     out->words = publish->options.permissions_max / 64;
     out->bits = malloc(2 * (size_t)out->words * sizeof *out->bits);

@@ -1,19 +1,24 @@
-/* A batch: the table becomes true at a later revision.
+/* A batch: the table becomes true at a later revision, in one turn of the loop or in many.
  *
  * The order is the whole argument. Entries hold inputs, sets hold what roles made of them; a batch may change both.
  * Were a set rewritten while an entry that the batch takes away still names it, a reader could see new grants through old
  * inputs: an ALLOW that neither the state before nor the one after gives. Therefore
  *
- *   1  entries and folds that the batch touches are cleared: their readers miss;
+ *   1  entries and folds that the batch touches are cleared: their readers miss; this may take many turns;
  *   2  role definitions are replaced, and the touched sets computed, aside, in private memory;
  *   3  the touched sets are closed, all of them, written, and opened again;
  *   4  applied_revision and the expiry advance.
  *
  * A reader looks at an entry's word again after it has read the bits, so one that has read bits of step 3 knows of step 1.
+ * Between two turns of step 1 the table is what it was, with holes: still true at the revision it had, for as long as its lease
+ * lasts, which nobody renews. Fills of what the batch does not touch are published meanwhile, being true before and after; all
+ * others are read again (publish_fill.c), so nothing that was cleared comes back. Steps 2 to 4 are one turn.
+ *
  * If the sidecar dies between any two stores, what is left in the table is each time either of before the batch, within the
  * lease, or closed or cleared. */
 #include "proxy/publish_internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 void batch_fini(struct batch *batch)
@@ -48,48 +53,45 @@ static bool role_row_concerns_scope(const struct resident_role *before, const st
     return was_default != is_default || moved;
 }
 
-/* SQLite's REPLACE deletes a row without a trigger: the place that the role had is then named by no change row. */
-static uint64_t retire_former_place(struct publish *publish, const struct resident_role *before,
-                                    const struct role *after, uint64_t now_ns)
+static void add_place(struct applying *applying, struct scope_key scope)
 {
-    if (before == NULL || !before->present || after == NULL || scope_equal(before->role.scope, after->scope))
-        return 0;
-    return table_retire_scope(publish->table, before->role.scope, now_ns);
+    applying->places[applying->place_count++] = scope;
 }
 
-static uint64_t retire_role_row(struct publish *publish, struct batch *batch, const struct change *change,
-                                uint64_t now_ns)
+static void begin_role_row(struct publish *publish, const struct change *change)
 {
+    struct applying *applying = &publish->applying;
     const struct resident_role *before = set_table_role(&publish->table->sets, change->role);
-    const struct role *after = role_list_find(&batch->roles, change->role);
-    bool concerned = role_row_concerns_scope(before, after, change->scope);
-    unfold_through(publish, change->scope, now_ns);
-    /* From here on `before` may be freed: with the last set that holds it. */
-    uint64_t retired = retire_former_place(publish, before, after, now_ns);
-    if (concerned)
-        retired += table_retire_scope(publish->table, change->scope, now_ns);
-    return retired;
+    const struct role *after = role_list_find(&applying->batch->roles, change->role);
+    if (role_row_concerns_scope(before, after, change->scope))
+        add_place(applying, change->scope);
+    /* SQLite's REPLACE deletes a row without a trigger: the place that the role had is then named by no change row. */
+    if (before != NULL && before->present && after != NULL && !scope_equal(before->role.scope, after->scope))
+        add_place(applying, before->role.scope);
 }
 
-/* Step 1 for one change. */
-static uint64_t retire(struct publish *publish, struct batch *batch, const struct change *change,
-                       uint64_t now_ns)
+/* Step 1 for one change, but for what lies below scopes: that is put down. Returns how many entries it cleared. */
+static uint64_t begin_change(struct publish *publish, const struct change *change, uint64_t now_ns)
 {
-    struct table *table = publish->table;
     switch (change->kind) {
     case CHANGE_SCOPE:
         unfold_through(publish, change->scope, now_ns);
-        return table_retire_scope(table, change->scope, now_ns);
+        add_place(&publish->applying, change->scope);
+        return 0;
     case CHANGE_ROLE:
-        return retire_role_row(publish, batch, change, now_ns);
+        unfold_through(publish, change->scope, now_ns);
+        begin_role_row(publish, change);
+        return 0;
     case CHANGE_ASSIGNMENT:
         unfold_through(publish, change->scope, now_ns);
-        return table_retire_user(table, change->user, now_ns);
+        return table_retire_user(publish->table, change->user, now_ns);
     case CHANGE_OVERWRITE:
         unfold_through(publish, change->scope, now_ns);
+        if (change->user != 0)
+            return table_retire_user(publish->table, change->user, now_ns);
         /* Neither named: the subject has the id 0, and which of the two it is the row does not say. */
-        return change->user != 0 ? table_retire_user(table, change->user, now_ns)
-                                 : table_retire_scope(table, change->scope, now_ns);
+        add_place(&publish->applying, change->scope);
+        return 0;
     case CHANGE_PERMISSION:
     case CHANGE_SCOPE_TYPE:
     case CHANGE_ROLE_GRANT:
@@ -98,6 +100,46 @@ static uint64_t retire(struct publish *publish, struct batch *batch, const struc
         return 0; /* sets alone, see touch_sets; CHANGE_STORE makes the feed rebuild */
     }
     return 0;
+}
+
+/* What lies below the scopes that were put down. Whether something is left. */
+static bool retire_places(struct publish *publish, uint64_t now_ns, uint64_t *work, uint64_t *retired)
+{
+    struct applying *applying = &publish->applying;
+    while (applying->place_count > 0) {
+        if (table_retire_scope_slice(publish->table, applying->places[applying->place_count - 1], now_ns,
+                                     work, retired))
+            return true;
+        applying->place_count--;
+    }
+    return false;
+}
+
+static void spend(uint64_t *work, uint64_t spent)
+{
+    *work -= spent < *work ? spent : *work;
+}
+
+/* Step 1, as far as `work` goes. Whether something is left. */
+static bool retire(struct publish *publish, uint64_t now_ns, uint64_t work, uint64_t *retired)
+{
+    struct applying *applying = &publish->applying;
+    const struct change_list *expired = &applying->batch->expired, *changes = &applying->batch->changes;
+    for (; work > 0 && applying->expired < expired->count; applying->expired++) {
+        uint64_t cleared = table_retire_user(publish->table, expired->items[applying->expired].user, now_ns);
+        *retired += cleared;
+        spend(&work, 1 + cleared);
+    }
+    while (!retire_places(publish, now_ns, &work, retired)) {
+        if (applying->expired == expired->count && applying->changes == changes->count)
+            return false;
+        if (work == 0)
+            return true;
+        uint64_t cleared = begin_change(publish, &changes->items[applying->changes++], now_ns);
+        *retired += cleared;
+        spend(&work, 1 + cleared);
+    }
+    return true;
 }
 
 /* Inheritance decides which overwrite rows apply. Sets in whose chain there were any cannot be computed from their inputs
@@ -191,21 +233,30 @@ static int fail_batch(struct publish *publish, const struct batch *batch, int co
     return failure_set(failure, code, "no memory to apply the changes up to revision %llu", revision);
 }
 
-int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns, struct failure *failure)
+int publish_batch_begin(struct publish *publish, struct batch *batch, struct failure *failure)
 {
-    struct rewrite rewrite = {0};
-    struct counters *counters = publish->counters;
+    assert(publish->applying.batch == NULL);
     publish->batch++;
     /* The triggers refuse it, and whoever gets round them shall not end us. */
     if (batch->has_catalogue && !catalogue_continues(&publish->catalogue, &batch->catalogue))
         return fail_batch(publish, batch, PERMTAB_E_SCHEMA, failure);
     role_list_sort(&batch->roles);
-    for (size_t i = 0; i < batch->expired.count; i++)
-        counters->entries_retired += table_retire_user(publish->table, batch->expired.items[i].user, now_ns);
-    for (size_t i = 0; i < batch->changes.count; i++) {
-        counters->entries_retired += retire(publish, batch, &batch->changes.items[i], now_ns);
+    publish->applying = (struct applying){.batch = batch};
+    return 0;
+}
+
+void publish_batch_forget(struct publish *publish)
+{
+    publish->applying = (struct applying){.batch = NULL};
+}
+
+/* Steps 2 to 4. */
+static int finish(struct publish *publish, struct batch *batch, struct failure *failure)
+{
+    struct rewrite rewrite = {0};
+    struct counters *counters = publish->counters;
+    for (size_t i = 0; i < batch->changes.count; i++)
         history_add(&publish->history, &batch->changes.items[i]);
-    }
     int code = compute(publish, batch, &rewrite);
     if (code < 0) {
         rewrite_fini(&rewrite);
@@ -223,4 +274,19 @@ int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns,
     counters->expiries += batch->expired.count;
     publish_count(publish);
     return 0;
+}
+
+int publish_batch_slice(struct publish *publish, uint64_t now_ns, uint64_t work, struct failure *failure)
+{
+    struct batch *batch = publish->applying.batch;
+    if (retire(publish, now_ns, work, &publish->counters->entries_retired))
+        return 1;
+    publish_batch_forget(publish);
+    return finish(publish, batch, failure);
+}
+
+int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns, struct failure *failure)
+{
+    int code = publish_batch_begin(publish, batch, failure);
+    return code < 0 ? code : publish_batch_slice(publish, now_ns, UINT64_MAX, failure);
 }

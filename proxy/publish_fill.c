@@ -182,12 +182,16 @@ enum publish_fill publish_facts(struct publish *publish, struct facts *facts, ui
     if (facts->revision > publish->at.revision)
         return PUBLISH_EARLY;
     role_list_sort(&facts->roles);
-    if (!history_still_true(&publish->history, facts))
+    const struct batch *applying = publish->applying.batch; /* between two of its slices */
+    if (!history_still_true(&publish->history, facts) ||
+        (applying != NULL && changes_concern(&applying->changes, facts)))
         return PUBLISH_OUTDATED;
     if (rumours_doubt(&publish->rumours, facts) && !doubted_enough(publish, facts, now_ns))
         return PUBLISH_EARLY;
     facts->doubted_ns = 0;
     int64_t now = facts->now > publish->expiry ? facts->now : publish->expiry;
+    if (applying != NULL && applying->now > now) /* what it says has ended may have been retired already */
+        now = applying->now;
     if (inputs_build(&inputs, facts, now, role_sources_find, &sources, &misplaced) < 0)
         return PUBLISH_FAILED;
     if (misplaced > 0) {

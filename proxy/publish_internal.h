@@ -7,12 +7,21 @@
 #include "proxy/rumours.h"
 #include "proxy/table.h"
 
+/* The batch that is being applied. */
+struct applying {
+    struct batch *batch;        /* NULL: none */
+    size_t expired, changes;    /* how many of each have been seen to … */
+    struct scope_key places[2]; /* … but for what lies below these */
+    uint32_t place_count;
+};
+
 struct publish {
     struct publish_options options;
     struct table *table;
     struct catalogue catalogue;
     struct history history;
     struct rumours rumours;
+    struct applying applying;
     uint64_t confirmed_ns;
     struct store_position at;
     int64_t expiry;  /* store's clock up to which expiry is applied; never goes back within a history */
@@ -20,9 +29,9 @@ struct publish {
     bool believed;
     uint64_t distrusted;
     uint64_t invalidated; /* how often on demand, a place or a role */
-    uint64_t meaning; /* of bits and numbers: see publish.h */
-    uint64_t batch;   /* number of the present or last batch */
-    uint32_t sweep;   /* next slot to look at for entries of abandoned sets */
+    uint64_t meaning;     /* of bits and numbers: see publish.h */
+    uint64_t batch;       /* number of the present or last batch */
+    uint32_t sweep;       /* next slot to look at for entries of abandoned sets */
     struct counters *counters;
 };
 

@@ -1,9 +1,9 @@
 /* A pass over everything that is resident, for who cannot name it: patterns. By slot number, because slots stay where they
  * are while lists change: first the folds, then the entries. An entry that is moved between two slices moves to a
- * later slot (table.c, displace), so none is passed over. */
+ * later slot (table.c, displace), so none is passed over. A slot is left behind only when nothing in it matches any more: a
+ * place that matches may hold half the table, and then takes many slices. */
 #include "proxy/clock.h"
 #include "proxy/publish_internal.h"
-
 
 void publish_scan_begin(const struct publish *publish, struct publish_scan *scan)
 {
@@ -11,54 +11,54 @@ void publish_scan_begin(const struct publish *publish, struct publish_scan *scan
 }
 
 /* Retires the lowest scope that matches, from this one up: with it goes what is in the slot. Of a higher one that matches as well,
- * what else lies below it is met in slots of its own. */
-static void retire_place(struct publish *publish, struct scope_key scope, const struct publish_match *match,
-                         uint64_t *retired)
+ * what else lies below it is met in slots of its own. True while something of it is left. */
+static bool retire_place(struct publish *publish, struct scope_key scope, const struct publish_match *match,
+                         uint64_t *work, uint64_t *retired)
 {
     if (match->scope == NULL)
-        return;
+        return false;
     const struct scope_node *node = scope_tree_find(&publish->table->scopes, scope);
     while (node != NULL && !match->scope(match->context, node->key))
         node = node->parent;
-    if (node != NULL)
-        *retired += table_retire_scope(publish->table, node->key, clock_ns());
+    return node != NULL && table_retire_scope_slice(publish->table, node->key, clock_ns(), work, retired);
 }
 
-static void look_at_fold(struct publish *publish, uint32_t slot, const struct publish_match *match,
-                         uint64_t *retired)
+/* Both: whether to look here again. */
+static bool look_at_fold(struct publish *publish, uint32_t slot, const struct publish_match *match,
+                         uint64_t *work, uint64_t *retired)
 {
     const struct map *folds = &publish->table->folding.map;
     if (map_word(folds, slot) == 0)
-        return;
+        return false;
     struct map_key key = map_key_at(folds, slot);
-    retire_place(publish, (struct scope_key){key.key1, key.type}, match, retired);
+    return retire_place(publish, (struct scope_key){key.key1, key.type}, match, work, retired);
 }
 
-static void look_at_entry(struct publish *publish, uint32_t slot, const struct publish_match *match,
-                          uint64_t *retired)
+static bool look_at_entry(struct publish *publish, uint32_t slot, const struct publish_match *match,
+                          uint64_t *work, uint64_t *retired)
 {
     const struct map *map = &publish->table->map;
     if (map_word(map, slot) == 0)
-        return;
+        return false;
     struct map_key key = map_key_at(map, slot);
     if (match->user != NULL && match->user(match->context, key.key0)) {
         table_clear(publish->table, slot, clock_ns(), true);
         (*retired)++;
-        return;
+        return false;
     }
-    retire_place(publish, (struct scope_key){key.key1, key.type}, match, retired);
+    return retire_place(publish, (struct scope_key){key.key1, key.type}, match, work, retired);
 }
 
-bool publish_scan_slice(struct publish *publish, struct publish_scan *scan, uint32_t slots,
+bool publish_scan_slice(struct publish *publish, struct publish_scan *scan, uint64_t work,
                         const struct publish_match *match, uint64_t *retired)
 {
     if (scan->generation != publish_generation(publish))
         return false;
     uint32_t folds = match->scope != NULL ? map_slot_count(&publish->table->folding.map) : 0;
     uint32_t entries = map_slot_count(&publish->table->map);
-    for (; slots > 0 && scan->fold < folds; slots--)
-        look_at_fold(publish, scan->fold++, match, retired);
-    for (; slots > 0 && scan->slot < entries; slots--)
-        look_at_entry(publish, scan->slot++, match, retired);
+    for (; work > 0 && scan->fold<folds; work -= work> 0)
+        scan->fold += !look_at_fold(publish, scan->fold, match, &work, retired);
+    for (; work > 0 && scan->slot<entries; work -= work> 0)
+        scan->slot += !look_at_entry(publish, scan->slot, match, &work, retired);
     return scan->fold < folds || scan->slot < entries;
 }

@@ -314,7 +314,8 @@ static int objects_compare(enum sql_dialect dialect, const struct objects *recor
 }
 
 /* Something that moves when definitions change, even when they are changed back: what was done in between, a table
- * dropped and made again say, no trigger saw. MySQL: the times at which the tables were made. */
+ * dropped and made again say, or without its triggers for a while, no trigger saw. MySQL: the times at which the tables were
+ * made, and below the triggers. */
 static const char *mark_text(enum sql_dialect dialect)
 {
     switch (dialect) {
@@ -326,6 +327,10 @@ static const char *mark_text(enum sql_dialect dialect)
     }
     return NULL;
 }
+
+static const char triggers_text[] =
+    "SELECT CONCAT_WS('|', TRIGGER_NAME, CREATED) FROM information_schema.TRIGGERS"
+    " WHERE TRIGGER_SCHEMA = DATABASE() AND EVENT_OBJECT_TABLE LIKE 'permtab\\_%' ORDER BY TRIGGER_NAME";
 
 /* MariaDB, where the account has PROCESS: InnoDB's numbers of the tables, which TRUNCATE changes too. */
 static const char numbers_text[] =
@@ -349,6 +354,8 @@ static int mark_read(struct sql *sql, uint64_t *mark, struct failure *failure)
     struct failure refused = {0};
     uint64_t value = 0xcbf29ce484222325ull, numbers = value;
     int rc = rows_hash(sql, mark_text(sql_dialect(sql)), &value, failure);
+    if (rc == 0 && sql_dialect(sql) == SQL_MYSQL)
+        rc = rows_hash(sql, triggers_text, &value, failure);
     if (rc < 0)
         return rc;
     /* Without the privilege, or on a server that has no such view, the times have to do. */

@@ -229,22 +229,30 @@ uint64_t table_retire_user(struct table *table, uint64_t user, uint64_t now_ns)
     return retired;
 }
 
-uint64_t table_retire_scope(struct table *table, struct scope_key scope, uint64_t now_ns)
+/* Clears the entries at exactly this scope. Whether some are left. */
+static bool empty_node(struct table *table, struct scope_node *node, uint64_t now_ns, uint64_t *work,
+                       uint64_t *retired)
 {
-    uint64_t retired = 0;
+    for (uint32_t step = 0; node->entries != NO_ENTRY && *work > 0; step++, --*work, ++*retired) {
+        if (step % ENTRIES_AHEAD == 0)
+            entries_fetch(&table->entries, node->entries);
+        table_clear(table, node->entries, now_ns, false);
+    }
+    return node->entries != NO_ENTRY;
+}
+
+/* Children come before their parents, so a fold goes before the scope it answers as is forgotten. */
+bool table_retire_scope_slice(struct table *table, struct scope_key scope, uint64_t now_ns, uint64_t *work,
+                              uint64_t *retired)
+{
     struct scope_node *top = scope_tree_find(&table->scopes, scope);
-    if (top == NULL)
-        return 0;
-    /* Folds first, as a whole: a reader must not find an ancestor's entry through a scope that has changed. */
-    for (struct scope_node *node = scope_walk_first(top); node != NULL; node = scope_walk_next(top, node))
+    struct scope_node *node = top != NULL ? scope_walk_first(top) : NULL;
+    while (node != NULL && *work > 0) {
+        --*work;
         folding_unfold(&table->folding, node, now_ns);
-    struct scope_node *node = scope_walk_first(top);
-    while (node != NULL) {
+        if (empty_node(table, node, now_ns, work, retired))
+            break;
         struct scope_node *next = scope_walk_next(top, node);
-        while (node->entries != NO_ENTRY) {
-            table_clear(table, node->entries, now_ns, false);
-            retired++;
-        }
         /* A child goes alone; the top takes with it the ancestors that held only it. */
         if (node != top)
             scope_tree_forget(&table->scopes, node);
@@ -252,6 +260,13 @@ uint64_t table_retire_scope(struct table *table, struct scope_key scope, uint64_
             scope_tree_prune(&table->scopes, node);
         node = next;
     }
+    return node != NULL;
+}
+
+uint64_t table_retire_scope(struct table *table, struct scope_key scope, uint64_t now_ns)
+{
+    uint64_t work = UINT64_MAX, retired = 0;
+    (void)table_retire_scope_slice(table, scope, now_ns, &work, &retired);
     return retired;
 }
 

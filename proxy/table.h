@@ -21,7 +21,8 @@ struct table {
     uint64_t rest_ns;       /* quarantine: longer than any lease */
 };
 
-int table_new(struct table **out, const struct publish_options *options, uint64_t store_id) PERMTAB_MUST_CHECK;
+int table_new(struct table **out, const struct publish_options *options,
+              uint64_t store_id) PERMTAB_MUST_CHECK;
 void table_free(struct table *table);
 
 /* Puts the entry, or gives it another set; makes room when it must. Takes a hold on the set. False when there is no room. */
@@ -34,6 +35,11 @@ void table_clear(struct table *table, uint32_t slot, uint64_t now_ns, bool prune
 uint64_t table_retire_user(struct table *table, uint64_t user, uint64_t now_ns);
 /* Everything at and below the scope, folds included; the scopes are forgotten. */
 uint64_t table_retire_scope(struct table *table, struct scope_key scope, uint64_t now_ns);
+/* The same in slices: takes one off *work for each entry and each scope, and stops at 0; adds to *retired. True while something is
+ * left. Where it has come to is in the tree itself, which has lost what was retired: so anything may happen between two
+ * slices, and when it says false nothing is left at or below the scope, what was filled meanwhile included. */
+bool table_retire_scope_slice(struct table *table, struct scope_key scope, uint64_t now_ns, uint64_t *work,
+                              uint64_t *retired);
 /* Clears entries of abandoned sets, looking at no more than `slots` slots from *next on. */
 uint64_t table_sweep(struct table *table, uint32_t *next, uint32_t slots, uint64_t now_ns);
 

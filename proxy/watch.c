@@ -54,7 +54,7 @@ void watch_news(void *context, const struct feed_news *news)
     if (news->batch != NULL)
         measure(watch, &news->batch->changes, now_ns);
     if (watch->l2 != NULL)
-        l2_doubted(watch->l2);
+        l2_disbelieved(watch->l2);
     if (watch->subscriptions == NULL)
         return;
     if (news->batch != NULL)

@@ -317,6 +317,18 @@ class OnMariadb(Distrust, MariadbCase):
     def counter_set(self, revision):
         return f"UPDATE permtab_counter SET revision = {revision};"
 
+    def test_trigger_gone_between_two_looks(self):
+        """It is there again, word for word, when the sidecar looks."""
+        name, text = next(trigger for trigger in self.triggers_of("permtab_assignment") if trigger[0].endswith("_delete"))
+
+        def ruin():
+            self.serving.pause()
+            self.sql(f"DROP TRIGGER {name}; DELETE FROM permtab_assignment WHERE user_id = 1;")
+            self.sql(text)
+            self.sql("INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES (3, 101, 1, 1);")
+            self.serving.resume()
+        self.distrusted(ruin, "deny", "allow")
+
     def test_one_table_restored(self):
         """From its own dump, as mysql reads it: dropped, made again, filled, and its triggers last. The log is none the wiser; the feed
         has lost its connection over the missing table, and finds everything in its place when it has another."""
@@ -377,6 +389,27 @@ class OnMariadb(Distrust, MariadbCase):
         if allows:
             self.assertLessEqual((max(allows) - begun) / 1e6, STALENESS_MS + SCHEMA_LOOK_S * 1000 + 200, spans)
         self.assertNotEqual("allow", spans[-1][2])
+
+
+class RestartedMariadb(MariadbCase):
+    """What costs every host its table must not come of every restart of the server."""
+
+    def make_server(self):
+        return self.own_server()
+
+    def test_the_same_tables_are_believed(self):
+        serving = self.sidecar()
+        serving.apply(small())
+        reader = self.worker(serving)
+        for _ in range(2):
+            before = serving.stats()
+            self.server.kill()
+            wait_until(lambda: serving.stats()["polls_failed"] > before["polls_failed"], 10, "polls fail")
+            self.server.start()
+            reader.watch(*MODERATOR, "allow", 20000)
+            self.assertIsNotNone(reader.watched())
+            after = serving.stats()
+            self.assertEqual((0, 0), tuple(after[name] - before[name] for name in ("polls_disbelieved", "rebuilds")), serving.log()[-1500:])
 
 
 if __name__ == "__main__":

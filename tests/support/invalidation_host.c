@@ -122,7 +122,7 @@ static int setup_local(void **state)
     memory_role(&host->policy, 100, "member", server, true, true);
     memory_grant(&host->policy, 100, GRANT_ALLOW, 0);
     memory_overwrite(&host->policy, channel, OVERWRITE_ROLE, 100, 0, false);
-    host->publish = memory_publish(&host->policy, 5000, 10, &host->counters);
+    host->publish = memory_publish(&host->policy, 10000, 10, &host->counters);
     host->base = event_base_new();
     host->ports =
         (struct invalidation_ports){.context = host, .wake = wake, .rebuild = rebuild, .tell = tell};

@@ -63,7 +63,8 @@ static void apply_batch(struct host *host)
     uint64_t from = publish_position(host->publish).revision;
     struct batch batch = {.at = committed(world), .now = world->past.now};
     struct failure failure;
-    append_rows(&batch.changes, world->log.items + (from - world->first), world->past.revision - from);
+    if (from < world->past.revision)
+        append_rows(&batch.changes, world->log.items + (from - world->first), world->past.revision - from);
     for (size_t i = 0; i < batch.changes.count; i++) {
         enum change_kind kind = batch.changes.items[i].kind;
         batch.has_catalogue |= kind == CHANGE_PERMISSION;

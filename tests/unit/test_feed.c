@@ -26,6 +26,7 @@ static struct {
     pthread_mutex_t mutex;
     uint64_t revision;
     enum change_kind kind;    /* of the change after FIRST */
+    struct scope_key scope;   /* of it */
     unsigned schema_failures; /* how many looks at the schema still fail */
     bool changes_unseen;      /* a change is committed while what expired is read */
     bool too_many_permissions;
@@ -121,8 +122,12 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
     (void)store, (void)failure, (void)limit;
     lock();
     *out = (struct change_list){.items = calloc(1, sizeof(struct change)), .count = 1, .capacity = 1};
-    out->items[0] =
-        (struct change){.revision = after + 1, .nonce = after + 1, .kind = fake.kind, .user = 1, .at = 990};
+    out->items[0] = (struct change){.revision = after + 1,
+                                    .nonce = after + 1,
+                                    .kind = fake.kind,
+                                    .user = 1,
+                                    .scope = fake.scope,
+                                    .at = 990};
     unlock();
     return 0;
 }
@@ -248,7 +253,7 @@ static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct publish_options options = {
-        .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2000000000ull};
+        .permissions_max = 64, .entries = 10000, .sets = 10, .folds = 1, .max_staleness_ns = 2000000000ull};
     struct config config = {.permissions_max = 64, .poll_interval_ms = POLL_MS};
     struct sql_options sql = {.url = "sqlite:nowhere"};
     struct store_position at = {7, FIRST, FIRST};
@@ -256,6 +261,7 @@ static int setup(void **state)
     lock();
     fake.revision = FIRST;
     fake.kind = CHANGE_ASSIGNMENT;
+    fake.scope = (struct scope_key){0, 0};
     fake.schema_failures = fake.rebuilds_read = fake.catalogues_read = 0;
     fake.changes_unseen = fake.too_many_permissions = fake.read_only = fake.away = false;
     fake.open_schema = 0;
@@ -341,6 +347,80 @@ static void too_many_permissions_are_read_once_a_poll(void **state)
     assert_true(fixture->counters.polls_failed > failed);
     assert_true(read <= fixture->counters.polls_failed - failed + 1);
     assert_int_equal(publish_position(fixture->publish).revision, FIRST);
+}
+
+/* ---- a batch of many turns ---------------------------------------------------------------------------------------- */
+
+#define CROWD 9000u /* some slices, at a scope that is not in the store */
+
+static const struct scope_key crowded = {1, 1};
+
+static void fill_crowd(struct fixture *fixture)
+{
+    struct memory_policy policy;
+    struct facts facts;
+    memory_policy_init(&policy);
+    memory_facts(&policy, 1, crowded, 1000, &facts);
+    facts.revision = facts.nonce = FIRST;
+    for (uint64_t user = 1; user <= CROWD; user++) {
+        struct answer answer = {0};
+        facts.user = user;
+        assert_int_equal(publish_facts(fixture->publish, &facts, 1, &answer), PUBLISH_FILLED);
+        answer_fini(&answer);
+    }
+    facts_fini(&facts);
+    memory_policy_fini(&policy);
+}
+
+/* Serves polls until the first slice of the crowd has gone. */
+static void begin_to_disperse(struct fixture *fixture)
+{
+    serve_polls(fixture, 1);
+    fill_crowd(fixture);
+    lock();
+    fake.kind = CHANGE_SCOPE;
+    fake.scope = crowded;
+    fake.revision++;
+    unlock();
+    while (fixture->counters.entries_retired == 0)
+        assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
+}
+
+static void others_have_their_turns_while_a_batch_is_applied(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned turns = 0;
+    begin_to_disperse(fixture);
+    uint64_t deadline = publish_deadline(fixture->publish), polls = fixture->counters.polls;
+    while (publish_position(fixture->publish).revision == FIRST) {
+        assert_in_range(fixture->counters.entries_retired, 1, (turns + 1) * PUBLISH_SLICE);
+        assert_int_equal(publish_deadline(fixture->publish), deadline); /* what was found is not obeyed yet */
+        assert_int_not_equal(fixture->told, FIRST + 1);
+        assert_int_equal(fixture->batches_watched, 0);
+        feed_wake(fixture->feed); /* and there is no other poll meanwhile */
+        assert_int_equal(fixture->counters.polls, polls);
+        assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
+        turns++;
+    }
+    assert_true(turns >= CROWD / PUBLISH_SLICE);
+    assert_int_equal(fixture->counters.entries_retired, CROWD);
+    assert_true(publish_deadline(fixture->publish) > deadline);
+    assert_int_equal(fixture->told, FIRST + 1);
+    assert_int_equal(fixture->batches_watched, 1);
+    serve_polls(fixture, 2);
+}
+
+static void it_ends_in_the_middle_of_a_batch(void **state)
+{
+    struct fixture *fixture = *state;
+    begin_to_disperse(fixture);
+    feed_free(fixture->feed);
+    fixture->feed = NULL;
+    for (int turn = 0; turn < 3; turn++)
+        (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+    assert_int_equal(publish_position(fixture->publish).revision, FIRST);
+    assert_true(fixture->counters.entries_retired < CROWD);
+    fill_crowd(fixture); /* fills ask nothing of a batch that is gone */
 }
 
 /* A change row of kind 9: nothing of before is kept, whatever the other rows of the batch say. */
@@ -578,6 +658,8 @@ int main(void)
         T(who_is_woken_for_nothing_takes_his_time),
         T(the_same_tables_after_an_absence_are_believed),
         T(rebuilds_have_their_time),
+        T(others_have_their_turns_while_a_batch_is_applied),
+        T(it_ends_in_the_middle_of_a_batch),
         T(a_wake_does_not_move_the_polls_that_follow),
 #undef T
     };

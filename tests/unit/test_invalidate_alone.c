@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CROWD 9000u /* users, whose entries are some slices */
+
 static void this_host_alone(void **state)
 {
     struct invalidation_host *host = *state;
@@ -61,6 +63,72 @@ static void patterns_in_slices(void **state)
     assert_int_equal(host->result.entries, 1);
     assert_false(host_resident(host, 5, channel));
     assert_true(host_resident(host, 5, server));
+}
+
+static void crowd(struct invalidation_host *host)
+{
+    for (uint64_t user = 1; user <= CROWD; user++)
+        host_fill(host, user, server);
+}
+
+static unsigned count_crowd(struct invalidation_host *host)
+{
+    unsigned found = 0;
+    for (uint64_t user = 1; user <= CROWD; user++)
+        found += host_resident(host, user, server);
+    return found;
+}
+
+static void a_large_scope_in_slices(void **state)
+{
+    struct invalidation_host *host = *state;
+    uint64_t next = CROWD + 1;
+    unsigned turns = 0;
+    crowd(host);
+    host_start_texts(host, "scope:server:1");
+    while (host->done == 0) {
+        unsigned left = count_crowd(host);
+        assert_true(left >= CROWD - (turns + 1) * PUBLISH_SLICE);
+        if (left > 0)
+            assert_int_equal(host->told, 0); /* who asks again is to get another answer */
+        host_fill(host, next++, channel);    /* read before the invalidation, for all that is known here */
+        event_base_loop(host->base, EVLOOP_ONCE);
+        assert_true(turns++ < 100);
+    }
+    assert_true(turns >= CROWD / PUBLISH_SLICE);
+    assert_int_equal(host->told, 1);
+    assert_int_equal(count_crowd(host), 0);
+    assert_in_range(host->result.entries, CROWD + CROWD / PUBLISH_SLICE - 1, CROWD + turns);
+}
+
+/* Who comes later does not wait for the whole of it. */
+static void a_small_one_beside_a_large_one(void **state)
+{
+    struct invalidation_host *host = *state;
+    crowd(host);
+    host_start_texts(host, "scope:server:1");
+    host_fill(host, CROWD + 1, global);
+    host_start_texts(host, "user:9001 scope:channel:9");
+    HOST_UNTIL(host, host->done == 1);
+    assert_false(host_resident(host, CROWD + 1, global));
+    assert_true(count_crowd(host) > 0);
+    host_start_texts(host, "scope:server:1"); /* the same again */
+    HOST_UNTIL(host, host->done == 3);
+    assert_int_equal(count_crowd(host), 0);
+}
+
+static void free_in_the_middle_of_a_scope(void **state)
+{
+    struct invalidation_host *host = *state;
+    crowd(host);
+    host_start_texts(host, "scope:server:1");
+    event_base_loop(host->base, EVLOOP_ONCE);
+    assert_true(count_crowd(host) > 0);
+    invalidations_free(host->all);
+    host->all = NULL;
+    assert_int_equal(host->done, 1);
+    assert_int_equal(host->code, PERMTAB_E_REFUSED);
+    event_base_loop(host->base, EVLOOP_NONBLOCK);
 }
 
 /* What is slow to compare with takes more slices, and not longer ones. */
@@ -191,6 +259,9 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, host_setup_alone, host_teardown)
         T(this_host_alone),
         T(patterns_in_slices),
+        T(a_large_scope_in_slices),
+        T(a_small_one_beside_a_large_one),
+        T(free_in_the_middle_of_a_scope),
         T(everything_is_counted_once),
         T(slow_patterns_in_short_slices),
         T(rebuild_while_matching),

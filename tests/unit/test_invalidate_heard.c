@@ -129,19 +129,36 @@ static void one_host_sweeps(void **state)
     redis_free(second_redis);
 }
 
+#define CROWD 9000u /* users, whose entries are some slices */
+
 static void floods_are_bounded(void **state)
 {
     struct invalidation_host *host = *state;
     redis_server_pause(&host->redis_server); /* so that nothing ends */
+    host_fill(host, CROWD, server);          /* whose set the others share */
     for (unsigned i = 0; i < HEARD_JOBS_MAX + 50; i++) {
         char text[64];
         snprintf(text, sizeof text, "user:%u", i);
         host_fill(host, i, server);
         host_hear(host, host->all, text);
-        assert_false(host_resident(host, i, server));
     }
     assert_int_equal(host->all->heard, HEARD_JOBS_MAX);
     assert_int_equal(host->counters.invalidations_refused, 50);
+    /* There is no room for a job, and the table is seen to all the same, in slices. */
+    for (uint64_t user = HEARD_JOBS_MAX + 100; user < CROWD; user++)
+        host_fill(host, user, server);
+    host_hear(host, host->all, "user:9000 scope:server:1 user:9001");
+    assert_true(host_resident(host, CROWD - 1, server));
+    host_fill(host, CROWD + 1, channel);
+    HOST_UNTIL(host, !retire_left(host->all));
+    assert_false(host_resident(host, CROWD - 1, server) || host_resident(host, CROWD + 1, channel));
+    for (unsigned i = 0; i < HEARD_JOBS_MAX + 50; i++)
+        assert_false(host_resident(host, i, server));
+    for (unsigned i = 0; i < SPILLED_MAX; i++)
+        host_hear(host, host->all, "user:1");
+    assert_int_equal(host->counters.invalidations_refused, 51 + SPILLED_MAX);
+    host_hear(host, host->all, "user:1");
+    assert_int_equal(host->counters.invalidations_refused, 51 + SPILLED_MAX + 2); /* not even that */
     host_start_texts(host, "user:1"); /* who asks here is not kept out by it */
     redis_server_resume(&host->redis_server);
     HOST_UNTIL(host, host->done == 1 && host->all->heard == 0);

@@ -116,7 +116,7 @@ static void redis_is_lost_in_the_middle(void **state)
         host_fill(host, user, server);
     redis_server_pause(&host->redis_server);
     assert_return_code(host_start(host, targets, 2000, 10), 0);
-    assert_false(host_resident(host, 1, server) || host_resident(host, 2000, server));
+    HOST_UNTIL(host, !host_resident(host, 1, server) && !host_resident(host, 2000, server));
     host_turn_for(host, 30);
     redis_server_kill(&host->redis_server);
     HOST_UNTIL(host, host->done == 1);

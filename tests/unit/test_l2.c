@@ -239,14 +239,14 @@ static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
     publish_disbelieve(host->publish);
     ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
     turn_until_quiet(world);
-    l2_doubted(host->l2); /* and Redis is away just now */
+    l2_disbelieved(host->l2); /* and Redis is away just now */
     reconnect(world);
     for (int news = 0; news < 3; news++) {
-        l2_doubted(host->l2);
+        l2_disbelieved(host->l2);
         turn_until_answered(world);
     }
     uint64_t scripts = host->counters.l2_advances;
-    l2_doubted(host->l2); /* nothing is left to be done */
+    l2_disbelieved(host->l2); /* nothing is left to be done */
     assert_int_equal(redis_pending(host->redis), 0);
     assert_int_equal(host->counters.l2_advances, scripts);
     restart_host(host);
@@ -354,6 +354,12 @@ static void a_marker_of_unknown_place_is_not_said_to_be_known(void **state)
     follow(host);
     turn_until_answered(world);
     assert_int_equal(host->counters.l2_marker_known, 1);
+    ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
+    begun = clock_ns();
+    while (redis_connected(host->redis) && clock_ns() - begun < HANG_NS)
+        (void)event_base_loop(world->base, EVLOOP_ONCE);
+    assert_false(l2_epoch(host->l2, &epoch)); /* others may move it while this host is away */
+    assert_int_equal(host->counters.l2_marker_known, 0);
     world_end(world, NULL);
 }
 

@@ -1,8 +1,12 @@
-/* The marker's step: what each kind of change removes from L2 and tells the fleet, and how many changes one step may have. */
+/* The marker's step: what each kind of change removes from L2 and tells the fleet, how many changes one step may have,
+ * and how a host catches up that does not remember them. */
 #include "proxy/redis_subscriber.h"
 #include "tests/unit/l2_steps.h"
 
-static const struct scope_key place = {1, 1};
+#define HERE                                                                                                 \
+    {                                                                                                        \
+        1, 1                                                                                                 \
+    } /* server:1 */
 
 /* What was published last. */
 static char told[65536];
@@ -115,15 +119,15 @@ static void each_change_removes_what_it_touches(void **state)
         unsigned removes;
         const char *names; /* in the message; NULL: nothing */
     } cases[] = {
-        {{.kind = CHANGE_ASSIGNMENT, .user = 1, .role = 7, .scope = place},
+        {{.kind = CHANGE_ASSIGNMENT, .user = 1, .role = 7, .scope = HERE},
          USERS_ROWS | PLAIN_PLACE,
          " user:1"},
-        {{.kind = CHANGE_OVERWRITE, .user = 1, .scope = place}, USERS_ROWS | PLAIN_PLACE, " user:1"},
-        {{.kind = CHANGE_OVERWRITE, .role = 7, .scope = place},
+        {{.kind = CHANGE_OVERWRITE, .user = 1, .scope = HERE}, USERS_ROWS | PLAIN_PLACE, " user:1"},
+        {{.kind = CHANGE_OVERWRITE, .role = 7, .scope = HERE},
          ROWS_OF_0 | PLACE | PLAIN_PLACE,
          " scope:server:1"},
-        {{.kind = CHANGE_SCOPE, .scope = place}, PLACE | PLAIN_PLACE, " scope:server:1"},
-        {{.kind = CHANGE_ROLE, .role = 7, .scope = place}, PLACE | PLAIN_PLACE, NULL},
+        {{.kind = CHANGE_SCOPE, .scope = HERE}, PLACE | PLAIN_PLACE, " scope:server:1"},
+        {{.kind = CHANGE_ROLE, .role = 7, .scope = HERE}, PLACE | PLAIN_PLACE, NULL},
         {{.kind = CHANGE_ROLE_GRANT, .role = 7}, 0, NULL},
         {{.kind = CHANGE_ROLE_PARENT, .role = 7}, 0, NULL},
     };
@@ -165,11 +169,91 @@ static void many_changes_take_many_steps(void **state)
     world_end(world, NULL);
 }
 
+/* ---- after a restart ---------------------------------------------------------------------------------------------------- */
+
+/* Changes that nobody has brought into L2, and a host that was not there when they came. */
+static void miss_some_changes(struct world *world, struct scope_key touched)
+{
+    for (unsigned i = 0; i < 5; i++)
+        append(world, (struct change){.kind = CHANGE_SCOPE, .scope = {500 + i, 1}});
+    append(world, (struct change){.kind = CHANGE_SCOPE, .scope = touched});
+    restart_host(&world->hosts[0]);
+    reconnect(world);
+}
+
+/* Until the marker stands where the table does. The thread that reads the log fails now and then. */
+static void pursue(struct world *world, struct host *host)
+{
+    uint64_t begun = clock_ns();
+    while (!host->l2->marker.known || host->l2->marker.at.revision != world->past.revision ||
+           host->l2->marker.at.nonce != nonce_at(world, world->past.revision)) {
+        assert_true(clock_ns() - begun < HANG_NS);
+        publish_renew(host->publish, clock_ns());
+        host->l2->marker.begun_ns = 0;
+        l2_applied(host->l2);
+        turn_until_answered(world);
+        step_job(world);
+        turn_until_answered(world);
+    }
+}
+
+static struct host *host_with_a_value(struct world *world)
+{
+    struct host *host = &world->hosts[0];
+    reconnect(world);
+    turn_until_answered(world);
+    follow(host);
+    turn_until_answered(world);
+    put(host, 1, nowhere, 1);
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_puts, 1);
+    return host;
+}
+
+static enum l2_outcome outcome_of_a_look(struct world *world, struct host *host)
+{
+    enum l2_outcome outcome;
+    assert_non_null(look_for(host, &outcome));
+    turn_until_answered(world);
+    return outcome;
+}
+
+/* It reads the store's log from where the marker stands, and L2 is not lost. */
+static void a_restart_costs_what_has_changed_alone(void **state)
+{
+    for (unsigned touched = 0; touched < 2; touched++) {
+        struct world *world = world_begin(26, *state);
+        struct host *host = host_with_a_value(world);
+        uint64_t epoch = host->l2->marker.epoch;
+        miss_some_changes(world, touched ? nowhere : (struct scope_key){700, 1});
+        pursue(world, host);
+        assert_int_equal(host->l2->marker.epoch, epoch);
+        assert_int_equal(outcome_of_a_look(world, host), touched ? L2_MISSED : L2_ANSWERED);
+        world_end(world, NULL);
+    }
+}
+
+/* A marker of a revision that is in the log, and of another nonce, has come through something else. */
+static void a_marker_of_another_history_is_not_followed(void **state)
+{
+    struct world *world = world_begin(27, *state);
+    struct host *host = host_with_a_value(world);
+    uint64_t epoch = host->l2->marker.epoch;
+    ask_redis(world, "HSET p:l2:1:marker nonce 4711");
+    miss_some_changes(world, (struct scope_key){700, 1});
+    pursue(world, host);
+    assert_int_not_equal(host->l2->marker.epoch, epoch);
+    assert_int_equal(outcome_of_a_look(world, host), L2_MISSED);
+    world_end(world, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_change_removes_what_it_touches),
         cmocka_unit_test(many_changes_take_many_steps),
+        cmocka_unit_test(a_restart_costs_what_has_changed_alone),
+        cmocka_unit_test(a_marker_of_another_history_is_not_followed),
     };
     if (!redis_server_installed())
         return 77;

@@ -104,6 +104,56 @@ static void strangers_and_absent_places_live_briefly(void **state)
     world_end(world, NULL);
 }
 
+/* An overwrite of one's own is a row, too; and what is read again before it ends has a whole life before it. */
+static void own_overwrites_live_long_and_a_refresh_lives_anew(void **state)
+{
+    static const struct scope_key everywhere = {0, 0};
+    struct world *world = world_begin(28, *state);
+    struct host *host = &world->hosts[0];
+    struct facts facts;
+    uint64_t epoch;
+    reconnect(world);
+    turn_until_answered(world);
+    for (int refresh = 0; refresh < 2; refresh++) {
+        for (int again = 0; again < 2; again++) {
+            read_rows(host, 50, everywhere, &facts, &epoch);
+            assert_false(has_rows(&facts));
+            free(facts.overwrites);
+            facts.overwrites = calloc(1, sizeof *facts.overwrites);
+            facts.overwrites[0].subject = OVERWRITE_USER;
+            facts.overwrite_count = 1;
+            l2_put(host->l2, &facts, epoch, 1, refresh && again);
+            turn_until_answered(world);
+            if (again)
+                continue;
+            assert_in_range(life_of(world, "user"), 30001, 60000);
+            ask_redis(world,
+                      "EVAL \"redis.call('PEXPIRE', redis.call('KEYS', 'p:*{user:50}')[1], 20000)\" 0");
+        }
+        assert_in_range(life_of(world, "user"), refresh ? 30001 : 1, refresh ? 60000 : 20000);
+        forget_values(world);
+    }
+    world_end(world, NULL);
+}
+
+/* What would mend a broken chain names a place of which the value says nothing. */
+static void broken_chains_are_not_put(void **state)
+{
+    static const struct scope_key everywhere = {0, 0};
+    struct world *world = world_begin(29, *state);
+    struct host *host = &world->hosts[0];
+    struct facts facts;
+    uint64_t epoch;
+    reconnect(world);
+    turn_until_answered(world);
+    read_rows(host, 1, everywhere, &facts, &epoch);
+    facts.broken = true;
+    l2_put(host->l2, &facts, epoch, 1, false);
+    turn_until_answered(world);
+    assert_int_equal(host->counters.l2_puts, 0);
+    world_end(world, NULL);
+}
+
 /* ---- late puts ------------------------------------------------------------------------------------------------------- */
 
 /* What this host has read is refused because another was quicker to see a change: it waits for the table to get there. */
@@ -196,6 +246,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_dear_is_refreshed_early),
         cmocka_unit_test(strangers_and_absent_places_live_briefly),
+        cmocka_unit_test(own_overwrites_live_long_and_a_refresh_lives_anew),
+        cmocka_unit_test(broken_chains_are_not_put),
         cmocka_unit_test(a_late_put_that_is_still_true_is_kept),
         cmocka_unit_test(a_late_put_that_is_outdated_is_dropped),
         cmocka_unit_test(what_is_too_large_is_not_put),

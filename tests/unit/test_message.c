@@ -118,6 +118,34 @@ static void test_wrong_texts(void **state)
     assert_int_equal(message.count, 77);
 }
 
+/* Every byte in the place of a digit, and numbers of every length. */
+static void test_digits(void **state)
+{
+    struct message message;
+    (void)state;
+    for (int byte = 1; byte < 256; byte++) {
+        char text[] = "permtab1 changed 00000000000000-0 1 2 user:1";
+        *strchr(text, '-') = (char)byte;
+        bool is_digit = strchr("0123456789abcdefABCDEF", byte) != NULL;
+        if ((parse(text, &message) == 0) != is_digit)
+            fail_msg("byte %d in a store's id", byte);
+        if (!is_digit)
+            continue;
+        assert_int_equal(message.store_id, strtoull((char[]){(char)byte, '0', '\0'}, NULL, 16));
+        message_fini(&message);
+    }
+    for (int length = 1; length < 60; length++) {
+        char text[160];
+        (void)snprintf(text, sizeof text, "permtab1 changed 00000000000000ff 1 %0*d user:1", length, 2);
+        if ((parse(text, &message) == 0) != (length < 24))
+            fail_msg("a revision of %d digits", length);
+        if (length >= 24)
+            continue;
+        assert_int_equal(message.to, 2);
+        message_fini(&message);
+    }
+}
+
 static void test_reading_limits(void **state)
 {
     size_t size = MESSAGE_SIZE_MAX + 1;
@@ -221,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_changed),
         cmocka_unit_test(test_written_and_invalidate),
         cmocka_unit_test(test_wrong_texts),
+        cmocka_unit_test(test_digits),
         cmocka_unit_test(test_reading_limits),
         cmocka_unit_test(test_writing_limits),
         cmocka_unit_test(test_writing_to_the_last_byte),

@@ -1,7 +1,7 @@
 /* The publisher against the truth. A policy in memory is changed at random, each change with the change rows that the
  * store's triggers would write; batches of one or several changes are applied; fills are read at one revision and
- * published at a later one, too early, or after the store was replaced; entries are invalidated on demand, and the table is
- * rebuilt. After every step:
+ * published at a later one, too early, between two slices of a batch, or after the store was replaced; entries are
+ * invalidated on demand, and the table is rebuilt. After every step:
  *
  *   every entry, one that readers cannot find for a fold in front of it included, equals what is resolved afresh from the
  *   policy at the applied revision; an entry of a closed set is as good as none;
@@ -29,6 +29,8 @@ struct world {
     struct changing_policy past;  /* as committed, and the change rows that are not applied yet */
     struct memory_policy applied; /* as at the publisher's revision */
     int64_t applied_now;
+    int64_t applying_now; /* between two slices of a batch: its clock; else 0 */
+    uint64_t slices;      /* that were not the last ones */
     struct publish *publish;
     struct counters counters;
     struct facts pending[PENDING]; /* fills that are under way */
@@ -37,30 +39,7 @@ struct world {
     uint64_t agreed; /* audits */
 };
 
-/* ---- the feed's and the fills' part --------------------------------------------------------------------------------- */
-
-static void apply(struct world *world)
-{
-    struct batch batch = {.at = {7, world->past.revision, changing_nonce(&world->past, world->past.revision)},
-                          .now = world->past.now};
-    struct failure failure;
-    batch.changes = world->past.log;
-    memset(&world->past.log, 0, sizeof world->past.log);
-    for (size_t i = 0; i < batch.changes.count; i++) {
-        enum change_kind kind = batch.changes.items[i].kind;
-        batch.has_catalogue |= kind == CHANGE_PERMISSION;
-        if (kind == CHANGE_ROLE || kind == CHANGE_ROLE_GRANT || kind == CHANGE_ROLE_PARENT)
-            changing_definitions(&world->past, &batch.roles, batch.changes.items[i].role);
-    }
-    changing_expired(&world->past, publish_expiry(world->publish), &batch.expired);
-    if (batch.has_catalogue)
-        memory_catalogue(&world->past.policy, 2, &batch.catalogue);
-    assert_int_equal(publish_batch(world->publish, &batch, world->clock_ns, &failure), 0);
-    batch_fini(&batch);
-    memory_policy_fini(&world->applied);
-    memory_policy_copy(&world->applied, &world->past.policy);
-    world->applied_now = world->past.now;
-}
+/* ---- the fills' part --------------------------------------------------------------------------------- */
 
 static void truth(struct world *world, uint64_t user, struct scope_key scope, int64_t now, uint64_t bits[4])
 {
@@ -194,6 +173,12 @@ static void rebuild(struct world *world, bool replaced)
     }
 }
 
+static void retire_scope(struct world *world, struct scope_key scope)
+{
+    uint64_t work = UINT64_MAX, retired = 0;
+    assert_false(publish_retire_scope(world->publish, scope, &work, &retired));
+}
+
 static void retire_something(struct world *world)
 {
     switch (changing_draw(&world->past, 3)) {
@@ -201,12 +186,12 @@ static void retire_something(struct world *world)
         publish_retire_user(world->publish, changing_user(&world->past));
         break;
     case 1:
-        publish_retire_scope(world->publish, changing_scope(&world->past));
+        retire_scope(world, changing_scope(&world->past));
         break;
     default:
         publish_retire_role(world->publish, changing_role(&world->past));
     }
-    if (changing_draw(&world->past, 2) == 0)
+    if (world->applying_now == 0 && changing_draw(&world->past, 2) == 0)
         publish_renew(world->publish, world->clock_ns); /* sweeps */
 }
 
@@ -228,6 +213,13 @@ static void fill_begin(struct world *world)
     world->is_pending[at] = true;
 }
 
+/* The clock by which a fill is judged. */
+static int64_t latest(const struct world *world, const struct facts *facts)
+{
+    int64_t now = facts->now > world->applied_now ? facts->now : world->applied_now;
+    return world->applying_now > now ? world->applying_now : now;
+}
+
 /* False when the fill is to be kept for later. */
 static bool fill_publish(struct world *world, struct facts *facts)
 {
@@ -235,8 +227,7 @@ static bool fill_publish(struct world *world, struct facts *facts)
     uint64_t exhausted = world->counters.sets_exhausted;
     switch (publish_facts(world->publish, facts, world->clock_ns, &answer)) {
     case PUBLISH_FILLED:
-        compare(world, facts->user, facts->scope, &answer,
-                facts->now > world->applied_now ? facts->now : world->applied_now);
+        compare(world, facts->user, facts->scope, &answer, latest(world, facts));
         answer_fini(&answer);
         assert_found(world, facts, exhausted);
         break;
@@ -244,7 +235,7 @@ static bool fill_publish(struct world *world, struct facts *facts)
         assert_true(facts->revision > world->publish->at.revision);
         return false;
     case PUBLISH_OUTDATED:
-        assert_true(facts->revision < world->publish->at.revision ||
+        assert_true(world->applying_now != 0 || facts->revision < world->publish->at.revision ||
                     facts->nonce >> 32 != world->past.history);
         break;
     case PUBLISH_FAILED:
@@ -261,6 +252,58 @@ static void fill_end(struct world *world)
         return;
     audit_facts(world, &world->pending[at]); /* facts of any age: outdated ones say nothing */
     world->is_pending[at] = !fill_publish(world, &world->pending[at]);
+}
+
+/* ---- the feed ------------------------------------------------------------------------------------------------------- */
+
+static void read_batch(struct world *world, struct batch *batch)
+{
+    *batch =
+        (struct batch){.at = {7, world->past.revision, changing_nonce(&world->past, world->past.revision)},
+                       .now = world->past.now,
+                       .changes = world->past.log};
+    memset(&world->past.log, 0, sizeof world->past.log);
+    for (size_t i = 0; i < batch->changes.count; i++) {
+        enum change_kind kind = batch->changes.items[i].kind;
+        batch->has_catalogue |= kind == CHANGE_PERMISSION;
+        if (kind == CHANGE_ROLE || kind == CHANGE_ROLE_GRANT || kind == CHANGE_ROLE_PARENT)
+            changing_definitions(&world->past, &batch->roles, batch->changes.items[i].role);
+    }
+    changing_expired(&world->past, publish_expiry(world->publish), &batch->expired);
+    if (batch->has_catalogue)
+        memory_catalogue(&world->past.policy, 2, &batch->catalogue);
+}
+
+/* What others do between two slices. */
+static void between_slices(struct world *world)
+{
+    if (world->applying_now == world->applied_now)
+        compare_all_resident(world); /* true as it was, with holes */
+    for (uint64_t i = changing_draw(&world->past, 6); i > 0; i--)
+        fill_end(world);
+    if (changing_draw(&world->past, 4) == 0)
+        retire_something(world);
+}
+
+static void apply(struct world *world)
+{
+    struct batch batch;
+    struct failure failure;
+    int code;
+    read_batch(world, &batch);
+    world->applying_now = batch.now;
+    assert_int_equal(publish_batch_begin(world->publish, &batch, &failure), 0);
+    uint64_t work = changing_draw(&world->past, 2) == 0 ? UINT64_MAX : 1 + changing_draw(&world->past, 6);
+    while ((code = publish_batch_slice(world->publish, world->clock_ns, work, &failure)) == 1) {
+        world->slices++;
+        between_slices(world);
+    }
+    assert_int_equal(code, 0);
+    world->applying_now = 0;
+    batch_fini(&batch);
+    memory_policy_fini(&world->applied);
+    memory_policy_copy(&world->applied, &world->past.policy);
+    world->applied_now = world->past.now;
 }
 
 /* Everybody everywhere: equal inputs then meet at different places. */
@@ -334,13 +377,14 @@ static void step(struct world *world)
         fill_begin(world);
     } else {
         fill_end(world);
-        if (changing_draw(&world->past, 4) == 0) /* and before the next batch: fills have a later clock than the table */
+        if (changing_draw(&world->past, 4) ==
+            0) /* and before the next batch: fills have a later clock than the table */
             audit_all_resident(world);
     }
 }
 
 static void run(uint64_t seed, int steps, uint64_t entries, uint32_t sets, uint32_t folds,
-                struct counters *total)
+                struct counters *total, uint64_t *slices)
 {
     struct world world;
     begin(&world, seed, entries, sets, folds);
@@ -357,6 +401,7 @@ static void run(uint64_t seed, int steps, uint64_t entries, uint32_t sets, uint3
     total->sets_exhausted += world.counters.sets_exhausted;
     total->rebuilds += world.counters.rebuilds;
     total->folds += world.counters.folds;
+    *slices += world.slices;
     end(&world);
 }
 
@@ -370,17 +415,20 @@ static uint64_t seeds(void)
 static void roomy(void **state)
 {
     struct counters total = {0};
+    uint64_t slices = 0;
     (void)state;
     for (uint64_t seed = 1; seed <= seeds(); seed++)
-        run(seed * 7919, 400, 1000, 500, 64, &total);
+        run(seed * 7919, 400, 1000, 500, 64, &total, &slices);
     /* The test is worth something only if all of this has happened. */
-    print_message("fills %llu, retired %llu, rewritten %llu, folds %llu\n", (unsigned long long)total.fills,
-                  (unsigned long long)total.entries_retired, (unsigned long long)total.sets_rewritten,
-                  (unsigned long long)total.folds);
+    print_message("fills %llu, retired %llu, rewritten %llu, folds %llu, slices %llu\n",
+                  (unsigned long long)total.fills, (unsigned long long)total.entries_retired,
+                  (unsigned long long)total.sets_rewritten, (unsigned long long)total.folds,
+                  (unsigned long long)slices);
     assert_true(total.fills > 10000);
     assert_true(total.entries_retired > 5000);
     assert_true(total.sets_rewritten > 250);
     assert_true(total.folds > 20);
+    assert_true(slices > 1000);
     print_message("audited %llu\n", (unsigned long long)total.audit_checks);
     assert_true(total.audit_checks > 10000);
 }
@@ -388,9 +436,10 @@ static void roomy(void **state)
 static void cramped(void **state)
 {
     struct counters total = {0};
+    uint64_t slices = 0;
     (void)state;
     for (uint64_t seed = 1; seed <= seeds(); seed++)
-        run(seed * 104729, 400, 12, 6, 2, &total);
+        run(seed * 104729, 400, 12, 6, 2, &total, &slices);
     print_message("evicted %llu, exhausted %llu\n", (unsigned long long)total.entries_evicted,
                   (unsigned long long)total.sets_exhausted);
     assert_true(total.entries_evicted > 1000);

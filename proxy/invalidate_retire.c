@@ -1,0 +1,146 @@
+/* This host's table: what is named exactly is retired so many entries a turn of the loop, for half of the table may lie below
+ * one scope, and the loop that retires it is also the one that renews the lease. A job is not done before its last slice. What is
+ * filled meanwhile below such a scope goes too, so a fill that was read before the invalidation is not left behind by it.
+ *
+ * All jobs share what a turn may take; who is not done with it waits behind the others. */
+#include "proxy/invalidate_internal.h"
+
+#include <string.h>
+
+/* All but scopes, at once: returns how many entries it retired. */
+static uint64_t retire(struct invalidations *all, const struct target *target)
+{
+    struct publish *publish = all->options.publish;
+    const struct invalidation_ports *ports = &all->options.ports;
+    switch (target->kind) {
+    case TARGET_USER:
+        return publish_retire_user(publish, target->id);
+    case TARGET_USER_AT:
+        return publish_retire_user_at(publish, target->id, target->scope);
+    case TARGET_ROLE:
+        return publish_retire_role(publish, target->id);
+    case TARGET_ALL:
+        ports->rebuild(ports->context);
+        return all->options.counters->entries;
+    case TARGET_POKE:
+        ports->wake(ports->context);
+        return 0;
+    case TARGET_SCOPE: /* in slices */
+    case TARGET_TAG:
+    case TARGET_PREFIX:
+    case TARGET_PATTERN:
+        return 0; /* not named exactly */
+    }
+    return 0;
+}
+
+static void spend(uint64_t *work, uint64_t spent)
+{
+    *work -= spent < *work ? spent : *work;
+}
+
+/* Adds to *retired. */
+static void retire_some(struct invalidations *all, struct retiring *list, uint64_t *retired)
+{
+    for (; list->next < list->count && all->work > 0; list->next++) {
+        const struct target *target = &list->targets[list->next];
+        uint64_t before = *retired;
+        if (target->kind == TARGET_SCOPE) {
+            if (publish_retire_scope(all->options.publish, target->scope, &all->work, retired))
+                return;
+            spend(&all->work, 1);
+        } else {
+            if (target->kind != TARGET_ALL || !list->everything)
+                *retired += retire(all, target);
+            list->everything |= target->kind == TARGET_ALL;
+            spend(&all->work, 1 + *retired - before);
+        }
+    }
+}
+
+/* Who asks again is to get another answer, so subscribers are told only now. */
+static void tell_when_done(struct job *job)
+{
+    struct retiring *list = &job->retiring;
+    if (list->next < list->count)
+        return;
+    job_tell(job, list->targets, list->count);
+    *list = (struct retiring){.count = 0};
+}
+
+/* What is remembered apart from the table goes at once. */
+static void forget_kept(struct invalidations *all, const struct target *targets, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (targets[i].kind == TARGET_SCOPE) {
+            publish_invalidate(all->options.publish);
+            return;
+        }
+}
+
+void retire_start(struct job *job, const struct target *targets, size_t count)
+{
+    forget_kept(job->all, targets, count);
+    job->retiring = (struct retiring){.targets = targets, .count = count};
+    retire_some(job->all, &job->retiring, &job->result.entries);
+    tell_when_done(job);
+    invalidations_turn_soon(job->all);
+}
+
+bool retire_busy(const struct job *job)
+{
+    return job->retiring.next < job->retiring.count;
+}
+
+void retire_spill(struct invalidations *all, const struct target *targets, size_t count)
+{
+    forget_kept(all, targets, count);
+    for (size_t i = 0; i < count; i++) {
+        if (all->spill.count == SPILLED_MAX)
+            all->options.counters->invalidations_refused++;
+        else
+            all->spilled[all->spill.count++] = targets[i];
+    }
+    all->spill.targets = all->spilled;
+    invalidations_turn_soon(all);
+}
+
+static void spill_turn(struct invalidations *all)
+{
+    struct job nobody = {.all = all};
+    retire_some(all, &all->spill, &all->options.counters->invalidation_entries);
+    if (!retire_left(all)) {
+        job_tell(&nobody, all->spilled, all->spill.count);
+        all->spill = (struct retiring){.count = 0};
+    }
+}
+
+bool retire_left(const struct invalidations *all)
+{
+    return all->spill.next < all->spill.count;
+}
+
+static void go_on(struct job *job)
+{
+    retire_some(job->all, &job->retiring, &job->result.entries);
+    tell_when_done(job);
+    if (retire_busy(job))
+        job_requeue(job);
+    else
+        job_check(job);
+}
+
+void retire_turn(struct invalidations *all)
+{
+    struct job *next;
+    if (retire_left(all)) {
+        all->work = PUBLISH_SLICE;
+        spill_turn(all);
+    }
+    all->work = PUBLISH_SLICE;
+    for (struct job *job = all->first; job != NULL && all->work > 0; job = next) {
+        next = job->next;
+        if (retire_busy(job))
+            go_on(job);
+    }
+}

@@ -1,0 +1,149 @@
+/* The lane without Redis: what it does with the loop when much is retired for a message. What it makes of messages is in
+ * tests/e2e/test_lane.py. */
+#include "proxy/lane.h"
+
+#include "proxy/clock.h"
+#include "proxy/publish_internal.h"
+#include "tests/support/memory_policy.h"
+
+#include <event2/event.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SECOND  1000000000ull
+#define CROWD   9000u
+#define NOWHERE "unix:/nonexistent/permtab-redis.sock"
+
+static const struct scope_key server = {1, 1}, other = {2, 1};
+
+struct fixture {
+    struct event_base *base;
+    struct publish *publish;
+    struct redis *redis;
+    struct lane *lane;
+    struct counters counters;
+};
+
+static void on_state(void *context, bool connected)
+{
+    (void)context, (void)connected;
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct publish_options options = {
+        .permissions_max = 64, .entries = 20000, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
+    struct redis_options redis_options = {.url = NOWHERE, .timeout_ms = 2000, .ping_ms = 2000};
+    struct store_position at = {7, 1, 1};
+    struct memory_policy policy;
+    struct catalogue catalogue;
+    struct failure failure;
+    memory_policy_init(&policy);
+    memory_permission(&policy, "message.send");
+    memory_catalogue(&policy, 1, &catalogue);
+    memory_policy_fini(&policy);
+    assert_int_equal(publish_new(&f->publish, &options, &at, 1000, &catalogue, &f->counters, NULL), 0);
+    f->base = event_base_new();
+    assert_return_code(redis_new(&f->redis, f->base, &redis_options, on_state, f, &failure), 0);
+    struct lane_parts parts = {.publish = f->publish, .redis = f->redis, .counters = &f->counters};
+    assert_return_code(lane_new(&f->lane, f->base, &redis_options, "t:", &parts, &failure), 0);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    lane_free(f->lane);
+    redis_free(f->redis);
+    publish_free(f->publish);
+    event_base_free(f->base);
+    free(f);
+    return 0;
+}
+
+/* Scopes that are not in the store. */
+static void crowd(struct fixture *f, struct scope_key scope, uint64_t users)
+{
+    struct memory_policy policy;
+    struct facts facts;
+    memory_policy_init(&policy);
+    memory_facts(&policy, 1, scope, 1000, &facts);
+    facts.revision = facts.nonce = 1;
+    for (uint64_t user = 1; user <= users; user++) {
+        struct answer answer = {0};
+        facts.user = user;
+        assert_int_equal(publish_facts(f->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
+        answer_fini(&answer);
+    }
+    facts_fini(&facts);
+    memory_policy_fini(&policy);
+}
+
+static void written(struct fixture *f, struct scope_key scope, uint64_t revision)
+{
+    struct target target = {.kind = TARGET_SCOPE, .scope = scope};
+    lane_written(f->lane, 7, revision, &target);
+}
+
+static void on_tick(evutil_socket_t descriptor, short what, void *context)
+{
+    (void)descriptor, (void)what, (void)context;
+}
+
+static void one_turn(struct fixture *f)
+{
+    struct timeval step = {.tv_usec = 0};
+    (void)event_base_once(f->base, -1, EV_TIMEOUT, on_tick, NULL, &step);
+    (void)event_base_loop(f->base, EVLOOP_ONCE);
+}
+
+static void a_large_scope_takes_many_turns(void **state)
+{
+    struct fixture *f = *state;
+    unsigned turns = 1;
+    crowd(f, server, CROWD);
+    crowd(f, other, 10);
+    written(f, server, 2);
+    assert_in_range(f->counters.entries_retired, 1, PUBLISH_SLICE); /* the first slice, at once */
+    written(f, other, 3);
+    written(f, server, 4);
+    assert_in_range(f->counters.entries_retired, 1,
+                    PUBLISH_SLICE); /* a flood of them is no flood of slices */
+    while (f->counters.entries > 0) {
+        one_turn(f);
+        turns++;
+        assert_true(f->counters.entries_retired <= turns * PUBLISH_SLICE);
+        assert_true(turns < 1000);
+    }
+    assert_true(turns >= CROWD / PUBLISH_SLICE);
+    assert_int_equal(f->counters.entries_retired, CROWD + 10);
+}
+
+static void it_ends_in_the_middle(void **state)
+{
+    struct fixture *f = *state;
+    crowd(f, server, CROWD);
+    written(f, server, 2);
+    one_turn(f);
+    assert_true(f->counters.entries > 0);
+    lane_free(f->lane);
+    f->lane = NULL;
+    one_turn(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(a_large_scope_takes_many_turns),
+        T(it_ends_in_the_middle),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
