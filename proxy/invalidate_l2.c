@@ -145,8 +145,10 @@ static bool send_message(struct wave *wave)
     redis_args_init(&args);
     if (command != NULL)
         command->end = wave->told;
-    if (command != NULL && build_message(&args, command) && send_command(command, &args))
+    if (command != NULL && build_message(&args, command) && send_command(command, &args)) {
+        wave->job->told = true;
         return true;
+    }
     redis_args_fini(&args);
     free(command);
     wave->job->untold = true;
