@@ -1,7 +1,10 @@
 /* L2, one promise at a time, between hosts that take their steps when the test says so. Values are in
  * test_l2_values.c, random histories in test_l2_property.c. */
 #include "proxy/clock.h"
-#include "tests/unit/l2_steps.h"
+#include "tests/support/l2_hosts.h"
+
+#include <signal.h>
+#include <unistd.h>
 
 /* A message that a revision has been reached, which it has not: by an invention, or because Redis was restored since. It may
  * not keep the marker from following, nor make this host ask without end. */
@@ -10,27 +13,27 @@ static void hearsay_of_the_marker(void **state)
     struct world *world = world_begin(7, *state);
     struct host *host = &world->hosts[0];
     uint64_t revision = world->past.revision;
-    reconnect(world);
-    turn_until_quiet(world);
+    world_reconnect(world);
+    world_until_quiet(world);
     assert_true(host->l2->marker.known);
     assert_int_equal(host->l2->marker.at.revision, revision);
     for (int round = 0; round < 3; round++) {
         uint64_t before = host->counters.l2_advances;
         do
-            commit_something(world);
+            world_commit(world);
         while (world->past.revision == revision);
         revision = world->past.revision;
         l2_heard(host->l2, revision);
-        poll_store(host);
-        turn_until_quiet(world);
+        host_poll(host);
+        world_until_quiet(world);
         assert_true(host->counters.l2_advances - before <= 2);
     }
     /* Nobody else has spoken since: the next change finds out that there was nothing in it. */
     do
-        commit_something(world);
+        world_commit(world);
     while (world->past.revision == revision);
-    poll_store(host);
-    turn_until_quiet(world);
+    host_poll(host);
+    world_until_quiet(world);
     assert_int_equal(host->l2->marker.at.revision, world->past.revision);
     assert_int_equal(host->counters.l2_marker_revision, world->past.revision);
     world_end(world, NULL);
@@ -49,14 +52,14 @@ static void held_for_ever_by_nothing(void **state)
 {
     struct world *world = world_begin(11, *state);
     unsigned held = 0;
-    reconnect(world);
-    turn_until_answered(world);
-    follow(&world->hosts[1]);
-    turn_until_answered(world);
-    put(&world->hosts[1], 1, nowhere, 1);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
+    host_follow(&world->hosts[1]);
+    world_until_answered(world);
+    host_put(&world->hosts[1], 1, nowhere, 1);
+    world_until_answered(world);
     held += l2_look(world->hosts[0].l2, 1, nowhere, 0, on_late, &held) != NULL;
-    turn_until_answered(world);
+    world_until_answered(world);
     assert_int_equal(held, 1);
     for (int polls = 0; polls < 300 && held > 0; polls++) {
         l2_applied(world->hosts[0].l2);
@@ -83,13 +86,13 @@ static void markers_that_are_none(void **state)
     };
     struct world *world = world_begin(12, *state);
     struct host *host = &world->hosts[0];
-    reconnect(world);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
     for (size_t i = 0; i < sizeof markers / sizeof markers[0]; i++) {
         uint64_t scripts = host->counters.l2_advances, epochs = host->counters.l2_epochs;
-        ask_redis(world, markers[i]);
-        follow(host);
-        turn_until_answered(world);
+        world_ask_redis(world, markers[i]);
+        host_follow(host);
+        world_until_answered(world);
         if (host->counters.l2_advances - scripts > 3 || host->counters.l2_epochs != epochs + 1 ||
             host->l2->marker.at.revision != world->past.revision)
             fail_msg("%s: %u scripts, %u epochs, marker at %u of %u", markers[i],
@@ -107,14 +110,14 @@ static struct host *host_with_a_value(struct world *world)
 {
     enum l2_outcome outcome;
     struct host *host = &world->hosts[0];
-    reconnect(world);
-    turn_until_answered(world);
-    follow(host);
-    turn_until_answered(world);
-    put(host, 1, nowhere, 1);
-    turn_until_answered(world);
-    assert_non_null(look_for(host, &outcome));
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
+    host_follow(host);
+    world_until_answered(world);
+    host_put(host, 1, nowhere, 1);
+    world_until_answered(world);
+    assert_non_null(host_look_for(host, &outcome));
+    world_until_answered(world);
     assert_int_equal(outcome, L2_ANSWERED);
     return host;
 }
@@ -123,7 +126,7 @@ static struct host *host_with_a_value(struct world *world)
 static void distrust_and_rebuild(struct host *host)
 {
     publish_disbelieve(host->publish);
-    rebuild(host);
+    host_rebuild(host);
     publish_renew(host->publish, clock_ns());
 }
 
@@ -137,14 +140,14 @@ static void what_was_distrusted_is_forgotten(void **state)
     distrust_and_rebuild(host);
     host->l2->marker.begun_ns = clock_ns(); /* one a second is for other reasons */
     l2_applied(host->l2);
-    assert_null(look_for(host, &outcome)); /* not before it is forgotten */
-    turn_until_answered(world);
+    assert_null(host_look_for(host, &outcome)); /* not before it is forgotten */
+    world_until_answered(world);
     assert_int_equal(host->counters.l2_epochs, epochs + 1);
-    assert_non_null(look_for(host, &outcome));
-    turn_until_answered(world);
+    assert_non_null(host_look_for(host, &outcome));
+    world_until_answered(world);
     assert_int_equal(outcome, L2_MISSED);
     l2_applied(host->l2); /* once is enough */
-    turn_until_answered(world);
+    world_until_answered(world);
     assert_int_equal(host->counters.l2_epochs, epochs + 1);
     world_end(world, NULL);
 }
@@ -158,11 +161,11 @@ static void what_was_distrusted_takes_an_epoch_of_its_own(void **state)
     uint64_t before = host->counters.l2_epochs, first = host->l2->marker.epoch;
     redis_server_pause(*state);
     l2_flush(host->l2);
-    turn_until_quiet(world); /* it goes off */
+    world_until_quiet(world); /* it goes off */
     distrust_and_rebuild(host);
     l2_applied(host->l2);
     redis_server_resume(*state);
-    turn_until_answered(world);
+    world_until_answered(world);
     assert_false(host->l2->marker.flush);
     assert_int_equal(host->counters.l2_epochs, before + 1);
     unsigned past = 0;
@@ -179,19 +182,19 @@ static void all_forget_at_once(void **state)
     struct world *world = world_begin(16, *state);
     enum l2_outcome outcome;
     (void)host_with_a_value(world);
-    for (unsigned i = 0; i < HOSTS; i++) {
-        follow(&world->hosts[i]);
-        turn_until_answered(world);
+    for (unsigned i = 0; i < WORLD_HOSTS; i++) {
+        host_follow(&world->hosts[i]);
+        world_until_answered(world);
     }
-    for (unsigned i = 0; i < HOSTS; i++)
+    for (unsigned i = 0; i < WORLD_HOSTS; i++)
         l2_flush(world->hosts[i].l2);
-    turn_until_answered(world);
-    for (unsigned i = 0; i < HOSTS; i++) {
+    world_until_answered(world);
+    for (unsigned i = 0; i < WORLD_HOSTS; i++) {
         assert_int_equal(world->hosts[i].counters.l2_epochs > 0, true);
         assert_false(world->hosts[i].l2->marker.flush);
     }
-    assert_non_null(look_for(&world->hosts[0], &outcome));
-    turn_until_answered(world);
+    assert_non_null(host_look_for(&world->hosts[0], &outcome));
+    world_until_answered(world);
     world_end(world, NULL);
 }
 
@@ -203,29 +206,29 @@ static void doubt_empties_l2_once_a_minute(void **state)
     uint64_t epochs = host->counters.l2_epochs;
     enum l2_outcome outcome;
     l2_doubt(host->l2);
-    turn_until_answered(world);
+    world_until_answered(world);
     assert_int_equal(host->counters.l2_epochs, epochs + 1);
     for (unsigned i = 0; i < 3; i++) {
         l2_doubt(host->l2);
         l2_applied(host->l2);
-        turn_until_answered(world);
-        assert_null(look_for(host, &outcome)); /* it may be L2 that is wrong */
+        world_until_answered(world);
+        assert_null(host_look_for(host, &outcome)); /* it may be L2 that is wrong */
     }
     assert_int_equal(host->counters.l2_epochs, epochs + 1);
     assert_in_range(host->l2->marker.flush_ns, clock_ns() + 50000000000ull, clock_ns() + 60000000000ull);
-    commit_something(world); /* the marker is kept going all the same */
-    follow(host);
-    turn_until_answered(world);
+    world_commit(world); /* the marker is kept going all the same */
+    host_follow(host);
+    world_until_answered(world);
     assert_int_equal(host->l2->marker.at.revision, world->past.revision);
     host->l2->marker.flush_ns = clock_ns(); /* the minute is over */
     l2_applied(host->l2);
-    turn_until_answered(world);
+    world_until_answered(world);
     assert_int_equal(host->counters.l2_epochs, epochs + 2);
-    assert_non_null(look_for(host, &outcome));
-    turn_until_answered(world);
+    assert_non_null(host_look_for(host, &outcome));
+    world_until_answered(world);
     l2_doubt(host->l2);
     l2_flush(host->l2); /* somebody wants it now */
-    turn_until_answered(world);
+    world_until_answered(world);
     assert_int_equal(host->counters.l2_epochs, epochs + 3);
     world_end(world, NULL);
 }
@@ -237,11 +240,11 @@ static void what_was_under_way_is_not_believed(void **state)
     struct host *host = host_with_a_value(world);
     enum l2_outcome outcome;
     redis_server_pause(*state);
-    assert_non_null(look_for(host, &outcome));
-    turn_until_quiet(world); /* it goes off */
+    assert_non_null(host_look_for(host, &outcome));
+    world_until_quiet(world); /* it goes off */
     distrust_and_rebuild(host);
     redis_server_resume(*state);
-    turn_until_answered(world);
+    world_until_answered(world);
     assert_int_equal(outcome, L2_MISSED);
     world_end(world, NULL);
 }
@@ -249,8 +252,8 @@ static void what_was_under_way_is_not_believed(void **state)
 static enum l2_outcome looked_for(struct world *world, struct host *host)
 {
     enum l2_outcome outcome;
-    assert_non_null(look_for(host, &outcome));
-    turn_until_answered(world);
+    assert_non_null(host_look_for(host, &outcome));
+    world_until_answered(world);
     return outcome;
 }
 
@@ -261,21 +264,21 @@ static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
     struct world *world = world_begin(18, *state);
     struct host *host = host_with_a_value(world);
     publish_disbelieve(host->publish);
-    ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
-    turn_until_quiet(world);
+    world_ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
+    world_until_quiet(world);
     l2_disbelieved(host->l2); /* and Redis is away just now */
-    reconnect(world);
+    world_reconnect(world);
     for (int news = 0; news < 3; news++) {
         l2_disbelieved(host->l2);
-        turn_until_answered(world);
+        world_until_answered(world);
     }
     uint64_t scripts = host->counters.l2_advances;
     l2_disbelieved(host->l2); /* nothing is left to be done */
     assert_int_equal(redis_pending(host->redis), 0);
     assert_int_equal(host->counters.l2_advances, scripts);
-    restart_host(host);
-    reconnect(world);
-    turn_until_answered(world);
+    host_restart(host);
+    world_reconnect(world);
+    world_until_answered(world);
     assert_int_equal(looked_for(world, host), L2_MISSED);
     world_end(world, NULL);
 }
@@ -285,18 +288,18 @@ static void an_epoch_that_is_past_does_not_come_back(void **state)
 {
     struct world *world = world_begin(20, *state);
     struct host *host = host_with_a_value(world);
-    ask_redis(world, "SAVE");
+    world_ask_redis(world, "SAVE");
     distrust_and_rebuild(host);
     l2_applied(host->l2);
-    turn_until_answered(world);
+    world_until_answered(world);
     uint64_t epochs = host->counters.l2_epochs;
     host->l2->marker.begun_ns = 0;
-    ask_redis(world, "DEBUG RELOAD NOSAVE");
+    world_ask_redis(world, "DEBUG RELOAD NOSAVE");
     assert_int_equal(looked_for(world, host), L2_MISSED);
     assert_int_equal(host->counters.l2_epochs, epochs + 1);
     assert_int_equal(looked_for(world, host), L2_MISSED);
-    put(host, 1, nowhere, 1);
-    turn_until_answered(world);
+    host_put(host, 1, nowhere, 1);
+    world_until_answered(world);
     assert_int_equal(looked_for(world, host), L2_ANSWERED);
     world_end(world, NULL);
 }
@@ -309,21 +312,21 @@ static void what_another_host_read_before_is_not_put(void **state)
     struct host *host = host_with_a_value(world), *other = &world->hosts[1];
     struct facts facts;
     uint64_t before;
-    apply_batch(other);
+    host_apply_batch(other);
     publish_renew(other->publish, clock_ns());
     l2_applied(other->l2);
-    turn_until_answered(world);
-    read_rows(other, 1, nowhere, &facts, &before);
+    world_until_answered(world);
+    host_read_rows(other, 1, nowhere, &facts, &before);
     distrust_and_rebuild(host);
     l2_applied(host->l2);
-    turn_until_answered(world);
-    publish_and_put(other, &facts, before, 1); /* the script finds it out */
-    turn_until_answered(world);
+    world_until_answered(world);
+    host_publish_and_put(other, &facts, before, 1); /* the script finds it out */
+    world_until_answered(world);
     assert_int_equal(looked_for(world, host), L2_MISSED);
     assert_int_equal(other->l2->late_count, 0); /* and does not try again */
-    read_rows(other, 1, nowhere, &facts, &before);
-    publish_and_put(other, &facts, before, 1);
-    turn_until_answered(world);
+    host_read_rows(other, 1, nowhere, &facts, &before);
+    host_publish_and_put(other, &facts, before, 1);
+    world_until_answered(world);
     assert_int_equal(looked_for(world, host), L2_ANSWERED);
     world_end(world, NULL);
 }
@@ -337,23 +340,23 @@ static void everything_is_read_again(void **state)
     enum l2_outcome outcome;
     uint64_t revision = world->past.revision;
     do
-        commit_something(world);
+        world_commit(world);
     while (world->past.revision == revision);
     struct change row = {.kind = CHANGE_STORE, .revision = world->past.revision + 1, .nonce = 99};
-    append_rows(&world->log, &row, 1);
+    world_append_rows(&world->log, &row, 1);
     world->past.revision++;
-    rebuild(host); /* no distrust: the row is as good as any */
+    host_rebuild(host); /* no distrust: the row is as good as any */
     publish_renew(host->publish, clock_ns());
     for (int i = 0; i < 200 && host->counters.l2_epochs == epochs; i++) {
         host->l2->marker.begun_ns = 0;
         l2_applied(host->l2);
-        turn_until_answered(world);
-        step_job(world);
+        world_until_answered(world);
+        world_step_job(world);
     }
     assert_int_equal(host->counters.l2_epochs, epochs + 1);
     assert_int_equal(host->l2->marker.at.revision, world->past.revision);
-    assert_non_null(look_for(host, &outcome));
-    turn_until_answered(world);
+    assert_non_null(host_look_for(host, &outcome));
+    world_until_answered(world);
     assert_int_equal(outcome, L2_MISSED);
     world_end(world, NULL);
 }
@@ -364,23 +367,24 @@ static void a_marker_of_unknown_place_is_not_said_to_be_known(void **state)
     struct world *world = world_begin(23, *state);
     struct host *host = &world->hosts[0];
     uint64_t begun = clock_ns(), epoch;
-    reconnect(world);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
     assert_int_equal(host->counters.l2_marker_known, 1);
     redis_server_pause(*state);
-    follow(host);
-    while (l2_epoch(host->l2, &epoch) && clock_ns() - begun < HANG_NS) /* until the script is given up */
+    host_follow(host);
+    while (l2_epoch(host->l2, &epoch) &&
+           clock_ns() - begun < WORLD_HANG_NS) /* until the script is given up */
         (void)event_base_loop(world->base, EVLOOP_ONCE);
     assert_int_equal(host->counters.l2_marker_known, 0);
     redis_server_resume(*state);
-    reconnect(world);
-    turn_until_answered(world);
-    follow(host);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
+    host_follow(host);
+    world_until_answered(world);
     assert_int_equal(host->counters.l2_marker_known, 1);
-    ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
+    world_ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
     begun = clock_ns();
-    while (redis_connected(host->redis) && clock_ns() - begun < HANG_NS)
+    while (redis_connected(host->redis) && clock_ns() - begun < WORLD_HANG_NS)
         (void)event_base_loop(world->base, EVLOOP_ONCE);
     assert_false(l2_epoch(host->l2, &epoch)); /* others may move it while this host is away */
     assert_int_equal(host->counters.l2_marker_known, 0);
@@ -407,5 +411,5 @@ int main(void)
     if (!redis_server_installed())
         return 77;
     (void)signal(SIGPIPE, SIG_IGN); /* as the daemon: connections are killed here */
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, world_start_redis, world_stop_redis);
 }

@@ -1,7 +1,13 @@
 /* The marker's step: what each kind of change removes from L2 and tells the fleet, how many changes one step may have,
  * and how a host catches up that does not remember them. */
+#include "proxy/clock.h"
 #include "proxy/redis_subscriber.h"
-#include "tests/unit/l2_steps.h"
+#include "tests/support/l2_hosts.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define HERE                                                                                                 \
     {                                                                                                        \
@@ -38,7 +44,7 @@ static struct redis_subscriber *subscribe(struct world *world)
     listening = false;
     assert_int_equal(
         redis_subscriber_new(&subscriber, world->base, &options, "p:invalidate", &events, &failure), 0);
-    while (!listening && clock_ns() - begun < HANG_NS)
+    while (!listening && clock_ns() - begun < WORLD_HANG_NS)
         (void)event_base_loop(world->base, EVLOOP_ONCE);
     assert_true(listening);
     return subscriber;
@@ -48,7 +54,7 @@ static void append(struct world *world, struct change row)
 {
     row.revision = world->past.revision + 1;
     row.nonce = 1000 + row.revision;
-    append_rows(&world->log, &row, 1);
+    world_append_rows(&world->log, &row, 1);
     world->past.revision++;
 }
 
@@ -57,14 +63,14 @@ static void catch_up(struct world *world, struct host *host)
 {
     uint64_t begun = clock_ns();
     unsigned before = told_count;
-    apply_batch(host);
-    remember_applied(host);
+    host_apply_batch(host);
+    host_remember_applied(host);
     publish_renew(host->publish, begun);
     l2_applied(host->l2);
-    while (clock_ns() - begun < HANG_NS &&
+    while (clock_ns() - begun < WORLD_HANG_NS &&
            (told_count == before || host->l2->marker.at.revision < world->past.revision))
         (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
-    turn_until_answered(world);
+    world_until_answered(world);
     assert_int_equal(host->l2->marker.at.revision, world->past.revision);
     assert_true(told_count > before);
 }
@@ -96,7 +102,7 @@ static const struct {
 /* Whether the value goes when the change is followed. */
 static bool goes(struct world *world, struct host *host, size_t value, struct change change)
 {
-    forget_values(world);
+    world_forget_values(world);
     (void)command(host, values[value].put);
     (void)command(host, "HSET p:l2:1:EPOCH:{scope:server:2} plain 1");
     (void)command(host, "HSET p:l2:1:EPOCH:{user:2} server:1 x");
@@ -133,8 +139,8 @@ static void each_change_removes_what_it_touches(void **state)
     };
     struct world *world = world_begin(24, *state);
     struct host *host = &world->hosts[0];
-    reconnect(world);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
     struct redis_subscriber *subscriber = subscribe(world);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (size_t value = 0; value < sizeof values / sizeof *values; value++)
@@ -152,15 +158,15 @@ static void many_changes_take_many_steps(void **state)
 {
     struct world *world = world_begin(25, *state);
     struct host *host = &world->hosts[0];
-    reconnect(world);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
     struct redis_subscriber *subscriber = subscribe(world);
     for (unsigned i = 0; i < 1500; i++)
         append(world, (struct change){.kind = CHANGE_SCOPE, .scope = {100000 + i, 1}});
     unsigned before = told_count;
     catch_up(world, host);
     uint64_t begun = clock_ns();
-    while (strstr(told, "scope:server:101499") == NULL && clock_ns() - begun < HANG_NS)
+    while (strstr(told, "scope:server:101499") == NULL && clock_ns() - begun < WORLD_HANG_NS)
         (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
     assert_int_equal(told_count - before, 3); /* 512 at a time */
     assert_null(strstr(told, "scope:server:101023"));
@@ -177,8 +183,8 @@ static void miss_some_changes(struct world *world, struct scope_key touched)
     for (unsigned i = 0; i < 5; i++)
         append(world, (struct change){.kind = CHANGE_SCOPE, .scope = {500 + i, 1}});
     append(world, (struct change){.kind = CHANGE_SCOPE, .scope = touched});
-    restart_host(&world->hosts[0]);
-    reconnect(world);
+    host_restart(&world->hosts[0]);
+    world_reconnect(world);
 }
 
 /* Until the marker stands where the table does. The thread that reads the log fails now and then. */
@@ -186,26 +192,26 @@ static void pursue(struct world *world, struct host *host)
 {
     uint64_t begun = clock_ns();
     while (!host->l2->marker.known || host->l2->marker.at.revision != world->past.revision ||
-           host->l2->marker.at.nonce != nonce_at(world, world->past.revision)) {
-        assert_true(clock_ns() - begun < HANG_NS);
+           host->l2->marker.at.nonce != world_nonce_at(world, world->past.revision)) {
+        assert_true(clock_ns() - begun < WORLD_HANG_NS);
         publish_renew(host->publish, clock_ns());
         host->l2->marker.begun_ns = 0;
         l2_applied(host->l2);
-        turn_until_answered(world);
-        step_job(world);
-        turn_until_answered(world);
+        world_until_answered(world);
+        world_step_job(world);
+        world_until_answered(world);
     }
 }
 
 static struct host *host_with_a_value(struct world *world)
 {
     struct host *host = &world->hosts[0];
-    reconnect(world);
-    turn_until_answered(world);
-    follow(host);
-    turn_until_answered(world);
-    put(host, 1, nowhere, 1);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
+    host_follow(host);
+    world_until_answered(world);
+    host_put(host, 1, nowhere, 1);
+    world_until_answered(world);
     assert_int_equal(host->counters.l2_puts, 1);
     return host;
 }
@@ -213,8 +219,8 @@ static struct host *host_with_a_value(struct world *world)
 static enum l2_outcome outcome_of_a_look(struct world *world, struct host *host)
 {
     enum l2_outcome outcome;
-    assert_non_null(look_for(host, &outcome));
-    turn_until_answered(world);
+    assert_non_null(host_look_for(host, &outcome));
+    world_until_answered(world);
     return outcome;
 }
 
@@ -239,7 +245,7 @@ static void a_marker_of_another_history_is_not_followed(void **state)
     struct world *world = world_begin(27, *state);
     struct host *host = host_with_a_value(world);
     uint64_t epoch = host->l2->marker.epoch;
-    ask_redis(world, "HSET p:l2:1:marker nonce 4711");
+    world_ask_redis(world, "HSET p:l2:1:marker nonce 4711");
     miss_some_changes(world, (struct scope_key){700, 1});
     pursue(world, host);
     assert_int_not_equal(host->l2->marker.epoch, epoch);
@@ -258,5 +264,5 @@ int main(void)
     if (!redis_server_installed())
         return 77;
     (void)signal(SIGPIPE, SIG_IGN); /* as the daemon: connections are killed here */
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, world_start_redis, world_stop_redis);
 }

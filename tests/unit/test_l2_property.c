@@ -10,7 +10,12 @@
  * role that leaves its scope, roles believed without their definitions, a late put that is not judged again, values taken for
  * true at the table's revision, a token ignored: each was done to it once and failed here. Rarer ones (plain scopes that stay, an
  * advance of another history) are found by many histories, or by test_l2_scripts.py at once. */
-#include "tests/unit/l2_hosts.h"
+#include "proxy/clock.h"
+#include "tests/support/l2_hosts.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 /* ---- what befalls Redis --------------------------------------------------------------------------------------------- */
 
@@ -39,16 +44,16 @@ static const char *const spoilings[] = {
 
 static void befall_redis(struct world *world)
 {
-    uint64_t drawn = draw(world, 40);
+    uint64_t drawn = world_draw(world, 40);
     if (drawn < 8) {
-        ask_redis(world, "SAVE");
+        world_ask_redis(world, "SAVE");
         world->dump_held = true;
     } else if (drawn < 16 && world->dump_held) {
-        ask_redis(world, "DEBUG RELOAD NOSAVE");
-        if (draw(world, 2) == 0)
-            poll_store(&world->hosts[draw(world, HOSTS)]); /* before anybody has noticed */
+        world_ask_redis(world, "DEBUG RELOAD NOSAVE");
+        if (world_draw(world, 2) == 0)
+            host_poll(&world->hosts[world_draw(world, WORLD_HOSTS)]); /* before anybody has noticed */
     } else {
-        ask_redis(world, spoilings[draw(world, sizeof spoilings / sizeof spoilings[0])]);
+        world_ask_redis(world, spoilings[world_draw(world, sizeof spoilings / sizeof spoilings[0])]);
     }
 }
 
@@ -57,11 +62,11 @@ static void befall_redis(struct world *world)
 /* Some turns of the loop, or until Redis owes nobody a reply. */
 static void turn(struct world *world)
 {
-    if (draw(world, 3) > 0) {
-        turn_until_quiet(world);
+    if (world_draw(world, 3) > 0) {
+        world_until_quiet(world);
         return;
     }
-    for (uint64_t turns = 1 + draw(world, 3); turns > 0; turns--)
+    for (uint64_t turns = 1 + world_draw(world, 3); turns > 0; turns--)
         (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
 }
 
@@ -69,26 +74,26 @@ static void turn(struct world *world)
 static void replace_store(struct world *world)
 {
     uint64_t before = world->past.revision;
-    restore_store(world);
-    if (draw(world, 2) == 0)
+    world_restore_store(world);
+    if (world_draw(world, 2) == 0)
         return;
     for (int i = 0; i < 100 && world->past.revision < before; i++)
-        commit_something(world);
-    poll_store(&world->hosts[draw(world, HOSTS)]);
+        world_commit(world);
+    host_poll(&world->hosts[world_draw(world, WORLD_HOSTS)]);
 }
 
 static void befall_store(struct world *world)
 {
-    switch (draw(world, 6)) {
+    switch (world_draw(world, 6)) {
     case 0:
     case 1:
         replace_store(world);
         break;
     case 2:
-        world->purged = world->past.revision - 1 - draw(world, world->past.revision > 5 ? 5 : 1);
+        world->purged = world->past.revision - 1 - world_draw(world, world->past.revision > 5 ? 5 : 1);
         break;
     default:
-        backup_store(world);
+        world_backup_store(world);
     }
 }
 
@@ -96,40 +101,40 @@ static void hear(struct host *host)
 {
     struct world *world = host->world;
     struct target target = {.kind = TARGET_USER, .id = changing_user(&world->past)};
-    uint64_t revision = draw(world, world->past.revision + 3);
+    uint64_t revision = world_draw(world, world->past.revision + 3);
     l2_heard(host->l2, revision);
-    if (draw(world, 4) == 0)
+    if (world_draw(world, 4) == 0)
         (void)publish_hear(host->publish, &target, revision, clock_ns());
 }
 
 static void step(struct world *world)
 {
-    struct host *host = &world->hosts[draw(world, HOSTS)];
-    uint64_t drawn = draw(world, 1000);
-    if (host->woken && draw(world, 3) == 0)
-        poll_store(host);
+    struct host *host = &world->hosts[world_draw(world, WORLD_HOSTS)];
+    uint64_t drawn = world_draw(world, 1000);
+    if (host->woken && world_draw(world, 3) == 0)
+        host_poll(host);
     if (drawn < 100)
-        commit_something(world);
+        world_commit(world);
     else if (drawn < 180)
-        poll_store(host);
+        host_poll(host);
     else if (drawn < 480)
-        look(host);
+        host_look(host);
     else if (drawn < 700)
-        fill_end(host);
+        host_fill_end(host);
     else if (drawn < 950)
         turn(world);
     else if (drawn < 960)
-        world->past.now += (int64_t)draw(world, 6);
+        world->past.now += (int64_t)world_draw(world, 6);
     else if (drawn < 970)
         hear(host);
     else if (drawn < 980)
-        step_job(world);
+        world_step_job(world);
     else if (drawn < 982)
-        restart_host(host);
+        host_restart(host);
     else if (drawn < 983)
         l2_flush(host->l2);
     else if (drawn < 984)
-        reconnect(world);
+        world_reconnect(world);
     else if (drawn < 984 + world->redis_trouble)
         befall_redis(world);
     else if (drawn < 992 + world->store_trouble)
@@ -201,5 +206,5 @@ int main(void)
     if (!redis_server_installed())
         return 77;
     (void)signal(SIGPIPE, SIG_IGN); /* as the daemon: connections are killed here */
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, world_start_redis, world_stop_redis);
 }

@@ -1,12 +1,16 @@
 /* Values in L2: what is put, in what size, for how long, when it comes late, and when it is read again before it ends. */
-#include "tests/unit/l2_steps.h"
+#include "tests/support/l2_hosts.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 /* ---- early refresh ---------------------------------------------------------------------------------------------------- */
 
 /* What a host is reading from the store; NULL: nothing. */
 static const struct facts *being_read(const struct host *host)
 {
-    for (size_t i = 0; i < PENDING; i++)
+    for (size_t i = 0; i < HOST_FILLS; i++)
         if (host->fills[i].used)
             return &host->fills[i].facts;
     return NULL;
@@ -18,12 +22,12 @@ static uint64_t refreshes_of_a_look(struct host *host, uint64_t cost_us)
     static const struct scope_key everywhere = {0, 0};
     enum l2_outcome outcome = (enum l2_outcome)99;
     uint64_t refreshes = host->counters.l2_refreshes;
-    forget_values(host->world);
-    put(host, 1, everywhere, cost_us);
-    turn_until_answered(host->world);
+    world_forget_values(host->world);
+    host_put(host, 1, everywhere, cost_us);
+    world_until_answered(host->world);
     assert_int_equal(host->counters.l2_misses, 0);
-    assert_non_null(l2_look(host->l2, 1, everywhere, 0, on_looked, &outcome));
-    turn_until_answered(host->world);
+    assert_non_null(l2_look(host->l2, 1, everywhere, 0, host_on_looked, &outcome));
+    world_until_answered(host->world);
     assert_int_equal(outcome, L2_ANSWERED); /* by what is there, in any case */
     return host->counters.l2_refreshes - refreshes;
 }
@@ -35,8 +39,8 @@ static void what_is_dear_is_refreshed_early(void **state)
     const uint64_t life_us = 60000 * 1000, a_thousand_years = 1000000 * life_us;
     struct world *world = world_begin(17, *state);
     struct host *host = &world->hosts[0];
-    reconnect(world);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
     for (int i = 0; i < 20; i++)
         assert_int_equal(refreshes_of_a_look(host, life_us / 100), 0);
     assert_null(being_read(host));
@@ -74,11 +78,11 @@ static void strangers_and_absent_places_live_briefly(void **state)
     struct world *world = world_begin(19, *state);
     struct host *host = &world->hosts[0];
     unsigned with_rows = 0, strangers = 0;
-    reconnect(world);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
     for (int i = 0; i < 100; i++)
-        follow(host); /* to begin with there are few rows */
-    turn_until_answered(world);
+        host_follow(host); /* to begin with there are few rows */
+    world_until_answered(world);
     for (int i = 0; i < 200; i++) {
         uint64_t user = changing_user(&world->past);
         struct scope_key scope = changing_scope(&world->past);
@@ -88,18 +92,18 @@ static void strangers_and_absent_places_live_briefly(void **state)
         facts_fini(&facts);
         if (!there)
             continue;
-        forget_values(world);
-        put(host, user, scope, 1);
-        turn_until_answered(world);
+        world_forget_values(world);
+        host_put(host, user, scope, 1);
+        world_until_answered(world);
         assert_in_range(life_of(world, "user"), known ? brief_ms + 1 : 1, known ? life_ms : brief_ms);
         assert_in_range(life_of(world, "scope"), brief_ms + 1, life_ms);
         with_rows += known;
         strangers += !known;
     }
     assert_true(with_rows > 0 && strangers > 0);
-    forget_values(world);
-    put(host, 1, nowhere, 1);
-    turn_until_answered(world);
+    world_forget_values(world);
+    host_put(host, 1, nowhere, 1);
+    world_until_answered(world);
     assert_in_range(life_of(world, "scope"), 1, brief_ms);
     world_end(world, NULL);
 }
@@ -112,26 +116,26 @@ static void own_overwrites_live_long_and_a_refresh_lives_anew(void **state)
     struct host *host = &world->hosts[0];
     struct facts facts;
     uint64_t epoch;
-    reconnect(world);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
     for (int refresh = 0; refresh < 2; refresh++) {
         for (int again = 0; again < 2; again++) {
-            read_rows(host, 50, everywhere, &facts, &epoch);
+            host_read_rows(host, 50, everywhere, &facts, &epoch);
             assert_false(has_rows(&facts));
             free(facts.overwrites);
             facts.overwrites = calloc(1, sizeof *facts.overwrites);
             facts.overwrites[0].subject = OVERWRITE_USER;
             facts.overwrite_count = 1;
             l2_put(host->l2, &facts, epoch, 1, refresh && again);
-            turn_until_answered(world);
+            world_until_answered(world);
             if (again)
                 continue;
             assert_in_range(life_of(world, "user"), 30001, 60000);
-            ask_redis(world,
-                      "EVAL \"redis.call('PEXPIRE', redis.call('KEYS', 'p:*{user:50}')[1], 20000)\" 0");
+            world_ask_redis(world,
+                            "EVAL \"redis.call('PEXPIRE', redis.call('KEYS', 'p:*{user:50}')[1], 20000)\" 0");
         }
         assert_in_range(life_of(world, "user"), refresh ? 30001 : 1, refresh ? 60000 : 20000);
-        forget_values(world);
+        world_forget_values(world);
     }
     world_end(world, NULL);
 }
@@ -144,12 +148,12 @@ static void broken_chains_are_not_put(void **state)
     struct host *host = &world->hosts[0];
     struct facts facts;
     uint64_t epoch;
-    reconnect(world);
-    turn_until_answered(world);
-    read_rows(host, 1, everywhere, &facts, &epoch);
+    world_reconnect(world);
+    world_until_answered(world);
+    host_read_rows(host, 1, everywhere, &facts, &epoch);
     facts.broken = true;
     l2_put(host->l2, &facts, epoch, 1, false);
-    turn_until_answered(world);
+    world_until_answered(world);
     assert_int_equal(host->counters.l2_puts, 0);
     world_end(world, NULL);
 }
@@ -162,13 +166,13 @@ static struct host *host_with_a_late_put(struct world *world)
     struct host *late = &world->hosts[0], *quick = &world->hosts[1];
     struct facts facts;
     uint64_t epoch;
-    reconnect(world);
-    turn_until_answered(world);
-    read_rows(late, 1, nowhere, &facts, &epoch);
-    follow(quick);
-    turn_until_answered(world);
-    publish_and_put(late, &facts, epoch, 1);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
+    host_read_rows(late, 1, nowhere, &facts, &epoch);
+    host_follow(quick);
+    world_until_answered(world);
+    host_publish_and_put(late, &facts, epoch, 1);
+    world_until_answered(world);
     assert_int_equal(late->counters.l2_puts_refused, 1);
     assert_int_equal(late->l2->late_count, 1);
     return late;
@@ -176,10 +180,10 @@ static struct host *host_with_a_late_put(struct world *world)
 
 static void poll_and_turn(struct world *world, struct host *host)
 {
-    apply_batch(host);
-    remember_applied(host);
+    host_apply_batch(host);
+    host_remember_applied(host);
     l2_applied(host->l2);
-    turn_until_answered(world);
+    world_until_answered(world);
 }
 
 static void a_late_put_that_is_still_true_is_kept(void **state)
@@ -191,8 +195,8 @@ static void a_late_put_that_is_still_true_is_kept(void **state)
     assert_int_equal(host->l2->late_count, 0);
     assert_int_equal(host->counters.l2_puts, 1);
     publish_retire_user(host->publish, 1);
-    assert_non_null(look_for(host, &outcome));
-    turn_until_answered(world);
+    assert_non_null(host_look_for(host, &outcome));
+    world_until_answered(world);
     assert_int_equal(outcome, L2_ANSWERED);
     world_end(world, NULL);
 }
@@ -204,7 +208,7 @@ static void a_late_put_that_is_outdated_is_dropped(void **state)
     struct host *host = host_with_a_late_put(world);
     struct change row = {
         .kind = CHANGE_SCOPE, .scope = nowhere, .revision = world->past.revision + 1, .nonce = 99};
-    append_rows(&world->log, &row, 1);
+    world_append_rows(&world->log, &row, 1);
     world->past.revision++;
     poll_and_turn(world, host);
     assert_int_equal(host->l2->marker.at.revision, world->past.revision);
@@ -223,17 +227,17 @@ static void what_is_too_large_is_not_put(void **state)
     struct host *host = &world->hosts[0];
     struct facts facts;
     uint64_t epoch;
-    reconnect(world);
-    turn_until_answered(world);
+    world_reconnect(world);
+    world_until_answered(world);
     for (size_t count = 1; count <= 100000; count *= 100000) {
-        read_rows(host, 1, everywhere, &facts, &epoch);
+        host_read_rows(host, 1, everywhere, &facts, &epoch);
         free(facts.assignments);
         facts.assignments = calloc(count, sizeof *facts.assignments);
         facts.assignment_count = count;
         for (size_t i = 0; i < count; i++)
             facts.assignments[i] = (struct facts_assignment){.role = i + 1, .expires_at = FACTS_NEVER};
         l2_put(host->l2, &facts, epoch, 1, false);
-        turn_until_answered(world);
+        world_until_answered(world);
         assert_int_equal(host->counters.l2_puts, 1);
         assert_int_equal(host->counters.l2_oversized, count > 1);
         assert_int_equal(host->l2->putting, 0);
@@ -255,5 +259,5 @@ int main(void)
     if (!redis_server_installed())
         return 77;
     (void)signal(SIGPIPE, SIG_IGN); /* as the daemon: connections are killed here */
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, world_start_redis, world_stop_redis);
 }

@@ -1,11 +1,13 @@
-/* The hosts of test_l2*.c: their polls, fills and looks, and the comparison with the truth. */
-#ifndef PERMTAB_TESTS_UNIT_L2_HOSTS_H
-#define PERMTAB_TESTS_UNIT_L2_HOSTS_H
+/* Each step of a host as the daemon takes it, without the threads. */
+#include "tests/support/l2_hosts.h"
 
 #include "proxy/clock.h"
-#include "tests/unit/l2_world.h"
+#include "tests/support/slow_resolver.h"
 
-#define HANG_NS 10000000000ull /* only against hanging */
+#include <stdlib.h>
+#include <string.h>
+
+#define BITS_WORDS 2
 
 /* ---- the truth ------------------------------------------------------------------------------------------------------ */
 
@@ -26,7 +28,7 @@ static void compare(struct host *host, uint64_t user, struct scope_key scope, co
 }
 
 /* What L2 brought is in the table, and has to leave it when it is not true any more. */
-static inline void compare_resident(struct host *host, int samples)
+static void compare_resident(struct host *host, int samples)
 {
     for (; samples > 0; samples--) {
         uint64_t user = changing_user(&host->world->past);
@@ -39,7 +41,7 @@ static inline void compare_resident(struct host *host, int samples)
     }
 }
 
-static void remember_applied(struct host *host)
+void host_remember_applied(struct host *host)
 {
     memory_policy_fini(&host->applied);
     memory_policy_copy(&host->applied, &host->world->past.policy);
@@ -47,24 +49,25 @@ static void remember_applied(struct host *host)
 
 /* ---- polls ---------------------------------------------------------------------------------------------------------- */
 
-static void rebuild(struct host *host)
+void host_rebuild(struct host *host)
 {
     struct world *world = host->world;
-    struct store_position at = committed(world);
+    struct store_position at = world_committed(world);
     struct catalogue catalogue;
     struct failure failure;
     memory_catalogue(&world->past.policy, BITS_WORDS, &catalogue);
     assert_int_equal(publish_rebuild(host->publish, &at, world->past.now, &catalogue, &failure), 0);
 }
 
-static void apply_batch(struct host *host)
+void host_apply_batch(struct host *host)
 {
     struct world *world = host->world;
     uint64_t from = publish_position(host->publish).revision;
-    struct batch batch = {.at = committed(world), .now = world->past.now};
+    struct batch batch = {.at = world_committed(world), .now = world->past.now};
     struct failure failure;
     if (from < world->past.revision)
-        append_rows(&batch.changes, world->log.items + (from - world->first), world->past.revision - from);
+        world_append_rows(&batch.changes, world->log.items + (from - world->first),
+                          world->past.revision - from);
     for (size_t i = 0; i < batch.changes.count; i++) {
         enum change_kind kind = batch.changes.items[i].kind;
         batch.has_catalogue |= kind == CHANGE_PERMISSION;
@@ -78,16 +81,16 @@ static void apply_batch(struct host *host)
     batch_fini(&batch);
 }
 
-static inline void poll_store(struct host *host)
+void host_poll(struct host *host)
 {
     uint64_t begun = clock_ns();
     struct store_position at = publish_position(host->publish);
     host->woken = false;
-    if (in_log(host->world, &at) && draw(host->world, 50) > 0)
-        apply_batch(host);
+    if (world_in_log(host->world, &at) && world_draw(host->world, 50) > 0)
+        host_apply_batch(host);
     else
-        rebuild(host);
-    remember_applied(host);
+        host_rebuild(host);
+    host_remember_applied(host);
     publish_renew(host->publish, begun);
     host->l2->marker.begun_ns = 0; /* else the pace of new epochs would be that of the test */
     l2_applied(host->l2);
@@ -99,10 +102,10 @@ static inline void poll_store(struct host *host)
 /* NULL when none is so. */
 static struct pending *any_fill(struct host *host, bool used)
 {
-    size_t first = draw(host->world, PENDING);
-    for (size_t i = 0; i < PENDING; i++)
-        if (host->fills[(first + i) % PENDING].used == used)
-            return &host->fills[(first + i) % PENDING];
+    size_t first = world_draw(host->world, HOST_FILLS);
+    for (size_t i = 0; i < HOST_FILLS; i++)
+        if (host->fills[(first + i) % HOST_FILLS].used == used)
+            return &host->fills[(first + i) % HOST_FILLS];
     return NULL;
 }
 
@@ -114,14 +117,14 @@ static void fill_begin(struct host *host, uint64_t user, struct scope_key scope)
         return;
     memory_facts(&world->past.policy, user, scope, world->past.now, &pending->facts);
     pending->facts.revision = world->past.revision;
-    pending->facts.nonce = nonce_at(world, world->past.revision);
+    pending->facts.nonce = world_nonce_at(world, world->past.revision);
     pending->facts.now = world->past.now;
     pending->generation = publish_generation(host->publish);
     (void)l2_epoch(host->l2, &pending->epoch);
     pending->used = true;
 }
 
-static inline void fill_end(struct host *host)
+void host_fill_end(struct host *host)
 {
     struct world *world = host->world;
     struct pending *pending = any_fill(host, true);
@@ -129,7 +132,7 @@ static inline void fill_end(struct host *host)
     if (pending == NULL)
         return;
     /* fill.c drops those of another generation; that the nonce would tell is tried here. */
-    if (pending->generation != publish_generation(host->publish) && draw(world, 2) == 0) {
+    if (pending->generation != publish_generation(host->publish) && world_draw(world, 2) == 0) {
         facts_fini(&pending->facts);
         pending->used = false;
         return;
@@ -139,7 +142,8 @@ static inline void fill_end(struct host *host)
         answer_fini(&answer);
         world->totals.fills++;
         world->totals.known += host->l2->marker.known;
-        l2_put(host->l2, &pending->facts, pending->epoch, 1 + draw(world, 1000), draw(world, 10) == 0);
+        l2_put(host->l2, &pending->facts, pending->epoch, 1 + world_draw(world, 1000),
+               world_draw(world, 10) == 0);
         break;
     case PUBLISH_EARLY:
         return;
@@ -168,27 +172,27 @@ static void on_look(void *context, enum l2_outcome outcome, const struct answer 
     if (outcome == L2_ANSWERED) {
         assert_true(answer->revision >= asked->revision);
         compare(host, asked->user, asked->scope, answer, "L2");
-    } else if (draw(host->world, 3) > 0) {
+    } else if (world_draw(host->world, 3) > 0) {
         fill_begin(host, asked->user, asked->scope);
     }
     free(asked);
 }
 
-static inline void look(struct host *host)
+void host_look(struct host *host)
 {
     struct world *world = host->world;
     struct asked *asked = calloc(1, sizeof *asked);
     assert_non_null(asked);
-    unsigned which = (unsigned)draw(world, 4);
-    if (draw(world, 12) == 0) {
+    unsigned which = (unsigned)world_draw(world, 4);
+    if (world_draw(world, 12) == 0) {
         world->recent[which].user = changing_user(&world->past);
         world->recent[which].scope = changing_scope(&world->past);
-        if (draw(world, 10) == 0 && world->recent[which].scope.type > 0)
+        if (world_draw(world, 10) == 0 && world->recent[which].scope.type > 0)
             world->recent[which].scope.id += 3; /* often one that does not exist */
     }
     *asked =
         (struct asked){.host = host, .user = world->recent[which].user, .scope = world->recent[which].scope};
-    if (draw(world, 10) == 0)
+    if (world_draw(world, 10) == 0)
         asked->revision = publish_position(host->publish).revision;
     if (l2_look(host->l2, asked->user, asked->scope, asked->revision, on_look, asked) != NULL) {
         world->looks++;
@@ -214,7 +218,7 @@ static void on_refresh(void *context, uint64_t user, struct scope_key scope)
     fill_begin(context, user, scope);
 }
 
-static void host_begin(struct world *world, unsigned number)
+void host_begin(struct world *world, unsigned number)
 {
     struct host *host = &world->hosts[number];
     struct publish_options options = {
@@ -226,7 +230,7 @@ static void host_begin(struct world *world, unsigned number)
                             .values = true,
                             .refresh = on_refresh,
                             .context = host};
-    struct store_position at = committed(world);
+    struct store_position at = world_committed(world);
     struct catalogue catalogue;
     struct failure failure = {0};
     memset(host, 0, sizeof *host);
@@ -259,31 +263,29 @@ static void count(struct host *host)
 }
 
 /* As main.c stops: the helper threads, Redis, L2. */
-static void host_end(struct host *host)
+void host_end(struct host *host)
 {
     struct world *world = host->world;
     world->stopping = true;
     /* The helpers of all hosts are one queue here. One that ends may begin another, in whichever place is free. */
-    for (size_t i = 0; i < JOBS_MAX; i++) {
+    for (size_t i = 0; i < WORLD_JOBS; i++) {
         if (world->jobs[i].job == NULL)
             continue;
-        step_job(world);
+        world_step_job(world);
         i = (size_t)-1;
     }
     world->stopping = false;
     count(host);
     redis_free(host->redis);
     l2_free(host->l2);
-    for (size_t i = 0; i < PENDING; i++)
+    for (size_t i = 0; i < HOST_FILLS; i++)
         if (host->fills[i].used)
             facts_fini(&host->fills[i].facts);
     publish_free(host->publish);
     memory_policy_fini(&host->applied);
 }
 
-/* ---- turns of the loop --------------------------------------------------------------------------------------------- */
-
-static inline void restart_host(struct host *host)
+void host_restart(struct host *host)
 {
     unsigned number = host->number;
     struct world *world = host->world;
@@ -291,108 +293,56 @@ static inline void restart_host(struct host *host)
     host_begin(world, number);
 }
 
-static void ask_redis(struct world *world, const char *command)
+/* ---- one step at a time --------------------------------------------------------------------------------------------- */
+
+void host_follow(struct host *host)
 {
-    char reply[256];
-    assert_true(redis_server_ask(world->server, command, reply, sizeof reply));
-    if (reply[0] == '-' && strncmp(reply, "-WRONGTYPE", 10) != 0) /* what was spoilt before */
-        fail_msg("%s: %s", command, reply);
+    uint64_t begun = clock_ns(), revision = host->world->past.revision;
+    do
+        world_commit(host->world);
+    while (host->world->past.revision == revision);
+    host_apply_batch(host);
+    host_remember_applied(host);
+    publish_renew(host->publish, begun);
+    host->l2->marker.begun_ns = 0;
+    l2_applied(host->l2);
 }
 
-static void turn_until_quiet(struct world *world)
+void host_read_rows(struct host *host, uint64_t user, struct scope_key scope, struct facts *facts,
+                    uint64_t *epoch)
 {
-    size_t pending = 1;
-    for (int i = 0; i < 200 && pending > 0; i++) {
-        (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
-        pending = 0;
-        for (unsigned host = 0; host < HOSTS; host++)
-            pending += redis_pending(world->hosts[host].redis);
-        if (pending > 0)
-            (void)usleep(20);
-    }
+    struct world *world = host->world;
+    assert_true(l2_epoch(host->l2, epoch));
+    memory_facts(&world->past.policy, user, scope, world->past.now, facts);
+    facts->revision = world->past.revision;
+    facts->nonce = world_nonce_at(world, world->past.revision);
+    facts->now = world->past.now;
 }
 
-/* However long Redis takes. */
-static inline void turn_until_answered(struct world *world)
+void host_publish_and_put(struct host *host, struct facts *facts, uint64_t epoch, uint64_t cost_us)
 {
-    uint64_t begun = clock_ns();
-    size_t pending = 1;
-    while (pending > 0) {
-        assert_true(clock_ns() - begun < HANG_NS);
-        turn_until_quiet(world);
-        pending = 0;
-        for (unsigned host = 0; host < HOSTS; host++)
-            pending += redis_pending(world->hosts[host].redis);
-    }
+    struct answer answer = {0};
+    assert_int_equal(publish_facts(host->publish, facts, clock_ns(), &answer), PUBLISH_FILLED);
+    answer_fini(&answer);
+    l2_put(host->l2, facts, epoch, cost_us, false);
 }
 
-/* Lost connections come back after a while, which would be most of a history. */
-static void reconnect(struct world *world)
+void host_put(struct host *host, uint64_t user, struct scope_key scope, uint64_t cost_us)
 {
-    uint64_t begun = clock_ns();
-    while (clock_ns() - begun < HANG_NS) {
-        unsigned connected = 0;
-        for (unsigned host = 0; host < HOSTS; host++)
-            connected += redis_connected(world->hosts[host].redis);
-        if (connected == HOSTS)
-            return;
-        (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
-        (void)usleep(500);
-    }
-    fail_msg("no connection");
+    struct facts facts;
+    uint64_t epoch;
+    host_read_rows(host, user, scope, &facts, &epoch);
+    host_publish_and_put(host, &facts, epoch, cost_us);
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------- */
-
-static struct world *world_begin(uint64_t seed, struct redis_server *server)
+void host_on_looked(void *context, enum l2_outcome outcome, const struct answer *answer)
 {
-    struct world *world = calloc(1, sizeof *world);
-    assert_non_null(world);
-    changing_begin(&world->past, seed);
-    world->first = world->past.revision;
-    world->server = server;
-    world->base = event_base_new();
-    world->one_token = draw(world, 8) > 0;
-    world->redis_trouble = draw(world, 2) == 0 ? draw(world, 9) : 0;
-    world->store_trouble = draw(world, 2) == 0 ? draw(world, 9) : 0;
-    the_world = world;
-    ask_redis(world, "FLUSHALL");
-    for (unsigned i = 0; i < HOSTS; i++)
-        host_begin(world, i);
-    return world;
+    (void)answer;
+    *(enum l2_outcome *)context = outcome;
 }
 
-static void world_end(struct world *world, struct totals *totals)
+struct l2_look *host_look_for(struct host *host, enum l2_outcome *outcome)
 {
-    for (unsigned i = 0; i < HOSTS; i++)
-        host_end(&world->hosts[i]);
-    if (totals != NULL)
-        *totals = world->totals;
-    if (world->backup_held)
-        memory_policy_fini(&world->backup);
-    change_list_fini(&world->log);
-    changing_fini(&world->past);
-    event_base_free(world->base);
-    free(world);
+    *outcome = (enum l2_outcome)99;
+    return l2_look(host->l2, 1, nowhere, 0, host_on_looked, outcome);
 }
-
-static struct redis_server the_server;
-
-static int start(void **state)
-{
-    redis_server_start(&the_server, false, NULL);
-    *state = &the_server;
-    return 0;
-}
-
-static int stop(void **state)
-{
-    char path[96];
-    (void)state;
-    (void)snprintf(path, sizeof path, "%s/dump.rdb", the_server.folder);
-    (void)unlink(path);
-    redis_server_stop(&the_server);
-    return 0;
-}
-
-#endif
