@@ -256,7 +256,7 @@ static void remember(const struct job *job)
 /* The job is in no list any more. */
 static void end_job(struct job *job)
 {
-    job->result.published = job->tell && job->all->options.redis != NULL && !job->untold;
+    job->result.published = job->told && !job->untold;
     job->result.took_us = (clock_ns() - job->begun_ns) / 1000;
     remember(job);
     if (job->done != NULL)

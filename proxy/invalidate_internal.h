@@ -82,7 +82,8 @@ struct job {
 
     /* Messages and keys of what is named exactly: invalidate_l2.c. */
     struct wave *wave;
-    bool untold; /* some message was not published */
+    bool told;   /* some message was sent … */
+    bool untold; /* … and some was not published */
 
     /* Members of tags: invalidate_tag.c. */
     size_t next_tag;

@@ -145,8 +145,10 @@ static bool send_message(struct wave *wave)
     redis_args_init(&args);
     if (command != NULL)
         command->end = wave->told;
-    if (command != NULL && build_message(&args, command) && send_command(command, &args))
+    if (command != NULL && build_message(&args, command) && send_command(command, &args)) {
+        wave->job->told = true;
         return true;
+    }
     redis_args_fini(&args);
     free(command);
     wave->job->untold = true;
@@ -160,12 +162,15 @@ static bool send_removal(struct wave *wave, size_t *first, size_t end, size_t ba
     struct redis_args args;
     uint64_t epoch;
     const struct invalidation_ports *ports = &wave->job->all->options.ports;
+    if (!ports->epoch(ports->context, &epoch)) { /* this host reads nothing there now; others may */
+        wave->given_up = true;
+        job_trouble(wave->job, PERMTAB_E_UNREACHABLE, "L2's marker is not known here: no key was removed");
+        return false;
+    }
     struct command *command = command_new(wave, *first);
-    bool sent = false, known = ports->epoch(ports->context, &epoch);
+    bool sent = false;
     redis_args_init(&args);
-    if (!known) {
-        *first = end; /* nobody reads L2 */
-    } else if (command != NULL) {
+    if (command != NULL) {
         build_removal(&args, command, batch, end, epoch);
         sent = command->keys > 0 && send_command(command, &args);
         if (sent || command->keys == 0)
@@ -173,7 +178,7 @@ static bool send_removal(struct wave *wave, size_t *first, size_t end, size_t ba
     }
     if (sent)
         return true;
-    if (known && (command == NULL || command->keys > 0)) {
+    if (command == NULL || command->keys > 0) {
         wave->given_up = true;
         job_trouble(wave->job, PERMTAB_E_MEMORY, "no memory to remove keys of L2");
     }

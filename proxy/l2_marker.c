@@ -501,10 +501,18 @@ void l2_disbelieved(struct l2 *l2)
     erase(l2);
 }
 
+/* A new epoch: not one that is being begun already, for others may put into it what they have read before now. */
+static void want_epoch(struct l2_marker *marker)
+{
+    marker->flush = true;
+    marker->beginning = false;
+    marker->begun_ns = 0;
+}
+
 void l2_flush(struct l2 *l2)
 {
-    l2->marker.flush = true;
-    l2->marker.flush_ns = l2->marker.begun_ns = 0;
+    want_epoch(&l2->marker);
+    l2->marker.flush_ns = 0;
     l2_marker_pursue(l2);
 }
 
@@ -514,9 +522,8 @@ void l2_doubt(struct l2 *l2)
     uint64_t now = clock_ns();
     if (marker->flush)
         return;
-    marker->flush = true;
+    want_epoch(marker);
     marker->flush_ns = now > marker->doubt_ns ? now : marker->doubt_ns;
     marker->doubt_ns = marker->flush_ns + DOUBT_NS;
-    marker->begun_ns = 0;
     l2_marker_pursue(l2); /* and so does each poll that is applied */
 }

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -215,12 +216,27 @@ static void export_reply(struct task *task)
     request_reply_descriptors(task->request, &reply, &descriptor, 1);
 }
 
+/* A document that nobody takes from its socket is memory of ours for as long: each session gets one, and the next when that has been
+ * read. */
+static bool may_export(struct request *request)
+{
+    struct session *session = request->session;
+    int unread = 0;
+    bool waits = session->exported && (ioctl(session->socket, TIOCOUTQ, &unread) < 0 || unread > 0);
+    for (const struct request *other = session->requests; other; other = other->next)
+        waits |= other != request && other->method == request->method;
+    if (waits)
+        request_fail(request, PERMTAB_E_FULL, "export: one at a time: the last one has not been read");
+    return !waits;
+}
+
 void serve_export(struct request *request, const struct wire_value *params)
 {
-    struct policy_task *work = policy_task_new(request);
+    struct policy_task *work = may_export(request) ? policy_task_new(request) : NULL;
     (void)params;
     if (!work)
         return;
+    request->session->exported = true;
     work->task.run = export_run;
     work->task.reply = export_reply;
     task_start(&work->task, request);

@@ -53,6 +53,7 @@ struct session {
     struct request *requests; /* under way */
     unsigned request_count;
     size_t query_count; /* of check_many, under way */
+    bool exported;      /* a document, that it may not have taken from its socket yet */
     struct ask_flow flow;
     struct subscriber *subscriber; /* NULL when it is told nothing */
 };

@@ -5,7 +5,7 @@
 -- Returns the marker {store, revision, nonce, epoch}, then for each pair
 --   {"hit", ms left, scope, its value, the user's value there, its parent scope, …} from the scope up to global
 --   {"absent"}         the scope is not in the store
---   {"miss", 1 or 0}   ask the store; 0: another host is doing so
+--   {"miss", 1 or 0}   ask the store; 0: another host is doing so. Also what would make the reply too long
 --   {"large"}          there, and larger than a value may be; it is gone now
 --   {"spoilt"}         there, and not of our making; it is gone now
 -- What is wrong with one pair must not keep the others from being answered, so nothing here may fail: not what somebody else
@@ -17,6 +17,7 @@ if not marker[4] then
     return reply
 end
 local base = prefix .. marker[4] .. ':{'
+local room = 64 * largest -- in all: a reply that no host takes would end the connection
 
 local function miss(user, scope)
     if lock_ms == '0' then
@@ -64,6 +65,10 @@ local function read(user, scope)
         end
         if #rows > largest then
             return discard('large', user_key)
+        end
+        room = room - #record[2] - #rows
+        if room < 0 then
+            return {'miss', 1}
         end
         found[#found + 1] = at
         found[#found + 1] = record[2]

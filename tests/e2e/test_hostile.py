@@ -254,6 +254,20 @@ class Messages(HostileCase):
                 while rpc.descriptors:
                     os.close(rpc.descriptors.pop())
 
+    def test_documents_that_nobody_reads(self):
+        """A client that does not read holds one of them, however many it asks for; one that reads gets as many as it likes."""
+        with self.serving.rpc() as rpc:
+            for number in range(2, 302):
+                rpc.socket.sendall(packed(0, number, "export", [{}]))
+                time.sleep(0.001)
+            time.sleep(0.3)
+            replies = [rpc.receive() for _ in range(300)]
+            self.assertEqual({(-27, "export: one at a time: the last one has not been read")},
+                             {tuple(reply[2]) for reply in replies if reply[2]})
+            self.assertEqual(1, len(rpc.descriptors))
+            for _ in range(30):
+                self.assertGreater(rpc.call("export")["size"], 0)
+
     def test_descriptors_nobody_asked_for(self):
         """Descriptors sent with any message are closed, not collected."""
         before = len(os.listdir(f"/proc/{self.serving.process.pid}/fd")) if os.getuid() == 0 else None

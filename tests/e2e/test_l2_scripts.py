@@ -192,6 +192,18 @@ class Read(Scripts):
             self.assertEqual(0, self.redis.command("EXISTS", key))
             self.redis.command("FLUSHALL")
 
+    def test_no_reply_is_without_end(self):
+        """Each value is as large as it may be; together they would be more than a host takes."""
+        self.set_marker()
+        value = "v" * 1000
+        for user in range(1, 31):
+            self.put(user=user, chain=("channel:9", "server:1", "1", value, value, "server:1", "global", "0", value, value,
+                                       "global", "", "0", value, value))
+        said = self.read(*[(user, "channel:9") for user in range(1, 31)])[1:]
+        self.assertEqual([b"hit"] * 10 + [b"miss"] * 20, [result[0] for result in said])
+        self.assertEqual([b"miss", 1], said[-1])
+        self.assertEqual(b"hit", self.read((30, "channel:9"))[1][0])
+
     def test_one_that_is_spoilt_does_not_keep_the_others(self):
         self.set_marker()
         for key in (self.user_key(), self.scope_key("channel:9"), self.scope_key("server:1")):

@@ -85,6 +85,8 @@ static void tags_are_invalidated_in_slices(void **state)
     host_invalidate(host, "tag:nobody tag:raid");
     assert_int_equal(host->code, PERMTAB_E_NOT_FOUND);
     assert_int_equal(host->result.entries, 0);
+    host_invalidate(host, "tag:nobody");
+    assert_false(host->result.published); /* nobody was told of anything */
     host_ask(host, "SADD " HOST_PREFIX "tag:odd nonsense all tag:raid user:3002");
     host_fill(host, 3002, server);
     host_invalidate(host, "tag:odd");

@@ -149,6 +149,30 @@ static void what_was_distrusted_is_forgotten(void **state)
     world_end(world, NULL);
 }
 
+/* An epoch that was begun before that, and of which Redis has not told yet, does not count: between the two another host may have
+ * put into it what it had read. */
+static void what_was_distrusted_takes_an_epoch_of_its_own(void **state)
+{
+    struct world *world = world_begin(20, *state);
+    struct host *host = host_with_a_value(world);
+    uint64_t before = host->counters.l2_epochs, first = host->l2->marker.epoch;
+    redis_server_pause(*state);
+    l2_flush(host->l2);
+    turn_until_quiet(world); /* it goes off */
+    distrust_and_rebuild(host);
+    l2_applied(host->l2);
+    redis_server_resume(*state);
+    turn_until_answered(world);
+    assert_false(host->l2->marker.flush);
+    assert_int_equal(host->counters.l2_epochs, before + 1);
+    unsigned past = 0;
+    for (unsigned i = 0; i < L2_EPOCHS_PAST; i++)
+        past += host->l2->marker.past[i] != 0;
+    assert_int_equal(past, 2); /* the first, and the one that did not count */
+    assert_int_not_equal(host->l2->marker.epoch, first);
+    world_end(world, NULL);
+}
+
 /* What all hosts find out together they forget together: whoever comes second does not wait a second. */
 static void all_forget_at_once(void **state)
 {
@@ -423,6 +447,7 @@ int main(void)
         cmocka_unit_test(held_for_ever_by_nothing),
         cmocka_unit_test(markers_that_are_none),
         cmocka_unit_test(what_was_distrusted_is_forgotten),
+        cmocka_unit_test(what_was_distrusted_takes_an_epoch_of_its_own),
         cmocka_unit_test(all_forget_at_once),
         cmocka_unit_test(what_was_under_way_is_not_believed),
         cmocka_unit_test(what_another_host_read_before_is_not_put),
