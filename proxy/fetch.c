@@ -191,11 +191,20 @@ static void on_patience(evutil_socket_t descriptor, short what, void *context)
     arm_patience(fetches);
 }
 
+/* What was changed behind the log, and led to distrust, has not come to the replica before a later change of the log has: until
+ * then revision and nonce there are those of the table, and the rows those of before. */
+static bool follows_distrust(const struct publish *publish, const struct facts *facts)
+{
+    return publish_distrusted(publish) == 0 || facts->revision > publish_history(publish)->complete_from;
+}
+
 /* Whether what a job brought may be shown to the publisher at all. Another store has other revisions: it could look early for
  * ever. */
 static bool replica_is_ours(const struct fetch_job *job)
 {
-    return job->have_facts && job->store_id == publish_position(job->fetches->options.publish).store_id;
+    const struct publish *publish = job->fetches->options.publish;
+    return job->have_facts && job->store_id == publish_position(publish).store_id &&
+           follows_distrust(publish, &job->facts);
 }
 
 static void on_job(struct work_job *work_job)

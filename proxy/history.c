@@ -82,6 +82,9 @@ static bool names_role(const struct facts *facts, uint64_t role)
     for (size_t i = 0; i < facts->assignment_count; i++)
         if (facts->assignments[i].role == role)
             return true;
+    for (size_t i = 0; i < facts->default_count; i++)
+        if (facts->defaults[i].role == role) /* of L2, which brings no definitions */
+            return true;
     for (size_t i = 0; i < facts->overwrite_count; i++)
         if (facts->overwrites[i].subject == OVERWRITE_ROLE && facts->overwrites[i].role == role)
             return true;

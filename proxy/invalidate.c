@@ -113,12 +113,23 @@ void job_requeue(struct job *job)
     link_job(job);
 }
 
+/* What is kept apart from the table of places that match is not known by name: all of it goes. */
+static void forget_matching(struct job *job)
+{
+    for (size_t i = job->glob_first; i < job->tag_first; i++)
+        if (match_possible(&job->targets[i], "scope:")) {
+            publish_invalidate(job->all->options.publish);
+            return;
+        }
+}
+
 /* Everything else. */
 static void start_parts(struct job *job)
 {
     struct invalidations *all = job->all;
     bool redis = all->options.redis != NULL;
     if (job->glob_first < job->tag_first) {
+        forget_matching(job);
         publish_scan_begin(all->options.publish, &job->scan);
         job->matching = true;
     }

@@ -156,6 +156,13 @@ static bool send_message(struct wave *wave)
     return false;
 }
 
+static void redis_is_away(struct job *job)
+{
+    const char *trouble = redis_trouble(job->all->options.redis);
+    job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis is away: %.150s",
+                trouble[0] != '\0' ? trouble : "it does not answer");
+}
+
 /* From *first on, at most `batch` keys and not behind `end`. */
 static bool send_removal(struct wave *wave, size_t *first, size_t end, size_t batch)
 {
@@ -164,7 +171,11 @@ static bool send_removal(struct wave *wave, size_t *first, size_t end, size_t ba
     const struct invalidation_ports *ports = &wave->job->all->options.ports;
     if (!ports->epoch(ports->context, &epoch)) { /* this host reads nothing there now; others may */
         wave->given_up = true;
-        job_trouble(wave->job, PERMTAB_E_UNREACHABLE, "L2's marker is not known here: no key was removed");
+        if (redis_connected(wave->job->all->options.redis))
+            job_trouble(wave->job, PERMTAB_E_UNREACHABLE,
+                        "L2's marker is not known here: no key was removed");
+        else
+            redis_is_away(wave->job);
         return false;
     }
     struct command *command = command_new(wave, *first);
@@ -257,9 +268,7 @@ static void on_failure(struct command *command, enum redis_status status, const 
     if (refused) {
         job_trouble(job, PERMTAB_E_REFUSED, "Redis refuses: %.120s", redis_reply_text(reply, NULL));
     } else {
-        const char *trouble = redis_trouble(job->all->options.redis);
-        job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis is away: %.150s",
-                    trouble[0] != '\0' ? trouble : "it does not answer");
+        redis_is_away(job);
         wave->given_up = true;
     }
 }

@@ -44,6 +44,7 @@ struct l2_marker {
     uint64_t flush_ns;        /* … not before */
     uint64_t doubt_ns;        /* not before, for l2_doubt */
     uint64_t erasing, erased; /* because of that number of publish_distrusted */
+    unsigned erase_tries;
 };
 
 struct l2 {

@@ -82,8 +82,9 @@ void lookup_publish(struct l2_lookup *lookup, struct facts *facts)
     struct l2 *l2 = lookup->l2;
     struct answer answer = {0};
     enum publish_fill outcome = PUBLISH_FAILED;
-    if (lookup->generation != publish_generation(l2->publish))
-        outcome = PUBLISH_OUTDATED; /* whatever revision it is of: the table was made anew for some reason */
+    /* Whatever revision it is of: the table was made anew for some reason, or L2 is about to be forgotten for one. */
+    if (lookup->generation != publish_generation(l2->publish) || l2->marker.flush)
+        outcome = PUBLISH_OUTDATED;
     else if (publish_knows_roles(l2->publish, facts))
         outcome = publish_facts(l2->publish, facts, clock_ns(), &answer);
     switch (outcome) {

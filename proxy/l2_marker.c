@@ -21,10 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPERATIONS_MAX 512u /* changes of one script: it must not keep Redis busy for long */
-#define BEGIN_NS       1000000000ull
-#define NO_MARKER_SIZE 3u /* of what is seen when there is none: what stands between four fields */
-#define DOUBT_NS       60000000000ull /* a fleet that begins with an empty L2 so often lives; its store feels it */
+#define OPERATIONS_MAX  512u /* changes of one script: it must not keep Redis busy for long */
+#define BEGIN_NS        1000000000ull
+#define ERASE_TRIES_MAX 16u            /* in a row */
+#define DOUBT_NS        60000000000ull /* a fleet that begins with an empty L2 so often lives; its store feels it */
 
 static void lose(struct l2 *l2)
 {
@@ -449,20 +449,43 @@ static void on_moved(void *context, enum redis_status status, const struct redis
 
 /* ---- without a marker --------------------------------------------------------------------------------------------- */
 
+static void on_erased(void *context, enum redis_status status, const struct redis_reply *reply);
+
+/* Whatever stands there: what was seen last may be long ago, and then the script says what does. */
+static void erase(struct l2 *l2)
+{
+    struct l2_marker *marker = &l2->marker;
+    struct redis_args args;
+    if (marker->seen_size == 0)
+        note_seen(l2, NULL, 0);
+    redis_args_init(&args);
+    redis_args_text(&args, l2->marker_key);
+    redis_args_bytes(&args, marker->seen, marker->seen_size);
+    marker->asking = redis_run(l2->redis, redis_script("l2_begin"), 1, &args, on_erased, l2) == 0;
+    redis_args_fini(&args);
+}
+
 static void on_erased(void *context, enum redis_status status, const struct redis_reply *reply)
 {
     struct l2 *l2 = context;
     struct l2_marker *marker = &l2->marker;
-    int64_t done;
+    struct store_position at;
+    uint64_t epoch;
+    int64_t done = -1;
+    bool leased = publish_leased(l2->publish, clock_ns());
     marker->asking = false;
-    marker->known = false; /* not done: it is another one by now, and is looked for first */
-    if (status == REDIS_OK && redis_reply_i64(redis_reply_at(reply, 0), &done) && done) {
-        note_seen(l2, NULL, 0);
+    if (status == REDIS_OK && redis_reply_i64(redis_reply_at(reply, 0), &done))
+        note_seen(l2, done ? NULL : reply, 1);
+    if (done == 0 && read_marker(l2, reply, 1, &at, &epoch))
+        know(l2, &at, epoch); /* it is this one that ends */
+    lose(l2);
+    if (done == 1) {
         marker->erased = marker->erasing;
         end_epoch(marker);
-        l2->counters->l2_marker_known = 0;
+    } else if (done == 0 && !leased && marker->erase_tries++ < ERASE_TRIES_MAX) {
+        erase(l2); /* others go on moving it: with the next news it would have been moved again */
     }
-    if (publish_leased(l2->publish, clock_ns()))
+    if (leased)
         l2_marker_pursue(l2);
 }
 
@@ -473,20 +496,9 @@ void l2_disbelieved(struct l2 *l2)
     if (distrusted == l2->distrusted || distrusted == marker->erased ||
         publish_leased(l2->publish, clock_ns()) || marker->asking || !redis_connected(l2->redis))
         return;
-    if (!marker->known) {
-        if (marker->seen_size == NO_MARKER_SIZE)
-            marker->erased = distrusted;
-        else
-            find(l2);
-        return;
-    }
-    struct redis_args args;
-    redis_args_init(&args);
-    redis_args_text(&args, l2->marker_key);
-    redis_args_bytes(&args, marker->seen, marker->seen_size);
     marker->erasing = distrusted;
-    marker->asking = redis_run(l2->redis, redis_script("l2_begin"), 1, &args, on_erased, l2) == 0;
-    redis_args_fini(&args);
+    marker->erase_tries = 0;
+    erase(l2);
 }
 
 /* A new epoch: not one that is being begun already, for others may put into it what they have read before now. */

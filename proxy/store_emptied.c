@@ -73,6 +73,8 @@ int store_emptied_check(struct store *store, struct failure *failure)
             rc = failure_set(failure, PERMTAB_E_SCHEMA, "%s was emptied without a change row: TRUNCATE?",
                              policy_tables[i].name);
     }
+    if (rc < 0 && rc != PERMTAB_E_SCHEMA)
+        return rc; /* nothing was said: the next look, perhaps over another connection, begins where this one did */
     /* Said once: whoever is told reads everything again, as it now is. */
     store->looked.filled = filled;
     store->looked.revision = revision;

@@ -139,7 +139,8 @@ static void mysql_driver_close(struct sql *sql)
 
 /* Statements must give up before we stop waiting for them: else they go on behind our back, and may commit. MariaDB
  * counts in seconds and means every statement, MySQL in milliseconds and means SELECT. And a transaction of ours whose host is
- * stopped or cut off must not hold the counter's row, for which every writer waits: MariaDB ends it, MySQL cannot. */
+ * stopped or cut off must not hold the counter's row, for which every writer waits, nor a table that somebody wants to
+ * alter, nor keep old rows from being purged: MariaDB ends it, MySQL cannot. */
 static int limits_set(struct mysql *mysql, unsigned read_s, bool read_only, struct failure *failure)
 {
     bool mariadb = mysql_get_server_version(mysql->handle) >= 100000 ||
@@ -157,8 +158,9 @@ static int limits_set(struct mysql *mysql, unsigned read_s, bool read_only, stru
     if (mariadb)
         snprintf(
             text + used, sizeof(text) - used,
-            "check_constraint_checks = 1, max_statement_time = %u.%03u, idle_write_transaction_timeout = %u",
-            limit_ms / 1000, limit_ms % 1000, LOCK_WAIT_S);
+            "check_constraint_checks = 1, max_statement_time = %u.%03u, idle_write_transaction_timeout = %u, "
+            "idle_readonly_transaction_timeout = %u",
+            limit_ms / 1000, limit_ms % 1000, LOCK_WAIT_S, LOCK_WAIT_S);
     else
         snprintf(text + used, sizeof(text) - used, "max_execution_time = %u", limit_ms);
     int rc = mysql_driver_execute(&mysql->sql, text, failure);

@@ -139,6 +139,28 @@ static void test_random_fills(void **state)
     }
 }
 
+/* Facts of L2 bring no definitions, and a role that was moved may be named by the place alone that it has now. */
+static void test_default_roles_are_named(void **state)
+{
+    struct history *history = *state;
+    struct change change = {
+        .revision = FIRST + 1, .nonce = nonce_of(FIRST + 1), .kind = CHANGE_ROLE, .role = 5, .scope = {2, 1}};
+    struct change_list changes = {.items = &change, .count = 1};
+    struct facts_default item = {.role = 5};
+    struct facts facts = {.user = 1,
+                          .revision = FIRST,
+                          .nonce = begun.nonce,
+                          .chain_count = 1,
+                          .defaults = &item,
+                          .default_count = 1};
+    history_add(history, &change);
+    assert_true(changes_concern(&changes, &facts));
+    assert_false(history_still_true(history, &facts));
+    item.role = 6;
+    assert_false(changes_concern(&changes, &facts));
+    assert_true(history_still_true(history, &facts));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +169,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reset, start, stop),
         cmocka_unit_test_setup_teardown(test_fills_at_the_edges, start, stop),
         cmocka_unit_test_setup_teardown(test_random_fills, start, stop),
+        cmocka_unit_test_setup_teardown(test_default_roles_are_named, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,6 +65,22 @@ static void patterns_in_slices(void **state)
     assert_true(host_resident(host, 5, server));
 }
 
+/* Who remembers places apart from the table reads them again, however they were named. */
+static void places_are_forgotten_however_named(void **state)
+{
+    struct invalidation_host *host = *state;
+    static const char *const texts[] = {"scope:channel:9", "prefix:scope:channel:", "pattern:*:9",
+                                        "role:100"};
+    uint64_t invalidated = publish_invalidated(host->publish);
+    host_invalidate(host, "user:1");
+    host_invalidate(host, "pattern:user:*");
+    assert_int_equal(publish_invalidated(host->publish), invalidated);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        host_invalidate(host, texts[i]);
+        assert_int_equal(publish_invalidated(host->publish), invalidated + i + 1);
+    }
+}
+
 static void crowd(struct invalidation_host *host)
 {
     for (uint64_t user = 1; user <= CROWD; user++)
@@ -259,6 +275,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, host_setup_alone, host_teardown)
         T(this_host_alone),
         T(patterns_in_slices),
+        T(places_are_forgotten_however_named),
         T(a_large_scope_in_slices),
         T(a_small_one_beside_a_large_one),
         T(free_in_the_middle_of_a_scope),

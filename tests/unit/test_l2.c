@@ -283,6 +283,59 @@ static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
     world_end(world, NULL);
 }
 
+static void assert_no_marker(struct world *world)
+{
+    char reply[64];
+    assert_true(redis_server_ask(world->server, "EXISTS p:l2:1:marker", reply, sizeof reply));
+    assert_string_equal(reply, "0");
+}
+
+/* Others know nothing of it yet: they have moved the marker since it was seen here, or begun one where there was none. One that ends
+ * soon after has no time for many news. */
+static void what_was_distrusted_goes_whatever_others_do(void **state)
+{
+    struct world *world = world_begin(24, *state);
+    struct host *host = host_with_a_value(world), *other = &world->hosts[1];
+    host_follow(other);
+    world_until_answered(world);
+    publish_disbelieve(host->publish);
+    l2_disbelieved(host->l2);
+    world_until_answered(world);
+    assert_no_marker(world);
+    host_rebuild(host);
+    publish_renew(host->publish, clock_ns());
+    l2_applied(host->l2);
+    world_until_answered(world);
+    world_ask_redis(world, "DEL p:l2:1:marker");
+    host->l2->marker.begun_ns = clock_ns(); /* so it does not begin one */
+    assert_int_equal(looked_for(world, host), L2_MISSED);
+    host_follow(other);
+    world_until_answered(world);
+    publish_disbelieve(host->publish);
+    l2_disbelieved(host->l2);
+    world_until_answered(world);
+    assert_no_marker(world);
+    world_end(world, NULL);
+}
+
+/* Nor is what was asked for before. */
+static void what_is_to_be_forgotten_is_not_believed_meanwhile(void **state)
+{
+    struct world *world = world_begin(25, *state);
+    struct host *host = host_with_a_value(world);
+    enum l2_outcome outcome;
+    l2_doubt(host->l2);
+    world_until_answered(world);
+    host_put(host, 1, nowhere, 1);
+    world_until_answered(world);
+    assert_int_equal(looked_for(world, host), L2_ANSWERED);
+    assert_non_null(host_look_for(host, &outcome));
+    l2_doubt(host->l2); /* in a minute */
+    world_until_answered(world);
+    assert_int_equal(outcome, L2_MISSED);
+    world_end(world, NULL);
+}
+
 /* Redis was restored to before the epoch was begun, marker and all. */
 static void an_epoch_that_is_past_does_not_come_back(void **state)
 {
@@ -403,6 +456,8 @@ int main(void)
         cmocka_unit_test(what_was_under_way_is_not_believed),
         cmocka_unit_test(what_another_host_read_before_is_not_put),
         cmocka_unit_test(what_was_distrusted_is_forgotten_over_a_restart),
+        cmocka_unit_test(what_was_distrusted_goes_whatever_others_do),
+        cmocka_unit_test(what_is_to_be_forgotten_is_not_believed_meanwhile),
         cmocka_unit_test(everything_is_read_again),
         cmocka_unit_test(doubt_empties_l2_once_a_minute),
         cmocka_unit_test(an_epoch_that_is_past_does_not_come_back),

@@ -103,6 +103,7 @@ static void test_foreign_settings_do_not_reach_us(void **state)
         {"SELECT @@time_zone", "+00:00"},
         {"SELECT @@max_statement_time", "6.500000"},
         {"SELECT @@idle_write_transaction_timeout", "5"},
+        {"SELECT @@idle_readonly_transaction_timeout", "5"},
     };
     for (size_t i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
         struct sql_statement *st = sql_prepare_built(f->writer, settings[i].text, &failure);

@@ -1,4 +1,5 @@
 /* The store on SQLite: the common cases, and what only a file can suffer. */
+#include "proxy/store_private.h"
 #include "tests/unit/store_cases.h"
 
 #include <sqlite3.h>
@@ -173,6 +174,21 @@ static void test_changed_and_changed_back_is_noticed(void **state)
     FAILS(store_check_schema(&f->store, &failure), PERMTAB_E_SCHEMA, "index more was added");
 }
 
+/* A look that breaks off, as one does when the connection ends, has said nothing: what it saw is for the next one to say. */
+static void test_emptied_is_said_after_a_look_that_failed(void **state)
+{
+    struct fixture *f = *state;
+    some_policy(f);
+    OK(store_emptied_check(&f->store, &failure));
+    drop_trigger(f, "assignment_delete");
+    OK(run(f->writer, "DELETE FROM permtab_assignment"));
+    OK(run(f->writer, "ALTER TABLE permtab_change RENAME COLUMN kind TO sort"));
+    FAILS(store_emptied_check(&f->store, &failure), PERMTAB_E_STORE, "kind");
+    OK(run(f->writer, "ALTER TABLE permtab_change RENAME COLUMN sort TO kind"));
+    FAILS(store_emptied_check(&f->store, &failure), PERMTAB_E_SCHEMA, "permtab_assignment was emptied");
+    OK(store_emptied_check(&f->store, &failure)); /* said once */
+}
+
 static void test_views_print_unsigned(void **state)
 {
     struct fixture *f = *state;
@@ -199,6 +215,7 @@ int main(void)
         READY(test_rules_hold_without_foreign_keys),
         READY(test_dropped_table_is_noticed),
         READY(test_changed_and_changed_back_is_noticed),
+        READY(test_emptied_is_said_after_a_look_that_failed),
         READY(test_views_print_unsigned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
