@@ -1,4 +1,4 @@
-/* What l2.c, l2_marker.c, l2_log.c, l2_look.c, l2_read.c and l2_put.c share. */
+/* What l2.c, l2_marker.c, l2_step.c, l2_log.c, l2_look.c, l2_read.c and l2_put.c share. */
 #ifndef PERMTAB_PROXY_L2_INTERNAL_H
 #define PERMTAB_PROXY_L2_INTERNAL_H
 
@@ -85,6 +85,14 @@ void l2_marker_disconnected(struct l2 *l2);
 void l2_marker_pursue(struct l2 *l2);
 /* A reply has brought {store, revision, nonce, epoch} as elements of `reply` from `first` on. False when that is no marker. */
 bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct store_position *at);
+
+/* l2_step.c */
+/* As the marker has its store and its epoch. */
+void l2_args_hex(struct redis_args *args, uint64_t value);
+/* What l2_advance.lua is to be called with to get from `from` towards `to`: no further than one script may go, and not over a row that
+ * says "read everything again". l2_log_at must know every row between them. Initializes *args; fini them. */
+void l2_step_args(const struct l2 *l2, const struct store_position *from, const struct store_position *to,
+                  struct redis_args *args);
 
 /* l2_log.c */
 void l2_log_read(struct l2 *l2, const struct store_position *from);

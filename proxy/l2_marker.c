@@ -15,7 +15,6 @@
 #include "proxy/clock.h"
 #include "proxy/l2_internal.h"
 #include "proxy/log.h"
-#include "proxy/message.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -161,92 +160,9 @@ static void believe_heard(struct l2 *l2)
     }
 }
 
-/* ---- a list of changes -------------------------------------------------------------------------------------------- */
-
-struct changes {
-    struct redis_args *args;
-    struct message *message;
-    const struct scope_types *types;
-    unsigned operations;
-    bool unnamed; /* too many to name in a message */
-};
-
-static void name(struct changes *changes, enum target_kind kind, uint64_t id, struct scope_key scope)
-{
-    struct message *message = changes->message;
-    if (changes->unnamed || message->count == OPERATIONS_MAX) {
-        changes->unnamed = true;
-        return;
-    }
-    message->targets[message->count++] = (struct target){.kind = kind, .id = id, .scope = scope};
-}
-
-static void operation(struct changes *changes, const char *verb, uint64_t user, struct scope_key scope)
-{
-    char text[SCOPE_TEXT_SIZE];
-    bool rows = strcmp(verb, "rows") == 0;
-    redis_args_text(changes->args, verb);
-    if (rows)
-        redis_args_u64(changes->args, user);
-    redis_args_text(changes->args, scope_format(changes->types, scope, text));
-    if (!rows)
-        redis_args_text(changes->args, "");
-    changes->operations++;
-}
-
-static void rows_changed(struct changes *changes, const struct change *change)
-{
-    operation(changes, "rows", change->user, change->scope);
-    operation(changes, "plain", 0, change->scope);
-    name(changes, TARGET_USER, change->user, change->scope);
-}
-
-static void scope_changed(struct changes *changes, const struct change *change)
-{
-    operation(changes, "scope", 0, change->scope);
-    name(changes, TARGET_SCOPE, 0, change->scope);
-}
-
-/* What of L2 a change row touches. Definitions of roles are not in L2: an edit of a role leaves it alone. */
-static void touch(struct changes *changes, const struct change *change)
-{
-    switch (change->kind) {
-    case CHANGE_ASSIGNMENT:
-        rows_changed(changes, change);
-        return;
-    case CHANGE_OVERWRITE:
-        if (change->user != 0) {
-            rows_changed(changes, change);
-            return;
-        }
-        /* Of a role, or of the user 0: the row does not say which. */
-        operation(changes, "rows", 0, change->scope);
-        scope_changed(changes, change);
-        return;
-    case CHANGE_SCOPE:
-        scope_changed(changes, change);
-        return;
-    case CHANGE_ROLE:
-        /* In the list of default roles of its scope, perhaps. Who is concerned there only the poll can tell. */
-        operation(changes, "scope", 0, change->scope);
-        return;
-    case CHANGE_ROLE_GRANT:
-    case CHANGE_ROLE_PARENT:
-    case CHANGE_PERMISSION:
-    case CHANGE_SCOPE_TYPE:
-    case CHANGE_STORE: /* approach() makes a new epoch of it */
-        return;
-    }
-}
-
 /* ---- scripts ------------------------------------------------------------------------------------------------------ */
 
 static void on_moved(void *context, enum redis_status status, const struct redis_reply *reply);
-
-static void hex(struct redis_args *args, uint64_t value)
-{
-    redis_args_print(args, "%016" PRIx64, value);
-}
 
 static void run(struct l2 *l2, const char *script, struct redis_args *args)
 {
@@ -255,43 +171,11 @@ static void run(struct l2 *l2, const char *script, struct redis_args *args)
     redis_args_fini(args);
 }
 
-/* From where the marker stands, as far as we know, towards `to`; no further than one script may go. */
+/* From where the marker stands, as far as we know, towards `to`. */
 static void advance(struct l2 *l2, const struct store_position *from, const struct store_position *to)
 {
-    struct target targets[OPERATIONS_MAX];
-    struct message message = {
-        .kind = MESSAGE_CHANGED, .store_id = to->store_id, .from = from->revision, .targets = targets};
-    struct redis_args args, operations;
-    struct changes changes = {&operations, &message, &publish_catalogue(l2->publish)->types, 0, false};
-    struct store_position end = *from;
-    redis_args_init(&args);
-    redis_args_init(&operations);
-    while (end.revision < to->revision && changes.operations < OPERATIONS_MAX) {
-        const struct change *change = l2_log_at(l2, end.revision + 1);
-        if (change->kind == CHANGE_STORE)
-            break;
-        touch(&changes, change);
-        end.revision = change->revision;
-        end.nonce = change->nonce;
-    }
-    message.to = end.revision;
-    if (changes.unnamed)
-        message.count = 0;
-    char *text = message_format(changes.types, &message);
-    redis_args_text(&args, l2->marker_key);
-    redis_args_text(&args, l2->prefix);
-    hex(&args, from->store_id);
-    redis_args_revision(&args, from->revision);
-    redis_args_u64(&args, from->nonce);
-    redis_args_revision(&args, end.revision);
-    redis_args_u64(&args, end.nonce);
-    redis_args_text(&args, l2->channel);
-    redis_args_text(&args, text != NULL ? text : "poke");
-    for (size_t i = 0; i < operations.count; i++)
-        redis_args_bytes(&args, operations.bytes + operations.items[i].at, operations.items[i].size);
-    args.failed = args.failed || operations.failed;
-    redis_args_fini(&operations);
-    free(text);
+    struct redis_args args;
+    l2_step_args(l2, from, to, &args);
     l2->counters->l2_advances++;
     run(l2, "l2_advance", &args);
 }
@@ -308,10 +192,10 @@ static void begin(struct l2 *l2)
     redis_args_init(&args);
     redis_args_text(&args, l2->marker_key);
     redis_args_bytes(&args, l2->marker.seen, l2->marker.seen_size);
-    hex(&args, at.store_id);
+    l2_args_hex(&args, at.store_id);
     redis_args_revision(&args, at.revision);
     redis_args_u64(&args, at.nonce);
-    hex(&args, random_source_next(&l2->random));
+    l2_args_hex(&args, random_source_next(&l2->random));
     redis_args_text(&args, l2->channel);
     redis_args_text(&args, "poke");
     run(l2, "l2_begin", &args);
