@@ -120,7 +120,6 @@ def main():
     arguments = parser.parse_args()
     arguments.hosts = [int(number) for number in arguments.hosts.split(",")]
     arguments.build = os.path.abspath(arguments.build)
-    os.environ["PERMTAB_BUILD"] = arguments.build
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="permtab-bench-") as folder:
         bench = Bench(arguments, folder)

@@ -17,4 +17,5 @@ fi
 # The python that Debian's python3-msgpack belongs to; another one may come first in PATH.
 python=/usr/bin/python3
 "$python" -c 'import msgpack' 2>/dev/null || python=python3
+export PERMTAB_BUILD="$build" # of the harness
 exec "$python" "$root/tests/bench/coherence.py" --build "$build" "$@"
