@@ -8,7 +8,8 @@
  *   sql        the DELETE alone, over SQL, by nobody that permtab knows; until the same
  *
  * Prints one line of JSON for each: microseconds from before the first byte was sent (begin) and, where somebody
- * acknowledges, from the acknowledgement (ack; negative when the effect came first). A worker looks every few microseconds.
+ * acknowledges, from the acknowledgement (ack; negative when the effect came first). A worker looks every LOOK_NS: were it to look without
+ * end it would take the processor from those that are timed.
  *
  *     bench_propagation REDIS-SOCKET CHANNEL STORE-URL WRITER-SOCKET OBSERVER-SOCKET… [--rounds N]
  *
@@ -30,6 +31,7 @@
 #define USER        1
 #define ROLE        2
 #define PATIENCE_NS 10000000000ull
+#define LOOK_NS     50000
 #define OBSERVERS   64
 
 enum contender_kind { BY_PUBLISH, BY_HAND, BY_API, BY_SQL, CONTENDERS };
@@ -102,7 +104,7 @@ static enum permtab_decision look(const struct observer *observer)
 static void *watch(void *context)
 {
     struct bench *bench = context;
-    const struct timespec pause = {0, 2000};
+    const struct timespec pause = {0, LOOK_NS};
     (void)prctl(PR_SET_TIMERSLACK, 1);
     pthread_mutex_lock(&bench->mutex);
     for (;;) {
