@@ -206,10 +206,13 @@ static void conclude(struct feed *feed, int code)
 static void go_on(struct feed *feed, int code)
 {
     static const struct timeval at_once = {0};
-    if (code <= 0)
+    if (code <= 0) {
         conclude(feed, code);
-    else
-        (void)evtimer_add(feed->turn, &at_once);
+        return;
+    }
+    if (!publish_leased(feed->publish, clock_ns())) /* it takes longer than was left of it */
+        set_trouble(feed, "a change of very many entries is being applied");
+    (void)evtimer_add(feed->turn, &at_once);
 }
 
 static void on_turn(evutil_socket_t descriptor, short what, void *context)

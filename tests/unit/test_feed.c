@@ -410,6 +410,24 @@ static void others_have_their_turns_while_a_batch_is_applied(void **state)
     serve_polls(fixture, 2);
 }
 
+/* Answers are UNKNOWN for a while then, and say why. */
+static void a_batch_that_outlives_the_lease_says_so(void **state)
+{
+    struct fixture *fixture = *state;
+    begin_to_disperse(fixture);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+    while (publish_leased(fixture->publish, clock_ns()))
+        (void)usleep(10000);
+    assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
+    assert_int_equal(publish_position(fixture->publish).revision, FIRST);
+    assert_non_null(strstr(feed_trouble(fixture->feed), "very many entries"));
+    while (publish_position(fixture->publish).revision == FIRST)
+        assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
+    serve_polls(fixture, 1); /* the batch's own poll is as old as the lease */
+    assert_string_equal(feed_trouble(fixture->feed), "");
+    assert_true(publish_leased(fixture->publish, clock_ns()));
+}
+
 static void it_ends_in_the_middle_of_a_batch(void **state)
 {
     struct fixture *fixture = *state;
@@ -659,6 +677,7 @@ int main(void)
         T(the_same_tables_after_an_absence_are_believed),
         T(rebuilds_have_their_time),
         T(others_have_their_turns_while_a_batch_is_applied),
+        T(a_batch_that_outlives_the_lease_says_so),
         T(it_ends_in_the_middle_of_a_batch),
         T(a_wake_does_not_move_the_polls_that_follow),
 #undef T
