@@ -151,6 +151,9 @@ static void test_deadlock_is_repeated_whole(void **state)
     OK(sql_connect(&other, &options, &failure));
     OK(run(f->writer, "CREATE TABLE theirs (id INTEGER PRIMARY KEY)"));
     OK(run(f->writer, "INSERT INTO theirs VALUES (1), (2)"));
+    /* Else the server ends it for being idle just when the other one has waited for long enough. */
+    OK(run(f->writer,
+           "SET SESSION idle_write_transaction_timeout = 0, idle_readonly_transaction_timeout = 0"));
     OK(sql_begin(f->writer, SQL_WRITE, &failure)); /* holds the counter */
     OK(sql_execute(other, "START TRANSACTION", &failure));
     OK(run(other, "INSERT INTO theirs VALUES (3)"));
@@ -175,10 +178,11 @@ static void test_statements_end_before_we_give_up(void **state)
     struct sql *sql = NULL;
     struct sql_options options = {.url = f->url, .read_only = true, .timeout_s = 1};
     OK(sql_connect(&sql, &options, &failure));
-    struct sql_statement *st = sql_prepare(
-        sql, "SELECT COUNT(*) FROM information_schema.COLUMNS a, information_schema.COLUMNS b,"
-             " information_schema.COLUMNS c",
-        &failure);
+    struct sql_statement *st =
+        sql_prepare(sql,
+                    "SELECT COUNT(*) FROM information_schema.COLUMNS a, information_schema.COLUMNS b,"
+                    " information_schema.COLUMNS c",
+                    &failure);
     assert_non_null(st);
     FAILS(sql_step(st, &failure), PERMTAB_E_STORE, "1969");
     sql_reset(st);
