@@ -31,6 +31,37 @@ static void test_cancel(void **state)
     assert_false(hall_exists(hall, HALL_PREFIX "cleanup:lock:epochs"));
 }
 
+static bool lock_is_away(struct hall *hall)
+{
+    return hall->cleanup->jobs->phase == PHASE_LOCK && hall->cleanup->flight != NULL;
+}
+
+/* It looks as if it had not begun yet, and will do nothing. */
+static void test_nobody_joins_a_cancelled_one(void **state)
+{
+    struct hall *hall = *state;
+    hall_put_users(hall, HALL_OLD, 0, 100);
+    uint64_t id = hall_start(hall, CLEANUP_EPOCHS, NULL);
+    assert_true(hall_until(hall, lock_is_away));
+    assert_int_equal(cleanup_cancel(hall->cleanup, id), 0);
+    assert_true(cleanup_start(hall->cleanup, CLEANUP_EPOCHS, NULL, NULL, NULL) > (int64_t)id);
+    hall_run_to_end(hall, PERMTAB_E_REFUSED);
+}
+
+/* The slice that a cancelled one waits for went with the connection. */
+static void test_cancelled_over_a_new_connection(void **state)
+{
+    struct hall *hall = *state;
+    hall_slow_down(hall);
+    hall_put_users(hall, HALL_OLD, 0, 1500);
+    uint64_t id = hall_start(hall, CLEANUP_EPOCHS, NULL);
+    assert_true(hall_until(hall, slice_is_away));
+    assert_int_equal(cleanup_cancel(hall->cleanup, id), 0);
+    cleanup_connected(hall->cleanup, true);
+    hall_run_to_end(hall, PERMTAB_E_REFUSED);
+    assert_int_equal(hall_latest(hall).restarts, 0);
+}
+
 static void test_waiting(void **state)
 {
     struct hall *hall = *state;
@@ -153,6 +184,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         HALL_TEST(test_cancel),
+        HALL_TEST(test_nobody_joins_a_cancelled_one),
+        HALL_TEST(test_cancelled_over_a_new_connection),
         HALL_TEST(test_waiting),
         HALL_TEST(test_free_under_way),
         HALL_TEST(test_free_after_cancel),
