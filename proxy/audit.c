@@ -220,9 +220,6 @@ static void job_run(struct work_job *base, struct store *store, struct failure *
     if (code < 0)
         return;
     job->have_facts = true;
-    job->facts.revision = at.revision;
-    job->facts.nonce = at.nonce;
-    job->facts.now = now;
 }
 
 /* False when it is too early. The job is freed otherwise. */

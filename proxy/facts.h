@@ -41,7 +41,7 @@ struct facts_overwrite {
 struct facts {
     uint64_t revision; /* of the snapshot */
     uint64_t nonce;    /* of the change row of that revision: which history it was read in */
-    int64_t now;       /* the store's clock, microseconds UTC */
+    int64_t now;       /* the store's clock in that snapshot, microseconds UTC; 0: judge them as facts_judged_at says */
     uint64_t
         doubted_ns; /* since when messages have kept these from being published (publish_facts); 0: they have not */
     uint64_t user;
@@ -61,6 +61,12 @@ struct facts {
 };
 
 void facts_fini(struct facts *facts);
+/* By which clock it is judged what has ended, wherever it is judged: that of the facts' snapshot, unless the table has been
+ * told that expiry is applied further (the store's clock went back, or the facts have none of their own). */
+static inline int64_t facts_judged_at(const struct facts *facts, int64_t expiry)
+{
+    return facts->now > expiry ? facts->now : expiry;
+}
 /* Deep copy. PERMTAB_E_MEMORY. */
 int facts_copy(struct facts *out, const struct facts *from) PERMTAB_MUST_CHECK;
 /* About how much memory they take. */

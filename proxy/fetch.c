@@ -74,12 +74,9 @@ static void job_run(struct work_job *work_job, struct store *store, struct failu
         return;
     job->have_facts = true;
     job->store_id = at.store_id;
-    job->facts.revision = at.revision;
-    job->facts.nonce = at.nonce;
     /* A replica's clock is another one. What has ended by the primary's is judged at the expiry that the table has reached. */
-    job->facts.now = job->from == FETCH_REPLICA ? 0 : now;
-    job->facts.user = job->user;
-    job->facts.scope = job->scope;
+    if (job->from == FETCH_REPLICA)
+        job->facts.now = 0;
 }
 
 /* ---- one fetch --------------------------------------------------------------------------------------------------- */

@@ -189,7 +189,7 @@ enum publish_fill publish_facts(struct publish *publish, struct facts *facts, ui
     if (rumours_doubt(&publish->rumours, facts) && !doubted_enough(publish, facts, now_ns))
         return PUBLISH_EARLY;
     facts->doubted_ns = 0;
-    int64_t now = facts->now > publish->expiry ? facts->now : publish->expiry;
+    int64_t now = facts_judged_at(facts, publish->expiry);
     if (applying != NULL && applying->now > now) /* what it says has ended may have been retired already */
         now = applying->now;
     if (inputs_build(&inputs, facts, now, role_sources_find, &sources, &misplaced) < 0)

@@ -12,6 +12,7 @@ struct explain_task {
     char permission[PERMISSION_TEXT_SIZE];
     bool own;
     uint32_t permissions_max;
+    int64_t expiry; /* how far expiry was applied when it was asked */
     uint64_t revision;
     struct explanation explanation;
 };
@@ -30,10 +31,9 @@ static int explain_snapshot(struct explain_task *work, struct store *store, stru
     code = store_read_facts(store, work->user, work->scope, facts, failure);
     if (code < 0)
         return code;
-    facts->revision = work->revision;
-    facts->user = work->user;
-    facts->scope = work->scope;
-    code = explain(&work->explanation, catalogue, facts, facts->now, permission->bit, work->own);
+    work->revision = facts->revision;
+    code = explain(&work->explanation, catalogue, facts, facts_judged_at(facts, work->expiry), permission->bit,
+                   work->own);
     return code < 0 ? failure_set(failure, code, "it cannot be explained: error %d", code) : 0;
 }
 
@@ -42,14 +42,12 @@ static int explain_run(struct task *task, struct store *store)
     struct explain_task *work = (struct explain_task *)(void *)task;
     struct catalogue catalogue = {0};
     struct store_position at;
+    int64_t now;
     struct facts *facts = calloc(1, sizeof *facts);
     if (!facts)
         return failure_set(&task->failure, PERMTAB_E_MEMORY, "out of memory");
-    int code = store_snapshot(store, &at, &facts->now, &task->failure);
+    int code = store_snapshot(store, &at, &now, &task->failure);
     if (code == 0) {
-        int64_t now = facts->now;
-        work->revision = at.revision;
-        facts->now = now;
         code = explain_snapshot(work, store, &catalogue, facts);
         store_snapshot_end(store);
     }
@@ -100,6 +98,7 @@ void serve_explain(struct request *request, const struct wire_value *params)
         return;
     from.own = owned && owner == from.user;
     from.permissions_max = request->server->config->permissions_max;
+    from.expiry = publish_expiry(request->server->publish);
     struct explain_task *work = malloc(sizeof *work);
     if (!work) {
         request_fail(request, PERMTAB_E_MEMORY, "explain: out of memory");

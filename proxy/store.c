@@ -216,6 +216,8 @@ int store_snapshot(struct store *store, struct store_position *at, int64_t *now,
         return rc;
     }
     store->snapshot = *at;
+    store->snapshot_now = *now;
+    store->in_snapshot = true;
     store->known = *at;
     return 0;
 }
@@ -224,4 +226,6 @@ void store_snapshot_end(struct store *store)
 {
     sql_rollback(store->sql);
     memset(&store->snapshot, 0, sizeof(store->snapshot));
+    store->snapshot_now = 0;
+    store->in_snapshot = false;
 }

@@ -40,6 +40,8 @@ struct store {
     char *path;                       /* SQLite: its path; else NULL */
     struct store_look looked;         /* the last one */
     struct store_position snapshot;   /* of the snapshot that is open */
+    bool in_snapshot;                 /* one is open */
+    int64_t snapshot_now;             /* the store's clock as the open snapshot gave it */
     struct store_position known;      /* found by the last snapshot: where the next one begins to look */
 };
 
@@ -63,7 +65,8 @@ void store_snapshot_end(struct store *store);
 /* The four below are called inside a snapshot. */
 
 /* PERMTAB_E_LIMIT when the user or the chain exceeds what one fill may read (10,000 assignments, 100,000 overwrite
- * rows, 100,000 roles). `revision`, `nonce` and `now` of the facts are set by the caller. */
+ * rows, 100,000 roles). `revision`, `nonce` and `now` of the facts are those of the open snapshot: rows and the clock that
+ * judges them come from one place, and nobody can forget it. An assert when none is open. */
 int store_read_facts(struct store *store, uint64_t user, struct scope_key scope, struct facts *out,
                      struct failure *failure) PERMTAB_MUST_CHECK;
 /* The roles named and all their ancestors, each once, sorted by id; missing ones are left out. */

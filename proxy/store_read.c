@@ -4,6 +4,7 @@
 
 #include "proxy/store_private.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -238,7 +239,11 @@ static int held_read(struct store *store, struct facts *out, struct failure *fai
 int store_read_facts(struct store *store, uint64_t user, struct scope_key scope, struct facts *out,
                      struct failure *failure)
 {
+    assert(store->in_snapshot);
     memset(out, 0, sizeof(*out));
+    out->revision = store->snapshot.revision;
+    out->nonce = store->snapshot.nonce;
+    out->now = store->snapshot_now;
     out->user = user;
     out->scope = scope;
     int rc = chain_read(store, out, failure);

@@ -13,6 +13,8 @@ static void facts_of(struct fixture *f, uint64_t user, struct scope_key scope, s
     OK(store_snapshot(&f->store, &at, &now, &failure));
     OK(store_read_facts(&f->store, user, scope, out, &failure));
     store_snapshot_end(&f->store);
+    assert_true(now > 0 && out->now == now); /* what ended is judged by the snapshot's own clock */
+    assert_true(out->revision == at.revision && out->nonce == at.nonce);
 }
 
 static void test_facts(void **state)

@@ -115,9 +115,6 @@ static void fill_from_store(struct house *house, uint64_t user)
     OK(store_snapshot(&house->store->store, &at, &now, &failure));
     OK(store_read_facts(&house->store->store, user, scope, &facts, &failure));
     store_snapshot_end(&house->store->store);
-    facts.revision = at.revision;
-    facts.nonce = at.nonce;
-    facts.now = now;
     assert_int_equal(publish_facts(house->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
     answer_fini(&answer);
     facts_fini(&facts);
