@@ -1,12 +1,21 @@
-/* hiredis' reader knows one limit, of nesting (7), and takes what a peer announces for granted: an array is allocated as
- * long as its header says. So the replies are made here, where they are counted. A bulk that is announced is allocated
- * only once it is there; until then it is bytes of an unfinished reply, which are counted too. */
+/* hiredis' reader takes what a peer announces for granted: an array is allocated as long as its header says, and from 1.0 on
+ * arrays nest without end. So the replies are made here, where they are counted. A bulk that is announced is allocated
+ * only once it is there; until then it is bytes of an unfinished reply, which are counted too.
+ *
+ * From 1.0 on it also reads RESP3, which nobody asks for here: what RESP2 has not is refused, as hiredis 0.14 does. */
 #include "proxy/redis_parser.h"
 
 #include <hiredis/read.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* hiredis 1.0, the first that knows REDIS_REPLY_DOUBLE, counts elements in another type than 0.14. */
+#ifdef REDIS_REPLY_DOUBLE
+typedef size_t array_count;
+#else
+typedef int array_count;
+#endif
 
 struct redis_parser {
     redisReader *reader;
@@ -26,9 +35,21 @@ static int give_up(struct redis_parser *parser, int code, const char *format, si
 
 /* ---- making replies: what hiredis calls --------------------------------------------------------------------------- */
 
+/* hiredis numbers the kinds of RESP2 from REDIS_REPLY_STRING to REDIS_REPLY_ERROR, and those of RESP3 after them. A nil of
+ * RESP2 is a string or an array that is not there. */
+static bool is_resp2(const redisReadTask *task)
+{
+    return task->type >= REDIS_REPLY_STRING && task->type <= REDIS_REPLY_ERROR && task->type != REDIS_REPLY_NIL;
+}
+
 static struct redis_reply *make(const redisReadTask *task, enum redis_kind kind, size_t text_size)
 {
     struct redis_parser *parser = task->privdata;
+    if (!is_resp2(task)) {
+        give_up(parser, PERMTAB_E_PROTOCOL, "a reply of hiredis' kind %zu, which RESP2 has not",
+                (size_t)task->type);
+        return NULL;
+    }
     struct redis_reply *reply = malloc(sizeof *reply + text_size + 1);
     if (!reply) {
         give_up(parser, PERMTAB_E_MEMORY, "out of memory for a reply of %zu bytes", text_size);
@@ -55,23 +76,47 @@ static void *make_text(const redisReadTask *task, char *text, size_t size)
     return reply;
 }
 
-static void *make_array(const redisReadTask *task, int count)
+static size_t depth_of(const redisReadTask *task)
+{
+    size_t depth = 1;
+    while (depth <= REDIS_DEPTH_MAX && (task = task->parent) != NULL)
+        depth++;
+    return depth;
+}
+
+static bool array_is_allowed(const redisReadTask *task, size_t count)
 {
     struct redis_parser *parser = task->privdata;
-    if (count < 0 || (size_t)count > REDIS_ELEMENTS_MAX - parser->elements) {
+    if (depth_of(task) > REDIS_DEPTH_MAX) {
+        give_up(parser, PERMTAB_E_PROTOCOL, "arrays more than %zu deep", REDIS_DEPTH_MAX);
+        return false;
+    }
+    if (count > REDIS_ELEMENTS_MAX - parser->elements) {
         give_up(parser, PERMTAB_E_LIMIT, "a reply of more than %zu elements", REDIS_ELEMENTS_MAX);
+        return false;
+    }
+    return true;
+}
+
+static void *make_array(const redisReadTask *task, array_count announced)
+{
+    struct redis_parser *parser = task->privdata;
+    size_t count = (size_t)announced; /* below zero it is above every limit */
+    if (!array_is_allowed(task, count))
+        return NULL;
+    struct redis_reply **elements = calloc(count + 1, sizeof *elements);
+    if (!elements) {
+        give_up(parser, PERMTAB_E_MEMORY, "out of memory for an array of %zu", count);
         return NULL;
     }
-    struct redis_reply **elements = calloc((size_t)count + 1, sizeof *elements);
-    struct redis_reply *reply = elements ? make(task, REDIS_ARRAY, 0) : NULL;
+    struct redis_reply *reply = make(task, REDIS_ARRAY, 0);
     if (!reply) {
-        give_up(parser, PERMTAB_E_MEMORY, "out of memory for an array of %zu", (size_t)count);
         free(elements);
         return NULL;
     }
-    parser->elements += (size_t)count;
+    parser->elements += count;
     reply->elements = elements;
-    reply->size = (size_t)count;
+    reply->size = count;
     return reply;
 }
 
@@ -92,7 +137,7 @@ void redis_reply_free(struct redis_reply *reply)
 {
     if (!reply)
         return;
-    if (reply->kind == REDIS_ARRAY) { /* as deep as hiredis nests */
+    if (reply->kind == REDIS_ARRAY) { /* REDIS_DEPTH_MAX deep */
         for (size_t i = 0; i < reply->size; i++)
             redis_reply_free(reply->elements[i]);
         free(reply->elements);
@@ -105,8 +150,32 @@ static void free_object(void *object)
     redis_reply_free(object);
 }
 
-/* hiredis only reads it, and has no const. */
-static const redisReplyObjectFunctions makers = {make_text, make_array, make_integer, make_nil, free_object};
+#ifdef REDIS_REPLY_DOUBLE
+static void *make_double(const redisReadTask *task, double value, char *text, size_t size)
+{
+    (void)value, (void)text, (void)size;
+    return make(task, REDIS_TEXT, 0); /* never: it is not of RESP2 */
+}
+
+static void *make_bool(const redisReadTask *task, int value)
+{
+    (void)value;
+    return make(task, REDIS_INTEGER, 0); /* never, as above */
+}
+#endif
+
+/* hiredis only reads it, and has no const. Without a function for a kind hiredis 1 makes a pointer of the kind's number. */
+static const redisReplyObjectFunctions makers = {
+    .createString = make_text,
+    .createArray = make_array,
+    .createInteger = make_integer,
+    .createNil = make_nil,
+#ifdef REDIS_REPLY_DOUBLE
+    .createDouble = make_double,
+    .createBool = make_bool,
+#endif
+    .freeObject = free_object,
+};
 
 /* ---- the parser ----------------------------------------------------------------------------------------------------- */
 

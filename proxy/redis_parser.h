@@ -7,6 +7,7 @@
 #include "shm/error.h"
 
 #define REDIS_ELEMENTS_MAX 1000000 /* of all arrays of one reply together */
+#define REDIS_DEPTH_MAX    7       /* arrays in arrays */
 #define REDIS_LINE_MAX     65536   /* of a status, an error, a number or a length */
 
 struct redis_reply {

@@ -94,8 +94,22 @@ static void test_refuses_what_is_no_reply(void **state)
         ":9223372036854775808\r\n",
         "$9223372036854775808\r\n",
         "*2147483648\r\n",
+        /* RESP3, which hiredis reads from 1.0 on and nobody asked for. */
         "%1\r\n+a\r\n+b\r\n",
         ">2\r\n",
+        ">0\r\n",
+        "~1\r\n:1\r\n",
+        "|1\r\n+a\r\n+b\r\n",
+        "_\r\n",
+        "#t\r\n",
+        ",1.5\r\n",
+        "(12345678901234567890\r\n",
+        "=7\r\ntxt:abc\r\n",
+        "*1\r\n#f\r\n",
+        "*1\r\n,1.5\r\n",
+        "*1\r\n_\r\n",
+        /* Eight deep. */
+        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
         "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
     };
     char out[512];
