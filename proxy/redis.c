@@ -10,6 +10,7 @@
 
 #include "proxy/clock.h"
 #include "proxy/redis_link.h"
+#include "proxy/redis_transaction.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -184,20 +185,29 @@ int redis_send(struct redis *redis, const struct redis_args *args, redis_done_fn
     return send_kind(redis, PENDING_COMMAND, args, NULL, done, context);
 }
 
-static int send_word(struct redis *redis, const char *word, redis_done_fn done, void *context)
+/* One command of a transaction. */
+static int send_part(struct redis *redis, const struct redis_args *args, redis_done_fn told,
+                     struct redis_transaction *transaction)
+{
+    int code = send_kind(redis, PENDING_COMMAND, args, NULL, told, transaction);
+    if (code == 0)
+        redis_transaction_expect(transaction);
+    return code;
+}
+
+static int send_word(struct redis *redis, const char *word, redis_done_fn told,
+                     struct redis_transaction *transaction)
 {
     struct redis_args args;
     redis_args_init(&args);
     redis_args_text(&args, word);
-    int code = send_kind(redis, PENDING_COMMAND, &args, NULL, done, context);
+    int code = send_part(redis, &args, told, transaction);
     redis_args_fini(&args);
     return code;
 }
 
-/* What is sent after MULTI and not before EXEC would be part of it, whoever sends it: so room is looked for first, and should memory
- * give out all the same, nothing else is sent over this connection. */
-int redis_transaction(struct redis *redis, const struct redis_args *commands, size_t count,
-                      redis_done_fn done, void *context)
+/* Whether all of it can be sent at once. */
+static int transaction_fits(const struct redis *redis, const struct redis_args *commands, size_t count)
 {
     size_t bytes = 64, arguments = 2;
     if (!redis->connected)
@@ -208,16 +218,29 @@ int redis_transaction(struct redis *redis, const struct redis_args *commands, si
         if (commands[i].failed)
             return PERMTAB_E_MEMORY;
     }
-    if (redis->count + count + 2 > PENDING_MAX || !redis_link_room(redis->link, bytes, arguments))
-        return PERMTAB_E_FULL;
-    int code = send_word(redis, "MULTI", NULL, NULL);
+    bool room = redis->count + count + 2 <= PENDING_MAX && redis_link_room(redis->link, bytes, arguments);
+    return room ? 0 : PERMTAB_E_FULL;
+}
+
+/* What is sent after MULTI and not before EXEC would be part of it, whoever sends it: so room is looked for first, and should memory
+ * give out all the same, nothing else is sent over this connection. */
+int redis_transaction(struct redis *redis, const struct redis_args *commands, size_t count,
+                      redis_done_fn done, void *context)
+{
+    int code = transaction_fits(redis, commands, count);
     if (code < 0)
         return code;
+    struct redis_transaction *transaction = redis_transaction_new(done, context);
+    if (!transaction)
+        return PERMTAB_E_MEMORY;
+    code = send_word(redis, "MULTI", redis_transaction_queued, transaction);
+    bool begun = code == 0;
     for (size_t i = 0; i < count && code == 0; i++)
-        code = send_kind(redis, PENDING_COMMAND, &commands[i], NULL, NULL, NULL);
+        code = send_part(redis, &commands[i], redis_transaction_queued, transaction);
     if (code == 0)
-        code = send_word(redis, "EXEC", done, context);
-    if (code < 0) {
+        code = send_word(redis, "EXEC", redis_transaction_executed, transaction);
+    redis_transaction_seal(transaction, code == 0);
+    if (begun && code < 0) {
         redis->connected = false;
         redis->half_sent = true;
         arm(redis, 0);

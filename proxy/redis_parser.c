@@ -145,6 +145,17 @@ void redis_reply_free(struct redis_reply *reply)
     free(reply);
 }
 
+struct redis_reply *redis_reply_copy(const struct redis_reply *reply)
+{
+    if (!redis_reply_text(reply, NULL))
+        return NULL;
+    size_t size = sizeof *reply + reply->size + 1;
+    struct redis_reply *copy = malloc(size);
+    if (copy)
+        memcpy(copy, reply, size);
+    return copy;
+}
+
 static void free_object(void *object)
 {
     redis_reply_free(object);

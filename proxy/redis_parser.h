@@ -32,5 +32,7 @@ int redis_parser_next(struct redis_parser *parser, struct redis_reply **out) PER
 const char *redis_parser_trouble(const struct redis_parser *parser);
 
 void redis_reply_free(struct redis_reply *reply);
+/* Of a text or a refusal; to be freed. NULL when memory is short, or it is none. */
+struct redis_reply *redis_reply_copy(const struct redis_reply *reply);
 
 #endif

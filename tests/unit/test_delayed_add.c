@@ -35,10 +35,26 @@ static void test_transaction(void **state)
     fleet_add_task(&task, 0, 0);
     (void)fleet_ask("CONFIG SET maxmemory 0");
     assert_int_equal(fleet.code, PERMTAB_E_REFUSED);
+    assert_non_null(strstr(fleet.text, "OOM")); /* the reason, and not that EXEC was discarded */
+    assert_null(strstr(fleet.text, "EXECABORT"));
     assert_int_equal(fleet_ask("DBSIZE"), 0);
     fleet_add("user:3", "", 0);
     assert_true(fleet_until(&fleet.carried_out, 1, 3000));
     fleet_assert_empty();
+}
+
+/* A task that is not in the queue was not added, whatever else of it was written. */
+static void test_transaction_failing_halfway(void **state)
+{
+    struct delayed_task task;
+    (void)state;
+    fleet_start(1);
+    fleet_fill_task(&task, "user:3", "");
+    (void)fleet_ask("SET t:delayed:by:user:3 x");
+    fleet_add_task(&task, 60000, 0);
+    assert_int_equal(fleet.code, PERMTAB_E_REFUSED);
+    assert_non_null(strstr(fleet.text, "WRONGTYPE"));
+    (void)fleet_ask("FLUSHALL");
 }
 
 /* Added once, though Redis does not answer for longer than a command may take. */
@@ -136,7 +152,7 @@ static void test_repeated_otherwise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FLEET_TEST(test_limits), FLEET_TEST(test_transaction), FLEET_TEST(test_paused),
+        FLEET_TEST(test_limits), FLEET_TEST(test_transaction), FLEET_TEST(test_transaction_failing_halfway), FLEET_TEST(test_paused),
         FLEET_TEST(test_unsure), FLEET_TEST(test_repeated),    FLEET_TEST(test_repeated_otherwise),
     };
     if (!redis_server_installed())

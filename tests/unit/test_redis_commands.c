@@ -3,6 +3,7 @@
 #include "tests/support/redis_caller.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- asking ---- */
@@ -91,6 +92,78 @@ static void test_a_bad_command_is_not_sent(void **state)
     assert_int_equal(caller_ask(caller, "PING"), 0);
     assert_true(loop_until(caller->base, &caller->told[REDIS_OK], 1, 2000));
     assert_string_equal(caller->last, "PONG");
+}
+
+/* ---- transactions ---- */
+
+/* Two commands as one, whose words are divided by blanks, and what becomes of them. */
+static void transact(struct redis_caller *caller, const char *first, const char *second,
+                     enum redis_status status)
+{
+    const char *const texts[] = {first, second};
+    struct redis_args commands[2];
+    unsigned before = caller->told[status];
+    for (size_t i = 0; i < 2; i++) {
+        char text[64], *rest = text;
+        (void)snprintf(text, sizeof text, "%s", texts[i]);
+        redis_args_init(&commands[i]);
+        for (char *word; (word = strsep(&rest, " ")) != NULL;)
+            redis_args_text(&commands[i], word);
+    }
+    assert_int_equal(redis_transaction(caller->redis, commands, 2, caller_on_done, caller), 0);
+    for (size_t i = 0; i < 2; i++)
+        redis_args_fini(&commands[i]);
+    assert_true(loop_until(caller->base, &caller->told[status], before + 1, 2000));
+    assert_int_equal(redis_pending(caller->redis), 0);
+}
+
+static void test_a_transaction_says_why_it_was_refused(void **state)
+{
+    struct redis_caller *caller = *state;
+    CALLER_START(caller, caller->server.url, 1000, 1000);
+    transact(caller, "SET a 1", "INCR n", REDIS_OK);
+    redis_server_says(&caller->server, "GET n", "1");
+    redis_server_says(&caller->server, "CONFIG SET maxmemory 1", "OK");
+    transact(caller, "INCR n", "DEL a", REDIS_ERROR);
+    assert_memory_equal(caller->last, "OOM ", 4);
+    redis_server_says(&caller->server, "CONFIG SET maxmemory 0", "OK");
+    redis_server_says(&caller->server, "EXISTS a", "1");
+    transact(caller, "INCR n", "NOSUCH a", REDIS_ERROR);
+    assert_non_null(strstr(caller->last, "unknown command 'NOSUCH'"));
+    redis_server_says(&caller->server, "GET n", "1");
+}
+
+static void test_a_command_that_fails_within_is_told(void **state)
+{
+    struct redis_caller *caller = *state;
+    CALLER_START(caller, caller->server.url, 1000, 1000);
+    redis_server_says(&caller->server, "SET a 1", "OK");
+    transact(caller, "INCR n", "LPUSH a 1", REDIS_ERROR);
+    assert_memory_equal(caller->last, "WRONGTYPE", 9);
+    redis_server_says(&caller->server, "GET n", "1");
+    transact(caller, "LPUSH a 1", "INCR n", REDIS_ERROR);
+    assert_memory_equal(caller->last, "WRONGTYPE", 9);
+    redis_server_says(&caller->server, "GET n", "2");
+}
+
+static void test_a_transaction_that_is_lost_is_told_once(void **state)
+{
+    struct redis_caller *caller = *state;
+    struct redis_args command;
+    CALLER_START(caller, caller->server.url, 100, 1000);
+    redis_args_init(&command);
+    redis_args_text(&command, "PING");
+    redis_server_pause(&caller->server);
+    assert_int_equal(redis_transaction(caller->redis, &command, 1, caller_on_done, caller), 0);
+    assert_true(loop_until(caller->base, &caller->told[REDIS_TIMEOUT], 1, 2000));
+    redis_server_resume(&caller->server);
+    assert_int_equal(caller_ask(caller, "PING"), 0);
+    assert_true(loop_until(caller->base, &caller->told[REDIS_OK], 1, 2000));
+    assert_int_equal(redis_transaction(caller->redis, &command, 1, caller_on_done, caller), 0);
+    redis_server_kill(&caller->server);
+    assert_true(loop_until(caller->base, &caller->told[REDIS_LOST], 1, 2000));
+    redis_args_fini(&command);
+    assert_string_equal(caller->order, "tol");
 }
 
 /* ---- scripts ---- */
@@ -230,6 +303,9 @@ int main(void)
         WITH_SERVER(test_replies_come_in_order),
         WITH_SERVER(test_bytes_come_back_as_they_went),
         WITH_SERVER(test_a_bad_command_is_not_sent),
+        WITH_SERVER(test_a_transaction_says_why_it_was_refused),
+        WITH_SERVER(test_a_command_that_fails_within_is_told),
+        WITH_SERVER(test_a_transaction_that_is_lost_is_told_once),
         WITH_SERVER(test_a_forgotten_script_is_sent_once),
         WITH_SERVER(test_a_forgotten_script_comes_after_what_was_sent_meanwhile),
         WITH_SERVER(test_an_error_of_a_script_is_told),
