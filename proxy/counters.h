@@ -86,6 +86,7 @@
     X(l2_marker_revision, GAUGE, "revision up to which Redis is true")                                       \
     X(l2_advances, COUNTER, "attempts to bring Redis to a later revision")                                   \
     X(l2_epochs, COUNTER, "times this host made Redis forget everything")                                    \
+    X(l2_contested, GAUGE, "1 while L2 is left to another store under the same prefix")                      \
     X(messages, COUNTER, "messages heard from Redis")                                                        \
     X(messages_bad, COUNTER, "messages that could not be understood")                                        \
     X(messages_foreign, COUNTER, "messages about another store")                                             \

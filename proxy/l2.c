@@ -1,4 +1,5 @@
-/* L2's life. What it does is in four files: l2_marker.c keeps it true, l2_look.c and l2_read.c read, l2_put.c writes. */
+/* L2's life. What it does is in four places: l2_marker.c keeps it true, with l2_contest.c and l2_forget.c; l2_look.c and l2_read.c
+ * read; l2_put.c writes. */
 #include "proxy/l2.h"
 
 #include "proxy/l2_internal.h"
@@ -71,6 +72,7 @@ void l2_free(struct l2 *l2)
 
 void l2_connected(struct l2 *l2, bool connected)
 {
+    l2->marker.pause.until_ns = 0; /* another connection, perhaps another server */
     if (connected)
         l2_marker_pursue(l2);
     else

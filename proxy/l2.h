@@ -8,7 +8,8 @@
  *     step every value that the list touches. Whoever sees a new revision first does it, for the fleet.
  *   - A value is read together with the marker. Behind the table: a miss. At the table: good. Ahead of it: good once the
  *     table is there and nothing it says has changed since (the same fence as for any fill).
- *   - A marker that is missing, foreign, of another history or too far behind is replaced by one with a new epoch.
+ *   - A marker that is missing, foreign, of another history or too far behind is replaced by one with a new epoch. Unless
+ *     somebody else replaces it in turn: then L2 is left to him.
  *
  * So a lost UNLINK, a late put, an emptied or a restored Redis cost time. All calls on the loop's thread; nothing blocks. */
 #ifndef PERMTAB_PROXY_L2_H
@@ -28,6 +29,9 @@ struct l2_options {
     uint64_t timeout_ms; /* of a command to Redis: of its slowness the breaker judges by it */
     uint64_t ttl_ms;
     bool values; /* false: the marker is kept and messages are sent for the fleet, nothing is read or put */
+    /* For tests, 0 as in production: how often a marker of somebody else may be replaced (l2_contest.c), and for how long L2 is
+     * left to him at first. */
+    uint64_t contests_max, yield_ms;
     /* A value is about to end and is being asked for: read it from the store again. May be NULL. */
     void (*refresh)(void *context, uint64_t user, struct scope_key scope);
     /* A new epoch has begun: the keys of the old ones are for somebody to sweep. May be NULL. */

@@ -1,17 +1,21 @@
-/* What l2.c, l2_marker.c, l2_step.c, l2_log.c, l2_look.c, l2_read.c and l2_put.c share. */
+/* What l2.c, l2_marker.c, l2_contest.c, l2_forget.c, l2_step.c, l2_log.c, l2_look.c, l2_read.c and l2_put.c share. */
 #ifndef PERMTAB_PROXY_L2_INTERNAL_H
 #define PERMTAB_PROXY_L2_INTERNAL_H
 
 #include "proxy/breaker.h"
 #include "proxy/l2.h"
 #include "proxy/l2_keys.h"
+#include "proxy/pause.h"
 #include "proxy/random.h"
+#include "proxy/trouble.h"
 
 #include <uthash.h>
 
 #define L2_SEEN_SIZE     160u  /* as in l2_begin.lua */
 #define L2_CATCH_UP_MAX  8192u /* changes; to forget everything is cheaper than more */
 #define L2_EPOCHS_PAST   64u   /* remembered */
+#define L2_PAUSE_NS      250000000ull  /* after something was refused */
+#define L2_PAUSE_MAX_NS  8000000000ull /* however often */
 #define L2_LOCK_MS       2000u /* life of a lock across hosts */
 #define L2_LOCK_RETRY_MS 20u
 #define L2_LOCK_TRIES    10u /* then the store is asked all the same */
@@ -33,12 +37,21 @@ struct l2_marker {
     bool beginning;   /* and it is l2_begin */
     bool again;       /* the table has moved on meanwhile */
     bool reading_log; /* l2_log_read is under way */
+    bool moving;      /* and it is to write */
+    bool contesting;  /* l2_begin is to replace what somebody else keeps */
     /* Since when the marker has stood where this host's log does not go; 0: it does not. Believed once a poll that began later
-     * has been applied. */
-    uint64_t suspect_since_ns;
+     * has been applied. Where and under which epoch it was then. */
+    uint64_t suspect_since_ns, suspect_epoch;
     struct store_position suspect;
     uint64_t heard;           /* a message said that it stands here */
-    bool warned;              /* about a script that Redis refuses */
+    struct pause pause;       /* after a script that Redis refused */
+    struct trouble trouble;   /* that it did */
+    /* l2_contest.c: L2 is left to whoever keeps the marker, as it stood then. */
+    bool yielded;
+    struct pause yielding;
+    struct trouble contest;
+    struct store_position rival;
+    uint64_t rival_epoch;
     uint64_t begun_ns;        /* of the last new epoch of ours: not more than one a second */
     bool flush;               /* a new epoch is wanted whatever the marker says … */
     uint64_t flush_ns;        /* … not before */
@@ -73,7 +86,10 @@ struct l2 {
     struct l2_lookup **queued_tail;
     struct event *flush;
 
-    unsigned putting;     /* puts under way */
+    unsigned putting; /* puts under way */
+    struct pause put_pause;
+    struct trouble put_trouble;
+    struct trouble log_trouble;
     struct l2_late *late; /* refused because the marker was ahead: once more when the table is there */
     unsigned late_count;
     bool closing;
@@ -85,6 +101,29 @@ void l2_marker_disconnected(struct l2 *l2);
 void l2_marker_pursue(struct l2 *l2);
 /* A reply has brought {store, revision, nonce, epoch} as elements of `reply` from `first` on. False when that is no marker. */
 bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct store_position *at);
+
+/* For those who run scripts about the marker. A reply's four fields from `first` on: as l2_begin compares them; as a marker, false when
+ * there is none or what is there is none; and what becomes of what is known. */
+void l2_marker_note(struct l2 *l2, const struct redis_reply *reply, size_t first);
+bool l2_marker_read(const struct l2 *l2, const struct redis_reply *reply, size_t first,
+                    struct store_position *at, uint64_t *epoch);
+void l2_marker_know(struct l2 *l2, const struct store_position *at, uint64_t epoch);
+void l2_marker_lose(struct l2 *l2);
+/* An epoch ends for a reason, and the reason need not be in the log: one that is there again came out of an older dump. */
+void l2_marker_end_epoch(struct l2_marker *marker);
+/* Redis refuses to write it: a pause begins. */
+void l2_marker_refused(struct l2 *l2, const struct redis_reply *reply);
+
+/* l2_contest.c */
+/* The further arguments of l2_begin for a marker of somebody else; what has become of it; and that the marker is of our log. */
+void l2_contest_args(const struct l2 *l2, struct redis_args *args);
+void l2_contest_won(struct l2 *l2);
+void l2_contest_lost(struct l2 *l2);
+void l2_contest_over(struct l2 *l2);
+/* L2 is left to somebody else for a while: nothing is to be done about the marker. */
+bool l2_contest_yields(const struct l2 *l2);
+/* Before the marker is contested: true when that is not to be, for the other one lives. */
+bool l2_contest_stays_out(struct l2 *l2);
 
 /* l2_step.c */
 /* As the marker has its store and its epoch. */

@@ -1,7 +1,7 @@
 /* The store's log from where the marker stands, when this host does not remember so far back: it was started, or rebuilt its
  * table, after that. Read once from the store on a helper thread, so that a restart does not cost the whole of L2. */
+#include "proxy/clock.h"
 #include "proxy/l2_internal.h"
-#include "proxy/log.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -55,7 +55,9 @@ static void done(struct work_job *job)
         l2->log = log->changes;
         memset(&log->changes, 0, sizeof log->changes);
     } else if (log->code == PERMTAB_E_SCHEMA || log->code == PERMTAB_E_LIMIT) {
-        log_info("l2: not followed from revision %" PRIu64 ": %s", log->from.revision, log->failure.text);
+        (void)trouble_happens(&l2->log_trouble, LOG_LEVEL_INFO, clock_ns(),
+                              "l2: the marker stands where this store's log does not go, or too far back");
+        log_debug("l2: not followed from revision %" PRIu64 ": %s", log->from.revision, log->failure.text);
         l2->log_from.store_id = 0; /* a new epoch is needed */
     } else {
         l2->log_from.revision = UINT64_MAX; /* the next poll that is applied asks again */

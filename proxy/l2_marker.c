@@ -5,27 +5,27 @@
  *                 refused: the marker is elsewhere
  *                     behind us, and our log went through it ─► advance from there; l2_log.c reads what we do not remember
  *                     ahead of us ─► the poll will bring us there; when one has, and it is still ahead: not our history
+ *                     not our history ─► l2_begin, a new epoch; or l2_contest.c, when somebody defends the marker
  *                     anything else ─► nobody's: l2_begin, a new epoch
  *
  * "Not our history" is believed only after a poll that began later has been applied: it may be this host that has not
  * noticed yet that the store was restored. Of many hosts that find so, the script lets one begin.
  *
+ * A script that Redis refuses is tried again after a pause that doubles; the marker stays where it is meanwhile, and what L2 has
+ * stays true there. Without a marker, on purpose: l2_forget.c.
+ *
  * What may change while a script is away: the table advances (`again`), the connection ends (known is forgotten, and the next
  * connection finds out what happened), the store is replaced (the next comparison fails on the nonce). */
 #include "proxy/clock.h"
 #include "proxy/l2_internal.h"
-#include "proxy/log.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define OPERATIONS_MAX  512u /* changes of one script: it must not keep Redis busy for long */
-#define BEGIN_NS        1000000000ull
-#define ERASE_TRIES_MAX 16u            /* in a row */
-#define DOUBT_NS        60000000000ull /* a fleet that begins with an empty L2 so often lives; its store feels it */
+#define BEGIN_NS 1000000000ull
 
-static void lose(struct l2 *l2)
+void l2_marker_lose(struct l2 *l2)
 {
     l2->marker.known = false;
     l2->counters->l2_marker_known = 0;
@@ -33,7 +33,7 @@ static void lose(struct l2 *l2)
 
 void l2_marker_disconnected(struct l2 *l2)
 {
-    lose(l2);
+    l2_marker_lose(l2);
     l2->marker.seen_size = 0;
     l2->marker.asking = l2->marker.beginning = false;
     l2->marker.again = false;
@@ -66,7 +66,6 @@ static bool read_nonce(const struct redis_reply *reply, uint64_t *out)
     return text != NULL && (text[0] != '0' || size == 1) && redis_reply_u64(reply, out);
 }
 
-/* An epoch ends for a reason, and the reason need not be in the log. One that is there again came out of an older dump. */
 static bool is_past(const struct l2_marker *marker, uint64_t epoch)
 {
     for (unsigned i = 0; i < L2_EPOCHS_PAST; i++)
@@ -75,15 +74,14 @@ static bool is_past(const struct l2_marker *marker, uint64_t epoch)
     return false;
 }
 
-static void end_epoch(struct l2_marker *marker)
+void l2_marker_end_epoch(struct l2_marker *marker)
 {
     marker->past[marker->past_next++ % L2_EPOCHS_PAST] = marker->epoch;
     marker->epoch = 0;
 }
 
-/* False when there is no marker, or what is there is none. */
-static bool read_marker(const struct l2 *l2, const struct redis_reply *reply, size_t first,
-                        struct store_position *at, uint64_t *epoch)
+bool l2_marker_read(const struct l2 *l2, const struct redis_reply *reply, size_t first,
+                    struct store_position *at, uint64_t *epoch)
 {
     return read_hex(redis_reply_at(reply, first), &at->store_id) &&
            read_revision(redis_reply_at(reply, first + 1), &at->revision) &&
@@ -101,8 +99,7 @@ static void add_seen(struct l2_marker *marker, const char *bytes, size_t size)
     marker->seen_size += size;
 }
 
-/* As l2_begin compares it. */
-static void note_seen(struct l2 *l2, const struct redis_reply *reply, size_t first)
+void l2_marker_note(struct l2 *l2, const struct redis_reply *reply, size_t first)
 {
     l2->marker.seen_size = 0;
     for (size_t i = 0; i < 4; i++) {
@@ -114,10 +111,10 @@ static void note_seen(struct l2 *l2, const struct redis_reply *reply, size_t fir
     }
 }
 
-static void know(struct l2 *l2, const struct store_position *at, uint64_t epoch)
+void l2_marker_know(struct l2 *l2, const struct store_position *at, uint64_t epoch)
 {
     if (l2->marker.epoch != epoch)
-        end_epoch(&l2->marker);
+        l2_marker_end_epoch(&l2->marker);
     l2->marker.known = true;
     l2->marker.at = *at;
     l2->marker.epoch = epoch;
@@ -129,13 +126,13 @@ static void know(struct l2 *l2, const struct store_position *at, uint64_t epoch)
 bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct store_position *at)
 {
     uint64_t epoch;
-    bool whole = read_marker(l2, reply, first, at, &epoch);
+    bool whole = l2_marker_read(l2, reply, first, at, &epoch);
     l2->marker.heard = 0; /* as in on_moved */
-    note_seen(l2, reply, first);
+    l2_marker_note(l2, reply, first);
     if (whole)
-        know(l2, at, epoch);
+        l2_marker_know(l2, at, epoch);
     else
-        lose(l2);
+        l2_marker_lose(l2);
     if (!whole || at->revision != publish_position(l2->publish).revision)
         l2_marker_pursue(l2);
     return whole;
@@ -164,10 +161,10 @@ static void believe_heard(struct l2 *l2)
 
 static void on_moved(void *context, enum redis_status status, const struct redis_reply *reply);
 
-static void run(struct l2 *l2, const char *script, struct redis_args *args)
+static void run(struct l2 *l2, const char *script, size_t keys, struct redis_args *args)
 {
     l2->marker.again = false;
-    l2->marker.asking = redis_run(l2->redis, redis_script(script), 1, args, on_moved, l2) == 0;
+    l2->marker.asking = redis_run(l2->redis, redis_script(script), keys, args, on_moved, l2) == 0;
     redis_args_fini(args);
 }
 
@@ -177,11 +174,12 @@ static void advance(struct l2 *l2, const struct store_position *from, const stru
     struct redis_args args;
     l2_step_args(l2, from, to, &args);
     l2->counters->l2_advances++;
-    run(l2, "l2_advance", &args);
+    l2->marker.moving = from->revision != to->revision;
+    run(l2, "l2_advance", 1, &args);
 }
 
-/* A new epoch, where the table stands, in place of the marker that was seen. */
-static void begin(struct l2 *l2)
+/* A new epoch, where the table stands, in place of the marker that was seen. `contest`: that is somebody else's. */
+static void begin(struct l2 *l2, bool contest)
 {
     uint64_t now = clock_ns();
     struct store_position at = publish_position(l2->publish);
@@ -191,6 +189,7 @@ static void begin(struct l2 *l2)
     l2->marker.begun_ns = now;
     redis_args_init(&args);
     redis_args_text(&args, l2->marker_key);
+    redis_args_print(&args, "%scontests", l2->prefix);
     redis_args_bytes(&args, l2->marker.seen, l2->marker.seen_size);
     l2_args_hex(&args, at.store_id);
     redis_args_revision(&args, at.revision);
@@ -198,8 +197,12 @@ static void begin(struct l2 *l2)
     l2_args_hex(&args, random_source_next(&l2->random));
     redis_args_text(&args, l2->channel);
     redis_args_text(&args, "poke");
-    run(l2, "l2_begin", &args);
+    if (contest)
+        l2_contest_args(l2, &args);
+    l2->marker.moving = true;
+    run(l2, "l2_begin", 2, &args);
     l2->marker.beginning = l2->marker.asking;
+    l2->marker.contesting = contest;
 }
 
 /* Nobody knows where the marker is: asks by a step of no length. */
@@ -211,18 +214,26 @@ static void find(struct l2 *l2)
 
 /* ---- what to do --------------------------------------------------------------------------------------------------- */
 
-/* The marker stands where our log does not go, or not yet. */
+/* Whether the table has come to where the marker was seen. */
+static bool has_come_to(const struct l2 *l2, const struct store_position *to)
+{
+    struct store_position at = publish_position(l2->publish);
+    return to->store_id == at.store_id && to->revision <= at.revision && l2_log_continues(l2, to);
+}
+
+/* The marker stands where our log does not go, or not yet. It may move on meanwhile, as fast as somebody writes: as long as its epoch
+ * is the same it goes on from where it was first seen, and that place is what a poll must have brought. */
 static void suspect(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
-    if (marker->suspect_since_ns == 0 || memcmp(&marker->suspect, &marker->at, sizeof marker->at) != 0) {
+    if (marker->suspect_since_ns == 0 || marker->suspect_epoch != marker->epoch ||
+        has_come_to(l2, &marker->suspect)) {
         marker->suspect_since_ns = clock_ns();
+        marker->suspect_epoch = marker->epoch;
         marker->suspect = marker->at;
         feed_wake(l2->feed);
-    } else if (publish_confirmed(l2->publish) > marker->suspect_since_ns) {
-        log_warning("l2: the marker at revision %" PRIu64 " is not of this store's log: a new epoch begins",
-                    marker->at.revision);
-        begin(l2);
+    } else if (publish_confirmed(l2->publish) > marker->suspect_since_ns && !l2_contest_stays_out(l2)) {
+        begin(l2, true);
     }
 }
 
@@ -243,17 +254,19 @@ static void approach(struct l2 *l2)
     struct store_position at = publish_position(l2->publish);
     believe_heard(l2);
     if (marker->flush && clock_ns() >= marker->flush_ns) {
-        begin(l2);
+        begin(l2, marker->at.store_id != at.store_id);
     } else if (marker->at.store_id != at.store_id || marker->at.revision > at.revision ||
                (marker->at.revision == at.revision && marker->at.nonce != at.nonce)) {
         suspect(l2);
     } else if (marker->at.revision == at.revision) {
         marker->suspect_since_ns = 0;
+        l2_contest_over(l2);
     } else if (l2_log_continues(l2, &marker->at)) {
         marker->suspect_since_ns = 0;
+        l2_contest_over(l2);
         /* Everything is to be read again, whatever rows say otherwise. */
         if (l2_log_at(l2, marker->at.revision + 1)->kind == CHANGE_STORE)
-            begin(l2);
+            begin(l2, false);
         else
             advance(l2, &marker->at, &at);
     } else {
@@ -264,7 +277,9 @@ static void approach(struct l2 *l2)
 void l2_marker_pursue(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
-    if (!redis_connected(l2->redis) || l2->closing)
+    uint64_t now = clock_ns();
+    if (!redis_connected(l2->redis) || l2->closing || pause_lasts(&marker->pause, now) ||
+        l2_contest_yields(l2))
         return;
     if (marker->asking)
         marker->again = true;
@@ -274,22 +289,48 @@ void l2_marker_pursue(struct l2 *l2)
         find(l2);
 }
 
-/* Redis refuses the script: it is full, or the marker's key holds something else. */
-static void refused(struct l2 *l2, const struct redis_reply *reply)
+void l2_marker_refused(struct l2 *l2, const struct redis_reply *reply)
 {
-    struct l2_marker *marker = &l2->marker;
+    const char *text = redis_reply_text(reply, NULL);
+    uint64_t now = clock_ns();
+    l2->counters->l2_errors++;
+    pause_begins(&l2->marker.pause, now, L2_PAUSE_NS, L2_PAUSE_MAX_NS);
+    (void)trouble_happens(&l2->marker.trouble, LOG_LEVEL_WARNING, now,
+                          "l2: Redis refuses to move the marker, and L2 falls behind: %s",
+                          text != NULL ? text : "no reason given");
+}
+
+/* Redis is full, the account may not do it, or the marker's key holds something else. A step that was refused has not moved it. */
+static void refused(struct l2 *l2, const struct redis_reply *reply, bool began)
+{
     const char *text = redis_reply_text(reply, NULL);
     bool foreign = text != NULL && strstr(text, "WRONGTYPE") != NULL;
-    l2->counters->l2_errors++;
-    lose(l2);
-    if (!marker->warned)
-        log_warning("l2: the marker cannot be moved, L2 is not used: %s",
-                    text != NULL ? text : "no reason given");
-    marker->warned = true;
-    if (foreign) {
-        note_seen(l2, NULL, 0);
-        begin(l2);
+    if (began || foreign)
+        l2_marker_lose(l2);
+    if (foreign && !began) { /* whatever it is goes */
+        l2->counters->l2_errors++;
+        l2_marker_note(l2, NULL, 0);
+        begin(l2, false);
+    } else {
+        l2_marker_refused(l2, reply);
     }
+}
+
+/* A step or a new epoch is written: so Redis takes what we write. */
+static void moved(struct l2 *l2)
+{
+    pause_ends(&l2->marker.pause);
+    trouble_ends(&l2->marker.trouble, clock_ns(), "l2: the marker is moved again");
+}
+
+static void epoch_begun(struct l2 *l2, bool contested)
+{
+    l2->counters->l2_epochs++;
+    l2->marker.flush = false;
+    if (contested)
+        l2_contest_won(l2);
+    if (l2->options.epoch != NULL)
+        l2->options.epoch(l2->options.context);
 }
 
 static void on_moved(void *context, enum redis_status status, const struct redis_reply *reply)
@@ -298,116 +339,37 @@ static void on_moved(void *context, enum redis_status status, const struct redis
     struct l2_marker *marker = &l2->marker;
     struct store_position at;
     uint64_t epoch;
-    int64_t done;
+    int64_t outcome;
     bool began = marker->beginning;
     marker->asking = marker->beginning = false;
     if (status == REDIS_ERROR) {
-        refused(l2, reply);
+        refused(l2, reply, began);
         return;
     }
-    if (status != REDIS_OK || !redis_reply_i64(redis_reply_at(reply, 0), &done)) {
-        lose(l2); /* it may have moved or not; the next poll asks */
+    if (status != REDIS_OK || !redis_reply_i64(redis_reply_at(reply, 0), &outcome)) {
+        l2_marker_lose(l2); /* it may have moved or not; the next poll asks */
         return;
     }
-    marker->warned = false;
+    bool done = outcome == 1, defended = began && outcome == 2;
+    if (done && marker->moving)
+        moved(l2);
     marker->heard = 0; /* Redis itself counts more than what was said: it may have been restored since */
-    note_seen(l2, reply, 1);
-    if (!read_marker(l2, reply, 1, &at, &epoch)) {
-        lose(l2);
-        begin(l2);
+    l2_marker_note(l2, reply, 1);
+    if (!l2_marker_read(l2, reply, 1, &at, &epoch)) {
+        l2_marker_lose(l2);
+        begin(l2, false);
         return;
     }
-    know(l2, &at, epoch);
-    /* Many hosts forget at once what they have found out together: not one a second. */
-    if (began && !done && marker->flush)
+    l2_marker_know(l2, &at, epoch);
+    /* Many hosts forget at once what they have found out together: not one a second. And somebody else's marker may have moved on
+     * while we came, so it is compared with what stands there now. */
+    if (began && outcome == 0 && (marker->flush || marker->contesting))
         marker->begun_ns = 0;
-    if (began && done) {
-        l2->counters->l2_epochs++;
-        marker->flush = false;
-        if (l2->options.epoch != NULL)
-            l2->options.epoch(l2->options.context);
-    }
-    if (!done || marker->again || marker->flush || at.revision < publish_position(l2->publish).revision)
+    if (began && done)
+        epoch_begun(l2, marker->contesting);
+    if (defended)
+        l2_contest_lost(l2);
+    else if (!done || marker->again || marker->flush ||
+             at.revision < publish_position(l2->publish).revision)
         approach(l2);
-}
-
-/* ---- without a marker --------------------------------------------------------------------------------------------- */
-
-static void on_erased(void *context, enum redis_status status, const struct redis_reply *reply);
-
-/* Whatever stands there: what was seen last may be long ago, and then the script says what does. */
-static void erase(struct l2 *l2)
-{
-    struct l2_marker *marker = &l2->marker;
-    struct redis_args args;
-    if (marker->seen_size == 0)
-        note_seen(l2, NULL, 0);
-    redis_args_init(&args);
-    redis_args_text(&args, l2->marker_key);
-    redis_args_bytes(&args, marker->seen, marker->seen_size);
-    marker->asking = redis_run(l2->redis, redis_script("l2_begin"), 1, &args, on_erased, l2) == 0;
-    redis_args_fini(&args);
-}
-
-static void on_erased(void *context, enum redis_status status, const struct redis_reply *reply)
-{
-    struct l2 *l2 = context;
-    struct l2_marker *marker = &l2->marker;
-    struct store_position at;
-    uint64_t epoch;
-    int64_t done = -1;
-    bool leased = publish_leased(l2->publish, clock_ns());
-    marker->asking = false;
-    if (status == REDIS_OK && redis_reply_i64(redis_reply_at(reply, 0), &done))
-        note_seen(l2, done ? NULL : reply, 1);
-    if (done == 0 && read_marker(l2, reply, 1, &at, &epoch))
-        know(l2, &at, epoch); /* it is this one that ends */
-    lose(l2);
-    if (done == 1) {
-        marker->erased = marker->erasing;
-        end_epoch(marker);
-    } else if (done == 0 && !leased && marker->erase_tries++ < ERASE_TRIES_MAX) {
-        erase(l2); /* others go on moving it: with the next news it would have been moved again */
-    }
-    if (leased)
-        l2_marker_pursue(l2);
-}
-
-void l2_disbelieved(struct l2 *l2)
-{
-    struct l2_marker *marker = &l2->marker;
-    uint64_t distrusted = publish_distrusted(l2->publish);
-    if (distrusted == l2->distrusted || distrusted == marker->erased ||
-        publish_leased(l2->publish, clock_ns()) || marker->asking || !redis_connected(l2->redis))
-        return;
-    marker->erasing = distrusted;
-    marker->erase_tries = 0;
-    erase(l2);
-}
-
-/* A new epoch: not one that is being begun already, for others may put into it what they have read before now. */
-static void want_epoch(struct l2_marker *marker)
-{
-    marker->flush = true;
-    marker->beginning = false;
-    marker->begun_ns = 0;
-}
-
-void l2_flush(struct l2 *l2)
-{
-    want_epoch(&l2->marker);
-    l2->marker.flush_ns = 0;
-    l2_marker_pursue(l2);
-}
-
-void l2_doubt(struct l2 *l2)
-{
-    struct l2_marker *marker = &l2->marker;
-    uint64_t now = clock_ns();
-    if (marker->flush)
-        return;
-    want_epoch(marker);
-    marker->flush_ns = now > marker->doubt_ns ? now : marker->doubt_ns;
-    marker->doubt_ns = marker->flush_ns + DOUBT_NS;
-    l2_marker_pursue(l2); /* and so does each poll that is applied */
 }

@@ -5,6 +5,7 @@
  * behind the log, and of that no revision tells. When the marker is ahead, because another host was quicker to see a change, the facts are kept until the table is
  * there too, or the other way round; if nothing they say has changed meanwhile they are stamped with the new revision and sent
  * again. */
+#include "proxy/clock.h"
 #include "proxy/l2_internal.h"
 #include "proxy/l2_value.h"
 #include "proxy/xfetch.h"
@@ -127,6 +128,22 @@ static void send_put(struct l2 *l2, struct l2_late *put)
     redis_args_fini(&args);
 }
 
+/* Full, or the account may not: each miss would try it in vain. */
+static void puts_refused(struct l2 *l2, const struct redis_reply *reply)
+{
+    uint64_t now = clock_ns();
+    const char *text = redis_reply_text(reply, NULL);
+    pause_begins(&l2->put_pause, now, L2_PAUSE_NS, L2_PAUSE_MAX_NS);
+    (void)trouble_happens(&l2->put_trouble, LOG_LEVEL_WARNING, now, "l2: Redis refuses values: %s",
+                          text != NULL ? text : "no reason given");
+}
+
+static void puts_taken(struct l2 *l2)
+{
+    pause_ends(&l2->put_pause);
+    trouble_ends(&l2->put_trouble, clock_ns(), "l2: Redis takes values again");
+}
+
 static void on_put(void *context, enum redis_status status, const struct redis_reply *reply)
 {
     struct l2_late *put = context;
@@ -135,9 +152,12 @@ static void on_put(void *context, enum redis_status status, const struct redis_r
     int64_t kept;
     l2->putting--;
     if (status != REDIS_OK || !redis_reply_i64(redis_reply_at(reply, 0), &kept)) {
+        if (status == REDIS_ERROR)
+            puts_refused(l2, reply);
         l2->counters->l2_errors++;
         drop(put);
     } else if (kept) {
+        puts_taken(l2);
         l2->counters->l2_puts++;
         drop(put);
     } else {
@@ -158,7 +178,8 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us
 {
     bool usable = l2->options.values && l2->marker.known && epoch == l2->marker.epoch && !l2->closing &&
                   redis_connected(l2->redis) && breaker_state(&l2->breaker) == BREAKER_CLOSED &&
-                  l2->putting < PUTTING_MAX && !facts->broken;
+                  l2->putting < PUTTING_MAX && !facts->broken &&
+                  !pause_lasts(&l2->put_pause, clock_ns());
     struct l2_late *put = usable ? calloc(1, sizeof *put) : NULL;
     if (put == NULL) {
         facts_fini(facts);

@@ -123,9 +123,9 @@ class Slow(Shared, MariadbCase):
         self.redis.command("CONFIG", "SET", "maxmemory", "0")
         wait_until(lambda: int(self.marker()["revision"]) == self.revision(), 5, "the marker has caught up", 0.05)
         self.wait_marker()
-        self.fill(self.first, 1100)
+        user = self.put_again(self.first, 1100)  # after a pause
         with self.counted(second) as grown:
-            self.assertEqual(1, self.check(second, 1100))
+            self.assertEqual(1, self.check(second, user))
         self.assertEqual(1, grown["l2_hits"], grown)
 
     @full_only

@@ -228,6 +228,7 @@ void host_begin(struct world *world, unsigned number)
                             .timeout_ms = 1000,
                             .ttl_ms = 60000,
                             .values = true,
+                            .contests_max = 1000000, /* stores are restored again and again here */
                             .refresh = on_refresh,
                             .context = host};
     struct store_position at = world_committed(world);

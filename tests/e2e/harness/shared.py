@@ -86,6 +86,19 @@ class Shared:
             self.check(host, user, **question)
         wait_until(lambda: self._has_put(host, before), 3, lambda: f"all is put: {host.stats()}", 0.002)
 
+    def put_again(self, host, first, seconds=20):
+        """Users from `first` on ask there until what was read for one is put into L2; that one."""
+        before = host.stats()["l2_puts"]
+        users = iter(range(first, first + 10000))
+
+        def put():
+            self.user = next(users)
+            self.check(host, self.user)
+            time.sleep(0.02)
+            return host.stats()["l2_puts"] > before
+        wait_until(put, seconds, lambda: f"values are put: {host.stats()}", 0.1)
+        return self.user
+
     @staticmethod
     def _has_put(host, before):
         after = host.stats()
