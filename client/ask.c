@@ -13,20 +13,10 @@ uint64_t ask_deadline(const struct handle *handle)
     return channel_clock_ns() + (uint64_t)handle->check_ms * 1000000u;
 }
 
-void ask_count(struct handle *handle, uint64_t hits, uint64_t misses, uint64_t unknowns)
-{
-    struct permtab_shm_feedback_line *line = permtab_line_(&handle->visible);
-    if (line == NULL)
-        return;
-    permtab_shm_store64_relaxed(&line->hits, permtab_shm_load64_relaxed(&line->hits) + hits);
-    permtab_shm_store64_relaxed(&line->misses, permtab_shm_load64_relaxed(&line->misses) + misses);
-    permtab_shm_store64_relaxed(&line->unknowns, permtab_shm_load64_relaxed(&line->unknowns) + unknowns);
-}
-
 enum permtab_decision ask_unknown(struct handle *handle, int code)
 {
     permtab_thread_.why = code;
-    ask_count(handle, 0, 0, 1);
+    count_add(handle, 0, 0, 1);
     return PERMTAB_UNKNOWN;
 }
 
@@ -98,7 +88,7 @@ static int call_check(struct handle *handle, const struct permtab_query *query, 
         wire_str(out, "revision");
         wire_u64(out, token->revision);
     }
-    int result = handle_call(handle, false, deadline_ns, &reply);
+    int result = handle_call(handle, deadline_ns, &reply);
     if (result == 0)
         result = judge_reply(reply.result, token);
     wire_message_fini(&reply);
@@ -149,12 +139,12 @@ enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_q
         result = ask_locked(handle, query, NULL, token, deadline_ns);
         handle_unlock(handle);
     }
-    ask_count(handle, 0, 1, 0);
+    count_add(handle, 0, 1, 0);
     return result >= 0 ? (enum permtab_decision)result : ask_unknown(handle, result);
 }
 
 enum permtab_decision permtab_unknown_(struct permtab *table, int code)
 {
-    ask_count(handle_of(table), 0, 1, 0);
+    count_add(handle_of(table), 0, 1, 0);
     return ask_unknown(handle_of(table), code);
 }

@@ -42,23 +42,38 @@ static bool size_is(int descriptor, uint64_t size)
            (uint64_t)status.st_size == size;
 }
 
-static bool feedback_good(const struct attachment *attachment)
+static bool feedback_good(const struct attachment *attachment, int descriptor)
 {
-    int seals = fcntl(attachment->feedback, F_GET_SEALS);
+    int seals = fcntl(descriptor, F_GET_SEALS);
     return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && attachment->feedback_size >= FEEDBACK_SIZE &&
-           size_is(attachment->feedback, attachment->feedback_size);
+           size_is(descriptor, attachment->feedback_size);
+}
+
+/* Somebody closed descriptors while we were at it: what is mapped there may be anybody's. */
+static bool changed_hands(const struct descriptor *descriptor, int number)
+{
+    return descriptor_number(descriptor) != number;
 }
 
 /* All feedbacks of a process go to one address, so that a thread that is just counting counts into the old one or the new one. */
 static int feedback_map(struct handle *handle, const struct attachment *attachment)
 {
-    if (!feedback_good(attachment))
+    const int protection = PROT_READ | PROT_WRITE;
+    int descriptor = descriptor_number(&attachment->feedback);
+    if (descriptor < 0 || !feedback_good(attachment, descriptor))
         return PERMTAB_E_PROTOCOL;
-    void *address = mmap(handle->feedback, FEEDBACK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                         attachment->feedback, 0);
+    /* Nobody counts into it before it is known to be ours. */
+    void *address = mmap(NULL, FEEDBACK_SIZE, protection, MAP_SHARED, descriptor, 0);
     if (address == MAP_FAILED)
         return PERMTAB_E_SYSTEM;
-    permtab_shm_store_pointer(&handle->own->visible.feedback, address);
+    if (changed_hands(&attachment->feedback, descriptor) ||
+        mremap(address, FEEDBACK_SIZE, FEEDBACK_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, handle->feedback) ==
+            MAP_FAILED) {
+        munmap(address, FEEDBACK_SIZE);
+        return PERMTAB_E_SYSTEM;
+    }
+    permtab_shm_store_pointer(&handle->own->visible.feedback, handle->feedback);
+    count_carry(handle);
     return 0;
 }
 
@@ -66,21 +81,24 @@ static int feedback_map(struct handle *handle, const struct attachment *attachme
 static int segment_map(const struct attachment *attachment, struct mapping **out,
                        struct permtab_shm_table *table)
 {
-    if (!segment_sealed(attachment->segment) || attachment->size < PERMTAB_SHM_PAGE ||
-        attachment->size > SIZE_MAX / 2 || !size_is(attachment->segment, attachment->size))
+    int descriptor = descriptor_number(&attachment->segment);
+    if (descriptor < 0 || !segment_sealed(descriptor) || attachment->size < PERMTAB_SHM_PAGE ||
+        attachment->size > SIZE_MAX / 2 || !size_is(descriptor, attachment->size))
         return PERMTAB_E_PROTOCOL;
     struct mapping *mapping = calloc(1, sizeof(*mapping));
     if (mapping == NULL)
         return PERMTAB_E_MEMORY;
     mapping->size = (size_t)attachment->size;
     mapping->segment_id = attachment->segment_id;
-    mapping->address = mmap(NULL, mapping->size, PROT_READ, MAP_SHARED, attachment->segment, 0);
+    mapping->address = mmap(NULL, mapping->size, PROT_READ, MAP_SHARED, descriptor, 0);
     if (mapping->address == MAP_FAILED) {
         free(mapping);
         return PERMTAB_E_SYSTEM;
     }
     (void)madvise(mapping->address, mapping->size, MADV_DONTDUMP); /* the table has no place in a core file */
-    int result = segment_table_init(table, mapping->address, mapping->size);
+    int result = changed_hands(&attachment->segment, descriptor)
+                     ? PERMTAB_E_SYSTEM
+                     : segment_table_init(table, mapping->address, mapping->size);
     if (result == 0 && table->header->identity.segment_id != attachment->segment_id)
         result = PERMTAB_E_PROTOCOL;
     if (result < 0) {
@@ -150,7 +168,8 @@ int attach_init(struct handle *handle)
     if (handle->zero_header == MAP_FAILED || handle->feedback == MAP_FAILED || handle->own == MAP_FAILED)
         return PERMTAB_E_MEMORY;
     handle->visible.own = &handle->own->visible;
-    return madvise(handle->own, sizeof(*handle->own), MADV_WIPEONFORK) == 0 ? 0 : PERMTAB_E_SYSTEM;
+    (void)madvise(handle->own, sizeof(*handle->own), MADV_WIPEONFORK); /* not to be had everywhere: see process.c */
+    return 0;
 }
 
 static void unmap(void *address, size_t size)

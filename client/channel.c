@@ -1,5 +1,6 @@
-/* The blocking side of the socket. The socket itself does not block: each wait is a ppoll with what is left of the
- * caller's deadline, so that many small delays cannot add up to more than was asked for.
+/* The blocking side of the socket. No call on the socket itself blocks, whatever its flags are, for others may hold the same socket:
+ * each wait is a ppoll with what is left of the caller's deadline, so that many small delays cannot add up to more than was asked for.
+ * Before each call the descriptor is looked at: a number that means something else by now is a broken connection.
  *
  * One request is under way at a time. A reply that comes after its caller gave up is recognised by its id and dropped, so a
  * time-out costs no connection; one in the middle of sending does, because the stream would be out of step. Callers that
@@ -7,10 +8,13 @@
  * What methods there are, and when to connect again, is left to handle.c. */
 #include "client/channel.h"
 
+#include "client/peer.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -49,21 +53,8 @@ static int wait_until(int descriptor, short events, uint64_t deadline_ns)
 static void received_close(struct channel *channel)
 {
     for (size_t i = 0; i < channel->received_count; i++)
-        if (channel->received[i] >= 0)
-            close(channel->received[i]);
+        descriptor_close(&channel->received[i]);
     channel->received_count = 0;
-}
-
-static int peer_check(int descriptor, int64_t server_uid)
-{
-    struct ucred peer;
-    socklen_t size = sizeof(peer);
-    if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
-        return PERMTAB_E_SYSTEM;
-    if (server_uid == CHANNEL_ANY_UID)
-        return 0;
-    bool good = server_uid >= 0 ? peer.uid == (uint64_t)server_uid : peer.uid == 0 || peer.uid == geteuid();
-    return good ? 0 : PERMTAB_E_PEER;
 }
 
 static int connect_until(int descriptor, const struct sockaddr_un *address, uint64_t deadline_ns)
@@ -83,6 +74,16 @@ static int connect_until(int descriptor, const struct sockaddr_un *address, uint
     return 0;
 }
 
+/* Where the numbers of a connection's requests begin: where nobody else's do, so that a reply to somebody else's request is not
+ * taken for one to ours. */
+static uint32_t first_id(void)
+{
+    uint32_t id;
+    if (getrandom(&id, sizeof(id), GRND_NONBLOCK) != (ssize_t)sizeof(id))
+        id = (uint32_t)(channel_clock_ns() * 2654435761u) ^ (uint32_t)getpid() << 16;
+    return id;
+}
+
 int channel_open(struct channel *channel, const char *path, int64_t server_uid, uint64_t deadline_ns)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -95,14 +96,16 @@ int channel_open(struct channel *channel, const char *path, int64_t server_uid, 
         return PERMTAB_E_SYSTEM;
     int result = connect_until(descriptor, &address, deadline_ns);
     if (result == 0)
-        result = peer_check(descriptor, server_uid);
+        result = peer_check(descriptor, path, server_uid);
     if (result < 0) {
         int kept = errno;
         close(descriptor);
         errno = kept;
         return result;
     }
-    *channel = (struct channel){.open = true, .descriptor = descriptor};
+    *channel = (struct channel){.open = true, .first_id = first_id()};
+    channel->last_id = channel->first_id;
+    descriptor_own(&channel->descriptor, descriptor);
     return 0;
 }
 
@@ -111,7 +114,7 @@ void channel_close(struct channel *channel)
     if (!channel->open)
         return;
     received_close(channel);
-    close(channel->descriptor);
+    descriptor_close(&channel->descriptor);
     wire_buffer_fini(&channel->out);
     free(channel->in);
     *channel = (struct channel){0};
@@ -127,7 +130,7 @@ struct wire_buffer *channel_request(struct channel *channel, const char *method,
 
 /* ---- out ----------------------------------------------------------------------------------------------------- */
 
-static ssize_t send_some(struct channel *channel, size_t sent, int descriptor)
+static ssize_t send_some(struct channel *channel, int socket, size_t sent, int descriptor)
 {
     union {
         struct cmsghdr header;
@@ -145,7 +148,7 @@ static ssize_t send_some(struct channel *channel, size_t sent, int descriptor)
         header->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
     }
-    return sendmsg(channel->descriptor, &message, MSG_NOSIGNAL);
+    return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 static int send_all(struct channel *channel, int descriptor, uint64_t deadline_ns)
@@ -154,15 +157,16 @@ static int send_all(struct channel *channel, int descriptor, uint64_t deadline_n
     if (channel->out.failed)
         return channel->out.size > WIRE_FRAME_MAX / 2 ? PERMTAB_E_LIMIT : PERMTAB_E_MEMORY;
     while (sent < channel->out.size) {
-        ssize_t count = send_some(channel, sent, descriptor);
+        int socket = descriptor_number(&channel->descriptor);
+        ssize_t count = socket >= 0 ? send_some(channel, socket, sent, descriptor) : -1;
         if (count >= 0) {
             sent += (size_t)count;
             continue;
         }
-        if (errno == EINTR)
+        if (socket >= 0 && errno == EINTR)
             continue;
-        int result =
-            errno == EAGAIN ? wait_until(channel->descriptor, POLLOUT, deadline_ns) : PERMTAB_E_UNREACHABLE;
+        int result = socket >= 0 && errno == EAGAIN ? wait_until(socket, POLLOUT, deadline_ns)
+                                                    : PERMTAB_E_UNREACHABLE;
         if (result < 0) {
             channel->broken = sent > 0 || result != PERMTAB_E_TIMEOUT;
             return result;
@@ -200,7 +204,7 @@ static int keep_descriptors(struct channel *channel, struct msghdr *message)
             int descriptor;
             memcpy(&descriptor, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
             if (channel->received_count < CHANNEL_DESCRIPTORS) {
-                channel->received[channel->received_count++] = descriptor;
+                descriptor_own(&channel->received[channel->received_count++], descriptor);
             } else {
                 close(descriptor);
                 result = PERMTAB_E_PROTOCOL;
@@ -224,7 +228,10 @@ static int read_some(struct channel *channel, uint64_t deadline_ns)
                               .iov_len = channel->in_capacity - channel->in_size};
         struct msghdr message = {
             .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-        ssize_t count = recvmsg(channel->descriptor, &message, MSG_CMSG_CLOEXEC);
+        int socket = descriptor_number(&channel->descriptor);
+        if (socket < 0)
+            return PERMTAB_E_UNREACHABLE;
+        ssize_t count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
         if (count > 0) {
             channel->in_size += (size_t)count;
             return keep_descriptors(channel, &message);
@@ -235,7 +242,7 @@ static int read_some(struct channel *channel, uint64_t deadline_ns)
             continue;
         if (errno != EAGAIN)
             return PERMTAB_E_UNREACHABLE;
-        result = wait_until(channel->descriptor, POLLIN, deadline_ns);
+        result = wait_until(socket, POLLIN, deadline_ns);
         if (result < 0)
             return result;
     }
@@ -263,29 +270,46 @@ static int next_message(struct channel *channel, uint64_t deadline_ns, struct wi
     }
 }
 
-int channel_call(struct channel *channel, int descriptor, uint64_t deadline_ns, struct wire_message *reply)
+int channel_send(struct channel *channel, int descriptor, uint64_t deadline_ns)
 {
-    uint32_t id = channel->last_id;
-    *reply = (struct wire_message){0};
     received_close(channel);
-    int result = send_all(channel, descriptor, deadline_ns);
-    if (result < 0)
-        return result;
+    return send_all(channel, descriptor, deadline_ns);
+}
+
+/* Is this a reply to a request that we made on this connection? */
+static bool is_reply(const struct channel *channel, const struct wire_message *message)
+{
+    uint32_t made = channel->last_id - channel->first_id;
+    return message->kind == WIRE_RESPONSE && message->id - channel->first_id - 1 < made;
+}
+
+int channel_wait(struct channel *channel, uint64_t deadline_ns, struct wire_message *reply)
+{
     for (;;) {
-        result = next_message(channel, deadline_ns, reply);
+        *reply = (struct wire_message){0};
+        int result = next_message(channel, deadline_ns, reply);
         if (result < 0) {
             channel->broken = result != PERMTAB_E_TIMEOUT;
             return result;
         }
-        if (reply->kind == WIRE_RESPONSE && reply->id == id)
+        channel->heard = true;
+        if (is_reply(channel, reply) && reply->id == channel->last_id)
             return reply->error_code;
-        bool asked = reply->kind == WIRE_REQUEST; /* the sidecar asks nothing */
+        /* The sidecar asks nothing, and answers nobody else here. */
+        bool wrong = reply->kind != WIRE_NOTIFICATION && !is_reply(channel, reply);
         wire_message_fini(reply);
-        if (asked) {
+        if (wrong) {
             channel->broken = true;
             return PERMTAB_E_PROTOCOL;
         }
     }
+}
+
+int channel_call(struct channel *channel, int descriptor, uint64_t deadline_ns, struct wire_message *reply)
+{
+    *reply = (struct wire_message){0};
+    int result = channel_send(channel, descriptor, deadline_ns);
+    return result < 0 ? result : channel_wait(channel, deadline_ns, reply);
 }
 
 int channel_notification(struct channel *channel, uint64_t deadline_ns, struct wire_message *out)
@@ -303,11 +327,12 @@ int channel_notification(struct channel *channel, uint64_t deadline_ns, struct w
     }
 }
 
-int channel_take_descriptor(struct channel *channel, size_t index)
+struct descriptor channel_take_descriptor(struct channel *channel, size_t index)
 {
-    if (index >= channel->received_count)
-        return -1;
-    int descriptor = channel->received[index];
-    channel->received[index] = -1;
+    struct descriptor descriptor = {0};
+    if (index < channel->received_count) {
+        descriptor = channel->received[index];
+        descriptor_forget(&channel->received[index]);
+    }
     return descriptor;
 }

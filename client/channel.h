@@ -3,6 +3,7 @@
 #ifndef PERMTAB_CLIENT_CHANNEL_H
 #define PERMTAB_CLIENT_CHANNEL_H
 
+#include "client/descriptor.h"
 #include "client/wire.h"
 
 #define CHANNEL_DESCRIPTORS 2u /* as many as the protocol ever passes at once */
@@ -10,24 +11,22 @@
 /* All zero is a closed channel. */
 struct channel {
     bool open;
-    bool
-        broken; /* of no further use: channel_close it. The owner closes, because it may have to forget the number first */
-    int descriptor;
-    uint32_t last_id;
+    bool broken; /* of no further use: channel_close it. The owner closes, because it may have to forget the number first */
+    bool heard;  /* a whole message has come; for the owner to clear */
+    struct descriptor descriptor;
+    uint32_t first_id, last_id; /* of the requests on this connection; the first number is not used */
     struct wire_buffer out;
     char *in;
     size_t in_size, in_capacity;
-    int received[CHANNEL_DESCRIPTORS]; /* descriptors that came and were not taken yet */
+    struct descriptor received[CHANNEL_DESCRIPTORS]; /* that came and were not taken yet */
     size_t received_count;
 };
 
 /* CLOCK_MONOTONIC, nanoseconds, the precise one: what deadlines are made of. */
 uint64_t channel_clock_ns(void);
 
-#define CHANNEL_ANY_UID (-2)
-
-/* Connects and looks who listens: `server_uid`, or with -1 root or ourselves, or with CHANNEL_ANY_UID anybody. PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER,
- * _INVALID (path too long), _SYSTEM. The channel must be closed. */
+/* Connects and looks who listens (`server_uid` as for peer_check). PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER, _INVALID (path
+ * too long), _SYSTEM. The channel must be closed. A deadline that has passed: connects if that needs no waiting. */
 int channel_open(struct channel *channel, const char *path, int64_t server_uid,
                  uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 /* Closes the socket and what came and was not taken; keeps no memory. Closing a closed one does nothing. */
@@ -36,10 +35,19 @@ void channel_close(struct channel *channel);
 /* Begins a request; pack `fields` pairs into what is returned, then channel_call. */
 struct wire_buffer *channel_request(struct channel *channel, const char *method, uint32_t fields);
 
-/* Sends the request, with a descriptor when `descriptor` is not -1 (it stays the caller's), and waits for its reply; replies to
- * requests that were given up are dropped. 0: *reply has a result. A code with reply->error_code set: the sidecar said so,
- * in reply->error_text. Else PERMTAB_E_TIMEOUT (the channel is broken only when a request was cut in two),
- * _UNREACHABLE (it broke), _PROTOCOL, _LIMIT (too long to send), _MEMORY. wire_message_fini the reply in any case. */
+/* Sends the request, with a descriptor when `descriptor` is not -1 (it stays the caller's). PERMTAB_E_TIMEOUT (the channel
+ * is broken only when the request was cut in two), _UNREACHABLE (it broke, or the socket is not ours any more), _LIMIT (too
+ * long to send), _MEMORY. */
+int channel_send(struct channel *channel, int descriptor, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
+
+/* Waits for the reply to the last request that was sent; replies to earlier ones, which were given up, and notifications
+ * are dropped. 0: *reply has a result. A code with reply->error_code set: the sidecar said so, in reply->error_text. Else
+ * PERMTAB_E_TIMEOUT (call it again to go on waiting), or the channel is broken: _UNREACHABLE, _PROTOCOL (also a reply to a request that
+ * this connection never made), _MEMORY. wire_message_fini the reply in any case. */
+int channel_wait(struct channel *channel, uint64_t deadline_ns,
+                 struct wire_message *reply) PERMTAB_MUST_CHECK;
+
+/* channel_send, then channel_wait. */
 int channel_call(struct channel *channel, int descriptor, uint64_t deadline_ns,
                  struct wire_message *reply) PERMTAB_MUST_CHECK;
 
@@ -47,7 +55,7 @@ int channel_call(struct channel *channel, int descriptor, uint64_t deadline_ns,
 int channel_notification(struct channel *channel, uint64_t deadline_ns,
                          struct wire_message *out) PERMTAB_MUST_CHECK;
 
-/* Hands over descriptor number `index` of the last reply, or -1. Those not taken are closed at the next call. */
-int channel_take_descriptor(struct channel *channel, size_t index);
+/* Hands over descriptor number `index` of the last reply, or none. Those not taken are closed at the next call. */
+struct descriptor channel_take_descriptor(struct channel *channel, size_t index);
 
 #endif

@@ -1,5 +1,8 @@
 /* The lock, the connection, and keeping the table current.
  *
+ * A connection is made in steps: connect, hello, the catalogue, attach. A step that is not answered in time stays under way, and
+ * whoever comes next goes on with it; so a child can begin without waiting (count.c), and a slow sidecar is reached at last.
+ *
  * Everything is tried when somebody needs it and nobody else: the library has no thread of its own. So each step here has
  * a deadline from above, and a pause after failure (HANDLE_ATTEMPT_NS) during which callers fail at once instead
  * of knocking at a sidecar that is away.
@@ -7,10 +10,11 @@
  * What a failure means for a check is left to ask.c. */
 #include "client/handle.h"
 
+#include "client/process.h"
+#include "shm/order.h"
+
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,28 +45,18 @@ static int lock_until(pthread_mutex_t *lock, uint64_t deadline_ns)
 #endif
 }
 
-/* Is this still the connection that the parent had? The child may have closed all descriptors and opened others since. */
-static bool is_connection(const struct handle *handle, int descriptor)
-{
-    struct sockaddr_un peer = {0};
-    socklen_t size = sizeof(peer);
-    return getpeername(descriptor, (struct sockaddr *)&peer, &size) == 0 && peer.sun_family == AF_UNIX &&
-           strncmp(peer.sun_path, handle->path, sizeof(peer.sun_path)) == 0;
-}
-
 int handle_lock(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
+    process_enter(handle);
     int result = pthread_mutex_trylock(&own->lock);
     if (result == EBUSY)
         result = lock_until(&own->lock, deadline_ns);
     if (result != 0)
         return result == ETIMEDOUT ? PERMTAB_E_TIMEOUT : PERMTAB_E_SYSTEM;
-    if (!own->entered) { /* opened just now, or a child: the parent's connection is not ours to use */
-        if (handle->inherited > 0 && is_connection(handle, handle->inherited - 1))
-            close(handle->inherited - 1);
-        handle->inherited = 0;
-        own->entered = true;
+    if (own->process == 0) { /* opened just now, or a child: the parent's connection is not ours to use */
+        descriptor_close(&handle->inherited);
+        permtab_shm_store64(&own->process, (uint64_t)getpid());
     }
     return 0;
 }
@@ -74,18 +68,66 @@ void handle_unlock(struct handle *handle)
 
 void handle_disconnect(struct handle *handle)
 {
-    handle->inherited =
-        0; /* before it is closed: a child must never close a number that means something else */
-    channel_close(&handle->own->channel);
+    struct own_page *own = handle->own;
+    descriptor_forget(&handle->inherited); /* first: what a child inherits from now on is not to be closed */
+    channel_close(&own->channel);
+    own->greeting = own->greeted = own->attaching = own->attached = false;
 }
 
-int handle_call(struct handle *handle, bool vital, uint64_t deadline_ns, struct wire_message *reply)
+/* ---- calls ----------------------------------------------------------------------------------------------------- */
+
+/* What a call says of the sidecar. An end of the connection is a sign, too: who comes next may find another sidecar. */
+static void judge_silence(struct handle *handle, int result, bool waited, const struct wire_message *reply)
+{
+    struct own_page *own = handle->own;
+    bool silent = result == PERMTAB_E_TIMEOUT && reply->error_code == 0;
+    if (own->channel.heard || result == PERMTAB_E_UNREACHABLE)
+        circuit_heard(&own->circuit);
+    own->channel.heard = false;
+    if (silent && waited)
+        circuit_timed_out(&own->circuit, channel_clock_ns());
+    if (own->channel.broken)
+        handle_disconnect(handle);
+}
+
+static uint64_t patience(const struct handle *handle, uint64_t deadline_ns)
+{
+    return circuit_deadline(&handle->own->circuit, channel_clock_ns(), deadline_ns);
+}
+
+int handle_call(struct handle *handle, uint64_t deadline_ns, struct wire_message *reply)
+{
+    int result = channel_call(&handle->own->channel, -1, patience(handle, deadline_ns), reply);
+    judge_silence(handle, result, deadline_ns != HANDLE_NO_WAIT, reply);
+    return result;
+}
+
+/* A call without which the connection is of no use. Sends what channel_request began, unless that is under way already, and
+ * waits for the reply; without one in time it stays under way, and is the one thing that is. */
+static int call_vital(struct handle *handle, bool *under_way, uint64_t deadline_ns,
+                      struct wire_message *reply)
 {
     struct channel *channel = &handle->own->channel;
-    int result = channel_call(channel, -1, deadline_ns, reply);
-    if (channel->broken || (vital && result == PERMTAB_E_TIMEOUT && reply->error_code == 0))
-        handle_disconnect(handle);
+    uint64_t end_ns = patience(handle, deadline_ns);
+    int result = 0;
+    *reply = (struct wire_message){0};
+    if (!*under_way)
+        result = channel_send(channel, -1, end_ns);
+    if (result == 0) {
+        result = channel_wait(channel, end_ns, reply);
+        *under_way = result == PERMTAB_E_TIMEOUT && reply->error_code == 0;
+    }
+    judge_silence(handle, result, deadline_ns != HANDLE_NO_WAIT, reply);
     return result;
+}
+
+/* Takes what has come without waiting: late replies, which end the silence. */
+static void listen(struct handle *handle)
+{
+    struct wire_message reply;
+    int result = channel_wait(&handle->own->channel, HANDLE_NO_WAIT, &reply);
+    judge_silence(handle, result, false, &reply);
+    wire_message_fini(&reply);
 }
 
 bool handle_broken(const struct handle *handle, int code)
@@ -93,25 +135,36 @@ bool handle_broken(const struct handle *handle, int code)
     return !handle->own->channel.open && (code == PERMTAB_E_UNREACHABLE || code == PERMTAB_E_PROTOCOL);
 }
 
-static int greet(struct handle *handle, uint64_t deadline_ns)
+static void request_hello(struct handle *handle)
 {
     struct wire_buffer *out = channel_request(&handle->own->channel, "hello", 3);
-    struct wire_message reply;
-    uint64_t protocol, layout;
     wire_str(out, "protocol");
     wire_u64(out, WIRE_PROTOCOL);
     wire_str(out, "layout");
     wire_u64(out, handle->layout);
     wire_str(out, "client");
     wire_str(out, "libpermtab " PERMTAB_VERSION);
-    int result = handle_call(handle, true, deadline_ns, &reply);
+}
+
+static int greet(struct handle *handle, uint64_t deadline_ns)
+{
+    struct own_page *own = handle->own;
+    struct wire_message reply;
+    uint64_t protocol, layout;
+    if (own->greeted)
+        return 0;
+    if (!own->greeting)
+        request_hello(handle);
+    int result = call_vital(handle, &own->greeting, deadline_ns, &reply);
     if (result == 0 &&
         (!wire_as_u64(wire_get(reply.result, "protocol"), &protocol) || protocol != WIRE_PROTOCOL ||
          !wire_as_u64(wire_get(reply.result, "layout"), &layout) || layout > UINT32_MAX ||
-         !wire_as_id(wire_get(reply.result, "store_id"), &handle->own->store_id)))
+         !wire_as_id(wire_get(reply.result, "store_id"), &own->store_id)))
         result = PERMTAB_E_PROTOCOL;
-    if (result == 0)
-        handle->own->server_layout = (uint32_t)layout;
+    if (result == 0) {
+        own->server_layout = (uint32_t)layout;
+        own->greeted = true;
+    }
     wire_message_fini(&reply);
     return result;
 }
@@ -121,7 +174,7 @@ int handle_read_names(struct handle *handle, uint64_t deadline_ns)
     struct wire_message reply;
     struct names *names, *old = handle->names;
     (void)channel_request(&handle->own->channel, "catalogue", 0);
-    int result = handle_call(handle, false, deadline_ns, &reply);
+    int result = handle_call(handle, deadline_ns, &reply);
     if (result == 0)
         result = names_new(&names, reply.result);
     wire_message_fini(&reply);
@@ -144,29 +197,40 @@ static int read_attachment(struct handle *handle, const struct wire_value *resul
         return PERMTAB_E_PROTOCOL;
     attachment->segment = channel_take_descriptor(&handle->own->channel, 0);
     attachment->feedback = channel_take_descriptor(&handle->own->channel, 1);
-    int code = PERMTAB_E_PROTOCOL;
-    if (attachment->segment >= 0 && attachment->feedback >= 0)
-        code = attach_take(handle, attachment);
-    if (attachment->segment >= 0)
-        close(attachment->segment);
-    if (attachment->feedback >= 0)
-        close(attachment->feedback);
+    int code = attach_take(handle, attachment);
+    descriptor_close(&attachment->segment);
+    descriptor_close(&attachment->feedback);
     return code;
+}
+
+static int ask_attachment(struct handle *handle, uint64_t deadline_ns, struct attachment *attachment)
+{
+    struct own_page *own = handle->own;
+    struct wire_message reply;
+    bool begun = own->attaching;
+    if (!begun) {
+        (void)channel_request(&own->channel, "attach", 0);
+        own->asked_ns = channel_clock_ns();
+    }
+    int result = call_vital(handle, &own->attaching, deadline_ns, &reply);
+    attachment->asked_ns = own->asked_ns;
+    attachment->answered_ns = channel_clock_ns();
+    bool old = begun && attachment->answered_ns - attachment->asked_ns > HANDLE_TRIP_NS;
+    if (result == 0)
+        result = old ? PERMTAB_E_BUSY : read_attachment(handle, reply.result, attachment);
+    wire_message_fini(&reply);
+    return result;
 }
 
 static int attach_now(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
-    struct attachment attachment = {.asked_ns = channel_clock_ns()};
-    struct wire_message reply;
+    struct attachment attachment;
     if (handle->layout != PERMTAB_SHM_LAYOUT || own->server_layout != handle->layout)
         return PERMTAB_E_LAYOUT;
-    (void)channel_request(&own->channel, "attach", 0);
-    int result = handle_call(handle, true, deadline_ns, &reply);
-    attachment.answered_ns = channel_clock_ns();
-    if (result == 0)
-        result = read_attachment(handle, reply.result, &attachment);
-    wire_message_fini(&reply);
+    int result = ask_attachment(handle, deadline_ns, &attachment);
+    if (result == PERMTAB_E_BUSY) /* nobody fetched the reply for long: it says little about the other side's clock */
+        result = ask_attachment(handle, deadline_ns, &attachment);
     return result;
 }
 
@@ -183,33 +247,41 @@ int handle_attach(struct handle *handle, uint64_t deadline_ns)
     bool helped =
         result == 0 && permtab_shm_beat_read(&geometry_now(handle)->visible.table).state == PERMTAB_SHM_LIVE;
     own->attached_ns = channel_clock_ns();
-    own->next_attach_ns = helped ? 0 : own->attached_ns + HANDLE_ATTEMPT_NS;
+    own->next_attach_ns = helped || own->attaching ? 0 : own->attached_ns + HANDLE_ATTEMPT_NS;
+    own->attached = own->attached || result == 0;
     own->attach_code = result;
     return result;
 }
 
 /* May the connection be used although this went wrong? What the sidecar cannot do now may pass; what it should not have
- * sent does not. */
+ * sent does not, and while a reply with descriptors is to come nothing else is asked for. */
 static bool bearable(const struct handle *handle, int code)
 {
-    return handle->own->channel.open && code != PERMTAB_E_CLOCK && code != PERMTAB_E_PROTOCOL;
+    const struct own_page *own = handle->own;
+    return own->channel.open && own->greeted && !own->attaching && code != PERMTAB_E_CLOCK &&
+           code != PERMTAB_E_PROTOCOL;
+}
+
+static bool attaching_is_due(const struct handle *handle)
+{
+    const struct own_page *own = handle->own;
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry_now(handle)->visible.table);
+    uint64_t clock = channel_clock_ns();
+    bool stale = clock >= moment.lease_deadline && clock >= own->attached_ns + HANDLE_RECHECK_NS;
+    bool wanted = !own->attached || moment.state != PERMTAB_SHM_LIVE || stale;
+    return own->attaching || (wanted && clock >= own->next_attach_ns);
 }
 
 int handle_refresh(struct handle *handle, uint64_t deadline_ns)
 {
-    struct own_page *own = handle->own;
     const struct geometry *now = geometry_now(handle);
-    if (now->visible.trouble == PERMTAB_E_LAYOUT)
+    if (now->visible.trouble == PERMTAB_E_LAYOUT && handle->own->attached)
         return 0;
-    struct permtab_shm_moment moment = permtab_shm_beat_read(&now->visible.table);
-    uint64_t clock = channel_clock_ns();
-    bool stale = clock >= moment.lease_deadline && clock >= own->attached_ns + HANDLE_RECHECK_NS;
-    bool wanted = moment.state != PERMTAB_SHM_LIVE || own->visible.feedback == NULL || stale;
-    int result = wanted && clock >= own->next_attach_ns ? handle_attach(handle, deadline_ns) : 0;
+    int result = attaching_is_due(handle) ? handle_attach(handle, deadline_ns) : 0;
     if (result < 0 && !bearable(handle, result))
         return result;
     now = geometry_now(handle);
-    moment = permtab_shm_beat_read(&now->visible.table);
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&now->visible.table);
     if (moment.state == PERMTAB_SHM_VOID || moment.catalogue == now->visible.catalogue)
         return 0;
     result = handle_read_names(handle, deadline_ns);
@@ -218,19 +290,35 @@ int handle_refresh(struct handle *handle, uint64_t deadline_ns)
 
 static int connect_now(struct handle *handle, uint64_t deadline_ns)
 {
-    int result = channel_open(&handle->own->channel, handle->path, handle->server_uid, deadline_ns);
+    struct own_page *own = handle->own;
+    uint64_t clock = channel_clock_ns();
+    if (clock < own->next_attempt_ns)
+        return PERMTAB_E_UNREACHABLE;
+    own->next_attempt_ns = clock + HANDLE_ATTEMPT_NS;
+    int result = channel_open(&own->channel, handle->path, handle->server_uid, patience(handle, deadline_ns));
+    if (result == PERMTAB_E_TIMEOUT && deadline_ns != HANDLE_NO_WAIT)
+        circuit_timed_out(&own->circuit, channel_clock_ns());
     if (result < 0)
         return result;
-    handle->inherited = handle->own->channel.descriptor + 1;
-    result = greet(handle, deadline_ns);
+    own->next_attach_ns = 0;
+    descriptor_own(&handle->inherited, descriptor_number(&own->channel.descriptor));
+    return 0;
+}
+
+static int get_ready(struct handle *handle, uint64_t deadline_ns)
+{
+    struct own_page *own = handle->own;
+    int result = own->channel.open ? 0 : connect_now(handle, deadline_ns);
+    if (result == 0)
+        result = greet(handle, deadline_ns);
     if (result == 0 && handle->names == NULL)
         result = handle_read_names(handle, deadline_ns);
-    if (result == 0) {
-        result = handle_attach(handle, deadline_ns);
-        if (result < 0 && bearable(handle, result))
-            result = 0;
-    }
-    if (result < 0)
+    if (result == 0)
+        result = handle_refresh(handle, deadline_ns);
+    if (result == 0)
+        own->next_attempt_ns = 0;
+    bool under_way = own->greeting || own->attaching;
+    if (result < 0 && own->channel.open && !under_way && !bearable(handle, result))
         handle_disconnect(handle);
     return result;
 }
@@ -238,17 +326,15 @@ static int connect_now(struct handle *handle, uint64_t deadline_ns)
 int handle_ready(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
-    int result = 0;
-    if (!own->channel.open) {
-        uint64_t clock = channel_clock_ns();
-        if (clock < own->next_attempt_ns)
-            return PERMTAB_E_UNREACHABLE;
-        result = connect_now(handle, deadline_ns);
-        own->next_attempt_ns = result < 0 ? clock + HANDLE_ATTEMPT_NS : 0;
+    if (!circuit_allows(&own->circuit, channel_clock_ns())) {
+        if (!own->channel.open)
+            return PERMTAB_E_TIMEOUT;
+        if (own->greeting || own->attaching)
+            (void)get_ready(handle, HANDLE_NO_WAIT);
+        else
+            listen(handle);
+        if (!circuit_allows(&own->circuit, channel_clock_ns()))
+            return PERMTAB_E_TIMEOUT;
     }
-    if (result == 0)
-        result = handle_refresh(handle, deadline_ns);
-    if (result < 0 && own->channel.open && !bearable(handle, result))
-        handle_disconnect(handle);
-    return result;
+    return get_ready(handle, deadline_ns);
 }

@@ -4,14 +4,17 @@
  *   attach.c    descriptors → mappings                 geometry.c  mapping and names → the object readers use
  *   ask.c       one check over the socket              many.c      many checks
  *   view.c      views                                  rule*.c     rules
+ *   process.c   fork                                   count.c     what was answered, and enrolling to tell it
+ *   circuit.c   not to wait for who does not answer    descriptor.c, peer.c   whose is it?
  *
  * Fork. A child may be made while another thread of the parent is anywhere in here. So: everything that is being changed under the
- * lock, the lock included, lives in one page with MADV_WIPEONFORK and is all zero in the child; what lives elsewhere only grows,
+ * lock, the lock included, lives in one mapping that is all zero in the child (process.c); what lives elsewhere only grows,
  * and is published by a single store when it is whole. */
 #ifndef PERMTAB_CLIENT_HANDLE_H
 #define PERMTAB_CLIENT_HANDLE_H
 
 #include "client/channel.h"
+#include "client/circuit.h"
 #include "client/names.h"
 #include "client/permtab.h"
 
@@ -19,25 +22,34 @@
 
 #define HANDLE_ATTEMPT_NS 50000000ull   /* between two attempts to connect or to attach */
 #define HANDLE_RECHECK_NS 1000000000ull /* between two attachments because the table is stale */
+#define HANDLE_TRIP_NS    500000000ull  /* a reply to attach that was not fetched sooner is asked for again */
 #define HANDLE_NAME_MAX   NAMES_PERMISSION_MAX
 #define HANDLE_OPEN_MS    5000u
 #define HANDLE_CHECK_MS   1000u
 #define HANDLE_SLOTS_MAX  65536u
 
-/* The page that a child finds wiped. */
+/* What a child finds empty. */
 struct own_page {
     struct permtab_own_ visible; /* first */
-    bool entered;                /* this process has been here: what follows is its own */
+    uint64_t process;            /* whose this is; 0: of nobody yet. Set under the lock, read by process.c */
     pthread_mutex_t lock;        /* everything below, and all of struct handle that changes */
     pthread_mutex_t names_lock;  /* handle.names alone, never held while waiting */
     struct channel channel;
+    struct circuit circuit;
+    bool greeting;            /* hello was sent on the channel and not answered yet */
+    bool greeted;             /* … and answered */
+    bool attaching;           /* the same for attach: its reply brings descriptors, so nothing else is sent meanwhile */
+    bool attached;            /* it has been, on this channel */
+    uint64_t asked_ns;        /* when attach was sent */
     uint64_t next_attempt_ns; /* not before it is a connection tried again */
     uint64_t next_attach_ns;  /* the same for attaching on an open connection */
+    uint64_t next_enrol_ns;   /* the same for enrolling; read without the lock */
     uint64_t attached_ns;     /* when this process attached last */
     int attach_code;          /* how the last attachment ended */
     uint64_t store_id;        /* as hello said */
     uint32_t server_layout;
-    uint32_t threads; /* that chose a line */
+    uint32_t threads;                  /* that chose a line */
+    struct permtab_shm_feedback local; /* what was counted before there was a feedback to count into */
 };
 
 /* A segment in our memory: mapped, or replaced by private zero pages. Never unmapped before the handle is closed. */
@@ -70,7 +82,8 @@ struct handle {
     uint32_t layout; /* of the application */
     uint32_t open_ms, check_ms;
     int64_t server_uid;
-    int inherited;               /* descriptor of the socket plus one, for a child to close; 0: none */
+    struct descriptor inherited; /* the socket, for a child to close */
+    struct handle *process_next, **process_link; /* the list in process.c */
     void *feedback;              /* address that every feedback memfd of ours is mapped at */
     void *zero_header;           /* a page of zeroes: the header without a table */
     struct mapping *mappings;    /* newest first */
@@ -86,13 +99,18 @@ static inline struct handle *handle_of(struct permtab *table)
 
 /* ---- handle.c ------------------------------------------------------------------------------------------------ */
 
+/* A deadline that has passed long ago: look what there is to see, send what needs no waiting, and do not take silence for
+ * silence. Steps that were begun are gone on with by the next caller. */
+#define HANDLE_NO_WAIT 0u
+
 /* The lock, within the deadline: PERMTAB_E_TIMEOUT. In a child, drops what it inherited first. */
 int handle_lock(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 void handle_unlock(struct handle *handle);
 
 /* All below with the lock held. */
 
-/* Connected, greeted, attached, names read. Attempts are HANDLE_ATTEMPT_NS apart: between them PERMTAB_E_UNREACHABLE at once. */
+/* Connected, greeted, attached, names read. Attempts are HANDLE_ATTEMPT_NS apart: between them PERMTAB_E_UNREACHABLE at once.
+ * PERMTAB_E_TIMEOUT at once while the circuit is open. */
 int handle_ready(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 /* Attaches again when the table was retired or is stale, reads the catalogue when that changed. Failing to is no failure
  * as long as the channel stays open: the socket still answers. */
@@ -100,9 +118,9 @@ int handle_refresh(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHE
 /* Unconditionally. */
 int handle_attach(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 int handle_read_names(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
-/* Waits for the reply to the request begun with channel_request; disconnects when the channel broke, and also after a
- * time-out when the reply is `vital`: when it brings descriptors, or without it the connection is of no use. */
-int handle_call(struct handle *handle, bool vital, uint64_t deadline_ns,
+/* Sends the request begun with channel_request and waits for its reply, no longer than the circuit allows; disconnects when
+ * the channel broke. */
+int handle_call(struct handle *handle, uint64_t deadline_ns,
                 struct wire_message *reply) PERMTAB_MUST_CHECK;
 /* Forgets the connection. */
 void handle_disconnect(struct handle *handle);
@@ -115,7 +133,7 @@ bool handle_broken(const struct handle *handle, int code);
 struct attachment {
     uint64_t segment_id, size, feedback_size, clock_ns;
     uint64_t asked_ns, answered_ns; /* our clock around it */
-    int segment, feedback;          /* descriptors; owned */
+    struct descriptor segment, feedback;
 };
 
 /* Checks clock, seals and sizes, maps both, publishes a geometry, and turns the old mapping into zero pages. On failure
@@ -123,7 +141,7 @@ struct attachment {
 int attach_take(struct handle *handle, const struct attachment *attachment) PERMTAB_MUST_CHECK;
 /* Leaves the table, when there is one: from now on there is none, and `trouble` says why. */
 int attach_void(struct handle *handle, uint64_t store_id, int trouble) PERMTAB_MUST_CHECK;
-/* The pages of a handle itself: the one that children find wiped, the feedback's, the header of zeroes. */
+/* The pages of a handle itself: those that children find empty, the feedback's, the header of zeroes. */
 int attach_init(struct handle *handle) PERMTAB_MUST_CHECK;
 /* Unmaps everything. */
 void attach_fini(struct handle *handle);
@@ -156,7 +174,14 @@ int ask_locked(struct handle *handle, const struct permtab_query *query, const c
 bool ask_scope_text(const struct handle *handle, permtab_scope scope, char text[ASK_SCOPE_SIZE]);
 /* NULL when the slot stands for nothing. */
 const char *ask_permission_text(const struct handle *handle, permtab_perm perm);
+
+/* ---- count.c ------------------------------------------------------------------------------------------------- */
+
 /* Adds to this thread's counters. */
-void ask_count(struct handle *handle, uint64_t hits, uint64_t misses, uint64_t unknowns);
+void count_add(struct handle *handle, uint64_t hits, uint64_t misses, uint64_t unknowns);
+/* Makes this process known to the sidecar if it is not yet, without waiting: begins, or goes on with what was begun. */
+void count_enrol(struct handle *handle);
+/* There is a feedback now: adds what was counted before. With the lock held. */
+void count_carry(struct handle *handle);
 
 #endif

@@ -229,7 +229,7 @@ static int call_chunk(struct many *many, const size_t *chosen, size_t count, uin
         result = handle_ready(many->handle, deadline_ns);
         if (result == 0) {
             pack_chunk(many, chosen, count);
-            result = handle_call(many->handle, false, deadline_ns, &reply);
+            result = handle_call(many->handle, deadline_ns, &reply);
             if (result == 0)
                 result = take_chunk(many, chosen, count, reply.result);
             wire_message_fini(&reply);
@@ -316,6 +316,7 @@ int permtab_check_many(struct permtab *table, const struct permtab_query *querie
         free(chosen);
     }
     int known = conclude(&many, failed < 0 ? failed : PERMTAB_E_BUSY, out);
-    ask_count(many.handle, n - open, open, n - (size_t)known);
+    count_add(many.handle, n - open, open, n - (size_t)known);
+    count_enrol(many.handle);
     return known;
 }

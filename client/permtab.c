@@ -2,6 +2,7 @@
 #include "client/permtab.h"
 
 #include "client/handle.h"
+#include "client/process.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -112,6 +113,8 @@ int permtab_open_(struct permtab **out, const char *socket_path, const struct pe
     if (result == 0)
         result = attach_init(handle);
     if (result == 0)
+        result = process_join(handle);
+    if (result == 0)
         result = geometry_publish(handle, NULL, NULL, 0, 0);
     if (result == 0 && (handle->path = strdup(socket_path)) == NULL)
         result = PERMTAB_E_MEMORY;
@@ -141,6 +144,7 @@ void permtab_close(struct permtab *table)
     if (table == NULL)
         return;
     struct handle *handle = handle_of(table);
+    process_leave(handle);
     if (handle->path != NULL && handle_lock(handle, channel_clock_ns()) == 0) {
         handle_disconnect(handle); /* in a child: its own, after the lock dropped the parent's */
         handle_unlock(handle);

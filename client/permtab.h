@@ -13,7 +13,9 @@
  * older than the sidecar's lease (max_staleness, 2 s by default); when that cannot be kept, it is PERMTAB_UNKNOWN.
  *
  * Threads may share a handle. After fork the child may go on using it: the mapping is the same, the socket and
- * the counters become the child's own at its first call that may block. Not for signal handlers, except permtab_peek.
+ * the counters become the child's own at its first call that may block. Descriptors of ours may be closed by others at any time
+ * (a daemonizer closes all of them): the library connects again, and never touches what has got their numbers since. It
+ * must not be called between vfork and exec. Not for signal handlers, except permtab_peek.
  *
  * "Blocks" below means: may wait for the sidecar, at most check_ms (permtab_open and permtab_refresh: open_ms), other
  * threads' turns at the socket included. Everything else neither blocks nor makes a system call.
@@ -73,7 +75,9 @@ struct permtab_token {
 
 /* size: sizeof(struct permtab_options), so that fields can be added. open_ms: how long permtab_open and
  * permtab_refresh wait for the sidecar (0: 5000). check_ms: how long one blocking call may take in all (0: 1000).
- * server_uid: the uid the sidecar must run as; -1 means root or our own (so set it: 0 means root alone). */
+ * server_uid: the uid the sidecar must run as (so set it: 0 means root alone). -1 and NULL options: root, our own, or the owner of
+ * the socket's folder where root alone can have made that folder, as systemd makes /run/permtab for the sidecar's user:
+ * no folder above it belongs to, or may be written by, anybody but root. */
 struct permtab_options {
     size_t size;
     uint32_t open_ms, check_ms;
@@ -160,7 +164,7 @@ PERMTAB_API int permtab_check_many(struct permtab *table, const struct permtab_q
  *   _MISS         not in the table (permtab_peek)         _BUSY         the entry kept changing: try again
  *   _STALE        the lease has ended                     _RETIRED      another table took over: permtab_refresh
  *   _CATALOGUE    names must be resolved again            _BEHIND       the table is behind the token (peek)
- *   _UNREACHABLE  the sidecar is away                     _TIMEOUT      no answer within check_ms
+ *   _UNREACHABLE  the sidecar is away                     _TIMEOUT      no answer within check_ms, now or just before
  *   _LAYOUT       served over the socket alone (peek)     _NO_PERMISSION, _NO_SCOPE_TYPE  the name has gone
  *   others        what the sidecar said */
 PERMTAB_API int permtab_why(const struct permtab *table);
@@ -219,8 +223,8 @@ struct permtab_geometry_ {
     int trouble;                         /* why there is no table: PERMTAB_E_LAYOUT, or 0 */
 };
 
-/* At the start of a page with MADV_WIPEONFORK: a child reads zeroes, so it counts nothing into its parent's lines and
- * knows that socket and counters are not its own. */
+/* At the start of what is all zero in a child: it counts nothing into its parent's lines and knows that socket and
+ * counters are not its own. */
 struct permtab_own_ {
     void *feedback; /* struct permtab_shm_feedback *, or NULL */
 };
@@ -240,6 +244,9 @@ extern PERMTAB_API __thread struct permtab_thread_ permtab_thread_;
 
 PERMTAB_API int permtab_open_(struct permtab **out, const char *socket_path,
                               const struct permtab_options *options, uint32_t layout) PERMTAB_MUST_CHECK;
+/* Counts a hit where there is no feedback yet; `blocks`: the caller is one that may block, so this process may make itself
+ * known to the sidecar (it does not wait for that). */
+PERMTAB_API void permtab_uncounted_hit_(struct permtab *table, bool blocks);
 /* Chooses a line for this thread. */
 PERMTAB_API void permtab_thread_enter_(struct permtab *table);
 /* Counts and remembers an UNKNOWN of a peek. */
@@ -273,11 +280,13 @@ static inline void permtab_count_(uint64_t *counter)
     permtab_shm_store64_relaxed(counter, permtab_shm_load64_relaxed(counter) + 1);
 }
 
-static inline void permtab_count_hit_(struct permtab *table)
+static inline void permtab_count_hit_(struct permtab *table, bool blocks)
 {
     struct permtab_shm_feedback_line *line = permtab_line_(table);
     if (PERMTAB_LIKELY_(line != NULL))
         permtab_count_(&line->hits);
+    else
+        permtab_uncounted_hit_(table, blocks);
 }
 
 /* A code for a look that gave no answer. */
@@ -341,7 +350,7 @@ static inline enum permtab_decision permtab_peek(struct permtab *table, uint64_t
         return permtab_unknown_(table, result);
     if (!PERMTAB_LIKELY_(state == PERMTAB_SHM_LIVE))
         permtab_thread_.why = PERMTAB_E_RETIRED;
-    permtab_count_hit_(table);
+    permtab_count_hit_(table, false);
     return result != 0 ? PERMTAB_ALLOW : PERMTAB_DENY;
 }
 
@@ -356,7 +365,7 @@ PERMTAB_INLINE_ enum permtab_decision permtab_decide_(struct permtab *table, uin
         int result = permtab_look_(geometry, user, scope, perm, owned && owner == user,
                                    token != NULL ? token->revision : 0, &state);
         if (PERMTAB_LIKELY_(result >= 0 && state == PERMTAB_SHM_LIVE)) {
-            permtab_count_hit_(table);
+            permtab_count_hit_(table, true);
             return result != 0 ? PERMTAB_ALLOW : PERMTAB_DENY;
         }
     }

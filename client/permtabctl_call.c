@@ -1,6 +1,7 @@
 /* What permtabctl's commands share: one connection, one call, one line when something fails. */
 #include "client/permtabctl.h"
 
+#include "client/peer.h"
 #include "client/permtab.h"
 
 #include <errno.h>
@@ -31,7 +32,7 @@ static uint64_t deadline_after(uint32_t timeout_ms)
 /* The sidecar may run as any user: who names its socket knows whose it is. */
 static int open_any_uid(struct control *control, uint64_t deadline_ns)
 {
-    int result = channel_open(&control->channel, control->socket, CHANNEL_ANY_UID, deadline_ns);
+    int result = channel_open(&control->channel, control->socket, PEER_ANY, deadline_ns);
     if (result == 0)
         return 0;
     if (result == PERMTAB_E_UNREACHABLE || result == PERMTAB_E_SYSTEM)

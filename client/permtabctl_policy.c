@@ -150,7 +150,8 @@ int control_export(struct control *control)
     if (code != 0)
         return code;
     wire_message_fini(&reply);
-    int document = channel_take_descriptor(&control->channel, 0);
+    struct descriptor taken = channel_take_descriptor(&control->channel, 0);
+    int document = descriptor_number(&taken);
     if (document < 0 || lseek(document, 0, SEEK_SET) < 0)
         code = control_fail(control, CONTROL_FAILED, "the sidecar sent no document");
     else if (strcmp(name, "-") != 0)

@@ -89,7 +89,7 @@ int permtab_view_get(struct permtab *table, uint64_t user, permtab_scope scope, 
     memset(out, 0, sizeof(*out));
     int result = view_look(handle, user, scope, false, out);
     if (result == 0) {
-        permtab_count_hit_(table);
+        permtab_count_hit_(table, true);
         return 0;
     }
     uint64_t deadline_ns = ask_deadline(handle);
@@ -98,7 +98,7 @@ int permtab_view_get(struct permtab *table, uint64_t user, permtab_scope scope, 
         result = view_fill(handle, user, scope, deadline_ns, out);
         handle_unlock(handle);
     }
-    ask_count(handle, 0, 1, 0);
+    count_add(handle, 0, 1, 0);
     if (result < 0)
         (void)ask_unknown(handle, result);
     return result;

@@ -15,6 +15,7 @@
  *
  * The policy has role 2 at server:1, which alone allows message.delete, and user 1 has it. */
 #include "client/channel.h"
+#include "client/peer.h"
 #include "client/permtab.h"
 #include "proxy/sql.h"
 #include "tests/bench/measure.h"
@@ -168,7 +169,7 @@ static void hello(struct channel *channel, const char *path)
 {
     struct wire_message reply;
     uint64_t deadline = channel_clock_ns() + PATIENCE_NS;
-    if (channel_open(channel, path, CHANNEL_ANY_UID, deadline) < 0)
+    if (channel_open(channel, path, PEER_ANY, deadline) < 0)
         bench_die("%s: cannot connect", path);
     struct wire_buffer *out = channel_request(channel, "hello", 3);
     wire_str(out, "protocol");

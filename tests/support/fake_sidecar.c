@@ -438,12 +438,39 @@ static void connection_read(struct fake *fake, struct fake_connection *connectio
         connection_close(connection);
 }
 
+static void add_feedback(const struct fake_connection *connection, struct permtab_shm_feedback_line *sum)
+{
+    struct permtab_shm_feedback feedback;
+    if (connection->feedback < 0 ||
+        pread(connection->feedback, &feedback, sizeof(feedback), 0) != (ssize_t)sizeof(feedback))
+        return;
+    for (unsigned line = 0; line < PERMTAB_SHM_FEEDBACK_LINES; line++) {
+        sum->hits += feedback.line[line].hits;
+        sum->misses += feedback.line[line].misses;
+        sum->unknowns += feedback.line[line].unknowns;
+    }
+}
+
+/* Connections that have ended keep their feedback until their place is wanted. */
+static void forget_ended(struct fake *fake)
+{
+    for (unsigned i = 0; i < FAKE_CONNECTIONS; i++) {
+        struct fake_connection *connection = &fake->connections[i];
+        if (connection->socket >= 0 || connection->feedback < 0)
+            continue;
+        add_feedback(connection, &fake->ended);
+        close(connection->feedback);
+        connection->feedback = -1;
+    }
+}
+
 static void take_connection(struct fake *fake)
 {
     int socket = accept4(fake->listener, NULL, NULL, SOCK_CLOEXEC);
     if (socket < 0)
         return;
-    fake->counts.connects++;
+    if (++fake->counts.connects % (FAKE_CONNECTIONS / 2) == 0)
+        forget_ended(fake);
     for (unsigned i = 0; i < FAKE_CONNECTIONS; i++) {
         struct fake_connection *connection = &fake->connections[i];
         if (connection->socket < 0 && connection->feedback < 0) {
@@ -559,19 +586,10 @@ unsigned fake_open_connections(struct fake *fake)
 
 struct permtab_shm_feedback_line fake_feedback(struct fake *fake)
 {
-    struct permtab_shm_feedback_line sum = {0};
     fake_lock(fake);
-    for (unsigned i = 0; i < FAKE_CONNECTIONS; i++) {
-        struct permtab_shm_feedback feedback;
-        if (fake->connections[i].feedback < 0 ||
-            pread(fake->connections[i].feedback, &feedback, sizeof(feedback), 0) != (ssize_t)sizeof(feedback))
-            continue;
-        for (unsigned line = 0; line < PERMTAB_SHM_FEEDBACK_LINES; line++) {
-            sum.hits += feedback.line[line].hits;
-            sum.misses += feedback.line[line].misses;
-            sum.unknowns += feedback.line[line].unknowns;
-        }
-    }
+    struct permtab_shm_feedback_line sum = fake->ended;
+    for (unsigned i = 0; i < FAKE_CONNECTIONS; i++)
+        add_feedback(&fake->connections[i], &sum);
     fake_unlock(fake);
     return sum;
 }

@@ -39,6 +39,7 @@ struct fake {
     struct set_pool sets;
     uint32_t set_of[2]; /* by parity of user + scope id */
     struct fake_connection connections[FAKE_CONNECTIONS];
+    struct permtab_shm_feedback_line ended; /* sum of feedbacks that are there no more */
     struct fake_counts counts;
     uint64_t revision, catalogue;
 

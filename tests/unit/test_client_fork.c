@@ -6,6 +6,7 @@
 #include "tests/support/fake_sidecar.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,12 @@ static int teardown(void **state)
     return 0;
 }
 
+/* Has this process a page of its own to count into? */
+static bool permtab_own_known(const struct permtab *table)
+{
+    return permtab_shm_load_pointer(&table->own->feedback) != NULL;
+}
+
 /* How many of our descriptors are connected to the fake. */
 static unsigned connections_to(const char *path)
 {
@@ -82,12 +89,12 @@ static void child(struct bench *bench, unsigned number)
     permtab_scope place = permtab_at(bench->channel, 1);
     for (unsigned i = 0; i < CHECKS; i++)
         REQUIRE(permtab_peek(bench->table, 1, place, bench->read) == (int)fake_allows(1, 1, 0, false));
-    REQUIRE(connections_to(bench->fake.path) == 1); /* the parent's, untouched as yet */
+    REQUIRE(connections_to(bench->fake.path) == 0); /* a look alone makes none, and the parent's was closed here */
     for (unsigned i = 0; i < 5; i++) {
         uint64_t user = 1000 + number * 10 + i;
         REQUIRE(permtab_check(bench->table, user, place, bench->read) == (int)fake_allows(user, 1, 0, false));
     }
-    REQUIRE(connections_to(bench->fake.path) == 1); /* our own: the parent's is closed here */
+    REQUIRE(connections_to(bench->fake.path) == 1); /* our own */
     for (unsigned i = 0; i < CHECKS; i++)
         REQUIRE(permtab_check(bench->table, 1, place, bench->read) == (int)fake_allows(1, 1, 0, false));
     permtab_close(bench->table);
@@ -124,7 +131,7 @@ static void test_preforking_parent(void **state)
     struct fake_counts counts = fake_counts(&bench->fake);
     assert_int_equal(counts.connects, 1 + CHILDREN);
     assert_int_equal(counts.checks, CHILDREN * 5 + 1);
-    /* What a child counted before it had a page of its own is lost, and in nobody's page. */
+    /* What a child counted before it had a page of its own is in no page but that. */
     struct permtab_shm_feedback parent;
     fake_lock(&bench->fake);
     assert_int_equal(pread(bench->fake.connections[0].feedback, &parent, sizeof(parent), 0), sizeof(parent));
@@ -134,8 +141,48 @@ static void test_preforking_parent(void **state)
         hits += parent.line[line].hits;
     assert_int_equal(hits, 100);
     struct permtab_shm_feedback_line sum = fake_feedback(&bench->fake);
-    assert_int_equal(sum.hits, 100 + CHILDREN * CHECKS);
+    assert_int_equal(sum.hits, 100 + CHILDREN * 2 * CHECKS);
     assert_int_equal(sum.misses, CHILDREN * 5 + 1);
+}
+
+/* Children that the table answers, and that ask for nothing: all are known to the sidecar, and what they count. */
+static void test_children_that_only_hit(void **state)
+{
+    struct bench *bench = *state;
+    pid_t children[CHILDREN];
+    int told[2];
+    char byte;
+    fake_put(&bench->fake, 1, 1);
+    assert_int_equal(pipe(told), 0);
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        children[i] = fork();
+        assert_true(children[i] >= 0);
+        if (children[i] == 0) {
+            permtab_scope place = permtab_at(bench->channel, 1);
+            for (unsigned n = 0; n < CHECKS; n++)
+                REQUIRE(permtab_check(bench->table, 1, place, bench->read) == PERMTAB_ALLOW);
+            while (connections_to(bench->fake.path) == 0 || !permtab_own_known(bench->table)) {
+                pause_ms(2); /* the reply is looked for by the checks that follow */
+                REQUIRE(permtab_check(bench->table, 1, place, bench->read) == PERMTAB_ALLOW);
+                REQUIRE(permtab_peek(bench->table, 1, place, bench->read) == PERMTAB_ALLOW);
+            }
+            REQUIRE(write(told[1], "x", 1) == 1);
+            (void)pause();
+        }
+    }
+    for (unsigned i = 0; i < CHILDREN; i++)
+        assert_int_equal(read(told[0], &byte, 1), 1);
+    assert_int_equal(fake_open_connections(&bench->fake), 1 + CHILDREN);
+    struct permtab_shm_feedback_line sum = fake_feedback(&bench->fake);
+    assert_true(sum.hits >= CHILDREN * CHECKS);
+    assert_int_equal(sum.misses, 0);
+    assert_int_equal(fake_counts(&bench->fake).checks, 0);
+    for (unsigned i = 0; i < CHILDREN; i++) {
+        kill(children[i], SIGKILL);
+        assert_int_equal(waitpid(children[i], NULL, 0), children[i]);
+    }
+    close(told[0]);
+    close(told[1]);
 }
 
 struct waiter {
@@ -239,6 +286,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_preforking_parent),
+        TEST(test_children_that_only_hit),
         TEST(test_fork_while_locked),
         TEST(test_child_reuses_the_number),
         TEST(test_retired_after_fork),

@@ -1,0 +1,71 @@
+/* Counting, and making oneself known. The sidecar gives each process a small page to count into when it attaches. A child that has
+ * not attached yet counts into memory of its own, and attaches as soon as a call comes along that may block, even if that was
+ * answered by the table: so the sidecar knows of workers that never miss. Nobody waits for that. What cannot be had at once
+ * (the reply, mostly) is looked for again by later calls, a millisecond apart. permtab_peek alone never begins it: it
+ * makes no system call. */
+#include "client/handle.h"
+
+#include "shm/order.h"
+
+#include <string.h>
+
+#define ENROL_NS 1000000u /* between two looks for the reply */
+
+static void add(uint64_t *counter, uint64_t count)
+{
+    permtab_shm_store64_relaxed(counter, permtab_shm_load64_relaxed(counter) + count);
+}
+
+static struct permtab_shm_feedback_line *line_of_thread(struct handle *handle)
+{
+    struct permtab_shm_feedback_line *line = permtab_line_(&handle->visible);
+    if (line != NULL)
+        return line;
+    if (permtab_thread_.line == 0)
+        permtab_thread_enter_(&handle->visible);
+    return &handle->own->local.line[permtab_thread_.line - 1];
+}
+
+void count_add(struct handle *handle, uint64_t hits, uint64_t misses, uint64_t unknowns)
+{
+    struct permtab_shm_feedback_line *line = line_of_thread(handle);
+    add(&line->hits, hits);
+    add(&line->misses, misses);
+    add(&line->unknowns, unknowns);
+}
+
+void count_carry(struct handle *handle)
+{
+    struct permtab_shm_feedback_line sum = {0};
+    for (uint32_t i = 0; i < PERMTAB_SHM_FEEDBACK_LINES; i++) {
+        const struct permtab_shm_feedback_line *line = &handle->own->local.line[i];
+        sum.hits += permtab_shm_load64_relaxed(&line->hits);
+        sum.misses += permtab_shm_load64_relaxed(&line->misses);
+        sum.unknowns += permtab_shm_load64_relaxed(&line->unknowns);
+    }
+    if (sum.hits + sum.misses + sum.unknowns == 0)
+        return;
+    memset(&handle->own->local, 0, sizeof(handle->own->local));
+    count_add(handle, sum.hits, sum.misses, sum.unknowns);
+}
+
+void count_enrol(struct handle *handle)
+{
+    struct own_page *own = handle->own;
+    if (permtab_shm_load_pointer(&own->visible.feedback) != NULL)
+        return;
+    uint64_t clock = channel_clock_ns();
+    if (clock < permtab_shm_load64_relaxed(&own->next_enrol_ns) || handle_lock(handle, HANDLE_NO_WAIT) < 0)
+        return;
+    int result = handle_ready(handle, HANDLE_NO_WAIT);
+    uint64_t pause_ns = result < 0 && result != PERMTAB_E_TIMEOUT ? HANDLE_ATTEMPT_NS : ENROL_NS;
+    permtab_shm_store64_relaxed(&own->next_enrol_ns, clock + pause_ns);
+    handle_unlock(handle);
+}
+
+void permtab_uncounted_hit_(struct permtab *table, bool blocks)
+{
+    count_add(handle_of(table), 1, 0, 0);
+    if (blocks)
+        count_enrol(handle_of(table));
+}

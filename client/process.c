@@ -1,0 +1,96 @@
+/* A child must not use what its parent keeps: the lock (somebody may hold it who is not there in the child), the
+ * connection, the counters. All of it lies in one mapping of the handle, and three things empty it, for none is to be had everywhere:
+ *
+ *   1. MADV_WIPEONFORK: the kernel does, whoever forks. qemu-user says that it did and keeps the pages; gVisor refuses.
+ *   2. pthread_atfork: libc does, when fork is libc's. It also closes the parent's connection in the child, so that the
+ *      end of the parent is seen by the sidecar.
+ *   3. the process id, which is compared at each entry to the slow path: for a clone past libc, where 1 is missing. Until then such a
+ *      child counts hits as its parent's; it answers nothing from there.
+ *
+ * libc's handlers have no argument, so the list of handles is the one thing here that is not reached from a handle. */
+#include "client/process.h"
+
+#include "shm/order.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Of a page that is being emptied. */
+#define EMPTYING UINT64_MAX
+
+static struct {
+    pthread_mutex_t lock; /* held across fork, so that a child finds a whole list */
+    struct handle *first;
+    bool watching; /* the handlers are there */
+} process_handles = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&process_handles.lock);
+}
+
+static void in_parent(void)
+{
+    pthread_mutex_unlock(&process_handles.lock);
+}
+
+/* The only thread of a child. Calls nothing that a signal handler may not. */
+static void in_child(void)
+{
+    for (struct handle *handle = process_handles.first; handle != NULL; handle = handle->process_next) {
+        memset(handle->own, 0, sizeof(*handle->own));
+        descriptor_close(&handle->inherited);
+    }
+    pthread_mutex_unlock(&process_handles.lock);
+}
+
+int process_join(struct handle *handle)
+{
+    int result = 0;
+    pthread_mutex_lock(&process_handles.lock);
+    if (!process_handles.watching && pthread_atfork(before_fork, in_parent, in_child) != 0)
+        result = PERMTAB_E_MEMORY;
+    if (result == 0) {
+        process_handles.watching = true;
+        handle->process_next = process_handles.first;
+        handle->process_link = &process_handles.first;
+        if (handle->process_next != NULL)
+            handle->process_next->process_link = &handle->process_next;
+        process_handles.first = handle;
+    }
+    pthread_mutex_unlock(&process_handles.lock);
+    return result;
+}
+
+void process_leave(struct handle *handle)
+{
+    if (handle->process_link == NULL)
+        return;
+    pthread_mutex_lock(&process_handles.lock);
+    *handle->process_link = handle->process_next;
+    if (handle->process_next != NULL)
+        handle->process_next->process_link = handle->process_link;
+    handle->process_link = NULL;
+    pthread_mutex_unlock(&process_handles.lock);
+}
+
+void process_enter(struct handle *handle)
+{
+    struct own_page *own = handle->own;
+    uint64_t self = (uint64_t)getpid();
+    for (;;) {
+        uint64_t seen = permtab_shm_load64(&own->process);
+        if (seen == 0 || seen == self)
+            return;
+        if (seen != EMPTYING && permtab_shm_claim64(&own->process, seen, EMPTYING)) {
+            size_t rest = offsetof(struct own_page, process) + sizeof(own->process);
+            memset(own, 0, offsetof(struct own_page, process));
+            memset((char *)own + rest, 0, sizeof(*own) - rest);
+            permtab_shm_store64(&own->process, 0);
+            return;
+        }
+        (void)sched_yield(); /* another thread of ours is at it */
+    }
+}
