@@ -2,6 +2,8 @@
  * options drive parsing, usage and help. What the commands do is in permtabctl_*.c. */
 #include "client/permtabctl.h"
 
+#include "shm/standard.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +22,7 @@ enum option_bit {
     OPTION_EXPIRES = 128,
     OPTION_BATCH_SIZE = 256,
     OPTION_LAST = 512,
+    OPTION_FORMAT = 1024,
     OPTION_IN = 1 << 16, /* of delay and delayed */
     OPTION_AT = 1 << 17,
     OPTION_REASON = 1 << 18,
@@ -53,6 +56,7 @@ static const struct option {
     {"--expires-in", OPTION_EXPIRES_IN, true},
     {"--batch", OPTION_BATCH_SIZE, true},
     {"--last", OPTION_LAST, true},
+    {"--format", OPTION_FORMAT, true},
 };
 
 static const struct command {
@@ -70,9 +74,11 @@ static const struct command {
      "what a user may do at a place; `own`: on their own resources alone"},
     {"explain", "USER SCOPE PERMISSION [--owner USER]", 3, 3, OPTION_OWNER, control_explain,
      "which role, inheritance path, overwrite or requirement decided"},
-    {"apply", "FILE|- [--dry-run] [--prune]", 1, 1, OPTION_DRY_RUN | OPTION_PRUNE, control_apply,
-     "makes the store say what the document says, all of it or nothing; .yaml and .yml are read as YAML"},
-    {"export", "[FILE]", 0, 1, 0, control_export, "the whole policy as a JSON document"},
+    {"apply", "FILE|- [--format json|yaml] [--dry-run] [--prune]", 1, 1, OPTION_FORMAT | OPTION_DRY_RUN | OPTION_PRUNE,
+     control_apply,
+     "makes the store say what the document says, all of it or nothing; without --format the name's ending or the "
+     "text says which it is"},
+    {"export", "[FILE]", 0, 1, 0, control_export, "the whole policy as a JSON document; an existing FILE keeps its mode and owner"},
     {"grant", "ROLE PERMISSION [--own|--deny]", 2, 2, OPTION_OWN | OPTION_DENY, control_grant,
      "lets a role do something; --own: on own resources; --deny: forbids it"},
     {"revoke", "ROLE PERMISSION", 2, 2, 0, control_revoke, "takes every grant of a permission from a role"},
@@ -109,10 +115,9 @@ static const struct command {
 
 static int usage_line(const char *format, const char *detail)
 {
-    (void)fprintf(stderr, "permtabctl: ");
-    (void)fprintf(stderr, format, detail);
-    (void)fprintf(stderr, " (permtabctl --help)\n");
-    return CONTROL_USAGE;
+    char text[512];
+    (void)snprintf(text, sizeof(text), format, detail);
+    return control_fail(NULL, CONTROL_USAGE, "%s (permtabctl --help)", text);
 }
 
 static int command_usage(const struct command *command)
@@ -124,16 +129,16 @@ static int command_usage(const struct command *command)
 
 static void print_help(void)
 {
-    printf("usage: permtabctl [--socket PATH] COMMAND …\n\n");
+    control_say("usage: permtabctl [--socket PATH] COMMAND …\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        printf("  %s %s\n      %s\n", commands[i].name, commands[i].usage, commands[i].help);
-    printf(
+        control_say("  %s %s\n      %s\n", commands[i].name, commands[i].usage, commands[i].help);
+    control_say(
         "\n  --socket PATH   the sidecar's socket (else PERMTAB_SOCKET, else " DEFAULT_SOCKET ")\n"
         "  --help, --version\n\n"
         "USER and ROLE are decimal ids, SCOPE is `global` or `type:id`. TARGET is user:ID, user:ID@SCOPE, "
         "role:ID,\n"
         "scope:SCOPE, tag:NAME, prefix:TEXT, pattern:GLOB (prefix:user:4, pattern:scope:channel:*) or all.\n"
-        "Exit codes: 0 fine, 1 failed, 64 usage; check: 0 allow, 1 deny, 2 unknown or failed.\n");
+        "Exit codes: 0 fine, 1 failed, 64 usage; check: 0 allow, 1 deny, 2 unknown or failed. An answer that could not be written is a failure.\n");
 }
 
 static const struct command *find_command(const char *name)
@@ -189,6 +194,8 @@ static void set_option(struct control *control, const struct option *option, con
         control->reason = value;
     if (option->bit == OPTION_LAST)
         control->last = value;
+    if (option->bit == OPTION_FORMAT)
+        control->format = value;
     set_delay_option(&control->delay, option->bit, value);
 }
 
@@ -225,7 +232,7 @@ static int take_globals(struct control *control, int count, char **words, int *c
             return -1;
         }
         if (strcmp(words[i], "--version") == 0) {
-            printf("permtabctl " PERMTAB_VERSION "\n");
+            control_say("permtabctl " PERMTAB_VERSION "\n");
             return -1;
         }
         *code = CONTROL_USAGE;
@@ -246,35 +253,43 @@ static int take_globals(struct control *control, int count, char **words, int *c
     return i;
 }
 
-int main(int count, char **words)
+static int run(struct control *control, int count, char **words)
 {
-    const char *from_environment = getenv("PERMTAB_SOCKET");
-    struct control control = {.socket = from_environment != NULL && from_environment[0] != '\0'
-                                            ? from_environment
-                                            : DEFAULT_SOCKET};
     int code = 0;
-    int at = take_globals(&control, count, words, &code);
+    int at = take_globals(control, count, words, &code);
     if (at < 0)
         return code;
     const struct command *command = find_command(words[at]);
     if (command == NULL)
         return usage_line("no such command: %s", words[at]);
     if (at + 1 < count && strcmp(words[at + 1], "--help") == 0) {
-        printf("usage: permtabctl %s %s\n%s\n", command->name, command->usage, command->help);
+        control_say("usage: permtabctl %s %s\n%s\n", command->name, command->usage, command->help);
         return 0;
     }
-    control.command = command->name;
-    code = take_arguments(&control, command, words + at + 1, count - at - 1);
+    control->command = command->name;
+    code = take_arguments(control, command, words + at + 1, count - at - 1);
     if (code != 0)
         return code;
-    if (command->run == control_check && control.count != (control.batch ? 0 : 3))
+    if (command->run == control_check && control->count != (control->batch ? 0 : 3))
         return command_usage(command);
-    if ((control.batch && control.owner != NULL) || (control.own && control.deny))
+    if ((control->batch && control->owner != NULL) || (control->own && control->deny))
         return command_usage(command);
-    (void)signal(SIGPIPE, SIG_IGN); /* a reader of our output that goes away is a failed write */
-    code = command->run(&control);
-    channel_close(&control.channel);
-    if (fflush(stdout) != 0 && code == 0)
-        code = control_fail(&control, CONTROL_FAILED, "cannot write the output");
+    code = command->run(control);
+    channel_close(&control->channel);
     return code;
+}
+
+int main(int count, char **words)
+{
+    /* 1. Before the socket can become somebody's standard output. 2 is `unknown`, should this be a check. */
+    if (!standard_hold())
+        return CONTROL_UNKNOWN;
+    /* 2. A reader of our output that goes away is a failed write, which is noticed; not our end. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    const char *from_environment = getenv("PERMTAB_SOCKET");
+    struct control control = {.socket = from_environment != NULL && from_environment[0] != '\0'
+                                            ? from_environment
+                                            : DEFAULT_SOCKET};
+    int code = run(&control, count, words);
+    return control_finish(&control, code);
 }

@@ -25,10 +25,34 @@ struct control {
     char **arguments;    /* after the command, options taken out */
     int count;
     bool batch, json, dry_run, prune, own, deny;
-    const char *owner, *expires, *batch_size, *reason, *last; /* NULL: not given */
+    const char *owner, *expires, *batch_size, *reason, *last, *format; /* NULL: not given */
     struct control_delay delay;
     struct channel channel;
 };
+
+/* ---- permtabctl_print.c ------------------------------------------------------------------------------------------- */
+
+/* To stdout; what a terminal would obey, and what is not UTF-8, becomes U+FFFD. Whether it could be written is seen by
+ * control_finish. */
+void control_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* A line, with the same escaped as JSON escapes. `flags` are Jansson's. False when there is no memory, or `value` is NULL. */
+struct json_t;
+bool control_say_json(const struct json_t *value, size_t flags) PERMTAB_MUST_CHECK;
+/* One line on stderr: "permtabctl: COMMAND: …". Returns `code`, so that `return control_fail(…)` reads well. */
+int control_fail(const struct control *control, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Whether nobody can read stdout any more. */
+bool control_output_gone(void);
+/* The last thing that is done: closes stdout. Returns `code`, or with a line what says that the output could not be written. */
+int control_finish(const struct control *control, int code);
+
+/* ---- permtabctl_save.c -------------------------------------------------------------------------------------------- */
+
+/* From where `from` stands to its end. False with errno. */
+bool control_copy(int from, int to);
+/* The document into the file, device or FIFO of that name; the comment of the file says how. False with errno, and what was
+ * there before is whole, unless it had to be written in place. */
+bool control_save(int document, const char *name);
 
 /* ---- permtabctl_call.c ------------------------------------------------------------------------------------------ */
 
@@ -38,9 +62,8 @@ int control_connect(struct control *control, uint32_t timeout_ms) PERMTAB_MUST_C
  * printed and nothing to fini. */
 int control_call(struct control *control, int descriptor, uint32_t timeout_ms,
                  struct wire_message *reply) PERMTAB_MUST_CHECK;
-/* One line on stderr: "permtabctl: COMMAND: …". Returns `code`, so that `return control_fail(…)` reads well. */
-int control_fail(const struct control *control, int code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* The texts of the reply's "warnings", a line each on stderr. */
+void control_warnings(const struct control *control, const struct wire_value *result);
 
 /* Arguments. False with a usage line printed. */
 bool control_id(const struct control *control, const char *what, const char *text, uint64_t *out);
@@ -49,8 +72,8 @@ bool control_scope(const struct control *control, const char *text);
 bool control_is_id(const char *text, uint64_t *out);
 bool control_is_scope(const char *text);
 
-/* RFC 3339 with a zone to microseconds UTC; permtabctl_change.c. */
-bool control_time(const char *text, int64_t *out);
+/* `what` is the option. 0, or CONTROL_USAGE with a line printed. */
+int control_time(const struct control *control, const char *what, const char *text, int64_t *out) PERMTAB_MUST_CHECK;
 
 /* ---- permtabctl_invalidate.c: targets, as texts; the sidecar knows which are good ---------------------------------- */
 

@@ -33,7 +33,7 @@ struct batch {
 
 static void print(int64_t decision, int *code)
 {
-    (void)puts(decision == 1 ? "allow" : decision == 0 ? "deny" : "unknown");
+    control_say("%s\n", decision == 1 ? "allow" : decision == 0 ? "deny" : "unknown");
     if (decision < 0)
         *code = CONTROL_UNKNOWN;
 }

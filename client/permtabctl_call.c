@@ -5,24 +5,7 @@
 #include "client/permtab.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-
-int control_fail(const struct control *control, int code, const char *format, ...)
-{
-    char text[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    for (char *byte = text; *byte != '\0'; byte++)
-        if (*byte == '\n')
-            *byte = ' ';
-    (void)fflush(stdout);
-    (void)fprintf(stderr, "permtabctl: %s: %s\n", control->command, text);
-    return code;
-}
 
 static uint64_t deadline_after(uint32_t timeout_ms)
 {
@@ -119,6 +102,17 @@ bool control_scope(const struct control *control, const char *text)
         return true;
     (void)control_fail(control, 0, "SCOPE: \"%s\" is neither `global` nor `type:id`", text);
     return false;
+}
+
+void control_warnings(const struct control *control, const struct wire_value *result)
+{
+    const struct wire_value *warnings = wire_get(result, "warnings");
+    size_t count = 0, size;
+    const char *text;
+    (void)wire_as_array(warnings, &count);
+    for (size_t i = 0; i < count; i++)
+        if (wire_as_str(wire_item(warnings, i), &text, &size))
+            (void)control_fail(control, 0, "warning: %.*s", (int)size, text);
 }
 
 uint64_t control_u64(const struct wire_value *map, const char *key)

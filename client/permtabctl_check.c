@@ -36,7 +36,7 @@ static int print_decision(const struct wire_value *result)
     if (!wire_as_i64(wire_get(result, "decision"), &decision) ||
         (decision >= 0 && channel_clock_ns() >= control_u64(result, "deadline")))
         decision = -1;
-    printf("%s\n", decision == 1 ? "allow" : decision == 0 ? "deny" : "unknown");
+    control_say("%s\n", decision == 1 ? "allow" : decision == 0 ? "deny" : "unknown");
     return decision == 1 ? 0 : decision == 0 ? 1 : CONTROL_UNKNOWN;
 }
 
@@ -54,7 +54,7 @@ int control_check(struct control *control)
         code = control_call(control, -1, CONTROL_CALL_MS, &reply);
     }
     if (code != 0) { /* not 1: that would read as deny */
-        printf("unknown\n");
+        control_say("unknown\n");
         return CONTROL_UNKNOWN;
     }
     code = print_decision(reply.result);
@@ -101,10 +101,9 @@ static int print_permissions_json(const struct control *control, const struct wi
     (void)json_object_set_new(object, "revision", id_to_json(control_u64(result, "revision")));
     (void)json_object_set_new(object, "any", names_to_json(wire_get(result, "any")));
     (void)json_object_set_new(object, "own", names_to_json(wire_get(result, "own")));
-    int failed = object == NULL || json_dumpf(object, stdout, 0) != 0;
-    printf("\n");
+    bool said = control_say_json(object, 0);
     json_decref(object);
-    return failed ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
+    return !said ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
 }
 
 static bool contains(const struct wire_value *list, const char *text, size_t size)
@@ -127,11 +126,11 @@ static void print_permissions(const struct wire_value *result)
     (void)wire_as_array(any, &count);
     for (size_t i = 0; i < count; i++)
         if (wire_as_str(wire_item(any, i), &text, &size))
-            printf("%.*s\n", (int)size, text);
+            control_say("%.*s\n", (int)size, text);
     (void)wire_as_array(own, &count);
     for (size_t i = 0; i < count; i++)
         if (wire_as_str(wire_item(own, i), &text, &size) && !contains(any, text, size))
-            printf("%.*s (own)\n", (int)size, text);
+            control_say("%.*s (own)\n", (int)size, text);
 }
 
 int control_permissions(struct control *control)
@@ -179,7 +178,7 @@ int control_explain(struct control *control)
         return code;
     (void)wire_as_i64(wire_get(reply.result, "decision"), &decision);
     (void)wire_as_bool(wire_get(reply.result, "deprecated"), &deprecated);
-    printf("%s%s\n",
+    control_say("%s%s\n",
            decision == 1   ? "allow"
            : decision == 0 ? "deny"
                            : "unknown",
@@ -190,7 +189,7 @@ int control_explain(struct control *control)
         const char *text;
         size_t size;
         if (wire_as_str(wire_item(lines, i), &text, &size))
-            printf("%s %.*s\n", i == control_u64(reply.result, "decisive") ? "*" : " ", (int)size, text);
+            control_say("%s %.*s\n", i == control_u64(reply.result, "decisive") ? "*" : " ", (int)size, text);
     }
     wire_message_fini(&reply);
     return 0;

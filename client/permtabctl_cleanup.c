@@ -39,7 +39,7 @@ static int start(struct control *control)
     code = call(control, &reply);
     if (code != 0)
         return code;
-    printf("clean-up %" PRIu64 "\n", control_u64(reply.result, "id"));
+    control_say("clean-up %" PRIu64 "\n", control_u64(reply.result, "id"));
     wire_message_fini(&reply);
     return 0;
 }
@@ -78,7 +78,7 @@ static void print_job(const struct wire_value *job)
     (void)wire_as_text(wire_get(job, "pattern"), pattern, sizeof pattern);
     (void)wire_as_text(wire_get(job, "text"), text, sizeof text);
     uint64_t ms = control_u64(job, "took_ms");
-    printf("%" PRIu64 " %s%s%s %s: %" PRIu64 " of about %" PRIu64 " keys seen, %" PRIu64
+    control_say("%" PRIu64 " %s%s%s %s: %" PRIu64 " of about %" PRIu64 " keys seen, %" PRIu64
            " removed in %" PRIu64 ".%03" PRIu64 " s (%" PRIu64 " a second), %" PRIu64 " slices of %" PRIu64
            " us together%s%s\n",
            control_u64(job, "id"), kind, pattern[0] ? " " : "", pattern, state, control_u64(job, "keys_seen"),
@@ -116,10 +116,9 @@ static int print_jobs(const struct control *control, const struct wire_value *jo
         else
             print_job(wire_item(jobs, i));
     }
-    int failed =
-        control->json && (!list || json_dumpf(list, stdout, JSON_INDENT(2)) != 0 || putchar('\n') < 0);
+    bool said = !control->json || control_say_json(list, JSON_INDENT(2));
     json_decref(list);
-    return failed ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
+    return !said ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
 }
 
 static int status(struct control *control)

@@ -44,9 +44,8 @@ static int take_times(const struct control *control, struct times *times)
     if (delay->in != NULL && !take_duration(delay->in, &times->in_ms))
         return control_fail(control, CONTROL_USAGE, "--in: \"%s\" is no duration such as 30s, 5m, 12h or 7d",
                             delay->in);
-    if (delay->at != NULL && (!control_time(delay->at, &times->at_us) || times->at_us < 0))
-        return control_fail(control, CONTROL_USAGE, "--at: \"%s\" is no time such as 2027-01-01T00:00:00Z",
-                            delay->at);
+    if (delay->at != NULL && control_time(control, "--at", delay->at, &times->at_us) != 0)
+        return CONTROL_USAGE;
     if (delay->alive != NULL && !take_duration(delay->alive, &times->alive_ms))
         return control_fail(control, CONTROL_USAGE,
                             "--expires-in: \"%s\" is no duration such as 30s, 5m, 12h or 7d", delay->alive);
@@ -108,7 +107,7 @@ int control_delay(struct control *control)
     if (code != 0)
         return code;
     (void)wire_as_text(wire_get(reply.result, "id"), id, sizeof(id));
-    printf("%s\n", id);
+    control_say("%s\n", id);
     wire_message_fini(&reply);
     return 0;
 }
@@ -126,7 +125,7 @@ static void print_named(const struct wire_value *task, const char *key, const ch
 {
     char text[2048];
     if (text_of(task, key, text, sizeof(text))[0] != '\0')
-        printf("  %s \"%s\"", name, text);
+        control_say("  %s \"%s\"", name, text);
 }
 
 static void print_task(const struct wire_value *task, uint64_t now_ms)
@@ -134,23 +133,23 @@ static void print_task(const struct wire_value *task, uint64_t now_ms)
     char text[TEXT_SIZE], state[16];
     uint64_t time_ms = control_u64(task, "time_ms"), attempts = control_u64(task, "attempts");
     bool taken = strcmp(text_of(task, "state", state, sizeof(state)), "taken") == 0;
-    printf("%s  ", text_of(task, "id", text, sizeof(text)));
+    control_say("%s  ", text_of(task, "id", text, sizeof(text)));
     if (taken)
-        printf("being carried out");
+        control_say("being carried out");
     else if (time_ms > now_ms)
-        printf("due in %.1f s", (double)(time_ms - now_ms) / 1000);
+        control_say("due in %.1f s", (double)(time_ms - now_ms) / 1000);
     else
-        printf("due %.1f s ago", (double)(now_ms - time_ms) / 1000);
-    printf("  %s", text_of(task, "targets", text, sizeof(text)));
+        control_say("due %.1f s ago", (double)(now_ms - time_ms) / 1000);
+    control_say("  %s", text_of(task, "targets", text, sizeof(text)));
     print_named(task, "reason", "reason");
     print_named(task, "if", "if");
     print_named(task, "if_revision", "if-revision");
     if (control_u64(task, "waits") > 0)
-        printf("  waited %" PRIu64 " times", control_u64(task, "waits"));
+        control_say("  waited %" PRIu64 " times", control_u64(task, "waits"));
     if (!taken && attempts > 0)
-        printf("  failed %" PRIu64 " times", attempts);
+        control_say("  failed %" PRIu64 " times", attempts);
     print_named(task, "error", "because");
-    printf("\n");
+    control_say("\n");
 }
 
 static int list(struct control *control)
@@ -209,7 +208,7 @@ static int sweep(struct control *control, const char *method, const char *what, 
         code = sweep_once(control, method, what, number, number_key, cursor, sizeof(cursor), &tasks);
     while (code == 0 && cursor[0] != '\0');
     if (code == 0 || tasks > 0)
-        printf("%" PRIu64 " %s\n", tasks, tasks == 1 ? "task" : "tasks");
+        control_say("%" PRIu64 " %s\n", tasks, tasks == 1 ? "task" : "tasks");
     return code;
 }
 
@@ -263,10 +262,10 @@ static int stats(struct control *control)
     if (code != 0)
         return code;
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        printf("%s %" PRIu64 "\n", keys[i], control_u64(reply.result, keys[i]));
+        control_say("%s %" PRIu64 "\n", keys[i], control_u64(reply.result, keys[i]));
     uint64_t first_ms, now_ms = control_u64(reply.result, "now_ms");
     if (wire_as_u64(wire_get(reply.result, "first_due_ms"), &first_ms))
-        printf("first_due_in_ms %" PRId64 "\n", (int64_t)(first_ms - now_ms));
+        control_say("first_due_in_ms %" PRId64 "\n", (int64_t)(first_ms - now_ms));
     const struct wire_value *minute = wire_get(reply.result, "minute");
     (void)wire_as_map(minute, &count);
     for (size_t i = 0; i < count; i++) {
@@ -274,7 +273,7 @@ static int stats(struct control *control)
         uint64_t number = 0;
         if (wire_as_text(wire_key_at(minute, i), name, sizeof(name)) &&
             wire_as_u64(wire_value_at(minute, i), &number))
-            printf("%s_last_minute %" PRIu64 "\n", name, number);
+            control_say("%s_last_minute %" PRIu64 "\n", name, number);
     }
     wire_message_fini(&reply);
     return 0;
@@ -295,11 +294,11 @@ static int advice(struct control *control)
         bool urgent = false;
         uint64_t number = control_u64(item, "number");
         (void)wire_as_bool(wire_get(item, "urgent"), &urgent);
-        printf("%" PRIu64 "  %s  %s\n", number, urgent ? "urgent" : "recommended",
+        control_say("%" PRIu64 "  %s  %s\n", number, urgent ? "urgent" : "recommended",
                text_of(item, "text", text, sizeof(text)));
         if (text_of(item, "command", command, sizeof(command))[0] != '\0')
-            printf("      permtabctl %s\n", command);
-        printf("      permtabctl delayed do %" PRIu64 "\n", number);
+            control_say("      permtabctl %s\n", command);
+        control_say("      permtabctl delayed do %" PRIu64 "\n", number);
     }
     wire_message_fini(&reply);
     return 0;

@@ -139,12 +139,12 @@ static int print_result(const struct control *control, const struct wire_value *
     uint64_t failed = control_u64(result, "failed");
     (void)wire_as_bool(wire_get(result, "published"), &published);
     (void)wire_as_text(wire_get(result, "trouble"), trouble, sizeof(trouble));
-    printf("%" PRIu64 " %s", entries, entries == 1 ? "entry" : "entries");
+    control_say("%" PRIu64 " %s", entries, entries == 1 ? "entry" : "entries");
     if (keys > 0 || published)
-        printf(", %" PRIu64 " %s of L2", keys, keys == 1 ? "key" : "keys");
+        control_say(", %" PRIu64 " %s of L2", keys, keys == 1 ? "key" : "keys");
     if (failed > 0)
-        printf(", %" PRIu64 " not removed", failed);
-    printf("%s\n", published ? ", other hosts told" : "");
+        control_say(", %" PRIu64 " not removed", failed);
+    control_say("%s\n", published ? ", other hosts told" : "");
     return trouble[0] == '\0' ? 0 : control_fail(control, CONTROL_FAILED, "%s", trouble);
 }
 
@@ -215,23 +215,25 @@ static void print_record(const json_t *record)
     char when[32] = "";
     if (gmtime_r(&seconds, &at) != NULL)
         (void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &at);
-    printf("%s %s %s: %lld entries, %lld keys, %lld us", when,
+    control_say("%s %s %s: %lld entries, %lld keys, %lld us", when,
            json_string_value(json_object_get(record, "source")),
            json_string_value(json_object_get(record, "what")),
            (long long)json_integer_value(json_object_get(record, "entries")),
            (long long)json_integer_value(json_object_get(record, "keys")),
            (long long)json_integer_value(json_object_get(record, "took_us")));
     if (json_integer_value(json_object_get(record, "failed")) > 0)
-        printf(", %lld failed", (long long)json_integer_value(json_object_get(record, "failed")));
+        control_say(", %lld failed", (long long)json_integer_value(json_object_get(record, "failed")));
     if (json_integer_value(json_object_get(record, "code")) != 0)
-        printf(", code %lld", (long long)json_integer_value(json_object_get(record, "code")));
-    printf(reason != NULL && reason[0] != '\0' ? " (%s)\n" : "\n", reason);
+        control_say(", code %lld", (long long)json_integer_value(json_object_get(record, "code")));
+    if (reason != NULL && reason[0] != '\0')
+        control_say(" (%s)", reason);
+    control_say("\n");
 }
 
 static void print_rate(const json_t *rate)
 {
     if (json_integer_value(json_object_get(rate, "hour")) > 0)
-        printf("%s %s: %lld in the last minute, %lld in the last hour\n",
+        control_say("%s %s: %lld in the last minute, %lld in the last hour\n",
                json_string_value(json_object_get(rate, "source")),
                json_string_value(json_object_get(rate, "kind")),
                (long long)json_integer_value(json_object_get(rate, "minute")),
@@ -278,10 +280,9 @@ static int print_all(const struct control *control, json_t *records, json_t *rat
 {
     if (control->json) {
         json_t *whole = json_pack("{sOsO}", "invalidations", records, "rates", rates);
-        int failed = whole == NULL || json_dumpf(whole, stdout, JSON_INDENT(2)) != 0;
-        printf("\n");
+        bool said = control_say_json(whole, JSON_INDENT(2));
         json_decref(whole);
-        return failed ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
+        return !said ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
     }
     size_t i;
     json_t *item;

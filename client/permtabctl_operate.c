@@ -23,15 +23,13 @@ static int print_stats(const struct control *control, const struct wire_value *s
         if (control->json)
             (void)json_object_set_new(object, name, json_integer(negative ? below : (json_int_t)value));
         else if (negative)
-            printf("%s %" PRId64 "\n", name, below);
+            control_say("%s %" PRId64 "\n", name, below);
         else
-            printf("%s %" PRIu64 "\n", name, value);
+            control_say("%s %" PRIu64 "\n", name, value);
     }
-    int failed = object == NULL || (control->json && json_dumpf(object, stdout, JSON_INDENT(2)) != 0);
-    if (control->json)
-        printf("\n");
+    bool said = !control->json || control_say_json(object, JSON_INDENT(2));
     json_decref(object);
-    return failed ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
+    return !said ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
 }
 
 int control_stats(struct control *control)
@@ -65,11 +63,11 @@ int control_health(struct control *control)
     (void)wire_as_bool(wire_get(reply.result, "ok"), &ok);
     (void)wire_as_i64(wire_get(reply.result, "lease_ms"), &lease_ms);
     (void)wire_as_text(wire_get(reply.result, "trouble"), trouble, sizeof(trouble));
-    printf("%s, revision %" PRIu64 ", lease %" PRId64 " ms%s%s\n", ok ? "ok" : "not ok",
+    control_say("%s, revision %" PRIu64 ", lease %" PRId64 " ms%s%s\n", ok ? "ok" : "not ok",
            control_u64(reply.result, "revision"), lease_ms, trouble[0] != '\0' ? ": " : "", trouble);
     (void)wire_as_text(wire_get(reply.result, "alarm"), alarm, sizeof(alarm));
     if (alarm[0] != '\0')
-        printf("alarm: %s\n", alarm);
+        control_say("alarm: %s\n", alarm);
     wire_message_fini(&reply);
     return ok ? 0 : CONTROL_FAILED;
 }

@@ -50,7 +50,7 @@ static int change(struct control *control, const char *method, const char *word)
     }
     control_targets_fini(&targets);
     if (code == 0)
-        printf("%" PRIu64 " %s, %" PRIu64 " in tag:%s\n", changed, word, members, name);
+        control_say("%" PRIu64 " %s, %" PRIu64 " in tag:%s\n", changed, word, members, name);
     return code;
 }
 
@@ -87,7 +87,7 @@ static void print(struct lines *lines)
         qsort(lines->items, lines->count, sizeof(*lines->items), compare);
     for (size_t i = 0; i < lines->count; i++)
         if (i == 0 || strcmp(lines->items[i], lines->items[i - 1]) != 0)
-            (void)puts(lines->items[i]);
+            control_say("%s\n", lines->items[i]);
 }
 
 static bool keep_all(struct lines *lines, const struct wire_value *array)

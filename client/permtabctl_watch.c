@@ -29,9 +29,9 @@ static void print_lines(const struct wire_value *params)
     (void)wire_as_array(targets, &count);
     for (size_t i = 0; i < count; i++)
         if (wire_as_text(wire_item(targets, i), target, sizeof(target)))
-            printf("%" PRIu64 " %s %s\n", revision, target, reason);
+            control_say("%" PRIu64 " %s %s\n", revision, target, reason);
     if (missed > 0)
-        printf("%" PRIu64 " missed %" PRIu64 "\n", revision, missed);
+        control_say("%" PRIu64 " missed %" PRIu64 "\n", revision, missed);
 }
 
 static int print_json(const struct wire_value *params)
@@ -52,10 +52,9 @@ static int print_json(const struct wire_value *params)
         (void)json_object_set_new(object, "more", json_true());
     if (control_u64(params, "missed") > 0)
         (void)json_object_set_new(object, "missed", json_integer((json_int_t)control_u64(params, "missed")));
-    int failed = object == NULL || json_dumpf(object, stdout, JSON_COMPACT) != 0;
-    printf("\n");
+    bool said = control_say_json(object, JSON_COMPACT);
     json_decref(object);
-    return failed ? -1 : 0;
+    return said ? 0 : -1;
 }
 
 /* 0: go on; else the exit code. */
@@ -89,6 +88,8 @@ int control_watch(struct control *control)
     while (code == 0) {
         int result =
             channel_notification(&control->channel, channel_clock_ns() + WAIT_MS * 1000000ull, &message);
+        if (result == PERMTAB_E_TIMEOUT && control_output_gone()) /* before there is anything to tell them */
+            return control_fail(control, CONTROL_FAILED, "cannot write the output: who read it is gone");
         if (result == PERMTAB_E_TIMEOUT)
             continue;
         if (result < 0)

@@ -93,7 +93,6 @@ static void on_reload(evutil_socket_t number, short what, void *context)
 
 static int watch_signals(struct daemon *daemon)
 {
-    (void)signal(SIGPIPE, SIG_IGN); /* a peer that has gone is an error of the write, not our end */
     for (size_t i = 0; i < 3; i++) {
         bool stop = i < sizeof stop_signals / sizeof stop_signals[0];
         daemon->signals[i] =

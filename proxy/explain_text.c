@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* The number of bytes, at most `size`, that end with a whole UTF-8 character. */
 static size_t whole_characters(const char *text, size_t size)
@@ -102,22 +101,5 @@ const char *path_format(const struct closure *closure, const struct reached *rea
             (size_t)snprintf(text + used, PATH_TEXT_SIZE - used, "%s%" PRIu64, first ? ", inherited " : " → ",
                              ends[i < PATH_ENDS ? i : PATH_ENDS + i % PATH_ENDS]);
     }
-    return text;
-}
-
-const char *time_format(int64_t microseconds, char text[TIME_TEXT_SIZE])
-{
-    int64_t fraction = microseconds % 1000000;
-    if (fraction < 0)
-        fraction += 1000000;
-    time_t seconds = (time_t)((microseconds - fraction) / 1000000);
-    struct tm parts;
-    char day[TIME_TEXT_SIZE];
-    if (gmtime_r(&seconds, &parts) == NULL || strftime(day, 24, "%Y-%m-%dT%H:%M:%S", &parts) == 0)
-        snprintf(text, TIME_TEXT_SIZE, "%" PRId64 " us", microseconds);
-    else if (fraction == 0)
-        snprintf(text, TIME_TEXT_SIZE, "%.23sZ", day);
-    else
-        snprintf(text, TIME_TEXT_SIZE, "%.23s.%06dZ", day, (int)fraction);
     return text;
 }

@@ -4,12 +4,12 @@
 
 #include "proxy/closure.h"
 #include "proxy/explain.h"
+#include "shm/time_text.h"
 
 #define EXPLAIN_LINES_MAX 1000
 #define EXPLAIN_LINE_MAX  400 /* bytes */
 #define ROLE_TEXT_SIZE    96
 #define PATH_TEXT_SIZE    288
-#define TIME_TEXT_SIZE    32
 
 /* A line that decides is marked; a later one takes the mark. When memory is short `failed` sticks. */
 struct lines {
@@ -29,7 +29,5 @@ const char *role_format(uint64_t role, const struct role *definition, char text[
 /* "" for a held role, else ", inherited 100 → 50 → 7"; the middle of a long path is left out. */
 const char *path_format(const struct closure *closure, const struct reached *reached,
                         char text[PATH_TEXT_SIZE]);
-/* "2027-01-01T00:00:00Z", with the microseconds when there are any. */
-const char *time_format(int64_t microseconds, char text[TIME_TEXT_SIZE]);
 
 #endif

@@ -5,11 +5,14 @@
 #include "proxy/daemon.h"
 #include "proxy/log.h"
 #include "proxy/notify.h"
+#include "shm/standard.h"
 
 #include <event2/event.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -252,15 +255,13 @@ static int run(struct daemon *daemon, const struct arguments *arguments, struct 
     return code;
 }
 
-int main(int count, char **words)
+/* Everything but the descriptors and the output. */
+static int live(int count, char **words)
 {
     struct arguments arguments = {0};
     struct failure failure = {0};
     struct daemon daemon = {0};
     enum log_level level = LOG_LEVEL_INFO;
-    char name[] = "permtabd";
-    if (count > 0)
-        words[0] = name; /* what getopt says begins with it, whatever path it was started by */
     int status = read_arguments(count, words, &arguments);
     if (status >= 0)
         return status;
@@ -277,4 +278,29 @@ int main(int count, char **words)
     demo_free(daemon.demo);
     config_fini(&daemon.config);
     return code < 0 ? exit_code_of(&daemon, code) : EXIT_FINE;
+}
+
+/* What was printed and could not be written is a failure, whatever else went well. */
+static int finish(int status)
+{
+    bool failed = ferror(stdout) != 0;
+    if (fclose(stdout) != 0)
+        failed = true;
+    if (!failed)
+        return status;
+    (void)fprintf(stderr, "permtabd: cannot write the output\n");
+    return status == EXIT_FINE ? EXIT_TRANSIENT : status;
+}
+
+int main(int count, char **words)
+{
+    char name[] = "permtabd";
+    /* 1. Before a socket or the store can become standard error, into which the log is written. */
+    if (!standard_hold())
+        return EXIT_TRANSIENT;
+    /* 2. A peer, or a reader of our output, that has gone is an error of the write, and not our end. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (count > 0)
+        words[0] = name; /* what getopt says begins with it, whatever path it was started by */
+    return finish(live(count, words));
 }

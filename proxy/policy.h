@@ -72,7 +72,8 @@ struct policy {
     size_t assignment_count;
 };
 
-enum policy_format { POLICY_JSON, POLICY_YAML };
+/* POLICY_AUTO: JSON when the text begins like a JSON object, else YAML. */
+enum policy_format { POLICY_JSON, POLICY_YAML, POLICY_AUTO };
 
 #define POLICY_SIZE_MAX (256u * 1024 * 1024)
 
@@ -84,6 +85,19 @@ int policy_parse(struct policy *out, enum policy_format format, const char *text
 int policy_print(const struct policy *policy, const struct scope_types *types, char **out,
                  size_t *size) PERMTAB_MUST_CHECK;
 void policy_fini(struct policy *policy);
+
+/* What is done all the same and was perhaps not meant, for a reply: a few sentences, and one that counts the others. Zeroed
+ * before; the calls below add. */
+#define POLICY_WARNINGS_MAX 11
+struct policy_warnings {
+    char texts[POLICY_WARNINGS_MAX][192];
+    size_t count;
+};
+/* Assignments of a document that have ended by the store's clock. */
+int policy_warn_ended(struct store *store, const struct policy *policy, struct policy_warnings *warnings,
+                      struct failure *failure) PERMTAB_MUST_CHECK;
+/* Assignments of the store that no document may have: apply refuses an export that holds them. */
+void policy_warn_implausible(const struct policy *policy, struct policy_warnings *warnings);
 
 struct policy_apply_options {
     bool dry_run;

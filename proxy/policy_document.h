@@ -27,5 +27,6 @@ int policy_check(const struct policy *policy, const struct scope_types *types,
                  struct failure *failure) PERMTAB_MUST_CHECK;
 
 bool policy_name_valid(const char *name);
+#define POLICY_NAME_RULE "a-z, 0-9 and _ in parts with dots between, like message.delete, 100 bytes at most"
 
 #endif

@@ -31,6 +31,22 @@ int policy_json_load(const char *text, size_t size, json_t **out, struct failure
     return *out != NULL ? 0 : syntax_error(&error, failure);
 }
 
+/* A JSON document is an object, whose first key is quoted. YAML that begins with a brace, too, must be called YAML. */
+static enum policy_format look_for_format(const char *text, size_t size)
+{
+    static const char blanks[] = " \t\r\n";
+    size_t at = 0;
+    while (at < size && memchr(blanks, text[at], sizeof blanks - 1) != NULL)
+        at++;
+    if (at == size || text[at] == '[')
+        return POLICY_JSON; /* which says what is wrong with it */
+    if (text[at++] != '{')
+        return POLICY_YAML;
+    while (at < size && memchr(blanks, text[at], sizeof blanks - 1) != NULL)
+        at++;
+    return at == size || text[at] == '"' || text[at] == '}' ? POLICY_JSON : POLICY_YAML;
+}
+
 int policy_parse(struct policy *out, enum policy_format format, const char *text, size_t size,
                  const struct scope_types *types, struct failure *failure)
 {
@@ -40,7 +56,13 @@ int policy_parse(struct policy *out, enum policy_format format, const char *text
     if (size > POLICY_SIZE_MAX)
         return failure_set(failure, PERMTAB_E_LIMIT, "the document has %zu bytes, more than %u", size,
                            POLICY_SIZE_MAX);
-    switch (format) {
+    static const char mark[] = "\xef\xbb\xbf"; /* of UTF-8, put in front by some editors */
+    if (size >= sizeof mark - 1 && memcmp(text, mark, sizeof mark - 1) == 0) {
+        text += sizeof mark - 1;
+        size -= sizeof mark - 1;
+    }
+    switch (format == POLICY_AUTO ? look_for_format(text, size) : format) {
+    case POLICY_AUTO:
     case POLICY_JSON:
         code = policy_json_load(text, size, &tree, failure);
         break;

@@ -3,7 +3,7 @@
  *
  * The policy is const, so pointers to its objects are sorted, not the objects. */
 #include "proxy/policy.h"
-#include "proxy/policy_time.h"
+#include "shm/time_text.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -266,7 +266,7 @@ static void put_role(struct printer *printer, const void *item)
 static void put_assignment(struct printer *printer, const void *item)
 {
     const struct policy_assignment *assignment = item;
-    char time[POLICY_TIME_SIZE];
+    char time[TIME_TEXT_SIZE];
     put(printer, "{\"user\": ");
     put_id(printer, assignment->user);
     put(printer, ", \"role\": ");
@@ -277,7 +277,7 @@ static void put_assignment(struct printer *printer, const void *item)
     }
     if (assignment->expires_at != FACTS_NEVER) {
         put(printer, ", \"expires_at\": \"");
-        put(printer, policy_time_format(assignment->expires_at, time));
+        put(printer, time_format(assignment->expires_at, time));
         put(printer, "\"");
     }
     put(printer, "}");

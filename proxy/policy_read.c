@@ -5,7 +5,7 @@
  * Nothing is checked twice: what this file lets through has the right type and fits its field. */
 #include "proxy/policy_document.h"
 #include "proxy/policy_place.h"
-#include "proxy/policy_time.h"
+#include "shm/time_text.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -62,7 +62,7 @@ static int read_permission_name(const struct reader *reader, const struct policy
     if (!json_is_string(value))
         return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "must be a string");
     if (!policy_name_valid(json_string_value(value)))
-        return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "\"%s\" is not a permission name",
+        return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "\"%s\" is not a permission name: " POLICY_NAME_RULE,
                                  policy_quote(quoted, json_string_value(value)));
     return read_text(reader, place, value, POLICY_NAME_MAX, out);
 }
@@ -107,7 +107,7 @@ static int read_id(const struct reader *reader, const struct policy_place *place
 static int read_scope(const struct reader *reader, const struct policy_place *place, const json_t *value,
                       void *out)
 {
-    char quoted[POLICY_QUOTED_SIZE];
+    char quoted[POLICY_QUOTED_SIZE], known[SCOPE_TYPES_TEXT_SIZE];
     const char *text = json_string_value(value);
     if (text == NULL)
         return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place,
@@ -115,8 +115,8 @@ static int read_scope(const struct reader *reader, const struct policy_place *pl
     int code = scope_parse(reader->types, text, out);
     if (code == PERMTAB_E_NO_SCOPE_TYPE)
         return policy_place_fail(reader->failure, code, place,
-                                 "\"%s\" has a scope type that is not configured",
-                                 policy_quote(quoted, text));
+                                 "\"%s\" has a scope type that is not configured: there are %s",
+                                 policy_quote(quoted, text), scope_types_format(reader->types, known));
     if (code < 0)
         return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place,
                                  "\"%s\" is not a scope: \"global\" or \"type:id\"",
@@ -145,17 +145,20 @@ static int read_assignment_scope(const struct reader *reader, const struct polic
 static int read_time(const struct reader *reader, const struct policy_place *place, const json_t *value,
                      void *out)
 {
-    char quoted[POLICY_QUOTED_SIZE];
+    char quoted[POLICY_QUOTED_SIZE], trouble[TIME_TROUBLE_SIZE];
     if (json_is_null(value))
         return 0;
     const char *text = json_string_value(value);
-    if (text == NULL)
+    if (json_is_integer(value))
+        *(int64_t *)out = json_integer_value(value);
+    else if (text == NULL)
         return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place,
-                                 "must be a time like \"2027-01-01T00:00:00Z\"");
-    if (!policy_time_parse(text, out))
+                                 "must be a time like \"" TIME_EXAMPLE "\"");
+    else if (!time_parse(text, out))
         return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place,
-                                 "\"%s\" is not a time like \"2027-01-01T00:00:00Z\"",
-                                 policy_quote(quoted, text));
+                                 "\"%s\" is not a time like \"" TIME_EXAMPLE "\"", policy_quote(quoted, text));
+    if (!time_plausible(*(int64_t *)out, trouble))
+        return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "%s", trouble);
     return 0;
 }
 

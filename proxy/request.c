@@ -3,6 +3,7 @@
 #include "proxy/request.h"
 
 #include "proxy/parked.h"
+#include "shm/time_text.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -226,7 +227,7 @@ bool param_text(struct request *request, const struct wire_value *params, const 
 bool param_scope(struct request *request, const struct wire_value *params, const char *key,
                  struct scope_key *out)
 {
-    char text[SCOPE_TEXT_SIZE];
+    char text[SCOPE_TEXT_SIZE], known[SCOPE_TYPES_TEXT_SIZE];
     if (!param_text(request, params, key, text, sizeof text))
         return false;
     int code = scope_parse(&publish_catalogue(request->server->publish)->types, text, out);
@@ -235,8 +236,8 @@ bool param_scope(struct request *request, const struct wire_value *params, const
     if (code == PERMTAB_E_NO_SCOPE_TYPE && parked_wait(request))
         return false;
     if (code == PERMTAB_E_NO_SCOPE_TYPE)
-        request_fail(request, code, "%s: %s: there is no scope type in \"%s\"", request->method->name, key,
-                     text);
+        request_fail(request, code, "%s: %s: there is no scope type in \"%s\": there are %s", request->method->name,
+                     key, text, scope_types_format(&publish_catalogue(request->server->publish)->types, known));
     else
         request_fail(request, code, "%s: %s: \"%s\" is neither global nor type:id", request->method->name,
                      key, text);
@@ -275,4 +276,24 @@ bool param_optional_id(struct request *request, const struct wire_value *params,
 {
     *present = !wire_is_nil(wire_get(params, key));
     return !*present || param_id(request, params, key, out);
+}
+
+bool param_optional_time(struct request *request, const struct wire_value *params, const char *key,
+                         bool *present, int64_t *out)
+{
+    char text[TIME_TEXT_MAX], trouble[TIME_TROUBLE_SIZE];
+    const struct wire_value *value = wire_get(params, key);
+    *present = !wire_is_nil(value);
+    if (!*present)
+        return true;
+    if (wire_as_text(value, text, sizeof text) ? !time_parse(text, out) : !wire_as_i64(value, out)) {
+        request_fail(request, PERMTAB_E_INVALID,
+                     "%s: %s: expected a time like " TIME_EXAMPLE ", or microseconds since 1970",
+                     request->method->name, key);
+        return false;
+    }
+    if (time_plausible(*out, trouble))
+        return true;
+    request_fail(request, PERMTAB_E_INVALID, "%s: %s: %s", request->method->name, key, trouble);
+    return false;
 }

@@ -63,6 +63,10 @@ bool param_optional_bool(struct request *request, const struct wire_value *param
 bool param_optional_id(struct request *request, const struct wire_value *params, const char *key,
                        bool *present, uint64_t *out);
 
+/* Microseconds since 1970, as a number or as text, or RFC 3339 text; what is before 2000 or after 9999 is refused. */
+bool param_optional_time(struct request *request, const struct wire_value *params, const char *key,
+                         bool *present, int64_t *out);
+
 /* `count` texts of an array as targets (a NULL or missing text is none). request_invalidate.c */
 struct target;
 bool param_targets(struct request *request, const struct wire_value *array, struct target *out, size_t count);

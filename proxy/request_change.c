@@ -1,7 +1,9 @@
 /* grant, revoke, assign, unassign: one change, one transaction, and its revision as the token. */
 #include "proxy/policy.h"
 #include "proxy/task.h"
+#include "shm/time_text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,8 +17,17 @@ struct change_task {
     enum grant_effect effect;
     struct policy_assignment assignment;
     struct policy_apply_result result;
+    int64_t now; /* the store's clock when an assignment with an end was written; else 0 */
     struct target user; /* whom an assignment concerns */
 };
+
+static int assign(struct change_task *work, struct store *store, struct failure *failure)
+{
+    int code = 0;
+    if (work->assignment.expires_at != FACTS_NEVER)
+        code = store_now(store, &work->now, failure);
+    return code < 0 ? code : policy_assign(store, &work->assignment, &work->result, failure);
+}
 
 static int carry_out(struct change_task *work, struct store *store, struct failure *failure)
 {
@@ -26,7 +37,7 @@ static int carry_out(struct change_task *work, struct store *store, struct failu
     case VERB_REVOKE:
         return policy_revoke(store, work->role, work->permission, &work->result, failure);
     case VERB_ASSIGN:
-        return policy_assign(store, &work->assignment, &work->result, failure);
+        return assign(work, store, failure);
     case VERB_UNASSIGN:
         return policy_unassign(store, &work->assignment, &work->result, failure);
     }
@@ -46,13 +57,22 @@ static void change_reply(struct task *task)
     struct change_task *work = (struct change_task *)(void *)task;
     struct wire_buffer reply;
     wire_buffer_init(&reply);
-    wire_reply(&reply, task->request->id, 3);
+    bool ended = work->verb == VERB_ASSIGN && work->assignment.expires_at <= work->now;
+    wire_reply(&reply, task->request->id, ended ? 4 : 3);
     wire_str(&reply, "store_id");
     wire_u64(&reply, work->result.store_id);
     wire_str(&reply, "revision");
     wire_u64(&reply, work->result.revision);
     wire_str(&reply, "rows_written");
     wire_u64(&reply, work->result.rows_written);
+    if (ended) {
+        char time[TIME_TEXT_SIZE], warning[128];
+        (void)snprintf(warning, sizeof warning, "expires_at: %s is past: the assignment counts for nothing",
+                       time_format(work->assignment.expires_at, time));
+        wire_str(&reply, "warnings");
+        wire_array(&reply, 1);
+        wire_str(&reply, warning);
+    }
     request_reply(task->request, &reply);
 }
 
@@ -127,14 +147,10 @@ static bool read_assignment(struct request *request, const struct wire_value *pa
 void serve_assign(struct request *request, const struct wire_value *params)
 {
     struct change_task from = {.verb = VERB_ASSIGN};
-    const struct wire_value *expires_at = wire_get(params, "expires_at");
-    if (!read_assignment(request, params, &from.assignment))
-        return;
-    if (!wire_is_nil(expires_at) && !wire_as_i64(expires_at, &from.assignment.expires_at)) {
-        request_fail(request, PERMTAB_E_INVALID, "assign: expires_at: expected microseconds since 1970, UTC");
-        return;
-    }
-    begin(request, &from);
+    bool ends;
+    if (read_assignment(request, params, &from.assignment) &&
+        param_optional_time(request, params, "expires_at", &ends, &from.assignment.expires_at))
+        begin(request, &from);
 }
 
 void serve_unassign(struct request *request, const struct wire_value *params)

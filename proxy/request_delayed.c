@@ -93,16 +93,17 @@ static bool read_condition(struct request *request, const struct wire_value *par
 
 static bool read_times(struct request *request, const struct wire_value *params, struct delayed_when *when)
 {
-    uint64_t in_ms = 0, at_us = 0;
+    uint64_t in_ms = 0;
+    int64_t at_us = 0;
     bool has_in;
     if (!param_optional_id(request, params, "in_ms", &has_in, &in_ms) ||
-        !param_optional_id(request, params, "at", &when->at, &at_us))
+        !param_optional_time(request, params, "at", &when->at, &at_us))
         return false;
     if (has_in == when->at) {
         request_fail(request, PERMTAB_E_INVALID, "delay: expected in_ms or at, and one of them");
         return false;
     }
-    when->due = when->at ? at_us / 1000 : in_ms;
+    when->due = when->at ? (uint64_t)at_us / 1000 : in_ms;
     bool has_alive;
     if (!param_optional_id(request, params, "expires_in_ms", &has_alive, &when->alive))
         return false;

@@ -20,6 +20,7 @@ struct policy_task {
     enum policy_format format;
     struct policy_apply_options options;
     struct policy_apply_result result;
+    struct policy_warnings warnings;
     /* export */
     size_t size;
     uint64_t revision; /* the document is of this revision or a later one */
@@ -84,14 +85,24 @@ static int apply_run(struct task *task, struct store *store)
     int code = read_document(work->descriptor, &text, &size, &task->failure);
     if (code == 0)
         code = policy_parse(&policy, work->format, text, size, &work->types, &task->failure);
+    if (code == 0)
+        code = policy_warn_ended(store, &policy, &work->warnings, &task->failure);
     if (code == 0) {
         code = policy_apply(store, &policy, &work->options, &work->result, &task->failure);
-        policy_fini(&policy);
     }
+    policy_fini(&policy);
     /* What a dry run counted is rolled back: there is nothing to wait for. */
     task->revision = work->options.dry_run ? 0 : work->result.revision;
     free(text);
     return code;
+}
+
+static void put_warnings(struct wire_buffer *reply, const struct policy_warnings *warnings)
+{
+    wire_str(reply, "warnings");
+    wire_array(reply, (uint32_t)warnings->count);
+    for (size_t i = 0; i < warnings->count; i++)
+        wire_str(reply, warnings->texts[i]);
 }
 
 static void apply_reply(struct task *task)
@@ -100,7 +111,7 @@ static void apply_reply(struct task *task)
     const struct policy_apply_result *result = &work->result;
     struct wire_buffer reply;
     wire_buffer_init(&reply);
-    wire_reply(&reply, task->request->id, 8);
+    wire_reply(&reply, task->request->id, 9);
     wire_str(&reply, "store_id");
     wire_u64(&reply, result->store_id);
     wire_str(&reply, "revision");
@@ -117,19 +128,27 @@ static void apply_reply(struct task *task)
     wire_u64(&reply, result->assignments);
     wire_str(&reply, "dry_run");
     wire_bool(&reply, work->options.dry_run);
+    put_warnings(&reply, &work->warnings);
     request_reply(task->request, &reply);
 }
 
 static bool read_format(struct request *request, const struct wire_value *params, enum policy_format *out)
 {
-    char text[8] = "json";
+    char text[8] = "auto";
     const struct wire_value *value = wire_get(params, "format");
     if (!wire_is_nil(value) && !wire_as_text(value, text, sizeof text))
         text[0] = 0;
-    *out = strcmp(text, "yaml") == 0 ? POLICY_YAML : POLICY_JSON;
-    if (*out == POLICY_YAML || strcmp(text, "json") == 0)
-        return true;
-    request_fail(request, PERMTAB_E_INVALID, "apply: format: expected json or yaml");
+    static const struct {
+        const char *name;
+        enum policy_format format;
+    } formats[] = {{"json", POLICY_JSON}, {"yaml", POLICY_YAML}, {"auto", POLICY_AUTO}};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (strcmp(text, formats[i].name) == 0) {
+            *out = formats[i].format;
+            return true;
+        }
+    }
+    request_fail(request, PERMTAB_E_INVALID, "apply: format: expected json, yaml or auto");
     return false;
 }
 
@@ -191,6 +210,7 @@ static int export_run(struct task *task, struct store *store)
     code = policy_export(store, &policy, &task->failure);
     if (code < 0)
         return code;
+    policy_warn_implausible(&policy, &work->warnings);
     code = policy_print(&policy, &work->types, &text, &work->size);
     if (code < 0)
         (void)failure_set(&task->failure, code, "the document cannot be printed: error %d", code);
@@ -208,11 +228,12 @@ static void export_reply(struct task *task)
     int descriptor = work->descriptor;
     work->descriptor = -1; /* the reply takes it */
     wire_buffer_init(&reply);
-    wire_reply(&reply, task->request->id, 2);
+    wire_reply(&reply, task->request->id, 3);
     wire_str(&reply, "size");
     wire_u64(&reply, work->size);
     wire_str(&reply, "revision");
     wire_u64(&reply, work->revision);
+    put_warnings(&reply, &work->warnings);
     request_reply_descriptors(task->request, &reply, &descriptor, 1);
 }
 

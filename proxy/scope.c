@@ -62,3 +62,17 @@ const char *scope_format(const struct scope_types *types, struct scope_key key, 
         snprintf(text, SCOPE_TEXT_SIZE, "%" PRIu32 ":%" PRIu64, key.type, key.id);
     return text;
 }
+
+const char *scope_types_format(const struct scope_types *types, char text[SCOPE_TYPES_TEXT_SIZE])
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < types->count; i++) {
+        bool fits = used + strlen(types->names[i]) + sizeof ", …" + 2 < SCOPE_TYPES_TEXT_SIZE;
+        used += (size_t)snprintf(text + used, SCOPE_TYPES_TEXT_SIZE - used, "%s%s", i > 0 ? ", " : "",
+                                 fits ? types->names[i] : "…");
+        if (!fits)
+            break;
+    }
+    return text;
+}

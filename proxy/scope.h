@@ -33,6 +33,9 @@ static inline bool scope_equal(struct scope_key a, struct scope_key b)
 int scope_parse(const struct scope_types *types, const char *text, struct scope_key *out) PERMTAB_MUST_CHECK;
 /* Writes at most SCOPE_TEXT_SIZE bytes; returns `text`. A type without a name is printed as its number. */
 const char *scope_format(const struct scope_types *types, struct scope_key key, char text[SCOPE_TEXT_SIZE]);
+/* "global, server, channel"; the end of a long list is left out. Returns `text`. */
+#define SCOPE_TYPES_TEXT_SIZE 160
+const char *scope_types_format(const struct scope_types *types, char text[SCOPE_TYPES_TEXT_SIZE]);
 /* -1 when there is none. */
 int scope_type_find(const struct scope_types *types, const char *name, size_t length);
 /* A whole decimal u64 and nothing else; false otherwise. */

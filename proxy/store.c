@@ -229,3 +229,19 @@ void store_snapshot_end(struct store *store)
     store->snapshot_now = 0;
     store->in_snapshot = false;
 }
+
+int store_now(struct store *store, int64_t *now, struct failure *failure)
+{
+    if (sql_dialect(store->sql) == SQL_SQLITE) {
+        *now = store_system_clock();
+        return 0;
+    }
+    struct sql_statement *st = sql_prepare(store->sql, "SELECT " STORE_MYSQL_NOW, failure);
+    if (!st)
+        return store_code(failure);
+    int rc = sql_step(st, failure);
+    if (rc > 0)
+        *now = sql_column_i64(st, 0);
+    sql_reset(st);
+    return rc < 0 ? rc : 0;
+}

@@ -61,6 +61,8 @@ bool store_current(const struct store *store);
 int store_snapshot(struct store *store, struct store_position *at, int64_t *now,
                    struct failure *failure) PERMTAB_MUST_CHECK;
 void store_snapshot_end(struct store *store);
+/* The store's clock alone; in a snapshot or not. */
+int store_now(struct store *store, int64_t *now, struct failure *failure) PERMTAB_MUST_CHECK;
 
 /* The four below are called inside a snapshot. */
 

@@ -178,6 +178,7 @@ class Delayed(SqliteCase):
             (["delay", "user:1", "--in", "1"], "no duration"),
             (["delay", "user:1", "--in", "99999999999999d"], "no duration"),
             (["delay", "user:1", "--at", "tomorrow"], "no time"),
+            (["delay", "user:1", "--at", "1798761600"], "looks like seconds"),
             (["delay", "user:1", "--in", "1s", "--if-revision", "x"], "no number"),
             (["delay", "--in", "1s"], "usage"),
             (["delayed", "cancel"], "cancel WHAT"),

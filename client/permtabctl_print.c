@@ -1,0 +1,90 @@
+/* What permtabctl prints, all of it by the functions of this file: nothing in it is obeyed by a terminal, whatever the names of a
+ * policy or a sidecar's sentences hold, and what cannot be written is seen at the end. Escaped always, not for terminals alone: what
+ * goes through a pipe ends on one. */
+#include "client/permtabctl.h"
+
+#include "shm/text.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GROWTH 3 /* U+FFFD for a byte */
+
+void control_say(const char *format, ...)
+{
+    char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    size_t room = length < 0 ? 0 : (size_t)length * GROWTH + 1;
+    char *clean = length < 0 ? NULL : malloc(room);
+    if (clean != NULL)
+        (void)fwrite(clean, 1, text_clean_lines(clean, room, text, (size_t)length), stdout);
+    else
+        (void)control_fail(NULL, 0, "out of memory");
+    free(clean);
+    if (length >= 0)
+        free(text);
+}
+
+/* Jansson escapes what is below U+0020 and passes the rest on. That stands in strings alone, where \u says the same. */
+bool control_say_json(const json_t *value, size_t flags)
+{
+    char *text = value != NULL ? json_dumps(value, flags) : NULL;
+    size_t size = text != NULL ? strlen(text) : 0;
+    for (size_t at = 0; at < size;) {
+        uint32_t character;
+        size_t taken = text_next(text + at, size - at, &character);
+        if (character < 0x7f || text_is_shown(character))
+            (void)fwrite(text + at, 1, taken, stdout);
+        else
+            (void)fprintf(stdout, "\\u%04x", character == TEXT_NOT_UTF8 ? 0xfffdu : (unsigned)character);
+        at += taken;
+    }
+    (void)fputc('\n', stdout);
+    free(text);
+    return text != NULL;
+}
+
+int control_fail(const struct control *control, int code, const char *format, ...)
+{
+    char text[1024], clean[sizeof(text) * GROWTH];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    (void)text_clean_line(clean, sizeof(clean), text, strlen(text));
+    (void)fflush(stdout);
+    if (control != NULL && control->command != NULL)
+        (void)fprintf(stderr, "permtabctl: %s: %s\n", control->command, clean);
+    else
+        (void)fprintf(stderr, "permtabctl: %s\n", clean);
+    return code;
+}
+
+bool control_output_gone(void)
+{
+    struct pollfd output = {.fd = STDOUT_FILENO};
+    return poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLNVAL)) != 0;
+}
+
+int control_finish(const struct control *control, int code)
+{
+    bool asks = control->command != NULL && strcmp(control->command, "check") == 0;
+    bool failed = ferror(stdout) != 0;
+    errno = 0;
+    if (fclose(stdout) != 0)
+        failed = true;
+    if (!failed || (code != 0 && !asks) || code == CONTROL_USAGE)
+        return code;
+    /* Of a check no other code will do: 0 and 1 are answers, which nobody has seen. */
+    return control_fail(control, asks ? CONTROL_UNKNOWN : CONTROL_FAILED, "cannot write the output%s%s",
+                        errno != 0 ? ": " : "", errno != 0 ? strerror(errno) : "");
+}

@@ -1,0 +1,26 @@
+/* A descriptor that is closed when a program begins is the next one that open, socket or accept returns: the connection to the
+ * sidecar would be standard output, and a document printed into it. */
+#include "shm/standard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <unistd.h>
+
+/* /dev/null in the direction that nobody uses. Where there is none, a path alone, which can be neither read nor written. */
+static int open_useless(int number)
+{
+    int descriptor = open("/dev/null", number == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    return descriptor >= 0 ? descriptor : open("/", O_PATH);
+}
+
+bool standard_hold(void)
+{
+    for (int number = STDIN_FILENO; number <= STDERR_FILENO; number++) {
+        if (fcntl(number, F_GETFD) >= 0 || errno != EBADF)
+            continue;
+        if (open_useless(number) != number) /* the lowest that is free: those before it are open */
+            return false;
+    }
+    return true;
+}
