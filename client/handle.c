@@ -169,17 +169,34 @@ static int greet(struct handle *handle, uint64_t deadline_ns)
     return result;
 }
 
-int handle_read_names(struct handle *handle, uint64_t deadline_ns)
+/* One page of the catalogue. 1: there are more. */
+static int read_page(struct handle *handle, uint64_t deadline_ns, struct names **names, uint64_t *next)
 {
     struct wire_message reply;
-    struct names *names, *old = handle->names;
-    (void)channel_request(&handle->own->channel, "catalogue", 0);
+    if (channel_clock_ns() >= deadline_ns) /* a catalogue that changes for ever keeps nobody longer */
+        return PERMTAB_E_TIMEOUT;
+    struct wire_buffer *out = channel_request(&handle->own->channel, "catalogue", 1);
+    wire_str(out, "from");
+    wire_u64(out, *next);
     int result = handle_call(handle, deadline_ns, &reply);
     if (result == 0)
-        result = names_new(&names, reply.result);
+        result = names_take(names, reply.result, next);
     wire_message_fini(&reply);
-    if (result < 0)
+    return result;
+}
+
+int handle_read_names(struct handle *handle, uint64_t deadline_ns)
+{
+    struct names *names = NULL, *old = handle->names;
+    uint64_t next = 0;
+    int result;
+    do
+        result = read_page(handle, deadline_ns, &names, &next);
+    while (result > 0);
+    if (result < 0) {
+        names_free(names);
         return result;
+    }
     pthread_mutex_lock(&handle->own->names_lock);
     handle->names = names;
     pthread_mutex_unlock(&handle->own->names_lock);

@@ -1,5 +1,6 @@
-/* Sorted names, found by bisection; a prefix is a range. Made from bytes of the sidecar, so every length, bit and count
- * is looked at. Who fetches them, and what slots stand for them, is left to handle.c and geometry.c. */
+/* Sorted names, found by bisection; a prefix is a range. Made from bytes of the sidecar, so every length, bit and
+ * count is looked at. They come in pages, because those of a large catalogue do not fit into a message. Who
+ * fetches them, and what slots stand for them, is left to handle.c and geometry.c. */
 #include "client/names.h"
 
 #include <stdlib.h>
@@ -59,43 +60,92 @@ static size_t texts_size(const struct wire_value *list, size_t count)
     return total;
 }
 
-int names_new(struct names **out, const struct wire_value *result)
+static struct names *names_of_page(const struct wire_value *page, uint64_t catalogue)
 {
-    const struct wire_value *list = wire_get(result, "permissions");
-    size_t count;
-    if (!wire_as_array(list, &count) || count > PERMTAB_SHM_PERMISSIONS_MAX)
-        return PERMTAB_E_PROTOCOL;
-    size_t size = texts_size(list, count);
     struct names *names = calloc(1, sizeof(*names));
     if (names == NULL)
+        return NULL;
+    names->catalogue = catalogue;
+    if (!take_types(names, wire_get(page, "scope_types")))
+        names->type_count = 0; /* no catalogue is without one: it is refused with its permissions */
+    return names;
+}
+
+/* Room for `count` more names and for their texts. */
+static char *make_room(struct names *names, size_t count, size_t size)
+{
+    struct name *items = realloc(names->items, (names->count + count + 1) * sizeof(*items));
+    if (items == NULL)
+        return NULL;
+    names->items = items;
+    struct names_texts *texts = malloc(sizeof(*texts) + size);
+    if (texts == NULL)
+        return NULL;
+    texts->next = names->texts;
+    names->texts = texts;
+    return texts->bytes;
+}
+
+static int take_permissions(struct names *names, const struct wire_value *list)
+{
+    size_t count;
+    if (names->type_count == 0 || !wire_as_array(list, &count) ||
+        count > PERMTAB_SHM_PERMISSIONS_MAX - names->count)
+        return PERMTAB_E_PROTOCOL;
+    size_t size = texts_size(list, count);
+    char *texts = make_room(names, count, size);
+    if (texts == NULL)
         return PERMTAB_E_MEMORY;
-    int code = PERMTAB_E_MEMORY;
-    names->items = calloc(count + 1, sizeof(*names->items));
-    names->texts = malloc(size);
-    if (names->items == NULL || names->texts == NULL)
-        goto out;
-    code = PERMTAB_E_PROTOCOL;
-    char *texts = names->texts;
+    const char *end = texts + size;
     for (size_t i = 0; i < count; i++)
-        if (!take_permission(names, wire_item(list, i), &texts, names->texts + size))
-            goto out;
-    if (!wire_as_u64(wire_get(result, "catalogue"), &names->catalogue) ||
-        !take_types(names, wire_get(result, "scope_types")))
-        goto out;
-    qsort(names->items, names->count, sizeof(*names->items), compare_names);
-    *out = names;
+        if (!take_permission(names, wire_item(list, i), &texts, end))
+            return PERMTAB_E_PROTOCOL;
     return 0;
-out:
-    names_free(names);
-    return code;
+}
+
+/* Where the next page begins: nowhere when it is nil, or missing as with sidecars that know no pages. Pages go
+ * forward. */
+static int take_next(const struct wire_value *page, uint64_t *next)
+{
+    uint64_t after;
+    if (wire_is_nil(wire_get(page, "next")))
+        return 0;
+    if (!wire_as_u64(wire_get(page, "next"), &after) || after <= *next || after > PERMTAB_SHM_PERMISSIONS_MAX)
+        return PERMTAB_E_PROTOCOL;
+    *next = after;
+    return 1;
+}
+
+int names_take(struct names **names, const struct wire_value *page, uint64_t *next)
+{
+    uint64_t catalogue;
+    if (!wire_as_u64(wire_get(page, "catalogue"), &catalogue))
+        return PERMTAB_E_PROTOCOL;
+    if (*names != NULL && (*names)->catalogue != catalogue) {
+        names_free(*names);
+        *names = NULL;
+        *next = 0;
+        return 1;
+    }
+    if (*names == NULL && (*names = names_of_page(page, catalogue)) == NULL)
+        return PERMTAB_E_MEMORY;
+    int result = take_permissions(*names, wire_get(page, "permissions"));
+    if (result == 0)
+        result = take_next(page, next);
+    if (result == 0)
+        qsort((*names)->items, (*names)->count, sizeof(*(*names)->items), compare_names);
+    return result;
 }
 
 void names_free(struct names *names)
 {
     if (names == NULL)
         return;
+    for (struct names_texts *texts = names->texts, *next; texts != NULL; texts = next) {
+        next = texts->next;
+        free(texts);
+    }
     free(names->items);
-    free(names->texts);
     free(names);
 }
 

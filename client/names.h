@@ -8,22 +8,31 @@
 #define NAMES_PERMISSION_MAX 100u /* bytes of a permission's name */
 
 struct name {
-    const char *text; /* zero-terminated, in the owner's `texts` */
+    const char *text; /* zero-terminated, in one of the owner's `texts` */
     uint32_t bit;
 };
 
-/* Immutable once made. Tombstones are left out: a deleted permission is no name. */
+/* The texts of one page. */
+struct names_texts {
+    struct names_texts *next;
+    char bytes[];
+};
+
+/* Immutable once whole. Tombstones are left out: a deleted permission is no name. */
 struct names {
     uint64_t catalogue;
     struct name *items; /* sorted by text */
     size_t count;
-    char *texts;
+    struct names_texts *texts;
     uint32_t type_count;
     char types[PERMTAB_SHM_SCOPE_TYPES][PERMTAB_SHM_TYPE_NAME_SIZE];
 };
 
-/* From the result of the method `catalogue`. PERMTAB_E_PROTOCOL when it is not what docs/PROTOCOL.md says; PERMTAB_E_MEMORY. */
-int names_new(struct names **out, const struct wire_value *result) PERMTAB_MUST_CHECK;
+/* Takes a page of the method `catalogue`, the one that was asked for with `from` = *next; the first into NULL. 1:
+ * ask for the one from *next, which is 0 when the catalogue has changed in between; 0: that was the last, and
+ * *names is whole. PERMTAB_E_PROTOCOL when it is not what docs/PROTOCOL.md says; PERMTAB_E_MEMORY. *names is the
+ * caller's to free in any case. */
+int names_take(struct names **names, const struct wire_value *page, uint64_t *next) PERMTAB_MUST_CHECK;
 void names_free(struct names *names);
 
 /* A bit, or UINT32_MAX. */

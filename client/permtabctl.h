@@ -68,6 +68,8 @@ void control_warnings(const struct control *control, const struct wire_value *re
 /* Arguments. False with a usage line printed. */
 bool control_id(const struct control *control, const char *what, const char *text, uint64_t *out);
 bool control_scope(const struct control *control, const char *text);
+/* USER, SCOPE and --owner; permtabctl_check.c. */
+bool control_question(const struct control *control, uint64_t *user, uint64_t *owner);
 /* The same without a line: a whole decimal number; "global" or "type:id". */
 bool control_is_id(const char *text, uint64_t *out);
 bool control_is_scope(const char *text);

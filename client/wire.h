@@ -33,9 +33,9 @@ void wire_buffer_fini(struct wire_buffer *buffer);
 void wire_buffer_clear(struct wire_buffer *buffer); /* keeps the memory */
 
 /* Heads; `fields` key-value pairs of params or result must follow (wire_str for the key, then one value). */
-void wire_request(struct wire_buffer *buffer, uint32_t id, const char *method, uint32_t fields);
-void wire_reply(struct wire_buffer *buffer, uint32_t id, uint32_t fields);
-void wire_reply_error(struct wire_buffer *buffer, uint32_t id, int code,
+void wire_request(struct wire_buffer *buffer, uint64_t id, const char *method, uint32_t fields);
+void wire_reply(struct wire_buffer *buffer, uint64_t id, uint32_t fields);
+void wire_reply_error(struct wire_buffer *buffer, uint64_t id, int code,
                       const char *text); /* whole message */
 void wire_notify(struct wire_buffer *buffer, const char *method, uint32_t fields);
 
@@ -54,11 +54,17 @@ enum wire_kind { WIRE_REQUEST = 0, WIRE_RESPONSE = 1, WIRE_NOTIFICATION = 2 };
 
 struct wire_value; /* borrowed from the message; valid until wire_message_fini */
 
+/* What is wrong with a request that can be answered all the same: its id is known. */
+enum wire_fault { WIRE_FAULTLESS, WIRE_METHOD_NO_TEXT, WIRE_METHOD_TOO_LONG, WIRE_PARAMS_SHAPE };
+
 struct wire_message {
     enum wire_kind kind;
-    uint32_t id;
-    char method[WIRE_METHOD_MAX];    /* requests and notifications; zero-terminated */
-    const struct wire_value *params; /* requests and notifications: a map */
+    uint64_t id;
+    char method
+        [WIRE_METHOD_MAX]; /* requests and notifications; zero-terminated, "" when it can be none of ours */
+    const struct wire_value
+        *params;           /* requests and notifications: a map, or NULL when they are anything else */
+    enum wire_fault fault; /* requests */
     int error_code;                  /* responses: 0 when there is none */
     const char *error_text;          /* responses; zero-terminated copy */
     const struct wire_value *result; /* responses: a map, or NULL with an error */
@@ -84,18 +90,24 @@ void wire_scan_init(struct wire_scan *scan);
 int wire_scan_more(struct wire_scan *scan, const char *data, size_t size) PERMTAB_MUST_CHECK;
 
 /* Takes one message from the front of `data`. 1: *out is filled (fini it); 0: more bytes are needed;
- * PERMTAB_E_PROTOCOL: not MessagePack-RPC; PERMTAB_E_LIMIT: longer than WIRE_FRAME_MAX, deeper than WIRE_DEPTH_MAX, or more
- * elements than bytes. Never reads past `size`, never allocates more than about 32 times the frame. */
+ * PERMTAB_E_PROTOCOL: not MessagePack-RPC; PERMTAB_E_LIMIT: longer than WIRE_FRAME_MAX, deeper than
+ * WIRE_DEPTH_MAX, or more elements than bytes. Never reads past `size`, never allocates more than about 32 times
+ * the frame. A request of which the id is known is taken whatever its method and params are, a notification in any
+ * case: `fault` and NULL say what they are not. */
 int wire_take(const char *data, size_t size, struct wire_message *out) PERMTAB_MUST_CHECK;
 void wire_message_fini(struct wire_message *message);
 
 /* NULL when the map has no such key, or `map` is NULL or no map. */
 const struct wire_value *wire_get(const struct wire_value *map, const char *key);
 bool wire_is_nil(const struct wire_value *value); /* also true for NULL */
-/* These return false when the value is missing, NULL or of another type. */
+/* These return false when the value is missing, NULL or of another type. Many libraries have one type of number or
+ * one of strings, so a floating-point number that is whole and cannot have been rounded (below 2^53; below 2^24
+ * when it has 32 bits) is the integer that it says, and binary is text. */
 bool wire_as_id(const struct wire_value *value, uint64_t *out); /* u64, or a string of decimal digits */
 bool wire_as_u64(const struct wire_value *value, uint64_t *out);
 bool wire_as_i64(const struct wire_value *value, int64_t *out);
+/* What to add to the error when a number was refused: how to send it, or "". */
+const char *wire_number_hint(const struct wire_value *value);
 bool wire_as_bool(const struct wire_value *value, bool *out);
 bool wire_as_str(const struct wire_value *value, const char **out, size_t *size); /* not zero-terminated */
 /* Copies with a zero; false also when it does not fit or has a zero inside. */

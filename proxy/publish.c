@@ -49,6 +49,12 @@ static uint64_t catalogue_number(const struct store_position *at)
     return number != 0 ? number : 1;
 }
 
+uint64_t answer_mark(const struct publish *publish, const struct answer *answer)
+{
+    uint64_t catalogue = publish->table->segment.header->beat.catalogue;
+    return XXH3_64bits_withSeed(answer->any, 2 * answer->words * sizeof *answer->any, catalogue);
+}
+
 void publish_catalogue_replace(struct publish *publish, struct catalogue *catalogue,
                                const struct store_position *at)
 {

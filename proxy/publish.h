@@ -115,6 +115,8 @@ struct answer {
     uint64_t deadline_ns;
 };
 void answer_fini(struct answer *answer);
+/* A number that equal answers at the same catalogue have, and others, but for a chance of 2^-64, have not. */
+uint64_t answer_mark(const struct publish *publish, const struct answer *answer);
 
 /* Publishes facts, read at facts->revision and judged at facts->now, if they are still true. Takes what it keeps of
  * facts->roles. */

@@ -87,7 +87,7 @@ static void make_plain(char *text)
     }
 }
 
-static void send_error(struct session *session, uint32_t id, int code, const char *text)
+static void send_error(struct session *session, uint64_t id, int code, const char *text)
 {
     struct wire_buffer reply;
     char plain[FAILURE_TEXT_SIZE];
@@ -128,12 +128,33 @@ static void request_new(struct session *session, const struct method *method,
     method->serve(request, message->params);
 }
 
+/* Of a request that cannot be looked up, or is of another form. NULL: it is as it should be. */
+static const char *fault_text(const struct wire_message *message)
+{
+    switch (message->fault) {
+    case WIRE_FAULTLESS:
+        return NULL;
+    case WIRE_METHOD_NO_TEXT:
+        return "the method is no name: expected text, as in [0, id, \"health\", []]";
+    case WIRE_METHOD_TOO_LONG:
+        return "there is no method with so long a name";
+    case WIRE_PARAMS_SHAPE:
+        return "the parameters are one map in an array, as in [0, id, \"check\", [{\"user\": 7}]]; without "
+               "any, []";
+    }
+    abort();
+}
+
 void request_begin(struct session *session, const struct wire_message *message, const char *frame)
 {
     const struct method *method = find_method(message->method);
+    const char *fault = fault_text(message);
     char text[128];
     session->server->counters->requests++;
-    if (!method) {
+    if (fault) {
+        send_error(session, message->id,
+                   message->fault == WIRE_METHOD_TOO_LONG ? PERMTAB_E_NOT_FOUND : PERMTAB_E_INVALID, fault);
+    } else if (!method) {
         (void)snprintf(text, sizeof text, "there is no method \"%s\"", message->method);
         send_error(session, message->id, PERMTAB_E_NOT_FOUND, text);
     } else if (!session->greeted && !method->before_hello) {
@@ -171,7 +192,7 @@ void request_reply_descriptors(struct request *request, struct wire_buffer *repl
                                unsigned count)
 {
     struct session *session = request->session;
-    uint32_t id = request->id;
+    uint64_t id = request->id;
     request_drop(request);
     if (session && session->socket >= 0 && !reply->failed) {
         session_send(session, reply, descriptors, count);
@@ -192,7 +213,7 @@ void request_reply(struct request *request, struct wire_buffer *reply)
 void request_fail(struct request *request, int code, const char *format, ...)
 {
     struct session *session = request->session;
-    uint32_t id = request->id;
+    uint64_t id = request->id;
     char text[FAILURE_TEXT_SIZE];
     va_list arguments;
     va_start(arguments, format);
@@ -209,8 +230,8 @@ bool param_id(struct request *request, const struct wire_value *params, const ch
 {
     if (wire_as_id(wire_get(params, key), out))
         return true;
-    request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected an id, a whole number or its decimal digits",
-                 request->method->name, key);
+    request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected an id, a whole number or its decimal digits%s",
+                 request->method->name, key, wire_number_hint(wire_get(params, key)));
     return false;
 }
 
@@ -288,8 +309,8 @@ bool param_optional_time(struct request *request, const struct wire_value *param
         return true;
     if (wire_as_text(value, text, sizeof text) ? !time_parse(text, out) : !wire_as_i64(value, out)) {
         request_fail(request, PERMTAB_E_INVALID,
-                     "%s: %s: expected a time like " TIME_EXAMPLE ", or microseconds since 1970",
-                     request->method->name, key);
+                     "%s: %s: expected a time like " TIME_EXAMPLE ", or microseconds since 1970%s",
+                     request->method->name, key, wire_number_hint(value));
         return false;
     }
     if (time_plausible(*out, trouble))

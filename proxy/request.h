@@ -19,7 +19,7 @@ struct request {
     struct session *session; /* NULL once it was closed: the reply then goes nowhere */
     struct server *server;
     const struct method *method;
-    uint32_t id;
+    uint64_t id;
     /* Called when the session ends first. It must end the request now (request_drop), unless a thread still works for
      * it: then it is left NULL, and the reply ends it. */
     void (*cancel)(struct request *request);
@@ -66,6 +66,21 @@ bool param_optional_id(struct request *request, const struct wire_value *params,
 /* Microseconds since 1970, as a number or as text, or RFC 3339 text; what is before 2000 or after 9999 is refused. */
 bool param_optional_time(struct request *request, const struct wire_value *params, const char *key,
                          bool *present, int64_t *out);
+/* request_params.c: a token that `token` holds, as the text or the map that a reply had. */
+bool param_optional_token(struct request *request, const struct wire_value *params,
+                          struct question *question);
+/* What every reply has that says up to where something holds: the three pairs store_id, revision and token. */
+#define REPLY_TOKEN_FIELDS 3u
+void reply_token(struct wire_buffer *reply, uint64_t store_id, uint64_t revision);
+
+/* Lists that may be too long for a message are given in pages to those who name a place to go on `from`. A page is
+ * small enough for nobody to wait for it. The whole is given to those who do not, when it fits. */
+#define REPLY_PAGE_BYTES  (128u * 1024)
+#define REPLY_WHOLE_BYTES (WIRE_FRAME_MAX - 1024u)
+#define REPLY_TOO_LARGE                                                                                      \
+    "%s: the answer is larger than a message may be: ask for its pages, the first with from = 0"
+/* The pair `next`: where the next page begins, or nil. */
+void reply_next(struct wire_buffer *reply, size_t end, size_t count);
 
 /* `count` texts of an array as targets (a NULL or missing text is none). request_invalidate.c */
 struct target;

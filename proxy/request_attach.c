@@ -4,6 +4,7 @@
 #include "proxy/request.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 static void copy_name(struct session *session, const struct wire_value *value)
@@ -40,17 +41,14 @@ void serve_hello(struct request *request, const struct wire_value *params)
     session->layout = (uint32_t)layout;
     copy_name(session, wire_get(params, "client"));
     wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 7);
+    wire_reply(&reply, request->id, REPLY_TOKEN_FIELDS + 5);
     wire_str(&reply, "protocol");
     wire_u64(&reply, WIRE_PROTOCOL);
     wire_str(&reply, "layout");
     wire_u64(&reply, PERMTAB_SHM_LAYOUT);
     wire_str(&reply, "server");
     wire_str(&reply, "permtabd " PERMTAB_VERSION);
-    wire_str(&reply, "store_id");
-    wire_u64(&reply, at.store_id);
-    wire_str(&reply, "revision");
-    wire_u64(&reply, at.revision);
+    reply_token(&reply, at.store_id, at.revision);
     wire_str(&reply, "permissions_max");
     wire_u64(&reply, server->config->permissions_max);
     wire_str(&reply, "max_staleness_ms");
@@ -104,27 +102,63 @@ void serve_attach(struct request *request, const struct wire_value *params)
     request_reply_descriptors(request, &reply, descriptors, 2);
 }
 
-void serve_catalogue(struct request *request, const struct wire_value *params)
+/* An array of three, the name's head, a bit of up to five bytes, flags of one. */
+#define ROW_BYTES (1 + 3 + 5 + 1)
+
+/* The first permission after `first` that does not go into so many bytes with those before it. One always does. */
+static size_t page_end(const struct catalogue *catalogue, size_t first, size_t bytes)
+{
+    size_t used = 0, end = first;
+    while (end < catalogue->count) {
+        used += ROW_BYTES + strlen(catalogue->permissions[end].name);
+        if (used > bytes && end > first)
+            break;
+        end++;
+    }
+    return end;
+}
+
+static void pack_permission(struct wire_buffer *reply, const struct permission *permission)
+{
+    wire_array(reply, 3);
+    wire_str(reply, permission->name);
+    wire_u64(reply, permission->bit);
+    wire_u64(reply, (permission->deprecated ? 1u : 0u) | (permission->deleted ? 2u : 0u));
+}
+
+/* Pages bear the catalogue's number: those of one number are of one catalogue, however long it takes to fetch them. */
+static void reply_catalogue(struct request *request, size_t first, size_t end, bool paged)
 {
     const struct catalogue *catalogue = publish_catalogue(request->server->publish);
     struct wire_buffer reply;
-    (void)params;
     wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 3);
+    wire_reply(&reply, request->id, paged ? 4 : 3);
     wire_str(&reply, "catalogue");
     wire_u64(&reply, publish_segment(request->server->publish)->header->beat.catalogue);
     wire_str(&reply, "permissions");
-    wire_array(&reply, (uint32_t)catalogue->count);
-    for (size_t i = 0; i < catalogue->count; i++) {
-        const struct permission *permission = &catalogue->permissions[i];
-        wire_array(&reply, 3);
-        wire_str(&reply, permission->name);
-        wire_u64(&reply, permission->bit);
-        wire_u64(&reply, (permission->deprecated ? 1u : 0u) | (permission->deleted ? 2u : 0u));
-    }
+    wire_array(&reply, (uint32_t)(end - first));
+    for (size_t i = first; i < end; i++)
+        pack_permission(&reply, &catalogue->permissions[i]);
     wire_str(&reply, "scope_types");
     wire_array(&reply, catalogue->types.count);
     for (uint32_t i = 0; i < catalogue->types.count; i++)
         wire_str(&reply, catalogue->types.names[i]);
+    if (paged)
+        reply_next(&reply, end, catalogue->count);
     request_reply(request, &reply);
+}
+
+void serve_catalogue(struct request *request, const struct wire_value *params)
+{
+    const struct catalogue *catalogue = publish_catalogue(request->server->publish);
+    bool paged;
+    uint64_t from = 0;
+    if (!param_optional_id(request, params, "from", &paged, &from))
+        return;
+    size_t first = from < catalogue->count ? (size_t)from : catalogue->count;
+    size_t end = page_end(catalogue, first, paged ? REPLY_PAGE_BYTES : REPLY_WHOLE_BYTES);
+    if (!paged && end < catalogue->count) /* a client that knows no pages */
+        request_fail(request, PERMTAB_E_LIMIT, REPLY_TOO_LARGE, request->method->name);
+    else
+        reply_catalogue(request, first, end, paged);
 }

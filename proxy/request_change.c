@@ -58,11 +58,8 @@ static void change_reply(struct task *task)
     struct wire_buffer reply;
     wire_buffer_init(&reply);
     bool ended = work->verb == VERB_ASSIGN && work->assignment.expires_at <= work->now;
-    wire_reply(&reply, task->request->id, ended ? 4 : 3);
-    wire_str(&reply, "store_id");
-    wire_u64(&reply, work->result.store_id);
-    wire_str(&reply, "revision");
-    wire_u64(&reply, work->result.revision);
+    wire_reply(&reply, task->request->id, REPLY_TOKEN_FIELDS + (ended ? 2 : 1));
+    reply_token(&reply, work->result.store_id, work->result.revision);
     wire_str(&reply, "rows_written");
     wire_u64(&reply, work->result.rows_written);
     if (ended) {

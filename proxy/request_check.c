@@ -2,13 +2,17 @@
 #include "proxy/request.h"
 #include "proxy/resolve.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct check {
     struct ask ask;
     struct request *request;
-    bool whole; /* permissions: the whole set */
+    bool whole; /* permissions: the whole set, or a page of it */
+    bool paged;
+    uint64_t from;
     uint32_t bit;
     bool own; /* the user owns the resource */
 };
@@ -23,7 +27,7 @@ static void check_cancel(struct request *request)
 
 /* ---- replies --------------------------------------------------------------------------------------------------- */
 
-static void pack_decision(struct wire_buffer *reply, uint32_t id, const struct check *check,
+static void pack_decision(struct wire_buffer *reply, uint64_t id, const struct check *check,
                           const struct answer *answer)
 {
     const uint64_t *bits = check->own ? answer->own : answer->any;
@@ -36,37 +40,66 @@ static void pack_decision(struct wire_buffer *reply, uint32_t id, const struct c
     wire_u64(reply, answer->deadline_ns);
 }
 
-static int compare_names(const void *a, const void *b)
+static bool is_granted(const struct answer *answer, const uint64_t *bits, const struct permission *permission)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    return !permission->deleted && permission->bit / 64 < answer->words && bitmap_test(bits, permission->bit);
 }
 
-static void pack_names(struct wire_buffer *reply, const struct catalogue *catalogue, const uint64_t *bits,
-                       uint32_t words, const char **names)
+/* In the order of names; those of a catalogue without an index, which memory was too short for, are in the order
+ * of bits. */
+static const struct permission *permission_at(const struct catalogue *catalogue, size_t place)
+{
+    return &catalogue->permissions[catalogue->by_name ? catalogue->by_name[place] : place];
+}
+
+/* The first place whose names do not go into so many bytes with those from `first` on. */
+static size_t page_end(const struct catalogue *catalogue, const struct answer *answer, size_t first,
+                       size_t bytes)
+{
+    size_t used = 0, end = first;
+    for (; end < catalogue->count; end++) {
+        const struct permission *permission = permission_at(catalogue, end);
+        size_t times =
+            is_granted(answer, answer->any, permission) + is_granted(answer, answer->own, permission);
+        used += times * (strlen(permission->name) + 2);
+        if (used > bytes && end > first)
+            break;
+    }
+    return end;
+}
+
+static void pack_names(struct wire_buffer *reply, const struct catalogue *catalogue,
+                       const struct answer *answer, const uint64_t *bits, size_t first, size_t end)
 {
     uint32_t count = 0;
-    for (size_t i = 0; i < catalogue->count; i++) {
-        const struct permission *permission = &catalogue->permissions[i];
-        if (!permission->deleted && permission->bit / 64 < words && bitmap_test(bits, permission->bit))
-            names[count++] = permission->name;
-    }
-    qsort(names, count, sizeof *names, compare_names);
+    for (size_t i = first; i < end; i++)
+        count += is_granted(answer, bits, permission_at(catalogue, i));
     wire_array(reply, count);
-    for (uint32_t i = 0; i < count; i++)
-        wire_str(reply, names[i]);
+    for (size_t i = first; i < end; i++) {
+        const struct permission *permission = permission_at(catalogue, i);
+        if (is_granted(answer, bits, permission))
+            wire_str(reply, permission->name);
+    }
+}
+
+/* The pages of equal answers at one catalogue go together, whatever else changes meanwhile; so a store that is
+ * written to all the time keeps nobody from getting to the last one. */
+static void pack_place(struct wire_buffer *reply, struct request *request, const struct answer *answer,
+                       size_t end)
+{
+    char text[24];
+    (void)snprintf(text, sizeof text, "%016" PRIx64, answer_mark(request->server->publish, answer));
+    wire_str(reply, "answer");
+    wire_str(reply, text);
+    reply_next(reply, end, publish_catalogue(request->server->publish)->count);
 }
 
 static void pack_permissions(struct wire_buffer *reply, struct request *request, const struct check *check,
-                             const struct answer *answer)
+                             const struct answer *answer, size_t first, size_t end)
 {
     const struct catalogue *catalogue = publish_catalogue(request->server->publish);
     char scope[SCOPE_TEXT_SIZE];
-    const char **names = calloc(catalogue->count + 1, sizeof *names);
-    if (!names) {
-        reply->failed = true;
-        return;
-    }
-    wire_reply(reply, request->id, 6);
+    wire_reply(reply, request->id, check->paged ? 8 : 6);
     wire_str(reply, "user");
     wire_u64(reply, check->ask.question.user);
     wire_str(reply, "scope");
@@ -76,10 +109,26 @@ static void pack_permissions(struct wire_buffer *reply, struct request *request,
     wire_str(reply, "deadline");
     wire_u64(reply, answer->deadline_ns);
     wire_str(reply, "any");
-    pack_names(reply, catalogue, answer->any, answer->words, names);
+    pack_names(reply, catalogue, answer, answer->any, first, end);
     wire_str(reply, "own");
-    pack_names(reply, catalogue, answer->own, answer->words, names);
-    free(names);
+    pack_names(reply, catalogue, answer, answer->own, first, end);
+    if (check->paged)
+        pack_place(reply, request, answer, end);
+}
+
+static void reply_permissions(struct request *request, const struct check *check, const struct answer *answer)
+{
+    const struct catalogue *catalogue = publish_catalogue(request->server->publish);
+    struct wire_buffer reply;
+    size_t first = check->from < catalogue->count ? (size_t)check->from : catalogue->count;
+    size_t end = page_end(catalogue, answer, first, check->paged ? REPLY_PAGE_BYTES : REPLY_WHOLE_BYTES);
+    if (!check->paged && end < catalogue->count) {
+        request_fail(request, PERMTAB_E_LIMIT, REPLY_TOO_LARGE, request->method->name);
+        return;
+    }
+    wire_buffer_init(&reply);
+    pack_permissions(&reply, request, check, answer, first, end);
+    request_reply(request, &reply);
 }
 
 /* Nobody can vouch for the table: no decision, at once, and the reason. */
@@ -105,12 +154,12 @@ static void check_done(struct ask *ask, int code, const char *text, const struct
     if (code < 0 && (code != PERMTAB_E_STALE || check->whole)) {
         request_fail(request, code, "%s: %s", request->method->name,
                      text && text[0] ? text : "the lease has ended");
+    } else if (check->whole) {
+        reply_permissions(request, check, answer);
     } else {
         wire_buffer_init(&reply);
         if (code < 0)
             pack_unknown(&reply, request, text);
-        else if (check->whole)
-            pack_permissions(&reply, request, check, answer);
         else
             pack_decision(&reply, request->id, check, answer);
         request_reply(request, &reply);
@@ -119,16 +168,6 @@ static void check_done(struct ask *ask, int code, const char *text, const struct
 }
 
 /* ---- requests -------------------------------------------------------------------------------------------------- */
-
-static bool read_token(struct request *request, const struct wire_value *params, struct question *question)
-{
-    const struct wire_value *token = wire_get(params, "token");
-    if (wire_is_nil(token))
-        return true;
-    question->has_token = true;
-    return param_id(request, token, "store_id", &question->token_store) &&
-           param_id(request, token, "revision", &question->token_revision);
-}
 
 static void begin(struct request *request, const struct check *from)
 {
@@ -157,7 +196,7 @@ void serve_check(struct request *request, const struct wire_value *params)
         param_scope(request, params, "scope", &question->scope) &&
         param_permission(request, params, "permission", &check.bit) &&
         param_optional_id(request, params, "owner", &owned, &owner) &&
-        read_token(request, params, question)) {
+        param_optional_token(request, params, question)) {
         check.own = owned && owner == question->user;
         begin(request, &check);
     }
@@ -168,6 +207,8 @@ void serve_permissions(struct request *request, const struct wire_value *params)
     struct check check = {.whole = true};
     struct question *question = &check.ask.question;
     if (param_id(request, params, "user", &question->user) &&
-        param_scope(request, params, "scope", &question->scope) && read_token(request, params, question))
+        param_scope(request, params, "scope", &question->scope) &&
+        param_optional_id(request, params, "from", &check.paged, &check.from) &&
+        param_optional_token(request, params, question))
         begin(request, &check);
 }

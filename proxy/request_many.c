@@ -78,19 +78,23 @@ static void many_cancel(struct request *request)
 
 /* ---- reading the queries ----------------------------------------------------------------------------------------- */
 
-/* [user, scope, permission, owner or nil]. NULL, or what is wrong; *code says which error it is. */
+/* [user, scope, permission, owner or nil]. NULL, or what is wrong; *code says which error it is, *hint how to send
+ * it. */
 static const char *read_query(const struct catalogue *catalogue, const struct wire_value *item,
-                              struct query *out, int *code)
+                              struct query *out, int *code, const char **hint)
 {
     char scope[SCOPE_TEXT_SIZE], permission[PERMISSION_TEXT_SIZE];
     size_t count;
     uint64_t owner;
     const struct permission *found;
     *code = PERMTAB_E_INVALID;
+    *hint = "";
     if (!wire_as_array(item, &count) || count < 3 || count > 4)
         return "expected [user, scope, permission, owner]";
-    if (!wire_as_id(wire_item(item, 0), &out->user))
+    if (!wire_as_id(wire_item(item, 0), &out->user)) {
+        *hint = wire_number_hint(wire_item(item, 0));
         return "the user is no id";
+    }
     if (!wire_as_text(wire_item(item, 1), scope, sizeof scope))
         return "the scope is no text";
     *code = scope_parse(&catalogue->types, scope, &out->scope);
@@ -106,8 +110,10 @@ static const char *read_query(const struct catalogue *catalogue, const struct wi
     out->bit = found->bit;
     *code = PERMTAB_E_INVALID;
     if (count == 4 && !wire_is_nil(wire_item(item, 3))) {
-        if (!wire_as_id(wire_item(item, 3), &owner))
+        if (!wire_as_id(wire_item(item, 3), &owner)) {
+            *hint = wire_number_hint(wire_item(item, 3));
             return "the owner is no id";
+        }
         out->own = owner == out->user;
     }
     *code = 0;
@@ -120,12 +126,13 @@ static bool read_queries(struct many *many, const struct wire_value *list)
     const struct catalogue *catalogue = publish_catalogue(request->server->publish);
     for (size_t i = 0; i < many->count; i++) {
         int code;
-        const char *wrong = read_query(catalogue, wire_item(list, i), &many->queries[i], &code);
+        const char *hint;
+        const char *wrong = read_query(catalogue, wire_item(list, i), &many->queries[i], &code, &hint);
         if (wrong) {
             bool unknown = code == PERMTAB_E_NO_PERMISSION || code == PERMTAB_E_NO_SCOPE_TYPE;
             if (unknown && parked_wait(request))
                 return false;
-            request_fail(request, code, "check_many: queries[%zu]: %s", i, wrong);
+            request_fail(request, code, "check_many: queries[%zu]: %s%s", i, wrong, hint);
             return false;
         }
     }

@@ -111,11 +111,8 @@ static void apply_reply(struct task *task)
     const struct policy_apply_result *result = &work->result;
     struct wire_buffer reply;
     wire_buffer_init(&reply);
-    wire_reply(&reply, task->request->id, 9);
-    wire_str(&reply, "store_id");
-    wire_u64(&reply, result->store_id);
-    wire_str(&reply, "revision");
-    wire_u64(&reply, result->revision);
+    wire_reply(&reply, task->request->id, REPLY_TOKEN_FIELDS + 7);
+    reply_token(&reply, result->store_id, result->revision);
     wire_str(&reply, "rows_written");
     wire_u64(&reply, result->rows_written);
     wire_str(&reply, "permissions");

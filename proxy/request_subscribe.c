@@ -83,11 +83,8 @@ void serve_subscribe(struct request *request, const struct wire_value *params)
     }
     struct store_position at = publish_position(request->server->publish);
     wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 2);
-    wire_str(&reply, "revision");
-    wire_u64(&reply, at.revision);
-    wire_str(&reply, "store_id");
-    wire_u64(&reply, at.store_id);
+    wire_reply(&reply, request->id, REPLY_TOKEN_FIELDS);
+    reply_token(&reply, at.store_id, at.revision);
     request_reply(request, &reply);
 }
 

@@ -7,6 +7,7 @@
 #include "proxy/subscriptions.h"
 
 #include "proxy/clock.h"
+#include "proxy/token.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -196,12 +197,15 @@ static void begin_notification(struct wire_buffer *out, const struct subscriptio
                                const char *reason, bool missed_or_more)
 {
     struct store_position at = publish_position(subscriptions->publish);
+    char token[TOKEN_TEXT_SIZE];
     wire_buffer_init(out);
-    wire_notify(out, "invalidated", missed_or_more ? 5 : 4);
+    wire_notify(out, "invalidated", missed_or_more ? 6 : 5);
     wire_str(out, "revision");
     wire_u64(out, at.revision);
     wire_str(out, "store_id");
     wire_u64(out, at.store_id);
+    wire_str(out, "token");
+    wire_str(out, token_format(at.store_id, at.revision, token));
     wire_str(out, "reason");
     wire_str(out, reason);
 }

@@ -49,7 +49,7 @@ static void send_with(int client, const struct wire_buffer *reply, const int *de
     must(!reply->failed && sendmsg(client, &message, MSG_NOSIGNAL) == (ssize_t)reply->size, "sending");
 }
 
-static void reply_hello(struct wire_buffer *reply, uint32_t id)
+static void reply_hello(struct wire_buffer *reply, uint64_t id)
 {
     wire_reply(reply, id, 3);
     wire_str(reply, "protocol");
@@ -60,7 +60,7 @@ static void reply_hello(struct wire_buffer *reply, uint32_t id)
     wire_u64(reply, 1);
 }
 
-static void reply_catalogue(struct wire_buffer *reply, uint32_t id)
+static void reply_catalogue(struct wire_buffer *reply, uint64_t id)
 {
     wire_reply(reply, id, 3);
     wire_str(reply, "catalogue");
@@ -82,7 +82,7 @@ static void reply_catalogue(struct wire_buffer *reply, uint32_t id)
     wire_str(reply, "channel");
 }
 
-static void serve_attach(const struct world *world, int client, struct wire_buffer *reply, uint32_t id)
+static void serve_attach(const struct world *world, int client, struct wire_buffer *reply, uint64_t id)
 {
     int feedback = memfd_create("feedback", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     must(feedback >= 0 && ftruncate(feedback, sizeof(struct permtab_shm_feedback)) == 0 &&

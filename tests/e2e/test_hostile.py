@@ -128,7 +128,7 @@ MESSAGES = [
     ("a response to nothing", packed(1, 1, None, {})),
     ("a request id that is text", packed(0, "one", "health", [{}])),
     ("a negative request id", packed(0, -1, "health", [{}])),
-    ("a request id above 32 bits", packed(0, 1 << 40, "health", [{}])),
+    ("a request id that may have been rounded", packed(0, float(1 << 60), "health", [{}])),
     ("a method that is a number", packed(0, 2, 17, [{}])),
     ("a method of 1,000 bytes", packed(0, 2, "m" * 1000, [{}])),
     ("an unknown method", packed(0, 2, "format_disk", [{}])),

@@ -6,17 +6,44 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* A number is one thing however it is asked for, and whole when it is one. */
+static void look_at_number(const struct wire_value *value)
+{
+    uint64_t u64, id;
+    int64_t i64;
+    bool is_unsigned = wire_as_u64(value, &u64), is_signed = wire_as_i64(value, &i64);
+    if (is_unsigned && (!wire_as_id(value, &id) || id != u64))
+        abort();
+    if (is_unsigned && is_signed && (uint64_t)i64 != u64)
+        abort();
+    if (is_unsigned && !is_signed && u64 <= INT64_MAX)
+        abort();
+    if ((is_unsigned || is_signed) && wire_number_hint(value)[0] != '\0')
+        abort();
+}
+
+/* What a request lacks is said, and nothing is there that is not said to be. */
+static void look_at_request(const struct wire_message *message)
+{
+    size_t pairs;
+    bool map = wire_as_map(message->params, &pairs);
+    if (map != (message->params != NULL) ||
+        (message->fault == WIRE_FAULTLESS) != (map && message->method[0] != '\0'))
+        abort();
+    if (message->fault == WIRE_PARAMS_SHAPE && (map || message->method[0] == '\0'))
+        abort();
+    if (message->fault != WIRE_FAULTLESS && message->fault != WIRE_PARAMS_SHAPE && message->method[0] != '\0')
+        abort();
+}
+
 /* Asks a value everything that can be asked, and what is inside it. */
 static void walk(const struct wire_value *value, unsigned depth)
 {
-    uint64_t u64;
-    int64_t i64;
     bool flag;
     const char *text;
     char copy[16];
     size_t count;
-    (void)wire_as_id(value, &u64);
-    (void)wire_as_i64(value, &i64);
+    look_at_number(value);
     (void)wire_as_bool(value, &flag);
     (void)wire_as_text(value, copy, sizeof(copy));
     if (wire_as_str(value, &text, &count) && count > 0 && text[count - 1] == 1)
@@ -52,6 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (whole == 1) {
         if (message.size != scan.at || message.size > size)
             abort();
+        if (message.kind == WIRE_REQUEST)
+            look_at_request(&message);
         walk(message.params, 0);
         walk(message.result, 0);
         wire_message_fini(&message);

@@ -186,7 +186,7 @@ static void send_reply(struct fake_connection *connection, struct wire_buffer *r
     (void)sendmsg(connection->socket, &message, MSG_NOSIGNAL);
 }
 
-static void reply_hello(struct fake *fake, struct wire_buffer *reply, uint32_t id)
+static void reply_hello(struct fake *fake, struct wire_buffer *reply, uint64_t id)
 {
     fake->counts.hellos++;
     wire_reply(reply, id, 7);
@@ -207,7 +207,7 @@ static void reply_hello(struct fake *fake, struct wire_buffer *reply, uint32_t i
 }
 
 static void reply_attach(struct fake *fake, struct fake_connection *connection, struct wire_buffer *reply,
-                         uint32_t id)
+                         uint64_t id)
 {
     const struct segment *segment = &fake->segments[fake->segment_count - 1];
     fake->counts.attaches++;
@@ -244,16 +244,28 @@ static void reply_attach(struct fake *fake, struct fake_connection *connection, 
         close(bare);
 }
 
-static void reply_catalogue(struct fake *fake, struct wire_buffer *reply, uint32_t id)
+static void reply_catalogue(struct fake *fake, struct wire_buffer *reply, uint64_t id,
+                            const struct wire_value *params)
 {
     uint32_t count = fake->late ? FAKE_PERMISSIONS : FAKE_PERMISSIONS - 1;
+    uint64_t from = 0;
+    bool paged = fake->page > 0 && wire_as_u64(wire_get(params, "from"), &from);
+    uint32_t end = paged && from + fake->page < count ? (uint32_t)from + fake->page : count;
     fake->counts.catalogues++;
-    wire_reply(reply, id, 3);
+    wire_reply(reply, id, paged ? 4 : 3);
+    if (paged) {
+        wire_str(reply, "next");
+        if (end < count)
+            wire_u64(reply, end);
+        else
+            wire_nil(reply);
+    }
     wire_str(reply, "catalogue");
-    wire_u64(reply, fake->catalogue);
+    wire_u64(reply, fake->catalogue + fake->restless);
+    fake->restless -= fake->restless > 0;
     wire_str(reply, "permissions");
-    wire_array(reply, count);
-    for (uint32_t bit = 0; bit < count; bit++) {
+    wire_array(reply, end - (uint32_t)from);
+    for (uint32_t bit = (uint32_t)from; bit < end; bit++) {
         wire_array(reply, 3);
         wire_str(reply, permissions[bit]);
         wire_u64(reply, bit);
@@ -294,7 +306,7 @@ static uint64_t reply_deadline(const struct fake *fake)
     return fake->reply_ns > 0 ? now + fake->reply_ns : now - 1;
 }
 
-static void reply_check(struct fake *fake, struct wire_buffer *reply, uint32_t id,
+static void reply_check(struct fake *fake, struct wire_buffer *reply, uint64_t id,
                         const struct wire_value *params)
 {
     const struct wire_value *token = wire_get(params, "token");
@@ -322,7 +334,7 @@ static void reply_check(struct fake *fake, struct wire_buffer *reply, uint32_t i
     wire_u64(reply, reply_deadline(fake));
 }
 
-static void reply_many(struct fake *fake, struct wire_buffer *reply, uint32_t id,
+static void reply_many(struct fake *fake, struct wire_buffer *reply, uint64_t id,
                        const struct wire_value *params)
 {
     const struct wire_value *queries = wire_get(params, "queries");
@@ -397,7 +409,7 @@ static void answer(struct fake *fake, struct fake_connection *connection, const 
         if (strcmp(message->method, "hello") == 0)
             reply_hello(fake, &reply, message->id);
         else if (strcmp(message->method, "catalogue") == 0)
-            reply_catalogue(fake, &reply, message->id);
+            reply_catalogue(fake, &reply, message->id, message->params);
         else if (strcmp(message->method, "check") == 0)
             reply_check(fake, &reply, message->id, message->params);
         else if (strcmp(message->method, "check_many") == 0)

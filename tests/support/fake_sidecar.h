@@ -49,6 +49,8 @@ struct fake {
     bool mute;         /* requests are read and not answered */
     bool late;         /* d.late is in the catalogue */
     bool gone;         /* a.read is a tombstone */
+    unsigned page;     /* rows of a page of the catalogue; 0: all at once, as older sidecars do */
+    unsigned restless; /* so many pages to come are each of another catalogue */
     bool hang_up;      /* every `check` is answered by closing the connection */
     bool chatty;       /* notifications that nobody asked for come before every reply */
     bool unsealed;     /* attach hands out a copy of the segment that bears no seals */

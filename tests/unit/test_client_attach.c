@@ -234,6 +234,49 @@ static void test_catalogue_change(void **state)
     assert_int_equal(permtab_check(bench->table, 2, bench_at(bench, 2), bench->read), PERMTAB_ALLOW);
 }
 
+static void paged(struct client_bench *bench, unsigned page, unsigned restless)
+{
+    fake_lock(&bench->fake);
+    bench->fake.page = page;
+    bench->fake.restless = restless;
+    fake_unlock(&bench->fake);
+}
+
+/* A catalogue of pages is read to its end, and begun again when it changes on the way. */
+static void test_catalogue_in_pages(void **state)
+{
+    struct client_bench *bench = *state;
+    permtab_perm late;
+    fake_put(&bench->fake, 2, 2);
+    paged(bench, 2, 0);
+    fake_set_catalogue(&bench->fake, true, false);
+    unsigned before = fake_counts(&bench->fake).catalogues;
+    assert_int_equal(permtab_check(bench->table, 2, bench_at(bench, 2), bench->read), PERMTAB_ALLOW);
+    assert_int_equal(fake_counts(&bench->fake).catalogues, before + 3);
+    assert_int_equal(permtab_permission(bench->table, "d.late", &late), 0);
+    assert_int_equal(permtab_peek(bench->table, 2, bench_at(bench, 2), late), fake_allows(2, 2, 5, false));
+    assert_int_equal(permtab_peek(bench->table, 2, bench_at(bench, 2), bench->c), PERMTAB_ALLOW);
+    paged(bench, 1, 4);
+    fake_set_catalogue(&bench->fake, true, true);
+    assert_int_equal(permtab_check(bench->table, 2, bench_at(bench, 2), bench->c), PERMTAB_ALLOW);
+    assert_int_equal(permtab_peek(bench->table, 2, bench_at(bench, 2), bench->c), PERMTAB_ALLOW);
+    assert_int_equal(permtab_peek(bench->table, 2, bench_at(bench, 2), late), fake_allows(2, 2, 5, false));
+}
+
+/* One that never stands still ends with the caller's time, and not at all with answers of mixed pages. */
+static void test_catalogue_that_never_stands_still(void **state)
+{
+    struct client_bench *bench = *state;
+    struct permtab *table = NULL;
+    struct permtab_options options = bench_options;
+    options.open_ms = 100;
+    paged(bench, 1, UINT32_MAX);
+    assert_int_equal(permtab_open(&table, bench->fake.path, &options), PERMTAB_E_TIMEOUT);
+    paged(bench, 1, 0);
+    assert_int_equal(permtab_open(&table, bench->fake.path, &bench_options), 0);
+    permtab_close(table);
+}
+
 /* More names than the first geometry has room for. */
 static void test_many_slots(void **state)
 {
@@ -251,10 +294,16 @@ static void test_many_slots(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BENCH_TEST(test_bad_attachments),  BENCH_TEST(test_open_arguments),
-        BENCH_TEST(test_open_waits),       BENCH_TEST(test_other_layout),
-        BENCH_TEST(test_retired),          BENCH_TEST(test_threads_while_retiring),
-        BENCH_TEST(test_catalogue_change), BENCH_TEST(test_many_slots),
+        BENCH_TEST(test_bad_attachments),
+        BENCH_TEST(test_open_arguments),
+        BENCH_TEST(test_open_waits),
+        BENCH_TEST(test_other_layout),
+        BENCH_TEST(test_retired),
+        BENCH_TEST(test_threads_while_retiring),
+        BENCH_TEST(test_catalogue_change),
+        BENCH_TEST(test_catalogue_in_pages),
+        BENCH_TEST(test_catalogue_that_never_stands_still),
+        BENCH_TEST(test_many_slots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,46 @@
+/* What many methods share that has more than one form: tokens, and lists that may be too long for a message. */
+#include "proxy/request.h"
+
+#include "proxy/token.h"
+
+#include <string.h>
+
+bool param_optional_token(struct request *request, const struct wire_value *params, struct question *question)
+{
+    const struct wire_value *token = wire_get(params, "token");
+    char text[TOKEN_TEXT_SIZE];
+    const char *bytes;
+    size_t size;
+    if (wire_is_nil(token))
+        return true;
+    question->has_token = true;
+    if (!wire_as_str(token, &bytes, &size))
+        return param_id(request, token, "store_id", &question->token_store) &&
+               param_id(request, token, "revision", &question->token_revision);
+    if (wire_as_text(token, text, sizeof text) &&
+        token_parse(text, &question->token_store, &question->token_revision))
+        return true;
+    request_fail(request, PERMTAB_E_INVALID, "%s: token: this text is none that a reply had",
+                 request->method->name);
+    return false;
+}
+
+void reply_token(struct wire_buffer *reply, uint64_t store_id, uint64_t revision)
+{
+    char text[TOKEN_TEXT_SIZE];
+    wire_str(reply, "store_id");
+    wire_u64(reply, store_id);
+    wire_str(reply, "revision");
+    wire_u64(reply, revision);
+    wire_str(reply, "token");
+    wire_str(reply, token_format(store_id, revision, text));
+}
+
+void reply_next(struct wire_buffer *reply, size_t end, size_t count)
+{
+    wire_str(reply, "next");
+    if (end < count)
+        wire_u64(reply, end);
+    else
+        wire_nil(reply);
+}
