@@ -14,8 +14,8 @@
 #include "proxy/audit.h"
 
 #include "proxy/clock.h"
-#include "proxy/log.h"
 #include "proxy/publish_audit.h"
+#include "proxy/trouble.h"
 
 #include <event2/event.h>
 #include <inttypes.h>
@@ -74,6 +74,7 @@ struct audit {
     uint64_t alarmed; /* differences of this alarm */
     time_t alarm_at;  /* of the last one; 0: none */
     char alarm[160];
+    struct trouble differences; /* which no one ends: the next ones are others */
 };
 
 /* ---- differences --------------------------------------------------------------------------------------------------- */
@@ -154,11 +155,13 @@ static void report(struct audit *audit, const struct audit_job *job, const struc
         [CURE_EVERYTHING] = "the table is rebuilt",
     };
     char scope[SCOPE_TEXT_SIZE];
-    log_error("audit: user %" PRIu64 " at %s differs from the store at revision %" PRIu64 ": %s%s; %s",
-              job->question.user,
-              scope_format(&publish_catalogue(audit->publish)->types, job->question.scope, scope),
-              publish_position(audit->publish).revision, finding->what,
-              finding->overgrant ? ", and it was allowed too much" : "", done[cure]);
+    (void)trouble_happens(
+        &audit->differences, LOG_LEVEL_ERROR, clock_ns(),
+        "audit: user %" PRIu64 " at %s differs from the store at revision %" PRIu64 ": %s%s; %s",
+        job->question.user,
+        scope_format(&publish_catalogue(audit->publish)->types, job->question.scope, scope),
+        publish_position(audit->publish).revision, finding->what,
+        finding->overgrant ? ", and it was allowed too much" : "", done[cure]);
     audit->counters->audit_differences++;
     audit->counters->audit_overgrants += finding->overgrant;
     raise_alarm(audit);

@@ -7,7 +7,6 @@
 
 #include "proxy/cleanup_private.h"
 #include "proxy/clock.h"
-#include "proxy/log.h"
 
 #include <event2/event.h>
 #include <inttypes.h>
@@ -197,6 +196,17 @@ static void past_add(struct cleanup *cleanup, const struct cleanup_status *statu
     cleanup->past[cleanup->past_count++] = *status;
 }
 
+/* Those of epochs begin by themselves, with each new epoch. */
+static void log_end(struct cleanup *cleanup, const struct cleanup_status *status)
+{
+    struct trouble once = {0};
+    (void)trouble_happens(
+        status->kind == CLEANUP_EPOCHS ? &cleanup->epochs_ended : &once, LOG_LEVEL_INFO, clock_ns(),
+        "clean-up %" PRIu64 " (%s): %s, removed %" PRIu64 " keys in %" PRIu64 " ms%s%s", status->id,
+        cleanup_kind_name(status->kind), cleanup_state_name(status->state), status->keys_removed,
+        status->took_ms, status->text[0] ? ": " : "", status->text);
+}
+
 /* Takes the job out, and tells who waits for it, last: they may start and cancel. */
 static void bury(struct cleanup_job *job)
 {
@@ -211,9 +221,7 @@ static void bury(struct cleanup_job *job)
     *at = job->next;
     status_take(job, &status);
     past_add(cleanup, &status);
-    log_info("clean-up %" PRIu64 " (%s): %s, removed %" PRIu64 " keys in %" PRIu64 " ms%s%s", status.id,
-             cleanup_kind_name(status.kind), cleanup_state_name(status.state), status.keys_removed,
-             status.took_ms, status.text[0] ? ": " : "", status.text);
+    log_end(cleanup, &status);
     job_free(job);
     if (done)
         done(context, code, &status);

@@ -98,6 +98,8 @@ static void remove_task(struct delayed *delayed, const struct delayed_task *task
     redis_args_text(args, task->id);
 }
 
+enum { TASK_HSET = 0, TASK_ZADD = 2 }; /* where they stand among what put_task adds */
+
 static void put_task(struct delayed *delayed, const struct delayed_task *task, const char *indexes,
                      struct commands *commands)
 {
@@ -136,6 +138,21 @@ static void put_indexes(struct delayed *delayed, const struct delayed_task *task
     }
 }
 
+/* The task itself and its place in the queue: without one of them nobody would ever carry it out. An index that somebody has made
+ * something else of costs only finding it by that. */
+static int look_at_replies(const struct delayed_adding *adding, const struct redis_reply *replies,
+                           struct failure *failure)
+{
+    const size_t first = adding->repeated ? 1 : 0, needed[] = {first + TASK_HSET, first + TASK_ZADD};
+    for (size_t i = 0; i < 2; i++) {
+        const struct redis_reply *reply = redis_reply_at(replies, needed[i]);
+        if (redis_reply_kind(reply) != REDIS_INTEGER)
+            return failure_set(failure, PERMTAB_E_REFUSED, "Redis refused: %s",
+                               redis_reply_text(reply, NULL) ? redis_reply_text(reply, NULL) : "");
+    }
+    return 0;
+}
+
 static void on_written(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
     struct delayed_adding *adding = (struct delayed_adding *)call;
@@ -146,6 +163,8 @@ static void on_written(struct delayed_call *call, enum redis_status status, cons
         try_again(adding, code, failure.text);
         return;
     }
+    if (code == 0)
+        code = look_at_replies(adding, reply, &failure);
     if (code == 0 && !delayed->closed) {
         delayed_count(delayed, DELAYED_added, 1);
         delayed_wake_in(delayed, adding->task.due_ms - adding->now_ms);

@@ -7,9 +7,8 @@
  *
  * A job ends here before Redis is told. Should Redis not hear of it, the lease ends and some host carries it out once more: an
  * invalidation too many, which costs a read of the store and no more. */
+#include "proxy/clock.h"
 #include "proxy/delayed_private.h"
-
-#include "proxy/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -248,8 +247,9 @@ void delayed_job_start(struct delayed *delayed, const struct redis_reply *row, c
     if (job->task.expires_ms <= now_ms) {
         job_remove(job, DELAYED_expired);
     } else if (job->task.attempts > DELAYED_ATTEMPTS_MAX) {
-        log_warning("delayed: task %s was tried %u times and is given up", job->task.id,
-                    DELAYED_ATTEMPTS_MAX);
+        (void)trouble_happens(&delayed->given_up, LOG_LEVEL_WARNING, clock_ns(),
+                              "delayed: task %s was tried %u times and is given up", job->task.id,
+                              DELAYED_ATTEMPTS_MAX);
         job_remove(job, DELAYED_expired);
     } else if (code < 0) {
         job_put_back(job, DELAYED_failed, "this host cannot read its targets");

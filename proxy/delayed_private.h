@@ -5,6 +5,7 @@
 #include "proxy/delayed.h"
 
 #include "proxy/config.h"
+#include "proxy/trouble.h"
 
 #define DELAYED_KEY_SIZE (CONFIG_PREFIX_MAX + 32)
 /* Of a key that nobody touches any more: longer than any task can live. */
@@ -37,6 +38,7 @@ struct delayed {
     struct delayed_sweeping *sweeps; /* that pause between two steps */
     unsigned client_calls;           /* of delayed_add, _list, _look and _sweep */
     struct delayed_rates rates;
+    struct trouble given_up; /* tasks */
     uint64_t advice_next;                              /* number */
     size_t advice_count;                               /* of the last look */
     struct delayed_advice advice[DELAYED_ADVICE_RING]; /* by number modulo the size */

@@ -156,7 +156,9 @@ static int apply(struct feed *feed, struct news *news)
         return code < 0 ? code
                         : publish_batch_slice(feed->publish, clock_ns(), PUBLISH_SLICE, &news->failure);
     case NEWS_REBUILD:
-        log_info("feed: the table is rebuilt at revision %llu", (unsigned long long)batch->at.revision);
+        (void)trouble_happens(&feed->rebuilds, LOG_LEVEL_INFO, clock_ns(),
+                              "feed: the table is rebuilt at revision %llu",
+                              (unsigned long long)batch->at.revision);
         return publish_rebuild(feed->publish, &batch->at, batch->now, &batch->catalogue, &news->failure);
     case NEWS_FAILED:
         feed->counters->polls_failed++;

@@ -3,6 +3,7 @@
 #define PERMTAB_PROXY_FEED_PRIVATE_H
 
 #include "proxy/feed.h"
+#include "proxy/trouble.h"
 
 #include <event2/event.h>
 #include <pthread.h>
@@ -65,10 +66,12 @@ struct feed {
     bool rebuild_wanted;
     uint64_t begun_ns;    /* the last poll */
     unsigned for_nothing; /* polls in a row for which it was woken, and there was nothing new */
+    struct trouble too_much; /* has changed */
 
     /* The loop's own. */
     struct event *turn; /* pending while a batch is being applied */
     char trouble[FAILURE_TEXT_SIZE];
+    struct trouble rebuilds;
 };
 
 /* All of the feed's thread, and they block on the store. */

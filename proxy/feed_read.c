@@ -168,8 +168,9 @@ enum news_kind feed_read(struct feed *feed, struct news *news)
     if (code == PERMTAB_E_LIMIT && batch->has_catalogue)
         return NEWS_FAILED; /* more permissions than the table has room for: reading anew would find the same */
     if (code == PERMTAB_E_LIMIT || (code == 0 && names_store(&batch->changes))) {
-        log_info("feed: too much has changed after revision %llu to apply it piecemeal",
-                 (unsigned long long)feed->at.revision);
+        (void)trouble_happens(&feed->too_much, LOG_LEVEL_INFO, clock_ns(),
+                              "feed: too much has changed after revision %llu to apply it piecemeal",
+                              (unsigned long long)feed->at.revision);
         batch_fini(batch);
         return read_rebuild(feed, news);
     }

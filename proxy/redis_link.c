@@ -16,6 +16,7 @@
 #include "proxy/redis_dial.h"
 #include "proxy/redis_parser.h"
 #include "proxy/redis_url.h"
+#include "proxy/trouble.h"
 
 #include <assert.h>
 #include <event2/buffer.h>
@@ -60,7 +61,7 @@ struct redis_link {
     unsigned address_turn; /* which of a name's addresses is tried */
     unsigned depth;        /* callbacks on the stack */
     char trouble[256];
-    char logged[256]; /* what was last said of failing to connect */
+    struct trouble lost; /* there is no connection, or it comes and goes */
 };
 
 static void arm(struct redis_link *link, uint64_t delay_ns)
@@ -131,11 +132,9 @@ static void pause_before_connecting(struct redis_link *link)
 
 static void log_end(struct redis_link *link, uint64_t ready_ns)
 {
-    if (ready_ns)
-        log_warning("%s: the connection to %s is lost: %s", link->name, link->text, link->trouble);
-    else if (strcmp(link->logged, link->trouble) != 0)
-        log_warning("%s: cannot connect to %s: %s", link->name, link->text, link->trouble);
-    (void)snprintf(link->logged, sizeof link->logged, "%s", ready_ns ? "" : link->trouble);
+    (void)trouble_happens(&link->lost, LOG_LEVEL_WARNING, clock_ns(), "%s: %s %s%s: %s", link->name,
+                          ready_ns ? "the connection to" : "cannot connect to", link->text,
+                          ready_ns ? " is lost" : "", link->trouble);
 }
 
 void redis_link_break(struct redis_link *link, const char *format, ...)
@@ -296,8 +295,13 @@ void redis_link_ready(struct redis_link *link)
 {
     link->ready_ns = clock_ns();
     link->trouble[0] = 0;
-    link->logged[0] = 0;
-    log_info("%s: connected to %s", link->name, link->text);
+    if (trouble_lasts(&link->lost)) {
+        char text[TROUBLE_TEXT_SIZE];
+        (void)snprintf(text, sizeof text, "%s: connected to %s", link->name, link->text);
+        trouble_ends(&link->lost, link->ready_ns, text);
+    } else {
+        log_info("%s: connected to %s", link->name, link->text);
+    }
 }
 
 /* ---- reading -------------------------------------------------------------------------------------------------------- */

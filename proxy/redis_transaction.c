@@ -1,5 +1,5 @@
 /* Of a transaction's refusals the first one counts: what Redis says later follows from it. A command that fails while EXEC runs it
- * does not keep the others from running; its refusal stands among the replies of EXEC, and must not be taken for success. */
+ * does not keep the others from running: that refusal stands among the replies of EXEC, for whoever asked to judge. */
 #include "proxy/redis_transaction.h"
 
 #include "proxy/redis_parser.h"
@@ -54,26 +54,12 @@ void redis_transaction_queued(void *context, enum redis_status status, const str
     end_if_all_are_told(transaction);
 }
 
-/* The refusal of a command that EXEC has run, or NULL. */
-static const struct redis_reply *refusal_in(const struct redis_reply *replies)
-{
-    for (size_t i = 0; i < redis_reply_count(replies); i++)
-        if (redis_reply_kind(redis_reply_at(replies, i)) == REDIS_REFUSAL)
-            return redis_reply_at(replies, i);
-    return NULL;
-}
-
 void redis_transaction_executed(void *context, enum redis_status status, const struct redis_reply *reply)
 {
     struct redis_transaction *transaction = context;
-    const struct redis_reply *refusal = refusal_in(reply);
     transaction->expected--;
     if (status == REDIS_ERROR && transaction->reason)
         reply = transaction->reason;
-    if (status == REDIS_OK && refusal) {
-        status = REDIS_ERROR;
-        reply = refusal;
-    }
     if (transaction->done)
         transaction->done(transaction->context, status, reply);
     end_if_all_are_told(transaction);

@@ -7,6 +7,7 @@
 #include "proxy/counters.h"
 #include "proxy/feed.h"
 #include "proxy/publish.h"
+#include "proxy/trouble.h"
 #include "proxy/work.h"
 
 #include <stdio.h>
@@ -58,6 +59,7 @@ struct server {
     size_t parked_bytes;
     struct task *held; /* writes that wait for the table to reach them, of task.c */
     bool stopping;
+    struct trouble protocol_trouble; /* bytes that are not the protocol, from whatever client */
     uint64_t next_session;      /* number of the next one */
     struct session *turn_first; /* sessions that have sent more than a turn takes, in order */
     struct session *turn_last;

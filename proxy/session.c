@@ -203,9 +203,11 @@ static void drop_input(struct session *session, size_t size)
 
 static void break_off(struct session *session, const char *reason)
 {
-    session->server->counters->protocol_errors++;
-    log_info("session %llu: pid %d, uid %u: %s", (unsigned long long)session->number, (int)session->pid,
-             (unsigned)session->uid, reason);
+    struct server *server = session->server;
+    server->counters->protocol_errors++;
+    (void)trouble_happens(&server->protocol_trouble, LOG_LEVEL_INFO, clock_ns(),
+                          "session %llu: pid %d, uid %u: %s", (unsigned long long)session->number,
+                          (int)session->pid, (unsigned)session->uid, reason);
     session_close(session, reason);
 }
 

@@ -43,14 +43,15 @@ static void test_transaction(void **state)
     fleet_assert_empty();
 }
 
-/* A task that is not in the queue was not added, whatever else of it was written. */
+/* A task of which the queue has the id alone was not added. */
 static void test_transaction_failing_halfway(void **state)
 {
     struct delayed_task task;
     (void)state;
     fleet_start(1);
     fleet_fill_task(&task, "user:3", "");
-    (void)fleet_ask("SET t:delayed:by:user:3 x");
+    (void)snprintf(task.id, sizeof task.id, "%s", "0123456789abcdef0123456789abcdef");
+    (void)fleet_ask("SET t:delayed:task:0123456789abcdef0123456789abcdef x");
     fleet_add_task(&task, 60000, 0);
     assert_int_equal(fleet.code, PERMTAB_E_REFUSED);
     assert_non_null(strstr(fleet.text, "WRONGTYPE"));
