@@ -11,6 +11,7 @@
 #include "client/wire.h"
 
 #include "client/wire_private.h"
+#include "shm/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@ void wire_buffer_fini(struct wire_buffer *buffer)
 void wire_buffer_clear(struct wire_buffer *buffer)
 {
     buffer->size = 0;
-    buffer->failed = false;
+    buffer->failed = buffer->answers = false;
 }
 
 static bool buffer_grow(struct wire_buffer *buffer, size_t needed)
@@ -82,15 +83,36 @@ void wire_array(struct wire_buffer *buffer, uint32_t items)
     msgpack_pack_array(&packer, items);
 }
 
-void wire_strn(struct wire_buffer *buffer, const char *text, size_t size)
+static void pack_text(struct wire_buffer *buffer, const char *text, size_t size)
 {
     msgpack_packer packer = packer_of(buffer);
-    if (size > WIRE_FRAME_MAX) {
+    msgpack_pack_str(&packer, size);
+    msgpack_pack_str_body(&packer, text, size);
+}
+
+/* Whatever a store, a server or another client has put into it: the text of an answer is one line of UTF-8 that no terminal
+ * obeys, because many a decoder gives the whole answer up otherwise. Requests go as they are, to be refused as they are. */
+static void pack_clean(struct wire_buffer *buffer, const char *text, size_t size)
+{
+    size_t room = size * (sizeof TEXT_REPLACEMENT - 1) + 1;
+    char *clean = malloc(room);
+    if (clean == NULL) {
         buffer->failed = true;
         return;
     }
-    msgpack_pack_str(&packer, size);
-    msgpack_pack_str_body(&packer, text, size);
+    pack_text(buffer, clean, text_clean_line(clean, room, text, size));
+    free(clean);
+}
+
+void wire_strn(struct wire_buffer *buffer, const char *text, size_t size)
+{
+    char trouble[TEXT_TROUBLE_SIZE];
+    if (size > WIRE_FRAME_MAX)
+        buffer->failed = true;
+    else if (buffer->answers && !text_is_clean(text, size, false, trouble))
+        pack_clean(buffer, text, size);
+    else
+        pack_text(buffer, text, size);
 }
 
 void wire_str(struct wire_buffer *buffer, const char *text)
@@ -137,6 +159,7 @@ void wire_request(struct wire_buffer *buffer, uint64_t id, const char *method, u
 
 void wire_reply(struct wire_buffer *buffer, uint64_t id, uint32_t fields)
 {
+    buffer->answers = true;
     wire_array(buffer, 4);
     wire_u64(buffer, WIRE_RESPONSE);
     wire_u64(buffer, id);
@@ -146,6 +169,7 @@ void wire_reply(struct wire_buffer *buffer, uint64_t id, uint32_t fields)
 
 void wire_reply_error(struct wire_buffer *buffer, uint64_t id, int code, const char *text)
 {
+    buffer->answers = true;
     wire_array(buffer, 4);
     wire_u64(buffer, WIRE_RESPONSE);
     wire_u64(buffer, id);
@@ -157,6 +181,7 @@ void wire_reply_error(struct wire_buffer *buffer, uint64_t id, int code, const c
 
 void wire_notify(struct wire_buffer *buffer, const char *method, uint32_t fields)
 {
+    buffer->answers = true;
     wire_array(buffer, 3);
     wire_u64(buffer, WIRE_NOTIFICATION);
     wire_str(buffer, method);

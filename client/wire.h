@@ -26,6 +26,7 @@ struct wire_buffer {
     size_t size;
     size_t capacity;
     bool failed;
+    bool answers; /* a reply or a notification: its texts are made fit to be shown (shm/text.h) */
 };
 
 void wire_buffer_init(struct wire_buffer *buffer);

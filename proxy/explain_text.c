@@ -2,6 +2,8 @@
  * nothing in them is passed through that is not text. */
 #include "proxy/explain_text.h"
 
+#include "shm/text.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -9,20 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The number of bytes, at most `size`, that end with a whole UTF-8 character. */
-static size_t whole_characters(const char *text, size_t size)
-{
-    size_t length = strlen(text);
-    if (length <= size)
-        return length;
-    while (size > 0 && ((unsigned char)text[size] & 0xc0) == 0x80)
-        size--;
-    return size;
-}
+#define ROLE_NAME_SHOWN 64 /* bytes */
 
 void lines_add(struct lines *lines, bool decides, const char *format, ...)
 {
-    char text[2 * EXPLAIN_LINE_MAX];
+    char text[2 * EXPLAIN_LINE_MAX], clean[EXPLAIN_LINE_MAX + 1];
     va_list arguments;
     assert(lines->count < EXPLAIN_LINES_MAX); /* explain.c limits each of its parts */
     if (lines->failed)
@@ -41,7 +34,8 @@ void lines_add(struct lines *lines, bool decides, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text + number, sizeof text - (size_t)number, format, arguments);
     va_end(arguments);
-    char *line = strndup(text, whole_characters(text, EXPLAIN_LINE_MAX));
+    (void)text_clean_line(clean, sizeof clean, text, strlen(text));
+    char *line = strdup(clean);
     if (line == NULL) {
         lines->failed = true;
         return;
@@ -61,15 +55,13 @@ void lines_fini(struct lines *lines)
 
 const char *role_format(uint64_t role, const struct role *definition, char text[ROLE_TEXT_SIZE])
 {
+    char clean[ROLE_NAME_SHOWN + 1];
     const char *name = definition == NULL ? NULL : definition->name;
     int used = snprintf(text, ROLE_TEXT_SIZE, "%" PRIu64, role);
     if (name == NULL || name[0] == '\0')
         return text;
-    int length = (int)whole_characters(name, 64);
-    snprintf(text + used, ROLE_TEXT_SIZE - (size_t)used, " (%.*s)", length, name);
-    for (char *at = text + used; *at != '\0'; at++)
-        if ((unsigned char)*at < ' ' || *at == 0x7f)
-            *at = '?';
+    (void)text_clean_line(clean, sizeof clean, name, strlen(name));
+    snprintf(text + used, ROLE_TEXT_SIZE - (size_t)used, " (%s)", clean);
     return text;
 }
 

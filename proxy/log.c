@@ -5,6 +5,7 @@
 
 #include "shm/error.h"
 #include "shm/order.h"
+#include "shm/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -51,20 +52,15 @@ void log_line(enum log_level level, const char *format, ...)
 {
     if ((uint32_t)level > permtab_shm_load32_relaxed(&level_now))
         return;
-    char line[LOG_LINE_MAX];
+    char line[LOG_LINE_MAX], text[LOG_LINE_MAX];
     size_t head = print_head(line, level);
     va_list arguments;
     va_start(arguments, format);
-    int length = vsnprintf(line + head, sizeof line - head - 1, format, arguments);
+    int length = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    size_t used = head + (length < 0 ? 0 : (size_t)length);
-    if (used > sizeof line - 2)
-        used = sizeof line - 2;
-    /* What a peer or a server said may be in the text: it must not be able to forge a second line. */
-    for (size_t i = head; i < used; i++) {
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-            line[i] = ' ';
-    }
+    /* What a peer, a policy or a server said may be in the text: it must not be able to forge a second line, nor move what a
+     * terminal shows. */
+    size_t used = head + text_clean_line(line + head, sizeof line - head - 1, text, length < 0 ? 0 : strlen(text));
     line[used++] = '\n';
     ssize_t written = write(STDERR_FILENO, line, used);
     (void)written; /* nowhere to report it */

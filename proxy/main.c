@@ -6,6 +6,7 @@
 #include "proxy/log.h"
 #include "proxy/notify.h"
 #include "shm/standard.h"
+#include "shm/text.h"
 
 #include <event2/event.h>
 #include <getopt.h>
@@ -91,13 +92,11 @@ static int read_arguments(int count, char **words, struct arguments *out)
 }
 
 /* One line, whatever it quotes: of a configuration, of a server. */
-static void complain(struct failure *failure)
+static void complain(const struct failure *failure)
 {
-    for (char *at = failure->text; *at; at++) {
-        if ((unsigned char)*at < ' ' || *at == 0x7f)
-            *at = ' ';
-    }
-    (void)fprintf(stderr, "permtabd: %s\n", failure->text);
+    char text[FAILURE_TEXT_SIZE];
+    (void)text_clean_line(text, sizeof text, failure->text, strlen(failure->text));
+    (void)fprintf(stderr, "permtabd: %s\n", text);
 }
 
 /* ---- starting and stopping ------------------------------------------------------------------------------------------ */

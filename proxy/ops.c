@@ -10,6 +10,7 @@
 #include "proxy/invalidate_history.h"
 #include "proxy/log.h"
 #include "proxy/stats.h"
+#include "shm/text.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -67,15 +68,23 @@ static void print_clients(struct ops_session *session, FILE *out)
     server_print_clients(session->ops->server, out);
 }
 
+/* What a store's server says may be in it. */
+static const char *one_line(char out[FAILURE_TEXT_SIZE], const char *text)
+{
+    (void)text_clean_line(out, FAILURE_TEXT_SIZE, text, strlen(text));
+    return out;
+}
+
 static void print_health(struct ops_session *session, FILE *out)
 {
     struct server_health health = server_health(session->ops->server);
+    char text[FAILURE_TEXT_SIZE];
     (void)fprintf(out, "%s\nrevision %" PRIu64 "\nlease_ms %" PRId64 "\n", health.ok ? "ok" : "unhealthy",
                   health.revision, health.lease_ms);
     if (health.trouble[0])
-        (void)fprintf(out, "trouble %s\n", health.trouble);
+        (void)fprintf(out, "trouble %s\n", one_line(text, health.trouble));
     if (health.alarm[0])
-        (void)fprintf(out, "alarm %s\n", health.alarm);
+        (void)fprintf(out, "alarm %s\n", one_line(text, health.alarm));
 }
 
 static void print_invalidations(struct ops_session *session, FILE *out)

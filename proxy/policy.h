@@ -88,7 +88,7 @@ void policy_fini(struct policy *policy);
 
 /* What is done all the same and was perhaps not meant, for a reply: a few sentences, and one that counts the others. Zeroed
  * before; the calls below add. */
-#define POLICY_WARNINGS_MAX 11
+#define POLICY_WARNINGS_MAX 22 /* ten of a kind, and how many more */
 struct policy_warnings {
     char texts[POLICY_WARNINGS_MAX][192];
     size_t count;
@@ -96,8 +96,8 @@ struct policy_warnings {
 /* Assignments of a document that have ended by the store's clock. */
 int policy_warn_ended(struct store *store, const struct policy *policy, struct policy_warnings *warnings,
                       struct failure *failure) PERMTAB_MUST_CHECK;
-/* Assignments of the store that no document may have: apply refuses an export that holds them. */
-void policy_warn_implausible(const struct policy *policy, struct policy_warnings *warnings);
+/* What plain SQL has put into the store and no document may have: apply refuses an export that holds it. */
+void policy_warn_refused(const struct policy *policy, struct policy_warnings *warnings);
 
 struct policy_apply_options {
     bool dry_run;

@@ -4,7 +4,10 @@
  * Objects are read first and sorted; rows of their lists are then added to the object they belong to. */
 #include "proxy/policy.h"
 #include "proxy/policy_transaction.h"
+#include "shm/text.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,10 +30,10 @@ static int each_row(struct export *export, const char *text, take_fn take)
     export->capacity = 0;
     while ((code = sql_step(statement, export->failure)) > 0) {
         code = take(export, statement);
-        if (code < 0) {
+        if (code == PERMTAB_E_MEMORY)
             failure_set(export->failure, code, "out of memory");
+        if (code < 0)
             break;
-        }
     }
     sql_reset(statement);
     return code;
@@ -81,6 +84,31 @@ static int names_add(struct policy_names *names, const char *name)
 
 /* ---- objects ---- */
 
+/* SQLite takes any bytes as text, and a document holds UTF-8 alone. `key` is the row's. */
+static int check_text(const struct export *export, const char *text, const char *table, const char *key, const char *column)
+{
+    if (text_is_utf8(text, strlen(text)))
+        return 0;
+    return failure_set(export->failure, PERMTAB_E_INVALID,
+                       "%s, %s: %s is not UTF-8; give it another one by apply or by UPDATE, then export", table, key,
+                       column);
+}
+
+static int check_permission(const struct export *export, const struct policy_permission *permission)
+{
+    char key[160];
+    (void)snprintf(key, sizeof key, "name %s", permission->name);
+    int code = check_text(export, permission->name, "permtab_permission", key, "its name");
+    return code < 0 ? code : check_text(export, permission->description, "permtab_permission", key, "description");
+}
+
+static int check_role(const struct export *export, const struct policy_role *role)
+{
+    char key[32];
+    (void)snprintf(key, sizeof key, "id %" PRIu64, role->id);
+    return check_text(export, role->name, "permtab_role", key, "name");
+}
+
 static int take_permission(struct export *export, struct sql_statement *statement)
 {
     struct policy *policy = export->policy;
@@ -92,7 +120,9 @@ static int take_permission(struct export *export, struct sql_statement *statemen
     permission->description = strdup(sql_column_text(statement, 1));
     permission->grants_all = sql_column_u64(statement, 2) != 0;
     permission->deprecated = sql_column_u64(statement, 3) != 0;
-    return permission->name != NULL && permission->description != NULL ? 0 : PERMTAB_E_MEMORY;
+    if (permission->name == NULL || permission->description == NULL)
+        return PERMTAB_E_MEMORY;
+    return check_permission(export, permission);
 }
 
 static int take_scope(struct export *export, struct sql_statement *statement)
@@ -123,7 +153,7 @@ static int take_role(struct export *export, struct sql_statement *statement)
                                      .id = sql_column_u64(statement, 3)};
     role->is_default = sql_column_u64(statement, 4) != 0;
     role->active = sql_column_u64(statement, 5) != 0;
-    return role->name != NULL ? 0 : PERMTAB_E_MEMORY;
+    return role->name != NULL ? check_role(export, role) : PERMTAB_E_MEMORY;
 }
 
 static int take_assignment(struct export *export, struct sql_statement *statement)

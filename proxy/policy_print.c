@@ -3,6 +3,7 @@
  *
  * The policy is const, so pointers to its objects are sorted, not the objects. */
 #include "proxy/policy.h"
+#include "shm/text.h"
 #include "shm/time_text.h"
 
 #include <inttypes.h>
@@ -45,13 +46,32 @@ static void put(struct printer *printer, const char *text)
     put_bytes(printer, text, strlen(text));
 }
 
-/* Jansson quotes, and knows what is not UTF-8: SQLite would hold that. */
+/* What a terminal would obey, escaped: Jansson leaves what is above U+007F as it is. All of it is below U+10000. */
+static void put_escaped(struct printer *printer, const char *quoted)
+{
+    size_t size = strlen(quoted), from = 0;
+    for (size_t at = 0; at < size;) {
+        char escape[8];
+        uint32_t character;
+        size_t taken = text_next(quoted + at, size - at, &character);
+        if (!text_is_shown(character)) {
+            put_bytes(printer, quoted + from, at - from);
+            (void)snprintf(escape, sizeof escape, "\\u%04x", (unsigned)character & 0xffffu);
+            put(printer, escape);
+            from = at + taken;
+        }
+        at += taken;
+    }
+    put_bytes(printer, quoted + from, size - from);
+}
+
+/* Jansson quotes, and knows what is not UTF-8: policy_export.c has refused it. */
 static void put_string(struct printer *printer, const char *text)
 {
     json_t *string = json_string(text);
     char *quoted = string != NULL ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
     if (quoted != NULL)
-        put(printer, quoted);
+        put_escaped(printer, quoted);
     else if (printer->code >= 0)
         printer->code = PERMTAB_E_INVALID;
     free(quoted);

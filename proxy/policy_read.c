@@ -5,6 +5,7 @@
  * Nothing is checked twice: what this file lets through has the right type and fits its field. */
 #include "proxy/policy_document.h"
 #include "proxy/policy_place.h"
+#include "shm/text.h"
 #include "shm/time_text.h"
 
 #include <jansson.h>
@@ -44,12 +45,17 @@ static int out_of_memory(const struct reader *reader)
 }
 
 static int read_text(const struct reader *reader, const struct policy_place *place, const json_t *value,
-                     size_t max, char **out)
+                     size_t max, bool lines, char **out)
 {
+    char trouble[TEXT_TROUBLE_SIZE];
     if (!json_is_string(value))
         return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "must be a string");
     if (json_string_length(value) > max)
         return policy_place_fail(reader->failure, PERMTAB_E_LIMIT, place, "is longer than %zu bytes", max);
+    if (!text_is_clean(json_string_value(value), json_string_length(value), lines, trouble))
+        return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place,
+                                 "%s, which a terminal would obey: no controls, and none that change the direction",
+                                 trouble);
     free(*out);
     *out = strdup(json_string_value(value));
     return *out != NULL ? 0 : out_of_memory(reader);
@@ -64,19 +70,19 @@ static int read_permission_name(const struct reader *reader, const struct policy
     if (!policy_name_valid(json_string_value(value)))
         return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "\"%s\" is not a permission name: " POLICY_NAME_RULE,
                                  policy_quote(quoted, json_string_value(value)));
-    return read_text(reader, place, value, POLICY_NAME_MAX, out);
+    return read_text(reader, place, value, POLICY_NAME_MAX, false, out);
 }
 
 static int read_role_name(const struct reader *reader, const struct policy_place *place, const json_t *value,
                           void *out)
 {
-    return read_text(reader, place, value, POLICY_ROLE_NAME_MAX, out);
+    return read_text(reader, place, value, POLICY_ROLE_NAME_MAX, false, out);
 }
 
 static int read_description(const struct reader *reader, const struct policy_place *place,
                             const json_t *value, void *out)
 {
-    return read_text(reader, place, value, POLICY_DESCRIPTION_MAX, out);
+    return read_text(reader, place, value, POLICY_DESCRIPTION_MAX, true, out);
 }
 
 static int read_bool(const struct reader *reader, const struct policy_place *place, const json_t *value,

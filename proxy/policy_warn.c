@@ -1,17 +1,19 @@
 /* What a policy says that was perhaps not meant. It is done all the same: a backup is full of assignments that have ended. */
 #include "proxy/policy.h"
+#include "shm/text.h"
 #include "shm/time_text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
-#define SHOWN (POLICY_WARNINGS_MAX - 1u)
+#define SHOWN 10u /* of a kind */
 
 /* Where the next sentence goes; NULL when there are enough. `found` counts. */
 static char *next_text(struct policy_warnings *warnings, size_t *found)
 {
     ++*found;
-    return warnings->count < SHOWN ? warnings->texts[warnings->count++] : NULL;
+    return *found <= SHOWN ? warnings->texts[warnings->count++] : NULL;
 }
 
 static void count_others(struct policy_warnings *warnings, size_t found, const char *what)
@@ -42,7 +44,7 @@ int policy_warn_ended(struct store *store, const struct policy *policy, struct p
     return code;
 }
 
-void policy_warn_implausible(const struct policy *policy, struct policy_warnings *warnings)
+static void warn_ends(const struct policy *policy, struct policy_warnings *warnings)
 {
     char trouble[TIME_TROUBLE_SIZE];
     size_t found = 0;
@@ -58,4 +60,33 @@ void policy_warn_implausible(const struct policy *policy, struct policy_warnings
                            assignment->user, assignment->role, assignment->expires_at);
     }
     count_others(warnings, found, "assignments with such an end");
+}
+
+static void warn_text(struct policy_warnings *warnings, size_t *found, const char *text, bool lines, const char *what)
+{
+    char trouble[TEXT_TROUBLE_SIZE];
+    char *sentence = text_is_clean(text, strlen(text), lines, trouble) ? NULL : next_text(warnings, found);
+    if (sentence != NULL)
+        (void)snprintf(sentence, sizeof *warnings->texts, "%s %s: apply will not take it", what, trouble);
+}
+
+static void warn_texts(const struct policy *policy, struct policy_warnings *warnings)
+{
+    char what[160];
+    size_t found = 0;
+    for (size_t i = 0; i < policy->permission_count; i++) {
+        (void)snprintf(what, sizeof what, "permission %.100s: the description", policy->permissions[i].name);
+        warn_text(warnings, &found, policy->permissions[i].description, true, what);
+    }
+    for (size_t i = 0; i < policy->role_count; i++) {
+        (void)snprintf(what, sizeof what, "role %" PRIu64 ": the name", policy->roles[i].id);
+        warn_text(warnings, &found, policy->roles[i].name, false, what);
+    }
+    count_others(warnings, found, "such texts");
+}
+
+void policy_warn_refused(const struct policy *policy, struct policy_warnings *warnings)
+{
+    warn_texts(policy, warnings);
+    warn_ends(policy, warnings);
 }

@@ -58,43 +58,11 @@ static const struct method *find_method(const char *name)
     return NULL;
 }
 
-/* Bytes of the character at `at`, the text's end is a zero; 0 when it is no UTF-8 (RFC 3629). */
-static size_t character_size(const unsigned char *at)
-{
-    size_t size = *at < 0x80                  ? 1
-                  : *at >= 0xc2 && *at < 0xe0 ? 2
-                  : *at >= 0xe0 && *at < 0xf0 ? 3
-                  : *at >= 0xf0 && *at < 0xf5 ? 4
-                                              : 0;
-    for (size_t i = 1; i < size; i++) {
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    bool overlong = (*at == 0xe0 && at[1] < 0xa0) || (*at == 0xf0 && at[1] < 0x90);
-    bool no_character = (*at == 0xed && at[1] >= 0xa0) || (*at == 0xf4 && at[1] >= 0x90);
-    return overlong || no_character ? 0 : size;
-}
-
-/* What a client has sent may be in an error, and an error cut within a character: in a reply all text is one line of UTF-8. */
-static void make_plain(char *text)
-{
-    for (char *at = text; *at;) {
-        size_t size = character_size((const unsigned char *)at);
-        bool plain = size > 1 || (size == 1 && *at >= ' ' && *at != 0x7f);
-        if (!plain)
-            *at = '?';
-        at += plain ? size : 1;
-    }
-}
-
 static void send_error(struct session *session, uint64_t id, int code, const char *text)
 {
     struct wire_buffer reply;
-    char plain[FAILURE_TEXT_SIZE];
-    (void)snprintf(plain, sizeof plain, "%s", text);
-    make_plain(plain);
     wire_buffer_init(&reply);
-    wire_reply_error(&reply, id, code, plain);
+    wire_reply_error(&reply, id, code, text);
     session->server->counters->requests_failed++;
     if (reply.failed)
         session_close(session, "out of memory");

@@ -207,7 +207,7 @@ static int export_run(struct task *task, struct store *store)
     code = policy_export(store, &policy, &task->failure);
     if (code < 0)
         return code;
-    policy_warn_implausible(&policy, &work->warnings);
+    policy_warn_refused(&policy, &work->warnings);
     code = policy_print(&policy, &work->types, &text, &work->size);
     if (code < 0)
         (void)failure_set(&task->failure, code, "the document cannot be printed: error %d", code);
