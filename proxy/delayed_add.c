@@ -37,12 +37,11 @@ static void finish(struct delayed_adding *adding, int code, const char *text)
 /* Redis has not said what became of it. */
 static void try_again(struct delayed_adding *adding, int code, const char *why)
 {
+    static const char unsure[] = "; it may have been added: with the same id it can be repeated";
     struct delayed *delayed = adding->call.delayed;
-    char text[FAILURE_TEXT_SIZE];
+    char text[FAILURE_TEXT_SIZE + sizeof unsure]; /* however long the reason is, the advice is not cut off */
     if (delayed->closed || ++adding->tries >= TRIES_MAX) {
-        (void)snprintf(text, sizeof text, "%s%s", why,
-                       adding->scheduled ? "; it may have been added: with the same id it can be repeated"
-                                         : "");
+        (void)snprintf(text, sizeof text, "%.*s%s", FAILURE_TEXT_SIZE - 1, why, adding->scheduled ? unsure : "");
         finish(adding, code, text);
         return;
     }
