@@ -55,7 +55,7 @@ build() {
     local library flags
     library="$(dirname "$(find "$folder/installed" -name libpermtab.a)")"
     export PKG_CONFIG_PATH="$library/pkgconfig"
-    read -ra flags <<<"$(pkg-config --define-variable=prefix="$folder/installed" --cflags --libs permtab)"
+    read -ra flags <<<"$(pkg-config --cflags --libs permtab)"
     cc -O2 -o "$folder/worker" deploy/demo/worker.c "${flags[@]}" "-Wl,-rpath,$library"
 }
 

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """What `cmake --install` leaves behind is enough to build a C and a C++ program against, by pkg-config and by CMake."""
 
+import os
 import pathlib
+import re
+import shlex
 import shutil
 import subprocess
 import unittest
@@ -45,7 +48,8 @@ class Install(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = temporary_folder("install")
         cls.prefix = cls.folder / "prefix"
-        cls.run_checked(["cmake", "--install", str(BUILD), "--prefix", str(cls.prefix)])
+        # As one who lets nobody in: what is installed is for all.
+        cls.run_checked(["cmake", "--install", str(BUILD), "--prefix", str(cls.prefix)], umask=0o077)
         (cls.folder / "consumer.c").write_text(CONSUMER)
         (cls.folder / "consumer.cpp").write_text(CONSUMER)
         cls.library = next(cls.prefix.rglob("libpermtab.a")).parent
@@ -89,7 +93,7 @@ class Install(unittest.TestCase):
         self.assertEqual([], [name for name in names if not name.startswith("permtab_")])
 
     def pkg_config(self, *arguments):
-        return self.run_checked(["pkg-config", f"--define-variable=prefix={self.prefix}", *arguments, "permtab"],
+        return self.run_checked(["pkg-config", *arguments, "permtab"],
                                 env={"PATH": "/usr/bin:/bin", "PKG_CONFIG_PATH": f"{self.library}/pkgconfig"}).split()
 
     def build_and_run(self, compiler, source, name, *libraries):
@@ -119,7 +123,45 @@ class Install(unittest.TestCase):
     def test_systemd_unit_names_installed_files(self):
         text = (self.prefix / self.installed("system/permtabd.service")[0]).read_text()
         self.assertNotIn("@", text)
-        self.assertIn("/sbin/permtabd -c ", text)
+        starts = re.findall(r"^ExecStart(?:Pre)?=(\S+) -c (\S+)( -t)?$", text, re.M)
+        self.assertEqual([(f"{self.prefix}/sbin/permtabd", f"{self.prefix}/etc/permtab/permtab.conf")] * 2, [start[:2] for start in starts])
+        [document] = re.findall(r"^Documentation=file://(\S+)$", text, re.M)
+        for path in [document, *starts[0][:2]]:
+            self.assertTrue(pathlib.Path(path).is_file(), path)
+
+    def test_everybody_may_read_it(self):
+        closed = [str(path) for path in [self.prefix, *self.prefix.rglob("*")] if not path.is_symlink()
+                  and path.stat().st_mode & 0o055 != (0o055 if path.is_dir() else path.stat().st_mode & 0o011 | 0o044)]
+        self.assertEqual([], closed)
+
+    def test_folders_that_were_there_stay_as_they_are(self):
+        prefix = self.folder / "guarded"
+        (prefix / "lib").mkdir(parents=True, mode=0o750)
+        self.run_checked(["cmake", "--install", str(BUILD), "--prefix", str(prefix)], umask=0o077)
+        modes = {name: (prefix / name).stat().st_mode & 0o777 for name in (".", "lib", "lib/pkgconfig", "include/permtab/shm")}
+        self.assertEqual({"lib": 0o750, "lib/pkgconfig": 0o755, "include/permtab/shm": 0o755}, {k: v for k, v in modes.items() if k != "."})
+
+    def test_a_packager_has_a_stage_of_his_own(self):
+        """DESTDIR is where it is put now, the prefix where it will be."""
+        stage = self.folder / "stage"
+        self.run_checked(["cmake", "--install", str(BUILD), "--prefix", "/opt/permtab"], env={**os.environ, "DESTDIR": str(stage)})
+        unit = next(stage.rglob("permtabd.service")).read_text()
+        self.assertIn("\nExecStart=/opt/permtab/sbin/permtabd -c /opt/permtab/etc/permtab/permtab.conf\n", unit)
+        self.assertNotIn(str(stage), unit)
+
+    def test_it_may_be_moved(self):
+        """What is moved is found where it is, by pkg-config and by CMake; nothing names the prefix of the build."""
+        moved = self.folder / "else where"
+        shutil.copytree(self.prefix, moved, symlinks=True)
+        library = moved / self.library.relative_to(self.prefix)
+        flags = shlex.split(self.run_checked(["pkg-config", "--cflags", "--libs", "permtab"],
+                                             env={"PATH": "/usr/bin:/bin", "PKG_CONFIG_PATH": f"{library}/pkgconfig"}))
+        folders = [pathlib.Path(flag[2:]).resolve() for flag in flags if flag[:2] in ("-I", "-L")]
+        self.assertEqual([(moved / "include" / "permtab").resolve(), library.resolve()], folders)
+        for name in ("pkgconfig/permtab.pc", "cmake/permtab/permtabConfig.cmake"):
+            text = (library / name).read_text()
+            for prefix in (str(self.prefix), "/usr/local"):
+                self.assertNotIn(prefix, text)
 
 
 if __name__ == "__main__":
