@@ -2,24 +2,33 @@
 # Installs what is missing, builds, starts real MariaDB and Redis servers on private sockets, runs every test, counts.
 #
 #     ./tests/run.sh            both compilers, the sanitizers, all tests
-#     ./tests/run.sh --quick    one build, without the long tests; under two minutes
+#     ./tests/run.sh --quick    one build, without the long tests; under three minutes
 #
 # Builds go to build/ in the checkout and are used again. Ends with `N passed, N failed` (and `, N skipped`); exits 0 only when
-# something ran and nothing failed. PERMTAB_JOBS: how many jobs at a time (the number of cores).
+# something ran and nothing failed. PERMTAB_JOBS: how many jobs at a time (the number of cores); of the rest of the environment
+# little comes through (tests/surroundings.sh).
 set -uo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-cd "$root" || exit 1
-jobs="${PERMTAB_JOBS:-$(nproc)}"
 quick=no
 passed=0 failed=0 skipped=0
 temporary="" servers=""
 
-case "${1:-}" in
-    "") ;;
-    --quick) quick=yes ;;
+case "$#:${1:-}" in
+    0:) ;;
+    1:--quick) quick=yes ;;
+    1:--surroundings) ;;
     *) echo "usage: tests/run.sh [--quick]" >&2; exit 64 ;;
 esac
+. "$root/tests/surroundings.sh"
+if [ "${1:-}" = --surroundings ]; then
+    surroundings_show
+    exit
+fi
+cd "$root" || exit 1
+jobs="${PERMTAB_JOBS:-$(nproc)}"
+# The python that Debian's python3-msgpack belongs to. It may have to be installed first.
+python=/usr/bin/python3
 
 say() { printf '\n## %s (%d s)\n' "$1" "$SECONDS"; }
 
@@ -41,10 +50,6 @@ total() {
     [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
 }
 
-# The python that Debian's python3-msgpack belongs to; another one may come first in PATH.
-python=/usr/bin/python3
-"$python" -c 'import msgpack' 2>/dev/null || python=python3
-
 # build NAME CMAKE-ARGUMENTS...: counts as one test. Warnings are errors. With `targets` set, these alone.
 build() {
     local name="$1" folder="build/$1" log="build/$1.log"
@@ -52,7 +57,7 @@ build() {
     shift
     say "build $name"
     mkdir -p build
-    if cmake -S . -B "$folder" -G Ninja "$@" >"$log" 2>&1 && cmake --build "$folder" -j "$jobs" "${only[@]}" >>"$log" 2>&1; then
+    if cmake -S . -B "$folder" -G Ninja -DPERMTAB_TESTS=ON -DPERMTAB_WERROR=ON -DPython3_EXECUTABLE="$python" "$@" >"$log" 2>&1 && cmake --build "$folder" -j "$jobs" "${only[@]}" >>"$log" 2>&1; then
         passed=$((passed + 1))
         echo "built"
     else
@@ -84,7 +89,6 @@ EOF
 # Starts the servers, and takes over PERMTAB_TEST_MYSQL and PERMTAB_TEST_REDIS.
 start_servers() {
     say "servers"
-    temporary="$(mktemp -d /tmp/permtab-tests-XXXXXX)"
     "$python" tests/e2e/harness/servers.py "$temporary" &
     servers=$!
     for _ in $(seq 600); do
@@ -114,28 +118,55 @@ run_e2e() {
     fi
 }
 
+gcc=(-DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++)
+clang=(-DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++)
+
+# The flags that Debian builds packages with; _FORTIFY_SOURCE and the like find what nothing else does.
+find_hardening() {
+    local c cxx cpp link
+    c="$(dpkg-buildflags --get CFLAGS)" && cxx="$(dpkg-buildflags --get CXXFLAGS)" && cpp="$(dpkg-buildflags --get CPPFLAGS)" &&
+        link="$(dpkg-buildflags --get LDFLAGS)" || return
+    hardened=("-DCMAKE_C_FLAGS=$c $cpp" "-DCMAKE_CXX_FLAGS=$cxx $cpp" "-DCMAKE_EXE_LINKER_FLAGS=$link" "-DCMAKE_SHARED_LINKER_FLAGS=$link")
+}
+
+# The same sources, each way that they are packaged: the fast tests alone. Other ways of building are tests/long/builds.sh.
+other_builds() {
+    build release -DCMAKE_BUILD_TYPE=Release "${gcc[@]}" "${hardened[@]}" && run_ctest release -LE "$slow"
+    build clang -DCMAKE_BUILD_TYPE=RelWithDebInfo "${clang[@]}" "${hardened[@]}" && run_ctest clang -LE "$slow"
+    build clang-release -DCMAKE_BUILD_TYPE=Release "${clang[@]}" "${hardened[@]}" && run_ctest clang-release -LE "$slow"
+}
+
 # The thread sanitizer is clang's, which follows every atomic; it runs what has threads.
 full() {
-    build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ || return
+    build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo "${gcc[@]}" "${hardened[@]}" || return
     run_ctest gcc
     run_e2e --jobs 2
-    build clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
-    build asan -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ -DPERMTAB_ASAN=ON &&
-        run_ctest asan -LE 'bench|model'
+    other_builds
+    build asan -DCMAKE_BUILD_TYPE=Debug "${gcc[@]}" -DPERMTAB_ASAN=ON && run_ctest asan -LE 'bench|model'
     local threaded="stress_mixture stress_mixture_slow test_work test_client_check test_client_attach test_client_trouble test_store_sqlite"
-    targets="$threaded" build tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
-        -DPERMTAB_TSAN=ON && run_ctest tsan -R "^(${threaded// /|})\$"
+    targets="$threaded" build tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo "${clang[@]}" -DPERMTAB_TSAN=ON &&
+        run_ctest tsan -R "^(${threaded// /|})\$"
 }
 
 # Left out are the long tests, and those that write thousands of rows to MariaDB, labelled `full`: the end-to-end tests use it too.
 quick() {
-    build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ || return
+    build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo "${gcc[@]}" "${hardened[@]}" || return
     run_ctest gcc -LE 'full|model'
     run_e2e --quick --jobs 2
 }
 
+slow='full|model|bench|stress'
+temporary="$(mktemp -d /tmp/permtab-tests-XXXXXX)"
+export HOME="$temporary/home"
+mkdir "$HOME"
 if ! ./deploy/install-packages.sh; then
     echo "the packages of deploy/packages.txt could not be installed"
+    failed=1
+elif ! "$python" -c 'import msgpack'; then
+    echo "$python has no msgpack, though python3-msgpack is installed"
+    failed=1
+elif ! find_hardening; then
+    echo "dpkg-buildflags does not say how Debian builds packages"
     failed=1
 elif ! start_servers; then
     failed=1

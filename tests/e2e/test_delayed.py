@@ -10,7 +10,7 @@ import sys
 import time
 import unittest
 
-from harness import RpcError, SqliteCase, full_only, main
+from harness import RpcError, SqliteCase, full_only, harness_for_others, main
 from harness.policies import small
 from harness.process import wait_until
 from harness.servers import Redis, find
@@ -34,7 +34,7 @@ class Delayed(SqliteCase):
 
     def redis_cli(self, *words):
         return subprocess.run([find("redis-cli"), "-s", str(self.redis.socket), *map(str, words)], check=True,
-                              stdout=subprocess.PIPE, text=True, timeout=30).stdout
+                              stdout=subprocess.PIPE, text=True, timeout=120).stdout
 
     def ctl(self, *words, host=None, code=0):
         done = (host or self.first).ctl(*words)
@@ -218,8 +218,8 @@ class Delayed(SqliteCase):
                    "delayed_advice"]
         self.folder.chmod(0o755)
         (self.folder / "a").chmod(0o755)
-        done = subprocess.run([sys.executable, "-c", script, os.path.dirname(os.path.abspath(__file__)),
-                               str(self.first.socket), *methods], stdout=subprocess.PIPE, text=True, timeout=30)
+        done = subprocess.run([sys.executable, "-c", script, harness_for_others(self.folder),
+                               str(self.first.socket), *methods], stdout=subprocess.PIPE, text=True, timeout=120)
         self.assertEqual({method: "-25" for method in methods[:5]} | {method: "0" for method in methods[5:]},
                          dict(line.split() for line in done.stdout.splitlines()))
 

@@ -5,7 +5,6 @@ fill the sidecar with bytes, cannot make others wait much longer."""
 import os
 import pathlib
 import random
-import shutil
 import socket
 import statistics
 import subprocess
@@ -14,9 +13,9 @@ import time
 
 import msgpack
 
-from harness import Rpc, RpcError, SqliteCase, full_only, main, program
+from harness import Rpc, RpcError, SqliteCase, full_only, harness_for_others, main, program_for_others
 from harness.policies import small
-from harness.process import end, spawn, wait_until
+from harness.process import Stopwatch, end, spawn, wait_until
 from harness.servers import Redis
 
 NOBODY = 65534
@@ -47,20 +46,14 @@ class HostileCase(SqliteCase):
         self.serving.apply(small())
 
     def copy_programs(self):
-        """The checkout may lie where another uid cannot go."""
-        self.programs = {}
-        for name in ("permtabd", "hostile"):
-            copy = self.folder / name
-            shutil.copy(program(name), copy)
-            copy.chmod(0o755)
-            self.programs[name] = str(copy)
+        self.programs = {name: program_for_others(name, self.folder) for name in ("permtabd", "hostile")}
         self.serving.binary = self.programs["permtabd"]
 
     def assert_serves_others(self):
-        begun = time.monotonic()
-        with self.serving.rpc(timeout=5) as rpc:
+        watch = Stopwatch(self.serving.process)
+        with self.serving.rpc(timeout=120) as rpc:
             self.assertEqual(1, rpc.call("check", user=1, scope="channel:10", permission="message.delete")["decision"])
-        self.assertLess(time.monotonic() - begun, 1)
+        self.assertLess(watch.seconds(), 1)
         self.assertIsNone(self.serving.process.poll())
 
 
@@ -198,11 +191,11 @@ class Messages(HostileCase):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.connect(str(self.serving.socket))
         connection.sendall(HELLO + packed(0, 2, "check", [{"user": 1}])[:-3])
-        connection.settimeout(10)
-        begun = time.monotonic()
+        connection.settimeout(60)
+        watch = Stopwatch(self.serving.process)
         while connection.recv(65536):
             pass
-        self.assertLess(time.monotonic() - begun, 5)
+        self.assertLess(watch.seconds(), 5)
         connection.close()
 
     def test_endless_message(self):
@@ -314,13 +307,9 @@ class Messages(HostileCase):
                 "('unassign', dict(user=1, role=101)), ('invalidate', dict(what='all'))]:\n"
                 "    try: rpc.call(method, params); print('DONE', method)\n"
                 "    except RpcError as error: print(error.code)\n")
-        folder = self.folder / "library"
-        shutil.copytree(pathlib.Path(__file__).parent / "harness", folder / "harness",
-                        ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "harness" / "__init__.py").write_text("")
-        child = spawn([sys.executable, "-c", code, str(self.serving.socket), str(folder)], uid=stranger,
+        child = spawn([sys.executable, "-c", code, str(self.serving.socket), harness_for_others(self.folder)], uid=stranger,
                       stdout=subprocess.PIPE, text=True, cwd="/")
-        out, _ = child.communicate(timeout=20)
+        out, _ = child.communicate(timeout=120)
         self.assertEqual(["-25"] * 5, out.split())
         self.assert_serves_others()
 

@@ -12,6 +12,7 @@ from .paths import temporary_folder
 from .process import kill
 from .servers import Mariadb
 from .sidecar import Sidecar
+from .surroundings import settle
 from .worker import Worker
 
 QUICK = os.environ.get("PERMTAB_TEST_QUICK") == "1"
@@ -155,6 +156,7 @@ def _select(suite):
 def main():
     """Runs the tests of the script that calls it; names on the command line choose some. Counts go to the file that
     PERMTAB_E2E_COUNTS names, for run.py."""
+    settle()
     loader = unittest.TestLoader()
     module = sys.modules["__main__"]
     names = sys.argv[1:]

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -45,3 +46,29 @@ def temporary_folder(name):
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"permtab-{name}-", dir=base))
     folder.chmod(0o755)
     return folder
+
+
+def _open_to_all(path):
+    path.chmod(0o755)
+    if path.is_dir():
+        for child in path.iterdir():
+            _open_to_all(child)
+
+
+def program_for_others(name, folder):
+    """A copy in `folder` of a program of the build, for another uid: the checkout may lie where others cannot go, and its
+    files be nobody's to read but their owner's."""
+    copy = pathlib.Path(folder) / name
+    shutil.copy(program(name), copy)
+    _open_to_all(copy)
+    return str(copy)
+
+
+def harness_for_others(folder):
+    """A folder to be put into sys.path, from which another uid can import the modules of harness that need nothing of the
+    build."""
+    library = pathlib.Path(folder) / "library"
+    shutil.copytree(pathlib.Path(__file__).parent, library / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+    (library / "harness" / "__init__.py").write_text("")
+    _open_to_all(library)
+    return str(library)
