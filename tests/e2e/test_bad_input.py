@@ -265,7 +265,7 @@ class BadInput(SqliteCase):
         ctl = program("permtabctl")
         for path, says in [("/nonexistent/permtab.sock", "/nonexistent/permtab.sock"), (str(self.folder), str(self.folder))]:
             done = subprocess.run([ctl, "--socket", path, "health"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                  timeout=20)
+                                  timeout=120)
             self.assertNotIn(done.returncode, (0, 64))
             self.one_line(done.stderr)
             self.assertIn(says, done.stderr)
@@ -276,7 +276,7 @@ class Configurations(SqliteCase):
         path = self.folder / "permtab.conf"
         path.write_text(text)
         return subprocess.run([program("permtabd"), "-c", str(path), *arguments], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=20, env={**os.environ, **(environment or {})})
+                              stderr=subprocess.PIPE, text=True, timeout=120, env={**os.environ, **(environment or {})})
 
     def test_configurations(self):
         base = BASE.format(folder=self.folder)
@@ -297,7 +297,7 @@ class Configurations(SqliteCase):
 
     def test_no_such_file(self):
         done = subprocess.run([program("permtabd"), "-c", "/nonexistent/permtab.conf", "-t"], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=20)
+                              stderr=subprocess.PIPE, text=True, timeout=120)
         self.assertEqual(2, done.returncode)
         self.assertIn("/nonexistent/permtab.conf", done.stderr)
 
@@ -305,7 +305,7 @@ class Configurations(SqliteCase):
         for arguments in (["--colour"], ["-c"], ["surplus"], ["-t", "--demo", "x"]):
             with self.subTest(arguments):
                 done = subprocess.run([program("permtabd"), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      text=True, timeout=20)
+                                      text=True, timeout=120)
                 self.assertIn(done.returncode, (2, 64))
                 self.assertRegex(done.stderr, r"\Apermtabd: .*\n\Z")
 

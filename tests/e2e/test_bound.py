@@ -6,6 +6,7 @@ import time
 
 from harness import MariadbCase, SqliteCase, RpcError, main
 from harness.policies import small
+from harness.process import Stopwatch
 from harness.sidecar import STALENESS_MS
 
 QUESTION = (1, "channel:10", "message.delete")
@@ -100,14 +101,14 @@ class OnMariadb(Bound, MariadbCase):
 
     def test_misses_fail_with_a_clear_error_while_the_store_is_down(self):
         self.server.kill()
-        begun = time.monotonic()
+        watch = Stopwatch(self.serving.process)
         with self.serving.rpc() as rpc:
             with self.assertRaises(RpcError) as raised:
                 reply = rpc.call("check", user=77, scope="channel:10", permission="message.send")
                 # Unknown is an answer too, once the lease has ended.
                 self.assertEqual(-1, reply["decision"])
                 raise RpcError(0, "unknown")
-        self.assertLess(time.monotonic() - begun, 1.5)
+        self.assertLess(watch.seconds(), 1.5)
         self.assertGreater(len(raised.exception.text), 5)
 
     def test_hits_are_served_until_the_lease_ends(self):

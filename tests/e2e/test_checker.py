@@ -2,11 +2,11 @@
 """The checker of the fleet's tests, on records made by hand: what is good passes, and each kind of wrong is seen."""
 
 import random
-import time
 import unittest
 
 from harness import checker, full_only, main, model
 from harness.checker import ALLOW, CHECK, CHECK_AT, DENY, PEEK, UNKNOWN, Record, Span, Write
+from harness.process import Stopwatch
 
 MS = 1000000
 STALENESS = 1000 * MS
@@ -197,10 +197,10 @@ class Checker(unittest.TestCase):
                  for begun in (dice.uniform(1000, at) for _ in range(1000000))]
         record = Record(STALENESS, BEGIN, log, (at + 5000) * MS, writes, model.Timelines(ASKED, model.begin()),
                         {"h0": spans}, {})
-        begun = time.monotonic()
+        watch = Stopwatch()
         found = checker.check(record)
-        took = time.monotonic() - begun
-        self.assertLess(took, 30)
+        took = watch.seconds()
+        self.assertLess(took, 60)  # a run of the nemesis has many times as many
         print(f"    1,000,000 answers, {len(found)} of them wrong, in {took:.1f} s")
         part = spans[:2000]
         expected = [self.is_wrong(span, writes) for span in part]

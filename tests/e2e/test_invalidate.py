@@ -181,7 +181,7 @@ class WithRedis(Asking, MariadbCase):
 
     def cli(self, *words):
         done = subprocess.run([find("redis-cli"), "-s", str(self.redis.socket), *words], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=20)
+                              stderr=subprocess.PIPE, text=True, timeout=120)
         self.assertEqual(0, done.returncode, done.stderr)
         return done.stdout.strip()
 

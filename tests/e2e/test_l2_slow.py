@@ -6,7 +6,7 @@ import threading
 import time
 
 from harness import MariadbCase, full_only, main
-from harness.process import spawn, wait_until
+from harness.process import Stopwatch, spawn, wait_until
 from harness.servers import find
 from harness.shared import Shared
 
@@ -21,9 +21,9 @@ class Slow(Shared, MariadbCase):
         times = []
         with host.rpc() as rpc:
             for user in users:
-                begun = time.monotonic()
+                watch = Stopwatch(host.process, self.server.process)
                 reply = rpc.call("check", user=user, scope="channel:10", permission="message.delete")
-                times.append(time.monotonic() - begun)
+                times.append(watch.seconds())
                 self.assertEqual(wanted, reply["decision"])
         return times
 
@@ -171,7 +171,7 @@ class Race(Shared, MariadbCase):
             self.demote(user)
             self.follow([second, third])
             wait_until(lambda: int(self.marker()["revision"]) == self.revision(), 2, "the marker has moved", 0.002)
-            client.wait(10)
+            client.wait(60)
             first.resume()
             asking.join()
             self.follow()
@@ -192,7 +192,7 @@ class Race(Shared, MariadbCase):
                 asking = [threading.Thread(target=self.check, args=(host, user)) for host in self.all]
                 for thread in asking:
                     thread.start()
-                client.wait(10)
+                client.wait(60)
                 for thread in asking:
                     thread.join()
         self.say(f"{one['l2_misses'] + two['l2_misses']} reads of the store for 10 users on 2 hosts")
@@ -204,9 +204,9 @@ class Race(Shared, MariadbCase):
         first, second = self.hosts(2)
         for user in range(1000, 1005):
             self.redis.command("SET", f"permtab:l2:1:lock:{user}:channel:10", "somebody")
-            begun = time.monotonic()
+            watch = Stopwatch(first.process, self.server.process)
             self.assertEqual(1, self.check(first, user))
-            self.assertLess(time.monotonic() - begun, 1)
+            self.assertLess(watch.seconds(), 1)
         self.assertGreater(first.stats()["l2_lock_waits"], 0)
 
 

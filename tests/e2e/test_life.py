@@ -13,7 +13,7 @@ import time
 
 from harness import MariadbCase, SqliteCase, main, program
 from harness.policies import small
-from harness.process import end, spawn, wait_until
+from harness.process import Stopwatch, end, spawn, wait_until
 from harness.servers import Redis
 from harness.sidecar import STALENESS_MS
 
@@ -23,7 +23,7 @@ QUESTION = (1, "channel:10", "message.delete")
 class Life(SqliteCase):
     def test_version_everywhere(self):
         for name in ("permtabd", "permtabctl"):
-            done = subprocess.run([program(name), "--version"], stdout=subprocess.PIPE, text=True, timeout=10)
+            done = subprocess.run([program(name), "--version"], stdout=subprocess.PIPE, text=True, timeout=120)
             self.assertEqual(0, done.returncode)
             self.assertRegex(done.stdout, rf"^{name} \d+\.\d+\.\d+\n$")
         serving = self.sidecar()
@@ -32,7 +32,7 @@ class Life(SqliteCase):
 
     def test_help(self):
         for name in ("permtabd", "permtabctl"):
-            done = subprocess.run([program(name), "--help"], stdout=subprocess.PIPE, text=True, timeout=10)
+            done = subprocess.run([program(name), "--help"], stdout=subprocess.PIPE, text=True, timeout=120)
             self.assertEqual(0, done.returncode)
             self.assertIn(name, done.stdout)
 
@@ -75,7 +75,7 @@ class Life(SqliteCase):
         for number in (signal.SIGTERM, signal.SIGINT):
             serving = self.sidecar()
             serving.process.send_signal(number)
-            self.assertEqual(0, serving.process.wait(5), serving.log())
+            self.assertEqual(0, serving.process.wait(60), serving.log())
             self.assertFalse(serving.socket.exists())
             self.assertFalse(serving.ops_socket.exists())
 
@@ -87,10 +87,10 @@ class Life(SqliteCase):
         for worker in workers:
             self.assertEqual("allow", worker.check(*QUESTION))
             worker.spin(*QUESTION, 2500)
-        begun = time.monotonic()
+        watch = Stopwatch(serving.process)
         serving.process.terminate()
-        self.assertEqual(0, serving.process.wait(5))
-        self.assertLess(time.monotonic() - begun, 3)
+        self.assertEqual(0, serving.process.wait(60))
+        self.assertLess(watch.seconds(), 3)
         for worker in workers:
             counts = worker.spun()
             self.assertGreater(counts["unknown"], 0)
@@ -109,7 +109,7 @@ class Life(SqliteCase):
             for user in range(50):
                 connection.send("check", {"user": user, "scope": "channel:10", "permission": "message.send"})
         serving.process.terminate()
-        self.assertEqual(0, serving.process.wait(5), serving.log())
+        self.assertEqual(0, serving.process.wait(60), serving.log())
 
     def test_shutdown_while_a_write_is_under_way(self):
         """Its thread comes back when nobody listens to anything any more, and what it has done is told over Redis."""
@@ -128,7 +128,7 @@ class Life(SqliteCase):
         serving.process.terminate()
         time.sleep(0.3)
         writer.execute("COMMIT")
-        self.assertEqual(0, serving.process.wait(10), serving.log())
+        self.assertEqual(0, serving.process.wait(60), serving.log())
         self.assertEqual([(1,)], writer.execute("SELECT count(*) FROM permtab_assignment WHERE user_id = 4242").fetchall())
 
     def test_a_store_that_cannot_be_reached_is_perhaps_transient(self):
@@ -137,7 +137,7 @@ class Life(SqliteCase):
         serving.launch()
         # 1 at once, or serving nothing until the store is there: never 0, never a lease.
         try:
-            status = serving.process.wait(5)
+            status = serving.process.wait(60)
             self.assertEqual(1, status, serving.log())
         except subprocess.TimeoutExpired:
             self.assertNotEqual(0, serving.ctl("health").returncode)
@@ -188,14 +188,14 @@ class Life(SqliteCase):
         done = wait_until(lambda: self.ctl_ok(path, "health"), 10, "the demo serves")
         self.assertEqual(0, done.returncode)
         exported = subprocess.run([program("permtabctl"), "--socket", str(path), "export"], stdout=subprocess.PIPE,
-                                  text=True, timeout=20)
+                                  text=True, timeout=120)
         self.assertIn('"roles"', exported.stdout)
         self.assertEqual(0, end(process))
         self.assertFalse(path.exists())
 
     def ctl_ok(self, path, *words):
         done = subprocess.run([program("permtabctl"), "--socket", str(path), *words], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=20)
+                              stderr=subprocess.PIPE, text=True, timeout=120)
         return done if done.returncode == 0 else None
 
     def test_logs_without_payloads(self):
@@ -295,7 +295,7 @@ class OnMariadb(MariadbCase):
         serving = self.sidecar(start=False, store_timeout="1s")
         serving.launch()
         try:
-            self.assertEqual(1, serving.process.wait(6), serving.log())
+            self.assertEqual(1, serving.process.wait(60), serving.log())
         except subprocess.TimeoutExpired:
             self.assertNotEqual(0, serving.ctl("health").returncode)
             serving.stop()

@@ -246,7 +246,7 @@ class Permtabctl:
                 self.assertEqual("allow" if granted else "deny", answer)
 
     def test_a_token_of_another_store_or_of_the_future(self):
-        with Rpc(self.serving.socket, timeout=20) as rpc:
+        with Rpc(self.serving.socket, timeout=120) as rpc:
             mine = rpc.welcome["store_id"]
             for store, ahead in [(mine ^ 1, 0), (mine, 1_000_000)]:
                 with self.subTest(ahead=ahead):

@@ -6,7 +6,7 @@ import time
 
 from harness import MariadbCase, full_only, main
 from harness.policies import MODERATOR, small
-from harness.process import wait_until
+from harness.process import Stopwatch, wait_until
 from harness.servers import primary, replica
 
 DELETE = "message.delete"
@@ -166,9 +166,9 @@ class Replica(_Pair):
                 stop()
                 took = []
                 for user in USERS[first:first + 100]:
-                    begun = time.monotonic()
+                    watch = Stopwatch(serving.process, worker.process)
                     self.asked(worker, [user], "allow")
-                    took.append(time.monotonic() - begun)
+                    took.append(watch.seconds())
                 self.say(f"100 fills with the replica {name}: {sum(took) * 1000:.0f} ms in all, "
                          f"the slowest {max(took) * 1000:.0f} ms")
                 self.assertLess(max(took), 1.5)

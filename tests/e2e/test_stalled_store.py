@@ -11,7 +11,7 @@ import msgpack
 
 from harness import MariadbCase, main
 from harness.policies import small
-from harness.process import kill, spawn
+from harness.process import Stopwatch, kill, spawn
 from harness.servers import find
 from test_hostile import HELLO, memory_kb
 
@@ -81,10 +81,10 @@ class Stalled(MariadbCase):
         return client
 
     def assert_stops_in_time(self):
-        begun = time.monotonic()
+        watch = Stopwatch(self.serving.process)
         self.serving.process.send_signal(signal.SIGTERM)
-        self.assertEqual(0, self.serving.process.wait(10), self.serving.log())
-        self.assertLess(time.monotonic() - begun, STOP_S + 0.8)
+        self.assertEqual(0, self.serving.process.wait(60), self.serving.log())
+        self.assertLess(watch.seconds(), STOP_S + 0.8)
         self.assertFalse(self.serving.socket.exists())
         self.assertFalse(self.serving.ops_socket.exists())
 
@@ -109,9 +109,9 @@ class Stalled(MariadbCase):
         self.assertEqual([["1"]], self.rows("SELECT count(*) FROM permtab_assignment WHERE user_id = 4242;"))
 
     def test_stopping_is_as_quick_as_ever_when_it_answers(self):
-        begun = time.monotonic()
+        watch = Stopwatch(self.serving.process)
         self.assertEqual(0, self.serving.stop())
-        self.assertLess(time.monotonic() - begun, 1)
+        self.assertLess(watch.seconds(), 1)
 
 
 if __name__ == "__main__":

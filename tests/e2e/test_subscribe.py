@@ -124,9 +124,9 @@ class Subscribe:
         self.assertEqual({"revision": int(line.split()[0]), "reason": "changed", "targets": ["user:77"]}, note)
         self.assertGreaterEqual(int(line.split()[0]), revision)
         watching[0].send_signal(signal.SIGINT)
-        self.assertEqual(-signal.SIGINT, watching[0].wait(5))
+        self.assertEqual(-signal.SIGINT, watching[0].wait(60))
         self.assertEqual(0, self.serving.stop())
-        self.assertEqual(1, watching[1].wait(5))
+        self.assertEqual(1, watching[1].wait(60))
         self.assertEqual("permtabctl: watch: the sidecar is stopping\n", watching[1].stderr.read())
         for process in watching:
             process.stdout.close()

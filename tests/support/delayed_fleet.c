@@ -125,7 +125,7 @@ long fleet_ask(const char *command)
 
 bool fleet_until_empty(unsigned ms)
 {
-    uint64_t end = clock_ms() + ms;
+    uint64_t end = clock_ms() + ms * LOOP_PATIENCE;
     while (fleet_ask("DBSIZE") != 0 && clock_ms() < end)
         fleet_run(20);
     return fleet_ask("DBSIZE") == 0;

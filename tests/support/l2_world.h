@@ -19,7 +19,7 @@
 #define WORLD_HOSTS    3
 #define WORLD_JOBS     8
 #define WORLD_STORE_ID 7
-#define WORLD_HANG_NS  10000000000ull /* only against hanging */
+#define WORLD_HANG_NS  120000000000ull /* only against hanging */
 #define HOST_FILLS     6
 
 struct pending {

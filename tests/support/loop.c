@@ -25,7 +25,7 @@ void loop_turn(struct event_base *base)
     event_free(tick);
 }
 
-bool loop_until(struct event_base *base, const unsigned *value, unsigned wanted, unsigned ms)
+static bool turn_until(struct event_base *base, const unsigned *value, unsigned wanted, unsigned ms)
 {
     uint64_t end = clock_ms() + ms;
     while (*value < wanted && clock_ms() < end)
@@ -33,8 +33,13 @@ bool loop_until(struct event_base *base, const unsigned *value, unsigned wanted,
     return *value >= wanted;
 }
 
+bool loop_until(struct event_base *base, const unsigned *value, unsigned wanted, unsigned ms)
+{
+    return turn_until(base, value, wanted, ms * LOOP_PATIENCE);
+}
+
 void loop_for(struct event_base *base, unsigned ms)
 {
     static const unsigned never = 0;
-    (void)loop_until(base, &never, 1, ms);
+    (void)turn_until(base, &never, 1, ms);
 }

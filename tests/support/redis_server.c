@@ -70,7 +70,7 @@ static void launch(struct redis_server *server)
         die(server, "fork");
     if (server->pid == 0)
         run_server(server, parent);
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 12000; i++) {
         if (redis_server_ask(server, "PING", reply, sizeof reply) && strcmp(reply, "PONG") == 0)
             return;
         if (waitpid(server->pid, NULL, WNOHANG) != 0)

@@ -38,7 +38,7 @@ static void test_emptied(void **state)
     assert_int_equal(delayed_add(fleet.hosts[0].delayed, &task, &when, fleet_on_added, NULL),
                      PERMTAB_E_UNREACHABLE);
     redis_server_restart(&fleet.server);
-    uint64_t end = clock_ms() + 8000;
+    uint64_t end = clock_ms() + 8000 * LOOP_PATIENCE;
     while (!(redis_connected(fleet.hosts[0].redis) && redis_connected(fleet.hosts[1].redis)) &&
            clock_ms() < end)
         fleet_run(20);

@@ -61,7 +61,7 @@ static void held_for_ever_by_nothing(void **state)
     held += l2_look(world->hosts[0].l2, 1, nowhere, 0, on_late, &held) != NULL;
     world_until_answered(world);
     assert_int_equal(held, 1);
-    for (int polls = 0; polls < 300 && held > 0; polls++) {
+    for (int polls = 0; polls < 3600 && held > 0; polls++) {
         l2_applied(world->hosts[0].l2);
         (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
         (void)usleep(1000);

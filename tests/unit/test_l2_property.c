@@ -144,7 +144,7 @@ static void step(struct world *world)
 /* All get what they wait for; then everybody agrees, and L2 serves again. */
 static void settle(struct world *world)
 {
-    for (int i = 0; i < 2000 && world->looks > 0; i++) {
+    for (int i = 0; i < 24000 && world->looks > 0; i++) {
         (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
         (void)usleep(500);
     }

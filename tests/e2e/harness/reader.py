@@ -53,7 +53,7 @@ class Reader:
     def close(self):
         try:
             self.process.stdin.close()
-            self.process.wait(10)
+            self.process.wait(60)
         except (subprocess.TimeoutExpired, OSError):
             kill(self.process)
         self.process.stdout.close()

@@ -23,7 +23,7 @@ def _utf8(value):
 class Rpc:
     """One connection. `hello` is said at once unless told otherwise."""
 
-    def __init__(self, path, hello=True, timeout=15):
+    def __init__(self, path, hello=True, timeout=120):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(timeout)
         self.socket.connect(str(path))

@@ -95,7 +95,7 @@ class Mariadb:
         assert self.process.poll() is None, f"MariaDB ended: {self.log.read_text()[-2000:]}"
         return self.socket.exists() and self.client(None, "SELECT 1", check=False).returncode == 0
 
-    def client(self, database, sql, check=True, timeout=60):
+    def client(self, database, sql, check=True, timeout=120):
         """Runs SQL through the plain command-line client; its output has tabs and no headings."""
         done = subprocess.run(
             [find("mariadb", "mysql"), "--no-defaults", f"--socket={self.socket}", "--user=root", "--batch",
@@ -174,7 +174,7 @@ class Redis:
         except (OSError, EOFError, RuntimeError):  # RuntimeError: it is loading its dump
             return False
 
-    def command(self, *words, timeout=10):
+    def command(self, *words, timeout=120):
         """One command and its reply: bytes, an int, a list or None. RuntimeError when it is refused."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)

@@ -110,7 +110,7 @@ class Shared:
     def cli(self, *words):
         """As somebody at a prompt would: through redis-cli."""
         done = subprocess.run([find("redis-cli"), "-s", str(self.redis.socket), *map(str, words)], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=20)
+                              stderr=subprocess.PIPE, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 

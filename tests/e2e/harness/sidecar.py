@@ -76,7 +76,7 @@ class Sidecar:
         except (OSError, EOFError, RpcError):
             return False
 
-    def run(self, *arguments, timeout=30):
+    def run(self, *arguments, timeout=120):
         """Runs permtabd in the foreground, for what ends by itself: -t, --version, --migrate, wrong configurations."""
         return subprocess.run([self.binary, "-c", str(self.configuration), *arguments],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout,
@@ -113,7 +113,7 @@ class Sidecar:
         with self.rpc() as rpc:
             return rpc.call("health")
 
-    def ctl(self, *arguments, input=None, timeout=60):
+    def ctl(self, *arguments, input=None, timeout=120):
         return subprocess.run([program("permtabctl"), "--socket", str(self.socket), *map(str, arguments)],
                               input=input, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
 
@@ -129,7 +129,7 @@ class Sidecar:
     def ops(self, command):
         """One line to the ops socket; what it answers until it is silent or closes."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(2)
+            connection.settimeout(60)
             connection.connect(str(self.ops_socket))
             connection.sendall(command.encode() + b"\n")
             connection.shutdown(socket.SHUT_WR)

@@ -18,7 +18,7 @@ class Worker:
         if self.process.poll() is None:
             self.process.stdin.close()
             try:
-                self.process.wait(10)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 kill(self.process)
         self.process.stdout.close()
