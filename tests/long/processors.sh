@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Cross builds: what another processor's compiler says of the sources. Nothing is run. tests/long/builds.sh runs it on a machine of its own.
+set -uo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+logs=build/logs
+mkdir -p "$logs"
+
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 "$@"; }
+
+# The libraries of [build] in deploy/packages.txt, and cmocka; uthash is headers alone.
+libraries() {
+    awk '/^\[/ { section = $1; next } section == "[build]" && $1 ~ /^lib.*-dev$/ && $1 != "libc6-dev" { print $1 }' deploy/packages.txt
+    echo libcmocka-dev
+}
+
+# try ARCHITECTURE TRIPLET PROCESSOR
+try() {
+    local architecture="$1" triplet="$2" log="$PWD/$logs/$1.log" names
+    mapfile -t names < <(libraries | sed "s/\$/:$architecture/")
+    if dpkg --add-architecture "$architecture" && apt update && apt install --no-install-recommends cmake ninja-build pkg-config uthash-dev \
+        "gcc-${triplet/_/-}" "g++-${triplet/_/-}" "${names[@]}" && cmake -S . -B "build/$architecture" -G Ninja -DPERMTAB_TESTS=ON -DPERMTAB_WERROR=ON \
+        -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$3" -DCMAKE_C_COMPILER="$triplet-gcc" -DCMAKE_CXX_COMPILER="$triplet-g++" \
+        -DCMAKE_BUILD_TYPE=Release && cmake --build "build/$architecture"; then
+        echo "ok $architecture" >&3
+    else
+        tail -n 30 "$log" >&3
+        echo "FAILED $architecture: $log" >&3
+    fi 3>&1 >"$log" 2>&1
+}
+
+export LC_ALL=C.UTF-8
+umask 022
+exec 3>&1
+export PKG_CONFIG_LIBDIR
+for one in "arm64 aarch64-linux-gnu aarch64"; do
+    read -r architecture triplet processor <<<"$one"
+    PKG_CONFIG_LIBDIR="/usr/lib/$triplet/pkgconfig:/usr/share/pkgconfig"
+    try "$architecture" "$triplet" "$processor"
+done
+exit 0
