@@ -31,6 +31,7 @@ enum option_bit {
     OPTION_EXPIRES_IN = 1 << 21,
     OPTION_ID = 1 << 22,
     OPTION_MAX = 1 << 23,
+    OPTION_TIMEOUT = 1 << 24,
 };
 
 static const struct option {
@@ -57,6 +58,7 @@ static const struct option {
     {"--batch", OPTION_BATCH_SIZE, true},
     {"--last", OPTION_LAST, true},
     {"--format", OPTION_FORMAT, true},
+    {"--timeout", OPTION_TIMEOUT, true},
 };
 
 static const struct command {
@@ -74,17 +76,21 @@ static const struct command {
      "what a user may do at a place; `own`: on their own resources alone"},
     {"explain", "USER SCOPE PERMISSION [--owner USER]", 3, 3, OPTION_OWNER, control_explain,
      "which role, inheritance path, overwrite or requirement decided"},
-    {"apply", "FILE|- [--format json|yaml] [--dry-run] [--prune]", 1, 1, OPTION_FORMAT | OPTION_DRY_RUN | OPTION_PRUNE,
-     control_apply,
+    {"apply", "FILE|- [--format json|yaml] [--dry-run] [--prune] [--timeout 30s]", 1, 1,
+     OPTION_FORMAT | OPTION_DRY_RUN | OPTION_PRUNE | OPTION_TIMEOUT, control_apply,
      "makes the store say what the document says, all of it or nothing; without --format the name's ending or the "
      "text says which it is"},
     {"export", "[FILE]", 0, 1, 0, control_export, "the whole policy as a JSON document; an existing FILE keeps its mode and owner"},
-    {"grant", "ROLE PERMISSION [--own|--deny]", 2, 2, OPTION_OWN | OPTION_DENY, control_grant,
+    {"grant", "ROLE PERMISSION [--own|--deny] [--timeout 30s]", 2, 2,
+     OPTION_OWN | OPTION_DENY | OPTION_TIMEOUT, control_grant,
      "lets a role do something; --own: on own resources; --deny: forbids it"},
-    {"revoke", "ROLE PERMISSION", 2, 2, 0, control_revoke, "takes every grant of a permission from a role"},
-    {"assign", "USER ROLE [SCOPE] [--expires TIME]", 2, 3, OPTION_EXPIRES, control_assign,
+    {"revoke", "ROLE PERMISSION [--timeout 30s]", 2, 2, OPTION_TIMEOUT, control_revoke,
+     "takes every grant of a permission from a role"},
+    {"assign", "USER ROLE [SCOPE] [--expires TIME] [--timeout 30s]", 2, 3,
+     OPTION_EXPIRES | OPTION_TIMEOUT, control_assign,
      "gives a user a role, at the role's own scope unless another is named; TIME as 2027-01-01T00:00:00Z"},
-    {"unassign", "USER ROLE [SCOPE]", 2, 3, 0, control_unassign, "takes a role from a user"},
+    {"unassign", "USER ROLE [SCOPE] [--timeout 30s]", 2, 3, OPTION_TIMEOUT, control_unassign,
+     "takes a role from a user"},
     {"invalidate", "TARGET…|- [--batch N] [--reason TEXT]", 1, 10000, OPTION_BATCH_SIZE | OPTION_REASON,
      control_invalidate,
      "has what they name read again, here, in Redis and on every host; never needed for truth; -: targets on "
@@ -138,7 +144,10 @@ static void print_help(void)
         "USER and ROLE are decimal ids, SCOPE is `global` or `type:id`. TARGET is user:ID, user:ID@SCOPE, "
         "role:ID,\n"
         "scope:SCOPE, tag:NAME, prefix:TEXT, pattern:GLOB (prefix:user:4, pattern:scope:channel:*) or all.\n"
-        "Exit codes: 0 fine, 1 failed, 64 usage; check: 0 allow, 1 deny, 2 unknown or failed. An answer that could not be written is a failure.\n");
+        "--timeout: a change that is not done within so long (25s; apply: 10m) is given up, and never done\n"
+        "later.\n"
+        "Exit codes: 0 fine, 1 failed, 64 usage; check: 0 allow, 1 deny, 2 unknown or failed; a change: 2 when\n"
+        "nobody could say whether it was done. An answer that could not be written is a failure.\n");
 }
 
 static const struct command *find_command(const char *name)
@@ -196,6 +205,8 @@ static void set_option(struct control *control, const struct option *option, con
         control->last = value;
     if (option->bit == OPTION_FORMAT)
         control->format = value;
+    if (option->bit == OPTION_TIMEOUT)
+        control->timeout = value;
     set_delay_option(&control->delay, option->bit, value);
 }
 

@@ -7,12 +7,15 @@
 #include "client/channel.h"
 
 #define CONTROL_FAILED  1
-#define CONTROL_UNKNOWN 2
+#define CONTROL_UNKNOWN 2 /* also: a change of which nobody could say whether it was done */
 #define CONTROL_USAGE   64
 
 #define CONTROL_CALL_MS   30000u /* for what the sidecar answers from memory, or with one look at the store */
 #define CONTROL_HEALTH_MS 2000u  /* who asks for health wants to know soon */
-#define CONTROL_LONG_MS   600000u /* for whole policies */
+#define CONTROL_WRITE_MS  25000u  /* for a change, unless --timeout says otherwise: the sidecar is told */
+#define CONTROL_APPLY_MS  600000u /* for whole policies, likewise */
+#define CONTROL_LONG_MS   600000u /* for what is read of them */
+#define CONTROL_SLACK_MS  5000u   /* the sidecar answers in the time that it was told; this is for the way */
 
 /* Options of delay and delayed; NULL: not given. */
 struct control_delay {
@@ -25,7 +28,8 @@ struct control {
     char **arguments;    /* after the command, options taken out */
     int count;
     bool batch, json, dry_run, prune, own, deny;
-    const char *owner, *expires, *batch_size, *reason, *last, *format; /* NULL: not given */
+    const char *owner, *expires, *batch_size, *reason, *last, *format, *timeout; /* NULL: not given */
+    uint32_t write_ms;                                                           /* of --timeout */
     struct control_delay delay;
     struct channel channel;
 };
@@ -64,6 +68,11 @@ int control_call(struct control *control, int descriptor, uint32_t timeout_ms,
                  struct wire_message *reply) PERMTAB_MUST_CHECK;
 /* The texts of the reply's "warnings", a line each on stderr. */
 void control_warnings(const struct control *control, const struct wire_value *result);
+/* The time that a change has to be answered in: --timeout, or `default_ms`. 0, or CONTROL_USAGE with a line. */
+int control_write_time(struct control *control, uint32_t default_ms) PERMTAB_MUST_CHECK;
+/* The same as control_call for a change, whose request has `timeout_ms` with control->write_ms. CONTROL_UNKNOWN, with a line, when
+ * it may have been done and may not. */
+int control_write(struct control *control, int descriptor, struct wire_message *reply) PERMTAB_MUST_CHECK;
 
 /* Arguments. False with a usage line printed. */
 bool control_id(const struct control *control, const char *what, const char *text, uint64_t *out);
@@ -76,6 +85,8 @@ bool control_is_scope(const char *text);
 
 /* `what` is the option. 0, or CONTROL_USAGE with a line printed. */
 int control_time(const struct control *control, const char *what, const char *text, int64_t *out) PERMTAB_MUST_CHECK;
+/* "250ms", "30s", "5m", "12h" or "7d" to milliseconds; permtabctl_delayed.c. */
+bool control_duration(const char *text, uint64_t *out);
 
 /* ---- permtabctl_invalidate.c: targets, as texts; the sidecar knows which are good ---------------------------------- */
 

@@ -64,6 +64,37 @@ int control_call(struct control *control, int descriptor, uint32_t timeout_ms, s
     return CONTROL_FAILED;
 }
 
+int control_write_time(struct control *control, uint32_t default_ms)
+{
+    uint64_t ms = default_ms;
+    if (control->timeout != NULL && (!control_duration(control->timeout, &ms) || ms == 0 || ms > 3600000))
+        return control_fail(control, CONTROL_USAGE,
+                            "--timeout: \"%s\" is no duration such as 500ms, 30s or 1h, the longest",
+                            control->timeout);
+    control->write_ms = (uint32_t)ms;
+    return 0;
+}
+
+int control_write(struct control *control, int descriptor, struct wire_message *reply)
+{
+    uint64_t deadline_ns = deadline_after(control->write_ms + CONTROL_SLACK_MS);
+    int result = channel_call(&control->channel, descriptor, deadline_ns, reply);
+    if (result == 0)
+        return 0;
+    int code = CONTROL_FAILED;
+    if (reply->error_code == PERMTAB_E_STORE_UNSURE)
+        code = CONTROL_UNKNOWN;
+    if (reply->error_code != 0)
+        (void)control_fail(control, 0, "%s", without_method(control, reply->error_text));
+    else
+        code = control_fail(control, CONTROL_UNKNOWN,
+                            "%s, so whether it was done is unknown; run it again: it changes nothing that is "
+                            "done already",
+                            permtab_strerror(result));
+    wire_message_fini(reply);
+    return code;
+}
+
 bool control_is_id(const char *text, uint64_t *out)
 {
     uint64_t number = 0;

@@ -8,7 +8,7 @@
 static int send_change(struct control *control)
 {
     struct wire_message reply;
-    int code = control_call(control, -1, CONTROL_CALL_MS, &reply);
+    int code = control_write(control, -1, &reply);
     if (code != 0)
         return code;
     uint64_t rows = control_u64(reply.result, "rows_written");
@@ -22,15 +22,29 @@ static int send_change(struct control *control)
     return 0;
 }
 
+/* Connects and begins the request, with `fields` pairs and the time that it has. NULL: *code is what to exit with. */
+static struct wire_buffer *begin_change(struct control *control, uint32_t fields, int *code)
+{
+    *code = control_write_time(control, CONTROL_WRITE_MS);
+    if (*code == 0)
+        *code = control_connect(control, CONTROL_CALL_MS);
+    if (*code != 0)
+        return NULL;
+    struct wire_buffer *out = channel_request(&control->channel, control->command, fields + 1);
+    wire_str(out, "timeout_ms");
+    wire_u64(out, control->write_ms);
+    return out;
+}
+
 static int change_role(struct control *control, const char *effect)
 {
     uint64_t role;
     if (!control_id(control, "ROLE", control->arguments[0], &role))
         return CONTROL_USAGE;
-    int code = control_connect(control, CONTROL_CALL_MS);
-    if (code != 0)
+    int code;
+    struct wire_buffer *out = begin_change(control, effect != NULL ? 3 : 2, &code);
+    if (out == NULL)
         return code;
-    struct wire_buffer *out = channel_request(&control->channel, control->command, effect != NULL ? 3 : 2);
     wire_str(out, "role");
     wire_u64(out, role);
     wire_str(out, "permission");
@@ -74,12 +88,12 @@ static int change_assignment(struct control *control)
         (scope != NULL && !control_scope(control, scope)))
         return CONTROL_USAGE;
     int code = control->expires != NULL ? control_time(control, "--expires", control->expires, &expires) : 0;
-    if (code == 0)
-        code = control_connect(control, CONTROL_CALL_MS);
     if (code != 0)
         return code;
     uint32_t fields = 2u + (scope != NULL ? 1u : 0u) + (control->expires != NULL ? 1u : 0u);
-    struct wire_buffer *out = channel_request(&control->channel, control->command, fields);
+    struct wire_buffer *out = begin_change(control, fields, &code);
+    if (out == NULL)
+        return code;
     wire_str(out, "user");
     wire_u64(out, user);
     wire_str(out, "role");

@@ -10,7 +10,7 @@
 #define TEXT_SIZE 16384
 
 /* "30s", "5m", "12h", "7d", "250ms": milliseconds. */
-static bool take_duration(const char *text, uint64_t *out)
+bool control_duration(const char *text, uint64_t *out)
 {
     static const struct {
         const char *unit;
@@ -41,12 +41,12 @@ static int take_times(const struct control *control, struct times *times)
     const struct control_delay *delay = &control->delay;
     if ((delay->in == NULL) == (delay->at == NULL))
         return control_fail(control, CONTROL_USAGE, "expected --in or --at, and one of them");
-    if (delay->in != NULL && !take_duration(delay->in, &times->in_ms))
+    if (delay->in != NULL && !control_duration(delay->in, &times->in_ms))
         return control_fail(control, CONTROL_USAGE, "--in: \"%s\" is no duration such as 30s, 5m, 12h or 7d",
                             delay->in);
     if (delay->at != NULL && control_time(control, "--at", delay->at, &times->at_us) != 0)
         return CONTROL_USAGE;
-    if (delay->alive != NULL && !take_duration(delay->alive, &times->alive_ms))
+    if (delay->alive != NULL && !control_duration(delay->alive, &times->alive_ms))
         return control_fail(control, CONTROL_USAGE,
                             "--expires-in: \"%s\" is no duration such as 30s, 5m, 12h or 7d", delay->alive);
     if (delay->revision != NULL && !control_is_id(delay->revision, &times->revision))

@@ -68,6 +68,10 @@ int control_health(struct control *control)
     (void)wire_as_text(wire_get(reply.result, "alarm"), alarm, sizeof(alarm));
     if (alarm[0] != '\0')
         control_say("alarm: %s\n", alarm);
+    char writes[512] = "";
+    (void)wire_as_text(wire_get(reply.result, "writes"), writes, sizeof(writes));
+    if (writes[0] != '\0')
+        control_say("writes: %s\n", writes);
     wire_message_fini(&reply);
     return ok ? 0 : CONTROL_FAILED;
 }

@@ -72,19 +72,24 @@ int control_apply(struct control *control)
     if (control->format != NULL && strcmp(control->format, "json") != 0 && strcmp(control->format, "yaml") != 0)
         return control_fail(control, CONTROL_USAGE, "--format: expected json or yaml, not \"%s\"",
                             control->format);
+    int code = control_write_time(control, CONTROL_APPLY_MS);
+    if (code != 0)
+        return code;
     int descriptor = open_document(control, name);
     if (descriptor < 0)
         return CONTROL_FAILED;
-    int code = control_connect(control, CONTROL_CALL_MS);
+    code = control_connect(control, CONTROL_CALL_MS);
     if (code == 0) {
-        struct wire_buffer *out = channel_request(&control->channel, "apply", 3);
+        struct wire_buffer *out = channel_request(&control->channel, "apply", 4);
+        wire_str(out, "timeout_ms");
+        wire_u64(out, control->write_ms);
         wire_str(out, "dry_run");
         wire_bool(out, control->dry_run);
         wire_str(out, "prune");
         wire_bool(out, control->prune);
         wire_str(out, "format");
         wire_str(out, format_of(control, name));
-        code = control_call(control, descriptor, CONTROL_LONG_MS, &reply);
+        code = control_write(control, descriptor, &reply);
     }
     close(descriptor);
     if (code != 0)

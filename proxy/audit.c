@@ -211,18 +211,20 @@ static void audit_end(struct audit *audit)
 }
 
 /* On a helper thread. */
-static void job_run(struct work_job *base, struct store *store, struct failure *failure)
+static int job_run(struct work_job *base, struct store *store, struct failure *failure)
 {
     struct audit_job *job = (struct audit_job *)(void *)base;
     struct store_position at;
     int64_t now;
-    if (store == NULL || store_snapshot(store, &at, &now, failure) < 0)
-        return;
-    int code = store_read_facts(store, job->question.user, job->question.scope, &job->facts, failure);
+    int code = store == NULL ? failure->code : store_snapshot(store, &at, &now, failure);
+    if (code < 0)
+        return code;
+    code = store_read_facts(store, job->question.user, job->question.scope, &job->facts, failure);
     store_snapshot_end(store);
     if (code < 0)
-        return;
+        return code;
     job->have_facts = true;
+    return 0;
 }
 
 /* False when it is too early. The job is freed otherwise. */

@@ -58,23 +58,25 @@ static void wait_ms(struct census_count *count, unsigned ms)
 }
 
 /* On a helper thread. */
-static void slice_run(struct work_job *job, struct store *store, struct failure *failure)
+static int slice_run(struct work_job *job, struct store *store, struct failure *failure)
 {
     struct slice *slice = (struct slice *)job;
     int64_t now;
     if (store == NULL) {
         slice->failure = *failure;
-        return;
+        return failure->code;
     }
-    if (store_snapshot(store, &slice->at, &now, &slice->failure) < 0)
-        return;
+    int code = store_snapshot(store, &slice->at, &now, &slice->failure);
+    if (code < 0)
+        return code;
     slice->first = store_users_first(store);
     slice->from = slice->from_first ? slice->first : slice->from;
-    int code = store_read_users(store, slice->which, slice->from, slice->users, SLICE, &slice->count,
+    code = store_read_users(store, slice->which, slice->from, slice->users, SLICE, &slice->count,
                                 &slice->failure);
     store_snapshot_end(store);
     if (code == 0)
         slice->failure.code = 0;
+    return code;
 }
 
 static void slice_read(struct census_count *count)

@@ -84,7 +84,7 @@ static int64_t ask_some(struct cleanup_batch *batch, size_t from, bool scopes, s
     return (int64_t)at;
 }
 
-static void on_thread(struct work_job *job, struct store *store, struct failure *failure)
+static int on_thread(struct work_job *job, struct store *store, struct failure *failure)
 {
     struct cleanup_question *question = (struct cleanup_question *)(void *)job;
     question->code = store ? 0 : failure->code;
@@ -96,6 +96,7 @@ static void on_thread(struct work_job *job, struct store *store, struct failure 
     }
     if (question->code != 0)
         question->failure = *failure;
+    return question->code;
 }
 
 static void on_answer(struct work_job *job)

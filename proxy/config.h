@@ -16,7 +16,9 @@ struct config {
     char *store_password_file; /* or "" */
     char *store_password;      /* read from that file; never printed */
     bool store_migrate;        /* apply missing migrations at start */
-    uint32_t store_threads;    /* connections for fills and writes */
+    uint32_t store_threads;    /* connections for fills and other reads */
+    uint32_t store_write_threads;
+    uint64_t write_timeout_ms, apply_timeout_ms;
     uint64_t store_timeout_ms;
     char *store_replica;       /* URL of a replica that fills may read from, or "" */
     char *redis;               /* URL, or "" for none */

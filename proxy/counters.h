@@ -48,6 +48,10 @@
     X(rebuilds, COUNTER, "times the table was rebuilt from nothing")                                         \
     X(applied_revision, GAUGE, "revision up to which the table is true")                                     \
     X(writes, COUNTER, "write requests carried out")                                                         \
+    X(writes_waiting, GAUGE, "write requests under way that somebody waits for")                             \
+    X(writes_timed_out, COUNTER, "write requests given up when their time was over")                         \
+    X(writes_abandoned, COUNTER, "write requests given up because their asker had gone")                     \
+    X(writes_unsure, COUNTER, "write requests of which the asker was told that the outcome is unknown")      \
     X(invalidations, COUNTER, "invalidate requests carried out")                                             \
     X(delayed_added, COUNTER, "delayed tasks added through this host")                                       \
     X(delayed_taken, COUNTER, "delayed tasks taken from the queue by this host")                             \

@@ -27,6 +27,7 @@
 #include "proxy/subscriptions.h"
 #include "proxy/watch.h"
 #include "proxy/work.h"
+#include "proxy/writes.h"
 
 struct daemon {
     const char *config_path;
@@ -38,7 +39,8 @@ struct daemon {
     struct listener *listener, *ops_listener;
     bool listening; /* both */
     struct publish *publish;
-    struct work *work;
+    struct work *work;     /* connections for reads */
+    struct writes *writes; /* connections for writes */
     bool use_replica;
     struct work *replica; /* connections for fills alone; NULL without store_replica */
     struct feed *feed;

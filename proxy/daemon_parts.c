@@ -52,7 +52,8 @@ static int start_fetching(struct daemon *daemon, struct failure *failure)
         struct sql_options options = daemon_store_options(config);
         options.url = config->store_replica;
         options.read_only = true;
-        code = work_new(&daemon->replica, daemon->base, &options, config->store_threads, WORK_QUEUE_MAX);
+        code = work_new(&daemon->replica, daemon->base, "replica", &options, config->store_threads,
+                        WORK_QUEUE_MAX);
     }
     struct fetch_options options = {
         .primary = daemon->work,
@@ -71,7 +72,10 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
     struct sql_options options = daemon_store_options(config);
-    int code = work_new(&daemon->work, daemon->base, &options, config->store_threads, WORK_QUEUE_MAX);
+    int code = work_new(&daemon->work, daemon->base, "reads", &options, config->store_threads, WORK_QUEUE_MAX);
+    if (code == 0)
+        code = writes_new(&daemon->writes, daemon->base, &options, config->store_write_threads, WORK_QUEUE_MAX,
+                          &daemon->counters);
     if (code < 0)
         return failure_set(failure, code, "threads cannot be started");
     code = feed_new(&daemon->feed, daemon->base, config, &options, daemon->publish, &daemon->counters,
@@ -184,6 +188,7 @@ int daemon_start_serving(struct daemon *daemon, struct failure *failure)
     server->publish = daemon->publish;
     server->feed = daemon->feed;
     server->work = daemon->work;
+    server->writes = daemon->writes;
     server->asks = daemon->asks;
     server->ops = daemon->ops;
     server->redis = daemon->redis;

@@ -56,27 +56,28 @@ struct fetches {
 
 /* ---- on a thread ------------------------------------------------------------------------------------------------- */
 
-static void job_run(struct work_job *work_job, struct store *store, struct failure *failure)
+static int job_run(struct work_job *work_job, struct store *store, struct failure *failure)
 {
     struct fetch_job *job = (struct fetch_job *)work_job;
     struct store_position at;
     int64_t now;
     if (store == NULL) {
         job->failure = *failure;
-        return;
+        return failure->code;
     }
     int code = store_snapshot(store, &at, &now, &job->failure);
     if (code < 0)
-        return;
+        return code;
     code = store_read_facts(store, job->user, job->scope, &job->facts, &job->failure);
     store_snapshot_end(store);
     if (code < 0)
-        return;
+        return code;
     job->have_facts = true;
     job->store_id = at.store_id;
     /* A replica's clock is another one. What has ended by the primary's is judged at the expiry that the table has reached. */
     if (job->from == FETCH_REPLICA)
         job->facts.now = 0;
+    return 0;
 }
 
 /* ---- one fetch --------------------------------------------------------------------------------------------------- */

@@ -33,7 +33,7 @@ static int read_log(struct l2_log_job *log, struct store *store)
 }
 
 /* On a helper thread. */
-static void run(struct work_job *job, struct store *store, struct failure *failure)
+static int run(struct work_job *job, struct store *store, struct failure *failure)
 {
     struct l2_log_job *log = (struct l2_log_job *)(void *)job;
     if (store != NULL) {
@@ -42,6 +42,7 @@ static void run(struct work_job *job, struct store *store, struct failure *failu
         log->failure = *failure;
         log->code = failure->code;
     }
+    return log->code;
 }
 
 static void done(struct work_job *job)

@@ -188,6 +188,7 @@ static void stop(struct daemon *daemon, bool served)
         fills_free(daemon->fills);
     invalidations_free(daemon->invalidations);
     cleanup_free(daemon->cleanup);
+    writes_free(daemon->writes);
     work_free(daemon->work); /* calls back the last jobs, which know the feed, the lane and the counters */
     work_free(daemon->replica);
     lane_free(daemon->lane); /* a write that has just ended was told over it */

@@ -85,6 +85,8 @@ static void print_health(struct ops_session *session, FILE *out)
         (void)fprintf(out, "trouble %s\n", one_line(text, health.trouble));
     if (health.alarm[0])
         (void)fprintf(out, "alarm %s\n", one_line(text, health.alarm));
+    if (health.writes[0])
+        (void)fprintf(out, "writes %s\n", one_line(text, health.writes));
 }
 
 static void print_invalidations(struct ops_session *session, FILE *out)
@@ -112,7 +114,8 @@ static const struct ops_command commands[] = {
     {"stats json", "all counters as a JSON object", print_stats_json},
     {"stats prometheus", "all counters for Prometheus", print_stats_prometheus},
     {"clients", "connected clients, one a line", print_clients},
-    {"health", "ok or unhealthy, the revision, what is left of the lease, the trouble and the alarm",
+    {"health", "ok or unhealthy, the revision, what is left of the lease, the trouble, the alarm and what "
+               "writes wait for",
      print_health},
     {"invalidations", "the last invalidations, one a line, and how many of late", print_invalidations},
     {"cleanup", "clean-ups of Redis that run, wait or have ended, one a line", print_cleanup},

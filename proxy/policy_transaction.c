@@ -1,5 +1,8 @@
 /* Transactions that write policy: begun with the revision counter in hand (sql_begin), so writers queue; repeated whole when
- * the store asks for it, a bounded number of times.
+ * the store asks for it, until the asker's time is over, or a bounded number of times when there is no such time.
+ *
+ * Nothing is committed behind the back of an asker who was told that it was given up, or who has gone: the connection's gate is
+ * asked just before COMMIT is sent, and whoever closes it afterwards learns that the outcome is unknown.
  *
  * When the connection breaks during the commit, nobody has said whether it happened. Over a new connection the counter's row
  * is locked first, which waits until the lost transaction has ended one way or the other; then the last change row it
@@ -11,12 +14,6 @@
 #include <time.h>
 
 #define ATTEMPTS_MAX 12
-
-/* What a transaction was about to leave behind. */
-struct trace {
-    uint64_t revision;
-    uint64_t nonce; /* of the change row with that revision */
-};
 
 int policy_failure_code(const struct failure *failure)
 {
@@ -54,7 +51,7 @@ static int nonce_of(struct store *store, uint64_t revision, uint64_t *nonce, str
 }
 
 /* 1: it was committed; 0: it was not; or a code. */
-static int find_out(struct store *store, const struct trace *trace, struct failure *failure)
+static int find_out(struct store *store, const struct gate_trace *trace, struct failure *failure)
 {
     uint64_t nonce;
     int code = sql_reconnect(&store->sql, failure);
@@ -71,10 +68,12 @@ static int find_out(struct store *store, const struct trace *trace, struct failu
 }
 
 /* The server may be away for a moment. */
-static int find_out_patiently(struct store *store, const struct trace *trace, struct failure *failure)
+static int find_out_patiently(struct store *store, const struct gate_trace *trace, struct failure *failure)
 {
     int code = PERMTAB_E_STORE_UNSURE;
-    for (unsigned attempt = 0; attempt < 5; attempt++) {
+    struct gate *gate = sql_gate(store->sql);
+    gate_waits(gate, GATE_FOR_OUTCOME);
+    for (unsigned attempt = 0; attempt < 5 && gate_wanted(gate); attempt++) {
         nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
         code = find_out(store, trace, failure);
         if (code >= 0)
@@ -86,14 +85,43 @@ static int find_out_patiently(struct store *store, const struct trace *trace, st
     return PERMTAB_E_STORE_UNSURE;
 }
 
+static int given_up(struct failure *failure)
+{
+    return failure_set(failure, PERMTAB_E_TIMEOUT, "given up, and nothing was changed");
+}
+
+static int commit(struct store *store, const struct gate_trace *trace, struct failure *failure)
+{
+    struct gate *gate = sql_gate(store->sql);
+    if (!gate_commit(gate, trace)) {
+        sql_rollback(store->sql);
+        return given_up(failure);
+    }
+    int code = sql_commit(store->sql, failure);
+    if (code == 0)
+        return 0;
+    if (code == PERMTAB_E_STORE_UNSURE) {
+        code = find_out_patiently(store, trace, failure);
+        if (code > 0)
+            return 0;
+        if (code == 0)
+            code = failure_set(failure, PERMTAB_E_STORE_AGAIN, "the store did not commit");
+    }
+    if (code != PERMTAB_E_STORE_UNSURE && !gate_reopen(gate))
+        return given_up(failure);
+    return code;
+}
+
 static int once(struct store *store, bool dry_run, policy_body_fn body, void *context,
                 struct policy_apply_result *result, struct failure *failure)
 {
-    struct trace trace = {0};
+    struct gate_trace trace = {0};
     uint64_t before = 0;
+    gate_waits(sql_gate(store->sql), GATE_FOR_LOCK);
     int code = sql_begin(store->sql, SQL_WRITE, failure);
     if (code < 0)
         return code;
+    gate_waits(sql_gate(store->sql), GATE_FOR_STORE);
     code = policy_revision(store, &before, failure);
     if (code >= 0)
         code = body(context, failure);
@@ -107,13 +135,7 @@ static int once(struct store *store, bool dry_run, policy_body_fn body, void *co
         return code;
     }
     result->revision = trace.revision;
-    code = sql_commit(store->sql, failure);
-    if (code != PERMTAB_E_STORE_UNSURE)
-        return code;
-    code = find_out_patiently(store, &trace, failure);
-    if (code == 0)
-        return failure_set(failure, PERMTAB_E_STORE_AGAIN, "the store did not commit");
-    return code > 0 ? 0 : code;
+    return commit(store, &trace, failure);
 }
 
 /* Longer with each attempt, and not the same for two who collide. */
@@ -121,7 +143,7 @@ static void rest(unsigned attempt)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    long ms = 2 + (long)attempt * 8 + now.tv_nsec % 10;
+    long ms = 2 + (long)(attempt < ATTEMPTS_MAX ? attempt : ATTEMPTS_MAX) * 8 + now.tv_nsec % 10;
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000 * 1000}, NULL);
 }
 
@@ -129,18 +151,21 @@ int policy_transaction(struct store *store, bool dry_run, policy_body_fn body, v
                        struct policy_apply_result *result, struct failure *failure)
 {
     struct failure own = {0};
+    struct gate *gate = sql_gate(store->sql);
     int code = PERMTAB_E_STORE_AGAIN;
     if (failure == NULL)
         failure = &own;
     failure->code = 0;
-    for (unsigned attempt = 0; code == PERMTAB_E_STORE_AGAIN && attempt < ATTEMPTS_MAX; attempt++) {
+    for (unsigned attempt = 0; code == PERMTAB_E_STORE_AGAIN; attempt++) {
+        if (gate == NULL ? attempt == ATTEMPTS_MAX : !gate_wanted(gate))
+            break;
         if (attempt > 0)
             rest(attempt);
         memset(result, 0, sizeof *result);
         code = once(store, dry_run, body, context, result, failure);
     }
     if (code == PERMTAB_E_STORE_AGAIN)
-        failure_wrap(failure, "gave up after %d attempts", ATTEMPTS_MAX);
+        code = gate == NULL ? failure_wrap(failure, "gave up after %d attempts", ATTEMPTS_MAX) : given_up(failure);
     if (code < 0)
         memset(result, 0, sizeof *result);
     else

@@ -1,6 +1,7 @@
 /* grant, revoke, assign, unassign: one change, one transaction, and its revision as the token. */
 #include "proxy/policy.h"
 #include "proxy/task.h"
+#include "proxy/writes.h"
 #include "shm/time_text.h"
 
 #include <stdio.h>
@@ -78,18 +79,22 @@ static void change_free(struct task *task)
     free(task);
 }
 
-static void begin(struct request *request, const struct change_task *from)
+static void begin(struct request *request, const struct wire_value *params, const struct change_task *from)
 {
+    uint64_t answer_by_ns;
+    if (!writes_deadline(request, params, request->server->config->write_timeout_ms, &answer_by_ns))
+        return;
     struct change_task *work = malloc(sizeof *work);
     if (!work) {
         request_fail(request, PERMTAB_E_MEMORY, "%s: out of memory", request->method->name);
         return;
     }
     *work = *from;
+    work->task.answer_by_ns = answer_by_ns;
     work->task.run = change_run;
     work->task.reply = change_reply;
     work->task.free = change_free;
-    work->task.writes = true;
+    work->task.locks = work->task.writes = true;
     work->user = (struct target){.kind = TARGET_USER, .id = from->assignment.user};
     if (from->verb == VERB_ASSIGN || from->verb == VERB_UNASSIGN)
         work->task.changed = &work->user;
@@ -120,7 +125,7 @@ void serve_grant(struct request *request, const struct wire_value *params)
     if (param_id(request, params, "role", &from.role) &&
         param_text(request, params, "permission", from.permission, sizeof from.permission) &&
         read_effect(request, params, &from.effect))
-        begin(request, &from);
+        begin(request, params, &from);
 }
 
 void serve_revoke(struct request *request, const struct wire_value *params)
@@ -128,7 +133,7 @@ void serve_revoke(struct request *request, const struct wire_value *params)
     struct change_task from = {.verb = VERB_REVOKE};
     if (param_id(request, params, "role", &from.role) &&
         param_text(request, params, "permission", from.permission, sizeof from.permission))
-        begin(request, &from);
+        begin(request, params, &from);
 }
 
 static bool read_assignment(struct request *request, const struct wire_value *params,
@@ -147,12 +152,12 @@ void serve_assign(struct request *request, const struct wire_value *params)
     bool ends;
     if (read_assignment(request, params, &from.assignment) &&
         param_optional_time(request, params, "expires_at", &ends, &from.assignment.expires_at))
-        begin(request, &from);
+        begin(request, params, &from);
 }
 
 void serve_unassign(struct request *request, const struct wire_value *params)
 {
     struct change_task from = {.verb = VERB_UNASSIGN};
     if (read_assignment(request, params, &from.assignment))
-        begin(request, &from);
+        begin(request, params, &from);
 }

@@ -42,13 +42,15 @@ void serve_health(struct request *request, const struct wire_value *params)
     struct wire_buffer reply;
     (void)params;
     wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 5);
+    wire_reply(&reply, request->id, 6);
     wire_str(&reply, "ok");
     wire_bool(&reply, health.ok);
     wire_str(&reply, "trouble");
     wire_str(&reply, health.trouble);
     wire_str(&reply, "alarm");
     wire_str(&reply, health.alarm);
+    wire_str(&reply, "writes");
+    wire_str(&reply, health.writes);
     wire_str(&reply, "revision");
     wire_u64(&reply, health.revision);
     wire_str(&reply, "lease_ms");

@@ -2,6 +2,7 @@
  * are read, parsed and printed on a helper thread. */
 #include "proxy/policy.h"
 #include "proxy/task.h"
+#include "proxy/writes.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -160,7 +161,8 @@ void serve_apply(struct request *request, const struct wire_value *params)
     work->options.permissions_max = request->server->config->permissions_max;
     if (!read_format(request, params, &work->format) ||
         !param_optional_bool(request, params, "dry_run", &work->options.dry_run) ||
-        !param_optional_bool(request, params, "prune", &work->options.prune)) {
+        !param_optional_bool(request, params, "prune", &work->options.prune) ||
+        !writes_deadline(request, params, request->server->config->apply_timeout_ms, &work->task.answer_by_ns)) {
         policy_task_free(&work->task);
         return;
     }
@@ -169,6 +171,7 @@ void serve_apply(struct request *request, const struct wire_value *params)
         policy_task_free(&work->task);
         return;
     }
+    work->task.locks = true; /* a dry run, too: it writes, and rolls back */
     work->task.writes = !work->options.dry_run;
     task_start(&work->task, request);
 }

@@ -6,6 +6,7 @@
 #include "proxy/parked.h"
 #include "proxy/session.h"
 #include "proxy/task.h"
+#include "proxy/writes.h"
 
 #include <event2/event.h>
 #include <inttypes.h>
@@ -127,6 +128,7 @@ struct server_health server_health(const struct server *server)
         .trouble = feed_trouble(server->feed),
         .revision = publish_position(server->publish).revision,
         .alarm = audit_alarm(server->audit, time(NULL)),
+        .writes = writes_trouble(server->writes),
         .lease_ms = deadline == 0 ? 0 : (int64_t)(deadline - now) / 1000000,
     };
     return health;

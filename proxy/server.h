@@ -28,6 +28,7 @@ struct redis;
 struct session;
 struct subscriptions;
 struct task;
+struct writes;
 
 struct server {
     /* Borrowed; set by main before the first session. */
@@ -36,7 +37,8 @@ struct server {
     struct counters *counters;
     struct publish *publish;
     struct feed *feed;
-    struct work *work;
+    struct work *work; /* for reads */
+    struct writes *writes;
     struct asks *asks;
     struct ops *ops;
     struct invalidations *invalidations;
@@ -88,6 +90,7 @@ struct server_health {
     bool ok;             /* the lease holds */
     const char *trouble; /* why it is not being renewed, or "" */
     const char *alarm;   /* what the auditor found, or "" */
+    const char *writes;  /* that writes wait, for what and since when, or "" */
     uint64_t revision;
     int64_t lease_ms; /* left; negative when it has ended */
 };

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -446,6 +447,12 @@ void session_send(struct session *session, struct wire_buffer *message, const in
         break_off(session, "does not read its replies");
 }
 
+bool session_peer_left(const struct session *session)
+{
+    struct pollfd polled = {.fd = session->socket};
+    return poll(&polled, 1, 0) > 0 && (polled.revents & POLLHUP) != 0;
+}
+
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
 void session_sweep(struct session *session, uint64_t now_ns)
@@ -461,4 +468,6 @@ void session_sweep(struct session *session, uint64_t now_ns)
         break_off(session, session->greeted ? "a message was not completed in time" : "no hello in time");
     else if (session->output_since_ns != 0 && now_ns > session->output_since_ns + idle)
         break_off(session, "does not read its replies");
+    else if (!event_pending(session->readable, EV_READ, NULL) && session_peer_left(session))
+        session_close(session, "the peer closed it"); /* which reading would have said, but it pauses */
 }

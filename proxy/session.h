@@ -69,6 +69,8 @@ void session_send(struct session *session, struct wire_buffer *message, const in
                   unsigned count);
 /* The oldest descriptor received, now the caller's; -1 when there is none. */
 int session_take_descriptor(struct session *session);
+/* Whether nobody is at the other end any more, though there may be bytes of theirs to read. */
+bool session_peer_left(const struct session *session);
 /* A request has ended: reading may go on. */
 void session_request_ended(struct session *session);
 /* The next turn of whoever has sent more than a turn takes: one session, a few messages. */

@@ -54,6 +54,7 @@ int sql_reconnect(struct sql **sql, struct failure *failure)
     int rc = sql_connect(&anew, &options, failure);
     if (rc < 0)
         return rc;
+    anew->gate = (*sql)->gate;
     sql_close(*sql);
     *sql = anew;
     return 0;
@@ -94,6 +95,23 @@ enum sql_dialect sql_dialect(const struct sql *sql)
 bool sql_broken(const struct sql *sql)
 {
     return sql->broken;
+}
+
+bool sql_alive(struct sql *sql)
+{
+    if (!sql->broken && sql->driver->alive != NULL && !sql->driver->alive(sql))
+        sql->broken = true;
+    return !sql->broken;
+}
+
+void sql_use_gate(struct sql *sql, struct gate *gate)
+{
+    sql->gate = gate;
+}
+
+struct gate *sql_gate(const struct sql *sql)
+{
+    return sql->gate;
 }
 
 bool sql_moved(struct sql *sql)

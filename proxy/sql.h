@@ -7,6 +7,7 @@
 #define PERMTAB_PROXY_SQL_H
 
 #include "proxy/failure.h"
+#include "proxy/gate.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,6 +37,12 @@ int sql_reconnect(struct sql **sql, struct failure *failure) PERMTAB_MUST_CHECK;
 enum sql_dialect sql_dialect(const struct sql *sql);
 /* True when the connection is of no further use (lost, timed out): close it and connect anew. */
 bool sql_broken(const struct sql *sql);
+/* Asks a server whether it is still there, for a connection that has rested: it may have ended it meanwhile. False: as broken. */
+bool sql_alive(struct sql *sql);
+/* The gate of the write that the connection carries out from now on; NULL when it carries out none. A wait for a lock ends with
+ * PERMTAB_E_STORE_AGAIN once the gate is closed. */
+void sql_use_gate(struct sql *sql, struct gate *gate);
+struct gate *sql_gate(const struct sql *sql);
 
 /* SQL_READ_SNAPSHOT: everything read until sql_commit or sql_rollback is of one moment. SQL_WRITE: takes the
  * revision counter's row first, so writers queue instead of deadlocking. */

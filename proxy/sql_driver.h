@@ -56,6 +56,7 @@ struct sql {
     uint32_t timeout_s;
     char *url, *password; /* our own copies, for sql_reconnect */
     bool broken;
+    struct gate *gate; /* of the write under way, or NULL */
     bool again; /* the server has rolled the transaction back: it can only be repeated */
     uint64_t changes;
     uint64_t clock; /* counts uses, for the choice of the built statement that goes */
@@ -83,6 +84,8 @@ struct sql_driver {
     const char *(*column_text)(struct sql_statement *statement, unsigned index);
     /* The open file is no longer the one at its path. Always false for a server. */
     bool (*moved)(struct sql *sql);
+    /* Whether the server at the other end still answers; NULL where there is none. */
+    bool (*alive)(struct sql *sql);
     /* May create the database's file; NULL where there is nothing to create. */
     int (*create)(const struct sql_address *address, struct failure *failure);
 };

@@ -22,6 +22,7 @@
 struct mysql {
     struct sql sql; /* first */
     MYSQL *handle;
+    unsigned lock_wait_s; /* as the session was told last */
 };
 
 struct column {
@@ -223,6 +224,7 @@ static int mysql_driver_connect(struct sql **out, const struct sql_address *addr
         goto out;
     }
     rc = limits_set(mysql, read_s, options->read_only, failure);
+    mysql->lock_wait_s = LOCK_WAIT_S;
 out:
     if (rc < 0)
         mysql_driver_close(&mysql->sql);
@@ -239,6 +241,22 @@ static void mysql_driver_rollback(struct sql *sql)
         sql->broken = true; /* its state is unknown; the server rolls back when the connection goes */
 }
 
+/* A write that nobody waits for any more need not keep its thread: the server gives up no later than the asker does. Whole seconds,
+ * and 0 would not wait at all. */
+static int lock_wait_set(struct mysql *mysql, struct failure *failure)
+{
+    char text[64];
+    uint64_t left_s = gate_left_ns(mysql->sql.gate) / 1000000000;
+    unsigned wait_s = left_s >= LOCK_WAIT_S ? LOCK_WAIT_S : left_s > 0 ? (unsigned)left_s : 1;
+    if (wait_s == mysql->lock_wait_s)
+        return 0;
+    snprintf(text, sizeof(text), "SET SESSION innodb_lock_wait_timeout = %u", wait_s);
+    int rc = mysql_driver_execute(&mysql->sql, text, failure);
+    if (rc == 0)
+        mysql->lock_wait_s = wait_s;
+    return rc;
+}
+
 static int mysql_driver_begin(struct sql *sql, enum sql_begin how, struct failure *failure)
 {
     int rc = 0;
@@ -246,7 +264,9 @@ static int mysql_driver_begin(struct sql *sql, enum sql_begin how, struct failur
     case SQL_READ_SNAPSHOT:
         return mysql_driver_execute(sql, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", failure);
     case SQL_WRITE:
-        rc = mysql_driver_execute(sql, "START TRANSACTION READ WRITE", failure);
+        rc = lock_wait_set(of(sql), failure);
+        if (rc == 0)
+            rc = mysql_driver_execute(sql, "START TRANSACTION READ WRITE", failure);
         if (rc == 0)
             rc = mysql_driver_execute(sql, "SELECT revision FROM permtab_counter WHERE one = 1 FOR UPDATE",
                                       failure);
@@ -503,6 +523,11 @@ static const char *mysql_driver_column_text(struct sql_statement *base, unsigned
     return column->text;
 }
 
+static bool mysql_driver_alive(struct sql *sql)
+{
+    return mysql_ping(of(sql)->handle) == 0;
+}
+
 static bool mysql_driver_moved(struct sql *sql)
 {
     (void)sql;
@@ -525,5 +550,6 @@ const struct sql_driver store_mysql_driver = {
     .column_number = mysql_driver_column_number,
     .column_text = mysql_driver_column_text,
     .moved = mysql_driver_moved,
+    .alive = mysql_driver_alive,
     .create = NULL,
 };

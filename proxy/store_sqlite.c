@@ -9,6 +9,8 @@
  * do with theirs off is caught by triggers (conf/schema/sqlite). */
 #include "proxy/sql_driver.h"
 
+#include "proxy/clock.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <sqlite3.h>
@@ -16,12 +18,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 struct sqlite {
     struct sql sql; /* first */
     sqlite3 *db;
     char path[512];
+    uint64_t timeout_ns;    /* how long a lock is waited for */
+    uint64_t busy_since_ns; /* the wait under way */
 };
 
 struct sqlite_statement {
@@ -108,6 +113,20 @@ static int open_file(struct sqlite *sqlite, const char *path, int flags, struct 
     return fail(sqlite, code, failure);
 }
 
+/* SQLite's own handler would wait for as long as it was told at first. A write that nobody waits for any more must not. */
+static int on_busy(void *context, int tried)
+{
+    struct sqlite *sqlite = context;
+    uint64_t now = clock_ns();
+    if (tried == 0)
+        sqlite->busy_since_ns = now;
+    if (now - sqlite->busy_since_ns >= sqlite->timeout_ns || !gate_wanted(sqlite->sql.gate))
+        return 0;
+    long ms = tried < 5 ? 1 + tried * 2 : 20;
+    (void)nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+    return 1;
+}
+
 static int sqlite_connect(struct sql **out, const struct sql_address *address,
                           const struct sql_options *options, struct failure *failure)
 {
@@ -117,7 +136,8 @@ static int sqlite_connect(struct sql **out, const struct sql_address *address,
     int rc = open_file(sqlite, address->path, SQLITE_OPEN_READWRITE, failure);
     if (rc < 0)
         goto out;
-    sqlite3_busy_timeout(sqlite->db, (int)(options->timeout_s ? options->timeout_s : 5) * 1000);
+    sqlite->timeout_ns = (options->timeout_s ? options->timeout_s : 5) * 1000000000ull;
+    (void)sqlite3_busy_handler(sqlite->db, on_busy, sqlite);
     /* Reading the header here makes a file that is not a database fail now, once. */
     rc = sqlite_execute(&sqlite->sql,
                         "PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON; PRAGMA synchronous = FULL;"
@@ -270,5 +290,6 @@ const struct sql_driver store_sqlite_driver = {
     .column_number = sqlite_column_number,
     .column_text = sqlite_column_text,
     .moved = sqlite_moved,
+    .alive = NULL,
     .create = sqlite_create,
 };

@@ -1,19 +1,36 @@
-/* Requests on helper threads. A thread's work is not taken back when the client goes: a write is a write, and its
- * revision wakes the feed whether anybody waits for the reply or not. */
+/* Requests on helper threads. Those that take the store's write lock have threads and deadlines of their own (writes.c). */
 #include "proxy/task.h"
 
 #include "proxy/clock.h"
 #include "proxy/lane.h"
+#include "proxy/log.h"
+#include "proxy/session.h"
+#include "proxy/writes.h"
 
-static void task_run(struct work_job *job, struct store *store, struct failure *failure)
+#include <inttypes.h>
+
+static int task_run(struct work_job *job, struct store *store, struct failure *failure)
 {
     struct task *task = (struct task *)(void *)job;
-    if (store) {
-        task->code = task->run(task, store);
-        return;
+    struct gate *gate = task->locks ? &task->gate : NULL;
+    if (!store) {
+        task->failure = *failure;
+        task->code = failure->code < 0 ? failure->code : PERMTAB_E_STORE;
+        return task->code;
     }
-    task->failure = *failure;
-    task->code = failure->code < 0 ? failure->code : PERMTAB_E_STORE;
+    task->failure = (struct failure){0};
+    sql_use_gate(store->sql, gate);
+    task->code = task->run(task, store);
+    sql_use_gate(store->sql, NULL);
+    job->once = !gate_untouched(gate); /* else nothing was committed, whatever became of the connection */
+    return task->code;
+}
+
+void task_forget(struct task *task)
+{
+    if (task->locks)
+        gate_fini(&task->gate);
+    task->free(task);
 }
 
 static void task_end(struct task *task)
@@ -22,7 +39,16 @@ static void task_end(struct task *task)
         request_fail(task->request, task->code, "%s: %s", task->request->method->name, task->failure.text);
     else
         task->reply(task);
-    task->free(task);
+    task_forget(task);
+}
+
+/* Its asker has been answered, or has gone. */
+static void task_unheard(struct task *task)
+{
+    if (task->unsure)
+        log_info("%s: the commit whose outcome was unknown to its asker %s; revision %" PRIu64, task->name,
+                 task->code < 0 ? "was not confirmed" : "was done", task->revision);
+    task_forget(task);
 }
 
 /* A write is answered when the table of this host has it, so that the next check on it, by whomever, does. Not for ever: the token
@@ -35,6 +61,8 @@ static bool hold(struct task *task)
         task->revision <= publish_position(server->publish).revision)
         return false;
     task->held_until_ns = now + server->config->max_staleness_ms * 1000000ull;
+    if (task->held_until_ns > task->answer_by_ns)
+        task->held_until_ns = task->answer_by_ns;
     task->next_held = server->held;
     server->held = task;
     return true;
@@ -58,7 +86,11 @@ static void task_done(struct work_job *job)
         feed_wake(task->server->feed);
     if (task->writes && task->code >= 0)
         announce(task);
-    if (!hold(task))
+    if (task->locks)
+        writes_ended(task->server->writes, task);
+    if (task->locks && task->request == NULL)
+        task_unheard(task);
+    else if (!hold(task))
         task_end(task);
 }
 
@@ -84,7 +116,13 @@ void task_start(struct task *task, struct request *request)
     task->job.done = task_done;
     task->request = request;
     task->server = request->server;
-    int code = work_submit(task->server->work, &task->job);
+    if (task->locks && session_peer_left(request->session)) { /* it has been in its socket for a while */
+        request_fail(request, PERMTAB_E_UNREACHABLE, "%s: its asker has gone", request->method->name);
+        task->free(task);
+        return;
+    }
+    int code = task->locks ? writes_start(task->server->writes, task)
+                           : work_submit(task->server->work, &task->job);
     if (code == 0)
         return;
     request_fail(request, code, "%s: too many requests wait for the store", request->method->name);

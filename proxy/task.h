@@ -2,6 +2,7 @@
 #ifndef PERMTAB_PROXY_TASK_H
 #define PERMTAB_PROXY_TASK_H
 
+#include "proxy/gate.h"
 #include "proxy/request.h"
 #include "proxy/target.h"
 #include "proxy/work.h"
@@ -9,7 +10,7 @@
 /* First member of a method's own struct. */
 struct task {
     struct work_job job;
-    struct request *request;
+    struct request *request; /* NULL: it was answered, or its session has ended, while a thread was at work */
     struct server *server;
     struct failure failure;
     int code;
@@ -19,16 +20,26 @@ struct task {
     int (*run)(struct task *task, struct store *store);
     void (*reply)(struct task *task);
     void (*free)(struct task *task);
+    bool locks;                   /* it takes the store's write lock: `answer_by_ns` must be set, too */
+    uint64_t answer_by_ns;        /* CLOCK_MONOTONIC */
     bool writes;                  /* it may have changed the store: wake the feed */
     uint64_t revision;            /* set by `run` of a write: what it returned */
     const struct target *changed; /* of a write that concerns one user alone: who; may be NULL */
 
     struct task *next_held; /* private: of the server */
     uint64_t held_until_ns;
+    /* Private: of writes.c. */
+    struct gate gate;
+    uint64_t begun_ns;
+    bool unsure;      /* the asker was told that the outcome is unknown */
+    const char *name; /* of the method, once that is so */
+    struct task *prev, *next;
 };
 
 /* Takes the task over; the request ends now or later. */
 void task_start(struct task *task, struct request *request);
+/* Frees a task that nobody waits for. */
+void task_forget(struct task *task);
 /* Answers the writes that the table has reached, those that have waited long enough, and, when the server is stopping, all. */
 void task_release(struct server *server, uint64_t revision, uint64_t now_ns);
 

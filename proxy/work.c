@@ -4,13 +4,14 @@
  *
  * A thread connects when it has its first job and again after its connection broke. While the store is away
  * all threads share one moment before which nobody tries again: jobs fail at once instead of queueing behind
- * time-outs. What a job does, and whether it may be repeated, is the business of who submits it. */
+ * time-outs. What a job does is the business of who submits it; it says itself when it must not be repeated. */
 #include "proxy/work.h"
 
 #include "proxy/clock.h"
 #include "proxy/log.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
 #include <signal.h>
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 #define RETRY_NS 1000000000ull
+#define TRY_NS   1000000000ull  /* a connection that rested for so long is tried before it is used */
+#define REST_NS  30000000000ull /* and while it rests: what lies between drops connections on which nothing is said */
 
 struct job_list {
     struct work_job *head;
@@ -27,6 +30,7 @@ struct job_list {
 };
 
 struct work {
+    const char *name;
     struct sql_options options;
     char *url, *password;
     int wake; /* eventfd: something is in `finished` */
@@ -71,12 +75,25 @@ static struct work_job *list_take(struct job_list *list)
 
 /* ---- a thread -------------------------------------------------------------------------------------------- */
 
-/* The store of this thread, connected if that is possible now. */
-static struct store *connect_store(struct work *work, struct store *store, bool *connected,
-                                   struct failure *failure)
+/* A thread's connection. */
+struct link {
+    struct store store;
+    bool connected;
+    uint64_t used_ns; /* it was found to be good */
+};
+
+static void disconnect(struct link *link)
 {
-    if (*connected)
-        return store;
+    if (link->connected)
+        store_close(&link->store);
+    link->connected = false;
+}
+
+/* Connected, if that is possible now; else NULL. */
+static struct store *connect_store(struct work *work, struct link *link, struct failure *failure)
+{
+    if (link->connected)
+        return &link->store;
     pthread_mutex_lock(&work->mutex);
     bool wait = work->retry_at != 0 && clock_ns() < work->retry_at;
     if (wait)
@@ -86,7 +103,7 @@ static struct store *connect_store(struct work *work, struct store *store, bool 
     pthread_mutex_unlock(&work->mutex);
     if (wait)
         return NULL;
-    int code = store_open(store, &work->options, failure);
+    int code = store_open(&link->store, &work->options, failure);
     pthread_mutex_lock(&work->mutex);
     bool news = (code < 0) != (work->retry_at != 0);
     work->retry_at = code < 0 ? clock_ns() + RETRY_NS : 0;
@@ -94,11 +111,11 @@ static struct store *connect_store(struct work *work, struct store *store, bool 
         work->trouble = *failure;
     pthread_mutex_unlock(&work->mutex);
     if (news && code < 0)
-        log_warning("work: the store cannot be reached: %s", failure->text);
+        log_warning("%s: the store cannot be reached: %s", work->name, failure->text);
     else if (news)
-        log_info("work: the store is back");
-    *connected = code == 0;
-    return *connected ? store : NULL;
+        log_info("%s: the store is back", work->name);
+    link->connected = code == 0;
+    return link->connected ? &link->store : NULL;
 }
 
 static void finish(struct work *work, struct work_job *job)
@@ -112,41 +129,73 @@ static void finish(struct work *work, struct work_job *job)
     (void)written;
 }
 
-static struct work_job *next_job(struct work *work)
+/* False when the thread is to end. *out is NULL when there was nothing to do for REST_NS. */
+static bool next_job(struct work *work, struct work_job **out)
 {
+    uint64_t until_ns = clock_ns() + REST_NS;
+    struct timespec until = {(time_t)(until_ns / 1000000000), (long)(until_ns % 1000000000)};
+    int waited = 0;
     pthread_mutex_lock(&work->mutex);
-    while (!work->queue.head && !work->stopping)
-        pthread_cond_wait(&work->more, &work->mutex);
-    struct work_job *job = work->stopping ? NULL : list_take(&work->queue);
-    if (job)
+    while (!work->queue.head && !work->stopping && waited != ETIMEDOUT)
+        waited = pthread_cond_timedwait(&work->more, &work->mutex, &until);
+    bool go_on = !work->stopping;
+    *out = go_on ? list_take(&work->queue) : NULL;
+    if (*out)
         work->queued--;
     pthread_mutex_unlock(&work->mutex);
-    return job;
+    return go_on;
+}
+
+/* A file that was replaced while the connection rested answers every query, and none of them truly; a server that has ended it
+ * meanwhile answers none. */
+static void try_rested(struct link *link)
+{
+    if (!link->connected)
+        return;
+    bool good = store_current(&link->store) &&
+                (clock_ns() - link->used_ns < TRY_NS || sql_alive(link->store.sql));
+    if (!good)
+        disconnect(link);
+}
+
+/* True when the connection was lost over it. */
+static bool run_once(struct work *work, struct link *link, struct work_job *job, int *code)
+{
+    struct failure failure = {0};
+    struct store *usable = connect_store(work, link, &failure);
+    *code = job->run(job, usable, &failure);
+    link->used_ns = clock_ns();
+    bool lost = link->connected && sql_broken(link->store.sql);
+    if (lost)
+        disconnect(link);
+    return lost;
+}
+
+/* Who found out at once that a connection which had rested is no more has done nothing yet. Who waited for long had a server that does
+ * not answer, and would wait again. */
+static void carry_out(struct work *work, struct link *link, struct work_job *job)
+{
+    int code;
+    bool rested = link->connected;
+    uint64_t begun_ns = clock_ns();
+    bool lost = run_once(work, link, job, &code);
+    if (lost && rested && code < 0 && !job->once && clock_ns() - begun_ns < RETRY_NS)
+        (void)run_once(work, link, job, &code);
 }
 
 static void *thread_main(void *context)
 {
     struct work *work = context;
     struct work_job *job;
-    struct store store;
-    bool connected = false;
-    while ((job = next_job(work)) != NULL) {
-        struct failure failure = {0};
-        /* A file that was replaced while the connection rested answers every query, and none of them truly. */
-        if (connected && !store_current(&store)) {
-            store_close(&store);
-            connected = false;
-        }
-        struct store *usable = connect_store(work, &store, &connected, &failure);
-        job->run(job, usable, &failure);
-        if (connected && sql_broken(store.sql)) {
-            store_close(&store);
-            connected = false;
-        }
+    struct link link = {.connected = false};
+    while (next_job(work, &job)) {
+        try_rested(&link);
+        if (!job)
+            continue;
+        carry_out(work, &link, job);
         finish(work, job);
     }
-    if (connected)
-        store_close(&store);
+    disconnect(&link);
     return NULL;
 }
 
@@ -205,17 +254,28 @@ static int copy_options(struct work *work, const struct sql_options *options)
     return 0;
 }
 
-int work_new(struct work **out, struct event_base *base, const struct sql_options *options, unsigned threads,
-             size_t queue_max)
+/* Waits are by the clock of everything else. */
+static void condition_init(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+int work_new(struct work **out, struct event_base *base, const char *name, const struct sql_options *options,
+             unsigned threads, size_t queue_max)
 {
     int code = PERMTAB_E_MEMORY;
     struct work *work = calloc(1, sizeof *work);
     if (!work)
         return code;
     pthread_mutex_init(&work->mutex, NULL);
-    pthread_cond_init(&work->more, NULL);
+    condition_init(&work->more);
     list_init(&work->queue);
     list_init(&work->finished);
+    work->name = name;
     work->queue_max = queue_max;
     work->wake = -1;
     work->threads = calloc(threads, sizeof *work->threads);
@@ -245,7 +305,7 @@ static void fail_queued(struct work *work)
     while ((job = list_take(&work->queue)) != NULL) {
         struct failure failure = {0};
         (void)failure_set(&failure, PERMTAB_E_UNREACHABLE, "the sidecar is stopping");
-        job->run(job, NULL, &failure);
+        (void)job->run(job, NULL, &failure);
         job->done(job);
     }
     work->queued = 0;
@@ -280,6 +340,7 @@ void work_free(struct work *work)
 int work_submit(struct work *work, struct work_job *job)
 {
     int code = 0;
+    job->once = false;
     pthread_mutex_lock(&work->mutex);
     if (work->stopping || work->queued >= work->queue_max) {
         code = PERMTAB_E_FULL;
@@ -290,4 +351,22 @@ int work_submit(struct work *work, struct work_job *job)
     }
     pthread_mutex_unlock(&work->mutex);
     return code;
+}
+
+bool work_withdraw(struct work *work, struct work_job *job)
+{
+    bool found = false;
+    pthread_mutex_lock(&work->mutex);
+    for (struct work_job **at = &work->queue.head; *at; at = &(*at)->next) {
+        if (*at != job)
+            continue;
+        found = true;
+        *at = job->next;
+        work->queued--;
+        if (work->queue.tail == &job->next)
+            work->queue.tail = at;
+        break;
+    }
+    pthread_mutex_unlock(&work->mutex);
+    return found;
 }

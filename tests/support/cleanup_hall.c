@@ -137,7 +137,7 @@ int hall_set_up(void **state)
     hall->config.scope_types = (struct scope_types){.count = 3, .names = {"global", "server", "channel"}};
     struct redis_options options = {.url = hall->server.url, .timeout_ms = 300, .ping_ms = 1000};
     assert_int_equal(redis_new(&hall->redis, hall->base, &options, on_state, hall, &trouble), 0);
-    assert_int_equal(work_new(&hall->work, hall->base, &hall->store->options, 1, 100), 0);
+    assert_int_equal(work_new(&hall->work, hall->base, "reads", &hall->store->options, 1, 100), 0);
     assert_int_equal(hall_start_cleanup(hall), 0);
     assert_true(hall_until(hall, hall_is_up));
     hall_set_marker(hall, HALL_PRESENT);

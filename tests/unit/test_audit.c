@@ -72,7 +72,7 @@ static int house_new(void **state)
     assert_int_equal(evthread_use_pthreads(), 0);
     house->base = event_base_new();
     house->publish = first_table(house);
-    OK(work_new(&house->work, house->base, &house->store->options, 2, 100));
+    OK(work_new(&house->work, house->base, "reads", &house->store->options, 2, 100));
     OK(feed_new(&house->feed, house->base, &config, &house->store->options, house->publish, &house->counters,
                 on_applied, house, &failure));
     OK(audit_new(&house->audit, house->base, 500, house->work, house->publish, house->feed, &house->counters,

@@ -74,8 +74,8 @@ static void start(struct fixture *fixture, const char *replica)
                        second = {.url = fixture->replica_url, .read_only = true};
     (void)snprintf(fixture->replica_url, sizeof fixture->replica_url, "sqlite:%s/%s", fixture->folder,
                    replica);
-    assert_return_code(work_new(&fixture->primary, fixture->base, &primary, 1, 10), 0);
-    assert_return_code(work_new(&fixture->replica, fixture->base, &second, 1, 10), 0);
+    assert_return_code(work_new(&fixture->primary, fixture->base, "reads", &primary, 1, 10), 0);
+    assert_return_code(work_new(&fixture->replica, fixture->base, "replica", &second, 1, 10), 0);
     struct fetch_options options = {.primary = fixture->primary,
                                     .replica = fixture->replica,
                                     .replica_threads = 1,

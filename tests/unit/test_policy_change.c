@@ -130,12 +130,101 @@ static void test_unknown_outcome(void **state)
                      1);
 }
 
+/* ---- gates ---- */
+
+/* The asker is told that the time is over while the transaction is under way. */
+static struct gate *closing;
+
+static struct sql_statement *prepare_and_close(struct sql *sql, const char *text, struct failure *failure)
+{
+    if (closing != NULL)
+        assert_int_equal(gate_close(closing), GATE_OPEN);
+    closing = NULL;
+    return real_driver->prepare(sql, text, failure);
+}
+
+static void test_closed_before_the_commit(void **state)
+{
+    struct policy_trial *trial = *state;
+    static struct sql_driver faulty;
+    struct policy_apply_result result;
+    struct failure failure = {0};
+    struct gate gate;
+    trial_applied(trial, TRIAL_BASE);
+    uint64_t before = trial_revision(trial);
+    real_driver = trial->store->sql->driver;
+    faulty = *real_driver;
+    faulty.prepare = prepare_and_close;
+    trial->store->sql->driver = &faulty;
+    gate_init(&gate, 0);
+    closing = &gate;
+    sql_use_gate(trial->store->sql, &gate);
+    assert_int_equal(policy_grant(trial->store, 100, "x.two", GRANT_ALLOW_OWN, &result, &failure),
+                     PERMTAB_E_TIMEOUT);
+    assert_null(closing);
+    sql_use_gate(trial->store->sql, NULL);
+    trial->store->sql->driver = real_driver;
+    assert_int_equal(trial_revision(trial), before);
+    gate_fini(&gate);
+}
+
+/* The loop told the asker that the outcome is unknown: what is then found not to have happened is not done again. */
+static int lose_and_close(struct sql *sql, struct failure *failure)
+{
+    enum gate_wait wait;
+    struct gate_trace trace;
+    assert_int_equal(gate_look(sql_gate(sql), &wait, &trace), GATE_COMMITTING);
+    assert_true(trace.revision > 0 && wait == GATE_FOR_COMMIT);
+    assert_int_equal(gate_close(sql_gate(sql)), GATE_COMMITTING);
+    return lose_the_commit(sql, failure);
+}
+
+static void test_closed_during_the_commit(void **state)
+{
+    struct policy_trial *trial = *state;
+    struct policy_apply_result result;
+    struct failure failure = {0};
+    struct gate gate;
+    trial_applied(trial, TRIAL_BASE);
+    uint64_t before = trial_revision(trial);
+    gate_init(&gate, 0);
+    sql_use_gate(trial->store->sql, &gate);
+    commit_by(trial, lose_and_close);
+    assert_true(policy_grant(trial->store, 100, "x.two", GRANT_ALLOW_OWN, &result, &failure) < 0);
+    sql_use_gate(trial->store->sql, NULL);
+    trial->store->sql->driver = real_driver;
+    assert_int_equal(trial_revision(trial), before);
+    gate_fini(&gate);
+}
+
+/* Nobody closed it: what is found not to have happened is done. */
+static void test_lost_and_done_again(void **state)
+{
+    struct policy_trial *trial = *state;
+    struct policy_apply_result result;
+    struct failure failure = {0};
+    struct gate gate;
+    trial_applied(trial, TRIAL_BASE);
+    uint64_t before = trial_revision(trial);
+    gate_init(&gate, 0);
+    sql_use_gate(trial->store->sql, &gate);
+    commit_by(trial, lose_the_commit);
+    assert_int_equal(policy_grant(trial->store, 100, "x.two", GRANT_ALLOW_OWN, &result, &failure), 0);
+    assert_ptr_equal(sql_gate(trial->store->sql), &gate); /* the connection made anew has it, too */
+    sql_use_gate(trial->store->sql, NULL);
+    assert_int_equal(trial_revision(trial), before + 1);
+    gate_fini(&gate);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grant_and_revoke),
         cmocka_unit_test(test_assign_and_unassign),
         cmocka_unit_test(test_unknown_outcome),
+        cmocka_unit_test(test_closed_before_the_commit),
+        cmocka_unit_test(test_closed_during_the_commit),
+        cmocka_unit_test(test_lost_and_done_again),
     };
     return trial_run_all(tests, sizeof tests / sizeof *tests);
 }

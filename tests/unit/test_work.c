@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 /* The fake. Its state is shared with threads; tests run one after another. */
-static atomic_int opened, closed, away, broken, replaced;
+static atomic_int opened, closed, away, broken, replaced, dead;
 
 int store_open(struct store *out, const struct sql_options *options, struct failure *failure)
 {
@@ -47,6 +47,13 @@ bool sql_broken(const struct sql *sql)
     return atomic_exchange(&broken, 0) != 0;
 }
 
+/* A server that has ended the connection while it rested. */
+bool sql_alive(struct sql *sql)
+{
+    (void)sql;
+    return atomic_exchange(&dead, 0) == 0;
+}
+
 struct test_job {
     struct work_job job;
     pthread_t loop;
@@ -57,9 +64,12 @@ struct test_job {
     struct event_base *base;
     atomic_int *gate; /* run waits until it is not 0 */
     atomic_int running;
+    unsigned runs;
+    unsigned failures;  /* so many runs lose their connection */
+    bool done_something; /* before it was lost */
 };
 
-static void run(struct work_job *job, struct store *store, struct failure *failure)
+static int run(struct work_job *job, struct store *store, struct failure *failure)
 {
     struct test_job *test = (struct test_job *)(void *)job;
     struct timespec moment = {.tv_nsec = 1000000};
@@ -69,6 +79,12 @@ static void run(struct work_job *job, struct store *store, struct failure *failu
     test->ran_on = pthread_self();
     test->had_store = store != NULL;
     (void)snprintf(test->reason, sizeof test->reason, "%.63s", failure->text);
+    test->runs++;
+    if (test->runs > test->failures)
+        return store != NULL ? 0 : PERMTAB_E_STORE;
+    atomic_store(&broken, 1);
+    test->job.once = test->done_something;
+    return PERMTAB_E_STORE;
 }
 
 static void done(struct work_job *job)
@@ -97,9 +113,10 @@ static struct fixture *begin(unsigned threads, size_t queue_max)
     atomic_store(&away, 0);
     atomic_store(&broken, 0);
     atomic_store(&replaced, 0);
+    atomic_store(&dead, 0);
     fixture->base = event_base_new();
     assert_non_null(fixture->base);
-    assert_int_equal(work_new(&fixture->work, fixture->base, &options, threads, queue_max), 0);
+    assert_int_equal(work_new(&fixture->work, fixture->base, "work", &options, threads, queue_max), 0);
     memset(url, 'x', sizeof url - 1); /* options are copied */
     memset(password, 'x', sizeof password - 1);
     return fixture;
@@ -211,6 +228,96 @@ static void test_replaced_file(void **state)
     end(fixture);
 }
 
+/* One job with a good connection, and then one whose connection is lost at its first `failures` runs. */
+static struct test_job *lose(struct fixture *fixture, unsigned failures, bool done_something)
+{
+    struct test_job *job = &fixture->jobs[1];
+    assert_int_equal(submit(fixture, 0, NULL), 0);
+    (void)event_base_dispatch(fixture->base);
+    *job = (struct test_job){.job = {.run = run, .done = done},
+                             .loop = pthread_self(),
+                             .left = &fixture->left,
+                             .base = fixture->base,
+                             .failures = failures,
+                             .done_something = done_something};
+    fixture->left = 1;
+    assert_int_equal(work_submit(fixture->work, &job->job), 0);
+    (void)event_base_dispatch(fixture->base);
+    return job;
+}
+
+static void test_lost_while_resting_runs_again(void **state)
+{
+    struct fixture *fixture = begin(1, 10);
+    (void)state;
+    struct test_job *job = lose(fixture, 1, false);
+    assert_int_equal(job->runs, 2);
+    assert_true(job->had_store);
+    assert_int_equal(atomic_load(&opened), 2);
+    end(fixture);
+}
+
+/* The second connection is a new one: the store itself is ill. */
+static void test_runs_again_once(void **state)
+{
+    struct fixture *fixture = begin(1, 10);
+    (void)state;
+    assert_int_equal(lose(fixture, 9, false)->runs, 2);
+    end(fixture);
+}
+
+static void test_what_did_something_runs_once(void **state)
+{
+    struct fixture *fixture = begin(1, 10);
+    (void)state;
+    assert_int_equal(lose(fixture, 1, true)->runs, 1);
+    end(fixture);
+}
+
+static void test_rested_is_tried_first(void **state)
+{
+    struct fixture *fixture = begin(1, 10);
+    struct timespec wait = {.tv_sec = 1, .tv_nsec = 50000000};
+    (void)state;
+    assert_int_equal(submit(fixture, 0, NULL), 0);
+    (void)event_base_dispatch(fixture->base);
+    (void)nanosleep(&wait, NULL);
+    atomic_store(&dead, 1);
+    assert_int_equal(submit(fixture, 1, NULL), 0);
+    (void)event_base_dispatch(fixture->base);
+    assert_int_equal(fixture->jobs[1].runs, 1);
+    assert_true(fixture->jobs[1].had_store);
+    assert_int_equal(atomic_load(&opened), 2);
+    end(fixture);
+}
+
+static void test_withdrawing(void **state)
+{
+    atomic_int gate = 0;
+    struct fixture *fixture = begin(1, 3);
+    struct timespec moment = {.tv_nsec = 1000000};
+    (void)state;
+    assert_int_equal(submit(fixture, 0, &gate), 0);
+    while (atomic_load(&fixture->jobs[0].running) == 0)
+        (void)nanosleep(&moment, NULL);
+    for (size_t i = 1; i <= 3; i++)
+        assert_int_equal(submit(fixture, i, &gate), 0);
+    assert_false(work_withdraw(fixture->work, &fixture->jobs[0].job)); /* it runs */
+    assert_true(work_withdraw(fixture->work, &fixture->jobs[3].job));  /* the last: the queue's end moves */
+    assert_true(work_withdraw(fixture->work, &fixture->jobs[1].job));
+    assert_false(work_withdraw(fixture->work, &fixture->jobs[1].job));
+    fixture->left -= 2;
+    assert_int_equal(submit(fixture, 4, &gate), 0);
+    assert_int_equal(submit(fixture, 5, &gate), 0);
+    assert_int_equal(submit(fixture, 6, &gate), PERMTAB_E_FULL);
+    atomic_store(&gate, 1);
+    (void)event_base_dispatch(fixture->base);
+    assert_int_equal(fixture->left, 0);
+    for (size_t i = 0; i <= 5; i++)
+        assert_int_equal(fixture->jobs[i].runs, i != 1 && i != 3);
+    end(fixture);
+}
+
 static void *open_gate(void *context)
 {
     struct timespec moment = {.tv_nsec = 50000000};
@@ -244,6 +351,11 @@ int main(void)
         cmocka_unit_test(test_all_are_done),    cmocka_unit_test(test_queue_is_bounded),
         cmocka_unit_test(test_store_away),      cmocka_unit_test(test_broken_connection),
         cmocka_unit_test(test_free_calls_back), cmocka_unit_test(test_replaced_file),
+        cmocka_unit_test(test_lost_while_resting_runs_again),
+        cmocka_unit_test(test_runs_again_once),
+        cmocka_unit_test(test_what_did_something_runs_once),
+        cmocka_unit_test(test_rested_is_tried_first),
+        cmocka_unit_test(test_withdrawing),
     };
     if (evthread_use_pthreads() < 0)
         return 1;

@@ -1,0 +1,323 @@
+/* Deadlines of writes, and who says that they wait.
+ *
+ * A thread that waits for a lock cannot be called back, but what it will do can be decided without it: its gate is closed (gate.h).
+ * So the loop answers at the time that was promised, whatever the thread does and even when none was free. The last tenth
+ * of a write's time, a second at most, is kept for its commit: one that was sent in time mostly is confirmed in time.
+ *
+ * Trouble is said once when it begins and once when it ends, not for each write that meets it. */
+#include "proxy/writes.h"
+
+#include "proxy/clock.h"
+#include "proxy/log.h"
+#include "proxy/task.h"
+
+#include <event2/event.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define SECOND_NS   1000000000ull
+#define MS_NS       1000000ull
+#define NOTICED_NS  SECOND_NS        /* waiting for so long is worth a line */
+#define AT_WORK_NS  (3 * SECOND_NS)  /* for the store's own work, which a large document takes */
+#define QUIET_NS    (10 * SECOND_NS) /* nobody waited for so long: the trouble is over, though nothing was written */
+#define TEXT_SIZE   256
+
+struct writes {
+    struct work *work;
+    struct counters *counters;
+    struct event *timer;
+    struct task *tasks; /* somebody waits for their answers; the oldest first */
+    unsigned count;
+    bool noticed; /* the log says that they wait */
+    uint64_t waited_ns; /* last, while it does */
+    uint64_t given_up, unsure; /* meanwhile */
+    char text[TEXT_SIZE];
+};
+
+static double seconds(uint64_t ns)
+{
+    return (double)ns / (double)SECOND_NS;
+}
+
+/* ---- what they wait for -------------------------------------------------------------------------------------------- */
+
+static bool is_long(const struct task *task, enum gate_wait wait, uint64_t now_ns)
+{
+    return now_ns - task->begun_ns >= (wait == GATE_FOR_STORE ? AT_WORK_NS : NOTICED_NS);
+}
+
+/* The oldest that has waited for long, and for what; or NULL. */
+static struct task *waiting(const struct writes *writes, uint64_t now_ns, enum gate_wait *wait)
+{
+    struct gate_trace ignored;
+    struct task *task;
+    DL_FOREACH(writes->tasks, task)
+    {
+        (void)gate_look(&task->gate, wait, &ignored);
+        if (is_long(task, *wait, now_ns))
+            return task;
+    }
+    return NULL;
+}
+
+const char *writes_trouble(struct writes *writes)
+{
+    enum gate_wait wait;
+    uint64_t now_ns = clock_ns();
+    const struct task *task = waiting(writes, now_ns, &wait);
+    writes->text[0] = 0;
+    if (task != NULL)
+        (void)snprintf(writes->text, sizeof writes->text, "%u write%s wait%s, the oldest (%s) for %.1f s: for %s",
+                       writes->count, writes->count == 1 ? "" : "s", writes->count == 1 ? "s" : "",
+                       task->request->method->name, seconds(now_ns - task->begun_ns), gate_wait_text(wait));
+    return writes->text;
+}
+
+static void trouble_over(struct writes *writes)
+{
+    if (writes->noticed)
+        log_info("writes: none waits for long any more; meanwhile %" PRIu64 " were given up, and of %" PRIu64
+                 " the outcome is unknown",
+                 writes->given_up, writes->unsure);
+    writes->noticed = false;
+    writes->given_up = writes->unsure = 0;
+}
+
+static void notice(struct writes *writes, uint64_t now_ns)
+{
+    const char *text = writes_trouble(writes);
+    if (text[0] != 0) {
+        if (!writes->noticed)
+            log_warning("writes: %s", text);
+        writes->noticed = true;
+        writes->waited_ns = now_ns;
+    } else if (writes->noticed && now_ns - writes->waited_ns >= QUIET_NS) {
+        trouble_over(writes);
+    }
+}
+
+/* ---- answers -------------------------------------------------------------------------------------------------------- */
+
+/* Nobody waits for it any more. Its request is the caller's to end. */
+static struct request *take_request(struct writes *writes, struct task *task)
+{
+    struct request *request = task->request;
+    DL_DELETE(writes->tasks, task);
+    writes->counters->writes_waiting = --writes->count;
+    request->cancel = NULL;
+    task->request = NULL;
+    return request;
+}
+
+/* What no thread has begun is over; else the thread ends it. */
+static void leave(struct writes *writes, struct task *task)
+{
+    if (work_withdraw(writes->work, &task->job))
+        task_forget(task);
+}
+
+static void give_up(struct writes *writes, struct task *task, enum gate_wait wait, uint64_t now_ns)
+{
+    struct request *request = take_request(writes, task);
+    double waited = seconds(now_ns - task->begun_ns);
+    writes->counters->writes_timed_out++;
+    writes->given_up++;
+    leave(writes, task);
+    request_fail(request, PERMTAB_E_TIMEOUT,
+                 "%s: given up after %.1f s, nothing was changed and nothing will be: it waited for %s",
+                 request->method->name, waited, gate_wait_text(wait));
+}
+
+static void say_unsure(struct writes *writes, struct task *task, const struct gate_trace *trace, uint64_t now_ns)
+{
+    struct request *request = take_request(writes, task);
+    double waited = seconds(now_ns - task->begun_ns);
+    writes->counters->writes_unsure++;
+    writes->unsure++;
+    task->unsure = true;
+    task->name = request->method->name;
+    leave(writes, task);
+    request_fail(request, PERMTAB_E_STORE_UNSURE,
+                 "%s: the store did not confirm the commit within %.1f s, so whether it was done is unknown: it was "
+                 "if the log has revision %" PRIu64 " with nonce %" PRIu64
+                 "; sent again, it changes nothing that is done already",
+                 request->method->name, waited, trace->revision, trace->nonce);
+}
+
+/* True when it was answered. */
+static bool judge(struct writes *writes, struct task *task, uint64_t now_ns)
+{
+    enum gate_wait wait;
+    struct gate_trace trace;
+    enum gate_state state = gate_look(&task->gate, &wait, &trace);
+    if (now_ns >= task->answer_by_ns) {
+        if (gate_close(&task->gate) == GATE_COMMITTING) {
+            (void)gate_look(&task->gate, &wait, &trace);
+            say_unsure(writes, task, &trace, now_ns);
+        } else {
+            give_up(writes, task, wait, now_ns);
+        }
+    } else if (state == GATE_OPEN && now_ns >= task->gate.closes_ns && gate_close_open(&task->gate)) {
+        give_up(writes, task, wait, now_ns);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* ---- time ------------------------------------------------------------------------------------------------------------ */
+
+/* When something about it changes by time alone. */
+static uint64_t next_moment(const struct task *task, uint64_t now_ns)
+{
+    uint64_t moments[] = {task->begun_ns + NOTICED_NS, task->begun_ns + AT_WORK_NS, task->gate.closes_ns,
+                          task->answer_by_ns};
+    uint64_t next = UINT64_MAX;
+    for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++)
+        if (moments[i] > now_ns && moments[i] < next)
+            next = moments[i];
+    return next;
+}
+
+static void arm(struct writes *writes, uint64_t now_ns)
+{
+    struct task *task;
+    uint64_t next = writes->noticed ? writes->waited_ns + QUIET_NS : UINT64_MAX;
+    DL_FOREACH(writes->tasks, task)
+    {
+        uint64_t moment = next_moment(task, now_ns);
+        next = moment < next ? moment : next;
+    }
+    if (next == UINT64_MAX) {
+        (void)event_del(writes->timer);
+        return;
+    }
+    uint64_t left_us = next > now_ns ? (next - now_ns) / 1000 + 1 : 1000;
+    struct timeval wait = {(time_t)(left_us / 1000000), (suseconds_t)(left_us % 1000000)};
+    (void)event_add(writes->timer, &wait);
+}
+
+/* An answer may end its session, and with it other writes: so none is looked at after one was answered. */
+static bool answer_one(struct writes *writes, uint64_t now_ns)
+{
+    struct task *task;
+    DL_FOREACH(writes->tasks, task)
+    {
+        if (judge(writes, task, now_ns))
+            return true;
+    }
+    return false;
+}
+
+static void on_time(evutil_socket_t descriptor, short what, void *context)
+{
+    struct writes *writes = context;
+    uint64_t now_ns = clock_ns();
+    (void)descriptor, (void)what;
+    notice(writes, now_ns); /* first: who is given up now has waited until now */
+    while (answer_one(writes, now_ns))
+        continue;
+    arm(writes, now_ns);
+}
+
+/* ---- one write ------------------------------------------------------------------------------------------------------- */
+
+bool writes_deadline(struct request *request, const struct wire_value *params, uint64_t default_ms,
+                     uint64_t *out)
+{
+    const struct wire_value *deadline = wire_get(params, "deadline"), *timeout = wire_get(params, "timeout_ms");
+    uint64_t ms = default_ms, now_ns = clock_ns(), latest_ns = now_ns + WRITES_TIMEOUT_MS_MAX * MS_NS;
+    if (!wire_is_nil(deadline)) {
+        if (!param_id(request, params, "deadline", out))
+            return false;
+        *out = *out < latest_ns ? *out : latest_ns;
+        if (*out > now_ns)
+            return true;
+        request_fail(request, PERMTAB_E_TIMEOUT, "%s: nothing was changed: its deadline was over when it was read",
+                     request->method->name);
+        return false;
+    }
+    if (!wire_is_nil(timeout) && (!wire_as_u64(timeout, &ms) || ms == 0 || ms > WRITES_TIMEOUT_MS_MAX)) {
+        request_fail(request, PERMTAB_E_INVALID, "%s: timeout_ms: expected a whole number from 1 to %u",
+                     request->method->name, WRITES_TIMEOUT_MS_MAX);
+        return false;
+    }
+    *out = now_ns + ms * MS_NS;
+    return true;
+}
+
+/* The session ends. Who has gone is not to find later that something was changed. */
+static void on_cancel(struct request *request)
+{
+    struct task *task = request->state;
+    struct writes *writes = task->server->writes;
+    if (gate_close(&task->gate) == GATE_OPEN)
+        writes->counters->writes_abandoned++;
+    (void)take_request(writes, task);
+    leave(writes, task);
+    request_drop(request);
+}
+
+int writes_start(struct writes *writes, struct task *task)
+{
+    uint64_t now_ns = clock_ns();
+    uint64_t kept_ns = (task->answer_by_ns - now_ns) / 10;
+    task->begun_ns = now_ns;
+    gate_init(&task->gate, task->answer_by_ns - (kept_ns < SECOND_NS ? kept_ns : SECOND_NS));
+    int code = work_submit(writes->work, &task->job);
+    if (code < 0) {
+        gate_fini(&task->gate);
+        return code;
+    }
+    task->request->state = task;
+    task->request->cancel = on_cancel;
+    DL_APPEND(writes->tasks, task);
+    writes->counters->writes_waiting = ++writes->count;
+    arm(writes, now_ns);
+    return 0;
+}
+
+void writes_ended(struct writes *writes, struct task *task)
+{
+    if (task->request == NULL)
+        return;
+    DL_DELETE(writes->tasks, task);
+    writes->counters->writes_waiting = --writes->count;
+    task->request->cancel = NULL; /* what is left is the reply */
+    if (task->code != PERMTAB_E_TIMEOUT && writes_trouble(writes)[0] == 0)
+        trouble_over(writes);
+    arm(writes, clock_ns());
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------- */
+
+int writes_new(struct writes **out, struct event_base *base, const struct sql_options *options, unsigned threads,
+               size_t queue_max, struct counters *counters)
+{
+    struct writes *writes = calloc(1, sizeof *writes);
+    int code = PERMTAB_E_MEMORY;
+    if (writes == NULL)
+        return code;
+    writes->counters = counters;
+    writes->timer = evtimer_new(base, on_time, writes);
+    if (writes->timer != NULL)
+        code = work_new(&writes->work, base, "writes", options, threads, queue_max);
+    if (code < 0) {
+        writes_free(writes);
+        writes = NULL;
+    }
+    *out = writes;
+    return code;
+}
+
+void writes_free(struct writes *writes)
+{
+    if (writes == NULL)
+        return;
+    work_free(writes->work);
+    if (writes->timer != NULL)
+        event_free(writes->timer);
+    free(writes);
+}
