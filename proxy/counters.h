@@ -42,6 +42,7 @@
     X(polls_failed, COUNTER, "polls that failed")                                                            \
     X(polls_disbelieved, COUNTER, "polls after which the store was not believed")                            \
     X(lease_renewals, COUNTER, "renewals of the lease")                                                      \
+    X(leases_ended, COUNTER, "times the lease ended before it was renewed")                                  \
     X(batches, COUNTER, "batches of changes applied")                                                        \
     X(changes, COUNTER, "change rows applied")                                                               \
     X(expiries, COUNTER, "expired assignments applied")                                                      \

@@ -10,7 +10,7 @@
  * The lease runs from the moment before the poll began. What may have changed while the thread was waiting for
  * SQL does not matter: the lease never promises more than that nothing older than that moment is believed.
  *
- * What it leaves to others: what a poll reads (feed_read.c), what a change means (publish_batch.c), the SQL (store_*.c). */
+ * What it leaves to others: what a poll reads (feed_read.c), saying why there is no lease (feed_lease.c), what a change means (publish_batch.c), the SQL (store_*.c). */
 #include "proxy/feed.h"
 
 #include "proxy/clock.h"
@@ -32,11 +32,20 @@
 #define FOR_NOTHING   64u         /* so many */
 #define REBUILD_NS    500000000ull /* at least, between two: each makes everybody miss, and is another segment */
 
+void feed_step(struct feed *feed, enum feed_step step)
+{
+    pthread_mutex_lock(&feed->mutex);
+    feed->step = step;
+    feed->step_ns = clock_ns();
+    pthread_mutex_unlock(&feed->mutex);
+}
+
 /* ---- the thread: turns --------------------------------------------------------------------------------------------- */
 
 static void post_and_wait(struct feed *feed)
 {
     uint64_t one = 1;
+    feed_step(feed, FEED_POSTS);
     pthread_mutex_lock(&feed->mutex);
     feed->news_posted = true;
     if (write(feed->event_descriptor, &one, sizeof one) < 0)
@@ -124,6 +133,7 @@ static void *feed_main(void *argument)
             feed_disconnect(feed);
         post_and_wait(feed);
         feed_trim(feed, clock_ns());
+        feed_step(feed, FEED_RESTS);
         due_ns = next_due(feed);
         if (lost)
             due_ns = clock_ns(); /* for a rebuild; while that is of no use, in its time */
@@ -134,15 +144,9 @@ static void *feed_main(void *argument)
 
 /* ---- the loop ------------------------------------------------------------------------------------------------------ */
 
-static void set_trouble(struct feed *feed, const char *text)
+static double seconds(uint64_t ns)
 {
-    if (strcmp(feed->trouble, text) == 0)
-        return;
-    if (text[0] != '\0')
-        log_warning("feed: the lease is not renewed: %s", text);
-    else
-        log_info("feed: the lease is renewed again");
-    snprintf(feed->trouble, sizeof feed->trouble, "%s", text);
+    return (double)ns / (double)SECOND_NS;
 }
 
 /* 0, a code, or 1: a batch, of which there is more to do. */
@@ -184,12 +188,27 @@ static void tell_watcher(struct feed *feed, const struct news *news, int code)
         feed->watch(feed->watch_context, &told);
 }
 
+/* What a poll found may be older than max_staleness when it has been applied, and then it is of no use. */
+static void renew(struct feed *feed)
+{
+    const struct news *news = &feed->news;
+    uint64_t now_ns = clock_ns();
+    char text[FAILURE_TEXT_SIZE] = "";
+    publish_renew(feed->publish, news->begun_ns);
+    if (!publish_leased(feed->publish, now_ns))
+        (void)snprintf(text, sizeof text,
+                       "the last poll is too old to go by: it took the store %.1f s, and applying what it brought %.1f s",
+                       seconds(feed->taken_ns - news->begun_ns), seconds(now_ns - feed->taken_ns));
+    feed_lease_polled(feed, text);
+}
+
 static void conclude(struct feed *feed, int code)
 {
     struct news *news = &feed->news;
     if (code == 0)
-        publish_renew(feed->publish, news->begun_ns);
-    set_trouble(feed, code == 0 ? "" : news->failure.text);
+        renew(feed);
+    else
+        feed_lease_polled(feed, news->failure.text);
     tell_watcher(feed, news, code);
     batch_fini(&news->batch);
     pthread_mutex_lock(&feed->mutex);
@@ -212,8 +231,7 @@ static void go_on(struct feed *feed, int code)
         conclude(feed, code);
         return;
     }
-    if (!publish_leased(feed->publish, clock_ns())) /* it takes longer than was left of it */
-        set_trouble(feed, "a change of very many entries is being applied");
+    feed_lease_look(feed);
     (void)evtimer_add(feed->turn, &at_once);
 }
 
@@ -231,7 +249,10 @@ static void on_news(evutil_socket_t descriptor, short what, void *context)
     (void)what;
     if (read(descriptor, &count, sizeof count) < 0)
         return;
+    feed_lease_look(feed); /* before it is renewed: who was stopped finds news and the lease's end together */
     feed->counters->polls++;
+    feed->taken_ns = clock_ns();
+    feed_step(feed, FEED_APPLIES);
     go_on(feed, apply(feed, &feed->news));
 }
 
@@ -257,8 +278,9 @@ void feed_rebuild(struct feed *feed)
     pthread_mutex_unlock(&feed->mutex);
 }
 
-const char *feed_trouble(const struct feed *feed)
+const char *feed_trouble(struct feed *feed)
 {
+    feed_lease_look(feed);
     return feed->trouble;
 }
 
@@ -278,6 +300,8 @@ static int start(struct feed *feed, struct event_base *base)
     feed->event = event_new(base, feed->event_descriptor, EV_READ | EV_PERSIST, on_news, feed);
     feed->turn = evtimer_new(base, on_turn, feed);
     if (feed->event == NULL || feed->turn == NULL || event_add(feed->event, NULL) < 0)
+        return PERMTAB_E_MEMORY;
+    if (feed_lease_start(feed, base) < 0)
         return PERMTAB_E_MEMORY;
     feed->running = pthread_create(&feed->thread, NULL, feed_main, feed) == 0;
     return feed->running ? 0 : PERMTAB_E_SYSTEM;
@@ -301,6 +325,7 @@ int feed_new(struct feed **out, struct event_base *base, const struct config *co
     feed->options.password = feed->password;
     feed->permissions_max = config->permissions_max;
     feed->interval_ns = config->poll_interval_ms * 1000000ull;
+    feed->staleness_ns = config->max_staleness_ms * 1000000ull;
     feed->keep_us = (int64_t)config->change_retention_ms * 1000;
     feed->keep_rows = config->change_retention_rows;
     feed->at = publish_position(publish);
@@ -331,6 +356,8 @@ void feed_free(struct feed *feed)
         event_free(feed->event);
     if (feed->turn != NULL)
         event_free(feed->turn);
+    if (feed->lease != NULL)
+        event_free(feed->lease);
     publish_batch_forget(feed->publish);
     if (feed->event_descriptor >= 0)
         close(feed->event_descriptor);

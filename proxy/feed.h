@@ -38,7 +38,7 @@ void feed_watch(struct feed *feed, feed_watch_fn watch, void *context);
 void feed_wake(struct feed *feed);
 /* Throws the table away and reads again: `invalidate all`. */
 void feed_rebuild(struct feed *feed);
-/* Why the lease is not being renewed, in one sentence; "" when it is. */
-const char *feed_trouble(const struct feed *feed);
+/* Why the lease is not being renewed, or why it has ended, in one sentence; "" while all is well. */
+const char *feed_trouble(struct feed *feed);
 
 #endif

@@ -15,6 +15,19 @@ enum news_kind {
     NEWS_DISBELIEVED, /* an answer that cannot be believed: the table goes */
 };
 
+/* What the feed is doing: whoever looks why there is no lease is told. */
+enum feed_step {
+    FEED_RESTS,    /* until the next poll is due */
+    FEED_CONNECTS, /* the thread waits for the store from here on */
+    FEED_LOOKS,
+    FEED_POLLS,
+    FEED_READS,
+    FEED_REBUILDS,
+    FEED_TRIMS,
+    FEED_POSTS,   /* the thread waits for the loop */
+    FEED_APPLIES, /* the loop is at work */
+};
+
 struct news {
     enum news_kind kind;
     uint64_t begun_ns;
@@ -49,6 +62,8 @@ struct feed {
     bool stop, wake;
     bool rebuild;       /* somebody asks for it: in its time, and followed until then */
     bool rebuild_first; /* the table is of no use: nothing else may be done with it */
+    enum feed_step step;
+    uint64_t step_ns; /* when that began */
     bool news_posted;
     struct news news; /* the thread's until posted, then the loop's */
     /* Where the table stands, written by the loop while the thread waits. */
@@ -70,8 +85,15 @@ struct feed {
 
     /* The loop's own. */
     struct event *turn; /* pending while a batch is being applied */
+    uint64_t taken_ns;  /* when it took the news under way */
+    /* Of feed_lease.c. */
+    struct event *lease; /* due when the lease ends */
+    uint64_t staleness_ns;
+    uint64_t started_ns;
+    bool lapsed; /* it has ended, and that was said */
     char trouble[FAILURE_TEXT_SIZE];
     struct trouble rebuilds;
+    struct trouble told;
 };
 
 /* All of the feed's thread, and they block on the store. */
@@ -82,5 +104,16 @@ enum news_kind feed_read(struct feed *feed, struct news *news);
 void feed_trim(struct feed *feed, uint64_t now_ns);
 /* The next poll connects again. */
 void feed_disconnect(struct feed *feed);
+
+/* What is done now. Any thread. */
+void feed_step(struct feed *feed, enum feed_step step);
+
+/* ---- feed_lease.c, on the loop ---- */
+
+int feed_lease_start(struct feed *feed, struct event_base *base) PERMTAB_MUST_CHECK;
+/* Says why, once, when the lease has ended. */
+void feed_lease_look(struct feed *feed);
+/* A poll is over: `text` says why it did not renew the lease, "" that it did. */
+void feed_lease_polled(struct feed *feed, const char *text);
 
 #endif

@@ -12,6 +12,7 @@
 #define TRIM_SLICE     5000u
 #define SCHEMA_LOOK_NS 1000000000ull
 #define TRIM_NS        1000000000ull
+#define AGAIN_NS       1000000000ull
 
 void feed_disconnect(struct feed *feed)
 {
@@ -26,6 +27,7 @@ static int connect_store(struct feed *feed, struct failure *failure)
 {
     if (feed->connected)
         return 0;
+    feed_step(feed, FEED_CONNECTS);
     int code = store_open(&feed->store, &feed->options, failure);
     feed->connected = code == 0;
     if (code == 0 && feed->looked.mark != 0) {
@@ -84,6 +86,7 @@ static int read_batch(struct feed *feed, struct batch *batch, struct failure *fa
 {
     bool newer;
     int64_t ignored;
+    feed_step(feed, FEED_READS);
     int code = store_snapshot(&feed->store, &batch->at, &batch->now, failure);
     if (code < 0)
         return code;
@@ -108,6 +111,7 @@ static int read_batch(struct feed *feed, struct batch *batch, struct failure *fa
 static int read_expired(struct feed *feed, struct batch *batch, bool *newer, struct failure *failure)
 {
     int64_t ignored;
+    feed_step(feed, FEED_POLLS);
     batch->at = feed->at;
     feed->news.asked_ns = clock_ns();
     int code = store_poll(&feed->store, &feed->at, newer, &batch->now, failure);
@@ -133,6 +137,7 @@ static enum news_kind read_rebuild(struct feed *feed, struct news *news)
     struct batch *batch = &news->batch;
     bool newer;
     int64_t ignored;
+    feed_step(feed, FEED_REBUILDS);
     int code = store_check_schema(&feed->store, &news->failure);
     if (code == 0)
         code = store_snapshot(&feed->store, &batch->at, &batch->now, &news->failure);
@@ -147,7 +152,7 @@ static enum news_kind read_rebuild(struct feed *feed, struct news *news)
     return code < 0 ? kind_of_failure(code) : NEWS_REBUILD;
 }
 
-enum news_kind feed_read(struct feed *feed, struct news *news)
+static enum news_kind read_once(struct feed *feed, struct news *news)
 {
     struct batch *batch = &news->batch;
     bool newer;
@@ -157,6 +162,7 @@ enum news_kind feed_read(struct feed *feed, struct news *news)
     if (!feed->believed)
         return read_rebuild(feed, news);
     if (news->begun_ns - feed->schema_looked_ns >= SCHEMA_LOOK_NS) {
+        feed_step(feed, FEED_LOOKS);
         code = store_check_schema(&feed->store, &news->failure);
         if (code < 0)
             return kind_of_failure(code);
@@ -179,12 +185,29 @@ enum news_kind feed_read(struct feed *feed, struct news *news)
     return NEWS_BATCH;
 }
 
+/* A connection that rested since the last poll may have been ended meanwhile, and that is no news of the store. Who has waited for
+ * long had a server that does not answer. */
+enum news_kind feed_read(struct feed *feed, struct news *news)
+{
+    bool rested = feed->connected;
+    enum news_kind kind = read_once(feed, news);
+    if (kind != NEWS_FAILED || !rested || !feed->connected || !sql_broken(feed->store.sql) ||
+        clock_ns() - news->begun_ns >= AGAIN_NS)
+        return kind;
+    feed_disconnect(feed);
+    batch_fini(&news->batch);
+    news->failure = (struct failure){0};
+    news->asked_ns = news->answered_ns = 0;
+    return read_once(feed, news);
+}
+
 void feed_trim(struct feed *feed, uint64_t now_ns)
 {
     struct failure failure;
     if (!feed->connected || now_ns - feed->trimmed_ns < TRIM_NS)
         return;
     feed->trimmed_ns = now_ns;
+    feed_step(feed, FEED_TRIMS);
     if (store_trim_changes(&feed->store, feed->keep_us, feed->keep_rows, TRIM_SLICE, &failure) < 0)
         log_debug("feed: the log was not trimmed: %s", failure.text);
 }

@@ -32,6 +32,9 @@ static struct {
     bool too_many_permissions;
     bool read_only;
     bool away;            /* polls fail, and the connection with them */
+    bool ended;           /* the next poll finds that its connection was ended while it rested */
+    bool broken;
+    bool hangs; /* a poll does not come back */
     unsigned open_schema; /* how many connections still find another schema */
     uint64_t mark;        /* of the definitions */
     unsigned rebuilds_read, catalogues_read;
@@ -71,6 +74,17 @@ void store_close(struct store *store)
     (void)store;
 }
 
+/* A connection that the server has ended: it says so when it is asked, once. */
+bool sql_broken(const struct sql *sql)
+{
+    (void)sql;
+    lock();
+    bool broken = fake.broken;
+    fake.broken = false;
+    unlock();
+    return broken;
+}
+
 int store_check_schema(struct store *store, struct failure *failure)
 {
     int code = 0;
@@ -107,8 +121,15 @@ int store_poll(struct store *store, const struct store_position *at, bool *newer
 {
     (void)store;
     lock();
+    while (fake.hangs) {
+        unlock();
+        (void)usleep(1000);
+        lock();
+    }
     *newer = fake.revision > at->revision;
-    bool read_only = fake.read_only, away = fake.away;
+    bool read_only = fake.read_only, away = fake.away || fake.ended;
+    fake.broken |= fake.ended;
+    fake.ended = false;
     unlock();
     *now = 1000;
     if (away)
@@ -254,7 +275,7 @@ static int setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct publish_options options = {
         .permissions_max = 64, .entries = 10000, .sets = 10, .folds = 1, .max_staleness_ns = 2000000000ull};
-    struct config config = {.permissions_max = 64, .poll_interval_ms = POLL_MS};
+    struct config config = {.permissions_max = 64, .poll_interval_ms = POLL_MS, .max_staleness_ms = 2000};
     struct sql_options sql = {.url = "sqlite:nowhere"};
     struct store_position at = {7, FIRST, FIRST};
     struct catalogue catalogue;
@@ -264,6 +285,7 @@ static int setup(void **state)
     fake.scope = (struct scope_key){0, 0};
     fake.schema_failures = fake.rebuilds_read = fake.catalogues_read = 0;
     fake.changes_unseen = fake.too_many_permissions = fake.read_only = fake.away = false;
+    fake.ended = fake.broken = fake.hangs = false;
     fake.open_schema = 0;
     fake.mark = 1;
     fake.dues = 0;
@@ -283,6 +305,9 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
+    lock();
+    fake.hangs = false;
+    unlock();
     feed_free(fixture->feed);
     publish_free(fixture->publish);
     event_base_free(fixture->base);
@@ -426,6 +451,50 @@ static void a_batch_that_outlives_the_lease_says_so(void **state)
     serve_polls(fixture, 1); /* the batch's own poll is as old as the lease */
     assert_string_equal(feed_trouble(fixture->feed), "");
     assert_true(publish_leased(fixture->publish, clock_ns()));
+}
+
+/* What is said when the lease ends is what is waited for, and not what comes later. */
+static void a_poll_that_hangs_is_named_when_the_lease_ends(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 1);
+    fill_crowd(fixture); /* the batch that comes at the end takes many turns */
+    lock();
+    fake.hangs = true;
+    unlock();
+    while (publish_leased(fixture->publish, clock_ns()))
+        assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0); /* the lease's own end wakes it */
+    assert_int_equal(fixture->counters.leases_ended, 1);
+    const char *trouble = feed_trouble(fixture->feed);
+    assert_non_null(strstr(trouble, "waits for the store to answer a poll, since 20"));
+    lock();
+    fake.hangs = false;
+    fake.kind = CHANGE_SCOPE;
+    fake.scope = crowded;
+    fake.revision++;
+    unlock();
+    uint64_t revision = publish_position(fixture->publish).revision;
+    while (publish_position(fixture->publish).revision == revision) {
+        assert_null(strstr(feed_trouble(fixture->feed), "very many entries"));
+        assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
+    }
+    serve_polls(fixture, 2);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+    assert_int_equal(fixture->counters.leases_ended, 1);
+}
+
+static void a_connection_that_was_ended_while_it_rested_is_made_anew_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 2);
+    for (int round = 0; round < 3; round++) {
+        lock();
+        fake.ended = true;
+        unlock();
+        serve_polls(fixture, 3);
+    }
+    assert_int_equal(fixture->counters.polls_failed, 0);
+    assert_string_equal(feed_trouble(fixture->feed), "");
 }
 
 static void it_ends_in_the_middle_of_a_batch(void **state)
@@ -679,6 +748,8 @@ int main(void)
         T(others_have_their_turns_while_a_batch_is_applied),
         T(a_batch_that_outlives_the_lease_says_so),
         T(it_ends_in_the_middle_of_a_batch),
+        T(a_poll_that_hangs_is_named_when_the_lease_ends),
+        T(a_connection_that_was_ended_while_it_rested_is_made_anew_at_once),
         T(a_wake_does_not_move_the_polls_that_follow),
 #undef T
     };

@@ -2,8 +2,13 @@
 set(SOURCE proxy/feed.c)
 set(TEXT [==[
     if (code == 0)
-        publish_renew(feed->publish, news->begun_ns);
+        renew(feed);
+    else
 ]==])
 set(REPLACEMENT [==[
-    publish_renew(feed->publish, news->begun_ns);
+    if (code != 0)
+        publish_renew(feed->publish, news->begun_ns);
+    if (code == 0)
+        renew(feed);
+    else
 ]==])

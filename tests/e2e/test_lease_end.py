@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Whenever the lease ends somebody says at that moment what is waited for and since when: the log, health, and each check."""
+
+import re
+import sqlite3
+import subprocess
+import time
+
+from harness import MariadbCase, SqliteCase, main
+from harness.policies import small
+from harness.process import kill, spawn, wait_until
+from harness.servers import find
+
+HANGS = re.compile(r"the feed waits for (the store to|a connection to the store)[^,]*, since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+class LeaseEnd:
+    def setUp(self):
+        super().setUp()
+        self.serving = self.sidecar(strangers_max=0, audit_entries=0, store_timeout="20s")
+        self.serving.apply(small())
+
+    def assert_said(self, pattern):
+        """By all of them, before anything else happens."""
+        wait_until(lambda: not self.serving.health()["ok"], 20, "the lease ends")
+        with self.serving.rpc(timeout=20) as rpc:
+            health = rpc.call("health")
+            reply = rpc.call("check", user=1, scope="channel:10", permission="message.send")
+            many = rpc.call("check_many", queries=[[1, "channel:10", "message.send", None]])
+        for said in (health["trouble"], reply["trouble"], many["trouble"], self.serving.ops("health"),
+                     self.serving.ctl("health").stdout, self.serving.ctl("check", 1, "channel:10", "message.send").stderr):
+            self.assertRegex(said, pattern)
+        self.assertEqual(-1, reply["decision"])
+        self.assertRegex(self.serving.log(), "feed: the lease has ended: .*" + (pattern if isinstance(pattern, str) else pattern.pattern))
+        self.assertEqual(1, self.serving.log().count("feed: the lease has ended"))
+        self.assertGreaterEqual(self.serving.stats()["leases_ended"], 1)
+
+    def assert_recovers(self):
+        wait_until(lambda: self.serving.health()["ok"], 40, "the lease is back")
+        wait_until(lambda: "renewed again" in self.serving.log(), 10, "the log says so")
+        self.assertNotIn("very many entries", self.serving.log())
+        self.assertEqual("", self.serving.health()["trouble"])
+
+    def test_the_sidecar_itself_was_stopped(self):
+        """Nobody else is blamed."""
+        self.serving.pause()
+        time.sleep(5)
+        self.serving.resume()
+        wait_until(lambda: "the lease has ended" in self.serving.log(), 20, "it says that it had ended")
+        self.assertRegex(self.serving.log(), "the lease has ended: the sidecar itself was stopped, or had no processor, for [0-9.]+ s")
+        self.assert_recovers()
+
+
+class OverMariadb(LeaseEnd, MariadbCase):
+    def make_server(self):
+        return self.own_server()
+
+    def test_locked_tables(self):
+        locker = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}", "--user=root", "--batch",
+                        "--unbuffered", "--skip-column-names", self.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for thing in (locker.stdout.close, locker.stdin.close):
+            self.addCleanup(thing)
+        self.addCleanup(kill, locker)
+        locker.stdin.write("LOCK TABLES permtab_change WRITE, permtab_counter WRITE; SELECT 'done';\n")
+        locker.stdin.flush()
+        self.assertEqual("done", locker.stdout.readline().strip())
+        self.assert_said(HANGS)
+        locker.stdin.write("UNLOCK TABLES; SELECT 'done';\n")
+        locker.stdin.flush()
+        self.assert_recovers()
+
+    def test_a_server_that_is_stopped(self):
+        self.server.pause()
+        self.addCleanup(self.server.resume)
+        self.assert_said(HANGS)
+        self.server.resume()
+        self.assert_recovers()
+
+    def test_a_server_that_is_away(self):
+        self.server.kill()
+        self.assert_said("store .*(gone away|Can't connect|Lost connection|111|2002)")
+        self.server.start()
+        self.assert_recovers()
+
+
+class OverSqlite(LeaseEnd, SqliteCase):
+    def test_a_file_that_somebody_keeps_to_himself(self):
+        """A checkpoint that will have no reader, as VACUUM or a change of the journal's mode takes it."""
+        self.serving.stop()
+        with sqlite3.connect(self.path) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        holder = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(holder.close)
+        self.serving.start()
+        # Recovery's lock, byte 122 of the -shm file (sqlite.org/walformat.html), and those of all readers.
+        locks = spawn(["/usr/bin/python3", "-c", """
+import fcntl, struct, sys, time
+shm = open(sys.argv[1], 'r+b')
+while True:
+    try:
+        fcntl.fcntl(shm, fcntl.F_SETLK, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 123, 5, 0))
+        break
+    except OSError:
+        time.sleep(0.0005)
+print('held', flush=True)
+sys.stdin.read()
+""", str(self.path) + "-shm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(locks.stdout.close)
+        self.addCleanup(kill, locks)
+        self.assertEqual("held", locks.stdout.readline().strip())
+        self.assert_said(HANGS)
+        locks.stdin.close()
+        locks.wait(10)
+        self.assert_recovers()
+
+
+if __name__ == "__main__":
+    main()
