@@ -68,8 +68,8 @@ static bool write_in_place(int document, int file, const struct stat *old)
         return false;
     int error = status.st_size > old->st_size ? posix_fallocate(file, 0, status.st_size) : 0;
     if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO) { /* others: it cannot be known before */
-        (void)ftruncate(file, old->st_size);
-        errno = error;
+        if (ftruncate(file, old->st_size) == 0) /* else it is longer than it was, and the old text is still whole */
+            errno = error;
         return false;
     }
     return control_copy(document, file) && ftruncate(file, status.st_size) == 0 && fsync(file) == 0;

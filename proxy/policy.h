@@ -90,7 +90,7 @@ void policy_fini(struct policy *policy);
  * before; the calls below add. */
 #define POLICY_WARNINGS_MAX 22 /* ten of a kind, and how many more */
 struct policy_warnings {
-    char texts[POLICY_WARNINGS_MAX][192];
+    char texts[POLICY_WARNINGS_MAX][256];
     size_t count;
 };
 /* Assignments of a document that have ended by the store's clock. */

@@ -67,7 +67,7 @@ static void warn_text(struct policy_warnings *warnings, size_t *found, const cha
     char trouble[TEXT_TROUBLE_SIZE];
     char *sentence = text_is_clean(text, strlen(text), lines, trouble) ? NULL : next_text(warnings, found);
     if (sentence != NULL)
-        (void)snprintf(sentence, sizeof *warnings->texts, "%s %s: apply will not take it", what, trouble);
+        (void)snprintf(sentence, sizeof *warnings->texts, "%.150s %s: apply will not take it", what, trouble);
 }
 
 static void warn_texts(const struct policy *policy, struct policy_warnings *warnings)

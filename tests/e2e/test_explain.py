@@ -85,7 +85,7 @@ class Agreement(SqliteCase):
         for _ in range(count):
             question = (dice.choice(USERS), dice.choice(SCOPES), dice.choice(PERMISSIONS), dice.random() < 0.5)
             if not self.agreed(question):
-                wait_until(lambda: self.agreed(question), SOON_SECONDS + 2,
+                wait_until(lambda: self.agreed(question), 30,
                            lambda: f"check, permissions and explain agree about {question}: {self.answers(*question)}")
 
     def test_random_policies(self):
