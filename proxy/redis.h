@@ -60,7 +60,8 @@ int redis_send(struct redis *redis, const struct redis_args *args, redis_done_fn
                void *context) PERMTAB_MUST_CHECK;
 /* MULTI, the commands, EXEC: all of them or nothing, with nothing of anybody else's in between. done is told what EXEC said: an array of
  * replies, of which one may be a refusal (a key that holds another kind of value), while the other commands were carried out; or
- * REDIS_ERROR with the words of the first command that was refused, and none was run. Failures as redis_send. */
+ * REDIS_ERROR with the words of the first command that was refused, and none was run; but of an account that may not MULTI each was, by
+ * itself (findings/redis-py-transaction-without-multi.sh). Failures as redis_send. */
 int redis_transaction(struct redis *redis, const struct redis_args *commands, size_t count,
                       redis_done_fn done, void *context) PERMTAB_MUST_CHECK;
 /* Runs a script: args are its keys, `keys` of them, then its further arguments. By its digest; should the server have
