@@ -1,15 +1,19 @@
 #!/bin/sh
-# Redis 7.0.15: an account that is switched off, gets another password or loses every command (`-@all`, SUBSCRIBE included) goes on hearing
-# what is published over the connections that are subscribed. Taking its channel away closes them.
+# Redis 7.0.15: an account that is switched off, gets another password or loses every command (`-@all`, SUBSCRIBE
+# included) goes on hearing what is published over the connections that are subscribed. Taking its channel away closes
+# them.
 #
-# Commands are judged when they are called, and a message is no command; only rules of channels are held against subscriptions that are
-# there. An engineer who revokes an account expects that it hears nothing more, or finds that "off" and "-@all" do less than
-# "resetchannels". To shut somebody out: ACL DELUSER, or CLIENT KILL USER after the change.
+# Commands are judged when they are called, and a message is no command; only rules of channels are held against
+# subscriptions that are there. An engineer who revokes an account expects that it hears nothing more, or finds that
+# "off" and "-@all" do less than "resetchannels". To shut somebody out: ACL DELUSER, or CLIENT KILL USER after the
+# change.
 #
-# Needs redis-server 7.0.15 and redis-cli (Debian 12: redis-server, redis-tools). Exits with 0 while it is so, 1 when that has changed,
-# 77 when it cannot be tried.
+# Needs redis-server 7.0.15 and redis-cli (Debian 12: redis-server, redis-tools). Exits with 0 while it is so, 1 when
+# that has changed, 77 when it cannot be tried.
 set -u
-command -v redis-server >/dev/null && command -v redis-cli >/dev/null || { echo "needs redis-server and redis-cli"; exit 77; }
+for program in redis-server redis-cli; do
+    command -v "$program" >/dev/null || { echo "needs $program"; exit 77; }
+done
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server"; rm -rf "$folder"' EXIT

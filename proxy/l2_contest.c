@@ -1,11 +1,12 @@
-/* A marker that somebody else keeps: another store under the same prefix, or another history of this one, as when staging was restored
- * from a dump of production and not given a prefix of its own.
+/* A marker that somebody else keeps: another store under the same prefix, or another history of this one, as when
+ * staging was restored from a dump of production and not given a prefix of its own.
  *
- * A marker of another history is no proof of that: it may be of the history that this store had before it was restored itself. So it
- * is replaced, and Redis counts how often that has happened under this prefix: CONTESTS_MAX times within CONTEST_MS and no more. Both
- * sides use the same count, so it is the side that came last that finds it used up: it took first, was answered, took again, was
- * answered again, and now leaves L2 to the other. It says so once, reads from its store alone, and looks again after
- * a pause. While the other's marker goes on moving it stays out; a marker that stood still for a whole pause it may try to take. */
+ * A marker of another history is no proof of that: it may be of the history that this store had before it was
+ * restored itself. So it is replaced, and Redis counts how often that has happened under this prefix: CONTESTS_MAX
+ * times within CONTEST_MS and no more. Both sides use the same count, so it is the side that came last that finds it
+ * used up: it took first, was answered, took again, was answered again, and now leaves L2 to the other. It says so
+ * once, reads from its store alone, and looks again after a pause. While the other's marker goes on moving it stays
+ * out; a marker that stood still for a whole pause it may try to take. */
 #include "proxy/clock.h"
 #include "proxy/l2_internal.h"
 

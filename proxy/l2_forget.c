@@ -1,5 +1,5 @@
-/* L2 without a marker, or with a new one, on purpose: the store was changed behind its log, an operator says so, or the auditor has found
- * this host's own answers wrong. */
+/* L2 without a marker, or with a new one, on purpose: the store was changed behind its log, an operator says so, or
+ * the auditor has found this host's own answers wrong. */
 #include "proxy/clock.h"
 #include "proxy/l2_internal.h"
 

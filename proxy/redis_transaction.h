@@ -1,5 +1,5 @@
-/* What the commands of one transaction were told, so that whoever began it hears why it was refused: EXEC itself says only EXECABORT.
- * Private to redis.c. */
+/* What the commands of one transaction were told, so that whoever began it hears why it was refused: EXEC itself says
+ * only EXECABORT. Private to redis.c. */
 #ifndef PERMTAB_PROXY_REDIS_TRANSACTION_H
 #define PERMTAB_PROXY_REDIS_TRANSACTION_H
 

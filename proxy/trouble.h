@@ -1,6 +1,6 @@
-/* Trouble that comes again and again: a line in the log when it begins, one for each new reason, one when it ends, and in between
- * how often. However often it comes and goes, one of these writes a few lines at once and then one in five minutes; what was
- * not told is counted in the next line.
+/* Trouble that comes again and again: a line in the log when it begins, one for each new reason, one when it ends,
+ * and in between how often. However often it comes and goes, one of these writes a few lines at once and then one in
+ * five minutes; what was not told is counted in the next line.
  *
  * All zeros is a good one, without trouble. Whoever shares it between threads guards it. The clock is an argument. */
 #ifndef PERMTAB_PROXY_TROUBLE_H
@@ -30,8 +30,8 @@ struct trouble {
 /* It has happened: `format` is the whole line, its first words the noun. True when a line was written. */
 bool trouble_happens(struct trouble *trouble, enum log_level level, uint64_t now_ns, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* It is over, if there was any: `text` is the line, which says in brackets how long it was and how often it happened. Nothing is
- * written of a trouble that was not told. */
+/* It is over, if there was any: `text` is the line, which says in brackets how long it was and how often it happened.
+ * Nothing is written of a trouble that was not told. */
 void trouble_ends(struct trouble *trouble, uint64_t now_ns, const char *text);
 /* Whether there is trouble now. */
 bool trouble_lasts(const struct trouble *trouble);

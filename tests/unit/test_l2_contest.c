@@ -1,4 +1,5 @@
-/* A marker that somebody else keeps, who is played here by HSET: replaced a few times, then left alone, and looked at again. */
+/* A marker that somebody else keeps, who is played here by HSET: replaced a few times, then left alone, and looked at
+ * again. */
 #include "proxy/clock.h"
 #include "tests/support/l2_hosts.h"
 

@@ -1,5 +1,5 @@
-/* The command connection: what is asked is answered in order and byte by byte, a script that the server has forgotten is sent again, and so much
- * may be under way. */
+/* The command connection: what is asked is answered in order and byte by byte, a script that the server has forgotten
+ * is sent again, and so much may be under way. */
 #include "tests/support/redis_caller.h"
 
 #include <signal.h>

@@ -119,8 +119,8 @@ static void test_no_flood_whatever_happens(void **state)
     assert_non_null(strstr(text, " warning l2: refused: OOM (30"));
 }
 
-/* What begins while nothing may be said is said when it may, if it is still there; nothing is said of an end that nobody has heard
- * the beginning of. */
+/* What begins while nothing may be said is said when it may, if it is still there; nothing is said of an end that
+ * nobody has heard the beginning of. */
 static void test_what_was_not_told_is_told_later(void **state)
 {
     struct trouble trouble = {0};
