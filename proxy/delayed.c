@@ -90,6 +90,11 @@ static void on_taken(struct delayed_call *call, enum redis_status status, const 
         for (size_t i = 0; i < count; i++)
             delayed_job_start(delayed, redis_reply_at(rows, i), take->owner, delayed_u64_at(reply, 0));
         look_next(delayed, delayed_u64_at(reply, 0), redis_reply_at(reply, 1));
+        trouble_ends(&delayed->refused, clock_ns(), "delayed: Redis hands out tasks again");
+    } else if (!delayed->closed && status == REDIS_ERROR) { /* tried again with the next tick */
+        const char *text = redis_reply_text(reply, NULL);
+        (void)trouble_happens(&delayed->refused, LOG_LEVEL_WARNING, clock_ns(),
+                              "delayed: Redis refuses to hand out tasks: %s", text ? text : "no reason given");
     }
     free(take);
 }

@@ -11,7 +11,8 @@
  *   - A marker that is missing, foreign, of another history or too far behind is replaced by one with a new epoch. Unless
  *     somebody else replaces it in turn: then L2 is left to him.
  *
- * So a lost UNLINK, a late put, an emptied or a restored Redis cost time. All calls on the loop's thread; nothing blocks. */
+ * So a lost UNLINK, a late put, an emptied or a restored Redis cost time. All calls on the loop's thread; nothing
+ * blocks. */
 #ifndef PERMTAB_PROXY_L2_H
 #define PERMTAB_PROXY_L2_H
 
@@ -29,8 +30,8 @@ struct l2_options {
     uint64_t timeout_ms; /* of a command to Redis: of its slowness the breaker judges by it */
     uint64_t ttl_ms;
     bool values; /* false: the marker is kept and messages are sent for the fleet, nothing is read or put */
-    /* For tests, 0 as in production: how often a marker of somebody else may be replaced (l2_contest.c), and for how long L2 is
-     * left to him at first. */
+    /* For tests, 0 as in production: how often a marker of somebody else may be replaced (l2_contest.c), and for how
+     * long L2 is left to him at first. */
     uint64_t contests_max, yield_ms;
     /* A value is about to end and is being asked for: read it from the store again. May be NULL. */
     void (*refresh)(void *context, uint64_t user, struct scope_key scope);
@@ -50,8 +51,8 @@ void l2_connected(struct l2 *l2, bool connected);
 /* A poll was applied: the marker is brought to the table's revision, unless another host has. */
 void l2_applied(struct l2 *l2);
 
-/* The feed has news, good or bad: when the store is not believed any more, nobody shall believe the marker, this host after a
- * restart included, before a new epoch has begun. Again and again until it is done. */
+/* The feed has news, good or bad: when the store is not believed any more, nobody shall believe the marker, this host
+ * after a restart included, before a new epoch has begun. Again and again until it is done. */
 void l2_disbelieved(struct l2 *l2);
 
 /* The epoch under which values stand now. False, and 0, while it is not known. */
@@ -60,8 +61,8 @@ bool l2_epoch(const struct l2 *l2, uint64_t *epoch);
 void l2_heard(struct l2 *l2, uint64_t revision);
 /* A new epoch, at once: everything in L2 is forgotten. The old keys stay for a clean-up. */
 void l2_flush(struct l2 *l2);
-/* The same, but at most once a minute: by a host that has found its own answers wrong and cannot say whether L2 or its memory is to
- * blame, so it may come again and again. Until then this host does not look into L2. */
+/* The same, but at most once a minute: by a host that has found its own answers wrong and cannot say whether L2 or
+ * its memory is to blame, so it may come again and again. Until then this host does not look into L2. */
 void l2_doubt(struct l2 *l2);
 
 /* ---- reading ------------------------------------------------------------------------------------------------------- */
@@ -72,9 +73,9 @@ enum l2_outcome {
 };
 typedef void (*l2_done_fn)(void *context, enum l2_outcome outcome, const struct answer *answer);
 
-/* Looks for what is needed to answer for (user, scope) not older than `revision`. NULL when L2 is of no use just now (away,
- * slow, too much under way): ask the store. done is called later, never from inside. All looks of one turn of the loop go to
- * Redis together. */
+/* Looks for what is needed to answer for (user, scope) not older than `revision`. NULL when L2 is of no use just now
+ * (away, slow, too much under way): ask the store. done is called later, never from inside. All looks of one turn of
+ * the loop go to Redis together. */
 struct l2_look *l2_look(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
                         l2_done_fn done, void *context);
 void l2_look_cancel(struct l2_look *look);

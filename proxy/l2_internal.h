@@ -39,8 +39,8 @@ struct l2_marker {
     bool reading_log; /* l2_log_read is under way */
     bool moving;      /* and it is to write */
     bool contesting;  /* l2_begin is to replace what somebody else keeps */
-    /* Since when the marker has stood where this host's log does not go; 0: it does not. Believed once a poll that began later
-     * has been applied. Where and under which epoch it was then. */
+    /* Since when the marker has stood where this host's log does not go; 0: it does not. Believed once a poll that
+     * began later has been applied. Where and under which epoch it was then. */
     uint64_t suspect_since_ns, suspect_epoch;
     struct store_position suspect;
     uint64_t heard;           /* a message said that it stands here */
@@ -77,7 +77,8 @@ struct l2 {
     struct breaker breaker;
     uint64_t distrusted; /* publish_distrusted, as far as the marker knows of it */
     struct l2_marker marker;
-    /* The store's log after log_from, as it was read for a marker that stood there. store_id 0: that is not in the log. */
+    /* The store's log after log_from, as it was read for a marker that stood there. store_id 0: that is not in the
+     * log. */
     struct store_position log_from;
     struct change_list log;
 
@@ -99,23 +100,26 @@ struct l2 {
 void l2_marker_disconnected(struct l2 *l2);
 /* Brings the marker to the table's revision. */
 void l2_marker_pursue(struct l2 *l2);
-/* A reply has brought {store, revision, nonce, epoch} as elements of `reply` from `first` on. False when that is no marker. */
+/* A reply has brought {store, revision, nonce, epoch} as elements of `reply` from `first` on. False when that is no
+ * marker. */
 bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct store_position *at);
 
-/* For those who run scripts about the marker. A reply's four fields from `first` on: as l2_begin compares them; as a marker, false when
- * there is none or what is there is none; and what becomes of what is known. */
+/* For those who run scripts about the marker. A reply's four fields from `first` on: as l2_begin compares them; as a
+ * marker, false when there is none or what is there is none; and what becomes of what is known. */
 void l2_marker_note(struct l2 *l2, const struct redis_reply *reply, size_t first);
 bool l2_marker_read(const struct l2 *l2, const struct redis_reply *reply, size_t first,
                     struct store_position *at, uint64_t *epoch);
 void l2_marker_know(struct l2 *l2, const struct store_position *at, uint64_t epoch);
 void l2_marker_lose(struct l2 *l2);
-/* An epoch ends for a reason, and the reason need not be in the log: one that is there again came out of an older dump. */
+/* An epoch ends for a reason, and the reason need not be in the log: one that is there again came out of an older
+ * dump. */
 void l2_marker_end_epoch(struct l2_marker *marker);
 /* Redis refuses to write it: a pause begins. */
 void l2_marker_refused(struct l2 *l2, const struct redis_reply *reply);
 
 /* l2_contest.c */
-/* The further arguments of l2_begin for a marker of somebody else; what has become of it; and that the marker is of our log. */
+/* The further arguments of l2_begin for a marker of somebody else; what has become of it; and that the marker is of
+ * our log. */
 void l2_contest_args(const struct l2 *l2, struct redis_args *args);
 void l2_contest_won(struct l2 *l2);
 void l2_contest_lost(struct l2 *l2);
@@ -128,8 +132,9 @@ bool l2_contest_stays_out(struct l2 *l2);
 /* l2_step.c */
 /* As the marker has its store and its epoch. */
 void l2_args_hex(struct redis_args *args, uint64_t value);
-/* What l2_advance.lua is to be called with to get from `from` towards `to`: no further than one script may go, and not over a row that
- * says "read everything again". l2_log_at must know every row between them. Initializes *args; fini them. */
+/* What l2_advance.lua is to be called with to get from `from` towards `to`: no further than one script may go, and
+ * not over a row that says "read everything again". l2_log_at must know every row between them. Initializes *args;
+ * fini them. */
 void l2_step_args(const struct l2 *l2, const struct store_position *from, const struct store_position *to,
                   struct redis_args *args);
 

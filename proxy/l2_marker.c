@@ -11,11 +11,11 @@
  * "Not our history" is believed only after a poll that began later has been applied: it may be this host that has not
  * noticed yet that the store was restored. Of many hosts that find so, the script lets one begin.
  *
- * A script that Redis refuses is tried again after a pause that doubles; the marker stays where it is meanwhile, and what L2 has
- * stays true there. Without a marker, on purpose: l2_forget.c.
+ * A script that Redis refuses is tried again after a pause that doubles; the marker stays where it is meanwhile, and
+ * what L2 has stays true there. Without a marker, on purpose: l2_forget.c.
  *
- * What may change while a script is away: the table advances (`again`), the connection ends (known is forgotten, and the next
- * connection finds out what happened), the store is replaced (the next comparison fails on the nonce). */
+ * What may change while a script is away: the table advances (`again`), the connection ends (known is forgotten, and
+ * the next connection finds out what happened), the store is replaced (the next comparison fails on the nonce). */
 #include "proxy/clock.h"
 #include "proxy/l2_internal.h"
 
@@ -41,8 +41,8 @@ void l2_marker_disconnected(struct l2 *l2)
 
 /* ---- what a reply says -------------------------------------------------------------------------------------------- */
 
-/* Only as l2_marker.c writes them: the scripts compare texts, and a marker that means the same and looks otherwise would be
- * known here and refused there, again and again. */
+/* Only as l2_marker.c writes them: the scripts compare texts, and a marker that means the same and looks otherwise
+ * would be known here and refused there, again and again. */
 static bool read_hex(const struct redis_reply *reply, uint64_t *out)
 {
     size_t size;
@@ -143,9 +143,9 @@ void l2_heard(struct l2 *l2, uint64_t revision)
     l2->marker.heard = revision;
 }
 
-/* Whoever advanced the marker has said so: no need to ask. Only within our own log, and only until Redis itself says where the
- * marker is: if it was an invention, or Redis was restored since, the next script finds out, and that it was said once must not
- * be believed again. */
+/* Whoever advanced the marker has said so: no need to ask. Only within our own log, and only until Redis itself says
+ * where the marker is: if it was an invention, or Redis was restored since, the next script finds out, and that it
+ * was said once must not be believed again. */
 static void believe_heard(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
@@ -221,8 +221,9 @@ static bool has_come_to(const struct l2 *l2, const struct store_position *to)
     return to->store_id == at.store_id && to->revision <= at.revision && l2_log_continues(l2, to);
 }
 
-/* The marker stands where our log does not go, or not yet. It may move on meanwhile, as fast as somebody writes: as long as its epoch
- * is the same it goes on from where it was first seen, and that place is what a poll must have brought. */
+/* The marker stands where our log does not go, or not yet. It may move on meanwhile, as fast as somebody writes: as
+ * long as its epoch is the same it goes on from where it was first seen, and that place is what a poll must have
+ * brought. */
 static void suspect(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
@@ -300,7 +301,8 @@ void l2_marker_refused(struct l2 *l2, const struct redis_reply *reply)
                           text != NULL ? text : "no reason given");
 }
 
-/* Redis is full, the account may not do it, or the marker's key holds something else. A step that was refused has not moved it. */
+/* Redis is full, the account may not do it, or the marker's key holds something else. A step that was refused has not
+ * moved it. */
 static void refused(struct l2 *l2, const struct redis_reply *reply, bool began)
 {
     const char *text = redis_reply_text(reply, NULL);
@@ -361,8 +363,8 @@ static void on_moved(void *context, enum redis_status status, const struct redis
         return;
     }
     l2_marker_know(l2, &at, epoch);
-    /* Many hosts forget at once what they have found out together: not one a second. And somebody else's marker may have moved on
-     * while we came, so it is compared with what stands there now. */
+    /* Many hosts forget at once what they have found out together: not one a second. And somebody else's marker may
+     * have moved on while we came, so it is compared with what stands there now. */
     if (began && outcome == 0 && (marker->flush || marker->contesting))
         marker->begun_ns = 0;
     if (began && done)

@@ -1,7 +1,7 @@
 /* A connection to Redis for commands, on the loop: hiredis' parser and formatter over our own bufferevent (hiredis'
- * asynchronous context ends the process on replies it did not expect). Commands are pipelined; replies come in order. The
- * connection keeps itself up: it reconnects with jitter, asks PING when it has been silent, and is given up when a
- * reply is overdue. All calls and callbacks on the loop's thread; nothing blocks. The process ignores SIGPIPE. */
+ * asynchronous context ends the process on replies it did not expect). Commands are pipelined; replies come in order.
+ * The connection keeps itself up: it reconnects with jitter, asks PING when it has been silent, and is given up when
+ * a reply is overdue. All calls and callbacks on the loop's thread; nothing blocks. The process ignores SIGPIPE. */
 #ifndef PERMTAB_PROXY_REDIS_H
 #define PERMTAB_PROXY_REDIS_H
 
@@ -33,8 +33,9 @@ enum redis_status {
     REDIS_LOST,    /* the connection ended before the reply: likewise */
 };
 
-/* Called once for each command that was accepted, in the order of sending (redis_run: but for scripts that had to be sent
- * twice), from the loop or from redis_free, never from inside redis_send. `reply` is borrowed for the call. A command that timed out is told so at once; its reply, should it come, is thrown away. */
+/* Called once for each command that was accepted, in the order of sending (redis_run: but for scripts that had to be
+ * sent twice), from the loop or from redis_free, never from inside redis_send. `reply` is borrowed for the call. A
+ * command that timed out is told so at once; its reply, should it come, is thrown away. */
 typedef void (*redis_done_fn)(void *context, enum redis_status status, const struct redis_reply *reply);
 /* After authentication, SELECT and loading of the scripts; and when it is gone (after every pending command was told
  * REDIS_LOST). From inside it commands may be sent. */
@@ -43,8 +44,8 @@ typedef void (*redis_state_fn)(void *context, bool connected);
 /* Begins to connect. PERMTAB_E_INVALID, _MEMORY. */
 int redis_new(struct redis **out, struct event_base *base, const struct redis_options *options,
               redis_state_fn on_state, void *context, struct failure *failure) PERMTAB_MUST_CHECK;
-/* Pending commands are told REDIS_LOST, and nothing is called after it. May be called from inside any of its callbacks. NULL is
- * allowed. */
+/* Pending commands are told REDIS_LOST, and nothing is called after it. May be called from inside any of its
+ * callbacks. NULL is allowed. */
 void redis_free(struct redis *redis);
 
 bool redis_connected(const struct redis *redis);
@@ -53,21 +54,23 @@ const char *redis_trouble(const struct redis *redis);
 /* Commands sent whose reply has not come. */
 size_t redis_pending(const struct redis *redis);
 
-/* Sends one command that has one reply: no SUBSCRIBE, no MONITOR, no CLIENT REPLY. done may be NULL. PERMTAB_E_UNREACHABLE when not connected, PERMTAB_E_FULL when too many are pending
- * (65,536) or too much is unsent (16 MiB), PERMTAB_E_MEMORY, PERMTAB_E_INVALID without an argument: then done is not called.
- * The arguments are copied. A reply of more than 16 MiB, 1,000,000 elements or 7 levels ends the connection. */
+/* Sends one command that has one reply: no SUBSCRIBE, no MONITOR, no CLIENT REPLY. done may be NULL.
+ * PERMTAB_E_UNREACHABLE when not connected, PERMTAB_E_FULL when too many are pending (65,536) or too much is unsent
+ * (16 MiB), PERMTAB_E_MEMORY, PERMTAB_E_INVALID without an argument: then done is not called. The arguments are
+ * copied. A reply of more than 16 MiB, 1,000,000 elements or 7 levels ends the connection. */
 int redis_send(struct redis *redis, const struct redis_args *args, redis_done_fn done,
                void *context) PERMTAB_MUST_CHECK;
-/* MULTI, the commands, EXEC: all of them or nothing, with nothing of anybody else's in between. done is told what EXEC said: an array of
- * replies, of which one may be a refusal (a key that holds another kind of value), while the other commands were carried out; or
- * REDIS_ERROR with the words of the first command that was refused, and none was run; but of an account that may not MULTI each was, by
- * itself (findings/redis-py-transaction-without-multi.sh). Failures as redis_send. */
+/* MULTI, the commands, EXEC: all of them or nothing, with nothing of anybody else's in between. done is told what
+ * EXEC said: an array of replies, of which one may be a refusal (a key that holds another kind of value), while the
+ * other commands were carried out; or REDIS_ERROR with the words of the first command that was refused, and none was
+ * run; but of an account that may not MULTI each was, by itself (findings/redis-py-transaction-without-multi.sh).
+ * Failures as redis_send. */
 int redis_transaction(struct redis *redis, const struct redis_args *commands, size_t count,
                       redis_done_fn done, void *context) PERMTAB_MUST_CHECK;
 /* Runs a script: args are its keys, `keys` of them, then its further arguments. By its digest; should the server have
- * forgotten it (NOSCRIPT), the text is sent, once, and done sees only the second reply. Then it runs, and is told, after
- * what was sent meanwhile, and its time begins anew. PERMTAB_E_FULL also when the arguments of scripts under way pass
- * 16 MiB. A script that is none of redis_scripts goes by its text. */
+ * forgotten it (NOSCRIPT), the text is sent, once, and done sees only the second reply. Then it runs, and is told,
+ * after what was sent meanwhile, and its time begins anew. PERMTAB_E_FULL also when the arguments of scripts under
+ * way pass 16 MiB. A script that is none of redis_scripts goes by its text. */
 int redis_run(struct redis *redis, const struct redis_script *script, size_t keys,
               const struct redis_args *args, redis_done_fn done, void *context) PERMTAB_MUST_CHECK;
 

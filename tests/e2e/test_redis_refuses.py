@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A Redis that lets us read and not write: full, or with an account that may not. A few lines in the log, pauses between the attempts,
-right answers meanwhile, and all is well again when Redis is."""
+"""A Redis that lets us read and not write: full, or with an account that may not. A few lines in the log, pauses between
+the attempts, right answers meanwhile, and all is well again when Redis is."""
 
 from harness import SqliteCase, main
 from harness.policies import MODERATOR
@@ -13,8 +13,8 @@ CHANGES = 10
 
 class Refused(Shared, SqliteCase):
     def edit_roles(self):
-        """Changes that touch nothing in L2, so that the marker's step has nothing to remove before it writes. The first one may change
-        nothing at all."""
+        """Changes that touch nothing in L2, so that the marker's step has nothing to remove before it writes. The first
+        one may change nothing at all."""
         for _ in range(CHANGES // 2):
             for change in ("DELETE FROM permtab_role_permission WHERE role_id = {role} AND permission = 'member.kick';",
                            "INSERT INTO permtab_role_permission VALUES ({role}, 'member.kick', 'deny');"):

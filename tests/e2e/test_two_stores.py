@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Two stores under one prefix in Redis, as when staging was restored from a dump of production and nobody gave it a prefix of its own, or
-when two installations that know nothing of each other share a Redis. Answers are right, few lines are written, and one of them
-has L2 while the other does without until it is configured."""
+"""Two stores under one prefix in Redis, as when staging was restored from a dump of production and nobody gave it a
+prefix of its own, or when two installations that know nothing of each other share a Redis. Answers are right, few lines
+are written, and one of them has L2 while the other does without until it is configured."""
 
 import random
 import time
