@@ -55,10 +55,11 @@ static int standing(const struct handle *handle)
     return permtab_shm_fresh(&moment) ? 0 : PERMTAB_E_STALE;
 }
 
-/* Tries until the handle stands, with pauses, until the deadline. */
+/* Tries until the handle stands, with pauses, until the deadline. When time is over in the middle of a try, the end of the one
+ * before says more. */
 static int stand(struct handle *handle, uint64_t deadline_ns)
 {
-    for (;;) {
+    for (int before = 0;;) {
         int result = handle_lock(handle, deadline_ns);
         if (result < 0)
             return result;
@@ -68,9 +69,12 @@ static int stand(struct handle *handle, uint64_t deadline_ns)
         handle_unlock(handle);
         if (result == 0 || hopeless(result))
             return result;
+        if (result == PERMTAB_E_TIMEOUT && before < 0)
+            result = before;
         uint64_t now = channel_clock_ns();
         if (now + HANDLE_ATTEMPT_NS >= deadline_ns)
             return result;
+        before = result;
         pause_ns(HANDLE_ATTEMPT_NS + 1000000u);
     }
 }
