@@ -141,9 +141,12 @@ class L2(Shared):
         for host in self.all:
             stats = host.stats()
             self.assertEqual((0, 0, 0), (stats["l2_hits"], stats["l2_misses"], stats["l2_puts"]))
+        before = second.stats()["message_wakes"]
         self.demote(1000)
         self.wait_check(first, 0, 1000)
-        self.wait_check(second, 0, 1000, seconds=0.3)
+        self.wait_check(second, 0, 1000)
+        self.assertEqual([], self.keys("*{*"))
+        self.assertGreater(second.stats()["message_wakes"], before)
 
 
 class L2Mariadb(L2, MariadbCase):
