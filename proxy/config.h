@@ -50,6 +50,7 @@ struct config {
     uint32_t client_requests_max; /* in flight, one client */
     uint64_t client_idle_ms;
     uint64_t request_timeout_ms;
+    uint64_t stop_grace_ms; /* how long it goes on after SIGTERM */
     char *log_level;
 };
 

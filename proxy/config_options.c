@@ -97,6 +97,9 @@ const struct config_option config_options[] = {
      "dropped"},
     {"request_timeout", CONFIG_DURATION, AT(request_timeout_ms), "5s", 10, 10 * MINUTE, false,
      "a check that the store has not answered for so long fails"},
+    {"stop_grace", CONFIG_DURATION, AT(stop_grace_ms), "0s", 0, 60 * MINUTE, true,
+     "how long everything goes on after SIGTERM, for workers that still drain; a second signal ends it at "
+     "once"},
     {"log_level", CONFIG_TEXT, AT(log_level), "info", 0, 0, true, "error, warning, info or debug"},
 };
 
@@ -141,6 +144,10 @@ static bool parse_digits(const char **text, uint64_t *out)
 static void format_units(enum config_kind kind, uint64_t value, char *out, size_t size)
 {
     const struct unit *unit = units_of(kind);
+    if (kind == CONFIG_DURATION && value == 0) {
+        (void)snprintf(out, size, "0s"); /* as people write it, and not the smallest unit there is */
+        return;
+    }
     while (unit[1].name && (value % unit->factor != 0 || value == 0))
         unit++;
     (void)snprintf(out, size, "%" PRIu64 "%s", value / unit->factor, unit->name);

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(name, kind, help): kind is COUNTER (only grows), GAUGE, or SIGNED (a gauge that may be below zero). */
+/* X(name, kind, help): kind is COUNTER (only grows), GAUGE, or SIGNED (a gauge that may be below zero). Times are
+ * microseconds, their names end in _us, and `help` names no unit: Prometheus shows them in seconds. */
 #define COUNTERS(X)                                                                                          \
     X(clients, GAUGE, "connected clients")                                                                   \
     X(clients_accepted, COUNTER, "connections accepted")                                                     \
@@ -106,8 +107,8 @@
     X(audit_skipped, COUNTER, "audits given up because the entry or the store changed meanwhile")            \
     X(audit_rebuilds, COUNTER, "times the auditor had the whole table rebuilt")                              \
     X(propagation_unmeasured, COUNTER, "changes whose way to the table could not be measured")               \
-    X(clock_offset_us, SIGNED, "how far the store's clock is ahead of this host's, microseconds")            \
-    X(clock_error_us, GAUGE, "how far that may be wrong, microseconds")                                      \
+    X(clock_offset_us, SIGNED, "how far the store's clock is ahead of this host's")                          \
+    X(clock_error_us, GAUGE, "how far that may be wrong")                                                    \
     X(clock_steps, COUNTER, "times the store's clock was found to have been set")                            \
     X(subscribers, GAUGE, "clients that are told what is invalidated")                                       \
     X(subscribers_refused, COUNTER, "subscriptions refused because there were too many")                     \

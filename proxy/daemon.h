@@ -36,6 +36,7 @@ struct daemon {
     struct demo *demo;
     struct event_base *base;
     struct event *signals[3];
+    struct event *grace; /* pending while it goes on after SIGTERM */
     struct listener *listener, *ops_listener;
     bool listening; /* both */
     struct publish *publish;

@@ -1,11 +1,15 @@
 /* What one part tells and others must hear, and signals. */
 #include "proxy/daemon.h"
 
+#include "proxy/clock.h"
 #include "proxy/log.h"
+#include "proxy/notify.h"
 
 #include <event2/event.h>
 #include <event2/thread.h>
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 static const int stop_signals[] = {SIGTERM, SIGINT};
@@ -65,15 +69,49 @@ void daemon_on_difference(void *context, uint64_t user, bool everything)
     subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
 }
 
+/* systemd waits for TimeoutStopSec, and longer when it is told so now: for the grace, and for what may take two
+ * seconds after it. */
+#define AFTER_GRACE_MS 5000u
+
+static void tell_supervisor(uint64_t grace_ms)
+{
+    char state[96];
+    (void)snprintf(state, sizeof state, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64,
+                   (grace_ms + AFTER_GRACE_MS) * 1000);
+    notify_supervisor(state);
+}
+
+/* Nothing changes during the grace but that it ends: who still asks is answered, and who still has to be forked
+ * may connect. */
 static void on_stop(evutil_socket_t number, short what, void *context)
 {
     struct daemon *daemon = context;
+    uint64_t grace_ms = daemon->config.stop_grace_ms;
+    struct timeval grace = {(time_t)(grace_ms / 1000), (suseconds_t)(grace_ms % 1000 * 1000)};
     (void)what;
+    bool again = event_pending(daemon->grace, EV_TIMEOUT, NULL);
+    if (grace_ms > 0 && !again && event_add(daemon->grace, &grace) == 0) {
+        log_info("permtabd: signal %d: everything goes on for stop_grace, %" PRIu64
+                 " ms; a second signal ends it at once",
+                 (int)number, grace_ms);
+        daemon->server.stop_at_ns = clock_ns() + grace_ms * 1000000;
+        tell_supervisor(grace_ms);
+        return;
+    }
     log_info("permtabd: stopping on signal %d", (int)number);
     (void)event_base_loopbreak(daemon->base);
 }
 
-/* Of what can be configured only the log level may change while it runs, in this release. */
+static void on_grace_over(evutil_socket_t descriptor, short what, void *context)
+{
+    struct daemon *daemon = context;
+    (void)descriptor, (void)what;
+    log_info("permtabd: stopping: stop_grace is over");
+    (void)event_base_loopbreak(daemon->base);
+}
+
+/* Of what can be configured the log level and the grace may change while it runs, in this release. A grace that
+ * runs stays as long as it was. */
 static void on_reload(evutil_socket_t number, short what, void *context)
 {
     struct daemon *daemon = context;
@@ -87,7 +125,10 @@ static void on_reload(evutil_socket_t number, short what, void *context)
     }
     if (log_level_parse(config.log_level, &level) == 0)
         log_level_set(level);
-    log_info("permtabd: log_level is %s now; every other option takes a restart", config.log_level);
+    daemon->config.stop_grace_ms = config.stop_grace_ms;
+    log_info("permtabd: log_level is %s now, and stop_grace %" PRIu64
+             " ms; every other option takes a restart",
+             config.log_level, config.stop_grace_ms);
     config_fini(&config);
 }
 
@@ -106,7 +147,8 @@ static int watch_signals(struct daemon *daemon)
 int daemon_start_loop(struct daemon *daemon, struct failure *failure)
 {
     daemon->base = evthread_use_pthreads() == 0 ? event_base_new() : NULL;
-    if (!daemon->base || watch_signals(daemon) < 0)
+    daemon->grace = daemon->base ? evtimer_new(daemon->base, on_grace_over, daemon) : NULL;
+    if (!daemon->grace || watch_signals(daemon) < 0)
         return failure_set(failure, PERMTAB_E_SYSTEM, "the event loop cannot be set up");
     return 0;
 }

@@ -208,6 +208,8 @@ static void stop(struct daemon *daemon, bool served)
         if (daemon->signals[i])
             event_free(daemon->signals[i]);
     }
+    if (daemon->grace)
+        event_free(daemon->grace);
     if (daemon->base)
         event_base_free(daemon->base);
 }

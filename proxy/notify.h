@@ -2,7 +2,8 @@
 #ifndef PERMTAB_PROXY_NOTIFY_H
 #define PERMTAB_PROXY_NOTIFY_H
 
-/* Sends `state`, "READY=1" or "STOPPING=1", to $NOTIFY_SOCKET; does nothing when that is not set. Never blocks. */
+/* Sends `state`, lines such as "READY=1" or "STOPPING=1", to $NOTIFY_SOCKET; does nothing when that is not set.
+ * Never blocks. */
 void notify_supervisor(const char *state);
 
 #endif

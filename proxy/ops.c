@@ -81,6 +81,8 @@ static void print_health(struct ops_session *session, FILE *out)
     char text[FAILURE_TEXT_SIZE];
     (void)fprintf(out, "%s\nrevision %" PRIu64 "\nlease_ms %" PRId64 "\n", health.ok ? "ok" : "unhealthy",
                   health.revision, health.lease_ms);
+    if (health.stopping)
+        (void)fprintf(out, "stopping_ms %" PRIu64 "\n", health.stopping_ms);
     if (health.trouble[0])
         (void)fprintf(out, "trouble %s\n", one_line(text, health.trouble));
     if (health.alarm[0])

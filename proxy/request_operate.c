@@ -42,7 +42,11 @@ void serve_health(struct request *request, const struct wire_value *params)
     struct wire_buffer reply;
     (void)params;
     wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 6);
+    wire_reply(&reply, request->id, health.stopping ? 7 : 6);
+    if (health.stopping) {
+        wire_str(&reply, "stopping_ms");
+        wire_u64(&reply, health.stopping_ms);
+    }
     wire_str(&reply, "ok");
     wire_bool(&reply, health.ok);
     wire_str(&reply, "trouble");

@@ -130,6 +130,8 @@ struct server_health server_health(const struct server *server)
         .alarm = audit_alarm(server->audit, time(NULL)),
         .writes = writes_trouble(server->writes),
         .lease_ms = deadline == 0 ? 0 : (int64_t)(deadline - now) / 1000000,
+        .stopping = server->stop_at_ns != 0,
+        .stopping_ms = server->stop_at_ns > now ? (server->stop_at_ns - now) / 1000000 : 0,
     };
     return health;
 }

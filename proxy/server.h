@@ -62,6 +62,7 @@ struct server {
     struct task *held; /* writes that wait for the table to reach them, of task.c */
     bool stopping;
     struct trouble protocol_trouble; /* bytes that are not the protocol, from whatever client */
+    uint64_t stop_at_ns;        /* when the grace after SIGTERM ends; 0: there was none */
     uint64_t next_session;      /* number of the next one */
     struct session *turn_first; /* sessions that have sent more than a turn takes, in order */
     struct session *turn_last;
@@ -92,7 +93,9 @@ struct server_health {
     const char *alarm;   /* what the auditor found, or "" */
     const char *writes;  /* that writes wait, for what and since when, or "" */
     uint64_t revision;
-    int64_t lease_ms; /* left; negative when it has ended */
+    int64_t lease_ms;     /* left; negative when it has ended */
+    bool stopping;        /* it was told to stop, and goes on for */
+    uint64_t stopping_ms; /* so long */
 };
 struct server_health server_health(const struct server *server);
 

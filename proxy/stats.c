@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
+#include <string.h>
 
 static void print_value(const struct counters *counters, size_t index, FILE *out)
 {
@@ -60,6 +61,13 @@ void stats_print_json(const struct counters *counters, const struct histograms *
 
 /* ---- Prometheus ---------------------------------------------------------------------------------------------------- */
 
+/* Whole microseconds as seconds, exactly. */
+static void print_seconds(int64_t us, FILE *out)
+{
+    uint64_t size = us < 0 ? -(uint64_t)us : (uint64_t)us;
+    (void)fprintf(out, "%s%" PRIu64 ".%06" PRIu64, us < 0 ? "-" : "", size / 1000000, size % 1000000);
+}
+
 static void print_prometheus_histogram(const struct histogram_description *description,
                                        const struct histogram *histogram, FILE *out)
 {
@@ -78,16 +86,31 @@ static void print_prometheus_histogram(const struct histogram_description *descr
     (void)fprintf(out, "permtab_%s_seconds_count %" PRIu64 "\n", name, histogram->count);
 }
 
+/* Base units, as Prometheus wants them: what is counted in microseconds is shown in seconds, under a name that
+ * says so. */
+static void prometheus_name(const struct counter_description *counter, bool *time, char name[96])
+{
+    size_t length = strlen(counter->name);
+    *time = length > 3 && strcmp(counter->name + length - 3, "_us") == 0;
+    (void)snprintf(name, 96, "permtab_%.*s%s%s", (int)(*time ? length - 3 : length), counter->name,
+                   *time ? "_seconds" : "", counter->kind == COUNTER_KIND_COUNTER ? "_total" : "");
+}
+
 void stats_print_prometheus(const struct counters *counters, const struct histograms *histograms, FILE *out)
 {
     for (size_t i = 0; i < counter_description_count; i++) {
         const struct counter_description *counter = &counter_descriptions[i];
-        bool grows = counter->kind == COUNTER_KIND_COUNTER;
-        const char *suffix = grows ? "_total" : "";
-        (void)fprintf(out, "# HELP permtab_%s%s %s\n", counter->name, suffix, counter->help);
-        (void)fprintf(out, "# TYPE permtab_%s%s %s\n", counter->name, suffix, grows ? "counter" : "gauge");
-        (void)fprintf(out, "permtab_%s%s ", counter->name, suffix);
-        print_value(counters, i, out);
+        char name[96];
+        bool time;
+        prometheus_name(counter, &time, name);
+        (void)fprintf(out, "# HELP %s %s\n", name, counter->help);
+        (void)fprintf(out, "# TYPE %s %s\n", name,
+                      counter->kind == COUNTER_KIND_COUNTER ? "counter" : "gauge");
+        (void)fprintf(out, "%s ", name);
+        if (time)
+            print_seconds((int64_t)counter_value(counters, i), out);
+        else
+            print_value(counters, i, out);
         (void)fputc('\n', out);
     }
     for (size_t i = 0; histograms && i < histogram_description_count; i++)

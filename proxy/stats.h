@@ -12,7 +12,7 @@ void stats_print_text(const struct counters *counters, const struct histograms *
 /* One object on one line; a histogram is an object with its figures, and with `buckets`: [upper bound, how many in it], the
  * last bound null. */
 void stats_print_json(const struct counters *counters, const struct histograms *histograms, FILE *out);
-/* Text exposition format 0.0.4: HELP, TYPE and samples; names begin with permtab_, counters end in _total, histograms in
+/* Text exposition format 0.0.4: HELP, TYPE and samples; names begin with permtab_, counters end in _total, times in
  * _seconds. */
 void stats_print_prometheus(const struct counters *counters, const struct histograms *histograms, FILE *out);
 

@@ -246,7 +246,7 @@ class Life(SqliteCase):
         self.assertEqual(len(simple), len(counters))
         self.assertGreater(len(prometheus), len(simple) + 10)
         for line in simple:
-            self.assertRegex(line, r"^permtab_[a-z0-9_]+(\{[^}]*\})? -?\d+$")
+            self.assertRegex(line, r"^permtab_[a-z0-9_]+(\{[^}]*\})? -?\d+(\.\d{6})?$")
 
     def test_hits_reach_the_figures(self):
         serving = self.sidecar()

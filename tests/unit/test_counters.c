@@ -62,6 +62,7 @@ static void test_table(void **state)
         for (const char *at = counter->name; *at; at++)
             assert_true(islower((unsigned char)*at) || isdigit((unsigned char)*at) || *at == '_');
         assert_true(strlen(counter->help) > 3);
+        assert_null(strstr(counter->help, "microsecond")); /* what Prometheus shows is none */
     }
 }
 
@@ -98,7 +99,7 @@ static void test_signed(void **state)
         assert_int_equal(fclose(out), 0);
         assert_non_null(strstr(text, i == 0   ? "clock_offset_us -1234567\n"
                                      : i == 1 ? "\"clock_offset_us\": -1234567,"
-                                              : "\npermtab_clock_offset_us -1234567\n"));
+                                              : "\npermtab_clock_offset_seconds -1.234567\n"));
         free(text);
     }
 }
@@ -163,14 +164,18 @@ static void test_prometheus(void **state)
     for (size_t i = 0; i < counter_description_count; i++) {
         const struct counter_description *counter = &counter_descriptions[i];
         bool grows = counter->kind == COUNTER_KIND_COUNTER;
+        size_t length = strlen(counter->name);
+        bool time = length > 3 && strcmp(counter->name + length - 3, "_us") == 0;
         char name[128], line[512];
-        (void)snprintf(name, sizeof name, "permtab_%s%s", counter->name, grows ? "_total" : "");
+        (void)snprintf(name, sizeof name, "permtab_%.*s%s%s", (int)(time ? length - 3 : length),
+                       counter->name, time ? "_seconds" : "", grows ? "_total" : "");
         (void)snprintf(line, sizeof line, "# HELP %s %s", name, counter->help);
         assert_string_equal(strsep(&rest, "\n"), line);
         assert_null(strpbrk(counter->help, "\\\n")); /* would have to be escaped */
         (void)snprintf(line, sizeof line, "# TYPE %s %s", name, grows ? "counter" : "gauge");
         assert_string_equal(strsep(&rest, "\n"), line);
-        (void)snprintf(line, sizeof line, "%s %llu", name, (unsigned long long)expected(i));
+        (void)snprintf(line, sizeof line, time ? "%s 0.%06llu" : "%s %llu", name,
+                       (unsigned long long)expected(i));
         assert_string_equal(strsep(&rest, "\n"), line);
     }
     check_prometheus_histogram(&rest);
