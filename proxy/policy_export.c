@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PERMISSION_KEY_SIZE 160
+#define ROLE_KEY_SIZE       32
+
 struct export
 {
     struct store *store;
@@ -84,29 +87,19 @@ static int names_add(struct policy_names *names, const char *name)
 
 /* ---- objects ---- */
 
-/* SQLite takes any bytes as text, and a document holds UTF-8 alone. `key` is the row's. */
-static int check_text(const struct export *export, const char *text, const char *table, const char *key, const char *column)
+/* SQLite takes any bytes as text, and both stores take a NUL; a document holds UTF-8 alone. `key` is the row's; `digits` is how many
+ * hexadecimal digits the whole text has, which says whether it goes on behind what C takes for its end. */
+static int check_text(const struct export *export, const char *text, uint64_t digits, const char *table,
+                      const char *key, const char *column)
 {
-    if (text_is_utf8(text, strlen(text)))
+    const char *trouble = digits != 2 * (uint64_t)strlen(text)       ? "has a NUL in it"
+                          : !text_is_utf8(text, strlen(text)) ? "is not UTF-8"
+                                                              : NULL;
+    if (trouble == NULL)
         return 0;
     return failure_set(export->failure, PERMTAB_E_INVALID,
-                       "%s, %s: %s is not UTF-8; give it another one by apply or by UPDATE, then export", table, key,
-                       column);
-}
-
-static int check_permission(const struct export *export, const struct policy_permission *permission)
-{
-    char key[160];
-    (void)snprintf(key, sizeof key, "name %s", permission->name);
-    int code = check_text(export, permission->name, "permtab_permission", key, "its name");
-    return code < 0 ? code : check_text(export, permission->description, "permtab_permission", key, "description");
-}
-
-static int check_role(const struct export *export, const struct policy_role *role)
-{
-    char key[32];
-    (void)snprintf(key, sizeof key, "id %" PRIu64, role->id);
-    return check_text(export, role->name, "permtab_role", key, "name");
+                       "%s, %s: %s %s; give it another one by apply or by UPDATE, then export", table, key, column,
+                       trouble);
 }
 
 static int take_permission(struct export *export, struct sql_statement *statement)
@@ -122,7 +115,10 @@ static int take_permission(struct export *export, struct sql_statement *statemen
     permission->deprecated = sql_column_u64(statement, 3) != 0;
     if (permission->name == NULL || permission->description == NULL)
         return PERMTAB_E_MEMORY;
-    return check_permission(export, permission);
+    char key[PERMISSION_KEY_SIZE];
+    (void)snprintf(key, sizeof key, "name %s", permission->name); /* ASCII: a check of the table */
+    return check_text(export, permission->description, sql_column_u64(statement, 4), "permtab_permission", key,
+                      "description");
 }
 
 static int take_scope(struct export *export, struct sql_statement *statement)
@@ -153,7 +149,11 @@ static int take_role(struct export *export, struct sql_statement *statement)
                                      .id = sql_column_u64(statement, 3)};
     role->is_default = sql_column_u64(statement, 4) != 0;
     role->active = sql_column_u64(statement, 5) != 0;
-    return role->name != NULL ? check_role(export, role) : PERMTAB_E_MEMORY;
+    if (role->name == NULL)
+        return PERMTAB_E_MEMORY;
+    char key[ROLE_KEY_SIZE];
+    (void)snprintf(key, sizeof key, "id %" PRIu64, role->id);
+    return check_text(export, role->name, sql_column_u64(statement, 6), "permtab_role", key, "name");
 }
 
 static int take_assignment(struct export *export, struct sql_statement *statement)
@@ -305,9 +305,11 @@ static void drop_plain_global(struct policy *policy)
 static int export_read(struct export *export)
 {
     static const char permissions[] =
-        "SELECT name, description, grants_all, deprecated FROM permtab_permission WHERE deleted = 0";
+        "SELECT name, description, grants_all, deprecated, LENGTH(HEX(description)) FROM permtab_permission"
+        " WHERE deleted = 0";
     static const char scopes[] = "SELECT type, id, parent_type, parent_id, owner FROM permtab_scope";
-    static const char roles[] = "SELECT id, name, scope_type, scope_id, is_default, active FROM permtab_role";
+    static const char roles[] =
+        "SELECT id, name, scope_type, scope_id, is_default, active, LENGTH(HEX(name)) FROM permtab_role";
     static const char requirements[] = "SELECT permission, requires FROM permtab_requirement";
     static const char parents[] = "SELECT role_id, parent_id FROM permtab_role_parent";
     static const char grants[] = "SELECT role_id, permission, effect FROM permtab_role_permission";

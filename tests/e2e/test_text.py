@@ -55,6 +55,14 @@ class TextInTheStore(SqliteCase):
         self.sql(f"UPDATE permtab_permission SET description = {LATIN1} WHERE name = 'member.kick'")
         self.assertIn("permtab_permission, name member.kick: description is not UTF-8", self.ctl("export", code=1).stderr)
 
+    def test_a_nul(self):
+        """C ends there: what is behind it must not be lost in an export without a word."""
+        self.name("'mod' || char(0) || 'erator'")
+        self.assertIn("permtab_role, id 101: name has a NUL in it", self.ctl("export", code=1).stderr)
+        self.name("'moderator'")
+        self.sql("UPDATE permtab_permission SET description = 'a' || char(0) WHERE name = 'member.kick'")
+        self.assertIn("permtab_permission, name member.kick: description has a NUL in it", self.ctl("export", code=1).stderr)
+
     def test_what_a_terminal_obeys(self):
         for character in OBEYED:
             with self.subTest(character=hex(ord(character))):
