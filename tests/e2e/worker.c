@@ -11,14 +11,18 @@
  *     many MODE N, then N lines USER SCOPE PERMISSION   a letter an answer (A, D, U), and ns in all
  *     range MODE USER COUNT SCOPE PERMISSION    counts of allow, deny, unknown of so many users from that one on, and then
  *                                               those that are not allowed, eight at most
+ *     crowd N COUNT USER SCOPE PERMISSION       running; forks N children that check so often and now and then after that, until
+ *                                               the next line; then how many got nothing but allow at first
  *
  * MODE is check or peek. What is wrong is answered with "error …". */
 #include "client/permtab.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -390,12 +394,56 @@ static int do_range(struct worker *worker)
     return 0;
 }
 
+static void crowd_child(struct worker *worker, const struct question *question, uint64_t count, int told)
+{
+    uint64_t allowed = 0;
+    for (uint64_t i = 0; i < count; i++)
+        allowed += permtab_allowed(worker->table, question->user, question->scope, question->perm);
+    if (write(told, allowed == count ? "y" : "n", 1) != 1)
+        _exit(1);
+    for (;;) {
+        (void)permtab_check(worker->table, question->user, question->scope, question->perm);
+        pause_ns(5000000);
+    }
+}
+
+static int do_crowd(struct worker *worker)
+{
+    enum { CHILDREN_MAX = 64 };
+    struct question question = {0};
+    pid_t children[CHILDREN_MAX];
+    unsigned good = 0;
+    int told[2];
+    char said = 'n';
+    int code = question_of(worker, 3, &question);
+    uint64_t wanted = strtoull(worker->words[1], NULL, 10), count = strtoull(worker->words[2], NULL, 10);
+    if (code < 0 || wanted > CHILDREN_MAX || pipe(told) < 0)
+        return code < 0 ? code : PERMTAB_E_LIMIT;
+    for (uint64_t i = 0; i < wanted; i++)
+        if ((children[i] = fork()) == 0)
+            crowd_child(worker, &question, count, told[1]);
+    for (uint64_t i = 0; i < wanted; i++)
+        good += read(told[0], &said, 1) == 1 && said == 'y';
+    printf("running\n");
+    (void)fflush(stdout);
+    (void)read_words(worker);
+    for (uint64_t i = 0; i < wanted; i++) {
+        (void)kill(children[i], SIGKILL);
+        (void)waitpid(children[i], NULL, 0);
+    }
+    printf("%u\n", good);
+    (void)close(told[0]);
+    (void)close(told[1]);
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*run)(struct worker *);
 } commands[] = {
     {"check", do_check}, {"peek", do_check},  {"owned", do_owned}, {"at", do_at},     {"refresh", do_refresh},
     {"watch", do_watch}, {"trace", do_trace}, {"spin", do_spin},   {"many", do_many}, {"range", do_range},
+    {"crowd", do_crowd},
 };
 
 static int run_command(struct worker *worker)
