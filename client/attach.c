@@ -168,7 +168,8 @@ int attach_init(struct handle *handle)
     if (handle->zero_header == MAP_FAILED || handle->feedback == MAP_FAILED || handle->own == MAP_FAILED)
         return PERMTAB_E_MEMORY;
     handle->visible.own = &handle->own->visible;
-    (void)madvise(handle->own, sizeof(*handle->own), MADV_WIPEONFORK); /* not to be had everywhere: see process.c */
+    (void)madvise(handle->own, sizeof(*handle->own),
+                  MADV_WIPEONFORK); /* not to be had everywhere: see process.c */
     return 0;
 }
 

@@ -165,8 +165,8 @@ static int send_all(struct channel *channel, int descriptor, uint64_t deadline_n
         }
         if (socket >= 0 && errno == EINTR)
             continue;
-        int result = socket >= 0 && errno == EAGAIN ? wait_until(socket, POLLOUT, deadline_ns)
-                                                    : PERMTAB_E_UNREACHABLE;
+        int result =
+            socket >= 0 && errno == EAGAIN ? wait_until(socket, POLLOUT, deadline_ns) : PERMTAB_E_UNREACHABLE;
         if (result < 0) {
             channel->broken = sent > 0 || result != PERMTAB_E_TIMEOUT;
             return result;

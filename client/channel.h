@@ -11,8 +11,9 @@
 /* All zero is a closed channel. */
 struct channel {
     bool open;
-    bool broken; /* of no further use: channel_close it. The owner closes, because it may have to forget the number first */
-    bool heard;  /* a whole message has come; for the owner to clear */
+    bool
+        broken; /* of no further use: channel_close it. The owner closes, because it may have to forget the number first */
+    bool heard; /* a whole message has come; for the owner to clear */
     struct descriptor descriptor;
     uint32_t first_id, last_id; /* of the requests on this connection; the first number is not used */
     struct wire_buffer out;

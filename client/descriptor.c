@@ -40,7 +40,8 @@ int descriptor_number(const struct descriptor *descriptor)
 void descriptor_close(struct descriptor *descriptor)
 {
     int number = descriptor_number(descriptor);
-    descriptor_forget(descriptor); /* before it is closed: a child must never close a number that means something else */
+    descriptor_forget(
+        descriptor); /* before it is closed: a child must never close a number that means something else */
     if (number >= 0)
         close(number);
 }

@@ -246,7 +246,8 @@ static int attach_now(struct handle *handle, uint64_t deadline_ns)
     if (handle->layout != PERMTAB_SHM_LAYOUT || own->server_layout != handle->layout)
         return PERMTAB_E_LAYOUT;
     int result = ask_attachment(handle, deadline_ns, &attachment);
-    if (result == PERMTAB_E_BUSY) /* nobody fetched the reply for long: it says little about the other side's clock */
+    if (result ==
+        PERMTAB_E_BUSY) /* nobody fetched the reply for long: it says little about the other side's clock */
         result = ask_attachment(handle, deadline_ns, &attachment);
     return result;
 }

@@ -36,10 +36,10 @@ struct own_page {
     pthread_mutex_t names_lock;  /* handle.names alone, never held while waiting */
     struct channel channel;
     struct circuit circuit;
-    bool greeting;            /* hello was sent on the channel and not answered yet */
-    bool greeted;             /* … and answered */
-    bool attaching;           /* the same for attach: its reply brings descriptors, so nothing else is sent meanwhile */
-    bool attached;            /* it has been, on this channel */
+    bool greeting;  /* hello was sent on the channel and not answered yet */
+    bool greeted;   /* … and answered */
+    bool attaching; /* the same for attach: its reply brings descriptors, so nothing else is sent meanwhile */
+    bool attached;  /* it has been, on this channel */
     uint64_t asked_ns;        /* when attach was sent */
     uint64_t next_attempt_ns; /* not before it is a connection tried again */
     uint64_t next_attach_ns;  /* the same for attaching on an open connection */
@@ -82,13 +82,13 @@ struct handle {
     uint32_t layout; /* of the application */
     uint32_t open_ms, check_ms;
     int64_t server_uid;
-    struct descriptor inherited; /* the socket, for a child to close */
+    struct descriptor inherited;                 /* the socket, for a child to close */
     struct handle *process_next, **process_link; /* the list in process.c */
-    void *feedback;              /* address that every feedback memfd of ours is mapped at */
-    void *zero_header;           /* a page of zeroes: the header without a table */
-    struct mapping *mappings;    /* newest first */
-    struct geometry *geometries; /* newest first; the newest is visible.geometry */
-    struct names *names;         /* at the last look at the catalogue; NULL before */
+    void *feedback;                              /* address that every feedback memfd of ours is mapped at */
+    void *zero_header;                           /* a page of zeroes: the header without a table */
+    struct mapping *mappings;                    /* newest first */
+    struct geometry *geometries;                 /* newest first; the newest is visible.geometry */
+    struct names *names;                         /* at the last look at the catalogue; NULL before */
     struct slots permissions, types;
 };
 
@@ -120,8 +120,7 @@ int handle_attach(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHEC
 int handle_read_names(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 /* Sends the request begun with channel_request and waits for its reply, no longer than the circuit allows; disconnects when
  * the channel broke. */
-int handle_call(struct handle *handle, uint64_t deadline_ns,
-                struct wire_message *reply) PERMTAB_MUST_CHECK;
+int handle_call(struct handle *handle, uint64_t deadline_ns, struct wire_message *reply) PERMTAB_MUST_CHECK;
 /* Forgets the connection. */
 void handle_disconnect(struct handle *handle);
 /* Does this code of a call mean that the connection is gone and one more attempt is worth it? */

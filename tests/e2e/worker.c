@@ -441,9 +441,9 @@ static const struct {
     const char *name;
     int (*run)(struct worker *);
 } commands[] = {
-    {"check", do_check}, {"peek", do_check},  {"owned", do_owned}, {"at", do_at},     {"refresh", do_refresh},
-    {"watch", do_watch}, {"trace", do_trace}, {"spin", do_spin},   {"many", do_many}, {"range", do_range},
-    {"crowd", do_crowd},
+    {"check", do_check},     {"peek", do_check},  {"owned", do_owned}, {"at", do_at},
+    {"refresh", do_refresh}, {"watch", do_watch}, {"trace", do_trace}, {"spin", do_spin},
+    {"many", do_many},       {"range", do_range}, {"crowd", do_crowd},
 };
 
 static int run_command(struct worker *worker)

@@ -386,6 +386,21 @@ static void chat(struct fake_connection *connection)
     wire_buffer_fini(&message);
 }
 
+static void send_stray(struct fake *fake, struct fake_connection *connection, uint32_t id)
+{
+    struct wire_buffer message;
+    wire_buffer_init(&message);
+    wire_reply(&message, id, 3);
+    wire_str(&message, "decision");
+    wire_i64(&message, 1);
+    wire_str(&message, "revision");
+    wire_u64(&message, fake->revision);
+    wire_str(&message, "deadline");
+    wire_u64(&message, channel_clock_ns() + 1000000000u);
+    send_reply(connection, &message, NULL, 0);
+    wire_buffer_fini(&message);
+}
+
 static void answer(struct fake *fake, struct fake_connection *connection, const struct wire_message *message)
 {
     struct wire_buffer reply;
@@ -402,6 +417,8 @@ static void answer(struct fake *fake, struct fake_connection *connection, const 
     }
     if (fake->chatty)
         chat(connection);
+    if (fake->strays && check)
+        send_stray(fake, connection, message->id + 1);
     wire_buffer_init(&reply);
     if (strcmp(message->method, "attach") == 0) {
         reply_attach(fake, connection, &reply, message->id);

@@ -89,7 +89,8 @@ static void child(struct bench *bench, unsigned number)
     permtab_scope place = permtab_at(bench->channel, 1);
     for (unsigned i = 0; i < CHECKS; i++)
         REQUIRE(permtab_peek(bench->table, 1, place, bench->read) == (int)fake_allows(1, 1, 0, false));
-    REQUIRE(connections_to(bench->fake.path) == 0); /* a look alone makes none, and the parent's was closed here */
+    REQUIRE(connections_to(bench->fake.path) ==
+            0); /* a look alone makes none, and the parent's was closed here */
     for (unsigned i = 0; i < 5; i++) {
         uint64_t user = 1000 + number * 10 + i;
         REQUIRE(permtab_check(bench->table, user, place, bench->read) == (int)fake_allows(user, 1, 0, false));
@@ -285,11 +286,8 @@ static void test_retired_after_fork(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_preforking_parent),
-        TEST(test_children_that_only_hit),
-        TEST(test_fork_while_locked),
-        TEST(test_child_reuses_the_number),
-        TEST(test_retired_after_fork),
+        TEST(test_preforking_parent),       TEST(test_children_that_only_hit), TEST(test_fork_while_locked),
+        TEST(test_child_reuses_the_number), TEST(test_retired_after_fork),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,8 @@
 #define WORKER   61003u
 
 /* Listens at the path under the uid, and runs `permtab_open`'s connecting under WORKER. Returns its code. */
-static int connect_as_worker(const char *listen_path, uid_t listener_uid, const char *path, int64_t server_uid)
+static int connect_as_worker(const char *listen_path, uid_t listener_uid, const char *path,
+                             int64_t server_uid)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", listen_path);
@@ -111,7 +112,7 @@ static void test_as_installed(void **state)
 {
     const struct places *places = *state;
     assert_int_equal(at(places->given, SIDECAR, PEER_VOUCHED), 0);
-    assert_int_equal(at(places->given, 0, PEER_VOUCHED), 0);      /* root may always */
+    assert_int_equal(at(places->given, 0, PEER_VOUCHED), 0);         /* root may always */
     assert_int_equal(at(places->anybodys, WORKER, PEER_VOUCHED), 0); /* and so may we ourselves */
     assert_int_equal(at(places->given, SIDECAR, SIDECAR), 0);
 }

@@ -4,6 +4,11 @@
 #include "tests/support/client_bench.h"
 #include "tests/support/stopwatch.h"
 
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
 /* ---- time ---- */
 
 static void test_stale(void **state)
@@ -148,6 +153,57 @@ static void test_late_reply_is_dropped(void **state)
     assert_int_equal(fake_counts(&bench->fake).connects, 1);
 }
 
+/* A reply to a request that was never made on this connection was caused by somebody else: nothing more is believed of it. */
+static void test_stray_reply_ends_the_connection(void **state)
+{
+    struct client_bench *bench = *state;
+    fake_lock(&bench->fake);
+    bench->fake.strays = true;
+    bench->fake.fill = false;
+    fake_unlock(&bench->fake);
+    assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->write),
+                     PERMTAB_UNKNOWN); /* a DENY */
+    assert_int_equal(permtab_why(bench->table), PERMTAB_E_PROTOCOL);
+    bench_set(bench, &bench->fake.strays, false);
+    while (permtab_check(bench->table, 1, bench_at(bench, 1), bench->write) != PERMTAB_DENY)
+        pause_ms(5);
+}
+
+/* Requests are numbered from where nobody can tell, on each connection. */
+static void test_numbers_begin_anywhere(void **state)
+{
+    struct client_bench *bench = *state;
+    uint32_t together = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        struct channel channel = {0};
+        assert_int_equal(channel_open(&channel, bench->fake.path, -1, channel_clock_ns() + 1000 * MS), 0);
+        assert_true(channel.first_id != together);
+        together |= channel.first_id;
+        channel_close(&channel);
+    }
+    assert_true(together > 0xffff);
+}
+
+/* Whoever shares the socket (a child does, until it forks off) may set its flags. */
+static void test_blocking_socket_is_not_waited_in(void **state)
+{
+    struct client_bench *bench = *state;
+    unsigned found = 0;
+    for (int descriptor = 3; descriptor < 64; descriptor++) {
+        struct sockaddr_un peer = {0};
+        socklen_t size = sizeof(peer);
+        if (getpeername(descriptor, (struct sockaddr *)&peer, &size) < 0 ||
+            strcmp(peer.sun_path, bench->fake.path) != 0)
+            continue;
+        found++;
+        assert_int_equal(fcntl(descriptor, F_SETFL, 0), 0);
+    }
+    assert_int_equal(found, 1);
+    bench_set(bench, &bench->fake.mute, true);
+    assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->read), PERMTAB_UNKNOWN);
+    assert_int_equal(permtab_why(bench->table), PERMTAB_E_TIMEOUT);
+}
+
 /* The library subscribes to nothing; what is told to it all the same is no answer to anything. */
 static void test_notifications_are_dropped(void **state)
 {
@@ -220,6 +276,9 @@ int main(void)
         BENCH_TEST(test_late_reply_ends_the_silence),
         BENCH_TEST(test_slow_greeting_is_gone_on_with),
         BENCH_TEST(test_late_reply_is_dropped),
+        BENCH_TEST(test_stray_reply_ends_the_connection),
+        BENCH_TEST(test_numbers_begin_anywhere),
+        BENCH_TEST(test_blocking_socket_is_not_waited_in),
         BENCH_TEST(test_notifications_are_dropped),
         BENCH_TEST(test_unreachable_and_back),
         BENCH_TEST(test_does_not_hammer),
