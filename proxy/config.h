@@ -15,7 +15,7 @@ struct config {
     char *store;               /* URL */
     char *store_password_file; /* or "" */
     char *store_password;      /* read from that file; never printed */
-    bool store_migrate;        /* apply missing migrations at start */
+    bool store_migrate;        /* apply missing migrations at start, and mend the schema */
     uint32_t store_threads;    /* connections for fills and other reads */
     uint32_t store_write_threads;
     uint64_t write_timeout_ms, apply_timeout_ms;

@@ -20,7 +20,8 @@ const struct config_option config_options[] = {
     {"store_password_file", CONFIG_TEXT, AT(store_password_file), "", 0, 0, false,
      "file whose first line is the password for the store"},
     {"store_migrate", CONFIG_BOOL, AT(store_migrate), "true", 0, 1, false,
-     "apply missing migrations at start; false: start only on a schema that is up to date"},
+     "apply missing migrations at start and mend a damaged schema; false: start only on one that is in "
+     "order"},
     {"store_threads", CONFIG_NUMBER, AT(store_threads), "4", 1, 64, false,
      "threads, each with one connection to the store, for fills and other reads"},
     {"store_write_threads", CONFIG_NUMBER, AT(store_write_threads), "2", 1, 16, false,

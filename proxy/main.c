@@ -40,7 +40,7 @@ static void print_usage(FILE *out)
         "  -c FILE     read the configuration from FILE; without it, defaults and PERMTAB_… variables\n"
         "  -t          check the configuration, print it, and exit\n"
         "  --demo      serve a small community from a temporary folder\n"
-        "  --migrate   bring the store's schema up to date, and exit\n"
+        "  --migrate   bring the store's schema up to date, mend it, and exit\n"
         "  --version   print the version\n"
         "  --help      print this\n"
         "\n"

@@ -119,6 +119,11 @@ bool sql_moved(struct sql *sql)
     return sql->driver->moved(sql);
 }
 
+bool sql_settle(struct sql *sql)
+{
+    return sql->driver->settle && sql->driver->settle(sql);
+}
+
 int sql_begin(struct sql *sql, enum sql_begin how, struct failure *failure)
 {
     if (how == SQL_WRITE && sql->read_only)

@@ -86,6 +86,9 @@ struct sql_driver {
     bool (*moved)(struct sql *sql);
     /* Whether the server at the other end still answers; NULL where there is none. */
     bool (*alive)(struct sql *sql);
+    /* Brings the open database back to how it has to be kept, where that can be done at once. True: something was
+     * changed. NULL for a server. */
+    bool (*settle)(struct sql *sql);
     /* May create the database's file; NULL where there is nothing to create. */
     int (*create)(const struct sql_address *address, struct failure *failure);
 };
@@ -96,5 +99,6 @@ extern const struct sql_driver store_mysql_driver;
 /* Makes what a first migration needs to connect to: SQLite's file, in WAL mode. Nothing for a server. */
 int sql_create(const struct sql_options *options, struct failure *failure) PERMTAB_MUST_CHECK;
 bool sql_moved(struct sql *sql);
+bool sql_settle(struct sql *sql);
 
 #endif

@@ -33,7 +33,7 @@ int store_open(struct store *out, const struct sql_options *options, struct fail
     rc = schema_state_check(&state, newest, failure);
     if (rc < 0)
         goto out;
-    if (!state.exists || state.version < newest || !state.recorded) {
+    if (!state.exists || state.version < newest) {
         rc = failure_set(
             failure, PERMTAB_E_SCHEMA,
             "the schema of the store has version %u and this program needs %u: run permtabd --migrate",

@@ -86,8 +86,8 @@ int store_replicates_rows(struct store *store, struct failure *failure) PERMTAB_
 /* Users with rows of their own, ids in the store's order from `from` on, at most `limit` rows: one user may come several times.
  * Fewer than `limit`: there are no more. */
 enum store_users { STORE_USERS_ASSIGNED, STORE_USERS_OVERWRITTEN };
-int store_read_users(struct store *store, enum store_users which, uint64_t from, uint64_t *users, size_t limit,
-                     size_t *count, struct failure *failure) PERMTAB_MUST_CHECK;
+int store_read_users(struct store *store, enum store_users which, uint64_t from, uint64_t *users,
+                     size_t limit, size_t *count, struct failure *failure) PERMTAB_MUST_CHECK;
 /* The first id of that order. The last one is the one before it, and each other id is followed by id + 1. */
 uint64_t store_users_first(const struct store *store);
 
@@ -136,7 +136,8 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
 /* Inside a snapshot or not: assignments with from < expires_at <= to, as changes of kind CHANGE_ASSIGNMENT, revision 0. */
 int store_read_expired(struct store *store, int64_t from, int64_t to, size_t limit, struct change_list *out,
                        struct failure *failure) PERMTAB_MUST_CHECK;
-/* The look at triggers, tables and referential rules. PERMTAB_E_SCHEMA with the name of what is missing or different. */
+/* The look at triggers, tables and references. PERMTAB_E_SCHEMA: what is there, why that is refused, and what mends it. In SQLite
+ * also sees to the journal mode. */
 int store_check_schema(struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
 /* Deletes change rows older than keep_us (store's clock) beyond the newest keep_rows, a slice of at most `slice` rows;
  * never the newest row. Returns the number deleted, or a code. */
@@ -145,8 +146,9 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
 
 /* ---- migrations ---------------------------------------------------------------------------------------------- */
 
-/* Applies what is missing, one numbered migration after the other, and records the schema's fingerprint. A schema
- * that is too new or half applied is refused with PERMTAB_E_SCHEMA. *applied: how many. */
+/* Applies what is missing, one numbered migration after the other, and mends what was damaged since (store_repair.c). A schema
+ * that is too new or half applied, or damage that has to be mended by hand, is refused with PERMTAB_E_SCHEMA. *applied: how
+ * many migrations. */
 int store_migrate(const struct sql_options *options, unsigned *applied,
                   struct failure *failure) PERMTAB_MUST_CHECK;
 /* Appends the configured scope types to the stored ones; PERMTAB_E_CONFLICT when the configuration contradicts them. */

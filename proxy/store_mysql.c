@@ -144,8 +144,8 @@ static void mysql_driver_close(struct sql *sql)
  * alter, nor keep old rows from being purged: MariaDB ends it, MySQL cannot. */
 static int limits_set(struct mysql *mysql, unsigned read_s, bool read_only, struct failure *failure)
 {
-    bool mariadb = mysql_get_server_version(mysql->handle) >= 100000 ||
-                   strstr(mysql_get_server_info(mysql->handle), "MariaDB") != NULL;
+    unsigned long version = mysql_get_server_version(mysql->handle);
+    bool mariadb = version >= 100000 || strstr(mysql_get_server_info(mysql->handle), "MariaDB") != NULL;
     unsigned limit_ms = read_s * 1000 - 500;
     char text[640];
     snprintf(text, sizeof(text),
@@ -160,8 +160,10 @@ static int limits_set(struct mysql *mysql, unsigned read_s, bool read_only, stru
         snprintf(
             text + used, sizeof(text) - used,
             "check_constraint_checks = 1, max_statement_time = %u.%03u, idle_write_transaction_timeout = %u, "
-            "idle_readonly_transaction_timeout = %u",
-            limit_ms / 1000, limit_ms % 1000, LOCK_WAIT_S, LOCK_WAIT_S);
+            "idle_readonly_transaction_timeout = %u%s",
+            limit_ms / 1000, limit_ms % 1000, LOCK_WAIT_S, LOCK_WAIT_S,
+            /* Of a table with system versioning the present rows, whatever past the server shows by default. */
+            version >= 100300 ? ", system_versioning_asof = DEFAULT" : "");
     else
         snprintf(text + used, sizeof(text) - used, "max_execution_time = %u", limit_ms);
     int rc = mysql_driver_execute(&mysql->sql, text, failure);

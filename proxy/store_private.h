@@ -8,23 +8,22 @@
 /* ---- store_schema.c: versions and the look -------------------------------------------------------------------- */
 
 struct schema_state {
-    bool exists; /* there is a table permtab_store, with its row */
-    bool ready;  /* no migration is under way, or was left half applied */
-    bool recorded;
+    bool exists;  /* there is a table permtab_store, with its row */
+    bool ready;   /* no migration is under way, or was left half applied */
+    bool mending; /* a repair is under way, or was stopped */
     uint64_t store_id;
     unsigned version;
     char state[64];
 };
 
 int schema_state_read(struct sql *sql, struct schema_state *out, struct failure *failure) PERMTAB_MUST_CHECK;
-/* Refuses what is half applied, or newer than this program, with PERMTAB_E_SCHEMA. */
+/* Refuses what is half applied or half mended, or newer than this program, with PERMTAB_E_SCHEMA. */
 int schema_state_check(const struct schema_state *state, unsigned newest,
                        struct failure *failure) PERMTAB_MUST_CHECK;
 /* The number of the newest migration that this program brings. */
 unsigned schema_newest(enum sql_dialect dialect);
-/* Records what the schema looks like now, in the transaction that is open. */
-int schema_record(struct sql *sql, struct failure *failure) PERMTAB_MUST_CHECK;
-/* Compares the schema with what was recorded; *mark as in struct store. */
+/* Compares the schema with what the migrations make; *mark as in struct store. PERMTAB_E_SCHEMA: what is there, why
+ * that is refused, and what mends it. */
 int schema_compare(struct sql *sql, uint64_t *mark, struct failure *failure) PERMTAB_MUST_CHECK;
 
 /* ---- store_believe.c: may this store be believed? ------------------------------------------------------------- */

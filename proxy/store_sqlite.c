@@ -1,9 +1,9 @@
 /* The SQLite driver: the only file that knows sqlite3.h. WAL mode, so that readers and the one writer do not wait for
- * each other; transactions that write begin IMMEDIATE, so that waiting happens at the beginning and not in the
- * middle. A connection must be opened in the process that uses it: one opened before a fork misses commits.
+ * each other; transactions that write begin IMMEDIATE, so that waiting happens at the beginning and not in the middle.
+ * A connection must be opened in the process that uses it: one opened before a fork misses commits.
  *
- * synchronous is FULL: under NORMAL a power failure may take back commits that tokens were already given out for. It costs one
- * sync a transaction, whatever its size.
+ * synchronous is FULL: under NORMAL a power failure may take back commits that tokens were already given out for. It
+ * costs one sync a transaction, whatever its size.
  *
  * foreign_keys and recursive_triggers are settings of a connection, off by default. Ours are on; what other programs
  * do with theirs off is caught by triggers (conf/schema/sqlite). */
@@ -102,6 +102,37 @@ static int cannot_open(const char *path, struct failure *failure)
     return failure_set(failure, PERMTAB_E_STORE, "store %s: cannot be opened", path);
 }
 
+static int keep_text(void *to, int count, char **texts, char **names)
+{
+    (void)names;
+    if (count > 0 && texts[0])
+        snprintf(to, 16, "%s", texts[0]);
+    return 0;
+}
+
+/* The journal mode is kept in the file: one that was copied, restored or rebuilt has SQLite's own, in which readers
+ * and the writer wait for each other. Changing it takes the file for itself for a moment; while others are at work it
+ * stays what it is, which costs waiting and no truth, and the next look tries again. Nobody else's database is
+ * touched. */
+static bool sqlite_settle(struct sql *sql)
+{
+    char mode[16] = "", ours[16] = "0";
+    sqlite3 *db = of(sql)->db;
+    (void)sqlite3_exec(db, "PRAGMA journal_mode", keep_text, mode, NULL);
+    if (strcmp(mode, "wal") == 0)
+        return false;
+    (void)sqlite3_exec(db, "SELECT count(*) FROM sqlite_master WHERE name = 'permtab_store'", keep_text, ours,
+                       NULL);
+    if (strcmp(ours, "0") == 0)
+        return false;
+    uint64_t timeout_ns = of(sql)->timeout_ns;
+    of(sql)->timeout_ns = 0;
+    (void)sqlite3_exec(db, "PRAGMA journal_mode = WAL; SELECT 'wal' FROM sqlite_master WHERE false",
+                       keep_text, mode, NULL);
+    of(sql)->timeout_ns = timeout_ns;
+    return strcmp(mode, "wal") == 0;
+}
+
 static int open_file(struct sqlite *sqlite, const char *path, int flags, struct failure *failure)
 {
     snprintf(sqlite->path, sizeof(sqlite->path), "%s", path);
@@ -143,6 +174,8 @@ static int sqlite_connect(struct sql **out, const struct sql_address *address,
                         "PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON; PRAGMA synchronous = FULL;"
                         "SELECT count(*) FROM sqlite_master;",
                         failure);
+    if (rc == 0)
+        (void)sqlite_settle(&sqlite->sql);
     if (rc == 0 && options->read_only)
         rc = sqlite_execute(&sqlite->sql, "PRAGMA query_only = ON;", failure);
 out:
@@ -163,6 +196,13 @@ static int sqlite_create(const struct sql_address *address, struct failure *fail
         sqlite3_busy_timeout(sqlite->db, 5000);
         rc = sqlite_execute(&sqlite->sql, "PRAGMA journal_mode = WAL;", failure);
     }
+    char mode[16] = "";
+    if (rc == 0 && sqlite3_exec(sqlite->db, "PRAGMA journal_mode", keep_text, mode, NULL) == SQLITE_OK &&
+        strcmp(mode, "wal") != 0)
+        rc =
+            failure_set(failure, PERMTAB_E_STORE,
+                        "store %s: journal mode %s cannot be changed to WAL, which needs a local file system",
+                        address->path, mode);
     sqlite_close(&sqlite->sql);
     return rc;
 }
@@ -291,5 +331,6 @@ const struct sql_driver store_sqlite_driver = {
     .column_text = sqlite_column_text,
     .moved = sqlite_moved,
     .alive = NULL,
+    .settle = sqlite_settle,
     .create = sqlite_create,
 };

@@ -194,9 +194,10 @@ class OnSqlite(Distrust, SqliteCase):
 
     def test_file_replaced_by_a_copy(self):
         copy = self.folder / "copy.db"
-        self.sql(f".backup {copy}")
+        self.sql(f"VACUUM INTO '{copy}';")
         self.swap()
         self.distrusted(lambda: self.replaced_by(copy), "allow", "deny")
+        self.assertEqual([["wal"]], self.rows("PRAGMA journal_mode;"), "the copy kept SQLite's own journal mode")
 
     def test_file_replaced_by_another_store(self):
         folder = self.folder / "other"

@@ -82,7 +82,8 @@ static void changes_text(struct fixture *f, uint64_t after, char *text, size_t s
     store_snapshot_end(&f->store);
     for (size_t i = 0; i < list.count; i++) {
         const struct change *c = &list.items[i];
-        assert_true(c->at <= now + 1000 && c->at > now - 60000000); /* the same clock; SQLite's has milliseconds */
+        assert_true(c->at <= now + 1000 &&
+                    c->at > now - 60000000); /* the same clock; SQLite's has milliseconds */
         used += (size_t)snprintf(text + used, size - used, "%d/%llu/%llu/%u:%llu ", (int)c->kind,
                                  (unsigned long long)c->user, (unsigned long long)c->role, c->scope.type,
                                  (unsigned long long)c->scope.id);
@@ -122,13 +123,6 @@ static void test_poll_sees_what_is_newer(void **state)
     OK(store_poll(&f->store, &at, &newer, &now, &failure));
     assert_true(newer);
     assert_int_equal(position(f).revision, at.revision + 1);
-}
-
-static void drop_trigger(struct fixture *f, const char *name)
-{
-    char text[128];
-    snprintf(text, sizeof(text), "DROP TRIGGER permtab_%s", name);
-    OK(run(f->writer, text));
 }
 
 /* Rows only go from the log's beginning, so a hole can never lie just after a row that is still there: the poll,

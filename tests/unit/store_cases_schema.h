@@ -156,15 +156,6 @@ static void test_look_notices_other_changes(void **state)
     FAILS(store_check_schema(&f->store, &failure), PERMTAB_E_SCHEMA, "permtab_assignment");
 }
 
-/* The record is only made by a migration: a second run does not make a damaged schema the expected one. */
-static void test_migrating_does_not_bless_damage(void **state)
-{
-    struct fixture *f = *state;
-    unsigned applied;
-    OK(run(f->writer, "DROP TRIGGER permtab_role_update"));
-    FAILS(store_migrate(&f->options, &applied, &failure), PERMTAB_E_SCHEMA, "permtab_role_update is missing");
-}
-
 static void test_scope_types_are_appended(void **state)
 {
     struct fixture *f = *state;

@@ -145,6 +145,13 @@ __attribute__((unused)) static uint64_t number(struct sql *sql, const char *text
     return value;
 }
 
+__attribute__((unused)) static void drop_trigger(struct fixture *f, const char *name)
+{
+    char text[128];
+    snprintf(text, sizeof(text), "DROP TRIGGER permtab_%s", name);
+    OK(run(f->writer, text));
+}
+
 /* A server, a channel below it, roles 1 (server), 2 (server, default), 3 (global), permissions a.b, c.d, e. */
 __attribute__((unused)) static void some_policy(struct fixture *f)
 {

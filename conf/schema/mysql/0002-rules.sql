@@ -1,7 +1,9 @@
 -- permtab, schema 2, MariaDB and MySQL: what is refused, whoever writes. Sessions may turn foreign_key_checks and
 -- check_constraint_checks off, triggers not. What they read they lock: a plain read would see the past of its
--- transaction.
+-- transaction. No text in a trigger has a backslash: information_schema shows it without, and tools that make triggers again
+-- from there (pt-online-schema-change) would make other ones.
 
+SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION';
 UPDATE permtab_store SET schema_state = 'applying 2';
 
 DELIMITER //
@@ -43,7 +45,7 @@ END//
 
 CREATE TRIGGER permtab_scope_type_check BEFORE INSERT ON permtab_scope_type FOR EACH ROW
 BEGIN
-    IF NEW.name NOT REGEXP '^[a-z0-9_]+\\z' THEN
+    IF NEW.name NOT REGEXP '^[a-z0-9_]' OR NEW.name REGEXP '[^a-z0-9_]' THEN
         SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'permtab: a scope type is named with a-z, 0-9 and _';
     END IF;
     IF NEW.number <> (SELECT COUNT(*) FROM permtab_scope_type LOCK IN SHARE MODE)
@@ -66,7 +68,7 @@ END//
 
 CREATE TRIGGER permtab_permission_check BEFORE INSERT ON permtab_permission FOR EACH ROW
 BEGIN
-    IF NEW.name NOT REGEXP '^[a-z0-9_]+(\\.[a-z0-9_]+)*\\z' THEN
+    IF NEW.name NOT REGEXP '^[a-z0-9_]+([.][a-z0-9_]+)*$' OR NEW.name REGEXP '[^a-z0-9_.]' THEN
         SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'permtab: a permission is named with a-z, 0-9 and _, in parts with dots between';
     END IF;
     IF EXISTS (SELECT 1 FROM permtab_permission WHERE bit = NEW.bit AND name <> NEW.name LOCK IN SHARE MODE) THEN
@@ -169,3 +171,4 @@ END//
 DELIMITER ;
 
 UPDATE permtab_store SET schema_state = 'ready', schema_version = 2;
+COMMIT;

@@ -5,6 +5,7 @@
 -- next writers fail.) LAST_INSERT_ID(x) hands the number on without reading the counter again; the writer's own
 -- LAST_INSERT_ID comes back when the trigger ends.
 
+SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION';
 UPDATE permtab_store SET schema_state = 'applying 3';
 
 DELIMITER //
@@ -306,3 +307,4 @@ END//
 DELIMITER ;
 
 UPDATE permtab_store SET schema_state = 'ready', schema_version = 3;
+COMMIT;

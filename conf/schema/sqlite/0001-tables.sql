@@ -9,18 +9,9 @@ CREATE TABLE permtab_store (
     one            INTEGER PRIMARY KEY CHECK (one = 1),
     store_id       INTEGER NOT NULL,
     schema_version INTEGER NOT NULL,
-    schema_state   TEXT NOT NULL,
-    fingerprint    TEXT
+    schema_state   TEXT NOT NULL
 ) STRICT;
-INSERT INTO permtab_store VALUES (1, random(), 0, 'applying 1', NULL);
-
--- What the schema looked like after the migration: the look at it compares.
-CREATE TABLE permtab_object (
-    kind TEXT NOT NULL,
-    name TEXT NOT NULL,
-    mark TEXT NOT NULL,
-    PRIMARY KEY (kind, name)
-) STRICT, WITHOUT ROWID;
+INSERT INTO permtab_store VALUES (1, random(), 0, 'applying 1');
 
 -- The log, and the counter as well: writers come one after the other, so "the largest number plus one", which SQLite gives a
 -- row that brings none, has no gaps and is in the order of commits. The newest row is never deleted (0002-rules.sql).
