@@ -8,13 +8,14 @@
 #include "proxy/work.h"
 
 #include "proxy/clock.h"
-#include "proxy/log.h"
+#include "proxy/trouble.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -46,6 +47,7 @@ struct work {
     bool stopping;
     uint64_t retry_at;      /* CLOCK_MONOTONIC ns: no attempt to connect before; 0 while the store is there */
     struct failure trouble; /* why the last attempt failed */
+    struct trouble away;    /* that it did */
 };
 
 static void list_init(struct job_list *list)
@@ -89,6 +91,22 @@ static void disconnect(struct link *link)
     link->connected = false;
 }
 
+/* What connecting has come to. Under the mutex. */
+static void note_attempt(struct work *work, int code, const struct failure *failure)
+{
+    char text[64];
+    uint64_t now = clock_ns();
+    work->retry_at = code < 0 ? now + RETRY_NS : 0;
+    if (code < 0) {
+        work->trouble = *failure;
+        (void)trouble_happens(&work->away, LOG_LEVEL_WARNING, now, "%s: the store cannot be reached: %s",
+                              work->name, failure->text);
+    } else {
+        (void)snprintf(text, sizeof text, "%s: the store is back", work->name);
+        trouble_ends(&work->away, now, text);
+    }
+}
+
 /* Connected, if that is possible now; else NULL. */
 static struct store *connect_store(struct work *work, struct link *link, struct failure *failure)
 {
@@ -105,15 +123,8 @@ static struct store *connect_store(struct work *work, struct link *link, struct 
         return NULL;
     int code = store_open(&link->store, &work->options, failure);
     pthread_mutex_lock(&work->mutex);
-    bool news = (code < 0) != (work->retry_at != 0);
-    work->retry_at = code < 0 ? clock_ns() + RETRY_NS : 0;
-    if (code < 0)
-        work->trouble = *failure;
+    note_attempt(work, code, failure);
     pthread_mutex_unlock(&work->mutex);
-    if (news && code < 0)
-        log_warning("%s: the store cannot be reached: %s", work->name, failure->text);
-    else if (news)
-        log_info("%s: the store is back", work->name);
     link->connected = code == 0;
     return link->connected ? &link->store : NULL;
 }
