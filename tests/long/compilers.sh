@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Each compiler that apt knows, each way of optimising. tests/long/builds.sh runs it on a machine of its own, for it installs them all.
+# compilers.sh [NAME…]: each compiler that apt knows, or those named (gcc-14 clang-19), each way of optimising. tests/long/builds.sh runs
+# it on a machine of its own, for it installs them all.
 set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
@@ -46,15 +47,17 @@ try_all() {
 
 export LC_ALL=C.UTF-8
 umask 022
+wanted=" $* "
+is_wanted() { [ "$wanted" = "  " ] || [[ "$wanted" = *" $1 "* ]]; }
 ./deploy/install-packages.sh >"$logs/packages.log" 2>&1 || exit 1
 for version in $(versions_of gcc); do
-    if apt install --no-install-recommends "gcc-$version" "g++-$version" >>"$logs/packages.log" 2>&1; then
+    if is_wanted "gcc-$version" && apt install --no-install-recommends "gcc-$version" "g++-$version" >>"$logs/packages.log" 2>&1; then
         try_all "gcc-$version" "gcc-$version" "g++-$version" ""
     fi
 done
 # Link-time optimisation wants the linker of the same clang.
 for version in $(versions_of clang); do
-    if apt install --no-install-recommends "clang-$version" "lld-$version" "llvm-$version" >>"$logs/packages.log" 2>&1; then
+    if is_wanted "clang-$version" && apt install --no-install-recommends "clang-$version" "lld-$version" "llvm-$version" >>"$logs/packages.log" 2>&1; then
         try_all "clang-$version" "clang-$version" "clang++-$version" -fuse-ld=lld
     fi
 done

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Cross builds: what another processor's compiler says of the sources. Nothing is run. tests/long/builds.sh runs it on a machine of its own.
+# processors.sh ARCHITECTURE: a cross build, for what another processor's compiler says of the sources. Nothing is run.
+# tests/long/builds.sh runs it, each on a machine of its own: packages of two architectures are in each other's way.
 set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
@@ -19,7 +20,7 @@ try() {
     local architecture="$1" triplet="$2" log="$PWD/$logs/$1.log" names
     mapfile -t names < <(libraries | sed "s/\$/:$architecture/")
     if dpkg --add-architecture "$architecture" && apt update && apt install --no-install-recommends cmake ninja-build pkg-config uthash-dev \
-        "gcc-${triplet/_/-}" "g++-${triplet/_/-}" "${names[@]}" && cmake -S . -B "build/$architecture" -G Ninja -DPERMTAB_TESTS=ON -DPERMTAB_WERROR=ON \
+        "gcc-$triplet" "g++-$triplet" "${names[@]}" && cmake -S . -B "build/$architecture" -G Ninja -DPERMTAB_TESTS=ON -DPERMTAB_WERROR=ON \
         -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$3" -DCMAKE_C_COMPILER="$triplet-gcc" -DCMAKE_CXX_COMPILER="$triplet-g++" \
         -DCMAKE_BUILD_TYPE=Release && cmake --build "build/$architecture"; then
         echo "ok $architecture" >&3
@@ -31,11 +32,16 @@ try() {
 
 export LC_ALL=C.UTF-8
 umask 022
-exec 3>&1
-export PKG_CONFIG_LIBDIR
-for one in "arm64 aarch64-linux-gnu aarch64"; do
-    read -r architecture triplet processor <<<"$one"
-    PKG_CONFIG_LIBDIR="/usr/lib/$triplet/pkgconfig:/usr/share/pkgconfig"
-    try "$architecture" "$triplet" "$processor"
-done
+case "${1:-}" in
+    arm64) triplet=aarch64-linux-gnu processor=aarch64 ;;
+    riscv64) triplet=riscv64-linux-gnu processor=riscv64 ;;
+    i386) triplet=i686-linux-gnu processor=i686 ;;
+    *) echo "usage: tests/long/processors.sh arm64|riscv64|i386" >&2; exit 64 ;;
+esac
+case "$triplet" in
+    i686-*) pkgconfig=/usr/lib/i386-linux-gnu/pkgconfig ;;
+    *) pkgconfig="/usr/lib/$triplet/pkgconfig" ;;
+esac
+export PKG_CONFIG_LIBDIR="$pkgconfig:/usr/share/pkgconfig"
+try "$1" "$triplet" "$processor"
 exit 0
