@@ -43,6 +43,8 @@ class LeaseEnd:
 
     def test_the_sidecar_itself_was_stopped(self):
         """Nobody else is blamed."""
+        polls = self.serving.stats()["polls"]
+        wait_until(lambda: self.serving.stats()["polls"] > polls + 2, 20, "what was applied is done with")
         self.serving.pause()
         time.sleep(5)
         self.serving.resume()
