@@ -14,6 +14,8 @@
 #include "shm/order.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -95,10 +97,29 @@ static uint64_t patience(const struct handle *handle, uint64_t deadline_ns)
     return circuit_deadline(&handle->own->circuit, channel_clock_ns(), deadline_ns);
 }
 
+/* What the sidecar says of an answer that it does not give, for permtab_why_text. */
+static void keep_trouble(const struct wire_message *reply)
+{
+    struct permtab_thread_ *thread = &permtab_thread_;
+    const char *text = reply->error_text != NULL ? reply->error_text : "";
+    size_t size = strlen(text);
+    int64_t code = reply->error_code;
+    if (code == 0 && reply->result != NULL) {
+        if (!wire_as_i64(wire_get(reply->result, "code"), &code) || code >= 0 || code < INT_MIN)
+            code = PERMTAB_E_STALE;
+        if (!wire_as_str(wire_get(reply->result, "trouble"), &text, &size))
+            code = 0;
+    }
+    thread->told = (int)code;
+    if (code != 0)
+        (void)snprintf(thread->trouble, sizeof(thread->trouble), "%.*s", size < 256 ? (int)size : 255, text);
+}
+
 int handle_call(struct handle *handle, uint64_t deadline_ns, struct wire_message *reply)
 {
     int result = channel_call(&handle->own->channel, -1, patience(handle, deadline_ns), reply);
     judge_silence(handle, result, deadline_ns != HANDLE_NO_WAIT, reply);
+    keep_trouble(reply);
     return result;
 }
 

@@ -25,6 +25,15 @@ int permtab_why(const struct permtab *table)
     return permtab_thread_.why;
 }
 
+const char *permtab_why_text(const struct permtab *table)
+{
+    (void)table;
+    if (permtab_thread_.why == 0)
+        return "";
+    bool told = permtab_thread_.told == permtab_thread_.why && permtab_thread_.trouble[0] != '\0';
+    return told ? permtab_thread_.trouble : permtab_strerror(permtab_thread_.why);
+}
+
 static void pause_ns(uint64_t ns)
 {
     struct timespec left = {.tv_sec = (time_t)(ns / 1000000000ull), .tv_nsec = (long)(ns % 1000000000ull)};

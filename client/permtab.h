@@ -169,6 +169,11 @@ PERMTAB_API int permtab_check_many(struct permtab *table, const struct permtab_q
  *   others        what the sidecar said */
 PERMTAB_API int permtab_why(const struct permtab *table);
 
+/* The same as a sentence for people and logs: what the sidecar said when this thread asked it, "the feed waits for the store to answer a
+ * poll, since 2026-11-30T04:11:05Z"; or, when it said nothing, permtab_strerror of the code; "" for 0. Valid until this thread's
+ * next call with any handle. */
+PERMTAB_API const char *permtab_why_text(const struct permtab *table);
+
 /* ---- views and rules ----------------------------------------------------------------------------------------- */
 
 /* Finds one user at one place once, for many tests in one request; asks the sidecar for it when it is not there. 0, or
@@ -239,6 +244,8 @@ struct permtab {
 struct permtab_thread_ {
     uint32_t line; /* of the feedback, plus one; 0: none chosen yet */
     int why;
+    int told;          /* the code that `trouble` explains; 0: none */
+    char trouble[256]; /* as the sidecar said it */
 };
 extern PERMTAB_API __thread struct permtab_thread_ permtab_thread_;
 

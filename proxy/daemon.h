@@ -13,6 +13,7 @@
 #include "proxy/counters.h"
 #include "proxy/delayed.h"
 #include "proxy/demo.h"
+#include "proxy/descriptors.h"
 #include "proxy/feed.h"
 #include "proxy/fill.h"
 #include "proxy/invalidate_join.h"
@@ -33,6 +34,7 @@ struct daemon {
     const char *config_path;
     struct config config;
     struct counters counters;
+    struct descriptors descriptors;
     struct demo *demo;
     struct event_base *base;
     struct event *signals[3];

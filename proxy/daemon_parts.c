@@ -185,6 +185,7 @@ int daemon_start_serving(struct daemon *daemon, struct failure *failure)
     server->base = daemon->base;
     server->config = &daemon->config;
     server->counters = &daemon->counters;
+    server->descriptors = &daemon->descriptors;
     server->publish = daemon->publish;
     server->feed = daemon->feed;
     server->work = daemon->work;

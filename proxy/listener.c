@@ -8,7 +8,9 @@
  * What is done with a connection is the business of the one who is called. */
 #include "proxy/listener.h"
 
+#include "proxy/clock.h"
 #include "proxy/log.h"
+#include "proxy/trouble.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -31,6 +33,7 @@ struct listener {
     struct event *pause; /* accepting goes on when it fires */
     listener_accept_fn accept;
     void *context;
+    struct trouble trouble; /* with accepting */
     char *path;
     char *lock_path;
     int socket;
@@ -158,7 +161,8 @@ static void on_resume(evutil_socket_t descriptor, short what, void *context)
 static void pause_accepting(struct listener *listener)
 {
     struct timeval soon = {.tv_usec = 200000};
-    log_warning("listener %s: cannot accept: %s; pausing", listener->path, strerror(errno));
+    (void)trouble_happens(&listener->trouble, LOG_LEVEL_WARNING, clock_ns(),
+                          "listener %s: cannot accept: %s; pausing", listener->path, strerror(errno));
     (void)event_del(listener->event);
     (void)event_add(listener->pause, &soon);
 }
@@ -170,6 +174,8 @@ static void on_connection(evutil_socket_t descriptor, short what, void *context)
     for (int i = 0; i < ACCEPT_A_TURN; i++) {
         int connection = accept4(descriptor, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (connection >= 0) {
+            if (trouble_lasts(&listener->trouble))
+                trouble_ends(&listener->trouble, clock_ns(), "listener: accepts again");
             listener->accept(listener->context, connection);
             continue;
         }

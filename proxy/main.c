@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -101,50 +100,37 @@ static void complain(const struct failure *failure)
 
 /* ---- starting and stopping ------------------------------------------------------------------------------------------ */
 
-/* Two descriptors a client, and some for us. */
-static void raise_descriptor_limit(const struct config *config)
-{
-    struct rlimit limit;
-    rlim_t wanted = (rlim_t)config->clients_max * 2 + config->store_threads * 4 + 128;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur < wanted)
-        log_warning("permtabd: %" PRIu64 " descriptors are allowed; clients_max = %" PRIu32
-                    " may take %" PRIu64,
-                    (uint64_t)limit.rlim_cur, config->clients_max, (uint64_t)wanted);
-}
-
 static int start(struct daemon *daemon, struct failure *failure)
 {
     int code;
     /* 1. Nobody of our uid may look into this process or write through /proc: before there is anything to write. */
     if (prctl(PR_SET_DUMPABLE, 0) < 0)
         return failure_set(failure, PERMTAB_E_SYSTEM, "PR_SET_DUMPABLE is refused");
-    raise_descriptor_limit(&daemon->config);
-    /* 2. The loop, because sockets and threads report to it. It does not turn before everything is there. */
+    /* 2. Descriptors, before any is made: clients get what store, Redis and files leave. */
+    if ((code = descriptors_init(&daemon->descriptors, &daemon->config, failure)) < 0)
+        return code;
+    /* 3. The loop, because sockets and threads report to it. It does not turn before everything is there. */
     if ((code = daemon_start_loop(daemon, failure)) < 0)
         return code;
-    /* 3. The sockets, before the store: a second instance is refused before it has changed anything. Clients that
+    /* 4. The sockets, before the store: a second instance is refused before it has changed anything. Clients that
      *    connect now wait in the backlog. */
     if ((code = daemon_start_listening(daemon, failure)) < 0)
         return code;
     daemon->listening = true;
-    /* 4. The store and the table: the table needs the store's id, its revision and its catalogue. */
+    /* 5. The store and the table: the table needs the store's id, its revision and its catalogue. */
     if ((code = daemon_open_store(daemon, failure)) < 0)
         return code;
-    /* 5. Threads, the feed, fills: they write into the table. The feed's first poll grants the first lease. */
+    /* 6. Threads, the feed, fills: they write into the table. The feed's first poll grants the first lease. */
     if ((code = daemon_start_helpers(daemon, failure)) < 0)
         return code;
-    /* 6. Redis, of which fills and questions make use when it is there, and what is done there. */
+    /* 7. Redis, of which fills and questions make use when it is there, and what is done there. */
     if ((code = daemon_start_redis(daemon, failure)) < 0 ||
         (code = daemon_start_delayed(daemon, failure)) < 0)
         return code;
-    /* 7. What looks on: the auditor and those who are told. They know all of these, and the sessions know them. */
+    /* 8. What looks on: the auditor and those who are told. They know all of these, and the sessions know them. */
     if ((code = daemon_start_watching(daemon, failure)) < 0)
         return code;
-    /* 8. The sessions, which ask all of these. */
+    /* 9. The sessions, which ask all of these. */
     return daemon_start_serving(daemon, failure);
 }
 
@@ -219,7 +205,8 @@ static void stop(struct daemon *daemon, bool served)
 static int exit_code_of(const struct daemon *daemon, int code)
 {
     bool contradicted = code == PERMTAB_E_CONFLICT || code == PERMTAB_E_LIMIT || code == PERMTAB_E_INVALID;
-    return daemon->listening && contradicted ? EXIT_CONFIGURATION : EXIT_TRANSIENT;
+    bool too_few = !daemon->listening && code == PERMTAB_E_LIMIT; /* descriptors: descriptors_init */
+    return too_few || (daemon->listening && contradicted) ? EXIT_CONFIGURATION : EXIT_TRANSIENT;
 }
 
 static int serve(struct daemon *daemon, struct failure *failure)
@@ -245,7 +232,8 @@ static int run(struct daemon *daemon, const struct arguments *arguments, struct 
     int code;
     if (arguments->test) {
         config_print(&daemon->config, stdout);
-        return 0;
+        descriptors_print(&daemon->config, stdout);
+        return descriptors_check(&daemon->config, failure);
     }
     if (arguments->demo && (code = demo_new(&daemon->demo, &daemon->config, failure)) < 0)
         return code;

@@ -238,7 +238,10 @@ void ops_accept(void *context, int descriptor)
     static const char busy[] = "error: too many ops sessions\n\n";
     struct ops *ops = context;
     struct timeval idle = {.tv_sec = IDLE_SECONDS};
-    struct ops_session *session = ops->session_count < OPS_SESSIONS_MAX ? calloc(1, sizeof *session) : NULL;
+    bool room = ops->session_count < OPS_SESSIONS_MAX &&
+                (ops->session_count < DESCRIPTORS_OPERATORS ||
+                 descriptors_spare(ops->server->descriptors, descriptor));
+    struct ops_session *session = room ? calloc(1, sizeof *session) : NULL;
     if (session)
         session->channel = bufferevent_socket_new(ops->server->base, descriptor, BEV_OPT_CLOSE_ON_FREE);
     if (!session || !session->channel) {

@@ -59,7 +59,13 @@ void serve_hello(struct request *request, const struct wire_value *params)
 /* The page of counters is made once a session; who attaches again gets the same one. */
 static int prepare_feedback(struct session *session)
 {
-    return session->feedback ? 0 : feedback_new(&session->feedback, clock_ns());
+    int code = session->feedback ? 0 : feedback_new(&session->feedback, clock_ns());
+    if (code == 0 && !descriptors_spare(session->server->descriptors, session->feedback->descriptor)) {
+        feedback_free(session->feedback);
+        session->feedback = NULL;
+        code = PERMTAB_E_FULL;
+    }
+    return code;
 }
 
 void serve_attach(struct request *request, const struct wire_value *params)
@@ -83,9 +89,12 @@ void serve_attach(struct request *request, const struct wire_value *params)
     /* Copies, because the reply may wait in the queue while the segment is replaced. */
     descriptors[0] = fcntl(segment->descriptor, F_DUPFD_CLOEXEC, 3);
     descriptors[1] = fcntl(session->feedback->descriptor, F_DUPFD_CLOEXEC, 3);
-    if (descriptors[0] < 0 || descriptors[1] < 0) {
+    const struct descriptors *spare = request->server->descriptors;
+    if (!descriptors_spare(spare, descriptors[0]) || !descriptors_spare(spare, descriptors[1])) {
         if (descriptors[0] >= 0)
             (void)close(descriptors[0]);
+        if (descriptors[1] >= 0)
+            (void)close(descriptors[1]);
         request_fail(request, PERMTAB_E_SYSTEM, "attach: out of descriptors");
         return;
     }

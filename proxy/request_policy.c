@@ -184,6 +184,8 @@ static int write_document(struct policy_task *work, const char *text, struct fai
     work->descriptor = memfd_create("permtab-export", MFD_CLOEXEC);
     if (work->descriptor < 0)
         return failure_set(failure, PERMTAB_E_SYSTEM, "memfd_create: %s", strerror(errno));
+    if (!descriptors_spare(work->task.server->descriptors, work->descriptor))
+        return failure_set(failure, PERMTAB_E_FULL, "no descriptor is left for the document");
     while (used < work->size) {
         ssize_t written = pwrite(work->descriptor, text + used, work->size - used, (off_t)used);
         if (written < 0 && errno == EINTR)

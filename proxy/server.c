@@ -99,11 +99,24 @@ void server_fini(struct server *server)
 void server_accept(void *context, int descriptor)
 {
     struct server *server = context;
-    if (server->session_count >= server->config->clients_max) {
+    uint64_t now = clock_ns();
+    bool many = server->session_count >= server->config->clients_max;
+    /* One more for the page of its counters. */
+    if (many || !descriptors_spare(server->descriptors, descriptor + 1)) {
         server->counters->clients_refused++;
         (void)close(descriptor);
+        if (many)
+            (void)trouble_happens(&server->refusing, LOG_LEVEL_WARNING, now,
+                                  "server: clients are refused: clients_max = %" PRIu32 " are connected",
+                                  server->config->clients_max);
+        else
+            (void)trouble_happens(&server->refusing, LOG_LEVEL_WARNING, now,
+                                  "server: clients are refused: RLIMIT_NOFILE is %" PRIu64
+                                  ", and what is left of it is kept for store, Redis and files",
+                                  server->descriptors->limit);
         return;
     }
+    trouble_ends(&server->refusing, now, "server: clients are accepted again");
     if (session_new(server, descriptor) < 0)
         server->counters->clients_refused++;
 }

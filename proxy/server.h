@@ -5,8 +5,10 @@
 #include "proxy/asks.h"
 #include "proxy/config.h"
 #include "proxy/counters.h"
+#include "proxy/descriptors.h"
 #include "proxy/feed.h"
 #include "proxy/publish.h"
+#include "proxy/trouble.h"
 #include "proxy/trouble.h"
 #include "proxy/work.h"
 
@@ -35,6 +37,7 @@ struct server {
     struct event_base *base;
     const struct config *config;
     struct counters *counters;
+    const struct descriptors *descriptors;
     struct publish *publish;
     struct feed *feed;
     struct work *work; /* for reads */
@@ -61,6 +64,7 @@ struct server {
     size_t parked_bytes;
     struct task *held; /* writes that wait for the table to reach them, of task.c */
     bool stopping;
+    struct trouble refusing; /* clients, for want of descriptors or because of clients_max */
     struct trouble protocol_trouble; /* bytes that are not the protocol, from whatever client */
     uint64_t stop_at_ns;        /* when the grace after SIGTERM ends; 0: there was none */
     uint64_t next_session;      /* number of the next one */

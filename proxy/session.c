@@ -350,7 +350,8 @@ static bool keep_descriptors(struct session *session, struct msghdr *message)
         for (size_t i = 0; i < count; i++) {
             int descriptor;
             memcpy(&descriptor, CMSG_DATA(head) + i * sizeof(int), sizeof descriptor);
-            if (session->descriptor_count < SESSION_DESCRIPTORS_MAX) {
+            if (session->descriptor_count < SESSION_DESCRIPTORS_MAX &&
+                descriptors_spare(session->server->descriptors, descriptor)) {
                 session->descriptors[session->descriptor_count++] = descriptor;
             } else {
                 (void)close(descriptor);
@@ -397,7 +398,7 @@ static void on_readable(evutil_socket_t socket, short what, void *context)
     }
     session->input_size += (size_t)got;
     if (!keep_descriptors(session, &message)) {
-        break_off(session, "more descriptors than any method takes");
+        break_off(session, "more descriptors than any method takes, or than there are");
         return;
     }
     take_messages(session, TURN_AT_ONCE);

@@ -24,6 +24,8 @@
 #define QUIET_NS    (10 * SECOND_NS) /* nobody waited for so long: the trouble is over, though nothing was written */
 #define TEXT_SIZE   256
 
+#define GIVEN_UP_TEXT "given up after %.1f s, nothing was changed and nothing will be: it waited for %s"
+
 struct writes {
     struct work *work;
     struct counters *counters;
@@ -125,9 +127,8 @@ static void give_up(struct writes *writes, struct task *task, enum gate_wait wai
     writes->counters->writes_timed_out++;
     writes->given_up++;
     leave(writes, task);
-    request_fail(request, PERMTAB_E_TIMEOUT,
-                 "%s: given up after %.1f s, nothing was changed and nothing will be: it waited for %s",
-                 request->method->name, waited, gate_wait_text(wait));
+    request_fail(request, PERMTAB_E_TIMEOUT, "%s: " GIVEN_UP_TEXT, request->method->name, waited,
+                 gate_wait_text(wait));
 }
 
 static void say_unsure(struct writes *writes, struct task *task, const struct gate_trace *trace, uint64_t now_ns)
@@ -286,6 +287,15 @@ void writes_ended(struct writes *writes, struct task *task)
     DL_DELETE(writes->tasks, task);
     writes->counters->writes_waiting = --writes->count;
     task->request->cancel = NULL; /* what is left is the reply */
+    if (task->code == PERMTAB_E_TIMEOUT) { /* the thread was a moment before the clock */
+        enum gate_wait wait;
+        struct gate_trace ignored;
+        (void)gate_look(&task->gate, &wait, &ignored);
+        writes->counters->writes_timed_out++;
+        writes->given_up++;
+        (void)failure_set(&task->failure, PERMTAB_E_TIMEOUT, GIVEN_UP_TEXT,
+                          seconds(clock_ns() - task->begun_ns), gate_wait_text(wait));
+    }
     if (task->code != PERMTAB_E_TIMEOUT && writes_trouble(writes)[0] == 0)
         trouble_over(writes);
     arm(writes, clock_ns());

@@ -19,6 +19,8 @@ class LeaseEnd:
         super().setUp()
         self.serving = self.sidecar(strangers_max=0, audit_entries=0, store_timeout="20s")
         self.serving.apply(small())
+        self.working = self.worker(self.serving, timeout_ms=10000)
+        self.assertEqual("allow", self.working.check(1, "channel:10", "message.send"))
 
     def assert_said(self, pattern):
         """By all of them, before anything else happens."""
@@ -27,7 +29,8 @@ class LeaseEnd:
             health = rpc.call("health")
             reply = rpc.call("check", user=1, scope="channel:10", permission="message.send")
             many = rpc.call("check_many", queries=[[1, "channel:10", "message.send", None]])
-        for said in (health["trouble"], reply["trouble"], many["trouble"], self.serving.ops("health"),
+        self.assertEqual("unknown", self.working.check(1, "channel:10", "message.send"))
+        for said in (self.working.why(), health["trouble"], reply["trouble"], many["trouble"], self.serving.ops("health"),
                      self.serving.ctl("health").stdout, self.serving.ctl("check", 1, "channel:10", "message.send").stderr):
             self.assertRegex(said, pattern)
         self.assertEqual(-1, reply["decision"])

@@ -5,6 +5,7 @@
  *     owned USER SCOPE PERMISSION OWNER         decision why
  *     at USER SCOPE PERMISSION STORE REVISION   decision why
  *     refresh                                   code
+ *     why                                       permtab_why_text
  *     watch MODE USER SCOPE PERMISSION DECISION MS   running; then CLOCK_MONOTONIC ns when it was seen, or never
  *     trace MODE USER SCOPE PERMISSION MS       running; then spans "from,to,decision,why" of equal answers
  *     spin MODE USER SCOPE PERMISSION MS        running; then counts of allow, deny, unknown, and ns in all
@@ -364,6 +365,12 @@ static int range_of(struct worker *worker, struct question *question, uint64_t *
     return code < 0 ? code : perm_of(worker, words[5], &question->perm);
 }
 
+static int do_why(struct worker *worker)
+{
+    printf("%s\n", permtab_why_text(worker->table));
+    return 0;
+}
+
 static int do_range(struct worker *worker)
 {
     struct permtab_query queries[BLOCK_SIZE];
@@ -448,6 +455,8 @@ static const struct {
 
 static int run_command(struct worker *worker)
 {
+    if (worker->word_count > 0 && strcmp("why", worker->words[0]) == 0)
+        return do_why(worker);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (worker->word_count > 0 && strcmp(commands[i].name, worker->words[0]) == 0)
             return commands[i].run(worker);

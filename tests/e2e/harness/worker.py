@@ -46,6 +46,10 @@ class Worker:
         decision, why = self.ask("peek", user, scope, permission)
         return decision, int(why)
 
+    def why(self):
+        """permtab_why_text of the last unknown."""
+        return " ".join(self.ask("why"))
+
     # Long commands answer "running" when they have begun, and their result when they are done.
 
     def begin(self, *words):
