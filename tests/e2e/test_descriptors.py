@@ -128,6 +128,8 @@ class Few:
 
 
 class OverSqlite(Few, SqliteCase):
+    quick = ("test_what_t_says", "test_idle_clients")
+
     def test_idle_clients(self):
         self.begin()
         idle = self.come()
@@ -136,6 +138,8 @@ class OverSqlite(Few, SqliteCase):
 
 
 class OverMariadb(Few, MariadbCase):
+    quick = ("test_the_store_is_reached_again",)
+
     def make_server(self):
         return self.own_server()
 

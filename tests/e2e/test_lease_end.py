@@ -57,6 +57,8 @@ class LeaseEnd:
 
 
 class OverMariadb(LeaseEnd, MariadbCase):
+    quick = ("test_locked_tables",)
+
     def make_server(self):
         return self.own_server()
 
@@ -89,6 +91,8 @@ class OverMariadb(LeaseEnd, MariadbCase):
 
 
 class OverSqlite(LeaseEnd, SqliteCase):
+    quick = ("test_a_file_that_somebody_keeps_to_himself",)
+
     def test_a_file_that_somebody_keeps_to_himself(self):
         """A checkpoint that will have no reader, as VACUUM or a change of the journal's mode takes it."""
         self.serving.stop()

@@ -11,6 +11,8 @@ SMALL_WAIT_S = 1
 
 
 class Resting(MariadbCase):
+    quick = ("test_restart",)
+
     def make_server(self):
         return self.own_server()
 

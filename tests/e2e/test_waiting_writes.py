@@ -161,6 +161,8 @@ class Waiting:
 
 
 class OverSqlite(Waiting, SqliteCase):
+    quick = ("test_reads_go_on", "test_what_its_asker_left_is_not_done")
+
     def hold(self):
         self.other = sqlite3.connect(self.path, timeout=30, isolation_level=None)
         self.addCleanup(self.other.close)
@@ -175,6 +177,7 @@ class OverSqlite(Waiting, SqliteCase):
 
 
 class OverMariadb(Waiting, MariadbCase):
+    quick = ("test_reads_go_on",)
     ending = "ROLLBACK;"
     beginning = "BEGIN; DELETE FROM permtab_assignment WHERE user_id = 8;"
 
@@ -201,6 +204,7 @@ class OverMariadb(Waiting, MariadbCase):
 
 class BehindPrepared(OverMariadb):
     """A transaction of two phases that is prepared keeps its locks without a connection, and over a restart."""
+    quick = ()
     beginning = "XA START 'waits'; DELETE FROM permtab_assignment WHERE user_id = 8; XA END 'waits'; XA PREPARE 'waits';"
     ending = "XA ROLLBACK 'waits';"
 
@@ -214,6 +218,7 @@ class BehindPrepared(OverMariadb):
 
 class BehindRows(OverMariadb):
     """The counter is free, and a row of the write itself is not."""
+    quick = ()
     beginning = "BEGIN; DELETE FROM permtab_assignment WHERE user_id > 500;"  # of which there is none
 
     test_permtabctl_when_the_sidecar_does_not_answer = test_a_deadline_that_is_over = None
@@ -222,6 +227,7 @@ class BehindRows(OverMariadb):
 
 class LostCommit(MariadbCase):
     """The server takes a COMMIT and does not answer in time."""
+    quick = ()
 
     def make_server(self):
         return self.own_server()
