@@ -15,6 +15,7 @@ TIMEOUT_S = 0.1  # redis_timeout
 
 class Slow(Shared, MariadbCase):
     quick = ["test_full"]
+    redis_timeout = None
 
     def asked(self, host, users, wanted=1):
         """Seconds that each answer took."""

@@ -18,6 +18,7 @@ class Shared:
     """A mixin for MariadbCase and SqliteCase. hosts() starts sidecars; users from 1000 on are moderators of server:1."""
 
     moderators = 200
+    redis_timeout = "5s"  # a value that came too late is not put, and is no matter of most tests; None: as by default
 
     def redis_server(self):
         self.redis = Redis(self.folder / "redis").start()
@@ -32,7 +33,7 @@ class Shared:
 
     def host(self, number, **options):
         # The bound is for other tests; on a machine that has much to do it must not end these.
-        options = {"redis": f"unix:{self.redis.socket}", "max_staleness": "10s", **options}
+        options = {"redis": f"unix:{self.redis.socket}", "max_staleness": "10s", "redis_timeout": self.redis_timeout, **options}
         return self.sidecar(folder=self.folder / f"h{number}", **options)
 
     def hosts(self, count, warm=True, **options):
