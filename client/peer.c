@@ -6,16 +6,21 @@
  * have made, so somebody else who puts a socket where ours should be is refused.
  *
  * What the folder itself allows does not matter: a stranger who may write there can put a socket of theirs, and its peer is
- * then their uid, which is not the owner's. The path is resolved after connecting; whoever can change what it leads
- * to in between can only make the two differ. */
+ * then their uid, which is not the owner's. But each user has a folder that root made, their home; so a link on the way counts
+ * only where root alone can have put it, as /var/run is one: anybody else's would lead to a folder of theirs. The path
+ * is resolved after connecting; whoever can change what it leads to in between can only make the two differ. */
 #include "client/peer.h"
 
+#include <limits.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define LINKS_MAX 40u
 
 /* A folder that nobody but root can have put something into. */
 static bool roots_alone(const char *folder)
@@ -25,32 +30,98 @@ static bool roots_alone(const char *folder)
            (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
-/* Every folder above `folder`, which is absolute and free of links. */
-static bool roots_all_above(char *folder)
+/* A folder that is absolute and free of links, and every folder above it. */
+static bool roots_from_top(const char *folder)
 {
-    for (char *end = strrchr(folder, '/'); end != folder; end = strrchr(folder, '/')) {
+    char above[PATH_MAX];
+    (void)snprintf(above, sizeof(above), "%s", folder);
+    for (char *end = above + strlen(above); end != NULL && end != above; end = strrchr(above, '/')) {
         *end = '\0';
-        if (!roots_alone(folder))
+        if (!roots_alone(above))
             return false;
     }
     return roots_alone("/");
+}
+
+/* A path on its way: `done` is absolute and free of links, "" for the top; `left` is what follows. */
+struct way {
+    char done[PATH_MAX], left[PATH_MAX];
+    unsigned links;
+};
+
+/* Puts what the link leads to before what is left. */
+static bool follow(struct way *way, const char *link)
+{
+    char target[PATH_MAX], left[PATH_MAX];
+    ssize_t size = readlink(link, target, sizeof(target) - 1);
+    if (size <= 0 || ++way->links > LINKS_MAX || !roots_from_top(way->done))
+        return false;
+    target[size] = '\0';
+    (void)memcpy(left, way->left, sizeof(left));
+    int length = snprintf(way->left, sizeof(way->left), "%s/%s", target, left);
+    if (target[0] == '/')
+        way->done[0] = '\0';
+    return length > 0 && (size_t)length < sizeof(way->left);
+}
+
+/* One name further. */
+static bool go(struct way *way, const char *name)
+{
+    struct stat status;
+    char next[PATH_MAX];
+    if (name[0] == '\0' || strcmp(name, ".") == 0)
+        return true;
+    if (strcmp(name, "..") == 0) {
+        char *end = strrchr(way->done, '/');
+        way->done[end != NULL ? end - way->done : 0] = '\0';
+        return true;
+    }
+    int length = snprintf(next, sizeof(next), "%s/%s", way->done, name);
+    if (length < 0 || (size_t)length >= sizeof(next) || lstat(next, &status) < 0)
+        return false;
+    if (S_ISLNK(status.st_mode))
+        return follow(way, next);
+    (void)memcpy(way->done, next, sizeof(next));
+    return true;
+}
+
+/* As realpath, into way->done; not through links that anybody but root can have made. */
+static bool resolve(struct way *way, const char *path)
+{
+    if (strlen(path) >= sizeof(way->left) || (path[0] != '/' && getcwd(way->done, sizeof(way->done)) == NULL))
+        return false;
+    if (strcmp(way->done, "/") == 0)
+        way->done[0] = '\0';
+    (void)memcpy(way->left, path, strlen(path) + 1);
+    while (way->left[0] != '\0') {
+        char name[PATH_MAX];
+        size_t length = strcspn(way->left, "/"), skipped = length + (way->left[length] == '/');
+        (void)memcpy(name, way->left, length);
+        name[length] = '\0';
+        (void)memmove(way->left, way->left + skipped, strlen(way->left + skipped) + 1);
+        if (!go(way, name))
+            return false;
+    }
+    return true;
 }
 
 /* Did root give the folder that the socket lies in to this uid? */
 static bool vouched_for(const char *path, uid_t uid)
 {
     struct stat status;
+    struct way *way = calloc(1, sizeof(*way));
     bool vouched = false;
-    char *folder = realpath(path, NULL);
-    if (folder == NULL)
-        return false;
-    char *end = strrchr(folder, '/');
-    if (end != NULL && end != folder) {
-        *end = '\0';
-        vouched = lstat(folder, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == uid &&
-                  roots_all_above(folder);
+    if (way != NULL && resolve(way, path)) {
+        char *end = strrchr(way->done, '/');
+        if (end != NULL && end != way->done) {
+            *end = '\0';
+            vouched = lstat(way->done, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == uid;
+            end = strrchr(way->done, '/');
+            *end = '\0';
+            vouched = vouched && roots_from_top(way->done);
+        }
     }
-    free(folder);
+    free(way);
     return vouched;
 }
 

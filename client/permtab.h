@@ -77,7 +77,7 @@ struct permtab_token {
  * permtab_refresh wait for the sidecar (0: 5000). check_ms: how long one blocking call may take in all (0: 1000).
  * server_uid: the uid the sidecar must run as (so set it: 0 means root alone). -1 and NULL options: root, our own, or the owner of
  * the socket's folder where root alone can have made that folder, as systemd makes /run/permtab for the sidecar's user:
- * no folder above it belongs to, or may be written by, anybody but root. */
+ * no folder above it, and none with a link that leads there, belongs to, or may be written by, anybody but root. */
 struct permtab_options {
     size_t size;
     uint32_t open_ms, check_ms;

@@ -138,12 +138,56 @@ static void test_links(void **state)
     const struct places *places = *state;
     char link[160], through[200], path[160];
     (void)snprintf(path, sizeof(path), "%s/s", places->given);
-    (void)snprintf(link, sizeof(link), "/tmp/permtab-link-%d", (int)getpid());
+    (void)snprintf(link, sizeof(link), "/run/permtab-link-%d", (int)getpid());
     (void)snprintf(through, sizeof(through), "%s/s", link);
     assert_int_equal(symlink(places->given, link), 0);
     assert_int_equal(connect_as_worker(path, SIDECAR, through, PEER_VOUCHED), 0);
     assert_int_equal(connect_as_worker(path, IMPOSTOR, through, PEER_VOUCHED), PERMTAB_E_PEER);
     (void)unlink(link);
+}
+
+/* Whoever may put a link on the way may not lead to a folder of theirs: each user has one that root made, their home. The
+ * link may stand for the socket, for its folder, or be met behind another link. */
+static void test_links_of_others(void **state)
+{
+    const struct places *places = *state;
+    char socket[160], open[96], link[160], through[260], second[160];
+    (void)snprintf(socket, sizeof(socket), "%s/s", places->theirs);
+    folder(open, sizeof(open), "/run", "open", 0);
+    assert_int_equal(chmod(open, 0777), 0);
+    (void)snprintf(link, sizeof(link), "%s/s", open);
+    assert_int_equal(symlink(socket, link), 0);
+    assert_int_equal(lchown(link, IMPOSTOR, IMPOSTOR), 0);
+    assert_int_equal(connect_as_worker(socket, IMPOSTOR, link, PEER_VOUCHED), PERMTAB_E_PEER);
+    (void)unlink(link);
+    (void)snprintf(link, sizeof(link), "%s/permtab", open);
+    (void)snprintf(through, sizeof(through), "%s/s", link);
+    assert_int_equal(symlink(places->theirs, link), 0);
+    assert_int_equal(connect_as_worker(socket, IMPOSTOR, through, PEER_VOUCHED), PERMTAB_E_PEER);
+    (void)snprintf(second, sizeof(second), "/run/permtab-second-%d", (int)getpid());
+    assert_int_equal(symlink(link, second), 0);
+    (void)snprintf(through, sizeof(through), "%s/s", second);
+    assert_int_equal(connect_as_worker(socket, IMPOSTOR, through, PEER_VOUCHED), PERMTAB_E_PEER);
+    (void)unlink(second);
+    (void)unlink(link);
+    (void)rmdir(open);
+}
+
+/* However the path is written. */
+static void test_spellings(void **state)
+{
+    const struct places *places = *state;
+    char path[160], spelt[300];
+    const char *name = strrchr(places->given, '/') + 1;
+    (void)snprintf(path, sizeof(path), "%s/s", places->given);
+    (void)snprintf(spelt, sizeof(spelt), "//run/./%s/../%s//s", name, name);
+    assert_int_equal(connect_as_worker(path, SIDECAR, spelt, PEER_VOUCHED), 0);
+    assert_int_equal(chdir("/run"), 0);
+    (void)snprintf(spelt, sizeof(spelt), "%s/s", name);
+    assert_int_equal(connect_as_worker(path, SIDECAR, spelt, PEER_VOUCHED), 0);
+    (void)snprintf(spelt, sizeof(spelt), "../run/%s/s", name);
+    assert_int_equal(connect_as_worker(path, SIDECAR, spelt, PEER_VOUCHED), 0);
+    assert_int_equal(chdir("/"), 0);
 }
 
 /* A folder above that others may write to vouches for nothing, whoever owns it. */
@@ -166,10 +210,9 @@ static void test_open_folder_above(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_installed),
-        cmocka_unit_test(test_impostors),
-        cmocka_unit_test(test_links),
-        cmocka_unit_test(test_open_folder_above),
+        cmocka_unit_test(test_as_installed), cmocka_unit_test(test_impostors),
+        cmocka_unit_test(test_links),        cmocka_unit_test(test_links_of_others),
+        cmocka_unit_test(test_spellings),    cmocka_unit_test(test_open_folder_above),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
