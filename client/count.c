@@ -34,6 +34,15 @@ void count_add(struct handle *handle, uint64_t hits, uint64_t misses, uint64_t u
     add(&line->unknowns, unknowns);
 }
 
+/* Since the last time. */
+static uint64_t growth(uint64_t *before, uint64_t now)
+{
+    uint64_t count = now > *before ? now - *before : 0;
+    *before += count;
+    return count;
+}
+
+/* Nothing is set back to zero: a thread that is just counting would store the old sum once more. */
 void count_carry(struct handle *handle)
 {
     struct permtab_shm_feedback_line sum = {0};
@@ -43,10 +52,9 @@ void count_carry(struct handle *handle)
         sum.misses += permtab_shm_load64_relaxed(&line->misses);
         sum.unknowns += permtab_shm_load64_relaxed(&line->unknowns);
     }
-    if (sum.hits + sum.misses + sum.unknowns == 0)
-        return;
-    memset(&handle->own->local, 0, sizeof(handle->own->local));
-    count_add(handle, sum.hits, sum.misses, sum.unknowns);
+    struct permtab_shm_feedback_line *carried = &handle->own->carried;
+    count_add(handle, growth(&carried->hits, sum.hits), growth(&carried->misses, sum.misses),
+              growth(&carried->unknowns, sum.unknowns));
 }
 
 void count_enrol(struct handle *handle)

@@ -48,8 +48,8 @@ struct own_page {
     int attach_code;          /* how the last attachment ended */
     uint64_t store_id;        /* as hello said */
     uint32_t server_layout;
-    uint32_t threads;                  /* that chose a line */
     struct permtab_shm_feedback local; /* what was counted before there was a feedback to count into */
+    struct permtab_shm_feedback_line carried; /* of its sum, what was added to a feedback */
 };
 
 /* A segment in our memory: mapped, or replaced by private zero pages. Never unmapped before the handle is closed. */

@@ -15,8 +15,8 @@ __thread struct permtab_thread_ permtab_thread_;
 
 void permtab_thread_enter_(struct permtab *table)
 {
-    struct own_page *own = handle_of(table)->own;
-    permtab_thread_.line = permtab_shm_ticket(&own->threads) % PERMTAB_SHM_FEEDBACK_LINES + 1;
+    (void)table; /* one line serves all handles */
+    permtab_thread_.line = process_ticket() % PERMTAB_SHM_FEEDBACK_LINES + 1;
 }
 
 int permtab_why(const struct permtab *table)

@@ -7,7 +7,10 @@
  *   3. the process id, which is compared at each entry to the slow path: for a clone past libc, where 1 is missing. Until then such a
  *      child counts hits as its parent's; it answers nothing from there.
  *
- * libc's handlers have no argument, so the list of handles is the one thing here that is not reached from a handle. */
+ * libc's handlers have no argument, so the list of handles is not reached from a handle; nor is what threads share that use
+ * several.
+ *
+ * An application's own handlers may run between ours, and may open and close handles: the thread that forks has the lock then. */
 #include "client/process.h"
 
 #include "shm/order.h"
@@ -23,16 +26,40 @@
 static struct {
     pthread_mutex_t lock; /* held across fork, so that a child finds a whole list */
     struct handle *first;
-    bool watching; /* the handlers are there */
+    bool watching;    /* the handlers are there */
+    uint64_t forker;  /* the thread that is forking, which holds the lock; 0: none */
+    uint32_t threads; /* that count */
 } process_handles = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* The same in a child as before the fork. */
+static uint64_t this_thread(void)
+{
+    return (uint64_t)(uintptr_t)pthread_self();
+}
+
+static bool list_lock(void)
+{
+    if (permtab_shm_load64(&process_handles.forker) == this_thread())
+        return false; /* it is ours already, and stays */
+    pthread_mutex_lock(&process_handles.lock);
+    return true;
+}
+
+static void list_unlock(bool locked)
+{
+    if (locked)
+        pthread_mutex_unlock(&process_handles.lock);
+}
 
 static void before_fork(void)
 {
     pthread_mutex_lock(&process_handles.lock);
+    permtab_shm_store64(&process_handles.forker, this_thread());
 }
 
 static void in_parent(void)
 {
+    permtab_shm_store64(&process_handles.forker, 0);
     pthread_mutex_unlock(&process_handles.lock);
 }
 
@@ -43,13 +70,19 @@ static void in_child(void)
         memset(handle->own, 0, sizeof(*handle->own));
         descriptor_close(&handle->inherited);
     }
+    permtab_shm_store64(&process_handles.forker, 0);
     pthread_mutex_unlock(&process_handles.lock);
+}
+
+uint32_t process_ticket(void)
+{
+    return permtab_shm_ticket(&process_handles.threads);
 }
 
 int process_join(struct handle *handle)
 {
     int result = 0;
-    pthread_mutex_lock(&process_handles.lock);
+    bool locked = list_lock();
     if (!process_handles.watching && pthread_atfork(before_fork, in_parent, in_child) != 0)
         result = PERMTAB_E_MEMORY;
     if (result == 0) {
@@ -60,7 +93,7 @@ int process_join(struct handle *handle)
             handle->process_next->process_link = &handle->process_next;
         process_handles.first = handle;
     }
-    pthread_mutex_unlock(&process_handles.lock);
+    list_unlock(locked);
     return result;
 }
 
@@ -68,12 +101,12 @@ void process_leave(struct handle *handle)
 {
     if (handle->process_link == NULL)
         return;
-    pthread_mutex_lock(&process_handles.lock);
+    bool locked = list_lock();
     *handle->process_link = handle->process_next;
     if (handle->process_next != NULL)
         handle->process_next->process_link = handle->process_link;
     handle->process_link = NULL;
-    pthread_mutex_unlock(&process_handles.lock);
+    list_unlock(locked);
 }
 
 void process_enter(struct handle *handle)

@@ -11,5 +11,7 @@ int process_join(struct handle *handle) PERMTAB_MUST_CHECK;
 void process_leave(struct handle *handle);
 /* Before the lock is taken: empties the page if this is a child after all, made by a clone that calls nobody. */
 void process_enter(struct handle *handle);
+/* A number that no other thread of the process gets, and none of its parents had: whichever handle it begins with. */
+uint32_t process_ticket(void);
 
 #endif

@@ -1,8 +1,7 @@
 /* Fork: a parent that opened the handle and eight children that go on using it. Each child counts for itself, talks over a
  * connection of its own, and leaves the parent's alone; also when the fork happened while another thread of the parent held
  * the lock and waited for a reply. */
-#include "client/channel.h"
-#include "client/permtab.h"
+#include "client/handle.h"
 #include "tests/support/fake_sidecar.h"
 
 #include <setjmp.h>
@@ -281,13 +280,126 @@ static void test_retired_after_fork(void **state)
     close(told[1]);
 }
 
+/* ---- an application with handlers of its own, which were there before ours ---- */
+
+static struct bench *forking; /* handlers have no argument */
+
+static void open_and_close(void)
+{
+    struct permtab *table;
+    if (forking == NULL)
+        return;
+    REQUIRE(permtab_open(&table, forking->fake.path, NULL) == 0);
+    permtab_close(table);
+}
+
+/* Runs before our own handler, in the child. */
+static void open_anew(void)
+{
+    if (forking == NULL)
+        return;
+    permtab_close(forking->table);
+    REQUIRE(permtab_open(&forking->table, forking->fake.path, NULL) == 0);
+    REQUIRE(permtab_permission(forking->table, "a.read", &forking->read) == 0);
+    REQUIRE(permtab_scope_type(forking->table, "channel", &forking->channel) == 0);
+}
+
+static void test_handlers_that_open_and_close(void **state)
+{
+    struct bench *bench = *state;
+    (void)alarm(120); /* instead of hanging for ever */
+    forking = bench;
+    pid_t pid = fork();
+    forking = NULL;
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)alarm(100);
+        REQUIRE(permtab_check(bench->table, 3, permtab_at(bench->channel, 1), bench->read) == PERMTAB_ALLOW);
+        permtab_close(bench->table);
+        REQUIRE(connections_to(bench->fake.path) == 0);
+        _exit(0);
+    }
+    wait_for(pid);
+    (void)alarm(0);
+    assert_int_equal(permtab_check(bench->table, 3, permtab_at(bench->channel, 1), bench->read),
+                     PERMTAB_ALLOW);
+}
+
+/* ---- counting ---- */
+
+struct hitter {
+    struct bench *bench;
+    uint32_t line;
+};
+
+static void *hit(void *context)
+{
+    struct hitter *hitter = context;
+    (void)permtab_peek(hitter->bench->table, 1, permtab_at(hitter->bench->channel, 1), hitter->bench->read);
+    hitter->line = permtab_thread_.line;
+    return NULL;
+}
+
+static uint32_t line_of_new_thread(struct bench *bench)
+{
+    struct hitter hitter = {.bench = bench};
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, NULL, hit, &hitter) == 0);
+    REQUIRE(pthread_join(thread, NULL) == 0);
+    return hitter.line;
+}
+
+/* Two threads that count into one line lose counts: a child's new threads do not take the line of the one that forked, nor
+ * do threads take each other's because they began with different handles. */
+static void test_lines_are_not_shared(void **state)
+{
+    struct bench *bench = *state, other = *bench;
+    struct hitter hitter = {.bench = bench};
+    (void)hit(&hitter);
+    assert_int_not_equal(line_of_new_thread(bench), hitter.line);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)hit(&hitter);
+        REQUIRE(line_of_new_thread(bench) != hitter.line);
+        _exit(0);
+    }
+    wait_for(pid);
+    assert_int_equal(permtab_open(&other.table, bench->fake.path, NULL), 0);
+    assert_int_not_equal(line_of_new_thread(&other), hitter.line);
+    permtab_close(other.table);
+}
+
+/* A thread that was counting into a child's own memory at the moment when that was carried over stores what it had
+ * read before, plus one: the rest was carried over already. */
+static void test_nothing_is_carried_over_twice(void **state)
+{
+    struct bench *bench = *state;
+    struct handle *handle = handle_of(bench->table);
+    uint64_t before = fake_feedback(&bench->fake).hits;
+    handle->own->local.line[5].hits = 1000;
+    count_carry(handle);
+    handle->own->local.line[5].hits = 1001; /* late */
+    count_carry(handle);
+    count_carry(handle);
+    assert_int_equal(fake_feedback(&bench->fake).hits, before + 1001);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_preforking_parent),       TEST(test_children_that_only_hit), TEST(test_fork_while_locked),
-        TEST(test_child_reuses_the_number), TEST(test_retired_after_fork),
+        TEST(test_preforking_parent),
+        TEST(test_children_that_only_hit),
+        TEST(test_fork_while_locked),
+        TEST(test_child_reuses_the_number),
+        TEST(test_retired_after_fork),
+        TEST(test_lines_are_not_shared),
+        TEST(test_nothing_is_carried_over_twice),
+        TEST(test_handlers_that_open_and_close),
     };
+    if (pthread_atfork(open_and_close, NULL, open_anew) != 0)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
