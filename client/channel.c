@@ -279,8 +279,8 @@ int channel_send(struct channel *channel, int descriptor, uint64_t deadline_ns)
 /* Is this a reply to a request that we made on this connection? */
 static bool is_reply(const struct channel *channel, const struct wire_message *message)
 {
-    uint32_t made = channel->last_id - channel->first_id;
-    return message->kind == WIRE_RESPONSE && message->id - channel->first_id - 1 < made;
+    uint32_t made = channel->last_id - channel->first_id, number = (uint32_t)message->id - channel->first_id;
+    return message->kind == WIRE_RESPONSE && message->id <= UINT32_MAX && number - 1 < made;
 }
 
 int channel_wait(struct channel *channel, uint64_t deadline_ns, struct wire_message *reply)

@@ -78,15 +78,27 @@ void handle_disconnect(struct handle *handle)
 
 /* ---- calls ----------------------------------------------------------------------------------------------------- */
 
-/* What a call says of the sidecar. An end of the connection is a sign, too: who comes next may find another sidecar. */
-static void judge_silence(struct handle *handle, int result, bool waited, const struct wire_message *reply)
+#define NOT_WAITED UINT64_MAX
+
+/* Has a wait been long enough for silence to mean something? A probe's has; of others, that of a caller who had most of its time
+ * left, and not used it up waiting for other threads, whom the sidecar answered. */
+static bool long_enough(const struct handle *handle, uint64_t begin_ns)
+{
+    uint64_t enough_ns = (uint64_t)handle->check_ms * 500000u; /* half */
+    return handle->own->circuit.pause_ns > 0 || channel_clock_ns() - begin_ns >= enough_ns;
+}
+
+/* What a call says of the sidecar. An end of the connection is a sign, too: who comes next may find another sidecar.
+ * `begin_ns`: since when it was waited for; NOT_WAITED: it was not. */
+static void judge_silence(struct handle *handle, int result, uint64_t begin_ns,
+                          const struct wire_message *reply)
 {
     struct own_page *own = handle->own;
     bool silent = result == PERMTAB_E_TIMEOUT && reply->error_code == 0;
     if (own->channel.heard || result == PERMTAB_E_UNREACHABLE)
         circuit_heard(&own->circuit);
     own->channel.heard = false;
-    if (silent && waited)
+    if (silent && begin_ns != NOT_WAITED && long_enough(handle, begin_ns))
         circuit_timed_out(&own->circuit, channel_clock_ns());
     if (own->channel.broken)
         handle_disconnect(handle);
@@ -115,10 +127,16 @@ static void keep_trouble(const struct wire_message *reply)
         (void)snprintf(thread->trouble, sizeof(thread->trouble), "%.*s", size < 256 ? (int)size : 255, text);
 }
 
+static uint64_t begin_of_wait(uint64_t deadline_ns)
+{
+    return deadline_ns != HANDLE_NO_WAIT ? channel_clock_ns() : NOT_WAITED;
+}
+
 int handle_call(struct handle *handle, uint64_t deadline_ns, struct wire_message *reply)
 {
+    uint64_t begin_ns = begin_of_wait(deadline_ns);
     int result = channel_call(&handle->own->channel, -1, patience(handle, deadline_ns), reply);
-    judge_silence(handle, result, deadline_ns != HANDLE_NO_WAIT, reply);
+    judge_silence(handle, result, begin_ns, reply);
     keep_trouble(reply);
     return result;
 }
@@ -129,7 +147,7 @@ static int call_vital(struct handle *handle, bool *under_way, uint64_t deadline_
                       struct wire_message *reply)
 {
     struct channel *channel = &handle->own->channel;
-    uint64_t end_ns = patience(handle, deadline_ns);
+    uint64_t begin_ns = begin_of_wait(deadline_ns), end_ns = patience(handle, deadline_ns);
     int result = 0;
     *reply = (struct wire_message){0};
     if (!*under_way)
@@ -138,7 +156,7 @@ static int call_vital(struct handle *handle, bool *under_way, uint64_t deadline_
         result = channel_wait(channel, end_ns, reply);
         *under_way = result == PERMTAB_E_TIMEOUT && reply->error_code == 0;
     }
-    judge_silence(handle, result, deadline_ns != HANDLE_NO_WAIT, reply);
+    judge_silence(handle, result, begin_ns, reply);
     return result;
 }
 
@@ -147,7 +165,7 @@ static void listen(struct handle *handle)
 {
     struct wire_message reply;
     int result = channel_wait(&handle->own->channel, HANDLE_NO_WAIT, &reply);
-    judge_silence(handle, result, false, &reply);
+    judge_silence(handle, result, NOT_WAITED, &reply);
     wire_message_fini(&reply);
 }
 
@@ -365,13 +383,15 @@ static int get_ready(struct handle *handle, uint64_t deadline_ns)
 int handle_ready(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
+    bool under_way = own->greeting || own->attaching;
+    if (own->circuit.pause_ns > 0 && own->channel.open && !under_way)
+        listen(
+            handle); /* also before a probe: who is heard already is waited for longer than a probe waits */
     if (!circuit_allows(&own->circuit, channel_clock_ns())) {
         if (!own->channel.open)
             return PERMTAB_E_TIMEOUT;
-        if (own->greeting || own->attaching)
+        if (under_way)
             (void)get_ready(handle, HANDLE_NO_WAIT);
-        else
-            listen(handle);
         if (!circuit_allows(&own->circuit, channel_clock_ns()))
             return PERMTAB_E_TIMEOUT;
     }

@@ -1,6 +1,6 @@
 /* The client library against a fake sidecar: every way a check can fail to be answered. Time runs out, replies are late, the sidecar goes
  * away. */
-#include "client/channel.h"
+#include "client/handle.h"
 #include "tests/support/client_bench.h"
 #include "tests/support/stopwatch.h"
 
@@ -123,6 +123,44 @@ static void test_late_reply_ends_the_silence(void **state)
     assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->read), PERMTAB_ALLOW);
 }
 
+/* Slower than a probe waits, and asked so seldom that each question is a probe: the late reply to the one before says that
+ * somebody is there, and is waited for then. */
+static void test_seldom_asked_and_slow(void **state)
+{
+    struct client_bench *bench = *state;
+    enum permtab_decision decision = PERMTAB_UNKNOWN;
+    fake_lock(&bench->fake);
+    bench->fake.fill = false;
+    bench->fake.delay_ms = 400;
+    fake_unlock(&bench->fake);
+    assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->read), PERMTAB_UNKNOWN);
+    fake_lock(&bench->fake);
+    bench->fake.delay_ms = 60;
+    fake_unlock(&bench->fake);
+    for (unsigned i = 0; i < 20 && decision == PERMTAB_UNKNOWN; i++) {
+        pause_ms(300);
+        decision = permtab_check(bench->table, 1, bench_at(bench, 1), bench->read);
+    }
+    assert_int_equal(decision, PERMTAB_ALLOW);
+}
+
+/* Who had hardly any time left has not found out that nobody answers. */
+static void test_short_waits_open_no_circuit(void **state)
+{
+    struct client_bench *bench = *state;
+    struct handle *handle = handle_of(bench->table);
+    struct permtab_query query = {.user = 1, .scope = bench_at(bench, 1), .perm = bench->read};
+    bench_set(bench, &bench->fake.mute, true);
+    assert_int_equal(handle_lock(handle, channel_clock_ns() + 1000 * MS), 0);
+    handle->check_ms = 60000;
+    assert_int_equal(ask_locked(handle, &query, NULL, NULL, channel_clock_ns() + 10 * MS), PERMTAB_E_TIMEOUT);
+    assert_true(circuit_allows(&handle->own->circuit, channel_clock_ns()));
+    handle->check_ms = 20;
+    assert_int_equal(ask_locked(handle, &query, NULL, NULL, channel_clock_ns() + 20 * MS), PERMTAB_E_TIMEOUT);
+    assert_int_not_equal(handle->own->circuit.pause_ns, 0);
+    handle_unlock(handle);
+}
+
 /* A sidecar that cannot be greeted within what a probe waits is reached all the same: what was begun is gone on with. */
 static void test_slow_greeting_is_gone_on_with(void **state)
 {
@@ -182,6 +220,19 @@ static void test_numbers_begin_anywhere(void **state)
         channel_close(&channel);
     }
     assert_true(together > 0xffff);
+}
+
+/* … which may be right before the numbers' end. */
+static void test_numbers_go_round(void **state)
+{
+    struct client_bench *bench = *state;
+    struct channel *channel = &handle_of(bench->table)->own->channel;
+    bench_set(bench, &bench->fake.fill, false);
+    channel->first_id = channel->last_id = UINT32_MAX - 2;
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->read), PERMTAB_ALLOW);
+    assert_int_equal(channel->last_id, 3);
+    assert_int_equal(fake_counts(&bench->fake).connects, 1);
 }
 
 /* Whoever shares the socket (a child does, until it forks off) may set its flags. */
@@ -274,10 +325,13 @@ int main(void)
         BENCH_TEST(test_timeout),
         BENCH_TEST(test_silence_costs_one_wait),
         BENCH_TEST(test_late_reply_ends_the_silence),
+        BENCH_TEST(test_seldom_asked_and_slow),
+        BENCH_TEST(test_short_waits_open_no_circuit),
         BENCH_TEST(test_slow_greeting_is_gone_on_with),
         BENCH_TEST(test_late_reply_is_dropped),
         BENCH_TEST(test_stray_reply_ends_the_connection),
         BENCH_TEST(test_numbers_begin_anywhere),
+        BENCH_TEST(test_numbers_go_round),
         BENCH_TEST(test_blocking_socket_is_not_waited_in),
         BENCH_TEST(test_notifications_are_dropped),
         BENCH_TEST(test_unreachable_and_back),
