@@ -327,26 +327,13 @@ static void test_handlers_that_open_and_close(void **state)
 
 /* ---- counting ---- */
 
-struct hitter {
-    struct bench *bench;
-    uint32_t line;
-};
-
-static void *hit(void *context)
+/* The line that this thread counts into. `fresh`: it has not chosen one yet, as a thread that has just begun. */
+static uint32_t line_of_thread(struct bench *bench, bool fresh)
 {
-    struct hitter *hitter = context;
-    (void)permtab_peek(hitter->bench->table, 1, permtab_at(hitter->bench->channel, 1), hitter->bench->read);
-    hitter->line = permtab_thread_.line;
-    return NULL;
-}
-
-static uint32_t line_of_new_thread(struct bench *bench)
-{
-    struct hitter hitter = {.bench = bench};
-    pthread_t thread;
-    REQUIRE(pthread_create(&thread, NULL, hit, &hitter) == 0);
-    REQUIRE(pthread_join(thread, NULL) == 0);
-    return hitter.line;
+    if (fresh)
+        permtab_thread_.line = 0;
+    (void)permtab_peek(bench->table, 1, permtab_at(bench->channel, 1), bench->read);
+    return permtab_thread_.line;
 }
 
 /* Two threads that count into one line lose counts: a child's new threads do not take the line of the one that forked, nor
@@ -354,19 +341,17 @@ static uint32_t line_of_new_thread(struct bench *bench)
 static void test_lines_are_not_shared(void **state)
 {
     struct bench *bench = *state, other = *bench;
-    struct hitter hitter = {.bench = bench};
-    (void)hit(&hitter);
-    assert_int_not_equal(line_of_new_thread(bench), hitter.line);
+    uint32_t line = line_of_thread(bench, false);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        (void)hit(&hitter);
-        REQUIRE(line_of_new_thread(bench) != hitter.line);
+        REQUIRE(line_of_thread(bench, false) == line);
+        REQUIRE(line_of_thread(bench, true) != line);
         _exit(0);
     }
     wait_for(pid);
     assert_int_equal(permtab_open(&other.table, bench->fake.path, NULL), 0);
-    assert_int_not_equal(line_of_new_thread(&other), hitter.line);
+    assert_int_not_equal(line_of_thread(&other, true), line);
     permtab_close(other.table);
 }
 
