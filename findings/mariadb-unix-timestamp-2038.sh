@@ -10,15 +10,15 @@
 # TIMESTAMPDIFF(MICROSECOND, '1970-01-01', '2040-01-01') has no such limit.
 #
 # Takes a pinned server from Debian 12 into a temporary folder and runs it there on its own, as --bootstrap does: SQL from standard
-# input, no socket. Exits with 0 when the server behaves as described, with 1 when it does not, with 2 when it could not be tried.
+# input, no socket. Exits with 0 when the server behaves as described, with 1 when it does not, with 77 when it could not be tried.
 set -u
 version=1:10.11.19-0+deb12u1
-folder=$(mktemp -d) || exit 2
+folder=$(mktemp -d) || exit 77
 trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 2
+cd "$folder" || exit 77
 apt-get download "mariadb-server-core=$version" liburing2 libnuma1 libaio1 >/dev/null 2>&1 || {
     echo "mariadb-server-core $version cannot be had here" >&2
-    exit 2
+    exit 77
 }
 for package in *.deb; do dpkg-deb -x "$package" root; done
 export LD_LIBRARY_PATH="$folder/root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo x86_64-linux-gnu)"
@@ -40,7 +40,7 @@ SELECT name, expires_at FROM grants INTO OUTFILE '$folder/seen';
 END
 "$server" --no-defaults --bootstrap --datadir="$folder/data" --lc-messages-dir="$folder/root/usr/share/mysql" --user="$(id -un)" \
     --secure-file-priv= <look.sql >log 2>&1
-[ -s version ] && [ -s seen ] || { cat log >&2; exit 2; }
+[ -s version ] && [ -s seen ] || { cat log >&2; exit 77; }
 printf '%s\n' "MariaDB $(cat version)" "$(cat seen)"
 wanted=$(printf '2037\t2114380800000000\n2040\t\\N\n2040 by TIMESTAMPDIFF\t2208988800000000\nwarnings\t0')
 [ "$(cat seen)" = "$wanted" ]

@@ -11,7 +11,7 @@
 #define COUNTERS(X)                                                                                          \
     X(clients, GAUGE, "connected clients")                                                                   \
     X(clients_accepted, COUNTER, "connections accepted")                                                     \
-    X(clients_refused, COUNTER, "connections refused because clients_max was reached")                       \
+    X(clients_refused, COUNTER, "connections refused: clients_max or descriptors ran out")                   \
     X(requests, COUNTER, "requests received")                                                                \
     X(requests_failed, COUNTER, "requests answered with an error")                                           \
     X(protocol_errors, COUNTER, "sessions closed for bytes that are not the protocol")                       \

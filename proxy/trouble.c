@@ -29,6 +29,12 @@ static bool is_news(const struct trouble *trouble, const char *text, uint64_t no
            now_ns - trouble->line_ns >= TROUBLE_LASTING_NS;
 }
 
+/* Trouble that nobody was told of and that stays is no flood. */
+static bool stays_untold(const struct trouble *trouble, uint64_t now_ns)
+{
+    return !trouble->told && now_ns - trouble->since_ns >= TROUBLE_UNTOLD_NS;
+}
+
 static void tell(struct trouble *trouble, enum log_level level, uint64_t now_ns)
 {
     uint64_t seconds = (now_ns - trouble->line_ns) / 1000000000ull;
@@ -55,7 +61,7 @@ bool trouble_happens(struct trouble *trouble, enum log_level level, uint64_t now
     trouble->times++;
     if (trouble->untold++ == 0 && !trouble->told)
         trouble->line_ns = now_ns; /* from here on it is counted */
-    if (!is_news(trouble, text, now_ns) || !take_line(trouble, now_ns))
+    if (!is_news(trouble, text, now_ns) || (!take_line(trouble, now_ns) && !stays_untold(trouble, now_ns)))
         return false;
     memcpy(trouble->text, text, sizeof text);
     tell(trouble, level, now_ns);

@@ -1,6 +1,6 @@
 /* Trouble that comes again and again: a line in the log when it begins, one for each new reason, one when it ends,
  * and in between how often. However often it comes and goes, one of these writes a few lines at once and then one in
- * five minutes; what was not told is counted in the next line.
+ * five minutes; what was not told is counted in the next line. But what has lasted for ten seconds is always told.
  *
  * All zeros is a good one, without trouble. Whoever shares it between threads guards it. The clock is an argument. */
 #ifndef PERMTAB_PROXY_TROUBLE_H
@@ -14,6 +14,7 @@
 #define TROUBLE_TEXT_SIZE  320u
 #define TROUBLE_LINES      5u              /* at once */
 #define TROUBLE_REFILL_NS  300000000000ull /* then a line each */
+#define TROUBLE_UNTOLD_NS  10000000000ull  /* longest silence about trouble that does not end */
 #define TROUBLE_LASTING_NS 600000000000ull /* that it is still so */
 
 struct trouble {

@@ -145,6 +145,29 @@ static void test_what_was_not_told_is_told_later(void **state)
                               " info l2: well (after 299.000 s, 2 times)\n");
 }
 
+/* What lasts is no flood: it is told, and its end, however many lines were spent on others before. */
+static void test_what_lasts_is_told_soon(void **state)
+{
+    struct trouble trouble = {0};
+    char text[4096];
+    (void)state;
+    begin_log();
+    for (unsigned i = 0; i < TROUBLE_LINES; i++) {
+        refuse(&trouble, START);
+        trouble_ends(&trouble, START, "l2: well");
+    }
+    (void)end_log(text, sizeof text);
+    for (unsigned episode = 0; episode < 2; episode++) {
+        begin_log();
+        for (unsigned i = 0; i <= 200; i++)
+            refuse(&trouble, START + (1 + 30 * episode) * SECOND + i * SECOND / 10);
+        trouble_ends(&trouble, START + (22 + 30 * episode) * SECOND, "l2: well");
+        assert_int_equal(end_log(text, sizeof text), 2);
+        assert_string_equal(text, " warning l2: refused: OOM (101 times in 10 s)\n"
+                                  " info l2: well (after 21.000 s, 201 times)\n");
+    }
+}
+
 static void test_long_texts_are_cut(void **state)
 {
     struct trouble trouble = {0};
@@ -167,6 +190,7 @@ int main(void)
         cmocka_unit_test(test_a_new_reason_is_told),
         cmocka_unit_test(test_no_flood_whatever_happens),
         cmocka_unit_test(test_what_was_not_told_is_told_later),
+        cmocka_unit_test(test_what_lasts_is_told_soon),
         cmocka_unit_test(test_long_texts_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
