@@ -19,7 +19,7 @@ libraries() {
 try() {
     local architecture="$1" triplet="$2" log="$PWD/$logs/$1.log" names
     mapfile -t names < <(libraries | sed "s/\$/:$architecture/")
-    if dpkg --add-architecture "$architecture" && apt update && apt install --no-install-recommends cmake ninja-build pkg-config uthash-dev \
+    if dpkg --add-architecture "$architecture" && { apt update || echo "going on with the lists that could be had"; } && apt install --no-install-recommends cmake ninja-build pkg-config uthash-dev \
         "gcc-$triplet" "g++-$triplet" "${names[@]}" && cmake -S . -B "build/$architecture" -G Ninja -DPERMTAB_TESTS=ON -DPERMTAB_WERROR=ON \
         -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$3" -DCMAKE_C_COMPILER="$triplet-gcc" -DCMAKE_CXX_COMPILER="$triplet-g++" \
         -DCMAKE_BUILD_TYPE=Release && cmake --build "build/$architecture"; then
