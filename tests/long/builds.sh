@@ -26,7 +26,7 @@ for name in "${@:2}"; do
         *) processors+=("$name") ;;
     esac
 done
-[ $# -gt 1 ] || processors=(arm64 riscv64 i386)
+[ $# -gt 1 ] || processors=(arm64 riscv64)
 
 # on NAME ARGUMENTS...: runs tests/long/NAME.sh on a new machine, shows its log as it comes, and adds up its lines `ok …` and `FAILED …`.
 on() {
