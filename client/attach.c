@@ -55,10 +55,18 @@ static bool changed_hands(const struct descriptor *descriptor, int number)
     return descriptor_number(descriptor) != number;
 }
 
-/* All feedbacks of a process go to one address, so that a thread that is just counting counts into the old one or the new one. */
+/* Feedbacks take turns at two addresses, so that a thread that is just counting counts into the old one: what it read there, plus one,
+ * would be all of its counts once more in the new one. */
+static void *feedback_place(const struct handle *handle)
+{
+    void *now = permtab_shm_load_pointer(&handle->own->visible.feedback);
+    return now != handle->feedback[0] ? handle->feedback[0] : handle->feedback[1];
+}
+
 static int feedback_map(struct handle *handle, const struct attachment *attachment)
 {
     const int protection = PROT_READ | PROT_WRITE;
+    void *place = feedback_place(handle);
     int descriptor = descriptor_number(&attachment->feedback);
     if (descriptor < 0 || !feedback_good(attachment, descriptor))
         return PERMTAB_E_PROTOCOL;
@@ -67,12 +75,11 @@ static int feedback_map(struct handle *handle, const struct attachment *attachme
     if (address == MAP_FAILED)
         return PERMTAB_E_SYSTEM;
     if (changed_hands(&attachment->feedback, descriptor) ||
-        mremap(address, FEEDBACK_SIZE, FEEDBACK_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, handle->feedback) ==
-            MAP_FAILED) {
+        mremap(address, FEEDBACK_SIZE, FEEDBACK_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, place) == MAP_FAILED) {
         munmap(address, FEEDBACK_SIZE);
         return PERMTAB_E_SYSTEM;
     }
-    permtab_shm_store_pointer(&handle->own->visible.feedback, handle->feedback);
+    permtab_shm_store_pointer(&handle->own->visible.feedback, place);
     count_carry(handle);
     return 0;
 }
@@ -163,9 +170,11 @@ int attach_init(struct handle *handle)
 {
     const int protection = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS;
     handle->zero_header = mmap(NULL, PERMTAB_SHM_PAGE, PROT_READ, flags, -1, 0);
-    handle->feedback = mmap(NULL, FEEDBACK_SIZE, protection, flags, -1, 0);
+    handle->feedback[0] = mmap(NULL, FEEDBACK_SIZE, protection, flags, -1, 0);
+    handle->feedback[1] = mmap(NULL, FEEDBACK_SIZE, protection, flags, -1, 0);
     handle->own = mmap(NULL, sizeof(*handle->own), protection, flags, -1, 0);
-    if (handle->zero_header == MAP_FAILED || handle->feedback == MAP_FAILED || handle->own == MAP_FAILED)
+    if (handle->zero_header == MAP_FAILED || handle->feedback[0] == MAP_FAILED ||
+        handle->feedback[1] == MAP_FAILED || handle->own == MAP_FAILED)
         return PERMTAB_E_MEMORY;
     handle->visible.own = &handle->own->visible;
     (void)madvise(handle->own, sizeof(*handle->own),
@@ -188,6 +197,7 @@ void attach_fini(struct handle *handle)
         handle->mappings = next;
     }
     unmap(handle->own, sizeof(*handle->own));
-    unmap(handle->feedback, FEEDBACK_SIZE);
+    unmap(handle->feedback[0], FEEDBACK_SIZE);
+    unmap(handle->feedback[1], FEEDBACK_SIZE);
     unmap(handle->zero_header, PERMTAB_SHM_PAGE);
 }

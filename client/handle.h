@@ -84,7 +84,7 @@ struct handle {
     int64_t server_uid;
     struct descriptor inherited;                 /* the socket, for a child to close */
     struct handle *process_next, **process_link; /* the list in process.c */
-    void *feedback;                              /* address that every feedback memfd of ours is mapped at */
+    void *feedback[2];                           /* addresses that feedback memfds of ours are mapped at, in turn */
     void *zero_header;                           /* a page of zeroes: the header without a table */
     struct mapping *mappings;                    /* newest first */
     struct geometry *geometries;                 /* newest first; the newest is visible.geometry */

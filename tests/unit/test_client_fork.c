@@ -370,6 +370,24 @@ static void test_nothing_is_carried_over_twice(void **state)
     assert_int_equal(fake_feedback(&bench->fake).hits, before + 1001);
 }
 
+/* The same at the moment when the process gets another page, after the sidecar's restart: what the thread stores late belongs to
+ * the old one. */
+static void test_late_count_after_a_new_connection(void **state)
+{
+    struct bench *bench = *state;
+    struct permtab_shm_feedback_line *line = permtab_line_(bench->table);
+    uint64_t before = fake_feedback(&bench->fake).hits, hits = line->hits + 1000;
+    line->hits = hits;
+    fake_suspend(&bench->fake);
+    fake_resume(&bench->fake);
+    assert_int_equal(permtab_check(bench->table, 3, permtab_at(bench->channel, 1), bench->read),
+                     PERMTAB_ALLOW);
+    line->hits = hits + 1; /* late */
+    assert_int_equal(fake_counts(&bench->fake).connects, 2);
+    assert_int_equal(fake_feedback(&bench->fake).hits, before + 1001);
+    assert_true(permtab_line_(bench->table) != line);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -383,6 +401,7 @@ int main(void)
         TEST(test_lines_are_not_shared),
         TEST(test_nothing_is_carried_over_twice),
         TEST(test_handlers_that_open_and_close),
+        TEST(test_late_count_after_a_new_connection),
     };
     if (pthread_atfork(open_and_close, NULL, open_anew) != 0)
         return 1;
