@@ -173,6 +173,17 @@ static void test_links_of_others(void **state)
     (void)rmdir(open);
 }
 
+/* In a container with a user namespace every user of the host has one uid, and owns every folder of the host. */
+static void test_unknown_users(void **state)
+{
+    (void)state;
+    char path[96];
+    folder(path, sizeof(path), "/run", "unknown", 65534);
+    assert_int_equal(at(path, 65534, PEER_VOUCHED), PERMTAB_E_PEER);
+    assert_int_equal(at(path, 65534, 65534), 0);
+    (void)rmdir(path);
+}
+
 /* However the path is written. */
 static void test_spellings(void **state)
 {
@@ -210,9 +221,13 @@ static void test_open_folder_above(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_installed), cmocka_unit_test(test_impostors),
-        cmocka_unit_test(test_links),        cmocka_unit_test(test_links_of_others),
-        cmocka_unit_test(test_spellings),    cmocka_unit_test(test_open_folder_above),
+        cmocka_unit_test(test_as_installed),
+        cmocka_unit_test(test_impostors),
+        cmocka_unit_test(test_links),
+        cmocka_unit_test(test_links_of_others),
+        cmocka_unit_test(test_spellings),
+        cmocka_unit_test(test_unknown_users),
+        cmocka_unit_test(test_open_folder_above),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
