@@ -2,6 +2,7 @@
 """Other people's tools on the store's schema, with the real daemon: what they may change, and what permtabd --migrate mends."""
 
 import pathlib
+import re
 import subprocess
 
 from harness import MariadbCase, SqliteCase, main
@@ -13,6 +14,7 @@ DELETE = "message.delete"
 MODERATOR = (1, "channel:10", DELETE)  # allowed by the policy
 OTHER = (5, "channel:10", DELETE)
 SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "conf" / "schema"
+DOCUMENT = SCHEMA.parents[1] / "docs" / "SCHEMA.md"
 
 
 class Tools:
@@ -117,6 +119,33 @@ class OnMariadb(Tools, MariadbCase):
                  " REFERENCES permtab_assignment (user_id, role_id, scope_type, scope_id);"
                  "DELETE FROM permtab_assignment WHERE user_id = 1;")
         self.expect(reader, MODERATOR, "deny")
+
+    def pour(self, commands, old, new):
+        """Runs a shell command of SCHEMA on the test's own server."""
+        dump = find("mariadb-dump", "mysqldump")
+        client = f"--no-defaults --socket={self.server.socket} --user=root"
+        commands = commands.replace("mariadb-dump", f"{dump} {client}").replace("| mariadb", f"| {find('mariadb', 'mysql')} {client}")
+        commands = commands.replace(" OLD ", f" {old} ").replace("NEW", new)
+        return subprocess.run(["bash", "-o", "pipefail", "-c", commands], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def test_data_alone(self):
+        """The commands of SCHEMA: into a store that was just migrated, and into one that a sidecar serves."""
+        self.serving_small()[0].stop()
+        commands = re.search(r"^    data=.*?NEW$", DOCUMENT.read_text(), re.M | re.S).group(0)
+        old = self.database
+        for served in (False, True):
+            self.database = self.server.database()
+            self.url = self.server.url(self.database)
+            serving = self.sidecar(start=served, folder=self.folder / str(served))
+            if served:
+                commands = re.sub(r"\$data [^;]*permtab_scope_type\n *", "", commands)
+            else:
+                self.assertEqual(0, serving.run("--migrate").returncode)
+            done = self.pour(commands, old, self.database)
+            self.assertEqual(0, done.returncode, done.stderr)
+            if not served:
+                serving.start()
+            self.expect(self.worker(serving), MODERATOR, "allow")
 
 
 if __name__ == "__main__":
