@@ -4,7 +4,7 @@
  *
  * One request is under way at a time. A reply that comes after its caller gave up is recognised by its id and dropped, so a
  * time-out costs no connection; one in the middle of sending does, because the stream would be out of step. Callers that
- * expect descriptors close the channel after a time-out, so that descriptors always belong to the present reply.
+ * expect descriptors ask for nothing else before they have them, so that descriptors always belong to the present reply.
  * What methods there are, and when to connect again, is left to handle.c. */
 #include "client/channel.h"
 

@@ -254,8 +254,8 @@ static void ask_open(struct many *many, size_t *chosen, uint64_t deadline_ns)
     }
 }
 
-/* Waiting for some, others have grown old: each was true when it was found, which may be check_ms ago. What the table has now is
- * looked up again; nothing is asked for any more. */
+/* Waiting for some, or looking at very many, others have grown old: each was true when it was found, which may be check_ms
+ * ago. What the table has now is looked up again; nothing is asked for any more. */
 static void renew(struct many *many)
 {
     if (channel_clock_ns() < many->deadline_ns)
@@ -312,9 +312,9 @@ int permtab_check_many(struct permtab *table, const struct permtab_query *querie
     if (open > 0) {
         chosen = malloc((n < CHUNK ? n : CHUNK) * sizeof(*chosen));
         failed = chosen != NULL ? settle(&many, chosen) : PERMTAB_E_MEMORY;
-        renew(&many);
         free(chosen);
     }
+    renew(&many);
     int known = conclude(&many, failed < 0 ? failed : PERMTAB_E_BUSY, out);
     count_add(many.handle, n - open, open, n - (size_t)known);
     count_enrol(many.handle);
