@@ -55,8 +55,8 @@ static bool changed_hands(const struct descriptor *descriptor, int number)
     return descriptor_number(descriptor) != number;
 }
 
-/* Feedbacks take turns at two addresses, so that a thread that is just counting counts into the old one: what it read there, plus one,
- * would be all of its counts once more in the new one. */
+/* Feedbacks take turns at two addresses, so that a thread that is just counting counts into the old one: what it read
+ * there, plus one, would be all of its counts once more in the new one. */
 static void *feedback_place(const struct handle *handle)
 {
     void *now = permtab_shm_load_pointer(&handle->own->visible.feedback);

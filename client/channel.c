@@ -1,11 +1,12 @@
-/* The blocking side of the socket. No call on the socket itself blocks, whatever its flags are, for others may hold the same socket:
- * each wait is a ppoll with what is left of the caller's deadline, so that many small delays cannot add up to more than was asked for.
- * Before each call the descriptor is looked at: a number that means something else by now is a broken connection.
+/* The blocking side of the socket. No call on the socket itself blocks, whatever its flags are, for others may hold the
+ * same socket: each wait is a ppoll with what is left of the caller's deadline, so that many small delays cannot add up
+ * to more than was asked for. Before each call the descriptor is looked at: a number that means something else by now
+ * is a broken connection.
  *
- * One request is under way at a time. A reply that comes after its caller gave up is recognised by its id and dropped, so a
- * time-out costs no connection; one in the middle of sending does, because the stream would be out of step. Callers that
- * expect descriptors ask for nothing else before they have them, so that descriptors always belong to the present reply.
- * What methods there are, and when to connect again, is left to handle.c. */
+ * One request is under way at a time. A reply that comes after its caller gave up is recognised by its id and dropped,
+ * so a time-out costs no connection; one in the middle of sending does, because the stream would be out of step.
+ * Callers that expect descriptors ask for nothing else before they have them, so that descriptors always belong to the
+ * present reply. What methods there are, and when to connect again, is left to handle.c. */
 #include "client/channel.h"
 
 #include "client/peer.h"
@@ -74,8 +75,8 @@ static int connect_until(int descriptor, const struct sockaddr_un *address, uint
     return 0;
 }
 
-/* Where the numbers of a connection's requests begin: where nobody else's do, so that a reply to somebody else's request is not
- * taken for one to ours. */
+/* Where the numbers of a connection's requests begin: where nobody else's do, so that a reply to somebody else's
+ * request is not taken for one to ours. */
 static uint32_t first_id(void)
 {
     uint32_t id;

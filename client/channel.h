@@ -11,8 +11,8 @@
 /* All zero is a closed channel. */
 struct channel {
     bool open;
-    bool
-        broken; /* of no further use: channel_close it. The owner closes, because it may have to forget the number first */
+    /* Of no further use: channel_close it. The owner closes, because it may have to forget the number first. */
+    bool broken;
     bool heard; /* a whole message has come; for the owner to clear */
     struct descriptor descriptor;
     uint32_t first_id, last_id; /* of the requests on this connection; the first number is not used */
@@ -26,8 +26,8 @@ struct channel {
 /* CLOCK_MONOTONIC, nanoseconds, the precise one: what deadlines are made of. */
 uint64_t channel_clock_ns(void);
 
-/* Connects and looks who listens (`server_uid` as for peer_check). PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER, _INVALID (path
- * too long), _SYSTEM. The channel must be closed. A deadline that has passed: connects if that needs no waiting. */
+/* Connects and looks who listens (`server_uid` as for peer_check). PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER, _INVALID
+ * (path too long), _SYSTEM. The channel must be closed. A deadline that has passed: connects if that needs no waiting. */
 int channel_open(struct channel *channel, const char *path, int64_t server_uid,
                  uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 /* Closes the socket and what came and was not taken; keeps no memory. Closing a closed one does nothing. */
@@ -36,15 +36,16 @@ void channel_close(struct channel *channel);
 /* Begins a request; pack `fields` pairs into what is returned, then channel_call. */
 struct wire_buffer *channel_request(struct channel *channel, const char *method, uint32_t fields);
 
-/* Sends the request, with a descriptor when `descriptor` is not -1 (it stays the caller's). PERMTAB_E_TIMEOUT (the channel
- * is broken only when the request was cut in two), _UNREACHABLE (it broke, or the socket is not ours any more), _LIMIT (too
- * long to send), _MEMORY. */
+/* Sends the request, with a descriptor when `descriptor` is not -1 (it stays the caller's). PERMTAB_E_TIMEOUT (the
+ * channel is broken only when the request was cut in two), _UNREACHABLE (it broke, or the socket is not ours any more),
+ * _LIMIT (too long to send), _MEMORY. */
 int channel_send(struct channel *channel, int descriptor, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 
-/* Waits for the reply to the last request that was sent; replies to earlier ones, which were given up, and notifications
- * are dropped. 0: *reply has a result. A code with reply->error_code set: the sidecar said so, in reply->error_text. Else
- * PERMTAB_E_TIMEOUT (call it again to go on waiting), or the channel is broken: _UNREACHABLE, _PROTOCOL (also a reply to a request that
- * this connection never made), _MEMORY. wire_message_fini the reply in any case. */
+/* Waits for the reply to the last request that was sent; replies to earlier ones, which were given up, and
+ * notifications are dropped. 0: *reply has a result. A code with reply->error_code set: the sidecar said so, in
+ * reply->error_text. Else PERMTAB_E_TIMEOUT (call it again to go on waiting), or the channel is broken: _UNREACHABLE,
+ * _PROTOCOL (also a reply to a request that this connection never made), _MEMORY. wire_message_fini the reply in any
+ * case. */
 int channel_wait(struct channel *channel, uint64_t deadline_ns,
                  struct wire_message *reply) PERMTAB_MUST_CHECK;
 

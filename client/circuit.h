@@ -1,7 +1,7 @@
 /* A circuit breaker: whoever did not answer in time is not waited for again and again. After a time-out the circuit is
- * open, and callers fail at once; when a pause is over, one of them tries, and waits a tenth of that pause only; each such
- * try that fails doubles the pause. Anything heard from the other side closes the circuit, also the late reply
- * to what was given up. One thread at a time. */
+ * open, and callers fail at once; when a pause is over, one of them tries, and waits a tenth of that pause only; each
+ * such try that fails doubles the pause. Anything heard from the other side closes the circuit, also the late reply to
+ * what was given up. One thread at a time. */
 #ifndef PERMTAB_CLIENT_CIRCUIT_H
 #define PERMTAB_CLIENT_CIRCUIT_H
 

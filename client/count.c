@@ -1,8 +1,8 @@
-/* Counting, and making oneself known. The sidecar gives each process a small page to count into when it attaches. A child that has
- * not attached yet counts into memory of its own, and attaches as soon as a call comes along that may block, even if that was
- * answered by the table: so the sidecar knows of workers that never miss. Nobody waits for that. What cannot be had at once
- * (the reply, mostly) is looked for again by later calls, a millisecond apart. permtab_peek alone never begins it: it
- * makes no system call. */
+/* Counting, and making oneself known. The sidecar gives each process a small page to count into when it attaches. A
+ * child that has not attached yet counts into memory of its own, and attaches as soon as a call comes along that may
+ * block, even if that was answered by the table: so the sidecar knows of workers that never miss. Nobody waits for
+ * that. What cannot be had at once (the reply, mostly) is looked for again by later calls, a millisecond apart.
+ * permtab_peek alone never begins it: it makes no system call. */
 #include "client/handle.h"
 
 #include "shm/order.h"

@@ -1,11 +1,12 @@
 /* The lock, the connection, and keeping the table current.
  *
- * A connection is made in steps: connect, hello, the catalogue, attach. A step that is not answered in time stays under way, and
- * whoever comes next goes on with it; so a child can begin without waiting (count.c), and a slow sidecar is reached at last.
+ * A connection is made in steps: connect, hello, the catalogue, attach. A step that is not answered in time stays under
+ * way, and whoever comes next goes on with it; so a child can begin without waiting (count.c), and a slow sidecar is
+ * reached at last.
  *
- * Everything is tried when somebody needs it and nobody else: the library has no thread of its own. So each step here has
- * a deadline from above, and a pause after failure (HANDLE_ATTEMPT_NS) during which callers fail at once instead
- * of knocking at a sidecar that is away.
+ * Everything is tried when somebody needs it and nobody else: the library has no thread of its own. So each step here
+ * has a deadline from above, and a pause after failure (HANDLE_ATTEMPT_NS) during which callers fail at once instead of
+ * knocking at a sidecar that is away.
  *
  * What a failure means for a check is left to ask.c. */
 #include "client/handle.h"
@@ -80,8 +81,8 @@ void handle_disconnect(struct handle *handle)
 
 #define NOT_WAITED UINT64_MAX
 
-/* Has a wait been long enough for silence to mean something? A probe's has; of others, that of a caller who had most of its time
- * left, and not used it up waiting for other threads, whom the sidecar answered. */
+/* Has a wait been long enough for silence to mean something? A probe's has; of others, that of a caller who had most of
+ * its time left, and not used it up waiting for other threads, whom the sidecar answered. */
 static bool long_enough(const struct handle *handle, uint64_t begin_ns)
 {
     uint64_t enough_ns = (uint64_t)handle->check_ms * 500000u; /* half */
@@ -141,8 +142,8 @@ int handle_call(struct handle *handle, uint64_t deadline_ns, struct wire_message
     return result;
 }
 
-/* A call without which the connection is of no use. Sends what channel_request began, unless that is under way already, and
- * waits for the reply; without one in time it stays under way, and is the one thing that is. */
+/* A call without which the connection is of no use. Sends what channel_request began, unless that is under way already,
+ * and waits for the reply; without one in time it stays under way, and is the one thing that is. */
 static int call_vital(struct handle *handle, bool *under_way, uint64_t deadline_ns,
                       struct wire_message *reply)
 {
@@ -285,8 +286,8 @@ static int attach_now(struct handle *handle, uint64_t deadline_ns)
     if (handle->layout != PERMTAB_SHM_LAYOUT || own->server_layout != handle->layout)
         return PERMTAB_E_LAYOUT;
     int result = ask_attachment(handle, deadline_ns, &attachment);
-    if (result ==
-        PERMTAB_E_BUSY) /* nobody fetched the reply for long: it says little about the other side's clock */
+    /* Nobody fetched the reply for long: it says little about the other side's clock. */
+    if (result == PERMTAB_E_BUSY)
         result = ask_attachment(handle, deadline_ns, &attachment);
     return result;
 }
@@ -384,9 +385,9 @@ int handle_ready(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
     bool under_way = own->greeting || own->attaching;
+    /* Also before a probe: who is heard already is waited for longer than a probe waits. */
     if (own->circuit.pause_ns > 0 && own->channel.open && !under_way)
-        listen(
-            handle); /* also before a probe: who is heard already is waited for longer than a probe waits */
+        listen(handle);
     if (!circuit_allows(&own->circuit, channel_clock_ns())) {
         if (!own->channel.open)
             return PERMTAB_E_TIMEOUT;

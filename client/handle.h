@@ -7,9 +7,9 @@
  *   process.c   fork                                   count.c     what was answered, and enrolling to tell it
  *   circuit.c   not to wait for who does not answer    descriptor.c, peer.c   whose is it?
  *
- * Fork. A child may be made while another thread of the parent is anywhere in here. So: everything that is being changed under the
- * lock, the lock included, lives in one mapping that is all zero in the child (process.c); what lives elsewhere only grows,
- * and is published by a single store when it is whole. */
+ * Fork. A child may be made while another thread of the parent is anywhere in here. So: everything that is being
+ * changed under the lock, the lock included, lives in one mapping that is all zero in the child (process.c); what lives
+ * elsewhere only grows, and is published by a single store when it is whole. */
 #ifndef PERMTAB_CLIENT_HANDLE_H
 #define PERMTAB_CLIENT_HANDLE_H
 
@@ -99,8 +99,8 @@ static inline struct handle *handle_of(struct permtab *table)
 
 /* ---- handle.c ------------------------------------------------------------------------------------------------ */
 
-/* A deadline that has passed long ago: look what there is to see, send what needs no waiting, and do not take silence for
- * silence. Steps that were begun are gone on with by the next caller. */
+/* A deadline that has passed long ago: look what there is to see, send what needs no waiting, and do not take silence
+ * for silence. Steps that were begun are gone on with by the next caller. */
 #define HANDLE_NO_WAIT 0u
 
 /* The lock, within the deadline: PERMTAB_E_TIMEOUT. In a child, drops what it inherited first. */
@@ -109,8 +109,8 @@ void handle_unlock(struct handle *handle);
 
 /* All below with the lock held. */
 
-/* Connected, greeted, attached, names read. Attempts are HANDLE_ATTEMPT_NS apart: between them PERMTAB_E_UNREACHABLE at once.
- * PERMTAB_E_TIMEOUT at once while the circuit is open. */
+/* Connected, greeted, attached, names read. Attempts are HANDLE_ATTEMPT_NS apart: between them PERMTAB_E_UNREACHABLE at
+ * once. PERMTAB_E_TIMEOUT at once while the circuit is open. */
 int handle_ready(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 /* Attaches again when the table was retired or is stale, reads the catalogue when that changed. Failing to is no failure
  * as long as the channel stays open: the socket still answers. */
@@ -118,8 +118,8 @@ int handle_refresh(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHE
 /* Unconditionally. */
 int handle_attach(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 int handle_read_names(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
-/* Sends the request begun with channel_request and waits for its reply, no longer than the circuit allows; disconnects when
- * the channel broke. */
+/* Sends the request begun with channel_request and waits for its reply, no longer than the circuit allows; disconnects
+ * when the channel broke. */
 int handle_call(struct handle *handle, uint64_t deadline_ns, struct wire_message *reply) PERMTAB_MUST_CHECK;
 /* Forgets the connection. */
 void handle_disconnect(struct handle *handle);

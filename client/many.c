@@ -254,8 +254,8 @@ static void ask_open(struct many *many, size_t *chosen, uint64_t deadline_ns)
     }
 }
 
-/* Waiting for some, or looking at very many, others have grown old: each was true when it was found, which may be check_ms
- * ago. What the table has now is looked up again; nothing is asked for any more. */
+/* Waiting for some, or looking at very many, others have grown old: each was true when it was found, which may be
+ * check_ms ago. What the table has now is looked up again; nothing is asked for any more. */
 static void renew(struct many *many)
 {
     if (channel_clock_ns() < many->deadline_ns)

@@ -1,14 +1,15 @@
 /* Who listens? The kernel tells the uid that listened (SO_PEERCRED); the question is which uids are good.
  *
- * An application that names none gets the sidecar as it is installed: under a uid of its own, in a folder that systemd made for it
- * in /run. Such a folder vouches for its owner when only root can have put it there: each folder above it belongs to root and can
- * be written by root alone. A folder in /tmp vouches for nobody, and neither does one that the application's user could
- * have made, so somebody else who puts a socket where ours should be is refused.
+ * An application that names none gets the sidecar as it is installed: under a uid of its own, in a folder that systemd
+ * made for it in /run. Such a folder vouches for its owner when only root can have put it there: each folder above it
+ * belongs to root and can be written by root alone. A folder in /tmp vouches for nobody, and neither does one that the
+ * application's user could have made, so somebody else who puts a socket where ours should be is refused.
  *
- * What the folder itself allows does not matter: a stranger who may write there can put a socket of theirs, and its peer is
- * then their uid, which is not the owner's. But each user has a folder that root made, their home; so a link on the way counts
- * only where root alone can have put it, as /var/run is one: anybody else's would lead to a folder of theirs. The path
- * is resolved after connecting; whoever can change what it leads to in between can only make the two differ. */
+ * What the folder itself allows does not matter: a stranger who may write there can put a socket of theirs, and its
+ * peer is then their uid, which is not the owner's. But each user has a folder that root made, their home; so a link on
+ * the way counts only where root alone can have put it, as /var/run is one: anybody else's would lead to a folder of
+ * theirs. The path is resolved after connecting; whoever can change what it leads to in between can only make the two
+ * differ. */
 #include "client/peer.h"
 
 #include <limits.h>
@@ -105,8 +106,8 @@ static bool resolve(struct way *way, const char *path)
     return true;
 }
 
-/* Linux has a uid for everybody whom a user namespace does not know: as the owner of a folder and at the other end of a socket
- * it need not be the same user. */
+/* Linux has a uid for everybody whom a user namespace does not know: as the owner of a folder and at the other end of a
+ * socket it need not be the same user. */
 #define ANYBODY 65534u
 
 /* Did root give the folder that the socket lies in to this uid? */

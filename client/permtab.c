@@ -64,8 +64,8 @@ static int standing(const struct handle *handle)
     return permtab_shm_fresh(&moment) ? 0 : PERMTAB_E_STALE;
 }
 
-/* Tries until the handle stands, with pauses, until the deadline. When time is over in the middle of a try, the end of the one
- * before says more. */
+/* Tries until the handle stands, with pauses, until the deadline. When time is over in the middle of a try, the end of
+ * the one before says more. */
 static int stand(struct handle *handle, uint64_t deadline_ns)
 {
     for (int before = 0;;) {

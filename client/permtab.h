@@ -12,10 +12,10 @@
  * A hit is a few loads from a read-only mapping. A miss asks the sidecar over its Unix socket. An answer is never
  * older than the sidecar's lease (max_staleness, 2 s by default); when that cannot be kept, it is PERMTAB_UNKNOWN.
  *
- * Threads may share a handle. After fork the child may go on using it: the mapping is the same, the socket and
- * the counters become the child's own at its first call that may block. Descriptors of ours may be closed by others at any time
- * (a daemonizer closes all of them): the library connects again, and never touches what has got their numbers since. It
- * must not be called between vfork and exec. Not for signal handlers, except permtab_peek.
+ * Threads may share a handle. After fork the child may go on using it: the mapping is the same, the socket and the
+ * counters become the child's own at its first call that may block. Descriptors of ours may be closed by others at any
+ * time (a daemonizer closes all of them): the library connects again, and never touches what has got their numbers
+ * since. It must not be called between vfork and exec. Not for signal handlers, except permtab_peek.
  *
  * "Blocks" below means: may wait for the sidecar, at most check_ms (permtab_open and permtab_refresh: open_ms), other
  * threads' turns at the socket included. Everything else neither blocks nor makes a system call.
@@ -73,11 +73,11 @@ struct permtab_token {
     uint64_t store_id, revision;
 };
 
-/* size: sizeof(struct permtab_options), so that fields can be added. open_ms: how long permtab_open and
- * permtab_refresh wait for the sidecar (0: 5000). check_ms: how long one blocking call may take in all (0: 1000).
- * server_uid: the uid the sidecar must run as (so set it: 0 means root alone). -1 and NULL options: root, our own, or the owner of
- * the socket's folder where root alone can have made that folder, as systemd makes /run/permtab for the sidecar's user:
- * no folder above it, and none with a link that leads there, belongs to, or may be written by, anybody but root. */
+/* size: sizeof(struct permtab_options), so that fields can be added. open_ms: how long permtab_open and permtab_refresh
+ * wait for the sidecar (0: 5000). check_ms: how long one blocking call may take in all (0: 1000). server_uid: the uid
+ * the sidecar must run as (so set it: 0 means root alone). -1 and NULL options: root, our own, or the owner of the
+ * socket's folder where root alone can have made that folder, as systemd makes /run/permtab for the sidecar's user: no
+ * folder above it, and none with a link that leads there, belongs to, or may be written by, anybody but root. */
 struct permtab_options {
     size_t size;
     uint32_t open_ms, check_ms;
@@ -169,9 +169,9 @@ PERMTAB_API int permtab_check_many(struct permtab *table, const struct permtab_q
  *   others        what the sidecar said */
 PERMTAB_API int permtab_why(const struct permtab *table);
 
-/* The same as a sentence for people and logs: what the sidecar said when this thread asked it, "the feed waits for the store to answer a
- * poll, since 2026-11-30T04:11:05Z"; or, when it said nothing, permtab_strerror of the code; "" for 0. Valid until this thread's
- * next call with any handle. */
+/* The same as a sentence for people and logs: what the sidecar said when this thread asked it, "the feed waits for the
+ * store to answer a poll, since 2026-11-30T04:11:05Z"; or, when it said nothing, permtab_strerror of the code; "" for
+ * 0. Valid until this thread's next call with any handle. */
 PERMTAB_API const char *permtab_why_text(const struct permtab *table);
 
 /* ---- views and rules ----------------------------------------------------------------------------------------- */
@@ -251,8 +251,8 @@ extern PERMTAB_API __thread struct permtab_thread_ permtab_thread_;
 
 PERMTAB_API int permtab_open_(struct permtab **out, const char *socket_path,
                               const struct permtab_options *options, uint32_t layout) PERMTAB_MUST_CHECK;
-/* Counts a hit where there is no feedback yet; `blocks`: the caller is one that may block, so this process may make itself
- * known to the sidecar (it does not wait for that). */
+/* Counts a hit where there is no feedback yet; `blocks`: the caller is one that may block, so this process may make
+ * itself known to the sidecar (it does not wait for that). */
 PERMTAB_API void permtab_uncounted_hit_(struct permtab *table, bool blocks);
 /* Chooses a line for this thread. */
 PERMTAB_API void permtab_thread_enter_(struct permtab *table);

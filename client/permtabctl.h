@@ -39,7 +39,8 @@ struct control {
 /* To stdout; what a terminal would obey, and what is not UTF-8, becomes U+FFFD. Whether it could be written is seen by
  * control_finish. */
 void control_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* A line, with the same escaped as JSON escapes. `flags` are Jansson's. False when there is no memory, or `value` is NULL. */
+/* A line, with the same escaped as JSON escapes. `flags` are Jansson's. False when there is no memory, or `value` is
+ * NULL. */
 struct json_t;
 bool control_say_json(const struct json_t *value, size_t flags) PERMTAB_MUST_CHECK;
 /* One line on stderr: "permtabctl: COMMAND: …". Returns `code`, so that `return control_fail(…)` reads well. */
@@ -47,15 +48,16 @@ int control_fail(const struct control *control, int code, const char *format, ..
     __attribute__((format(printf, 3, 4)));
 /* Whether nobody can read stdout any more. */
 bool control_output_gone(void);
-/* The last thing that is done: closes stdout. Returns `code`, or with a line what says that the output could not be written. */
+/* The last thing that is done: closes stdout. Returns `code`, or with a line what says that the output could not be
+ * written. */
 int control_finish(const struct control *control, int code);
 
 /* ---- permtabctl_save.c -------------------------------------------------------------------------------------------- */
 
 /* From where `from` stands to its end. False with errno. */
 bool control_copy(int from, int to);
-/* The document into the file, device or FIFO of that name; the comment of the file says how. False with errno, and what was
- * there before is whole, unless it had to be written in place. */
+/* The document into the file, device or FIFO of that name; the comment of the file says how. False with errno, and what
+ * was there before is whole, unless it had to be written in place. */
 bool control_save(int document, const char *name);
 
 /* ---- permtabctl_call.c ------------------------------------------------------------------------------------------ */
@@ -70,8 +72,8 @@ int control_call(struct control *control, int descriptor, uint32_t timeout_ms,
 void control_warnings(const struct control *control, const struct wire_value *result);
 /* The time that a change has to be answered in: --timeout, or `default_ms`. 0, or CONTROL_USAGE with a line. */
 int control_write_time(struct control *control, uint32_t default_ms) PERMTAB_MUST_CHECK;
-/* The same as control_call for a change, whose request has `timeout_ms` with control->write_ms. CONTROL_UNKNOWN, with a line, when
- * it may have been done and may not. */
+/* The same as control_call for a change, whose request has `timeout_ms` with control->write_ms. CONTROL_UNKNOWN, with a
+ * line, when it may have been done and may not. */
 int control_write(struct control *control, int descriptor, struct wire_message *reply) PERMTAB_MUST_CHECK;
 
 /* Arguments. False with a usage line printed. */

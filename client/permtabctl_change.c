@@ -66,7 +66,8 @@ int control_revoke(struct control *control)
     return change_role(control, NULL);
 }
 
-/* ---- assign, unassign ------------------------------------------------------------------------------------------------ */
+/* ---- assign, unassign
+ * ------------------------------------------------------------------------------------------------ */
 
 int control_time(const struct control *control, const char *what, const char *text, int64_t *out)
 {

@@ -1,6 +1,6 @@
-/* What permtabctl prints, all of it by the functions of this file: nothing in it is obeyed by a terminal, whatever the names of a
- * policy or a sidecar's sentences hold, and what cannot be written is seen at the end. Escaped always, not for terminals alone: what
- * goes through a pipe ends on one. */
+/* What permtabctl prints, all of it by the functions of this file: nothing in it is obeyed by a terminal, whatever the
+ * names of a policy or a sidecar's sentences hold, and what cannot be written is seen at the end. Escaped always, not
+ * for terminals alone: what goes through a pipe ends on one. */
 #include "client/permtabctl.h"
 
 #include "shm/text.h"

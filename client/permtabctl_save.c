@@ -6,8 +6,8 @@
  *     be the same as               user cannot give, or a folder that takes no new files
  *     a device, a FIFO             written to
  *
- * Symbolic links lead to their targets, and what is our standard output is written as that. Nothing but a regular file is ever
- * renamed over. */
+ * Symbolic links lead to their targets, and what is our standard output is written as that. Nothing but a regular file
+ * is ever renamed over. */
 #include "client/permtabctl.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* A child must not use what its parent keeps: the lock (somebody may hold it who is not there in the child), the
- * connection, the counters. All of it lies in one mapping of the handle, and three things empty it, for none is to be had everywhere:
+ * connection, the counters. All of it lies in one mapping of the handle, and three things empty it, for none is to be
+ * had everywhere:
  *
  *   1. MADV_WIPEONFORK: the kernel does, whoever forks. qemu-user says that it did and keeps the pages; gVisor refuses.
  *   2. pthread_atfork: libc does, when fork is libc's. It also closes the parent's connection in the child, so that the
@@ -7,10 +8,11 @@
  *   3. the process id, which is compared at each entry to the slow path: for a clone past libc, where 1 is missing. Until then such a
  *      child counts hits as its parent's; it answers nothing from there.
  *
- * libc's handlers have no argument, so the list of handles is not reached from a handle; nor is what threads share that use
- * several.
+ * libc's handlers have no argument, so the list of handles is not reached from a handle; nor is what threads share that
+ * use several.
  *
- * An application's own handlers may run between ours, and may open and close handles: the thread that forks has the lock then. */
+ * An application's own handlers may run between ours, and may open and close handles: the thread that forks has the
+ * lock then. */
 #include "client/process.h"
 
 #include "shm/order.h"

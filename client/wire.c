@@ -90,8 +90,9 @@ static void pack_text(struct wire_buffer *buffer, const char *text, size_t size)
     msgpack_pack_str_body(&packer, text, size);
 }
 
-/* Whatever a store, a server or another client has put into it: the text of an answer is one line of UTF-8 that no terminal
- * obeys, because many a decoder gives the whole answer up otherwise. Requests go as they are, to be refused as they are. */
+/* Whatever a store, a server or another client has put into it: the text of an answer is one line of UTF-8 that no
+ * terminal obeys, because many a decoder gives the whole answer up otherwise. Requests go as they are, to be refused as
+ * they are. */
 static void pack_clean(struct wire_buffer *buffer, const char *text, size_t size)
 {
     size_t room = size * (sizeof TEXT_REPLACEMENT - 1) + 1;

@@ -137,8 +137,8 @@ static void put_indexes(struct delayed *delayed, const struct delayed_task *task
     }
 }
 
-/* The task itself and its place in the queue: without one of them nobody would ever carry it out. An index that somebody has made
- * something else of costs only finding it by that. */
+/* The task itself and its place in the queue: without one of them nobody would ever carry it out. An index that
+ * somebody has made something else of costs only finding it by that. */
 static int look_at_replies(const struct delayed_adding *adding, const struct redis_reply *replies,
                            struct failure *failure)
 {

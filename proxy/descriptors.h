@@ -1,6 +1,7 @@
-/* Who may take which descriptors. The kernel gives the lowest number that is free, so a descriptor with number N says that N are
- * taken below it. What clients bring (their connections, what is made or passed for them) may not have one of the last numbers below the
- * limit: as many of these as the store, Redis and files may still need are kept free for them, whoever comes. */
+/* Who may take which descriptors. The kernel gives the lowest number that is free, so a descriptor with number N says
+ * that N are taken below it. What clients bring (their connections, what is made or passed for them) may not have one
+ * of the last numbers below the limit: as many of these as the store, Redis and files may still need are kept free for
+ * them, whoever comes. */
 #ifndef PERMTAB_PROXY_DESCRIPTORS_H
 #define PERMTAB_PROXY_DESCRIPTORS_H
 
@@ -21,8 +22,8 @@ uint64_t descriptors_wanted(const struct config *config);
 /* The least with which it serves anybody. */
 uint64_t descriptors_least(const struct config *config);
 
-/* Raises the soft limit to what is wanted, as far as the hard one allows. PERMTAB_E_LIMIT when that is less than the least; a line in the
- * log when it is less than wanted. */
+/* Raises the soft limit to what is wanted, as far as the hard one allows. PERMTAB_E_LIMIT when that is less than the
+ * least; a line in the log when it is less than wanted. */
 int descriptors_init(struct descriptors *descriptors, const struct config *config,
                      struct failure *failure) PERMTAB_MUST_CHECK;
 /* PERMTAB_E_LIMIT when not even the hard limit of this process is the least. */

@@ -61,8 +61,8 @@ struct facts {
 };
 
 void facts_fini(struct facts *facts);
-/* By which clock it is judged what has ended, wherever it is judged: that of the facts' snapshot, unless the table has been
- * told that expiry is applied further (the store's clock went back, or the facts have none of their own). */
+/* By which clock it is judged what has ended, wherever it is judged: that of the facts' snapshot, unless the table has
+ * been told that expiry is applied further (the store's clock went back, or the facts have none of their own). */
 static inline int64_t facts_judged_at(const struct facts *facts, int64_t expiry)
 {
     return facts->now > expiry ? facts->now : expiry;

@@ -1,16 +1,17 @@
-/* The feed. Its thread reads, the loop applies; they take turns, so that there is at most one piece of news between them and the
- * thread always knows where the table stands:
+/* The feed. Its thread reads, the loop applies; they take turns, so that there is at most one piece of news between
+ * them and the thread always knows where the table stands:
  *
  *     thread  poll ─► read batch ─► post news ─► wait ················► next poll
  *     loop                             └─► publish_batch, renew ─► done ──┘
  *
- * A batch that takes long, because half of the table lies below a scope that it names, is applied in many turns of the loop. The
- * lease is renewed after the last: what the poll has found is not obeyed before.
+ * A batch that takes long, because half of the table lies below a scope that it names, is applied in many turns of the
+ * loop. The lease is renewed after the last: what the poll has found is not obeyed before.
  *
  * The lease runs from the moment before the poll began. What may have changed while the thread was waiting for
  * SQL does not matter: the lease never promises more than that nothing older than that moment is believed.
  *
- * What it leaves to others: what a poll reads (feed_read.c), saying why there is no lease (feed_lease.c), what a change means (publish_batch.c), the SQL (store_*.c). */
+ * What it leaves to others: what a poll reads (feed_read.c), saying why there is no lease (feed_lease.c), what a change
+ * means (publish_batch.c), the SQL (store_*.c). */
 #include "proxy/feed.h"
 
 #include "proxy/clock.h"

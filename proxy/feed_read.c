@@ -185,8 +185,8 @@ static enum news_kind read_once(struct feed *feed, struct news *news)
     return NEWS_BATCH;
 }
 
-/* A connection that rested since the last poll may have been ended meanwhile, and that is no news of the store. Who has waited for
- * long had a server that does not answer. */
+/* A connection that rested since the last poll may have been ended meanwhile, and that is no news of the store. Who has
+ * waited for long had a server that does not answer. */
 enum news_kind feed_read(struct feed *feed, struct news *news)
 {
     bool rested = feed->connected;

@@ -1,6 +1,6 @@
-/* Whether a write may still be committed. The thread that carries it out and the loop, which answers the one who asked for it,
- * decide that together: a gate is closed when the asker has been told that the time is over, or has gone, and whoever finds
- * it closed commits nothing any more. It also says what the write waits for.
+/* Whether a write may still be committed. The thread that carries it out and the loop, which answers the one who asked
+ * for it, decide that together: a gate is closed when the asker has been told that the time is over, or has gone, and
+ * whoever finds it closed commits nothing any more. It also says what the write waits for.
  *
  *     open ──► committing ──► (done)       the thread, before it sends COMMIT
  *      ▲ └──────────┤                      the thread, when the commit is known not to have happened
@@ -43,8 +43,8 @@ void gate_fini(struct gate *gate);
 
 /* The thread: what it is about to do. */
 void gate_waits(struct gate *gate, enum gate_wait wait);
-/* Whether there is any use in going on: nobody has closed it, and while nothing was sent its time is not over. A NULL gate never
- * closes. */
+/* Whether there is any use in going on: nobody has closed it, and while nothing was sent its time is not over. A NULL
+ * gate never closes. */
 bool gate_wanted(struct gate *gate);
 /* Nanoseconds until its time is over; UINT64_MAX when it has none. */
 uint64_t gate_left_ns(struct gate *gate);

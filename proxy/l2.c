@@ -1,5 +1,5 @@
-/* L2's life. What it does is in four places: l2_marker.c keeps it true, with l2_contest.c and l2_forget.c; l2_look.c and l2_read.c
- * read; l2_put.c writes. */
+/* L2's life. What it does is in four places: l2_marker.c keeps it true, with l2_contest.c and l2_forget.c; l2_look.c
+ * and l2_read.c read; l2_put.c writes. */
 #include "proxy/l2.h"
 
 #include "proxy/l2_internal.h"

@@ -86,8 +86,8 @@ int policy_print(const struct policy *policy, const struct scope_types *types, c
                  size_t *size) PERMTAB_MUST_CHECK;
 void policy_fini(struct policy *policy);
 
-/* What is done all the same and was perhaps not meant, for a reply: a few sentences, and one that counts the others. Zeroed
- * before; the calls below add. */
+/* What is done all the same and was perhaps not meant, for a reply: a few sentences, and one that counts the others.
+ * Zeroed before; the calls below add. */
 #define POLICY_WARNINGS_MAX 22 /* ten of a kind, and how many more */
 struct policy_warnings {
     char texts[POLICY_WARNINGS_MAX][256];

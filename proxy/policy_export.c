@@ -87,8 +87,9 @@ static int names_add(struct policy_names *names, const char *name)
 
 /* ---- objects ---- */
 
-/* SQLite takes any bytes as text, and both stores take a NUL; a document holds UTF-8 alone. `key` is the row's; `digits` is how many
- * hexadecimal digits the whole text has, which says whether it goes on behind what C takes for its end. */
+/* SQLite takes any bytes as text, and both stores take a NUL; a document holds UTF-8 alone. `key` is the row's;
+ * `digits` is how many hexadecimal digits the whole text has, which says whether it goes on behind what C takes for its
+ * end. */
 static int check_text(const struct export *export, const char *text, uint64_t digits, const char *table,
                       const char *key, const char *column)
 {

@@ -1,12 +1,12 @@
-/* Transactions that write policy: begun with the revision counter in hand (sql_begin), so writers queue; repeated whole when
- * the store asks for it, until the asker's time is over, or a bounded number of times when there is no such time.
+/* Transactions that write policy: begun with the revision counter in hand (sql_begin), so writers queue; repeated whole
+ * when the store asks for it, until the asker's time is over, or a bounded number of times when there is no such time.
  *
- * Nothing is committed behind the back of an asker who was told that it was given up, or who has gone: the connection's gate is
- * asked just before COMMIT is sent, and whoever closes it afterwards learns that the outcome is unknown.
+ * Nothing is committed behind the back of an asker who was told that it was given up, or who has gone: the connection's
+ * gate is asked just before COMMIT is sent, and whoever closes it afterwards learns that the outcome is unknown.
  *
- * When the connection breaks during the commit, nobody has said whether it happened. Over a new connection the counter's row
- * is locked first, which waits until the lost transaction has ended one way or the other; then the last change row it
- * would have written is there, with the nonce that it had, or it is not and everything is repeated. */
+ * When the connection breaks during the commit, nobody has said whether it happened. Over a new connection the
+ * counter's row is locked first, which waits until the lost transaction has ended one way or the other; then the last
+ * change row it would have written is there, with the nonce that it had, or it is not and everything is repeated. */
 #include "proxy/policy_transaction.h"
 
 #include <stdlib.h>

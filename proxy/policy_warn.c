@@ -1,4 +1,5 @@
-/* What a policy says that was perhaps not meant. It is done all the same: a backup is full of assignments that have ended. */
+/* What a policy says that was perhaps not meant. It is done all the same: a backup is full of assignments that have
+ * ended. */
 #include "proxy/policy.h"
 #include "shm/text.h"
 #include "shm/time_text.h"

@@ -222,8 +222,8 @@ static int transaction_fits(const struct redis *redis, const struct redis_args *
     return room ? 0 : PERMTAB_E_FULL;
 }
 
-/* What is sent after MULTI and not before EXEC would be part of it, whoever sends it: so room is looked for first, and should memory
- * give out all the same, nothing else is sent over this connection. */
+/* What is sent after MULTI and not before EXEC would be part of it, whoever sends it: so room is looked for first, and
+ * should memory give out all the same, nothing else is sent over this connection. */
 int redis_transaction(struct redis *redis, const struct redis_args *commands, size_t count,
                       redis_done_fn done, void *context)
 {

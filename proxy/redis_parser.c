@@ -1,6 +1,6 @@
-/* hiredis' reader takes what a peer announces for granted: an array is allocated as long as its header says, and from 1.0 on
- * arrays nest without end. So the replies are made here, where they are counted. A bulk that is announced is allocated
- * only once it is there; until then it is bytes of an unfinished reply, which are counted too.
+/* hiredis' reader takes what a peer announces for granted: an array is allocated as long as its header says, and from
+ * 1.0 on arrays nest without end. So the replies are made here, where they are counted. A bulk that is announced is
+ * allocated only once it is there; until then it is bytes of an unfinished reply, which are counted too.
  *
  * From 1.0 on it also reads RESP3, which nobody asks for here: what RESP2 has not is refused, as hiredis 0.14 does. */
 #include "proxy/redis_parser.h"
@@ -35,8 +35,8 @@ static int give_up(struct redis_parser *parser, int code, const char *format, si
 
 /* ---- making replies: what hiredis calls --------------------------------------------------------------------------- */
 
-/* hiredis numbers the kinds of RESP2 from REDIS_REPLY_STRING to REDIS_REPLY_ERROR, and those of RESP3 after them. A nil of
- * RESP2 is a string or an array that is not there. */
+/* hiredis numbers the kinds of RESP2 from REDIS_REPLY_STRING to REDIS_REPLY_ERROR, and those of RESP3 after them. A nil
+ * of RESP2 is a string or an array that is not there. */
 static bool is_resp2(const redisReadTask *task)
 {
     return task->type >= REDIS_REPLY_STRING && task->type <= REDIS_REPLY_ERROR && task->type != REDIS_REPLY_NIL;
@@ -175,7 +175,8 @@ static void *make_bool(const redisReadTask *task, int value)
 }
 #endif
 
-/* hiredis only reads it, and has no const. Without a function for a kind hiredis 1 makes a pointer of the kind's number. */
+/* hiredis only reads it, and has no const. Without a function for a kind hiredis 1 makes a pointer of the kind's
+ * number. */
 static const redisReplyObjectFunctions makers = {
     .createString = make_text,
     .createArray = make_array,

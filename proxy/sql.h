@@ -37,10 +37,11 @@ int sql_reconnect(struct sql **sql, struct failure *failure) PERMTAB_MUST_CHECK;
 enum sql_dialect sql_dialect(const struct sql *sql);
 /* True when the connection is of no further use (lost, timed out): close it and connect anew. */
 bool sql_broken(const struct sql *sql);
-/* Asks a server whether it is still there, for a connection that has rested: it may have ended it meanwhile. False: as broken. */
+/* Asks a server whether it is still there, for a connection that has rested: it may have ended it meanwhile. False: as
+ * broken. */
 bool sql_alive(struct sql *sql);
-/* The gate of the write that the connection carries out from now on; NULL when it carries out none. A wait for a lock ends with
- * PERMTAB_E_STORE_AGAIN once the gate is closed. */
+/* The gate of the write that the connection carries out from now on; NULL when it carries out none. A wait for a lock
+ * ends with PERMTAB_E_STORE_AGAIN once the gate is closed. */
 void sql_use_gate(struct sql *sql, struct gate *gate);
 struct gate *sql_gate(const struct sql *sql);
 

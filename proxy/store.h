@@ -67,8 +67,8 @@ int store_now(struct store *store, int64_t *now, struct failure *failure) PERMTA
 /* The four below are called inside a snapshot. */
 
 /* PERMTAB_E_LIMIT when the user or the chain exceeds what one fill may read (10,000 assignments, 100,000 overwrite
- * rows, 100,000 roles). `revision`, `nonce` and `now` of the facts are those of the open snapshot: rows and the clock that
- * judges them come from one place, and nobody can forget it. An assert when none is open. */
+ * rows, 100,000 roles). `revision`, `nonce` and `now` of the facts are those of the open snapshot: rows and the clock
+ * that judges them come from one place, and nobody can forget it. An assert when none is open. */
 int store_read_facts(struct store *store, uint64_t user, struct scope_key scope, struct facts *out,
                      struct failure *failure) PERMTAB_MUST_CHECK;
 /* The roles named and all their ancestors, each once, sorted by id; missing ones are left out. */
@@ -136,8 +136,8 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
 /* Inside a snapshot or not: assignments with from < expires_at <= to, as changes of kind CHANGE_ASSIGNMENT, revision 0. */
 int store_read_expired(struct store *store, int64_t from, int64_t to, size_t limit, struct change_list *out,
                        struct failure *failure) PERMTAB_MUST_CHECK;
-/* The look at triggers, tables and references. PERMTAB_E_SCHEMA: what is there, why that is refused, and what mends it. In SQLite
- * also sees to the journal mode. */
+/* The look at triggers, tables and references. PERMTAB_E_SCHEMA: what is there, why that is refused, and what mends it.
+ * In SQLite also sees to the journal mode. */
 int store_check_schema(struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
 /* Deletes change rows older than keep_us (store's clock) beyond the newest keep_rows, a slice of at most `slice` rows;
  * never the newest row. Returns the number deleted, or a code. */
@@ -146,9 +146,9 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
 
 /* ---- migrations ---------------------------------------------------------------------------------------------- */
 
-/* Applies what is missing, one numbered migration after the other, and mends what was damaged since (store_repair.c). A schema
- * that is too new or half applied, or damage that has to be mended by hand, is refused with PERMTAB_E_SCHEMA. *applied: how
- * many migrations. */
+/* Applies what is missing, one numbered migration after the other, and mends what was damaged since (store_repair.c). A
+ * schema that is too new or half applied, or damage that has to be mended by hand, is refused with PERMTAB_E_SCHEMA.
+ * *applied: how many migrations. */
 int store_migrate(const struct sql_options *options, unsigned *applied,
                   struct failure *failure) PERMTAB_MUST_CHECK;
 /* Appends the configured scope types to the stored ones; PERMTAB_E_CONFLICT when the configuration contradicts them. */

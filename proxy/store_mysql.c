@@ -243,8 +243,8 @@ static void mysql_driver_rollback(struct sql *sql)
         sql->broken = true; /* its state is unknown; the server rolls back when the connection goes */
 }
 
-/* A write that nobody waits for any more need not keep its thread: the server gives up no later than the asker does. Whole seconds,
- * and 0 would not wait at all. */
+/* A write that nobody waits for any more need not keep its thread: the server gives up no later than the asker does.
+ * Whole seconds, and 0 would not wait at all. */
 static int lock_wait_set(struct mysql *mysql, struct failure *failure)
 {
     char text[64];

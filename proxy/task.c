@@ -1,4 +1,5 @@
-/* Requests on helper threads. Those that take the store's write lock have threads and deadlines of their own (writes.c). */
+/* Requests on helper threads. Those that take the store's write lock have threads and deadlines of their own
+ * (writes.c). */
 #include "proxy/task.h"
 
 #include "proxy/clock.h"

@@ -157,8 +157,8 @@ static bool next_job(struct work *work, struct work_job **out)
     return go_on;
 }
 
-/* A file that was replaced while the connection rested answers every query, and none of them truly; a server that has ended it
- * meanwhile answers none. */
+/* A file that was replaced while the connection rested answers every query, and none of them truly; a server that has
+ * ended it meanwhile answers none. */
 static void try_rested(struct link *link)
 {
     if (!link->connected)
@@ -182,8 +182,8 @@ static bool run_once(struct work *work, struct link *link, struct work_job *job,
     return lost;
 }
 
-/* Who found out at once that a connection which had rested is no more has done nothing yet. Who waited for long had a server that does
- * not answer, and would wait again. */
+/* Who found out at once that a connection which had rested is no more has done nothing yet. Who waited for long had a
+ * server that does not answer, and would wait again. */
 static void carry_out(struct work *work, struct link *link, struct work_job *job)
 {
     int code;

@@ -1,8 +1,9 @@
 /* Deadlines of writes, and who says that they wait.
  *
- * A thread that waits for a lock cannot be called back, but what it will do can be decided without it: its gate is closed (gate.h).
- * So the loop answers at the time that was promised, whatever the thread does and even when none was free. The last tenth
- * of a write's time, a second at most, is kept for its commit: one that was sent in time mostly is confirmed in time.
+ * A thread that waits for a lock cannot be called back, but what it will do can be decided without it: its gate is
+ * closed (gate.h). So the loop answers at the time that was promised, whatever the thread does and even when none was
+ * free. The last tenth of a write's time, a second at most, is kept for its commit: one that was sent in time mostly is
+ * confirmed in time.
  *
  * Trouble is said once when it begins and once when it ends, not for each write that meets it. */
 #include "proxy/writes.h"
@@ -168,7 +169,8 @@ static bool judge(struct writes *writes, struct task *task, uint64_t now_ns)
     return true;
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------------------ */
+/* ---- time
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* When something about it changes by time alone. */
 static uint64_t next_moment(const struct task *task, uint64_t now_ns)
@@ -223,7 +225,8 @@ static void on_time(evutil_socket_t descriptor, short what, void *context)
     arm(writes, now_ns);
 }
 
-/* ---- one write ------------------------------------------------------------------------------------------------------- */
+/* ---- one write
+ * ------------------------------------------------------------------------------------------------------- */
 
 bool writes_deadline(struct request *request, const struct wire_value *params, uint64_t default_ms,
                      uint64_t *out)
@@ -301,7 +304,8 @@ void writes_ended(struct writes *writes, struct task *task)
     arm(writes, clock_ns());
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * ------------------------------------------------------------------------------------------------------------- */
 
 int writes_new(struct writes **out, struct event_base *base, const struct sql_options *options, unsigned threads,
                size_t queue_max, struct counters *counters)

@@ -1,6 +1,6 @@
-/* The writes under way, on threads and connections of their own: a write waits for whoever has the store's lock, and no read may wait
- * for it. Each has a time by which its asker is answered, though no thread were free: done, or given up and never done later,
- * or, when COMMIT had been sent by then, that the outcome is unknown. On the loop's thread. */
+/* The writes under way, on threads and connections of their own: a write waits for whoever has the store's lock, and no
+ * read may wait for it. Each has a time by which its asker is answered, though no thread were free: done, or given up
+ * and never done later, or, when COMMIT had been sent by then, that the outcome is unknown. On the loop's thread. */
 #ifndef PERMTAB_PROXY_WRITES_H
 #define PERMTAB_PROXY_WRITES_H
 
@@ -19,8 +19,8 @@ int writes_new(struct writes **out, struct event_base *base, const struct sql_op
 /* Waits for the threads. */
 void writes_free(struct writes *writes);
 
-/* By when the asker wants to be told, CLOCK_MONOTONIC nanoseconds: `deadline` of the params, which is just that; or `timeout_ms` from
- * now; or `default_ms` from now. False when the request was failed. */
+/* By when the asker wants to be told, CLOCK_MONOTONIC nanoseconds: `deadline` of the params, which is just that; or
+ * `timeout_ms` from now; or `default_ms` from now. False when the request was failed. */
 bool writes_deadline(struct request *request, const struct wire_value *params, uint64_t default_ms,
                      uint64_t *out);
 
@@ -29,8 +29,8 @@ int writes_start(struct writes *writes, struct task *task) PERMTAB_MUST_CHECK;
 /* Its thread is done with it. */
 void writes_ended(struct writes *writes, struct task *task);
 
-/* "3 writes wait, the oldest (assign) for 12.0 s: for the store's write lock, which another writer has"; "" when none has
- * waited for long. Until the next call. */
+/* "3 writes wait, the oldest (assign) for 12.0 s: for the store's write lock, which another writer has"; "" when none
+ * has waited for long. Until the next call. */
 const char *writes_trouble(struct writes *writes);
 
 #endif

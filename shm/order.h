@@ -103,8 +103,8 @@ static inline uint32_t permtab_shm_ticket(uint32_t *counter)
     return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
-/* Private memory: makes `from` into `to` for one thread alone. Acquire and release: what the winner does to what the number
- * guards stays between this and its next store; without it another thread's store could land in between. */
+/* Private memory: makes `from` into `to` for one thread alone. Acquire and release: what the winner does to what the
+ * number guards stays between this and its next store; without it another thread's store could land in between. */
 static inline int permtab_shm_claim64(uint64_t *at, uint64_t from, uint64_t to)
 {
     return __atomic_compare_exchange_n(at, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);

@@ -1,5 +1,5 @@
-/* A descriptor that is closed when a program begins is the next one that open, socket or accept returns: the connection to the
- * sidecar would be standard output, and a document printed into it. */
+/* A descriptor that is closed when a program begins is the next one that open, socket or accept returns: the connection
+ * to the sidecar would be standard output, and a document printed into it. */
 #include "shm/standard.h"
 
 #include <errno.h>
@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <unistd.h>
 
-/* /dev/null in the direction that nobody uses. Where there is none, a path alone, which can be neither read nor written. */
+/* /dev/null in the direction that nobody uses. Where there is none, a path alone, which can be neither read nor
+ * written. */
 static int open_useless(int number)
 {
     int descriptor = open("/dev/null", number == STDIN_FILENO ? O_WRONLY : O_RDONLY);

@@ -1,6 +1,6 @@
-/* Misses, as many as it is told: a line "FIRST COUNT" on standard input is answered by the nanoseconds of each of COUNT checks of users from FIRST on,
- * who are not in the table. So a driver can change the world between two lines, and compare what is asked in turns
- * (tests/bench/stuck_writers.py). */
+/* Misses, as many as it is told: a line "FIRST COUNT" on standard input is answered by the nanoseconds of each of COUNT
+ * checks of users from FIRST on, who are not in the table. So a driver can change the world between two lines, and
+ * compare what is asked in turns (tests/bench/stuck_writers.py). */
 #include "client/permtab.h"
 #include "tests/bench/measure.h"
 

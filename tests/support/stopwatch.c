@@ -1,5 +1,5 @@
-/* The kernel counts, for each thread, how long it could have run and had to wait: the second number of schedstat. A kernel that does not
- * count leaves the bound as it is. */
+/* The kernel counts, for each thread, how long it could have run and had to wait: the second number of schedstat. A
+ * kernel that does not count leaves the bound as it is. */
 #include "tests/support/stopwatch.h"
 
 #include "proxy/clock.h"

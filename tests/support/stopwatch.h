@@ -1,5 +1,5 @@
-/* For bounds that are the product's own: the time that passed, less what this process' threads, and another process, spent waiting
- * for a processor. So a machine that others keep busy is no reason to fail. */
+/* For bounds that are the product's own: the time that passed, less what this process' threads, and another process,
+ * spent waiting for a processor. So a machine that others keep busy is no reason to fail. */
 #ifndef PERMTAB_TESTS_SUPPORT_STOPWATCH_H
 #define PERMTAB_TESTS_SUPPORT_STOPWATCH_H
 

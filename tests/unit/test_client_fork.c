@@ -336,8 +336,8 @@ static uint32_t line_of_thread(struct bench *bench, bool fresh)
     return permtab_thread_.line;
 }
 
-/* Two threads that count into one line lose counts: a child's new threads do not take the line of the one that forked, nor
- * do threads take each other's because they began with different handles. */
+/* Two threads that count into one line lose counts: a child's new threads do not take the line of the one that forked,
+ * nor do threads take each other's because they began with different handles. */
 static void test_lines_are_not_shared(void **state)
 {
     struct bench *bench = *state, other = *bench;
@@ -370,8 +370,8 @@ static void test_nothing_is_carried_over_twice(void **state)
     assert_int_equal(fake_feedback(&bench->fake).hits, before + 1001);
 }
 
-/* The same at the moment when the process gets another page, after the sidecar's restart: what the thread stores late belongs to
- * the old one. */
+/* The same at the moment when the process gets another page, after the sidecar's restart: what the thread stores late
+ * belongs to the old one. */
 static void test_late_count_after_a_new_connection(void **state)
 {
     struct bench *bench = *state;

@@ -1,7 +1,7 @@
-/* Whose descriptor is it? Random histories of a process that does with descriptors what processes do: closes all of them,
- * forks, opens others that get the same numbers, copies them over one another, opens and closes handles, checks from several
- * threads. Every answer is compared with the truth, and everything that the process opened for itself must be as it was:
- * open, and with not a byte written to it or read from it.
+/* Whose descriptor is it? Random histories of a process that does with descriptors what processes do: closes all of
+ * them, forks, opens others that get the same numbers, copies them over one another, opens and closes handles, checks
+ * from several threads. Every answer is compared with the truth, and everything that the process opened for itself must
+ * be as it was: open, and with not a byte written to it or read from it.
  *
  * The fake sidecar lives in the parent, out of reach of the player. */
 #include "client/channel.h"
@@ -435,8 +435,8 @@ static void test_two_handles_in_a_child(void **state)
         in_process(*state, seed, play_two_handles);
 }
 
-/* A daemonizer: closes everything, and its own sockets get the numbers. The next check answers at once, over a connection
- * made anew, and nothing is heard on the sockets. */
+/* A daemonizer: closes everything, and its own sockets get the numbers. The next check answers at once, over a
+ * connection made anew, and nothing is heard on the sockets. */
 static void play_daemonizer(struct player *player)
 {
     struct opened *opened = NULL;

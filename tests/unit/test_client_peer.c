@@ -1,5 +1,6 @@
-/* Who may listen where: an application that names no uid takes the sidecar of an installation, under a uid of its own in a folder that
- * root made for it, and nobody who has put a socket elsewhere. Needs root, for there are three uids in it. */
+/* Who may listen where: an application that names no uid takes the sidecar of an installation, under a uid of its own
+ * in a folder that root made for it, and nobody who has put a socket elsewhere. Needs root, for there are three uids in
+ * it. */
 #include "client/channel.h"
 #include "client/peer.h"
 
@@ -146,8 +147,8 @@ static void test_links(void **state)
     (void)unlink(link);
 }
 
-/* Whoever may put a link on the way may not lead to a folder of theirs: each user has one that root made, their home. The
- * link may stand for the socket, for its folder, or be met behind another link. */
+/* Whoever may put a link on the way may not lead to a folder of theirs: each user has one that root made, their home.
+ * The link may stand for the socket, for its folder, or be met behind another link. */
 static void test_links_of_others(void **state)
 {
     const struct places *places = *state;

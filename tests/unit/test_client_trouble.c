@@ -84,8 +84,8 @@ static void *check_once(void *context)
     return NULL;
 }
 
-/* Who did not answer is not waited for by everybody else again: 200 checks that took check_ms each would be a minute. One
- * tries now and then, shortly. */
+/* Who did not answer is not waited for by everybody else again: 200 checks that took check_ms each would be a minute.
+ * One tries now and then, shortly. */
 static void test_silence_costs_one_wait(void **state)
 {
     struct client_bench *bench = *state;
@@ -123,8 +123,8 @@ static void test_late_reply_ends_the_silence(void **state)
     assert_int_equal(permtab_check(bench->table, 1, bench_at(bench, 1), bench->read), PERMTAB_ALLOW);
 }
 
-/* Slower than a probe waits, and asked so seldom that each question is a probe: the late reply to the one before says that
- * somebody is there, and is waited for then. */
+/* Slower than a probe waits, and asked so seldom that each question is a probe: the late reply to the one before says
+ * that somebody is there, and is waited for then. */
 static void test_seldom_asked_and_slow(void **state)
 {
     struct client_bench *bench = *state;
@@ -191,7 +191,8 @@ static void test_late_reply_is_dropped(void **state)
     assert_int_equal(fake_counts(&bench->fake).connects, 1);
 }
 
-/* A reply to a request that was never made on this connection was caused by somebody else: nothing more is believed of it. */
+/* A reply to a request that was never made on this connection was caused by somebody else: nothing more is believed of
+ * it. */
 static void test_stray_reply_ends_the_connection(void **state)
 {
     struct client_bench *bench = *state;
