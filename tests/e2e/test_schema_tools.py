@@ -145,6 +145,7 @@ class OnMariadb(Tools, MariadbCase):
             self.assertEqual(0, done.returncode, done.stderr)
             if not served:
                 serving.start()
+            wait_until(lambda: serving.ctl("check", *MODERATOR).stdout == "allow\n", 20, "the sidecar has read what was poured in")
             self.expect(self.worker(serving), MODERATOR, "allow")
 
 
