@@ -340,7 +340,8 @@ static uint32_t line_of_thread(struct bench *bench, bool fresh)
  * nor do threads take each other's because they began with different handles. */
 static void test_lines_are_not_shared(void **state)
 {
-    struct bench *bench = *state, other = *bench;
+    struct bench *bench = *state;
+    struct bench other = {.read = bench->read, .channel = bench->channel};
     uint32_t line = line_of_thread(bench, false);
     pid_t pid = fork();
     assert_true(pid >= 0);
