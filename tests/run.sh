@@ -2,7 +2,7 @@
 # Installs what is missing, builds, starts real MariaDB and Redis servers on private sockets, runs every test, counts.
 #
 #     ./tests/run.sh            both compilers, the sanitizers, all tests
-#     ./tests/run.sh --quick    one build, without the long tests; about five minutes
+#     ./tests/run.sh --quick    one build, without the long tests; under three minutes
 #
 # Builds go to build/ in the checkout and are used again. Ends with `N passed, N failed` (and `, N skipped`); exits 0 only when
 # something ran and nothing failed. PERMTAB_JOBS: how many jobs at a time (the number of cores); of the rest of the environment
