@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 void invalidations_turn_soon(struct invalidations *all)
 {
@@ -144,7 +143,6 @@ static void start_parts(struct job *job)
 struct job *job_start(struct invalidations *all, const struct target *targets, size_t count,
                       const struct job *model)
 {
-    struct timespec now;
     struct job *job = malloc(sizeof *job);
     if (job == NULL)
         return NULL;
@@ -156,8 +154,7 @@ struct job *job_start(struct invalidations *all, const struct target *targets, s
     }
     job->all = all;
     job->begun_ns = clock_ns();
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    job->at_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    job->at_us = wall_us();
     copy_targets(job, targets, count);
     job->next_glob = job->glob_first;
     job->next_tag = job->tag_first;

@@ -6,18 +6,11 @@
  * one known. */
 #include "proxy/store.h"
 
+#include "proxy/clock.h"
 #include "proxy/store_private.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-int64_t store_system_clock(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 int store_open(struct store *out, const struct sql_options *options, struct failure *failure)
 {
@@ -191,7 +184,7 @@ static int sqlite_position(struct store *store, struct store_position *at, int64
         return failure_set(failure, PERMTAB_E_SCHEMA, "the row of permtab_store is missing");
     if (rc > 0)
         rc = position_by_counter(store, at, failure);
-    *now = store_system_clock();
+    *now = wall_us();
     return rc;
 }
 
@@ -233,7 +226,7 @@ void store_snapshot_end(struct store *store)
 int store_now(struct store *store, int64_t *now, struct failure *failure)
 {
     if (sql_dialect(store->sql) == SQL_SQLITE) {
-        *now = store_system_clock();
+        *now = wall_us();
         return 0;
     }
     struct sql_statement *st = sql_prepare(store->sql, "SELECT " STORE_MYSQL_NOW, failure);

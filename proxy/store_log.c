@@ -2,6 +2,7 @@
  * that are committed are ever seen, and they are read by key: rows of uncommitted writers cost time to step over. */
 #include "proxy/store.h"
 
+#include "proxy/clock.h"
 #include "proxy/store_private.h"
 
 #include <stdlib.h>
@@ -96,7 +97,7 @@ int store_poll(struct store *store, const struct store_position *at, bool *newer
     sql_bind_u64(st, 2, at->revision + 1);
     int rc = sql_step(st, failure);
     if (rc > 0) {
-        *now = dialect == SQL_SQLITE ? store_system_clock() : sql_column_i64(st, 3);
+        *now = dialect == SQL_SQLITE ? wall_us() : sql_column_i64(st, 3);
         rc = poll_judge(st, at, newer, failure);
     } else if (rc == 0) {
         rc = failure_set(failure, PERMTAB_E_SCHEMA, "the row of permtab_store is missing");

@@ -41,9 +41,6 @@ static inline int store_code(const struct failure *failure)
     return failure ? failure->code : PERMTAB_E_STORE;
 }
 
-/* This computer's clock, microseconds UTC: the clock of an SQLite store. */
-int64_t store_system_clock(void);
-
 #define STORE_ASSIGNMENTS_MAX 10000u
 #define STORE_OVERWRITES_MAX  100000u
 #define STORE_ROLES_MAX       100000u

@@ -2,17 +2,9 @@
  * a rebuild swallowed are not measured, for their rows are not read. */
 #include "proxy/watch.h"
 
+#include "proxy/clock.h"
 #include "proxy/l2.h"
 #include "proxy/subscriptions.h"
-
-#include <time.h>
-
-static uint64_t clock_ns(clockid_t which)
-{
-    struct timespec now;
-    (void)clock_gettime(which, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* Against this host's wall clock, which is what an operator can compare. */
 static void show_clock(struct watch *watch, uint64_t now_ns)
@@ -21,7 +13,7 @@ static void show_clock(struct watch *watch, uint64_t now_ns)
     uint64_t error;
     if (!store_clock_read(&watch->clock, now_ns, &offset, &error))
         return;
-    int64_t own = (int64_t)(clock_ns(CLOCK_REALTIME) / 1000) - (int64_t)(now_ns / 1000);
+    int64_t own = wall_us() - (int64_t)(now_ns / 1000);
     watch->counters->clock_offset_us = (uint64_t)(offset - own);
     watch->counters->clock_error_us = error;
     watch->counters->clock_steps = watch->clock.steps;
@@ -46,7 +38,7 @@ static void measure(struct watch *watch, const struct change_list *changes, uint
 void watch_news(void *context, const struct feed_news *news)
 {
     struct watch *watch = context;
-    uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+    uint64_t now_ns = clock_ns();
     if (news->asked_ns != 0) {
         store_clock_add(&watch->clock, news->asked_ns, news->answered_ns, news->store_now);
         show_clock(watch, now_ns);
