@@ -114,7 +114,7 @@ static void settle(struct ask *ask)
 
 static struct table_state state_of(const struct asks *asks, uint64_t now_ns)
 {
-    struct store_position at = publish_position(asks->publish);
+    struct log_position at = publish_position(asks->publish);
     return (struct table_state){
         .leased = publish_leased(asks->publish, now_ns),
         .store_id = at.store_id,

@@ -214,7 +214,7 @@ static void audit_end(struct audit *audit)
 static int job_run(struct work_job *base, struct store *store, struct failure *failure)
 {
     struct audit_job *job = (struct audit_job *)(void *)base;
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     int code = store == NULL ? failure->code : store_snapshot(store, &at, &now, failure);
     if (code < 0)

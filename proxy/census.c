@@ -27,9 +27,9 @@ void census_begin(struct census *census, const struct publish *publish)
 }
 
 enum census_slice census_take(struct census *census, const struct publish *publish,
-                              const struct store_position *at, const uint64_t *users, size_t count)
+                              const struct log_position *at, const uint64_t *users, size_t count)
 {
-    struct store_position applied = publish_position(publish);
+    struct log_position applied = publish_position(publish);
     if (census->state != CENSUS_COUNTING || census->generation != publish_generation(publish) ||
         at->store_id != applied.store_id || at->revision < census->begun)
         return CENSUS_FOREIGN;

@@ -39,7 +39,7 @@ enum census_slice {
 };
 /* The ids of users with rows, of one slice, read in one snapshot at `at`. */
 enum census_slice census_take(struct census *census, const struct publish *publish,
-                              const struct store_position *at, const uint64_t *users, size_t count);
+                              const struct log_position *at, const uint64_t *users, size_t count);
 /* All slices are taken. */
 void census_complete(struct census *census);
 

@@ -30,7 +30,7 @@ struct slice {
     uint64_t from, first; /* the id to begin with, and the first of all */
     uint64_t *users;      /* SLICE of them */
     size_t count;
-    struct store_position at;
+    struct log_position at;
     struct failure failure;
 };
 

@@ -35,7 +35,7 @@ static int publish_first(struct daemon *daemon, struct store *store, struct fail
         .max_staleness_ns = config->max_staleness_ms * 1000000,
     };
     struct catalogue catalogue = {0};
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     int code = store_snapshot(store, &at, &now, failure);
     if (code < 0)

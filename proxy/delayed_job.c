@@ -191,7 +191,7 @@ static void job_ask(struct delayed_job *job)
 /* A revision of another store will never come; what it waited for is over in any case. */
 static bool revision_reached(const struct delayed_job *job)
 {
-    struct store_position at = publish_position(job->delayed->options.publish);
+    struct log_position at = publish_position(job->delayed->options.publish);
     return !job->task.has_revision || job->task.store_id != at.store_id || at.revision >= job->task.revision;
 }
 

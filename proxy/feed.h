@@ -9,6 +9,7 @@
 #include "proxy/counters.h"
 #include "proxy/publish.h"
 
+struct sql_options;
 struct event_base;
 struct feed;
 

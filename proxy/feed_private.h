@@ -3,6 +3,7 @@
 #define PERMTAB_PROXY_FEED_PRIVATE_H
 
 #include "proxy/feed.h"
+#include "proxy/store.h"
 #include "proxy/trouble.h"
 
 #include <event2/event.h>
@@ -67,7 +68,7 @@ struct feed {
     bool news_posted;
     struct news news; /* the thread's until posted, then the loop's */
     /* Where the table stands, written by the loop while the thread waits. */
-    struct store_position at;
+    struct log_position at;
     int64_t expiry;
 
     /* The thread's own. */

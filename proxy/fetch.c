@@ -59,7 +59,7 @@ struct fetches {
 static int job_run(struct work_job *work_job, struct store *store, struct failure *failure)
 {
     struct fetch_job *job = (struct fetch_job *)work_job;
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     if (store == NULL) {
         job->failure = *failure;

@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-int history_init(struct history *history, const struct store_position *at)
+int history_init(struct history *history, const struct log_position *at)
 {
     history->ring = calloc(HISTORY_SIZE, sizeof *history->ring);
     if (history->ring == NULL)
@@ -25,7 +25,7 @@ void history_fini(struct history *history)
     history->ring = NULL;
 }
 
-void history_reset(struct history *history, const struct store_position *at)
+void history_reset(struct history *history, const struct log_position *at)
 {
     history->next = 0;
     history->count = 0;

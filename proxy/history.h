@@ -3,8 +3,8 @@
 #ifndef PERMTAB_PROXY_HISTORY_H
 #define PERMTAB_PROXY_HISTORY_H
 
+#include "proxy/change.h"
 #include "proxy/facts.h"
-#include "proxy/store.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,9 +21,9 @@ struct history {
 };
 
 /* Knows everything after `at`, which is nothing yet. */
-int history_init(struct history *history, const struct store_position *at) PERMTAB_MUST_CHECK;
+int history_init(struct history *history, const struct log_position *at) PERMTAB_MUST_CHECK;
 void history_fini(struct history *history);
-void history_reset(struct history *history, const struct store_position *at);
+void history_reset(struct history *history, const struct log_position *at);
 void history_add(struct history *history, const struct change *change);
 
 /* The change row of a revision; NULL when it is not remembered. Rows are without gaps, so history_at(r + 1) is the next one

@@ -26,7 +26,7 @@ static void on_erased(void *context, enum redis_status status, const struct redi
 {
     struct l2 *l2 = context;
     struct l2_marker *marker = &l2->marker;
-    struct store_position at;
+    struct log_position at;
     uint64_t epoch;
     int64_t done = -1;
     bool leased = publish_leased(l2->publish, clock_ns());

@@ -26,7 +26,7 @@ struct l2_late;
 /* The marker as this host knows it, and what it is doing about it. */
 struct l2_marker {
     bool known;
-    struct store_position at;
+    struct log_position at;
     uint64_t epoch;                /* the last one that was known; 0: none yet */
     uint64_t past[L2_EPOCHS_PAST]; /* those before it, the last ones; 0: none */
     unsigned past_next;
@@ -42,7 +42,7 @@ struct l2_marker {
     /* Since when the marker has stood where this host's log does not go; 0: it does not. Believed once a poll that
      * began later has been applied. Where and under which epoch it was then. */
     uint64_t suspect_since_ns, suspect_epoch;
-    struct store_position suspect;
+    struct log_position suspect;
     uint64_t heard;           /* a message said that it stands here */
     struct pause pause;       /* after a script that Redis refused */
     struct trouble trouble;   /* that it did */
@@ -50,7 +50,7 @@ struct l2_marker {
     bool yielded;
     struct pause yielding;
     struct trouble contest;
-    struct store_position rival;
+    struct log_position rival;
     uint64_t rival_epoch;
     uint64_t begun_ns;        /* of the last new epoch of ours: not more than one a second */
     bool flush;               /* a new epoch is wanted whatever the marker says … */
@@ -79,7 +79,7 @@ struct l2 {
     struct l2_marker marker;
     /* The store's log after log_from, as it was read for a marker that stood there. store_id 0: that is not in the
      * log. */
-    struct store_position log_from;
+    struct log_position log_from;
     struct change_list log;
 
     struct l2_lookup *by_key; /* every lookup under way */
@@ -102,14 +102,14 @@ void l2_marker_disconnected(struct l2 *l2);
 void l2_marker_pursue(struct l2 *l2);
 /* A reply has brought {store, revision, nonce, epoch} as elements of `reply` from `first` on. False when that is no
  * marker. */
-bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct store_position *at);
+bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct log_position *at);
 
 /* For those who run scripts about the marker. A reply's four fields from `first` on: as l2_begin compares them; as a
  * marker, false when there is none or what is there is none; and what becomes of what is known. */
 void l2_marker_note(struct l2 *l2, const struct redis_reply *reply, size_t first);
 bool l2_marker_read(const struct l2 *l2, const struct redis_reply *reply, size_t first,
-                    struct store_position *at, uint64_t *epoch);
-void l2_marker_know(struct l2 *l2, const struct store_position *at, uint64_t epoch);
+                    struct log_position *at, uint64_t *epoch);
+void l2_marker_know(struct l2 *l2, const struct log_position *at, uint64_t epoch);
 void l2_marker_lose(struct l2 *l2);
 /* An epoch ends for a reason, and the reason need not be in the log: one that is there again came out of an older
  * dump. */
@@ -135,17 +135,17 @@ void l2_args_hex(struct redis_args *args, uint64_t value);
 /* What l2_advance.lua is to be called with to get from `from` towards `to`: no further than one script may go, and
  * not over a row that says "read everything again". l2_log_at must know every row between them. Initializes *args;
  * fini them. */
-void l2_step_args(const struct l2 *l2, const struct store_position *from, const struct store_position *to,
+void l2_step_args(const struct l2 *l2, const struct log_position *from, const struct log_position *to,
                   struct redis_args *args);
 
 /* l2_log.c */
-void l2_log_read(struct l2 *l2, const struct store_position *from);
+void l2_log_read(struct l2 *l2, const struct log_position *from);
 /* The change row of a revision, from the publisher's history or from what was read. NULL: in neither. */
 const struct change *l2_log_at(const struct l2 *l2, uint64_t revision);
 /* Whether l2_log_at knows every row after `from`, which is of this history. */
-bool l2_log_continues(const struct l2 *l2, const struct store_position *from);
+bool l2_log_continues(const struct l2 *l2, const struct log_position *from);
 /* Whether the store has said that `from` is not in its log, or too far back. */
-bool l2_log_refused(const struct l2 *l2, const struct store_position *from);
+bool l2_log_refused(const struct l2 *l2, const struct log_position *from);
 
 /* l2_read.c */
 void l2_flush_queued(int descriptor, short what, void *context); /* an event_callback_fn */

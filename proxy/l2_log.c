@@ -10,7 +10,7 @@
 struct l2_log_job {
     struct work_job job;
     struct l2 *l2;
-    struct store_position from;
+    struct log_position from;
     struct change_list changes;
     struct failure failure;
     int code;
@@ -18,7 +18,7 @@ struct l2_log_job {
 
 static int read_log(struct l2_log_job *log, struct store *store)
 {
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     bool newer;
     int code = store_snapshot(store, &at, &now, &log->failure);
@@ -73,7 +73,7 @@ static void done(struct work_job *job)
     free(log);
 }
 
-void l2_log_read(struct l2 *l2, const struct store_position *from)
+void l2_log_read(struct l2 *l2, const struct log_position *from)
 {
     struct l2_log_job *log = calloc(1, sizeof *log);
     if (log == NULL)
@@ -98,7 +98,7 @@ const struct change *l2_log_at(const struct l2 *l2, uint64_t revision)
     return there ? &l2->log.items[revision - first] : NULL;
 }
 
-bool l2_log_continues(const struct l2 *l2, const struct store_position *from)
+bool l2_log_continues(const struct l2 *l2, const struct log_position *from)
 {
     const struct history *history = publish_history(l2->publish);
     if (history_continues(history, from->revision, from->nonce))
@@ -114,7 +114,7 @@ bool l2_log_continues(const struct l2 *l2, const struct store_position *from)
     return l2->log.items[history->complete_from - l2->log_from.revision - 1].nonce == history->from_nonce;
 }
 
-bool l2_log_refused(const struct l2 *l2, const struct store_position *from)
+bool l2_log_refused(const struct l2 *l2, const struct log_position *from)
 {
     return l2->log_from.store_id == 0 && l2->log_from.revision == from->revision &&
            l2->log_from.nonce == from->nonce;

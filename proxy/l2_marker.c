@@ -81,7 +81,7 @@ void l2_marker_end_epoch(struct l2_marker *marker)
 }
 
 bool l2_marker_read(const struct l2 *l2, const struct redis_reply *reply, size_t first,
-                    struct store_position *at, uint64_t *epoch)
+                    struct log_position *at, uint64_t *epoch)
 {
     return read_hex(redis_reply_at(reply, first), &at->store_id) &&
            read_revision(redis_reply_at(reply, first + 1), &at->revision) &&
@@ -111,7 +111,7 @@ void l2_marker_note(struct l2 *l2, const struct redis_reply *reply, size_t first
     }
 }
 
-void l2_marker_know(struct l2 *l2, const struct store_position *at, uint64_t epoch)
+void l2_marker_know(struct l2 *l2, const struct log_position *at, uint64_t epoch)
 {
     if (l2->marker.epoch != epoch)
         l2_marker_end_epoch(&l2->marker);
@@ -123,7 +123,7 @@ void l2_marker_know(struct l2 *l2, const struct store_position *at, uint64_t epo
     l2->counters->l2_marker_revision = at->revision;
 }
 
-bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct store_position *at)
+bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct log_position *at)
 {
     uint64_t epoch;
     bool whole = l2_marker_read(l2, reply, first, at, &epoch);
@@ -169,7 +169,7 @@ static void run(struct l2 *l2, const char *script, size_t keys, struct redis_arg
 }
 
 /* From where the marker stands, as far as we know, towards `to`. */
-static void advance(struct l2 *l2, const struct store_position *from, const struct store_position *to)
+static void advance(struct l2 *l2, const struct log_position *from, const struct log_position *to)
 {
     struct redis_args args;
     l2_step_args(l2, from, to, &args);
@@ -182,7 +182,7 @@ static void advance(struct l2 *l2, const struct store_position *from, const stru
 static void begin(struct l2 *l2, bool contest)
 {
     uint64_t now = clock_ns();
-    struct store_position at = publish_position(l2->publish);
+    struct log_position at = publish_position(l2->publish);
     struct redis_args args;
     if (!publish_leased(l2->publish, now) || now - l2->marker.begun_ns < BEGIN_NS)
         return; /* the next poll that is applied comes here again */
@@ -208,16 +208,16 @@ static void begin(struct l2 *l2, bool contest)
 /* Nobody knows where the marker is: asks by a step of no length. */
 static void find(struct l2 *l2)
 {
-    struct store_position at = publish_position(l2->publish);
+    struct log_position at = publish_position(l2->publish);
     advance(l2, &at, &at);
 }
 
 /* ---- what to do --------------------------------------------------------------------------------------------------- */
 
 /* Whether the table has come to where the marker was seen. */
-static bool has_come_to(const struct l2 *l2, const struct store_position *to)
+static bool has_come_to(const struct l2 *l2, const struct log_position *to)
 {
-    struct store_position at = publish_position(l2->publish);
+    struct log_position at = publish_position(l2->publish);
     return to->store_id == at.store_id && to->revision <= at.revision && l2_log_continues(l2, to);
 }
 
@@ -252,7 +252,7 @@ static void remember(struct l2 *l2)
 static void approach(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
-    struct store_position at = publish_position(l2->publish);
+    struct log_position at = publish_position(l2->publish);
     believe_heard(l2);
     if (marker->flush && clock_ns() >= marker->flush_ns) {
         begin(l2, marker->at.store_id != at.store_id);
@@ -339,7 +339,7 @@ static void on_moved(void *context, enum redis_status status, const struct redis
 {
     struct l2 *l2 = context;
     struct l2_marker *marker = &l2->marker;
-    struct store_position at;
+    struct log_position at;
     uint64_t epoch;
     int64_t outcome;
     bool began = marker->beginning;

@@ -148,7 +148,7 @@ static void on_put(void *context, enum redis_status status, const struct redis_r
 {
     struct l2_late *put = context;
     struct l2 *l2 = put->l2;
-    struct store_position at;
+    struct log_position at;
     int64_t kept;
     l2->putting--;
     if (status != REDIS_OK || !redis_reply_i64(redis_reply_at(reply, 0), &kept)) {
@@ -185,7 +185,7 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us
         facts_fini(facts);
         return;
     }
-    struct store_position at = publish_position(l2->publish);
+    struct log_position at = publish_position(l2->publish);
     put->l2 = l2;
     put->facts = *facts;
     put->facts.revision = at.revision; /* publish_facts has just found it true there */
@@ -200,7 +200,7 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us
 /* The table may have got where the marker was. A put whose facts have changed meanwhile is of no use. */
 void l2_puts_applied(struct l2 *l2)
 {
-    struct store_position at = publish_position(l2->publish);
+    struct log_position at = publish_position(l2->publish);
     struct l2_late *put, *next;
     DL_FOREACH_SAFE(l2->late, put, next)
     {

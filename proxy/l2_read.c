@@ -162,7 +162,7 @@ static void discard(struct l2_lookup *lookup, const struct redis_reply *found)
 }
 
 static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found,
-                     const struct store_position *at)
+                     const struct log_position *at)
 {
     struct facts facts = {0};
     uint64_t cost_us = 0;
@@ -182,7 +182,7 @@ static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found,
 }
 
 /* Facts without a chain say that the scope is not in the store. */
-static void take_absent(struct l2_lookup *lookup, const struct store_position *at)
+static void take_absent(struct l2_lookup *lookup, const struct log_position *at)
 {
     struct facts facts = {.user = lookup->key.user,
                           .scope = lookup_scope(lookup),
@@ -208,7 +208,7 @@ static void take_miss(struct l2_lookup *lookup, const struct redis_reply *found)
 }
 
 static void take_result(struct l2_lookup *lookup, const struct redis_reply *found,
-                        const struct store_position *at)
+                        const struct log_position *at)
 {
     const char *word = redis_reply_text(redis_reply_at(found, 0), NULL);
     if (word == NULL) {
@@ -245,7 +245,7 @@ static void on_reply(void *context, enum redis_status status, const struct redis
 {
     struct reading *reading = context;
     struct l2 *l2 = reading->l2;
-    struct store_position at;
+    struct log_position at;
     note_health(l2, status, reading->sent_ns);
     bool usable = status == REDIS_OK && l2_marker_seen(l2, redis_reply_at(reply, 0), 0, &at) &&
                   at.store_id == publish_position(l2->publish).store_id;

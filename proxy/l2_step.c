@@ -91,7 +91,7 @@ static void touch(struct changes *changes, const struct change *change)
     }
 }
 
-void l2_step_args(const struct l2 *l2, const struct store_position *from, const struct store_position *to,
+void l2_step_args(const struct l2 *l2, const struct log_position *from, const struct log_position *to,
                   struct redis_args *args)
 {
     struct target targets[OPERATIONS_MAX];
@@ -99,7 +99,7 @@ void l2_step_args(const struct l2 *l2, const struct store_position *from, const 
         .kind = MESSAGE_CHANGED, .store_id = to->store_id, .from = from->revision, .targets = targets};
     struct redis_args operations;
     struct changes changes = {&operations, &message, &publish_catalogue(l2->publish)->types, 0, false};
-    struct store_position end = *from;
+    struct log_position end = *from;
     redis_args_init(args);
     redis_args_init(&operations);
     while (end.revision < to->revision && changes.operations < OPERATIONS_MAX) {

@@ -86,7 +86,7 @@ static void hear_targets(struct lane *lane, const struct message *message)
 /* A change of the store's log, or what a host says of its own client's write. */
 static void hear_change(struct lane *lane, const struct message *message)
 {
-    struct store_position at = publish_position(lane->parts.publish);
+    struct log_position at = publish_position(lane->parts.publish);
     bool sequenced = message->kind == MESSAGE_CHANGED;
     if (message->store_id != at.store_id) {
         lane->parts.counters->messages_foreign++;

@@ -42,7 +42,7 @@ static void write_names(struct publish *publish)
 
 /* Clients resolve their names again when it differs from theirs. Of a store that was restored or replaced, the revision alone
  * may well be the same and the bits others; the nonce is not. Never 0, which a client without names has. */
-static uint64_t catalogue_number(const struct store_position *at)
+static uint64_t catalogue_number(const struct log_position *at)
 {
     uint64_t words[3] = {at->store_id, at->revision, at->nonce};
     uint64_t number = XXH3_64bits(words, sizeof words);
@@ -56,7 +56,7 @@ uint64_t answer_mark(const struct publish *publish, const struct answer *answer)
 }
 
 void publish_catalogue_replace(struct publish *publish, struct catalogue *catalogue,
-                               const struct store_position *at)
+                               const struct log_position *at)
 {
     catalogue_fini(&publish->catalogue);
     publish->catalogue = *catalogue;
@@ -65,7 +65,7 @@ void publish_catalogue_replace(struct publish *publish, struct catalogue *catalo
     segment_catalogue_set_writer(&publish->table->segment, catalogue_number(at));
 }
 
-static void begin_at(struct publish *publish, const struct store_position *at, int64_t now)
+static void begin_at(struct publish *publish, const struct log_position *at, int64_t now)
 {
     publish->at = *at;
     if (now > publish->expiry)
@@ -80,7 +80,7 @@ static void begin_at(struct publish *publish, const struct store_position *at, i
     publish_count(publish);
 }
 
-int publish_new(struct publish **out, const struct publish_options *options, const struct store_position *at,
+int publish_new(struct publish **out, const struct publish_options *options, const struct log_position *at,
                 int64_t now, struct catalogue *catalogue, struct counters *counters, struct failure *failure)
 {
     struct publish *publish = calloc(1, sizeof *publish);
@@ -122,7 +122,7 @@ static void disbelieve(struct publish *publish)
     segment_disbelieve_writer(&publish->table->segment);
 }
 
-int publish_rebuild(struct publish *publish, const struct store_position *at, int64_t now,
+int publish_rebuild(struct publish *publish, const struct log_position *at, int64_t now,
                     struct catalogue *catalogue, struct failure *failure)
 {
     struct table *fresh;
@@ -224,7 +224,7 @@ const struct history *publish_history(const struct publish *publish)
     return &publish->history;
 }
 
-struct store_position publish_position(const struct publish *publish)
+struct log_position publish_position(const struct publish *publish)
 {
     return publish->at;
 }

@@ -8,11 +8,11 @@
 #define PERMTAB_PROXY_PUBLISH_H
 
 #include "proxy/catalogue.h"
+#include "proxy/change.h"
 #include "proxy/counters.h"
 #include "proxy/facts.h"
 #include "proxy/failure.h"
 #include "proxy/history.h"
-#include "proxy/store.h"
 #include "proxy/target.h"
 #include "shm/segment.h"
 
@@ -33,7 +33,7 @@ struct publish_options {
 /* Everything that a batch brings, read in one snapshot. Owned by the caller; publish_batch takes the contents it keeps
  * and leaves the rest to be freed. */
 struct batch {
-    struct store_position at;   /* of the snapshot */
+    struct log_position at;   /* of the snapshot */
     int64_t now;                /* the store's clock when it was taken */
     struct change_list changes; /* (applied, at], in order */
     struct change_list expired; /* assignments that ended since the last batch */
@@ -44,13 +44,13 @@ struct batch {
 void batch_fini(struct batch *batch);
 
 /* Creates the first segment from a catalogue read at `at`, empty of entries and not leased yet. Takes the catalogue. */
-int publish_new(struct publish **out, const struct publish_options *options, const struct store_position *at,
+int publish_new(struct publish **out, const struct publish_options *options, const struct log_position *at,
                 int64_t now, struct catalogue *catalogue, struct counters *counters,
                 struct failure *failure) PERMTAB_MUST_CHECK;
 void publish_free(struct publish *publish);
 
 /* A new segment, empty, true at `at`; the old one is disbelieved and retired. What was resident is forgotten. */
-int publish_rebuild(struct publish *publish, const struct store_position *at, int64_t now,
+int publish_rebuild(struct publish *publish, const struct log_position *at, int64_t now,
                     struct catalogue *catalogue, struct failure *failure) PERMTAB_MUST_CHECK;
 
 /* Entries, scopes and changes that one turn of the loop retires: about a millisecond. */
@@ -91,7 +91,7 @@ uint64_t publish_meaning(const struct publish *publish);
 /* When the last poll began (CLOCK_MONOTONIC) of which everything is applied. 0: none yet. */
 uint64_t publish_confirmed(const struct publish *publish);
 const struct history *publish_history(const struct publish *publish);
-struct store_position publish_position(const struct publish *publish);
+struct log_position publish_position(const struct publish *publish);
 int64_t publish_expiry(const struct publish *publish);
 const struct catalogue *publish_catalogue(const struct publish *publish);
 const struct segment *publish_segment(const struct publish *publish);

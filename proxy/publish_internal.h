@@ -23,7 +23,7 @@ struct publish {
     struct rumours rumours;
     struct applying applying;
     uint64_t confirmed_ns;
-    struct store_position at;
+    struct log_position at;
     int64_t expiry;  /* store's clock up to which expiry is applied; never goes back within a history */
     uint64_t lag_ns; /* of the coarse clock, taken off every lease */
     bool believed;
@@ -37,7 +37,7 @@ struct publish {
 
 /* Takes the catalogue as it is at `at`: names into the segment, then its number. */
 void publish_catalogue_replace(struct publish *publish, struct catalogue *catalogue,
-                               const struct store_position *at);
+                               const struct log_position *at);
 /* Brings the gauges up to date. */
 void publish_count(struct publish *publish);
 int publish_answer_from_set(const struct publish *publish, uint32_t set,

@@ -23,7 +23,7 @@ void serve_hello(struct request *request, const struct wire_value *params)
 {
     struct server *server = request->server;
     struct session *session = request->session;
-    struct store_position at = publish_position(server->publish);
+    struct log_position at = publish_position(server->publish);
     struct wire_buffer reply;
     uint64_t protocol = 0, layout = 0;
     if (!wire_as_u64(wire_get(params, "protocol"), &protocol)) {

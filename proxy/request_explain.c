@@ -41,7 +41,7 @@ static int explain_run(struct task *task, struct store *store)
 {
     struct explain_task *work = (struct explain_task *)(void *)task;
     struct catalogue catalogue = {0};
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     struct facts *facts = calloc(1, sizeof *facts);
     if (!facts)

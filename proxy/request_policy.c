@@ -202,7 +202,7 @@ static int export_run(struct task *task, struct store *store)
     struct policy_task *work = (struct policy_task *)(void *)task;
     struct policy policy = {0};
     char *text = NULL;
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     int code = store_snapshot(store, &at, &now, &task->failure);
     if (code < 0)

@@ -71,7 +71,7 @@ static int nonce_read(struct store *store, uint64_t revision, uint64_t *nonce, s
 }
 
 /* By the counter's row: at first, and whenever the last known row is not found again. */
-static int position_by_counter(struct store *store, struct store_position *at, struct failure *failure)
+static int position_by_counter(struct store *store, struct log_position *at, struct failure *failure)
 {
     struct sql_statement *st =
         sql_prepare(store->sql, "SELECT revision FROM permtab_counter WHERE one = 1", failure);
@@ -104,7 +104,7 @@ static int position_by_counter(struct store *store, struct store_position *at, s
 }
 
 /* From a row that is there: doubling steps up to one that is not, then halving the distance. */
-static int position_by_probing(struct store *store, struct store_position *at, struct failure *failure)
+static int position_by_probing(struct store *store, struct log_position *at, struct failure *failure)
 {
     uint64_t step = 1, missing = 0;
     while (missing == 0) {
@@ -136,7 +136,7 @@ static int position_by_probing(struct store *store, struct store_position *at, s
 }
 
 /* What one statement says at the beginning of a MySQL snapshot. */
-static int mysql_position(struct store *store, struct store_position *at, int64_t *now,
+static int mysql_position(struct store *store, struct log_position *at, int64_t *now,
                           struct failure *failure)
 {
     struct sql_statement *st = sql_prepare(store->sql,
@@ -147,7 +147,7 @@ static int mysql_position(struct store *store, struct store_position *at, int64_
                                            failure);
     if (!st)
         return store_code(failure);
-    const struct store_position *known = &store->known;
+    const struct log_position *known = &store->known;
     sql_bind_u64(st, 1, known->revision);
     sql_bind_u64(st, 2, known->revision + 1);
     int rc = sql_step(st, failure);
@@ -170,7 +170,7 @@ static int mysql_position(struct store *store, struct store_position *at, int64_
     return newer ? position_by_probing(store, at, failure) : 0;
 }
 
-static int sqlite_position(struct store *store, struct store_position *at, int64_t *now,
+static int sqlite_position(struct store *store, struct log_position *at, int64_t *now,
                            struct failure *failure)
 {
     struct sql_statement *st = sql_prepare(store->sql, "SELECT store_id FROM permtab_store", failure);
@@ -188,7 +188,7 @@ static int sqlite_position(struct store *store, struct store_position *at, int64
     return rc;
 }
 
-int store_snapshot(struct store *store, struct store_position *at, int64_t *now, struct failure *failure)
+int store_snapshot(struct store *store, struct log_position *at, int64_t *now, struct failure *failure)
 {
     int rc = sql_begin(store->sql, SQL_READ_SNAPSHOT, failure);
     if (rc < 0)

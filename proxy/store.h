@@ -1,5 +1,5 @@
 /* The store: what permtab reads from and writes to SQL, in its own words. Every function blocks and is called from
- * helper threads, one connection a thread; the event loop never calls any of them but store_position_of.
+ * helper threads, one connection a thread; the event loop never calls any of them.
  *
  * Revisions: triggers in the writer's own transaction give every change a commit-ordered, gap-free revision,
  * whoever writes. docs/SCHEMA.md. */
@@ -7,6 +7,7 @@
 #define PERMTAB_PROXY_STORE_H
 
 #include "proxy/catalogue.h"
+#include "proxy/change.h"
 #include "proxy/facts.h"
 #include "proxy/failure.h"
 #include "proxy/sql.h"
@@ -14,14 +15,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* Where a reader of the log stands: a revision, and the nonce of its change row, which tells this history from
- * another one with the same numbers. */
-struct store_position {
-    uint64_t store_id;
-    uint64_t revision;
-    uint64_t nonce;
-};
 
 /* What a look at the schema saw: the next one finds out by it what was changed and changed back between them. Of the store and
  * not of a connection: whoever connects again takes it along. */
@@ -39,10 +32,10 @@ struct store {
     uint64_t wal_inode, shm_inode;    /* SQLite: of the two files beside it; 0 when there were none */
     char *path;                       /* SQLite: its path; else NULL */
     struct store_look looked;         /* the last one */
-    struct store_position snapshot;   /* of the snapshot that is open */
+    struct log_position snapshot;   /* of the snapshot that is open */
     bool in_snapshot;                 /* one is open */
     int64_t snapshot_now;             /* the store's clock as the open snapshot gave it */
-    struct store_position known;      /* found by the last snapshot: where the next one begins to look */
+    struct log_position known;      /* found by the last snapshot: where the next one begins to look */
 };
 
 /* Connects; reads the store id; refuses a schema that is missing, older, newer or half applied with PERMTAB_E_SCHEMA
@@ -58,7 +51,7 @@ bool store_current(const struct store *store);
 /* ---- reading, in a snapshot --------------------------------------------------------------------------------- */
 
 /* Begins a snapshot and says where in the log it is, and the store's clock (microseconds UTC). */
-int store_snapshot(struct store *store, struct store_position *at, int64_t *now,
+int store_snapshot(struct store *store, struct log_position *at, int64_t *now,
                    struct failure *failure) PERMTAB_MUST_CHECK;
 void store_snapshot_end(struct store *store);
 /* The store's clock alone; in a snapshot or not. */
@@ -93,41 +86,10 @@ uint64_t store_users_first(const struct store *store);
 
 /* ---- the log ------------------------------------------------------------------------------------------------- */
 
-enum change_kind {
-    CHANGE_PERMISSION = 1, /* a permission or a requirement: the catalogue */
-    CHANGE_SCOPE_TYPE = 2, /* the catalogue */
-    CHANGE_SCOPE = 3,      /* scope: appeared, vanished, other owner, other parent */
-    CHANGE_ROLE =
-        4, /* role, scope: its row (scope, default, active, name); one for each of old and new scope */
-    CHANGE_ROLE_GRANT = 5,  /* role: what it allows or denies */
-    CHANGE_ROLE_PARENT = 6, /* role: what it inherits from */
-    CHANGE_ASSIGNMENT = 7,  /* user, role, scope */
-    CHANGE_OVERWRITE = 8,   /* scope, and user or role */
-    CHANGE_STORE = 9,       /* something that needs everything read again */
-};
-
-/* "Read this key again." Fields that the kind does not name are 0. */
-struct change {
-    uint64_t revision;
-    uint64_t nonce;
-    int64_t at; /* when its trigger ran, by the store's clock; 0 when that is not known */
-    enum change_kind kind;
-    uint64_t user;
-    uint64_t role;
-    struct scope_key scope;
-};
-
-struct change_list {
-    struct change *items;
-    size_t count;
-    size_t capacity;
-};
-void change_list_fini(struct change_list *list);
-
 /* Cheap: by key, no snapshot kept. *newer: a change row after `at` is committed. PERMTAB_E_SCHEMA (a code that means "do
  * not believe this store") when `at` is not found again with its nonce, the store id differs, the SQLite file was
  * replaced, or the server is a replica. *now: the store's clock. */
-int store_poll(struct store *store, const struct store_position *at, bool *newer, int64_t *now,
+int store_poll(struct store *store, const struct log_position *at, bool *newer, int64_t *now,
                struct failure *failure) PERMTAB_MUST_CHECK;
 /* Inside a snapshot: every change after `after` up to the snapshot's own revision, in order. PERMTAB_E_LIMIT when there are
  * more than `limit` (the caller then reads everything again); PERMTAB_E_SCHEMA when there is a gap (rows purged). */

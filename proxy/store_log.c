@@ -5,29 +5,7 @@
 #include "proxy/clock.h"
 #include "proxy/store_private.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-void change_list_fini(struct change_list *list)
-{
-    free(list->items);
-    memset(list, 0, sizeof(*list));
-}
-
-static struct change *change_list_add(struct change_list *list)
-{
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 64;
-        struct change *items = realloc(list->items, capacity * sizeof(*items));
-        if (!items)
-            return NULL;
-        list->items = items;
-        list->capacity = capacity;
-    }
-    struct change *change = &list->items[list->count++];
-    memset(change, 0, sizeof(*change));
-    return change;
-}
 
 /* ---- the poll ------------------------------------------------------------------------------------------------ */
 
@@ -48,7 +26,7 @@ static const char *poll_text(enum sql_dialect dialect)
     return NULL;
 }
 
-static int poll_judge(struct sql_statement *st, const struct store_position *at, bool *newer,
+static int poll_judge(struct sql_statement *st, const struct log_position *at, bool *newer,
                       struct failure *failure)
 {
     unsigned long long revision = at->revision;
@@ -80,7 +58,7 @@ static int poll_judge(struct sql_statement *st, const struct store_position *at,
     return 0;
 }
 
-int store_poll(struct store *store, const struct store_position *at, bool *newer, int64_t *now,
+int store_poll(struct store *store, const struct log_position *at, bool *newer, int64_t *now,
                struct failure *failure)
 {
     enum sql_dialect dialect = sql_dialect(store->sql);
@@ -244,7 +222,7 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
 {
     if (store->sql->read_only)
         return failure_set(failure, PERMTAB_E_INVALID, "this connection to the store is for reading only");
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     uint64_t bound = 0;
     int rc = store_snapshot(store, &at, &now, failure);

@@ -110,7 +110,7 @@ static struct kept_facts *copy_of(const struct facts *facts)
 
 void strangers_learn(struct strangers *strangers, const struct facts *facts)
 {
-    struct store_position at = publish_position(strangers->publish);
+    struct log_position at = publish_position(strangers->publish);
     struct kept_facts *kept = find(strangers, facts->scope);
     bool same = kept != NULL && kept->facts.revision == facts->revision && kept->facts.nonce == facts->nonce;
     if (!same) {

@@ -196,7 +196,7 @@ static void format(const struct scope_types *types, const struct told *told, str
 static void begin_notification(struct wire_buffer *out, const struct subscriptions *subscriptions,
                                const char *reason, bool missed_or_more)
 {
-    struct store_position at = publish_position(subscriptions->publish);
+    struct log_position at = publish_position(subscriptions->publish);
     char token[TOKEN_TEXT_SIZE];
     wire_buffer_init(out);
     wire_notify(out, "invalidated", missed_or_more ? 6 : 5);

@@ -73,7 +73,7 @@ static bool hold(struct task *task)
 static void announce(struct task *task)
 {
     struct server *server = task->server;
-    struct store_position at = publish_position(server->publish);
+    struct log_position at = publish_position(server->publish);
     server->counters->writes++;
     if (server->lane && task->revision > at.revision)
         lane_written(server->lane, at.store_id, task->revision, task->changed);

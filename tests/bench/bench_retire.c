@@ -84,7 +84,7 @@ static void fill(struct house *house)
 static void house_init(struct house *house, uint64_t entries)
 {
     struct catalogue catalogue;
-    struct store_position at = {7, 1, 1};
+    struct log_position at = {7, 1, 1};
     const struct publish_options options = {.permissions_max = 512,
                                             .entries = entries,
                                             .sets = 1000,
@@ -169,7 +169,7 @@ static bool by_role(struct house *house)
 static bool by_rebuild(struct house *house)
 {
     struct catalogue catalogue;
-    struct store_position at = {7, ++house->revision, 1};
+    struct log_position at = {7, ++house->revision, 1};
     memory_catalogue(&house->policy, 512 / 64, &catalogue);
     must(publish_rebuild(house->publish, &at, 1000, &catalogue, NULL), "publish_rebuild");
     return false;

@@ -91,7 +91,7 @@ static void house_init(struct house *house, uint64_t holders, uint32_t sets)
 {
     struct memory_policy policy;
     struct catalogue catalogue;
-    struct store_position at = {7, 1, 1};
+    struct log_position at = {7, 1, 1};
     const struct publish_options options = {.permissions_max = 512,
                                             .entries = 2 * holders, /* hardly anybody is evicted */
                                             .sets = sets + 64,

@@ -18,7 +18,7 @@ int __wrap_invalidation_start(struct invalidations *invalidations, const struct 
 void __wrap_ask_start(struct asks *asks, struct ask_flow *flow, struct ask *ask);
 void __wrap_ask_cancel(struct ask *ask);
 const struct catalogue *__wrap_publish_catalogue(const struct publish *publish);
-struct store_position __wrap_publish_position(const struct publish *publish);
+struct log_position __wrap_publish_position(const struct publish *publish);
 uint64_t __wrap_publish_meaning(const struct publish *publish);
 void __wrap_feed_wake(struct feed *feed);
 
@@ -86,7 +86,7 @@ const struct catalogue *__wrap_publish_catalogue(const struct publish *publish)
     return &fleet.catalogue;
 }
 
-struct store_position __wrap_publish_position(const struct publish *publish)
+struct log_position __wrap_publish_position(const struct publish *publish)
 {
     (void)publish;
     return fleet.position;
@@ -190,7 +190,7 @@ int fleet_setup(void **state)
     fleet.catalogue = (struct catalogue){
         .permissions = permissions, .count = 2, .words = 1, .types = {3, {"global", "server", "channel"}}};
     fleet.fail_code = PERMTAB_E_STORE;
-    fleet.position = (struct store_position){.store_id = 5, .revision = 100};
+    fleet.position = (struct log_position){.store_id = 5, .revision = 100};
     fleet.options =
         (struct delayed_options){.tick_ms = 50, .a_second = 100000, .lease_ms = 600, .budget = 50};
     (void)fleet_ask("FLUSHALL");

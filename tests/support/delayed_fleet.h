@@ -44,7 +44,7 @@ struct delayed_fleet {
     int answer; /* code of what is asked */
     uint64_t bits;
     struct catalogue catalogue;
-    struct store_position position;
+    struct log_position position;
     /* what the last call of each kind was told */
     unsigned replies;
     int code;

@@ -52,7 +52,7 @@ void host_remember_applied(struct host *host)
 void host_rebuild(struct host *host)
 {
     struct world *world = host->world;
-    struct store_position at = world_committed(world);
+    struct log_position at = world_committed(world);
     struct catalogue catalogue;
     struct failure failure;
     memory_catalogue(&world->past.policy, BITS_WORDS, &catalogue);
@@ -84,7 +84,7 @@ void host_apply_batch(struct host *host)
 void host_poll(struct host *host)
 {
     uint64_t begun = clock_ns();
-    struct store_position at = publish_position(host->publish);
+    struct log_position at = publish_position(host->publish);
     host->woken = false;
     if (world_in_log(host->world, &at) && world_draw(host->world, 50) > 0)
         host_apply_batch(host);
@@ -231,7 +231,7 @@ void host_begin(struct world *world, unsigned number)
                             .contests_max = 1000000, /* stores are restored again and again here */
                             .refresh = on_refresh,
                             .context = host};
-    struct store_position at = world_committed(world);
+    struct log_position at = world_committed(world);
     struct catalogue catalogue;
     struct failure failure = {0};
     memset(host, 0, sizeof *host);

@@ -26,13 +26,13 @@ uint64_t world_nonce_at(const struct world *world, uint64_t revision)
     return revision == world->first ? world->first : world->log.items[revision - world->first - 1].nonce;
 }
 
-struct store_position world_committed(const struct world *world)
+struct log_position world_committed(const struct world *world)
 {
     uint64_t revision = world->past.revision;
-    return (struct store_position){WORLD_STORE_ID, revision, world_nonce_at(world, revision)};
+    return (struct log_position){WORLD_STORE_ID, revision, world_nonce_at(world, revision)};
 }
 
-bool world_in_log(const struct world *world, const struct store_position *at)
+bool world_in_log(const struct world *world, const struct log_position *at)
 {
     return at->store_id == WORLD_STORE_ID && at->revision >= world->first && at->revision > world->purged &&
            at->revision <= world->past.revision && world_nonce_at(world, at->revision) == at->nonce;
@@ -81,10 +81,10 @@ void world_restore_store(struct world *world)
 
 void __wrap_feed_wake(struct feed *feed);
 int __wrap_work_submit(struct work *work, struct work_job *job);
-int __wrap_store_snapshot(struct store *store, struct store_position *at, int64_t *now,
+int __wrap_store_snapshot(struct store *store, struct log_position *at, int64_t *now,
                           struct failure *failure);
 void __wrap_store_snapshot_end(struct store *store);
-int __wrap_store_poll(struct store *store, const struct store_position *at, bool *newer, int64_t *now,
+int __wrap_store_poll(struct store *store, const struct log_position *at, bool *newer, int64_t *now,
                       struct failure *failure);
 int __wrap_store_read_changes(struct store *store, uint64_t after, size_t limit, struct change_list *out,
                               struct failure *failure);
@@ -107,7 +107,7 @@ int __wrap_work_submit(struct work *work, struct work_job *job)
     return PERMTAB_E_FULL;
 }
 
-int __wrap_store_snapshot(struct store *store, struct store_position *at, int64_t *now,
+int __wrap_store_snapshot(struct store *store, struct log_position *at, int64_t *now,
                           struct failure *failure)
 {
     (void)store;
@@ -121,7 +121,7 @@ void __wrap_store_snapshot_end(struct store *store)
     (void)store;
 }
 
-int __wrap_store_poll(struct store *store, const struct store_position *at, bool *newer, int64_t *now,
+int __wrap_store_poll(struct store *store, const struct log_position *at, bool *newer, int64_t *now,
                       struct failure *failure)
 {
     (void)store;

@@ -91,9 +91,9 @@ void world_commit(struct world *world);
 /* Of a revision that the log of this history has, or of its first. */
 uint64_t world_nonce_at(const struct world *world, uint64_t revision);
 /* Where the store is. */
-struct store_position world_committed(const struct world *world);
+struct log_position world_committed(const struct world *world);
 /* Whether a poll from there finds its row again. */
-bool world_in_log(const struct world *world, const struct store_position *at);
+bool world_in_log(const struct world *world, const struct log_position *at);
 /* Copies rows to the list's end; the store's revision stays as it is. */
 void world_append_rows(struct change_list *list, const struct change *items, size_t count);
 /* Keeps the store as it is now, in place of what was kept. */

@@ -18,7 +18,7 @@ struct publish *memory_publish(struct memory_policy *policy, uint32_t entries, u
                                       .sets = 100,
                                       .folds = folds,
                                       .max_staleness_ns = 2 * SECOND};
-    struct store_position at = {7, 1, 1};
+    struct log_position at = {7, 1, 1};
     struct catalogue catalogue;
     struct publish *publish;
     memory_catalogue(policy, 1, &catalogue);

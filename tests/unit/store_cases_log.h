@@ -72,7 +72,7 @@ static const struct log_case log_cases[] = {
 
 static void changes_text(struct fixture *f, uint64_t after, char *text, size_t size)
 {
-    struct store_position at;
+    struct log_position at;
     struct change_list list;
     int64_t now;
     size_t used = 0;
@@ -97,7 +97,7 @@ static void test_each_change_is_logged(void **state)
     some_policy(f);
     for (size_t i = 0; i < sizeof(log_cases) / sizeof(*log_cases); i++) {
         char text[512];
-        struct store_position before = position(f);
+        struct log_position before = position(f);
         OK(run(f->writer, log_cases[i].text));
         changes_text(f, before.revision, text, sizeof(text));
         const char *rows = log_cases[i].sqlite && !on_mysql(f) ? log_cases[i].sqlite : log_cases[i].rows;
@@ -109,7 +109,7 @@ static void test_each_change_is_logged(void **state)
 static void test_poll_sees_what_is_newer(void **state)
 {
     struct fixture *f = *state;
-    struct store_position at = position(f);
+    struct log_position at = position(f);
     bool newer;
     int64_t now, earlier;
     OK(store_poll(&f->store, &at, &newer, &earlier, &failure));
@@ -130,7 +130,7 @@ static void test_poll_sees_what_is_newer(void **state)
 static void test_purged_rows_are_not_believed(void **state)
 {
     struct fixture *f = *state;
-    struct store_position at = position(f), other;
+    struct log_position at = position(f), other;
     struct change_list list;
     int64_t now;
     bool newer;
@@ -162,11 +162,11 @@ static void test_another_history_is_not_believed(void **state)
     struct fixture *f = *state;
     int64_t now;
     bool newer;
-    struct store_position before = position(f);
+    struct log_position before = position(f);
     OK(run(f->writer, "INSERT INTO permtab_scope VALUES (1, 1, 0, 0, NULL)"));
-    struct store_position at = position(f);
+    struct log_position at = position(f);
     char text[128];
-    struct store_position other;
+    struct log_position other;
     drop_trigger(f, "change_delete");
     if (on_mysql(f)) { /* in SQLite the log is the counter */
         drop_trigger(f, "counter_update");
@@ -194,7 +194,7 @@ static void test_another_history_is_not_believed(void **state)
 static void test_another_store_is_not_believed(void **state)
 {
     struct fixture *f = *state;
-    struct store_position at = position(f), other;
+    struct log_position at = position(f), other;
     int64_t now;
     bool newer;
     OK(run(f->writer, "UPDATE permtab_store SET store_id = 12345"));
@@ -302,11 +302,11 @@ struct seen {
     size_t count;
 };
 
-static void follow(struct fixture *f, struct store_position *at, struct seen *seen)
+static void follow(struct fixture *f, struct log_position *at, struct seen *seen)
 {
     bool newer;
     int64_t now;
-    struct store_position next;
+    struct log_position next;
     struct change_list list;
     OK(store_poll(&f->store, at, &newer, &now, &failure));
     if (!newer)
@@ -352,7 +352,7 @@ static void test_follower_sees_each_commit_once(void **state)
     static struct follower_run runs[WRITERS];
     pthread_t threads[WRITERS];
     OK(run(f->writer, "INSERT INTO permtab_role VALUES (3, 'three', 0, 0, 0, 1)"));
-    struct store_position at = position(f);
+    struct log_position at = position(f);
     memset(&seen, 0, sizeof(seen));
     memset(runs, 0, sizeof(runs));
     for (unsigned w = 0; w < WRITERS; w++) {

@@ -8,7 +8,7 @@
 
 static void facts_of(struct fixture *f, uint64_t user, struct scope_key scope, struct facts *out)
 {
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     OK(store_snapshot(&f->store, &at, &now, &failure));
     OK(store_read_facts(&f->store, user, scope, out, &failure));
@@ -137,7 +137,7 @@ static void test_ids_above_the_sign(void **state)
     struct fixture *f = *state;
     struct facts facts;
     struct change_list list;
-    struct store_position before = position(f), at;
+    struct log_position before = position(f), at;
     int64_t now;
     bound(f, "INSERT INTO permtab_scope VALUES (1, ?, 0, 0, ?)", (uint64_t[]){HUGE_ID, HUGE_ID - 1}, 2);
     bound(f, "INSERT INTO permtab_role VALUES (?, 'huge', 1, ?, 0, 1)", (uint64_t[]){HUGE_ID - 2, HUGE_ID},
@@ -230,7 +230,7 @@ static void test_expired(void **state)
 static void test_snapshot_is_one_moment(void **state)
 {
     struct fixture *f = *state;
-    struct store_position at;
+    struct log_position at;
     struct facts facts;
     int64_t now;
     some_policy(f);

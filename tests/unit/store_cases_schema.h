@@ -84,7 +84,7 @@ static void test_rules_hold(void **state)
 static void test_migrating_twice_changes_nothing(void **state)
 {
     struct fixture *f = *state;
-    struct store_position before = position(f);
+    struct log_position before = position(f);
     unsigned applied = 9;
     OK(store_migrate(&f->options, &applied, &failure));
     assert_int_equal(applied, 0);

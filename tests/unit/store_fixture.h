@@ -126,9 +126,9 @@ static int fixture_free(void **state)
     return 0;
 }
 
-__attribute__((unused)) static struct store_position position(struct fixture *f)
+__attribute__((unused)) static struct log_position position(struct fixture *f)
 {
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     OK(store_snapshot(&f->store, &at, &now, &failure));
     store_snapshot_end(&f->store);

@@ -73,7 +73,7 @@ static int setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct publish_options options = {
         .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
-    struct store_position at = {7, 5, 5};
+    struct log_position at = {7, 5, 5};
     struct catalogue catalogue;
     memset(&fake, 0, sizeof fake);
     read_catalogue(&catalogue);
@@ -115,7 +115,7 @@ static void fill_ends(struct fixture *fixture)
     assert_int_equal(fixture->answered, fixture->code == 0);
 }
 
-static void rebuild_at(struct fixture *fixture, struct store_position at)
+static void rebuild_at(struct fixture *fixture, struct log_position at)
 {
     struct catalogue catalogue;
     read_catalogue(&catalogue);
@@ -126,7 +126,7 @@ static void rebuild_at(struct fixture *fixture, struct store_position at)
 static void what_is_still_true_is_told(void **state)
 {
     struct fixture *fixture = *state;
-    rebuild_at(fixture, (struct store_position){7, 6, 6});
+    rebuild_at(fixture, (struct log_position){7, 6, 6});
     fill_ends(fixture);
     assert_int_equal(fixture->code, 0);
 }
@@ -135,7 +135,7 @@ static void what_is_still_true_is_told(void **state)
 static void a_token_says_nothing_of_another_store(void **state)
 {
     struct fixture *fixture = *state;
-    rebuild_at(fixture, (struct store_position){8, 600, 6});
+    rebuild_at(fixture, (struct log_position){8, 600, 6});
     fill_ends(fixture);
     assert_int_equal(fixture->code, PERMTAB_E_BEHIND);
 }
@@ -143,7 +143,7 @@ static void a_token_says_nothing_of_another_store(void **state)
 static void the_store_went_back(void **state)
 {
     struct fixture *fixture = *state;
-    rebuild_at(fixture, (struct store_position){7, 4, 44});
+    rebuild_at(fixture, (struct log_position){7, 4, 44});
     fill_ends(fixture);
     assert_int_equal(fixture->code, PERMTAB_E_BEHIND);
 }

@@ -46,7 +46,7 @@ static struct publish *first_table(struct house *house)
         .permissions_max = 128, .entries = 1000, .sets = 100, .folds = 10, .max_staleness_ns = 2 * SECOND};
     struct publish *publish;
     struct catalogue catalogue;
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     OK(store_snapshot(&house->store->store, &at, &now, &failure));
     OK(store_read_catalogue(&house->store->store, 128, &catalogue, &failure));
@@ -109,7 +109,7 @@ static void fill_from_store(struct house *house, uint64_t user)
 {
     struct facts facts;
     struct answer answer = {0};
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     struct scope_key scope = {5, 1};
     OK(store_snapshot(&house->store->store, &at, &now, &failure));

@@ -102,11 +102,11 @@ int store_check_schema(struct store *store, struct failure *failure)
     return code;
 }
 
-int store_snapshot(struct store *store, struct store_position *at, int64_t *now, struct failure *failure)
+int store_snapshot(struct store *store, struct log_position *at, int64_t *now, struct failure *failure)
 {
     (void)store, (void)failure;
     lock();
-    *at = (struct store_position){7, fake.revision, fake.revision};
+    *at = (struct log_position){7, fake.revision, fake.revision};
     unlock();
     *now = 1000;
     return 0;
@@ -117,7 +117,7 @@ void store_snapshot_end(struct store *store)
     (void)store;
 }
 
-int store_poll(struct store *store, const struct store_position *at, bool *newer, int64_t *now,
+int store_poll(struct store *store, const struct log_position *at, bool *newer, int64_t *now,
                struct failure *failure)
 {
     (void)store;
@@ -278,7 +278,7 @@ static int setup(void **state)
         .permissions_max = 64, .entries = 10000, .sets = 10, .folds = 1, .max_staleness_ns = 2000000000ull};
     struct config config = {.permissions_max = 64, .poll_interval_ms = POLL_MS, .max_staleness_ms = 2000};
     struct sql_options sql = {.url = "sqlite:nowhere"};
-    struct store_position at = {7, FIRST, FIRST};
+    struct log_position at = {7, FIRST, FIRST};
     struct catalogue catalogue;
     lock();
     fake.revision = FIRST;

@@ -42,7 +42,7 @@ static void make_store(const char *url)
     ok(store_migrate(&options, &applied, &failure), &failure);
 }
 
-static void read_beginning(struct fixture *fixture, struct store_position *at, int64_t *now,
+static void read_beginning(struct fixture *fixture, struct log_position *at, int64_t *now,
                            struct catalogue *catalogue)
 {
     struct sql_options options = {.url = fixture->primary_url};
@@ -60,7 +60,7 @@ static void make_publish(struct fixture *fixture)
     struct publish_options table = {
         .permissions_max = 64, .entries = 100, .sets = 10, .folds = 10, .max_staleness_ns = 2000000000ull};
     struct failure failure = {0};
-    struct store_position at;
+    struct log_position at;
     struct catalogue catalogue;
     int64_t now;
     read_beginning(fixture, &at, &now, &catalogue);
@@ -200,7 +200,7 @@ static void a_replica_may_lag_behind_what_the_log_does_not_tell(void **state)
 {
     struct fixture *fixture = *state;
     struct sql_options options = {.url = fixture->primary_url};
-    struct store_position at;
+    struct log_position at;
     struct catalogue catalogue;
     struct failure failure = {0};
     struct sql *writer;

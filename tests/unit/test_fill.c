@@ -103,7 +103,7 @@ static int setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct publish_options options = {
         .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
-    struct store_position at = {7, 5, 5};
+    struct log_position at = {7, 5, 5};
     struct memory_policy policy;
     struct catalogue catalogue;
     memset(&fake, 0, sizeof fake);

@@ -13,7 +13,7 @@
 
 #define FIRST 1000u
 
-static const struct store_position begun = {7, FIRST, 77};
+static const struct log_position begun = {7, FIRST, 77};
 
 static uint64_t nonce_of(uint64_t revision)
 {
@@ -94,7 +94,7 @@ static void test_round_and_round(void **state)
 static void test_reset(void **state)
 {
     struct history *history = *state;
-    struct store_position other = {7, 50, nonce_of(50)};
+    struct log_position other = {7, 50, nonce_of(50)};
     add_until(history, FIRST + 1, FIRST + HISTORY_SIZE + 5);
     history_reset(history, &other);
     assert_holds(history, 50, 50);

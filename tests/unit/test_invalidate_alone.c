@@ -185,7 +185,7 @@ static void everything_is_counted_once(void **state)
 static void rebuild_while_matching(void **state)
 {
     struct invalidation_host *host = *state;
-    struct store_position at = {7, 1, 1};
+    struct log_position at = {7, 1, 1};
     struct catalogue catalogue;
     for (uint64_t user = 1; user <= 3000; user++)
         host_fill(host, user, server);

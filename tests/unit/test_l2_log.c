@@ -31,7 +31,7 @@ static int setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct publish_options options = {
         .permissions_max = 64, .entries = 100, .sets = 100, .folds = 10, .max_staleness_ns = 2000000000ull};
-    struct store_position at = {STORE, BEGUN, nonce_of(BEGUN)};
+    struct log_position at = {STORE, BEGUN, nonce_of(BEGUN)};
     struct catalogue catalogue;
     memory_policy_init(&fixture->policy);
     memory_permission(&fixture->policy, "message.send");
@@ -57,7 +57,7 @@ static int teardown(void **state)
 static void read_up_to(struct fixture *fixture, uint64_t last)
 {
     struct change_list *log = &fixture->l2.log;
-    fixture->l2.log_from = (struct store_position){STORE, FROM, nonce_of(FROM)};
+    fixture->l2.log_from = (struct log_position){STORE, FROM, nonce_of(FROM)};
     log->count = last - FROM;
     log->items = calloc(log->count + 1, sizeof *log->items);
     for (size_t i = 0; i < log->count; i++) {
@@ -68,7 +68,7 @@ static void read_up_to(struct fixture *fixture, uint64_t last)
 
 static bool continues(struct fixture *fixture, uint64_t revision, uint64_t nonce)
 {
-    struct store_position from = {STORE, revision, nonce};
+    struct log_position from = {STORE, revision, nonce};
     return l2_log_continues(&fixture->l2, &from);
 }
 
@@ -107,7 +107,7 @@ static void a_gap_does_not_join(void **state)
 static void nothing_was_read(void **state)
 {
     struct fixture *fixture = *state;
-    fixture->l2.log_from = (struct store_position){STORE, FROM, nonce_of(FROM)};
+    fixture->l2.log_from = (struct log_position){STORE, FROM, nonce_of(FROM)};
     assert_false(continues(fixture, FROM, nonce_of(FROM)));
     assert_true(continues(fixture, BEGUN, nonce_of(BEGUN)));
 }

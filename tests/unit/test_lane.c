@@ -39,7 +39,7 @@ static int setup(void **state)
     struct publish_options options = {
         .permissions_max = 64, .entries = 20000, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
     struct redis_options redis_options = {.url = NOWHERE, .timeout_ms = 2000, .ping_ms = 2000};
-    struct store_position at = {7, 1, 1};
+    struct log_position at = {7, 1, 1};
     struct memory_policy policy;
     struct catalogue catalogue;
     struct failure failure;

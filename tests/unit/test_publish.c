@@ -308,7 +308,7 @@ static void lease_follows_the_poll(void **state)
 static void rebuild_forgets_everything(void **state)
 {
     struct fixture *fixture = *state;
-    struct store_position at = {8, 1, 5};
+    struct log_position at = {8, 1, 5};
     struct catalogue catalogue;
     struct facts facts;
     struct answer answer = {0};
@@ -362,7 +362,7 @@ static uint64_t catalogue_of(const struct fixture *fixture)
 static void another_history_has_another_catalogue(void **state)
 {
     struct fixture *fixture = *state;
-    struct store_position at = {7, 1, 5};
+    struct log_position at = {7, 1, 5};
     struct catalogue catalogue;
     uint64_t number = catalogue_of(fixture), meaning = publish_meaning(fixture->publish);
     memory_catalogue(&fixture->policy, 1, &catalogue);

@@ -157,7 +157,7 @@ static void rebuild(struct world *world, bool replaced)
         world->past.revision -=
             changing_draw(&world->past, 3) == 0 ? changing_draw(&world->past, world->past.revision) : 0;
     }
-    struct store_position at = {7, world->past.revision, changing_nonce(&world->past, world->past.revision)};
+    struct log_position at = {7, world->past.revision, changing_nonce(&world->past, world->past.revision)};
     memory_catalogue(&world->past.policy, 2, &catalogue);
     assert_int_equal(publish_rebuild(world->publish, &at, world->past.now, &catalogue, &failure), 0);
     change_list_fini(&world->past.log);
@@ -329,14 +329,14 @@ static void begin(struct world *world, uint64_t seed, uint64_t entries, uint32_t
                                       .sets = sets,
                                       .folds = folds,
                                       .max_staleness_ns = 2 * SECOND};
-    struct store_position at;
+    struct log_position at;
     struct catalogue catalogue;
     struct failure failure = {0};
     memset(world, 0, sizeof *world);
     changing_begin(&world->past, seed);
     world->applied_now = world->past.now;
     world->clock_ns = SECOND;
-    at = (struct store_position){7, world->past.revision, changing_nonce(&world->past, world->past.revision)};
+    at = (struct log_position){7, world->past.revision, changing_nonce(&world->past, world->past.revision)};
     memory_policy_copy(&world->applied, &world->past.policy);
     memory_catalogue(&world->past.policy, 2, &catalogue);
     assert_int_equal(

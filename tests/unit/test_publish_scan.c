@@ -213,7 +213,7 @@ static void rebuild_ends_the_pass(void **state)
 {
     struct fixture *fixture = *state;
     struct publish_match match = match_of(fixture);
-    struct store_position at = {7, 1, 1};
+    struct log_position at = {7, 1, 1};
     struct publish_scan scan;
     struct catalogue catalogue;
     uint64_t retired = 0;

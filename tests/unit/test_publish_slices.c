@@ -33,7 +33,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     struct publish_options options = {
         .permissions_max = 64, .entries = 5000, .sets = 100, .folds = 10, .max_staleness_ns = 2 * SECOND};
-    struct store_position at = {7, 1, 1};
+    struct log_position at = {7, 1, 1};
     struct catalogue catalogue;
     memory_policy_init(&f->policy);
     memory_permission(&f->policy, "message.send");

@@ -71,7 +71,7 @@ static void test_every_way_of_writing_is_seen(void **state)
     some_policy(f);
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         char text[256];
-        struct store_position before = position(f);
+        struct log_position before = position(f);
         OK(run(f->writer, cases[i].text));
         changes_text(f, before.revision, text, sizeof(text));
         if (strcmp(text, cases[i].rows) != 0)
@@ -130,7 +130,7 @@ static void test_lost_connections(void **state)
 {
     struct fixture *f = *state;
     kill_connection(f, f->store.sql);
-    struct store_position at;
+    struct log_position at;
     int64_t now;
     FAILS(store_snapshot(&f->store, &at, &now, &failure), PERMTAB_E_STORE, "");
     assert_true(sql_broken(f->store.sql));
@@ -214,7 +214,7 @@ static void test_clear_errors_at_connect(void **state)
 static void test_read_only_server_is_not_believed(void **state)
 {
     struct fixture *f = *state;
-    struct store_position at = position(f);
+    struct log_position at = position(f);
     int64_t now;
     bool newer;
     OK(run(f->writer, "SET GLOBAL read_only = 1"));

@@ -38,7 +38,7 @@ static void test_replaced_file_is_not_believed(void **state)
     snprintf(text, sizeof(text), "VACUUM INTO '%s/old.db'", f->folder);
     OK(run(f->writer, text));
     OK(run(f->writer, "INSERT INTO permtab_scope VALUES (1, 1, 0, 0, NULL)"));
-    struct store_position at = position(f);
+    struct log_position at = position(f);
     OK(store_poll(&f->store, &at, &newer, &now, &failure));
     in_folder(f, "mv old.db p.db");
     FAILS(store_poll(&f->store, &at, &newer, &now, &failure), PERMTAB_E_SCHEMA, "replaced");
@@ -55,7 +55,7 @@ static void test_removed_wal_is_not_believed(void **state)
     struct fixture *f = *state;
     int64_t now;
     bool newer;
-    struct store_position at = position(f);
+    struct log_position at = position(f);
     in_folder(f, "rm p.db-wal");
     FAILS(store_poll(&f->store, &at, &newer, &now, &failure), PERMTAB_E_SCHEMA, "-wal");
 }
@@ -73,7 +73,7 @@ static void test_log_numbers_itself(void **state)
          " ON CONFLICT DO UPDATE SET kind = 1"),
     };
     struct fixture *f = *state;
-    struct store_position at = position(f);
+    struct log_position at = position(f);
     sqlite3 *db = stranger(f);
     for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++)
         if (sqlite3_exec(db, refused[i], NULL, NULL, NULL) != SQLITE_CONSTRAINT)
@@ -91,7 +91,7 @@ static void test_forged_log_is_noticed_by_the_poll(void **state)
     struct fixture *f = *state;
     int64_t now;
     bool newer;
-    struct store_position at = position(f);
+    struct log_position at = position(f);
     drop_trigger(f, "change_insert");
     drop_trigger(f, "change_delete");
     OK(run(f->writer,
@@ -110,7 +110,7 @@ static void test_forged_log_is_noticed_by_the_poll(void **state)
 static void test_rolled_back_numbers_come_again(void **state)
 {
     struct fixture *f = *state;
-    struct store_position at = position(f);
+    struct log_position at = position(f);
     OK(sql_begin(f->writer, SQL_WRITE, &failure));
     OK(run(f->writer, "INSERT INTO permtab_scope VALUES (1, 1, 0, 0, NULL), (1, 2, 0, 0, NULL)"));
     sql_rollback(f->writer);
@@ -125,7 +125,7 @@ static void test_replace_is_seen(void **state)
     char text[256];
     some_policy(f);
     sqlite3 *db = stranger(f);
-    struct store_position before = position(f);
+    struct log_position before = position(f);
     assert_int_equal(sqlite3_exec(db,
                                   "REPLACE INTO permtab_role VALUES (2, 'two', 0, 0, 1, 1);"
                                   "REPLACE INTO permtab_assignment VALUES (8, 1, 1, 5, NULL);"

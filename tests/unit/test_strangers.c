@@ -27,7 +27,7 @@ struct fixture {
     struct strangers strangers;
     struct event_base *base;
     struct fetches *fetches;
-    struct store_position at; /* the store's */
+    struct log_position at; /* the store's */
 };
 
 /* server:1 belongs to user 42; its role 100 is everybody's and sends; user 1 has role 101, which edits. */
@@ -49,7 +49,7 @@ static int setup(void **state)
     memory_grant(&fixture->policy, 101, GRANT_ALLOW, EDIT);
     memory_assign(&fixture->policy, 1, 101, server, FACTS_NEVER);
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    fixture->at = (struct store_position){7, 10, 10};
+    fixture->at = (struct log_position){7, 10, 10};
     assert_int_equal(
         publish_new(&fixture->publish, &options, &fixture->at, 1000, &catalogue, &fixture->counters, NULL),
         0);
@@ -209,10 +209,10 @@ static void a_census_behind_the_table_knows_everybody(void **state)
 static void slices_of_another_history_do_not_count(void **state)
 {
     struct fixture *fixture = *state;
-    struct store_position ours = fixture->at;
+    struct log_position ours = fixture->at;
     apply(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
     census_begin(&fixture->census, fixture->publish);
-    struct store_position at = fixture->at;
+    struct log_position at = fixture->at;
     fixture->at = ours; /* before the beginning: what changed then was not added */
     assert_int_equal(take(fixture, 1), CENSUS_FOREIGN);
     fixture->at = at;

@@ -43,7 +43,7 @@ struct pending {
 struct world {
     struct random random;
     struct memory_policy policy, applied; /* as committed; as at the table's revision */
-    struct store_position at;             /* of the store */
+    struct log_position at;             /* of the store */
     struct change_list log;               /* committed, not applied yet */
     struct publish *publish;
     struct counters counters;
@@ -53,7 +53,7 @@ struct world {
     struct strangers strangers;
     uint64_t next_slice, slice_first;
     bool in_hand; /* a slice that was read, and when */
-    struct store_position slice_at;
+    struct log_position slice_at;
     uint64_t slice_users[SLICE_IDS];
     size_t slice_count;
     struct pending pending[PENDING];
@@ -389,7 +389,7 @@ static void world_new(struct world *world, uint64_t seed)
     struct catalogue catalogue;
     memset(world, 0, sizeof *world);
     world->random.state = seed;
-    world->at = (struct store_position){7, 1, 1};
+    world->at = (struct log_position){7, 1, 1};
     memory_policy_init(&world->policy);
     for (uint32_t bit = 0; bit < PERMISSIONS; bit++)
         memory_permission(&world->policy, (char[]){'p', (char)('a' + bit), 0});

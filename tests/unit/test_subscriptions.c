@@ -37,7 +37,7 @@ static int setup(void **state)
     struct house *house = calloc(1, sizeof *house);
     struct publish_options options = {
         .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
-    struct store_position at = {7, 41, 1};
+    struct log_position at = {7, 41, 1};
     struct catalogue catalogue;
     memory_policy_init(&house->policy);
     memory_permission(&house->policy, "message.send");
