@@ -411,22 +411,22 @@ void cleanup_connected(struct cleanup *cleanup, bool connected)
     cleanup_wake(cleanup);
 }
 
-int cleanup_new(struct cleanup **out, struct event_base *base, struct redis *redis, struct work *work,
-                const struct config *config, struct counters *counters)
+int cleanup_new(struct cleanup **out, const struct cleanup_options *options)
 {
     struct cleanup *cleanup = calloc(1, sizeof *cleanup);
     *out = cleanup;
     if (!cleanup)
         return PERMTAB_E_MEMORY;
-    cleanup->base = base;
-    cleanup->redis = redis;
-    cleanup->work = work;
-    cleanup->config = config;
-    cleanup->counters = counters;
+    cleanup->base = options->base;
+    cleanup->redis = options->redis;
+    cleanup->work = options->work;
+    cleanup->prefix = options->prefix;
+    cleanup->types = options->types;
+    cleanup->counters = options->counters;
     cleanup->trouble_max_ns = TROUBLE_MAX;
     cleanup->lock_max_ns = LOCK_MAX;
-    cleanup_pace_init(&cleanup->pace, config->cleanup_budget);
-    cleanup->pump = evtimer_new(base, on_pump, cleanup);
+    cleanup_pace_init(&cleanup->pace, options->budget);
+    cleanup->pump = evtimer_new(options->base, on_pump, cleanup);
     if (cleanup->pump && getrandom(&cleanup->seed, sizeof cleanup->seed, 0) == sizeof cleanup->seed)
         return 0;
     cleanup_free(cleanup);

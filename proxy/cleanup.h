@@ -12,7 +12,7 @@
 #ifndef PERMTAB_PROXY_CLEANUP_H
 #define PERMTAB_PROXY_CLEANUP_H
 
-#include "proxy/config.h"
+#include "proxy/scope.h"
 #include "proxy/counters.h"
 #include "proxy/redis.h"
 #include "proxy/work.h"
@@ -68,10 +68,18 @@ struct cleanup_status {
  * PERMTAB_E_TIMEOUT: another host kept the lock). `status` is borrowed and complete. */
 typedef void (*cleanup_done_fn)(void *context, int code, const struct cleanup_status *status);
 
-/* `redis` is borrowed and may be disconnected; so is `work`, used by CLEANUP_ORPHANS alone. Of `config`: redis_prefix,
- * scope_types, cleanup_budget; it is borrowed. */
-int cleanup_new(struct cleanup **out, struct event_base *base, struct redis *redis, struct work *work,
-                const struct config *config, struct counters *counters) PERMTAB_MUST_CHECK;
+struct cleanup_options {
+    /* Borrowed until cleanup_free. */
+    struct event_base *base;
+    struct redis *redis; /* may be disconnected */
+    struct work *work;   /* for CLEANUP_ORPHANS alone */
+    struct counters *counters;
+    const char *prefix; /* of permtab's keys in Redis, at most KEY_PREFIX_MAX bytes */
+    const struct scope_types *types;
+    uint32_t budget; /* per cent of Redis' time that a clean-up may take */
+};
+
+int cleanup_new(struct cleanup **out, const struct cleanup_options *options) PERMTAB_MUST_CHECK;
 /* Before redis_free, and before work_free (which hands back the questions to the store that are still under way). Ends
  * every job: those who wait are told PERMTAB_E_REFUSED. */
 void cleanup_free(struct cleanup *cleanup);

@@ -65,7 +65,7 @@ void cleanup_glob_of(char out[CLEANUP_PATTERN_SIZE], enum cleanup_kind kind, con
         code = build(out, prefix, value_keys(middle, sizeof middle), "", false, "*}");
         break;
     }
-    if (code < 0) /* CONFIG_PREFIX_MAX does not allow it */
+    if (code < 0) /* KEY_PREFIX_MAX does not allow it */
         out[0] = 0;
 }
 

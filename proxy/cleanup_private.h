@@ -66,7 +66,8 @@ struct cleanup {
     struct event_base *base;
     struct redis *redis;
     struct work *work;
-    const struct config *config;
+    const char *prefix;
+    const struct scope_types *types;
     struct counters *counters;
     struct event *pump;
     struct cleanup_pace pace;      /* one budget for all jobs of this host */

@@ -114,7 +114,7 @@ static void send(struct cleanup_job *job, const char *script, size_t keys, struc
 
 static void lock_key(const struct cleanup_job *job, struct redis_args *args)
 {
-    redis_args_print(args, "%scleanup:lock:%s", job->cleanup->config->redis_prefix,
+    redis_args_print(args, "%scleanup:lock:%s", job->cleanup->prefix,
                      cleanup_kind_name(job->status.kind));
 }
 
@@ -212,7 +212,7 @@ static int take_candidates(struct cleanup_job *job, const struct redis_reply *re
         size_t size = 0;
         const char *key = redis_reply_text(redis_reply_at(reply, i), &size);
         if (key)
-            code = cleanup_batch_add(&job->batch, &job->cleanup->config->scope_types, key, size);
+            code = cleanup_batch_add(&job->batch, job->cleanup->types, key, size);
     }
     return code;
 }
@@ -256,7 +256,7 @@ static void on_slice(struct cleanup_job *job, const struct cleanup_flight *fligh
 static void send_slice(struct cleanup_job *job, uint64_t now_ns)
 {
     struct cleanup *cleanup = job->cleanup;
-    const char *prefix = cleanup->config->redis_prefix;
+    const char *prefix = cleanup->prefix;
     struct cleanup_flight like = {.answered = on_slice};
     char key[L2_KEY_SIZE], glob[CLEANUP_PATTERN_SIZE];
     struct redis_args args;

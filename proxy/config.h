@@ -9,8 +9,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CONFIG_PREFIX_MAX 64
-
 struct config {
     char *store;               /* URL */
     char *store_password_file; /* or "" */

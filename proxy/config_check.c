@@ -2,6 +2,7 @@
  * express. Pure but for nothing: no file is opened here, so `permtabd -t` can be run anywhere. */
 #include "proxy/config_options.h"
 
+#include "proxy/l2_keys.h"
 #include "proxy/log.h"
 #include "proxy/redis_url.h"
 #include "proxy/segment_options.h"
@@ -48,9 +49,9 @@ static int check_redis(const struct config *config, const char **option, struct 
         return code;
     *option = "redis_prefix";
     size_t length = strlen(config->redis_prefix);
-    if (length > CONFIG_PREFIX_MAX || config->redis_prefix[strcspn(config->redis_prefix, " \t\r\n{}")] != 0)
+    if (length > KEY_PREFIX_MAX || config->redis_prefix[strcspn(config->redis_prefix, " \t\r\n{}")] != 0)
         return failure_set(failure, PERMTAB_E_INVALID, "at most %d bytes, without blanks or braces",
-                           CONFIG_PREFIX_MAX);
+                           KEY_PREFIX_MAX);
     return 0;
 }
 

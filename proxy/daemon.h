@@ -16,17 +16,18 @@
 #include "proxy/descriptors.h"
 #include "proxy/feed.h"
 #include "proxy/fill.h"
+#include "proxy/histogram.h"
 #include "proxy/invalidate_join.h"
 #include "proxy/l2.h"
 #include "proxy/lane.h"
 #include "proxy/listener.h"
 #include "proxy/ops.h"
+#include "proxy/propagation.h"
 #include "proxy/publish.h"
 #include "proxy/redis.h"
 #include "proxy/server.h"
 #include "proxy/store.h"
 #include "proxy/subscriptions.h"
-#include "proxy/watch.h"
 #include "proxy/work.h"
 #include "proxy/writes.h"
 
@@ -61,7 +62,7 @@ struct daemon {
     struct invalidation_parts invalidation_parts;
     struct invalidations *invalidations; /* also without */
     struct histograms histograms;
-    struct watch watch;
+    struct store_clock store_clock; /* as this host sees it */
     struct subscriptions *subscriptions;
     struct audit *audit; /* NULL when off */
     struct server server;
@@ -84,9 +85,8 @@ int daemon_start_serving(struct daemon *daemon, struct failure *failure) PERMTAB
 
 /* ---- what happens on the loop: daemon_events.c ---------------------------------------------------------------------- */
 
-/* A poll has been applied. A feed_applied_fn, like the others below a callback of the part they are named for; the context is
- * the daemon. */
-void daemon_on_applied(void *context, uint64_t revision);
+/* A feed_news_fn, like the others below a callback of the part they are named for; the context is the daemon. */
+void daemon_on_news(void *context, const struct feed_news *news);
 void daemon_on_redis(void *context, bool connected);
 void daemon_on_refresh(void *context, uint64_t user, struct scope_key scope);
 void daemon_on_epoch(void *context);

@@ -14,9 +14,42 @@
 
 static const int stop_signals[] = {SIGTERM, SIGINT};
 
-void daemon_on_applied(void *context, uint64_t revision)
+/* ---- the feed's news ------------------------------------------------------------------------------------------ */
+
+/* Against this host's wall clock, which is what an operator can compare. */
+static void show_clock(struct daemon *daemon, uint64_t now_ns)
 {
-    struct daemon *daemon = context;
+    int64_t offset;
+    uint64_t error;
+    if (!store_clock_read(&daemon->store_clock, now_ns, &offset, &error))
+        return;
+    int64_t own = wall_us() - (int64_t)(now_ns / 1000);
+    daemon->counters.clock_offset_us = (uint64_t)(offset - own);
+    daemon->counters.clock_error_us = error;
+    daemon->counters.clock_steps = daemon->store_clock.steps;
+}
+
+/* A change took effect when the batch it came with was applied: that moment is this call, microseconds later. Changes that
+ * a rebuild swallowed are not measured, for their rows are not read. */
+static void measure(struct daemon *daemon, const struct change_list *changes, uint64_t now_ns)
+{
+    uint64_t us;
+    for (size_t i = 0; i < changes->count; i++) {
+        switch (propagation_measure(&daemon->store_clock, changes->items[i].at, now_ns, &us)) {
+        case PROPAGATION_MEASURED:
+            histogram_add(&daemon->histograms.propagation, us);
+            break;
+        case PROPAGATION_UNKNOWN:
+        case PROPAGATION_ABSURD:
+            daemon->counters.propagation_unmeasured++;
+            break;
+        }
+    }
+}
+
+/* What has been kept beside the table is judged first, then who waits is answered. */
+static void go_on_from(struct daemon *daemon, uint64_t revision)
+{
     if (daemon->census_count) /* first: those who are judged next may have rows now */
         census_count_applied(daemon->census_count);
     if (daemon->l2) /* the marker first: what fills put comes after it */
@@ -26,6 +59,28 @@ void daemon_on_applied(void *context, uint64_t revision)
     audit_applied(daemon->audit);
     server_applied(&daemon->server);
 }
+
+void daemon_on_news(void *context, const struct feed_news *news)
+{
+    struct daemon *daemon = context;
+    uint64_t now_ns = clock_ns();
+    if (news->asked_ns != 0) {
+        store_clock_add(&daemon->store_clock, news->asked_ns, news->answered_ns, news->store_now);
+        show_clock(daemon, now_ns);
+    }
+    if (news->batch)
+        measure(daemon, &news->batch->changes, now_ns);
+    if (daemon->l2)
+        l2_disbelieved(daemon->l2);
+    if (daemon->subscriptions && news->batch)
+        subscriptions_applied(daemon->subscriptions, news->batch);
+    if (daemon->subscriptions && news->rebuilt)
+        subscriptions_rebuilt(daemon->subscriptions);
+    if (news->applied)
+        go_on_from(daemon, news->revision);
+}
+
+/* ---- what other parts tell ------------------------------------------------------------------------------------- */
 
 void daemon_on_redis(void *context, bool connected)
 {

@@ -78,8 +78,18 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
                           &daemon->counters);
     if (code < 0)
         return failure_set(failure, code, "threads cannot be started");
-    code = feed_new(&daemon->feed, daemon->base, config, &options, daemon->publish, &daemon->counters,
-                    daemon_on_applied, daemon, failure);
+    struct feed_options feed = {.base = daemon->base,
+                                .publish = daemon->publish,
+                                .counters = &daemon->counters,
+                                .news = daemon_on_news,
+                                .context = daemon,
+                                .store = &options,
+                                .permissions_max = config->permissions_max,
+                                .poll_interval_ms = config->poll_interval_ms,
+                                .max_staleness_ms = config->max_staleness_ms,
+                                .change_retention_ms = config->change_retention_ms,
+                                .change_retention_rows = config->change_retention_rows};
+    code = feed_new(&daemon->feed, &feed, failure);
     if (code < 0)
         return code;
     code = start_fetching(daemon, failure);
@@ -110,9 +120,15 @@ static int connect_redis(struct daemon *daemon, const struct redis_options *redi
         return code;
     code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publish, daemon->feed, daemon->work,
                   &daemon->counters);
+    struct cleanup_options cleanup = {.base = daemon->base,
+                                      .redis = daemon->redis,
+                                      .work = daemon->work,
+                                      .counters = &daemon->counters,
+                                      .prefix = config->redis_prefix,
+                                      .types = &config->scope_types,
+                                      .budget = config->cleanup_budget};
     if (code == 0)
-        code = cleanup_new(&daemon->cleanup, daemon->base, daemon->redis, daemon->work, config,
-                           &daemon->counters);
+        code = cleanup_new(&daemon->cleanup, &cleanup);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
@@ -169,14 +185,7 @@ int daemon_start_watching(struct daemon *daemon, struct failure *failure)
     if (code == 0 && audits > 0)
         code = audit_new(&daemon->audit, daemon->base, audits, daemon->work, daemon->publish, daemon->feed,
                          &daemon->counters, daemon_on_difference, daemon);
-    if (code < 0)
-        return failure_set(failure, code, "out of memory");
-    daemon->watch = (struct watch){.counters = &daemon->counters,
-                                   .histograms = &daemon->histograms,
-                                   .l2 = daemon->l2,
-                                   .subscriptions = daemon->subscriptions};
-    feed_watch(daemon->feed, watch_news, &daemon->watch);
-    return 0;
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
 int daemon_start_serving(struct daemon *daemon, struct failure *failure)

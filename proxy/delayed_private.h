@@ -4,10 +4,10 @@
 
 #include "proxy/delayed.h"
 
-#include "proxy/config.h"
+#include "proxy/l2_keys.h"
 #include "proxy/trouble.h"
 
-#define DELAYED_KEY_SIZE (CONFIG_PREFIX_MAX + 32)
+#define DELAYED_KEY_SIZE (KEY_PREFIX_MAX + 32)
 /* Of a key that nobody touches any more: longer than any task can live. */
 #define DELAYED_KEY_LIFE_MS (DELAYED_LIFE_MAX_MS + 24ull * 3600 * 1000)
 #define DELAYED_ADVICE_RING 64u

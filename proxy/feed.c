@@ -176,17 +176,18 @@ static int apply(struct feed *feed, struct news *news)
     return 0;
 }
 
-static void tell_watcher(struct feed *feed, const struct news *news, int code)
+static void tell(struct feed *feed, const struct news *news, int code)
 {
     struct feed_news told = {
+        .applied = code == 0,
+        .revision = publish_position(feed->publish).revision,
         .batch = code == 0 && news->kind == NEWS_BATCH ? &news->batch : NULL,
         .rebuilt = code == 0 && news->kind == NEWS_REBUILD,
         .asked_ns = news->answered_ns != 0 ? news->asked_ns : 0,
         .answered_ns = news->answered_ns,
         .store_now = news->store_now,
     };
-    if (feed->watch != NULL)
-        feed->watch(feed->watch_context, &told);
+    feed->tell(feed->context, &told);
 }
 
 /* What a poll found may be older than max_staleness when it has been applied, and then it is of no use. */
@@ -210,7 +211,7 @@ static void conclude(struct feed *feed, int code)
         renew(feed);
     else
         feed_lease_polled(feed, news->failure.text);
-    tell_watcher(feed, news, code);
+    tell(feed, news, code);
     batch_fini(&news->batch);
     pthread_mutex_lock(&feed->mutex);
     /* A table that could not be brought forward is thrown away with the next poll. */
@@ -221,8 +222,6 @@ static void conclude(struct feed *feed, int code)
     feed->news_posted = false;
     pthread_cond_signal(&feed->condition);
     pthread_mutex_unlock(&feed->mutex);
-    if (code == 0)
-        feed->applied(feed->context, publish_position(feed->publish).revision);
 }
 
 static void go_on(struct feed *feed, int code)
@@ -265,12 +264,6 @@ void feed_wake(struct feed *feed)
     pthread_mutex_unlock(&feed->mutex);
 }
 
-void feed_watch(struct feed *feed, feed_watch_fn watch, void *context)
-{
-    feed->watch = watch;
-    feed->watch_context = context;
-}
-
 void feed_rebuild(struct feed *feed)
 {
     pthread_mutex_lock(&feed->mutex);
@@ -308,32 +301,30 @@ static int start(struct feed *feed, struct event_base *base)
     return feed->running ? 0 : PERMTAB_E_SYSTEM;
 }
 
-int feed_new(struct feed **out, struct event_base *base, const struct config *config,
-             const struct sql_options *options, struct publish *publish, struct counters *counters,
-             feed_applied_fn applied, void *context, struct failure *failure)
+int feed_new(struct feed **out, const struct feed_options *options, struct failure *failure)
 {
     struct feed *feed = calloc(1, sizeof *feed);
     if (feed == NULL)
         return failure_set(failure, PERMTAB_E_MEMORY, "no memory for the feed");
-    feed->publish = publish;
-    feed->counters = counters;
-    feed->applied = applied;
-    feed->context = context;
-    feed->options = *options;
-    feed->url = strdup(options->url);
-    feed->password = options->password != NULL ? strdup(options->password) : NULL;
+    feed->publish = options->publish;
+    feed->counters = options->counters;
+    feed->tell = options->news;
+    feed->context = options->context;
+    feed->options = *options->store;
+    feed->url = strdup(options->store->url);
+    feed->password = options->store->password != NULL ? strdup(options->store->password) : NULL;
     feed->options.url = feed->url;
     feed->options.password = feed->password;
-    feed->permissions_max = config->permissions_max;
-    feed->interval_ns = config->poll_interval_ms * 1000000ull;
-    feed->staleness_ns = config->max_staleness_ms * 1000000ull;
-    feed->keep_us = (int64_t)config->change_retention_ms * 1000;
-    feed->keep_rows = config->change_retention_rows;
-    feed->at = publish_position(publish);
-    feed->expiry = publish_expiry(publish);
+    feed->permissions_max = options->permissions_max;
+    feed->interval_ns = options->poll_interval_ms * 1000000ull;
+    feed->staleness_ns = options->max_staleness_ms * 1000000ull;
+    feed->keep_us = (int64_t)options->change_retention_ms * 1000;
+    feed->keep_rows = options->change_retention_rows;
+    feed->at = publish_position(options->publish);
+    feed->expiry = publish_expiry(options->publish);
     feed->believed = true;
     feed->event_descriptor = -1;
-    int code = feed->url == NULL ? PERMTAB_E_MEMORY : start(feed, base);
+    int code = feed->url == NULL ? PERMTAB_E_MEMORY : start(feed, options->base);
     if (code < 0) {
         feed_free(feed);
         return failure_set(failure, code, "cannot start the feed");

@@ -5,7 +5,6 @@
 #ifndef PERMTAB_PROXY_FEED_H
 #define PERMTAB_PROXY_FEED_H
 
-#include "proxy/config.h"
 #include "proxy/counters.h"
 #include "proxy/publish.h"
 
@@ -13,27 +12,38 @@ struct sql_options;
 struct event_base;
 struct feed;
 
-/* Called on the loop after every poll that was applied, with the revision that the table now has. */
-typedef void (*feed_applied_fn)(void *context, uint64_t revision);
-
 /* What the loop has just done for one poll. Borrowed for the call. */
 struct feed_news {
-    const struct batch *batch; /* applied; NULL after a rebuild and after a poll that failed */
+    bool applied;              /* the table has what the poll found; else the poll failed, or could not be applied */
+    const struct batch *batch; /* what was applied; NULL after a rebuild and after a poll that failed */
     bool rebuilt;              /* the table was made anew */
+    uint64_t revision;         /* that the table has now */
     uint64_t asked_ns;         /* CLOCK_MONOTONIC: when the poll asked the store for its clock; 0: it did not */
     uint64_t answered_ns;
     int64_t store_now; /* what it said, microseconds UTC */
 };
-/* On the loop, when the table has been brought forward and nobody has been told of it yet. */
-typedef void (*feed_watch_fn)(void *context, const struct feed_news *news);
+/* On the loop, once for each poll, when the lease has been renewed or not. The next poll waits until it returns. */
+typedef void (*feed_news_fn)(void *context, const struct feed_news *news);
 
-int feed_new(struct feed **out, struct event_base *base, const struct config *config,
-             const struct sql_options *options, struct publish *publish, struct counters *counters,
-             feed_applied_fn applied, void *context, struct failure *failure) PERMTAB_MUST_CHECK;
+struct feed_options {
+    /* Borrowed until feed_free. */
+    struct event_base *base;
+    struct publish *publish;
+    struct counters *counters;
+    feed_news_fn news;
+    void *context;
+    /* Copied. */
+    const struct sql_options *store;
+    uint32_t permissions_max;
+    uint64_t poll_interval_ms;
+    uint64_t max_staleness_ms;
+    uint64_t change_retention_ms;
+    uint64_t change_retention_rows;
+};
+
+int feed_new(struct feed **out, const struct feed_options *options, struct failure *failure) PERMTAB_MUST_CHECK;
 /* Stops the thread and waits for it. */
 void feed_free(struct feed *feed);
-/* One watcher; before the loop turns. */
-void feed_watch(struct feed *feed, feed_watch_fn watch, void *context);
 /* Polls at once, or 1 ms after the last poll began; 10 ms, when many that were asked for in a row have found nothing. Any number
  * of calls while a poll is under way lead to one more poll after it. */
 void feed_wake(struct feed *feed);

@@ -42,10 +42,8 @@ struct feed {
     /* Constant while the thread runs. */
     struct publish *publish;
     struct counters *counters;
-    feed_applied_fn applied;
+    feed_news_fn tell;
     void *context;
-    feed_watch_fn watch; /* or NULL */
-    void *watch_context;
     char *url, *password;
     struct sql_options options;
     uint32_t permissions_max;

@@ -4,6 +4,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+/* The longest: two numbers, and the words between them. */
+_Static_assert(L2_KEY_SIZE >= KEY_PREFIX_MAX + SCOPE_TEXT_SIZE + 64, "every key must fit");
+
 char *l2_key_marker(char *out, const char *prefix)
 {
     (void)snprintf(out, L2_KEY_SIZE, "%sl2:%d:marker", prefix, L2_FORMAT);

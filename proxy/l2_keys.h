@@ -16,8 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define L2_FORMAT   1
-#define L2_KEY_SIZE 256 /* the zero included; CONFIG_PREFIX_MAX is chosen so that every key fits */
+#define L2_FORMAT      1
+#define KEY_PREFIX_MAX 64  /* of what is configured as redis_prefix, so that every key fits */
+#define L2_KEY_SIZE    256 /* the zero included */
 
 /* Each writes into `out`, of L2_KEY_SIZE, and returns it. */
 char *l2_key_marker(char *out, const char *prefix);

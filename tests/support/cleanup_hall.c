@@ -117,24 +117,33 @@ void hall_set_marker(struct hall *hall, const char *epoch)
     (void)hall_ask(hall, command);
 }
 
+int hall_new_cleanup(struct hall *hall, struct cleanup **out, struct counters *counters)
+{
+    struct cleanup_options options = {.base = hall->base,
+                                      .redis = hall->redis,
+                                      .work = hall->work,
+                                      .counters = counters,
+                                      .prefix = HALL_PREFIX,
+                                      .types = &hall->types,
+                                      .budget = 50};
+    return cleanup_new(out, &options);
+}
+
 int hall_start_cleanup(struct hall *hall)
 {
-    return cleanup_new(&hall->cleanup, hall->base, hall->redis, hall->work, &hall->config, &hall->counters);
+    return hall_new_cleanup(hall, &hall->cleanup, &hall->counters);
 }
 
 int hall_set_up(void **state)
 {
     struct hall *hall = calloc(1, sizeof *hall);
     struct failure trouble = {0};
-    static char prefix[] = HALL_PREFIX;
     assert_non_null(hall);
     (void)fixture_ready((void **)&hall->store, NULL);
     some_policy(hall->store);
     redis_server_start(&hall->server, false, NULL);
     hall->base = event_base_new();
-    hall->config.redis_prefix = prefix;
-    hall->config.cleanup_budget = 50;
-    hall->config.scope_types = (struct scope_types){.count = 3, .names = {"global", "server", "channel"}};
+    hall->types = (struct scope_types){.count = 3, .names = {"global", "server", "channel"}};
     struct redis_options options = {.url = hall->server.url, .timeout_ms = 300, .ping_ms = 1000};
     assert_int_equal(redis_new(&hall->redis, hall->base, &options, on_state, hall, &trouble), 0);
     assert_int_equal(work_new(&hall->work, hall->base, "reads", &hall->store->options, 1, 100), 0);

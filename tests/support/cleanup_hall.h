@@ -28,7 +28,7 @@ struct hall {
     struct event_base *base;
     struct redis *redis;
     struct work *work;
-    struct config config;
+    struct scope_types types;
     struct counters counters;
     struct cleanup *cleanup;
     struct hall_told told;
@@ -69,6 +69,7 @@ long hall_scripts_run(struct hall *hall);
 void hall_set_marker(struct hall *hall, const char *epoch);
 
 /* The clean-up of the host, when the one before has been freed. */
+int hall_new_cleanup(struct hall *hall, struct cleanup **out, struct counters *counters);
 int hall_start_cleanup(struct hall *hall);
 /* A job whose end is told to hall->told; its number. */
 uint64_t hall_start(struct hall *hall, enum cleanup_kind kind, const char *pattern);

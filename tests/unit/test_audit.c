@@ -33,11 +33,11 @@ static void on_found(void *context, uint64_t user, bool everything)
     house->told_everything += everything;
 }
 
-static void on_applied(void *context, uint64_t revision)
+static void on_news(void *context, const struct feed_news *news)
 {
     struct house *house = context;
-    (void)revision;
-    audit_applied(house->audit);
+    if (news->applied)
+        audit_applied(house->audit);
 }
 
 static struct publish *first_table(struct house *house)
@@ -58,10 +58,14 @@ static struct publish *first_table(struct house *house)
 static int house_new(void **state)
 {
     struct house *house = calloc(1, sizeof *house);
-    struct config config = {.permissions_max = 128,
-                            .poll_interval_ms = 20,
-                            .change_retention_ms = 3600000,
-                            .change_retention_rows = 1000};
+    struct feed_options feed = {.counters = &house->counters,
+                                .news = on_news,
+                                .context = house,
+                                .store = &house->store->options,
+                                .permissions_max = 128,
+                                .poll_interval_ms = 20,
+                                .change_retention_ms = 3600000,
+                                .change_retention_rows = 1000};
     fixture_ready((void **)&house->store, NULL);
     some_policy(house->store);
     for (int user = 1001; user <= 1060; user++) {
@@ -73,8 +77,9 @@ static int house_new(void **state)
     house->base = event_base_new();
     house->publish = first_table(house);
     OK(work_new(&house->work, house->base, "reads", &house->store->options, 2, 100));
-    OK(feed_new(&house->feed, house->base, &config, &house->store->options, house->publish, &house->counters,
-                on_applied, house, &failure));
+    feed.base = house->base;
+    feed.publish = house->publish;
+    OK(feed_new(&house->feed, &feed, &failure));
     OK(audit_new(&house->audit, house->base, 500, house->work, house->publish, house->feed, &house->counters,
                  on_found, house));
     assert_int_equal(sqlite3_open(house->store->url + strlen("sqlite:"), &house->untriggered), SQLITE_OK);

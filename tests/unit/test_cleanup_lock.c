@@ -12,7 +12,7 @@ static void test_one_at_a_time(void **state)
     struct hall_told other = {0};
     hall_slow_down(hall);
     hall_put_users(hall, HALL_OLD, 0, 1000);
-    assert_int_equal(cleanup_new(&second, hall->base, hall->redis, hall->work, &hall->config, &counters), 0);
+    assert_int_equal(hall_new_cleanup(hall, &second, &counters), 0);
     (void)hall_start(hall, CLEANUP_EPOCHS, NULL);
     assert_true(hall_until(hall, hall_removed_some));
     assert_true(cleanup_start(second, CLEANUP_EPOCHS, NULL, hall_on_done, &other) > 0);

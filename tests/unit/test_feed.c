@@ -242,9 +242,8 @@ struct fixture {
     bool renewed_without;
 };
 
-static void on_applied(void *context, uint64_t revision)
+static void on_applied(struct fixture *fixture, uint64_t revision)
 {
-    struct fixture *fixture = context;
     fixture->told = revision;
     lock();
     /* The lease has been renewed; everything that was committed when its poll ended must be in the table. */
@@ -254,9 +253,8 @@ static void on_applied(void *context, uint64_t revision)
     unlock();
 }
 
-static void on_watch(void *context, const struct feed_news *news)
+static void watch(struct fixture *fixture, const struct feed_news *news)
 {
-    struct fixture *fixture = context;
     uint64_t revision = publish_position(fixture->publish).revision;
     if (news->asked_ns != 0) {
         fixture->polls_watched++;
@@ -271,12 +269,20 @@ static void on_watch(void *context, const struct feed_news *news)
     fixture->watched_late |= news->batch->at.revision != revision || fixture->told >= revision;
 }
 
+static void on_news(void *context, const struct feed_news *news)
+{
+    struct fixture *fixture = context;
+    watch(fixture, news);
+    assert_int_equal(news->revision, publish_position(fixture->publish).revision);
+    if (news->applied)
+        on_applied(fixture, news->revision);
+}
+
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct publish_options options = {
         .permissions_max = 64, .entries = 10000, .sets = 10, .folds = 1, .max_staleness_ns = 2000000000ull};
-    struct config config = {.permissions_max = 64, .poll_interval_ms = POLL_MS, .max_staleness_ms = 2000};
     struct sql_options sql = {.url = "sqlite:nowhere"};
     struct log_position at = {7, FIRST, FIRST};
     struct catalogue catalogue;
@@ -295,10 +301,16 @@ static int setup(void **state)
     assert_int_equal(
         publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
     fixture->base = event_base_new();
-    assert_int_equal(feed_new(&fixture->feed, fixture->base, &config, &sql, fixture->publish,
-                              &fixture->counters, on_applied, fixture, NULL),
-                     0);
-    feed_watch(fixture->feed, on_watch, fixture);
+    struct feed_options feed = {.base = fixture->base,
+                                .publish = fixture->publish,
+                                .counters = &fixture->counters,
+                                .news = on_news,
+                                .context = fixture,
+                                .store = &sql,
+                                .permissions_max = 64,
+                                .poll_interval_ms = POLL_MS,
+                                .max_staleness_ms = 2000};
+    assert_int_equal(feed_new(&fixture->feed, &feed, NULL), 0);
     *state = fixture;
     return 0;
 }

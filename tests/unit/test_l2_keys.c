@@ -46,7 +46,7 @@ static void test_base(void **state)
 /* The longest prefix that a configuration may have, the longest name of a type, the largest numbers. */
 static void test_longest(void **state)
 {
-    char prefix[CONFIG_PREFIX_MAX + 1], key[L2_KEY_SIZE];
+    char prefix[KEY_PREFIX_MAX + 1], key[L2_KEY_SIZE];
     struct scope_types longest = {.count = 2, .names = {"global"}};
     struct scope_key scope = {UINT64_MAX, 1};
     (void)state;
