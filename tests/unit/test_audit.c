@@ -61,7 +61,6 @@ static int house_new(void **state)
     struct feed_options feed = {.counters = &house->counters,
                                 .news = on_news,
                                 .context = house,
-                                .store = &house->store->options,
                                 .permissions_max = 128,
                                 .poll_interval_ms = 20,
                                 .change_retention_ms = 3600000,
@@ -79,6 +78,7 @@ static int house_new(void **state)
     OK(work_new(&house->work, house->base, "reads", &house->store->options, 2, 100));
     feed.base = house->base;
     feed.publish = house->publish;
+    feed.store = &house->store->options;
     OK(feed_new(&house->feed, &feed, &failure));
     OK(audit_new(&house->audit, house->base, 500, house->work, house->publish, house->feed, &house->counters,
                  on_found, house));
