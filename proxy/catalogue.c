@@ -163,3 +163,22 @@ struct role *role_list_add(struct role_list *list)
     memset(role, 0, sizeof *role);
     return role;
 }
+
+static int role_compare(const void *a, const void *b)
+{
+    uint64_t left = ((const struct role *)a)->id, right = ((const struct role *)b)->id;
+    return left < right ? -1 : left > right;
+}
+
+void role_list_sort(struct role_list *list)
+{
+    if (list->count > 1)
+        qsort(list->items, list->count, sizeof *list->items, role_compare);
+}
+
+const struct role *role_list_find(void *list, uint64_t role)
+{
+    const struct role_list *roles = list;
+    struct role key = {.id = role};
+    return roles->count == 0 ? NULL : bsearch(&key, roles->items, roles->count, sizeof key, role_compare);
+}

@@ -71,5 +71,9 @@ int role_copy(struct role *out, const struct role *from) PERMTAB_MUST_CHECK;
 void role_list_fini(struct role_list *list);
 /* A zeroed new last item, or NULL when memory is short. */
 struct role *role_list_add(struct role_list *list);
+/* By id, which role_list_find relies on. */
+void role_list_sort(struct role_list *list);
+/* NULL: it is not in the list. A role_find_fn (resolve.h); `list` is a struct role_list. */
+const struct role *role_list_find(void *list, uint64_t role);
 
 #endif

@@ -6,7 +6,6 @@
  * whether a change could touch what was read. */
 #include "proxy/history.h"
 
-#include "proxy/resolve.h"
 
 #include <stdlib.h>
 

@@ -66,10 +66,6 @@ int resolve(const struct catalogue *catalogue, const struct inputs *inputs, role
 int inputs_roles(const struct inputs *inputs, role_find_fn find, void *find_context,
                  void (*visit)(void *context, uint64_t role), void *visit_context) PERMTAB_MUST_CHECK;
 
-/* The role_find_fn over a role_list; context is the list. Linear lists are sorted by id first (role_list_sort). */
-void role_list_sort(struct role_list *list);
-const struct role *role_list_find(void *list, uint64_t role);
-
 static inline bool bitmap_test(const uint64_t *bits, uint32_t bit)
 {
     return ((bits[bit / 64] >> (bit % 64)) & 1u) != 0;

@@ -2,7 +2,6 @@
  * The ids stand in IN lists of a few fixed lengths, filled up by repeating the last one, so few texts are prepared. */
 #include "proxy/store.h"
 
-#include "proxy/resolve.h"
 #include "proxy/store_private.h"
 
 #include <stdio.h>
