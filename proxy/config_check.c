@@ -5,7 +5,7 @@
 #include "proxy/l2_keys.h"
 #include "proxy/log.h"
 #include "proxy/redis_url.h"
-#include "proxy/segment_options.h"
+#include "shm/segment_options.h"
 
 #include <inttypes.h>
 #include <string.h>

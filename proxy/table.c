@@ -4,7 +4,7 @@
  * The order towards readers is the map's: a word is cleared by one store, and only then is its set let go. */
 #include "proxy/table.h"
 
-#include "proxy/segment_options.h"
+#include "shm/segment_options.h"
 
 #include <assert.h>
 #include <stdlib.h>

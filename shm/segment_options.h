@@ -1,8 +1,8 @@
 /* How the configured figures become the geometry of a segment. In one place because two need it: the
  * publisher builds the segment, and the check of the configuration says beforehand whether it fits into
  * table_memory_max. */
-#ifndef PERMTAB_PROXY_SEGMENT_OPTIONS_H
-#define PERMTAB_PROXY_SEGMENT_OPTIONS_H
+#ifndef PERMTAB_SHM_SEGMENT_OPTIONS_H
+#define PERMTAB_SHM_SEGMENT_OPTIONS_H
 
 #include "shm/segment.h"
 
