@@ -2,6 +2,7 @@
  * here. */
 #include "proxy/daemon.h"
 
+#include "proxy/methods.h"
 #include "proxy/random.h"
 
 #include <event2/event.h>
@@ -192,6 +193,8 @@ int daemon_start_serving(struct daemon *daemon, struct failure *failure)
 {
     struct server *server = &daemon->server;
     server->base = daemon->base;
+    server->methods = methods;
+    server->method_count = method_count;
     server->config = &daemon->config;
     server->counters = &daemon->counters;
     server->descriptors = &daemon->descriptors;

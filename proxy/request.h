@@ -1,4 +1,4 @@
-/* A request of a client on its way to a reply, and the table of methods. */
+/* A request of a client on its way to a reply. The methods themselves are in request_*.c, their table in methods.c. */
 #ifndef PERMTAB_PROXY_REQUEST_H
 #define PERMTAB_PROXY_REQUEST_H
 
@@ -30,9 +30,6 @@ struct request {
     struct request *next;
     struct request **previous;
 };
-
-extern const struct method methods[];
-extern const size_t method_count;
 
 /* Takes a decoded message of a session, and its bytes: finds the method, checks the peer, serves. */
 void request_begin(struct session *session, const struct wire_message *message, const char *frame);
@@ -82,45 +79,11 @@ void reply_token(struct wire_buffer *reply, uint64_t store_id, uint64_t revision
 /* The pair `next`: where the next page begins, or nil. */
 void reply_next(struct wire_buffer *reply, size_t end, size_t count);
 
-/* `count` texts of an array as targets (a NULL or missing text is none). request_invalidate.c */
 struct target;
+bool param_target(struct request *request, const struct wire_value *value, struct target *out);
+/* `count` texts of an array as targets (a NULL or missing text is none). */
 bool param_targets(struct request *request, const struct wire_value *array, struct target *out, size_t count);
 
 #define PERMISSION_TEXT_SIZE 128
-
-/* ---- the methods ------------------------------------------------------------------------------------------------- */
-
-void serve_hello(struct request *request, const struct wire_value *params); /* request_attach.c */
-void serve_attach(struct request *request, const struct wire_value *params);
-void serve_catalogue(struct request *request, const struct wire_value *params);
-void serve_check(struct request *request, const struct wire_value *params); /* request_check.c */
-void serve_permissions(struct request *request, const struct wire_value *params);
-void serve_check_many(struct request *request, const struct wire_value *params); /* request_many.c */
-void serve_explain(struct request *request, const struct wire_value *params);    /* request_explain.c */
-void serve_apply(struct request *request, const struct wire_value *params);      /* request_policy.c */
-void serve_export(struct request *request, const struct wire_value *params);
-void serve_grant(struct request *request, const struct wire_value *params); /* request_change.c */
-void serve_revoke(struct request *request, const struct wire_value *params);
-void serve_assign(struct request *request, const struct wire_value *params);
-void serve_unassign(struct request *request, const struct wire_value *params);
-void serve_invalidate(struct request *request, const struct wire_value *params); /* request_invalidate.c */
-void serve_invalidations(struct request *request, const struct wire_value *params);
-void serve_tag_add(struct request *request, const struct wire_value *params); /* request_tags.c */
-void serve_tag_remove(struct request *request, const struct wire_value *params);
-void serve_tag_list(struct request *request, const struct wire_value *params);
-void serve_tag_names(struct request *request, const struct wire_value *params);
-void serve_cleanup(struct request *request, const struct wire_value *params); /* request_cleanup.c */
-void serve_stats(struct request *request, const struct wire_value *params);   /* request_operate.c */
-void serve_health(struct request *request, const struct wire_value *params);
-void serve_delay(struct request *request, const struct wire_value *params); /* request_delayed.c */
-void serve_delayed(struct request *request, const struct wire_value *params);
-void serve_delayed_cancel(struct request *request, const struct wire_value *params);
-void serve_delayed_run(struct request *request, const struct wire_value *params);
-void serve_delayed_replace(struct request *request, const struct wire_value *params);
-void serve_delayed_do(struct request *request, const struct wire_value *params);
-void serve_delayed_stats(struct request *request, const struct wire_value *params);
-void serve_delayed_advice(struct request *request, const struct wire_value *params);
-void serve_subscribe(struct request *request, const struct wire_value *params); /* request_subscribe.c */
-void serve_unsubscribe(struct request *request, const struct wire_value *params);
 
 #endif

@@ -1,4 +1,5 @@
 /* grant, revoke, assign, unassign: one change, one transaction, and its revision as the token. */
+#include "proxy/methods.h"
 #include "proxy/policy.h"
 #include "proxy/task.h"
 #include "proxy/writes.h"

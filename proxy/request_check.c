@@ -1,5 +1,5 @@
 /* check and permissions: questions that one permission set answers. */
-#include "proxy/request.h"
+#include "proxy/methods.h"
 #include "proxy/resolve.h"
 
 #include <inttypes.h>

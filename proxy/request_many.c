@@ -4,8 +4,8 @@
  * its turns among other clients like single checks do. A query that cannot be answered is unknown (-1) and does not
  * spoil the others; the first reason comes with the reply. A query that makes no sense fails the whole request before
  * anything is looked at. */
+#include "proxy/methods.h"
 #include "proxy/parked.h"
-#include "proxy/request.h"
 #include "proxy/resolve.h"
 
 #include <event2/event.h>

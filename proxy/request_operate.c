@@ -1,6 +1,6 @@
 /* stats, health: for operators and their tools. */
 #include "proxy/histogram.h"
-#include "proxy/request.h"
+#include "proxy/methods.h"
 
 #include <stdio.h>
 

@@ -1,9 +1,37 @@
-/* What many methods share that has more than one form: tokens, and lists that may be too long for a message. */
+/* What many methods share that has more than one form: targets, tokens, and lists that may be too long for a message. */
 #include "proxy/request.h"
 
+#include "proxy/parked.h"
+#include "proxy/target.h"
 #include "proxy/token.h"
 
 #include <string.h>
+
+bool param_target(struct request *request, const struct wire_value *value, struct target *out)
+{
+    const char *text = "";
+    size_t size = 0;
+    int code = PERMTAB_E_INVALID;
+    if (wire_as_str(value, &text, &size))
+        code = target_parse(&publish_catalogue(request->server->publish)->types, text, size, out);
+    if (code == 0)
+        return true;
+    if (code == PERMTAB_E_NO_SCOPE_TYPE && parked_wait(request))
+        return false;
+    request_fail(request, code,
+                 "%s: \"%.*s\" is no target, such as user:42, user:42@channel:9, role:7, scope:channel:9, "
+                 "tag:raid, prefix:user:4, pattern:user:4? or all",
+                 request->method->name, size < TARGET_TEXT_SIZE ? (int)size : (int)TARGET_TEXT_SIZE, text);
+    return false;
+}
+
+bool param_targets(struct request *request, const struct wire_value *array, struct target *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!param_target(request, wire_item(array, i), &out[i]))
+            return false;
+    return true;
+}
 
 bool param_optional_token(struct request *request, const struct wire_value *params, struct question *question)
 {

@@ -1,6 +1,6 @@
 /* subscribe, unsubscribe: one subscription a session, which ends with it. What is told, and the bounds, are in
  * subscriptions.c; here is its connection to a session. */
-#include "proxy/request.h"
+#include "proxy/methods.h"
 #include "proxy/subscriptions.h"
 
 #include <string.h>

@@ -22,6 +22,7 @@ struct event_base;
 struct invalidations;
 struct l2;
 struct lane;
+struct method;
 struct audit;
 struct histograms;
 struct ops;
@@ -54,6 +55,8 @@ struct server {
     struct histograms *histograms;
     struct subscriptions *subscriptions;
     struct audit *audit; /* NULL when off */
+    const struct method *methods;
+    size_t method_count;
 
     uid_t uid;                /* our own: it may write, and so may root */
     struct session *sessions; /* every open one */

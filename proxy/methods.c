@@ -1,0 +1,38 @@
+/* Every method is in one table, with what a peer must be to call it. */
+#include "proxy/methods.h"
+
+const struct method methods[] = {
+    {"hello", true, false, serve_hello},
+    {"attach", false, false, serve_attach},
+    {"catalogue", false, false, serve_catalogue},
+    {"check", false, false, serve_check},
+    {"check_many", false, false, serve_check_many},
+    {"permissions", false, false, serve_permissions},
+    {"explain", false, false, serve_explain},
+    {"apply", false, true, serve_apply},
+    {"export", false, false, serve_export},
+    {"grant", false, true, serve_grant},
+    {"revoke", false, true, serve_revoke},
+    {"assign", false, true, serve_assign},
+    {"unassign", false, true, serve_unassign},
+    {"invalidate", false, true, serve_invalidate},
+    {"delay", false, true, serve_delay},
+    {"delayed", false, false, serve_delayed},
+    {"delayed_cancel", false, true, serve_delayed_cancel},
+    {"delayed_run", false, true, serve_delayed_run},
+    {"delayed_replace", false, true, serve_delayed_replace},
+    {"delayed_do", false, true, serve_delayed_do},
+    {"delayed_stats", false, false, serve_delayed_stats},
+    {"delayed_advice", false, false, serve_delayed_advice},
+    {"invalidations", false, false, serve_invalidations},
+    {"tag_add", false, true, serve_tag_add},
+    {"tag_remove", false, true, serve_tag_remove},
+    {"tag_list", false, false, serve_tag_list},
+    {"tag_names", false, false, serve_tag_names},
+    {"cleanup", false, false, serve_cleanup},
+    {"subscribe", false, false, serve_subscribe},
+    {"unsubscribe", false, false, serve_unsubscribe},
+    {"stats", false, false, serve_stats},
+    {"health", false, false, serve_health},
+};
+const size_t method_count = sizeof methods / sizeof methods[0];
