@@ -10,7 +10,7 @@
  * Before a waiting question is filled it is looked up again: what others asked meanwhile is in the table. */
 #include "proxy/asks.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/l2.h"
 
 #include <assert.h>

@@ -13,9 +13,9 @@
  * whoever created the auditor. */
 #include "proxy/audit.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/trouble.h"
 #include "proxy/publish_audit.h"
-#include "proxy/trouble.h"
 
 #include <event2/event.h>
 #include <inttypes.h>

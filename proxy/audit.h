@@ -4,7 +4,7 @@
 #ifndef PERMTAB_PROXY_AUDIT_H
 #define PERMTAB_PROXY_AUDIT_H
 
-#include "proxy/counters.h"
+#include "proxy/base/counters.h"
 #include "proxy/feed.h"
 #include "proxy/publish.h"
 #include "proxy/work.h"

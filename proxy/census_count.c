@@ -9,8 +9,8 @@
  * it is dropped, and a new counting begins only after it has come back. */
 #include "proxy/census_count.h"
 
-#include "proxy/clock.h"
-#include "proxy/log.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
 
 #include <event2/event.h>
 #include <stdlib.h>

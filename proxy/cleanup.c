@@ -5,8 +5,8 @@
  * back when it has been cancelled or Redis is another one, and each of them finds the job's phase or nobody. */
 #include "proxy/cleanup.h"
 
+#include "proxy/base/clock.h"
 #include "proxy/cleanup_private.h"
-#include "proxy/clock.h"
 
 #include <event2/event.h>
 #include <inttypes.h>

@@ -12,9 +12,9 @@
 #ifndef PERMTAB_PROXY_CLEANUP_H
 #define PERMTAB_PROXY_CLEANUP_H
 
-#include "proxy/scope.h"
-#include "proxy/counters.h"
+#include "proxy/base/counters.h"
 #include "proxy/redis.h"
+#include "proxy/scope.h"
 #include "proxy/work.h"
 
 #include <stdbool.h>

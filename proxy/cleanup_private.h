@@ -3,10 +3,10 @@
 #ifndef PERMTAB_PROXY_CLEANUP_PRIVATE_H
 #define PERMTAB_PROXY_CLEANUP_PRIVATE_H
 
+#include "proxy/base/trouble.h"
 #include "proxy/cleanup.h"
 #include "proxy/cleanup_keys.h"
 #include "proxy/cleanup_pace.h"
-#include "proxy/trouble.h"
 
 struct cleanup_flight;
 struct cleanup_job;

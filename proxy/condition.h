@@ -3,8 +3,8 @@
 #ifndef PERMTAB_PROXY_CONDITION_H
 #define PERMTAB_PROXY_CONDITION_H
 
+#include "proxy/base/failure.h"
 #include "proxy/catalogue.h"
-#include "proxy/failure.h"
 #include "shm/rule_text.h"
 
 #define CONDITION_TEXT_SIZE 1024 /* the zero included */

@@ -3,7 +3,7 @@
 #ifndef PERMTAB_PROXY_CONFIG_H
 #define PERMTAB_PROXY_CONFIG_H
 
-#include "proxy/failure.h"
+#include "proxy/base/failure.h"
 #include "proxy/scope.h"
 
 #include <stdbool.h>

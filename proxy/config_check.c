@@ -2,8 +2,8 @@
  * express. Pure but for nothing: no file is opened here, so `permtabd -t` can be run anywhere. */
 #include "proxy/config_options.h"
 
+#include "proxy/base/log.h"
 #include "proxy/l2_keys.h"
-#include "proxy/log.h"
 #include "proxy/redis_url.h"
 #include "shm/segment_options.h"
 

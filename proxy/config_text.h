@@ -2,7 +2,7 @@
 #ifndef PERMTAB_PROXY_CONFIG_TEXT_H
 #define PERMTAB_PROXY_CONFIG_TEXT_H
 
-#include "proxy/failure.h"
+#include "proxy/base/failure.h"
 
 #include <stddef.h>
 

@@ -1,8 +1,8 @@
 /* What one part tells and others must hear, and signals. */
 #include "proxy/daemon.h"
 
-#include "proxy/clock.h"
-#include "proxy/log.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
 #include "proxy/notify.h"
 
 #include <event2/event.h>

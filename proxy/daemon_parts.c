@@ -2,8 +2,8 @@
  * here. */
 #include "proxy/daemon.h"
 
+#include "proxy/base/random.h"
 #include "proxy/methods.h"
-#include "proxy/random.h"
 
 #include <event2/event.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* The store at start, and the first table from it. */
 #include "proxy/daemon.h"
 
-#include "proxy/log.h"
+#include "proxy/base/log.h"
 
 struct sql_options daemon_store_options(const struct config *config)
 {

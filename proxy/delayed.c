@@ -5,7 +5,7 @@
  * many a second and no more, until somebody says that it should hurry (DELAYED_RUN). */
 #include "proxy/delayed.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/delayed_private.h"
 
 #include <event2/event.h>

@@ -8,7 +8,7 @@
 #define PERMTAB_PROXY_DELAYED_H
 
 #include "proxy/asks.h"
-#include "proxy/counters.h"
+#include "proxy/base/counters.h"
 #include "proxy/delayed_advice.h"
 #include "proxy/delayed_rates.h"
 #include "proxy/delayed_task.h"

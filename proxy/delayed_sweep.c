@@ -3,7 +3,7 @@
  * on at, so nothing of it stays here: who stops calling has stopped it.
  *
  * To replace, the one task is added first and the others are removed after it: whoever dies in between leaves too many. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/delayed_private.h"
 
 #include <event2/event.h>

@@ -1,7 +1,7 @@
 /* The sums behind the limit on descriptors. They err on the side of keeping a few too many. */
 #include "proxy/descriptors.h"
 
-#include "proxy/log.h"
+#include "proxy/base/log.h"
 
 #include <inttypes.h>
 #include <stdio.h>

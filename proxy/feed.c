@@ -14,9 +14,9 @@
  * means (publish_batch.c), the SQL (store_*.c). */
 #include "proxy/feed.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
 #include "proxy/feed_private.h"
-#include "proxy/log.h"
 
 #include <errno.h>
 #include <event2/event.h>

@@ -5,7 +5,7 @@
 #ifndef PERMTAB_PROXY_FEED_H
 #define PERMTAB_PROXY_FEED_H
 
-#include "proxy/counters.h"
+#include "proxy/base/counters.h"
 #include "proxy/publish.h"
 
 struct sql_options;

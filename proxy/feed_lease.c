@@ -3,8 +3,8 @@
  * poll that fails has said its reason before; one that hangs has none to say yet. */
 #include "proxy/feed_private.h"
 
-#include "proxy/clock.h"
-#include "proxy/log.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
 
 #include <event2/event.h>
 #include <stdio.h>

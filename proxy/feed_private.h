@@ -2,9 +2,9 @@
 #ifndef PERMTAB_PROXY_FEED_PRIVATE_H
 #define PERMTAB_PROXY_FEED_PRIVATE_H
 
+#include "proxy/base/trouble.h"
 #include "proxy/feed.h"
 #include "proxy/store.h"
-#include "proxy/trouble.h"
 
 #include <event2/event.h>
 #include <pthread.h>

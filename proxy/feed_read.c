@@ -2,8 +2,8 @@
  * new table. Whether the store is to be believed is said by the store (store_believe.c) and passed on from here. */
 #include "proxy/feed_private.h"
 
-#include "proxy/clock.h"
-#include "proxy/log.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
 #ifndef PERMTAB_PROXY_FEEDBACK_H
 #define PERMTAB_PROXY_FEEDBACK_H
 
-#include "proxy/counters.h"
+#include "proxy/base/counters.h"
 #include "shm/error.h"
 #include "shm/layout.h"
 

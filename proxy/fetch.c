@@ -6,8 +6,8 @@
  * over (likewise), the table may be of another history (the fill compares generations). */
 #include "proxy/fetch.h"
 
-#include "proxy/breaker.h"
-#include "proxy/clock.h"
+#include "proxy/base/breaker.h"
+#include "proxy/base/clock.h"
 
 #include <assert.h>
 #include <event2/event.h>

@@ -9,7 +9,7 @@
 #ifndef PERMTAB_PROXY_FETCH_H
 #define PERMTAB_PROXY_FETCH_H
 
-#include "proxy/counters.h"
+#include "proxy/base/counters.h"
 #include "proxy/publish.h"
 #include "proxy/strangers.h"
 #include "proxy/work.h"

@@ -12,7 +12,7 @@
  * published all the same: it is read already. */
 #include "proxy/fill.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/l2.h"
 
 #include <assert.h>

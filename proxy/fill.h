@@ -3,7 +3,7 @@
 #ifndef PERMTAB_PROXY_FILL_H
 #define PERMTAB_PROXY_FILL_H
 
-#include "proxy/counters.h"
+#include "proxy/base/counters.h"
 #include "proxy/feed.h"
 #include "proxy/fetch.h"
 #include "proxy/publish.h"

@@ -1,7 +1,7 @@
 /* A state under a mutex. It is touched a few times for each write, so nothing cleverer would be noticed. */
 #include "proxy/gate.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 
 #include <stddef.h>
 #include <string.h>

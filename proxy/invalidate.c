@@ -7,7 +7,7 @@
  * waits for a session that has gone finds that out by itself. */
 #include "proxy/invalidate.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/invalidate_internal.h"
 
 #include <stdarg.h>

@@ -8,8 +8,8 @@
 #ifndef PERMTAB_PROXY_INVALIDATE_H
 #define PERMTAB_PROXY_INVALIDATE_H
 
+#include "proxy/base/counters.h"
 #include "proxy/cleanup.h"
-#include "proxy/counters.h"
 #include "proxy/message.h"
 #include "proxy/publish.h"
 #include "proxy/redis.h"

@@ -1,7 +1,7 @@
 /* Prefixes and patterns over what is resident: a slice a turn of the loop, so that a table of millions is passed over without
  * anybody waiting for it. A slice is over when its time is: a pattern may take a thousand times as long as a prefix. Each entry is compared with every prefix and pattern of the job. A table that is rebuilt in
  * between ends the pass: nothing that matched is resident any more. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/invalidate_internal.h"
 
 #include <inttypes.h>

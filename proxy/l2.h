@@ -16,7 +16,7 @@
 #ifndef PERMTAB_PROXY_L2_H
 #define PERMTAB_PROXY_L2_H
 
-#include "proxy/counters.h"
+#include "proxy/base/counters.h"
 #include "proxy/feed.h"
 #include "proxy/publish.h"
 #include "proxy/redis.h"

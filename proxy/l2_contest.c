@@ -7,7 +7,7 @@
  * used up: it took first, was answered, took again, was answered again, and now leaves L2 to the other. It says so
  * once, reads from its store alone, and looks again after a pause. While the other's marker goes on moving it stays
  * out; a marker that stood still for a whole pause it may try to take. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/l2_internal.h"
 
 #include <inttypes.h>

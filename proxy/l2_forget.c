@@ -1,6 +1,6 @@
 /* L2 without a marker, or with a new one, on purpose: the store was changed behind its log, an operator says so, or
  * the auditor has found this host's own answers wrong. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/l2_internal.h"
 
 #define ERASE_TRIES_MAX 16u            /* in a row */

@@ -2,12 +2,12 @@
 #ifndef PERMTAB_PROXY_L2_INTERNAL_H
 #define PERMTAB_PROXY_L2_INTERNAL_H
 
-#include "proxy/breaker.h"
+#include "proxy/base/breaker.h"
+#include "proxy/base/pause.h"
+#include "proxy/base/random.h"
+#include "proxy/base/trouble.h"
 #include "proxy/l2.h"
 #include "proxy/l2_keys.h"
-#include "proxy/pause.h"
-#include "proxy/random.h"
-#include "proxy/trouble.h"
 
 #include <uthash.h>
 

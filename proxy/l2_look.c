@@ -13,7 +13,7 @@
  * not fit then), Redis goes away (all missed).
  *
  * Roles are not kept in L2. When one is not resident here, the lookup has missed. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/l2_lookup.h"
 
 #include <assert.h>

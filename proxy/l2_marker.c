@@ -16,7 +16,7 @@
  *
  * What may change while a script is away: the table advances (`again`), the connection ends (known is forgotten, and
  * the next connection finds out what happened), the store is replaced (the next comparison fails on the nonce). */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/l2_internal.h"
 
 #include <inttypes.h>

@@ -5,7 +5,7 @@
  * behind the log, and of that no revision tells. When the marker is ahead, because another host was quicker to see a change, the facts are kept until the table is
  * there too, or the other way round; if nothing they say has changed meanwhile they are stamped with the new revision and sent
  * again. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/l2_internal.h"
 #include "proxy/l2_value.h"
 #include "proxy/xfetch.h"

@@ -2,7 +2,7 @@
  * or nothing, perhaps because another host is reading it.
  *
  * What is not understood to the last byte is a miss, and removed. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/l2_lookup.h"
 #include "proxy/l2_value.h"
 #include "proxy/xfetch.h"

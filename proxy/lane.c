@@ -6,8 +6,8 @@
  * Polls on request are spaced, so that a flood of messages is not a flood of queries. */
 #include "proxy/lane.h"
 
-#include "proxy/clock.h"
-#include "proxy/log.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
 #include "proxy/redis_subscriber.h"
 
 #include <event2/event.h>

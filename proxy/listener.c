@@ -8,9 +8,9 @@
  * What is done with a connection is the business of the one who is called. */
 #include "proxy/listener.h"
 
-#include "proxy/clock.h"
-#include "proxy/log.h"
-#include "proxy/trouble.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
+#include "proxy/base/trouble.h"
 
 #include <errno.h>
 #include <event2/event.h>

@@ -2,7 +2,7 @@
 #ifndef PERMTAB_PROXY_LISTENER_H
 #define PERMTAB_PROXY_LISTENER_H
 
-#include "proxy/failure.h"
+#include "proxy/base/failure.h"
 
 #include <stdint.h>
 #include <sys/types.h>

@@ -5,10 +5,10 @@
  * does here: no descriptor is ever passed. */
 #include "proxy/ops.h"
 
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
 #include "proxy/cleanup.h"
-#include "proxy/clock.h"
 #include "proxy/invalidate_history.h"
-#include "proxy/log.h"
 #include "proxy/stats.h"
 #include "shm/text.h"
 

@@ -4,7 +4,7 @@
  * Two applied polls are waited for: one may have been under way before, the second began after the request came. */
 #include "proxy/parked.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,9 +3,9 @@
 #ifndef PERMTAB_PROXY_POLICY_H
 #define PERMTAB_PROXY_POLICY_H
 
+#include "proxy/base/failure.h"
 #include "proxy/catalogue.h"
 #include "proxy/facts.h"
-#include "proxy/failure.h"
 #include "proxy/store.h"
 
 #include <stdbool.h>

@@ -3,7 +3,7 @@
 #ifndef PERMTAB_PROXY_POLICY_PLACE_H
 #define PERMTAB_PROXY_POLICY_PLACE_H
 
-#include "proxy/failure.h"
+#include "proxy/base/failure.h"
 
 #include <stddef.h>
 

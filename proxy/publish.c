@@ -1,7 +1,7 @@
 /* The publisher's life: segments, lease, lookups. Fills are in publish_fill.c, batches in publish_batch.c. */
 #include "proxy/publish.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/publish_internal.h"
 
 #include <assert.h>

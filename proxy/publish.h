@@ -7,11 +7,11 @@
 #ifndef PERMTAB_PROXY_PUBLISH_H
 #define PERMTAB_PROXY_PUBLISH_H
 
+#include "proxy/base/counters.h"
+#include "proxy/base/failure.h"
 #include "proxy/catalogue.h"
 #include "proxy/change.h"
-#include "proxy/counters.h"
 #include "proxy/facts.h"
-#include "proxy/failure.h"
 #include "proxy/history.h"
 #include "proxy/target.h"
 #include "shm/segment.h"

@@ -2,7 +2,7 @@
  * are while lists change: first the folds, then the entries. An entry that is moved between two slices moves to a
  * later slot (table.c, displace), so none is passed over. A slot is left behind only when nothing in it matches any more: a
  * place that matches may hold half the table, and then takes many slices. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/publish_internal.h"
 
 void publish_scan_begin(const struct publish *publish, struct publish_scan *scan)

@@ -8,7 +8,7 @@
  * by their text alone, so nothing else can be run by mistake. */
 #include "proxy/redis.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/redis_link.h"
 #include "proxy/redis_transaction.h"
 

@@ -5,7 +5,7 @@
 #ifndef PERMTAB_PROXY_REDIS_H
 #define PERMTAB_PROXY_REDIS_H
 
-#include "proxy/failure.h"
+#include "proxy/base/failure.h"
 #include "proxy/redis_args.h"
 #include "proxy/redis_reply.h"
 

@@ -11,12 +11,12 @@
  * a fleet do not all come back at once. It begins anew after a connection that held for a while. */
 #include "proxy/redis_link.h"
 
-#include "proxy/clock.h"
-#include "proxy/log.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
+#include "proxy/base/trouble.h"
 #include "proxy/redis_dial.h"
 #include "proxy/redis_parser.h"
 #include "proxy/redis_url.h"
-#include "proxy/trouble.h"
 
 #include <assert.h>
 #include <event2/buffer.h>

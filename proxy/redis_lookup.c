@@ -4,7 +4,7 @@
  * stays. */
 #include "proxy/redis_lookup.h"
 
-#include "proxy/log.h"
+#include "proxy/base/log.h"
 
 #include <event2/dns.h>
 #include <event2/event.h>

@@ -5,7 +5,7 @@
 #ifndef PERMTAB_PROXY_REDIS_URL_H
 #define PERMTAB_PROXY_REDIS_URL_H
 
-#include "proxy/failure.h"
+#include "proxy/base/failure.h"
 
 #include <stdbool.h>
 #include <stdint.h>

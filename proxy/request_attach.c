@@ -1,6 +1,6 @@
 /* hello, attach and catalogue: how a client begins. hello states versions; attach hands out the table and a page to
  * count in; catalogue turns names into bits. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/methods.h"
 
 #include <fcntl.h>

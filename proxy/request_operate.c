@@ -1,5 +1,5 @@
 /* stats, health: for operators and their tools. */
-#include "proxy/histogram.h"
+#include "proxy/base/histogram.h"
 #include "proxy/methods.h"
 
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #include "proxy/server.h"
 
 #include "proxy/audit.h"
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/parked.h"
 #include "proxy/session.h"
 #include "proxy/task.h"

@@ -3,13 +3,12 @@
 #define PERMTAB_PROXY_SERVER_H
 
 #include "proxy/asks.h"
+#include "proxy/base/counters.h"
+#include "proxy/base/trouble.h"
 #include "proxy/config.h"
-#include "proxy/counters.h"
 #include "proxy/descriptors.h"
 #include "proxy/feed.h"
 #include "proxy/publish.h"
-#include "proxy/trouble.h"
-#include "proxy/trouble.h"
 #include "proxy/work.h"
 
 #include <stdio.h>

@@ -9,8 +9,8 @@
  * not read from until there is room, or closed. An attached client that says nothing may stay for ever. */
 #include "proxy/session.h"
 
-#include "proxy/clock.h"
-#include "proxy/log.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
 #include "proxy/request.h"
 #include "proxy/subscriptions.h"
 

@@ -6,7 +6,7 @@
 #ifndef PERMTAB_PROXY_SQL_H
 #define PERMTAB_PROXY_SQL_H
 
-#include "proxy/failure.h"
+#include "proxy/base/failure.h"
 #include "proxy/gate.h"
 
 #include <stdbool.h>

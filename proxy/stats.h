@@ -2,8 +2,8 @@
 #ifndef PERMTAB_PROXY_STATS_H
 #define PERMTAB_PROXY_STATS_H
 
-#include "proxy/counters.h"
-#include "proxy/histogram.h"
+#include "proxy/base/counters.h"
+#include "proxy/base/histogram.h"
 
 #include <stdio.h>
 

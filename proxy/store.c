@@ -6,7 +6,7 @@
  * one known. */
 #include "proxy/store.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/store_private.h"
 
 #include <stdlib.h>

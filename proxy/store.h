@@ -6,10 +6,10 @@
 #ifndef PERMTAB_PROXY_STORE_H
 #define PERMTAB_PROXY_STORE_H
 
+#include "proxy/base/failure.h"
 #include "proxy/catalogue.h"
 #include "proxy/change.h"
 #include "proxy/facts.h"
-#include "proxy/failure.h"
 #include "proxy/sql.h"
 
 #include <stdbool.h>

@@ -2,7 +2,7 @@
  * that are committed are ever seen, and they are read by key: rows of uncommitted writers cost time to step over. */
 #include "proxy/store.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/store_private.h"
 
 #include <string.h>

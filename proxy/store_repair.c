@@ -11,7 +11,7 @@
  * taken up again. */
 #include "proxy/store_schema.h"
 
-#include "proxy/log.h"
+#include "proxy/base/log.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -9,7 +9,7 @@
  * do with theirs off is caught by triggers (conf/schema/sqlite). */
 #include "proxy/sql_driver.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -6,7 +6,7 @@
  * being told are only marked, and freed afterwards. */
 #include "proxy/subscriptions.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/token.h"
 
 #include <assert.h>

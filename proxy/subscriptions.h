@@ -8,7 +8,7 @@
 #define PERMTAB_PROXY_SUBSCRIPTIONS_H
 
 #include "client/wire.h"
-#include "proxy/counters.h"
+#include "proxy/base/counters.h"
 #include "proxy/publish.h"
 #include "proxy/target.h"
 

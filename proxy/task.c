@@ -2,9 +2,9 @@
  * (writes.c). */
 #include "proxy/task.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
 #include "proxy/lane.h"
-#include "proxy/log.h"
 #include "proxy/session.h"
 #include "proxy/writes.h"
 

@@ -7,8 +7,8 @@
  * time-outs. What a job does is the business of who submits it; it says itself when it must not be repeated. */
 #include "proxy/work.h"
 
-#include "proxy/clock.h"
-#include "proxy/trouble.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/trouble.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -8,8 +8,8 @@
  * Trouble is said once when it begins and once when it ends, not for each write that meets it. */
 #include "proxy/writes.h"
 
-#include "proxy/clock.h"
-#include "proxy/log.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
 #include "proxy/task.h"
 
 #include <event2/event.h>

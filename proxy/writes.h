@@ -4,7 +4,7 @@
 #ifndef PERMTAB_PROXY_WRITES_H
 #define PERMTAB_PROXY_WRITES_H
 
-#include "proxy/counters.h"
+#include "proxy/base/counters.h"
 #include "proxy/request.h"
 #include "proxy/sql.h"
 

@@ -1,4 +1,4 @@
-/* When to renew what is kept for a time: early refresh and jitter. Pure; chance is an argument (random.h). */
+/* When to renew what is kept for a time: early refresh and jitter. Pure; chance is an argument (base/random.h). */
 #ifndef PERMTAB_PROXY_XFETCH_H
 #define PERMTAB_PROXY_XFETCH_H
 

@@ -1,7 +1,7 @@
 /* A host, more or less, for tests of clean-ups. */
 #include "tests/support/cleanup_hall.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "tests/support/loop.h"
 #include "tests/unit/store_fixture.h"
 

@@ -3,7 +3,7 @@
 #ifndef PERMTAB_TESTS_SUPPORT_INVALIDATION_HOST_H
 #define PERMTAB_TESTS_SUPPORT_INVALIDATION_HOST_H
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/invalidate_internal.h"
 #include "proxy/redis_subscriber.h"
 #include "proxy/tags.h"

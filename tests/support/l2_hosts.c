@@ -1,7 +1,7 @@
 /* Each step of a host as the daemon takes it, without the threads. */
 #include "tests/support/l2_hosts.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "tests/support/slow_resolver.h"
 
 #include <stdlib.h>

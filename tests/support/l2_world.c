@@ -3,7 +3,7 @@
  * feed_wake, work_submit and the store's functions that l2_log.c calls are replaced at link time (--wrap, CMakeLists.txt). */
 #include "tests/support/l2_world.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "tests/support/l2_hosts.h"
 
 #include <stdio.h>

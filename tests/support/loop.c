@@ -1,7 +1,7 @@
 /* Turning an event loop: a timer of its own sees to it that no turn lasts. */
 #include "tests/support/loop.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 
 #include <event2/event.h>
 #include <stddef.h>

@@ -2,7 +2,7 @@
  * kernel that does not count leaves the bound as it is. */
 #include "tests/support/stopwatch.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 
 #include <dirent.h>
 #include <inttypes.h>

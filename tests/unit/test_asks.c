@@ -1,7 +1,7 @@
 /* Asks: what an answer is worth that comes after a while. The fill is played by this file (--wrap, CMakeLists.txt). */
 #include "proxy/asks.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "tests/support/memory_policy.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* The circuit breaker, by the clock of the test. */
-#include "proxy/breaker.h"
+#include "proxy/base/breaker.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Failures: codes kept, places in front, never longer than their room. */
-#include "proxy/failure.h"
+#include "proxy/base/failure.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
  * done when the store fails, or changes, between two of the feed's questions. */
 #include "proxy/feed.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/store.h"
 #include "tests/support/memory_policy.h"
 #include "tests/support/stopwatch.h"

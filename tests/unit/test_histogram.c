@@ -1,5 +1,5 @@
 /* Histograms: the buckets' bounds, percentiles, and that nothing is lost at the ends. */
-#include "proxy/histogram.h"
+#include "proxy/base/histogram.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

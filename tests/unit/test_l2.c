@@ -1,6 +1,6 @@
 /* L2, one promise at a time, between hosts that take their steps when the test says so. Values are in
  * test_l2_values.c, random histories in test_l2_property.c. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "tests/support/l2_hosts.h"
 
 #include <signal.h>

@@ -1,6 +1,6 @@
 /* A marker that somebody else keeps, who is played here by HSET: replaced a few times, then left alone, and looked at
  * again. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "tests/support/l2_hosts.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* The marker's step: what each kind of change removes from L2 and tells the fleet, how many changes one step may have,
  * and how a host catches up that does not remember them. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/redis_subscriber.h"
 #include "tests/support/l2_hosts.h"
 

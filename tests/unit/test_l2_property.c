@@ -10,7 +10,7 @@
  * role that leaves its scope, roles believed without their definitions, a late put that is not judged again, values taken for
  * true at the table's revision, a token ignored: each was done to it once and failed here. Rarer ones (plain scopes that stay, an
  * advance of another history) are found by many histories, or by test_l2_scripts.py at once. */
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "tests/support/l2_hosts.h"
 
 #include <signal.h>

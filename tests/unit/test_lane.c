@@ -2,7 +2,7 @@
  * tests/e2e/test_lane.py. */
 #include "proxy/lane.h"
 
-#include "proxy/clock.h"
+#include "proxy/base/clock.h"
 #include "proxy/publish_internal.h"
 #include "tests/support/memory_policy.h"
 

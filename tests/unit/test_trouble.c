@@ -1,5 +1,5 @@
 /* Repeated trouble in the log, by the clock of the test: which lines are written, and how few. */
-#include "proxy/trouble.h"
+#include "proxy/base/trouble.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

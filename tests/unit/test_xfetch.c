@@ -1,5 +1,5 @@
 /* Early refresh and jitter: their distributions, and their ends. */
-#include "proxy/random.h"
+#include "proxy/base/random.h"
 #include "proxy/xfetch.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* The log: one line, one write, to standard error. A supervisor (systemd, Kubernetes) keeps the lines; this
  * file knows no files and no rotation. A line is built in a buffer on the stack and written by one system
  * call, so that lines of two threads never mix. */
-#include "proxy/log.h"
+#include "proxy/base/log.h"
 
 #include "shm/error.h"
 #include "shm/order.h"

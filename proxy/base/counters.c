@@ -1,6 +1,6 @@
 /* The table of counters, made from the list in the header. Who counts what is the business of each part; how
  * the figures are shown is stats.c. */
-#include "proxy/counters.h"
+#include "proxy/base/counters.h"
 
 #define COUNTER COUNTER_KIND_COUNTER
 #define GAUGE   COUNTER_KIND_GAUGE

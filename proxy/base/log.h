@@ -1,7 +1,7 @@
 /* Log lines to standard error: time, level, text. A line has a noun, an id and a reason; never a payload or a secret.
  * Thread-safe. The level is process-wide: the log is the one thing that everything shares. */
-#ifndef PERMTAB_PROXY_LOG_H
-#define PERMTAB_PROXY_LOG_H
+#ifndef PERMTAB_BASE_LOG_H
+#define PERMTAB_BASE_LOG_H
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 

@@ -3,10 +3,10 @@
  * five minutes; what was not told is counted in the next line. But what has lasted for ten seconds is always told.
  *
  * All zeros is a good one, without trouble. Whoever shares it between threads guards it. The clock is an argument. */
-#ifndef PERMTAB_PROXY_TROUBLE_H
-#define PERMTAB_PROXY_TROUBLE_H
+#ifndef PERMTAB_BASE_TROUBLE_H
+#define PERMTAB_BASE_TROUBLE_H
 
-#include "proxy/log.h"
+#include "proxy/base/log.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* Counters: one table drives stats as text, JSON and Prometheus, and docs/OPERATIONS.md. All are kept by the loop's
  * thread alone; helper threads report through the results of their work. */
-#ifndef PERMTAB_PROXY_COUNTERS_H
-#define PERMTAB_PROXY_COUNTERS_H
+#ifndef PERMTAB_BASE_COUNTERS_H
+#define PERMTAB_BASE_COUNTERS_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* A failure with its place: a code of shm/error.h and one sentence for people. Functions that can fail in ways a
  * user must understand take a `struct failure *` and fill it before they return the code. */
-#ifndef PERMTAB_PROXY_FAILURE_H
-#define PERMTAB_PROXY_FAILURE_H
+#ifndef PERMTAB_BASE_FAILURE_H
+#define PERMTAB_BASE_FAILURE_H
 
 #include "shm/error.h"
 

@@ -1,6 +1,6 @@
 /* Histograms with fixed bounds, because Prometheus adds up those of many hosts bucket by bucket. A factor of two between
  * bounds is coarse, and enough to tell "milliseconds" from "a poll interval" from "too late". */
-#include "proxy/histogram.h"
+#include "proxy/base/histogram.h"
 
 const struct histogram_description histogram_descriptions[] = {
 #define X(name, help) {#name, help, offsetof(struct histograms, name)},

@@ -1,6 +1,6 @@
 /* The clocks of this machine. Parts that are pure take the time as an argument instead. */
-#ifndef PERMTAB_PROXY_CLOCK_H
-#define PERMTAB_PROXY_CLOCK_H
+#ifndef PERMTAB_BASE_CLOCK_H
+#define PERMTAB_BASE_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>

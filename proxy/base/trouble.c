@@ -1,6 +1,6 @@
 /* A bucket of lines: full at first, a line makes it emptier, time fills it again. That a trouble is over is always
  * said when it was said that there is one: what the log says last must be true. */
-#include "proxy/trouble.h"
+#include "proxy/base/trouble.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* A failure with its place: filled where it is found, given more context on the way up. Plain text in a fixed
  * buffer, so that reporting "out of memory" needs none. Says nothing to a log: that is for whoever handles
  * it. */
-#include "proxy/failure.h"
+#include "proxy/base/failure.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* A pause between attempts that doubles with each that fails. All zeros: there is none. */
-#ifndef PERMTAB_PROXY_PAUSE_H
-#define PERMTAB_PROXY_PAUSE_H
+#ifndef PERMTAB_BASE_PAUSE_H
+#define PERMTAB_BASE_PAUSE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* xoshiro256**, and splitmix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014)
  * to make a state of one number, as the authors of the former recommend: a state must not be all zero. */
-#include "proxy/random.h"
+#include "proxy/base/random.h"
 
 #include <sys/random.h>
 

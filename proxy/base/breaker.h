@@ -1,8 +1,8 @@
 /* A circuit breaker: keeps requests away from a server that fails or is slow, and lets one through now and then to see
  * whether it is well again. Michael T. Nygard, "Release It!" (2007), the pattern of that name. Pure: the time is an
  * argument, CLOCK_MONOTONIC in nanoseconds. One owner, one thread. */
-#ifndef PERMTAB_PROXY_BREAKER_H
-#define PERMTAB_PROXY_BREAKER_H
+#ifndef PERMTAB_BASE_BREAKER_H
+#define PERMTAB_BASE_BREAKER_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* Histograms of times: counts in buckets whose bounds are powers of two. One table drives how they are shown, as the table
  * of counters does. Plain data, kept by the loop's thread alone. */
-#ifndef PERMTAB_PROXY_HISTOGRAM_H
-#define PERMTAB_PROXY_HISTOGRAM_H
+#ifndef PERMTAB_BASE_HISTOGRAM_H
+#define PERMTAB_BASE_HISTOGRAM_H
 
 #include <stddef.h>
 #include <stdint.h>
