@@ -3,7 +3,7 @@
 #ifndef PERMTAB_PROXY_CATALOGUE_H
 #define PERMTAB_PROXY_CATALOGUE_H
 
-#include "proxy/scope.h"
+#include "proxy/names/scope.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,7 +3,7 @@
 #ifndef PERMTAB_PROXY_CHANGE_H
 #define PERMTAB_PROXY_CHANGE_H
 
-#include "proxy/scope.h"
+#include "proxy/names/scope.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -13,8 +13,8 @@
 #define PERMTAB_PROXY_CLEANUP_H
 
 #include "proxy/base/counters.h"
+#include "proxy/names/scope.h"
 #include "proxy/redis.h"
-#include "proxy/scope.h"
 #include "proxy/work.h"
 
 #include <stdbool.h>
@@ -110,7 +110,7 @@ bool cleanup_kind_parse(const char *text, enum cleanup_kind *out);
 
 /* ---- globs over whole keys: pure ------------------------------------------------------------------------------------- */
 
-/* The glob for L2's keys whose target text (l2_keys.h: "user:42", "scope:channel:9") begins with `word` or, as it is a glob
+/* The glob for L2's keys whose target text (names/l2_keys.h: "user:42", "scope:channel:9") begins with `word` or, as it is a glob
  * itself, matches it; in every epoch. What is special to a glob in `prefix`, and in the word of cleanup_glob_prefix, is
  * escaped. PERMTAB_E_LIMIT when it does not fit. */
 int cleanup_glob_prefix(char out[CLEANUP_PATTERN_SIZE], const char *prefix,

@@ -1,7 +1,7 @@
-/* The names themselves are of l2_keys.c; here is what a glob must escape to mean them, and how to read one back. */
+/* The names themselves are of names/l2_keys.c; here is what a glob must escape to mean them, and how to read one back. */
 #include "proxy/cleanup_keys.h"
 
-#include "proxy/l2_keys.h"
+#include "proxy/names/l2_keys.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #define PERMTAB_PROXY_CLEANUP_KEYS_H
 
 #include "proxy/cleanup.h"
-#include "proxy/scope.h"
+#include "proxy/names/scope.h"
 
 /* The glob that a scan of this kind matches; CLEANUP_PATTERN has its own. */
 void cleanup_glob_of(char out[CLEANUP_PATTERN_SIZE], enum cleanup_kind kind, const char *prefix);

@@ -5,7 +5,7 @@
  * twice, and to remove what is gone already, is harmless. */
 #include "proxy/base/clock.h"
 #include "proxy/cleanup_private.h"
-#include "proxy/l2_keys.h"
+#include "proxy/names/l2_keys.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

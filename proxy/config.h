@@ -4,7 +4,7 @@
 #define PERMTAB_PROXY_CONFIG_H
 
 #include "proxy/base/failure.h"
-#include "proxy/scope.h"
+#include "proxy/names/scope.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,7 +3,7 @@
 #include "proxy/config_options.h"
 
 #include "proxy/base/log.h"
-#include "proxy/l2_keys.h"
+#include "proxy/names/l2_keys.h"
 #include "proxy/redis_url.h"
 #include "shm/segment_options.h"
 

@@ -2,7 +2,7 @@
 #ifndef PERMTAB_PROXY_DECIDE_H
 #define PERMTAB_PROXY_DECIDE_H
 
-#include "proxy/scope.h"
+#include "proxy/names/scope.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -5,7 +5,7 @@
 #include "proxy/delayed.h"
 
 #include "proxy/base/trouble.h"
-#include "proxy/l2_keys.h"
+#include "proxy/names/l2_keys.h"
 
 #define DELAYED_KEY_SIZE (KEY_PREFIX_MAX + 32)
 /* Of a key that nobody touches any more: longer than any task can live. */

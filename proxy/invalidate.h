@@ -10,7 +10,7 @@
 
 #include "proxy/base/counters.h"
 #include "proxy/cleanup.h"
-#include "proxy/message.h"
+#include "proxy/names/message.h"
 #include "proxy/publish.h"
 #include "proxy/redis.h"
 

@@ -4,7 +4,7 @@
  * left there ends with its time to live. */
 #include "proxy/invalidate_internal.h"
 
-#include "proxy/l2_keys.h"
+#include "proxy/names/l2_keys.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #include "proxy/base/random.h"
 #include "proxy/base/trouble.h"
 #include "proxy/l2.h"
-#include "proxy/l2_keys.h"
+#include "proxy/names/l2_keys.h"
 
 #include <uthash.h>
 

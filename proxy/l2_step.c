@@ -2,7 +2,7 @@
  * message that tells of them. Definitions of roles are not in L2, so an edit of a role, which may concern a million users, is
  * a step that removes nothing. */
 #include "proxy/l2_internal.h"
-#include "proxy/message.h"
+#include "proxy/names/message.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -13,7 +13,7 @@
 #include "proxy/change.h"
 #include "proxy/facts.h"
 #include "proxy/history.h"
-#include "proxy/target.h"
+#include "proxy/names/target.h"
 #include "shm/segment.h"
 
 #include <stdbool.h>

@@ -3,7 +3,7 @@
 #ifndef PERMTAB_PROXY_SCOPE_TREE_H
 #define PERMTAB_PROXY_SCOPE_TREE_H
 
-#include "proxy/scope.h"
+#include "proxy/names/scope.h"
 
 #include <uthash.h>
 

@@ -7,7 +7,7 @@
 #include "proxy/subscriptions.h"
 
 #include "proxy/base/clock.h"
-#include "proxy/token.h"
+#include "proxy/names/token.h"
 
 #include <assert.h>
 #include <stdio.h>

@@ -9,8 +9,8 @@
 
 #include "client/wire.h"
 #include "proxy/base/counters.h"
+#include "proxy/names/target.h"
 #include "proxy/publish.h"
-#include "proxy/target.h"
 
 struct subscriptions;
 struct subscriber;

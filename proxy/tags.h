@@ -6,8 +6,8 @@
 #ifndef PERMTAB_PROXY_TAGS_H
 #define PERMTAB_PROXY_TAGS_H
 
+#include "proxy/names/target.h"
 #include "proxy/redis.h"
-#include "proxy/target.h"
 
 #define TAG_KEY_SIZE    256
 #define TAGS_MAX        10000u  /* names */

@@ -3,8 +3,8 @@
 #define PERMTAB_PROXY_TASK_H
 
 #include "proxy/gate.h"
+#include "proxy/names/target.h"
 #include "proxy/request.h"
-#include "proxy/target.h"
 #include "proxy/work.h"
 
 /* First member of a method's own struct. */

@@ -1,7 +1,7 @@
 /* A host for tests of invalidation. */
 #include "tests/support/invalidation_host.h"
 
-#include "proxy/l2_keys.h"
+#include "proxy/names/l2_keys.h"
 
 #include <event2/event.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* The names of L2's keys: what stands where, that the longest fit, and that no two are the same. */
-#include "proxy/l2_keys.h"
+#include "proxy/names/l2_keys.h"
 
 #include "proxy/config.h"
 

@@ -1,5 +1,5 @@
 /* Messages as text and back; what is cut, too long or a lie. */
-#include "proxy/message.h"
+#include "proxy/names/message.h"
 
 #include "tests/support/random.h"
 

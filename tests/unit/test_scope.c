@@ -1,5 +1,5 @@
 /* Scopes and ids as text. */
-#include "proxy/scope.h"
+#include "proxy/names/scope.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Targets as text, and the glob against a slow second one. */
-#include "proxy/target.h"
+#include "proxy/names/target.h"
 
 #include "tests/support/random.h"
 

@@ -1,5 +1,5 @@
-/* proxy/token.c: what was written is read, and nothing else. */
-#include "proxy/token.h"
+/* proxy/names/token.c: what was written is read, and nothing else. */
+#include "proxy/names/token.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* A scope's text form. Ids are read by hand: strtoull takes signs, blanks and octal, and none of these is an
  * id. */
-#include "proxy/scope.h"
+#include "proxy/names/scope.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Messages of the invalidation channel as text and back. Anybody who may publish writes here, so every number is read
  * strictly and every count is bounded; what does not parse as a whole is believed in no part. */
-#include "proxy/message.h"
+#include "proxy/names/message.h"
 
 #include <inttypes.h>
 #include <stdio.h>

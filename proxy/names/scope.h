@@ -1,7 +1,7 @@
 /* A scope's identity: its type's number and its id. global is type 0, id 0. Also the text form, "global" or
  * "type:id", which needs the names of the types. Pure. */
-#ifndef PERMTAB_PROXY_SCOPE_H
-#define PERMTAB_PROXY_SCOPE_H
+#ifndef PERMTAB_NAMES_SCOPE_H
+#define PERMTAB_NAMES_SCOPE_H
 
 #include "shm/error.h"
 #include "shm/layout.h"

@@ -1,7 +1,7 @@
 /* A revision of a store as one text, for whoever passes it on and must not lose a digit: most languages read
  * numbers from 2^53 upwards as floating point. To clients it is opaque. Pure. */
-#ifndef PERMTAB_PROXY_TOKEN_H
-#define PERMTAB_PROXY_TOKEN_H
+#ifndef PERMTAB_NAMES_TOKEN_H
+#define PERMTAB_NAMES_TOKEN_H
 
 #include <stdbool.h>
 #include <stdint.h>

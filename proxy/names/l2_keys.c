@@ -1,5 +1,5 @@
 /* Names of keys, all in one place: who sweeps them and who invalidates them must agree with who writes them. */
-#include "proxy/l2_keys.h"
+#include "proxy/names/l2_keys.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -8,10 +8,10 @@
  * 1 is the format of the values: another one has other keys, so releases can share a Redis. EPOCH is 16 hexadecimal digits;
  * a flush makes another, and what the old one named is swept away later. In braces stands the text that target_matches
  * looks at. */
-#ifndef PERMTAB_PROXY_L2_KEYS_H
-#define PERMTAB_PROXY_L2_KEYS_H
+#ifndef PERMTAB_NAMES_L2_KEYS_H
+#define PERMTAB_NAMES_L2_KEYS_H
 
-#include "proxy/scope.h"
+#include "proxy/names/scope.h"
 
 #include <stddef.h>
 #include <stdint.h>

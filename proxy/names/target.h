@@ -10,10 +10,10 @@
  *     pattern:user:4?         … matches the glob: * ? [a-c] [^a] \x
  *     all                     the whole table, and L2
  *     poke                    nothing; the store is polled at once */
-#ifndef PERMTAB_PROXY_TARGET_H
-#define PERMTAB_PROXY_TARGET_H
+#ifndef PERMTAB_NAMES_TARGET_H
+#define PERMTAB_NAMES_TARGET_H
 
-#include "proxy/scope.h"
+#include "proxy/names/scope.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Tokens as text and back. What is read must be what would be written: a token that was cut, padded or typed by
  * hand is refused and never taken for an older one. */
-#include "proxy/token.h"
+#include "proxy/names/token.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -8,10 +8,10 @@
  *
  * STORE and ORIGIN are 16 hexadecimal digits, revisions and NUMBER decimal. Of a message that does not parse, nothing
  * is believed. Nothing in a message makes the table true: it retires, it fences, it wakes the poll. */
-#ifndef PERMTAB_PROXY_MESSAGE_H
-#define PERMTAB_PROXY_MESSAGE_H
+#ifndef PERMTAB_NAMES_MESSAGE_H
+#define PERMTAB_NAMES_MESSAGE_H
 
-#include "proxy/target.h"
+#include "proxy/names/target.h"
 
 #define MESSAGE_SIZE_MAX    65536u /* longer ones do not parse */
 #define MESSAGE_TARGETS_MAX 2048u

@@ -4,7 +4,7 @@
  * The glob is that of Redis, byte for byte, so that one pattern means the same for the keys of L2 and for what is
  * resident; but matched by going back to the last star alone, where Redis recurses. A pattern with an open bracket or a
  * lone backslash at its end is refused: behind it stands the rest of a key. */
-#include "proxy/target.h"
+#include "proxy/names/target.h"
 
 #include <inttypes.h>
 #include <stdio.h>
