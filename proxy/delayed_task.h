@@ -2,8 +2,8 @@
 #ifndef PERMTAB_PROXY_DELAYED_TASK_H
 #define PERMTAB_PROXY_DELAYED_TASK_H
 
-#include "proxy/condition.h"
 #include "proxy/names/target.h"
+#include "proxy/rights/condition.h"
 
 #define DELAYED_ID_SIZE         33 /* 128 random bits in hexadecimal digits, and a zero */
 #define DELAYED_TARGETS_MAX     100u

@@ -3,8 +3,8 @@
 #ifndef PERMTAB_PROXY_HISTORY_H
 #define PERMTAB_PROXY_HISTORY_H
 
-#include "proxy/change.h"
-#include "proxy/facts.h"
+#include "proxy/rights/change.h"
+#include "proxy/rights/facts.h"
 
 #include <stdbool.h>
 #include <stdint.h>

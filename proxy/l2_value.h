@@ -10,7 +10,7 @@
 #define PERMTAB_PROXY_L2_VALUE_H
 
 #include "client/wire.h"
-#include "proxy/facts.h"
+#include "proxy/rights/facts.h"
 
 #define L2_VALUE_VERSION 1
 #define L2_VALUE_MAX     65536u

@@ -4,8 +4,8 @@
 #define PERMTAB_PROXY_POLICY_H
 
 #include "proxy/base/failure.h"
-#include "proxy/catalogue.h"
-#include "proxy/facts.h"
+#include "proxy/rights/catalogue.h"
+#include "proxy/rights/facts.h"
 #include "proxy/store.h"
 
 #include <stdbool.h>

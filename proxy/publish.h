@@ -9,11 +9,11 @@
 
 #include "proxy/base/counters.h"
 #include "proxy/base/failure.h"
-#include "proxy/catalogue.h"
-#include "proxy/change.h"
-#include "proxy/facts.h"
 #include "proxy/history.h"
 #include "proxy/names/target.h"
+#include "proxy/rights/catalogue.h"
+#include "proxy/rights/change.h"
+#include "proxy/rights/facts.h"
 #include "shm/segment.h"
 
 #include <stdbool.h>

@@ -6,7 +6,7 @@
  * anything is looked at. */
 #include "proxy/methods.h"
 #include "proxy/parked.h"
-#include "proxy/resolve.h"
+#include "proxy/rights/resolve.h"
 
 #include <event2/event.h>
 #include <stdlib.h>

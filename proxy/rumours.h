@@ -5,7 +5,7 @@
 #ifndef PERMTAB_PROXY_RUMOURS_H
 #define PERMTAB_PROXY_RUMOURS_H
 
-#include "proxy/facts.h"
+#include "proxy/rights/facts.h"
 
 #define RUMOURS_MAX 1024u /* more at a time, and every fill waits for the poll */
 

@@ -6,7 +6,7 @@
 #ifndef PERMTAB_PROXY_SET_TABLE_H
 #define PERMTAB_PROXY_SET_TABLE_H
 
-#include "proxy/resolve.h"
+#include "proxy/rights/resolve.h"
 #include "shm/set.h"
 
 #include <uthash.h>

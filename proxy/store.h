@@ -7,9 +7,9 @@
 #define PERMTAB_PROXY_STORE_H
 
 #include "proxy/base/failure.h"
-#include "proxy/catalogue.h"
-#include "proxy/change.h"
-#include "proxy/facts.h"
+#include "proxy/rights/catalogue.h"
+#include "proxy/rights/change.h"
+#include "proxy/rights/facts.h"
 #include "proxy/sql.h"
 
 #include <stdbool.h>

@@ -4,7 +4,7 @@
 
 #include "tests/support/changing_private.h"
 
-#include "proxy/resolve.h"
+#include "proxy/rights/resolve.h"
 
 #include <stdio.h>
 #include <stdlib.h>

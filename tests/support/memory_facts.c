@@ -3,7 +3,7 @@
 #include "tests/support/memory_policy.h"
 #include "tests/support/memory_private.h"
 
-#include "proxy/resolve.h"
+#include "proxy/rights/resolve.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #ifndef PERMTAB_TESTS_SUPPORT_MEMORY_POLICY_H
 #define PERMTAB_TESTS_SUPPORT_MEMORY_POLICY_H
 
-#include "proxy/facts.h"
+#include "proxy/rights/facts.h"
 
 #include <stdbool.h>
 #include <stddef.h>

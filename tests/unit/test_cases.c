@@ -1,7 +1,7 @@
 /* Runs the tables of tests/cases/ and the examples of docs/SEMANTICS.md through inputs_build and resolve, and through
  * explain. The language is documented in tests/cases/README.md. Every check that fails is printed with its place; the
  * test fails at the end, so one run shows all of them. */
-#include "proxy/explain.h"
+#include "proxy/rights/explain.h"
 #include "tests/support/policy_text.h"
 
 #include <dirent.h>

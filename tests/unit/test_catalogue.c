@@ -1,5 +1,5 @@
 /* Finding permissions by name and bit, copying roles. */
-#include "proxy/resolve.h"
+#include "proxy/rights/resolve.h"
 #include "tests/support/memory_policy.h"
 
 #include <setjmp.h>

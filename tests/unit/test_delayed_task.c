@@ -1,8 +1,8 @@
 /* Delayed tasks, their conditions, rates and advice as values. */
-#include "proxy/condition.h"
 #include "proxy/delayed_advice.h"
 #include "proxy/delayed_rates.h"
 #include "proxy/delayed_task.h"
+#include "proxy/rights/condition.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
  * masks with Discord's own bit positions. 40 guilds, every member in every channel, all 52 permissions.
  *
  * A guild is a server; @everyone is a default role that has the guild's id; ADMINISTRATOR grants all. */
-#include "proxy/explain.h"
+#include "proxy/rights/explain.h"
 #include "tests/support/memory_policy.h"
 #include "tests/support/random.h"
 

@@ -1,7 +1,7 @@
 /* The resolver at sizes that cases do not reach, and what is left of its interface: deep and wide inheritance, long
  * chains of requirements, inputs without roles, definitions that vanish. Time limits are wide: they tell linear from
  * quadratic on a slow machine, not fast from slow. */
-#include "proxy/explain.h"
+#include "proxy/rights/explain.h"
 #include "tests/support/memory_policy.h"
 
 #include <setjmp.h>

@@ -7,7 +7,7 @@
  *   - a plain scope has the inputs of its parent
  *   - what an edit of roles does needs no new inputs, except after a change of inheritance with overwrites_seen
  *   - inputs_roles names every role whose edit matters */
-#include "proxy/explain.h"
+#include "proxy/rights/explain.h"
 #include "tests/support/random_policy.h"
 #include "tests/support/slow_resolver.h"
 

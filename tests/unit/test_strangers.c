@@ -1,6 +1,6 @@
 /* The census and what is kept of strangers, one promise at a time. Random histories are in test_strangers_property.c. */
 #include "proxy/fetch.h"
-#include "proxy/resolve.h"
+#include "proxy/rights/resolve.h"
 #include "tests/support/memory_policy.h"
 
 #include <event2/event.h>

@@ -10,7 +10,7 @@
  * A census that forgets a change row, takes a slice of before its beginning or of another store, or is asked before it has
  * heard of a batch, and kept facts that pass for younger than they are, fail here; each of these was done to it once. */
 #include "proxy/fetch.h"
-#include "proxy/resolve.h"
+#include "proxy/rights/resolve.h"
 #include "tests/support/memory_policy.h"
 #include "tests/support/random.h"
 #include "tests/support/slow_resolver.h"

@@ -1,9 +1,9 @@
 /* The roles reached from the held ones by inheritance. Private to the pure core: inputs.c, resolve.c,
  * explain.c. */
-#ifndef PERMTAB_PROXY_CLOSURE_H
-#define PERMTAB_PROXY_CLOSURE_H
+#ifndef PERMTAB_RIGHTS_CLOSURE_H
+#define PERMTAB_RIGHTS_CLOSURE_H
 
-#include "proxy/resolve.h"
+#include "proxy/rights/resolve.h"
 
 #define CLOSURE_HELD UINT32_MAX
 

@@ -10,10 +10,10 @@
  * random policy.
  *
  * Judging facts (time, place, owner) is done before, in inputs.c; saying why, in explain.c. */
-#include "proxy/resolve.h"
+#include "proxy/rights/resolve.h"
 
-#include "proxy/closure.h"
-#include "proxy/requires.h"
+#include "proxy/rights/closure.h"
+#include "proxy/rights/requires.h"
 
 #include <stdlib.h>
 #include <string.h>

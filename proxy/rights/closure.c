@@ -4,7 +4,7 @@
  * Default roles go first. "A role held both ways, and the ancestors of a default role, count as default" then
  * needs no second look: whatever is reached in the first pass is default, and the second pass does not touch
  * it. */
-#include "proxy/closure.h"
+#include "proxy/rights/closure.h"
 
 #include <stdlib.h>
 #include <string.h>

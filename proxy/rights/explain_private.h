@@ -1,8 +1,8 @@
 /* What the files of explain share. Private to explain.c, explain_grants.c and explain_requires.c. */
-#ifndef PERMTAB_PROXY_EXPLAIN_PRIVATE_H
-#define PERMTAB_PROXY_EXPLAIN_PRIVATE_H
+#ifndef PERMTAB_RIGHTS_EXPLAIN_PRIVATE_H
+#define PERMTAB_RIGHTS_EXPLAIN_PRIVATE_H
 
-#include "proxy/explain_text.h"
+#include "proxy/rights/explain_text.h"
 
 struct explaining {
     const struct catalogue *catalogue;

@@ -1,9 +1,9 @@
 /* Explains a decision: which role, inheritance path, overwrite, owner or requirement decided. Pure: from facts and
  * catalogue to lines of text. */
-#ifndef PERMTAB_PROXY_EXPLAIN_H
-#define PERMTAB_PROXY_EXPLAIN_H
+#ifndef PERMTAB_RIGHTS_EXPLAIN_H
+#define PERMTAB_RIGHTS_EXPLAIN_H
 
-#include "proxy/resolve.h"
+#include "proxy/rights/resolve.h"
 
 /* Lines in the order of docs/SEMANTICS.md, numbered ("1. role 100 (member) held at server:1, default"), UTF-8 without
  * control characters. Each at most 400 bytes, at most 1,000 of them. */

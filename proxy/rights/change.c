@@ -1,5 +1,5 @@
 /* Lists of changes. */
-#include "proxy/change.h"
+#include "proxy/rights/change.h"
 
 #include <stdlib.h>
 #include <string.h>

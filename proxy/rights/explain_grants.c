@@ -1,6 +1,6 @@
 /* The part of an explanation that is about rows: which role grants or denies, which overwrite changes it. The
  * last row that speaks of the permission decides, so each takes the mark from the one before. */
-#include "proxy/explain_private.h"
+#include "proxy/rights/explain_private.h"
 
 #include <inttypes.h>
 

@@ -1,6 +1,6 @@
 /* The part of an explanation that is about `requires`: which requirement is missing, what that one requires
  * in turn, down to a permission that was not granted in the first place, and why it was not. */
-#include "proxy/explain_private.h"
+#include "proxy/rights/explain_private.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* Step 6 of the resolver: clearing permissions whose required permission is missing. Private to resolve.c. */
-#ifndef PERMTAB_PROXY_REQUIRES_H
-#define PERMTAB_PROXY_REQUIRES_H
+#ifndef PERMTAB_RIGHTS_REQUIRES_H
+#define PERMTAB_RIGHTS_REQUIRES_H
 
-#include "proxy/catalogue.h"
+#include "proxy/rights/catalogue.h"
 
 /* The requirements of a catalogue turned round: for each bit, the bits that require it. */
 struct requirements {

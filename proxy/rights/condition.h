@@ -1,10 +1,10 @@
 /* What a delayed task may wait for: "USER SCOPE EXPRESSION", the expression a rule as clients compile them (shm/rule_text.c).
  * Pure. */
-#ifndef PERMTAB_PROXY_CONDITION_H
-#define PERMTAB_PROXY_CONDITION_H
+#ifndef PERMTAB_RIGHTS_CONDITION_H
+#define PERMTAB_RIGHTS_CONDITION_H
 
 #include "proxy/base/failure.h"
-#include "proxy/catalogue.h"
+#include "proxy/rights/catalogue.h"
 #include "shm/rule_text.h"
 
 #define CONDITION_TEXT_SIZE 1024 /* the zero included */

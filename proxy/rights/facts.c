@@ -1,6 +1,6 @@
 /* Facts: their memory, and the one question about them that both the resolver and its explanation ask.
  * Reading them is the store's business. */
-#include "proxy/facts.h"
+#include "proxy/rights/facts.h"
 
 #include <stdlib.h>
 #include <string.h>

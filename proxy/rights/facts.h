@@ -1,9 +1,9 @@
 /* Facts: all that the store says about one user at one place, read in one snapshot. Made by store_read_facts, by
  * policy tests, and consumed by the resolver; plain data. */
-#ifndef PERMTAB_PROXY_FACTS_H
-#define PERMTAB_PROXY_FACTS_H
+#ifndef PERMTAB_RIGHTS_FACTS_H
+#define PERMTAB_RIGHTS_FACTS_H
 
-#include "proxy/catalogue.h"
+#include "proxy/rights/catalogue.h"
 
 #define FACTS_NEVER INT64_MAX
 

@@ -5,10 +5,10 @@
  * which roles are held and whether by default, and the overwrite rows that apply. Equal inputs share a set.
  * resolve() turns inputs and the roles' present definitions into the two bitmaps. When a role is edited only the second
  * step is run again, once for each set that holds it, and no entry is touched. */
-#ifndef PERMTAB_PROXY_RESOLVE_H
-#define PERMTAB_PROXY_RESOLVE_H
+#ifndef PERMTAB_RIGHTS_RESOLVE_H
+#define PERMTAB_RIGHTS_RESOLVE_H
 
-#include "proxy/facts.h"
+#include "proxy/rights/facts.h"
 
 #include <stdbool.h>
 #include <stddef.h>

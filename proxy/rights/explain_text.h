@@ -1,9 +1,9 @@
 /* The words of an explanation: adding numbered lines, naming roles, paths and times. Private to explain.c. */
-#ifndef PERMTAB_PROXY_EXPLAIN_TEXT_H
-#define PERMTAB_PROXY_EXPLAIN_TEXT_H
+#ifndef PERMTAB_RIGHTS_EXPLAIN_TEXT_H
+#define PERMTAB_RIGHTS_EXPLAIN_TEXT_H
 
-#include "proxy/closure.h"
-#include "proxy/explain.h"
+#include "proxy/rights/closure.h"
+#include "proxy/rights/explain.h"
 #include "shm/time_text.h"
 
 #define EXPLAIN_LINES_MAX 1000

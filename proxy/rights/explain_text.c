@@ -1,6 +1,6 @@
 /* Turning what explain.c found into lines. Names come from the policy and end on somebody's terminal, so
  * nothing in them is passed through that is not text. */
-#include "proxy/explain_text.h"
+#include "proxy/rights/explain_text.h"
 
 #include "shm/text.h"
 

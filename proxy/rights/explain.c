@@ -8,8 +8,8 @@
  *           → requires                            explain_requires.c
  *
  * Every part limits its lines: a policy may have thousands of rows, and a reader has one screen. */
-#include "proxy/explain.h"
-#include "proxy/explain_private.h"
+#include "proxy/rights/explain.h"
+#include "proxy/rights/explain_private.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Permissions and roles as plain data: finding, copying, freeing. Reading them from a store and judging them
  * are for others. */
-#include "proxy/catalogue.h"
+#include "proxy/rights/catalogue.h"
 
 #include <stdlib.h>
 #include <string.h>

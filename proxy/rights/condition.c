@@ -1,9 +1,9 @@
 /* Conditions of delayed tasks. The expression has the clients' grammar and their three values: what depends on a name that
  * has gone is unknown, and NOT unknown is unknown. A client evaluates bits of shared memory that may move under it; here the
  * bits are an answer of its own, so the evaluation is another one, and shorter. */
-#include "proxy/condition.h"
+#include "proxy/rights/condition.h"
 
-#include "proxy/resolve.h"
+#include "proxy/rights/resolve.h"
 
 #include <string.h>
 

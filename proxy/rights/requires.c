@@ -4,7 +4,7 @@
  *
  * The result is the largest set in which every permission has what it requires. Permissions that require each
  * other in a circle therefore stay as long as all of them are there. */
-#include "proxy/requires.h"
+#include "proxy/rights/requires.h"
 
 #include <stdlib.h>
 #include <string.h>

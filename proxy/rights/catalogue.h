@@ -1,7 +1,7 @@
 /* Permissions and roles as the resolver sees them: permissions are bits, roles are lists of grants by bit.
  * Plain data with its owners; no store, no event, no socket. */
-#ifndef PERMTAB_PROXY_CATALOGUE_H
-#define PERMTAB_PROXY_CATALOGUE_H
+#ifndef PERMTAB_RIGHTS_CATALOGUE_H
+#define PERMTAB_RIGHTS_CATALOGUE_H
 
 #include "proxy/names/scope.h"
 

@@ -5,7 +5,7 @@
  * What a role *means* is left out on purpose: that is looked up when the inputs are resolved, and an edit of
  * a role changes no inputs. Therefore overwrite rows are kept for every role that could be reached, through
  * inactive roles too; whether they count is for resolve.c. */
-#include "proxy/closure.h"
+#include "proxy/rights/closure.h"
 
 #include <assert.h>
 #include <stdlib.h>
