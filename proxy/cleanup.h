@@ -14,7 +14,7 @@
 
 #include "proxy/base/counters.h"
 #include "proxy/names/scope.h"
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 #include "proxy/work.h"
 
 #include <stdbool.h>

@@ -4,7 +4,7 @@
 
 #include "proxy/base/log.h"
 #include "proxy/names/l2_keys.h"
-#include "proxy/redis_url.h"
+#include "proxy/redis/url.h"
 #include "shm/segment_options.h"
 
 #include <inttypes.h>

@@ -24,7 +24,7 @@
 #include "proxy/ops.h"
 #include "proxy/propagation.h"
 #include "proxy/publish.h"
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 #include "proxy/server.h"
 #include "proxy/store.h"
 #include "proxy/subscriptions.h"

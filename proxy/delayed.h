@@ -13,7 +13,7 @@
 #include "proxy/delayed_rates.h"
 #include "proxy/delayed_task.h"
 #include "proxy/invalidate.h"
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 
 struct delayed;
 

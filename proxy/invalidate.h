@@ -12,7 +12,7 @@
 #include "proxy/cleanup.h"
 #include "proxy/names/message.h"
 #include "proxy/publish.h"
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 
 struct event_base;
 struct invalidation_history;

@@ -6,7 +6,7 @@
 
 #include "proxy/invalidate.h"
 #include "proxy/invalidate_history.h"
-#include "proxy/redis_retry.h"
+#include "proxy/redis/retry.h"
 
 #include <event2/event.h>
 

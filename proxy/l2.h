@@ -19,7 +19,7 @@
 #include "proxy/base/counters.h"
 #include "proxy/feed.h"
 #include "proxy/publish.h"
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 #include "proxy/work.h"
 
 struct l2;

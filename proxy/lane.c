@@ -8,7 +8,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
-#include "proxy/redis_subscriber.h"
+#include "proxy/redis/subscriber.h"
 
 #include <event2/event.h>
 #include <stdio.h>

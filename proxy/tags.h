@@ -7,7 +7,7 @@
 #define PERMTAB_PROXY_TAGS_H
 
 #include "proxy/names/target.h"
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 
 #define TAG_KEY_SIZE    256
 #define TAGS_MAX        10000u  /* names */

@@ -5,7 +5,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/invalidate_internal.h"
-#include "proxy/redis_subscriber.h"
+#include "proxy/redis/subscriber.h"
 #include "proxy/tags.h"
 #include "tests/support/loop.h"
 #include "tests/support/memory_publish.h"

@@ -2,7 +2,7 @@
 #ifndef PERMTAB_TESTS_SUPPORT_REDIS_CALLER_H
 #define PERMTAB_TESTS_SUPPORT_REDIS_CALLER_H
 
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 #include "tests/support/fake_redis.h"
 #include "tests/support/loop.h"
 #include "tests/support/redis_server.h"

@@ -1,7 +1,7 @@
 /* The marker's step: what each kind of change removes from L2 and tells the fleet, how many changes one step may have,
  * and how a host catches up that does not remember them. */
 #include "proxy/base/clock.h"
-#include "proxy/redis_subscriber.h"
+#include "proxy/redis/subscriber.h"
 #include "tests/support/l2_hosts.h"
 
 #include <signal.h>

@@ -1,5 +1,5 @@
 /* Arguments: what goes in is what stands there, whatever its bytes, and a failure is not forgotten. */
-#include "proxy/redis_args.h"
+#include "proxy/redis/args.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

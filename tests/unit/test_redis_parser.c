@@ -1,6 +1,6 @@
 /* Replies out of bytes: what a server says is read as it was meant in whatever pieces it comes, and what no server should
  * say is an end, never a crash. */
-#include "proxy/redis_parser.h"
+#include "proxy/redis/parser.h"
 
 #include "tests/support/random.h"
 

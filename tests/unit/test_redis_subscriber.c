@@ -1,5 +1,5 @@
 /* A subscription against a real server that drops it in every way, and against a fake one that lies. */
-#include "proxy/redis_subscriber.h"
+#include "proxy/redis/subscriber.h"
 
 #include "tests/support/fake_redis.h"
 #include "tests/support/loop.h"

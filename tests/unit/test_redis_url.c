@@ -1,5 +1,5 @@
 /* Addresses of Redis: what is understood, and that everything else is refused. */
-#include "proxy/redis_url.h"
+#include "proxy/redis/url.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* The arguments of a command, built one after the other. Every argument is copied. `failed` sticks when memory was short;
  * redis_send then answers PERMTAB_E_MEMORY. */
-#ifndef PERMTAB_PROXY_REDIS_ARGS_H
-#define PERMTAB_PROXY_REDIS_ARGS_H
+#ifndef PERMTAB_REDIS_ARGS_H
+#define PERMTAB_REDIS_ARGS_H
 
 #include <stdbool.h>
 #include <stddef.h>

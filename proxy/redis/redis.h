@@ -2,12 +2,12 @@
  * asynchronous context ends the process on replies it did not expect). Commands are pipelined; replies come in order.
  * The connection keeps itself up: it reconnects with jitter, asks PING when it has been silent, and is given up when
  * a reply is overdue. All calls and callbacks on the loop's thread; nothing blocks. The process ignores SIGPIPE. */
-#ifndef PERMTAB_PROXY_REDIS_H
-#define PERMTAB_PROXY_REDIS_H
+#ifndef PERMTAB_REDIS_REDIS_H
+#define PERMTAB_REDIS_REDIS_H
 
 #include "proxy/base/failure.h"
-#include "proxy/redis_args.h"
-#include "proxy/redis_reply.h"
+#include "proxy/redis/args.h"
+#include "proxy/redis/reply.h"
 
 #include <stdbool.h>
 #include <stddef.h>

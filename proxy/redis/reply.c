@@ -1,8 +1,8 @@
 /* Looking at a reply. Whoever asks for a number gets one or is told that there is none: a server, or somebody with redis-cli, may
  * have put anything there. */
-#include "proxy/redis_reply.h"
+#include "proxy/redis/reply.h"
 
-#include "proxy/redis_parser.h"
+#include "proxy/redis/parser.h"
 
 enum redis_kind redis_reply_kind(const struct redis_reply *reply)
 {

@@ -1,16 +1,16 @@
 /* Commands and their replies, first in, first out. Every command of a connection has the same time, so those that have been told
  * that theirs is over are always at the head of the queue: they stay in it, told, until their reply comes and is thrown
- * away, or the connection ends. Keeping the connection up is for redis_link.c.
+ * away, or the connection ends. Keeping the connection up is for link.c.
  *
  * Scripts are loaded after connecting and run by digest. A server that has forgotten one (SCRIPT FLUSH, or a failover
  * behind the same address) says NOSCRIPT, and has run nothing: the text is sent then, behind what was sent
  * meanwhile. So a script that is sent twice is run, and told, after commands that were sent later. Redis keeps scripts
  * by their text alone, so nothing else can be run by mistake. */
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 
 #include "proxy/base/clock.h"
-#include "proxy/redis_link.h"
-#include "proxy/redis_transaction.h"
+#include "proxy/redis/link.h"
+#include "proxy/redis/transaction.h"
 
 #include <assert.h>
 #include <event2/event.h>

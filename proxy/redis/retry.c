@@ -1,6 +1,6 @@
 /* One command and its timer. While a try is under way the struct belongs to the reply as well: a cancelled one stays until
  * the connection has called back, which it always does. */
-#include "proxy/redis_retry.h"
+#include "proxy/redis/retry.h"
 
 #include <event2/event.h>
 #include <stdlib.h>

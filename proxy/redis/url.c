@@ -1,5 +1,5 @@
 /* Redis' address. What is not understood is refused: a typing mistake must not become another server. */
-#include "proxy/redis_url.h"
+#include "proxy/redis/url.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* A reply of Redis as read by hiredis, without its header: hiredis.h is included by redis*.c alone. */
-#ifndef PERMTAB_PROXY_REDIS_REPLY_H
-#define PERMTAB_PROXY_REDIS_REPLY_H
+#ifndef PERMTAB_REDIS_REPLY_H
+#define PERMTAB_REDIS_REPLY_H
 
 #include <stdbool.h>
 #include <stddef.h>

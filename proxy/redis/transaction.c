@@ -1,9 +1,9 @@
 /* Of a transaction's refusals the first one counts: what Redis says later follows from it. A command that fails while
  * EXEC runs it does not keep the others from running: that refusal stands among the replies of EXEC, for whoever
  * asked to judge. */
-#include "proxy/redis_transaction.h"
+#include "proxy/redis/transaction.h"
 
-#include "proxy/redis_parser.h"
+#include "proxy/redis/parser.h"
 
 #include <stdlib.h>
 

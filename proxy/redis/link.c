@@ -9,14 +9,14 @@
  *
  * The pause doubles from 50 ms to 2 s, each time half as long to one and a half times as long by chance, so that the hosts of
  * a fleet do not all come back at once. It begins anew after a connection that held for a while. */
-#include "proxy/redis_link.h"
+#include "proxy/redis/link.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/base/trouble.h"
-#include "proxy/redis_dial.h"
-#include "proxy/redis_parser.h"
-#include "proxy/redis_url.h"
+#include "proxy/redis/dial.h"
+#include "proxy/redis/parser.h"
+#include "proxy/redis/url.h"
 
 #include <assert.h>
 #include <event2/buffer.h>

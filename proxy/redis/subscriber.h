@@ -1,9 +1,9 @@
 /* A connection of its own that is subscribed to one channel. Keeps itself up: jittered reconnect, resubscription, and a PING
  * watch, because a subscription that has gone dead is silent like one to which nothing is said. On the loop's thread. */
-#ifndef PERMTAB_PROXY_REDIS_SUBSCRIBER_H
-#define PERMTAB_PROXY_REDIS_SUBSCRIBER_H
+#ifndef PERMTAB_REDIS_SUBSCRIBER_H
+#define PERMTAB_REDIS_SUBSCRIBER_H
 
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 
 struct redis_subscriber;
 

@@ -1,9 +1,9 @@
 /* Replies out of a stream of bytes: hiredis' reader, making replies of our own, with limits on what a server may make us keep.
  * Private to the Redis files. */
-#ifndef PERMTAB_PROXY_REDIS_PARSER_H
-#define PERMTAB_PROXY_REDIS_PARSER_H
+#ifndef PERMTAB_REDIS_PARSER_H
+#define PERMTAB_REDIS_PARSER_H
 
-#include "proxy/redis_reply.h"
+#include "proxy/redis/reply.h"
 #include "shm/error.h"
 
 #define REDIS_ELEMENTS_MAX 1000000 /* of all arrays of one reply together */

@@ -3,7 +3,7 @@
  * allocated only once it is there; until then it is bytes of an unfinished reply, which are counted too.
  *
  * From 1.0 on it also reads RESP3, which nobody asks for here: what RESP2 has not is refused, as hiredis 0.14 does. */
-#include "proxy/redis_parser.h"
+#include "proxy/redis/parser.h"
 
 #include <hiredis/read.h>
 #include <stdio.h>

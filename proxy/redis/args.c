@@ -1,6 +1,6 @@
 /* The arguments of a command: one block of bytes and a list of places in it, so that a command of any length costs two
  * allocations that are used again. */
-#include "proxy/redis_args.h"
+#include "proxy/redis/args.h"
 
 #include <assert.h>
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* The scripts of conf/redis, compiled in. */
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 
 #include <assert.h>
 #include <string.h>

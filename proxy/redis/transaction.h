@@ -1,9 +1,9 @@
 /* What the commands of one transaction were told, so that whoever began it hears why it was refused: EXEC itself says
  * only EXECABORT. Private to redis.c. */
-#ifndef PERMTAB_PROXY_REDIS_TRANSACTION_H
-#define PERMTAB_PROXY_REDIS_TRANSACTION_H
+#ifndef PERMTAB_REDIS_TRANSACTION_H
+#define PERMTAB_REDIS_TRANSACTION_H
 
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 
 struct redis_transaction;
 

@@ -1,8 +1,8 @@
 /* Sockets are made here and not by libevent, which would let them pass through exec. How long it may take is for the
  * caller. After `done` nothing here touches the dial: it is free to be freed. */
-#include "proxy/redis_dial.h"
+#include "proxy/redis/dial.h"
 
-#include "proxy/redis_lookup.h"
+#include "proxy/redis/lookup.h"
 
 #include <errno.h>
 #include <event2/bufferevent.h>

@@ -2,8 +2,8 @@
  *
  *     redis://[user@]host[:port][/database]       host: a name, an IPv4 address, or [IPv6]
  *     unix:/path[?db=database] */
-#ifndef PERMTAB_PROXY_REDIS_URL_H
-#define PERMTAB_PROXY_REDIS_URL_H
+#ifndef PERMTAB_REDIS_URL_H
+#define PERMTAB_REDIS_URL_H
 
 #include "proxy/base/failure.h"
 

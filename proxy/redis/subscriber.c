@@ -1,9 +1,9 @@
 /* In RESP2 a subscribed connection speaks in arrays: ["message", channel, text], ["subscribe", channel, n], and ["pong", ""] to a
  * PING. A server that drops us because we read too slowly hands over what it had buffered and closes: the end of the
  * connection is the only sign that messages were lost, so `state` is told each time. */
-#include "proxy/redis_subscriber.h"
+#include "proxy/redis/subscriber.h"
 
-#include "proxy/redis_link.h"
+#include "proxy/redis/link.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /* A command that is sent again until Redis has answered it, a few times: for commands that may be carried out twice without
  * harm. 20 ms after the first failure, then twice as long each time. On the loop's thread. */
-#ifndef PERMTAB_PROXY_REDIS_RETRY_H
-#define PERMTAB_PROXY_REDIS_RETRY_H
+#ifndef PERMTAB_REDIS_RETRY_H
+#define PERMTAB_REDIS_RETRY_H
 
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 
 #define REDIS_RETRY_TRIES    5u
 #define REDIS_RETRY_PAUSE_MS 20u

@@ -1,10 +1,10 @@
 /* A connection to Redis that keeps itself up: connects, authenticates, selects the database, names itself, notices that it
- * has gone dead, and comes back. What is said over it is up to its owner, redis.c or redis_subscriber.c. Private to
+ * has gone dead, and comes back. What is said over it is up to its owner, redis.c or subscriber.c. Private to
  * these. On the loop's thread. */
-#ifndef PERMTAB_PROXY_REDIS_LINK_H
-#define PERMTAB_PROXY_REDIS_LINK_H
+#ifndef PERMTAB_REDIS_LINK_H
+#define PERMTAB_REDIS_LINK_H
 
-#include "proxy/redis.h"
+#include "proxy/redis/redis.h"
 
 #define REDIS_UNSENT_MAX (16u * 1024 * 1024)
 

@@ -1,9 +1,9 @@
 /* From an address of Redis to a connected stream, without blocking: a Unix socket, a number, or a name that is looked up. Private to
  * the Redis files. */
-#ifndef PERMTAB_PROXY_REDIS_DIAL_H
-#define PERMTAB_PROXY_REDIS_DIAL_H
+#ifndef PERMTAB_REDIS_DIAL_H
+#define PERMTAB_REDIS_DIAL_H
 
-#include "proxy/redis_url.h"
+#include "proxy/redis/url.h"
 
 #include <stddef.h>
 

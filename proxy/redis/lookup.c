@@ -2,7 +2,7 @@
  * question that is called off is answered a turn of the loop later, and the resolver may not be freed before, nor by
  * its own callback. So an abandoned lookup frees itself; one that is abandoned when the loop has ended for good
  * stays. */
-#include "proxy/redis_lookup.h"
+#include "proxy/redis/lookup.h"
 
 #include "proxy/base/log.h"
 

@@ -1,7 +1,7 @@
 /* The addresses of a host name, asked of the name servers of /etc/resolv.conf (and /etc/hosts) without blocking the loop. Private
  * to the Redis files. */
-#ifndef PERMTAB_PROXY_REDIS_LOOKUP_H
-#define PERMTAB_PROXY_REDIS_LOOKUP_H
+#ifndef PERMTAB_REDIS_LOOKUP_H
+#define PERMTAB_REDIS_LOOKUP_H
 
 #include <stdint.h>
 
