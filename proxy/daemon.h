@@ -11,7 +11,7 @@
 #include "proxy/base/histogram.h"
 #include "proxy/census_count.h"
 #include "proxy/cleanup.h"
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 #include "proxy/delayed.h"
 #include "proxy/demo.h"
 #include "proxy/descriptors.h"

@@ -1,7 +1,7 @@
 /* The demo's folder and policy. The policy is conf/policies/community.json, compiled in. */
 #include "proxy/demo.h"
 
-#include "proxy/config_options.h"
+#include "proxy/config/options.h"
 #include "proxy/policy.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
 #ifndef PERMTAB_PROXY_DEMO_H
 #define PERMTAB_PROXY_DEMO_H
 
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 #include "proxy/store.h"
 
 #include <stdio.h>

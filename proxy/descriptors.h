@@ -5,7 +5,7 @@
 #ifndef PERMTAB_PROXY_DESCRIPTORS_H
 #define PERMTAB_PROXY_DESCRIPTORS_H
 
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,7 +3,7 @@
 #define PERMTAB_PROXY_INVALIDATE_JOIN_H
 
 #include "proxy/cleanup.h"
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 #include "proxy/feed.h"
 #include "proxy/invalidate.h"
 #include "proxy/l2.h"

@@ -5,7 +5,7 @@
 #include "proxy/asks.h"
 #include "proxy/base/counters.h"
 #include "proxy/base/trouble.h"
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 #include "proxy/descriptors.h"
 #include "proxy/feed.h"
 #include "proxy/publish.h"

@@ -1,7 +1,7 @@
 /* The configuration: every bad one gets its exact message, and the sample file and the manual say what the table says. */
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 
-#include "proxy/config_options.h"
+#include "proxy/config/options.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

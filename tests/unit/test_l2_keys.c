@@ -1,7 +1,7 @@
 /* The names of L2's keys: what stands where, that the longest fit, and that no two are the same. */
 #include "proxy/names/l2_keys.h"
 
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* The table of options, for the files that read, check and print the configuration and for the test that
  * compares it with conf/permtab.conf and docs/CONFIGURATION.md. Everybody else uses struct config. */
-#ifndef PERMTAB_PROXY_CONFIG_OPTIONS_H
-#define PERMTAB_PROXY_CONFIG_OPTIONS_H
+#ifndef PERMTAB_CONFIG_OPTIONS_H
+#define PERMTAB_CONFIG_OPTIONS_H
 
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 
 #include <stddef.h>
 

@@ -1,7 +1,7 @@
 /* Reading the file ourselves has two reasons. libconfuse's scanner ends the process when it is given a directory. And it
  * counts the lines of comments twice or thrice (3.3), so its line numbers would be wrong after the first comment:
  * comments are therefore blanked out first, line ends kept. */
-#include "proxy/config_text.h"
+#include "proxy/config/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

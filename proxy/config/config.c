@@ -1,10 +1,10 @@
 /* Loading the configuration: defaults, then the file, then the environment, then the check of the whole.
  * libconfuse reads the file's syntax alone: every value is text to it, and the table of options gives the
  * text its meaning, so that a value gets the same message wherever it comes from. */
-#include "proxy/config.h"
+#include "proxy/config/config.h"
 
-#include "proxy/config_options.h"
-#include "proxy/config_text.h"
+#include "proxy/config/options.h"
+#include "proxy/config/text.h"
 
 #include <confuse.h>
 #include <ctype.h>

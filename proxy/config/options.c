@@ -1,7 +1,7 @@
 /* The one table of options, and values as text. Parsing, defaults, environment, `-t`, the sample file and the
  * manual are all made or checked from this table. Where values come from is config.c's business; what they
- * must be together, config_check.c's. */
-#include "proxy/config_options.h"
+ * must be together, check.c's. */
+#include "proxy/config/options.h"
 
 #include <inttypes.h>
 #include <stdio.h>

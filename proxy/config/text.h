@@ -1,6 +1,6 @@
 /* The text of a configuration file, ready for libconfuse. */
-#ifndef PERMTAB_PROXY_CONFIG_TEXT_H
-#define PERMTAB_PROXY_CONFIG_TEXT_H
+#ifndef PERMTAB_CONFIG_TEXT_H
+#define PERMTAB_CONFIG_TEXT_H
 
 #include "proxy/base/failure.h"
 

@@ -1,7 +1,7 @@
 /* The configuration: one table (config.c) drives parsing, defaults, environment, `-t`, the printed configuration and
  * docs/CONFIGURATION.md. Names are those of conf/permtab.conf. */
-#ifndef PERMTAB_PROXY_CONFIG_H
-#define PERMTAB_PROXY_CONFIG_H
+#ifndef PERMTAB_CONFIG_CONFIG_H
+#define PERMTAB_CONFIG_CONFIG_H
 
 #include "proxy/base/failure.h"
 #include "proxy/names/scope.h"

@@ -1,6 +1,6 @@
 /* What the options must be together: cross checks, and the checks of single texts that the table cannot
  * express. Pure but for nothing: no file is opened here, so `permtabd -t` can be run anywhere. */
-#include "proxy/config_options.h"
+#include "proxy/config/options.h"
 
 #include "proxy/base/log.h"
 #include "proxy/names/l2_keys.h"
