@@ -7,7 +7,7 @@
 #include "proxy/base/counters.h"
 #include "proxy/feed.h"
 #include "proxy/publish.h"
-#include "proxy/work.h"
+#include "proxy/store/work.h"
 
 #include <time.h>
 

@@ -5,7 +5,7 @@
 
 #include "proxy/census.h"
 #include "proxy/feed.h"
-#include "proxy/work.h"
+#include "proxy/store/work.h"
 
 struct census_count;
 

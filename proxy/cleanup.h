@@ -15,7 +15,7 @@
 #include "proxy/base/counters.h"
 #include "proxy/names/scope.h"
 #include "proxy/redis/redis.h"
-#include "proxy/work.h"
+#include "proxy/store/work.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -4,7 +4,7 @@
  *
  * A user who gets a role between the answer and the removal loses a value that is true: a miss, no more. */
 #include "proxy/cleanup_private.h"
-#include "proxy/store_orphans.h"
+#include "proxy/store/orphans.h"
 
 #include <stdlib.h>
 #include <string.h>

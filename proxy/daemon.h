@@ -26,9 +26,9 @@
 #include "proxy/publish.h"
 #include "proxy/redis/redis.h"
 #include "proxy/server.h"
-#include "proxy/store.h"
+#include "proxy/store/store.h"
+#include "proxy/store/work.h"
 #include "proxy/subscriptions.h"
-#include "proxy/work.h"
 #include "proxy/writes.h"
 
 struct daemon {

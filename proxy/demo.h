@@ -4,7 +4,7 @@
 #define PERMTAB_PROXY_DEMO_H
 
 #include "proxy/config/config.h"
-#include "proxy/store.h"
+#include "proxy/store/store.h"
 
 #include <stdio.h>
 

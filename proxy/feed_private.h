@@ -4,7 +4,7 @@
 
 #include "proxy/base/trouble.h"
 #include "proxy/feed.h"
-#include "proxy/store.h"
+#include "proxy/store/store.h"
 
 #include <event2/event.h>
 #include <pthread.h>

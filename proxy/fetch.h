@@ -11,8 +11,8 @@
 
 #include "proxy/base/counters.h"
 #include "proxy/publish.h"
+#include "proxy/store/work.h"
 #include "proxy/strangers.h"
-#include "proxy/work.h"
 
 struct event_base;
 struct fetches;

@@ -20,7 +20,7 @@
 #include "proxy/feed.h"
 #include "proxy/publish.h"
 #include "proxy/redis/redis.h"
-#include "proxy/work.h"
+#include "proxy/store/work.h"
 
 struct l2;
 struct l2_look; /* one who waits for an answer of L2 */

@@ -6,7 +6,7 @@
 #include "proxy/base/failure.h"
 #include "proxy/rights/catalogue.h"
 #include "proxy/rights/facts.h"
-#include "proxy/store.h"
+#include "proxy/store/store.h"
 
 #include <stdbool.h>
 #include <stddef.h>

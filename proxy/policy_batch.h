@@ -2,7 +2,7 @@
 #ifndef PERMTAB_PROXY_POLICY_BATCH_H
 #define PERMTAB_PROXY_POLICY_BATCH_H
 
-#include "proxy/sql.h"
+#include "proxy/store/sql.h"
 
 /* head, then `row` as often as there are rows in the batch with `glue` between, then tail. */
 struct batch_shape {

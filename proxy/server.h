@@ -9,7 +9,7 @@
 #include "proxy/descriptors.h"
 #include "proxy/feed.h"
 #include "proxy/publish.h"
-#include "proxy/work.h"
+#include "proxy/store/work.h"
 
 #include <stdio.h>
 #include <sys/types.h>

@@ -2,10 +2,10 @@
 #ifndef PERMTAB_PROXY_TASK_H
 #define PERMTAB_PROXY_TASK_H
 
-#include "proxy/gate.h"
 #include "proxy/names/target.h"
 #include "proxy/request.h"
-#include "proxy/work.h"
+#include "proxy/store/gate.h"
+#include "proxy/store/work.h"
 
 /* First member of a method's own struct. */
 struct task {

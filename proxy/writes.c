@@ -1,7 +1,7 @@
 /* Deadlines of writes, and who says that they wait.
  *
  * A thread that waits for a lock cannot be called back, but what it will do can be decided without it: its gate is
- * closed (gate.h). So the loop answers at the time that was promised, whatever the thread does and even when none was
+ * closed (store/gate.h). So the loop answers at the time that was promised, whatever the thread does and even when none was
  * free. The last tenth of a write's time, a second at most, is kept for its commit: one that was sent in time mostly is
  * confirmed in time.
  *

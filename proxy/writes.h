@@ -6,7 +6,7 @@
 
 #include "proxy/base/counters.h"
 #include "proxy/request.h"
-#include "proxy/sql.h"
+#include "proxy/store/sql.h"
 
 struct event_base;
 struct task;

@@ -17,7 +17,7 @@
 #include "client/channel.h"
 #include "client/peer.h"
 #include "client/permtab.h"
-#include "proxy/sql.h"
+#include "proxy/store/sql.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/raw.h"
 

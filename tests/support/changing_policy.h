@@ -7,7 +7,7 @@
 #ifndef PERMTAB_TESTS_SUPPORT_CHANGING_POLICY_H
 #define PERMTAB_TESTS_SUPPORT_CHANGING_POLICY_H
 
-#include "proxy/store.h"
+#include "proxy/store/store.h"
 #include "tests/support/memory_policy.h"
 
 #define CHANGING_USERS_MAX   6 /* 0 is one of them, as it is of roles */

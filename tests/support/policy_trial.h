@@ -4,7 +4,7 @@
 #define PERMTAB_TESTS_SUPPORT_POLICY_TRIAL_H
 
 #include "proxy/policy.h"
-#include "proxy/sql_driver.h"
+#include "proxy/store/sql_driver.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

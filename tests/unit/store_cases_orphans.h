@@ -2,7 +2,7 @@
 #ifndef PERMTAB_TESTS_STORE_CASES_ORPHANS_H
 #define PERMTAB_TESTS_STORE_CASES_ORPHANS_H
 
-#include "proxy/store_orphans.h"
+#include "proxy/store/orphans.h"
 #include "tests/unit/store_cases_read.h"
 
 static void test_users_present(void **state)

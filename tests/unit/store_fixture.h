@@ -2,8 +2,8 @@
 #ifndef PERMTAB_TESTS_STORE_FIXTURE_H
 #define PERMTAB_TESTS_STORE_FIXTURE_H
 
-#include "proxy/sql_driver.h"
-#include "proxy/store.h"
+#include "proxy/store/sql_driver.h"
+#include "proxy/store/store.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
 #include "proxy/feed.h"
 
 #include "proxy/base/clock.h"
-#include "proxy/store.h"
+#include "proxy/store/store.h"
 #include "tests/support/memory_policy.h"
 #include "tests/support/stopwatch.h"
 

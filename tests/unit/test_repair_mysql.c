@@ -1,7 +1,7 @@
 /* Other people's tools on a MariaDB store. pt-online-schema-change makes references again under other names, some
  * tools forget the triggers, and an administrator adds system versioning. Needs PERMTAB_TEST_MYSQL, as
  * test_store_mysql does. */
-#include "proxy/store_private.h"
+#include "proxy/store/private.h"
 #include "tests/unit/store_cases_repair.h"
 
 #define READY(test) cmocka_unit_test_setup_teardown(test, ready, fixture_free)

@@ -1,7 +1,7 @@
 /* Other people's tools on an SQLite store. Django and sqlite-utils change a table by making another one, copying the
  * rows, dropping the old one and giving its name to the new one: names come quoted, white space is theirs, triggers
  * are gone. */
-#include "proxy/store_private.h"
+#include "proxy/store/private.h"
 #include "tests/unit/store_cases_repair.h"
 
 #include <sqlite3.h>

@@ -1,6 +1,6 @@
 /* The store on MariaDB: the common cases, and what only a server does. Needs PERMTAB_TEST_MYSQL, the URL of a database on a
  * server where the account may create databases without a password. */
-#include "proxy/store_private.h"
+#include "proxy/store/private.h"
 
 #include "tests/unit/store_cases.h"
 

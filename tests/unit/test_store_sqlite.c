@@ -1,5 +1,5 @@
 /* The store on SQLite: the common cases, and what only a file can suffer. */
-#include "proxy/store_private.h"
+#include "proxy/store/private.h"
 #include "tests/unit/store_cases.h"
 
 #include <sqlite3.h>

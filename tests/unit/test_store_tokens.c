@@ -1,5 +1,5 @@
 /* SQL that says the same in other words, and SQL that does not. */
-#include "proxy/store_schema.h"
+#include "proxy/store/schema.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

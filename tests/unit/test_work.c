@@ -1,6 +1,6 @@
 /* Work: every job runs on a thread and is done on the loop; a store that is away fails jobs at once; freeing calls back
- * everything. The store is a fake that this file defines in place of store.c. */
-#include "proxy/work.h"
+ * everything. The store is a fake that this file defines in place of store/store.c. */
+#include "proxy/store/work.h"
 
 #include <assert.h>
 #include <event2/event.h>

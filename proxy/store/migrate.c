@@ -1,0 +1,132 @@
+/* Migrations: numbered SQL files of conf/schema, compiled in. Each begins by setting the state to "applying N" and
+ * ends with "ready": MySQL commits after every DDL statement, so a migration that stops in the middle shows by its
+ * state and is refused from then on. SQLite runs each in one transaction. When nothing is left to apply, what was
+ * damaged since is mended (repair.c). */
+#include "proxy/store/schema.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- applying -------------------------------------------------------------------------------------------------- */
+
+/* `done` counts statements, also when it fails. */
+static int statements_run(struct sql *sql, const struct migration *migration, unsigned *done,
+                          struct failure *failure)
+{
+    struct splitter splitter = SPLITTER(migration->text);
+    char *text = NULL;
+    int rc;
+    *done = 0;
+    while ((rc = splitter_next(&splitter, &text)) > 0) {
+        rc = sql_execute(sql, text, failure);
+        free(text);
+        if (rc < 0)
+            return failure_wrap(failure, "migration %s, statement %u", migration->name, *done + 1);
+        ++*done;
+    }
+    return rc < 0 ? failure_set(failure, rc, "out of memory") : 0;
+}
+
+/* MySQL: no transaction holds DDL together. When only the first two statements were done, which set the session's mode
+ * and the state, nothing has happened and the state goes back: so missing privileges cost no more than another run. */
+static int mysql_apply(struct sql *sql, const struct migration *migration, struct failure *failure)
+{
+    unsigned done;
+    int rc = statements_run(sql, migration, &done, failure);
+    if (rc < 0 && done == 2 && migration->number > 1 &&
+        sql_execute(sql, "UPDATE permtab_store SET schema_state = 'ready'", NULL) < 0)
+        return rc; /* then it stays half applied, and says so */
+    return rc;
+}
+
+/* Brings the schema one version further, or, when it is the newest already, mends it. *done: nothing is left. */
+static int step(struct sql *sql, unsigned *applied, bool *done, struct failure *failure)
+{
+    enum sql_dialect dialect = sql_dialect(sql);
+    unsigned newest = schema_newest(dialect);
+    struct schema_state state;
+    int rc = schema_state_read(sql, &state, failure);
+    if (rc == 0 && !state.mending)
+        rc = schema_state_check(&state, newest, failure);
+    if (rc < 0)
+        return rc;
+    if (state.version == newest) {
+        *done = true;
+        return schema_repair(sql, state.mending, failure);
+    }
+    const struct migration *migration = migration_find(dialect, state.version + 1);
+    if (dialect == SQL_MYSQL) {
+        rc = mysql_apply(sql, migration, failure);
+    } else {
+        rc = sql_execute(sql, migration->text, failure);
+        if (rc < 0)
+            failure_wrap(failure, "migration %s", migration->name);
+    }
+    *applied += rc == 0;
+    return rc;
+}
+
+static int sqlite_migrate(struct sql *sql, unsigned *applied, struct failure *failure)
+{
+    bool done = false;
+    /* For a table that has to be rebuilt: it goes under the eyes of its references, and the new one takes its name
+     * without theirs being changed. Neither can be set in a transaction. */
+    int rc = sql_execute(sql, "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON", failure);
+    if (rc == 0)
+        rc = sql_begin(sql, SQL_WRITE, failure);
+    if (rc < 0)
+        return rc;
+    while (rc == 0 && !done)
+        rc = step(sql, applied, &done, failure);
+    if (rc == 0)
+        return sql_commit(sql, failure);
+    sql_rollback(sql);
+    *applied = 0;
+    return rc;
+}
+
+/* One migrator at a time, by a lock of the connection: it goes when the connection does. */
+static int mysql_lock(struct sql *sql, struct failure *failure)
+{
+    struct sql_statement *st =
+        sql_prepare(sql, "SELECT GET_LOCK(CONCAT('permtab.migrate.', SHA1(DATABASE())), 30)", failure);
+    if (!st)
+        return store_code(failure);
+    int rc = sql_step(st, failure);
+    bool locked = rc > 0 && sql_column_u64(st, 0) == 1;
+    sql_reset(st);
+    if (rc >= 0 && !locked)
+        return failure_set(failure, PERMTAB_E_STORE,
+                           "another migration of this store has been running for 30 seconds");
+    return rc < 0 ? rc : 0;
+}
+
+static int mysql_migrate(struct sql *sql, unsigned *applied, struct failure *failure)
+{
+    bool done = false;
+    int rc = mysql_lock(sql, failure);
+    while (rc == 0 && !done)
+        rc = step(sql, applied, &done, failure);
+    return rc;
+}
+
+int store_migrate(const struct sql_options *options, unsigned *applied, struct failure *failure)
+{
+    struct sql_options own = *options;
+    own.read_only = false;
+    own.timeout_s =
+        options->timeout_s > 60 ? options->timeout_s : 60; /* DDL on large tables takes its time */
+    *applied = 0;
+    int rc = sql_create(&own, failure);
+    if (rc < 0)
+        return rc;
+    struct sql *sql = NULL;
+    rc = sql_connect(&sql, &own, failure);
+    if (rc < 0)
+        return rc;
+    rc = sql_dialect(sql) == SQL_SQLITE ? sqlite_migrate(sql, applied, failure)
+                                        : mysql_migrate(sql, applied, failure);
+    sql_close(sql);
+    return rc;
+}

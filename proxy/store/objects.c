@@ -1,0 +1,83 @@
+/* A list of what a schema consists of. Small: a few hundred objects, looked through from the front. */
+#include "proxy/store/schema.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static void object_fini(struct object *object)
+{
+    free(object->table);
+    free(object->name);
+    free(object->what);
+    free(object->detail);
+    free(object->sql);
+}
+
+void objects_fini(struct objects *objects)
+{
+    for (size_t i = 0; i < objects->count; i++)
+        object_fini(&objects->items[i]);
+    free(objects->items);
+    memset(objects, 0, sizeof(*objects));
+}
+
+static bool make_room(struct objects *objects)
+{
+    if (objects->count < objects->capacity)
+        return true;
+    size_t capacity = objects->capacity ? objects->capacity * 2 : 128;
+    struct object *items = realloc(objects->items, capacity * sizeof(*items));
+    if (!items)
+        return false;
+    objects->items = items;
+    objects->capacity = capacity;
+    return true;
+}
+
+static char *copy(const char *text)
+{
+    return strdup(text ? text : "");
+}
+
+struct object *objects_add(struct objects *objects, enum object_kind kind, const char *table,
+                           const char *name, const char *what, const char *detail)
+{
+    if (!make_room(objects)) {
+        objects->failed = true;
+        return NULL;
+    }
+    struct object *object = &objects->items[objects->count];
+    *object = (struct object){.kind = kind,
+                              .table = copy(table),
+                              .name = copy(name),
+                              .what = copy(what),
+                              .detail = copy(detail),
+                              .sql = copy(NULL)};
+    if (!object->table || !object->name || !object->what || !object->detail || !object->sql) {
+        object_fini(object);
+        objects->failed = true;
+        return NULL;
+    }
+    objects->count++;
+    return object;
+}
+
+const struct object *objects_find(const struct objects *objects, enum object_kind kind, const char *table,
+                                  const char *what)
+{
+    for (size_t i = 0; i < objects->count; i++) {
+        const struct object *object = &objects->items[i];
+        if (object->kind == kind && strcasecmp(object->table, table) == 0 && strcmp(object->what, what) == 0)
+            return object;
+    }
+    return NULL;
+}
+
+const struct object *objects_named(const struct objects *objects, enum object_kind kind, const char *name)
+{
+    for (size_t i = 0; i < objects->count; i++)
+        if (objects->items[i].kind == kind && strcasecmp(objects->items[i].name, name) == 0)
+            return &objects->items[i];
+    return NULL;
+}

@@ -1,0 +1,383 @@
+/* Threads for blocking work. One queue, a mutex and a condition: a job costs a query of at least tens of
+ * microseconds, so nothing cleverer would be noticed. Results come back through a list and one eventfd, so
+ * the loop is woken once for many.
+ *
+ * A thread connects when it has its first job and again after its connection broke. While the store is away
+ * all threads share one moment before which nobody tries again: jobs fail at once instead of queueing behind
+ * time-outs. What a job does is the business of who submits it; it says itself when it must not be repeated. */
+#include "proxy/store/work.h"
+
+#include "proxy/base/clock.h"
+#include "proxy/base/trouble.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define RETRY_NS 1000000000ull
+#define TRY_NS   1000000000ull  /* a connection that rested for so long is tried before it is used */
+#define REST_NS  30000000000ull /* and while it rests: what lies between drops connections on which nothing is said */
+
+struct job_list {
+    struct work_job *head;
+    struct work_job **tail;
+};
+
+struct work {
+    const char *name;
+    struct sql_options options;
+    char *url, *password;
+    int wake; /* eventfd: something is in `finished` */
+    struct event *event;
+    pthread_t *threads;
+    unsigned thread_count;
+    size_t queue_max;
+
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t more;
+    struct job_list queue, finished;
+    size_t queued;
+    bool stopping;
+    uint64_t retry_at;      /* CLOCK_MONOTONIC ns: no attempt to connect before; 0 while the store is there */
+    struct failure trouble; /* why the last attempt failed */
+    struct trouble away;    /* that it did */
+};
+
+static void list_init(struct job_list *list)
+{
+    list->head = NULL;
+    list->tail = &list->head;
+}
+
+static void list_put(struct job_list *list, struct work_job *job)
+{
+    job->next = NULL;
+    *list->tail = job;
+    list->tail = &job->next;
+}
+
+static struct work_job *list_take(struct job_list *list)
+{
+    struct work_job *job = list->head;
+    if (!job)
+        return NULL;
+    list->head = job->next;
+    if (!list->head)
+        list->tail = &list->head;
+    job->next = NULL;
+    return job;
+}
+
+/* ---- a thread -------------------------------------------------------------------------------------------- */
+
+/* A thread's connection. */
+struct link {
+    struct store store;
+    bool connected;
+    uint64_t used_ns; /* it was found to be good */
+};
+
+static void disconnect(struct link *link)
+{
+    if (link->connected)
+        store_close(&link->store);
+    link->connected = false;
+}
+
+/* What connecting has come to. Under the mutex. */
+static void note_attempt(struct work *work, int code, const struct failure *failure)
+{
+    char text[64];
+    uint64_t now = clock_ns();
+    work->retry_at = code < 0 ? now + RETRY_NS : 0;
+    if (code < 0) {
+        work->trouble = *failure;
+        (void)trouble_happens(&work->away, LOG_LEVEL_WARNING, now, "%s: the store cannot be reached: %s",
+                              work->name, failure->text);
+    } else {
+        (void)snprintf(text, sizeof text, "%s: the store is back", work->name);
+        trouble_ends(&work->away, now, text);
+    }
+}
+
+/* Connected, if that is possible now; else NULL. */
+static struct store *connect_store(struct work *work, struct link *link, struct failure *failure)
+{
+    if (link->connected)
+        return &link->store;
+    pthread_mutex_lock(&work->mutex);
+    bool wait = work->retry_at != 0 && clock_ns() < work->retry_at;
+    if (wait)
+        *failure = work->trouble;
+    else if (work->retry_at != 0)
+        work->retry_at = clock_ns() + RETRY_NS; /* this thread tries; the others go on failing at once */
+    pthread_mutex_unlock(&work->mutex);
+    if (wait)
+        return NULL;
+    int code = store_open(&link->store, &work->options, failure);
+    pthread_mutex_lock(&work->mutex);
+    note_attempt(work, code, failure);
+    pthread_mutex_unlock(&work->mutex);
+    link->connected = code == 0;
+    return link->connected ? &link->store : NULL;
+}
+
+static void finish(struct work *work, struct work_job *job)
+{
+    uint64_t one = 1;
+    pthread_mutex_lock(&work->mutex);
+    list_put(&work->finished, job);
+    pthread_mutex_unlock(&work->mutex);
+    ssize_t written = write(work->wake, &one, sizeof one);
+    assert(written == sizeof one); /* an eventfd far from its maximum takes it */
+    (void)written;
+}
+
+/* False when the thread is to end. *out is NULL when there was nothing to do for REST_NS. */
+static bool next_job(struct work *work, struct work_job **out)
+{
+    uint64_t until_ns = clock_ns() + REST_NS;
+    struct timespec until = {(time_t)(until_ns / 1000000000), (long)(until_ns % 1000000000)};
+    int waited = 0;
+    pthread_mutex_lock(&work->mutex);
+    while (!work->queue.head && !work->stopping && waited != ETIMEDOUT)
+        waited = pthread_cond_timedwait(&work->more, &work->mutex, &until);
+    bool go_on = !work->stopping;
+    *out = go_on ? list_take(&work->queue) : NULL;
+    if (*out)
+        work->queued--;
+    pthread_mutex_unlock(&work->mutex);
+    return go_on;
+}
+
+/* A file that was replaced while the connection rested answers every query, and none of them truly; a server that has
+ * ended it meanwhile answers none. */
+static void try_rested(struct link *link)
+{
+    if (!link->connected)
+        return;
+    bool good = store_current(&link->store) &&
+                (clock_ns() - link->used_ns < TRY_NS || sql_alive(link->store.sql));
+    if (!good)
+        disconnect(link);
+}
+
+/* True when the connection was lost over it. */
+static bool run_once(struct work *work, struct link *link, struct work_job *job, int *code)
+{
+    struct failure failure = {0};
+    struct store *usable = connect_store(work, link, &failure);
+    *code = job->run(job, usable, &failure);
+    link->used_ns = clock_ns();
+    bool lost = link->connected && sql_broken(link->store.sql);
+    if (lost)
+        disconnect(link);
+    return lost;
+}
+
+/* Who found out at once that a connection which had rested is no more has done nothing yet. Who waited for long had a
+ * server that does not answer, and would wait again. */
+static void carry_out(struct work *work, struct link *link, struct work_job *job)
+{
+    int code;
+    bool rested = link->connected;
+    uint64_t begun_ns = clock_ns();
+    bool lost = run_once(work, link, job, &code);
+    if (lost && rested && code < 0 && !job->once && clock_ns() - begun_ns < RETRY_NS)
+        (void)run_once(work, link, job, &code);
+}
+
+static void *thread_main(void *context)
+{
+    struct work *work = context;
+    struct work_job *job;
+    struct link link = {.connected = false};
+    while (next_job(work, &job)) {
+        try_rested(&link);
+        if (!job)
+            continue;
+        carry_out(work, &link, job);
+        finish(work, job);
+    }
+    disconnect(&link);
+    return NULL;
+}
+
+/* ---- the loop's side ------------------------------------------------------------------------------------- */
+
+static void call_finished(struct work *work)
+{
+    pthread_mutex_lock(&work->mutex);
+    struct job_list finished = work->finished;
+    if (!finished.head)
+        finished.tail = &finished.head;
+    list_init(&work->finished);
+    pthread_mutex_unlock(&work->mutex);
+    struct work_job *next;
+    for (struct work_job *job = finished.head; job; job = next) {
+        next = job->next;
+        job->done(job);
+    }
+}
+
+static void on_wake(evutil_socket_t descriptor, short what, void *context)
+{
+    uint64_t count;
+    (void)what;
+    ssize_t got = read(descriptor, &count, sizeof count);
+    (void)got; /* nothing to read means that an earlier call took the list */
+    call_finished(context);
+}
+
+/* Threads take no signals: they are for the loop. */
+static int start_threads(struct work *work, unsigned threads)
+{
+    sigset_t all, before;
+    int code = 0;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (work->thread_count < threads && code == 0) {
+        if (pthread_create(&work->threads[work->thread_count], NULL, thread_main, work) != 0)
+            code = PERMTAB_E_SYSTEM;
+        else
+            work->thread_count++;
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return code;
+}
+
+static int copy_options(struct work *work, const struct sql_options *options)
+{
+    work->options = *options;
+    work->url = strdup(options->url);
+    work->password = options->password ? strdup(options->password) : NULL;
+    if (!work->url || (options->password && !work->password))
+        return PERMTAB_E_MEMORY;
+    work->options.url = work->url;
+    work->options.password = work->password;
+    return 0;
+}
+
+/* Waits are by the clock of everything else. */
+static void condition_init(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+int work_new(struct work **out, struct event_base *base, const char *name, const struct sql_options *options,
+             unsigned threads, size_t queue_max)
+{
+    int code = PERMTAB_E_MEMORY;
+    struct work *work = calloc(1, sizeof *work);
+    if (!work)
+        return code;
+    pthread_mutex_init(&work->mutex, NULL);
+    condition_init(&work->more);
+    list_init(&work->queue);
+    list_init(&work->finished);
+    work->name = name;
+    work->queue_max = queue_max;
+    work->wake = -1;
+    work->threads = calloc(threads, sizeof *work->threads);
+    if (!work->threads || (code = copy_options(work, options)) < 0)
+        goto out;
+    code = PERMTAB_E_SYSTEM;
+    work->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (work->wake < 0)
+        goto out;
+    work->event = event_new(base, work->wake, EV_READ | EV_PERSIST, on_wake, work);
+    if (!work->event || event_add(work->event, NULL) < 0)
+        goto out;
+    code = start_threads(work, threads);
+out:
+    if (code < 0) {
+        work_free(work);
+        work = NULL;
+    }
+    *out = work;
+    return code;
+}
+
+/* Those that no thread has begun end here, as though the store were away. */
+static void fail_queued(struct work *work)
+{
+    struct work_job *job;
+    while ((job = list_take(&work->queue)) != NULL) {
+        struct failure failure = {0};
+        (void)failure_set(&failure, PERMTAB_E_UNREACHABLE, "the sidecar is stopping");
+        (void)job->run(job, NULL, &failure);
+        job->done(job);
+    }
+    work->queued = 0;
+}
+
+void work_free(struct work *work)
+{
+    if (!work)
+        return;
+    pthread_mutex_lock(&work->mutex);
+    work->stopping = true;
+    pthread_cond_broadcast(&work->more);
+    pthread_mutex_unlock(&work->mutex);
+    for (unsigned i = 0; i < work->thread_count; i++)
+        (void)pthread_join(work->threads[i], NULL);
+    call_finished(work);
+    fail_queued(work);
+    if (work->event)
+        event_free(work->event);
+    if (work->wake >= 0)
+        (void)close(work->wake);
+    if (work->password)
+        explicit_bzero(work->password, strlen(work->password));
+    free(work->password);
+    free(work->url);
+    free(work->threads);
+    pthread_cond_destroy(&work->more);
+    pthread_mutex_destroy(&work->mutex);
+    free(work);
+}
+
+int work_submit(struct work *work, struct work_job *job)
+{
+    int code = 0;
+    job->once = false;
+    pthread_mutex_lock(&work->mutex);
+    if (work->stopping || work->queued >= work->queue_max) {
+        code = PERMTAB_E_FULL;
+    } else {
+        list_put(&work->queue, job);
+        work->queued++;
+        pthread_cond_signal(&work->more);
+    }
+    pthread_mutex_unlock(&work->mutex);
+    return code;
+}
+
+bool work_withdraw(struct work *work, struct work_job *job)
+{
+    bool found = false;
+    pthread_mutex_lock(&work->mutex);
+    for (struct work_job **at = &work->queue.head; *at; at = &(*at)->next) {
+        if (*at != job)
+            continue;
+        found = true;
+        *at = job->next;
+        work->queued--;
+        if (work->queue.tail == &job->next)
+            work->queue.tail = at;
+        break;
+    }
+    pthread_mutex_unlock(&work->mutex);
+    return found;
+}
