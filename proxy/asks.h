@@ -7,7 +7,7 @@
 #include "proxy/decide.h"
 #include "proxy/feed.h"
 #include "proxy/fill.h"
-#include "proxy/publish.h"
+#include "proxy/table/publisher.h"
 
 struct asks;
 struct l2;

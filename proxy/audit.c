@@ -9,13 +9,13 @@
  * fault, or when the same set turns up a second time; and everything goes (no lease until the table is rebuilt) when the
  * publisher's own books are wrong, or with the third difference in a minute: whatever is wrong then is not one entry.
  *
- * How the comparison is made exact is in publish_audit.c. What other caches should do, Redis and subscribers, is told to
+ * How the comparison is made exact is in table/audit.c. What other caches should do, Redis and subscribers, is told to
  * whoever created the auditor. */
 #include "proxy/audit.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/trouble.h"
-#include "proxy/publish_audit.h"
+#include "proxy/table/audit.h"
 
 #include <event2/event.h>
 #include <inttypes.h>

@@ -6,8 +6,8 @@
 
 #include "proxy/base/counters.h"
 #include "proxy/feed.h"
-#include "proxy/publish.h"
 #include "proxy/store/work.h"
+#include "proxy/table/publisher.h"
 
 #include <time.h>
 

@@ -8,7 +8,7 @@
 #ifndef PERMTAB_PROXY_CENSUS_H
 #define PERMTAB_PROXY_CENSUS_H
 
-#include "proxy/publish.h"
+#include "proxy/table/publisher.h"
 #include "proxy/user_filter.h"
 
 enum census_state {

@@ -23,12 +23,12 @@
 #include "proxy/listener.h"
 #include "proxy/ops.h"
 #include "proxy/propagation.h"
-#include "proxy/publish.h"
 #include "proxy/redis/redis.h"
 #include "proxy/server.h"
 #include "proxy/store/store.h"
 #include "proxy/store/work.h"
 #include "proxy/subscriptions.h"
+#include "proxy/table/publisher.h"
 #include "proxy/writes.h"
 
 struct daemon {

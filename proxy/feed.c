@@ -11,7 +11,7 @@
  * SQL does not matter: the lease never promises more than that nothing older than that moment is believed.
  *
  * What it leaves to others: what a poll reads (feed_read.c), saying why there is no lease (feed_lease.c), what a change
- * means (publish_batch.c), the SQL (store_*.c). */
+ * means (table/batch.c), the SQL (store_*.c). */
 #include "proxy/feed.h"
 
 #include "proxy/base/clock.h"

@@ -6,7 +6,7 @@
 #define PERMTAB_PROXY_FEED_H
 
 #include "proxy/base/counters.h"
-#include "proxy/publish.h"
+#include "proxy/table/publisher.h"
 
 struct sql_options;
 struct event_base;

@@ -10,9 +10,9 @@
 #define PERMTAB_PROXY_FETCH_H
 
 #include "proxy/base/counters.h"
-#include "proxy/publish.h"
 #include "proxy/store/work.h"
 #include "proxy/strangers.h"
+#include "proxy/table/publisher.h"
 
 struct event_base;
 struct fetches;

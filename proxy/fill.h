@@ -6,7 +6,7 @@
 #include "proxy/base/counters.h"
 #include "proxy/feed.h"
 #include "proxy/fetch.h"
-#include "proxy/publish.h"
+#include "proxy/table/publisher.h"
 
 struct fills;
 struct l2;

@@ -11,8 +11,8 @@
 #include "proxy/base/counters.h"
 #include "proxy/cleanup.h"
 #include "proxy/names/message.h"
-#include "proxy/publish.h"
 #include "proxy/redis/redis.h"
+#include "proxy/table/publisher.h"
 
 struct event_base;
 struct invalidation_history;

@@ -18,9 +18,9 @@
 
 #include "proxy/base/counters.h"
 #include "proxy/feed.h"
-#include "proxy/publish.h"
 #include "proxy/redis/redis.h"
 #include "proxy/store/work.h"
+#include "proxy/table/publisher.h"
 
 struct l2;
 struct l2_look; /* one who waits for an answer of L2 */

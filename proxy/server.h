@@ -8,8 +8,8 @@
 #include "proxy/config/config.h"
 #include "proxy/descriptors.h"
 #include "proxy/feed.h"
-#include "proxy/publish.h"
 #include "proxy/store/work.h"
+#include "proxy/table/publisher.h"
 
 #include <stdio.h>
 #include <sys/types.h>

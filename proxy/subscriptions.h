@@ -10,7 +10,7 @@
 #include "client/wire.h"
 #include "proxy/base/counters.h"
 #include "proxy/names/target.h"
-#include "proxy/publish.h"
+#include "proxy/table/publisher.h"
 
 struct subscriptions;
 struct subscriber;

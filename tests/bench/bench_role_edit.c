@@ -4,8 +4,8 @@
  *
  * Facts are made in memory, so no store takes part: what is timed is publish_batch alone. Every user holds the edited role
  * and a combination of fourteen others; as many combinations as sets are wanted. */
-#include "proxy/publish.h"
 #include "proxy/rights/resolve.h"
+#include "proxy/table/publisher.h"
 #include "tests/bench/measure.h"
 #include "tests/support/memory_policy.h"
 

@@ -1,5 +1,5 @@
 /* The world's truth, its writer and its equation. The writer does what the publisher does, in the order that
- * publish.h promises: close the sets that change and retire the entries and folds, then write sets, fold and fill,
+ * table/publisher.h promises: close the sets that change and retire the entries and folds, then write sets, fold and fill,
  * then advance the applied revision. It quarantines for two revisions only, because the reader's rechecks must
  * hold without it. */
 #include "tests/stress/world.h"
@@ -281,7 +281,7 @@ static void fill(struct world *world)
     world->inserted++;
 }
 
-/* Any entry into any free slot behind it in its window, as table.c does where a window is full. */
+/* Any entry into any free slot behind it in its window, as table/table.c does where a window is full. */
 static void displace(struct world *world)
 {
     uint32_t first, end;

@@ -3,7 +3,7 @@
 #ifndef PERMTAB_TESTS_SUPPORT_MEMORY_PUBLISH_H
 #define PERMTAB_TESTS_SUPPORT_MEMORY_PUBLISH_H
 
-#include "proxy/publish.h"
+#include "proxy/table/publisher.h"
 #include "tests/support/memory_policy.h"
 
 /* With room for 100 sets, and a lease of 2 s. */

@@ -2,7 +2,7 @@
  * so. What may be wrong in the table is test_publish_audit.c's. */
 #include "proxy/audit.h"
 
-#include "proxy/publish_internal.h"
+#include "proxy/table/private.h"
 #include "tests/unit/store_fixture.h"
 
 #include <event2/event.h>

@@ -1,5 +1,5 @@
 /* The recent past: which row stands where, also after the ring has gone round, and which fills are still true. */
-#include "proxy/history.h"
+#include "proxy/table/history.h"
 
 #include "tests/support/random.h"
 

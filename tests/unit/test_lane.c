@@ -3,7 +3,7 @@
 #include "proxy/lane.h"
 
 #include "proxy/base/clock.h"
-#include "proxy/publish_internal.h"
+#include "proxy/table/private.h"
 #include "tests/support/memory_policy.h"
 
 #include <event2/event.h>

@@ -1,6 +1,6 @@
 /* The publisher, one promise at a time: what is retired, what stays, what a role edit costs, what the lease does. Random
  * histories are in test_publish_property.c. */
-#include "proxy/publish_internal.h"
+#include "proxy/table/private.h"
 #include "tests/support/memory_publish.h"
 
 #include <setjmp.h>

@@ -1,8 +1,8 @@
 /* The auditor's look into the table, for each thing that may be wrong there, put there on purpose through the writer's own
  * mapping. The auditor as a whole is test_audit.c's. */
-#include "proxy/publish_audit.h"
+#include "proxy/table/audit.h"
 
-#include "proxy/publish_internal.h"
+#include "proxy/table/private.h"
 #include "tests/support/memory_publish.h"
 
 #include <setjmp.h>

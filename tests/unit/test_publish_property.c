@@ -10,8 +10,8 @@
  *
  * A publisher that forgets to retire something, rewrites the wrong set, folds what is not plain, or lets an outdated fill
  * through fails here; each of these was done to it once. */
-#include "proxy/publish_audit.h"
-#include "proxy/publish_internal.h"
+#include "proxy/table/audit.h"
+#include "proxy/table/private.h"
 #include "tests/support/changing_policy.h"
 
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* The pass over all that is resident: nothing is passed over, whatever happens between two slices; what does not match
  * stays. */
-#include "proxy/publish_internal.h"
+#include "proxy/table/private.h"
 #include "tests/support/memory_publish.h"
 #include "tests/support/random.h"
 

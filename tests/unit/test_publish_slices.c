@@ -1,7 +1,7 @@
 /* Retiring in slices: what is true between two of them, what may happen there, and that nothing is left after the last. Random
  * histories with slices are in test_publish_property.c, whole passes over the table in test_publish_scan.c. */
-#include "proxy/publish_audit.h"
-#include "proxy/publish_internal.h"
+#include "proxy/table/audit.h"
+#include "proxy/table/private.h"
 #include "tests/support/memory_policy.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* What was said and not confirmed yet: it holds back the fills that it concerns, and no longer than until the next poll. */
-#include "proxy/rumours.h"
+#include "proxy/table/rumours.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

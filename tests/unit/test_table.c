@@ -1,6 +1,6 @@
 /* Who makes room in a full table, where it also happens that a window is full and nothing in it can be moved on. That is rare,
  * and chance does not bring it about here: the ids are chosen so that it happens. */
-#include "proxy/table.h"
+#include "proxy/table/table.h"
 #include "tests/support/memory_policy.h"
 
 #include <setjmp.h>

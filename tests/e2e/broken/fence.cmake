@@ -1,4 +1,4 @@
 # Nobody asks whether what a fill read has changed since: old rows that arrive late are published.
-set(SOURCE proxy/history.c)
+set(SOURCE proxy/table/history.c)
 set(TEXT [==[if (seen == HISTORY_SCAN || touches(change, facts))]==])
 set(REPLACEMENT [==[if (seen == HISTORY_SCAN || (touches(change, facts) && facts == NULL))]==])

@@ -1,11 +1,11 @@
-/* What publish.c, publish_fill.c and publish_batch.c share. */
-#ifndef PERMTAB_PROXY_PUBLISH_INTERNAL_H
-#define PERMTAB_PROXY_PUBLISH_INTERNAL_H
+/* What publisher.c, fill.c and batch.c share. */
+#ifndef PERMTAB_TABLE_PRIVATE_H
+#define PERMTAB_TABLE_PRIVATE_H
 
-#include "proxy/history.h"
-#include "proxy/publish.h"
-#include "proxy/rumours.h"
-#include "proxy/table.h"
+#include "proxy/table/history.h"
+#include "proxy/table/publisher.h"
+#include "proxy/table/rumours.h"
+#include "proxy/table/table.h"
 
 /* The batch that is being applied. */
 struct applying {
@@ -29,7 +29,7 @@ struct publish {
     bool believed;
     uint64_t distrusted;
     uint64_t invalidated; /* how often on demand, a place or a role */
-    uint64_t meaning;     /* of bits and numbers: see publish.h */
+    uint64_t meaning;     /* of bits and numbers: see publisher.h */
     uint64_t batch;       /* number of the present or last batch */
     uint32_t sweep;       /* next slot to look at for entries of abandoned sets */
     struct counters *counters;

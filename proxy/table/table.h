@@ -1,13 +1,13 @@
 /* The table with everything the publisher knows privately about it. One a segment; a rebuild makes another. Used by
  * publish*.c alone. */
-#ifndef PERMTAB_PROXY_TABLE_H
-#define PERMTAB_PROXY_TABLE_H
+#ifndef PERMTAB_TABLE_TABLE_H
+#define PERMTAB_TABLE_TABLE_H
 
-#include "proxy/entries.h"
-#include "proxy/folding.h"
-#include "proxy/publish.h"
-#include "proxy/scope_tree.h"
-#include "proxy/set_table.h"
+#include "proxy/table/entries.h"
+#include "proxy/table/folding.h"
+#include "proxy/table/publisher.h"
+#include "proxy/table/scope_tree.h"
+#include "proxy/table/set_table.h"
 
 struct table {
     struct segment segment;

@@ -1,6 +1,6 @@
 /* A short list, walked whole: messages of one poll interval, not of a day. What a rumour is about is judged as widely as the
  * history would judge a change of it. */
-#include "proxy/rumours.h"
+#include "proxy/table/rumours.h"
 
 void rumours_add(struct rumours *rumours, const struct rumour *rumour)
 {

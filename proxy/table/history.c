@@ -2,9 +2,9 @@
  * old, so a search looks at a few rows. When it would look at many, or the ring no longer reaches back far enough, the
  * answer is "perhaps not" and the fill is read again: time, not truth.
  *
- * Whoever wants to know what a change means for resident entries looks into publish.c; here it is only asked
+ * Whoever wants to know what a change means for resident entries looks into publisher.c; here it is only asked
  * whether a change could touch what was read. */
-#include "proxy/history.h"
+#include "proxy/table/history.h"
 
 
 #include <stdlib.h>

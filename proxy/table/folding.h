@@ -1,9 +1,9 @@
 /* Folds: a scope with nothing of its own answers as its nearest ancestor that has something. Private to the publisher; keeps
  * the fold map, the fold targets and the scope tree's counts in step. */
-#ifndef PERMTAB_PROXY_FOLDING_H
-#define PERMTAB_PROXY_FOLDING_H
+#ifndef PERMTAB_TABLE_FOLDING_H
+#define PERMTAB_TABLE_FOLDING_H
 
-#include "proxy/scope_tree.h"
+#include "proxy/table/scope_tree.h"
 #include "shm/map.h"
 #include "shm/pool.h"
 #include "shm/segment.h"

@@ -3,7 +3,7 @@
  * later slot (table.c, displace), so none is passed over. A slot is left behind only when nothing in it matches any more: a
  * place that matches may hold half the table, and then takes many slices. */
 #include "proxy/base/clock.h"
-#include "proxy/publish_internal.h"
+#include "proxy/table/private.h"
 
 void publish_scan_begin(const struct publish *publish, struct publish_scan *scan)
 {

@@ -4,7 +4,7 @@
  * Each scope on the way from a folded scope up to its target, the folded one included, counts the fold in
  * folds_through. So a change at a scope that is nobody's way costs one look, also when a hundred thousand
  * scopes below it are folded into it. */
-#include "proxy/folding.h"
+#include "proxy/table/folding.h"
 
 #include <assert.h>
 #include <stdlib.h>

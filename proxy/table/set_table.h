@@ -3,8 +3,8 @@
  * Equal inputs share a set. Each set knows the closure of its roles, each resident role knows its sets: a role edit
  * touches its sets and nothing else. A set lives as long as entries name it; a role definition as long as
  * sets hold it, or for good once it is watched. */
-#ifndef PERMTAB_PROXY_SET_TABLE_H
-#define PERMTAB_PROXY_SET_TABLE_H
+#ifndef PERMTAB_TABLE_SET_TABLE_H
+#define PERMTAB_TABLE_SET_TABLE_H
 
 #include "proxy/rights/resolve.h"
 #include "shm/set.h"

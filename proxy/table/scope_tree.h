@@ -1,7 +1,7 @@
 /* The scopes that the table knows something about, as a tree: which entries are at each, which are folded, what
  * lies below. Private to the publisher. A scope that nothing is known about any more has no node. */
-#ifndef PERMTAB_PROXY_SCOPE_TREE_H
-#define PERMTAB_PROXY_SCOPE_TREE_H
+#ifndef PERMTAB_TABLE_SCOPE_TREE_H
+#define PERMTAB_TABLE_SCOPE_TREE_H
 
 #include "proxy/names/scope.h"
 

@@ -4,16 +4,16 @@
  *
  * publish_batch() is the heart: it makes the table true at a later revision, in an order in which no reader can
  * combine state from before and after into a grant that neither gives (docs/SHARED-MEMORY.md). */
-#ifndef PERMTAB_PROXY_PUBLISH_H
-#define PERMTAB_PROXY_PUBLISH_H
+#ifndef PERMTAB_TABLE_PUBLISHER_H
+#define PERMTAB_TABLE_PUBLISHER_H
 
 #include "proxy/base/counters.h"
 #include "proxy/base/failure.h"
-#include "proxy/history.h"
 #include "proxy/names/target.h"
 #include "proxy/rights/catalogue.h"
 #include "proxy/rights/change.h"
 #include "proxy/rights/facts.h"
+#include "proxy/table/history.h"
 #include "shm/segment.h"
 
 #include <stdbool.h>
@@ -160,7 +160,7 @@ uint64_t publish_invalidated(const struct publish *publish);
 /* One entry, and the one that answers for the scope when it is folded. */
 uint64_t publish_retire_user_at(struct publish *publish, uint64_t user, struct scope_key scope);
 
-/* ---- a pass over all that is resident, in slices (publish_scan.c) ----------------------------------------------- */
+/* ---- a pass over all that is resident, in slices (scan.c) ----------------------------------------------- */
 
 /* Whom to retire: users, and scopes with all that lies below them. NULL: none of these. */
 struct publish_match {

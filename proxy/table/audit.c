@@ -9,9 +9,9 @@
  *   what the next retirement would find       links of user, scope and queue; set by inputs, set by role; the chain
  *
  * The last two find what is not wrong yet and would be. How often, and what is done about it, is in audit.c. */
-#include "proxy/publish_audit.h"
+#include "proxy/table/audit.h"
 
-#include "proxy/publish_internal.h"
+#include "proxy/table/private.h"
 #include "shm/reader.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Intrusive lists over map slots. Users are found through hash buckets whose lists mix the few users that share
  * a bucket; the key itself is compared in the map, so no key is stored twice. */
-#include "proxy/entries.h"
+#include "proxy/table/entries.h"
 
 #include "shm/reader.h"
 

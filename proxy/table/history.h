@@ -1,7 +1,7 @@
 /* The recent past: which keys changed at which revision. A fill that was read at an older revision is published only if
  * nothing it read is named here since. Plain data, on the loop's thread. */
-#ifndef PERMTAB_PROXY_HISTORY_H
-#define PERMTAB_PROXY_HISTORY_H
+#ifndef PERMTAB_TABLE_HISTORY_H
+#define PERMTAB_TABLE_HISTORY_H
 
 #include "proxy/rights/change.h"
 #include "proxy/rights/facts.h"

@@ -2,7 +2,7 @@
  * so that the map, the links, the sets' counts and the scope tree never disagree.
  *
  * The order towards readers is the map's: a word is cleared by one store, and only then is its set let go. */
-#include "proxy/table.h"
+#include "proxy/table/table.h"
 
 #include "shm/segment_options.h"
 

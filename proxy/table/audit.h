@@ -1,9 +1,9 @@
 /* The auditor's look into the table: choose a live entry, judge facts that were read for it as if nothing were known about
  * it, compare with what readers see and with the publisher's own books, heal. On the loop's thread; blocks on nothing. */
-#ifndef PERMTAB_PROXY_PUBLISH_AUDIT_H
-#define PERMTAB_PROXY_PUBLISH_AUDIT_H
+#ifndef PERMTAB_TABLE_AUDIT_H
+#define PERMTAB_TABLE_AUDIT_H
 
-#include "proxy/publish.h"
+#include "proxy/table/publisher.h"
 
 struct audit_question {
     uint64_t user;

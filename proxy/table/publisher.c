@@ -1,8 +1,8 @@
-/* The publisher's life: segments, lease, lookups. Fills are in publish_fill.c, batches in publish_batch.c. */
-#include "proxy/publish.h"
+/* The publisher's life: segments, lease, lookups. Fills are in fill.c, batches in batch.c. */
+#include "proxy/table/publisher.h"
 
 #include "proxy/base/clock.h"
-#include "proxy/publish_internal.h"
+#include "proxy/table/private.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
  * was read before such a revision must not put back what the message took out. A rumour may be an invention, so it holds
  * fills back no longer than until a poll that began after it was heard has been applied: that poll has brought the change, or
  * there was none. Plain data. */
-#ifndef PERMTAB_PROXY_RUMOURS_H
-#define PERMTAB_PROXY_RUMOURS_H
+#ifndef PERMTAB_TABLE_RUMOURS_H
+#define PERMTAB_TABLE_RUMOURS_H
 
 #include "proxy/rights/facts.h"
 

@@ -3,7 +3,7 @@
  * What may have happened since the snapshot: later batches were applied (the history tells what they touched),
  * or assignments ended (they are judged again at the expiry the table has reached). Nothing is awaited in here. */
 #include "proxy/base/log.h"
-#include "proxy/publish_internal.h"
+#include "proxy/table/private.h"
 
 #include <string.h>
 

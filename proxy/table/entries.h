@@ -1,9 +1,9 @@
 /* Private links over the slots of the entry map: the entries of a user, the entries of a scope, and the order in which they
  * were filled. 24 bytes and a bit a slot, and 4 bytes a bucket; made once for a segment, whose geometry never changes. */
-#ifndef PERMTAB_PROXY_ENTRIES_H
-#define PERMTAB_PROXY_ENTRIES_H
+#ifndef PERMTAB_TABLE_ENTRIES_H
+#define PERMTAB_TABLE_ENTRIES_H
 
-#include "proxy/scope_tree.h"
+#include "proxy/table/scope_tree.h"
 #include "shm/map.h"
 
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* Sets by inputs. The links from roles to sets are not removed one by one when a set is freed, which would be linear in
  * the number of sets of a popular role: a link carries the generation of its set, stale ones are skipped, and
  * swept out when they are half of a role's links. */
-#include "proxy/set_table.h"
+#include "proxy/table/set_table.h"
 
 #include <assert.h>
 #include <stdlib.h>
