@@ -2,7 +2,7 @@
 #include "proxy/demo.h"
 
 #include "proxy/config/options.h"
-#include "proxy/policy.h"
+#include "proxy/document/policy.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* grant, revoke, assign, unassign: one change, one transaction, and its revision as the token. */
+#include "proxy/document/policy.h"
 #include "proxy/methods.h"
-#include "proxy/policy.h"
 #include "proxy/task.h"
 #include "proxy/writes.h"
 #include "shm/time_text.h"

@@ -3,7 +3,7 @@
 #ifndef PERMTAB_TESTS_SUPPORT_POLICY_TRIAL_H
 #define PERMTAB_TESTS_SUPPORT_POLICY_TRIAL_H
 
-#include "proxy/policy.h"
+#include "proxy/document/policy.h"
 #include "proxy/store/sql_driver.h"
 
 #include <setjmp.h>

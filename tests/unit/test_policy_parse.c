@@ -1,5 +1,5 @@
 /* Policy documents: what is refused, with the exact sentence; JSON and YAML mean the same; printing is stable. */
-#include "proxy/policy_document.h"
+#include "proxy/document/document.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,12 +1,12 @@
 /* Private to policy_apply*.c: what an apply knows while its transaction runs. The world as it will be is the document laid
  * over what is stored: each object is in one sorted list, with what the document wants and what the store has. */
-#ifndef PERMTAB_PROXY_POLICY_APPLY_H
-#define PERMTAB_PROXY_POLICY_APPLY_H
+#ifndef PERMTAB_DOCUMENT_APPLY_H
+#define PERMTAB_DOCUMENT_APPLY_H
 
-#include "proxy/policy.h"
-#include "proxy/policy_batch.h"
-#include "proxy/policy_place.h"
-#include "proxy/policy_rows.h"
+#include "proxy/document/batch.h"
+#include "proxy/document/place.h"
+#include "proxy/document/policy.h"
+#include "proxy/document/rows.h"
 
 /* `wanted` is NULL when the document does not name it; the stored fields count only when `stored`. */
 struct apply_permission {
@@ -73,26 +73,26 @@ struct apply {
     uint64_t rows, changed_assignments;
 };
 
-/* ---- policy_apply_load.c: what is stored ---- */
+/* ---- apply_load.c: what is stored ---- */
 int apply_load(struct apply *apply) PERMTAB_MUST_CHECK;
 struct apply_permission *apply_permission_find(const struct apply *apply, const char *name);
 struct apply_scope *apply_scope_find(const struct apply *apply, struct scope_key key);
 struct apply_role *apply_role_find(const struct apply *apply, uint64_t id);
 
-/* ---- policy_apply_check.c: what needs the store to be judged; makes apply->assignments and gives bits ---- */
+/* ---- apply_check.c: what needs the store to be judged; makes apply->assignments and gives bits ---- */
 int apply_check(struct apply *apply) PERMTAB_MUST_CHECK;
 
-/* ---- policy_apply_write.c: permissions, scopes, roles, assignments ---- */
+/* ---- apply_write.c: permissions, scopes, roles, assignments ---- */
 int apply_write_permissions(struct apply *apply) PERMTAB_MUST_CHECK;
 int apply_write_scopes(struct apply *apply) PERMTAB_MUST_CHECK;
 int apply_write_roles(struct apply *apply) PERMTAB_MUST_CHECK;
 int apply_write_assignments(struct apply *apply) PERMTAB_MUST_CHECK;
 
-/* ---- policy_apply_prune.c: what the document does not name, children first ---- */
+/* ---- apply_prune.c: what the document does not name, children first ---- */
 int apply_prune_assignments(struct apply *apply) PERMTAB_MUST_CHECK;
 int apply_prune_objects(struct apply *apply) PERMTAB_MUST_CHECK;
 
-/* ---- policy_apply_links.c ---- */
+/* ---- apply_links.c ---- */
 /* Reads the links of one kind: all of them when keys is NULL, else those whose leading columns are one of the keys. */
 int apply_links_load(struct apply *apply, enum apply_link link, const struct row_list *keys,
                      struct row_list *out) PERMTAB_MUST_CHECK;

@@ -1,8 +1,8 @@
 /* Cycles of inheritance. Pure. */
-#ifndef PERMTAB_PROXY_POLICY_CYCLE_H
-#define PERMTAB_PROXY_POLICY_CYCLE_H
+#ifndef PERMTAB_DOCUMENT_CYCLE_H
+#define PERMTAB_DOCUMENT_CYCLE_H
 
-#include "proxy/policy_place.h"
+#include "proxy/document/place.h"
 
 #include <stddef.h>
 #include <stdint.h>

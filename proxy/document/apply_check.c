@@ -1,8 +1,8 @@
 /* What a document says, held against the store: everything it refers to will be there, nothing deleted comes back, roles
  * are held where they belong, inheritance has no cycle through stored roles, and there are bits for new permissions. In the
  * document's order, each failure with its place; nothing has been written yet. */
-#include "proxy/policy_apply.h"
-#include "proxy/policy_cycle.h"
+#include "proxy/document/apply.h"
+#include "proxy/document/cycle.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

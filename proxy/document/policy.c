@@ -1,6 +1,6 @@
-/* A policy document in memory: only its release is here. Making one is policy_read.c (from text) and policy_export.c
+/* A policy document in memory: only its release is here. Making one is read.c (from text) and export.c
  * (from the store). */
-#include "proxy/policy.h"
+#include "proxy/document/policy.h"
 
 #include <stdlib.h>
 #include <string.h>

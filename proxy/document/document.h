@@ -1,9 +1,9 @@
-/* Private to the policy_*.c files that read documents: text → tree (policy_json.c, policy_yaml.c) → struct policy
- * (policy_read.c) → checked (policy_check.c). */
-#ifndef PERMTAB_PROXY_POLICY_DOCUMENT_H
-#define PERMTAB_PROXY_POLICY_DOCUMENT_H
+/* Private to the policy_*.c files that read documents: text → tree (json.c, yaml.c) → struct policy
+ * (read.c) → checked (check.c). */
+#ifndef PERMTAB_DOCUMENT_DOCUMENT_H
+#define PERMTAB_DOCUMENT_DOCUMENT_H
 
-#include "proxy/policy.h"
+#include "proxy/document/policy.h"
 
 #define POLICY_NAME_MAX        100u   /* bytes of a permission's name */
 #define POLICY_ROLE_NAME_MAX   200u   /* bytes */

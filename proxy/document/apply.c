@@ -1,14 +1,14 @@
 /* apply: a document into the store, all of it or nothing. One transaction in four steps:
  *
- *   load    what is stored of what the document names (policy_apply_load.c)
- *   check   everything that needs the store to be judged (policy_apply_check.c); nothing is written before it passed
- *   write   the differences, parents before children (policy_apply_write.c, policy_apply_links.c)
- *   prune   what the document does not name, children before parents (policy_apply_prune.c)
+ *   load    what is stored of what the document names (apply_load.c)
+ *   check   everything that needs the store to be judged (apply_check.c); nothing is written before it passed
+ *   write   the differences, parents before children (apply_write.c, apply_links.c)
+ *   prune   what the document does not name, children before parents (apply_prune.c)
  *
  * Because only differences are written, a second run writes nothing and makes no change rows. Other writers wait
- * meanwhile: the transaction holds the revision counter from its beginning (policy_transaction.c). */
-#include "proxy/policy_apply.h"
-#include "proxy/policy_transaction.h"
+ * meanwhile: the transaction holds the revision counter from its beginning (transaction.c). */
+#include "proxy/document/apply.h"
+#include "proxy/document/transaction.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* Tree → struct policy: what keys there are, which must be there, what type each has. Driven by one table a kind of
  * object, so that an unknown key is found where it stands. Whether names and ids make sense together is the business of
- * policy_check.c.
+ * check.c.
  *
  * Nothing is checked twice: what this file lets through has the right type and fits its field. */
-#include "proxy/policy_document.h"
-#include "proxy/policy_place.h"
+#include "proxy/document/document.h"
+#include "proxy/document/place.h"
 #include "shm/text.h"
 #include "shm/time_text.h"
 

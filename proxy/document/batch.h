@@ -1,6 +1,6 @@
 /* Statements for many rows at a time, with parameters: multi-row inserts, deletes and look-ups by lists of keys. */
-#ifndef PERMTAB_PROXY_POLICY_BATCH_H
-#define PERMTAB_PROXY_POLICY_BATCH_H
+#ifndef PERMTAB_DOCUMENT_BATCH_H
+#define PERMTAB_DOCUMENT_BATCH_H
 
 #include "proxy/store/sql.h"
 

@@ -1,8 +1,8 @@
 /* A change of the policy as one transaction, repeated when the store asks for it. */
-#ifndef PERMTAB_PROXY_POLICY_TRANSACTION_H
-#define PERMTAB_PROXY_POLICY_TRANSACTION_H
+#ifndef PERMTAB_DOCUMENT_TRANSACTION_H
+#define PERMTAB_DOCUMENT_TRANSACTION_H
 
-#include "proxy/policy.h"
+#include "proxy/document/policy.h"
 
 /* What happens inside. May be called several times: it starts from nothing each time. */
 typedef int (*policy_body_fn)(void *context, struct failure *failure);

@@ -4,7 +4,7 @@
  *
  * Rows about a deleted permission grant nothing and cannot be named in a document: in the lists of objects that stay
  * they are left alone, so that a document made by export changes nothing. */
-#include "proxy/policy_apply.h"
+#include "proxy/document/apply.h"
 
 #include <stdio.h>
 #include <string.h>

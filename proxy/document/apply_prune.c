@@ -1,6 +1,6 @@
 /* Pruning: what the document does not name goes, in an order that the references allow: assignments, then (by then their
- * lists are gone, policy_apply_links.c) roles, then scopes from the leaves up; permissions become tombstones. */
-#include "proxy/policy_apply.h"
+ * lists are gone, apply_links.c) roles, then scopes from the leaves up; permissions become tombstones. */
+#include "proxy/document/apply.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Where in a policy document something is, for errors: "roles[3].allow[1]". A chain of steps on the stack, so that
  * it costs nothing until something is wrong. */
-#ifndef PERMTAB_PROXY_POLICY_PLACE_H
-#define PERMTAB_PROXY_POLICY_PLACE_H
+#ifndef PERMTAB_DOCUMENT_PLACE_H
+#define PERMTAB_DOCUMENT_PLACE_H
 
 #include "proxy/base/failure.h"
 

@@ -1,7 +1,7 @@
 /* Rows of the tables that are all key (what a role allows, what it inherits, overwrites, requirements), as a few numbers
  * each, so that "what is wanted" and "what is stored" can be compared for every table in one way. Pure. */
-#ifndef PERMTAB_PROXY_POLICY_ROWS_H
-#define PERMTAB_PROXY_POLICY_ROWS_H
+#ifndef PERMTAB_DOCUMENT_ROWS_H
+#define PERMTAB_DOCUMENT_ROWS_H
 
 #include "shm/error.h"
 

@@ -1,8 +1,8 @@
 /* Writing permissions, scopes, roles and assignments: what is new or different, many rows a statement. Permissions,
- * scopes and roles are compared here, with what policy_apply_load.c has read; assignments, of which there may be millions, are
+ * scopes and roles are compared here, with what apply_load.c has read; assignments, of which there may be millions, are
  * sent as they are, and the store writes those that differ: the triggers count exactly these. */
-#include "proxy/policy_apply.h"
-#include "proxy/policy_transaction.h"
+#include "proxy/document/apply.h"
+#include "proxy/document/transaction.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* JSON text → tree, and the door to all parsing. Jansson checks the syntax and UTF-8, refuses what comes twice and
- * anything behind the end; what the tree must look like is the business of policy_read.c, which serves YAML too. */
-#include "proxy/policy_document.h"
+ * anything behind the end; what the tree must look like is the business of read.c, which serves YAML too. */
+#include "proxy/document/document.h"
 
 #include <jansson.h>
 #include <stdio.h>

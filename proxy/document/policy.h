@@ -1,7 +1,7 @@
 /* A policy document in memory: what `apply` reads and `export` prints. Names and ids as the document gives them; plain
- * data. Parsing and printing: policy_json.c, policy_yaml.c (jansson, libyaml). Writing it to the store: policy_apply.c. */
-#ifndef PERMTAB_PROXY_POLICY_H
-#define PERMTAB_PROXY_POLICY_H
+ * data. Parsing and printing: json.c, yaml.c (jansson, libyaml). Writing it to the store: apply.c. */
+#ifndef PERMTAB_DOCUMENT_POLICY_H
+#define PERMTAB_DOCUMENT_POLICY_H
 
 #include "proxy/base/failure.h"
 #include "proxy/rights/catalogue.h"

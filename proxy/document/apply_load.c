@@ -1,7 +1,7 @@
 /* What is stored, as far as an apply needs it: every permission (there are at most 16384), and of scopes, roles and their
  * lists what the document names or refers to; everything when the rest is to be pruned. Looked up by lists of keys, never
- * row by row. Assignments are not read: policy_apply_write.c lets the store compare them. */
-#include "proxy/policy_apply.h"
+ * row by row. Assignments are not read: apply_write.c lets the store compare them. */
+#include "proxy/document/apply.h"
 
 #include <stdlib.h>
 #include <string.h>

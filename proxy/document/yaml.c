@@ -6,7 +6,7 @@
  * `yes`, `010` and `1.5` are strings here, whatever YAML 1.1 thinks of them, and refused where a number is wanted.
  *
  * Events are taken one by one onto a stack of bounded depth: no recursion. */
-#include "proxy/policy_document.h"
+#include "proxy/document/document.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* Lists of rows as sets: sorted arrays. Six numbers are compared whatever the table, because unused ones are 0. */
-#include "proxy/policy_rows.h"
+#include "proxy/document/rows.h"
 
 #include <stdlib.h>
 

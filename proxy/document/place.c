@@ -1,5 +1,5 @@
 /* Places in a document, as text. Only errors come here, so nothing in it is made to be fast. */
-#include "proxy/policy_place.h"
+#include "proxy/document/place.h"
 
 #include <stdarg.h>
 #include <stdio.h>

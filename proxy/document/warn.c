@@ -1,6 +1,6 @@
 /* What a policy says that was perhaps not meant. It is done all the same: a backup is full of assignments that have
  * ended. */
-#include "proxy/policy.h"
+#include "proxy/document/policy.h"
 #include "shm/text.h"
 #include "shm/time_text.h"
 

@@ -2,7 +2,7 @@
  * value is left out. Ids above 2^53 are printed as strings, because many readers of JSON keep numbers as doubles.
  *
  * The policy is const, so pointers to its objects are sorted, not the objects. */
-#include "proxy/policy.h"
+#include "proxy/document/policy.h"
 #include "shm/text.h"
 #include "shm/time_text.h"
 
@@ -65,7 +65,7 @@ static void put_escaped(struct printer *printer, const char *quoted)
     put_bytes(printer, quoted + from, size - from);
 }
 
-/* Jansson quotes, and knows what is not UTF-8: policy_export.c has refused it. */
+/* Jansson quotes, and knows what is not UTF-8: export.c has refused it. */
 static void put_string(struct printer *printer, const char *text)
 {
     json_t *string = json_string(text);

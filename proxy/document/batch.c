@@ -1,6 +1,6 @@
 /* Batches come in three fixed sizes, so that a connection keeps a few prepared statements for each table whatever the
  * number of rows; the rest after the large ones goes by the smaller ones. */
-#include "proxy/policy_batch.h"
+#include "proxy/document/batch.h"
 
 #include <stdio.h>
 #include <stdlib.h>

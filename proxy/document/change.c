@@ -2,8 +2,8 @@
  * a mistake gets a sentence of its own instead of a trigger's, and writes nothing when nothing would change.
  *
  * A role has one effect for a permission after `grant`: granting allow takes a deny away, which would win otherwise. */
-#include "proxy/policy.h"
-#include "proxy/policy_transaction.h"
+#include "proxy/document/policy.h"
+#include "proxy/document/transaction.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -7,7 +7,7 @@
  * When the connection breaks during the commit, nobody has said whether it happened. Over a new connection the
  * counter's row is locked first, which waits until the lost transaction has ended one way or the other; then the last
  * change row it would have written is there, with the nonce that it had, or it is not and everything is repeated. */
-#include "proxy/policy_transaction.h"
+#include "proxy/document/transaction.h"
 
 #include <stdlib.h>
 #include <string.h>

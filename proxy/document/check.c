@@ -1,9 +1,9 @@
 /* What can be said about a policy without the store: things named twice, references that can be followed inside the
  * document, and that parents come before their children. What a document refers to but does not contain is left to
- * policy_apply.c, which asks the store. */
-#include "proxy/policy_cycle.h"
-#include "proxy/policy_document.h"
-#include "proxy/policy_place.h"
+ * apply.c, which asks the store. */
+#include "proxy/document/cycle.h"
+#include "proxy/document/document.h"
+#include "proxy/document/place.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -367,7 +367,7 @@ static int check_assignment_keys(const struct checker *checker)
     for (size_t i = 0; i < policy->assignment_count; i++) {
         const struct policy_assignment *assignment = &policy->assignments[i];
         /* At the role's own scope: known here when the role is in the document. Else its type is one that no
-         * scope has; policy_apply.c looks again. */
+         * scope has; apply.c looks again. */
         struct scope_key scope = {.type = UINT32_MAX};
         const struct policy_role *role;
         if (assignment->has_scope)

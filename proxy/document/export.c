@@ -2,8 +2,8 @@
  * left out: a document cannot name them. Applying an export changes nothing.
  *
  * Objects are read first and sorted; rows of their lists are then added to the object they belong to. */
-#include "proxy/policy.h"
-#include "proxy/policy_transaction.h"
+#include "proxy/document/policy.h"
+#include "proxy/document/transaction.h"
 #include "shm/text.h"
 
 #include <inttypes.h>
