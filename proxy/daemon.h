@@ -10,7 +10,7 @@
 #include "proxy/base/counters.h"
 #include "proxy/base/histogram.h"
 #include "proxy/census_count.h"
-#include "proxy/cleanup.h"
+#include "proxy/cleanup/cleanup.h"
 #include "proxy/config/config.h"
 #include "proxy/delayed.h"
 #include "proxy/demo.h"

@@ -9,7 +9,7 @@
 #define PERMTAB_PROXY_INVALIDATE_H
 
 #include "proxy/base/counters.h"
-#include "proxy/cleanup.h"
+#include "proxy/cleanup/cleanup.h"
 #include "proxy/names/message.h"
 #include "proxy/redis/redis.h"
 #include "proxy/table/publisher.h"

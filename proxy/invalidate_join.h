@@ -2,7 +2,7 @@
 #ifndef PERMTAB_PROXY_INVALIDATE_JOIN_H
 #define PERMTAB_PROXY_INVALIDATE_JOIN_H
 
-#include "proxy/cleanup.h"
+#include "proxy/cleanup/cleanup.h"
 #include "proxy/config/config.h"
 #include "proxy/feed.h"
 #include "proxy/invalidate.h"

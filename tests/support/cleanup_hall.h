@@ -2,7 +2,7 @@
 #ifndef PERMTAB_TESTS_SUPPORT_CLEANUP_HALL_H
 #define PERMTAB_TESTS_SUPPORT_CLEANUP_HALL_H
 
-#include "proxy/cleanup_private.h"
+#include "proxy/cleanup/private.h"
 #include "tests/support/redis_server.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* Names of keys as a clean-up sees them: globs that mean what they should, owners, and how far a cursor is. */
-#include "proxy/cleanup_keys.h"
+#include "proxy/cleanup/keys.h"
 
 #include "proxy/names/l2_keys.h"
 

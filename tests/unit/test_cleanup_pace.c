@@ -1,5 +1,5 @@
 /* The budget of clean-ups: whatever slices cost and however late timers are, Redis' time stays within the share. */
-#include "proxy/cleanup_pace.h"
+#include "proxy/cleanup/pace.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

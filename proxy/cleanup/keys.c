@@ -1,5 +1,5 @@
 /* The names themselves are of names/l2_keys.c; here is what a glob must escape to mean them, and how to read one back. */
-#include "proxy/cleanup_keys.h"
+#include "proxy/cleanup/keys.h"
 
 #include "proxy/names/l2_keys.h"
 

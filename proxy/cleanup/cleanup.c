@@ -3,10 +3,10 @@
  *
  * Why a job and not a loop over keys: everything it waits for (Redis, the store, its share of time, the lock) may come
  * back when it has been cancelled or Redis is another one, and each of them finds the job's phase or nobody. */
-#include "proxy/cleanup.h"
+#include "proxy/cleanup/cleanup.h"
 
 #include "proxy/base/clock.h"
-#include "proxy/cleanup_private.h"
+#include "proxy/cleanup/private.h"
 
 #include <event2/event.h>
 #include <inttypes.h>

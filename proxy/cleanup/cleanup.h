@@ -9,8 +9,8 @@
  *
  * When Redis is lost the job waits for it and then begins at the front: a cursor means nothing to a Redis that was
  * restarted. Only keys that begin with PREFIXl2: are ever touched, and never a marker. On the loop's thread. */
-#ifndef PERMTAB_PROXY_CLEANUP_H
-#define PERMTAB_PROXY_CLEANUP_H
+#ifndef PERMTAB_CLEANUP_CLEANUP_H
+#define PERMTAB_CLEANUP_CLEANUP_H
 
 #include "proxy/base/counters.h"
 #include "proxy/names/scope.h"

@@ -4,7 +4,7 @@
  *
  * t is what Redis' own clock says inside the script. Newer Redises stop that clock while a script runs; then it is the round
  * trip less the median round trip of a PING, which counts queueing as work: too slow rather than too fast. */
-#include "proxy/cleanup_pace.h"
+#include "proxy/cleanup/pace.h"
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* Names of Redis' keys, as a clean-up reads them; cleanup.h has the globs it is given. Pure. */
-#ifndef PERMTAB_PROXY_CLEANUP_KEYS_H
-#define PERMTAB_PROXY_CLEANUP_KEYS_H
+#ifndef PERMTAB_CLEANUP_KEYS_H
+#define PERMTAB_CLEANUP_KEYS_H
 
-#include "proxy/cleanup.h"
+#include "proxy/cleanup/cleanup.h"
 #include "proxy/names/scope.h"
 
 /* The glob that a scan of this kind matches; CLEANUP_PATTERN has its own. */

@@ -4,7 +4,7 @@
  * An answer that does not come (REDIS_TIMEOUT) leaves it open whether the slice was done. It is done again: to look at keys
  * twice, and to remove what is gone already, is harmless. */
 #include "proxy/base/clock.h"
-#include "proxy/cleanup_private.h"
+#include "proxy/cleanup/private.h"
 #include "proxy/names/l2_keys.h"
 
 #include <inttypes.h>

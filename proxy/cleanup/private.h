@@ -1,12 +1,12 @@
-/* What the files of a clean-up share: cleanup.c has the jobs, cleanup_slice.c talks to Redis, cleanup_orphans.c asks the
+/* What the files of a clean-up share: cleanup.c has the jobs, slice.c talks to Redis, orphans.c asks the
  * store. */
-#ifndef PERMTAB_PROXY_CLEANUP_PRIVATE_H
-#define PERMTAB_PROXY_CLEANUP_PRIVATE_H
+#ifndef PERMTAB_CLEANUP_PRIVATE_H
+#define PERMTAB_CLEANUP_PRIVATE_H
 
 #include "proxy/base/trouble.h"
-#include "proxy/cleanup.h"
-#include "proxy/cleanup_keys.h"
-#include "proxy/cleanup_pace.h"
+#include "proxy/cleanup/cleanup.h"
+#include "proxy/cleanup/keys.h"
+#include "proxy/cleanup/pace.h"
 
 struct cleanup_flight;
 struct cleanup_job;
@@ -98,7 +98,7 @@ void cleanup_job_went_well(struct cleanup_job *job);
 /* The cursor means nothing any more, or the lock is gone. */
 void cleanup_job_restart(struct cleanup_job *job);
 
-/* ---- cleanup_slice.c ------------------------------------------------------------------------------------------------ */
+/* ---- slice.c ------------------------------------------------------------------------------------------------ */
 
 /* Does what is next, if it may. Returns when to look again; CLEANUP_NEVER when a callback will say so. */
 uint64_t cleanup_job_step(struct cleanup_job *job, uint64_t now_ns);
@@ -108,7 +108,7 @@ bool cleanup_in_flight(const struct cleanup_job *job);
 void cleanup_flight_forget(struct cleanup *cleanup, const struct cleanup_job *job);
 void cleanup_unlock(struct cleanup_job *job);
 
-/* ---- cleanup_orphans.c ---------------------------------------------------------------------------------------------- */
+/* ---- orphans.c ---------------------------------------------------------------------------------------------- */
 
 #define CLEANUP_BATCH_ASK 200u  /* keys for one question */
 #define CLEANUP_BATCH_MAX 4096u /* more than a slice can bring: further ones stay for their time to live */

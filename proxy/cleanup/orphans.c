@@ -3,7 +3,7 @@
  * it back to the job that asked, or to nobody.
  *
  * A user who gets a role between the answer and the removal loses a value that is true: a miss, no more. */
-#include "proxy/cleanup_private.h"
+#include "proxy/cleanup/private.h"
 #include "proxy/store/orphans.h"
 
 #include <stdlib.h>

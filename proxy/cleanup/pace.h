@@ -1,7 +1,7 @@
 /* How fast a clean-up may go: after each slice, when the next one may be sent so that slices take no more than a budget of
  * Redis' time; and how many keys a slice may look at so that nobody waits long behind one. Pure: times are arguments. */
-#ifndef PERMTAB_PROXY_CLEANUP_PACE_H
-#define PERMTAB_PROXY_CLEANUP_PACE_H
+#ifndef PERMTAB_CLEANUP_PACE_H
+#define PERMTAB_CLEANUP_PACE_H
 
 #include <stdbool.h>
 #include <stdint.h>
