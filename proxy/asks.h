@@ -5,7 +5,7 @@
 #define PERMTAB_PROXY_ASKS_H
 
 #include "proxy/decide.h"
-#include "proxy/feed.h"
+#include "proxy/feed/feed.h"
 #include "proxy/fill.h"
 #include "proxy/table/publisher.h"
 

@@ -4,7 +4,7 @@
 #define PERMTAB_PROXY_CENSUS_COUNT_H
 
 #include "proxy/census.h"
-#include "proxy/feed.h"
+#include "proxy/feed/feed.h"
 #include "proxy/store/work.h"
 
 struct census_count;

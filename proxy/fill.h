@@ -4,7 +4,7 @@
 #define PERMTAB_PROXY_FILL_H
 
 #include "proxy/base/counters.h"
-#include "proxy/feed.h"
+#include "proxy/feed/feed.h"
 #include "proxy/fetch.h"
 #include "proxy/table/publisher.h"
 

@@ -4,7 +4,7 @@
 
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/config/config.h"
-#include "proxy/feed.h"
+#include "proxy/feed/feed.h"
 #include "proxy/invalidate.h"
 #include "proxy/l2.h"
 #include "proxy/subscriptions.h"

@@ -17,7 +17,7 @@
 #define PERMTAB_PROXY_L2_H
 
 #include "proxy/base/counters.h"
-#include "proxy/feed.h"
+#include "proxy/feed/feed.h"
 #include "proxy/redis/redis.h"
 #include "proxy/store/work.h"
 #include "proxy/table/publisher.h"

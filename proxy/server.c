@@ -1,8 +1,8 @@
 /* The sessions together: accepting, the sweep over their time limits, the burial of closed ones. */
 #include "proxy/server.h"
 
-#include "proxy/audit.h"
 #include "proxy/base/clock.h"
+#include "proxy/feed/audit.h"
 #include "proxy/parked.h"
 #include "proxy/session.h"
 #include "proxy/task.h"

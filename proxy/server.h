@@ -7,7 +7,7 @@
 #include "proxy/base/trouble.h"
 #include "proxy/config/config.h"
 #include "proxy/descriptors.h"
-#include "proxy/feed.h"
+#include "proxy/feed/feed.h"
 #include "proxy/store/work.h"
 #include "proxy/table/publisher.h"
 

@@ -8,7 +8,7 @@
  *   what the next edit of a role would make   record ─► resident definitions ─► bits
  *   what the next retirement would find       links of user, scope and queue; set by inputs, set by role; the chain
  *
- * The last two find what is not wrong yet and would be. How often, and what is done about it, is in audit.c. */
+ * The last two find what is not wrong yet and would be. How often, and what is done about it, is in feed/audit.c. */
 #include "proxy/table/audit.h"
 
 #include "proxy/table/private.h"

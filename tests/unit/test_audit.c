@@ -1,6 +1,6 @@
 /* The auditor over an SQLite store whose rows are changed behind the triggers' back: it finds what nobody told of, heals it and says
  * so. What may be wrong in the table is test_publish_audit.c's. */
-#include "proxy/audit.h"
+#include "proxy/feed/audit.h"
 
 #include "proxy/table/private.h"
 #include "tests/unit/store_fixture.h"

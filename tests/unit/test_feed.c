@@ -1,6 +1,6 @@
 /* The feed between a store of a few variables, which this file puts in the place of store_*.c, and a real publisher: what is
  * done when the store fails, or changes, between two of the feed's questions. */
-#include "proxy/feed.h"
+#include "proxy/feed/feed.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/store/store.h"

@@ -1,6 +1,6 @@
 /* The store's clock as learnt from polls, and what it makes of a change's time. The world here has a store whose clock is
  * ahead, behind, drifting or set; the estimate must contain the truth within its own error. */
-#include "proxy/propagation.h"
+#include "proxy/feed/propagation.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

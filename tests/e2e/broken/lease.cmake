@@ -1,5 +1,5 @@
 # A poll that failed renews the lease all the same: a host that cannot hear the store goes on being believed.
-set(SOURCE proxy/feed.c)
+set(SOURCE proxy/feed/feed.c)
 set(TEXT [==[
     if (code == 0)
         renew(feed);

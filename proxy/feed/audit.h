@@ -1,11 +1,11 @@
 /* The auditor: re-reads a few live entries a second from the store and compares them with what readers see, at the same
  * revision. A difference is healed, counted, logged and alarmed; there should never be one. On the loop's thread; the reading
  * is done on a helper thread. */
-#ifndef PERMTAB_PROXY_AUDIT_H
-#define PERMTAB_PROXY_AUDIT_H
+#ifndef PERMTAB_FEED_AUDIT_H
+#define PERMTAB_FEED_AUDIT_H
 
 #include "proxy/base/counters.h"
-#include "proxy/feed.h"
+#include "proxy/feed/feed.h"
 #include "proxy/store/work.h"
 #include "proxy/table/publisher.h"
 

@@ -1,7 +1,7 @@
 /* Why there is no lease. It ends by itself when nobody renews it, so it is this file that notices, at that moment, and
  * says what the feed is doing and since when: in the log, in `health` and with every check that is answered unknown. A
  * poll that fails has said its reason before; one that hangs has none to say yet. */
-#include "proxy/feed_private.h"
+#include "proxy/feed/private.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"

@@ -11,7 +11,7 @@
  *
  * How the comparison is made exact is in table/audit.c. What other caches should do, Redis and subscribers, is told to
  * whoever created the auditor. */
-#include "proxy/audit.h"
+#include "proxy/feed/audit.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/trouble.h"

@@ -2,8 +2,8 @@
  * when woken; hands each batch to the loop, where publish_batch applies it; renews the lease only for a poll whose every row is
  * applied. Looks at the schema every second, trims the log. When the store cannot be believed: no renewal, and a
  * rebuild from what is there. */
-#ifndef PERMTAB_PROXY_FEED_H
-#define PERMTAB_PROXY_FEED_H
+#ifndef PERMTAB_FEED_FEED_H
+#define PERMTAB_FEED_FEED_H
 
 #include "proxy/base/counters.h"
 #include "proxy/table/publisher.h"

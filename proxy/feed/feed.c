@@ -10,13 +10,13 @@
  * The lease runs from the moment before the poll began. What may have changed while the thread was waiting for
  * SQL does not matter: the lease never promises more than that nothing older than that moment is believed.
  *
- * What it leaves to others: what a poll reads (feed_read.c), saying why there is no lease (feed_lease.c), what a change
+ * What it leaves to others: what a poll reads (read.c), saying why there is no lease (lease.c), what a change
  * means (table/batch.c), the SQL (store_*.c). */
-#include "proxy/feed.h"
+#include "proxy/feed/feed.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
-#include "proxy/feed_private.h"
+#include "proxy/feed/private.h"
 
 #include <errno.h>
 #include <event2/event.h>

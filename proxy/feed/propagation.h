@@ -9,8 +9,8 @@
  * As in NTP's clock filter (RFC 5905, section 10) the last eight answers are kept and the one with the smallest error is
  * believed; an error grows with its age by what two clocks may drift apart (15 ppm each, the RFC's PHI). An answer that
  * contradicts what is believed, errors included, means that the store's clock was set: what came before is forgotten. */
-#ifndef PERMTAB_PROXY_PROPAGATION_H
-#define PERMTAB_PROXY_PROPAGATION_H
+#ifndef PERMTAB_FEED_PROPAGATION_H
+#define PERMTAB_FEED_PROPAGATION_H
 
 #include <stdbool.h>
 #include <stdint.h>

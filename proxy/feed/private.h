@@ -1,9 +1,9 @@
-/* Inside the feed: what feed.c, which takes turns with the loop, and feed_read.c, which asks the store, share. */
-#ifndef PERMTAB_PROXY_FEED_PRIVATE_H
-#define PERMTAB_PROXY_FEED_PRIVATE_H
+/* Inside the feed: what feed.c, which takes turns with the loop, and read.c, which asks the store, share. */
+#ifndef PERMTAB_FEED_PRIVATE_H
+#define PERMTAB_FEED_PRIVATE_H
 
 #include "proxy/base/trouble.h"
-#include "proxy/feed.h"
+#include "proxy/feed/feed.h"
 #include "proxy/store/store.h"
 
 #include <event2/event.h>
@@ -85,7 +85,7 @@ struct feed {
     /* The loop's own. */
     struct event *turn; /* pending while a batch is being applied */
     uint64_t taken_ns;  /* when it took the news under way */
-    /* Of feed_lease.c. */
+    /* Of lease.c. */
     struct event *lease; /* due when the lease ends */
     uint64_t staleness_ns;
     uint64_t started_ns;
@@ -107,7 +107,7 @@ void feed_disconnect(struct feed *feed);
 /* What is done now. Any thread. */
 void feed_step(struct feed *feed, enum feed_step step);
 
-/* ---- feed_lease.c, on the loop ---- */
+/* ---- lease.c, on the loop ---- */
 
 int feed_lease_start(struct feed *feed, struct event_base *base) PERMTAB_MUST_CHECK;
 /* Says why, once, when the lease has ended. */

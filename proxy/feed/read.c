@@ -1,6 +1,6 @@
 /* What one poll of the feed reads: whether anything is newer than the table, and if so all of it in one snapshot; or the beginning of a
  * new table. Whether the store is to be believed is said by the store (store/believe.c) and passed on from here. */
-#include "proxy/feed_private.h"
+#include "proxy/feed/private.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"

@@ -4,7 +4,7 @@
  * What is measured runs from the *statement* that made the change: a trigger knows when its statement began and not when the
  * transaction will be committed. A transaction that stays open for a second afterwards adds that second. What is done with
  * the figures is the business of feed.c's watchers and stats.c. */
-#include "proxy/propagation.h"
+#include "proxy/feed/propagation.h"
 
 #include <stddef.h>
 
