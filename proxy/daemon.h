@@ -19,7 +19,7 @@
 #include "proxy/feed/propagation.h"
 #include "proxy/fill.h"
 #include "proxy/invalidate_join.h"
-#include "proxy/l2.h"
+#include "proxy/l2/l2.h"
 #include "proxy/lane.h"
 #include "proxy/listener.h"
 #include "proxy/ops.h"

@@ -13,7 +13,7 @@
 #include "proxy/fill.h"
 
 #include "proxy/base/clock.h"
-#include "proxy/l2.h"
+#include "proxy/l2/l2.h"
 
 #include <assert.h>
 #include <event2/event.h>

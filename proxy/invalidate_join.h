@@ -6,7 +6,7 @@
 #include "proxy/config/config.h"
 #include "proxy/feed/feed.h"
 #include "proxy/invalidate.h"
-#include "proxy/l2.h"
+#include "proxy/l2/l2.h"
 #include "proxy/subscriptions.h"
 
 struct invalidation_parts {

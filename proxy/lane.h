@@ -5,7 +5,7 @@
 #define PERMTAB_PROXY_LANE_H
 
 #include "proxy/invalidate.h"
-#include "proxy/l2.h"
+#include "proxy/l2/l2.h"
 
 struct lane;
 

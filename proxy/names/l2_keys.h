@@ -1,6 +1,6 @@
 /* The names of L2's keys. Pure.
  *
- *     PREFIXl2:1:marker                    hash: what L2 is true at (l2.h)
+ *     PREFIXl2:1:marker                    hash: what L2 is true at (l2/l2.h)
  *     PREFIXl2:1:EPOCH:{user:42}           hash: one user's rows, a field a scope
  *     PREFIXl2:1:EPOCH:{scope:channel:9}   hash: what a scope has of its own
  *     PREFIXl2:1:lock:42:channel:9         who is reading that from the store just now

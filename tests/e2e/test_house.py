@@ -14,7 +14,7 @@ from harness import ROOT, main
 HOMES = {
     r"mysql(/mysql)?\.h|mariadb.*\.h": ["proxy/store_mysql*.c"],
     r"sqlite3\.h": ["proxy/store_sqlite*.c"],
-    r"msgpack.*": ["client/wire*.c", "client/wire_private.h", "proxy/l2_value.c"],
+    r"msgpack.*": ["client/wire*.c", "client/wire_private.h", "proxy/l2/value.c"],
     r"jansson\.h": ["proxy/policy_*.c", "client/permtabctl*.c", "client/permtabctl*.h"],
     r"yaml\.h": ["proxy/policy_yaml*.c"],
     r"confuse\.h": ["proxy/config*.c"],

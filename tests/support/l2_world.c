@@ -1,6 +1,6 @@
 /* The store of the world, its stand-ins, its Redis and its loop.
  *
- * feed_wake, work_submit and the store's functions that l2_log.c calls are replaced at link time (--wrap, CMakeLists.txt). */
+ * feed_wake, work_submit and the store's functions that l2/log.c calls are replaced at link time (--wrap, CMakeLists.txt). */
 #include "tests/support/l2_world.h"
 
 #include "proxy/base/clock.h"

@@ -5,7 +5,7 @@
 #ifndef PERMTAB_TESTS_SUPPORT_L2_WORLD_H
 #define PERMTAB_TESTS_SUPPORT_L2_WORLD_H
 
-#include "proxy/l2_internal.h"
+#include "proxy/l2/private.h"
 #include "tests/support/changing_policy.h"
 #include "tests/support/redis_server.h"
 

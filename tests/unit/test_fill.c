@@ -2,7 +2,7 @@
  * the publisher is there for its position and for when it was confirmed. */
 #include "proxy/fill.h"
 
-#include "proxy/l2.h"
+#include "proxy/l2/l2.h"
 #include "tests/support/memory_policy.h"
 
 #include <setjmp.h>

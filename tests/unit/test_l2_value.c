@@ -1,6 +1,6 @@
 /* Values of L2: facts of random policies taken apart and put together again are the same facts; and whatever stands in Redis
  * instead, a clean refusal. ASan and UBSan look on. */
-#include "proxy/l2_value.h"
+#include "proxy/l2/value.h"
 #include "tests/support/random_policy.h"
 
 #include <setjmp.h>

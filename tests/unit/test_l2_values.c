@@ -74,7 +74,7 @@ static long life_of(struct world *world, const char *kind)
 /* Ids that nobody has, and places that are none, are asked for by whoever guesses: they do not stay as long as what is there. */
 static void strangers_and_absent_places_live_briefly(void **state)
 {
-    const long brief_ms = 30000, life_ms = 60000; /* of l2_put.c, of host_begin */
+    const long brief_ms = 30000, life_ms = 60000; /* of l2/put.c, of host_begin */
     struct world *world = world_begin(19, *state);
     struct host *host = &world->hosts[0];
     unsigned with_rows = 0, strangers = 0;

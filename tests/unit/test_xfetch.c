@@ -1,6 +1,6 @@
 /* Early refresh and jitter: their distributions, and their ends. */
 #include "proxy/base/random.h"
-#include "proxy/xfetch.h"
+#include "proxy/l2/xfetch.h"
 
 #include <math.h>
 #include <setjmp.h>

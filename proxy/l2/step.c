@@ -1,7 +1,7 @@
 /* One step of the marker: what of L2 the change rows from one revision to another touch, for l2_advance.lua to remove, and the
  * message that tells of them. Definitions of roles are not in L2, so an edit of a role, which may concern a million users, is
  * a step that removes nothing. */
-#include "proxy/l2_internal.h"
+#include "proxy/l2/private.h"
 #include "proxy/names/message.h"
 
 #include <inttypes.h>
@@ -86,7 +86,7 @@ static void touch(struct changes *changes, const struct change *change)
     case CHANGE_ROLE_PARENT:
     case CHANGE_PERMISSION:
     case CHANGE_SCOPE_TYPE:
-    case CHANGE_STORE: /* of which l2_marker.c makes a new epoch */
+    case CHANGE_STORE: /* of which marker.c makes a new epoch */
         return;
     }
 }

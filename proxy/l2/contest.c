@@ -8,7 +8,7 @@
  * once, reads from its store alone, and looks again after a pause. While the other's marker goes on moving it stays
  * out; a marker that stood still for a whole pause it may try to take. */
 #include "proxy/base/clock.h"
-#include "proxy/l2_internal.h"
+#include "proxy/l2/private.h"
 
 #include <inttypes.h>
 #include <string.h>

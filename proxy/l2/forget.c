@@ -1,7 +1,7 @@
 /* L2 without a marker, or with a new one, on purpose: the store was changed behind its log, an operator says so, or
  * the auditor has found this host's own answers wrong. */
 #include "proxy/base/clock.h"
-#include "proxy/l2_internal.h"
+#include "proxy/l2/private.h"
 
 #define ERASE_TRIES_MAX 16u            /* in a row */
 #define DOUBT_NS        60000000000ull /* a fleet that begins with an empty L2 so often lives; its store feels it */

@@ -13,8 +13,8 @@
  *
  * So a lost UNLINK, a late put, an emptied or a restored Redis cost time. All calls on the loop's thread; nothing
  * blocks. */
-#ifndef PERMTAB_PROXY_L2_H
-#define PERMTAB_PROXY_L2_H
+#ifndef PERMTAB_L2_L2_H
+#define PERMTAB_L2_L2_H
 
 #include "proxy/base/counters.h"
 #include "proxy/feed/feed.h"
@@ -30,7 +30,7 @@ struct l2_options {
     uint64_t timeout_ms; /* of a command to Redis: of its slowness the breaker judges by it */
     uint64_t ttl_ms;
     bool values; /* false: the marker is kept and messages are sent for the fleet, nothing is read or put */
-    /* For tests, 0 as in production: how often a marker of somebody else may be replaced (l2_contest.c), and for how
+    /* For tests, 0 as in production: how often a marker of somebody else may be replaced (contest.c), and for how
      * long L2 is left to him at first. */
     uint64_t contests_max, yield_ms;
     /* A value is about to end and is being asked for: read it from the store again. May be NULL. */

@@ -3,9 +3,9 @@
  *
  * What is not understood to the last byte is a miss, and removed. */
 #include "proxy/base/clock.h"
-#include "proxy/l2_lookup.h"
-#include "proxy/l2_value.h"
-#include "proxy/xfetch.h"
+#include "proxy/l2/lookup.h"
+#include "proxy/l2/value.h"
+#include "proxy/l2/xfetch.h"
 
 #include <event2/event.h>
 #include <stdlib.h>

@@ -6,8 +6,8 @@
  *
  * An effect is bit * 2, plus 1 when it allows. `until` in microseconds UTC. Role definitions are not kept: an edit of a role leaves
  * L2 alone. */
-#ifndef PERMTAB_PROXY_L2_VALUE_H
-#define PERMTAB_PROXY_L2_VALUE_H
+#ifndef PERMTAB_L2_VALUE_H
+#define PERMTAB_L2_VALUE_H
 
 #include "client/wire.h"
 #include "proxy/rights/facts.h"

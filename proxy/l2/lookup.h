@@ -1,8 +1,8 @@
-/* A lookup in L2, inside: l2_look.c is about who waits for it and how it ends, l2_read.c about the script that looks, and what it brings. */
-#ifndef PERMTAB_PROXY_L2_LOOKUP_H
-#define PERMTAB_PROXY_L2_LOOKUP_H
+/* A lookup in L2, inside: look.c is about who waits for it and how it ends, read.c about the script that looks, and what it brings. */
+#ifndef PERMTAB_L2_LOOKUP_H
+#define PERMTAB_L2_LOOKUP_H
 
-#include "proxy/l2_internal.h"
+#include "proxy/l2/private.h"
 
 struct lookup_key {
     uint64_t user;
@@ -30,16 +30,16 @@ static inline struct scope_key lookup_scope(const struct l2_lookup *lookup)
     return (struct scope_key){lookup->key.scope_id, (uint32_t)lookup->key.scope_type};
 }
 
-/* ---- l2_look.c ---- */
+/* ---- look.c ---- */
 
 /* Nothing was found: whoever waits goes to the store. Frees it. */
 void lookup_miss(struct l2_lookup *lookup);
 /* Facts were found, whose contents are taken over. */
 void lookup_publish(struct l2_lookup *lookup, struct facts *facts);
-/* l2_look.c goes on with it after so long. False without memory. */
+/* look.c goes on with it after so long. False without memory. */
 bool lookup_wake_in(struct l2_lookup *lookup, unsigned ms);
 
-/* ---- l2_read.c ---- */
+/* ---- read.c ---- */
 
 /* Looks, with all that are queued in this turn of the loop. */
 void lookup_enqueue(struct l2_lookup *lookup);

@@ -1,6 +1,6 @@
 /* The paper's rule is now - cost * beta * ln(u) >= expiry, for u even in (0, 1]: the lead of an early refresh is
  * exponentially distributed, with mean cost * beta. */
-#include "proxy/xfetch.h"
+#include "proxy/l2/xfetch.h"
 
 #include <math.h>
 

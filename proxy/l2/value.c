@@ -1,6 +1,6 @@
 /* Facts to bytes and back. Whatever comes out of Redis may have been written by anybody: every number is checked before it
  * becomes a fact, and one that is not understood spoils the whole value. Whether a value is *true* is not judged here. */
-#include "proxy/l2_value.h"
+#include "proxy/l2/value.h"
 
 #include <stdlib.h>
 #include <string.h>

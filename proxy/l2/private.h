@@ -1,12 +1,12 @@
-/* What l2.c, l2_marker.c, l2_contest.c, l2_forget.c, l2_step.c, l2_log.c, l2_look.c, l2_read.c and l2_put.c share. */
-#ifndef PERMTAB_PROXY_L2_INTERNAL_H
-#define PERMTAB_PROXY_L2_INTERNAL_H
+/* What l2.c, marker.c, contest.c, forget.c, step.c, log.c, look.c, read.c and put.c share. */
+#ifndef PERMTAB_L2_PRIVATE_H
+#define PERMTAB_L2_PRIVATE_H
 
 #include "proxy/base/breaker.h"
 #include "proxy/base/pause.h"
 #include "proxy/base/random.h"
 #include "proxy/base/trouble.h"
-#include "proxy/l2.h"
+#include "proxy/l2/l2.h"
 #include "proxy/names/l2_keys.h"
 
 #include <uthash.h>
@@ -46,7 +46,7 @@ struct l2_marker {
     uint64_t heard;           /* a message said that it stands here */
     struct pause pause;       /* after a script that Redis refused */
     struct trouble trouble;   /* that it did */
-    /* l2_contest.c: L2 is left to whoever keeps the marker, as it stood then. */
+    /* contest.c: L2 is left to whoever keeps the marker, as it stood then. */
     bool yielded;
     struct pause yielding;
     struct trouble contest;
@@ -96,7 +96,7 @@ struct l2 {
     bool closing;
 };
 
-/* l2_marker.c */
+/* marker.c */
 void l2_marker_disconnected(struct l2 *l2);
 /* Brings the marker to the table's revision. */
 void l2_marker_pursue(struct l2 *l2);
@@ -117,7 +117,7 @@ void l2_marker_end_epoch(struct l2_marker *marker);
 /* Redis refuses to write it: a pause begins. */
 void l2_marker_refused(struct l2 *l2, const struct redis_reply *reply);
 
-/* l2_contest.c */
+/* contest.c */
 /* The further arguments of l2_begin for a marker of somebody else; what has become of it; and that the marker is of
  * our log. */
 void l2_contest_args(const struct l2 *l2, struct redis_args *args);
@@ -129,7 +129,7 @@ bool l2_contest_yields(const struct l2 *l2);
 /* Before the marker is contested: true when that is not to be, for the other one lives. */
 bool l2_contest_stays_out(struct l2 *l2);
 
-/* l2_step.c */
+/* step.c */
 /* As the marker has its store and its epoch. */
 void l2_args_hex(struct redis_args *args, uint64_t value);
 /* What l2_advance.lua is to be called with to get from `from` towards `to`: no further than one script may go, and
@@ -138,7 +138,7 @@ void l2_args_hex(struct redis_args *args, uint64_t value);
 void l2_step_args(const struct l2 *l2, const struct log_position *from, const struct log_position *to,
                   struct redis_args *args);
 
-/* l2_log.c */
+/* log.c */
 void l2_log_read(struct l2 *l2, const struct log_position *from);
 /* The change row of a revision, from the publisher's history or from what was read. NULL: in neither. */
 const struct change *l2_log_at(const struct l2 *l2, uint64_t revision);
@@ -147,14 +147,14 @@ bool l2_log_continues(const struct l2 *l2, const struct log_position *from);
 /* Whether the store has said that `from` is not in its log, or too far back. */
 bool l2_log_refused(const struct l2 *l2, const struct log_position *from);
 
-/* l2_read.c */
+/* read.c */
 void l2_flush_queued(int descriptor, short what, void *context); /* an event_callback_fn */
 
-/* l2_look.c */
+/* look.c */
 void l2_looks_applied(struct l2 *l2);
 void l2_looks_end(struct l2 *l2);
 
-/* l2_put.c */
+/* put.c */
 void l2_puts_applied(struct l2 *l2);
 void l2_puts_end(struct l2 *l2);
 

@@ -1,6 +1,6 @@
 /* When to renew what is kept for a time: early refresh and jitter. Pure; chance is an argument (base/random.h). */
-#ifndef PERMTAB_PROXY_XFETCH_H
-#define PERMTAB_PROXY_XFETCH_H
+#ifndef PERMTAB_L2_XFETCH_H
+#define PERMTAB_L2_XFETCH_H
 
 #include <stdbool.h>
 #include <stdint.h>

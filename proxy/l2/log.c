@@ -1,7 +1,7 @@
 /* The store's log from where the marker stands, when this host does not remember so far back: it was started, or rebuilt its
  * table, after that. Read once from the store on a helper thread, so that a restart does not cost the whole of L2. */
 #include "proxy/base/clock.h"
-#include "proxy/l2_internal.h"
+#include "proxy/l2/private.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
-/* L2's life. What it does is in four places: l2_marker.c keeps it true, with l2_contest.c and l2_forget.c; l2_look.c
- * and l2_read.c read; l2_put.c writes. */
-#include "proxy/l2.h"
+/* L2's life. What it does is in four places: marker.c keeps it true, with contest.c and forget.c; look.c
+ * and read.c read; put.c writes. */
+#include "proxy/l2/l2.h"
 
-#include "proxy/l2_internal.h"
+#include "proxy/l2/private.h"
 
 #include <event2/event.h>
 #include <inttypes.h>

@@ -14,7 +14,7 @@
  *
  * Roles are not kept in L2. When one is not resident here, the lookup has missed. */
 #include "proxy/base/clock.h"
-#include "proxy/l2_lookup.h"
+#include "proxy/l2/lookup.h"
 
 #include <assert.h>
 #include <event2/event.h>

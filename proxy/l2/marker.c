@@ -3,21 +3,21 @@
  *   pursue ─► l2_advance(from what we know, to where the table stands)
  *                 done ─────────────────────────► known; once more if the table has moved on
  *                 refused: the marker is elsewhere
- *                     behind us, and our log went through it ─► advance from there; l2_log.c reads what we do not remember
+ *                     behind us, and our log went through it ─► advance from there; log.c reads what we do not remember
  *                     ahead of us ─► the poll will bring us there; when one has, and it is still ahead: not our history
- *                     not our history ─► l2_begin, a new epoch; or l2_contest.c, when somebody defends the marker
+ *                     not our history ─► l2_begin, a new epoch; or contest.c, when somebody defends the marker
  *                     anything else ─► nobody's: l2_begin, a new epoch
  *
  * "Not our history" is believed only after a poll that began later has been applied: it may be this host that has not
  * noticed yet that the store was restored. Of many hosts that find so, the script lets one begin.
  *
  * A script that Redis refuses is tried again after a pause that doubles; the marker stays where it is meanwhile, and
- * what L2 has stays true there. Without a marker, on purpose: l2_forget.c.
+ * what L2 has stays true there. Without a marker, on purpose: forget.c.
  *
  * What may change while a script is away: the table advances (`again`), the connection ends (known is forgotten, and
  * the next connection finds out what happened), the store is replaced (the next comparison fails on the nonce). */
 #include "proxy/base/clock.h"
-#include "proxy/l2_internal.h"
+#include "proxy/l2/private.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -41,7 +41,7 @@ void l2_marker_disconnected(struct l2 *l2)
 
 /* ---- what a reply says -------------------------------------------------------------------------------------------- */
 
-/* Only as l2_marker.c writes them: the scripts compare texts, and a marker that means the same and looks otherwise
+/* Only as marker.c writes them: the scripts compare texts, and a marker that means the same and looks otherwise
  * would be known here and refused there, again and again. */
 static bool read_hex(const struct redis_reply *reply, uint64_t *out)
 {
