@@ -5,10 +5,11 @@
 #ifndef PERMTAB_PROXY_DAEMON_H
 #define PERMTAB_PROXY_DAEMON_H
 
-#include "proxy/asks.h"
+#include "proxy/answer/asks.h"
+#include "proxy/answer/census_count.h"
+#include "proxy/answer/fill.h"
 #include "proxy/base/counters.h"
 #include "proxy/base/histogram.h"
-#include "proxy/census_count.h"
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/config/config.h"
 #include "proxy/delayed.h"
@@ -17,7 +18,6 @@
 #include "proxy/feed/audit.h"
 #include "proxy/feed/feed.h"
 #include "proxy/feed/propagation.h"
-#include "proxy/fill.h"
 #include "proxy/invalidate_join.h"
 #include "proxy/l2/l2.h"
 #include "proxy/lane.h"

@@ -7,7 +7,7 @@
 #ifndef PERMTAB_PROXY_DELAYED_H
 #define PERMTAB_PROXY_DELAYED_H
 
-#include "proxy/asks.h"
+#include "proxy/answer/asks.h"
 #include "proxy/base/counters.h"
 #include "proxy/delayed_advice.h"
 #include "proxy/delayed_rates.h"

@@ -2,7 +2,7 @@
 #ifndef PERMTAB_PROXY_SERVER_H
 #define PERMTAB_PROXY_SERVER_H
 
-#include "proxy/asks.h"
+#include "proxy/answer/asks.h"
 #include "proxy/base/counters.h"
 #include "proxy/base/trouble.h"
 #include "proxy/config/config.h"

@@ -4,7 +4,7 @@
 #define PERMTAB_PROXY_SESSION_H
 
 #include "client/wire.h"
-#include "proxy/asks.h"
+#include "proxy/answer/asks.h"
 #include "proxy/feedback.h"
 #include "proxy/output.h"
 #include "proxy/server.h"

@@ -1,4 +1,4 @@
-/* What publisher.c, fill.c and batch.c share. */
+/* What publisher.c, answer/fill.c and batch.c share. */
 #ifndef PERMTAB_TABLE_PRIVATE_H
 #define PERMTAB_TABLE_PRIVATE_H
 

@@ -1,4 +1,4 @@
-/* The publisher's life: segments, lease, lookups. Fills are in fill.c, batches in batch.c. */
+/* The publisher's life: segments, lease, lookups. Fills are in answer/fill.c, batches in batch.c. */
 #include "proxy/table/publisher.h"
 
 #include "proxy/base/clock.h"

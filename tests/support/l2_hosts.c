@@ -131,7 +131,7 @@ void host_fill_end(struct host *host)
     struct answer answer = {0};
     if (pending == NULL)
         return;
-    /* fill.c drops those of another generation; that the nonce would tell is tried here. */
+    /* answer/fill.c drops those of another generation; that the nonce would tell is tried here. */
     if (pending->generation != publish_generation(host->publish) && world_draw(world, 2) == 0) {
         facts_fini(&pending->facts);
         pending->used = false;

@@ -1,5 +1,5 @@
 /* Asks: what an answer is worth that comes after a while. The fill is played by this file (--wrap, CMakeLists.txt). */
-#include "proxy/asks.h"
+#include "proxy/answer/asks.h"
 
 #include "proxy/base/clock.h"
 #include "tests/support/memory_policy.h"
@@ -106,7 +106,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* True where the table stands now, as those of fill.c are. */
+/* True where the table stands now, as those of answer/fill.c are. */
 static void fill_ends(struct fixture *fixture)
 {
     struct answer answer = {.revision = publish_position(fixture->publish).revision};

@@ -1,5 +1,5 @@
 /* The decision table, row by row. */
-#include "proxy/decide.h"
+#include "proxy/answer/decide.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

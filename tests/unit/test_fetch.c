@@ -1,7 +1,7 @@
 /* Where facts come from: the replica first, the primary when that fails, is another store, or is asked a second time. The "replica"
  * is another SQLite file, which the code cannot tell from one. What a replica that lags or hangs does is in
  * tests/e2e/test_replica.py. */
-#include "proxy/fetch.h"
+#include "proxy/answer/fetch.h"
 
 #include <event2/event.h>
 #include <event2/thread.h>

@@ -1,6 +1,6 @@
 /* Fills whose facts are ahead of the table. Reads, and what comes of publishing, are played by this file (--wrap, CMakeLists.txt);
  * the publisher is there for its position and for when it was confirmed. */
-#include "proxy/fill.h"
+#include "proxy/answer/fill.h"
 
 #include "proxy/l2/l2.h"
 #include "tests/support/memory_policy.h"

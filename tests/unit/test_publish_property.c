@@ -165,7 +165,7 @@ static void rebuild(struct world *world, bool replaced)
     memory_policy_copy(&world->applied, &world->past.policy);
     world->applied_now = world->past.now;
     for (size_t i = 0; i < PENDING;
-         i++) { /* as fill.c does with fills of another generation, but not all of them */
+         i++) { /* as answer/fill.c does with fills of another generation, but not all of them */
         if (world->is_pending[i] && (!replaced || changing_draw(&world->past, 2) == 0)) {
             facts_fini(&world->pending[i]);
             world->is_pending[i] = false;

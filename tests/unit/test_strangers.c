@@ -1,5 +1,5 @@
 /* The census and what is kept of strangers, one promise at a time. Random histories are in test_strangers_property.c. */
-#include "proxy/fetch.h"
+#include "proxy/answer/fetch.h"
 #include "proxy/rights/resolve.h"
 #include "tests/support/memory_policy.h"
 

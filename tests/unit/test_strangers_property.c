@@ -9,7 +9,7 @@
  *
  * A census that forgets a change row, takes a slice of before its beginning or of another store, or is asked before it has
  * heard of a batch, and kept facts that pass for younger than they are, fail here; each of these was done to it once. */
-#include "proxy/fetch.h"
+#include "proxy/answer/fetch.h"
 #include "proxy/rights/resolve.h"
 #include "tests/support/memory_policy.h"
 #include "tests/support/random.h"
@@ -284,7 +284,7 @@ static void rebuild(struct world *world)
     assert_int_equal(publish_rebuild(world->publish, &world->at, NOW, &catalogue, NULL), 0);
     change_list_fini(&world->log);
     follow(world);
-    for (size_t i = 0; i < PENDING; i++) /* as fill.c does with fills of another generation */
+    for (size_t i = 0; i < PENDING; i++) /* as answer/fill.c does with fills of another generation */
         if (world->pending[i].used)
             facts_fini(&world->pending[i].facts);
     memset(world->pending, 0, sizeof world->pending);

@@ -1,5 +1,5 @@
 /* The filter of known users: nobody is forgotten, few strangers are mistaken. */
-#include "proxy/user_filter.h"
+#include "proxy/answer/user_filter.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* The looks are at h1, h1 + h2, h1 + 2 h2 …: two hashes do for any number of looks (A. Kirsch and M. Mitzenmacher, "Less
  * Hashing, Same Performance: Building a Better Bloom Filter", ESA 2006). Eleven is 16 ln 2, the best number for 16 bits. */
-#include "proxy/user_filter.h"
+#include "proxy/answer/user_filter.h"
 
 #include <stdlib.h>
 #include <string.h>

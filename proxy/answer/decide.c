@@ -3,7 +3,7 @@
  * The lease comes first: without it even a resident entry may be a grant that was taken back. A token comes
  * before the entry: an entry that is older than the write would be exactly what check_at promises not to
  * give. */
-#include "proxy/decide.h"
+#include "proxy/answer/decide.h"
 
 enum decision decide(const struct question *question, const struct table_state *state)
 {

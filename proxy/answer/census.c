@@ -2,7 +2,7 @@
  * what is missing there is not missing in the history that the table follows. So a slice counts only when the table has
  * come to its snapshot and went through the same nonce there; and never when it is older than the beginning,
  * for changes before that were not added. */
-#include "proxy/census.h"
+#include "proxy/answer/census.h"
 
 #include <string.h>
 

@@ -1,12 +1,12 @@
 /* Asks: questions of clients on their way to an answer, from the table or by a fill. Fills are started in
  * fair order: one client with a thousand questions does not make another with one wait for them. On the
  * loop's thread. */
-#ifndef PERMTAB_PROXY_ASKS_H
-#define PERMTAB_PROXY_ASKS_H
+#ifndef PERMTAB_ANSWER_ASKS_H
+#define PERMTAB_ANSWER_ASKS_H
 
-#include "proxy/decide.h"
+#include "proxy/answer/decide.h"
+#include "proxy/answer/fill.h"
 #include "proxy/feed/feed.h"
-#include "proxy/fill.h"
 #include "proxy/table/publisher.h"
 
 struct asks;

@@ -1,9 +1,9 @@
 /* Counting the census: reads all users with rows from the store, slice by slice on a helper thread, with pauses, and begins
  * anew when the census was lost. On the loop's thread, but for the reading itself. */
-#ifndef PERMTAB_PROXY_CENSUS_COUNT_H
-#define PERMTAB_PROXY_CENSUS_COUNT_H
+#ifndef PERMTAB_ANSWER_CENSUS_COUNT_H
+#define PERMTAB_ANSWER_CENSUS_COUNT_H
 
-#include "proxy/census.h"
+#include "proxy/answer/census.h"
 #include "proxy/feed/feed.h"
 #include "proxy/store/work.h"
 

@@ -5,11 +5,11 @@
  * applied revision only if the slice with that id had it, or a change after that slice's snapshot names it. Every change
  * since the beginning is added, whatever it did, so the filter holds a superset of those who have rows at any
  * revision since then. No I/O here; on the loop's thread. */
-#ifndef PERMTAB_PROXY_CENSUS_H
-#define PERMTAB_PROXY_CENSUS_H
+#ifndef PERMTAB_ANSWER_CENSUS_H
+#define PERMTAB_ANSWER_CENSUS_H
 
+#include "proxy/answer/user_filter.h"
 #include "proxy/table/publisher.h"
-#include "proxy/user_filter.h"
 
 enum census_state {
     CENSUS_NONE,     /* to be counted anew */

@@ -5,10 +5,10 @@
  * Why that is true: kept facts hold no row of any user, and the census says that this user has none at the applied
  * revision, or ever had since it began. What else they say is judged by publish_facts like that of any fill: by the history
  * since their revision. Owners stand in the chain, and are compared with the user as always. On the loop's thread. */
-#ifndef PERMTAB_PROXY_STRANGERS_H
-#define PERMTAB_PROXY_STRANGERS_H
+#ifndef PERMTAB_ANSWER_STRANGERS_H
+#define PERMTAB_ANSWER_STRANGERS_H
 
-#include "proxy/census.h"
+#include "proxy/answer/census.h"
 
 struct kept_facts;
 

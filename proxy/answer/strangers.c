@@ -7,7 +7,7 @@
  * is named by a change row, which puts him into the census.
  *
  * Kept are a few thousand scopes and a bounded number of bytes; the least recently used go first. */
-#include "proxy/strangers.h"
+#include "proxy/answer/strangers.h"
 
 #include <stdlib.h>
 #include <string.h>

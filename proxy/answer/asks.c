@@ -8,7 +8,7 @@
  * L2 is asked first, out of turn: many of its answers take one round trip, and no connection to the store.
  *
  * Before a waiting question is filled it is looked up again: what others asked meanwhile is in the table. */
-#include "proxy/asks.h"
+#include "proxy/answer/asks.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/l2/l2.h"

@@ -1,8 +1,8 @@
 /* A set of user ids that may say "perhaps" of one that was never added, and never "no" of one that was: B. H. Bloom,
  * "Space/Time Trade-offs in Hash Coding with Allowable Errors", CACM 13 (1970). 16 bits a user and 11 looks: when it
  * holds as many as it was made for, one stranger in 2,000 is taken for known. Nothing can be removed. Pure. */
-#ifndef PERMTAB_PROXY_USER_FILTER_H
-#define PERMTAB_PROXY_USER_FILTER_H
+#ifndef PERMTAB_ANSWER_USER_FILTER_H
+#define PERMTAB_ANSWER_USER_FILTER_H
 
 #include "shm/error.h"
 

@@ -7,7 +7,7 @@
  * First the assignments, then the overwrites. A slice begins with the id after the last one of the slice before, so a user
  * with many rows is read once. What may change while a slice is away: the census may be lost, or begun anew; then
  * it is dropped, and a new counting begins only after it has come back. */
-#include "proxy/census_count.h"
+#include "proxy/answer/census_count.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"

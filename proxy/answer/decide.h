@@ -1,6 +1,6 @@
 /* What is to be done with a question, as a value. Pure: no table, no socket, no clock. */
-#ifndef PERMTAB_PROXY_DECIDE_H
-#define PERMTAB_PROXY_DECIDE_H
+#ifndef PERMTAB_ANSWER_DECIDE_H
+#define PERMTAB_ANSWER_DECIDE_H
 
 #include "proxy/names/scope.h"
 

@@ -10,7 +10,7 @@
  * What may change while it is away: the table may advance (the publisher's history catches it), be rebuilt from another history
  * (the generation below catches it), the waiters may leave or run out of time. A fill whose waiters have all gone is
  * published all the same: it is read already. */
-#include "proxy/fill.h"
+#include "proxy/answer/fill.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/l2/l2.h"

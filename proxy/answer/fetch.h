@@ -6,12 +6,12 @@
  *
  * Wherever they come from, facts are judged by publish_facts: by their revision, its nonce and the history since. So
  * a replica that lags, or follows another history, costs a read. On the loop's thread. */
-#ifndef PERMTAB_PROXY_FETCH_H
-#define PERMTAB_PROXY_FETCH_H
+#ifndef PERMTAB_ANSWER_FETCH_H
+#define PERMTAB_ANSWER_FETCH_H
 
+#include "proxy/answer/strangers.h"
 #include "proxy/base/counters.h"
 #include "proxy/store/work.h"
-#include "proxy/strangers.h"
 #include "proxy/table/publisher.h"
 
 struct event_base;

@@ -1,11 +1,11 @@
 /* Fills: a missing (user, scope) is read from the store once however many ask (single-flight), fenced by the publisher and
  * repeated when it raced with a change. On the loop's thread. */
-#ifndef PERMTAB_PROXY_FILL_H
-#define PERMTAB_PROXY_FILL_H
+#ifndef PERMTAB_ANSWER_FILL_H
+#define PERMTAB_ANSWER_FILL_H
 
+#include "proxy/answer/fetch.h"
 #include "proxy/base/counters.h"
 #include "proxy/feed/feed.h"
-#include "proxy/fetch.h"
 #include "proxy/table/publisher.h"
 
 struct fills;

@@ -4,7 +4,7 @@
  *
  * What may change while a read is away: the fill may have gone (cancelled: the job finds nobody), the time may be
  * over (likewise), the table may be of another history (the fill compares generations). */
-#include "proxy/fetch.h"
+#include "proxy/answer/fetch.h"
 
 #include "proxy/base/breaker.h"
 #include "proxy/base/clock.h"
