@@ -12,7 +12,7 @@
 #include "proxy/delayed_advice.h"
 #include "proxy/delayed_rates.h"
 #include "proxy/delayed_task.h"
-#include "proxy/invalidate.h"
+#include "proxy/invalidate/invalidate.h"
 #include "proxy/redis/redis.h"
 
 struct delayed;

@@ -5,7 +5,7 @@
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/config/config.h"
 #include "proxy/feed/feed.h"
-#include "proxy/invalidate.h"
+#include "proxy/invalidate/invalidate.h"
 #include "proxy/l2/l2.h"
 #include "proxy/subscriptions.h"
 

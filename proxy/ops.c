@@ -8,7 +8,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/cleanup/cleanup.h"
-#include "proxy/invalidate_history.h"
+#include "proxy/invalidate/history.h"
 #include "proxy/stats.h"
 #include "shm/text.h"
 

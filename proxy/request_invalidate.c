@@ -1,7 +1,7 @@
 /* invalidate and invalidations. The reply is given when all parts are done; a client that has gone by then has its invalidation
  * carried out all the same. */
 #include "proxy/base/clock.h"
-#include "proxy/invalidate_history.h"
+#include "proxy/invalidate/history.h"
 #include "proxy/methods.h"
 #include "proxy/parked.h"
 

@@ -4,7 +4,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
-#include "proxy/lane.h"
+#include "proxy/invalidate/lane.h"
 #include "proxy/session.h"
 #include "proxy/writes.h"
 

@@ -4,9 +4,9 @@
 #define PERMTAB_TESTS_SUPPORT_INVALIDATION_HOST_H
 
 #include "proxy/base/clock.h"
-#include "proxy/invalidate_internal.h"
+#include "proxy/invalidate/private.h"
+#include "proxy/invalidate/tags.h"
 #include "proxy/redis/subscriber.h"
-#include "proxy/tags.h"
 #include "tests/support/loop.h"
 #include "tests/support/memory_publish.h"
 #include "tests/support/redis_server.h"

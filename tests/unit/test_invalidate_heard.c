@@ -1,5 +1,5 @@
 /* Invalidations that are heard: others' messages, one's own, gaps between them, plain text and floods of it. */
-#include "proxy/invalidate_history.h"
+#include "proxy/invalidate/history.h"
 #include "tests/support/invalidation_host.h"
 
 #include <inttypes.h>

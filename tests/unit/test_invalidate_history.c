@@ -1,5 +1,5 @@
 /* The last so many invalidations, and rates that forget. */
-#include "proxy/invalidate_history.h"
+#include "proxy/invalidate/history.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* The lane without Redis: what it does with the loop when much is retired for a message. What it makes of messages is in
  * tests/e2e/test_lane.py. */
-#include "proxy/lane.h"
+#include "proxy/invalidate/lane.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/table/private.h"

@@ -3,8 +3,8 @@
  *
  *     PREFIXtag:NAME   set: texts of targets
  *     PREFIXtags       set: names of the tags that have members */
-#ifndef PERMTAB_PROXY_TAGS_H
-#define PERMTAB_PROXY_TAGS_H
+#ifndef PERMTAB_INVALIDATE_TAGS_H
+#define PERMTAB_INVALIDATE_TAGS_H
 
 #include "proxy/names/target.h"
 #include "proxy/redis/redis.h"

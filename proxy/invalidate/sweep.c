@@ -3,7 +3,7 @@
  *
  * What somebody has published as plain text is heard by every host, and one of them is enough: whoever takes a short lock,
  * named by the message. The same text within its time finds the lock taken: the keys were swept a moment ago. */
-#include "proxy/invalidate_internal.h"
+#include "proxy/invalidate/private.h"
 
 #include <inttypes.h>
 

@@ -2,7 +2,7 @@
  * anybody waiting for it. A slice is over when its time is: a pattern may take a thousand times as long as a prefix. Each entry is compared with every prefix and pattern of the job. A table that is rebuilt in
  * between ends the pass: nothing that matched is resident any more. */
 #include "proxy/base/clock.h"
-#include "proxy/invalidate_internal.h"
+#include "proxy/invalidate/private.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * the store is asked at once instead of in its turn.
  *
  * Polls on request are spaced, so that a flood of messages is not a flood of queries. */
-#include "proxy/lane.h"
+#include "proxy/invalidate/lane.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"

@@ -1,10 +1,10 @@
 /* The fast lane: messages of Redis' channel, in and out. Makes a change felt at once that the poll would find in its own
  * time; makes nothing true. A message about a change retires the users and scopes it names, fences fills that were read before it,
  * and wakes the poll. On the loop's thread. */
-#ifndef PERMTAB_PROXY_LANE_H
-#define PERMTAB_PROXY_LANE_H
+#ifndef PERMTAB_INVALIDATE_LANE_H
+#define PERMTAB_INVALIDATE_LANE_H
 
-#include "proxy/invalidate.h"
+#include "proxy/invalidate/invalidate.h"
 #include "proxy/l2/l2.h"
 
 struct lane;

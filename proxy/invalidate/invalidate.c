@@ -1,14 +1,14 @@
 /* Invalidations from beginning to end: limits, the parts that take time, history and whoever waits. What the parts do is
- * theirs: the table of this host (invalidate_retire.c), messages and keys (invalidate_l2.c), resident users and scopes that
- * match (invalidate_match.c), keys that match (invalidate_sweep.c), tags (invalidate_tag.c), what is heard
- * (invalidate_heard.c).
+ * theirs: the table of this host (retire.c), messages and keys (l2.c), resident users and scopes that
+ * match (match.c), keys that match (sweep.c), tags (tag.c), what is heard
+ * (heard.c).
  *
  * A job ends, and its done is called, in a turn of the loop of its own: so nobody is called back from inside, and one that
  * waits for a session that has gone finds that out by itself. */
-#include "proxy/invalidate.h"
+#include "proxy/invalidate/invalidate.h"
 
 #include "proxy/base/clock.h"
-#include "proxy/invalidate_internal.h"
+#include "proxy/invalidate/private.h"
 
 #include <stdarg.h>
 #include <stdio.h>

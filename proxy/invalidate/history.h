@@ -1,9 +1,9 @@
 /* What was invalidated of late: the last so many invalidations, and how many targets of each kind in the last minute and
  * hour, by who asked. Plain data, on the loop's thread; the time is an argument. */
-#ifndef PERMTAB_PROXY_INVALIDATE_HISTORY_H
-#define PERMTAB_PROXY_INVALIDATE_HISTORY_H
+#ifndef PERMTAB_INVALIDATE_HISTORY_H
+#define PERMTAB_INVALIDATE_HISTORY_H
 
-#include "proxy/invalidate.h"
+#include "proxy/invalidate/invalidate.h"
 
 #include <stdio.h>
 

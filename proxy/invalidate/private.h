@@ -1,11 +1,11 @@
 /* What the invalidate*.c share: the jobs under way and their parts.
  *
  * A job is done when none of its parts is busy. Parts run side by side; each ends on its own and then says job_check. */
-#ifndef PERMTAB_PROXY_INVALIDATE_INTERNAL_H
-#define PERMTAB_PROXY_INVALIDATE_INTERNAL_H
+#ifndef PERMTAB_INVALIDATE_PRIVATE_H
+#define PERMTAB_INVALIDATE_PRIVATE_H
 
-#include "proxy/invalidate.h"
-#include "proxy/invalidate_history.h"
+#include "proxy/invalidate/history.h"
+#include "proxy/invalidate/invalidate.h"
 #include "proxy/redis/retry.h"
 
 #include <event2/event.h>
@@ -15,7 +15,7 @@
 #define ORIGINS_MAX    256u  /* hosts whose numbers are kept */
 #define CURSOR_SIZE    24
 
-struct wave; /* invalidate_l2.c */
+struct wave; /* l2.c */
 
 /* The last number of a host's messages. */
 struct origin {
@@ -67,25 +67,25 @@ struct job {
     char text[INVALIDATION_TEXT_SIZE];
     bool ended;
 
-    /* This host's table: invalidate_retire.c. */
+    /* This host's table: retire.c. */
     struct retiring retiring;
 
-    /* Resident users and scopes that match: invalidate_match.c. */
+    /* Resident users and scopes that match: match.c. */
     bool matching;
     struct publish_scan scan;
 
-    /* The same in L2, one after the other: invalidate_sweep.c. */
+    /* The same in L2, one after the other: sweep.c. */
     size_t next_glob;
     int64_t sweep;            /* the one under way, or 0 */
     struct redis_retry *lock; /* being taken, or NULL */
     uint64_t digest;          /* of the message that was heard; 0: no lock is needed */
 
-    /* Messages and keys of what is named exactly: invalidate_l2.c. */
+    /* Messages and keys of what is named exactly: l2.c. */
     struct wave *wave;
     bool told;   /* some message was sent … */
     bool untold; /* … and some was not published */
 
-    /* Members of tags: invalidate_tag.c. */
+    /* Members of tags: tag.c. */
     size_t next_tag;
     char cursor[CURSOR_SIZE]; /* "": of the next tag nothing was read yet */
     bool tag_empty;           /* so far */

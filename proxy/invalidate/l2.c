@@ -2,7 +2,7 @@
  * are under way at a time, each repeated with back-off. A batch that Redis goes on refusing is taken apart, so that
  * one key that it will not remove does not keep the others; when Redis does not answer at all, the rest is given up: what is
  * left there ends with its time to live. */
-#include "proxy/invalidate_internal.h"
+#include "proxy/invalidate/private.h"
 
 #include "proxy/names/l2_keys.h"
 

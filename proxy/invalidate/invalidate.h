@@ -5,8 +5,8 @@
  *                        ─► L2: UNLINK in batches    (retried with back-off; a batch that is refused goes one by one)
  *                        ─► PUBLISH "permtab1 invalidate …" for the others
  *                        ─► history, rates, done */
-#ifndef PERMTAB_PROXY_INVALIDATE_H
-#define PERMTAB_PROXY_INVALIDATE_H
+#ifndef PERMTAB_INVALIDATE_INVALIDATE_H
+#define PERMTAB_INVALIDATE_INVALIDATE_H
 
 #include "proxy/base/counters.h"
 #include "proxy/cleanup/cleanup.h"
@@ -97,7 +97,7 @@ int invalidation_start(struct invalidations *invalidations, const struct invalid
  * whichever host takes it first. */
 void invalidations_heard(struct invalidations *invalidations, const struct message *message);
 
-/* For the history's readers: invalidate_history.h. Never NULL. */
+/* For the history's readers: history.h. Never NULL. */
 struct invalidation_history *invalidations_history(struct invalidations *invalidations);
 
 #endif

@@ -1,9 +1,9 @@
 /* What is heard on the channel: this host's part of what another host has begun, and what somebody has published by hand. Each
  * host counts its messages, so one that is missing shows with the next: the poll is woken, for what was lost may have
  * been about a change. A message is never answered with another. */
-#include "proxy/invalidate_internal.h"
+#include "proxy/invalidate/private.h"
 
-#include "proxy/tags.h"
+#include "proxy/invalidate/tags.h"
 
 #include <stdlib.h>
 #include <string.h>

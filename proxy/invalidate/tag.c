@@ -1,8 +1,8 @@
 /* Tags: their members are read in slices, and each slice is invalidated before the next is read, so that a tag of a hundred thousand
  * takes no more memory than one of a few hundred. */
-#include "proxy/invalidate_internal.h"
+#include "proxy/invalidate/private.h"
 
-#include "proxy/tags.h"
+#include "proxy/invalidate/tags.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Tags in Redis. Limits are looked at by the scripts that change (conf/redis/tag_*.lua), where nobody can come in between; the set of
  * names is kept by the same scripts. */
-#include "proxy/tags.h"
+#include "proxy/invalidate/tags.h"
 
 #include <stdio.h>
 #include <stdlib.h>

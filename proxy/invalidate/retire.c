@@ -3,7 +3,7 @@
  * filled meanwhile below such a scope goes too, so a fill that was read before the invalidation is not left behind by it.
  *
  * All jobs share what a turn may take; who is not done with it waits behind the others. */
-#include "proxy/invalidate_internal.h"
+#include "proxy/invalidate/private.h"
 
 #include <string.h>
 

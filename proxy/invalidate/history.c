@@ -1,6 +1,6 @@
 /* A ring of records, each with its texts in one allocation of its own length: a thousand short ones cost little, and a
  * million are possible. Rates are rings of counts by second and by minute; a slot is emptied when the clock passes it. */
-#include "proxy/invalidate_history.h"
+#include "proxy/invalidate/history.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
