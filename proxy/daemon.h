@@ -12,7 +12,7 @@
 #include "proxy/base/histogram.h"
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/config/config.h"
-#include "proxy/delayed.h"
+#include "proxy/delayed/delayed.h"
 #include "proxy/demo.h"
 #include "proxy/descriptors.h"
 #include "proxy/feed/audit.h"

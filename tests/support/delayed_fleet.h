@@ -4,7 +4,7 @@
 #ifndef PERMTAB_TESTS_SUPPORT_DELAYED_FLEET_H
 #define PERMTAB_TESTS_SUPPORT_DELAYED_FLEET_H
 
-#include "proxy/delayed.h"
+#include "proxy/delayed/delayed.h"
 #include "tests/support/loop.h"
 #include "tests/support/redis_server.h"
 

@@ -1,7 +1,7 @@
 /* Delayed tasks, their conditions, rates and advice as values. */
-#include "proxy/delayed_advice.h"
-#include "proxy/delayed_rates.h"
-#include "proxy/delayed_task.h"
+#include "proxy/delayed/advice.h"
+#include "proxy/delayed/rates.h"
+#include "proxy/delayed/task.h"
 #include "proxy/rights/condition.h"
 
 #include <setjmp.h>

@@ -4,14 +4,14 @@
  *     delayed_add ─► MULTI: task, queue, indexes
  *     every second, or when the next is due ─► delayed_take.lua ─► condition ─► invalidation_start ─► delayed_remove.lua
  *                                                                  └ not yet, or failed ─► delayed_return.lua */
-#ifndef PERMTAB_PROXY_DELAYED_H
-#define PERMTAB_PROXY_DELAYED_H
+#ifndef PERMTAB_DELAYED_DELAYED_H
+#define PERMTAB_DELAYED_DELAYED_H
 
 #include "proxy/answer/asks.h"
 #include "proxy/base/counters.h"
-#include "proxy/delayed_advice.h"
-#include "proxy/delayed_rates.h"
-#include "proxy/delayed_task.h"
+#include "proxy/delayed/advice.h"
+#include "proxy/delayed/rates.h"
+#include "proxy/delayed/task.h"
 #include "proxy/invalidate/invalidate.h"
 #include "proxy/redis/redis.h"
 

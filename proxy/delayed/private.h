@@ -1,8 +1,8 @@
 /* The inside of the delayed queue, for delayed*.c alone. */
-#ifndef PERMTAB_PROXY_DELAYED_PRIVATE_H
-#define PERMTAB_PROXY_DELAYED_PRIVATE_H
+#ifndef PERMTAB_DELAYED_PRIVATE_H
+#define PERMTAB_DELAYED_PRIVATE_H
 
-#include "proxy/delayed.h"
+#include "proxy/delayed/delayed.h"
 
 #include "proxy/base/trouble.h"
 #include "proxy/names/l2_keys.h"
@@ -46,7 +46,7 @@ struct delayed {
     struct delayed_advice last[DELAYED_ADVICE_MAX];
 };
 
-/* ---- delayed_call.c: a command, and who waits for its reply ------------------------------------------------------------ */
+/* ---- call.c: a command, and who waits for its reply ------------------------------------------------------------ */
 
 /* First member of a struct on the heap, which `done` frees. */
 struct delayed_call {
@@ -81,7 +81,7 @@ void delayed_hurry(struct delayed *delayed, uint64_t tasks);
 void delayed_wake_in(struct delayed *delayed, uint64_t ms);
 const struct scope_types *delayed_types(const struct delayed *delayed);
 
-/* ---- delayed_job.c ------------------------------------------------------------------------------------------------------ */
+/* ---- job.c ------------------------------------------------------------------------------------------------------ */
 
 /* A row of delayed_take's reply becomes a job. */
 void delayed_job_start(struct delayed *delayed, const struct redis_reply *row, const char *owner,
@@ -89,7 +89,7 @@ void delayed_job_start(struct delayed *delayed, const struct redis_reply *row, c
 void delayed_jobs_renew(struct delayed *delayed);
 void delayed_jobs_free(struct delayed *delayed);
 
-/* ---- delayed_add.c, delayed_sweep.c ------------------------------------------------------------------------------------- */
+/* ---- add.c, sweep.c ------------------------------------------------------------------------------------- */
 
 void delayed_add_again(struct delayed *delayed);
 void delayed_adding_free(struct delayed *delayed);

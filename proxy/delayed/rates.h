@@ -1,6 +1,6 @@
 /* What a host has done with delayed tasks in the last minute: a ring of seconds. Pure; nothing of it is in Redis. */
-#ifndef PERMTAB_PROXY_DELAYED_RATES_H
-#define PERMTAB_PROXY_DELAYED_RATES_H
+#ifndef PERMTAB_DELAYED_RATES_H
+#define PERMTAB_DELAYED_RATES_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -8,7 +8,7 @@
  * A job ends here before Redis is told. Should Redis not hear of it, the lease ends and some host carries it out once more: an
  * invalidation too many, which costs a read of the store and no more. */
 #include "proxy/base/clock.h"
-#include "proxy/delayed_private.h"
+#include "proxy/delayed/private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
  *
  * To replace, the one task is added first and the others are removed after it: whoever dies in between leaves too many. */
 #include "proxy/base/clock.h"
-#include "proxy/delayed_private.h"
+#include "proxy/delayed/private.h"
 
 #include <event2/event.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* Commands of the delayed queue and their replies. A call outlives delayed_free when its reply has not come: the queue's struct
  * goes with the last of them, at the latest in redis_free. */
 #include "proxy/base/clock.h"
-#include "proxy/delayed_private.h"
+#include "proxy/delayed/private.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Delayed tasks as values: texts, times, the names of indexes. How they stand in Redis is delayed_add.c and conf/redis. */
-#include "proxy/delayed_task.h"
+/* Delayed tasks as values: texts, times, the names of indexes. How they stand in Redis is add.c and conf/redis. */
+#include "proxy/delayed/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,10 +3,10 @@
  *
  * A million tasks may be due in the same moment. Each makes some host read the store again, so each host carries out so
  * many a second and no more, until somebody says that it should hurry (DELAYED_RUN). */
-#include "proxy/delayed.h"
+#include "proxy/delayed/delayed.h"
 
 #include "proxy/base/clock.h"
-#include "proxy/delayed_private.h"
+#include "proxy/delayed/private.h"
 
 #include <event2/event.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* A delayed invalidation as a value: what it names, when it is due, under what it is found. Pure: the time is an argument. */
-#ifndef PERMTAB_PROXY_DELAYED_TASK_H
-#define PERMTAB_PROXY_DELAYED_TASK_H
+#ifndef PERMTAB_DELAYED_TASK_H
+#define PERMTAB_DELAYED_TASK_H
 
 #include "proxy/names/target.h"
 #include "proxy/rights/condition.h"

@@ -4,7 +4,7 @@
  * A transaction whose reply was lost may have been carried out. It is sent again with the same id for a few seconds: written
  * twice it is one task. Should some host have carried it out in between it is carried out once more, which costs
  * a read of the store. */
-#include "proxy/delayed_private.h"
+#include "proxy/delayed/private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

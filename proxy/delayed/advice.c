@@ -1,5 +1,5 @@
 /* Advice about the queue. Thresholds are figures at which somebody should look, not limits: nothing is done unasked. */
-#include "proxy/delayed_advice.h"
+#include "proxy/delayed/advice.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* What to do about the queue: from how it stands to urgent actions and recommendations, each with the command that carries it
  * out. Pure. */
-#ifndef PERMTAB_PROXY_DELAYED_ADVICE_H
-#define PERMTAB_PROXY_DELAYED_ADVICE_H
+#ifndef PERMTAB_DELAYED_ADVICE_H
+#define PERMTAB_DELAYED_ADVICE_H
 
-#include "proxy/delayed_task.h"
+#include "proxy/delayed/task.h"
 
 #define DELAYED_LARGEST_MAX 10u
 #define DELAYED_ADVICE_MAX  16u

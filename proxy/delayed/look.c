@@ -1,5 +1,5 @@
 /* Looking at the queue: the list of what comes next, how it stands, and advice made of that. */
-#include "proxy/delayed_private.h"
+#include "proxy/delayed/private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Rates of delayed tasks, kept by each host in its own memory: figures in Redis would be something that can be left behind. */
-#include "proxy/delayed_rates.h"
+#include "proxy/delayed/rates.h"
 
 #include <string.h>
 
