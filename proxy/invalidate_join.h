@@ -7,7 +7,7 @@
 #include "proxy/feed/feed.h"
 #include "proxy/invalidate/invalidate.h"
 #include "proxy/l2/l2.h"
-#include "proxy/subscriptions.h"
+#include "proxy/serve/subscriptions.h"
 
 struct invalidation_parts {
     const struct config *config;

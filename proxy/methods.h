@@ -2,7 +2,7 @@
 #ifndef PERMTAB_PROXY_METHODS_H
 #define PERMTAB_PROXY_METHODS_H
 
-#include "proxy/request.h"
+#include "proxy/serve/request.h"
 
 extern const struct method methods[];
 extern const size_t method_count;

@@ -2,7 +2,7 @@
  * invalidations, for operators and their tools. A reply waits for Redis; a session that ends first is found gone by it. */
 #include "proxy/delayed/delayed.h"
 #include "proxy/methods.h"
-#include "proxy/server.h"
+#include "proxy/serve/server.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * so the explanation is true of one revision whatever the table holds. */
 #include "proxy/methods.h"
 #include "proxy/rights/explain.h"
-#include "proxy/task.h"
+#include "proxy/serve/task.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/invalidate/history.h"
 #include "proxy/methods.h"
-#include "proxy/parked.h"
+#include "proxy/serve/parked.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

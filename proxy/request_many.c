@@ -5,8 +5,8 @@
  * spoil the others; the first reason comes with the reply. A query that makes no sense fails the whole request before
  * anything is looked at. */
 #include "proxy/methods.h"
-#include "proxy/parked.h"
 #include "proxy/rights/resolve.h"
+#include "proxy/serve/parked.h"
 
 #include <event2/event.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
  * are read, parsed and printed on a helper thread. */
 #include "proxy/document/policy.h"
 #include "proxy/methods.h"
-#include "proxy/task.h"
-#include "proxy/writes.h"
+#include "proxy/serve/task.h"
+#include "proxy/serve/writes.h"
 
 #include <errno.h>
 #include <inttypes.h>

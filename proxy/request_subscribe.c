@@ -1,7 +1,7 @@
 /* subscribe, unsubscribe: one subscription a session, which ends with it. What is told, and the bounds, are in
- * subscriptions.c; here is its connection to a session. */
+ * serve/subscriptions.c; here is its connection to a session. */
 #include "proxy/methods.h"
-#include "proxy/subscriptions.h"
+#include "proxy/serve/subscriptions.h"
 
 #include <string.h>
 

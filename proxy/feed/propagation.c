@@ -3,7 +3,7 @@
  *
  * What is measured runs from the *statement* that made the change: a trigger knows when its statement began and not when the
  * transaction will be committed. A transaction that stays open for a second afterwards adds that second. What is done with
- * the figures is the business of feed.c's watchers and stats.c. */
+ * the figures is the business of feed.c's watchers and serve/stats.c. */
 #include "proxy/feed/propagation.h"
 
 #include <stddef.h>

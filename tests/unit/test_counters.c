@@ -1,5 +1,5 @@
 /* Counters: the three ways of printing agree with the table, and Prometheus' text format is what its parser takes. */
-#include "proxy/stats.h"
+#include "proxy/serve/stats.h"
 
 #include <ctype.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* Listening: one instance, stale files replaced, other people's files left alone, nothing left behind. */
-#include "proxy/listener.h"
+#include "proxy/serve/listener.h"
 
 #include <errno.h>
 #include <event2/event.h>

@@ -4,7 +4,7 @@
  *
  * Sending may end a session and with it its subscriber, in the middle of the list: subscribers that end while others are
  * being told are only marked, and freed afterwards. */
-#include "proxy/subscriptions.h"
+#include "proxy/serve/subscriptions.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/names/token.h"

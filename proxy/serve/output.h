@@ -1,7 +1,7 @@
 /* What waits to be sent to one client: messages, some with descriptors. libevent's own buffers do not pass
  * descriptors, hence this queue over sendmsg. */
-#ifndef PERMTAB_PROXY_OUTPUT_H
-#define PERMTAB_PROXY_OUTPUT_H
+#ifndef PERMTAB_SERVE_OUTPUT_H
+#define PERMTAB_SERVE_OUTPUT_H
 
 #include "client/wire.h"
 

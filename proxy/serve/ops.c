@@ -3,13 +3,13 @@
  *
  * Bounded: so many sessions, so long a line, so much unread output, so long an idle session. libevent's bufferevent
  * does here: no descriptor is ever passed. */
-#include "proxy/ops.h"
+#include "proxy/serve/ops.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/invalidate/history.h"
-#include "proxy/stats.h"
+#include "proxy/serve/stats.h"
 #include "shm/text.h"
 
 #include <event2/buffer.h>

@@ -1,5 +1,5 @@
 /* Printing counters and histograms. */
-#include "proxy/stats.h"
+#include "proxy/serve/stats.h"
 
 #include <inttypes.h>
 #include <stdbool.h>

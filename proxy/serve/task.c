@@ -1,12 +1,12 @@
 /* Requests on helper threads. Those that take the store's write lock have threads and deadlines of their own
  * (writes.c). */
-#include "proxy/task.h"
+#include "proxy/serve/task.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/invalidate/lane.h"
-#include "proxy/session.h"
-#include "proxy/writes.h"
+#include "proxy/serve/session.h"
+#include "proxy/serve/writes.h"
 
 #include <inttypes.h>
 

@@ -1,13 +1,13 @@
 /* A session: one connected client, its bytes in and out, its limits. On the loop's thread. What the messages mean is the
  * business of request.c. */
-#ifndef PERMTAB_PROXY_SESSION_H
-#define PERMTAB_PROXY_SESSION_H
+#ifndef PERMTAB_SERVE_SESSION_H
+#define PERMTAB_SERVE_SESSION_H
 
 #include "client/wire.h"
 #include "proxy/answer/asks.h"
-#include "proxy/feedback.h"
-#include "proxy/output.h"
-#include "proxy/server.h"
+#include "proxy/serve/feedback.h"
+#include "proxy/serve/output.h"
+#include "proxy/serve/server.h"
 
 #include <stdbool.h>
 #include <stdint.h>

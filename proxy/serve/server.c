@@ -1,12 +1,12 @@
 /* The sessions together: accepting, the sweep over their time limits, the burial of closed ones. */
-#include "proxy/server.h"
+#include "proxy/serve/server.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/feed/audit.h"
-#include "proxy/parked.h"
-#include "proxy/session.h"
-#include "proxy/task.h"
-#include "proxy/writes.h"
+#include "proxy/serve/parked.h"
+#include "proxy/serve/session.h"
+#include "proxy/serve/task.h"
+#include "proxy/serve/writes.h"
 
 #include <event2/event.h>
 #include <inttypes.h>

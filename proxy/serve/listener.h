@@ -1,6 +1,6 @@
 /* A listening Unix socket: one instance only, a stale file replaced, removed at the end. */
-#ifndef PERMTAB_PROXY_LISTENER_H
-#define PERMTAB_PROXY_LISTENER_H
+#ifndef PERMTAB_SERVE_LISTENER_H
+#define PERMTAB_SERVE_LISTENER_H
 
 #include "proxy/base/failure.h"
 

@@ -1,9 +1,9 @@
 /* Requests that name a permission or a scope type that the table does not have. The name may have been written a moment
  * ago, so they are served again once the store has been asked; only then is the name an error. */
-#ifndef PERMTAB_PROXY_PARKED_H
-#define PERMTAB_PROXY_PARKED_H
+#ifndef PERMTAB_SERVE_PARKED_H
+#define PERMTAB_SERVE_PARKED_H
 
-#include "proxy/request.h"
+#include "proxy/serve/request.h"
 
 /* Keeps a copy of the request's message, wakes the feed, and returns true: the request is served again later. False when
  * it has waited already, when the table is not kept true anyway, or when too many wait: the caller fails it now. */

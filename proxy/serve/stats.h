@@ -1,6 +1,6 @@
 /* The counters and histograms as text, JSON and Prometheus, all from the two tables. `histograms` may be NULL: none. */
-#ifndef PERMTAB_PROXY_STATS_H
-#define PERMTAB_PROXY_STATS_H
+#ifndef PERMTAB_SERVE_STATS_H
+#define PERMTAB_SERVE_STATS_H
 
 #include "proxy/base/counters.h"
 #include "proxy/base/histogram.h"

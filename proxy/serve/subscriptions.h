@@ -4,8 +4,8 @@
  * Bounded: so many subscribers, so many targets a notification, a batch and a second, so much unsent output. Whoever falls
  * behind a bound is told nothing more until it has read what there is; then one notification says how many targets it missed
  * and to drop everything. */
-#ifndef PERMTAB_PROXY_SUBSCRIPTIONS_H
-#define PERMTAB_PROXY_SUBSCRIPTIONS_H
+#ifndef PERMTAB_SERVE_SUBSCRIPTIONS_H
+#define PERMTAB_SERVE_SUBSCRIPTIONS_H
 
 #include "client/wire.h"
 #include "proxy/base/counters.h"

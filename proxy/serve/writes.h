@@ -1,11 +1,11 @@
 /* The writes under way, on threads and connections of their own: a write waits for whoever has the store's lock, and no
  * read may wait for it. Each has a time by which its asker is answered, though no thread were free: done, or given up
  * and never done later, or, when COMMIT had been sent by then, that the outcome is unknown. On the loop's thread. */
-#ifndef PERMTAB_PROXY_WRITES_H
-#define PERMTAB_PROXY_WRITES_H
+#ifndef PERMTAB_SERVE_WRITES_H
+#define PERMTAB_SERVE_WRITES_H
 
 #include "proxy/base/counters.h"
-#include "proxy/request.h"
+#include "proxy/serve/request.h"
 #include "proxy/store/sql.h"
 
 struct event_base;

@@ -1,5 +1,5 @@
 /* The sums behind the limit on descriptors. They err on the side of keeping a few too many. */
-#include "proxy/descriptors.h"
+#include "proxy/serve/descriptors.h"
 
 #include "proxy/base/log.h"
 

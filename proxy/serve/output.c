@@ -1,7 +1,7 @@
 /* The output queue of a session. Messages without descriptors are sent many at a time; one with descriptors
  * begins a call of its own, so that they arrive with its first byte. How much may wait is for the session to
  * limit. */
-#include "proxy/output.h"
+#include "proxy/serve/output.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,13 +1,13 @@
 /* What all sessions share: the parts they talk to, the list of sessions, the sweep over them. On the loop's thread. */
-#ifndef PERMTAB_PROXY_SERVER_H
-#define PERMTAB_PROXY_SERVER_H
+#ifndef PERMTAB_SERVE_SERVER_H
+#define PERMTAB_SERVE_SERVER_H
 
 #include "proxy/answer/asks.h"
 #include "proxy/base/counters.h"
 #include "proxy/base/trouble.h"
 #include "proxy/config/config.h"
-#include "proxy/descriptors.h"
 #include "proxy/feed/feed.h"
+#include "proxy/serve/descriptors.h"
 #include "proxy/store/work.h"
 #include "proxy/table/publisher.h"
 

@@ -2,8 +2,8 @@
  * that N are taken below it. What clients bring (their connections, what is made or passed for them) may not have one
  * of the last numbers below the limit: as many of these as the store, Redis and files may still need are kept free for
  * them, whoever comes. */
-#ifndef PERMTAB_PROXY_DESCRIPTORS_H
-#define PERMTAB_PROXY_DESCRIPTORS_H
+#ifndef PERMTAB_SERVE_DESCRIPTORS_H
+#define PERMTAB_SERVE_DESCRIPTORS_H
 
 #include "proxy/config/config.h"
 

@@ -6,7 +6,7 @@
  * its file is no longer the one in the folder, and opens again.
  *
  * What is done with a connection is the business of the one who is called. */
-#include "proxy/listener.h"
+#include "proxy/serve/listener.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"

@@ -1,7 +1,7 @@
 /* Feedback of one attached client: a small memfd that the client counts in and the sidecar reads with pread.
  * Nothing in it is believed: only growth is counted, and no faster than a processor can check. */
-#ifndef PERMTAB_PROXY_FEEDBACK_H
-#define PERMTAB_PROXY_FEEDBACK_H
+#ifndef PERMTAB_SERVE_FEEDBACK_H
+#define PERMTAB_SERVE_FEEDBACK_H
 
 #include "proxy/base/counters.h"
 #include "shm/error.h"

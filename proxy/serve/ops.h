@@ -1,8 +1,8 @@
 /* The ops socket: one text command a line, for socat and people. On the loop's thread. */
-#ifndef PERMTAB_PROXY_OPS_H
-#define PERMTAB_PROXY_OPS_H
+#ifndef PERMTAB_SERVE_OPS_H
+#define PERMTAB_SERVE_OPS_H
 
-#include "proxy/server.h"
+#include "proxy/serve/server.h"
 
 #define OPS_SESSIONS_MAX 32
 #define OPS_LINE_MAX     256

@@ -1,9 +1,9 @@
 /* A request that is carried out on a helper thread: explain, writes, export. */
-#ifndef PERMTAB_PROXY_TASK_H
-#define PERMTAB_PROXY_TASK_H
+#ifndef PERMTAB_SERVE_TASK_H
+#define PERMTAB_SERVE_TASK_H
 
 #include "proxy/names/target.h"
-#include "proxy/request.h"
+#include "proxy/serve/request.h"
 #include "proxy/store/gate.h"
 #include "proxy/store/work.h"
 

@@ -7,12 +7,12 @@
  * bound: the message it is sending (a frame, and a time from its first byte), the requests under way, the bytes it does
  * not read, the descriptors it passes, and its share of a turn of the loop. A session that reaches a bound is either
  * not read from until there is room, or closed. An attached client that says nothing may stay for ever. */
-#include "proxy/session.h"
+#include "proxy/serve/session.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
-#include "proxy/request.h"
-#include "proxy/subscriptions.h"
+#include "proxy/serve/request.h"
+#include "proxy/serve/subscriptions.h"
 
 #include <errno.h>
 #include <event2/event.h>

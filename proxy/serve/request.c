@@ -1,8 +1,8 @@
 /* From a message to a method and back. Whether a peer may call a method is judged here, before it sees a parameter, so no
  * method can forget to. */
-#include "proxy/request.h"
+#include "proxy/serve/request.h"
 
-#include "proxy/parked.h"
+#include "proxy/serve/parked.h"
 #include "shm/time_text.h"
 
 #include <assert.h>

@@ -6,11 +6,11 @@
  * confirmed in time.
  *
  * Trouble is said once when it begins and once when it ends, not for each write that meets it. */
-#include "proxy/writes.h"
+#include "proxy/serve/writes.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
-#include "proxy/task.h"
+#include "proxy/serve/task.h"
 
 #include <event2/event.h>
 #include <inttypes.h>

@@ -1,9 +1,9 @@
 /* A request of a client on its way to a reply. The methods themselves are in request_*.c, their table in methods.c. */
-#ifndef PERMTAB_PROXY_REQUEST_H
-#define PERMTAB_PROXY_REQUEST_H
+#ifndef PERMTAB_SERVE_REQUEST_H
+#define PERMTAB_SERVE_REQUEST_H
 
 #include "client/wire.h"
-#include "proxy/session.h"
+#include "proxy/serve/session.h"
 
 struct request;
 
@@ -63,7 +63,7 @@ bool param_optional_id(struct request *request, const struct wire_value *params,
 /* Microseconds since 1970, as a number or as text, or RFC 3339 text; what is before 2000 or after 9999 is refused. */
 bool param_optional_time(struct request *request, const struct wire_value *params, const char *key,
                          bool *present, int64_t *out);
-/* request_params.c: a token that `token` holds, as the text or the map that a reply had. */
+/* params.c: a token that `token` holds, as the text or the map that a reply had. */
 bool param_optional_token(struct request *request, const struct wire_value *params,
                           struct question *question);
 /* What every reply has that says up to where something holds: the three pairs store_id, revision and token. */

@@ -1,9 +1,9 @@
 /* What many methods share that has more than one form: targets, tokens, and lists that may be too long for a message. */
-#include "proxy/request.h"
+#include "proxy/serve/request.h"
 
 #include "proxy/names/target.h"
 #include "proxy/names/token.h"
-#include "proxy/parked.h"
+#include "proxy/serve/parked.h"
 
 #include <string.h>
 

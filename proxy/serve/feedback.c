@@ -1,7 +1,7 @@
 /* Reading what clients count. The memfd is written by a process that may be hostile, so: pread into our own
  * copy (never a mapping), growth only, and a bound on growth from the time that has passed. What a lie can do
  * is to shift a statistic within that bound. */
-#include "proxy/feedback.h"
+#include "proxy/serve/feedback.h"
 
 #include <errno.h>
 #include <fcntl.h>

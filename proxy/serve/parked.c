@@ -2,7 +2,7 @@
  * table; a check that comes in between must not be told that its permission does not exist.
  *
  * Two applied polls are waited for: one may have been under way before, the second began after the request came. */
-#include "proxy/parked.h"
+#include "proxy/serve/parked.h"
 
 #include "proxy/base/clock.h"
 
