@@ -3,7 +3,7 @@
 #include "proxy/daemon.h"
 
 #include "proxy/base/random.h"
-#include "proxy/methods.h"
+#include "proxy/serve/methods/methods.h"
 
 #include <event2/event.h>
 #include <inttypes.h>

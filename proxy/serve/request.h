@@ -1,4 +1,4 @@
-/* A request of a client on its way to a reply. The methods themselves are in request_*.c, their table in methods.c. */
+/* A request of a client on its way to a reply. The methods themselves are in request_*.c, their table in serve/methods/methods.c. */
 #ifndef PERMTAB_SERVE_REQUEST_H
 #define PERMTAB_SERVE_REQUEST_H
 

@@ -1,6 +1,6 @@
 /* stats, health: for operators and their tools. */
 #include "proxy/base/histogram.h"
-#include "proxy/methods.h"
+#include "proxy/serve/methods/methods.h"
 
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 /* explain: which role, path, overwrite or requirement decided. Read from the store in one snapshot, catalogue included,
  * so the explanation is true of one revision whatever the table holds. */
-#include "proxy/methods.h"
 #include "proxy/rights/explain.h"
+#include "proxy/serve/methods/methods.h"
 #include "proxy/serve/task.h"
 
 #include <stdlib.h>

@@ -4,8 +4,8 @@
  * its turns among other clients like single checks do. A query that cannot be answered is unknown (-1) and does not
  * spoil the others; the first reason comes with the reply. A query that makes no sense fails the whole request before
  * anything is looked at. */
-#include "proxy/methods.h"
 #include "proxy/rights/resolve.h"
+#include "proxy/serve/methods/methods.h"
 #include "proxy/serve/parked.h"
 
 #include <event2/event.h>

@@ -1,6 +1,6 @@
 /* subscribe, unsubscribe: one subscription a session, which ends with it. What is told, and the bounds, are in
  * serve/subscriptions.c; here is its connection to a session. */
-#include "proxy/methods.h"
+#include "proxy/serve/methods/methods.h"
 #include "proxy/serve/subscriptions.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* check and permissions: questions that one permission set answers. */
-#include "proxy/methods.h"
 #include "proxy/rights/resolve.h"
+#include "proxy/serve/methods/methods.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* apply and export: whole policy documents. They pass as descriptors, because they may be larger than a message, and
  * are read, parsed and printed on a helper thread. */
 #include "proxy/document/policy.h"
-#include "proxy/methods.h"
+#include "proxy/serve/methods/methods.h"
 #include "proxy/serve/task.h"
 #include "proxy/serve/writes.h"
 

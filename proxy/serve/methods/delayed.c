@@ -1,7 +1,7 @@
 /* delay, delayed, delayed_cancel, delayed_run, delayed_replace, delayed_do, delayed_stats, delayed_advice: the queue of delayed
  * invalidations, for operators and their tools. A reply waits for Redis; a session that ends first is found gone by it. */
 #include "proxy/delayed/delayed.h"
-#include "proxy/methods.h"
+#include "proxy/serve/methods/methods.h"
 #include "proxy/serve/server.h"
 
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* tag_add, tag_remove, tag_list, tag_names: tags over the socket. A tag lives in Redis, so without it there is none; a client that has
  * gone before Redis has answered is not answered. */
 #include "proxy/invalidate/tags.h"
-#include "proxy/methods.h"
+#include "proxy/serve/methods/methods.h"
 
 #include <stdlib.h>
 #include <string.h>

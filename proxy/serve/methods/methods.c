@@ -1,5 +1,5 @@
 /* Every method is in one table, with what a peer must be to call it. */
-#include "proxy/methods.h"
+#include "proxy/serve/methods/methods.h"
 
 const struct method methods[] = {
     {"hello", true, false, serve_hello},

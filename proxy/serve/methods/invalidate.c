@@ -2,7 +2,7 @@
  * carried out all the same. */
 #include "proxy/base/clock.h"
 #include "proxy/invalidate/history.h"
-#include "proxy/methods.h"
+#include "proxy/serve/methods/methods.h"
 #include "proxy/serve/parked.h"
 
 #include <inttypes.h>

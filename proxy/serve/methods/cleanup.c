@@ -1,7 +1,7 @@
 /* cleanup: starts clean-ups of Redis, says how they are, cancels them. A clean-up belongs to the sidecar: it goes on when
  * the session that started it has gone. */
 #include "proxy/cleanup/cleanup.h"
-#include "proxy/methods.h"
+#include "proxy/serve/methods/methods.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* hello, attach and catalogue: how a client begins. hello states versions; attach hands out the table and a page to
  * count in; catalogue turns names into bits. */
 #include "proxy/base/clock.h"
-#include "proxy/methods.h"
+#include "proxy/serve/methods/methods.h"
 
 #include <fcntl.h>
 #include <string.h>
