@@ -263,7 +263,7 @@ static void count(struct host *host)
     totals->waits += counters->l2_lock_waits;
 }
 
-/* As main.c stops: the helper threads, Redis, L2. */
+/* As daemon/main.c stops: the helper threads, Redis, L2. */
 void host_end(struct host *host)
 {
     struct world *world = host->world;

@@ -1,5 +1,5 @@
 /* What invalidation asks of the feed, of L2 and of the clean-up, in their words. */
-#include "proxy/invalidate_join.h"
+#include "proxy/daemon/invalidate_join.h"
 
 static void wake(void *context)
 {

@@ -3,8 +3,8 @@
  * What fails while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for the
  * command line, 1 for what may be different next time. */
 #include "proxy/base/log.h"
-#include "proxy/daemon.h"
-#include "proxy/notify.h"
+#include "proxy/daemon/daemon.h"
+#include "proxy/daemon/notify.h"
 #include "shm/standard.h"
 #include "shm/text.h"
 

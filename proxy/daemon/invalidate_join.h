@@ -1,6 +1,6 @@
 /* Invalidation joined to the parts it asks. */
-#ifndef PERMTAB_PROXY_INVALIDATE_JOIN_H
-#define PERMTAB_PROXY_INVALIDATE_JOIN_H
+#ifndef PERMTAB_DAEMON_INVALIDATE_JOIN_H
+#define PERMTAB_DAEMON_INVALIDATE_JOIN_H
 
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/config/config.h"

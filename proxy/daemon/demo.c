@@ -1,5 +1,5 @@
 /* The demo's folder and policy. The policy is conf/policies/community.json, compiled in. */
-#include "proxy/demo.h"
+#include "proxy/daemon/demo.h"
 
 #include "proxy/config/options.h"
 #include "proxy/document/policy.h"

@@ -1,5 +1,5 @@
 /* The store at start, and the first table from it. */
-#include "proxy/daemon.h"
+#include "proxy/daemon/daemon.h"
 
 #include "proxy/base/log.h"
 

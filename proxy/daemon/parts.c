@@ -1,6 +1,6 @@
 /* Starting the parts. Which depends on which is in the numbered order of main.c; how big they are and what they are told is
  * here. */
-#include "proxy/daemon.h"
+#include "proxy/daemon/daemon.h"
 
 #include "proxy/base/random.h"
 #include "proxy/serve/methods/methods.h"

@@ -1,6 +1,6 @@
 /* One datagram to the socket that systemd names in the environment: sd_notify(3), "Notes". Nothing depends on it, so
  * failures are not reported. */
-#include "proxy/notify.h"
+#include "proxy/daemon/notify.h"
 
 #include <stddef.h>
 #include <stdlib.h>

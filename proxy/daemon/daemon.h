@@ -2,8 +2,8 @@
  *
  * Each start takes what it needs from the parts that are there already. On failure the parts that were made stay for main.c
  * to stop. */
-#ifndef PERMTAB_PROXY_DAEMON_H
-#define PERMTAB_PROXY_DAEMON_H
+#ifndef PERMTAB_DAEMON_DAEMON_H
+#define PERMTAB_DAEMON_DAEMON_H
 
 #include "proxy/answer/asks.h"
 #include "proxy/answer/census_count.h"
@@ -12,13 +12,13 @@
 #include "proxy/base/histogram.h"
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/config/config.h"
+#include "proxy/daemon/demo.h"
+#include "proxy/daemon/invalidate_join.h"
 #include "proxy/delayed/delayed.h"
-#include "proxy/demo.h"
 #include "proxy/feed/audit.h"
 #include "proxy/feed/feed.h"
 #include "proxy/feed/propagation.h"
 #include "proxy/invalidate/lane.h"
-#include "proxy/invalidate_join.h"
 #include "proxy/l2/l2.h"
 #include "proxy/redis/redis.h"
 #include "proxy/serve/descriptors.h"
@@ -83,7 +83,7 @@ int daemon_start_delayed(struct daemon *daemon, struct failure *failure) PERMTAB
 int daemon_start_watching(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_serving(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 
-/* ---- what happens on the loop: daemon_events.c ---------------------------------------------------------------------- */
+/* ---- what happens on the loop: events.c ---------------------------------------------------------------------- */
 
 /* A feed_news_fn, like the others below a callback of the part they are named for; the context is the daemon. */
 void daemon_on_news(void *context, const struct feed_news *news);

@@ -1,9 +1,9 @@
 /* What one part tells and others must hear, and signals. */
-#include "proxy/daemon.h"
+#include "proxy/daemon/daemon.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
-#include "proxy/notify.h"
+#include "proxy/daemon/notify.h"
 
 #include <event2/event.h>
 #include <event2/thread.h>

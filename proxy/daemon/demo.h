@@ -1,7 +1,7 @@
 /* `permtabd --demo`: a folder of its own with an embedded store, a small community in it, and a few lines on what to try.
  * The folder is removed at the end. */
-#ifndef PERMTAB_PROXY_DEMO_H
-#define PERMTAB_PROXY_DEMO_H
+#ifndef PERMTAB_DAEMON_DEMO_H
+#define PERMTAB_DAEMON_DEMO_H
 
 #include "proxy/config/config.h"
 #include "proxy/store/store.h"
