@@ -4,7 +4,7 @@
 #define PERMTAB_CLIENT_CHANNEL_H
 
 #include "client/descriptor.h"
-#include "client/wire.h"
+#include "client/wire/wire.h"
 
 #define CHANNEL_DESCRIPTORS 2u /* as many as the protocol ever passes at once */
 

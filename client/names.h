@@ -2,7 +2,7 @@
 #ifndef PERMTAB_CLIENT_NAMES_H
 #define PERMTAB_CLIENT_NAMES_H
 
-#include "client/wire.h"
+#include "client/wire/wire.h"
 #include "shm/layout.h"
 
 #define NAMES_PERMISSION_MAX 100u /* bytes of a permission's name */

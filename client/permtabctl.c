@@ -2,7 +2,7 @@
  * options drive parsing, usage and help. What the commands do is in permtabctl_*.c. */
 #include "client/permtabctl.h"
 
-#include "shm/standard.h"
+#include "client/wire/standard.h"
 
 #include <signal.h>
 #include <stdio.h>

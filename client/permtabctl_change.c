@@ -1,7 +1,7 @@
 /* permtabctl grant, revoke, assign, unassign: small changes. Each prints the revision that a token is made of. */
 #include "client/permtabctl.h"
 
-#include "shm/time_text.h"
+#include "client/wire/time_text.h"
 
 #include <inttypes.h>
 

@@ -3,7 +3,7 @@
  * for terminals alone: what goes through a pipe ends on one. */
 #include "client/permtabctl.h"
 
-#include "shm/text.h"
+#include "client/wire/text.h"
 
 #include <errno.h>
 #include <jansson.h>

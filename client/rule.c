@@ -1,6 +1,6 @@
 /* Rules: names to bits, and the evaluation.
  *
- * The tree is made once (shm/rule_text.c). What its names stand for is worked out at compile time and again whenever a view
+ * The tree is made once (client/wire/rule_text.c). What its names stand for is worked out at compile time and again whenever a view
  * of another catalogue comes along; the result is an object of its own that is swapped in, as the handle does with its
  * geometry. An evaluation reads bits of one set and asks once, at the end, whether the set has stayed as it was: so all
  * that a rule looks at is of one moment. */

@@ -3,7 +3,7 @@
 #define PERMTAB_CLIENT_RULE_H
 
 #include "client/handle.h"
-#include "shm/rule_text.h"
+#include "client/wire/rule_text.h"
 
 struct rule_range {
     uint32_t first, count; /* in bits; a name that has gone has none */

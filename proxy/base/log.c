@@ -3,9 +3,9 @@
  * call, so that lines of two threads never mix. */
 #include "proxy/base/log.h"
 
+#include "client/wire/text.h"
 #include "shm/error.h"
 #include "shm/order.h"
-#include "shm/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -2,11 +2,11 @@
  *
  * What fails while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for the
  * command line, 1 for what may be different next time. */
+#include "client/wire/standard.h"
+#include "client/wire/text.h"
 #include "proxy/base/log.h"
 #include "proxy/daemon/daemon.h"
 #include "proxy/daemon/notify.h"
-#include "shm/standard.h"
-#include "shm/text.h"
 
 #include <event2/event.h>
 #include <getopt.h>

@@ -2,9 +2,9 @@
  * left out: a document cannot name them. Applying an export changes nothing.
  *
  * Objects are read first and sorted; rows of their lists are then added to the object they belong to. */
+#include "client/wire/text.h"
 #include "proxy/document/policy.h"
 #include "proxy/document/transaction.h"
-#include "shm/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>

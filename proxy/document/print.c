@@ -2,9 +2,9 @@
  * value is left out. Ids above 2^53 are printed as strings, because many readers of JSON keep numbers as doubles.
  *
  * The policy is const, so pointers to its objects are sorted, not the objects. */
+#include "client/wire/text.h"
+#include "client/wire/time_text.h"
 #include "proxy/document/policy.h"
-#include "shm/text.h"
-#include "shm/time_text.h"
 
 #include <inttypes.h>
 #include <jansson.h>

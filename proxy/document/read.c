@@ -3,10 +3,10 @@
  * check.c.
  *
  * Nothing is checked twice: what this file lets through has the right type and fits its field. */
+#include "client/wire/text.h"
+#include "client/wire/time_text.h"
 #include "proxy/document/document.h"
 #include "proxy/document/place.h"
-#include "shm/text.h"
-#include "shm/time_text.h"
 
 #include <jansson.h>
 #include <stdlib.h>

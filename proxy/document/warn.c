@@ -1,8 +1,8 @@
 /* What a policy says that was perhaps not meant. It is done all the same: a backup is full of assignments that have
  * ended. */
+#include "client/wire/text.h"
+#include "client/wire/time_text.h"
 #include "proxy/document/policy.h"
-#include "shm/text.h"
-#include "shm/time_text.h"
 
 #include <inttypes.h>
 #include <stdio.h>

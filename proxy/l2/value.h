@@ -1,5 +1,5 @@
 /* Values of L2: facts taken apart into what a scope says and what one user has there, and put together again. Pure: bytes and
- * facts. MessagePack, in the frame of a notification of client/wire.h, whose reader is bounded and made for hostile bytes.
+ * facts. MessagePack, in the frame of a notification of client/wire/wire.h, whose reader is bounded and made for hostile bytes.
  *
  *     scope   [2, "l2.scope", [{v: 1, plain: bool, owner: u64 or nil, defaults: [role…], overwrites: [role, effect, …]}]]
  *     rows    [2, "l2.rows",  [{v: 1, cost: µs, roles: [role, until or nil, …], overwrites: [effect, …]}]]
@@ -9,7 +9,7 @@
 #ifndef PERMTAB_L2_VALUE_H
 #define PERMTAB_L2_VALUE_H
 
-#include "client/wire.h"
+#include "client/wire/wire.h"
 #include "proxy/rights/facts.h"
 
 #define L2_VALUE_VERSION 1

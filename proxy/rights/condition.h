@@ -1,11 +1,11 @@
-/* What a delayed task may wait for: "USER SCOPE EXPRESSION", the expression a rule as clients compile them (shm/rule_text.c).
+/* What a delayed task may wait for: "USER SCOPE EXPRESSION", the expression a rule as clients compile them (client/wire/rule_text.c).
  * Pure. */
 #ifndef PERMTAB_RIGHTS_CONDITION_H
 #define PERMTAB_RIGHTS_CONDITION_H
 
+#include "client/wire/rule_text.h"
 #include "proxy/base/failure.h"
 #include "proxy/rights/catalogue.h"
-#include "shm/rule_text.h"
 
 #define CONDITION_TEXT_SIZE 1024 /* the zero included */
 

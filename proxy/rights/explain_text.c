@@ -2,7 +2,7 @@
  * nothing in them is passed through that is not text. */
 #include "proxy/rights/explain_text.h"
 
-#include "shm/text.h"
+#include "client/wire/text.h"
 
 #include <assert.h>
 #include <inttypes.h>

@@ -2,9 +2,9 @@
 #ifndef PERMTAB_RIGHTS_EXPLAIN_TEXT_H
 #define PERMTAB_RIGHTS_EXPLAIN_TEXT_H
 
+#include "client/wire/time_text.h"
 #include "proxy/rights/closure.h"
 #include "proxy/rights/explain.h"
-#include "shm/time_text.h"
 
 #define EXPLAIN_LINES_MAX 1000
 #define EXPLAIN_LINE_MAX  400 /* bytes */

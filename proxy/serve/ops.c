@@ -5,12 +5,12 @@
  * does here: no descriptor is ever passed. */
 #include "proxy/serve/ops.h"
 
+#include "client/wire/text.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/invalidate/history.h"
 #include "proxy/serve/stats.h"
-#include "shm/text.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>

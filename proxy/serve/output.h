@@ -3,7 +3,7 @@
 #ifndef PERMTAB_SERVE_OUTPUT_H
 #define PERMTAB_SERVE_OUTPUT_H
 
-#include "client/wire.h"
+#include "client/wire/wire.h"
 
 #include <stdbool.h>
 #include <stddef.h>

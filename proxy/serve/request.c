@@ -2,8 +2,8 @@
  * method can forget to. */
 #include "proxy/serve/request.h"
 
+#include "client/wire/time_text.h"
 #include "proxy/serve/parked.h"
-#include "shm/time_text.h"
 
 #include <assert.h>
 #include <inttypes.h>

@@ -2,7 +2,7 @@
 #ifndef PERMTAB_SERVE_REQUEST_H
 #define PERMTAB_SERVE_REQUEST_H
 
-#include "client/wire.h"
+#include "client/wire/wire.h"
 #include "proxy/serve/session.h"
 
 struct request;

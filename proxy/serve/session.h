@@ -3,7 +3,7 @@
 #ifndef PERMTAB_SERVE_SESSION_H
 #define PERMTAB_SERVE_SESSION_H
 
-#include "client/wire.h"
+#include "client/wire/wire.h"
 #include "proxy/answer/asks.h"
 #include "proxy/serve/feedback.h"
 #include "proxy/serve/output.h"

@@ -7,7 +7,7 @@
 #ifndef PERMTAB_SERVE_SUBSCRIPTIONS_H
 #define PERMTAB_SERVE_SUBSCRIPTIONS_H
 
-#include "client/wire.h"
+#include "client/wire/wire.h"
 #include "proxy/base/counters.h"
 #include "proxy/names/target.h"
 #include "proxy/table/publisher.h"

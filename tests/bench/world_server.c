@@ -2,7 +2,7 @@
  * socket was a miss, which a filled table has none of: it is refused, and the benchmark sees a wrong answer. */
 #include "tests/bench/world_server.h"
 
-#include "client/wire.h"
+#include "client/wire/wire.h"
 #include "tests/bench/measure.h"
 
 #include <fcntl.h>

@@ -14,7 +14,7 @@ from harness import ROOT, main
 HOMES = {
     r"mysql(/mysql)?\.h|mariadb.*\.h": ["proxy/store_mysql*.c"],
     r"sqlite3\.h": ["proxy/store_sqlite*.c"],
-    r"msgpack.*": ["client/wire*.c", "client/wire_private.h", "proxy/l2/value.c"],
+    r"msgpack.*": ["client/wire*.c", "client/wire/private.h", "proxy/l2/value.c"],
     r"jansson\.h": ["proxy/policy_*.c", "client/permtabctl*.c", "client/permtabctl*.h"],
     r"yaml\.h": ["proxy/policy_yaml*.c"],
     r"confuse\.h": ["proxy/config*.c"],
@@ -33,7 +33,7 @@ IMPURE = r"event2?/|sys/socket\.h|sys/un\.h|proxy/(sql|store|session|feed|work)[
 MAY_INCLUDE = {
     "shm": ["shm/*"],
     "client": ["client/*", "shm/*"],
-    "proxy": ["proxy/*", "client/wire.h", "shm/*"],
+    "proxy": ["proxy/*", "client/wire/wire.h", "shm/*"],
 }
 
 COMPILER_FLAGS = ["-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", '-DPERMTAB_VERSION="0"', f"-I{ROOT}"]

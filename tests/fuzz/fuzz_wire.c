@@ -1,6 +1,6 @@
 /* libFuzzer's entry for the wire: any bytes, as one message and in pieces. The two looks must agree, and
  * every value of a message that was taken must be readable. */
-#include "client/wire.h"
+#include "client/wire/wire.h"
 
 #include <stdlib.h>
 

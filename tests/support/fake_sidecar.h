@@ -4,7 +4,7 @@
 #ifndef PERMTAB_TESTS_FAKE_SIDECAR_H
 #define PERMTAB_TESTS_FAKE_SIDECAR_H
 
-#include "client/wire.h"
+#include "client/wire/wire.h"
 #include "shm/map.h"
 #include "shm/segment.h"
 #include "shm/set.h"

@@ -1,5 +1,5 @@
 /* Text from outside: UTF-8 and nothing else, and what of it may be shown. */
-#include "shm/text.h"
+#include "client/wire/text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Times as text: what RFC 3339 allows, what it does not, and the unit that was meant. */
-#include "shm/time_text.h"
+#include "client/wire/time_text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

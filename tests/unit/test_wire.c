@@ -1,6 +1,6 @@
-/* client/wire.c and client/wire_scan.c, with test_wire_value.c for what is inside a message: what is packed comes
+/* client/wire/wire.c and client/wire/scan.c, with test_wire_value.c for what is inside a message: what is packed comes
  * back; what is cut, mutated or a lie costs one code and little memory. */
-#include "client/wire.h"
+#include "client/wire/wire.h"
 
 #include <malloc.h>
 #include <setjmp.h>

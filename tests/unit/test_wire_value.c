@@ -1,5 +1,5 @@
-/* client/wire_value.c: numbers and texts as other libraries send them, and what is neither. */
-#include "client/wire.h"
+/* client/wire/value.c: numbers and texts as other libraries send them, and what is neither. */
+#include "client/wire/wire.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

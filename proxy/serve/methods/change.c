@@ -1,9 +1,9 @@
 /* grant, revoke, assign, unassign: one change, one transaction, and its revision as the token. */
+#include "client/wire/time_text.h"
 #include "proxy/document/policy.h"
 #include "proxy/serve/methods/methods.h"
 #include "proxy/serve/task.h"
 #include "proxy/serve/writes.h"
-#include "shm/time_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
  * everything announced before.
  *
  * Only the shape is judged here; what the message says is wire.c's business. */
-#include "client/wire.h"
+#include "client/wire/wire.h"
 
 /* A head: how many bytes it takes, how many bytes of text or binary follow it, how many elements. */
 struct head {

@@ -1,7 +1,7 @@
 /* Points in time as text and as microseconds since 1970, UTC: one parser for documents, the command line and requests.
  * Pure. */
-#ifndef PERMTAB_SHM_TIME_TEXT_H
-#define PERMTAB_SHM_TIME_TEXT_H
+#ifndef PERMTAB_CLIENT_WIRE_TIME_TEXT_H
+#define PERMTAB_CLIENT_WIRE_TIME_TEXT_H
 
 #include <stdbool.h>
 #include <stdint.h>

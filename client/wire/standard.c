@@ -1,6 +1,6 @@
 /* A descriptor that is closed when a program begins is the next one that open, socket or accept returns: the connection
  * to the sidecar would be standard output, and a document printed into it. */
-#include "shm/standard.h"
+#include "client/wire/standard.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* RFC 3339 by hand: strptime and timegm take much that is not RFC 3339 (blanks, one-digit months, 31 February). The
  * calendar arithmetic is that of Howard Hinnant's "chrono-compatible low-level date algorithms". */
-#include "shm/time_text.h"
+#include "client/wire/time_text.h"
 
 #include <inttypes.h>
 #include <stddef.h>

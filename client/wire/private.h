@@ -1,8 +1,8 @@
-/* Values as msgpack-c has them, for wire.c and wire_value.c alone. */
+/* Values as msgpack-c has them, for wire.c and value.c alone. */
 #ifndef PERMTAB_CLIENT_WIRE_PRIVATE_H
 #define PERMTAB_CLIENT_WIRE_PRIVATE_H
 
-#include "client/wire.h"
+#include "client/wire/wire.h"
 
 #include <msgpack.h>
 

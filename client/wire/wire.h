@@ -4,8 +4,8 @@
  *     request      [0, id, method, [params]]      params is one map
  *     response     [1, id, error, result]         error is nil or [code, text]
  *     notification [2, method, [params]] */
-#ifndef PERMTAB_CLIENT_WIRE_H
-#define PERMTAB_CLIENT_WIRE_H
+#ifndef PERMTAB_CLIENT_WIRE_WIRE_H
+#define PERMTAB_CLIENT_WIRE_WIRE_H
 
 #include "shm/error.h"
 
@@ -26,7 +26,7 @@ struct wire_buffer {
     size_t size;
     size_t capacity;
     bool failed;
-    bool answers; /* a reply or a notification: its texts are made fit to be shown (shm/text.h) */
+    bool answers; /* a reply or a notification: its texts are made fit to be shown (client/wire/text.h) */
 };
 
 void wire_buffer_init(struct wire_buffer *buffer);

@@ -3,8 +3,8 @@
  *
  * What may not be shown: controls (C0, DEL, C1), which terminals obey; U+2028 and U+2029, which begin a new line; and
  * the characters with the property Bidi_Control, by which a name can be made to look like another one. */
-#ifndef PERMTAB_SHM_TEXT_H
-#define PERMTAB_SHM_TEXT_H
+#ifndef PERMTAB_CLIENT_WIRE_TEXT_H
+#define PERMTAB_CLIENT_WIRE_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,17 +1,17 @@
-/* MessagePack-RPC messages: packing them and taking them apart. With wire_value.c the only file that knows msgpack-c;
+/* MessagePack-RPC messages: packing them and taking them apart. With value.c the only file that knows msgpack-c;
  * both the client and the sidecar use it.
  *
- * A message is taken apart in two steps. wire_scan.c finds its end and counts its elements without
+ * A message is taken apart in two steps. scan.c finds its end and counts its elements without
  * allocating; then the frame is copied and unpacked into one zone of exactly the size that the count calls
  * for: 24 bytes an element, and an element takes a byte at least, so never more than 25 times the frame. The
  * copy lets values outlive the caller's buffer.
  *
  * Framing is all that is judged here; which methods and keys there are is left to the callers. So is what to say to a
  * request whose method or params have another form: it has an id, and is answered by it. */
-#include "client/wire.h"
+#include "client/wire/wire.h"
 
-#include "client/wire_private.h"
-#include "shm/text.h"
+#include "client/wire/private.h"
+#include "client/wire/text.h"
 
 #include <stdlib.h>
 #include <string.h>

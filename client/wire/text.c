@@ -1,6 +1,6 @@
 /* UTF-8 by the table of RFC 3629, section 4: the second byte's range depends on the first, and that is all there is to
  * what is too long, a surrogate or too large. */
-#include "shm/text.h"
+#include "client/wire/text.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,7 +6,7 @@
  *     primary = ( either ) | ALL ( either { , either } ) | ANY ( … ) | name | prefix.*
  *
  * Names are not looked up here: client/rule.c does, again and again, and so does proxy/rights/condition.c. */
-#include "shm/rule_text.h"
+#include "client/wire/rule_text.h"
 
 #include <stdlib.h>
 #include <string.h>

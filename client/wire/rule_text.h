@@ -1,7 +1,7 @@
 /* The text of a rule and its tree: what a client compiles, and what the daemon judges a condition by. Pure, and without names
  * looked up: that is for whoever evaluates it. The grammar is at the top of rule_text.c. */
-#ifndef PERMTAB_SHM_RULE_TEXT_H
-#define PERMTAB_SHM_RULE_TEXT_H
+#ifndef PERMTAB_CLIENT_WIRE_RULE_TEXT_H
+#define PERMTAB_CLIENT_WIRE_RULE_TEXT_H
 
 #include "shm/error.h"
 

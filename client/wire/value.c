@@ -1,9 +1,9 @@
 /* What is inside a message: maps, lists, texts, and numbers in all the forms that libraries send them in. Nothing
  * here is an error: a value of another type is no answer to the question, and what to say then is left to the
  * callers. */
-#include "client/wire.h"
+#include "client/wire/wire.h"
 
-#include "client/wire_private.h"
+#include "client/wire/private.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* Descriptors 0 to 2, for programs: called before anything else is opened. */
-#ifndef PERMTAB_SHM_STANDARD_H
-#define PERMTAB_SHM_STANDARD_H
+#ifndef PERMTAB_CLIENT_WIRE_STANDARD_H
+#define PERMTAB_CLIENT_WIRE_STANDARD_H
 
 #include <stdbool.h>
 
