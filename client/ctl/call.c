@@ -1,5 +1,5 @@
 /* What permtabctl's commands share: one connection, one call, one line when something fails. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include "client/peer.h"
 #include "client/permtab.h"

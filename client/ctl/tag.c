@@ -1,6 +1,6 @@
 /* permtabctl tag add|remove|list|names: named sets of targets. Long lists go in parts, so a failure in the middle leaves what was
  * done before; doing it again does no harm. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* permtabctl watch: subscribes, and prints what comes until it is interrupted. Each line is flushed: whoever reads it
  * through a pipe wants to know now. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include "client/permtab.h"
 

@@ -1,7 +1,7 @@
 /* permtabctl permissions: all that a user may do at a place. The answer comes in pages, because the names of a
  * large catalogue do not fit into a message; those of one answer go together, and when it changes in between all
  * is asked for again. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
 #include <jansson.h>

@@ -1,6 +1,6 @@
 /* permtabctl: asks a sidecar, and changes policy through it. This file is the command line: one table of commands and one of
  * options drive parsing, usage and help. What the commands do is in permtabctl_*.c. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include "client/wire/standard.h"
 

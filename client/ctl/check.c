@@ -1,5 +1,5 @@
 /* permtabctl check, explain: asking. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
  *
  * Symbolic links lead to their targets, and what is our standard output is written as that. Nothing but a regular file
  * is ever renamed over. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* What permtabctl prints, all of it by the functions of this file: nothing in it is obeyed by a terminal, whatever the
  * names of a policy or a sidecar's sentences hold, and what cannot be written is seen at the end. Escaped always, not
  * for terminals alone: what goes through a pipe ends on one. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include "client/wire/text.h"
 

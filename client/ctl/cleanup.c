@@ -1,5 +1,5 @@
 /* permtabctl cleanup: removing from Redis what nobody will read any more. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
 #include <jansson.h>

@@ -1,8 +1,8 @@
 /* permtabctl's inside: one command table (permtabctl.c), commands by their noun, and what they share.
  *
  * Exit codes: 0 fine (check: allow); 1 failed (check: deny); 2 check alone: unknown, or it could not be asked; 64 usage. */
-#ifndef PERMTAB_CLIENT_PERMTABCTL_H
-#define PERMTAB_CLIENT_PERMTABCTL_H
+#ifndef PERMTAB_CLIENT_CTL_PERMTABCTL_H
+#define PERMTAB_CLIENT_CTL_PERMTABCTL_H
 
 #include "client/channel.h"
 
@@ -34,7 +34,7 @@ struct control {
     struct channel channel;
 };
 
-/* ---- permtabctl_print.c ------------------------------------------------------------------------------------------- */
+/* ---- print.c ------------------------------------------------------------------------------------------- */
 
 /* To stdout; what a terminal would obey, and what is not UTF-8, becomes U+FFFD. Whether it could be written is seen by
  * control_finish. */
@@ -52,7 +52,7 @@ bool control_output_gone(void);
  * written. */
 int control_finish(const struct control *control, int code);
 
-/* ---- permtabctl_save.c -------------------------------------------------------------------------------------------- */
+/* ---- save.c -------------------------------------------------------------------------------------------- */
 
 /* From where `from` stands to its end. False with errno. */
 bool control_copy(int from, int to);
@@ -60,7 +60,7 @@ bool control_copy(int from, int to);
  * was there before is whole, unless it had to be written in place. */
 bool control_save(int document, const char *name);
 
-/* ---- permtabctl_call.c ------------------------------------------------------------------------------------------ */
+/* ---- call.c ------------------------------------------------------------------------------------------ */
 
 /* Connects and greets. 0, or the exit code with one line printed. */
 int control_connect(struct control *control, uint32_t timeout_ms) PERMTAB_MUST_CHECK;
@@ -79,7 +79,7 @@ int control_write(struct control *control, int descriptor, struct wire_message *
 /* Arguments. False with a usage line printed. */
 bool control_id(const struct control *control, const char *what, const char *text, uint64_t *out);
 bool control_scope(const struct control *control, const char *text);
-/* USER, SCOPE and --owner; permtabctl_check.c. */
+/* USER, SCOPE and --owner; check.c. */
 bool control_question(const struct control *control, uint64_t *user, uint64_t *owner);
 /* The same without a line: a whole decimal number; "global" or "type:id". */
 bool control_is_id(const char *text, uint64_t *out);
@@ -87,10 +87,10 @@ bool control_is_scope(const char *text);
 
 /* `what` is the option. 0, or CONTROL_USAGE with a line printed. */
 int control_time(const struct control *control, const char *what, const char *text, int64_t *out) PERMTAB_MUST_CHECK;
-/* "250ms", "30s", "5m", "12h" or "7d" to milliseconds; permtabctl_delayed.c. */
+/* "250ms", "30s", "5m", "12h" or "7d" to milliseconds; delayed.c. */
 bool control_duration(const char *text, uint64_t *out);
 
-/* ---- permtabctl_invalidate.c: targets, as texts; the sidecar knows which are good ---------------------------------- */
+/* ---- invalidate.c: targets, as texts; the sidecar knows which are good ---------------------------------- */
 
 struct control_targets {
     char **texts;

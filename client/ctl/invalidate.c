@@ -1,5 +1,5 @@
 /* permtabctl invalidate, invalidations: what is to be read again, and what was. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
 #include <jansson.h>

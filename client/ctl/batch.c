@@ -3,7 +3,7 @@
  * Whatever is there to read is asked for in one round trip and answered at once, so that a program at the other end of a pipe
  * may wait for each answer, and a large file still costs few round trips. When the sidecar refuses a batch because of one
  * line in it, its lines are asked one by one: only that line gets `unknown`, and a word on stderr. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* permtabctl grant, revoke, assign, unassign: small changes. Each prints the revision that a token is made of. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include "client/wire/time_text.h"
 

@@ -1,5 +1,5 @@
 /* permtabctl apply and export: whole documents, which pass as descriptors. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* permtabctl delay, delayed: invalidations at a later time. Commands over many tasks are answered in pieces, with a cursor:
  * whoever stops this program has stopped them. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
 #include <stdio.h>

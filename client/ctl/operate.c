@@ -1,5 +1,5 @@
 /* permtabctl stats, health: operating. */
-#include "client/permtabctl.h"
+#include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
 #include <jansson.h>
