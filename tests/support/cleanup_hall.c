@@ -3,7 +3,7 @@
 
 #include "proxy/base/clock.h"
 #include "tests/support/loop.h"
-#include "tests/unit/store_fixture.h"
+#include "tests/unit/store/store_fixture.h"
 
 #include <event2/event.h>
 

@@ -1,7 +1,7 @@
 /* A store of its own for each test of policies, and what is said about it. */
 #include "tests/support/policy_trial.h"
 
-#include "tests/unit/store_fixture.h"
+#include "tests/unit/store/store_fixture.h"
 
 const struct scope_types trial_types = {.count = 3, .names = {"global", "server", "channel"}};
 

@@ -14,7 +14,7 @@
 
 struct policy_trial {
     struct store *store; /* empty at first, with the scope types server and channel */
-    void *fixture;       /* of tests/unit/store_fixture.h */
+    void *fixture;       /* of tests/unit/store/store_fixture.h */
 };
 
 struct trial_outcome {

@@ -1,6 +1,6 @@
 /* The store on SQLite: the common cases, and what only a file can suffer. */
 #include "proxy/store/private.h"
-#include "tests/unit/store_cases.h"
+#include "tests/unit/store/store_cases.h"
 
 #include <sqlite3.h>
 

@@ -2,7 +2,7 @@
  * tools forget the triggers, and an administrator adds system versioning. Needs PERMTAB_TEST_MYSQL, as
  * test_store_mysql does. */
 #include "proxy/store/private.h"
-#include "tests/unit/store_cases_repair.h"
+#include "tests/unit/store/store_cases_repair.h"
 
 #define READY(test) cmocka_unit_test_setup_teardown(test, ready, fixture_free)
 

@@ -1,9 +1,9 @@
 /* Cases about which users and scopes the store still has. */
-#ifndef PERMTAB_TESTS_STORE_CASES_ORPHANS_H
-#define PERMTAB_TESTS_STORE_CASES_ORPHANS_H
+#ifndef PERMTAB_TESTS_UNIT_STORE_STORE_CASES_ORPHANS_H
+#define PERMTAB_TESTS_UNIT_STORE_STORE_CASES_ORPHANS_H
 
 #include "proxy/store/orphans.h"
-#include "tests/unit/store_cases_read.h"
+#include "tests/unit/store/store_cases_read.h"
 
 static void test_users_present(void **state)
 {

@@ -1,8 +1,8 @@
 /* Cases about the schema: what is refused, whoever writes; migrations; the look. */
-#ifndef PERMTAB_TESTS_STORE_CASES_SCHEMA_H
-#define PERMTAB_TESTS_STORE_CASES_SCHEMA_H
+#ifndef PERMTAB_TESTS_UNIT_STORE_STORE_CASES_SCHEMA_H
+#define PERMTAB_TESTS_UNIT_STORE_STORE_CASES_SCHEMA_H
 
-#include "tests/unit/store_fixture.h"
+#include "tests/unit/store/store_fixture.h"
 
 struct refused_case {
     const char *text;

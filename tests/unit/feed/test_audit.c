@@ -3,7 +3,7 @@
 #include "proxy/feed/audit.h"
 
 #include "proxy/table/private.h"
-#include "tests/unit/store_fixture.h"
+#include "tests/unit/store/store_fixture.h"
 
 #include <event2/event.h>
 #include <event2/thread.h>

@@ -2,7 +2,7 @@
  * server where the account may create databases without a password. */
 #include "proxy/store/private.h"
 
-#include "tests/unit/store_cases.h"
+#include "tests/unit/store/store_cases.h"
 
 static int ready(void **state)
 {

@@ -1,8 +1,8 @@
 /* Cases about the log: what each kind of change appends, who may be believed, a follower beside concurrent writers. */
-#ifndef PERMTAB_TESTS_STORE_CASES_LOG_H
-#define PERMTAB_TESTS_STORE_CASES_LOG_H
+#ifndef PERMTAB_TESTS_UNIT_STORE_STORE_CASES_LOG_H
+#define PERMTAB_TESTS_UNIT_STORE_STORE_CASES_LOG_H
 
-#include "tests/unit/store_fixture.h"
+#include "tests/unit/store/store_fixture.h"
 
 #include <pthread.h>
 

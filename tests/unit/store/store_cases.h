@@ -1,11 +1,11 @@
 /* All cases that hold for every store. Include it, define SETUP_EMPTY and SETUP_READY, and list STORE_CASES. */
-#ifndef PERMTAB_TESTS_STORE_CASES_H
-#define PERMTAB_TESTS_STORE_CASES_H
+#ifndef PERMTAB_TESTS_UNIT_STORE_STORE_CASES_H
+#define PERMTAB_TESTS_UNIT_STORE_STORE_CASES_H
 
-#include "tests/unit/store_cases_log.h"
-#include "tests/unit/store_cases_orphans.h"
-#include "tests/unit/store_cases_read.h"
-#include "tests/unit/store_cases_schema.h"
+#include "tests/unit/store/store_cases_log.h"
+#include "tests/unit/store/store_cases_orphans.h"
+#include "tests/unit/store/store_cases_read.h"
+#include "tests/unit/store/store_cases_schema.h"
 
 #define READY(test) cmocka_unit_test_setup_teardown(test, ready, fixture_free)
 #define EMPTY(test) cmocka_unit_test_setup_teardown(test, empty, fixture_free)

@@ -1,9 +1,9 @@
 /* Cases about other people's tools: what they may do to the schema, what is refused and in which words, and what
  * --migrate mends. */
-#ifndef PERMTAB_TESTS_STORE_CASES_REPAIR_H
-#define PERMTAB_TESTS_STORE_CASES_REPAIR_H
+#ifndef PERMTAB_TESTS_UNIT_STORE_STORE_CASES_REPAIR_H
+#define PERMTAB_TESTS_UNIT_STORE_STORE_CASES_REPAIR_H
 
-#include "tests/unit/store_fixture.h"
+#include "tests/unit/store/store_fixture.h"
 
 /* What a sidecar that starts now says of the store. */
 __attribute__((unused)) static int opens(struct fixture *f)

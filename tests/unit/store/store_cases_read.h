@@ -1,8 +1,8 @@
 /* Cases about reading: facts, roles, the catalogue, what expired; ids above 2^63. */
-#ifndef PERMTAB_TESTS_STORE_CASES_READ_H
-#define PERMTAB_TESTS_STORE_CASES_READ_H
+#ifndef PERMTAB_TESTS_UNIT_STORE_STORE_CASES_READ_H
+#define PERMTAB_TESTS_UNIT_STORE_STORE_CASES_READ_H
 
-#include "tests/unit/store_fixture.h"
+#include "tests/unit/store/store_fixture.h"
 
 #define HUGE_ID 18446744073709551615ull
 

@@ -1,5 +1,5 @@
 /* The SQL layer on SQLite: URLs, files that are no database, statements that are kept, values that come back. */
-#include "tests/unit/store_fixture.h"
+#include "tests/unit/store/store_fixture.h"
 
 #include <sys/stat.h>
 

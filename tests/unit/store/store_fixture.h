@@ -1,6 +1,6 @@
 /* A store of its own for each test, over a URL, so that the same cases run on SQLite and on MariaDB. */
-#ifndef PERMTAB_TESTS_STORE_FIXTURE_H
-#define PERMTAB_TESTS_STORE_FIXTURE_H
+#ifndef PERMTAB_TESTS_UNIT_STORE_STORE_FIXTURE_H
+#define PERMTAB_TESTS_UNIT_STORE_STORE_FIXTURE_H
 
 #include "proxy/store/sql_driver.h"
 #include "proxy/store/store.h"

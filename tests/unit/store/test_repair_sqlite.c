@@ -2,7 +2,7 @@
  * rows, dropping the old one and giving its name to the new one: names come quoted, white space is theirs, triggers
  * are gone. */
 #include "proxy/store/private.h"
-#include "tests/unit/store_cases_repair.h"
+#include "tests/unit/store/store_cases_repair.h"
 
 #include <sqlite3.h>
 
