@@ -254,6 +254,11 @@ static size_t option_index(const char *name)
     return index;
 }
 
+int config_set(struct config *config, const char *name, const char *text, struct failure *failure)
+{
+    return config_option_set(config, &config_options[option_index(name)], text, failure);
+}
+
 static int load_passwords(struct loading *loading)
 {
     struct config *config = loading->config;

@@ -1,7 +1,6 @@
 /* The demo's folder and policy. The policy is conf/policies/community.json, compiled in. */
 #include "proxy/daemon/demo.h"
 
-#include "proxy/config/options.h"
 #include "proxy/document/policy.h"
 
 #include <errno.h>
@@ -22,11 +21,7 @@ static int set_option(struct config *config, const char *name, const struct demo
 {
     char value[128];
     (void)snprintf(value, sizeof value, "%s%s%s", before, demo->folder, after);
-    for (size_t i = 0; i < config_option_count; i++) {
-        if (strcmp(config_options[i].name, name) == 0)
-            return config_option_set(config, &config_options[i], value, failure);
-    }
-    abort();
+    return config_set(config, name, value, failure);
 }
 
 int demo_new(struct demo **out, struct config *config, struct failure *failure)

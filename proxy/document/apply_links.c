@@ -5,6 +5,7 @@
  * Rows about a deleted permission grant nothing and cannot be named in a document: in the lists of objects that stay
  * they are left alone, so that a document made by export changes nothing. */
 #include "proxy/document/apply.h"
+#include "proxy/store/store.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,6 +2,7 @@
  * lists what the document names or refers to; everything when the rest is to be pruned. Looked up by lists of keys, never
  * row by row. Assignments are not read: apply_write.c lets the store compare them. */
 #include "proxy/document/apply.h"
+#include "proxy/store/store.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* Pruning: what the document does not name goes, in an order that the references allow: assignments, then (by then their
  * lists are gone, apply_links.c) roles, then scopes from the leaves up; permissions become tombstones. */
 #include "proxy/document/apply.h"
+#include "proxy/store/store.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,6 +3,7 @@
  * sent as they are, and the store writes those that differ: the triggers count exactly these. */
 #include "proxy/document/apply.h"
 #include "proxy/document/transaction.h"
+#include "proxy/store/store.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,6 +4,7 @@
  * A role has one effect for a permission after `grant`: granting allow takes a deny away, which would win otherwise. */
 #include "proxy/document/policy.h"
 #include "proxy/document/transaction.h"
+#include "proxy/store/store.h"
 
 #include <inttypes.h>
 #include <string.h>

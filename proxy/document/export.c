@@ -5,6 +5,7 @@
 #include "client/wire/text.h"
 #include "proxy/document/policy.h"
 #include "proxy/document/transaction.h"
+#include "proxy/store/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>

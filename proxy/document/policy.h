@@ -6,11 +6,12 @@
 #include "proxy/base/failure.h"
 #include "proxy/rights/catalogue.h"
 #include "proxy/rights/facts.h"
-#include "proxy/store/store.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+struct store;
 
 /* A list of permission names. */
 struct policy_names {

@@ -9,6 +9,8 @@
  * change row it would have written is there, with the nonce that it had, or it is not and everything is repeated. */
 #include "proxy/document/transaction.h"
 
+#include "proxy/store/store.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

@@ -3,6 +3,7 @@
 #include "client/wire/text.h"
 #include "client/wire/time_text.h"
 #include "proxy/document/policy.h"
+#include "proxy/store/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>

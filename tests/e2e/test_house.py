@@ -9,32 +9,58 @@ import subprocess
 import unittest
 
 from harness import ROOT, main
+from harness.paths import BUILD
 
 # Where each third-party header may be included. Tests may include what they test against.
 HOMES = {
-    r"mysql(/mysql)?\.h|mariadb.*\.h": ["proxy/store_mysql*.c"],
-    r"sqlite3\.h": ["proxy/store_sqlite*.c"],
-    r"msgpack.*": ["client/wire*.c", "client/wire/private.h", "proxy/l2/value.c"],
-    r"jansson\.h": ["proxy/policy_*.c", "client/permtabctl*.c", "client/permtabctl*.h"],
-    r"yaml\.h": ["proxy/policy_yaml*.c"],
-    r"confuse\.h": ["proxy/config*.c"],
-    r"hiredis.*": ["proxy/redis*.c"],
+    r"mysql(/mysql)?\.h|mariadb.*\.h|mysqld_error\.h": ["proxy/store/sql_mysql.c"],
+    r"sqlite3\.h": ["proxy/store/sql_sqlite.c"],
+    r"msgpack.*": ["client/wire/*.[ch]"],
+    r"jansson\.h": ["proxy/document/*.c", "client/ctl/*.[ch]"],
+    r"yaml\.h": ["proxy/document/yaml.c"],
+    r"confuse\.h": ["proxy/config/*.c"],
+    r"hiredis.*|hiredis/.*": ["proxy/redis/*.c"],
     r"lmdb\.h": [],
     r"cmocka\.h": [],
 }
 
-# Pure: bytes and facts in, answers out.
-PURE = ["proxy/histogram.*", "proxy/propagation.*", "proxy/resolve*", "proxy/explain*", "proxy/scope.*", "proxy/facts*", "proxy/catalogue*", "proxy/policy_json*",
-        "proxy/policy_yaml*", "proxy/redis_url.*", "proxy/target.*", "proxy/message.*", "proxy/l2_value.*", "proxy/condition.*",
-        "proxy/delayed_task.*", "proxy/delayed_advice.*", "proxy/delayed_rates.*", "proxy/breaker.*", "proxy/xfetch.*",
-        "proxy/user_filter.*", "client/wire*", "shm/rule_text.*", "shm/text.*", "shm/time_text.*"]
-IMPURE = r"event2?/|sys/socket\.h|sys/un\.h|proxy/(sql|store|session|feed|work)[a-z_]*\.h|mysql|sqlite3"
+# Pure: bytes and facts in, answers out. Nothing that they include, at whatever remove, knows a socket, an event or a store.
+PURE = ["proxy/names/*", "proxy/rights/*", "proxy/base/histogram.*", "proxy/base/breaker.*", "proxy/feed/propagation.*",
+        "proxy/document/json.c", "proxy/document/yaml.c", "proxy/redis/url.*", "proxy/l2/value.*", "proxy/l2/xfetch.*",
+        "proxy/delayed/task.*", "proxy/delayed/advice.*", "proxy/delayed/rates.*", "proxy/answer/user_filter.*",
+        "client/wire/*"]
+IMPURE = r"event2?/.*|sys/socket\.h|sys/un\.h|mysql.*|sqlite3\.h|pthread\.h|proxy/(store|table|feed/feed|serve|daemon)/.*"
 
 MAY_INCLUDE = {
     "shm": ["shm/*"],
-    "client": ["client/*", "shm/*"],
-    "proxy": ["proxy/*", "client/wire/wire.h", "shm/*"],
+    "client": ["client/*", "client/wire/*", "shm/*"],
+    "client/wire": ["client/wire/*", "shm/error.h", "shm/order.h"],
+    "client/ctl": ["client/ctl/*", "client/*", "client/wire/*", "shm/error.h"],  # it speaks to the sidecar without a handle
+    "proxy": ["proxy/*/*", "proxy/*/*/*", "client/wire/*", "shm/*"],
 }
+
+# The face of each room of proxy/: the headers that other rooms may include. What a room links is in proxy/CMakeLists.txt.
+FACES = {
+    "base": "breaker clock counters failure histogram log pause random trouble",
+    "names": "l2_keys message scope target token",
+    "rights": "catalogue change condition explain facts resolve",
+    "redis": "redis retry subscriber url",
+    "config": "config",
+    "store": "gate orphans sql store work",
+    "table": "audit publisher",
+    "document": "policy",
+    "cleanup": "cleanup",
+    "feed": "audit feed propagation",
+    "l2": "l2",
+    "answer": "asks census_count fill",
+    "invalidate": "history invalidate lane tags",
+    "delayed": "delayed",
+    "serve": "descriptors listener ops server subscriptions writes",
+    "serve/methods": "methods",
+    "daemon": "",
+}
+# serve/methods is serve's own upper floor.
+FACES_FOR = {("serve/methods", "serve"): "parked request task"}
 
 COMPILER_FLAGS = ["-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", '-DPERMTAB_VERSION="0"', f"-I{ROOT}"]
 
@@ -68,6 +94,38 @@ def allowed(name, patterns):
 SOURCES = ["shm/*.[ch]", "client/*.[ch]", "proxy/*.[ch]"]
 
 
+def room_of(name):
+    """The room of a file of proxy/, or None."""
+    folder, _, rest = name.partition("/")
+    return rest.rpartition("/")[0] if folder == "proxy" else None
+
+
+def rooms():
+    """room(FOLDER LINKS...) of proxy/CMakeLists.txt: {room: the rooms that it links}, in the order of the file."""
+    declared = re.findall(r"^room\(([^)]*)\)", read("proxy/CMakeLists.txt"), re.MULTILINE)
+    names = [words.split()[0] for words in declared]
+    return {words.split()[0]: [word for word in words.split()[1:] if word in names] for words in declared}
+
+
+def reached(name, seen=None):
+    """All that a file includes, at whatever remove: {header: the file that includes it}."""
+    seen = {} if seen is None else seen
+    for _, header in includes(name):
+        if header not in seen:
+            seen[header] = name
+            if (ROOT / header).is_file():
+                reached(header, seen)
+    return seen
+
+
+def symbols(library):
+    """(defined, undefined) external names of a static library."""
+    text = subprocess.run(["nm", "--extern-only", "--format=posix", str(library)], check=True, stdout=subprocess.PIPE,
+                          text=True).stdout
+    found = [line.split()[:2] for line in text.splitlines() if len(line.split()) >= 2 and not line.endswith(":")]
+    return {name for name, kind in found if kind != "U"}, {name for name, kind in found if kind == "U"}
+
+
 class House(unittest.TestCase):
     maxDiff = None
 
@@ -87,20 +145,63 @@ class House(unittest.TestCase):
     def test_dependencies_point_one_way(self):
         wrong = []
         for name in files(*SOURCES):
+            folder = next(folder for folder in sorted(MAY_INCLUDE, reverse=True) if name.startswith(folder + "/"))
             for number, header in includes(name):
-                folder = header.split("/")[0]
-                if folder in ("shm", "client", "proxy", "tests", "deploy"):
-                    if not allowed(header, MAY_INCLUDE[name.split("/")[0]]):
+                if header.split("/")[0] in ("shm", "client", "proxy", "tests", "deploy"):
+                    if not any(pathlib.PurePosixPath(header).match(pattern) for pattern in MAY_INCLUDE[folder]):
                         wrong.append(f"{name}:{number} includes {header}")
+        self.assertEqual([], wrong)
+
+    def test_rooms_stand_on_what_is_below_them(self):
+        """In the order of proxy/CMakeLists.txt, so there is no cycle. And every folder is a room."""
+        declared, below = rooms(), []
+        for room, links in declared.items():
+            self.assertEqual([], [link for link in links if link not in below], f"{room} links what is not below it")
+            below.append(room)
+        self.assertEqual({room_of(name) for name in files("proxy/*.[ch]")}, set(declared))
+        self.assertEqual(set(declared), set(FACES))
+
+    def test_rooms_include_what_they_link(self):
+        declared, wrong = rooms(), []
+        for name in files("proxy/*.[ch]"):
+            room = room_of(name)
+            for number, header in includes(name):
+                other = room_of(header)
+                if other not in (None, room):
+                    faces = FACES[other] + " " + FACES_FOR.get((room, other), "")
+                    if other not in declared[room]:
+                        wrong.append(f"{name}:{number} includes {header}, and {room} does not link {other}")
+                    elif header[len(f"proxy/{other}/"):-2] not in faces.split():
+                        wrong.append(f"{name}:{number} includes {header}, which is no face of {other}")
+        self.assertEqual([], wrong)
+
+    def test_rooms_reach_what_is_below_them(self):
+        """Includes of includes of includes, too."""
+        declared, below, wrong = rooms(), {}, []
+        for room, links in declared.items():
+            below[room] = {room}.union(*(below[link] for link in links))
+        for name in files("proxy/*.[ch]"):
+            wrong += [f"{name} reaches {header} by {by}" for header, by in reached(name).items()
+                      if room_of(header) and room_of(header) not in below[room_of(name)]]
+        self.assertEqual([], wrong)
+
+    def test_rooms_call_what_they_link(self):
+        """By the symbols of their libraries: a prototype that is written down again is no way round."""
+        declared, wrong = rooms(), []
+        found = {room: symbols(BUILD / "proxy" / f"libpermtab_{room.replace('/', '_')}.a") for room in declared}
+        home = {symbol: room for room, (defined, _) in found.items() for symbol in defined}
+        self.assertGreater(len(home), 500)
+        for room, (defined, undefined) in found.items():
+            wrong += [f"{room} uses {symbol} of {home[symbol]}" for symbol in sorted(undefined - defined)
+                      if symbol in home and home[symbol] not in declared[room]]
         self.assertEqual([], wrong)
 
     def test_pure_files_stay_pure(self):
         wrong = []
         for name in files(*SOURCES):
             if allowed(name, PURE):
-                wrong += [f"{name}:{number} includes {header}" for number, header in includes(name)
-                          if re.match(IMPURE, header)]
-        # explain reads no store; catalogue.h and facts.h are plain data that the store fills.
+                wrong += [f"{name} reaches {header} by {by}" for header, by in reached(name).items()
+                          if re.fullmatch(IMPURE, header)]
         self.assertEqual([], wrong)
 
     def test_the_table_needs_libc_alone(self):
@@ -121,7 +222,7 @@ class House(unittest.TestCase):
     def test_permtabctl_prints_in_one_file(self):
         """It is the one that escapes what a terminal obeys, and sees what could not be written."""
         prints = re.compile(r"(?<![a-z_])(v?printf|puts|putchar|fputs|fwrite|json_dumpf)\s*\(|\bstdout\b")
-        wrong = [f"{name}:{number}: {line.strip()}" for name in files("client/permtabctl*.c")
+        wrong = [f"{name}:{number}: {line.strip()}" for name in files("client/ctl/*.c")
                  if name != "client/ctl/print.c" for number, line in enumerate(read(name).splitlines(), 1)
                  if prints.search(re.sub(r"/\*.*?\*/|^\s*/?\*.*|(fflush|ferror)\(stdout\)|\"[^\"]*\"", "", line))]
         self.assertEqual([], wrong)
