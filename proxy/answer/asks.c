@@ -27,7 +27,7 @@ struct flow_list {
 };
 
 struct asks {
-    struct publish *publish;
+    struct publisher *publisher;
     struct feed *feed;
     struct fills *fills;
     struct l2 *l2; /* or NULL */
@@ -114,12 +114,12 @@ static void settle(struct ask *ask)
 
 static struct table_state state_of(const struct asks *asks, uint64_t now_ns)
 {
-    struct log_position at = publish_position(asks->publish);
+    struct log_position at = publisher_position(asks->publisher);
     return (struct table_state){
-        .leased = publish_leased(asks->publish, now_ns),
+        .leased = publisher_leased(asks->publisher, now_ns),
         .store_id = at.store_id,
         .revision = at.revision,
-        .meaning = publish_meaning(asks->publish),
+        .meaning = publisher_names_version(asks->publisher),
     };
 }
 
@@ -260,7 +260,7 @@ static void look(struct asks *asks, struct ask *ask, bool queued)
     struct answer answer = {0};
     struct table_state state = state_of(asks, now);
     state.resident =
-        state.leased && publish_lookup(asks->publish, ask->question.user, ask->question.scope, &answer);
+        state.leased && publisher_lookup(asks->publisher, ask->question.user, ask->question.scope, &answer);
     switch (decide(&ask->question, &state)) {
     case DECIDE_REPLY:
         ask->done(ask, 0, NULL, &answer);
@@ -357,7 +357,7 @@ static void on_next_turn(evutil_socket_t descriptor, short what, void *context)
     run_waiting(context);
 }
 
-int asks_new(struct asks **out, struct event_base *base, struct publish *publish, struct feed *feed,
+int asks_new(struct asks **out, struct event_base *base, struct publisher *publisher, struct feed *feed,
              struct fills *fills, unsigned running_max, uint64_t timeout_ms)
 {
     struct asks *asks = calloc(1, sizeof *asks);
@@ -368,7 +368,7 @@ int asks_new(struct asks **out, struct event_base *base, struct publish *publish
     *out = asks;
     if (!asks)
         return PERMTAB_E_MEMORY;
-    asks->publish = publish;
+    asks->publisher = publisher;
     asks->feed = feed;
     asks->fills = fills;
     asks->running_max = running_max;

@@ -50,7 +50,7 @@ struct ask {
 };
 
 /* At most `running_max` fills are under way at once; a question that has waited `timeout_ms` fails. */
-int asks_new(struct asks **out, struct event_base *base, struct publish *publish, struct feed *feed,
+int asks_new(struct asks **out, struct event_base *base, struct publisher *publisher, struct feed *feed,
              struct fills *fills, unsigned running_max, uint64_t timeout_ms) PERMTAB_MUST_CHECK;
 /* From now on a question that is not in the table is looked up there before the store is asked. */
 void asks_use_l2(struct asks *asks, struct l2 *l2);

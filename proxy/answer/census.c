@@ -17,25 +17,25 @@ void census_fini(struct census *census)
     user_filter_fini(&census->filter);
 }
 
-void census_begin(struct census *census, const struct publish *publish)
+void census_begin(struct census *census, const struct publisher *publisher)
 {
     user_filter_clear(&census->filter);
     census->state = CENSUS_COUNTING;
-    census->generation = publish_generation(publish);
-    census->begun = publish_position(publish).revision;
+    census->generation = publisher_generation(publisher);
+    census->begun = publisher_position(publisher).revision;
     census->seen = census->begun;
 }
 
-enum census_slice census_take(struct census *census, const struct publish *publish,
+enum census_slice census_take(struct census *census, const struct publisher *publisher,
                               const struct log_position *at, const uint64_t *users, size_t count)
 {
-    struct log_position applied = publish_position(publish);
-    if (census->state != CENSUS_COUNTING || census->generation != publish_generation(publish) ||
+    struct log_position applied = publisher_position(publisher);
+    if (census->state != CENSUS_COUNTING || census->generation != publisher_generation(publisher) ||
         at->store_id != applied.store_id || at->revision < census->begun)
         return CENSUS_FOREIGN;
     if (at->revision > applied.revision)
         return CENSUS_EARLY;
-    if (!history_continues(publish_history(publish), at->revision, at->nonce))
+    if (!history_continues(publisher_history(publisher), at->revision, at->nonce))
         return CENSUS_FOREIGN;
     for (size_t i = 0; i < count; i++)
         user_filter_add(&census->filter, users[i]);
@@ -70,19 +70,19 @@ static bool add_named(struct census *census, const struct history *history, uint
     return true;
 }
 
-void census_applied(struct census *census, const struct publish *publish)
+void census_applied(struct census *census, const struct publisher *publisher)
 {
     if (census->state != CENSUS_COUNTING && census->state != CENSUS_COMPLETE)
         return;
-    uint64_t to = publish_position(publish).revision;
-    if (census->generation != publish_generation(publish) || !add_named(census, publish_history(publish), to))
+    uint64_t to = publisher_position(publisher).revision;
+    if (census->generation != publisher_generation(publisher) || !add_named(census, publisher_history(publisher), to))
         census->state = CENSUS_NONE;
     else if (user_filter_overfull(&census->filter))
         census->state = census->state == CENSUS_COMPLETE ? CENSUS_NONE : CENSUS_OVERFULL;
 }
 
-bool census_knows(const struct census *census, const struct publish *publish, uint64_t user)
+bool census_knows(const struct census *census, const struct publisher *publisher, uint64_t user)
 {
-    return census->state != CENSUS_COMPLETE || census->generation != publish_generation(publish) ||
-           census->seen != publish_position(publish).revision || user_filter_has(&census->filter, user);
+    return census->state != CENSUS_COMPLETE || census->generation != publisher_generation(publisher) ||
+           census->seen != publisher_position(publisher).revision || user_filter_has(&census->filter, user);
 }

@@ -30,7 +30,7 @@ int census_init(struct census *census, uint64_t users_max, uint64_t seed) PERMTA
 void census_fini(struct census *census);
 
 /* Empties it and begins to count. What is read from the primary store from now on may be brought to census_take. */
-void census_begin(struct census *census, const struct publish *publish);
+void census_begin(struct census *census, const struct publisher *publisher);
 
 enum census_slice {
     CENSUS_TAKEN,
@@ -38,16 +38,16 @@ enum census_slice {
     CENSUS_FOREIGN, /* the snapshot is of another history, or the census was lost meanwhile: begin anew */
 };
 /* The ids of users with rows, of one slice, read in one snapshot at `at`. */
-enum census_slice census_take(struct census *census, const struct publish *publish,
+enum census_slice census_take(struct census *census, const struct publisher *publisher,
                               const struct log_position *at, const uint64_t *users, size_t count);
 /* All slices are taken. */
 void census_complete(struct census *census);
 
 /* After every batch, before anybody asks: whom the changes name is added. A census of another history, or one that
  * missed changes, is lost; so is a complete one that has outgrown its room, for users may have gone since. */
-void census_applied(struct census *census, const struct publish *publish);
+void census_applied(struct census *census, const struct publisher *publisher);
 
 /* False: the user has no rows at the applied revision. True in doubt. */
-bool census_knows(const struct census *census, const struct publish *publish, uint64_t user);
+bool census_knows(const struct census *census, const struct publisher *publisher, uint64_t user);
 
 #endif

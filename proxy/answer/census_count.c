@@ -37,7 +37,7 @@ struct slice {
 struct census_count {
     struct slice slice; /* first */
     struct work *work;
-    struct publish *publish;
+    struct publisher *publisher;
     struct feed *feed;
     struct census *census;
     struct counters *counters;
@@ -93,7 +93,7 @@ static void begin(struct census_count *count)
 {
     if (count->begun++ > 0)
         count->counters->filter_rebuilds++;
-    census_begin(count->census, count->publish);
+    census_begin(count->census, count->publisher);
     count->slice.which = STORE_USERS_ASSIGNED;
     count->slice.from_first = true;
     slice_read(count);
@@ -129,7 +129,7 @@ static void take(struct census_count *count)
 {
     struct slice *slice = &count->slice;
     count->in_hand = false;
-    switch (census_take(count->census, count->publish, &slice->at, slice->users, slice->count)) {
+    switch (census_take(count->census, count->publisher, &slice->at, slice->users, slice->count)) {
     case CENSUS_TAKEN:
         advance(count);
         return;
@@ -137,7 +137,7 @@ static void take(struct census_count *count)
         if (count->early_ns == 0)
             count->early_ns = clock_ns();
         /* After a poll that began later it is of a server that the feed does not read. */
-        if (publish_confirmed(count->publish) <= count->early_ns) {
+        if (publisher_confirmed(count->publisher) <= count->early_ns) {
             count->in_hand = true;
             feed_wake(count->feed);
             return;
@@ -213,14 +213,14 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
 
 void census_count_applied(struct census_count *count)
 {
-    census_applied(count->census, count->publish);
+    census_applied(count->census, count->publisher);
     step(count);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 int census_count_new(struct census_count **out, struct event_base *base, struct work *work,
-                     struct publish *publish, struct feed *feed, struct census *census,
+                     struct publisher *publisher, struct feed *feed, struct census *census,
                      struct counters *counters)
 {
     struct census_count *count = calloc(1, sizeof *count);
@@ -230,7 +230,7 @@ int census_count_new(struct census_count **out, struct event_base *base, struct 
     count->slice.job.done = on_slice;
     count->slice.users = malloc(SLICE * sizeof *count->slice.users);
     count->work = work;
-    count->publish = publish;
+    count->publisher = publisher;
     count->feed = feed;
     count->census = census;
     count->counters = counters;

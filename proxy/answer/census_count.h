@@ -11,7 +11,7 @@ struct census_count;
 
 /* Begins at once. `work` connects to the primary store. */
 int census_count_new(struct census_count **out, struct event_base *base, struct work *work,
-                     struct publish *publish, struct feed *feed, struct census *census,
+                     struct publisher *publisher, struct feed *feed, struct census *census,
                      struct counters *counters) PERMTAB_MUST_CHECK;
 /* After work_free: a slice may be under way. */
 void census_count_free(struct census_count *count);

@@ -11,7 +11,7 @@
 struct question {
     uint64_t user;
     struct scope_key scope;
-    uint64_t meaning; /* of its numbers when they were looked up: publish_meaning */
+    uint64_t meaning; /* of its numbers when they were looked up: publisher_names_version */
     bool has_token;
     uint64_t token_store;
     uint64_t token_revision;

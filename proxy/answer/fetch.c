@@ -191,18 +191,18 @@ static void on_patience(evutil_socket_t descriptor, short what, void *context)
 
 /* What was changed behind the log, and led to distrust, has not come to the replica before a later change of the log has: until
  * then revision and nonce there are those of the table, and the rows those of before. */
-static bool follows_distrust(const struct publish *publish, const struct facts *facts)
+static bool follows_distrust(const struct publisher *publisher, const struct facts *facts)
 {
-    return publish_distrusted(publish) == 0 || facts->revision > publish_history(publish)->complete_from;
+    return publisher_distrusted(publisher) == 0 || facts->revision > publisher_history(publisher)->complete_from;
 }
 
 /* Whether what a job brought may be shown to the publisher at all. Another store has other revisions: it could look early for
  * ever. */
 static bool replica_is_ours(const struct fetch_job *job)
 {
-    const struct publish *publish = job->fetches->options.publish;
-    return job->have_facts && job->store_id == publish_position(publish).store_id &&
-           follows_distrust(publish, &job->facts);
+    const struct publisher *publisher = job->fetches->options.publisher;
+    return job->have_facts && job->store_id == publisher_position(publisher).store_id &&
+           follows_distrust(publisher, &job->facts);
 }
 
 static void on_job(struct work_job *work_job)
@@ -278,24 +278,24 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
     return code;
 }
 
-static void judge_replica(struct fetches *fetches, struct fetch_origin *origin, enum publish_fill *outcome,
+static void judge_replica(struct fetches *fetches, struct fetch_origin *origin, enum publisher_outcome *outcome,
                           uint64_t now_ns)
 {
     struct counters *counters = fetches->options.counters;
     switch (*outcome) {
-    case PUBLISH_FILLED:
+    case PUBLISHER_FILLED:
         counters->fills_replica++;
         breaker_succeeded(&fetches->breaker, now_ns, now_ns - origin->begun_ns);
         return;
-    case PUBLISH_EARLY:
+    case PUBLISHER_EARLY:
         if (!origin->early)
             return;
         /* A poll later it is still ahead: perhaps of a history that will never be ours. */
-        *outcome = PUBLISH_OUTDATED;
+        *outcome = PUBLISHER_OUTDATED;
         break;
-    case PUBLISH_OUTDATED:
+    case PUBLISHER_OUTDATED:
         break;
-    case PUBLISH_FAILED:
+    case PUBLISHER_FAILED:
         return;
     }
     counters->fills_replica_outdated++;
@@ -303,26 +303,26 @@ static void judge_replica(struct fetches *fetches, struct fetch_origin *origin, 
 }
 
 static void judge_stranger(struct fetches *fetches, const struct facts *facts,
-                           const struct fetch_origin *origin, enum publish_fill outcome)
+                           const struct fetch_origin *origin, enum publisher_outcome outcome)
 {
     bool kept = origin->from == FETCH_KEPT;
-    if (outcome == PUBLISH_FILLED)
+    if (outcome == PUBLISHER_FILLED)
         strangers_learn(fetches->options.strangers, facts);
-    else if (outcome == PUBLISH_OUTDATED && kept)
+    else if (outcome == PUBLISHER_OUTDATED && kept)
         strangers_forget(fetches->options.strangers, facts->scope);
-    fetches->options.counters->strangers_answered += kept && outcome == PUBLISH_FILLED;
+    fetches->options.counters->strangers_answered += kept && outcome == PUBLISHER_FILLED;
 }
 
-enum publish_fill fetch_publish(struct fetches *fetches, struct facts *facts, struct fetch_origin *origin,
+enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *facts, struct fetch_origin *origin,
                                 uint64_t now_ns, struct answer *answer)
 {
     facts->stranger = fetch_is_of_stranger(fetches, facts->user);
-    enum publish_fill outcome = publish_facts(fetches->options.publish, facts, now_ns, answer);
+    enum publisher_outcome outcome = publisher_fill(fetches->options.publisher, facts, now_ns, answer);
     if (origin->from == FETCH_REPLICA)
         judge_replica(fetches, origin, &outcome, now_ns);
     if (facts->stranger || origin->from == FETCH_KEPT)
         judge_stranger(fetches, facts, origin, outcome);
-    origin->early = outcome == PUBLISH_EARLY;
+    origin->early = outcome == PUBLISHER_EARLY;
     return outcome;
 }
 

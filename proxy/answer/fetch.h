@@ -4,7 +4,7 @@
  *   a replica of the store      the first read of a fill, while it answers in time and mostly with what is still true
  *   the primary store           everything else, and each repeat
  *
- * Wherever they come from, facts are judged by publish_facts: by their revision, its nonce and the history since. So
+ * Wherever they come from, facts are judged by publisher_fill: by their revision, its nonce and the history since. So
  * a replica that lags, or follows another history, costs a read. On the loop's thread. */
 #ifndef PERMTAB_ANSWER_FETCH_H
 #define PERMTAB_ANSWER_FETCH_H
@@ -36,7 +36,7 @@ struct fetch_options {
     struct work *replica;        /* NULL: none */
     unsigned replica_threads;    /* how many reads of it are worth beginning at a time */
     struct strangers *strangers; /* NULL: nobody is one */
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters *counters;
 };
 
@@ -51,8 +51,8 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
                 bool again, fetch_done_fn done, void *context) PERMTAB_MUST_CHECK;
 void fetch_cancel(struct fetch *fetch);
 
-/* publish_facts, and what is to be learnt from its outcome. PUBLISH_OUTDATED: fetch again. */
-enum publish_fill fetch_publish(struct fetches *fetches, struct facts *facts, struct fetch_origin *origin,
+/* publisher_fill, and what is to be learnt from its outcome. PUBLISHER_OUTDATED: fetch again. */
+enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *facts, struct fetch_origin *origin,
                                 uint64_t now_ns, struct answer *answer);
 
 /* Whether the user has no rows of his own, at the applied revision. */

@@ -2,7 +2,7 @@
  *
  * A fill is fetched (fetch.c), as it was at some snapshot S, and published on the loop:
  *
- *   reading ──► done ──► publish_facts ──► FILLED    every waiter whose revision is reached is answered
+ *   reading ──► done ──► publisher_fill ──► FILLED    every waiter whose revision is reached is answered
  *      ▲                     │   │                   (one with a newer token waits for the feed and another read)
  *      │                     │   └──► EARLY          S is ahead of the table: wait for the batch, publish then
  *      └─────────────────────┴──────► OUTDATED       something it read has changed since: read again
@@ -66,7 +66,7 @@ struct fill_wait {
 
 struct fills {
     struct fetches *fetches;
-    struct publish *publish;
+    struct publisher *publisher;
     struct feed *feed;
     struct l2 *l2; /* or NULL */
     struct counters *counters;
@@ -152,7 +152,7 @@ static int fill_submit(struct fill *fill)
     struct fills *fills = fill->fills;
     struct scope_key scope = {fill->key.scope_id, (uint32_t)fill->key.scope_type};
     drop_facts(fill);
-    fill->generation = publish_generation(fills->publish);
+    fill->generation = publisher_generation(fills->publisher);
     fill->epoch = 0;
     if (fills->l2 != NULL)
         (void)l2_epoch(fills->l2, &fill->epoch);
@@ -195,7 +195,7 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     fill->have_facts = true;
     fill->origin = *origin;
     fill->cost_us = (clock_ns() - origin->begun_ns) / 1000;
-    if (fill->generation != publish_generation(fills->publish)) {
+    if (fill->generation != publisher_generation(fills->publisher)) {
         fills->counters->fills_repeated++;
         fill_read(fill);
     } else {
@@ -244,11 +244,11 @@ static void fill_repeat(struct fill *fill)
  * did. To hold them, and to poll again and again, would be for ever. */
 static bool never_reached(struct fill *fill)
 {
-    const struct publish *publish = fill->fills->publish;
+    const struct publisher *publisher = fill->fills->publisher;
     if (fill->early_ns == 0)
         fill->early_ns = clock_ns();
-    return fill->facts.revision > publish_position(publish).revision &&
-           publish_confirmed(publish) > fill->early_ns;
+    return fill->facts.revision > publisher_position(publisher).revision &&
+           publisher_confirmed(publisher) > fill->early_ns;
 }
 
 /* With facts at hand: publish, wait, or read again. */
@@ -257,7 +257,7 @@ static void fill_finish(struct fill *fill)
     struct fills *fills = fill->fills;
     struct answer answer = {0};
     switch (fetch_publish(fills->fetches, &fill->facts, &fill->origin, clock_ns(), &answer)) {
-    case PUBLISH_FILLED:
+    case PUBLISHER_FILLED:
         answer_waits(fill, &answer);
         answer_fini(&answer);
         keep(fill);
@@ -268,7 +268,7 @@ static void fill_finish(struct fill *fill)
             feed_wake(fills->feed);
         }
         return;
-    case PUBLISH_EARLY:
+    case PUBLISHER_EARLY:
         if (never_reached(fill)) {
             fill_repeat(fill);
             return;
@@ -276,10 +276,10 @@ static void fill_finish(struct fill *fill)
         fill->state = FILL_HELD;
         feed_wake(fills->feed);
         return;
-    case PUBLISH_OUTDATED:
+    case PUBLISHER_OUTDATED:
         fill_repeat(fill);
         return;
-    case PUBLISH_FAILED:
+    case PUBLISHER_FAILED:
         fills->counters->fills_failed++;
         tell_all(fill, PERMTAB_E_MEMORY, "out of memory");
         fill_free(fill);
@@ -305,7 +305,7 @@ void fills_applied(struct fills *fills, uint64_t revision)
             continue;
         if (fill->state == FILL_BEHIND && fill->waits == NULL)
             fill_free(fill);
-        else if (fill->state == FILL_HELD && fill->generation == publish_generation(fills->publish))
+        else if (fill->state == FILL_HELD && fill->generation == publisher_generation(fills->publisher))
             fill_finish(fill);
         else if (fill->state == FILL_HELD || somebody_is_served_at(fill, revision))
             fill_read(fill);
@@ -396,14 +396,14 @@ void fills_use_l2(struct fills *fills, struct l2 *l2)
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-int fills_new(struct fills **out, struct event_base *base, struct fetches *fetches, struct publish *publish,
+int fills_new(struct fills **out, struct event_base *base, struct fetches *fetches, struct publisher *publisher,
               struct feed *feed, struct counters *counters, uint64_t timeout_ms, size_t waiting_max)
 {
     struct fills *fills = calloc(1, sizeof *fills);
     if (fills == NULL)
         return PERMTAB_E_MEMORY;
     fills->fetches = fetches;
-    fills->publish = publish;
+    fills->publisher = publisher;
     fills->feed = feed;
     fills->counters = counters;
     fills->timeout_ns = timeout_ms * 1000000ull;

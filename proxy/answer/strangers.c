@@ -29,11 +29,11 @@ struct kept_facts {
     UT_hash_handle hh;
 };
 
-void strangers_init(struct strangers *strangers, const struct census *census, const struct publish *publish)
+void strangers_init(struct strangers *strangers, const struct census *census, const struct publisher *publisher)
 {
     memset(strangers, 0, sizeof *strangers);
     strangers->census = census;
-    strangers->publish = publish;
+    strangers->publisher = publisher;
 }
 
 static void drop(struct strangers *strangers, struct kept_facts *kept)
@@ -61,8 +61,8 @@ static struct kept_facts *find(struct strangers *strangers, struct scope_key sco
 {
     struct kept_key key = {scope.id, scope.type};
     struct kept_facts *kept;
-    uint64_t generation = publish_generation(strangers->publish);
-    uint64_t invalidated = publish_invalidated(strangers->publish);
+    uint64_t generation = publisher_generation(strangers->publisher);
+    uint64_t invalidated = publisher_kept_version(strangers->publisher);
     if (strangers->generation != generation || strangers->invalidated != invalidated)
         strangers_distrust(strangers);
     strangers->generation = generation;
@@ -73,7 +73,7 @@ static struct kept_facts *find(struct strangers *strangers, struct scope_key sco
 
 bool strangers_include(const struct strangers *strangers, uint64_t user)
 {
-    return !census_knows(strangers->census, strangers->publish, user);
+    return !census_knows(strangers->census, strangers->publisher, user);
 }
 
 bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_key scope, struct facts *out)
@@ -110,7 +110,7 @@ static struct kept_facts *copy_of(const struct facts *facts)
 
 void strangers_learn(struct strangers *strangers, const struct facts *facts)
 {
-    struct log_position at = publish_position(strangers->publish);
+    struct log_position at = publisher_position(strangers->publisher);
     struct kept_facts *kept = find(strangers, facts->scope);
     bool same = kept != NULL && kept->facts.revision == facts->revision && kept->facts.nonce == facts->nonce;
     if (!same) {

@@ -3,7 +3,7 @@
  * So a flood of made-up user ids costs the store nothing.
  *
  * Why that is true: kept facts hold no row of any user, and the census says that this user has none at the applied
- * revision, or ever had since it began. What else they say is judged by publish_facts like that of any fill: by the history
+ * revision, or ever had since it began. What else they say is judged by publisher_fill like that of any fill: by the history
  * since their revision. Owners stand in the chain, and are compared with the user as always. On the loop's thread. */
 #ifndef PERMTAB_ANSWER_STRANGERS_H
 #define PERMTAB_ANSWER_STRANGERS_H
@@ -14,14 +14,14 @@ struct kept_facts;
 
 struct strangers {
     const struct census *census;
-    const struct publish *publish;
+    const struct publisher *publisher;
     struct kept_facts *kept; /* uthash by scope, the least recently used first */
     size_t count, bytes;
     uint64_t generation;  /* of the history that all of them are of */
     uint64_t invalidated; /* none is older than this invalidation */
 };
 
-void strangers_init(struct strangers *strangers, const struct census *census, const struct publish *publish);
+void strangers_init(struct strangers *strangers, const struct census *census, const struct publisher *publisher);
 void strangers_fini(struct strangers *strangers);
 
 /* Whether the user is one, at the applied revision. */
@@ -29,7 +29,7 @@ bool strangers_include(const struct strangers *strangers, uint64_t user);
 /* A copy of what is kept of the scope, for that user; fini it after true. False: ask the store. */
 bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_key scope, struct facts *out);
 
-/* Facts of a stranger that publish_facts has just published: they are true at the applied revision. Keeps a copy, or
+/* Facts of a stranger that publisher_fill has just published: they are true at the applied revision. Keeps a copy, or
  * notes that the kept ones, from which they came, are still true. */
 void strangers_learn(struct strangers *strangers, const struct facts *facts);
 /* Nothing is kept from before: the store was found to have changed in ways that its log does not tell. */

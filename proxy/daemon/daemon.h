@@ -42,7 +42,7 @@ struct daemon {
     struct event *grace; /* pending while it goes on after SIGTERM */
     struct listener *listener, *ops_listener;
     bool listening; /* both */
-    struct publish *publish;
+    struct publisher *publisher;
     struct work *work;     /* connections for reads */
     struct writes *writes; /* connections for writes */
     bool use_replica;

@@ -52,7 +52,7 @@ int invalidations_join(struct invalidations **out, struct event_base *base,
 {
     struct invalidation_options options = {
         .base = base,
-        .publish = parts->publish,
+        .publisher = parts->publisher,
         .redis = parts->redis,
         .prefix = parts->config->redis_prefix,
         .history_max = (size_t)parts->config->invalidation_history,

@@ -11,7 +11,7 @@
 
 struct invalidation_parts {
     const struct config *config;
-    struct publish *publish;
+    struct publisher *publisher;
     struct feed *feed;
     struct redis *redis; /* NULL without Redis, and so are these */
     struct l2 *l2;

@@ -158,8 +158,8 @@ static void leave_in_any_case(void)
 /* In reverse, with readers first: whatever ends after the table was disbelieved cannot mislead anybody. */
 static void stop(struct daemon *daemon, bool served)
 {
-    if (daemon->publish)
-        publish_disbelieve(daemon->publish);
+    if (daemon->publisher)
+        publisher_disbelieve(daemon->publisher);
     listener_free(daemon->ops_listener);
     listener_free(daemon->listener);
     if (daemon->server.base)
@@ -188,8 +188,8 @@ static void stop(struct daemon *daemon, bool served)
     if (daemon->feed)
         feed_free(daemon->feed);
     subscriptions_free(daemon->subscriptions);
-    if (daemon->publish)
-        publish_free(daemon->publish);
+    if (daemon->publisher)
+        publisher_free(daemon->publisher);
     for (size_t i = 0; i < 3; i++) {
         if (daemon->signals[i])
             event_free(daemon->signals[i]);
@@ -214,7 +214,7 @@ static int serve(struct daemon *daemon, struct failure *failure)
     int code = start(daemon, failure);
     if (code == 0) {
         log_info("permtabd " PERMTAB_VERSION ": serving %s from revision %" PRIu64, daemon->config.socket,
-                 publish_position(daemon->publish).revision);
+                 publisher_position(daemon->publisher).revision);
         if (daemon->demo)
             demo_print(daemon->demo, &daemon->config, stdout);
         notify_supervisor("READY=1");

@@ -36,8 +36,8 @@ static int start_census(struct daemon *daemon)
         code = census_init(&daemon->census, users_max, random_source_next(&chance));
     if (code < 0)
         return code;
-    strangers_init(&daemon->strangers, &daemon->census, daemon->publish);
-    return census_count_new(&daemon->census_count, daemon->base, daemon->work, daemon->publish, daemon->feed,
+    strangers_init(&daemon->strangers, &daemon->census, daemon->publisher);
+    return census_count_new(&daemon->census_count, daemon->base, daemon->work, daemon->publisher, daemon->feed,
                             &daemon->census, &daemon->counters);
 }
 
@@ -61,7 +61,7 @@ static int start_fetching(struct daemon *daemon, struct failure *failure)
         .replica = daemon->replica,
         .replica_threads = config->store_threads,
         .strangers = daemon->census_count ? &daemon->strangers : NULL,
-        .publish = daemon->publish,
+        .publisher = daemon->publisher,
         .counters = &daemon->counters,
     };
     if (code == 0)
@@ -80,7 +80,7 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
     if (code < 0)
         return failure_set(failure, code, "threads cannot be started");
     struct feed_options feed = {.base = daemon->base,
-                                .publish = daemon->publish,
+                                .publisher = daemon->publisher,
                                 .counters = &daemon->counters,
                                 .news = daemon_on_news,
                                 .context = daemon,
@@ -96,11 +96,11 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
     code = start_fetching(daemon, failure);
     if (code < 0)
         return code;
-    code = fills_new(&daemon->fills, daemon->base, daemon->fetches, daemon->publish, daemon->feed,
+    code = fills_new(&daemon->fills, daemon->base, daemon->fetches, daemon->publisher, daemon->feed,
                      &daemon->counters, config->request_timeout_ms, FILL_WAITING_MAX);
     /* As many fills at once as there are connections: more would only queue where nobody sorts them. */
     if (code == 0)
-        code = asks_new(&daemon->asks, daemon->base, daemon->publish, daemon->feed, daemon->fills,
+        code = asks_new(&daemon->asks, daemon->base, daemon->publisher, daemon->feed, daemon->fills,
                         config->store_threads, config->request_timeout_ms);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
@@ -119,7 +119,7 @@ static int connect_redis(struct daemon *daemon, const struct redis_options *redi
     int code = redis_new(&daemon->redis, daemon->base, redis, daemon_on_redis, daemon, failure);
     if (code < 0)
         return code;
-    code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publish, daemon->feed, daemon->work,
+    code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publisher, daemon->feed, daemon->work,
                   &daemon->counters);
     struct cleanup_options cleanup = {.base = daemon->base,
                                       .redis = daemon->redis,
@@ -145,7 +145,7 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
     if (code < 0)
         return code;
     daemon->invalidation_parts =
-        (struct invalidation_parts){config,     daemon->publish, daemon->feed,      daemon->redis,
+        (struct invalidation_parts){config,     daemon->publisher, daemon->feed,      daemon->redis,
                                     daemon->l2, daemon->cleanup, &daemon->counters, NULL};
     code = invalidations_join(&daemon->invalidations, daemon->base, &daemon->invalidation_parts);
     if (code < 0)
@@ -154,7 +154,7 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
         return 0;
     fills_use_l2(daemon->fills, daemon->l2);
     asks_use_l2(daemon->asks, daemon->l2);
-    struct lane_parts parts = {daemon->publish, daemon->feed,          daemon->redis,
+    struct lane_parts parts = {daemon->publisher, daemon->feed,          daemon->redis,
                                daemon->l2,      daemon->invalidations, &daemon->counters};
     return lane_new(&daemon->lane, daemon->base, &redis, config->redis_prefix, &parts, failure);
 }
@@ -166,7 +166,7 @@ int daemon_start_delayed(struct daemon *daemon, struct failure *failure)
     struct delayed_options options = {
         .base = daemon->base,
         .redis = daemon->redis,
-        .publish = daemon->publish,
+        .publisher = daemon->publisher,
         .feed = daemon->feed,
         .asks = daemon->asks,
         .invalidations = daemon->invalidations,
@@ -181,10 +181,10 @@ int daemon_start_delayed(struct daemon *daemon, struct failure *failure)
 int daemon_start_watching(struct daemon *daemon, struct failure *failure)
 {
     uint32_t audits = daemon->config.audit_entries;
-    int code = subscriptions_new(&daemon->subscriptions, daemon->publish, &daemon->counters);
+    int code = subscriptions_new(&daemon->subscriptions, daemon->publisher, &daemon->counters);
     daemon->invalidation_parts.subscriptions = daemon->subscriptions;
     if (code == 0 && audits > 0)
-        code = audit_new(&daemon->audit, daemon->base, audits, daemon->work, daemon->publish, daemon->feed,
+        code = audit_new(&daemon->audit, daemon->base, audits, daemon->work, daemon->publisher, daemon->feed,
                          &daemon->counters, daemon_on_difference, daemon);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
@@ -198,7 +198,7 @@ int daemon_start_serving(struct daemon *daemon, struct failure *failure)
     server->config = &daemon->config;
     server->counters = &daemon->counters;
     server->descriptors = &daemon->descriptors;
-    server->publish = daemon->publish;
+    server->publisher = daemon->publisher;
     server->feed = daemon->feed;
     server->work = daemon->work;
     server->writes = daemon->writes;

@@ -26,7 +26,7 @@ int daemon_migrate(const struct config *config, struct failure *failure)
 static int publish_first(struct daemon *daemon, struct store *store, struct failure *failure)
 {
     const struct config *config = &daemon->config;
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = config->permissions_max,
         .entries = config->table_entries,
         .sets = (uint32_t)config->table_sets,
@@ -43,7 +43,7 @@ static int publish_first(struct daemon *daemon, struct store *store, struct fail
     code = store_read_catalogue(store, config->permissions_max, &catalogue, failure);
     store_snapshot_end(store);
     if (code == 0)
-        code = publish_new(&daemon->publish, &options, &at, now, &catalogue, &daemon->counters, failure);
+        code = publisher_new(&daemon->publisher, &options, &at, now, &catalogue, &daemon->counters, failure);
     catalogue_fini(&catalogue);
     return code;
 }

@@ -10,7 +10,7 @@
 
 const struct scope_types *delayed_types(const struct delayed *delayed)
 {
-    return &publish_catalogue(delayed->options.publish)->types;
+    return &publisher_catalogue(delayed->options.publisher)->types;
 }
 
 void delayed_args(const struct delayed *delayed, struct redis_args *args)

@@ -21,7 +21,7 @@ struct delayed;
 struct delayed_options {
     struct event_base *base;
     struct redis *redis;
-    struct publish *publish;
+    struct publisher *publisher;
     struct feed *feed;
     struct asks *asks;
     struct invalidations *invalidations;

@@ -153,7 +153,7 @@ static void on_asked(struct ask *ask, int code, const char *text, const struct a
     enum condition_verdict verdict = CONDITION_UNKNOWN;
     job->asking = false;
     if (code == 0)
-        verdict = condition_judge(&job->condition, publish_catalogue(job->delayed->options.publish),
+        verdict = condition_judge(&job->condition, publisher_catalogue(job->delayed->options.publisher),
                                   answer->any, answer->words);
     condition_fini(&job->condition);
     switch (verdict) {
@@ -183,7 +183,7 @@ static void job_ask(struct delayed_job *job)
     job->ask.question = (struct question){
         .user = job->condition.user,
         .scope = job->condition.scope,
-        .meaning = publish_meaning(delayed->options.publish),
+        .meaning = publisher_names_version(delayed->options.publisher),
     };
     ask_start(delayed->options.asks, &delayed->flow, &job->ask);
 }
@@ -191,7 +191,7 @@ static void job_ask(struct delayed_job *job)
 /* A revision of another store will never come; what it waited for is over in any case. */
 static bool revision_reached(const struct delayed_job *job)
 {
-    struct log_position at = publish_position(job->delayed->options.publish);
+    struct log_position at = publisher_position(job->delayed->options.publisher);
     return !job->task.has_revision || job->task.store_id != at.store_id || at.revision >= job->task.revision;
 }
 

@@ -51,7 +51,7 @@ struct suspect {
 
 struct audit {
     struct work *work;
-    struct publish *publish;
+    struct publisher *publisher;
     struct feed *feed;
     struct counters *counters;
     audit_found_fn found;
@@ -123,14 +123,14 @@ static void heal(struct audit *audit, const struct audit_job *job, const struct 
 {
     switch (cure) {
     case CURE_SET:
-        publish_audit_abandon(audit->publish, finding->set, finding->generation);
-        publish_audit_retire(audit->publish, &job->question, now_ns);
+        publisher_audit_abandon(audit->publisher, finding->set, finding->generation);
+        publisher_audit_retire(audit->publisher, &job->question, now_ns);
         break;
     case CURE_ENTRY:
-        publish_audit_retire(audit->publish, &job->question, now_ns);
+        publisher_audit_retire(audit->publisher, &job->question, now_ns);
         break;
     case CURE_EVERYTHING: /* unknown is the answer meanwhile: which other entries are wrong, nobody can tell */
-        publish_doubt(audit->publish); /* what L2 has is for whoever is told */
+        publisher_doubt(audit->publisher); /* what L2 has is for whoever is told */
         feed_rebuild(audit->feed);
         audit->counters->audit_rebuilds++;
         break;
@@ -159,8 +159,8 @@ static void report(struct audit *audit, const struct audit_job *job, const struc
         &audit->differences, LOG_LEVEL_ERROR, clock_ns(),
         "audit: user %" PRIu64 " at %s differs from the store at revision %" PRIu64 ": %s%s; %s",
         job->question.user,
-        scope_format(&publish_catalogue(audit->publish)->types, job->question.scope, scope),
-        publish_position(audit->publish).revision, finding->what,
+        scope_format(&publisher_catalogue(audit->publisher)->types, job->question.scope, scope),
+        publisher_position(audit->publisher).revision, finding->what,
         finding->overgrant ? ", and it was allowed too much" : "", done[cure]);
     audit->counters->audit_differences++;
     audit->counters->audit_overgrants += finding->overgrant;
@@ -234,8 +234,8 @@ static bool conclude(struct audit_job *job)
     struct audit_finding finding;
     uint64_t now_ns = clock_ns();
     enum audit_outcome outcome = AUDIT_UNSURE;
-    if (publish_leased(audit->publish, now_ns) && job->generation == publish_generation(audit->publish))
-        outcome = publish_audit(audit->publish, &job->facts, &finding);
+    if (publisher_leased(audit->publisher, now_ns) && job->generation == publisher_generation(audit->publisher))
+        outcome = publisher_audit(audit->publisher, &job->facts, &finding);
     switch (outcome) {
     case AUDIT_EARLY:
         if (now_ns - job->begun_ns < HELD_NS)
@@ -288,12 +288,12 @@ void audit_applied(struct audit *audit)
 static bool begin_one(struct audit *audit, uint64_t now_ns)
 {
     struct audit_job *job = calloc(1, sizeof *job);
-    if (job == NULL || !publish_audit_pick(audit->publish, &audit->dice, &job->question)) {
+    if (job == NULL || !publisher_audit_pick(audit->publisher, &audit->dice, &job->question)) {
         free(job);
         return false;
     }
     job->audit = audit;
-    job->generation = publish_generation(audit->publish);
+    job->generation = publisher_generation(audit->publisher);
     job->begun_ns = now_ns;
     job->job.run = job_run;
     job->job.done = on_read;
@@ -319,7 +319,7 @@ static void on_tick(evutil_socket_t descriptor, short what, void *context)
     if (audit->credit_ns > SECOND_NS)
         audit->credit_ns = SECOND_NS;
     while (audit->credit_ns >= each_ns && audit->under_way < UNDER_WAY_MAX &&
-           publish_leased(audit->publish, now_ns)) {
+           publisher_leased(audit->publisher, now_ns)) {
         audit->credit_ns -= each_ns;
         if (!begin_one(audit, now_ns))
             break;
@@ -337,14 +337,14 @@ static int start_timer(struct audit *audit, struct event_base *base)
 }
 
 int audit_new(struct audit **out, struct event_base *base, uint32_t entries_a_second, struct work *work,
-              struct publish *publish, struct feed *feed, struct counters *counters, audit_found_fn found,
+              struct publisher *publisher, struct feed *feed, struct counters *counters, audit_found_fn found,
               void *context)
 {
     struct audit *audit = calloc(1, sizeof *audit);
     if (audit == NULL)
         return PERMTAB_E_MEMORY;
     audit->work = work;
-    audit->publish = publish;
+    audit->publisher = publisher;
     audit->feed = feed;
     audit->counters = counters;
     audit->found = found;

@@ -20,7 +20,7 @@ struct event_base;
 typedef void (*audit_found_fn)(void *context, uint64_t user, bool everything);
 
 int audit_new(struct audit **out, struct event_base *base, uint32_t entries_a_second, struct work *work,
-              struct publish *publish, struct feed *feed, struct counters *counters, audit_found_fn found,
+              struct publisher *publisher, struct feed *feed, struct counters *counters, audit_found_fn found,
               void *context) PERMTAB_MUST_CHECK;
 /* Before work_free. NULL does nothing. */
 void audit_free(struct audit *audit);

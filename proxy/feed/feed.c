@@ -2,7 +2,7 @@
  * them and the thread always knows where the table stands:
  *
  *     thread  poll ─► read batch ─► post news ─► wait ················► next poll
- *     loop                             └─► publish_batch, renew ─► done ──┘
+ *     loop                             └─► publisher_batch, renew ─► done ──┘
  *
  * A batch that takes long, because half of the table lies below a scope that it names, is applied in many turns of the
  * loop. The lease is renewed after the last: what the poll has found is not obeyed before.
@@ -157,20 +157,20 @@ static int apply(struct feed *feed, struct news *news)
     int code;
     switch (news->kind) {
     case NEWS_BATCH:
-        code = publish_batch_begin(feed->publish, batch, &news->failure);
+        code = publisher_batch_begin(feed->publisher, batch, &news->failure);
         return code < 0 ? code
-                        : publish_batch_slice(feed->publish, clock_ns(), PUBLISH_SLICE, &news->failure);
+                        : publisher_batch_slice(feed->publisher, clock_ns(), PUBLISHER_SLICE, &news->failure);
     case NEWS_REBUILD:
         (void)trouble_happens(&feed->rebuilds, LOG_LEVEL_INFO, clock_ns(),
                               "feed: the table is rebuilt at revision %llu",
                               (unsigned long long)batch->at.revision);
-        return publish_rebuild(feed->publish, &batch->at, batch->now, &batch->catalogue, &news->failure);
+        return publisher_rebuild(feed->publisher, &batch->at, batch->now, &batch->catalogue, &news->failure);
     case NEWS_FAILED:
         feed->counters->polls_failed++;
         return news->failure.code;
     case NEWS_DISBELIEVED:
         feed->counters->polls_disbelieved++;
-        publish_disbelieve(feed->publish);
+        publisher_disbelieve(feed->publisher);
         return news->failure.code;
     }
     return 0;
@@ -180,7 +180,7 @@ static void tell(struct feed *feed, const struct news *news, int code)
 {
     struct feed_news told = {
         .applied = code == 0,
-        .revision = publish_position(feed->publish).revision,
+        .revision = publisher_position(feed->publisher).revision,
         .batch = code == 0 && news->kind == NEWS_BATCH ? &news->batch : NULL,
         .rebuilt = code == 0 && news->kind == NEWS_REBUILD,
         .asked_ns = news->answered_ns != 0 ? news->asked_ns : 0,
@@ -196,8 +196,8 @@ static void renew(struct feed *feed)
     const struct news *news = &feed->news;
     uint64_t now_ns = clock_ns();
     char text[FAILURE_TEXT_SIZE] = "";
-    publish_renew(feed->publish, news->begun_ns);
-    if (!publish_leased(feed->publish, now_ns))
+    publisher_renew(feed->publisher, news->begun_ns);
+    if (!publisher_leased(feed->publisher, now_ns))
         (void)snprintf(text, sizeof text,
                        "the last poll is too old to go by: it took the store %.1f s, and applying what it brought %.1f s",
                        seconds(feed->taken_ns - news->begun_ns), seconds(now_ns - feed->taken_ns));
@@ -217,8 +217,8 @@ static void conclude(struct feed *feed, int code)
     /* A table that could not be brought forward is thrown away with the next poll. */
     if (code < 0 && (news->kind == NEWS_BATCH || news->kind == NEWS_REBUILD))
         feed->rebuild_first = true;
-    feed->at = publish_position(feed->publish);
-    feed->expiry = publish_expiry(feed->publish);
+    feed->at = publisher_position(feed->publisher);
+    feed->expiry = publisher_expiry(feed->publisher);
     feed->news_posted = false;
     pthread_cond_signal(&feed->condition);
     pthread_mutex_unlock(&feed->mutex);
@@ -239,7 +239,7 @@ static void on_turn(evutil_socket_t descriptor, short what, void *context)
 {
     struct feed *feed = context;
     (void)descriptor, (void)what;
-    go_on(feed, publish_batch_slice(feed->publish, clock_ns(), PUBLISH_SLICE, &feed->news.failure));
+    go_on(feed, publisher_batch_slice(feed->publisher, clock_ns(), PUBLISHER_SLICE, &feed->news.failure));
 }
 
 static void on_news(evutil_socket_t descriptor, short what, void *context)
@@ -306,7 +306,7 @@ int feed_new(struct feed **out, const struct feed_options *options, struct failu
     struct feed *feed = calloc(1, sizeof *feed);
     if (feed == NULL)
         return failure_set(failure, PERMTAB_E_MEMORY, "no memory for the feed");
-    feed->publish = options->publish;
+    feed->publisher = options->publisher;
     feed->counters = options->counters;
     feed->tell = options->news;
     feed->context = options->context;
@@ -320,8 +320,8 @@ int feed_new(struct feed **out, const struct feed_options *options, struct failu
     feed->staleness_ns = options->max_staleness_ms * 1000000ull;
     feed->keep_us = (int64_t)options->change_retention_ms * 1000;
     feed->keep_rows = options->change_retention_rows;
-    feed->at = publish_position(options->publish);
-    feed->expiry = publish_expiry(options->publish);
+    feed->at = publisher_position(options->publisher);
+    feed->expiry = publisher_expiry(options->publisher);
     feed->believed = true;
     feed->event_descriptor = -1;
     int code = feed->url == NULL ? PERMTAB_E_MEMORY : start(feed, options->base);
@@ -350,7 +350,7 @@ void feed_free(struct feed *feed)
         event_free(feed->turn);
     if (feed->lease != NULL)
         event_free(feed->lease);
-    publish_batch_forget(feed->publish);
+    publisher_batch_forget(feed->publisher);
     if (feed->event_descriptor >= 0)
         close(feed->event_descriptor);
     batch_fini(&feed->news.batch);

@@ -1,5 +1,5 @@
 /* The feed: follows the store's log on its own thread and connection, and keeps the lease. Polls every poll_interval, at once
- * when woken; hands each batch to the loop, where publish_batch applies it; renews the lease only for a poll whose every row is
+ * when woken; hands each batch to the loop, where publisher_batch applies it; renews the lease only for a poll whose every row is
  * applied. Looks at the schema every second, trims the log. When the store cannot be believed: no renewal, and a
  * rebuild from what is there. */
 #ifndef PERMTAB_FEED_FEED_H
@@ -28,7 +28,7 @@ typedef void (*feed_news_fn)(void *context, const struct feed_news *news);
 struct feed_options {
     /* Borrowed until feed_free. */
     struct event_base *base;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters *counters;
     feed_news_fn news;
     void *context;

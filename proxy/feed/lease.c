@@ -66,8 +66,8 @@ static void describe(struct feed *feed, uint64_t ended_ns, uint64_t now_ns)
 
 void feed_lease_look(struct feed *feed)
 {
-    uint64_t now_ns = clock_ns(), ended_ns = publish_deadline(feed->publish);
-    if (feed->lapsed || publish_leased(feed->publish, now_ns))
+    uint64_t now_ns = clock_ns(), ended_ns = publisher_deadline(feed->publisher);
+    if (feed->lapsed || publisher_leased(feed->publisher, now_ns))
         return;
     if (ended_ns == 0) /* disbelieved, or there was none yet */
         ended_ns = feed->started_ns + feed->staleness_ns;
@@ -84,10 +84,10 @@ void feed_lease_look(struct feed *feed)
 static void on_lease(evutil_socket_t descriptor, short what, void *context)
 {
     struct feed *feed = context;
-    uint64_t now_ns = clock_ns(), ends_ns = publish_deadline(feed->publish);
+    uint64_t now_ns = clock_ns(), ends_ns = publisher_deadline(feed->publisher);
     (void)descriptor, (void)what;
     feed_lease_look(feed);
-    if (!publish_leased(feed->publish, now_ns))
+    if (!publisher_leased(feed->publisher, now_ns))
         return; /* feed_lease_polled begins again */
     uint64_t left_us = (ends_ns - now_ns) / 1000 + 1;
     struct timeval wait = {(time_t)(left_us / 1000000), (suseconds_t)(left_us % 1000000)};

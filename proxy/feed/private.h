@@ -40,7 +40,7 @@ struct news {
 
 struct feed {
     /* Constant while the thread runs. */
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters *counters;
     feed_news_fn tell;
     void *context;

@@ -68,7 +68,7 @@ static bool pokes(const struct message *message)
 /* The same on every host that hears it, and never 0. */
 static uint64_t digest_of(const struct invalidations *all, const struct target *targets, size_t count)
 {
-    const struct scope_types *types = &publish_catalogue(all->options.publish)->types;
+    const struct scope_types *types = &publisher_catalogue(all->options.publisher)->types;
     uint64_t digest = 0;
     char text[TARGET_TEXT_SIZE];
     for (size_t i = 0; i < count; i++) {

@@ -63,7 +63,7 @@ static void copy_targets(struct job *job, const struct target *targets, size_t c
 /* The first targets as text, as many as fit, and how many more. */
 static void describe(struct job *job)
 {
-    const struct scope_types *types = &publish_catalogue(job->all->options.publish)->types;
+    const struct scope_types *types = &publisher_catalogue(job->all->options.publisher)->types;
     size_t used = 0, i = 0;
     char text[TARGET_TEXT_SIZE];
     for (; i < job->count; i++) {
@@ -117,7 +117,7 @@ static void forget_matching(struct job *job)
 {
     for (size_t i = job->glob_first; i < job->tag_first; i++)
         if (match_possible(&job->targets[i], "scope:")) {
-            publish_invalidate(job->all->options.publish);
+            publisher_outdate_kept(job->all->options.publisher);
             return;
         }
 }
@@ -129,7 +129,7 @@ static void start_parts(struct job *job)
     bool redis = all->options.redis != NULL;
     if (job->glob_first < job->tag_first) {
         forget_matching(job);
-        publish_scan_begin(all->options.publish, &job->scan);
+        publisher_scan_begin(all->options.publisher, &job->scan);
         job->matching = true;
     }
     if (redis && job->tag_first > 0 && (job->tell || job->second))
@@ -316,7 +316,7 @@ int invalidations_new(struct invalidations **out, const struct invalidation_opti
         return PERMTAB_E_MEMORY;
     all->options = *options;
     all->options.prefix = strdup(options->prefix);
-    all->work = PUBLISH_SLICE;
+    all->work = PUBLISHER_SLICE;
     all->turn = evtimer_new(options->base, on_turn, all);
     bool whole = all->options.prefix != NULL && all->turn != NULL &&
                  asprintf(&all->channel, "%sinvalidate", options->prefix) >= 0 &&

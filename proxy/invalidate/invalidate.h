@@ -75,7 +75,7 @@ struct invalidation_ports {
 
 struct invalidation_options {
     struct event_base *base;
-    struct publish *publish;
+    struct publisher *publisher;
     struct redis *redis; /* NULL without Redis */
     const char *prefix;  /* of keys and of the channel; copied */
     size_t history_max;  /* invalidations remembered */

@@ -51,7 +51,7 @@ static void add_key(struct redis_args *args, const struct wave *wave, uint64_t e
                     const struct target *target)
 {
     const struct invalidations *all = wave->job->all;
-    const struct scope_types *types = &publish_catalogue(all->options.publish)->types;
+    const struct scope_types *types = &publisher_catalogue(all->options.publisher)->types;
     char key[L2_KEY_SIZE];
     if (target->kind == TARGET_SCOPE)
         redis_args_text(args, l2_key_scope(key, all->options.prefix, epoch, types, target->scope));
@@ -65,7 +65,7 @@ static void build_removal(struct redis_args *args, struct command *command, size
                           uint64_t epoch)
 {
     const struct wave *wave = command->wave;
-    const struct scope_types *types = &publish_catalogue(wave->job->all->options.publish)->types;
+    const struct scope_types *types = &publisher_catalogue(wave->job->all->options.publisher)->types;
     size_t at = command->first;
     for (; at < end && command->keys < batch; at++) {
         const struct target *target = &wave->targets[at];
@@ -98,7 +98,7 @@ static bool build_message(struct redis_args *args, const struct command *command
         .targets = (struct target *)(uintptr_t)(command->wave->targets + command->first),
         .count = command->end - command->first,
     };
-    char *text = message_format(&publish_catalogue(all->options.publish)->types, &message);
+    char *text = message_format(&publisher_catalogue(all->options.publisher)->types, &message);
     if (text == NULL)
         return false;
     redis_args_text(args, "PUBLISH");

@@ -61,7 +61,7 @@ static void on_retire(evutil_socket_t descriptor, short what, void *context)
 {
     struct lane *lane = context;
     (void)descriptor, (void)what;
-    if (publish_hear_slice(lane->parts.publish, clock_ns(), PUBLISH_SLICE))
+    if (publisher_hear_slice(lane->parts.publisher, clock_ns(), PUBLISHER_SLICE))
         (void)evtimer_add(lane->retire, &at_once);
 }
 
@@ -70,7 +70,7 @@ static void retire_some(struct lane *lane)
 {
     if (evtimer_pending(lane->retire, NULL))
         return;
-    (void)publish_hear_slice(lane->parts.publish, clock_ns(), PUBLISH_SLICE);
+    (void)publisher_hear_slice(lane->parts.publisher, clock_ns(), PUBLISHER_SLICE);
     (void)evtimer_add(lane->retire, &at_once);
 }
 
@@ -80,13 +80,13 @@ static void hear_targets(struct lane *lane, const struct message *message)
 {
     uint64_t now = clock_ns();
     for (size_t i = 0; i < message->count; i++)
-        (void)publish_hear(lane->parts.publish, &message->targets[i], message->to, now);
+        (void)publisher_hear(lane->parts.publisher, &message->targets[i], message->to, now);
 }
 
 /* A change of the store's log, or what a host says of its own client's write. */
 static void hear_change(struct lane *lane, const struct message *message)
 {
-    struct log_position at = publish_position(lane->parts.publish);
+    struct log_position at = publisher_position(lane->parts.publisher);
     bool sequenced = message->kind == MESSAGE_CHANGED;
     if (message->store_id != at.store_id) {
         lane->parts.counters->messages_foreign++;
@@ -121,7 +121,7 @@ static void on_message(void *context, const char *bytes, size_t size)
     struct lane *lane = context;
     struct message message;
     lane->parts.counters->messages++;
-    if (message_parse(&publish_catalogue(lane->parts.publish)->types, bytes, size, &message) < 0) {
+    if (message_parse(&publisher_catalogue(lane->parts.publisher)->types, bytes, size, &message) < 0) {
         lane->parts.counters->messages_bad++;
         wake(lane);
         return;
@@ -160,11 +160,11 @@ void lane_written(struct lane *lane, uint64_t store_id, uint64_t revision, const
     struct message message = {
         .kind = MESSAGE_WRITTEN, .store_id = store_id, .to = revision, .targets = &named, .count = 1};
     struct redis_args args;
-    if (revision > publish_position(lane->parts.publish).revision) {
-        (void)publish_hear(lane->parts.publish, &named, revision, clock_ns());
+    if (revision > publisher_position(lane->parts.publisher).revision) {
+        (void)publisher_hear(lane->parts.publisher, &named, revision, clock_ns());
         retire_some(lane);
     }
-    char *text = message_format(&publish_catalogue(lane->parts.publish)->types, &message);
+    char *text = message_format(&publisher_catalogue(lane->parts.publisher)->types, &message);
     if (text == NULL)
         return;
     redis_args_init(&args);

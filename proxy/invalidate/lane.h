@@ -10,7 +10,7 @@
 struct lane;
 
 struct lane_parts {
-    struct publish *publish;
+    struct publisher *publisher;
     struct feed *feed;
     struct redis *redis; /* for sending */
     struct l2 *l2;

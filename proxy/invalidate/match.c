@@ -43,7 +43,7 @@ static bool match_user(void *context, uint64_t user)
 static bool match_scope(void *context, struct scope_key scope)
 {
     const struct job *job = context;
-    const struct scope_types *types = &publish_catalogue(job->all->options.publish)->types;
+    const struct scope_types *types = &publisher_catalogue(job->all->options.publisher)->types;
     struct target target = {.kind = TARGET_SCOPE, .scope = scope};
     char text[TARGET_TEXT_SIZE];
     return any_matches(job, target_format(types, &target, text));
@@ -51,7 +51,7 @@ static bool match_scope(void *context, struct scope_key scope)
 
 void match_slice(struct job *job)
 {
-    struct publish_match match = {.context = job};
+    struct publisher_match match = {.context = job};
     for (size_t i = job->glob_first; i < job->tag_first; i++) {
         if (match_possible(&job->targets[i], "user:"))
             match.user = match_user;
@@ -60,6 +60,6 @@ void match_slice(struct job *job)
     }
     uint64_t end_ns = clock_ns() + SLICE_NS;
     for (uint32_t slots = 0; job->matching && slots < SLICE_SLOTS && clock_ns() < end_ns; slots += STEP_SLOTS)
-        job->matching = publish_scan_slice(job->all->options.publish, &job->scan, STEP_SLOTS, &match,
+        job->matching = publisher_scan_slice(job->all->options.publisher, &job->scan, STEP_SLOTS, &match,
                                            &job->result.entries);
 }

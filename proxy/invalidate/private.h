@@ -72,7 +72,7 @@ struct job {
 
     /* Resident users and scopes that match: match.c. */
     bool matching;
-    struct publish_scan scan;
+    struct publisher_scan scan;
 
     /* The same in L2, one after the other: sweep.c. */
     size_t next_glob;

@@ -10,15 +10,15 @@
 /* All but scopes, at once: returns how many entries it retired. */
 static uint64_t retire(struct invalidations *all, const struct target *target)
 {
-    struct publish *publish = all->options.publish;
+    struct publisher *publisher = all->options.publisher;
     const struct invalidation_ports *ports = &all->options.ports;
     switch (target->kind) {
     case TARGET_USER:
-        return publish_retire_user(publish, target->id);
+        return publisher_retire_user(publisher, target->id);
     case TARGET_USER_AT:
-        return publish_retire_user_at(publish, target->id, target->scope);
+        return publisher_retire_user_at(publisher, target->id, target->scope);
     case TARGET_ROLE:
-        return publish_retire_role(publish, target->id);
+        return publisher_retire_role(publisher, target->id);
     case TARGET_ALL:
         ports->rebuild(ports->context);
         return all->options.counters->entries;
@@ -46,7 +46,7 @@ static void retire_some(struct invalidations *all, struct retiring *list, uint64
         const struct target *target = &list->targets[list->next];
         uint64_t before = *retired;
         if (target->kind == TARGET_SCOPE) {
-            if (publish_retire_scope(all->options.publish, target->scope, &all->work, retired))
+            if (publisher_retire_scope(all->options.publisher, target->scope, &all->work, retired))
                 return;
             spend(&all->work, 1);
         } else {
@@ -73,7 +73,7 @@ static void forget_kept(struct invalidations *all, const struct target *targets,
 {
     for (size_t i = 0; i < count; i++)
         if (targets[i].kind == TARGET_SCOPE) {
-            publish_invalidate(all->options.publish);
+            publisher_outdate_kept(all->options.publisher);
             return;
         }
 }
@@ -134,10 +134,10 @@ void retire_turn(struct invalidations *all)
 {
     struct job *next;
     if (retire_left(all)) {
-        all->work = PUBLISH_SLICE;
+        all->work = PUBLISHER_SLICE;
         spill_turn(all);
     }
-    all->work = PUBLISH_SLICE;
+    all->work = PUBLISHER_SLICE;
     for (struct job *job = all->first; job != NULL && all->work > 0; job = next) {
         next = job->next;
         if (retire_busy(job))

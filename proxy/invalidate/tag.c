@@ -18,7 +18,7 @@ static void skip_tag(struct job *job)
 /* What can be read of a slice. Members that are no targets (of a scope type that is not known here) are left out. */
 static size_t read_members(struct job *job, const struct redis_reply *reply)
 {
-    const struct scope_types *types = &publish_catalogue(job->all->options.publish)->types;
+    const struct scope_types *types = &publisher_catalogue(job->all->options.publisher)->types;
     size_t count = 0, members = redis_reply_count(reply);
     job->members = calloc(members + 1, sizeof *job->members);
     if (job->members == NULL) {

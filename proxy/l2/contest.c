@@ -30,7 +30,7 @@ static void yield(struct l2 *l2)
     struct l2_marker *marker = &l2->marker;
     uint64_t now = clock_ns();
     uint64_t first_ns = l2->options.yield_ms != 0 ? l2->options.yield_ms * 1000000 : YIELD_NS;
-    bool same_store = marker->at.store_id == publish_position(l2->publish).store_id;
+    bool same_store = marker->at.store_id == publisher_position(l2->publisher).store_id;
     marker->yielded = true;
     marker->rival = marker->at;
     marker->rival_epoch = marker->epoch;

@@ -29,7 +29,7 @@ static void on_erased(void *context, enum redis_status status, const struct redi
     struct log_position at;
     uint64_t epoch;
     int64_t done = -1;
-    bool leased = publish_leased(l2->publish, clock_ns());
+    bool leased = publisher_leased(l2->publisher, clock_ns());
     marker->asking = false;
     if (status == REDIS_ERROR)
         l2_marker_refused(l2, reply);
@@ -51,9 +51,9 @@ static void on_erased(void *context, enum redis_status status, const struct redi
 void l2_disbelieved(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
-    uint64_t distrusted = publish_distrusted(l2->publish);
+    uint64_t distrusted = publisher_distrusted(l2->publisher);
     if (distrusted == l2->distrusted || distrusted == marker->erased ||
-        publish_leased(l2->publish, clock_ns()) || marker->asking || !redis_connected(l2->redis))
+        publisher_leased(l2->publisher, clock_ns()) || marker->asking || !redis_connected(l2->redis))
         return;
     marker->erasing = distrusted;
     marker->erase_tries = 0;

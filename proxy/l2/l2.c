@@ -24,7 +24,7 @@ static struct breaker_options breaker_options_of(uint64_t timeout_ms)
 }
 
 int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *options, struct redis *redis,
-           struct publish *publish, struct feed *feed, struct work *work, struct counters *counters)
+           struct publisher *publisher, struct feed *feed, struct work *work, struct counters *counters)
 {
     struct l2 *l2 = calloc(1, sizeof *l2);
     struct breaker_options breaker = breaker_options_of(options->timeout_ms);
@@ -42,11 +42,11 @@ int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *op
     l2->base = base;
     l2->options = *options;
     l2->redis = redis;
-    l2->publish = publish;
+    l2->publisher = publisher;
     l2->feed = feed;
     l2->work = work;
     l2->counters = counters;
-    l2->distrusted = publish_distrusted(publish);
+    l2->distrusted = publisher_distrusted(publisher);
     l2->queued_tail = &l2->queued;
     breaker_init(&l2->breaker, &breaker);
     (void)l2_key_marker(l2->marker_key, options->prefix);
@@ -83,7 +83,7 @@ void l2_applied(struct l2 *l2)
 {
     /* The store was changed behind its log, or was another one for a while: the table was made anew from what is there, and
      * the marker may say that what L2 has is of the same revision. */
-    uint64_t distrusted = publish_distrusted(l2->publish);
+    uint64_t distrusted = publisher_distrusted(l2->publisher);
     if (l2->distrusted != distrusted)
         l2_flush(l2);
     else

@@ -42,7 +42,7 @@ struct l2_options {
 
 /* `redis` is borrowed and may be disconnected; it is freed before L2 is. */
 int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *options, struct redis *redis,
-           struct publish *publish, struct feed *feed, struct work *work,
+           struct publisher *publisher, struct feed *feed, struct work *work,
            struct counters *counters) PERMTAB_MUST_CHECK;
 void l2_free(struct l2 *l2);
 
@@ -82,7 +82,7 @@ void l2_look_cancel(struct l2_look *look);
 
 /* ---- putting ------------------------------------------------------------------------------------------------------- */
 
-/* What publish_facts has just published, and what reading it took. Takes over the contents of `facts`. `epoch`: that of
+/* What publisher_fill has just published, and what reading it took. Takes over the contents of `facts`. `epoch`: that of
  * l2_epoch when the reading began, 0 when it was not known. `refresh`: it replaces what is about to end. */
 void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us, bool refresh);
 

@@ -90,7 +90,7 @@ void l2_log_read(struct l2 *l2, const struct log_position *from)
 
 const struct change *l2_log_at(const struct l2 *l2, uint64_t revision)
 {
-    const struct change *change = history_at(publish_history(l2->publish), revision);
+    const struct change *change = history_at(publisher_history(l2->publisher), revision);
     if (change != NULL)
         return change;
     uint64_t first = l2->log_from.revision + 1;
@@ -100,7 +100,7 @@ const struct change *l2_log_at(const struct l2 *l2, uint64_t revision)
 
 bool l2_log_continues(const struct l2 *l2, const struct log_position *from)
 {
-    const struct history *history = publish_history(l2->publish);
+    const struct history *history = publisher_history(l2->publisher);
     if (history_continues(history, from->revision, from->nonce))
         return true;
     const struct change *change = l2_log_at(l2, from->revision);

@@ -1,6 +1,6 @@
 /* Looks into L2: one lookup for all who miss the same key, all lookups of a turn of the loop in as few scripts as it takes.
  *
- *   queued ─► sent ─► hit      ─► publish_facts ─► FILLED    everybody is answered
+ *   queued ─► sent ─► hit      ─► publisher_fill ─► FILLED    everybody is answered
  *               ▲     │                            EARLY     held: the marker is ahead of the table; after the next poll
  *               │     │                            OUTDATED  missed
  *               │     ├ another host reads it ─► waiting 20 ms ─┐ at most ten times
@@ -8,7 +8,7 @@
  *                     └ else missed: the asker goes to the store
  *
  * A value is never believed for being there: it is true at the marker's revision, which came with it in one step, and
- * publish_facts asks the history whether that still says something about the table's. What may change while a
+ * publisher_fill asks the history whether that still says something about the table's. What may change while a
  * lookup is away: those who wait leave (it goes on without them), the table is rebuilt or replaced (nonce and store id do
  * not fit then), Redis goes away (all missed).
  *
@@ -81,32 +81,32 @@ void lookup_publish(struct l2_lookup *lookup, struct facts *facts)
 {
     struct l2 *l2 = lookup->l2;
     struct answer answer = {0};
-    enum publish_fill outcome = PUBLISH_FAILED;
+    enum publisher_outcome outcome = PUBLISHER_FAILED;
     /* Whatever revision it is of: the table was made anew for some reason, or L2 is about to be forgotten for one. */
-    if (lookup->generation != publish_generation(l2->publish) || l2->marker.flush)
-        outcome = PUBLISH_OUTDATED;
-    else if (publish_knows_roles(l2->publish, facts))
-        outcome = publish_facts(l2->publish, facts, clock_ns(), &answer);
+    if (lookup->generation != publisher_generation(l2->publisher) || l2->marker.flush)
+        outcome = PUBLISHER_OUTDATED;
+    else if (publisher_knows_roles(l2->publisher, facts))
+        outcome = publisher_fill(l2->publisher, facts, clock_ns(), &answer);
     switch (outcome) {
-    case PUBLISH_FILLED:
+    case PUBLISHER_FILLED:
         l2->counters->l2_hits++;
         facts_fini(facts);
         finish(lookup, L2_ANSWERED, &answer);
         answer_fini(&answer);
         return;
-    case PUBLISH_EARLY:
+    case PUBLISHER_EARLY:
         lookup->facts = *facts;
         lookup->state = LOOKUP_HELD;
         feed_wake(l2->feed);
         if (!wait_on(lookup))
             lookup_miss(lookup);
         return;
-    case PUBLISH_OUTDATED:
+    case PUBLISHER_OUTDATED:
         l2->counters->l2_outdated++;
         facts_fini(facts);
         lookup_miss(lookup);
         return;
-    case PUBLISH_FAILED:
+    case PUBLISHER_FAILED:
         l2->counters->l2_roles_missing++;
         facts_fini(facts);
         lookup_miss(lookup);

@@ -133,7 +133,7 @@ bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first
         l2_marker_know(l2, at, epoch);
     else
         l2_marker_lose(l2);
-    if (!whole || at->revision != publish_position(l2->publish).revision)
+    if (!whole || at->revision != publisher_position(l2->publisher).revision)
         l2_marker_pursue(l2);
     return whole;
 }
@@ -149,7 +149,7 @@ void l2_heard(struct l2 *l2, uint64_t revision)
 static void believe_heard(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
-    const struct change *change = history_at(publish_history(l2->publish), marker->heard);
+    const struct change *change = history_at(publisher_history(l2->publisher), marker->heard);
     if (change != NULL && marker->heard > marker->at.revision) {
         marker->at.revision = change->revision;
         marker->at.nonce = change->nonce;
@@ -182,9 +182,9 @@ static void advance(struct l2 *l2, const struct log_position *from, const struct
 static void begin(struct l2 *l2, bool contest)
 {
     uint64_t now = clock_ns();
-    struct log_position at = publish_position(l2->publish);
+    struct log_position at = publisher_position(l2->publisher);
     struct redis_args args;
-    if (!publish_leased(l2->publish, now) || now - l2->marker.begun_ns < BEGIN_NS)
+    if (!publisher_leased(l2->publisher, now) || now - l2->marker.begun_ns < BEGIN_NS)
         return; /* the next poll that is applied comes here again */
     l2->marker.begun_ns = now;
     redis_args_init(&args);
@@ -208,7 +208,7 @@ static void begin(struct l2 *l2, bool contest)
 /* Nobody knows where the marker is: asks by a step of no length. */
 static void find(struct l2 *l2)
 {
-    struct log_position at = publish_position(l2->publish);
+    struct log_position at = publisher_position(l2->publisher);
     advance(l2, &at, &at);
 }
 
@@ -217,7 +217,7 @@ static void find(struct l2 *l2)
 /* Whether the table has come to where the marker was seen. */
 static bool has_come_to(const struct l2 *l2, const struct log_position *to)
 {
-    struct log_position at = publish_position(l2->publish);
+    struct log_position at = publisher_position(l2->publisher);
     return to->store_id == at.store_id && to->revision <= at.revision && l2_log_continues(l2, to);
 }
 
@@ -233,7 +233,7 @@ static void suspect(struct l2 *l2)
         marker->suspect_epoch = marker->epoch;
         marker->suspect = marker->at;
         feed_wake(l2->feed);
-    } else if (publish_confirmed(l2->publish) > marker->suspect_since_ns && !l2_contest_stays_out(l2)) {
+    } else if (publisher_confirmed(l2->publisher) > marker->suspect_since_ns && !l2_contest_stays_out(l2)) {
         begin(l2, true);
     }
 }
@@ -252,7 +252,7 @@ static void remember(struct l2 *l2)
 static void approach(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
-    struct log_position at = publish_position(l2->publish);
+    struct log_position at = publisher_position(l2->publisher);
     believe_heard(l2);
     if (marker->flush && clock_ns() >= marker->flush_ns) {
         begin(l2, marker->at.store_id != at.store_id);
@@ -372,6 +372,6 @@ static void on_moved(void *context, enum redis_status status, const struct redis
     if (defended)
         l2_contest_lost(l2);
     else if (!done || marker->again || marker->flush ||
-             at.revision < publish_position(l2->publish).revision)
+             at.revision < publisher_position(l2->publisher).revision)
         approach(l2);
 }

@@ -56,14 +56,14 @@ struct l2_marker {
     bool flush;               /* a new epoch is wanted whatever the marker says … */
     uint64_t flush_ns;        /* … not before */
     uint64_t doubt_ns;        /* not before, for l2_doubt */
-    uint64_t erasing, erased; /* because of that number of publish_distrusted */
+    uint64_t erasing, erased; /* because of that number of publisher_distrusted */
     unsigned erase_tries;
 };
 
 struct l2 {
     struct event_base *base;
     struct redis *redis;
-    struct publish *publish;
+    struct publisher *publisher;
     struct feed *feed;
     struct work *work;
     struct counters *counters;
@@ -75,7 +75,7 @@ struct l2 {
     char token[17];               /* of our locks: this host, this life of it */
     struct random_source random;
     struct breaker breaker;
-    uint64_t distrusted; /* publish_distrusted, as far as the marker knows of it */
+    uint64_t distrusted; /* publisher_distrusted, as far as the marker knows of it */
     struct l2_marker marker;
     /* The store's log after log_from, as it was read for a marker that stood there. store_id 0: that is not in the
      * log. */

@@ -108,7 +108,7 @@ static void send_put(struct l2 *l2, struct l2_late *put)
     redis_args_init(&args);
     redis_args_text(&args, l2->marker_key);
     redis_args_text(&args, l2->prefix);
-    redis_args_print(&args, "%016" PRIx64, publish_position(l2->publish).store_id);
+    redis_args_print(&args, "%016" PRIx64, publisher_position(l2->publisher).store_id);
     redis_args_revision(&args, facts->revision);
     redis_args_u64(&args, facts->nonce);
     redis_args_print(&args, "%016" PRIx64, put->epoch);
@@ -117,7 +117,7 @@ static void send_put(struct l2 *l2, struct l2_late *put)
     redis_args_text(&args, l2->token);
     redis_args_text(&args, put->refresh ? "1" : "0");
     redis_args_u64(&args, facts->user);
-    bool fits = add_levels(&args, &publish_catalogue(l2->publish)->types, put);
+    bool fits = add_levels(&args, &publisher_catalogue(l2->publisher)->types, put);
     put->tries++;
     if (!fits)
         l2->counters->l2_oversized++;
@@ -185,12 +185,12 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us
         facts_fini(facts);
         return;
     }
-    struct log_position at = publish_position(l2->publish);
+    struct log_position at = publisher_position(l2->publisher);
     put->l2 = l2;
     put->facts = *facts;
-    put->facts.revision = at.revision; /* publish_facts has just found it true there */
+    put->facts.revision = at.revision; /* publisher_fill has just found it true there */
     put->facts.nonce = at.nonce;
-    put->generation = publish_generation(l2->publish);
+    put->generation = publisher_generation(l2->publisher);
     put->epoch = epoch;
     put->cost_us = cost_us;
     put->refresh = refresh;
@@ -200,14 +200,14 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us
 /* The table may have got where the marker was. A put whose facts have changed meanwhile is of no use. */
 void l2_puts_applied(struct l2 *l2)
 {
-    struct log_position at = publish_position(l2->publish);
+    struct log_position at = publisher_position(l2->publisher);
     struct l2_late *put, *next;
     DL_FOREACH_SAFE(l2->late, put, next)
     {
         DL_DELETE(l2->late, put);
         l2->late_count--;
-        if (put->generation == publish_generation(l2->publish) &&
-            history_still_true(publish_history(l2->publish), &put->facts)) {
+        if (put->generation == publisher_generation(l2->publisher) &&
+            history_still_true(publisher_history(l2->publisher), &put->facts)) {
             put->facts.revision = at.revision;
             put->facts.nonce = at.nonce;
             send_put(l2, put);

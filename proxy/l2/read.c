@@ -50,7 +50,7 @@ static struct reading *take_queued(struct l2 *l2)
         struct l2_lookup *lookup = l2->queued;
         l2->queued = lookup->next_queued;
         lookup->state = LOOKUP_SENT;
-        lookup->generation = publish_generation(l2->publish);
+        lookup->generation = publisher_generation(l2->publisher);
         reading->lookups[reading->count++] = lookup;
     }
     if (l2->queued == NULL)
@@ -61,7 +61,7 @@ static struct reading *take_queued(struct l2 *l2)
 static int send_reading(struct reading *reading)
 {
     struct l2 *l2 = reading->l2;
-    const struct scope_types *types = &publish_catalogue(l2->publish)->types;
+    const struct scope_types *types = &publisher_catalogue(l2->publisher)->types;
     char text[SCOPE_TEXT_SIZE];
     struct redis_args args;
     redis_args_init(&args);
@@ -102,7 +102,7 @@ void l2_flush_queued(evutil_socket_t descriptor, short what, void *context)
 static int take_facts(struct l2_lookup *lookup, const struct redis_reply *found, struct facts *facts,
                       uint64_t *cost_us)
 {
-    const struct catalogue *catalogue = publish_catalogue(lookup->l2->publish);
+    const struct catalogue *catalogue = publisher_catalogue(lookup->l2->publisher);
     size_t words = redis_reply_count(found) - 2;
     uint32_t levels = (uint32_t)(words / CHAIN_WORDS);
     if (words % CHAIN_WORDS != 0 || levels == 0 || levels > SCOPE_CHAIN_MAX)
@@ -144,7 +144,7 @@ static void refresh_early(struct l2_lookup *lookup, const struct redis_reply *fo
 static void discard(struct l2_lookup *lookup, const struct redis_reply *found)
 {
     struct l2 *l2 = lookup->l2;
-    const struct scope_types *types = &publish_catalogue(l2->publish)->types;
+    const struct scope_types *types = &publisher_catalogue(l2->publisher)->types;
     char key[L2_KEY_SIZE];
     struct redis_args args;
     redis_args_init(&args);
@@ -248,7 +248,7 @@ static void on_reply(void *context, enum redis_status status, const struct redis
     struct log_position at;
     note_health(l2, status, reading->sent_ns);
     bool usable = status == REDIS_OK && l2_marker_seen(l2, redis_reply_at(reply, 0), 0, &at) &&
-                  at.store_id == publish_position(l2->publish).store_id;
+                  at.store_id == publisher_position(l2->publisher).store_id;
     for (unsigned i = 0; i < reading->count; i++) {
         if (usable)
             take_result(reading->lookups[i], redis_reply_at(reply, i + 1), &at);

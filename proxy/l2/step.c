@@ -98,7 +98,7 @@ void l2_step_args(const struct l2 *l2, const struct log_position *from, const st
     struct message message = {
         .kind = MESSAGE_CHANGED, .store_id = to->store_id, .from = from->revision, .targets = targets};
     struct redis_args operations;
-    struct changes changes = {&operations, &message, &publish_catalogue(l2->publish)->types, 0, false};
+    struct changes changes = {&operations, &message, &publisher_catalogue(l2->publisher)->types, 0, false};
     struct log_position end = *from;
     redis_args_init(args);
     redis_args_init(&operations);

@@ -183,14 +183,14 @@ bool param_scope(struct request *request, const struct wire_value *params, const
     char text[SCOPE_TEXT_SIZE], known[SCOPE_TYPES_TEXT_SIZE];
     if (!param_text(request, params, key, text, sizeof text))
         return false;
-    int code = scope_parse(&publish_catalogue(request->server->publish)->types, text, out);
+    int code = scope_parse(&publisher_catalogue(request->server->publisher)->types, text, out);
     if (code == 0)
         return true;
     if (code == PERMTAB_E_NO_SCOPE_TYPE && parked_wait(request))
         return false;
     if (code == PERMTAB_E_NO_SCOPE_TYPE)
         request_fail(request, code, "%s: %s: there is no scope type in \"%s\": there are %s", request->method->name,
-                     key, text, scope_types_format(&publish_catalogue(request->server->publish)->types, known));
+                     key, text, scope_types_format(&publisher_catalogue(request->server->publisher)->types, known));
     else
         request_fail(request, code, "%s: %s: \"%s\" is neither global nor type:id", request->method->name,
                      key, text);
@@ -203,7 +203,7 @@ bool param_permission(struct request *request, const struct wire_value *params, 
     char text[PERMISSION_TEXT_SIZE];
     if (!param_text(request, params, key, text, sizeof text))
         return false;
-    const struct permission *permission = catalogue_find(publish_catalogue(request->server->publish), text);
+    const struct permission *permission = catalogue_find(publisher_catalogue(request->server->publisher), text);
     if (permission && !permission->deleted) {
         *out = permission->bit;
         return true;

@@ -49,12 +49,12 @@ static void on_sweep(evutil_socket_t descriptor, short what, void *context)
         session_sweep(session, now);
     }
     parked_sweep(server, now);
-    task_release(server, publish_position(server->publish).revision, now);
+    task_release(server, publisher_position(server->publisher).revision, now);
 }
 
 void server_applied(struct server *server)
 {
-    task_release(server, publish_position(server->publish).revision, clock_ns());
+    task_release(server, publisher_position(server->publisher).revision, clock_ns());
     parked_applied(server);
 }
 
@@ -135,11 +135,11 @@ void server_print_clients(const struct server *server, FILE *out)
 struct server_health server_health(const struct server *server)
 {
     uint64_t now = clock_ns();
-    uint64_t deadline = publish_deadline(server->publish);
+    uint64_t deadline = publisher_deadline(server->publisher);
     struct server_health health = {
-        .ok = publish_leased(server->publish, now),
+        .ok = publisher_leased(server->publisher, now),
         .trouble = feed_trouble(server->feed),
-        .revision = publish_position(server->publish).revision,
+        .revision = publisher_position(server->publisher).revision,
         .alarm = audit_alarm(server->audit, time(NULL)),
         .writes = writes_trouble(server->writes),
         .lease_ms = deadline == 0 ? 0 : (int64_t)(deadline - now) / 1000000,

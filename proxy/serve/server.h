@@ -38,7 +38,7 @@ struct server {
     const struct config *config;
     struct counters *counters;
     const struct descriptors *descriptors;
-    struct publish *publish;
+    struct publisher *publisher;
     struct feed *feed;
     struct work *work; /* for reads */
     struct writes *writes;

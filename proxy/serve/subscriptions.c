@@ -51,7 +51,7 @@ struct subscriber {
 };
 
 struct subscriptions {
-    const struct publish *publish;
+    const struct publisher *publisher;
     struct counters *counters;
     struct subscriber *subscribers;
     unsigned count; /* that have not ended */
@@ -196,7 +196,7 @@ static void format(const struct scope_types *types, const struct told *told, str
 static void begin_notification(struct wire_buffer *out, const struct subscriptions *subscriptions,
                                const char *reason, bool missed_or_more)
 {
-    struct log_position at = publish_position(subscriptions->publish);
+    struct log_position at = publisher_position(subscriptions->publisher);
     char token[TOKEN_TEXT_SIZE];
     wire_buffer_init(out);
     wire_notify(out, "invalidated", missed_or_more ? 6 : 5);
@@ -318,7 +318,7 @@ static void tell_all(struct subscriptions *subscriptions, const char *reason)
 /* Tells what was gathered, and frees it. */
 static void tell_list(struct subscriptions *subscriptions, struct told_list *list, const char *reason)
 {
-    const struct scope_types *types = &publish_catalogue(subscriptions->publish)->types;
+    const struct scope_types *types = &publisher_catalogue(subscriptions->publisher)->types;
     tidy(list);
     struct told_text *texts = list->all ? NULL : calloc(list->count + 1, sizeof *texts);
     if (texts != NULL) {
@@ -394,12 +394,12 @@ void subscriber_drained(struct subscriber *subscriber, uint64_t now_ns)
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
-int subscriptions_new(struct subscriptions **out, const struct publish *publish, struct counters *counters)
+int subscriptions_new(struct subscriptions **out, const struct publisher *publisher, struct counters *counters)
 {
     *out = calloc(1, sizeof **out);
     if (*out == NULL)
         return PERMTAB_E_MEMORY;
-    (*out)->publish = publish;
+    (*out)->publisher = publisher;
     (*out)->counters = counters;
     return 0;
 }

@@ -44,7 +44,7 @@ struct subscriber_port {
     void *context;
 };
 
-int subscriptions_new(struct subscriptions **out, const struct publish *publish,
+int subscriptions_new(struct subscriptions **out, const struct publisher *publisher,
                       struct counters *counters) PERMTAB_MUST_CHECK;
 /* Every subscriber must have ended. NULL does nothing. */
 void subscriptions_free(struct subscriptions *subscriptions);

@@ -58,8 +58,8 @@ static bool hold(struct task *task)
 {
     struct server *server = task->server;
     uint64_t now = clock_ns();
-    if (task->code < 0 || !task->writes || server->stopping || !publish_leased(server->publish, now) ||
-        task->revision <= publish_position(server->publish).revision)
+    if (task->code < 0 || !task->writes || server->stopping || !publisher_leased(server->publisher, now) ||
+        task->revision <= publisher_position(server->publisher).revision)
         return false;
     task->held_until_ns = now + server->config->max_staleness_ms * 1000000ull;
     if (task->held_until_ns > task->answer_by_ns)
@@ -73,7 +73,7 @@ static bool hold(struct task *task)
 static void announce(struct task *task)
 {
     struct server *server = task->server;
-    struct log_position at = publish_position(server->publish);
+    struct log_position at = publisher_position(server->publisher);
     server->counters->writes++;
     if (server->lane && task->revision > at.revision)
         lane_written(server->lane, at.store_id, task->revision, task->changed);

@@ -75,9 +75,9 @@ static bool pick_through_fold(const struct table *table, struct audit_dice *dice
     return true;
 }
 
-bool publish_audit_pick(const struct publish *publish, struct audit_dice *dice, struct audit_question *out)
+bool publisher_audit_pick(const struct publisher *publisher, struct audit_dice *dice, struct audit_question *out)
 {
-    const struct table *table = publish->table;
+    const struct table *table = publisher->table;
     if (table->folding.folds > 0 && below(dice, FOLD_CHANCE) == 0 && pick_through_fold(table, dice, out))
         return true;
     uint32_t slot = live_slot(&table->map, dice);
@@ -104,35 +104,35 @@ static void judgement_fini(struct judgement *judgement)
 
 /* An assignment that ends this soon after the table's expiry: a fill may have been judged by a clock that had passed its
  * end, but never by one further ahead than a lease is long. */
-static bool about_to_end(const struct publish *publish, const struct facts *facts)
+static bool about_to_end(const struct publisher *publisher, const struct facts *facts)
 {
-    int64_t until = publish->expiry + (int64_t)(publish->options.max_staleness_ns / 1000);
+    int64_t until = publisher->expiry + (int64_t)(publisher->options.max_staleness_ns / 1000);
     for (size_t i = 0; i < facts->assignment_count; i++)
-        if (facts->assignments[i].expires_at > publish->expiry && facts->assignments[i].expires_at <= until)
+        if (facts->assignments[i].expires_at > publisher->expiry && facts->assignments[i].expires_at <= until)
             return true;
     return false;
 }
 
 /* AUDIT_AGREES: *out is good. */
-static enum audit_outcome judge(const struct publish *publish, struct facts *facts, struct judgement *out)
+static enum audit_outcome judge(const struct publisher *publisher, struct facts *facts, struct judgement *out)
 {
     memset(out, 0, sizeof *out);
-    if (facts->revision > publish->at.revision)
+    if (facts->revision > publisher->at.revision)
         return AUDIT_EARLY;
     role_list_sort(&facts->roles);
-    if (publish->applying.batch != NULL || !history_still_true(&publish->history, facts) ||
-        about_to_end(publish, facts))
+    if (publisher->applying.batch != NULL || !history_still_true(&publisher->history, facts) ||
+        about_to_end(publisher, facts))
         return AUDIT_UNSURE;
-    out->words = publish->options.permissions_max / 64;
+    out->words = publisher->options.permissions_max / 64;
     out->bits = malloc(2 * (size_t)out->words * sizeof *out->bits);
     if (out->bits == NULL)
         return AUDIT_FAILED;
     int code =
-        inputs_build(&out->inputs, facts, publish->expiry, role_list_find, (void *)&facts->roles, NULL);
+        inputs_build(&out->inputs, facts, publisher->expiry, role_list_find, (void *)&facts->roles, NULL);
     if (code < 0) {
         memset(&out->inputs, 0, sizeof out->inputs);
     } else {
-        code = resolve(&publish->catalogue, &out->inputs, role_list_find, (void *)&facts->roles, out->bits,
+        code = resolve(&publisher->catalogue, &out->inputs, role_list_find, (void *)&facts->roles, out->bits,
                        out->bits + out->words);
     }
     return code < 0 ? AUDIT_FAILED : AUDIT_AGREES;
@@ -205,14 +205,14 @@ static struct comparison compare_shared(const struct permtab_shm_set *shared, co
 }
 
 /* 1: computed again from what is kept here, the set's bits would be those judged; 0: others; or a code. */
-static int record_resolves(const struct publish *publish, uint32_t set, const struct judgement *judged)
+static int record_resolves(const struct publisher *publisher, uint32_t set, const struct judgement *judged)
 {
-    struct role_sources sources = {&publish->table->sets, NULL};
+    struct role_sources sources = {&publisher->table->sets, NULL};
     size_t size = 2 * (size_t)judged->words * sizeof *judged->bits;
     uint64_t *bits = malloc(size);
     if (bits == NULL)
         return PERMTAB_E_MEMORY;
-    int code = resolve(&publish->catalogue, &publish->table->sets.records[set].inputs, role_sources_find,
+    int code = resolve(&publisher->catalogue, &publisher->table->sets.records[set].inputs, role_sources_find,
                        &sources, bits, bits + judged->words);
     if (code == 0)
         code = memcmp(bits, judged->bits, size) == 0;
@@ -230,11 +230,11 @@ static enum audit_outcome differs(struct audit_finding *finding, enum audit_faul
 }
 
 /* Readers found `look` where the books have `place`. */
-static enum audit_outcome compare(const struct publish *publish, const struct facts *facts,
+static enum audit_outcome compare(const struct publisher *publisher, const struct facts *facts,
                                   const struct place *place, const struct permtab_shm_look *look,
                                   const struct judgement *judged, struct audit_finding *finding)
 {
-    const struct table *table = publish->table;
+    const struct table *table = publisher->table;
     const struct set_record *record = &table->sets.records[place->set];
     bool absent = !record->inputs.exists;
     /* Others may be negative, or not: that is for the room they take, and says nothing. */
@@ -247,7 +247,7 @@ static enum audit_outcome compare(const struct publish *publish, const struct fa
         return differs(finding, AUDIT_FAULT_BOOKS, "its scope is in the store here and not there");
     if (!chain_agrees(table, facts))
         return differs(finding, AUDIT_FAULT_BOOKS, "its scope hangs elsewhere than in the store");
-    int resolves = record_resolves(publish, place->set, judged);
+    int resolves = record_resolves(publisher, place->set, judged);
     if (resolves < 0)
         return AUDIT_FAILED;
     if (!seen.same && !inputs_equal(&record->inputs, &judged->inputs))
@@ -262,10 +262,10 @@ static enum audit_outcome compare(const struct publish *publish, const struct fa
     return AUDIT_AGREES;
 }
 
-static enum audit_outcome look_and_compare(const struct publish *publish, const struct facts *facts,
+static enum audit_outcome look_and_compare(const struct publisher *publisher, const struct facts *facts,
                                            const struct judgement *judged, struct audit_finding *finding)
 {
-    const struct table *table = publish->table;
+    const struct table *table = publisher->table;
     struct audit_question question = {facts->user, facts->scope};
     struct place place = find_place(table, &question);
     struct permtab_shm_look look = {.set = NULL};
@@ -286,27 +286,27 @@ static enum audit_outcome look_and_compare(const struct publish *publish, const 
         return AUDIT_UNSURE; /* as good as gone: its entries leave one by one */
     if (found != PERMTAB_SHM_FOUND || PERMTAB_SHM_WORD_INDEX(look.entry.word) != place.set)
         return differs(finding, AUDIT_FAULT_BOOKS, "readers do not find the entry that is known here");
-    return compare(publish, facts, &place, &look, judged, finding);
+    return compare(publisher, facts, &place, &look, judged, finding);
 }
 
-enum audit_outcome publish_audit(const struct publish *publish, struct facts *facts,
+enum audit_outcome publisher_audit(const struct publisher *publisher, struct facts *facts,
                                  struct audit_finding *finding)
 {
     struct judgement judged;
     memset(finding, 0, sizeof *finding);
     finding->what = "";
-    enum audit_outcome outcome = judge(publish, facts, &judged);
+    enum audit_outcome outcome = judge(publisher, facts, &judged);
     if (outcome == AUDIT_AGREES)
-        outcome = look_and_compare(publish, facts, &judged, finding);
+        outcome = look_and_compare(publisher, facts, &judged, finding);
     judgement_fini(&judged);
     return outcome;
 }
 
 /* ---- healing ------------------------------------------------------------------------------------------------------- */
 
-void publish_audit_retire(struct publish *publish, const struct audit_question *question, uint64_t now_ns)
+void publisher_audit_retire(struct publisher *publisher, const struct audit_question *question, uint64_t now_ns)
 {
-    struct table *table = publish->table;
+    struct table *table = publisher->table;
     struct place place = find_place(table, question);
     struct scope_node *node = scope_tree_find(&table->scopes, question->scope);
     if (place.slot == MAP_NO_SLOT || !is_set(table, place.set))
@@ -317,13 +317,13 @@ void publish_audit_retire(struct publish *publish, const struct audit_question *
     table_clear(table, place.slot, now_ns, true);
     node->pins--;
     scope_tree_prune(&table->scopes, node);
-    publish->counters->entries_retired++;
-    publish_count(publish);
+    publisher->counters->entries_retired++;
+    publisher_count(publisher);
 }
 
-void publish_audit_abandon(struct publish *publish, uint32_t set, uint32_t generation)
+void publisher_audit_abandon(struct publisher *publisher, uint32_t set, uint32_t generation)
 {
-    const struct table *table = publish->table;
+    const struct table *table = publisher->table;
     if (is_set(table, set) && table->sets.records[set].generation == generation)
-        set_table_abandon(&publish->table->sets, set);
+        set_table_abandon(&publisher->table->sets, set);
 }

@@ -30,11 +30,11 @@ void batch_fini(struct batch *batch)
     memset(batch, 0, sizeof *batch);
 }
 
-static void unfold_through(struct publish *publish, struct scope_key scope, uint64_t now_ns)
+static void unfold_through(struct publisher *publisher, struct scope_key scope, uint64_t now_ns)
 {
-    struct scope_node *node = scope_tree_find(&publish->table->scopes, scope);
+    struct scope_node *node = scope_tree_find(&publisher->table->scopes, scope);
     if (node != NULL)
-        folding_unfold_through(&publish->table->folding, node, now_ns);
+        folding_unfold_through(&publisher->table->folding, node, now_ns);
 }
 
 /* A role's row changed. Everybody at a scope is concerned when the role is, or was, a default role there, or when it was
@@ -58,10 +58,10 @@ static void add_place(struct applying *applying, struct scope_key scope)
     applying->places[applying->place_count++] = scope;
 }
 
-static void begin_role_row(struct publish *publish, const struct change *change)
+static void begin_role_row(struct publisher *publisher, const struct change *change)
 {
-    struct applying *applying = &publish->applying;
-    const struct resident_role *before = set_table_role(&publish->table->sets, change->role);
+    struct applying *applying = &publisher->applying;
+    const struct resident_role *before = set_table_role(&publisher->table->sets, change->role);
     const struct role *after = role_list_find(&applying->batch->roles, change->role);
     if (role_row_concerns_scope(before, after, change->scope))
         add_place(applying, change->scope);
@@ -71,26 +71,26 @@ static void begin_role_row(struct publish *publish, const struct change *change)
 }
 
 /* Step 1 for one change, but for what lies below scopes: that is put down. Returns how many entries it cleared. */
-static uint64_t begin_change(struct publish *publish, const struct change *change, uint64_t now_ns)
+static uint64_t begin_change(struct publisher *publisher, const struct change *change, uint64_t now_ns)
 {
     switch (change->kind) {
     case CHANGE_SCOPE:
-        unfold_through(publish, change->scope, now_ns);
-        add_place(&publish->applying, change->scope);
+        unfold_through(publisher, change->scope, now_ns);
+        add_place(&publisher->applying, change->scope);
         return 0;
     case CHANGE_ROLE:
-        unfold_through(publish, change->scope, now_ns);
-        begin_role_row(publish, change);
+        unfold_through(publisher, change->scope, now_ns);
+        begin_role_row(publisher, change);
         return 0;
     case CHANGE_ASSIGNMENT:
-        unfold_through(publish, change->scope, now_ns);
-        return table_retire_user(publish->table, change->user, now_ns);
+        unfold_through(publisher, change->scope, now_ns);
+        return table_retire_user(publisher->table, change->user, now_ns);
     case CHANGE_OVERWRITE:
-        unfold_through(publish, change->scope, now_ns);
+        unfold_through(publisher, change->scope, now_ns);
         if (change->user != 0)
-            return table_retire_user(publish->table, change->user, now_ns);
+            return table_retire_user(publisher->table, change->user, now_ns);
         /* Neither named: the subject has the id 0, and which of the two it is the row does not say. */
-        add_place(&publish->applying, change->scope);
+        add_place(&publisher->applying, change->scope);
         return 0;
     case CHANGE_PERMISSION:
     case CHANGE_SCOPE_TYPE:
@@ -103,11 +103,11 @@ static uint64_t begin_change(struct publish *publish, const struct change *chang
 }
 
 /* What lies below the scopes that were put down. Whether something is left. */
-static bool retire_places(struct publish *publish, uint64_t now_ns, uint64_t *work, uint64_t *retired)
+static bool retire_places(struct publisher *publisher, uint64_t now_ns, uint64_t *work, uint64_t *retired)
 {
-    struct applying *applying = &publish->applying;
+    struct applying *applying = &publisher->applying;
     while (applying->place_count > 0) {
-        if (table_retire_scope_slice(publish->table, applying->places[applying->place_count - 1], now_ns,
+        if (table_retire_scope_slice(publisher->table, applying->places[applying->place_count - 1], now_ns,
                                      work, retired))
             return true;
         applying->place_count--;
@@ -121,21 +121,21 @@ static void spend(uint64_t *work, uint64_t spent)
 }
 
 /* Step 1, as far as `work` goes. Whether something is left. */
-static bool retire(struct publish *publish, uint64_t now_ns, uint64_t work, uint64_t *retired)
+static bool retire(struct publisher *publisher, uint64_t now_ns, uint64_t work, uint64_t *retired)
 {
-    struct applying *applying = &publish->applying;
+    struct applying *applying = &publisher->applying;
     const struct change_list *expired = &applying->batch->expired, *changes = &applying->batch->changes;
     for (; work > 0 && applying->expired < expired->count; applying->expired++) {
-        uint64_t cleared = table_retire_user(publish->table, expired->items[applying->expired].user, now_ns);
+        uint64_t cleared = table_retire_user(publisher->table, expired->items[applying->expired].user, now_ns);
         *retired += cleared;
         spend(&work, 1 + cleared);
     }
-    while (!retire_places(publish, now_ns, &work, retired)) {
+    while (!retire_places(publisher, now_ns, &work, retired)) {
         if (applying->expired == expired->count && applying->changes == changes->count)
             return false;
         if (work == 0)
             return true;
-        uint64_t cleared = begin_change(publish, &changes->items[applying->changes++], now_ns);
+        uint64_t cleared = begin_change(publisher, &changes->items[applying->changes++], now_ns);
         *retired += cleared;
         spend(&work, 1 + cleared);
     }
@@ -144,10 +144,10 @@ static bool retire(struct publish *publish, uint64_t now_ns, uint64_t work, uint
 
 /* Inheritance decides which overwrite rows apply. Sets in whose chain there were any cannot be computed from their inputs
  * again: they are closed for good, and their entries filled afresh. */
-static int touch_sets_of(struct publish *publish, struct batch *batch, const struct change *change,
+static int touch_sets_of(struct publisher *publisher, struct batch *batch, const struct change *change,
                          struct rewrite *rewrite)
 {
-    struct set_table *sets = &publish->table->sets;
+    struct set_table *sets = &publisher->table->sets;
     struct resident_role *role = set_table_role(sets, change->role);
     if (role == NULL)
         return 0;
@@ -161,17 +161,17 @@ static int touch_sets_of(struct publish *publish, struct batch *batch, const str
             continue;
         if (inheritance && record->inputs.overwrites_seen)
             set_table_abandon(sets, set);
-        else if (rewrite_add(rewrite, sets, set, publish->batch) < 0)
+        else if (rewrite_add(rewrite, sets, set, publisher->batch) < 0)
             return PERMTAB_E_MEMORY;
     }
     return 0;
 }
 
-static int touch_all_sets(struct publish *publish, struct rewrite *rewrite)
+static int touch_all_sets(struct publisher *publisher, struct rewrite *rewrite)
 {
-    struct set_table *sets = &publish->table->sets;
-    for (uint32_t set = 1; set < publish->table->segment.table.set_count; set++)
-        if (sets->records[set].used && rewrite_add(rewrite, sets, set, publish->batch) < 0)
+    struct set_table *sets = &publisher->table->sets;
+    for (uint32_t set = 1; set < publisher->table->segment.table.set_count; set++)
+        if (sets->records[set].used && rewrite_add(rewrite, sets, set, publisher->batch) < 0)
             return PERMTAB_E_MEMORY;
     return 0;
 }
@@ -183,9 +183,9 @@ static bool is_role_change(const struct change *change)
 }
 
 /* The resident definition becomes that of the batch. Only roles that changed: an ancestor that came along is the same. */
-static int replace_role(struct publish *publish, struct batch *batch, uint64_t id)
+static int replace_role(struct publisher *publisher, struct batch *batch, uint64_t id)
 {
-    struct resident_role *resident = set_table_role(&publish->table->sets, id);
+    struct resident_role *resident = set_table_role(&publisher->table->sets, id);
     const struct role *after = role_list_find(&batch->roles, id);
     struct role copy;
     if (resident == NULL)
@@ -201,31 +201,31 @@ static int replace_role(struct publish *publish, struct batch *batch, uint64_t i
 }
 
 /* Step 2. */
-static int compute(struct publish *publish, struct batch *batch, struct rewrite *rewrite)
+static int compute(struct publisher *publisher, struct batch *batch, struct rewrite *rewrite)
 {
     int code = 0;
     for (size_t i = 0; code == 0 && i < batch->changes.count; i++)
         if (is_role_change(&batch->changes.items[i]))
-            code = touch_sets_of(publish, batch, &batch->changes.items[i], rewrite);
+            code = touch_sets_of(publisher, batch, &batch->changes.items[i], rewrite);
     for (size_t i = 0; code == 0 && i < batch->changes.count; i++)
         if (is_role_change(&batch->changes.items[i]))
-            code = replace_role(publish, batch, batch->changes.items[i].role);
+            code = replace_role(publisher, batch, batch->changes.items[i].role);
     if (code == 0 && batch->has_catalogue)
-        code = touch_all_sets(publish, rewrite);
+        code = touch_all_sets(publisher, rewrite);
     if (code == 0 && batch->has_catalogue)
-        publish_catalogue_replace(publish, &batch->catalogue, &batch->at);
+        publisher_catalogue_replace(publisher, &batch->catalogue, &batch->at);
     /* A set that was closed for good by a later change of the batch is not opened again. */
-    rewrite_forget_abandoned(rewrite, &publish->table->sets);
+    rewrite_forget_abandoned(rewrite, &publisher->table->sets);
     if (code == 0)
-        code = rewrite_compute(rewrite, &publish->table->sets, &publish->catalogue, &batch->roles);
+        code = rewrite_compute(rewrite, &publisher->table->sets, &publisher->catalogue, &batch->roles);
     return code;
 }
 
 /* What went wrong leaves a table that is neither of before nor of after. */
-static int fail_batch(struct publish *publish, const struct batch *batch, int code, struct failure *failure)
+static int fail_batch(struct publisher *publisher, const struct batch *batch, int code, struct failure *failure)
 {
     unsigned long long revision = batch->at.revision;
-    publish_disbelieve(publish);
+    publisher_disbelieve(publisher);
     if (code == PERMTAB_E_SCHEMA)
         return failure_set(failure, code,
                            "at revision %llu a permission or a scope type means something else than before",
@@ -233,60 +233,60 @@ static int fail_batch(struct publish *publish, const struct batch *batch, int co
     return failure_set(failure, code, "no memory to apply the changes up to revision %llu", revision);
 }
 
-int publish_batch_begin(struct publish *publish, struct batch *batch, struct failure *failure)
+int publisher_batch_begin(struct publisher *publisher, struct batch *batch, struct failure *failure)
 {
-    assert(publish->applying.batch == NULL);
-    publish->batch++;
+    assert(publisher->applying.batch == NULL);
+    publisher->batch++;
     /* The triggers refuse it, and whoever gets round them shall not end us. */
-    if (batch->has_catalogue && !catalogue_continues(&publish->catalogue, &batch->catalogue))
-        return fail_batch(publish, batch, PERMTAB_E_SCHEMA, failure);
+    if (batch->has_catalogue && !catalogue_continues(&publisher->catalogue, &batch->catalogue))
+        return fail_batch(publisher, batch, PERMTAB_E_SCHEMA, failure);
     role_list_sort(&batch->roles);
-    publish->applying = (struct applying){.batch = batch};
+    publisher->applying = (struct applying){.batch = batch};
     return 0;
 }
 
-void publish_batch_forget(struct publish *publish)
+void publisher_batch_forget(struct publisher *publisher)
 {
-    publish->applying = (struct applying){.batch = NULL};
+    publisher->applying = (struct applying){.batch = NULL};
 }
 
 /* Steps 2 to 4. */
-static int finish(struct publish *publish, struct batch *batch, struct failure *failure)
+static int finish(struct publisher *publisher, struct batch *batch, struct failure *failure)
 {
     struct rewrite rewrite = {0};
-    struct counters *counters = publish->counters;
+    struct counters *counters = publisher->counters;
     for (size_t i = 0; i < batch->changes.count; i++)
-        history_add(&publish->history, &batch->changes.items[i]);
-    int code = compute(publish, batch, &rewrite);
+        history_add(&publisher->history, &batch->changes.items[i]);
+    int code = compute(publisher, batch, &rewrite);
     if (code < 0) {
         rewrite_fini(&rewrite);
-        return fail_batch(publish, batch, code, failure);
+        return fail_batch(publisher, batch, code, failure);
     }
-    counters->sets_rewritten += rewrite_publish(&rewrite, &publish->table->sets);
+    counters->sets_rewritten += rewrite_publish(&rewrite, &publisher->table->sets);
     rewrite_fini(&rewrite);
-    publish->at = batch->at;
-    if (batch->now > publish->expiry)
-        publish->expiry = batch->now;
-    segment_expiry_writer(&publish->table->segment, publish->expiry);
-    segment_applied_writer(&publish->table->segment, batch->at.revision);
+    publisher->at = batch->at;
+    if (batch->now > publisher->expiry)
+        publisher->expiry = batch->now;
+    segment_expiry_writer(&publisher->table->segment, publisher->expiry);
+    segment_applied_writer(&publisher->table->segment, batch->at.revision);
     counters->batches += batch->changes.count > 0;
     counters->changes += batch->changes.count;
     counters->expiries += batch->expired.count;
-    publish_count(publish);
+    publisher_count(publisher);
     return 0;
 }
 
-int publish_batch_slice(struct publish *publish, uint64_t now_ns, uint64_t work, struct failure *failure)
+int publisher_batch_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work, struct failure *failure)
 {
-    struct batch *batch = publish->applying.batch;
-    if (retire(publish, now_ns, work, &publish->counters->entries_retired))
+    struct batch *batch = publisher->applying.batch;
+    if (retire(publisher, now_ns, work, &publisher->counters->entries_retired))
         return 1;
-    publish_batch_forget(publish);
-    return finish(publish, batch, failure);
+    publisher_batch_forget(publisher);
+    return finish(publisher, batch, failure);
 }
 
-int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns, struct failure *failure)
+int publisher_batch(struct publisher *publisher, struct batch *batch, uint64_t now_ns, struct failure *failure)
 {
-    int code = publish_batch_begin(publish, batch, failure);
-    return code < 0 ? code : publish_batch_slice(publish, now_ns, UINT64_MAX, failure);
+    int code = publisher_batch_begin(publisher, batch, failure);
+    return code < 0 ? code : publisher_batch_slice(publisher, now_ns, UINT64_MAX, failure);
 }

@@ -25,9 +25,9 @@ static bool knows_lineage(const struct set_table *sets, uint64_t role, unsigned 
     return true;
 }
 
-bool publish_knows_roles(const struct publish *publish, const struct facts *facts)
+bool publisher_knows_roles(const struct publisher *publisher, const struct facts *facts)
 {
-    const struct set_table *sets = &publish->table->sets;
+    const struct set_table *sets = &publisher->table->sets;
     unsigned left = LINEAGE_MAX;
     for (size_t i = 0; i < facts->assignment_count; i++)
         if (!knows_lineage(sets, facts->assignments[i].role, &left))
@@ -93,7 +93,7 @@ static struct scope_node *place(struct table *table, const struct facts *facts, 
 }
 
 /* The roles whose assignments were ignored: see resident_role.watched. */
-static int watch_misplaced(struct publish *publish, struct facts *facts, int64_t now,
+static int watch_misplaced(struct publisher *publisher, struct facts *facts, int64_t now,
                            struct role_sources *sources)
 {
     int code = 0;
@@ -101,46 +101,46 @@ static int watch_misplaced(struct publish *publish, struct facts *facts, int64_t
         const struct facts_assignment *assignment = &facts->assignments[i];
         if (assignment->expires_at > now &&
             !facts_well_placed(facts, assignment, role_sources_find(sources, assignment->role)))
-            code = set_table_watch(&publish->table->sets, assignment->role, &facts->roles);
+            code = set_table_watch(&publisher->table->sets, assignment->role, &facts->roles);
     }
     return code;
 }
 
-static uint32_t intern(struct publish *publish, struct inputs *inputs, struct role_list *fresh,
+static uint32_t intern(struct publisher *publisher, struct inputs *inputs, struct role_list *fresh,
                        uint64_t now_ns)
 {
-    struct set_table *sets = &publish->table->sets;
+    struct set_table *sets = &publisher->table->sets;
     uint32_t set = set_table_find(sets, inputs);
     if (set != 0) {
         /* Not part of the identity, so others who share the set may have seen none: a change of inheritance must know. */
         sets->records[set].inputs.overwrites_seen |= inputs->overwrites_seen;
         return set;
     }
-    return set_table_add(sets, &publish->catalogue, inputs, fresh, now_ns);
+    return set_table_add(sets, &publisher->catalogue, inputs, fresh, now_ns);
 }
 
 /* Bits without a set, when none is free: the socket still answers. */
-static int answer_aside(struct publish *publish, const struct inputs *inputs, struct role_sources *sources,
+static int answer_aside(struct publisher *publisher, const struct inputs *inputs, struct role_sources *sources,
                         struct answer *answer)
 {
-    uint32_t words = publish->options.permissions_max / 64;
-    publish->counters->sets_exhausted++;
+    uint32_t words = publisher->options.permissions_max / 64;
+    publisher->counters->sets_exhausted++;
     answer->any = malloc(2 * (size_t)words * sizeof *answer->any);
     if (answer->any == NULL)
         return PERMTAB_E_MEMORY;
     answer->own = answer->any + words;
     answer->words = words;
-    answer->revision = publish->at.revision;
-    answer->deadline_ns = publish_deadline(publish);
-    int code = resolve(&publish->catalogue, inputs, role_sources_find, sources, answer->any, answer->own);
+    answer->revision = publisher->at.revision;
+    answer->deadline_ns = publisher_deadline(publisher);
+    int code = resolve(&publisher->catalogue, inputs, role_sources_find, sources, answer->any, answer->own);
     if (code < 0)
         answer_fini(answer);
     return code;
 }
 
-static void put_entry(struct publish *publish, const struct facts *facts, uint32_t set, uint64_t now_ns)
+static void put_entry(struct publisher *publisher, const struct facts *facts, uint32_t set, uint64_t now_ns)
 {
-    struct table *table = publish->table;
+    struct table *table = publisher->table;
     enum entry_kind kind = facts->chain_count == 0 || facts->stranger ? ENTRY_NEGATIVE : ENTRY_POSITIVE;
     struct scope_node *target = NULL;
     struct scope_node *node = place(table, facts, &target, now_ns);
@@ -155,8 +155,8 @@ static void put_entry(struct publish *publish, const struct facts *facts, uint32
     /* Without room for the fold the entry stands at the scope itself. */
     if (node->fold_slot == NO_ENTRY)
         target = node;
-    if (table_put(table, facts->user, target, set, kind, now_ns, publish->counters))
-        publish->counters->fills++;
+    if (table_put(table, facts->user, target, set, kind, now_ns, publisher->counters))
+        publisher->counters->fills++;
     node->pins--;
     scope_tree_prune(&table->scopes, node); /* and with it the target, if both hold nothing */
 }
@@ -166,56 +166,56 @@ static void put_entry(struct publish *publish, const struct facts *facts, uint32
  * published is true where the table stands, as without any messages. */
 #define DOUBT_MAX_NS 100000000ull
 
-static bool doubted_enough(const struct publish *publish, struct facts *facts, uint64_t now_ns)
+static bool doubted_enough(const struct publisher *publisher, struct facts *facts, uint64_t now_ns)
 {
     if (facts->doubted_ns == 0)
         facts->doubted_ns = now_ns;
-    return publish->confirmed_ns > facts->doubted_ns && now_ns - facts->doubted_ns >= DOUBT_MAX_NS;
+    return publisher->confirmed_ns > facts->doubted_ns && now_ns - facts->doubted_ns >= DOUBT_MAX_NS;
 }
 
-enum publish_fill publish_facts(struct publish *publish, struct facts *facts, uint64_t now_ns,
+enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
                                 struct answer *answer)
 {
-    struct role_sources sources = {&publish->table->sets, &facts->roles};
+    struct role_sources sources = {&publisher->table->sets, &facts->roles};
     struct inputs inputs;
     size_t misplaced = 0;
-    if (facts->revision > publish->at.revision)
-        return PUBLISH_EARLY;
+    if (facts->revision > publisher->at.revision)
+        return PUBLISHER_EARLY;
     role_list_sort(&facts->roles);
-    const struct batch *applying = publish->applying.batch; /* between two of its slices */
-    if (!history_still_true(&publish->history, facts) ||
+    const struct batch *applying = publisher->applying.batch; /* between two of its slices */
+    if (!history_still_true(&publisher->history, facts) ||
         (applying != NULL && changes_concern(&applying->changes, facts)))
-        return PUBLISH_OUTDATED;
-    if (rumours_doubt(&publish->rumours, facts) && !doubted_enough(publish, facts, now_ns))
-        return PUBLISH_EARLY;
+        return PUBLISHER_OUTDATED;
+    if (rumours_doubt(&publisher->rumours, facts) && !doubted_enough(publisher, facts, now_ns))
+        return PUBLISHER_EARLY;
     facts->doubted_ns = 0;
-    int64_t now = facts_judged_at(facts, publish->expiry);
+    int64_t now = facts_judged_at(facts, publisher->expiry);
     if (applying != NULL && applying->now > now) /* what it says has ended may have been retired already */
         now = applying->now;
     if (inputs_build(&inputs, facts, now, role_sources_find, &sources, &misplaced) < 0)
-        return PUBLISH_FAILED;
+        return PUBLISHER_FAILED;
     if (misplaced > 0) {
-        publish->counters->misplaced_rows += misplaced;
+        publisher->counters->misplaced_rows += misplaced;
         log_debug("user %llu: %zu assignments ignored: their roles belong elsewhere",
                   (unsigned long long)facts->user, misplaced);
-        if (watch_misplaced(publish, facts, now, &sources) < 0) {
+        if (watch_misplaced(publisher, facts, now, &sources) < 0) {
             inputs_fini(&inputs);
-            return PUBLISH_FAILED;
+            return PUBLISHER_FAILED;
         }
     }
-    uint32_t set = intern(publish, &inputs, &facts->roles, now_ns);
+    uint32_t set = intern(publisher, &inputs, &facts->roles, now_ns);
     int code;
     if (set != 0) {
-        set_table_hold(&publish->table->sets, set); /* a set that no entry came to name is freed below */
-        code = publish_answer_from_set(publish, set, answer);
+        set_table_hold(&publisher->table->sets, set); /* a set that no entry came to name is freed below */
+        code = publisher_answer_from_set(publisher, set, answer);
         /* What would mend a broken chain names a scope of which this entry knows nothing. */
         if (!facts->broken)
-            put_entry(publish, facts, set, now_ns);
-        set_table_drop(&publish->table->sets, set, now_ns + publish->table->rest_ns);
+            put_entry(publisher, facts, set, now_ns);
+        set_table_drop(&publisher->table->sets, set, now_ns + publisher->table->rest_ns);
     } else {
-        code = answer_aside(publish, &inputs, &sources, answer);
+        code = answer_aside(publisher, &inputs, &sources, answer);
     }
     inputs_fini(&inputs);
-    publish_count(publish);
-    return code < 0 ? PUBLISH_FAILED : PUBLISH_FILLED;
+    publisher_count(publisher);
+    return code < 0 ? PUBLISHER_FAILED : PUBLISHER_FILLED;
 }

@@ -15,8 +15,8 @@ struct applying {
     uint32_t place_count;
 };
 
-struct publish {
-    struct publish_options options;
+struct publisher {
+    struct publisher_options options;
     struct table *table;
     struct catalogue catalogue;
     struct history history;
@@ -36,11 +36,11 @@ struct publish {
 };
 
 /* Takes the catalogue as it is at `at`: names into the segment, then its number. */
-void publish_catalogue_replace(struct publish *publish, struct catalogue *catalogue,
+void publisher_catalogue_replace(struct publisher *publisher, struct catalogue *catalogue,
                                const struct log_position *at);
 /* Brings the gauges up to date. */
-void publish_count(struct publish *publish);
-int publish_answer_from_set(const struct publish *publish, uint32_t set,
+void publisher_count(struct publisher *publisher);
+int publisher_answer_from_set(const struct publisher *publisher, uint32_t set,
                             struct answer *answer) PERMTAB_MUST_CHECK;
 
 #endif

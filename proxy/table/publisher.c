@@ -28,16 +28,16 @@ static uint64_t coarse_clock_lag(void)
 }
 
 /* The names of what is not deleted. A name that was deleted stays written: its bit is cleared in every set. */
-static void write_names(struct publish *publish)
+static void write_names(struct publisher *publisher)
 {
-    struct segment *segment = &publish->table->segment;
-    for (size_t i = 0; i < publish->catalogue.count; i++) {
-        const struct permission *permission = &publish->catalogue.permissions[i];
+    struct segment *segment = &publisher->table->segment;
+    for (size_t i = 0; i < publisher->catalogue.count; i++) {
+        const struct permission *permission = &publisher->catalogue.permissions[i];
         if (!permission->deleted)
             segment_name_set_writer(segment, permission->bit, permission->name);
     }
-    for (uint32_t type = 0; type < publish->catalogue.types.count; type++)
-        segment_type_set_writer(segment, type, publish->catalogue.types.names[type]);
+    for (uint32_t type = 0; type < publisher->catalogue.types.count; type++)
+        segment_type_set_writer(segment, type, publisher->catalogue.types.names[type]);
 }
 
 /* Clients resolve their names again when it differs from theirs. Of a store that was restored or replaced, the revision alone
@@ -49,112 +49,112 @@ static uint64_t catalogue_number(const struct log_position *at)
     return number != 0 ? number : 1;
 }
 
-uint64_t answer_mark(const struct publish *publish, const struct answer *answer)
+uint64_t answer_mark(const struct publisher *publisher, const struct answer *answer)
 {
-    uint64_t catalogue = publish->table->segment.header->beat.catalogue;
+    uint64_t catalogue = publisher->table->segment.header->beat.catalogue;
     return XXH3_64bits_withSeed(answer->any, 2 * answer->words * sizeof *answer->any, catalogue);
 }
 
-void publish_catalogue_replace(struct publish *publish, struct catalogue *catalogue,
+void publisher_catalogue_replace(struct publisher *publisher, struct catalogue *catalogue,
                                const struct log_position *at)
 {
-    catalogue_fini(&publish->catalogue);
-    publish->catalogue = *catalogue;
+    catalogue_fini(&publisher->catalogue);
+    publisher->catalogue = *catalogue;
     memset(catalogue, 0, sizeof *catalogue);
-    write_names(publish);
-    segment_catalogue_set_writer(&publish->table->segment, catalogue_number(at));
+    write_names(publisher);
+    segment_catalogue_set_writer(&publisher->table->segment, catalogue_number(at));
 }
 
-static void begin_at(struct publish *publish, const struct log_position *at, int64_t now)
+static void begin_at(struct publisher *publisher, const struct log_position *at, int64_t now)
 {
-    publish->at = *at;
-    if (now > publish->expiry)
-        publish->expiry = now;
-    history_reset(&publish->history, at);
-    segment_applied_writer(&publish->table->segment, at->revision);
-    segment_expiry_writer(&publish->table->segment, publish->expiry);
-    publish->believed = true;
-    segment_publish_writer(&publish->table->segment);
-    publish->counters->segments++;
-    publish->counters->segment_bytes = publish->table->segment.size;
-    publish_count(publish);
+    publisher->at = *at;
+    if (now > publisher->expiry)
+        publisher->expiry = now;
+    history_reset(&publisher->history, at);
+    segment_applied_writer(&publisher->table->segment, at->revision);
+    segment_expiry_writer(&publisher->table->segment, publisher->expiry);
+    publisher->believed = true;
+    segment_publish_writer(&publisher->table->segment);
+    publisher->counters->segments++;
+    publisher->counters->segment_bytes = publisher->table->segment.size;
+    publisher_count(publisher);
 }
 
-int publish_new(struct publish **out, const struct publish_options *options, const struct log_position *at,
+int publisher_new(struct publisher **out, const struct publisher_options *options, const struct log_position *at,
                 int64_t now, struct catalogue *catalogue, struct counters *counters, struct failure *failure)
 {
-    struct publish *publish = calloc(1, sizeof *publish);
-    if (publish == NULL)
+    struct publisher *publisher = calloc(1, sizeof *publisher);
+    if (publisher == NULL)
         return failure_set(failure, PERMTAB_E_MEMORY, "no memory for the publisher");
-    publish->options = *options;
-    publish->counters = counters;
-    publish->lag_ns = coarse_clock_lag();
-    int code = history_init(&publish->history, at);
+    publisher->options = *options;
+    publisher->counters = counters;
+    publisher->lag_ns = coarse_clock_lag();
+    int code = history_init(&publisher->history, at);
     if (code == 0)
-        code = table_new(&publish->table, options, at->store_id);
+        code = table_new(&publisher->table, options, at->store_id);
     if (code < 0) {
-        history_fini(&publish->history);
-        free(publish);
+        history_fini(&publisher->history);
+        free(publisher);
         return failure_set(failure, code, "cannot make a table of %llu entries",
                            (unsigned long long)options->entries);
     }
-    publish_catalogue_replace(publish, catalogue, at);
-    begin_at(publish, at, now);
-    *out = publish;
+    publisher_catalogue_replace(publisher, catalogue, at);
+    begin_at(publisher, at, now);
+    *out = publisher;
     return 0;
 }
 
-void publish_free(struct publish *publish)
+void publisher_free(struct publisher *publisher)
 {
-    if (publish == NULL)
+    if (publisher == NULL)
         return;
-    segment_disbelieve_writer(&publish->table->segment);
-    segment_retire_writer(&publish->table->segment);
-    table_free(publish->table);
-    history_fini(&publish->history);
-    catalogue_fini(&publish->catalogue);
-    free(publish);
+    segment_disbelieve_writer(&publisher->table->segment);
+    segment_retire_writer(&publisher->table->segment);
+    table_free(publisher->table);
+    history_fini(&publisher->history);
+    catalogue_fini(&publisher->catalogue);
+    free(publisher);
 }
 
-static void disbelieve(struct publish *publish)
+static void disbelieve(struct publisher *publisher)
 {
-    publish->believed = false;
-    segment_disbelieve_writer(&publish->table->segment);
+    publisher->believed = false;
+    segment_disbelieve_writer(&publisher->table->segment);
 }
 
-int publish_rebuild(struct publish *publish, const struct log_position *at, int64_t now,
+int publisher_rebuild(struct publisher *publisher, const struct log_position *at, int64_t now,
                     struct catalogue *catalogue, struct failure *failure)
 {
     struct table *fresh;
-    assert(publish->applying.batch == NULL);
-    disbelieve(publish);
-    int code = table_new(&fresh, &publish->options, at->store_id);
+    assert(publisher->applying.batch == NULL);
+    disbelieve(publisher);
+    int code = table_new(&fresh, &publisher->options, at->store_id);
     if (code < 0)
         return failure_set(failure, code, "cannot make another table");
-    segment_retire_writer(&publish->table->segment);
-    table_free(publish->table);
-    publish->table = fresh;
-    publish->sweep = 0;
-    if (!catalogue_continues(&publish->catalogue, catalogue))
-        publish->meaning++;
-    publish->expiry = now; /* another history: its clock is the one that counts */
-    publish_catalogue_replace(publish, catalogue, at);
-    begin_at(publish, at, now);
-    publish->counters->rebuilds++;
+    segment_retire_writer(&publisher->table->segment);
+    table_free(publisher->table);
+    publisher->table = fresh;
+    publisher->sweep = 0;
+    if (!catalogue_continues(&publisher->catalogue, catalogue))
+        publisher->meaning++;
+    publisher->expiry = now; /* another history: its clock is the one that counts */
+    publisher_catalogue_replace(publisher, catalogue, at);
+    begin_at(publisher, at, now);
+    publisher->counters->rebuilds++;
     return 0;
 }
 
-void publish_count(struct publish *publish)
+void publisher_count(struct publisher *publisher)
 {
-    struct counters *counters = publish->counters;
-    const struct table *table = publish->table;
+    struct counters *counters = publisher->counters;
+    const struct table *table = publisher->table;
     counters->entries =
         table->entries.queue[ENTRY_POSITIVE].count + table->entries.queue[ENTRY_NEGATIVE].count;
     counters->entries_negative = table->entries.queue[ENTRY_NEGATIVE].count;
     counters->sets = table->sets.pool.indices.used;
     counters->folds = table->folding.folds;
     counters->roles = HASH_COUNT(table->sets.roles);
-    counters->applied_revision = publish->at.revision;
+    counters->applied_revision = publisher->at.revision;
 }
 
 /* ---- lease ------------------------------------------------------------------------------------------------------- */
@@ -162,94 +162,94 @@ void publish_count(struct publish *publish)
 /* Each renewal also looks at a stretch of the map for entries of sets that were closed for good. */
 #define SWEEP_SLOTS 65536u
 
-void publish_renew(struct publish *publish, uint64_t begun_ns)
+void publisher_renew(struct publisher *publisher, uint64_t begun_ns)
 {
-    assert(publish->applying.batch == NULL);
-    if (!publish->believed)
+    assert(publisher->applying.batch == NULL);
+    if (!publisher->believed)
         return;
-    segment_lease_writer(&publish->table->segment,
-                         begun_ns + publish->options.max_staleness_ns - publish->lag_ns);
-    publish->confirmed_ns = begun_ns;
-    rumours_settle(&publish->rumours, begun_ns);
-    publish->counters->lease_renewals++;
-    if (publish->table->sets.abandoned > 0)
-        publish->counters->entries_retired +=
-            table_sweep(publish->table, &publish->sweep, SWEEP_SLOTS, begun_ns);
-    publish_count(publish);
+    segment_lease_writer(&publisher->table->segment,
+                         begun_ns + publisher->options.max_staleness_ns - publisher->lag_ns);
+    publisher->confirmed_ns = begun_ns;
+    rumours_settle(&publisher->rumours, begun_ns);
+    publisher->counters->lease_renewals++;
+    if (publisher->table->sets.abandoned > 0)
+        publisher->counters->entries_retired +=
+            table_sweep(publisher->table, &publisher->sweep, SWEEP_SLOTS, begun_ns);
+    publisher_count(publisher);
 }
 
-uint64_t publish_deadline(const struct publish *publish)
+uint64_t publisher_deadline(const struct publisher *publisher)
 {
-    return permtab_shm_load64_relaxed(&publish->table->segment.header->beat.lease_deadline);
+    return permtab_shm_load64_relaxed(&publisher->table->segment.header->beat.lease_deadline);
 }
 
-bool publish_leased(const struct publish *publish, uint64_t now_ns)
+bool publisher_leased(const struct publisher *publisher, uint64_t now_ns)
 {
-    return publish->believed && now_ns < publish_deadline(publish);
+    return publisher->believed && now_ns < publisher_deadline(publisher);
 }
 
-void publish_disbelieve(struct publish *publish)
+void publisher_disbelieve(struct publisher *publisher)
 {
-    publish->distrusted += publish->believed;
-    disbelieve(publish);
+    publisher->distrusted += publisher->believed;
+    disbelieve(publisher);
 }
 
-void publish_doubt(struct publish *publish)
+void publisher_doubt(struct publisher *publisher)
 {
-    disbelieve(publish);
+    disbelieve(publisher);
 }
 
-uint64_t publish_distrusted(const struct publish *publish)
+uint64_t publisher_distrusted(const struct publisher *publisher)
 {
-    return publish->distrusted;
+    return publisher->distrusted;
 }
 
-uint64_t publish_meaning(const struct publish *publish)
+uint64_t publisher_names_version(const struct publisher *publisher)
 {
-    return publish->meaning;
+    return publisher->meaning;
 }
 
-uint64_t publish_generation(const struct publish *publish)
+uint64_t publisher_generation(const struct publisher *publisher)
 {
-    return publish->counters->segments;
+    return publisher->counters->segments;
 }
 
-uint64_t publish_confirmed(const struct publish *publish)
+uint64_t publisher_confirmed(const struct publisher *publisher)
 {
-    return publish->confirmed_ns;
+    return publisher->confirmed_ns;
 }
 
-const struct history *publish_history(const struct publish *publish)
+const struct history *publisher_history(const struct publisher *publisher)
 {
-    return &publish->history;
+    return &publisher->history;
 }
 
-struct log_position publish_position(const struct publish *publish)
+struct log_position publisher_position(const struct publisher *publisher)
 {
-    return publish->at;
+    return publisher->at;
 }
 
-int64_t publish_expiry(const struct publish *publish)
+int64_t publisher_expiry(const struct publisher *publisher)
 {
-    return publish->expiry;
+    return publisher->expiry;
 }
 
-const struct catalogue *publish_catalogue(const struct publish *publish)
+const struct catalogue *publisher_catalogue(const struct publisher *publisher)
 {
-    return &publish->catalogue;
+    return &publisher->catalogue;
 }
 
-const struct segment *publish_segment(const struct publish *publish)
+const struct segment *publisher_segment(const struct publisher *publisher)
 {
-    return &publish->table->segment;
+    return &publisher->table->segment;
 }
 
 /* ---- lookups ----------------------------------------------------------------------------------------------------- */
 
-int publish_answer_from_set(const struct publish *publish, uint32_t set, struct answer *answer)
+int publisher_answer_from_set(const struct publisher *publisher, uint32_t set, struct answer *answer)
 {
-    uint32_t words = publish->options.permissions_max / 64;
-    const struct permtab_shm_set *shared = set_at(&publish->table->segment, set);
+    uint32_t words = publisher->options.permissions_max / 64;
+    const struct permtab_shm_set *shared = set_at(&publisher->table->segment, set);
     answer->any = malloc(2 * (size_t)words * sizeof *answer->any);
     if (answer->any == NULL)
         return PERMTAB_E_MEMORY;
@@ -259,73 +259,73 @@ int publish_answer_from_set(const struct publish *publish, uint32_t set, struct 
         answer->own[word] = permtab_shm_load64_relaxed(&shared->bits[2 * word + 1]);
     }
     answer->words = words;
-    answer->revision = publish->at.revision;
-    answer->deadline_ns = publish_deadline(publish);
+    answer->revision = publisher->at.revision;
+    answer->deadline_ns = publisher_deadline(publisher);
     return 0;
 }
 
-bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_key scope,
+bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct scope_key scope,
                     struct answer *answer)
 {
     struct permtab_shm_look look;
     /* The publisher is the only writer and this is its thread: one look is whole. */
-    if (permtab_shm_look_once(&publish->table->segment.table, user, scope.id, scope.type, &look) !=
+    if (permtab_shm_look_once(&publisher->table->segment.table, user, scope.id, scope.type, &look) !=
         PERMTAB_SHM_FOUND)
         return false;
-    return publish_answer_from_set(publish, PERMTAB_SHM_WORD_INDEX(look.entry.word), answer) == 0;
+    return publisher_answer_from_set(publisher, PERMTAB_SHM_WORD_INDEX(look.entry.word), answer) == 0;
 }
 
 /* ---- hearsay ----------------------------------------------------------------------------------------------------- */
 
-uint64_t publish_hear(struct publish *publish, const struct target *target, uint64_t revision,
+uint64_t publisher_hear(struct publisher *publisher, const struct target *target, uint64_t revision,
                       uint64_t now_ns)
 {
     struct rumour rumour = {
         .user = target->id, .scope = target->scope, .revision = revision, .heard_ns = now_ns};
     uint64_t retired = 0;
     if (target->kind == TARGET_USER || target->kind == TARGET_USER_AT) {
-        retired = table_retire_user(publish->table, target->id, now_ns);
+        retired = table_retire_user(publisher->table, target->id, now_ns);
     } else if (target->kind == TARGET_SCOPE) {
         rumour.of_scope = rumour.resident = true;
     } else {
         return 0;
     }
-    rumours_add(&publish->rumours, &rumour);
-    publish->counters->entries_retired += retired;
-    publish_count(publish);
+    rumours_add(&publisher->rumours, &rumour);
+    publisher->counters->entries_retired += retired;
+    publisher_count(publisher);
     return retired;
 }
 
-bool publish_hear_slice(struct publish *publish, uint64_t now_ns, uint64_t work)
+bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work)
 {
-    struct rumours *rumours = &publish->rumours;
+    struct rumours *rumours = &publisher->rumours;
     bool more = false;
     for (uint32_t i = 0; i < rumours->count && !more; i++) {
         struct rumour *rumour = &rumours->items[i];
         if (rumour->resident)
-            rumour->resident = table_retire_scope_slice(publish->table, rumour->scope, now_ns, &work,
-                                                        &publish->counters->entries_retired);
+            rumour->resident = table_retire_scope_slice(publisher->table, rumour->scope, now_ns, &work,
+                                                        &publisher->counters->entries_retired);
         more = rumour->resident;
     }
-    publish_count(publish);
+    publisher_count(publisher);
     return more;
 }
 
 /* ---- invalidation on demand -------------------------------------------------------------------------------------- */
 
-uint64_t publish_retire_user(struct publish *publish, uint64_t user)
+uint64_t publisher_retire_user(struct publisher *publisher, uint64_t user)
 {
-    return table_retire_user(publish->table, user, clock_ns());
+    return table_retire_user(publisher->table, user, clock_ns());
 }
 
-void publish_invalidate(struct publish *publish)
+void publisher_outdate_kept(struct publisher *publisher)
 {
-    publish->invalidated++;
+    publisher->invalidated++;
 }
 
-bool publish_retire_scope(struct publish *publish, struct scope_key scope, uint64_t *work, uint64_t *retired)
+bool publisher_retire_scope(struct publisher *publisher, struct scope_key scope, uint64_t *work, uint64_t *retired)
 {
-    return table_retire_scope_slice(publish->table, scope, clock_ns(), work, retired);
+    return table_retire_scope_slice(publisher->table, scope, clock_ns(), work, retired);
 }
 
 static uint64_t retire_entry(struct table *table, uint64_t user, struct scope_key scope)
@@ -337,9 +337,9 @@ static uint64_t retire_entry(struct table *table, uint64_t user, struct scope_ke
     return 1;
 }
 
-uint64_t publish_retire_user_at(struct publish *publish, uint64_t user, struct scope_key scope)
+uint64_t publisher_retire_user_at(struct publisher *publisher, uint64_t user, struct scope_key scope)
 {
-    struct table *table = publish->table;
+    struct table *table = publisher->table;
     const struct scope_node *node = scope_tree_find(&table->scopes, scope);
     if (node == NULL)
         return 0;
@@ -349,12 +349,12 @@ uint64_t publish_retire_user_at(struct publish *publish, uint64_t user, struct s
     return folded ? retired + retire_entry(table, user, answers) : retired;
 }
 
-uint64_t publish_retire_role(struct publish *publish, uint64_t role)
+uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role)
 {
-    struct table *table = publish->table;
+    struct table *table = publisher->table;
     const struct resident_role *resident = set_table_role(&table->sets, role);
     uint64_t entries = 0;
-    publish->invalidated++;
+    publisher->invalidated++;
     if (resident == NULL)
         return 0;
     for (size_t i = 0; i < resident->link_count; i++) {
@@ -368,7 +368,7 @@ uint64_t publish_retire_role(struct publish *publish, uint64_t role)
     return entries;
 }
 
-uint64_t publish_invalidated(const struct publish *publish)
+uint64_t publisher_kept_version(const struct publisher *publisher)
 {
-    return publish->invalidated;
+    return publisher->invalidated;
 }

@@ -2,7 +2,7 @@
  * scope has, which sets a role is in), the resident role definitions and the catalogue. Runs on the loop's thread;
  * blocks on nothing.
  *
- * publish_batch() is the heart: it makes the table true at a later revision, in an order in which no reader can
+ * publisher_batch() is the heart: it makes the table true at a later revision, in an order in which no reader can
  * combine state from before and after into a grant that neither gives (docs/SHARED-MEMORY.md). */
 #ifndef PERMTAB_TABLE_PUBLISHER_H
 #define PERMTAB_TABLE_PUBLISHER_H
@@ -19,9 +19,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct publish;
+struct publisher;
 
-struct publish_options {
+struct publisher_options {
     uint32_t permissions_max;
     uint64_t entries;
     uint32_t sets;
@@ -30,7 +30,7 @@ struct publish_options {
     uint64_t max_staleness_ns;
 };
 
-/* Everything that a batch brings, read in one snapshot. Owned by the caller; publish_batch takes the contents it keeps
+/* Everything that a batch brings, read in one snapshot. Owned by the caller; publisher_batch takes the contents it keeps
  * and leaves the rest to be freed. */
 struct batch {
     struct log_position at;   /* of the snapshot */
@@ -44,66 +44,66 @@ struct batch {
 void batch_fini(struct batch *batch);
 
 /* Creates the first segment from a catalogue read at `at`, empty of entries and not leased yet. Takes the catalogue. */
-int publish_new(struct publish **out, const struct publish_options *options, const struct log_position *at,
+int publisher_new(struct publisher **out, const struct publisher_options *options, const struct log_position *at,
                 int64_t now, struct catalogue *catalogue, struct counters *counters,
                 struct failure *failure) PERMTAB_MUST_CHECK;
-void publish_free(struct publish *publish);
+void publisher_free(struct publisher *publisher);
 
 /* A new segment, empty, true at `at`; the old one is disbelieved and retired. What was resident is forgotten. */
-int publish_rebuild(struct publish *publish, const struct log_position *at, int64_t now,
+int publisher_rebuild(struct publisher *publisher, const struct log_position *at, int64_t now,
                     struct catalogue *catalogue, struct failure *failure) PERMTAB_MUST_CHECK;
 
 /* Entries, scopes and changes that one turn of the loop retires: about a millisecond. */
-#define PUBLISH_SLICE 2048u
+#define PUBLISHER_SLICE 2048u
 
 /* Applies a batch and advances applied_revision. On failure (PERMTAB_E_MEMORY; _SCHEMA when the
  * catalogue contradicts the one before) the table is closed where it may be
  * wrong, applied_revision has not moved and the caller must rebuild. `now_ns`: CLOCK_MONOTONIC. */
-int publish_batch(struct publish *publish, struct batch *batch, uint64_t now_ns,
+int publisher_batch(struct publisher *publisher, struct batch *batch, uint64_t now_ns,
                   struct failure *failure) PERMTAB_MUST_CHECK;
 
 /* The same in slices, because a batch may name a scope that half of the table lies below. Begin borrows the batch until a slice
  * returns something else than 1 (more to do), or it is forgotten. In between the table is true at the revision it had, with holes; what
  * the batch touches is not filled; there is no renewal; and anything but another batch or a rebuild may happen. */
-int publish_batch_begin(struct publish *publish, struct batch *batch,
+int publisher_batch_begin(struct publisher *publisher, struct batch *batch,
                         struct failure *failure) PERMTAB_MUST_CHECK;
-int publish_batch_slice(struct publish *publish, uint64_t now_ns, uint64_t work,
+int publisher_batch_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work,
                         struct failure *failure) PERMTAB_MUST_CHECK;
 /* Of a batch that is not to be ended the holes stay. */
-void publish_batch_forget(struct publish *publish);
+void publisher_batch_forget(struct publisher *publisher);
 
 /* The lease: from a poll begun at `begun_ns`, once all that it read is applied. */
-void publish_renew(struct publish *publish, uint64_t begun_ns);
-uint64_t publish_deadline(const struct publish *publish);
-bool publish_leased(const struct publish *publish, uint64_t now_ns);
+void publisher_renew(struct publisher *publisher, uint64_t begun_ns);
+uint64_t publisher_deadline(const struct publisher *publisher);
+bool publisher_leased(const struct publisher *publisher, uint64_t now_ns);
 /* Ends the lease now and until the next rebuild: what was read before may be other than the store's log says. */
-void publish_disbelieve(struct publish *publish);
+void publisher_disbelieve(struct publisher *publisher);
 /* The same for this table's own fault: what the log says, and what was kept elsewhere, is as good as before. */
-void publish_doubt(struct publish *publish);
-/* Another number each time that publish_disbelieve ends it: what was kept elsewhere of before is no better than the table was. */
-uint64_t publish_distrusted(const struct publish *publish);
+void publisher_doubt(struct publisher *publisher);
+/* Another number each time that publisher_disbelieve ends it: what was kept elsewhere of before is no better than the table was. */
+uint64_t publisher_distrusted(const struct publisher *publisher);
 
 /* Another number for every history: what was read before a rebuild says nothing about the table after it. */
-uint64_t publish_generation(const struct publish *publish);
+uint64_t publisher_generation(const struct publisher *publisher);
 /* Another number when bits and scope-type numbers that were looked up before mean something else now: the store was
  * replaced by another. */
-uint64_t publish_meaning(const struct publish *publish);
+uint64_t publisher_names_version(const struct publisher *publisher);
 /* When the last poll began (CLOCK_MONOTONIC) of which everything is applied. 0: none yet. */
-uint64_t publish_confirmed(const struct publish *publish);
-const struct history *publish_history(const struct publish *publish);
-struct log_position publish_position(const struct publish *publish);
-int64_t publish_expiry(const struct publish *publish);
-const struct catalogue *publish_catalogue(const struct publish *publish);
-const struct segment *publish_segment(const struct publish *publish);
+uint64_t publisher_confirmed(const struct publisher *publisher);
+const struct history *publisher_history(const struct publisher *publisher);
+struct log_position publisher_position(const struct publisher *publisher);
+int64_t publisher_expiry(const struct publisher *publisher);
+const struct catalogue *publisher_catalogue(const struct publisher *publisher);
+const struct segment *publisher_segment(const struct publisher *publisher);
 
 /* ---- fills ---------------------------------------------------------------------------------------------------- */
 
-enum publish_fill {
-    PUBLISH_FILLED, /* in the table (or nearly: no set or slot was free), and *answer is good */
-    PUBLISH_EARLY, /* the snapshot is ahead of applied_revision, or a message speaks of a change after it: try again after
+enum publisher_outcome {
+    PUBLISHER_FILLED, /* in the table (or nearly: no set or slot was free), and *answer is good */
+    PUBLISHER_EARLY, /* the snapshot is ahead of applied_revision, or a message speaks of a change after it: try again after
                        * the next poll */
-    PUBLISH_OUTDATED, /* something it read has changed since: read again */
-    PUBLISH_FAILED,   /* out of memory */
+    PUBLISHER_OUTDATED, /* something it read has changed since: read again */
+    PUBLISHER_FAILED,   /* out of memory */
 };
 
 /* An answer apart from the table: two bitmaps of catalogue words, and when they were true. */
@@ -116,20 +116,20 @@ struct answer {
 };
 void answer_fini(struct answer *answer);
 /* A number that equal answers at the same catalogue have, and others, but for a chance of 2^-64, have not. */
-uint64_t answer_mark(const struct publish *publish, const struct answer *answer);
+uint64_t answer_mark(const struct publisher *publisher, const struct answer *answer);
 
 /* Publishes facts, read at facts->revision and judged at facts->now, if they are still true. Takes what it keeps of
  * facts->roles. */
-enum publish_fill publish_facts(struct publish *publish, struct facts *facts, uint64_t now_ns,
+enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
                                 struct answer *answer);
 
 /* Whether all roles that count for these facts, ancestors included, have a resident definition, and the default ones among
  * them are default where the facts say so. Facts that bring no definitions of their own (they came from L2) may be
  * published only then. */
-bool publish_knows_roles(const struct publish *publish, const struct facts *facts);
+bool publisher_knows_roles(const struct publisher *publisher, const struct facts *facts);
 
 /* Looks into the table as a reader would, without the lease. False when not resident. */
-bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_key scope,
+bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct scope_key scope,
                     struct answer *answer);
 
 /* ---- hearsay ----------------------------------------------------------------------------------------------------- */
@@ -138,48 +138,48 @@ bool publish_lookup(const struct publish *publish, uint64_t user, struct scope_k
  * wait until a poll begun after now has been applied. A user's entries are retired at once, those below a scope by the slices to
  * come. Other kinds of targets are left to the poll, and so are scopes when too much is being said. Returns how many entries
  * were retired. */
-uint64_t publish_hear(struct publish *publish, const struct target *target, uint64_t revision,
+uint64_t publisher_hear(struct publisher *publisher, const struct target *target, uint64_t revision,
                       uint64_t now_ns);
 /* Retires what lies below the scopes that were heard of, until `work` entries and scopes were seen to. True while there is more.
  * A scope is done with when nothing is left there, or when a poll was applied that began after it was heard of. */
-bool publish_hear_slice(struct publish *publish, uint64_t now_ns, uint64_t work);
+bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work);
 
 /* ---- invalidation on demand ------------------------------------------------------------------------------------- */
 
 /* Retires entries; the next check fills them again. Each returns the number of entries retired. A role's sets are closed
  * and their entries leave them at the next check. */
-uint64_t publish_retire_user(struct publish *publish, uint64_t user);
-/* Before the first slice of a scope: see publish_invalidated. */
-void publish_invalidate(struct publish *publish);
+uint64_t publisher_retire_user(struct publisher *publisher, uint64_t user);
+/* Before the first slice of a scope: see publisher_kept_version. */
+void publisher_outdate_kept(struct publisher *publisher);
 /* At and below the scope, in slices: takes one off *work for each entry and each scope, and stops at 0; adds to *retired. True
  * while something is left. When it says false nothing is, whatever was filled since the first slice. */
-bool publish_retire_scope(struct publish *publish, struct scope_key scope, uint64_t *work, uint64_t *retired);
-uint64_t publish_retire_role(struct publish *publish, uint64_t role);
-/* Another number after publish_invalidate and publish_retire_role: whoever remembers apart from the table what the store said reads it again. */
-uint64_t publish_invalidated(const struct publish *publish);
+bool publisher_retire_scope(struct publisher *publisher, struct scope_key scope, uint64_t *work, uint64_t *retired);
+uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role);
+/* Another number after publisher_outdate_kept and publisher_retire_role: whoever remembers apart from the table what the store said reads it again. */
+uint64_t publisher_kept_version(const struct publisher *publisher);
 /* One entry, and the one that answers for the scope when it is folded. */
-uint64_t publish_retire_user_at(struct publish *publish, uint64_t user, struct scope_key scope);
+uint64_t publisher_retire_user_at(struct publisher *publisher, uint64_t user, struct scope_key scope);
 
 /* ---- a pass over all that is resident, in slices (scan.c) ----------------------------------------------- */
 
 /* Whom to retire: users, and scopes with all that lies below them. NULL: none of these. */
-struct publish_match {
+struct publisher_match {
     bool (*user)(void *context, uint64_t user);
     bool (*scope)(void *context, struct scope_key scope);
     void *context;
 };
 
 /* Where a pass has come to. Plain data: it may be thrown away at any time. */
-struct publish_scan {
+struct publisher_scan {
     uint64_t generation; /* of the table that it looks at */
     uint32_t fold, slot; /* the next ones to look at */
 };
 
-void publish_scan_begin(const struct publish *publish, struct publish_scan *scan);
+void publisher_scan_begin(const struct publisher *publisher, struct publisher_scan *scan);
 /* Looks on, and retires what matches, until `work` slots, entries and scopes were seen to; adds to *retired. True while there is more to look at. What was
  * resident at the beginning and is still there has been looked at when it says false, whatever was filled, retired or moved
  * between two slices; what was filled meanwhile may have been. Ends at once when the table was rebuilt. */
-bool publish_scan_slice(struct publish *publish, struct publish_scan *scan, uint64_t work,
-                        const struct publish_match *match, uint64_t *retired);
+bool publisher_scan_slice(struct publisher *publisher, struct publisher_scan *scan, uint64_t work,
+                        const struct publisher_match *match, uint64_t *retired);
 
 #endif

@@ -15,7 +15,7 @@ struct rumour {
     struct scope_key scope;
     uint64_t revision;
     uint64_t heard_ns;
-    bool resident; /* of a scope: something may be left at or below it (publish_hear_slice) */
+    bool resident; /* of a scope: something may be left at or below it (publisher_hear_slice) */
 };
 
 struct rumours {

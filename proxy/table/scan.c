@@ -5,60 +5,60 @@
 #include "proxy/base/clock.h"
 #include "proxy/table/private.h"
 
-void publish_scan_begin(const struct publish *publish, struct publish_scan *scan)
+void publisher_scan_begin(const struct publisher *publisher, struct publisher_scan *scan)
 {
-    *scan = (struct publish_scan){.generation = publish_generation(publish)};
+    *scan = (struct publisher_scan){.generation = publisher_generation(publisher)};
 }
 
 /* Retires the lowest scope that matches, from this one up: with it goes what is in the slot. Of a higher one that matches as well,
  * what else lies below it is met in slots of its own. True while something of it is left. */
-static bool retire_place(struct publish *publish, struct scope_key scope, const struct publish_match *match,
+static bool retire_place(struct publisher *publisher, struct scope_key scope, const struct publisher_match *match,
                          uint64_t *work, uint64_t *retired)
 {
     if (match->scope == NULL)
         return false;
-    const struct scope_node *node = scope_tree_find(&publish->table->scopes, scope);
+    const struct scope_node *node = scope_tree_find(&publisher->table->scopes, scope);
     while (node != NULL && !match->scope(match->context, node->key))
         node = node->parent;
-    return node != NULL && table_retire_scope_slice(publish->table, node->key, clock_ns(), work, retired);
+    return node != NULL && table_retire_scope_slice(publisher->table, node->key, clock_ns(), work, retired);
 }
 
 /* Both: whether to look here again. */
-static bool look_at_fold(struct publish *publish, uint32_t slot, const struct publish_match *match,
+static bool look_at_fold(struct publisher *publisher, uint32_t slot, const struct publisher_match *match,
                          uint64_t *work, uint64_t *retired)
 {
-    const struct map *folds = &publish->table->folding.map;
+    const struct map *folds = &publisher->table->folding.map;
     if (map_word(folds, slot) == 0)
         return false;
     struct map_key key = map_key_at(folds, slot);
-    return retire_place(publish, (struct scope_key){key.key1, key.type}, match, work, retired);
+    return retire_place(publisher, (struct scope_key){key.key1, key.type}, match, work, retired);
 }
 
-static bool look_at_entry(struct publish *publish, uint32_t slot, const struct publish_match *match,
+static bool look_at_entry(struct publisher *publisher, uint32_t slot, const struct publisher_match *match,
                           uint64_t *work, uint64_t *retired)
 {
-    const struct map *map = &publish->table->map;
+    const struct map *map = &publisher->table->map;
     if (map_word(map, slot) == 0)
         return false;
     struct map_key key = map_key_at(map, slot);
     if (match->user != NULL && match->user(match->context, key.key0)) {
-        table_clear(publish->table, slot, clock_ns(), true);
+        table_clear(publisher->table, slot, clock_ns(), true);
         (*retired)++;
         return false;
     }
-    return retire_place(publish, (struct scope_key){key.key1, key.type}, match, work, retired);
+    return retire_place(publisher, (struct scope_key){key.key1, key.type}, match, work, retired);
 }
 
-bool publish_scan_slice(struct publish *publish, struct publish_scan *scan, uint64_t work,
-                        const struct publish_match *match, uint64_t *retired)
+bool publisher_scan_slice(struct publisher *publisher, struct publisher_scan *scan, uint64_t work,
+                        const struct publisher_match *match, uint64_t *retired)
 {
-    if (scan->generation != publish_generation(publish))
+    if (scan->generation != publisher_generation(publisher))
         return false;
-    uint32_t folds = match->scope != NULL ? map_slot_count(&publish->table->folding.map) : 0;
-    uint32_t entries = map_slot_count(&publish->table->map);
+    uint32_t folds = match->scope != NULL ? map_slot_count(&publisher->table->folding.map) : 0;
+    uint32_t entries = map_slot_count(&publisher->table->map);
     for (; work > 0 && scan->fold<folds; work -= work> 0)
-        scan->fold += !look_at_fold(publish, scan->fold, match, &work, retired);
+        scan->fold += !look_at_fold(publisher, scan->fold, match, &work, retired);
     for (; work > 0 && scan->slot<entries; work -= work> 0)
-        scan->slot += !look_at_entry(publish, scan->slot, match, &work, retired);
+        scan->slot += !look_at_entry(publisher, scan->slot, match, &work, retired);
     return scan->fold < folds || scan->slot < entries;
 }

@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-int table_new(struct table **out, const struct publish_options *options, uint64_t store_id)
+int table_new(struct table **out, const struct publisher_options *options, uint64_t store_id)
 {
     struct segment_options segment_options =
         segment_options_of(options->permissions_max, options->entries, options->sets, options->folds);

@@ -21,7 +21,7 @@ struct table {
     uint64_t rest_ns;       /* quarantine: longer than any lease */
 };
 
-int table_new(struct table **out, const struct publish_options *options,
+int table_new(struct table **out, const struct publisher_options *options,
               uint64_t store_id) PERMTAB_MUST_CHECK;
 void table_free(struct table *table);
 

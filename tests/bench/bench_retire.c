@@ -22,11 +22,11 @@ static const struct scope_key global = {0, 0}, server = {1, 1};
 struct house {
     uint64_t entries;
     uint64_t revision;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     struct memory_policy policy;
     struct facts facts[CHANNELS];
-    struct publish_scan scan;
+    struct publisher_scan scan;
     struct batch batch;
     uint64_t turn; /* of the way that is being measured */
 };
@@ -73,7 +73,7 @@ static void fill(struct house *house)
             struct facts *facts = &house->facts[(user * 7919 + place * 101) % CHANNELS];
             facts->user = user;
             facts->revision = house->revision;
-            if (publish_facts(house->publish, facts, SECOND, &answer) != PUBLISH_FILLED)
+            if (publisher_fill(house->publisher, facts, SECOND, &answer) != PUBLISHER_FILLED)
                 bench_die("user %llu was not filled", (unsigned long long)user);
             answer_fini(&answer);
         }
@@ -85,7 +85,7 @@ static void house_init(struct house *house, uint64_t entries)
 {
     struct catalogue catalogue;
     struct log_position at = {7, 1, 1};
-    const struct publish_options options = {.permissions_max = 512,
+    const struct publisher_options options = {.permissions_max = 512,
                                             .entries = entries,
                                             .sets = 1000,
                                             .folds = 16,
@@ -93,8 +93,8 @@ static void house_init(struct house *house, uint64_t entries)
     *house = (struct house){.entries = entries, .revision = 1};
     make_policy(&house->policy);
     memory_catalogue(&house->policy, 512 / 64, &catalogue);
-    must(publish_new(&house->publish, &options, &at, 1000, &catalogue, &house->counters, NULL),
-         "publish_new");
+    must(publisher_new(&house->publisher, &options, &at, 1000, &catalogue, &house->counters, NULL),
+         "publisher_new");
     read_facts(house);
 }
 
@@ -102,7 +102,7 @@ static void house_fini(struct house *house)
 {
     for (uint64_t number = 0; number < CHANNELS; number++)
         facts_fini(&house->facts[number]);
-    publish_free(house->publish);
+    publisher_free(house->publisher);
     memory_policy_fini(&house->policy);
 }
 
@@ -112,14 +112,14 @@ static bool by_message(struct house *house)
 {
     struct target target = {.kind = TARGET_SCOPE, .scope = server};
     if (house->turn == 0)
-        (void)publish_hear(house->publish, &target, house->revision + 1, SECOND);
-    return publish_hear_slice(house->publish, SECOND, PUBLISH_SLICE);
+        (void)publisher_hear(house->publisher, &target, house->revision + 1, SECOND);
+    return publisher_hear_slice(house->publisher, SECOND, PUBLISHER_SLICE);
 }
 
 static bool on_demand(struct house *house)
 {
-    uint64_t work = PUBLISH_SLICE, retired = 0;
-    return publish_retire_scope(house->publish, server, &work, &retired);
+    uint64_t work = PUBLISHER_SLICE, retired = 0;
+    return publisher_retire_scope(house->publisher, server, &work, &retired);
 }
 
 static void begin_batch(struct house *house)
@@ -129,15 +129,15 @@ static void begin_batch(struct house *house)
     house->batch.changes.items = bench_memory(sizeof change);
     house->batch.changes.items[0] = change;
     house->batch.changes.count = 1;
-    must(publish_batch_begin(house->publish, &house->batch, NULL), "publish_batch_begin");
+    must(publisher_batch_begin(house->publisher, &house->batch, NULL), "publisher_batch_begin");
 }
 
 static bool by_batch(struct house *house)
 {
     if (house->turn == 0)
         begin_batch(house);
-    int code = publish_batch_slice(house->publish, SECOND, PUBLISH_SLICE, NULL);
-    must(code, "publish_batch_slice");
+    int code = publisher_batch_slice(house->publisher, SECOND, PUBLISHER_SLICE, NULL);
+    must(code, "publisher_batch_slice");
     if (code == 0)
         batch_fini(&house->batch);
     return code > 0;
@@ -151,18 +151,18 @@ static bool any_scope(void *context, struct scope_key scope)
 
 static bool by_pattern(struct house *house)
 {
-    struct publish_match match = {.scope = any_scope};
+    struct publisher_match match = {.scope = any_scope};
     uint64_t retired = 0;
     if (house->turn == 0)
-        publish_scan_begin(house->publish, &house->scan);
-    return publish_scan_slice(house->publish, &house->scan, PUBLISH_SLICE, &match, &retired);
+        publisher_scan_begin(house->publisher, &house->scan);
+    return publisher_scan_slice(house->publisher, &house->scan, PUBLISHER_SLICE, &match, &retired);
 }
 
 static bool by_role(struct house *house)
 {
     if (house->turn == 0)
-        (void)publish_retire_role(house->publish, ROLE);
-    publish_renew(house->publish, SECOND);
+        (void)publisher_retire_role(house->publisher, ROLE);
+    publisher_renew(house->publisher, SECOND);
     return house->counters.entries > 0;
 }
 
@@ -171,7 +171,7 @@ static bool by_rebuild(struct house *house)
     struct catalogue catalogue;
     struct log_position at = {7, ++house->revision, 1};
     memory_catalogue(&house->policy, 512 / 64, &catalogue);
-    must(publish_rebuild(house->publish, &at, 1000, &catalogue, NULL), "publish_rebuild");
+    must(publisher_rebuild(house->publisher, &at, 1000, &catalogue, NULL), "publisher_rebuild");
     return false;
 }
 
@@ -189,7 +189,7 @@ static void measure_way(const struct measure *measure, struct house *house, cons
     uint64_t longest = 0, sum = 0;
     bool more = true;
     char world[64], text[64];
-    publish_renew(house->publish, 2 * SECOND); /* what messages said is settled */
+    publisher_renew(house->publisher, 2 * SECOND); /* what messages said is settled */
     fill(house);
     (void)snprintf(world, sizeof world, "%llu entries", (unsigned long long)house->entries);
     for (house->turn = 0; more; house->turn++) {
@@ -199,7 +199,7 @@ static void measure_way(const struct measure *measure, struct house *house, cons
         longest = took > longest ? took : longest;
         sum += took;
     }
-    publish_renew(house->publish, 2 * SECOND); /* counts */
+    publisher_renew(house->publisher, 2 * SECOND); /* counts */
     if (house->counters.entries > 0)
         bench_die("%s left %llu entries", name, (unsigned long long)house->counters.entries);
     if (measure->check_only)

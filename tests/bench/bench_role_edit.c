@@ -2,7 +2,7 @@
  * promise is that the cost follows the number of permission sets (role combinations) that contain the role, and not the number
  * of users who hold it.
  *
- * Facts are made in memory, so no store takes part: what is timed is publish_batch alone. Every user holds the edited role
+ * Facts are made in memory, so no store takes part: what is timed is publisher_batch alone. Every user holds the edited role
  * and a combination of fourteen others; as many combinations as sets are wanted. */
 #include "proxy/rights/resolve.h"
 #include "proxy/table/publisher.h"
@@ -25,7 +25,7 @@ static const struct scope_key global = {0, 0}, server = {1, 1};
 struct house {
     uint64_t holders;
     uint32_t sets;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     struct role granting, plain; /* the two definitions that the edits alternate between */
     uint64_t revision;
@@ -77,7 +77,7 @@ static void fill(struct house *house, struct memory_policy *policy)
         for (uint64_t holder = combination; holder < house->holders; holder += house->sets) {
             struct answer answer = {0};
             facts.user = holder;
-            if (publish_facts(house->publish, &facts, SECOND, &answer) != PUBLISH_FILLED)
+            if (publisher_fill(house->publisher, &facts, SECOND, &answer) != PUBLISHER_FILLED)
                 bench_die("holder %llu was not filled", (unsigned long long)holder);
             answer_fini(&answer);
         }
@@ -92,7 +92,7 @@ static void house_init(struct house *house, uint64_t holders, uint32_t sets)
     struct memory_policy policy;
     struct catalogue catalogue;
     struct log_position at = {7, 1, 1};
-    const struct publish_options options = {.permissions_max = 512,
+    const struct publisher_options options = {.permissions_max = 512,
                                             .entries = 2 * holders, /* hardly anybody is evicted */
                                             .sets = sets + 64,
                                             .folds = 16,
@@ -102,8 +102,8 @@ static void house_init(struct house *house, uint64_t holders, uint32_t sets)
                    sets);
     make_policy(&policy, sets);
     memory_catalogue(&policy, 512 / 64, &catalogue);
-    must(publish_new(&house->publish, &options, &at, 1000, &catalogue, &house->counters, NULL),
-         "publish_new");
+    must(publisher_new(&house->publisher, &options, &at, 1000, &catalogue, &house->counters, NULL),
+         "publisher_new");
     fill(house, &policy);
     if (!memory_definition(&policy, EDITED, &house->plain))
         bench_die("no such role");
@@ -119,7 +119,7 @@ static void house_fini(struct house *house)
     free(house->batches);
     role_fini(&house->plain);
     role_fini(&house->granting);
-    publish_free(house->publish);
+    publisher_free(house->publisher);
 }
 
 /* The batches that a feed would bring: one change, the role's new definition. */
@@ -149,7 +149,7 @@ static uint64_t edit(void *context, uint64_t seed, uint64_t count)
         bench_die("prepared %llu edits, asked for %llu", (unsigned long long)house->prepared,
                   (unsigned long long)count);
     for (uint64_t i = 0; i < count; i++) {
-        must(publish_batch(house->publish, &house->batches[i], SECOND, NULL), "publish_batch");
+        must(publisher_batch(house->publisher, &house->batches[i], SECOND, NULL), "publisher_batch");
         batch_fini(&house->batches[i]);
     }
     return 0;
@@ -167,7 +167,7 @@ static void look(const struct house *house)
                   (unsigned long long)house->counters.entries_retired, (unsigned long long)evicted);
     for (uint64_t holder = 0; holder < house->holders; holder += step) {
         struct answer answer;
-        if (!publish_lookup(house->publish, holder, server, &answer)) {
+        if (!publisher_lookup(house->publisher, holder, server, &answer)) {
             if (evicted-- == 0)
                 bench_die("%s: holder %llu is not resident", house->name, (unsigned long long)holder);
             continue;

@@ -17,9 +17,9 @@ int __wrap_invalidation_start(struct invalidations *invalidations, const struct 
                               invalidation_done_fn done, void *context);
 void __wrap_ask_start(struct asks *asks, struct ask_flow *flow, struct ask *ask);
 void __wrap_ask_cancel(struct ask *ask);
-const struct catalogue *__wrap_publish_catalogue(const struct publish *publish);
-struct log_position __wrap_publish_position(const struct publish *publish);
-uint64_t __wrap_publish_meaning(const struct publish *publish);
+const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher);
+struct log_position __wrap_publisher_position(const struct publisher *publisher);
+uint64_t __wrap_publisher_names_version(const struct publisher *publisher);
 void __wrap_feed_wake(struct feed *feed);
 
 struct pending_done {
@@ -80,21 +80,21 @@ void __wrap_ask_cancel(struct ask *ask)
     (void)ask;
 }
 
-const struct catalogue *__wrap_publish_catalogue(const struct publish *publish)
+const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher)
 {
-    (void)publish;
+    (void)publisher;
     return &fleet.catalogue;
 }
 
-struct log_position __wrap_publish_position(const struct publish *publish)
+struct log_position __wrap_publisher_position(const struct publisher *publisher)
 {
-    (void)publish;
+    (void)publisher;
     return fleet.position;
 }
 
-uint64_t __wrap_publish_meaning(const struct publish *publish)
+uint64_t __wrap_publisher_names_version(const struct publisher *publisher)
 {
-    (void)publish;
+    (void)publisher;
     return 1;
 }
 

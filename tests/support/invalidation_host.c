@@ -105,7 +105,7 @@ struct redis *host_connect_redis(struct invalidation_host *host)
 
 struct invalidations *host_invalidations(struct invalidation_host *host, struct redis *redis)
 {
-    struct invalidation_options options = {host->base, host->publish,   redis,      HOST_PREFIX,
+    struct invalidation_options options = {host->base, host->publisher,   redis,      HOST_PREFIX,
                                            100,        &host->counters, host->ports};
     struct invalidations *all;
     assert_return_code(invalidations_new(&all, &options), 0);
@@ -122,7 +122,7 @@ static int setup_local(void **state)
     memory_role(&host->policy, 100, "member", server, true, true);
     memory_grant(&host->policy, 100, GRANT_ALLOW, 0);
     memory_overwrite(&host->policy, channel, OVERWRITE_ROLE, 100, 0, false);
-    host->publish = memory_publish(&host->policy, 10000, 10, &host->counters);
+    host->publisher = memory_publisher(&host->policy, 10000, 10, &host->counters);
     host->base = event_base_new();
     host->ports =
         (struct invalidation_ports){.context = host, .wake = wake, .rebuild = rebuild, .tell = tell};
@@ -166,7 +166,7 @@ int host_teardown(void **state)
         redis_free(host->redis);
     if (host->redis_server.pid != 0)
         redis_server_stop(&host->redis_server);
-    publish_free(host->publish);
+    publisher_free(host->publisher);
     memory_policy_fini(&host->policy);
     event_base_free(host->base);
     free(host);
@@ -177,12 +177,12 @@ int host_teardown(void **state)
 
 void host_fill(struct invalidation_host *host, uint64_t user, struct scope_key scope)
 {
-    memory_fill(host->publish, &host->policy, 1, user, scope);
+    memory_fill(host->publisher, &host->policy, 1, user, scope);
 }
 
 bool host_resident(struct invalidation_host *host, uint64_t user, struct scope_key scope)
 {
-    return memory_resident(host->publish, user, scope);
+    return memory_resident(host->publisher, user, scope);
 }
 
 const char *host_ask(struct invalidation_host *host, const char *format, ...)
@@ -273,7 +273,7 @@ struct target *host_users(uint64_t first, size_t count)
 void host_hear(struct invalidation_host *host, struct invalidations *all, const char *text)
 {
     struct message message;
-    assert_return_code(message_parse(&publish_catalogue(host->publish)->types, text, strlen(text), &message),
+    assert_return_code(message_parse(&publisher_catalogue(host->publisher)->types, text, strlen(text), &message),
                        0);
     invalidations_heard(all, &message);
     message_fini(&message);
@@ -303,7 +303,7 @@ void host_on_tags(void *context, const struct tags_result *result)
 void host_change_tag(struct invalidation_host *host, const char *name, const struct target *targets,
                      size_t count, bool add)
 {
-    struct tags_place place = {host->redis, HOST_PREFIX, &publish_catalogue(host->publish)->types};
+    struct tags_place place = {host->redis, HOST_PREFIX, &publisher_catalogue(host->publisher)->types};
     struct tags_call *call;
     unsigned before = host->tag.done;
     assert_return_code(

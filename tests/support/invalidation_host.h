@@ -8,7 +8,7 @@
 #include "proxy/invalidate/tags.h"
 #include "proxy/redis/subscriber.h"
 #include "tests/support/loop.h"
-#include "tests/support/memory_publish.h"
+#include "tests/support/memory_publisher.h"
 #include "tests/support/redis_server.h"
 
 #include <setjmp.h>
@@ -30,7 +30,7 @@ struct invalidation_host {
     struct redis *redis;
     struct redis_subscriber *subscriber;
     struct memory_policy policy;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     struct invalidations *all;
     struct invalidation_ports ports;

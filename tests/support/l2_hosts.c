@@ -16,8 +16,8 @@ static void compare(struct host *host, uint64_t user, struct scope_key scope, co
                     const char *what)
 {
     bool any[CHANGING_PERMISSIONS], own[CHANGING_PERMISSIONS];
-    slow_resolve(&host->applied, user, scope, publish_expiry(host->publish), any, own);
-    assert_int_equal(answer->revision, publish_position(host->publish).revision);
+    slow_resolve(&host->applied, user, scope, publisher_expiry(host->publisher), any, own);
+    assert_int_equal(answer->revision, publisher_position(host->publisher).revision);
     for (unsigned bit = 0; bit < CHANGING_PERMISSIONS; bit++) {
         bool any_bit = answer->any[bit / 64] >> bit % 64 & 1, own_bit = answer->own[bit / 64] >> bit % 64 & 1;
         if (any_bit != any[bit] || own_bit != own[bit])
@@ -34,7 +34,7 @@ static void compare_resident(struct host *host, int samples)
         uint64_t user = changing_user(&host->world->past);
         struct scope_key scope = changing_scope(&host->world->past);
         struct answer answer;
-        if (!publish_lookup(host->publish, user, scope, &answer))
+        if (!publisher_lookup(host->publisher, user, scope, &answer))
             continue;
         compare(host, user, scope, &answer, "resident");
         answer_fini(&answer);
@@ -56,13 +56,13 @@ void host_rebuild(struct host *host)
     struct catalogue catalogue;
     struct failure failure;
     memory_catalogue(&world->past.policy, BITS_WORDS, &catalogue);
-    assert_int_equal(publish_rebuild(host->publish, &at, world->past.now, &catalogue, &failure), 0);
+    assert_int_equal(publisher_rebuild(host->publisher, &at, world->past.now, &catalogue, &failure), 0);
 }
 
 void host_apply_batch(struct host *host)
 {
     struct world *world = host->world;
-    uint64_t from = publish_position(host->publish).revision;
+    uint64_t from = publisher_position(host->publisher).revision;
     struct batch batch = {.at = world_committed(world), .now = world->past.now};
     struct failure failure;
     if (from < world->past.revision)
@@ -74,24 +74,24 @@ void host_apply_batch(struct host *host)
         if (kind == CHANGE_ROLE || kind == CHANGE_ROLE_GRANT || kind == CHANGE_ROLE_PARENT)
             changing_definitions(&world->past, &batch.roles, batch.changes.items[i].role);
     }
-    changing_expired(&world->past, publish_expiry(host->publish), &batch.expired);
+    changing_expired(&world->past, publisher_expiry(host->publisher), &batch.expired);
     if (batch.has_catalogue)
         memory_catalogue(&world->past.policy, BITS_WORDS, &batch.catalogue);
-    assert_int_equal(publish_batch(host->publish, &batch, clock_ns(), &failure), 0);
+    assert_int_equal(publisher_batch(host->publisher, &batch, clock_ns(), &failure), 0);
     batch_fini(&batch);
 }
 
 void host_poll(struct host *host)
 {
     uint64_t begun = clock_ns();
-    struct log_position at = publish_position(host->publish);
+    struct log_position at = publisher_position(host->publisher);
     host->woken = false;
     if (world_in_log(host->world, &at) && world_draw(host->world, 50) > 0)
         host_apply_batch(host);
     else
         host_rebuild(host);
     host_remember_applied(host);
-    publish_renew(host->publish, begun);
+    publisher_renew(host->publisher, begun);
     host->l2->marker.begun_ns = 0; /* else the pace of new epochs would be that of the test */
     l2_applied(host->l2);
     compare_resident(host, 20);
@@ -119,7 +119,7 @@ static void fill_begin(struct host *host, uint64_t user, struct scope_key scope)
     pending->facts.revision = world->past.revision;
     pending->facts.nonce = world_nonce_at(world, world->past.revision);
     pending->facts.now = world->past.now;
-    pending->generation = publish_generation(host->publish);
+    pending->generation = publisher_generation(host->publisher);
     (void)l2_epoch(host->l2, &pending->epoch);
     pending->used = true;
 }
@@ -132,25 +132,25 @@ void host_fill_end(struct host *host)
     if (pending == NULL)
         return;
     /* answer/fill.c drops those of another generation; that the nonce would tell is tried here. */
-    if (pending->generation != publish_generation(host->publish) && world_draw(world, 2) == 0) {
+    if (pending->generation != publisher_generation(host->publisher) && world_draw(world, 2) == 0) {
         facts_fini(&pending->facts);
         pending->used = false;
         return;
     }
-    switch (publish_facts(host->publish, &pending->facts, clock_ns(), &answer)) {
-    case PUBLISH_FILLED:
+    switch (publisher_fill(host->publisher, &pending->facts, clock_ns(), &answer)) {
+    case PUBLISHER_FILLED:
         answer_fini(&answer);
         world->totals.fills++;
         world->totals.known += host->l2->marker.known;
         l2_put(host->l2, &pending->facts, pending->epoch, 1 + world_draw(world, 1000),
                world_draw(world, 10) == 0);
         break;
-    case PUBLISH_EARLY:
+    case PUBLISHER_EARLY:
         return;
-    case PUBLISH_OUTDATED:
+    case PUBLISHER_OUTDATED:
         facts_fini(&pending->facts);
         break;
-    case PUBLISH_FAILED:
+    case PUBLISHER_FAILED:
         fail();
     }
     pending->used = false;
@@ -193,7 +193,7 @@ void host_look(struct host *host)
     *asked =
         (struct asked){.host = host, .user = world->recent[which].user, .scope = world->recent[which].scope};
     if (world_draw(world, 10) == 0)
-        asked->revision = publish_position(host->publish).revision;
+        asked->revision = publisher_position(host->publisher).revision;
     if (l2_look(host->l2, asked->user, asked->scope, asked->revision, on_look, asked) != NULL) {
         world->looks++;
         return;
@@ -221,7 +221,7 @@ static void on_refresh(void *context, uint64_t user, struct scope_key scope)
 void host_begin(struct world *world, unsigned number)
 {
     struct host *host = &world->hosts[number];
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 128, .entries = 40, .sets = 500, .folds = 32, .max_staleness_ns = 2000000000ull};
     struct redis_options redis = {.url = world->server->url, .timeout_ms = 1000, .ping_ms = 10000};
     struct l2_options l2 = {.prefix = "p:",
@@ -240,11 +240,11 @@ void host_begin(struct world *world, unsigned number)
     memory_policy_copy(&host->applied, &world->past.policy);
     memory_catalogue(&world->past.policy, BITS_WORDS, &catalogue);
     assert_int_equal(
-        publish_new(&host->publish, &options, &at, world->past.now, &catalogue, &host->counters, &failure),
+        publisher_new(&host->publisher, &options, &at, world->past.now, &catalogue, &host->counters, &failure),
         0);
-    publish_renew(host->publish, clock_ns());
+    publisher_renew(host->publisher, clock_ns());
     assert_int_equal(redis_new(&host->redis, world->base, &redis, on_redis, host, &failure), 0);
-    assert_int_equal(l2_new(&host->l2, world->base, &l2, host->redis, host->publish,
+    assert_int_equal(l2_new(&host->l2, world->base, &l2, host->redis, host->publisher,
                             (struct feed *)(void *)host, NULL, &host->counters),
                      0);
 }
@@ -282,7 +282,7 @@ void host_end(struct host *host)
     for (size_t i = 0; i < HOST_FILLS; i++)
         if (host->fills[i].used)
             facts_fini(&host->fills[i].facts);
-    publish_free(host->publish);
+    publisher_free(host->publisher);
     memory_policy_fini(&host->applied);
 }
 
@@ -304,7 +304,7 @@ void host_follow(struct host *host)
     while (host->world->past.revision == revision);
     host_apply_batch(host);
     host_remember_applied(host);
-    publish_renew(host->publish, begun);
+    publisher_renew(host->publisher, begun);
     host->l2->marker.begun_ns = 0;
     l2_applied(host->l2);
 }
@@ -323,7 +323,7 @@ void host_read_rows(struct host *host, uint64_t user, struct scope_key scope, st
 void host_publish_and_put(struct host *host, struct facts *facts, uint64_t epoch, uint64_t cost_us)
 {
     struct answer answer = {0};
-    assert_int_equal(publish_facts(host->publish, facts, clock_ns(), &answer), PUBLISH_FILLED);
+    assert_int_equal(publisher_fill(host->publisher, facts, clock_ns(), &answer), PUBLISHER_FILLED);
     answer_fini(&answer);
     l2_put(host->l2, facts, epoch, cost_us, false);
 }

@@ -31,7 +31,7 @@ struct pending {
 struct host {
     struct world *world;
     unsigned number;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     struct redis *redis;
     struct l2 *l2;

@@ -23,7 +23,7 @@ void serve_hello(struct request *request, const struct wire_value *params)
 {
     struct server *server = request->server;
     struct session *session = request->session;
-    struct log_position at = publish_position(server->publish);
+    struct log_position at = publisher_position(server->publisher);
     struct wire_buffer reply;
     uint64_t protocol = 0, layout = 0;
     if (!wire_as_u64(wire_get(params, "protocol"), &protocol)) {
@@ -71,7 +71,7 @@ static int prepare_feedback(struct session *session)
 void serve_attach(struct request *request, const struct wire_value *params)
 {
     struct session *session = request->session;
-    const struct segment *segment = publish_segment(request->server->publish);
+    const struct segment *segment = publisher_segment(request->server->publisher);
     struct wire_buffer reply;
     int descriptors[2];
     (void)params;
@@ -138,12 +138,12 @@ static void pack_permission(struct wire_buffer *reply, const struct permission *
 /* Pages bear the catalogue's number: those of one number are of one catalogue, however long it takes to fetch them. */
 static void reply_catalogue(struct request *request, size_t first, size_t end, bool paged)
 {
-    const struct catalogue *catalogue = publish_catalogue(request->server->publish);
+    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
     struct wire_buffer reply;
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, paged ? 4 : 3);
     wire_str(&reply, "catalogue");
-    wire_u64(&reply, publish_segment(request->server->publish)->header->beat.catalogue);
+    wire_u64(&reply, publisher_segment(request->server->publisher)->header->beat.catalogue);
     wire_str(&reply, "permissions");
     wire_array(&reply, (uint32_t)(end - first));
     for (size_t i = first; i < end; i++)
@@ -159,7 +159,7 @@ static void reply_catalogue(struct request *request, size_t first, size_t end, b
 
 void serve_catalogue(struct request *request, const struct wire_value *params)
 {
-    const struct catalogue *catalogue = publish_catalogue(request->server->publish);
+    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
     bool paged;
     uint64_t from = 0;
     if (!param_optional_id(request, params, "from", &paged, &from))

@@ -88,16 +88,16 @@ static void pack_place(struct wire_buffer *reply, struct request *request, const
                        size_t end)
 {
     char text[24];
-    (void)snprintf(text, sizeof text, "%016" PRIx64, answer_mark(request->server->publish, answer));
+    (void)snprintf(text, sizeof text, "%016" PRIx64, answer_mark(request->server->publisher, answer));
     wire_str(reply, "answer");
     wire_str(reply, text);
-    reply_next(reply, end, publish_catalogue(request->server->publish)->count);
+    reply_next(reply, end, publisher_catalogue(request->server->publisher)->count);
 }
 
 static void pack_permissions(struct wire_buffer *reply, struct request *request, const struct check *check,
                              const struct answer *answer, size_t first, size_t end)
 {
-    const struct catalogue *catalogue = publish_catalogue(request->server->publish);
+    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
     char scope[SCOPE_TEXT_SIZE];
     wire_reply(reply, request->id, check->paged ? 8 : 6);
     wire_str(reply, "user");
@@ -118,7 +118,7 @@ static void pack_permissions(struct wire_buffer *reply, struct request *request,
 
 static void reply_permissions(struct request *request, const struct check *check, const struct answer *answer)
 {
-    const struct catalogue *catalogue = publish_catalogue(request->server->publish);
+    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
     struct wire_buffer reply;
     size_t first = check->from < catalogue->count ? (size_t)check->from : catalogue->count;
     size_t end = page_end(catalogue, answer, first, check->paged ? REPLY_PAGE_BYTES : REPLY_WHOLE_BYTES);
@@ -138,7 +138,7 @@ static void pack_unknown(struct wire_buffer *reply, struct request *request, con
     wire_str(reply, "decision");
     wire_i64(reply, -1);
     wire_str(reply, "revision");
-    wire_u64(reply, publish_position(request->server->publish).revision);
+    wire_u64(reply, publisher_position(request->server->publisher).revision);
     wire_str(reply, "deadline");
     wire_u64(reply, 0);
     wire_str(reply, "trouble");
@@ -178,7 +178,7 @@ static void begin(struct request *request, const struct check *from)
     }
     *check = *from;
     check->request = request;
-    check->ask.question.meaning = publish_meaning(request->server->publish);
+    check->ask.question.meaning = publisher_names_version(request->server->publisher);
     check->ask.done = check_done;
     check->ask.context = check;
     request->state = check;

@@ -50,7 +50,7 @@ static bool param_optional_text(struct request *request, const struct wire_value
 static bool read_targets(struct request *request, const struct wire_value *params, struct delayed_task *task)
 {
     const struct wire_value *list = wire_get(params, "targets");
-    const struct scope_types *types = &publish_catalogue(request->server->publish)->types;
+    const struct scope_types *types = &publisher_catalogue(request->server->publisher)->types;
     size_t count = 0;
     if (!wire_as_array(list, &count) || count == 0 || count > DELAYED_TARGETS_MAX) {
         request_fail(request, PERMTAB_E_INVALID, "delay: targets: expected a list of 1 to %u texts",
@@ -74,7 +74,7 @@ static bool read_targets(struct request *request, const struct wire_value *param
 static bool read_condition(struct request *request, const struct wire_value *params,
                            struct delayed_task *task)
 {
-    const struct catalogue *catalogue = publish_catalogue(request->server->publish);
+    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
     struct condition condition;
     struct failure failure;
     if (!param_optional_text(request, params, "if", task->condition, sizeof task->condition))
@@ -131,7 +131,7 @@ static bool read_task(struct request *request, const struct wire_value *params, 
         return false;
     }
     delayed_reason(task->reason, reason);
-    task->store_id = publish_position(request->server->publish).store_id;
+    task->store_id = publisher_position(request->server->publisher).store_id;
     return true;
 }
 
@@ -266,7 +266,7 @@ static bool read_what(struct request *request, const struct wire_value *params, 
     char text[DELAYED_INDEX_SIZE];
     if (!param_text(request, params, "what", text, sizeof text))
         return false;
-    int code = delayed_what_parse(&publish_catalogue(request->server->publish)->types, text, what);
+    int code = delayed_what_parse(&publisher_catalogue(request->server->publisher)->types, text, what);
     if (code < 0)
         request_fail(request, code, "%s: what: \"%s\" is no id, target, reason:TEXT, failing, waiting or all",
                      request->method->name, text);

@@ -99,7 +99,7 @@ void serve_explain(struct request *request, const struct wire_value *params)
         return;
     from.own = owned && owner == from.user;
     from.permissions_max = request->server->config->permissions_max;
-    from.expiry = publish_expiry(request->server->publish);
+    from.expiry = publisher_expiry(request->server->publisher);
     struct explain_task *work = malloc(sizeof *work);
     if (!work) {
         request_fail(request, PERMTAB_E_MEMORY, "explain: out of memory");

@@ -123,7 +123,7 @@ static const char *read_query(const struct catalogue *catalogue, const struct wi
 static bool read_queries(struct many *many, const struct wire_value *list)
 {
     struct request *request = many->request;
-    const struct catalogue *catalogue = publish_catalogue(request->server->publish);
+    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
     for (size_t i = 0; i < many->count; i++) {
         int code;
         const char *hint;
@@ -153,7 +153,7 @@ static void many_reply(struct many *many)
     for (size_t i = 0; i < many->count; i++)
         wire_i64(&reply, many->decisions[i]);
     wire_str(&reply, "revision");
-    wire_u64(&reply, answered ? many->revision : publish_position(request->server->publish).revision);
+    wire_u64(&reply, answered ? many->revision : publisher_position(request->server->publisher).revision);
     wire_str(&reply, "deadline");
     wire_u64(&reply, answered ? many->deadline_ns : 0);
     if (many->troubled) {
@@ -243,7 +243,7 @@ static struct many *many_new(struct request *request, size_t count)
     if (!many)
         return NULL;
     many->request = request;
-    many->meaning = publish_meaning(request->server->publish);
+    many->meaning = publisher_names_version(request->server->publisher);
     many->count = count;
     many->revision = many->deadline_ns = UINT64_MAX;
     many->queries = calloc(count + 1, sizeof *many->queries);

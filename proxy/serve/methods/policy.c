@@ -45,7 +45,7 @@ static struct policy_task *policy_task_new(struct request *request)
     }
     work->task.free = policy_task_free;
     work->descriptor = -1;
-    work->types = publish_catalogue(request->server->publish)->types;
+    work->types = publisher_catalogue(request->server->publisher)->types;
     return work;
 }
 

@@ -81,7 +81,7 @@ void serve_subscribe(struct request *request, const struct wire_value *params)
                      code == PERMTAB_E_FULL ? "there are as many subscribers as may be" : "out of memory");
         return;
     }
-    struct log_position at = publish_position(request->server->publish);
+    struct log_position at = publisher_position(request->server->publisher);
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, REPLY_TOKEN_FIELDS);
     reply_token(&reply, at.store_id, at.revision);

@@ -86,7 +86,7 @@ static struct tags_place place_of(const struct request *request)
 {
     return (struct tags_place){.redis = request->server->redis,
                                .prefix = request->server->config->redis_prefix,
-                               .types = &publish_catalogue(request->server->publish)->types};
+                               .types = &publisher_catalogue(request->server->publisher)->types};
 }
 
 /* The state is the request's from now on, or gone with it. */
@@ -112,7 +112,7 @@ static bool param_tag(struct request *request, const struct wire_value *params, 
     if (!param_text(request, params, "tag", name, sizeof name))
         return false;
     int length = snprintf(text, sizeof text, "tag:%s", name);
-    if (target_parse(&publish_catalogue(request->server->publish)->types, text, (size_t)length, out) == 0)
+    if (target_parse(&publisher_catalogue(request->server->publisher)->types, text, (size_t)length, out) == 0)
         return true;
     request_fail(request, PERMTAB_E_INVALID, "%s: tag: expected letters, digits, . _ and -",
                  request->method->name);

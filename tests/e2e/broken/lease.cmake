@@ -7,7 +7,7 @@ set(TEXT [==[
 ]==])
 set(REPLACEMENT [==[
     if (code != 0)
-        publish_renew(feed->publish, news->begun_ns);
+        publisher_renew(feed->publisher, news->begun_ns);
     if (code == 0)
         renew(feed);
     else

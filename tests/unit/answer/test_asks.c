@@ -40,7 +40,7 @@ const char *__wrap_feed_trouble(const struct feed *feed)
 
 struct fixture {
     struct event_base *base;
-    struct publish *publish;
+    struct publisher *publisher;
     struct asks *asks;
     struct counters counters;
     struct ask_flow flow;
@@ -71,19 +71,19 @@ static void on_done(struct ask *ask, int code, const char *text, const struct an
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
     struct log_position at = {7, 5, 5};
     struct catalogue catalogue;
     memset(&fake, 0, sizeof fake);
     read_catalogue(&catalogue);
     assert_int_equal(
-        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
-    publish_renew(fixture->publish, clock_ns());
+        publisher_new(&fixture->publisher, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+    publisher_renew(fixture->publisher, clock_ns());
     fixture->base = event_base_new();
-    assert_int_equal(asks_new(&fixture->asks, fixture->base, fixture->publish, NULL, NULL, 4, 5000), 0);
+    assert_int_equal(asks_new(&fixture->asks, fixture->base, fixture->publisher, NULL, NULL, 4, 5000), 0);
     fixture->ask.question = (struct question){.user = 1,
-                                              .meaning = publish_meaning(fixture->publish),
+                                              .meaning = publisher_names_version(fixture->publisher),
                                               .has_token = true,
                                               .token_store = 7,
                                               .token_revision = 5};
@@ -100,7 +100,7 @@ static int teardown(void **state)
 {
     struct fixture *fixture = *state;
     asks_free(fixture->asks);
-    publish_free(fixture->publish);
+    publisher_free(fixture->publisher);
     event_base_free(fixture->base);
     free(fixture);
     return 0;
@@ -109,7 +109,7 @@ static int teardown(void **state)
 /* True where the table stands now, as those of answer/fill.c are. */
 static void fill_ends(struct fixture *fixture)
 {
-    struct answer answer = {.revision = publish_position(fixture->publish).revision};
+    struct answer answer = {.revision = publisher_position(fixture->publisher).revision};
     fake.done(fake.context, 0, "", &answer);
     assert_int_equal(fixture->told, 1);
     assert_int_equal(fixture->answered, fixture->code == 0);
@@ -119,8 +119,8 @@ static void rebuild_at(struct fixture *fixture, struct log_position at)
 {
     struct catalogue catalogue;
     read_catalogue(&catalogue);
-    assert_int_equal(publish_rebuild(fixture->publish, &at, 1000, &catalogue, NULL), 0);
-    publish_renew(fixture->publish, clock_ns());
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 1000, &catalogue, NULL), 0);
+    publisher_renew(fixture->publisher, clock_ns());
 }
 
 static void what_is_still_true_is_told(void **state)
@@ -151,7 +151,7 @@ static void the_store_went_back(void **state)
 static void the_lease_has_ended(void **state)
 {
     struct fixture *fixture = *state;
-    publish_disbelieve(fixture->publish);
+    publisher_disbelieve(fixture->publisher);
     fill_ends(fixture);
     assert_int_equal(fixture->code, PERMTAB_E_STALE);
 }

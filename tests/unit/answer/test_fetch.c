@@ -17,7 +17,7 @@
 struct fixture {
     char folder[64], primary_url[128], replica_url[128];
     struct event_base *base;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     struct work *primary, *replica;
     struct fetches *fetches;
@@ -57,14 +57,14 @@ static void read_beginning(struct fixture *fixture, struct log_position *at, int
 
 static void make_publish(struct fixture *fixture)
 {
-    struct publish_options table = {
+    struct publisher_options table = {
         .permissions_max = 64, .entries = 100, .sets = 10, .folds = 10, .max_staleness_ns = 2000000000ull};
     struct failure failure = {0};
     struct log_position at;
     struct catalogue catalogue;
     int64_t now;
     read_beginning(fixture, &at, &now, &catalogue);
-    ok(publish_new(&fixture->publish, &table, &at, now, &catalogue, &fixture->counters, &failure), &failure);
+    ok(publisher_new(&fixture->publisher, &table, &at, now, &catalogue, &fixture->counters, &failure), &failure);
 }
 
 /* `replica`: its file's name in the folder. */
@@ -79,7 +79,7 @@ static void start(struct fixture *fixture, const char *replica)
     struct fetch_options options = {.primary = fixture->primary,
                                     .replica = fixture->replica,
                                     .replica_threads = 1,
-                                    .publish = fixture->publish,
+                                    .publisher = fixture->publisher,
                                     .counters = &fixture->counters};
     assert_return_code(fetches_new(&fixture->fetches, fixture->base, &options), 0);
 }
@@ -105,7 +105,7 @@ static int teardown(void **state)
     work_free(fixture->primary);
     work_free(fixture->replica);
     fetches_free(fixture->fetches);
-    publish_free(fixture->publish);
+    publisher_free(fixture->publisher);
     event_base_free(fixture->base);
     (void)snprintf(command, sizeof command, "rm -r %s", fixture->folder);
     assert_int_equal(system(command), 0);
@@ -140,13 +140,13 @@ static void wait_told(struct fixture *fixture, unsigned told)
 }
 
 /* Fetches and publishes; the outcome. */
-static enum publish_fill fetch(struct fixture *fixture, bool again)
+static enum publisher_outcome fetch(struct fixture *fixture, bool again)
 {
     struct answer answer = {0};
     begin(fixture, again);
     wait_told(fixture, fixture->told + 1);
     assert_return_code(fixture->code, 0);
-    enum publish_fill outcome =
+    enum publisher_outcome outcome =
         fetch_publish(fixture->fetches, &fixture->facts, &fixture->origin, fixture->origin.begun_ns, &answer);
     answer_fini(&answer);
     facts_fini(&fixture->facts);
@@ -162,10 +162,10 @@ static void the_replica_is_asked_first(void **state)
     assert_int_equal(fixture->origin.from, FETCH_REPLICA);
     assert_int_equal(fixture->facts.user, 7);
     assert_int_equal(fixture->facts.chain_count, 1);
-    assert_int_equal(fixture->facts.revision, publish_position(fixture->publish).revision);
+    assert_int_equal(fixture->facts.revision, publisher_position(fixture->publisher).revision);
     assert_true(fixture->facts.now == 0); /* its clock is not the store's */
     facts_fini(&fixture->facts);
-    assert_int_equal(fetch(fixture, false), PUBLISH_FILLED);
+    assert_int_equal(fetch(fixture, false), PUBLISHER_FILLED);
     assert_int_equal(fixture->counters.fills_replica, 1);
 }
 
@@ -178,7 +178,7 @@ static void repeats_go_to_the_primary(void **state)
     assert_int_equal(fixture->origin.from, FETCH_PRIMARY);
     assert_true(fixture->facts.now > 0);
     facts_fini(&fixture->facts);
-    assert_int_equal(fetch(fixture, true), PUBLISH_FILLED);
+    assert_int_equal(fetch(fixture, true), PUBLISHER_FILLED);
     assert_int_equal(fixture->counters.fills_replica, 0);
 }
 
@@ -189,7 +189,7 @@ static void another_store_is_no_replica(void **state)
     (void)snprintf(url, sizeof url, "sqlite:%s/other.db", fixture->folder);
     make_store(url);
     start(fixture, "other.db");
-    assert_int_equal(fetch(fixture, false), PUBLISH_FILLED);
+    assert_int_equal(fetch(fixture, false), PUBLISHER_FILLED);
     assert_int_equal(fixture->origin.from, FETCH_PRIMARY);
     assert_int_equal(fixture->counters.fills_replica_failed, 1);
 }
@@ -206,15 +206,15 @@ static void a_replica_may_lag_behind_what_the_log_does_not_tell(void **state)
     struct sql *writer;
     int64_t now;
     start(fixture, "store.db");
-    publish_disbelieve(fixture->publish);
+    publisher_disbelieve(fixture->publisher);
     read_beginning(fixture, &at, &now, &catalogue);
-    ok(publish_rebuild(fixture->publish, &at, now, &catalogue, &failure), &failure);
-    assert_int_equal(fetch(fixture, false), PUBLISH_FILLED);
+    ok(publisher_rebuild(fixture->publisher, &at, now, &catalogue, &failure), &failure);
+    assert_int_equal(fetch(fixture, false), PUBLISHER_FILLED);
     assert_int_equal(fixture->origin.from, FETCH_PRIMARY);
     ok(sql_connect(&writer, &options, &failure), &failure);
     ok(sql_execute(writer, "INSERT INTO permtab_role VALUES (1, 'one', 0, 0, 0, 1)", &failure), &failure);
     sql_close(writer);
-    assert_int_equal(fetch(fixture, false), PUBLISH_EARLY);
+    assert_int_equal(fetch(fixture, false), PUBLISHER_EARLY);
     assert_int_equal(fixture->origin.from, FETCH_REPLICA);
 }
 
@@ -223,7 +223,7 @@ static void a_replica_that_is_away_is_left_alone(void **state)
     struct fixture *fixture = *state;
     start(fixture, "nowhere.db");
     for (unsigned i = 0; i < 20; i++) {
-        assert_int_equal(fetch(fixture, false), PUBLISH_FILLED);
+        assert_int_equal(fetch(fixture, false), PUBLISHER_FILLED);
         assert_int_equal(fixture->origin.from, FETCH_PRIMARY);
     }
     assert_int_equal(fixture->counters.fills_replica_failed, 5);
@@ -250,16 +250,16 @@ static void a_replica_may_be_early_once(void **state)
     wait_told(fixture, 1);
     fixture->facts.revision += 5;
     assert_int_equal(fetch_publish(fixture->fetches, &fixture->facts, &fixture->origin, 1, &answer),
-                     PUBLISH_EARLY);
+                     PUBLISHER_EARLY);
     assert_int_equal(fixture->counters.fills_replica_outdated, 0);
     assert_int_equal(fetch_publish(fixture->fetches, &fixture->facts, &fixture->origin, 1, &answer),
-                     PUBLISH_OUTDATED);
+                     PUBLISHER_OUTDATED);
     assert_int_equal(fixture->counters.fills_replica_outdated, 1);
     /* The primary is believed to be early as long as it takes. */
     fixture->origin = (struct fetch_origin){.from = FETCH_PRIMARY};
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(fetch_publish(fixture->fetches, &fixture->facts, &fixture->origin, 1, &answer),
-                         PUBLISH_EARLY);
+                         PUBLISHER_EARLY);
     facts_fini(&fixture->facts);
 }
 

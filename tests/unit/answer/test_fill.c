@@ -24,7 +24,7 @@ struct fetch {
 static struct {
     struct fetch reads[8]; /* under way */
     unsigned begun, told, cancelled, woken;
-    enum publish_fill outcome;
+    enum publisher_outcome outcome;
     uint64_t revision; /* of what is read */
     uint64_t epoch, put_epoch;
     unsigned puts;
@@ -33,7 +33,7 @@ static struct {
 int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
                        bool again, fetch_done_fn done, void *context);
 void __wrap_fetch_cancel(struct fetch *fetch);
-enum publish_fill __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
+enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
                                        struct fetch_origin *origin, uint64_t now_ns, struct answer *answer);
 bool __wrap_fetch_is_of_stranger(const struct fetches *fetches, uint64_t user);
 void __wrap_feed_wake(struct feed *feed);
@@ -56,7 +56,7 @@ void __wrap_fetch_cancel(struct fetch *fetch)
     fake.cancelled++;
 }
 
-enum publish_fill __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
+enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
                                        struct fetch_origin *origin, uint64_t now_ns, struct answer *answer)
 {
     (void)fetches, (void)origin, (void)now_ns, (void)facts, (void)answer;
@@ -92,7 +92,7 @@ void __wrap_l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t 
 
 struct fixture {
     struct event_base *base;
-    struct publish *publish;
+    struct publisher *publisher;
     struct fills *fills;
     struct counters counters;
     unsigned answered, failed;
@@ -101,7 +101,7 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
     struct log_position at = {7, 5, 5};
     struct memory_policy policy;
@@ -111,9 +111,9 @@ static int setup(void **state)
     memory_catalogue(&policy, 1, &catalogue);
     memory_policy_fini(&policy);
     assert_int_equal(
-        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+        publisher_new(&fixture->publisher, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
     fixture->base = event_base_new();
-    assert_int_equal(fills_new(&fixture->fills, fixture->base, NULL, fixture->publish, NULL,
+    assert_int_equal(fills_new(&fixture->fills, fixture->base, NULL, fixture->publisher, NULL,
                                &fixture->counters, 5000, 100),
                      0);
     *state = fixture;
@@ -124,7 +124,7 @@ static int teardown(void **state)
 {
     struct fixture *fixture = *state;
     fills_free(fixture->fills);
-    publish_free(fixture->publish);
+    publisher_free(fixture->publisher);
     event_base_free(fixture->base);
     free(fixture);
     return 0;
@@ -152,8 +152,8 @@ static void poll_is_applied(struct fixture *fixture)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    publish_renew(fixture->publish, (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec);
-    fills_applied(fixture->fills, publish_position(fixture->publish).revision);
+    publisher_renew(fixture->publisher, (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec);
+    fills_applied(fixture->fills, publisher_position(fixture->publisher).revision);
 }
 
 static struct fill_wait *ask(struct fixture *fixture)
@@ -165,7 +165,7 @@ static struct fill_wait *ask(struct fixture *fixture)
 static void ahead_for_ever_is_read_again(void **state)
 {
     struct fixture *fixture = *state;
-    fake.outcome = PUBLISH_EARLY;
+    fake.outcome = PUBLISHER_EARLY;
     fake.revision = 9;
     assert_non_null(ask(fixture));
     read_ends();
@@ -173,7 +173,7 @@ static void ahead_for_ever_is_read_again(void **state)
     assert_int_equal(fake.woken, 1);
     poll_is_applied(fixture);
     assert_int_equal(fake.begun, 2);
-    fake.outcome = PUBLISH_FILLED;
+    fake.outcome = PUBLISHER_FILLED;
     read_ends();
     assert_int_equal(fixture->answered, 1);
 }
@@ -181,7 +181,7 @@ static void ahead_for_ever_is_read_again(void **state)
 static void ahead_for_ever_and_nobody_waits(void **state)
 {
     struct fixture *fixture = *state;
-    fake.outcome = PUBLISH_EARLY;
+    fake.outcome = PUBLISHER_EARLY;
     fake.revision = 9;
     fill_cancel(ask(fixture));
     read_ends();
@@ -201,14 +201,14 @@ static void what_is_put_is_of_the_epoch_in_which_its_reading_began(void **state)
     fake.epoch = 1;
     (void)ask(fixture);
     fake.epoch = 2;
-    fake.outcome = PUBLISH_OUTDATED;
+    fake.outcome = PUBLISHER_OUTDATED;
     read_ends();
     fake.epoch = 3;
-    fake.outcome = PUBLISH_EARLY;
+    fake.outcome = PUBLISHER_EARLY;
     read_ends();
     fake.epoch = 4;
-    fake.outcome = PUBLISH_FILLED;
-    fills_applied(fixture->fills, publish_position(fixture->publish).revision);
+    fake.outcome = PUBLISHER_FILLED;
+    fills_applied(fixture->fills, publisher_position(fixture->publisher).revision);
     assert_int_equal(fake.puts, 1);
     assert_int_equal(fake.put_epoch, 2);
     fake.epoch = 0;
@@ -223,14 +223,14 @@ static void what_is_put_is_of_the_epoch_in_which_its_reading_began(void **state)
 static void doubted_facts_are_held(void **state)
 {
     struct fixture *fixture = *state;
-    fake.outcome = PUBLISH_EARLY;
+    fake.outcome = PUBLISHER_EARLY;
     fake.revision = 5;
     assert_non_null(ask(fixture));
     read_ends();
     for (int i = 0; i < 5; i++)
         poll_is_applied(fixture);
     assert_int_equal(fake.begun, 1);
-    fake.outcome = PUBLISH_FILLED;
+    fake.outcome = PUBLISHER_FILLED;
     poll_is_applied(fixture);
     assert_int_equal(fixture->answered, 1);
 }

@@ -21,7 +21,7 @@ static const struct scope_key global = {0, 0}, server = {1, 1}, channel = {100, 
 
 struct fixture {
     struct memory_policy policy;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     struct census census;
     struct strangers strangers;
@@ -34,7 +34,7 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 64, .entries = 1000, .sets = 100, .folds = 10, .max_staleness_ns = 2 * SECOND};
     uint64_t owner = 42;
     struct catalogue catalogue;
@@ -51,13 +51,13 @@ static int setup(void **state)
     memory_catalogue(&fixture->policy, 1, &catalogue);
     fixture->at = (struct log_position){7, 10, 10};
     assert_int_equal(
-        publish_new(&fixture->publish, &options, &fixture->at, 1000, &catalogue, &fixture->counters, NULL),
+        publisher_new(&fixture->publisher, &options, &fixture->at, 1000, &catalogue, &fixture->counters, NULL),
         0);
     assert_int_equal(census_init(&fixture->census, 1000, 5), 0);
-    strangers_init(&fixture->strangers, &fixture->census, fixture->publish);
+    strangers_init(&fixture->strangers, &fixture->census, fixture->publisher);
     fixture->base = event_base_new();
     struct fetch_options fetch = {
-        .strangers = &fixture->strangers, .publish = fixture->publish, .counters = &fixture->counters};
+        .strangers = &fixture->strangers, .publisher = fixture->publisher, .counters = &fixture->counters};
     assert_int_equal(fetches_new(&fixture->fetches, fixture->base, &fetch), 0);
     *state = fixture;
     return 0;
@@ -70,7 +70,7 @@ static int teardown(void **state)
     event_base_free(fixture->base);
     strangers_fini(&fixture->strangers);
     census_fini(&fixture->census);
-    publish_free(fixture->publish);
+    publisher_free(fixture->publisher);
     memory_policy_fini(&fixture->policy);
     free(fixture);
     return 0;
@@ -91,31 +91,31 @@ static void apply_untold(struct fixture *fixture, struct change change)
     batch.changes.count = 1;
     if (memory_definition(&fixture->policy, change.role, &role))
         *role_list_add(&batch.roles) = role;
-    assert_int_equal(publish_batch(fixture->publish, &batch, SECOND, NULL), 0);
+    assert_int_equal(publisher_batch(fixture->publisher, &batch, SECOND, NULL), 0);
     batch_fini(&batch);
 }
 
 static void apply(struct fixture *fixture, struct change change)
 {
     apply_untold(fixture, change);
-    census_applied(&fixture->census, fixture->publish);
+    census_applied(&fixture->census, fixture->publisher);
 }
 
 static enum census_slice take(struct fixture *fixture, uint64_t user)
 {
-    return census_take(&fixture->census, fixture->publish, &fixture->at, &user, 1);
+    return census_take(&fixture->census, fixture->publisher, &fixture->at, &user, 1);
 }
 
 static void count_all(struct fixture *fixture)
 {
-    census_begin(&fixture->census, fixture->publish);
+    census_begin(&fixture->census, fixture->publisher);
     assert_int_equal(take(fixture, 1), CENSUS_TAKEN);
     census_complete(&fixture->census);
 }
 
 static bool knows(struct fixture *fixture, uint64_t user)
 {
-    return census_knows(&fixture->census, fixture->publish, user);
+    return census_knows(&fixture->census, fixture->publisher, user);
 }
 
 static void read_store(struct fixture *fixture, uint64_t user, struct scope_key scope, struct facts *facts)
@@ -126,7 +126,7 @@ static void read_store(struct fixture *fixture, uint64_t user, struct scope_key 
     facts->now = 1000;
 }
 
-static enum publish_fill publish_from(struct fixture *fixture, enum fetch_from from, struct facts *facts,
+static enum publisher_outcome publish_from(struct fixture *fixture, enum fetch_from from, struct facts *facts,
                                       struct answer *answer)
 {
     struct fetch_origin origin = {.from = from, .begun_ns = SECOND};
@@ -139,7 +139,7 @@ static int ask_store(struct fixture *fixture, uint64_t user, struct scope_key sc
     struct facts facts;
     struct answer answer = {0};
     read_store(fixture, user, scope, &facts);
-    assert_int_equal(publish_from(fixture, FETCH_PRIMARY, &facts, &answer), PUBLISH_FILLED);
+    assert_int_equal(publish_from(fixture, FETCH_PRIMARY, &facts, &answer), PUBLISHER_FILLED);
     int allowed = bitmap_test(answer.any, bit);
     answer_fini(&answer);
     facts_fini(&facts);
@@ -155,7 +155,7 @@ static int ask_kept(struct fixture *fixture, uint64_t user, struct scope_key sco
     if (!strangers_facts(&fixture->strangers, user, scope, &facts))
         return -1;
     int allowed = -2;
-    if (publish_from(fixture, FETCH_KEPT, &facts, &answer) == PUBLISH_FILLED)
+    if (publish_from(fixture, FETCH_KEPT, &facts, &answer) == PUBLISHER_FILLED)
         allowed = bitmap_test(answer.any, bit);
     answer_fini(&answer);
     facts_fini(&facts);
@@ -168,7 +168,7 @@ static void everybody_is_known_until_all_are_counted(void **state)
 {
     struct fixture *fixture = *state;
     assert_true(knows(fixture, NOBODY));
-    census_begin(&fixture->census, fixture->publish);
+    census_begin(&fixture->census, fixture->publisher);
     assert_true(knows(fixture, NOBODY));
     assert_int_equal(take(fixture, 1), CENSUS_TAKEN);
     assert_true(knows(fixture, NOBODY));
@@ -180,7 +180,7 @@ static void everybody_is_known_until_all_are_counted(void **state)
 static void whom_changes_name_is_known(void **state)
 {
     struct fixture *fixture = *state;
-    census_begin(&fixture->census, fixture->publish);
+    census_begin(&fixture->census, fixture->publisher);
     /* Between two slices: the second one may not have this user. */
     apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 50, .role = 101, .scope = server});
     assert_int_equal(take(fixture, 1), CENSUS_TAKEN);
@@ -202,7 +202,7 @@ static void a_census_behind_the_table_knows_everybody(void **state)
     count_all(fixture);
     apply_untold(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
     assert_true(knows(fixture, NOBODY));
-    census_applied(&fixture->census, fixture->publish);
+    census_applied(&fixture->census, fixture->publisher);
     assert_false(knows(fixture, NOBODY));
 }
 
@@ -211,7 +211,7 @@ static void slices_of_another_history_do_not_count(void **state)
     struct fixture *fixture = *state;
     struct log_position ours = fixture->at;
     apply(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
-    census_begin(&fixture->census, fixture->publish);
+    census_begin(&fixture->census, fixture->publisher);
     struct log_position at = fixture->at;
     fixture->at = ours; /* before the beginning: what changed then was not added */
     assert_int_equal(take(fixture, 1), CENSUS_FOREIGN);
@@ -232,7 +232,7 @@ static void rebuild(struct fixture *fixture)
 {
     struct catalogue catalogue;
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(publish_rebuild(fixture->publish, &fixture->at, 1000, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &fixture->at, 1000, &catalogue, NULL), 0);
 }
 
 static void a_rebuild_loses_the_census(void **state)
@@ -243,7 +243,7 @@ static void a_rebuild_loses_the_census(void **state)
     rebuild(fixture);
     assert_true(knows(fixture, NOBODY));
     assert_int_equal(take(fixture, 1), CENSUS_FOREIGN);
-    census_applied(&fixture->census, fixture->publish);
+    census_applied(&fixture->census, fixture->publisher);
     assert_int_equal(fixture->census.state, CENSUS_NONE);
     count_all(fixture);
     assert_false(knows(fixture, NOBODY));
@@ -263,9 +263,9 @@ static void missed_changes_lose_the_census(void **state)
                                                  .kind = CHANGE_ASSIGNMENT,
                                                  .user = i};
     batch.at = fixture->at;
-    assert_int_equal(publish_batch(fixture->publish, &batch, SECOND, NULL), 0);
+    assert_int_equal(publisher_batch(fixture->publisher, &batch, SECOND, NULL), 0);
     batch_fini(&batch);
-    census_applied(&fixture->census, fixture->publish);
+    census_applied(&fixture->census, fixture->publisher);
     assert_int_equal(fixture->census.state, CENSUS_NONE);
     assert_true(knows(fixture, UINT64_MAX));
 }
@@ -276,15 +276,15 @@ static void too_many_users_leave_no_strangers(void **state)
     uint64_t users[1100];
     for (uint64_t i = 0; i < 1100; i++)
         users[i] = i * 1000;
-    census_begin(&fixture->census, fixture->publish);
-    assert_int_equal(census_take(&fixture->census, fixture->publish, &fixture->at, users, 1100),
+    census_begin(&fixture->census, fixture->publisher);
+    assert_int_equal(census_take(&fixture->census, fixture->publisher, &fixture->at, users, 1100),
                      CENSUS_TAKEN);
     assert_int_equal(fixture->census.state, CENSUS_OVERFULL);
     census_complete(&fixture->census);
     assert_true(knows(fixture, NOBODY));
     /* One that outgrows its room is counted anew: many of its users may have gone. */
-    census_begin(&fixture->census, fixture->publish);
-    assert_int_equal(census_take(&fixture->census, fixture->publish, &fixture->at, users, 1000),
+    census_begin(&fixture->census, fixture->publisher);
+    assert_int_equal(census_take(&fixture->census, fixture->publisher, &fixture->at, users, 1000),
                      CENSUS_TAKEN);
     census_complete(&fixture->census);
     assert_false(knows(fixture, NOBODY));
@@ -310,7 +310,7 @@ static void one_strangers_facts_serve_the_next(void **state)
     assert_int_equal(ask_kept(fixture, 1, channel, EDIT), -1);
     assert_int_equal(fixture->counters.strangers_answered, 2);
     struct answer answer;
-    assert_true(publish_lookup(fixture->publish, NOBODY2, channel, &answer));
+    assert_true(publisher_lookup(fixture->publisher, NOBODY2, channel, &answer));
     answer_fini(&answer);
 }
 
@@ -370,9 +370,9 @@ static void kept_definitions_are_current(void **state)
     struct fixture *fixture = *state;
     count_all(fixture);
     assert_int_equal(ask_store(fixture, NOBODY, channel, EDIT), 0);
-    assert_int_equal(publish_retire_user(fixture->publish, NOBODY), 1);
+    assert_int_equal(publisher_retire_user(fixture->publisher, NOBODY), 1);
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 1);
-    publish_retire_user(fixture->publish, NOBODY2);
+    publisher_retire_user(fixture->publisher, NOBODY2);
     memory_grant(&fixture->policy, 100, GRANT_DENY, SEND);
     apply(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -2);
@@ -402,7 +402,7 @@ static void a_first_row_in_between_is_seen(void **state)
     assert_int_equal(ask_store(fixture, NOBODY, channel, EDIT), 0);
     assert_true(strangers_facts(&fixture->strangers, NOBODY2, channel, &facts));
     apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = NOBODY2, .role = 101, .scope = server});
-    assert_int_equal(publish_from(fixture, FETCH_KEPT, &facts, &answer), PUBLISH_OUTDATED);
+    assert_int_equal(publish_from(fixture, FETCH_KEPT, &facts, &answer), PUBLISHER_OUTDATED);
     facts_fini(&facts);
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, EDIT), -1);
 }
@@ -416,12 +416,12 @@ static void invalidation_forgets_what_is_kept(void **state)
     memory_grant(&fixture->policy, 100, GRANT_DENY, SEND);
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 1);
     uint64_t work = UINT64_MAX, retired = 0;
-    publish_invalidate(fixture->publish);
-    assert_false(publish_retire_scope(fixture->publish, server, &work, &retired));
+    publisher_outdate_kept(fixture->publisher);
+    assert_false(publisher_retire_scope(fixture->publisher, server, &work, &retired));
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
     assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 0);
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 0);
-    publish_retire_role(fixture->publish, 100);
+    publisher_retire_role(fixture->publisher, 100);
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
     assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 0);
     strangers_distrust(&fixture->strangers);
@@ -469,7 +469,7 @@ static void bytes_are_bounded(void **state)
         facts.revision = fixture->at.revision;
         facts.nonce = fixture->at.nonce;
         facts.scope.id = facts.chain[1].key.id = 1000 + id;
-        assert_int_equal(publish_from(fixture, FETCH_PRIMARY, &facts, &answer), PUBLISH_FILLED);
+        assert_int_equal(publish_from(fixture, FETCH_PRIMARY, &facts, &answer), PUBLISHER_FILLED);
         answer_fini(&answer);
         facts_fini(&facts);
     }

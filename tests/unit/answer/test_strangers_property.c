@@ -45,7 +45,7 @@ struct world {
     struct memory_policy policy, applied; /* as committed; as at the table's revision */
     struct log_position at;             /* of the store */
     struct change_list log;               /* committed, not applied yet */
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     struct event_base *base;
     struct fetches *fetches;
@@ -227,16 +227,16 @@ static void compare(struct world *world, uint64_t user, struct scope_key scope, 
         if (bitmap_test(answer->any, bit) != any[bit] || bitmap_test(answer->own, bit) != own[bit])
             fail_msg("user %d at %d:%d, revision %d, permission %d: the answer is not that of the policy",
                      (int)user, (int)scope.type, (int)scope.id,
-                     (int)publish_position(world->publish).revision, (int)bit);
+                     (int)publisher_position(world->publisher).revision, (int)bit);
 }
 
 static void compare_all(struct world *world)
 {
     for (uint64_t user = 0; user < USERS; user++) {
-        assert_true(!has_rows(&world->applied, user) || census_knows(&world->census, world->publish, user));
+        assert_true(!has_rows(&world->applied, user) || census_knows(&world->census, world->publisher, user));
         for (size_t i = 0; i < SCOPES; i++) {
             struct answer answer;
-            if (!publish_lookup(world->publish, user, scopes[i], &answer))
+            if (!publisher_lookup(world->publisher, user, scopes[i], &answer))
                 continue;
             compare(world, user, scopes[i], &answer);
             answer_fini(&answer);
@@ -250,7 +250,7 @@ static void follow(struct world *world)
 {
     memory_policy_fini(&world->applied);
     memory_policy_copy(&world->applied, &world->policy);
-    census_applied(&world->census, world->publish);
+    census_applied(&world->census, world->publisher);
 }
 
 static void apply(struct world *world)
@@ -265,7 +265,7 @@ static void apply(struct world *world)
         if (changed && memory_definition(&world->policy, id, &role))
             *role_list_add(&batch.roles) = role;
     }
-    assert_int_equal(publish_batch(world->publish, &batch, SECOND, NULL), 0);
+    assert_int_equal(publisher_batch(world->publisher, &batch, SECOND, NULL), 0);
     batch_fini(&batch);
     follow(world);
 }
@@ -281,7 +281,7 @@ static void rebuild(struct world *world)
     world->at.revision -= draw(world, 3) == 0 ? draw(world, world->at.revision) : 0;
     world->at.nonce = random_next(&world->random);
     memory_catalogue(&world->policy, 1, &catalogue);
-    assert_int_equal(publish_rebuild(world->publish, &world->at, NOW, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(world->publisher, &world->at, NOW, &catalogue, NULL), 0);
     change_list_fini(&world->log);
     follow(world);
     for (size_t i = 0; i < PENDING; i++) /* as answer/fill.c does with fills of another generation */
@@ -303,7 +303,7 @@ static void slice_read(struct world *world)
 
 static void slice_take(struct world *world)
 {
-    switch (census_take(&world->census, world->publish, &world->slice_at, world->slice_users,
+    switch (census_take(&world->census, world->publisher, &world->slice_at, world->slice_users,
                         world->slice_count)) {
     case CENSUS_EARLY:
         return;
@@ -324,7 +324,7 @@ static void count(struct world *world)
 {
     bool old = world->in_hand && world->slice_first == 0;
     if (world->census.state == CENSUS_NONE || draw(world, old ? 4 : 25) == 0) {
-        census_begin(&world->census, world->publish);
+        census_begin(&world->census, world->publisher);
         world->next_slice = 0;
         world->in_hand = old;
     }
@@ -365,15 +365,15 @@ static void publish_one(struct world *world, struct pending *fill)
     if (!fill->used)
         return;
     switch (fetch_publish(world->fetches, &fill->facts, &fill->origin, SECOND, &answer)) {
-    case PUBLISH_FILLED:
+    case PUBLISHER_FILLED:
         compare(world, fill->facts.user, fill->facts.scope, &answer);
         answer_fini(&answer);
         break;
-    case PUBLISH_EARLY:
+    case PUBLISHER_EARLY:
         return;
-    case PUBLISH_OUTDATED:
+    case PUBLISHER_OUTDATED:
         break;
-    case PUBLISH_FAILED:
+    case PUBLISHER_FAILED:
         fail();
     }
     facts_fini(&fill->facts);
@@ -384,7 +384,7 @@ static void publish_one(struct world *world, struct pending *fill)
 
 static void world_new(struct world *world, uint64_t seed)
 {
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 64, .entries = 100, .sets = 100, .folds = 10, .max_staleness_ns = 2 * SECOND};
     struct catalogue catalogue;
     memset(world, 0, sizeof *world);
@@ -400,12 +400,12 @@ static void world_new(struct world *world, uint64_t seed)
     memory_policy_copy(&world->applied, &world->policy);
     memory_catalogue(&world->policy, 1, &catalogue);
     assert_int_equal(
-        publish_new(&world->publish, &options, &world->at, NOW, &catalogue, &world->counters, NULL), 0);
+        publisher_new(&world->publisher, &options, &world->at, NOW, &catalogue, &world->counters, NULL), 0);
     assert_int_equal(census_init(&world->census, 100, seed), 0);
-    strangers_init(&world->strangers, &world->census, world->publish);
+    strangers_init(&world->strangers, &world->census, world->publisher);
     world->base = event_base_new();
     struct fetch_options fetch = {
-        .strangers = &world->strangers, .publish = world->publish, .counters = &world->counters};
+        .strangers = &world->strangers, .publisher = world->publisher, .counters = &world->counters};
     assert_int_equal(fetches_new(&world->fetches, world->base, &fetch), 0);
 }
 
@@ -418,7 +418,7 @@ static void world_free(struct world *world)
     event_base_free(world->base);
     strangers_fini(&world->strangers);
     census_fini(&world->census);
-    publish_free(world->publish);
+    publisher_free(world->publisher);
     change_list_fini(&world->log);
     memory_policy_fini(&world->policy);
     memory_policy_fini(&world->applied);

@@ -1,5 +1,5 @@
 /* The auditor over an SQLite store whose rows are changed behind the triggers' back: it finds what nobody told of, heals it and says
- * so. What may be wrong in the table is test_publish_audit.c's. */
+ * so. What may be wrong in the table is test_publisher_audit.c's. */
 #include "proxy/feed/audit.h"
 
 #include "proxy/table/private.h"
@@ -16,7 +16,7 @@ struct house {
     struct fixture *store;
     struct event_base *base;
     struct counters counters;
-    struct publish *publish;
+    struct publisher *publisher;
     struct work *work;
     struct feed *feed;
     struct audit *audit;
@@ -40,19 +40,19 @@ static void on_news(void *context, const struct feed_news *news)
         audit_applied(house->audit);
 }
 
-static struct publish *first_table(struct house *house)
+static struct publisher *first_table(struct house *house)
 {
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 128, .entries = 1000, .sets = 100, .folds = 10, .max_staleness_ns = 2 * SECOND};
-    struct publish *publish;
+    struct publisher *publisher;
     struct catalogue catalogue;
     struct log_position at;
     int64_t now;
     OK(store_snapshot(&house->store->store, &at, &now, &failure));
     OK(store_read_catalogue(&house->store->store, 128, &catalogue, &failure));
     store_snapshot_end(&house->store->store);
-    OK(publish_new(&publish, &options, &at, now, &catalogue, &house->counters, &failure));
-    return publish;
+    OK(publisher_new(&publisher, &options, &at, now, &catalogue, &house->counters, &failure));
+    return publisher;
 }
 
 static int house_new(void **state)
@@ -74,13 +74,13 @@ static int house_new(void **state)
     }
     assert_int_equal(evthread_use_pthreads(), 0);
     house->base = event_base_new();
-    house->publish = first_table(house);
+    house->publisher = first_table(house);
     OK(work_new(&house->work, house->base, "reads", &house->store->options, 2, 100));
     feed.base = house->base;
-    feed.publish = house->publish;
+    feed.publisher = house->publisher;
     feed.store = &house->store->options;
     OK(feed_new(&house->feed, &feed, &failure));
-    OK(audit_new(&house->audit, house->base, 500, house->work, house->publish, house->feed, &house->counters,
+    OK(audit_new(&house->audit, house->base, 500, house->work, house->publisher, house->feed, &house->counters,
                  on_found, house));
     assert_int_equal(sqlite3_open(house->store->url + strlen("sqlite:"), &house->untriggered), SQLITE_OK);
     assert_int_equal(sqlite3_busy_timeout(house->untriggered, 5000), SQLITE_OK);
@@ -96,7 +96,7 @@ static int house_free(void **state)
     audit_free(house->audit);
     work_free(house->work);
     feed_free(house->feed);
-    publish_free(house->publish);
+    publisher_free(house->publisher);
     event_base_free(house->base);
     sqlite3_close(house->untriggered);
     fixture_free((void **)&house->store);
@@ -120,7 +120,7 @@ static void fill_from_store(struct house *house, uint64_t user)
     OK(store_snapshot(&house->store->store, &at, &now, &failure));
     OK(store_read_facts(&house->store->store, user, scope, &facts, &failure));
     store_snapshot_end(&house->store->store);
-    assert_int_equal(publish_facts(house->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
+    assert_int_equal(publisher_fill(house->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
     answer_fini(&answer);
     facts_fini(&facts);
 }
@@ -128,7 +128,7 @@ static void fill_from_store(struct house *house, uint64_t user)
 static bool is_resident(struct house *house, uint64_t user)
 {
     struct permtab_shm_look look;
-    return permtab_shm_look_once(&house->publish->table->segment.table, user, 5, 1, &look) ==
+    return permtab_shm_look_once(&house->publisher->table->segment.table, user, 5, 1, &look) ==
            PERMTAB_SHM_FOUND;
 }
 
@@ -223,14 +223,14 @@ static void a_table_emptied_behind_the_triggers(void **state)
     for (uint64_t user = 2000; user < 2064; user++)
         fill_from_store(house, user);
     turn_until(house, &house->counters.audit_checks, 3);
-    uint64_t generation = publish_generation(house->publish);
+    uint64_t generation = publisher_generation(house->publisher);
     /* Not all of it: an empty table the feed's own look would notice, within a second. */
     unseen(house, "DELETE FROM permtab_assignment WHERE user_id >= 2000");
     turn_until(house, &house->counters.audit_differences, 3);
-    assert_false(publish_leased(house->publish, 0));
+    assert_false(publisher_leased(house->publisher, 0));
     assert_int_equal(house->counters.audit_rebuilds, 1);
     turn_until(house, &house->counters.rebuilds, 1);
-    assert_int_not_equal(publish_generation(house->publish), generation);
+    assert_int_not_equal(publisher_generation(house->publisher), generation);
     assert_false(is_resident(house, 2001));
     for (uint64_t user = 2000; user < 2064; user++)
         fill_from_store(house, user);

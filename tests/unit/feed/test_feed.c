@@ -232,7 +232,7 @@ int __wrap_pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mu
 
 struct fixture {
     struct event_base *base;
-    struct publish *publish;
+    struct publisher *publisher;
     struct feed *feed;
     struct counters counters;
     unsigned polls_watched, batches_watched, rebuilds_watched;
@@ -255,7 +255,7 @@ static void on_applied(struct fixture *fixture, uint64_t revision)
 
 static void watch(struct fixture *fixture, const struct feed_news *news)
 {
-    uint64_t revision = publish_position(fixture->publish).revision;
+    uint64_t revision = publisher_position(fixture->publisher).revision;
     if (news->asked_ns != 0) {
         fixture->polls_watched++;
         assert_true(news->answered_ns >= news->asked_ns);
@@ -273,7 +273,7 @@ static void on_news(void *context, const struct feed_news *news)
 {
     struct fixture *fixture = context;
     watch(fixture, news);
-    assert_int_equal(news->revision, publish_position(fixture->publish).revision);
+    assert_int_equal(news->revision, publisher_position(fixture->publisher).revision);
     if (news->applied)
         on_applied(fixture, news->revision);
 }
@@ -281,7 +281,7 @@ static void on_news(void *context, const struct feed_news *news)
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 64, .entries = 10000, .sets = 10, .folds = 1, .max_staleness_ns = 2000000000ull};
     struct sql_options sql = {.url = "sqlite:nowhere"};
     struct log_position at = {7, FIRST, FIRST};
@@ -299,10 +299,10 @@ static int setup(void **state)
     unlock();
     read_catalogue(&catalogue);
     assert_int_equal(
-        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+        publisher_new(&fixture->publisher, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
     fixture->base = event_base_new();
     struct feed_options feed = {.base = fixture->base,
-                                .publish = fixture->publish,
+                                .publisher = fixture->publisher,
                                 .counters = &fixture->counters,
                                 .news = on_news,
                                 .context = fixture,
@@ -322,7 +322,7 @@ static int teardown(void **state)
     fake.hangs = false;
     unlock();
     feed_free(fixture->feed);
-    publish_free(fixture->publish);
+    publisher_free(fixture->publisher);
     event_base_free(fixture->base);
     free(fixture);
     return 0;
@@ -340,16 +340,16 @@ static void serve_polls(struct fixture *fixture, uint64_t polls)
 static void a_rebuild_stays_wanted_while_the_store_is_away(void **state)
 {
     struct fixture *fixture = *state;
-    uint64_t generation = publish_generation(fixture->publish);
+    uint64_t generation = publisher_generation(fixture->publisher);
     serve_polls(fixture, 2);
     lock();
     fake.schema_failures = 3;
     unlock();
-    publish_disbelieve(fixture->publish); /* as after a batch that could not be applied */
+    publisher_disbelieve(fixture->publisher); /* as after a batch that could not be applied */
     feed_rebuild(fixture->feed);
     serve_polls(fixture, 10);
-    assert_int_not_equal(publish_generation(fixture->publish), generation);
-    assert_int_not_equal(publish_deadline(fixture->publish), 0);
+    assert_int_not_equal(publisher_generation(fixture->publisher), generation);
+    assert_int_not_equal(publisher_deadline(fixture->publisher), 0);
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
 
@@ -362,7 +362,7 @@ static void a_change_while_expiry_is_read_is_applied_first(void **state)
     fixture->expected = fake.revision + 1;
     unlock();
     serve_polls(fixture, 5);
-    assert_int_equal(publish_position(fixture->publish).revision, FIRST + 1);
+    assert_int_equal(publisher_position(fixture->publisher).revision, FIRST + 1);
     assert_false(fixture->renewed_without);
 }
 
@@ -384,7 +384,7 @@ static void too_many_permissions_are_read_once_a_poll(void **state)
     /* One more may be under way. */
     assert_true(fixture->counters.polls_failed > failed);
     assert_true(read <= fixture->counters.polls_failed - failed + 1);
-    assert_int_equal(publish_position(fixture->publish).revision, FIRST);
+    assert_int_equal(publisher_position(fixture->publisher).revision, FIRST);
 }
 
 /* ---- a batch of many turns ---------------------------------------------------------------------------------------- */
@@ -403,7 +403,7 @@ static void fill_crowd(struct fixture *fixture)
     for (uint64_t user = 1; user <= CROWD; user++) {
         struct answer answer = {0};
         facts.user = user;
-        assert_int_equal(publish_facts(fixture->publish, &facts, 1, &answer), PUBLISH_FILLED);
+        assert_int_equal(publisher_fill(fixture->publisher, &facts, 1, &answer), PUBLISHER_FILLED);
         answer_fini(&answer);
     }
     facts_fini(&facts);
@@ -429,10 +429,10 @@ static void others_have_their_turns_while_a_batch_is_applied(void **state)
     struct fixture *fixture = *state;
     unsigned turns = 0;
     begin_to_disperse(fixture);
-    uint64_t deadline = publish_deadline(fixture->publish), polls = fixture->counters.polls;
-    while (publish_position(fixture->publish).revision == FIRST) {
-        assert_in_range(fixture->counters.entries_retired, 1, (turns + 1) * PUBLISH_SLICE);
-        assert_int_equal(publish_deadline(fixture->publish), deadline); /* what was found is not obeyed yet */
+    uint64_t deadline = publisher_deadline(fixture->publisher), polls = fixture->counters.polls;
+    while (publisher_position(fixture->publisher).revision == FIRST) {
+        assert_in_range(fixture->counters.entries_retired, 1, (turns + 1) * PUBLISHER_SLICE);
+        assert_int_equal(publisher_deadline(fixture->publisher), deadline); /* what was found is not obeyed yet */
         assert_int_not_equal(fixture->told, FIRST + 1);
         assert_int_equal(fixture->batches_watched, 0);
         feed_wake(fixture->feed); /* and there is no other poll meanwhile */
@@ -440,9 +440,9 @@ static void others_have_their_turns_while_a_batch_is_applied(void **state)
         assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
         turns++;
     }
-    assert_true(turns >= CROWD / PUBLISH_SLICE);
+    assert_true(turns >= CROWD / PUBLISHER_SLICE);
     assert_int_equal(fixture->counters.entries_retired, CROWD);
-    assert_true(publish_deadline(fixture->publish) > deadline);
+    assert_true(publisher_deadline(fixture->publisher) > deadline);
     assert_int_equal(fixture->told, FIRST + 1);
     assert_int_equal(fixture->batches_watched, 1);
     serve_polls(fixture, 2);
@@ -454,16 +454,16 @@ static void a_batch_that_outlives_the_lease_says_so(void **state)
     struct fixture *fixture = *state;
     begin_to_disperse(fixture);
     assert_string_equal(feed_trouble(fixture->feed), "");
-    while (publish_leased(fixture->publish, clock_ns()))
+    while (publisher_leased(fixture->publisher, clock_ns()))
         (void)usleep(10000);
     assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
-    assert_int_equal(publish_position(fixture->publish).revision, FIRST);
+    assert_int_equal(publisher_position(fixture->publisher).revision, FIRST);
     assert_non_null(strstr(feed_trouble(fixture->feed), "very many entries"));
-    while (publish_position(fixture->publish).revision == FIRST)
+    while (publisher_position(fixture->publisher).revision == FIRST)
         assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
     serve_polls(fixture, 1); /* the batch's own poll is as old as the lease */
     assert_string_equal(feed_trouble(fixture->feed), "");
-    assert_true(publish_leased(fixture->publish, clock_ns()));
+    assert_true(publisher_leased(fixture->publisher, clock_ns()));
 }
 
 /* What is said when the lease ends is what is waited for, and not what comes later. */
@@ -475,7 +475,7 @@ static void a_poll_that_hangs_is_named_when_the_lease_ends(void **state)
     lock();
     fake.hangs = true;
     unlock();
-    while (publish_leased(fixture->publish, clock_ns()))
+    while (publisher_leased(fixture->publisher, clock_ns()))
         assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0); /* the lease's own end wakes it */
     assert_int_equal(fixture->counters.leases_ended, 1);
     const char *trouble = feed_trouble(fixture->feed);
@@ -486,8 +486,8 @@ static void a_poll_that_hangs_is_named_when_the_lease_ends(void **state)
     fake.scope = crowded;
     fake.revision++;
     unlock();
-    uint64_t revision = publish_position(fixture->publish).revision;
-    while (publish_position(fixture->publish).revision == revision) {
+    uint64_t revision = publisher_position(fixture->publisher).revision;
+    while (publisher_position(fixture->publisher).revision == revision) {
         assert_null(strstr(feed_trouble(fixture->feed), "very many entries"));
         assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
     }
@@ -517,7 +517,7 @@ static void it_ends_in_the_middle_of_a_batch(void **state)
     fixture->feed = NULL;
     for (int turn = 0; turn < 3; turn++)
         (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
-    assert_int_equal(publish_position(fixture->publish).revision, FIRST);
+    assert_int_equal(publisher_position(fixture->publisher).revision, FIRST);
     assert_true(fixture->counters.entries_retired < CROWD);
     fill_crowd(fixture); /* fills ask nothing of a batch that is gone */
 }
@@ -527,15 +527,15 @@ static void a_row_that_says_read_everything_leads_to_a_rebuild(void **state)
 {
     struct fixture *fixture = *state;
     serve_polls(fixture, 2);
-    uint64_t rebuilds = fixture->counters.rebuilds, generation = publish_generation(fixture->publish);
+    uint64_t rebuilds = fixture->counters.rebuilds, generation = publisher_generation(fixture->publisher);
     lock();
     fake.kind = CHANGE_STORE;
     fake.revision++;
     unlock();
     serve_polls(fixture, 3);
-    assert_int_equal(publish_position(fixture->publish).revision, FIRST + 1);
+    assert_int_equal(publisher_position(fixture->publisher).revision, FIRST + 1);
     assert_int_equal(fixture->counters.rebuilds, rebuilds + 1);
-    assert_int_not_equal(publish_generation(fixture->publish), generation);
+    assert_int_not_equal(publisher_generation(fixture->publisher), generation);
 }
 
 static void a_watcher_sees_what_was_done_before_others_are_told(void **state)
@@ -574,7 +574,7 @@ static void a_server_that_is_not_believed_grants_no_lease_by_a_rebuild(void **st
 {
     struct fixture *fixture = *state;
     serve_polls(fixture, 3);
-    assert_int_not_equal(publish_deadline(fixture->publish), 0);
+    assert_int_not_equal(publisher_deadline(fixture->publisher), 0);
     lock();
     fake.read_only = true;
     unlock();
@@ -588,7 +588,7 @@ static void a_server_that_is_not_believed_grants_no_lease_by_a_rebuild(void **st
     fake.read_only = false;
     unlock();
     serve_polls(fixture, 4);
-    assert_int_not_equal(publish_deadline(fixture->publish), 0);
+    assert_int_not_equal(publisher_deadline(fixture->publisher), 0);
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
 
@@ -609,7 +609,7 @@ static void expect_rebuild_after_an_absence(struct fixture *fixture, unsigned op
     unlock();
     serve_polls(fixture, 4 + open_schema);
     assert_true(fixture->counters.polls_disbelieved > disbelieved);
-    assert_int_equal(publish_distrusted(fixture->publish), 1);
+    assert_int_equal(publisher_distrusted(fixture->publisher), 1);
     assert_int_equal(fixture->counters.rebuilds, rebuilds + 1);
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
@@ -635,7 +635,7 @@ static void a_rebuild_that_finds_the_schema_changed_is_distrust(void **state)
     unlock();
     feed_rebuild(fixture->feed);
     serve_polls(fixture, 6);
-    assert_int_equal(publish_distrusted(fixture->publish), 1);
+    assert_int_equal(publisher_distrusted(fixture->publisher), 1);
     assert_int_equal(fixture->counters.rebuilds, 1);
     assert_string_equal(feed_trouble(fixture->feed), "");
     /* And while nothing helps, polls go on at their pace. */
@@ -699,7 +699,7 @@ static void rebuilds_have_their_time(void **state)
 {
     struct fixture *fixture = *state;
     serve_polls(fixture, 2);
-    uint64_t before = fixture->counters.rebuilds, generation = publish_generation(fixture->publish);
+    uint64_t before = fixture->counters.rebuilds, generation = publisher_generation(fixture->publisher);
     for (int i = 0; i < 30; i++) {
         feed_rebuild(fixture->feed);
         serve_polls(fixture, 1);
@@ -710,14 +710,14 @@ static void rebuilds_have_their_time(void **state)
     unlock();
     feed_rebuild(fixture->feed);
     serve_polls(fixture, 3);
-    assert_int_equal(publish_position(fixture->publish).revision, FIRST + 1);
+    assert_int_equal(publisher_position(fixture->publisher).revision, FIRST + 1);
     assert_string_equal(feed_trouble(fixture->feed), "");
     /* And what was asked for last is not forgotten. */
     before = fixture->counters.rebuilds;
     for (int i = 0; i < 1000 && fixture->counters.rebuilds == before; i++)
         serve_polls(fixture, 1);
     assert_int_equal(fixture->counters.rebuilds, before + 1);
-    assert_int_not_equal(publish_generation(fixture->publish), generation);
+    assert_int_not_equal(publisher_generation(fixture->publisher), generation);
 }
 
 /* Whenever somebody wakes it, and however late the thread comes: polls stay due at the times that they would have been due at. */

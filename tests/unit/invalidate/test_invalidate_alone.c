@@ -71,13 +71,13 @@ static void places_are_forgotten_however_named(void **state)
     struct invalidation_host *host = *state;
     static const char *const texts[] = {"scope:channel:9", "prefix:scope:channel:", "pattern:*:9",
                                         "role:100"};
-    uint64_t invalidated = publish_invalidated(host->publish);
+    uint64_t invalidated = publisher_kept_version(host->publisher);
     host_invalidate(host, "user:1");
     host_invalidate(host, "pattern:user:*");
-    assert_int_equal(publish_invalidated(host->publish), invalidated);
+    assert_int_equal(publisher_kept_version(host->publisher), invalidated);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         host_invalidate(host, texts[i]);
-        assert_int_equal(publish_invalidated(host->publish), invalidated + i + 1);
+        assert_int_equal(publisher_kept_version(host->publisher), invalidated + i + 1);
     }
 }
 
@@ -104,17 +104,17 @@ static void a_large_scope_in_slices(void **state)
     host_start_texts(host, "scope:server:1");
     while (host->done == 0) {
         unsigned left = count_crowd(host);
-        assert_true(left >= CROWD - (turns + 1) * PUBLISH_SLICE);
+        assert_true(left >= CROWD - (turns + 1) * PUBLISHER_SLICE);
         if (left > 0)
             assert_int_equal(host->told, 0); /* who asks again is to get another answer */
         host_fill(host, next++, channel);    /* read before the invalidation, for all that is known here */
         event_base_loop(host->base, EVLOOP_ONCE);
         assert_true(turns++ < 100);
     }
-    assert_true(turns >= CROWD / PUBLISH_SLICE);
+    assert_true(turns >= CROWD / PUBLISHER_SLICE);
     assert_int_equal(host->told, 1);
     assert_int_equal(count_crowd(host), 0);
-    assert_in_range(host->result.entries, CROWD + CROWD / PUBLISH_SLICE - 1, CROWD + turns);
+    assert_in_range(host->result.entries, CROWD + CROWD / PUBLISHER_SLICE - 1, CROWD + turns);
 }
 
 /* Who comes later does not wait for the whole of it. */
@@ -193,7 +193,7 @@ static void rebuild_while_matching(void **state)
     event_base_loop(host->base, EVLOOP_ONCE);
     assert_int_equal(host->done, 0);
     memory_catalogue(&host->policy, 1, &catalogue);
-    assert_int_equal(publish_rebuild(host->publish, &at, 1000, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(host->publisher, &at, 1000, &catalogue, NULL), 0);
     host_fill(host, 1, server);
     HOST_UNTIL(host, host->done == 1);
     assert_int_equal(host->code, 0);

@@ -13,7 +13,7 @@ static void keys_go_and_others_hear(void **state)
     char key[L2_KEY_SIZE], expected[256];
     for (uint64_t user = 1; user <= 4; user++)
         host_put_user(host, user);
-    l2_key_scope(key, HOST_PREFIX, HOST_EPOCH, &publish_catalogue(host->publish)->types, channel);
+    l2_key_scope(key, HOST_PREFIX, HOST_EPOCH, &publisher_catalogue(host->publisher)->types, channel);
     host_ask(host, "HSET %s a b", key);
     host_invalidate(host, "user:1 user:2@channel:9 scope:channel:9 role:100 user:3 user:999");
     assert_int_equal(host->code, 0);
@@ -58,7 +58,7 @@ static void long_lists_take_several_messages(void **state)
     size_t named = 0;
     for (size_t i = 0; i < 3; i++) {
         struct message message;
-        assert_return_code(message_parse(&publish_catalogue(host->publish)->types, host->messages[i],
+        assert_return_code(message_parse(&publisher_catalogue(host->publisher)->types, host->messages[i],
                                          strlen(host->messages[i]), &message),
                            0);
         assert_int_equal(message.number, i + 1);

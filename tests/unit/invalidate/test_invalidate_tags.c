@@ -8,7 +8,7 @@ static void tags_hold_what_was_added(void **state)
 {
     struct invalidation_host *host = *state;
     struct target *targets = host_users(1, TAG_CHANGE_MAX + 1);
-    struct tags_place place = {host->redis, HOST_PREFIX, &publish_catalogue(host->publish)->types};
+    struct tags_place place = {host->redis, HOST_PREFIX, &publisher_catalogue(host->publisher)->types};
     struct tags_call *call;
     host_change_tag(host, "raid", targets, 3, true);
     assert_true(host->tag.code == 0 && host->tag.changed == 3 && host->tag.members == 3);

@@ -22,7 +22,7 @@ static const struct scope_key server = {1, 1}, other = {2, 1};
 
 struct fixture {
     struct event_base *base;
-    struct publish *publish;
+    struct publisher *publisher;
     struct redis *redis;
     struct lane *lane;
     struct counters counters;
@@ -36,7 +36,7 @@ static void on_state(void *context, bool connected)
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 64, .entries = 20000, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
     struct redis_options redis_options = {.url = NOWHERE, .timeout_ms = 2000, .ping_ms = 2000};
     struct log_position at = {7, 1, 1};
@@ -47,10 +47,10 @@ static int setup(void **state)
     memory_permission(&policy, "message.send");
     memory_catalogue(&policy, 1, &catalogue);
     memory_policy_fini(&policy);
-    assert_int_equal(publish_new(&f->publish, &options, &at, 1000, &catalogue, &f->counters, NULL), 0);
+    assert_int_equal(publisher_new(&f->publisher, &options, &at, 1000, &catalogue, &f->counters, NULL), 0);
     f->base = event_base_new();
     assert_return_code(redis_new(&f->redis, f->base, &redis_options, on_state, f, &failure), 0);
-    struct lane_parts parts = {.publish = f->publish, .redis = f->redis, .counters = &f->counters};
+    struct lane_parts parts = {.publisher = f->publisher, .redis = f->redis, .counters = &f->counters};
     assert_return_code(lane_new(&f->lane, f->base, &redis_options, "t:", &parts, &failure), 0);
     *state = f;
     return 0;
@@ -61,7 +61,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     lane_free(f->lane);
     redis_free(f->redis);
-    publish_free(f->publish);
+    publisher_free(f->publisher);
     event_base_free(f->base);
     free(f);
     return 0;
@@ -78,7 +78,7 @@ static void crowd(struct fixture *f, struct scope_key scope, uint64_t users)
     for (uint64_t user = 1; user <= users; user++) {
         struct answer answer = {0};
         facts.user = user;
-        assert_int_equal(publish_facts(f->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
+        assert_int_equal(publisher_fill(f->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
         answer_fini(&answer);
     }
     facts_fini(&facts);
@@ -110,18 +110,18 @@ static void a_large_scope_takes_many_turns(void **state)
     crowd(f, server, CROWD);
     crowd(f, other, 10);
     written(f, server, 2);
-    assert_in_range(f->counters.entries_retired, 1, PUBLISH_SLICE); /* the first slice, at once */
+    assert_in_range(f->counters.entries_retired, 1, PUBLISHER_SLICE); /* the first slice, at once */
     written(f, other, 3);
     written(f, server, 4);
     assert_in_range(f->counters.entries_retired, 1,
-                    PUBLISH_SLICE); /* a flood of them is no flood of slices */
+                    PUBLISHER_SLICE); /* a flood of them is no flood of slices */
     while (f->counters.entries > 0) {
         one_turn(f);
         turns++;
-        assert_true(f->counters.entries_retired <= turns * PUBLISH_SLICE);
+        assert_true(f->counters.entries_retired <= turns * PUBLISHER_SLICE);
         assert_true(turns < 1000);
     }
-    assert_true(turns >= CROWD / PUBLISH_SLICE);
+    assert_true(turns >= CROWD / PUBLISHER_SLICE);
     assert_int_equal(f->counters.entries_retired, CROWD + 10);
 }
 

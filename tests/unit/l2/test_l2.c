@@ -125,9 +125,9 @@ static struct host *host_with_a_value(struct world *world)
 /* As the feed does when it cannot believe the store, and then builds the table anew from it. */
 static void distrust_and_rebuild(struct host *host)
 {
-    publish_disbelieve(host->publish);
+    publisher_disbelieve(host->publisher);
     host_rebuild(host);
-    publish_renew(host->publish, clock_ns());
+    publisher_renew(host->publisher, clock_ns());
 }
 
 /* Rows went while a trigger was away, and the revision is as before. */
@@ -263,7 +263,7 @@ static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
 {
     struct world *world = world_begin(18, *state);
     struct host *host = host_with_a_value(world);
-    publish_disbelieve(host->publish);
+    publisher_disbelieve(host->publisher);
     world_ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
     world_until_quiet(world);
     l2_disbelieved(host->l2); /* and Redis is away just now */
@@ -298,12 +298,12 @@ static void what_was_distrusted_goes_whatever_others_do(void **state)
     struct host *host = host_with_a_value(world), *other = &world->hosts[1];
     host_follow(other);
     world_until_answered(world);
-    publish_disbelieve(host->publish);
+    publisher_disbelieve(host->publisher);
     l2_disbelieved(host->l2);
     world_until_answered(world);
     assert_no_marker(world);
     host_rebuild(host);
-    publish_renew(host->publish, clock_ns());
+    publisher_renew(host->publisher, clock_ns());
     l2_applied(host->l2);
     world_until_answered(world);
     world_ask_redis(world, "DEL p:l2:1:marker");
@@ -311,7 +311,7 @@ static void what_was_distrusted_goes_whatever_others_do(void **state)
     assert_int_equal(looked_for(world, host), L2_MISSED);
     host_follow(other);
     world_until_answered(world);
-    publish_disbelieve(host->publish);
+    publisher_disbelieve(host->publisher);
     l2_disbelieved(host->l2);
     world_until_answered(world);
     assert_no_marker(world);
@@ -366,7 +366,7 @@ static void what_another_host_read_before_is_not_put(void **state)
     struct facts facts;
     uint64_t before;
     host_apply_batch(other);
-    publish_renew(other->publish, clock_ns());
+    publisher_renew(other->publisher, clock_ns());
     l2_applied(other->l2);
     world_until_answered(world);
     host_read_rows(other, 1, nowhere, &facts, &before);
@@ -399,7 +399,7 @@ static void everything_is_read_again(void **state)
     world_append_rows(&world->log, &row, 1);
     world->past.revision++;
     host_rebuild(host); /* no distrust: the row is as good as any */
-    publish_renew(host->publish, clock_ns());
+    publisher_renew(host->publisher, clock_ns());
     for (int i = 0; i < 200 && host->counters.l2_epochs == epochs; i++) {
         host->l2->marker.begun_ns = 0;
         l2_applied(host->l2);

@@ -37,7 +37,7 @@ static void follow(struct world *world, struct host *host)
     world->past.revision++;
     host_apply_batch(host);
     host_remember_applied(host);
-    publish_renew(host->publish, begun);
+    publisher_renew(host->publisher, begun);
     host->l2->marker.begun_ns = 0;
     l2_applied(host->l2);
     world_until_answered(world);

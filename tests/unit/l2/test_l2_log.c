@@ -16,7 +16,7 @@
 
 struct fixture {
     struct memory_policy policy;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     struct l2 l2;
 };
@@ -29,7 +29,7 @@ static uint64_t nonce_of(uint64_t revision)
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 64, .entries = 100, .sets = 100, .folds = 10, .max_staleness_ns = 2000000000ull};
     struct log_position at = {STORE, BEGUN, nonce_of(BEGUN)};
     struct catalogue catalogue;
@@ -37,8 +37,8 @@ static int setup(void **state)
     memory_permission(&fixture->policy, "message.send");
     memory_catalogue(&fixture->policy, 1, &catalogue);
     assert_int_equal(
-        publish_new(&fixture->publish, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
-    fixture->l2.publish = fixture->publish;
+        publisher_new(&fixture->publisher, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
+    fixture->l2.publisher = fixture->publisher;
     *state = fixture;
     return 0;
 }
@@ -46,7 +46,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
-    publish_free(fixture->publish);
+    publisher_free(fixture->publisher);
     memory_policy_fini(&fixture->policy);
     change_list_fini(&fixture->l2.log);
     free(fixture);

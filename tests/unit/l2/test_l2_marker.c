@@ -65,7 +65,7 @@ static void catch_up(struct world *world, struct host *host)
     unsigned before = told_count;
     host_apply_batch(host);
     host_remember_applied(host);
-    publish_renew(host->publish, begun);
+    publisher_renew(host->publisher, begun);
     l2_applied(host->l2);
     while (clock_ns() - begun < WORLD_HANG_NS &&
            (told_count == before || host->l2->marker.at.revision < world->past.revision))
@@ -194,7 +194,7 @@ static void pursue(struct world *world, struct host *host)
     while (!host->l2->marker.known || host->l2->marker.at.revision != world->past.revision ||
            host->l2->marker.at.nonce != world_nonce_at(world, world->past.revision)) {
         assert_true(clock_ns() - begun < WORLD_HANG_NS);
-        publish_renew(host->publish, clock_ns());
+        publisher_renew(host->publisher, clock_ns());
         host->l2->marker.begun_ns = 0;
         l2_applied(host->l2);
         world_until_answered(world);

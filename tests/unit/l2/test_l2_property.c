@@ -104,7 +104,7 @@ static void hear(struct host *host)
     uint64_t revision = world_draw(world, world->past.revision + 3);
     l2_heard(host->l2, revision);
     if (world_draw(world, 4) == 0)
-        (void)publish_hear(host->publish, &target, revision, clock_ns());
+        (void)publisher_hear(host->publisher, &target, revision, clock_ns());
 }
 
 static void step(struct world *world)

@@ -194,7 +194,7 @@ static void a_late_put_that_is_still_true_is_kept(void **state)
     poll_and_turn(world, host);
     assert_int_equal(host->l2->late_count, 0);
     assert_int_equal(host->counters.l2_puts, 1);
-    publish_retire_user(host->publish, 1);
+    publisher_retire_user(host->publisher, 1);
     assert_non_null(host_look_for(host, &outcome));
     world_until_answered(world);
     assert_int_equal(outcome, L2_ANSWERED);

@@ -15,7 +15,7 @@
 
 struct house {
     struct memory_policy policy;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     struct subscriptions *subscriptions;
 };
@@ -35,16 +35,16 @@ struct client {
 static int setup(void **state)
 {
     struct house *house = calloc(1, sizeof *house);
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 64, .entries = 100, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
     struct log_position at = {7, 41, 1};
     struct catalogue catalogue;
     memory_policy_init(&house->policy);
     memory_permission(&house->policy, "message.send");
     memory_catalogue(&house->policy, 1, &catalogue);
-    assert_int_equal(publish_new(&house->publish, &options, &at, 1000, &catalogue, &house->counters, NULL),
+    assert_int_equal(publisher_new(&house->publisher, &options, &at, 1000, &catalogue, &house->counters, NULL),
                      0);
-    assert_int_equal(subscriptions_new(&house->subscriptions, house->publish, &house->counters), 0);
+    assert_int_equal(subscriptions_new(&house->subscriptions, house->publisher, &house->counters), 0);
     *state = house;
     return 0;
 }
@@ -53,7 +53,7 @@ static int teardown(void **state)
 {
     struct house *house = *state;
     subscriptions_free(house->subscriptions);
-    publish_free(house->publish);
+    publisher_free(house->publisher);
     memory_policy_fini(&house->policy);
     free(house);
     return 0;

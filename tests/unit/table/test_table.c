@@ -27,7 +27,7 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 64, .entries = ENTRIES, .sets = 10, .folds = 1, .max_staleness_ns = 1000000000};
     struct memory_policy policy;
     struct catalogue catalogue;

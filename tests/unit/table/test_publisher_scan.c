@@ -1,7 +1,7 @@
 /* The pass over all that is resident: nothing is passed over, whatever happens between two slices; what does not match
  * stays. */
 #include "proxy/table/private.h"
-#include "tests/support/memory_publish.h"
+#include "tests/support/memory_publisher.h"
 #include "tests/support/random.h"
 
 #include <setjmp.h>
@@ -18,7 +18,7 @@ static const struct scope_key global = {0, 0};
 
 struct fixture {
     struct memory_policy policy;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     uint64_t even;          /* users that match: those divisible by it; 0: none */
     struct scope_key place; /* the scope that matches; type 9: none */
@@ -49,7 +49,7 @@ static int setup(void **state)
         /* Overwrites, so that 11, 12, 13 have entries of their own; 1, 2, 3 are folded. */
         memory_overwrite(&fixture->policy, channel_of(10 + id), OVERWRITE_ROLE, id, 0, false);
     }
-    fixture->publish = memory_publish(&fixture->policy, 5000, 100, &fixture->counters);
+    fixture->publisher = memory_publisher(&fixture->policy, 5000, 100, &fixture->counters);
     fixture->place.type = 9;
     *state = fixture;
     return 0;
@@ -58,7 +58,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
-    publish_free(fixture->publish);
+    publisher_free(fixture->publisher);
     memory_policy_fini(&fixture->policy);
     free(fixture);
     return 0;
@@ -66,12 +66,12 @@ static int teardown(void **state)
 
 static void fill(struct fixture *fixture, uint64_t user, struct scope_key scope)
 {
-    memory_fill(fixture->publish, &fixture->policy, 1, user, scope);
+    memory_fill(fixture->publisher, &fixture->policy, 1, user, scope);
 }
 
 static bool resident(struct fixture *fixture, uint64_t user, struct scope_key scope)
 {
-    return memory_resident(fixture->publish, user, scope);
+    return memory_resident(fixture->publisher, user, scope);
 }
 
 static bool match_user(void *context, uint64_t user)
@@ -87,19 +87,19 @@ static bool match_scope(void *context, struct scope_key scope)
     return scope_equal(scope, fixture->place);
 }
 
-static struct publish_match match_of(struct fixture *fixture)
+static struct publisher_match match_of(struct fixture *fixture)
 {
-    return (struct publish_match){match_user, match_scope, fixture};
+    return (struct publisher_match){match_user, match_scope, fixture};
 }
 
 static uint64_t whole_pass(struct fixture *fixture, uint32_t slots, unsigned *slices)
 {
-    struct publish_scan scan;
-    struct publish_match match = match_of(fixture);
+    struct publisher_scan scan;
+    struct publisher_match match = match_of(fixture);
     uint64_t retired = 0;
     *slices = 1;
-    publish_scan_begin(fixture->publish, &scan);
-    while (publish_scan_slice(fixture->publish, &scan, slots, &match, &retired))
+    publisher_scan_begin(fixture->publisher, &scan);
+    while (publisher_scan_slice(fixture->publisher, &scan, slots, &match, &retired))
         ++*slices;
     return retired;
 }
@@ -115,7 +115,7 @@ static void users_that_match_go(void **state)
     assert_true(slices > 5000 / 50);
     for (uint64_t user = 1; user <= USERS; user++)
         assert_int_equal(resident(fixture, user, server_of(1 + user % SERVERS)), user % 3 != 0);
-    publish_count(fixture->publish);
+    publisher_count(fixture->publisher);
     assert_int_equal(fixture->counters.entries, USERS - USERS / 3);
 }
 
@@ -156,10 +156,10 @@ static void folds_that_match_go(void **state)
     unsigned slices;
     fill(fixture, 1, channel_of(1));
     fill(fixture, 1, channel_of(2));
-    assert_int_equal(fixture->publish->table->folding.folds, 2);
+    assert_int_equal(fixture->publisher->table->folding.folds, 2);
     fixture->place = channel_of(1);
     (void)whole_pass(fixture, 7, &slices);
-    assert_int_equal(fixture->publish->table->folding.folds, 1);
+    assert_int_equal(fixture->publisher->table->folding.folds, 1);
     assert_false(resident(fixture, 1, channel_of(1)));
     assert_true(resident(fixture, 1, channel_of(2)));
     assert_true(resident(fixture, 1, server_of(1)));
@@ -168,8 +168,8 @@ static void folds_that_match_go(void **state)
 static void nothing_matches_nothing_goes(void **state)
 {
     struct fixture *fixture = *state;
-    struct publish_match match = {NULL, NULL, NULL};
-    struct publish_scan scan;
+    struct publisher_match match = {NULL, NULL, NULL};
+    struct publisher_scan scan;
     uint64_t retired = 0;
     unsigned slices;
     for (uint64_t user = 1; user <= USERS; user++)
@@ -177,8 +177,8 @@ static void nothing_matches_nothing_goes(void **state)
     assert_int_equal(whole_pass(fixture, 100000, &slices), 0);
     assert_int_equal(slices, 1);
     assert_int_equal(fixture->looks, USERS);
-    publish_scan_begin(fixture->publish, &scan);
-    assert_false(publish_scan_slice(fixture->publish, &scan, 100000, &match, &retired));
+    publisher_scan_begin(fixture->publisher, &scan);
+    assert_false(publisher_scan_slice(fixture->publisher, &scan, 100000, &match, &retired));
     assert_int_equal(retired, 0);
 }
 
@@ -187,46 +187,46 @@ static void nothing_matches_nothing_goes(void **state)
 static void changes_in_between(void **state)
 {
     struct fixture *fixture = *state;
-    struct publish_match match = match_of(fixture);
+    struct publisher_match match = match_of(fixture);
     struct random random = {42};
     fixture->even = 1;
     for (int round = 0; round < 20; round++) {
-        struct publish_scan scan;
+        struct publisher_scan scan;
         uint64_t retired = 0, next = 100000;
         /* Almost full, so that windows overflow. */
         for (uint64_t user = 1; user <= 4900; user++)
             fill(fixture, user, server_of(1));
-        publish_scan_begin(fixture->publish, &scan);
-        while (publish_scan_slice(fixture->publish, &scan, 64, &match, &retired)) {
+        publisher_scan_begin(fixture->publisher, &scan);
+        while (publisher_scan_slice(fixture->publisher, &scan, 64, &match, &retired)) {
             for (int i = 0; i < 20; i++)
                 fill(fixture, next++, server_of(1 + random_below(&random, SERVERS)));
-            (void)publish_retire_user(fixture->publish, 1 + random_below(&random, 4900));
+            (void)publisher_retire_user(fixture->publisher, 1 + random_below(&random, 4900));
         }
         for (uint64_t user = 1; user <= 4900; user++)
             assert_false(resident(fixture, user, server_of(1)));
         for (uint64_t user = 100000; user < next; user++)
-            (void)publish_retire_user(fixture->publish, user);
+            (void)publisher_retire_user(fixture->publisher, user);
     }
 }
 
 static void rebuild_ends_the_pass(void **state)
 {
     struct fixture *fixture = *state;
-    struct publish_match match = match_of(fixture);
+    struct publisher_match match = match_of(fixture);
     struct log_position at = {7, 1, 1};
-    struct publish_scan scan;
+    struct publisher_scan scan;
     struct catalogue catalogue;
     uint64_t retired = 0;
     fixture->even = 1;
     for (uint64_t user = 1; user <= USERS; user++)
         fill(fixture, user, server_of(1));
-    publish_scan_begin(fixture->publish, &scan);
-    assert_true(publish_scan_slice(fixture->publish, &scan, 10, &match, &retired));
+    publisher_scan_begin(fixture->publisher, &scan);
+    assert_true(publisher_scan_slice(fixture->publisher, &scan, 10, &match, &retired));
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(publish_rebuild(fixture->publish, &at, 1000, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 1000, &catalogue, NULL), 0);
     fill(fixture, 1, server_of(1));
     retired = 0;
-    assert_false(publish_scan_slice(fixture->publish, &scan, 100000, &match, &retired));
+    assert_false(publisher_scan_slice(fixture->publisher, &scan, 100000, &match, &retired));
     assert_int_equal(retired, 0);
     assert_true(resident(fixture, 1, server_of(1)));
 }
@@ -237,14 +237,14 @@ static void one_user_at_one_place(void **state)
     fill(fixture, 1, channel_of(11));
     fill(fixture, 1, channel_of(1)); /* folded: in truth at server:1 */
     fill(fixture, 2, channel_of(1));
-    assert_int_equal(publish_retire_user_at(fixture->publish, 1, channel_of(11)), 1);
-    assert_int_equal(publish_retire_user_at(fixture->publish, 1, channel_of(11)), 0);
+    assert_int_equal(publisher_retire_user_at(fixture->publisher, 1, channel_of(11)), 1);
+    assert_int_equal(publisher_retire_user_at(fixture->publisher, 1, channel_of(11)), 0);
     assert_true(resident(fixture, 1, channel_of(1)));
-    assert_int_equal(publish_retire_user_at(fixture->publish, 1, channel_of(1)), 1);
+    assert_int_equal(publisher_retire_user_at(fixture->publisher, 1, channel_of(1)), 1);
     assert_false(resident(fixture, 1, channel_of(1)));
     assert_true(resident(fixture, 2, channel_of(1)));
-    assert_int_equal(publish_retire_user_at(fixture->publish, 2, channel_of(77)), 0);
-    assert_int_equal(publish_retire_user_at(fixture->publish, 2, server_of(1)), 1);
+    assert_int_equal(publisher_retire_user_at(fixture->publisher, 2, channel_of(77)), 0);
+    assert_int_equal(publisher_retire_user_at(fixture->publisher, 2, server_of(1)), 1);
 }
 
 int main(void)

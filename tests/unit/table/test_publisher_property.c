@@ -5,7 +5,7 @@
  *
  *   every entry, one that readers cannot find for a fold in front of it included, equals what is resolved afresh from the
  *   policy at the applied revision; an entry of a closed set is as good as none;
- *   what publish_facts answers is that too, and readers find it afterwards;
+ *   what publisher_fill answers is that too, and readers find it afterwards;
  *   the auditor, asked about any of them, has nothing to say against it nor against the publisher's books.
  *
  * A publisher that forgets to retire something, rewrites the wrong set, folds what is not plain, or lets an outdated fill
@@ -31,7 +31,7 @@ struct world {
     int64_t applied_now;
     int64_t applying_now; /* between two slices of a batch: its clock; else 0 */
     uint64_t slices;      /* that were not the last ones */
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     struct facts pending[PENDING]; /* fills that are under way */
     bool is_pending[PENDING];
@@ -65,7 +65,7 @@ static void compare(struct world *world, uint64_t user, struct scope_key scope, 
         if (answer->any[word] != bits[word] || answer->own[word] != bits[2 + word])
             fail_msg(
                 "user %d at %d:%d, revision %d: the table says %016llx/%016llx, the policy %016llx/%016llx",
-                (int)user, (int)scope.type, (int)scope.id, (int)world->publish->at.revision,
+                (int)user, (int)scope.type, (int)scope.id, (int)world->publisher->at.revision,
                 (unsigned long long)answer->any[word], (unsigned long long)answer->own[word],
                 (unsigned long long)bits[word], (unsigned long long)bits[2 + word]);
     }
@@ -73,14 +73,14 @@ static void compare(struct world *world, uint64_t user, struct scope_key scope, 
 
 static void compare_all_resident(struct world *world)
 {
-    const struct table *table = world->publish->table;
+    const struct table *table = world->publisher->table;
     for (uint32_t slot = 0; slot < map_slot_count(&table->map); slot++) {
         struct map_key key = map_key_at(&table->map, slot);
         uint32_t set = PERMTAB_SHM_WORD_INDEX(map_word(&table->map, slot));
         struct answer answer;
         if (set == 0 || table->sets.records[set].abandoned)
             continue;
-        assert_int_equal(publish_answer_from_set(world->publish, set, &answer), 0);
+        assert_int_equal(publisher_answer_from_set(world->publisher, set, &answer), 0);
         compare(world, key.key0, (struct scope_key){key.key1, key.type}, &answer, world->applied_now);
         answer_fini(&answer);
     }
@@ -90,7 +90,7 @@ static void compare_all_resident(struct world *world)
             for (uint64_t id = first[type]; id < first[type] + count[type]; id++) {
                 struct scope_key scope = {id, type};
                 struct answer answer;
-                if (!publish_lookup(world->publish, user, scope, &answer))
+                if (!publisher_lookup(world->publisher, user, scope, &answer))
                     continue;
                 compare(world, user, scope, &answer, world->applied_now);
                 answer_fini(&answer);
@@ -102,7 +102,7 @@ static void compare_all_resident(struct world *world)
 static void audit_facts(struct world *world, struct facts *facts)
 {
     struct audit_finding finding;
-    enum audit_outcome outcome = publish_audit(world->publish, facts, &finding);
+    enum audit_outcome outcome = publisher_audit(world->publisher, facts, &finding);
     if (outcome == AUDIT_DIFFERS)
         fail_msg("user %d at %d:%d: the auditor says: %s", (int)facts->user, (int)facts->scope.type,
                  (int)facts->scope.id, finding.what);
@@ -113,8 +113,8 @@ static void audit(struct world *world, uint64_t user, struct scope_key scope)
 {
     struct facts facts;
     memory_facts(&world->applied, user, scope, world->applied_now, &facts);
-    facts.revision = world->publish->at.revision;
-    facts.nonce = world->publish->at.nonce;
+    facts.revision = world->publisher->at.revision;
+    facts.nonce = world->publisher->at.nonce;
     facts.now = world->applied_now;
     audit_facts(world, &facts);
     facts_fini(&facts);
@@ -123,7 +123,7 @@ static void audit(struct world *world, uint64_t user, struct scope_key scope)
 /* Every entry, and every scope that is folded into where an entry is. */
 static void audit_all_resident(struct world *world)
 {
-    const struct table *table = world->publish->table;
+    const struct table *table = world->publisher->table;
     for (uint32_t slot = 0; slot < map_slot_count(&table->map); slot++) {
         struct map_key key = map_key_at(&table->map, slot);
         if (map_word(&table->map, slot) != 0)
@@ -142,7 +142,7 @@ static void assert_found(struct world *world, const struct facts *facts, uint64_
     struct answer answer;
     if (facts->broken || world->counters.sets_exhausted != exhausted)
         return;
-    if (!publish_lookup(world->publish, facts->user, facts->scope, &answer))
+    if (!publisher_lookup(world->publisher, facts->user, facts->scope, &answer))
         fail_msg("user %d at %d:%d was filled and is not found", (int)facts->user, (int)facts->scope.type,
                  (int)facts->scope.id);
     answer_fini(&answer);
@@ -159,7 +159,7 @@ static void rebuild(struct world *world, bool replaced)
     }
     struct log_position at = {7, world->past.revision, changing_nonce(&world->past, world->past.revision)};
     memory_catalogue(&world->past.policy, 2, &catalogue);
-    assert_int_equal(publish_rebuild(world->publish, &at, world->past.now, &catalogue, &failure), 0);
+    assert_int_equal(publisher_rebuild(world->publisher, &at, world->past.now, &catalogue, &failure), 0);
     change_list_fini(&world->past.log);
     memory_policy_fini(&world->applied);
     memory_policy_copy(&world->applied, &world->past.policy);
@@ -176,23 +176,23 @@ static void rebuild(struct world *world, bool replaced)
 static void retire_scope(struct world *world, struct scope_key scope)
 {
     uint64_t work = UINT64_MAX, retired = 0;
-    assert_false(publish_retire_scope(world->publish, scope, &work, &retired));
+    assert_false(publisher_retire_scope(world->publisher, scope, &work, &retired));
 }
 
 static void retire_something(struct world *world)
 {
     switch (changing_draw(&world->past, 3)) {
     case 0:
-        publish_retire_user(world->publish, changing_user(&world->past));
+        publisher_retire_user(world->publisher, changing_user(&world->past));
         break;
     case 1:
         retire_scope(world, changing_scope(&world->past));
         break;
     default:
-        publish_retire_role(world->publish, changing_role(&world->past));
+        publisher_retire_role(world->publisher, changing_role(&world->past));
     }
     if (world->applying_now == 0 && changing_draw(&world->past, 2) == 0)
-        publish_renew(world->publish, world->clock_ns); /* sweeps */
+        publisher_renew(world->publisher, world->clock_ns); /* sweeps */
 }
 
 static void fill_begin(struct world *world)
@@ -225,20 +225,20 @@ static bool fill_publish(struct world *world, struct facts *facts)
 {
     struct answer answer = {0};
     uint64_t exhausted = world->counters.sets_exhausted;
-    switch (publish_facts(world->publish, facts, world->clock_ns, &answer)) {
-    case PUBLISH_FILLED:
+    switch (publisher_fill(world->publisher, facts, world->clock_ns, &answer)) {
+    case PUBLISHER_FILLED:
         compare(world, facts->user, facts->scope, &answer, latest(world, facts));
         answer_fini(&answer);
         assert_found(world, facts, exhausted);
         break;
-    case PUBLISH_EARLY:
-        assert_true(facts->revision > world->publish->at.revision);
+    case PUBLISHER_EARLY:
+        assert_true(facts->revision > world->publisher->at.revision);
         return false;
-    case PUBLISH_OUTDATED:
-        assert_true(world->applying_now != 0 || facts->revision < world->publish->at.revision ||
+    case PUBLISHER_OUTDATED:
+        assert_true(world->applying_now != 0 || facts->revision < world->publisher->at.revision ||
                     facts->nonce >> 32 != world->past.history);
         break;
-    case PUBLISH_FAILED:
+    case PUBLISHER_FAILED:
         fail();
     }
     facts_fini(facts);
@@ -269,7 +269,7 @@ static void read_batch(struct world *world, struct batch *batch)
         if (kind == CHANGE_ROLE || kind == CHANGE_ROLE_GRANT || kind == CHANGE_ROLE_PARENT)
             changing_definitions(&world->past, &batch->roles, batch->changes.items[i].role);
     }
-    changing_expired(&world->past, publish_expiry(world->publish), &batch->expired);
+    changing_expired(&world->past, publisher_expiry(world->publisher), &batch->expired);
     if (batch->has_catalogue)
         memory_catalogue(&world->past.policy, 2, &batch->catalogue);
 }
@@ -292,9 +292,9 @@ static void apply(struct world *world)
     int code;
     read_batch(world, &batch);
     world->applying_now = batch.now;
-    assert_int_equal(publish_batch_begin(world->publish, &batch, &failure), 0);
+    assert_int_equal(publisher_batch_begin(world->publisher, &batch, &failure), 0);
     uint64_t work = changing_draw(&world->past, 2) == 0 ? UINT64_MAX : 1 + changing_draw(&world->past, 6);
-    while ((code = publish_batch_slice(world->publish, world->clock_ns, work, &failure)) == 1) {
+    while ((code = publisher_batch_slice(world->publisher, world->clock_ns, work, &failure)) == 1) {
         world->slices++;
         between_slices(world);
     }
@@ -324,7 +324,7 @@ static void fill_all(struct world *world)
 
 static void begin(struct world *world, uint64_t seed, uint64_t entries, uint32_t sets, uint32_t folds)
 {
-    struct publish_options options = {.permissions_max = 128,
+    struct publisher_options options = {.permissions_max = 128,
                                       .entries = entries,
                                       .sets = sets,
                                       .folds = folds,
@@ -340,7 +340,7 @@ static void begin(struct world *world, uint64_t seed, uint64_t entries, uint32_t
     memory_policy_copy(&world->applied, &world->past.policy);
     memory_catalogue(&world->past.policy, 2, &catalogue);
     assert_int_equal(
-        publish_new(&world->publish, &options, &at, world->past.now, &catalogue, &world->counters, &failure),
+        publisher_new(&world->publisher, &options, &at, world->past.now, &catalogue, &world->counters, &failure),
         0);
 }
 
@@ -350,7 +350,7 @@ static void end(struct world *world)
         if (world->is_pending[i])
             facts_fini(&world->pending[i]);
     changing_fini(&world->past);
-    publish_free(world->publish);
+    publisher_free(world->publisher);
     memory_policy_fini(&world->applied);
 }
 

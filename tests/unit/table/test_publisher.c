@@ -1,7 +1,7 @@
 /* The publisher, one promise at a time: what is retired, what stays, what a role edit costs, what the lease does. Random
- * histories are in test_publish_property.c. */
+ * histories are in test_publisher_property.c. */
 #include "proxy/table/private.h"
-#include "tests/support/memory_publish.h"
+#include "tests/support/memory_publisher.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@ static const struct scope_key global = {0, 0}, server = {1, 1}, category = {10, 
 
 struct fixture {
     struct memory_policy policy;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     uint64_t revision;
 };
@@ -38,7 +38,7 @@ static int setup(void **state)
     for (uint64_t user = 1; user <= 5; user++)
         memory_assign(&fixture->policy, user, 100, server, FACTS_NEVER);
     fixture->revision = 1;
-    fixture->publish = memory_publish(&fixture->policy, 1000, 10, &fixture->counters);
+    fixture->publisher = memory_publisher(&fixture->policy, 1000, 10, &fixture->counters);
     *state = fixture;
     return 0;
 }
@@ -46,7 +46,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
-    publish_free(fixture->publish);
+    publisher_free(fixture->publisher);
     memory_policy_fini(&fixture->policy);
     free(fixture);
     return 0;
@@ -57,19 +57,19 @@ static void read_facts(struct fixture *fixture, uint64_t user, struct scope_key 
     memory_read(&fixture->policy, fixture->revision, user, scope, facts);
 }
 
-static enum publish_fill fill(struct fixture *fixture, uint64_t user, struct scope_key scope,
+static enum publisher_outcome fill(struct fixture *fixture, uint64_t user, struct scope_key scope,
                               struct answer *answer)
 {
     struct facts facts;
     read_facts(fixture, user, scope, &facts);
-    enum publish_fill outcome = publish_facts(fixture->publish, &facts, SECOND, answer);
+    enum publisher_outcome outcome = publisher_fill(fixture->publisher, &facts, SECOND, answer);
     facts_fini(&facts);
     return outcome;
 }
 
 static void fill_well(struct fixture *fixture, uint64_t user, struct scope_key scope)
 {
-    memory_fill(fixture->publish, &fixture->policy, fixture->revision, user, scope);
+    memory_fill(fixture->publisher, &fixture->policy, fixture->revision, user, scope);
 }
 
 static void apply(struct fixture *fixture, struct change change)
@@ -83,7 +83,7 @@ static void apply(struct fixture *fixture, struct change change)
     batch.changes.count = 1;
     if (memory_definition(&fixture->policy, change.role, &role))
         *role_list_add(&batch.roles) = role;
-    assert_int_equal(publish_batch(fixture->publish, &batch, SECOND, NULL), 0);
+    assert_int_equal(publisher_batch(fixture->publisher, &batch, SECOND, NULL), 0);
     batch_fini(&batch);
 }
 
@@ -91,7 +91,7 @@ static void apply(struct fixture *fixture, struct change change)
 static int resident(struct fixture *fixture, uint64_t user, struct scope_key scope, uint32_t bit)
 {
     struct answer answer;
-    if (!publish_lookup(fixture->publish, user, scope, &answer))
+    if (!publisher_lookup(fixture->publisher, user, scope, &answer))
         return -1;
     int allowed = bitmap_test(answer.any, bit);
     answer_fini(&answer);
@@ -156,7 +156,7 @@ static void outdated_plainness_is_refused(void **state)
     read_facts(fixture, 1, channel, &facts); /* sees a plain channel */
     memory_assign(&fixture->policy, 2, 100, channel, FACTS_NEVER);
     apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 2, .role = 100, .scope = channel});
-    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_OUTDATED);
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_OUTDATED);
     facts_fini(&facts);
 }
 
@@ -167,10 +167,10 @@ static void early_and_outdated_fills_are_refused(void **state)
     struct answer answer = {0};
     read_facts(fixture, 1, server, &facts);
     facts.revision = 2;
-    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_EARLY);
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_EARLY);
     facts.revision = 1;
     apply(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
-    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_OUTDATED);
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_OUTDATED);
     facts_fini(&facts);
 }
 
@@ -225,7 +225,7 @@ static void fill_stranger(struct fixture *fixture, uint64_t user, struct scope_k
     struct answer answer = {0};
     read_facts(fixture, user, scope, &facts);
     facts.stranger = true;
-    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
     answer_fini(&answer);
     facts_fini(&facts);
 }
@@ -282,8 +282,8 @@ static void kinds_change_with_the_fill(void **state)
     assert_int_equal(fixture->counters.entries_negative, 1);
     fill_stranger(fixture, 1, server);
     assert_int_equal(fixture->counters.entries_negative, 2);
-    publish_retire_user(fixture->publish, 1);
-    publish_retire_user(fixture->publish, 2);
+    publisher_retire_user(fixture->publisher, 1);
+    publisher_retire_user(fixture->publisher, 2);
     fill_well(fixture, 3, server);
     assert_int_equal(fixture->counters.entries_negative, 0);
     assert_int_equal(fixture->counters.entries, 1);
@@ -292,17 +292,17 @@ static void kinds_change_with_the_fill(void **state)
 static void lease_follows_the_poll(void **state)
 {
     struct fixture *fixture = *state;
-    assert_false(publish_leased(fixture->publish, SECOND));
-    publish_renew(fixture->publish, 10 * SECOND);
+    assert_false(publisher_leased(fixture->publisher, SECOND));
+    publisher_renew(fixture->publisher, 10 * SECOND);
     /* Never longer than max_staleness after the poll began; a little shorter for the coarse clock. */
-    assert_true(publish_deadline(fixture->publish) <= 12 * SECOND - 20000000ull);
-    assert_true(publish_deadline(fixture->publish) >= 12 * SECOND - 200000000ull);
-    publish_renew(fixture->publish, 9 * SECOND); /* never back */
-    assert_true(publish_deadline(fixture->publish) >= 12 * SECOND - 200000000ull);
-    publish_disbelieve(fixture->publish);
-    assert_int_equal(publish_deadline(fixture->publish), 0);
-    publish_renew(fixture->publish, 20 * SECOND);
-    assert_int_equal(publish_deadline(fixture->publish), 0);
+    assert_true(publisher_deadline(fixture->publisher) <= 12 * SECOND - 20000000ull);
+    assert_true(publisher_deadline(fixture->publisher) >= 12 * SECOND - 200000000ull);
+    publisher_renew(fixture->publisher, 9 * SECOND); /* never back */
+    assert_true(publisher_deadline(fixture->publisher) >= 12 * SECOND - 200000000ull);
+    publisher_disbelieve(fixture->publisher);
+    assert_int_equal(publisher_deadline(fixture->publisher), 0);
+    publisher_renew(fixture->publisher, 20 * SECOND);
+    assert_int_equal(publisher_deadline(fixture->publisher), 0);
 }
 
 static void rebuild_forgets_everything(void **state)
@@ -312,20 +312,20 @@ static void rebuild_forgets_everything(void **state)
     struct catalogue catalogue;
     struct facts facts;
     struct answer answer = {0};
-    uint64_t generation = publish_generation(fixture->publish);
-    uint64_t id = publish_segment(fixture->publish)->header->identity.segment_id;
+    uint64_t generation = publisher_generation(fixture->publisher);
+    uint64_t id = publisher_segment(fixture->publisher)->header->identity.segment_id;
     fill_well(fixture, 1, server);
-    publish_renew(fixture->publish, SECOND);
+    publisher_renew(fixture->publisher, SECOND);
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(publish_rebuild(fixture->publish, &at, 900, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL), 0);
     assert_int_equal(resident(fixture, 1, server, SEND), -1);
-    assert_int_not_equal(publish_generation(fixture->publish), generation);
-    assert_int_not_equal(publish_segment(fixture->publish)->header->identity.segment_id, id);
-    assert_int_equal(publish_deadline(fixture->publish), 0);
-    assert_int_equal(publish_expiry(fixture->publish), 900);
+    assert_int_not_equal(publisher_generation(fixture->publisher), generation);
+    assert_int_not_equal(publisher_segment(fixture->publisher)->header->identity.segment_id, id);
+    assert_int_equal(publisher_deadline(fixture->publisher), 0);
+    assert_int_equal(publisher_expiry(fixture->publisher), 900);
     read_facts(fixture, 1, server, &facts);
     facts.nonce = 5;
-    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
     answer_fini(&answer);
     facts_fini(&facts);
 }
@@ -338,15 +338,15 @@ static void facts_of_another_history_are_refused(void **state)
     struct answer answer = {0};
     read_facts(fixture, 1, server, &facts);
     facts.nonce = 9;
-    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_OUTDATED);
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_OUTDATED);
     /* Nor when the revision is one of the past. */
     apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 3, .role = 100, .scope = server});
     apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 3, .role = 100, .scope = server});
     for (facts.revision = 1; facts.revision <= 3; facts.revision++)
-        assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_OUTDATED);
+        assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_OUTDATED);
     facts.nonce = 1;
     for (facts.revision = 1; facts.revision <= 3; facts.revision++) {
-        assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_FILLED);
+        assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
         answer_fini(&answer);
     }
     facts_fini(&facts);
@@ -354,7 +354,7 @@ static void facts_of_another_history_are_refused(void **state)
 
 static uint64_t catalogue_of(const struct fixture *fixture)
 {
-    return publish_segment(fixture->publish)->header->beat.catalogue;
+    return publisher_segment(fixture->publisher)->header->beat.catalogue;
 }
 
 /* A client keeps its names while the catalogue's number stays. The store that took the old one's place may stand at the same
@@ -364,16 +364,16 @@ static void another_history_has_another_catalogue(void **state)
     struct fixture *fixture = *state;
     struct log_position at = {7, 1, 5};
     struct catalogue catalogue;
-    uint64_t number = catalogue_of(fixture), meaning = publish_meaning(fixture->publish);
+    uint64_t number = catalogue_of(fixture), meaning = publisher_names_version(fixture->publisher);
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(publish_rebuild(fixture->publish, &at, 900, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL), 0);
     assert_int_not_equal(catalogue_of(fixture), number);
-    assert_int_equal(publish_meaning(fixture->publish), meaning); /* all bits are as they were */
+    assert_int_equal(publisher_names_version(fixture->publisher), meaning); /* all bits are as they were */
     strcpy(fixture->policy.permissions.items[SEND].name, "message.edit");
     strcpy(fixture->policy.permissions.items[EDIT].name, "message.send");
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(publish_rebuild(fixture->publish, &at, 900, &catalogue, NULL), 0);
-    assert_int_not_equal(publish_meaning(fixture->publish), meaning);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL), 0);
+    assert_int_not_equal(publisher_names_version(fixture->publisher), meaning);
 }
 
 /* The triggers of the store refuse it; who gets round them must not stop the sidecar. */
@@ -384,10 +384,10 @@ static void renamed_bits_are_no_batch(void **state)
     struct failure failure;
     strcpy(fixture->policy.permissions.items[SEND].name, "message.fake");
     memory_catalogue(&fixture->policy, 1, &batch.catalogue);
-    publish_renew(fixture->publish, SECOND);
-    assert_int_equal(publish_batch(fixture->publish, &batch, SECOND, &failure), PERMTAB_E_SCHEMA);
-    assert_int_equal(publish_deadline(fixture->publish), 0);
-    assert_int_equal(publish_position(fixture->publish).revision, 1);
+    publisher_renew(fixture->publisher, SECOND);
+    assert_int_equal(publisher_batch(fixture->publisher, &batch, SECOND, &failure), PERMTAB_E_SCHEMA);
+    assert_int_equal(publisher_deadline(fixture->publisher), 0);
+    assert_int_equal(publisher_position(fixture->publisher).revision, 1);
     batch_fini(&batch);
 }
 
@@ -433,7 +433,7 @@ static void role_zero_has_overwrites_too(void **state)
     memory_overwrite(&fixture->policy, server, OVERWRITE_ROLE, 0, SEND, false);
     apply(fixture, (struct change){.kind = CHANGE_OVERWRITE, .scope = server});
     assert_int_equal(resident(fixture, 1, server, SEND), -1);
-    assert_int_equal(publish_facts(fixture->publish, &facts, SECOND, &answer), PUBLISH_OUTDATED);
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_OUTDATED);
     facts_fini(&facts);
 }
 
@@ -458,7 +458,7 @@ static void broken_chains_are_not_remembered(void **state)
     struct scope_key lost = {200, 3}, missing = {77, 1};
     struct answer answer = {0};
     memory_scope(&fixture->policy, lost, missing, NULL);
-    assert_int_equal(fill(fixture, 1, lost, &answer), PUBLISH_FILLED);
+    assert_int_equal(fill(fixture, 1, lost, &answer), PUBLISHER_FILLED);
     assert_false(bitmap_test(answer.any, SEND));
     answer_fini(&answer);
     assert_int_equal(resident(fixture, 1, lost, SEND), -1);
@@ -498,10 +498,10 @@ static void entries_of_closed_sets_are_swept(void **state)
     memory_overwrite(&fixture->policy, category, OVERWRITE_USER, 9, SEND, false);
     for (uint64_t user = 1; user <= 5; user++)
         fill_well(fixture, user, category);
-    assert_int_equal(publish_retire_role(fixture->publish, 100), 5);
-    assert_int_equal(fixture->publish->table->sets.abandoned, 1);
-    publish_renew(fixture->publish, SECOND);
-    assert_int_equal(fixture->publish->table->sets.abandoned, 0);
+    assert_int_equal(publisher_retire_role(fixture->publisher, 100), 5);
+    assert_int_equal(fixture->publisher->table->sets.abandoned, 1);
+    publisher_renew(fixture->publisher, SECOND);
+    assert_int_equal(fixture->publisher->table->sets.abandoned, 0);
     assert_int_equal(fixture->counters.entries, 0);
     assert_int_equal(fixture->counters.sets, 0);
     assert_int_equal(fixture->counters.roles, 0);
@@ -514,13 +514,13 @@ static void a_message_costs_one_poll(void **state)
     struct target target = {.kind = TARGET_USER, .id = 3};
     struct answer answer = {0};
     fill_well(fixture, 3, server);
-    assert_int_equal(publish_hear(fixture->publish, &target, 2, SECOND), 1);
+    assert_int_equal(publisher_hear(fixture->publisher, &target, 2, SECOND), 1);
     assert_int_equal(resident(fixture, 3, server, SEND), -1);
     fill_well(fixture, 4, server);
-    assert_int_equal(fill(fixture, 3, server, &answer), PUBLISH_EARLY);
-    publish_renew(fixture->publish, SECOND); /* it began no later than the message came */
-    assert_int_equal(fill(fixture, 3, server, &answer), PUBLISH_EARLY);
-    publish_renew(fixture->publish, SECOND + 1);
+    assert_int_equal(fill(fixture, 3, server, &answer), PUBLISHER_EARLY);
+    publisher_renew(fixture->publisher, SECOND); /* it began no later than the message came */
+    assert_int_equal(fill(fixture, 3, server, &answer), PUBLISHER_EARLY);
+    publisher_renew(fixture->publisher, SECOND + 1);
     fill_well(fixture, 3, server);
 }
 
@@ -534,21 +534,21 @@ static void messages_without_end_do_not_keep_facts_for_ever(void **state)
     for (unsigned targets = 1; targets <= RUMOURS_MAX + 1; targets += RUMOURS_MAX) {
         uint64_t now = SECOND, begun = now;
         read_facts(fixture, 3, server, &facts);
-        enum publish_fill outcome = PUBLISH_EARLY;
-        for (; outcome == PUBLISH_EARLY && now < 2 * SECOND; now += 1000000) {
+        enum publisher_outcome outcome = PUBLISHER_EARLY;
+        for (; outcome == PUBLISHER_EARLY && now < 2 * SECOND; now += 1000000) {
             for (unsigned i = 0; i < targets; i++) {
                 struct target target = {.kind = TARGET_USER, .id = 3 + i};
-                (void)publish_hear(fixture->publish, &target, 100, now);
+                (void)publisher_hear(fixture->publisher, &target, 100, now);
             }
-            outcome = publish_facts(fixture->publish, &facts, now, &answer);
-            publish_renew(fixture->publish,
+            outcome = publisher_fill(fixture->publisher, &facts, now, &answer);
+            publisher_renew(fixture->publisher,
                           now); /* a poll that began when the last message was there already */
         }
-        assert_int_equal(outcome, PUBLISH_FILLED);
+        assert_int_equal(outcome, PUBLISHER_FILLED);
         assert_in_range(now - begun, 50000000, 200000000);
         answer_fini(&answer);
         facts_fini(&facts);
-        publish_renew(fixture->publish, now + SECOND);
+        publisher_renew(fixture->publisher, now + SECOND);
     }
 }
 

@@ -1,5 +1,5 @@
 /* A publisher whose store is a policy in memory. */
-#include "tests/support/memory_publish.h"
+#include "tests/support/memory_publisher.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,20 +10,20 @@
 #define SECOND 1000000000ull
 #define NOW    1000
 
-struct publish *memory_publish(struct memory_policy *policy, uint32_t entries, uint32_t folds,
+struct publisher *memory_publisher(struct memory_policy *policy, uint32_t entries, uint32_t folds,
                                struct counters *counters)
 {
-    struct publish_options options = {.permissions_max = 64,
+    struct publisher_options options = {.permissions_max = 64,
                                       .entries = entries,
                                       .sets = 100,
                                       .folds = folds,
                                       .max_staleness_ns = 2 * SECOND};
     struct log_position at = {7, 1, 1};
     struct catalogue catalogue;
-    struct publish *publish;
+    struct publisher *publisher;
     memory_catalogue(policy, 1, &catalogue);
-    assert_int_equal(publish_new(&publish, &options, &at, NOW, &catalogue, counters, NULL), 0);
-    return publish;
+    assert_int_equal(publisher_new(&publisher, &options, &at, NOW, &catalogue, counters, NULL), 0);
+    return publisher;
 }
 
 void memory_read(struct memory_policy *policy, uint64_t revision, uint64_t user, struct scope_key scope,
@@ -35,21 +35,21 @@ void memory_read(struct memory_policy *policy, uint64_t revision, uint64_t user,
     out->now = NOW;
 }
 
-void memory_fill(struct publish *publish, struct memory_policy *policy, uint64_t revision, uint64_t user,
+void memory_fill(struct publisher *publisher, struct memory_policy *policy, uint64_t revision, uint64_t user,
                  struct scope_key scope)
 {
     struct facts facts;
     struct answer answer = {0};
     memory_read(policy, revision, user, scope, &facts);
-    assert_int_equal(publish_facts(publish, &facts, SECOND, &answer), PUBLISH_FILLED);
+    assert_int_equal(publisher_fill(publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
     answer_fini(&answer);
     facts_fini(&facts);
 }
 
-bool memory_resident(struct publish *publish, uint64_t user, struct scope_key scope)
+bool memory_resident(struct publisher *publisher, uint64_t user, struct scope_key scope)
 {
     struct answer answer;
-    if (!publish_lookup(publish, user, scope, &answer))
+    if (!publisher_lookup(publisher, user, scope, &answer))
         return false;
     answer_fini(&answer);
     return true;

@@ -3,7 +3,7 @@
 #include "proxy/table/audit.h"
 
 #include "proxy/table/private.h"
-#include "tests/support/memory_publish.h"
+#include "tests/support/memory_publisher.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,7 +21,7 @@ static const struct scope_key global = {0, 0}, server = {1, 1}, other = {2, 1}, 
 
 struct bench {
     struct memory_policy policy;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     uint64_t revision;
     struct audit_finding finding;
@@ -47,7 +47,7 @@ static int bench_new(void **state)
     for (uint64_t user = 1; user <= 5; user++)
         memory_assign(&bench->policy, user, user <= 3 ? 100 : 200, server, FACTS_NEVER);
     bench->revision = 1;
-    bench->publish = memory_publish(&bench->policy, 1000, 10, &bench->counters);
+    bench->publisher = memory_publisher(&bench->policy, 1000, 10, &bench->counters);
     *state = bench;
     return 0;
 }
@@ -55,7 +55,7 @@ static int bench_new(void **state)
 static int bench_free(void **state)
 {
     struct bench *bench = *state;
-    publish_free(bench->publish);
+    publisher_free(bench->publisher);
     memory_policy_fini(&bench->policy);
     free(bench);
     return 0;
@@ -68,7 +68,7 @@ static void read_facts(struct bench *bench, uint64_t user, struct scope_key scop
 
 static void fill(struct bench *bench, uint64_t user, struct scope_key scope)
 {
-    memory_fill(bench->publish, &bench->policy, bench->revision, user, scope);
+    memory_fill(bench->publisher, &bench->policy, bench->revision, user, scope);
 }
 
 static void fill_all(struct bench *bench)
@@ -81,7 +81,7 @@ static enum audit_outcome audit(struct bench *bench, uint64_t user, struct scope
 {
     struct facts facts;
     read_facts(bench, user, scope, &facts);
-    enum audit_outcome outcome = publish_audit(bench->publish, &facts, &bench->finding);
+    enum audit_outcome outcome = publisher_audit(bench->publisher, &facts, &bench->finding);
     facts_fini(&facts);
     return outcome;
 }
@@ -107,14 +107,14 @@ static void assert_all_agree(struct bench *bench)
 static uint32_t slot_of(const struct bench *bench, uint64_t user)
 {
     uint32_t slot =
-        map_find_writer(&bench->publish->table->map, (struct map_key){user, server.id, server.type});
+        map_find_writer(&bench->publisher->table->map, (struct map_key){user, server.id, server.type});
     assert_int_not_equal(slot, MAP_NO_SLOT);
     return slot;
 }
 
 static uint32_t set_of(const struct bench *bench, uint64_t user)
 {
-    return PERMTAB_SHM_WORD_INDEX(map_word(&bench->publish->table->map, slot_of(bench, user)));
+    return PERMTAB_SHM_WORD_INDEX(map_word(&bench->publisher->table->map, slot_of(bench, user)));
 }
 
 /* 1 allowed, 0 denied, -1 not resident. */
@@ -122,9 +122,9 @@ static int sees(const struct bench *bench, uint64_t user, struct scope_key scope
 {
     struct answer answer;
     struct permtab_shm_look look;
-    if (permtab_shm_look_once(&bench->publish->table->segment.table, user, scope.id, scope.type, &look) !=
+    if (permtab_shm_look_once(&bench->publisher->table->segment.table, user, scope.id, scope.type, &look) !=
             PERMTAB_SHM_FOUND ||
-        !publish_lookup(bench->publish, user, scope, &answer))
+        !publisher_lookup(bench->publisher, user, scope, &answer))
         return -1;
     int allowed = bitmap_test(answer.any, bit);
     answer_fini(&answer);
@@ -149,27 +149,27 @@ static void a_word_that_was_changed(void **state)
     struct bench *bench = *state;
     fill_all(bench);
     uint32_t members = set_of(bench, 1), editors = set_of(bench, 5);
-    map_replace_writer(&bench->publish->table->map, slot_of(bench, 2), editors);
+    map_replace_writer(&bench->publisher->table->map, slot_of(bench, 2), editors);
     assert_int_equal(sees(bench, 2, channel, PIN), 1);
     assert_finds(bench, 2, channel, AUDIT_FAULT_ENTRY, true, "another set");
     assert_int_equal(bench->finding.set, editors);
-    publish_audit_retire(bench->publish, &(struct audit_question){2, channel}, SECOND);
+    publisher_audit_retire(bench->publisher, &(struct audit_question){2, channel}, SECOND);
     assert_int_equal(sees(bench, 2, channel, PIN), -1);
     assert_int_equal(sees(bench, 2, server, SEND), -1);
     /* And the set that it did not belong to has not lost the hold of one that does. */
-    assert_int_equal(bench->publish->table->sets.records[editors].entries, 2);
-    publish_retire_user(bench->publish, 4);
+    assert_int_equal(bench->publisher->table->sets.records[editors].entries, 2);
+    publisher_retire_user(bench->publisher, 4);
     assert_int_equal(sees(bench, 5, server, PIN), 1);
     fill_all(bench);
     assert_all_agree(bench);
     /* The other way round: allowed too little. */
-    map_replace_writer(&bench->publish->table->map, slot_of(bench, 5), members);
+    map_replace_writer(&bench->publisher->table->map, slot_of(bench, 5), members);
     assert_finds(bench, 5, server, AUDIT_FAULT_ENTRY, false, "another set");
 }
 
 static void write_set(struct bench *bench, uint32_t set, uint64_t any, uint64_t own)
 {
-    struct segment *segment = &bench->publish->table->segment;
+    struct segment *segment = &bench->publisher->table->segment;
     set_close_writer(segment, set);
     set_write_writer(segment, set, &any, &own);
     set_open_writer(segment, set);
@@ -187,12 +187,12 @@ static void a_set_whose_bits_were_flipped(void **state)
     assert_finds(bench, 3, server, AUDIT_FAULT_SET, false, "other bits");
     write_set(bench, members, right, more); /* own alone */
     assert_finds(bench, 3, server, AUDIT_FAULT_SET, true, "other bits");
-    set_close_writer(&bench->publish->table->segment, members); /* and never opened again */
+    set_close_writer(&bench->publisher->table->segment, members); /* and never opened again */
     assert_finds(bench, 3, server, AUDIT_FAULT_BOOKS, false, "do not find");
-    set_open_writer(&bench->publish->table->segment, members);
-    publish_audit_abandon(bench->publish, members, bench->finding.generation + 2);
+    set_open_writer(&bench->publisher->table->segment, members);
+    publisher_audit_abandon(bench->publisher, members, bench->finding.generation + 2);
     assert_int_equal(sees(bench, 1, server, SEND), 1); /* another set of that number: left alone */
-    publish_audit_abandon(bench->publish, members, bench->finding.generation);
+    publisher_audit_abandon(bench->publisher, members, bench->finding.generation);
     for (uint64_t user = 1; user <= 3; user++)
         assert_int_equal(sees(bench, user, channel, SEND), -1);
     assert_int_equal(sees(bench, 4, channel, PIN), 1);
@@ -205,11 +205,11 @@ static void a_word_that_names_no_set(void **state)
     struct bench *bench = *state;
     fill_all(bench);
     uint32_t members = set_of(bench, 1);
-    map_replace_writer(&bench->publish->table->map, slot_of(bench, 1), 77); /* free */
+    map_replace_writer(&bench->publisher->table->map, slot_of(bench, 1), 77); /* free */
     assert_finds(bench, 1, server, AUDIT_FAULT_BOOKS, false, "not in use");
-    map_replace_writer(&bench->publish->table->map, slot_of(bench, 1), 5000000); /* beyond the last */
+    map_replace_writer(&bench->publisher->table->map, slot_of(bench, 1), 5000000); /* beyond the last */
     assert_finds(bench, 1, server, AUDIT_FAULT_BOOKS, false, "not in use");
-    map_replace_writer(&bench->publish->table->map, slot_of(bench, 1), members);
+    map_replace_writer(&bench->publisher->table->map, slot_of(bench, 1), members);
     assert_all_agree(bench);
 }
 
@@ -217,7 +217,7 @@ static void lists_out_of_step(void **state)
 {
     struct bench *bench = *state;
     fill_all(bench);
-    struct entries *entries = &bench->publish->table->entries;
+    struct entries *entries = &bench->publisher->table->entries;
     uint32_t slot = slot_of(bench, 1), *links = (uint32_t *)&entries->links[slot];
     for (size_t i = 0; i < sizeof(struct entry_links) / sizeof *links; i++) {
         uint32_t before = links[i];
@@ -232,7 +232,7 @@ static void lists_out_of_step(void **state)
     /* What retires a user would no longer find its entry. */
     for (uint32_t i = 0; i < entries->user_head_count; i++) /* whichever list it is in, and first or not */
         entries->user_heads[i] = NO_ENTRY;
-    assert_int_equal(publish_retire_user(bench->publish, 1), 0);
+    assert_int_equal(publisher_retire_user(bench->publisher, 1), 0);
     assert_finds(bench, 1, server, AUDIT_FAULT_BOOKS, false, "lists");
 }
 
@@ -240,7 +240,7 @@ static void a_role_that_has_forgotten_a_set(void **state)
 {
     struct bench *bench = *state;
     fill_all(bench);
-    struct resident_role *role = set_table_role(&bench->publish->table->sets, 100);
+    struct resident_role *role = set_table_role(&bench->publisher->table->sets, 100);
     assert_int_equal(role->link_count, 1);
     role->link_count = 0;
     assert_finds(bench, 1, server, AUDIT_FAULT_BOOKS, false, "its set is not where");
@@ -249,7 +249,7 @@ static void a_role_that_has_forgotten_a_set(void **state)
     assert_finds(bench, 1, server, AUDIT_FAULT_BOOKS, false, "its set is not where");
     role->links[0].generation++;
     assert_all_agree(bench);
-    struct set_record *record = &bench->publish->table->sets.records[set_of(bench, 1)];
+    struct set_record *record = &bench->publisher->table->sets.records[set_of(bench, 1)];
     record->inputs.held[0].role = 200; /* the bits are still right */
     assert_finds(bench, 1, server, AUDIT_FAULT_BOOKS, false, "role definitions");
     record->inputs.held[0].role = 100;
@@ -273,7 +273,7 @@ static void rows_that_went_unseen(void **state)
         /* The first is seen through the fold, which goes with it. */
         struct audit_question question = {user, user == 1 ? channel : server};
         assert_finds(bench, user, question.scope, AUDIT_FAULT_ENTRY, true, "another set");
-        publish_audit_retire(bench->publish, &question, SECOND);
+        publisher_audit_retire(bench->publisher, &question, SECOND);
         assert_int_equal(sees(bench, user, channel, SEND), -1);
         assert_int_equal(sees(bench, user, server, SEND), -1);
     }
@@ -301,10 +301,10 @@ static void a_fold_that_leads_elsewhere(void **state)
     memory_overwrite(&bench->policy, other, OVERWRITE_USER, 2, PIN,
                      true); /* so that it is not folded itself */
     fill(bench, 1, other);
-    const struct scope_node *node = scope_tree_find(&bench->publish->table->scopes, server);
-    segment_target_set_writer(&bench->publish->table->segment, node->target_index, other.type, other.id);
+    const struct scope_node *node = scope_tree_find(&bench->publisher->table->scopes, server);
+    segment_target_set_writer(&bench->publisher->table->segment, node->target_index, other.type, other.id);
     assert_finds(bench, 1, channel, AUDIT_FAULT_BOOKS, false, "do not find");
-    segment_target_set_writer(&bench->publish->table->segment, node->target_index, server.type, server.id);
+    segment_target_set_writer(&bench->publisher->table->segment, node->target_index, server.type, server.id);
     assert_all_agree(bench);
 }
 
@@ -328,7 +328,7 @@ static void apply(struct bench *bench, struct change change)
     batch.changes.items = malloc(sizeof change);
     batch.changes.items[0] = change;
     batch.changes.count = 1;
-    assert_int_equal(publish_batch(bench->publish, &batch, SECOND, NULL), 0);
+    assert_int_equal(publisher_batch(bench->publisher, &batch, SECOND, NULL), 0);
     batch_fini(&batch);
 }
 
@@ -339,17 +339,17 @@ static void facts_of_another_time_say_nothing(void **state)
     fill_all(bench);
     read_facts(bench, 1, server, &facts);
     facts.revision = 2;
-    assert_int_equal(publish_audit(bench->publish, &facts, &bench->finding), AUDIT_EARLY);
+    assert_int_equal(publisher_audit(bench->publisher, &facts, &bench->finding), AUDIT_EARLY);
     facts.revision = 1;
     facts.assignments[0].role = 200; /* what the fill of a moment ago would have made of it */
     apply(bench, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 2, .role = 100, .scope = server});
-    assert_int_equal(publish_audit(bench->publish, &facts, &bench->finding), AUDIT_DIFFERS);
+    assert_int_equal(publisher_audit(bench->publisher, &facts, &bench->finding), AUDIT_DIFFERS);
     apply(bench, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 1, .role = 100, .scope = server});
     fill(bench, 1, server);
-    assert_int_equal(publish_audit(bench->publish, &facts, &bench->finding), AUDIT_UNSURE);
+    assert_int_equal(publisher_audit(bench->publisher, &facts, &bench->finding), AUDIT_UNSURE);
     facts.nonce = 2; /* of another history */
     facts.revision = 3;
-    assert_int_equal(publish_audit(bench->publish, &facts, &bench->finding), AUDIT_UNSURE);
+    assert_int_equal(publisher_audit(bench->publisher, &facts, &bench->finding), AUDIT_UNSURE);
     facts_fini(&facts);
 }
 
@@ -373,10 +373,10 @@ static void everybody_has_a_turn(void **state)
     struct audit_dice dice = {.random = 42};
     struct audit_question question;
     unsigned direct[6] = {0}, folded = 0;
-    assert_false(publish_audit_pick(bench->publish, &dice, &question));
+    assert_false(publisher_audit_pick(bench->publisher, &dice, &question));
     fill_all(bench);
     for (int i = 0; i < 4000; i++) {
-        assert_true(publish_audit_pick(bench->publish, &dice, &question));
+        assert_true(publisher_audit_pick(bench->publisher, &dice, &question));
         assert_in_range(question.user, 1, 5);
         if (scope_equal(question.scope, server))
             direct[question.user]++;
@@ -387,11 +387,11 @@ static void everybody_has_a_turn(void **state)
         assert_in_range(direct[user], 450, 750);
     assert_in_range(folded, 800, 1200);
     /* One alone in a large table is found, too. */
-    publish_retire_user(bench->publish, 1);
+    publisher_retire_user(bench->publisher, 1);
     for (uint64_t user = 3; user <= 5; user++)
-        publish_retire_user(bench->publish, user);
+        publisher_retire_user(bench->publisher, user);
     for (int i = 0; i < 50; i++) {
-        assert_true(publish_audit_pick(bench->publish, &dice, &question));
+        assert_true(publisher_audit_pick(bench->publisher, &dice, &question));
         assert_int_equal(question.user, 2);
     }
 }
@@ -416,5 +416,5 @@ int main(void)
         T(everybody_has_a_turn),
 #undef T
     };
-    return cmocka_run_group_tests_name("publish_audit", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("publisher_audit", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* Retiring in slices: what is true between two of them, what may happen there, and that nothing is left after the last. Random
- * histories with slices are in test_publish_property.c, whole passes over the table in test_publish_scan.c. */
+ * histories with slices are in test_publisher_property.c, whole passes over the table in test_publisher_scan.c. */
 #include "proxy/table/audit.h"
 #include "proxy/table/private.h"
 #include "tests/support/memory_policy.h"
@@ -22,7 +22,7 @@ static const struct scope_key global = {0, 0}, server = {1, 1}, other = {2, 1}, 
 
 struct fixture {
     struct memory_policy policy;
-    struct publish *publish;
+    struct publisher *publisher;
     struct counters counters;
     struct batch batch;
     uint64_t revision; /* of the policy */
@@ -31,7 +31,7 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    struct publish_options options = {
+    struct publisher_options options = {
         .permissions_max = 64, .entries = 5000, .sets = 100, .folds = 10, .max_staleness_ns = 2 * SECOND};
     struct log_position at = {7, 1, 1};
     struct catalogue catalogue;
@@ -49,8 +49,8 @@ static int setup(void **state)
     memory_overwrite(&f->policy, channel, OVERWRITE_ROLE, 100, SEND, false);
     memory_catalogue(&f->policy, 1, &catalogue);
     f->revision = 1;
-    assert_int_equal(publish_new(&f->publish, &options, &at, 1000, &catalogue, &f->counters, NULL), 0);
-    publish_renew(f->publish, SECOND);
+    assert_int_equal(publisher_new(&f->publisher, &options, &at, 1000, &catalogue, &f->counters, NULL), 0);
+    publisher_renew(f->publisher, SECOND);
     *state = f;
     return 0;
 }
@@ -58,7 +58,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    publish_free(f->publish);
+    publisher_free(f->publisher);
     batch_fini(&f->batch);
     memory_policy_fini(&f->policy);
     free(f);
@@ -72,12 +72,12 @@ static void read_facts(struct fixture *f, uint64_t user, struct scope_key scope,
     facts->nonce = 1;
 }
 
-static enum publish_fill fill(struct fixture *f, uint64_t user, struct scope_key scope)
+static enum publisher_outcome fill(struct fixture *f, uint64_t user, struct scope_key scope)
 {
     struct facts facts;
     struct answer answer = {0};
     read_facts(f, user, scope, &facts);
-    enum publish_fill outcome = publish_facts(f->publish, &facts, SECOND, &answer);
+    enum publisher_outcome outcome = publisher_fill(f->publisher, &facts, SECOND, &answer);
     facts_fini(&facts);
     answer_fini(&answer);
     return outcome;
@@ -87,7 +87,7 @@ static enum publish_fill fill(struct fixture *f, uint64_t user, struct scope_key
 static int resident(struct fixture *f, uint64_t user, struct scope_key scope)
 {
     struct answer answer;
-    if (!publish_lookup(f->publish, user, scope, &answer))
+    if (!publisher_lookup(f->publisher, user, scope, &answer))
         return -1;
     int allowed = bitmap_test(answer.any, SEND);
     answer_fini(&answer);
@@ -106,18 +106,18 @@ static unsigned count(struct fixture *f, struct scope_key scope)
 static void fill_all(struct fixture *f)
 {
     for (uint64_t user = 1; user <= USERS; user++) {
-        assert_int_equal(fill(f, user, server), PUBLISH_FILLED);
-        assert_int_equal(fill(f, user, channel), PUBLISH_FILLED);
-        assert_int_equal(fill(f, user, other), PUBLISH_FILLED);
+        assert_int_equal(fill(f, user, server), PUBLISHER_FILLED);
+        assert_int_equal(fill(f, user, channel), PUBLISHER_FILLED);
+        assert_int_equal(fill(f, user, other), PUBLISHER_FILLED);
     }
-    assert_int_equal(fill(f, 1, plain), PUBLISH_FILLED);
+    assert_int_equal(fill(f, 1, plain), PUBLISHER_FILLED);
     assert_int_equal(f->counters.folds, 1);
 }
 
 static void hear(struct fixture *f, struct scope_key scope, uint64_t revision, uint64_t now_ns)
 {
     struct target target = {.kind = TARGET_SCOPE, .scope = scope};
-    (void)publish_hear(f->publish, &target, revision, now_ns);
+    (void)publisher_hear(f->publisher, &target, revision, now_ns);
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------------------- */
@@ -128,11 +128,11 @@ static void a_message_is_obeyed_slice_by_slice(void **state)
     unsigned slices = 1;
     fill_all(f);
     hear(f, server, 2, 2 * SECOND);
-    while (publish_hear_slice(f->publish, 2 * SECOND, WORK)) {
+    while (publisher_hear_slice(f->publisher, 2 * SECOND, WORK)) {
         assert_in_range(f->counters.entries_retired, 1, slices * WORK);
         assert_int_equal(count(f, server) + count(f, channel), 2 * USERS - f->counters.entries_retired);
         /* A poll that began before the message proves nothing about it, and keeps the lease. */
-        publish_renew(f->publish, SECOND + slices);
+        publisher_renew(f->publisher, SECOND + slices);
         slices++;
     }
     assert_true(slices >= 2 * USERS / WORK);
@@ -140,7 +140,7 @@ static void a_message_is_obeyed_slice_by_slice(void **state)
     assert_int_equal(resident(f, 1, plain), -1);
     assert_int_equal(f->counters.folds, 0);
     assert_int_equal(count(f, other), USERS);
-    assert_false(publish_hear_slice(f->publish, 2 * SECOND, WORK));
+    assert_false(publisher_hear_slice(f->publisher, 2 * SECOND, WORK));
 }
 
 static void a_fill_cannot_outrun_the_slices(void **state)
@@ -148,15 +148,15 @@ static void a_fill_cannot_outrun_the_slices(void **state)
     struct fixture *f = *state;
     fill_all(f);
     hear(f, server, 2, 2 * SECOND);
-    assert_int_equal(fill(f, 1000, server), PUBLISH_EARLY); /* before the first slice, too */
-    while (publish_hear_slice(f->publish, 2 * SECOND, WORK)) {
-        assert_int_equal(fill(f, 1, server), PUBLISH_EARLY);
-        assert_int_equal(fill(f, 1, channel), PUBLISH_EARLY);
-        assert_int_equal(fill(f, 1, other), PUBLISH_FILLED);
+    assert_int_equal(fill(f, 1000, server), PUBLISHER_EARLY); /* before the first slice, too */
+    while (publisher_hear_slice(f->publisher, 2 * SECOND, WORK)) {
+        assert_int_equal(fill(f, 1, server), PUBLISHER_EARLY);
+        assert_int_equal(fill(f, 1, channel), PUBLISHER_EARLY);
+        assert_int_equal(fill(f, 1, other), PUBLISHER_FILLED);
     }
-    assert_int_equal(fill(f, 1, server), PUBLISH_EARLY);
-    publish_renew(f->publish, 2 * SECOND + 1);
-    assert_int_equal(fill(f, 1, server), PUBLISH_FILLED);
+    assert_int_equal(fill(f, 1, server), PUBLISHER_EARLY);
+    publisher_renew(f->publisher, 2 * SECOND + 1);
+    assert_int_equal(fill(f, 1, server), PUBLISHER_FILLED);
 }
 
 static void a_second_message_is_not_lost(void **state)
@@ -165,13 +165,13 @@ static void a_second_message_is_not_lost(void **state)
     struct target user = {.kind = TARGET_USER, .id = 5};
     fill_all(f);
     hear(f, server, 2, 2 * SECOND);
-    assert_true(publish_hear_slice(f->publish, 2 * SECOND, WORK));
+    assert_true(publisher_hear_slice(f->publisher, 2 * SECOND, WORK));
     hear(f, other, 3, 2 * SECOND);
-    assert_int_equal(fill(f, 1, other), PUBLISH_EARLY);
-    (void)publish_hear(f->publish, &user, 4, 2 * SECOND);
+    assert_int_equal(fill(f, 1, other), PUBLISHER_EARLY);
+    (void)publisher_hear(f->publisher, &user, 4, 2 * SECOND);
     assert_int_equal(resident(f, 5, other), -1);
     hear(f, server, 5, 2 * SECOND); /* the same again */
-    while (publish_hear_slice(f->publish, 2 * SECOND, WORK))
+    while (publisher_hear_slice(f->publisher, 2 * SECOND, WORK))
         ;
     assert_int_equal(count(f, server) + count(f, channel) + count(f, other), 0);
 }
@@ -181,10 +181,10 @@ static void a_poll_ends_what_an_invention_began(void **state)
     struct fixture *f = *state;
     fill_all(f);
     hear(f, server, 2, 2 * SECOND);
-    assert_true(publish_hear_slice(f->publish, 2 * SECOND, WORK));
-    publish_renew(f->publish, 2 * SECOND + 1);
+    assert_true(publisher_hear_slice(f->publisher, 2 * SECOND, WORK));
+    publisher_renew(f->publisher, 2 * SECOND + 1);
     uint64_t left = count(f, server) + count(f, channel);
-    assert_false(publish_hear_slice(f->publish, 2 * SECOND, WORK));
+    assert_false(publisher_hear_slice(f->publisher, 2 * SECOND, WORK));
     assert_int_equal(count(f, server) + count(f, channel), left);
 }
 
@@ -195,18 +195,18 @@ static void nothing_filled_meanwhile_is_left(void **state)
     struct fixture *f = *state;
     uint64_t next = 1000, retired = 0, work = WORK;
     fill_all(f);
-    while (publish_retire_scope(f->publish, server, &work, &retired)) {
+    while (publisher_retire_scope(f->publisher, server, &work, &retired)) {
         work = WORK;
-        assert_int_equal(fill(f, next++, channel), PUBLISH_FILLED);
-        assert_int_equal(fill(f, next++, server), PUBLISH_FILLED);
-        assert_int_equal(fill(f, next++, plain), PUBLISH_FILLED);
+        assert_int_equal(fill(f, next++, channel), PUBLISHER_FILLED);
+        assert_int_equal(fill(f, next++, server), PUBLISHER_FILLED);
+        assert_int_equal(fill(f, next++, plain), PUBLISHER_FILLED);
     }
     assert_true(next >= 1000 + 3 * (2 * USERS / WORK - 1));
     assert_int_equal(count(f, server) + count(f, channel), 0);
     for (uint64_t user = 1000; user < next; user++)
         assert_int_equal(resident(f, user, channel) + resident(f, user, server) + resident(f, user, plain),
                          -3);
-    publish_renew(f->publish, SECOND);
+    publisher_renew(f->publisher, SECOND);
     assert_int_equal(f->counters.folds, 0);
     assert_int_equal(f->counters.entries, USERS);
 }
@@ -222,12 +222,12 @@ static bool is_server(void *context, struct scope_key scope)
 static void a_place_takes_many_slices_of_a_pass(void **state)
 {
     struct fixture *f = *state;
-    struct publish_match match = {.scope = is_server};
-    struct publish_scan scan;
+    struct publisher_match match = {.scope = is_server};
+    struct publisher_scan scan;
     uint64_t retired = 0, before = 0;
     fill_all(f);
-    publish_scan_begin(f->publish, &scan);
-    while (publish_scan_slice(f->publish, &scan, 3, &match, &retired)) {
+    publisher_scan_begin(f->publisher, &scan);
+    while (publisher_scan_slice(f->publisher, &scan, 3, &match, &retired)) {
         assert_in_range(retired - before, 0, 3);
         before = retired;
     }
@@ -247,31 +247,31 @@ static void begin_batch(struct fixture *f, struct change change, int64_t now)
     f->batch.changes.items = malloc(sizeof change);
     f->batch.changes.items[0] = change;
     f->batch.changes.count = 1;
-    assert_int_equal(publish_batch_begin(f->publish, &f->batch, NULL), 0);
+    assert_int_equal(publisher_batch_begin(f->publisher, &f->batch, NULL), 0);
 }
 
 static int slice(struct fixture *f)
 {
-    return publish_batch_slice(f->publish, SECOND, WORK, NULL);
+    return publisher_batch_slice(f->publisher, SECOND, WORK, NULL);
 }
 
 static uint64_t applied_in_table(const struct fixture *f)
 {
-    return permtab_shm_load64_relaxed(&f->publish->table->segment.header->beat.applied_revision);
+    return permtab_shm_load64_relaxed(&f->publisher->table->segment.header->beat.applied_revision);
 }
 
 static void a_batch_counts_when_its_last_slice_is_done(void **state)
 {
     struct fixture *f = *state;
-    uint64_t deadline = publish_deadline(f->publish);
+    uint64_t deadline = publisher_deadline(f->publisher);
     unsigned slices = 1;
     fill_all(f);
     begin_batch(f, (struct change){.kind = CHANGE_SCOPE, .scope = server}, 1000);
     for (; slice(f) == 1; slices++) {
         assert_true(count(f, server) + count(f, channel) >= 2 * USERS - slices * WORK);
-        assert_int_equal(publish_position(f->publish).revision, 1);
+        assert_int_equal(publisher_position(f->publisher).revision, 1);
         assert_int_equal(applied_in_table(f), 1);
-        assert_int_equal(publish_deadline(f->publish), deadline);
+        assert_int_equal(publisher_deadline(f->publisher), deadline);
     }
     assert_true(slices >= 2 * USERS / WORK);
     assert_int_equal(count(f, server) + count(f, channel), 0);
@@ -288,16 +288,16 @@ static void fills_of_what_a_batch_touches_are_read_again(void **state)
     f->revision = 1; /* as the facts that are on their way */
     assert_int_equal(slice(f), 1);
     do {
-        assert_int_equal(fill(f, 1, server), PUBLISH_OUTDATED);
-        assert_int_equal(fill(f, 1000, channel), PUBLISH_OUTDATED);
-        assert_int_equal(fill(f, 1000, other), PUBLISH_FILLED);
+        assert_int_equal(fill(f, 1, server), PUBLISHER_OUTDATED);
+        assert_int_equal(fill(f, 1000, channel), PUBLISHER_OUTDATED);
+        assert_int_equal(fill(f, 1000, other), PUBLISHER_FILLED);
     } while (slice(f) == 1);
     assert_int_equal(resident(f, 1, server), -1);
     assert_int_equal(resident(f, 1000, channel), -1);
     assert_int_equal(resident(f, 1000, other), 0);
-    assert_int_equal(fill(f, 1, server), PUBLISH_OUTDATED); /* of revision 1 still */
+    assert_int_equal(fill(f, 1, server), PUBLISHER_OUTDATED); /* of revision 1 still */
     f->revision = 2;
-    assert_int_equal(fill(f, 1, server), PUBLISH_FILLED);
+    assert_int_equal(fill(f, 1, server), PUBLISHER_FILLED);
 }
 
 /* A guest's assignment ended long before the batch's clock, and his entry is gone with the first slice. Facts whose clock is older
@@ -309,7 +309,7 @@ static void what_has_ended_does_not_come_back(void **state)
     struct facts facts;
     fill_all(f);
     memory_assign(&f->policy, 3000, 300, other, 10000000);
-    assert_int_equal(fill(f, 3000, other), PUBLISH_FILLED);
+    assert_int_equal(fill(f, 3000, other), PUBLISHER_FILLED);
     assert_int_equal(resident(f, 3000, other), 1);
     begin_batch(f, (struct change){.kind = CHANGE_SCOPE, .scope = server}, 20000000);
     f->batch.expired.items = calloc(1, sizeof(struct change));
@@ -318,14 +318,14 @@ static void what_has_ended_does_not_come_back(void **state)
     f->revision = 1;
     assert_int_equal(slice(f), 1);
     assert_int_equal(resident(f, 3000, other), -1);
-    assert_int_equal(fill(f, 3000, other), PUBLISH_FILLED);
+    assert_int_equal(fill(f, 3000, other), PUBLISHER_FILLED);
     assert_int_equal(resident(f, 3000, other), 0);
     read_facts(f, 3000, other, &facts);
-    assert_int_equal(publish_audit(f->publish, &facts, &finding), AUDIT_UNSURE);
+    assert_int_equal(publisher_audit(f->publisher, &facts, &finding), AUDIT_UNSURE);
     facts_fini(&facts);
     while (slice(f) == 1)
         ;
-    assert_int_equal(publish_expiry(f->publish), 20000000);
+    assert_int_equal(publisher_expiry(f->publisher), 20000000);
     assert_int_equal(resident(f, 3000, other), 0);
 }
 
@@ -336,16 +336,16 @@ static void a_forgotten_batch_leaves_holes_and_nothing_else(void **state)
     fill_all(f);
     begin_batch(f, (struct change){.kind = CHANGE_SCOPE, .scope = server}, 1000);
     assert_int_equal(slice(f), 1);
-    publish_batch_forget(f->publish);
-    assert_int_equal(publish_position(f->publish).revision, 1);
+    publisher_batch_forget(f->publisher);
+    assert_int_equal(publisher_position(f->publisher).revision, 1);
     uint64_t left = count(f, server) + count(f, channel);
     assert_true(left > 0 && left < 2 * USERS);
     f->revision = 1;
-    assert_int_equal(fill(f, 1, server), PUBLISH_FILLED);
+    assert_int_equal(fill(f, 1, server), PUBLISHER_FILLED);
     begin_batch(f, (struct change){.kind = CHANGE_SCOPE, .scope = server}, 1000);
     while (slice(f) == 1)
         ;
-    assert_int_equal(publish_position(f->publish).revision, 2);
+    assert_int_equal(publisher_position(f->publisher).revision, 2);
     assert_int_equal(count(f, server) + count(f, channel), 0);
 }
 
