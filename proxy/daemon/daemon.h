@@ -18,7 +18,7 @@
 #include "proxy/feed/audit.h"
 #include "proxy/feed/feed.h"
 #include "proxy/feed/propagation.h"
-#include "proxy/invalidate/lane.h"
+#include "proxy/invalidate/fleet.h"
 #include "proxy/l2/l2.h"
 #include "proxy/redis/redis.h"
 #include "proxy/serve/descriptors.h"
@@ -56,7 +56,7 @@ struct daemon {
     struct asks *asks;
     struct redis *redis; /* and what needs it: NULL when it is not configured */
     struct l2 *l2;
-    struct lane *lane;
+    struct fleet *fleet;
     struct cleanup *cleanup;
     struct delayed *delayed;
     struct invalidation_parts invalidation_parts;

@@ -177,7 +177,7 @@ static void stop(struct daemon *daemon, bool served)
     writes_free(daemon->writes);
     work_free(daemon->work); /* calls back the last jobs, which know the feed, the lane and the counters */
     work_free(daemon->replica);
-    lane_free(daemon->lane); /* a write that has just ended was told over it */
+    fleet_free(daemon->fleet); /* a write that has just ended was told over it */
     fetches_free(daemon->fetches);
     strangers_fini(&daemon->strangers);
     census_count_free(daemon->census_count);

@@ -154,9 +154,9 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
         return 0;
     fills_use_l2(daemon->fills, daemon->l2);
     asks_use_l2(daemon->asks, daemon->l2);
-    struct lane_parts parts = {daemon->publisher, daemon->feed,          daemon->redis,
+    struct fleet_parts parts = {daemon->publisher, daemon->feed,          daemon->redis,
                                daemon->l2,      daemon->invalidations, &daemon->counters};
-    return lane_new(&daemon->lane, daemon->base, &redis, config->redis_prefix, &parts, failure);
+    return fleet_new(&daemon->fleet, daemon->base, &redis, config->redis_prefix, &parts, failure);
 }
 
 /* The queue of delayed invalidations, which is in Redis. */
@@ -206,7 +206,7 @@ int daemon_start_serving(struct daemon *daemon, struct failure *failure)
     server->ops = daemon->ops;
     server->redis = daemon->redis;
     server->l2 = daemon->l2;
-    server->lane = daemon->lane;
+    server->fleet = daemon->fleet;
     server->cleanup = daemon->cleanup;
     server->invalidations = daemon->invalidations;
     server->delayed = daemon->delayed;

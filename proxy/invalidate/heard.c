@@ -100,7 +100,7 @@ static void count_heard(struct invalidations *all, const struct message *message
     if (message->kind == MESSAGE_PLAIN)
         return;
     check_number(all, message);
-    if (pokes(message)) /* one in plain text is for whoever heard it (lane.c) */
+    if (pokes(message)) /* one in plain text is for whoever heard it (fleet.c) */
         all->options.ports.wake(all->options.ports.context);
 }
 

@@ -20,7 +20,7 @@ struct event;
 struct event_base;
 struct invalidations;
 struct l2;
-struct lane;
+struct fleet;
 struct method;
 struct audit;
 struct histograms;
@@ -48,7 +48,7 @@ struct server {
     /* NULL without Redis. */
     struct redis *redis;
     struct l2 *l2;
-    struct lane *lane;
+    struct fleet *fleet;
     struct cleanup *cleanup;
     struct delayed *delayed;
     struct histograms *histograms;

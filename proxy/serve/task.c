@@ -4,7 +4,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
-#include "proxy/invalidate/lane.h"
+#include "proxy/invalidate/fleet.h"
 #include "proxy/serve/session.h"
 #include "proxy/serve/writes.h"
 
@@ -75,8 +75,8 @@ static void announce(struct task *task)
     struct server *server = task->server;
     struct log_position at = publisher_position(server->publisher);
     server->counters->writes++;
-    if (server->lane && task->revision > at.revision)
-        lane_written(server->lane, at.store_id, task->revision, task->changed);
+    if (server->fleet && task->revision > at.revision)
+        fleet_announce(server->fleet, at.store_id, task->revision, task->changed);
 }
 
 static void task_done(struct work_job *job)

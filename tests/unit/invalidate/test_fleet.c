@@ -1,6 +1,6 @@
 /* The lane without Redis: what it does with the loop when much is retired for a message. What it makes of messages is in
- * tests/e2e/test_lane.py. */
-#include "proxy/invalidate/lane.h"
+ * tests/e2e/test_fleet.py. */
+#include "proxy/invalidate/fleet.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/table/private.h"
@@ -24,7 +24,7 @@ struct fixture {
     struct event_base *base;
     struct publisher *publisher;
     struct redis *redis;
-    struct lane *lane;
+    struct fleet *fleet;
     struct counters counters;
 };
 
@@ -50,8 +50,8 @@ static int setup(void **state)
     assert_int_equal(publisher_new(&f->publisher, &options, &at, 1000, &catalogue, &f->counters, NULL), 0);
     f->base = event_base_new();
     assert_return_code(redis_new(&f->redis, f->base, &redis_options, on_state, f, &failure), 0);
-    struct lane_parts parts = {.publisher = f->publisher, .redis = f->redis, .counters = &f->counters};
-    assert_return_code(lane_new(&f->lane, f->base, &redis_options, "t:", &parts, &failure), 0);
+    struct fleet_parts parts = {.publisher = f->publisher, .redis = f->redis, .counters = &f->counters};
+    assert_return_code(fleet_new(&f->fleet, f->base, &redis_options, "t:", &parts, &failure), 0);
     *state = f;
     return 0;
 }
@@ -59,7 +59,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    lane_free(f->lane);
+    fleet_free(f->fleet);
     redis_free(f->redis);
     publisher_free(f->publisher);
     event_base_free(f->base);
@@ -88,7 +88,7 @@ static void crowd(struct fixture *f, struct scope_key scope, uint64_t users)
 static void written(struct fixture *f, struct scope_key scope, uint64_t revision)
 {
     struct target target = {.kind = TARGET_SCOPE, .scope = scope};
-    lane_written(f->lane, 7, revision, &target);
+    fleet_announce(f->fleet, 7, revision, &target);
 }
 
 static void on_tick(evutil_socket_t descriptor, short what, void *context)
@@ -132,8 +132,8 @@ static void it_ends_in_the_middle(void **state)
     written(f, server, 2);
     one_turn(f);
     assert_true(f->counters.entries > 0);
-    lane_free(f->lane);
-    f->lane = NULL;
+    fleet_free(f->fleet);
+    f->fleet = NULL;
     one_turn(f);
 }
 

@@ -4,7 +4,7 @@
  * the store is asked at once instead of in its turn.
  *
  * Polls on request are spaced, so that a flood of messages is not a flood of queries. */
-#include "proxy/invalidate/lane.h"
+#include "proxy/invalidate/fleet.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
@@ -17,8 +17,8 @@
 #define WAKE_SPACING_NS 1000000ull
 #define CHANNEL_SIZE    128
 
-struct lane {
-    struct lane_parts parts;
+struct fleet {
+    struct fleet_parts parts;
     struct redis_subscriber *subscriber;
     char channel[CHANNEL_SIZE];
     uint64_t
@@ -32,25 +32,25 @@ struct lane {
 
 static void on_wake(evutil_socket_t descriptor, short what, void *context)
 {
-    struct lane *lane = context;
+    struct fleet *fleet = context;
     (void)descriptor, (void)what;
-    lane->woken_ns = clock_ns();
-    lane->parts.counters->message_wakes++;
-    feed_wake(lane->parts.feed);
+    fleet->woken_ns = clock_ns();
+    fleet->parts.counters->message_wakes++;
+    feed_wake(fleet->parts.feed);
 }
 
-static void wake(struct lane *lane)
+static void wake(struct fleet *fleet)
 {
-    uint64_t since = clock_ns() - lane->woken_ns;
+    uint64_t since = clock_ns() - fleet->woken_ns;
     struct timeval wait = {0, 0};
-    if (evtimer_pending(lane->wake, NULL))
+    if (evtimer_pending(fleet->wake, NULL))
         return;
     if (since >= WAKE_SPACING_NS) {
-        on_wake(-1, 0, lane);
+        on_wake(-1, 0, fleet);
         return;
     }
     wait.tv_usec = (suseconds_t)((WAKE_SPACING_NS - since) / 1000);
-    (void)event_add(lane->wake, &wait);
+    (void)event_add(fleet->wake, &wait);
 }
 
 /* ---- retiring ---------------------------------------------------------------------------------------------------- */
@@ -59,52 +59,52 @@ static const struct timeval at_once = {0};
 
 static void on_retire(evutil_socket_t descriptor, short what, void *context)
 {
-    struct lane *lane = context;
+    struct fleet *fleet = context;
     (void)descriptor, (void)what;
-    if (publisher_hear_slice(lane->parts.publisher, clock_ns(), PUBLISHER_SLICE))
-        (void)evtimer_add(lane->retire, &at_once);
+    if (publisher_hear_slice(fleet->parts.publisher, clock_ns(), PUBLISHER_SLICE))
+        (void)evtimer_add(fleet->retire, &at_once);
 }
 
 /* A slice at once for the first message of a turn of the loop, and then one a turn, however many messages there are. */
-static void retire_some(struct lane *lane)
+static void retire_some(struct fleet *fleet)
 {
-    if (evtimer_pending(lane->retire, NULL))
+    if (evtimer_pending(fleet->retire, NULL))
         return;
-    (void)publisher_hear_slice(lane->parts.publisher, clock_ns(), PUBLISHER_SLICE);
-    (void)evtimer_add(lane->retire, &at_once);
+    (void)publisher_hear_slice(fleet->parts.publisher, clock_ns(), PUBLISHER_SLICE);
+    (void)evtimer_add(fleet->retire, &at_once);
 }
 
 /* ---- hearing ------------------------------------------------------------------------------------------------------ */
 
-static void hear_targets(struct lane *lane, const struct message *message)
+static void hear_targets(struct fleet *fleet, const struct message *message)
 {
     uint64_t now = clock_ns();
     for (size_t i = 0; i < message->count; i++)
-        (void)publisher_hear(lane->parts.publisher, &message->targets[i], message->to, now);
+        (void)publisher_hear(fleet->parts.publisher, &message->targets[i], message->to, now);
 }
 
 /* A change of the store's log, or what a host says of its own client's write. */
-static void hear_change(struct lane *lane, const struct message *message)
+static void hear_change(struct fleet *fleet, const struct message *message)
 {
-    struct log_position at = publisher_position(lane->parts.publisher);
+    struct log_position at = publisher_position(fleet->parts.publisher);
     bool sequenced = message->kind == MESSAGE_CHANGED;
     if (message->store_id != at.store_id) {
-        lane->parts.counters->messages_foreign++;
+        fleet->parts.counters->messages_foreign++;
         return;
     }
-    if (sequenced && lane->heard != 0 && message->from > lane->heard && message->from > at.revision) {
-        lane->parts.counters->message_gaps++;
-        wake(lane);
+    if (sequenced && fleet->heard != 0 && message->from > fleet->heard && message->from > at.revision) {
+        fleet->parts.counters->message_gaps++;
+        wake(fleet);
     }
     if (sequenced) {
-        lane->heard = message->to;
-        if (lane->parts.l2 != NULL)
-            l2_heard(lane->parts.l2, message->to);
+        fleet->heard = message->to;
+        if (fleet->parts.l2 != NULL)
+            l2_heard(fleet->parts.l2, message->to);
     }
     if (message->to > at.revision) {
-        hear_targets(lane, message);
-        retire_some(lane);
-        wake(lane);
+        hear_targets(fleet, message);
+        retire_some(fleet);
+        wake(fleet);
     }
 }
 
@@ -118,26 +118,26 @@ static bool asks_for_a_poll(const struct message *message)
 
 static void on_message(void *context, const char *bytes, size_t size)
 {
-    struct lane *lane = context;
+    struct fleet *fleet = context;
     struct message message;
-    lane->parts.counters->messages++;
-    if (message_parse(&publisher_catalogue(lane->parts.publisher)->types, bytes, size, &message) < 0) {
-        lane->parts.counters->messages_bad++;
-        wake(lane);
+    fleet->parts.counters->messages++;
+    if (message_parse(&publisher_catalogue(fleet->parts.publisher)->types, bytes, size, &message) < 0) {
+        fleet->parts.counters->messages_bad++;
+        wake(fleet);
         return;
     }
     switch (message.kind) {
     case MESSAGE_CHANGED:
     case MESSAGE_WRITTEN:
-        hear_change(lane, &message);
+        hear_change(fleet, &message);
         break;
     case MESSAGE_PLAIN:
         if (asks_for_a_poll(&message))
-            wake(lane);
-        invalidations_heard(lane->parts.invalidations, &message);
+            wake(fleet);
+        invalidations_heard(fleet->parts.invalidations, &message);
         break;
     case MESSAGE_INVALIDATE:
-        invalidations_heard(lane->parts.invalidations, &message);
+        invalidations_heard(fleet->parts.invalidations, &message);
         break;
     }
     message_fini(&message);
@@ -146,32 +146,32 @@ static void on_message(void *context, const char *bytes, size_t size)
 /* Whatever was published while nobody listened is lost. */
 static void on_state(void *context, bool subscribed)
 {
-    struct lane *lane = context;
-    lane->heard = 0;
+    struct fleet *fleet = context;
+    fleet->heard = 0;
     if (subscribed)
-        wake(lane);
+        wake(fleet);
 }
 
 /* ---- sending ------------------------------------------------------------------------------------------------------ */
 
-void lane_written(struct lane *lane, uint64_t store_id, uint64_t revision, const struct target *target)
+void fleet_announce(struct fleet *fleet, uint64_t store_id, uint64_t revision, const struct target *target)
 {
     struct target poke = {.kind = TARGET_POKE}, named = target != NULL ? *target : poke;
     struct message message = {
         .kind = MESSAGE_WRITTEN, .store_id = store_id, .to = revision, .targets = &named, .count = 1};
     struct redis_args args;
-    if (revision > publisher_position(lane->parts.publisher).revision) {
-        (void)publisher_hear(lane->parts.publisher, &named, revision, clock_ns());
-        retire_some(lane);
+    if (revision > publisher_position(fleet->parts.publisher).revision) {
+        (void)publisher_hear(fleet->parts.publisher, &named, revision, clock_ns());
+        retire_some(fleet);
     }
-    char *text = message_format(&publisher_catalogue(lane->parts.publisher)->types, &message);
+    char *text = message_format(&publisher_catalogue(fleet->parts.publisher)->types, &message);
     if (text == NULL)
         return;
     redis_args_init(&args);
     redis_args_text(&args, "PUBLISH");
-    redis_args_text(&args, lane->channel);
+    redis_args_text(&args, fleet->channel);
     redis_args_text(&args, text);
-    if (redis_send(lane->parts.redis, &args, NULL, NULL) < 0)
+    if (redis_send(fleet->parts.redis, &args, NULL, NULL) < 0)
         log_debug("lane: revision %llu was not announced: Redis is away", (unsigned long long)revision);
     redis_args_fini(&args);
     free(text);
@@ -179,38 +179,38 @@ void lane_written(struct lane *lane, uint64_t store_id, uint64_t revision, const
 
 /* ---- life --------------------------------------------------------------------------------------------------------- */
 
-int lane_new(struct lane **out, struct event_base *base, const struct redis_options *options,
-             const char *prefix, const struct lane_parts *parts, struct failure *failure)
+int fleet_new(struct fleet **out, struct event_base *base, const struct redis_options *options,
+             const char *prefix, const struct fleet_parts *parts, struct failure *failure)
 {
-    struct lane *lane = calloc(1, sizeof *lane);
-    struct redis_subscriber_events events = {on_message, on_state, lane};
-    if (lane != NULL) {
-        lane->wake = evtimer_new(base, on_wake, lane);
-        lane->retire = evtimer_new(base, on_retire, lane);
+    struct fleet *fleet = calloc(1, sizeof *fleet);
+    struct redis_subscriber_events events = {on_message, on_state, fleet};
+    if (fleet != NULL) {
+        fleet->wake = evtimer_new(base, on_wake, fleet);
+        fleet->retire = evtimer_new(base, on_retire, fleet);
     }
-    if (lane == NULL || lane->wake == NULL || lane->retire == NULL) {
-        lane_free(lane);
+    if (fleet == NULL || fleet->wake == NULL || fleet->retire == NULL) {
+        fleet_free(fleet);
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     }
-    lane->parts = *parts;
-    (void)snprintf(lane->channel, sizeof lane->channel, "%sinvalidate", prefix);
-    int code = redis_subscriber_new(&lane->subscriber, base, options, lane->channel, &events, failure);
+    fleet->parts = *parts;
+    (void)snprintf(fleet->channel, sizeof fleet->channel, "%sinvalidate", prefix);
+    int code = redis_subscriber_new(&fleet->subscriber, base, options, fleet->channel, &events, failure);
     if (code < 0) {
-        lane_free(lane);
+        fleet_free(fleet);
         return code;
     }
-    *out = lane;
+    *out = fleet;
     return 0;
 }
 
-void lane_free(struct lane *lane)
+void fleet_free(struct fleet *fleet)
 {
-    if (lane == NULL)
+    if (fleet == NULL)
         return;
-    redis_subscriber_free(lane->subscriber);
-    if (lane->wake != NULL)
-        event_free(lane->wake);
-    if (lane->retire != NULL)
-        event_free(lane->retire);
-    free(lane);
+    redis_subscriber_free(fleet->subscriber);
+    if (fleet->wake != NULL)
+        event_free(fleet->wake);
+    if (fleet->retire != NULL)
+        event_free(fleet->retire);
+    free(fleet);
 }

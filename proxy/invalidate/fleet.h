@@ -1,15 +1,15 @@
 /* The fast lane: messages of Redis' channel, in and out. Makes a change felt at once that the poll would find in its own
  * time; makes nothing true. A message about a change retires the users and scopes it names, fences fills that were read before it,
  * and wakes the poll. On the loop's thread. */
-#ifndef PERMTAB_INVALIDATE_LANE_H
-#define PERMTAB_INVALIDATE_LANE_H
+#ifndef PERMTAB_INVALIDATE_FLEET_H
+#define PERMTAB_INVALIDATE_FLEET_H
 
 #include "proxy/invalidate/invalidate.h"
 #include "proxy/l2/l2.h"
 
-struct lane;
+struct fleet;
 
-struct lane_parts {
+struct fleet_parts {
     struct publisher *publisher;
     struct feed *feed;
     struct redis *redis; /* for sending */
@@ -19,12 +19,12 @@ struct lane_parts {
 };
 
 /* Subscribes to PREFIXinvalidate. `options` of the connection. */
-int lane_new(struct lane **out, struct event_base *base, const struct redis_options *options,
-             const char *prefix, const struct lane_parts *parts, struct failure *failure) PERMTAB_MUST_CHECK;
-void lane_free(struct lane *lane);
+int fleet_new(struct fleet **out, struct event_base *base, const struct redis_options *options,
+             const char *prefix, const struct fleet_parts *parts, struct failure *failure) PERMTAB_MUST_CHECK;
+void fleet_free(struct fleet *fleet);
 
 /* A client of this host has just committed this revision: tells everybody, ourselves included. `target`: what it changed, when that is
  * one user; NULL: only that there is something to poll for. */
-void lane_written(struct lane *lane, uint64_t store_id, uint64_t revision, const struct target *target);
+void fleet_announce(struct fleet *fleet, uint64_t store_id, uint64_t revision, const struct target *target);
 
 #endif
