@@ -186,7 +186,7 @@ enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts 
     if (!history_still_true(&publisher->history, facts) ||
         (applying != NULL && changes_concern(&applying->changes, facts)))
         return PUBLISHER_OUTDATED;
-    if (rumours_doubt(&publisher->rumours, facts) && !doubted_enough(publisher, facts, now_ns))
+    if (heard_outdates(&publisher->heard, facts) && !doubted_enough(publisher, facts, now_ns))
         return PUBLISHER_EARLY;
     facts->doubted_ns = 0;
     int64_t now = facts_judged_at(facts, publisher->expiry);

@@ -2,9 +2,9 @@
 #ifndef PERMTAB_TABLE_PRIVATE_H
 #define PERMTAB_TABLE_PRIVATE_H
 
+#include "proxy/table/heard.h"
 #include "proxy/table/history.h"
 #include "proxy/table/publisher.h"
-#include "proxy/table/rumours.h"
 #include "proxy/table/table.h"
 
 /* The batch that is being applied. */
@@ -20,7 +20,7 @@ struct publisher {
     struct table *table;
     struct catalogue catalogue;
     struct history history;
-    struct rumours rumours;
+    struct heard heard;
     struct applying applying;
     uint64_t confirmed_ns;
     struct log_position at;

@@ -170,7 +170,7 @@ void publisher_renew(struct publisher *publisher, uint64_t begun_ns)
     segment_lease_writer(&publisher->table->segment,
                          begun_ns + publisher->options.max_staleness_ns - publisher->lag_ns);
     publisher->confirmed_ns = begun_ns;
-    rumours_settle(&publisher->rumours, begun_ns);
+    heard_settle(&publisher->heard, begun_ns);
     publisher->counters->lease_renewals++;
     if (publisher->table->sets.abandoned > 0)
         publisher->counters->entries_retired +=
@@ -290,7 +290,7 @@ uint64_t publisher_hear(struct publisher *publisher, const struct target *target
     } else {
         return 0;
     }
-    rumours_add(&publisher->rumours, &rumour);
+    heard_add(&publisher->heard, &rumour);
     publisher->counters->entries_retired += retired;
     publisher_count(publisher);
     return retired;
@@ -298,10 +298,10 @@ uint64_t publisher_hear(struct publisher *publisher, const struct target *target
 
 bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work)
 {
-    struct rumours *rumours = &publisher->rumours;
+    struct heard *heard = &publisher->heard;
     bool more = false;
-    for (uint32_t i = 0; i < rumours->count && !more; i++) {
-        struct rumour *rumour = &rumours->items[i];
+    for (uint32_t i = 0; i < heard->count && !more; i++) {
+        struct rumour *rumour = &heard->items[i];
         if (rumour->resident)
             rumour->resident = table_retire_scope_slice(publisher->table, rumour->scope, now_ns, &work,
                                                         &publisher->counters->entries_retired);

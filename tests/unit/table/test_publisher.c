@@ -531,7 +531,7 @@ static void messages_without_end_do_not_keep_facts_for_ever(void **state)
     struct fixture *fixture = *state;
     struct answer answer = {0};
     struct facts facts;
-    for (unsigned targets = 1; targets <= RUMOURS_MAX + 1; targets += RUMOURS_MAX) {
+    for (unsigned targets = 1; targets <= HEARD_MAX + 1; targets += HEARD_MAX) {
         uint64_t now = SECOND, begun = now;
         read_facts(fixture, 3, server, &facts);
         enum publisher_outcome outcome = PUBLISHER_EARLY;

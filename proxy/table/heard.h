@@ -2,12 +2,12 @@
  * was read before such a revision must not put back what the message took out. A rumour may be an invention, so it holds
  * fills back no longer than until a poll that began after it was heard has been applied: that poll has brought the change, or
  * there was none. Plain data. */
-#ifndef PERMTAB_TABLE_RUMOURS_H
-#define PERMTAB_TABLE_RUMOURS_H
+#ifndef PERMTAB_TABLE_HEARD_H
+#define PERMTAB_TABLE_HEARD_H
 
 #include "proxy/rights/facts.h"
 
-#define RUMOURS_MAX 1024u /* more at a time, and every fill waits for the poll */
+#define HEARD_MAX 1024u /* more at a time, and every fill waits for the poll */
 
 struct rumour {
     bool of_scope; /* else of a user */
@@ -18,17 +18,17 @@ struct rumour {
     bool resident; /* of a scope: something may be left at or below it (publisher_hear_slice) */
 };
 
-struct rumours {
-    struct rumour items[RUMOURS_MAX];
+struct heard {
+    struct rumour items[HEARD_MAX];
     uint32_t count;
     bool overflowed;
     uint64_t overflowed_ns;
 };
 
-void rumours_add(struct rumours *rumours, const struct rumour *rumour);
+void heard_add(struct heard *heard, const struct rumour *rumour);
 /* A poll that began then has been applied. */
-void rumours_settle(struct rumours *rumours, uint64_t begun_ns);
+void heard_settle(struct heard *heard, uint64_t begun_ns);
 /* Whether the facts were read too early to know what is being said. */
-bool rumours_doubt(const struct rumours *rumours, const struct facts *facts);
+bool heard_outdates(const struct heard *heard, const struct facts *facts);
 
 #endif

@@ -1,0 +1,44 @@
+/* A short list, walked whole: messages of one poll interval, not of a day. What a rumour is about is judged as widely as the
+ * history would judge a change of it. */
+#include "proxy/table/heard.h"
+
+void heard_add(struct heard *heard, const struct rumour *rumour)
+{
+    if (heard->count == HEARD_MAX) {
+        heard->overflowed = true;
+        heard->overflowed_ns = rumour->heard_ns;
+        return;
+    }
+    heard->items[heard->count++] = *rumour;
+}
+
+void heard_settle(struct heard *heard, uint64_t begun_ns)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < heard->count; i++)
+        if (heard->items[i].heard_ns >= begun_ns)
+            heard->items[kept++] = heard->items[i];
+    heard->count = kept;
+    if (heard->overflowed && heard->overflowed_ns < begun_ns)
+        heard->overflowed = false;
+}
+
+static bool concerns(const struct rumour *rumour, const struct facts *facts)
+{
+    if (!rumour->of_scope)
+        return rumour->user == facts->user;
+    for (uint32_t level = 0; level < facts->chain_count; level++)
+        if (scope_equal(facts->chain[level].key, rumour->scope))
+            return true;
+    return facts->chain_count == 0; /* some scope was missing: this may be it */
+}
+
+bool heard_outdates(const struct heard *heard, const struct facts *facts)
+{
+    if (heard->overflowed)
+        return true;
+    for (uint32_t i = 0; i < heard->count; i++)
+        if (heard->items[i].revision > facts->revision && concerns(&heard->items[i], facts))
+            return true;
+    return false;
+}
