@@ -29,10 +29,10 @@ struct kept_facts {
     UT_hash_handle hh;
 };
 
-void strangers_init(struct strangers *strangers, const struct census *census, const struct publisher *publisher)
+void strangers_init(struct strangers *strangers, const struct known_users *known_users, const struct publisher *publisher)
 {
     memset(strangers, 0, sizeof *strangers);
-    strangers->census = census;
+    strangers->known_users = known_users;
     strangers->publisher = publisher;
 }
 
@@ -73,7 +73,7 @@ static struct kept_facts *find(struct strangers *strangers, struct scope_key sco
 
 bool strangers_include(const struct strangers *strangers, uint64_t user)
 {
-    return !census_knows(strangers->census, strangers->publisher, user);
+    return !known_users_include(strangers->known_users, strangers->publisher, user);
 }
 
 bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_key scope, struct facts *out)

@@ -8,12 +8,12 @@
 #ifndef PERMTAB_ANSWER_STRANGERS_H
 #define PERMTAB_ANSWER_STRANGERS_H
 
-#include "proxy/answer/census.h"
+#include "proxy/answer/known_users.h"
 
 struct kept_facts;
 
 struct strangers {
-    const struct census *census;
+    const struct known_users *known_users;
     const struct publisher *publisher;
     struct kept_facts *kept; /* uthash by scope, the least recently used first */
     size_t count, bytes;
@@ -21,7 +21,7 @@ struct strangers {
     uint64_t invalidated; /* none is older than this invalidation */
 };
 
-void strangers_init(struct strangers *strangers, const struct census *census, const struct publisher *publisher);
+void strangers_init(struct strangers *strangers, const struct known_users *known_users, const struct publisher *publisher);
 void strangers_fini(struct strangers *strangers);
 
 /* Whether the user is one, at the applied revision. */

@@ -6,8 +6,8 @@
 #define PERMTAB_DAEMON_DAEMON_H
 
 #include "proxy/answer/asks.h"
-#include "proxy/answer/census_count.h"
 #include "proxy/answer/fill.h"
+#include "proxy/answer/known_users_read.h"
 #include "proxy/base/counters.h"
 #include "proxy/base/histogram.h"
 #include "proxy/cleanup/cleanup.h"
@@ -48,8 +48,8 @@ struct daemon {
     bool use_replica;
     struct work *replica; /* connections for fills alone; NULL without store_replica */
     struct feed *feed;
-    struct census census;
-    struct census_count *census_count; /* NULL: nobody is a stranger */
+    struct known_users known_users;
+    struct known_users_read *known_users_read; /* NULL: nobody is a stranger */
     struct strangers strangers;
     struct fetches *fetches;
     struct fills *fills;

@@ -50,8 +50,8 @@ static void measure(struct daemon *daemon, const struct change_list *changes, ui
 /* What has been kept beside the table is judged first, then who waits is answered. */
 static void go_on_from(struct daemon *daemon, uint64_t revision)
 {
-    if (daemon->census_count) /* first: those who are judged next may have rows now */
-        census_count_applied(daemon->census_count);
+    if (daemon->known_users_read) /* first: those who are judged next may have rows now */
+        known_users_read_applied(daemon->known_users_read);
     if (daemon->l2) /* the marker first: what fills put comes after it */
         l2_applied(daemon->l2);
     if (daemon->fills) /* not there yet while starting */

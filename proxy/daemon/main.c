@@ -180,8 +180,8 @@ static void stop(struct daemon *daemon, bool served)
     fleet_free(daemon->fleet); /* a write that has just ended was told over it */
     fetches_free(daemon->fetches);
     strangers_fini(&daemon->strangers);
-    census_count_free(daemon->census_count);
-    census_fini(&daemon->census);
+    known_users_read_free(daemon->known_users_read);
+    known_users_fini(&daemon->known_users);
     if (daemon->redis)
         redis_free(daemon->redis); /* tells the others that their commands are lost */
     l2_free(daemon->l2);

@@ -27,25 +27,25 @@ int daemon_start_listening(struct daemon *daemon, struct failure *failure)
 }
 
 /* Who is a stranger. It counts in the background, and until then everybody is known. */
-static int start_census(struct daemon *daemon)
+static int start_known_users(struct daemon *daemon)
 {
     struct random_source chance;
     uint64_t users_max = daemon->config.strangers_max;
     int code = random_source_init(&chance);
     if (code == 0)
-        code = census_init(&daemon->census, users_max, random_source_next(&chance));
+        code = known_users_init(&daemon->known_users, users_max, random_source_next(&chance));
     if (code < 0)
         return code;
-    strangers_init(&daemon->strangers, &daemon->census, daemon->publisher);
-    return census_count_new(&daemon->census_count, daemon->base, daemon->work, daemon->publisher, daemon->feed,
-                            &daemon->census, &daemon->counters);
+    strangers_init(&daemon->strangers, &daemon->known_users, daemon->publisher);
+    return known_users_read_new(&daemon->known_users_read, daemon->base, daemon->work, daemon->publisher, daemon->feed,
+                            &daemon->known_users, &daemon->counters);
 }
 
 /* Where fills come from: what is kept, the replica, the store. */
 static int start_fetching(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
-    int code = config->strangers_max > 0 ? start_census(daemon) : 0;
+    int code = config->strangers_max > 0 ? start_known_users(daemon) : 0;
     if (code < 0)
         return failure_set(failure, code, "the filter of strangers_max = %" PRIu64 " users cannot be made",
                            config->strangers_max);
@@ -60,7 +60,7 @@ static int start_fetching(struct daemon *daemon, struct failure *failure)
         .primary = daemon->work,
         .replica = daemon->replica,
         .replica_threads = config->store_threads,
-        .strangers = daemon->census_count ? &daemon->strangers : NULL,
+        .strangers = daemon->known_users_read ? &daemon->strangers : NULL,
         .publisher = daemon->publisher,
         .counters = &daemon->counters,
     };

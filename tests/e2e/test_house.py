@@ -52,7 +52,7 @@ FACES = {
     "cleanup": "cleanup",
     "feed": "audit feed propagation",
     "l2": "l2",
-    "answer": "asks census_count fill",
+    "answer": "asks known_users_read fill",
     "invalidate": "history invalidate lane tags",
     "delayed": "delayed",
     "serve": "descriptors listener ops server subscriptions writes",

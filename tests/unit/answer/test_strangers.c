@@ -23,7 +23,7 @@ struct fixture {
     struct memory_policy policy;
     struct publisher *publisher;
     struct counters counters;
-    struct census census;
+    struct known_users known_users;
     struct strangers strangers;
     struct event_base *base;
     struct fetches *fetches;
@@ -53,8 +53,8 @@ static int setup(void **state)
     assert_int_equal(
         publisher_new(&fixture->publisher, &options, &fixture->at, 1000, &catalogue, &fixture->counters, NULL),
         0);
-    assert_int_equal(census_init(&fixture->census, 1000, 5), 0);
-    strangers_init(&fixture->strangers, &fixture->census, fixture->publisher);
+    assert_int_equal(known_users_init(&fixture->known_users, 1000, 5), 0);
+    strangers_init(&fixture->strangers, &fixture->known_users, fixture->publisher);
     fixture->base = event_base_new();
     struct fetch_options fetch = {
         .strangers = &fixture->strangers, .publisher = fixture->publisher, .counters = &fixture->counters};
@@ -69,7 +69,7 @@ static int teardown(void **state)
     fetches_free(fixture->fetches);
     event_base_free(fixture->base);
     strangers_fini(&fixture->strangers);
-    census_fini(&fixture->census);
+    known_users_fini(&fixture->known_users);
     publisher_free(fixture->publisher);
     memory_policy_fini(&fixture->policy);
     free(fixture);
@@ -98,24 +98,24 @@ static void apply_untold(struct fixture *fixture, struct change change)
 static void apply(struct fixture *fixture, struct change change)
 {
     apply_untold(fixture, change);
-    census_applied(&fixture->census, fixture->publisher);
+    known_users_applied(&fixture->known_users, fixture->publisher);
 }
 
-static enum census_slice take(struct fixture *fixture, uint64_t user)
+static enum known_users_slice take(struct fixture *fixture, uint64_t user)
 {
-    return census_take(&fixture->census, fixture->publisher, &fixture->at, &user, 1);
+    return known_users_take(&fixture->known_users, fixture->publisher, &fixture->at, &user, 1);
 }
 
 static void count_all(struct fixture *fixture)
 {
-    census_begin(&fixture->census, fixture->publisher);
-    assert_int_equal(take(fixture, 1), CENSUS_TAKEN);
-    census_complete(&fixture->census);
+    known_users_begin(&fixture->known_users, fixture->publisher);
+    assert_int_equal(take(fixture, 1), KNOWN_USERS_TAKEN);
+    known_users_complete(&fixture->known_users);
 }
 
 static bool knows(struct fixture *fixture, uint64_t user)
 {
-    return census_knows(&fixture->census, fixture->publisher, user);
+    return known_users_include(&fixture->known_users, fixture->publisher, user);
 }
 
 static void read_store(struct fixture *fixture, uint64_t user, struct scope_key scope, struct facts *facts)
@@ -168,11 +168,11 @@ static void everybody_is_known_until_all_are_counted(void **state)
 {
     struct fixture *fixture = *state;
     assert_true(knows(fixture, NOBODY));
-    census_begin(&fixture->census, fixture->publisher);
+    known_users_begin(&fixture->known_users, fixture->publisher);
     assert_true(knows(fixture, NOBODY));
-    assert_int_equal(take(fixture, 1), CENSUS_TAKEN);
+    assert_int_equal(take(fixture, 1), KNOWN_USERS_TAKEN);
     assert_true(knows(fixture, NOBODY));
-    census_complete(&fixture->census);
+    known_users_complete(&fixture->known_users);
     assert_false(knows(fixture, NOBODY));
     assert_true(knows(fixture, 1));
 }
@@ -180,11 +180,11 @@ static void everybody_is_known_until_all_are_counted(void **state)
 static void whom_changes_name_is_known(void **state)
 {
     struct fixture *fixture = *state;
-    census_begin(&fixture->census, fixture->publisher);
+    known_users_begin(&fixture->known_users, fixture->publisher);
     /* Between two slices: the second one may not have this user. */
     apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 50, .role = 101, .scope = server});
-    assert_int_equal(take(fixture, 1), CENSUS_TAKEN);
-    census_complete(&fixture->census);
+    assert_int_equal(take(fixture, 1), KNOWN_USERS_TAKEN);
+    known_users_complete(&fixture->known_users);
     apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 51, .role = 101, .scope = server});
     apply(fixture, (struct change){.kind = CHANGE_OVERWRITE, .user = 52, .scope = channel});
     assert_true(knows(fixture, 50) && knows(fixture, 51) && knows(fixture, 52));
@@ -202,7 +202,7 @@ static void a_census_behind_the_table_knows_everybody(void **state)
     count_all(fixture);
     apply_untold(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
     assert_true(knows(fixture, NOBODY));
-    census_applied(&fixture->census, fixture->publisher);
+    known_users_applied(&fixture->known_users, fixture->publisher);
     assert_false(knows(fixture, NOBODY));
 }
 
@@ -211,21 +211,21 @@ static void slices_of_another_history_do_not_count(void **state)
     struct fixture *fixture = *state;
     struct log_position ours = fixture->at;
     apply(fixture, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 100});
-    census_begin(&fixture->census, fixture->publisher);
+    known_users_begin(&fixture->known_users, fixture->publisher);
     struct log_position at = fixture->at;
     fixture->at = ours; /* before the beginning: what changed then was not added */
-    assert_int_equal(take(fixture, 1), CENSUS_FOREIGN);
+    assert_int_equal(take(fixture, 1), KNOWN_USERS_FOREIGN);
     fixture->at = at;
     fixture->at.nonce++;
-    assert_int_equal(take(fixture, 1), CENSUS_FOREIGN);
+    assert_int_equal(take(fixture, 1), KNOWN_USERS_FOREIGN);
     fixture->at = at;
     fixture->at.store_id++;
-    assert_int_equal(take(fixture, 1), CENSUS_FOREIGN);
+    assert_int_equal(take(fixture, 1), KNOWN_USERS_FOREIGN);
     fixture->at = at;
     fixture->at.revision++;
-    assert_int_equal(take(fixture, 1), CENSUS_EARLY);
+    assert_int_equal(take(fixture, 1), KNOWN_USERS_EARLY);
     fixture->at = at;
-    assert_int_equal(take(fixture, 1), CENSUS_TAKEN);
+    assert_int_equal(take(fixture, 1), KNOWN_USERS_TAKEN);
 }
 
 static void rebuild(struct fixture *fixture)
@@ -242,9 +242,9 @@ static void a_rebuild_loses_the_census(void **state)
     assert_int_equal(ask_store(fixture, NOBODY, server, SEND), 1);
     rebuild(fixture);
     assert_true(knows(fixture, NOBODY));
-    assert_int_equal(take(fixture, 1), CENSUS_FOREIGN);
-    census_applied(&fixture->census, fixture->publisher);
-    assert_int_equal(fixture->census.state, CENSUS_NONE);
+    assert_int_equal(take(fixture, 1), KNOWN_USERS_FOREIGN);
+    known_users_applied(&fixture->known_users, fixture->publisher);
+    assert_int_equal(fixture->known_users.state, KNOWN_USERS_NONE);
     count_all(fixture);
     assert_false(knows(fixture, NOBODY));
     assert_int_equal(ask_kept(fixture, NOBODY2, server, SEND), -1); /* nor is anything kept of before */
@@ -265,8 +265,8 @@ static void missed_changes_lose_the_census(void **state)
     batch.at = fixture->at;
     assert_int_equal(publisher_batch(fixture->publisher, &batch, SECOND, NULL), 0);
     batch_fini(&batch);
-    census_applied(&fixture->census, fixture->publisher);
-    assert_int_equal(fixture->census.state, CENSUS_NONE);
+    known_users_applied(&fixture->known_users, fixture->publisher);
+    assert_int_equal(fixture->known_users.state, KNOWN_USERS_NONE);
     assert_true(knows(fixture, UINT64_MAX));
 }
 
@@ -276,22 +276,22 @@ static void too_many_users_leave_no_strangers(void **state)
     uint64_t users[1100];
     for (uint64_t i = 0; i < 1100; i++)
         users[i] = i * 1000;
-    census_begin(&fixture->census, fixture->publisher);
-    assert_int_equal(census_take(&fixture->census, fixture->publisher, &fixture->at, users, 1100),
-                     CENSUS_TAKEN);
-    assert_int_equal(fixture->census.state, CENSUS_OVERFULL);
-    census_complete(&fixture->census);
+    known_users_begin(&fixture->known_users, fixture->publisher);
+    assert_int_equal(known_users_take(&fixture->known_users, fixture->publisher, &fixture->at, users, 1100),
+                     KNOWN_USERS_TAKEN);
+    assert_int_equal(fixture->known_users.state, KNOWN_USERS_OVERFULL);
+    known_users_complete(&fixture->known_users);
     assert_true(knows(fixture, NOBODY));
     /* One that outgrows its room is counted anew: many of its users may have gone. */
-    census_begin(&fixture->census, fixture->publisher);
-    assert_int_equal(census_take(&fixture->census, fixture->publisher, &fixture->at, users, 1000),
-                     CENSUS_TAKEN);
-    census_complete(&fixture->census);
+    known_users_begin(&fixture->known_users, fixture->publisher);
+    assert_int_equal(known_users_take(&fixture->known_users, fixture->publisher, &fixture->at, users, 1000),
+                     KNOWN_USERS_TAKEN);
+    known_users_complete(&fixture->known_users);
     assert_false(knows(fixture, NOBODY));
     for (uint64_t user = 1; user <= 20; user++)
         apply(fixture,
               (struct change){.kind = CHANGE_ASSIGNMENT, .user = user, .role = 101, .scope = server});
-    assert_int_equal(fixture->census.state, CENSUS_NONE);
+    assert_int_equal(fixture->known_users.state, KNOWN_USERS_NONE);
     assert_true(knows(fixture, NOBODY));
 }
 

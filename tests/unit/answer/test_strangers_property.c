@@ -49,7 +49,7 @@ struct world {
     struct counters counters;
     struct event_base *base;
     struct fetches *fetches;
-    struct census census;
+    struct known_users known_users;
     struct strangers strangers;
     uint64_t next_slice, slice_first;
     bool in_hand; /* a slice that was read, and when */
@@ -233,7 +233,7 @@ static void compare(struct world *world, uint64_t user, struct scope_key scope, 
 static void compare_all(struct world *world)
 {
     for (uint64_t user = 0; user < USERS; user++) {
-        assert_true(!has_rows(&world->applied, user) || census_knows(&world->census, world->publisher, user));
+        assert_true(!has_rows(&world->applied, user) || known_users_include(&world->known_users, world->publisher, user));
         for (size_t i = 0; i < SCOPES; i++) {
             struct answer answer;
             if (!publisher_lookup(world->publisher, user, scopes[i], &answer))
@@ -250,7 +250,7 @@ static void follow(struct world *world)
 {
     memory_policy_fini(&world->applied);
     memory_policy_copy(&world->applied, &world->policy);
-    census_applied(&world->census, world->publisher);
+    known_users_applied(&world->known_users, world->publisher);
 }
 
 static void apply(struct world *world)
@@ -303,17 +303,17 @@ static void slice_read(struct world *world)
 
 static void slice_take(struct world *world)
 {
-    switch (census_take(&world->census, world->publisher, &world->slice_at, world->slice_users,
+    switch (known_users_take(&world->known_users, world->publisher, &world->slice_at, world->slice_users,
                         world->slice_count)) {
-    case CENSUS_EARLY:
+    case KNOWN_USERS_EARLY:
         return;
-    case CENSUS_FOREIGN:
-        world->census.state = CENSUS_NONE;
+    case KNOWN_USERS_FOREIGN:
+        world->known_users.state = KNOWN_USERS_NONE;
         break;
-    case CENSUS_TAKEN:
+    case KNOWN_USERS_TAKEN:
         world->next_slice += SLICE_IDS;
         if (world->next_slice >= USERS)
-            census_complete(&world->census);
+            known_users_complete(&world->known_users);
         break;
     }
     world->in_hand = false;
@@ -323,12 +323,12 @@ static void slice_take(struct world *world)
 static void count(struct world *world)
 {
     bool old = world->in_hand && world->slice_first == 0;
-    if (world->census.state == CENSUS_NONE || draw(world, old ? 4 : 25) == 0) {
-        census_begin(&world->census, world->publisher);
+    if (world->known_users.state == KNOWN_USERS_NONE || draw(world, old ? 4 : 25) == 0) {
+        known_users_begin(&world->known_users, world->publisher);
         world->next_slice = 0;
         world->in_hand = old;
     }
-    if (world->census.state != CENSUS_COUNTING)
+    if (world->known_users.state != KNOWN_USERS_COUNTING)
         return;
     if (world->in_hand)
         slice_take(world);
@@ -401,8 +401,8 @@ static void world_new(struct world *world, uint64_t seed)
     memory_catalogue(&world->policy, 1, &catalogue);
     assert_int_equal(
         publisher_new(&world->publisher, &options, &world->at, NOW, &catalogue, &world->counters, NULL), 0);
-    assert_int_equal(census_init(&world->census, 100, seed), 0);
-    strangers_init(&world->strangers, &world->census, world->publisher);
+    assert_int_equal(known_users_init(&world->known_users, 100, seed), 0);
+    strangers_init(&world->strangers, &world->known_users, world->publisher);
     world->base = event_base_new();
     struct fetch_options fetch = {
         .strangers = &world->strangers, .publisher = world->publisher, .counters = &world->counters};
@@ -417,7 +417,7 @@ static void world_free(struct world *world)
     fetches_free(world->fetches);
     event_base_free(world->base);
     strangers_fini(&world->strangers);
-    census_fini(&world->census);
+    known_users_fini(&world->known_users);
     publisher_free(world->publisher);
     change_list_fini(&world->log);
     memory_policy_fini(&world->policy);

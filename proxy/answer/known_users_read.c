@@ -1,13 +1,13 @@
 /* One slice after the other:
  *
- *   begin ─► read on a thread ─► census_take ─► pause ─► read … ─► complete ─► (lost) ─► begin
+ *   begin ─► read on a thread ─► known_users_take ─► pause ─► read … ─► complete ─► (lost) ─► begin
  *                                   │    ▲
  *                                   └────┘ after the next batch, when the snapshot was ahead of the table
  *
  * First the assignments, then the overwrites. A slice begins with the id after the last one of the slice before, so a user
  * with many rows is read once. What may change while a slice is away: the census may be lost, or begun anew; then
  * it is dropped, and a new counting begins only after it has come back. */
-#include "proxy/answer/census_count.h"
+#include "proxy/answer/known_users_read.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
@@ -34,12 +34,12 @@ struct slice {
     struct failure failure;
 };
 
-struct census_count {
+struct known_users_read {
     struct slice slice; /* first */
     struct work *work;
     struct publisher *publisher;
     struct feed *feed;
-    struct census *census;
+    struct known_users *known_users;
     struct counters *counters;
     struct event *timer;
     uint64_t begun;    /* how often */
@@ -50,7 +50,7 @@ struct census_count {
     bool told_overfull;
 };
 
-static void wait_ms(struct census_count *count, unsigned ms)
+static void wait_ms(struct known_users_read *count, unsigned ms)
 {
     struct timeval time = {ms / 1000, (suseconds_t)(ms % 1000) * 1000};
     count->waiting = true;
@@ -79,7 +79,7 @@ static int slice_run(struct work_job *job, struct store *store, struct failure *
     return code;
 }
 
-static void slice_read(struct census_count *count)
+static void slice_read(struct known_users_read *count)
 {
     struct slice *slice = &count->slice;
     /* Until it is known that all went well. */
@@ -89,26 +89,26 @@ static void slice_read(struct census_count *count)
         wait_ms(count, AGAIN_MS);
 }
 
-static void begin(struct census_count *count)
+static void begin(struct known_users_read *count)
 {
     if (count->begun++ > 0)
         count->counters->filter_rebuilds++;
-    census_begin(count->census, count->publisher);
+    known_users_begin(count->known_users, count->publisher);
     count->slice.which = STORE_USERS_ASSIGNED;
     count->slice.from_first = true;
     slice_read(count);
 }
 
-static void finished(struct census_count *count)
+static void finished(struct known_users_read *count)
 {
-    census_complete(count->census);
-    if (count->census->state == CENSUS_COMPLETE)
+    known_users_complete(count->known_users);
+    if (count->known_users->state == KNOWN_USERS_COMPLETE)
         log_info("census: %llu users have rows of their own; others are strangers",
-                 (unsigned long long)count->census->filter.users);
+                 (unsigned long long)count->known_users->filter.users);
 }
 
 /* The slice was taken: the next one, or the end. */
-static void advance(struct census_count *count)
+static void advance(struct known_users_read *count)
 {
     struct slice *slice = &count->slice;
     uint64_t last = slice->count > 0 ? slice->users[slice->count - 1] : 0;
@@ -125,15 +125,15 @@ static void advance(struct census_count *count)
     wait_ms(count, PAUSE_MS);
 }
 
-static void take(struct census_count *count)
+static void take(struct known_users_read *count)
 {
     struct slice *slice = &count->slice;
     count->in_hand = false;
-    switch (census_take(count->census, count->publisher, &slice->at, slice->users, slice->count)) {
-    case CENSUS_TAKEN:
+    switch (known_users_take(count->known_users, count->publisher, &slice->at, slice->users, slice->count)) {
+    case KNOWN_USERS_TAKEN:
         advance(count);
         return;
-    case CENSUS_EARLY:
+    case KNOWN_USERS_EARLY:
         if (count->early_ns == 0)
             count->early_ns = clock_ns();
         /* After a poll that began later it is of a server that the feed does not read. */
@@ -142,60 +142,60 @@ static void take(struct census_count *count)
             feed_wake(count->feed);
             return;
         }
-        count->census->state = CENSUS_NONE;
+        count->known_users->state = KNOWN_USERS_NONE;
         wait_ms(count, AGAIN_MS);
         return;
-    case CENSUS_FOREIGN:
-        count->census->state = CENSUS_NONE;
+    case KNOWN_USERS_FOREIGN:
+        count->known_users->state = KNOWN_USERS_NONE;
         wait_ms(count, AGAIN_MS);
         return;
     }
 }
 
-static void overfull(struct census_count *count)
+static void overfull(struct known_users_read *count)
 {
     if (!count->told_overfull)
         log_warning(
             "census: more than strangers_max = %llu users have rows of their own: nobody is a stranger",
-            (unsigned long long)count->census->filter.users_max);
+            (unsigned long long)count->known_users->filter.users_max);
     count->told_overfull = true;
-    count->census->state = CENSUS_NONE; /* when the time is over */
-    user_filter_clear(&count->census->filter);
+    count->known_users->state = KNOWN_USERS_NONE; /* when the time is over */
+    user_filter_clear(&count->known_users->filter);
     wait_ms(count, OVERFULL_MS);
 }
 
 /* Whatever happened: what is to be done now? */
-static void step(struct census_count *count)
+static void step(struct known_users_read *count)
 {
-    switch (count->census->state) {
-    case CENSUS_NONE:
+    switch (count->known_users->state) {
+    case KNOWN_USERS_NONE:
         count->in_hand = false;
         if (!count->reading && !count->waiting)
             begin(count);
         break;
-    case CENSUS_COUNTING:
+    case KNOWN_USERS_COUNTING:
         if (count->in_hand)
             take(count);
         else if (!count->reading && !count->waiting)
             slice_read(count);
         break;
-    case CENSUS_COMPLETE:
+    case KNOWN_USERS_COMPLETE:
         count->told_overfull = false;
         break;
-    case CENSUS_OVERFULL:
+    case KNOWN_USERS_OVERFULL:
         break;
     }
-    if (count->census->state == CENSUS_OVERFULL)
+    if (count->known_users->state == KNOWN_USERS_OVERFULL)
         overfull(count);
-    count->counters->filter_users = count->census->filter.users;
+    count->counters->filter_users = count->known_users->filter.users;
 }
 
 static void on_slice(struct work_job *job)
 {
-    struct census_count *count = (struct census_count *)job;
+    struct known_users_read *count = (struct known_users_read *)job;
     count->reading = false;
     count->early_ns = 0;
-    bool ours = count->census->state == CENSUS_COUNTING;
+    bool ours = count->known_users->state == KNOWN_USERS_COUNTING;
     if (ours && count->slice.failure.code < 0)
         wait_ms(count, AGAIN_MS);
     else
@@ -205,25 +205,25 @@ static void on_slice(struct work_job *job)
 
 static void on_timer(evutil_socket_t descriptor, short what, void *context)
 {
-    struct census_count *count = context;
+    struct known_users_read *count = context;
     (void)descriptor, (void)what;
     count->waiting = false;
     step(count);
 }
 
-void census_count_applied(struct census_count *count)
+void known_users_read_applied(struct known_users_read *count)
 {
-    census_applied(count->census, count->publisher);
+    known_users_applied(count->known_users, count->publisher);
     step(count);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-int census_count_new(struct census_count **out, struct event_base *base, struct work *work,
-                     struct publisher *publisher, struct feed *feed, struct census *census,
+int known_users_read_new(struct known_users_read **out, struct event_base *base, struct work *work,
+                     struct publisher *publisher, struct feed *feed, struct known_users *known_users,
                      struct counters *counters)
 {
-    struct census_count *count = calloc(1, sizeof *count);
+    struct known_users_read *count = calloc(1, sizeof *count);
     if (count == NULL)
         return PERMTAB_E_MEMORY;
     count->slice.job.run = slice_run;
@@ -232,11 +232,11 @@ int census_count_new(struct census_count **out, struct event_base *base, struct 
     count->work = work;
     count->publisher = publisher;
     count->feed = feed;
-    count->census = census;
+    count->known_users = known_users;
     count->counters = counters;
     count->timer = evtimer_new(base, on_timer, count);
     if (count->slice.users == NULL || count->timer == NULL) {
-        census_count_free(count);
+        known_users_read_free(count);
         return PERMTAB_E_MEMORY;
     }
     step(count);
@@ -244,7 +244,7 @@ int census_count_new(struct census_count **out, struct event_base *base, struct 
     return 0;
 }
 
-void census_count_free(struct census_count *count)
+void known_users_read_free(struct known_users_read *count)
 {
     if (count == NULL)
         return;
