@@ -5,7 +5,7 @@
 #ifndef PERMTAB_DAEMON_DAEMON_H
 #define PERMTAB_DAEMON_DAEMON_H
 
-#include "proxy/answer/asks.h"
+#include "proxy/answer/ask.h"
 #include "proxy/answer/fill.h"
 #include "proxy/answer/known_users_read.h"
 #include "proxy/base/counters.h"
@@ -53,7 +53,7 @@ struct daemon {
     struct strangers strangers;
     struct fetches *fetches;
     struct fills *fills;
-    struct asks *asks;
+    struct ask_queue *asks;
     struct redis *redis; /* and what needs it: NULL when it is not configured */
     struct l2 *l2;
     struct fleet *fleet;

@@ -168,7 +168,7 @@ static void stop(struct daemon *daemon, bool served)
         leave_in_any_case();
     ops_free(daemon->ops);
     delayed_free(daemon->delayed); /* before all that it asks and waits for */
-    asks_free(daemon->asks);
+    ask_queue_free(daemon->asks);
     audit_free(daemon->audit);
     if (daemon->fills)
         fills_free(daemon->fills);

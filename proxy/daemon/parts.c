@@ -100,7 +100,7 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
                      &daemon->counters, config->request_timeout_ms, FILL_WAITING_MAX);
     /* As many fills at once as there are connections: more would only queue where nobody sorts them. */
     if (code == 0)
-        code = asks_new(&daemon->asks, daemon->base, daemon->publisher, daemon->feed, daemon->fills,
+        code = ask_queue_new(&daemon->asks, daemon->base, daemon->publisher, daemon->feed, daemon->fills,
                         config->store_threads, config->request_timeout_ms);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
@@ -153,7 +153,7 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
     if (!config->redis[0])
         return 0;
     fills_use_l2(daemon->fills, daemon->l2);
-    asks_use_l2(daemon->asks, daemon->l2);
+    ask_queue_use_l2(daemon->asks, daemon->l2);
     struct fleet_parts parts = {daemon->publisher, daemon->feed,          daemon->redis,
                                daemon->l2,      daemon->invalidations, &daemon->counters};
     return fleet_new(&daemon->fleet, daemon->base, &redis, config->redis_prefix, &parts, failure);

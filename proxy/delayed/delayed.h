@@ -7,7 +7,7 @@
 #ifndef PERMTAB_DELAYED_DELAYED_H
 #define PERMTAB_DELAYED_DELAYED_H
 
-#include "proxy/answer/asks.h"
+#include "proxy/answer/ask.h"
 #include "proxy/base/counters.h"
 #include "proxy/delayed/advice.h"
 #include "proxy/delayed/rates.h"
@@ -23,7 +23,7 @@ struct delayed_options {
     struct redis *redis;
     struct publisher *publisher;
     struct feed *feed;
-    struct asks *asks;
+    struct ask_queue *asks;
     struct invalidations *invalidations;
     struct counters *counters;
     const char *prefix;
@@ -36,7 +36,7 @@ struct delayed_options {
 
 /* PERMTAB_E_MEMORY; _SYSTEM: no random numbers. */
 int delayed_new(struct delayed **out, const struct delayed_options *options) PERMTAB_MUST_CHECK;
-/* Before asks_free and redis_free. What clients wait for is told PERMTAB_E_UNREACHABLE, at the latest by
+/* Before ask_queue_free and redis_free. What clients wait for is told PERMTAB_E_UNREACHABLE, at the latest by
  * redis_free. Tasks that this host has taken are taken by others when their leases end. */
 void delayed_free(struct delayed *delayed);
 /* From the redis_state_fn. */

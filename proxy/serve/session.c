@@ -1,7 +1,7 @@
 /* One client. The path of a request starts here:
  *
  *     session_read → wire_decode → decide → (fill) → publish → wire_encode → session_write
- *     on_readable    take_message   answer/asks.c   answer/fill.c  table/publisher.c  request_*.c   session_send
+ *     on_readable    take_message   answer/ask.c   answer/fill.c  table/publisher.c  request_*.c   session_send
  *
  * Raw recvmsg and sendmsg instead of bufferevents, which do not pass descriptors. Everything a client controls has a
  * bound: the message it is sending (a frame, and a time from its first byte), the requests under way, the bytes it does

@@ -15,7 +15,7 @@ static struct permission permissions[] = {{.bit = 0, .name = "message.send"},
 
 int __wrap_invalidation_start(struct invalidations *invalidations, const struct invalidation *what,
                               invalidation_done_fn done, void *context);
-void __wrap_ask_start(struct asks *asks, struct ask_flow *flow, struct ask *ask);
+void __wrap_ask_start(struct ask_queue *asks, struct ask_flow *flow, struct ask *ask);
 void __wrap_ask_cancel(struct ask *ask);
 const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher);
 struct log_position __wrap_publisher_position(const struct publisher *publisher);
@@ -66,7 +66,7 @@ int __wrap_invalidation_start(struct invalidations *invalidations, const struct 
     return 0;
 }
 
-void __wrap_ask_start(struct asks *asks, struct ask_flow *flow, struct ask *ask)
+void __wrap_ask_start(struct ask_queue *asks, struct ask_flow *flow, struct ask *ask)
 {
     struct answer answer = {.any = &fleet.bits, .own = &fleet.bits, .words = 1};
     (void)asks, (void)flow;

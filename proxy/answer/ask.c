@@ -8,7 +8,7 @@
  * L2 is asked first, out of turn: many of its answers take one round trip, and no connection to the store.
  *
  * Before a waiting question is filled it is looked up again: what others asked meanwhile is in the table. */
-#include "proxy/answer/asks.h"
+#include "proxy/answer/ask.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/l2/l2.h"
@@ -26,7 +26,7 @@ struct flow_list {
     struct ask_flow *tail;
 };
 
-struct asks {
+struct ask_queue {
     struct publisher *publisher;
     struct feed *feed;
     struct fills *fills;
@@ -40,7 +40,7 @@ struct asks {
     uint64_t timeout_ns;
 };
 
-static void run_waiting(struct asks *asks);
+static void run_waiting(struct ask_queue *asks);
 
 /* ---- lists ----------------------------------------------------------------------------------------------- */
 
@@ -112,7 +112,7 @@ static void settle(struct ask *ask)
     ask->wait = NULL;
 }
 
-static struct table_state state_of(const struct asks *asks, uint64_t now_ns)
+static struct table_state state_of(const struct ask_queue *asks, uint64_t now_ns)
 {
     struct log_position at = publisher_position(asks->publisher);
     return (struct table_state){
@@ -127,7 +127,7 @@ static struct table_state state_of(const struct asks *asks, uint64_t now_ns)
  * decided again. */
 static void tell(struct ask *ask, int code, const char *text, const struct answer *answer)
 {
-    struct asks *asks = ask->asks;
+    struct ask_queue *asks = ask->asks;
     struct table_state state = state_of(asks, clock_ns());
     state.resident = true;
     switch (code == 0 ? decide(&ask->question, &state) : DECIDE_REPLY) {
@@ -148,13 +148,13 @@ static void tell(struct ask *ask, int code, const char *text, const struct answe
 static void on_filled(void *context, int code, const char *text, const struct answer *answer)
 {
     struct ask *ask = context;
-    struct asks *asks = ask->asks;
+    struct ask_queue *asks = ask->asks;
     settle(ask);
     tell(ask, code, text, answer);
     run_waiting(asks);
 }
 
-static void look(struct asks *asks, struct ask *ask, bool queued);
+static void look(struct ask_queue *asks, struct ask *ask, bool queued);
 
 static void on_looked(void *context, enum l2_outcome outcome, const struct answer *answer)
 {
@@ -168,7 +168,7 @@ static void on_looked(void *context, enum l2_outcome outcome, const struct answe
 }
 
 /* False when L2 has been asked already, or is of no use: it has nothing of strangers. */
-static bool start_look(struct asks *asks, struct ask *ask)
+static bool start_look(struct ask_queue *asks, struct ask *ask)
 {
     const struct question *question = &ask->question;
     if (asks->l2 == NULL || ask->looked || fill_is_of_stranger(asks->fills, question->user))
@@ -182,7 +182,7 @@ static bool start_look(struct asks *asks, struct ask *ask)
     return true;
 }
 
-static bool request_fill(struct asks *asks, struct ask *ask)
+static bool request_fill(struct ask_queue *asks, struct ask *ask)
 {
     const struct question *question = &ask->question;
     uint64_t revision = question->has_token ? question->token_revision : 0;
@@ -194,7 +194,7 @@ static bool request_fill(struct asks *asks, struct ask *ask)
     return true;
 }
 
-static void start_fill(struct asks *asks, struct ask *ask)
+static void start_fill(struct ask_queue *asks, struct ask *ask)
 {
     if (!request_fill(asks, ask))
         return;
@@ -205,7 +205,7 @@ static void start_fill(struct asks *asks, struct ask *ask)
 
 /* Waiting for the feed keeps no connection busy, so it takes no place among the fills: else tokens from the future would
  * stop everybody. Each client may hold a few. */
-static void start_catching_up(struct asks *asks, struct ask *ask)
+static void start_catching_up(struct ask_queue *asks, struct ask *ask)
 {
     if (ask->flow->catching_up >= CATCHING_UP_MAX) {
         ask->done(ask, PERMTAB_E_LIMIT, "too many requests wait for their tokens", NULL);
@@ -220,7 +220,7 @@ static void start_catching_up(struct asks *asks, struct ask *ask)
 
 /* How many fills those who keep a queue may have under way. As long as others ask now and then, a quarter: so these find a
  * connection and a processor free. When nobody else is there, all but one. */
-static unsigned steady_max(const struct asks *asks)
+static unsigned steady_max(const struct ask_queue *asks)
 {
     unsigned most =
         clock_ns() - asks->fresh_seen_ns < FRESH_NS ? asks->running_max / 4 : asks->running_max - 1;
@@ -228,13 +228,13 @@ static unsigned steady_max(const struct asks *asks)
 }
 
 /* Whether somebody who waits may be served now. */
-static bool turn_is_due(const struct asks *asks)
+static bool turn_is_due(const struct ask_queue *asks)
 {
     return asks->fresh.head ? asks->running < asks->running_max
                             : asks->steady.head && asks->running < steady_max(asks);
 }
 
-static void start_or_wait(struct asks *asks, struct ask *ask)
+static void start_or_wait(struct ask_queue *asks, struct ask *ask)
 {
     struct ask_flow *flow = ask->flow;
     bool fresh = flow->waiting == 0 && flow->running == 0;
@@ -254,7 +254,7 @@ static void start_or_wait(struct asks *asks, struct ask *ask)
         event_active(asks->next_turn, EV_TIMEOUT, 0);
 }
 
-static void look(struct asks *asks, struct ask *ask, bool queued)
+static void look(struct ask_queue *asks, struct ask *ask, bool queued)
 {
     uint64_t now = clock_ns();
     struct answer answer = {0};
@@ -286,7 +286,7 @@ static void look(struct asks *asks, struct ask *ask, bool queued)
     answer_fini(&answer);
 }
 
-void ask_start(struct asks *asks, struct ask_flow *flow, struct ask *ask)
+void ask_start(struct ask_queue *asks, struct ask_flow *flow, struct ask *ask)
 {
     assert(ask->state == ASK_IDLE);
     ask->asks = asks;
@@ -325,7 +325,7 @@ void ask_cancel(struct ask *ask)
 
 /* ---- the order ------------------------------------------------------------------------------------------- */
 
-static struct ask *take_next(struct asks *asks)
+static struct ask *take_next(struct ask_queue *asks)
 {
     if (!turn_is_due(asks))
         return NULL;
@@ -339,7 +339,7 @@ static struct ask *take_next(struct asks *asks)
 }
 
 /* A question that turns out to be answered takes no place, so the count bounds the work of one turn too. */
-static void run_waiting(struct asks *asks)
+static void run_waiting(struct ask_queue *asks)
 {
     struct ask *ask;
     unsigned looked = 0;
@@ -357,10 +357,10 @@ static void on_next_turn(evutil_socket_t descriptor, short what, void *context)
     run_waiting(context);
 }
 
-int asks_new(struct asks **out, struct event_base *base, struct publisher *publisher, struct feed *feed,
+int ask_queue_new(struct ask_queue **out, struct event_base *base, struct publisher *publisher, struct feed *feed,
              struct fills *fills, unsigned running_max, uint64_t timeout_ms)
 {
-    struct asks *asks = calloc(1, sizeof *asks);
+    struct ask_queue *asks = calloc(1, sizeof *asks);
     if (asks && !(asks->next_turn = evtimer_new(base, on_next_turn, asks))) {
         free(asks);
         asks = NULL;
@@ -376,12 +376,12 @@ int asks_new(struct asks **out, struct event_base *base, struct publisher *publi
     return 0;
 }
 
-void asks_use_l2(struct asks *asks, struct l2 *l2)
+void ask_queue_use_l2(struct ask_queue *asks, struct l2 *l2)
 {
     asks->l2 = l2;
 }
 
-void asks_free(struct asks *asks)
+void ask_queue_free(struct ask_queue *asks)
 {
     if (!asks)
         return;

@@ -1,5 +1,5 @@
 /* Asks: what an answer is worth that comes after a while. The fill is played by this file (--wrap, CMakeLists.txt). */
-#include "proxy/answer/asks.h"
+#include "proxy/answer/ask.h"
 
 #include "proxy/base/clock.h"
 #include "tests/support/memory_policy.h"
@@ -41,7 +41,7 @@ const char *__wrap_feed_trouble(const struct feed *feed)
 struct fixture {
     struct event_base *base;
     struct publisher *publisher;
-    struct asks *asks;
+    struct ask_queue *asks;
     struct counters counters;
     struct ask_flow flow;
     struct ask ask;
@@ -81,7 +81,7 @@ static int setup(void **state)
         publisher_new(&fixture->publisher, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
     publisher_renew(fixture->publisher, clock_ns());
     fixture->base = event_base_new();
-    assert_int_equal(asks_new(&fixture->asks, fixture->base, fixture->publisher, NULL, NULL, 4, 5000), 0);
+    assert_int_equal(ask_queue_new(&fixture->asks, fixture->base, fixture->publisher, NULL, NULL, 4, 5000), 0);
     fixture->ask.question = (struct question){.user = 1,
                                               .meaning = publisher_names_version(fixture->publisher),
                                               .has_token = true,
@@ -99,7 +99,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
-    asks_free(fixture->asks);
+    ask_queue_free(fixture->asks);
     publisher_free(fixture->publisher);
     event_base_free(fixture->base);
     free(fixture);

@@ -1,15 +1,15 @@
 /* Asks: questions of clients on their way to an answer, from the table or by a fill. Fills are started in
  * fair order: one client with a thousand questions does not make another with one wait for them. On the
  * loop's thread. */
-#ifndef PERMTAB_ANSWER_ASKS_H
-#define PERMTAB_ANSWER_ASKS_H
+#ifndef PERMTAB_ANSWER_ASK_H
+#define PERMTAB_ANSWER_ASK_H
 
 #include "proxy/answer/decide.h"
 #include "proxy/answer/fill.h"
 #include "proxy/feed/feed.h"
 #include "proxy/table/publisher.h"
 
-struct asks;
+struct ask_queue;
 struct l2;
 struct l2_look;
 struct ask;
@@ -22,7 +22,7 @@ struct ask_flow {
     unsigned waiting;       /* in this list */
     unsigned running;       /* being filled */
     unsigned catching_up;   /* wait for the feed to reach a token */
-    struct flow_list *list; /* of asks.c; NULL when nothing waits */
+    struct flow_list *list; /* of ask.c; NULL when nothing waits */
     struct ask_flow *next;
     struct ask_flow *previous;
 };
@@ -41,7 +41,7 @@ struct ask {
     enum { ASK_IDLE, ASK_LOOKING, ASK_WAITING, ASK_RUNNING, ASK_CATCHING_UP } state;
     bool looked; /* into L2 */
     uint64_t begun_ns;
-    struct asks *asks;
+    struct ask_queue *asks;
     struct ask_flow *flow;
     struct fill_wait *wait;
     struct l2_look *look;
@@ -50,14 +50,14 @@ struct ask {
 };
 
 /* At most `running_max` fills are under way at once; a question that has waited `timeout_ms` fails. */
-int asks_new(struct asks **out, struct event_base *base, struct publisher *publisher, struct feed *feed,
+int ask_queue_new(struct ask_queue **out, struct event_base *base, struct publisher *publisher, struct feed *feed,
              struct fills *fills, unsigned running_max, uint64_t timeout_ms) PERMTAB_MUST_CHECK;
 /* From now on a question that is not in the table is looked up there before the store is asked. */
-void asks_use_l2(struct asks *asks, struct l2 *l2);
+void ask_queue_use_l2(struct ask_queue *asks, struct l2 *l2);
 /* No ask may be under way. */
-void asks_free(struct asks *asks);
+void ask_queue_free(struct ask_queue *asks);
 
-void ask_start(struct asks *asks, struct ask_flow *flow, struct ask *ask);
+void ask_start(struct ask_queue *asks, struct ask_flow *flow, struct ask *ask);
 /* Forgets it; done is not called. Nothing happens when it is not under way. */
 void ask_cancel(struct ask *ask);
 
