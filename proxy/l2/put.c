@@ -6,9 +6,9 @@
  * there too, or the other way round; if nothing they say has changed meanwhile they are stamped with the new revision and sent
  * again. */
 #include "proxy/base/clock.h"
+#include "proxy/l2/early_refresh.h"
 #include "proxy/l2/private.h"
 #include "proxy/l2/value.h"
-#include "proxy/l2/xfetch.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

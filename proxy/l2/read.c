@@ -3,16 +3,16 @@
  *
  * What is not understood to the last byte is a miss, and removed. */
 #include "proxy/base/clock.h"
+#include "proxy/l2/early_refresh.h"
 #include "proxy/l2/lookup.h"
 #include "proxy/l2/value.h"
-#include "proxy/l2/xfetch.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PAIRS_MAX   16u /* of one script: it must not keep Redis busy for long */
-#define XFETCH_BETA 1.0
+#define EARLY_REFRESH_BETA 1.0
 #define CHAIN_WORDS 3u
 
 /* One script under way. */
@@ -134,7 +134,7 @@ static void refresh_early(struct l2_lookup *lookup, const struct redis_reply *fo
     struct l2 *l2 = lookup->l2;
     int64_t left_ms;
     if (l2->options.refresh == NULL || !redis_reply_i64(redis_reply_at(found, 1), &left_ms) || left_ms < 0 ||
-        !xfetch_due((uint64_t)left_ms * 1000, cost_us, XFETCH_BETA, random_source_next(&l2->random)))
+        !early_refresh_due((uint64_t)left_ms * 1000, cost_us, EARLY_REFRESH_BETA, random_source_next(&l2->random)))
         return;
     l2->counters->l2_refreshes++;
     l2->options.refresh(l2->options.context, lookup->key.user, lookup_scope(lookup));

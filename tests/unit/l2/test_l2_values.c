@@ -33,7 +33,7 @@ static uint64_t refreshes_of_a_look(struct host *host, uint64_t cost_us)
 }
 
 /* What takes longer to read than it still lives is read again by whoever finds it; what has nearly all of its life before it, and is
- * soon read, is not. Between those it is a matter of chance (test_xfetch.c). */
+ * soon read, is not. Between those it is a matter of chance (test_early_refresh.c). */
 static void what_is_dear_is_refreshed_early(void **state)
 {
     const uint64_t life_us = 60000 * 1000, a_thousand_years = 1000000 * life_us;

@@ -1,10 +1,10 @@
 /* The paper's rule is now - cost * beta * ln(u) >= expiry, for u even in (0, 1]: the lead of an early refresh is
  * exponentially distributed, with mean cost * beta. */
-#include "proxy/l2/xfetch.h"
+#include "proxy/l2/early_refresh.h"
 
 #include <math.h>
 
-bool xfetch_due(uint64_t left_us, uint64_t cost_us, double beta, uint64_t random64)
+bool early_refresh_due(uint64_t left_us, uint64_t cost_us, double beta, uint64_t random64)
 {
     /* The upper 53 bits are what a double holds; one more keeps u off 0, whose logarithm is none. */
     double even = (double)((random64 >> 11) + 1) * 0x1p-53;

@@ -1,6 +1,6 @@
 /* Early refresh and jitter: their distributions, and their ends. */
 #include "proxy/base/random.h"
-#include "proxy/l2/xfetch.h"
+#include "proxy/l2/early_refresh.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -15,7 +15,7 @@ static double share_due(struct random_source *random, uint64_t left_us, uint64_t
 {
     unsigned due = 0;
     for (unsigned i = 0; i < ROUNDS; i++)
-        due += xfetch_due(left_us, cost_us, beta, random_source_next(random));
+        due += early_refresh_due(left_us, cost_us, beta, random_source_next(random));
     return (double)due / ROUNDS;
 }
 
@@ -52,7 +52,7 @@ static void test_the_lead_of_a_hot_value(void **state)
     random_source_seed(&random, 2);
     for (unsigned round = 0; round < 2000; round++) {
         uint64_t left = 3000;
-        while (!xfetch_due(left, 100, 1.0, random_source_next(&random)))
+        while (!early_refresh_due(left, 100, 1.0, random_source_next(&random)))
             left--;
         sum += (double)left;
     }
@@ -62,16 +62,16 @@ static void test_the_lead_of_a_hot_value(void **state)
 static void test_ends(void **state)
 {
     (void)state;
-    assert_true(xfetch_due(0, 0, 1.0, UINT64_MAX));
-    assert_true(xfetch_due(0, 1, 1.0, UINT64_MAX));
-    assert_false(xfetch_due(1, 0, 1.0, 0));
-    assert_false(xfetch_due(1, 1000000, 1.0, UINT64_MAX)); /* u is 1 */
-    assert_true(xfetch_due(36, 1, 1.0, 0));                /* u is 2^-53, its logarithm -36.7 */
-    assert_false(xfetch_due(37, 1, 1.0, 0));
-    assert_false(xfetch_due(UINT64_MAX, 1000, 1.0, 0));
-    assert_true(xfetch_due(UINT64_MAX, UINT64_MAX, 1.0, 1));
-    assert_false(xfetch_due(1, 1000, 0.0, 0));
-    assert_true(xfetch_due(0, 1000, -1.0, 0)); /* whatever was configured */
+    assert_true(early_refresh_due(0, 0, 1.0, UINT64_MAX));
+    assert_true(early_refresh_due(0, 1, 1.0, UINT64_MAX));
+    assert_false(early_refresh_due(1, 0, 1.0, 0));
+    assert_false(early_refresh_due(1, 1000000, 1.0, UINT64_MAX)); /* u is 1 */
+    assert_true(early_refresh_due(36, 1, 1.0, 0));                /* u is 2^-53, its logarithm -36.7 */
+    assert_false(early_refresh_due(37, 1, 1.0, 0));
+    assert_false(early_refresh_due(UINT64_MAX, 1000, 1.0, 0));
+    assert_true(early_refresh_due(UINT64_MAX, UINT64_MAX, 1.0, 1));
+    assert_false(early_refresh_due(1, 1000, 0.0, 0));
+    assert_true(early_refresh_due(0, 1000, -1.0, 0)); /* whatever was configured */
 }
 
 static void test_jitter(void **state)
