@@ -1,4 +1,4 @@
-/* The census: which users have rows of their own (an assignment or an overwrite, anywhere), as a filter that is true at the
+/* The known users: which users have rows of their own (an assignment or an overwrite, anywhere), as a filter that is true at the
  * table's revision. Whoever is not in it is a stranger, and has everywhere what the place gives to anybody.
  *
  * It is counted in slices of ids, read one after the other, each in a snapshot of its own (known_users_read.c). A user has rows at the
@@ -35,7 +35,7 @@ void known_users_begin(struct known_users *known_users, const struct publisher *
 enum known_users_slice {
     KNOWN_USERS_TAKEN,
     KNOWN_USERS_EARLY,   /* the snapshot is ahead of the table: bring it again after the next batch */
-    KNOWN_USERS_FOREIGN, /* the snapshot is of another history, or the census was lost meanwhile: begin anew */
+    KNOWN_USERS_FOREIGN, /* the snapshot is of another history, or what is known was lost meanwhile: begin anew */
 };
 /* The ids of users with rows, of one slice, read in one snapshot at `at`. */
 enum known_users_slice known_users_take(struct known_users *known_users, const struct publisher *publisher,
@@ -43,7 +43,7 @@ enum known_users_slice known_users_take(struct known_users *known_users, const s
 /* All slices are taken. */
 void known_users_complete(struct known_users *known_users);
 
-/* After every batch, before anybody asks: whom the changes name is added. A census of another history, or one that
+/* After every batch, before anybody asks: whom the changes name is added. What is known of another history, or one that
  * missed changes, is lost; so is a complete one that has outgrown its room, for users may have gone since. */
 void known_users_applied(struct known_users *known_users, const struct publisher *publisher);
 

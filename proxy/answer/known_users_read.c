@@ -5,7 +5,7 @@
  *                                   └────┘ after the next batch, when the snapshot was ahead of the table
  *
  * First the assignments, then the overwrites. A slice begins with the id after the last one of the slice before, so a user
- * with many rows is read once. What may change while a slice is away: the census may be lost, or begun anew; then
+ * with many rows is read once. What may change while a slice is away: what is known may be lost, or begun anew; then
  * it is dropped, and a new counting begins only after it has come back. */
 #include "proxy/answer/known_users_read.h"
 
@@ -103,7 +103,7 @@ static void finished(struct known_users_read *count)
 {
     known_users_complete(count->known_users);
     if (count->known_users->state == KNOWN_USERS_COMPLETE)
-        log_info("census: %llu users have rows of their own; others are strangers",
+        log_info("known users: %llu users have rows of their own; others are strangers",
                  (unsigned long long)count->known_users->filter.users);
 }
 
@@ -156,7 +156,7 @@ static void overfull(struct known_users_read *count)
 {
     if (!count->told_overfull)
         log_warning(
-            "census: more than strangers_max = %llu users have rows of their own: nobody is a stranger",
+            "known users: more than strangers_max = %llu users have rows of their own: nobody is a stranger",
             (unsigned long long)count->known_users->filter.users_max);
     count->told_overfull = true;
     count->known_users->state = KNOWN_USERS_NONE; /* when the time is over */

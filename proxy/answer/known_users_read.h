@@ -1,5 +1,5 @@
-/* Counting the census: reads all users with rows from the store, slice by slice on a helper thread, with pauses, and begins
- * anew when the census was lost. On the loop's thread, but for the reading itself. */
+/* Reading the known users: reads all users with rows from the store, slice by slice on a helper thread, with pauses, and begins
+ * anew when what is known was lost. On the loop's thread, but for the reading itself. */
 #ifndef PERMTAB_ANSWER_KNOWN_USERS_READ_H
 #define PERMTAB_ANSWER_KNOWN_USERS_READ_H
 
@@ -15,7 +15,7 @@ int known_users_read_new(struct known_users_read **out, struct event_base *base,
                      struct counters *counters) PERMTAB_MUST_CHECK;
 /* After work_free: a slice may be under way. */
 void known_users_read_free(struct known_users_read *count);
-/* After every poll that was applied, before anybody asks the census. */
+/* After every poll that was applied, before anybody asks who is known. */
 void known_users_read_applied(struct known_users_read *count);
 
 #endif

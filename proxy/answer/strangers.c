@@ -4,7 +4,7 @@
  *
  * Facts that were just published are true at the applied revision, and are noted as such. So the history since then
  * is short, however long ago they were read, and the fence costs little. A user who came to have rows since
- * is named by a change row, which puts him into the census.
+ * is named by a change row, which puts him among the known users.
  *
  * Kept are a few thousand scopes and a bounded number of bytes; the least recently used go first. */
 #include "proxy/answer/strangers.h"

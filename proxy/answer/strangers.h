@@ -2,7 +2,7 @@
  * for all: facts of scopes as read for a stranger are kept, and another stranger's question is answered from a copy of them.
  * So a flood of made-up user ids costs the store nothing.
  *
- * Why that is true: kept facts hold no row of any user, and the census says that this user has none at the applied
+ * Why that is true: kept facts hold no row of any user, and the known users say that this user has none at the applied
  * revision, or ever had since it began. What else they say is judged by publisher_fill like that of any fill: by the history
  * since their revision. Owners stand in the chain, and are compared with the user as always. On the loop's thread. */
 #ifndef PERMTAB_ANSWER_STRANGERS_H

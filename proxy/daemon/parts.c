@@ -105,7 +105,7 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
-/* A second level and a fast lane. Nothing waits for Redis: it may come and go. */
+/* A second level, and messages to the fleet. Nothing waits for Redis: it may come and go. */
 static int connect_redis(struct daemon *daemon, const struct redis_options *redis, struct failure *failure)
 {
     const struct config *config = &daemon->config;

@@ -172,7 +172,7 @@ void fleet_announce(struct fleet *fleet, uint64_t store_id, uint64_t revision, c
     redis_args_text(&args, fleet->channel);
     redis_args_text(&args, text);
     if (redis_send(fleet->parts.redis, &args, NULL, NULL) < 0)
-        log_debug("lane: revision %llu was not announced: Redis is away", (unsigned long long)revision);
+        log_debug("fleet: revision %llu was not announced: Redis is away", (unsigned long long)revision);
     redis_args_fini(&args);
     free(text);
 }

@@ -1,4 +1,4 @@
-/* The fast lane: messages of Redis' channel, in and out. Makes a change felt at once that the poll would find in its own
+/* What this host and the fleet tell each other: messages of Redis' channel, in and out. Makes a change felt at once that the poll would find in its own
  * time; makes nothing true. A message about a change retires the users and scopes it names, fences fills that were read before it,
  * and wakes the poll. On the loop's thread. */
 #ifndef PERMTAB_INVALIDATE_FLEET_H

@@ -1,15 +1,15 @@
-/* A short list, walked whole: messages of one poll interval, not of a day. What a rumour is about is judged as widely as the
+/* A short list, walked whole: messages of one poll interval, not of a day. What a said is about is judged as widely as the
  * history would judge a change of it. */
 #include "proxy/table/heard.h"
 
-void heard_add(struct heard *heard, const struct rumour *rumour)
+void heard_add(struct heard *heard, const struct heard_change *said)
 {
     if (heard->count == HEARD_MAX) {
         heard->overflowed = true;
-        heard->overflowed_ns = rumour->heard_ns;
+        heard->overflowed_ns = said->heard_ns;
         return;
     }
-    heard->items[heard->count++] = *rumour;
+    heard->items[heard->count++] = *said;
 }
 
 void heard_settle(struct heard *heard, uint64_t begun_ns)
@@ -23,12 +23,12 @@ void heard_settle(struct heard *heard, uint64_t begun_ns)
         heard->overflowed = false;
 }
 
-static bool concerns(const struct rumour *rumour, const struct facts *facts)
+static bool concerns(const struct heard_change *said, const struct facts *facts)
 {
-    if (!rumour->of_scope)
-        return rumour->user == facts->user;
+    if (!said->of_scope)
+        return said->user == facts->user;
     for (uint32_t level = 0; level < facts->chain_count; level++)
-        if (scope_equal(facts->chain[level].key, rumour->scope))
+        if (scope_equal(facts->chain[level].key, said->scope))
             return true;
     return facts->chain_count == 0; /* some scope was missing: this may be it */
 }

@@ -1,5 +1,5 @@
 /* What messages have said and no poll has confirmed yet: that this user, or this scope, changed at that revision. A fill that
- * was read before such a revision must not put back what the message took out. A rumour may be an invention, so it holds
+ * was read before such a revision must not put back what the message took out. A said may be an invention, so it holds
  * fills back no longer than until a poll that began after it was heard has been applied: that poll has brought the change, or
  * there was none. Plain data. */
 #ifndef PERMTAB_TABLE_HEARD_H
@@ -9,7 +9,7 @@
 
 #define HEARD_MAX 1024u /* more at a time, and every fill waits for the poll */
 
-struct rumour {
+struct heard_change {
     bool of_scope; /* else of a user */
     uint64_t user;
     struct scope_key scope;
@@ -19,13 +19,13 @@ struct rumour {
 };
 
 struct heard {
-    struct rumour items[HEARD_MAX];
+    struct heard_change items[HEARD_MAX];
     uint32_t count;
     bool overflowed;
     uint64_t overflowed_ns;
 };
 
-void heard_add(struct heard *heard, const struct rumour *rumour);
+void heard_add(struct heard *heard, const struct heard_change *said);
 /* A poll that began then has been applied. */
 void heard_settle(struct heard *heard, uint64_t begun_ns);
 /* Whether the facts were read too early to know what is being said. */

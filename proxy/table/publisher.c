@@ -275,22 +275,22 @@ bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct s
     return publisher_answer_from_set(publisher, PERMTAB_SHM_WORD_INDEX(look.entry.word), answer) == 0;
 }
 
-/* ---- hearsay ----------------------------------------------------------------------------------------------------- */
+/* ---- what messages say ----------------------------------------------------------------------------------------------------- */
 
 uint64_t publisher_hear(struct publisher *publisher, const struct target *target, uint64_t revision,
                       uint64_t now_ns)
 {
-    struct rumour rumour = {
+    struct heard_change said = {
         .user = target->id, .scope = target->scope, .revision = revision, .heard_ns = now_ns};
     uint64_t retired = 0;
     if (target->kind == TARGET_USER || target->kind == TARGET_USER_AT) {
         retired = table_retire_user(publisher->table, target->id, now_ns);
     } else if (target->kind == TARGET_SCOPE) {
-        rumour.of_scope = rumour.resident = true;
+        said.of_scope = said.resident = true;
     } else {
         return 0;
     }
-    heard_add(&publisher->heard, &rumour);
+    heard_add(&publisher->heard, &said);
     publisher->counters->entries_retired += retired;
     publisher_count(publisher);
     return retired;
@@ -301,11 +301,11 @@ bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t
     struct heard *heard = &publisher->heard;
     bool more = false;
     for (uint32_t i = 0; i < heard->count && !more; i++) {
-        struct rumour *rumour = &heard->items[i];
-        if (rumour->resident)
-            rumour->resident = table_retire_scope_slice(publisher->table, rumour->scope, now_ns, &work,
+        struct heard_change *said = &heard->items[i];
+        if (said->resident)
+            said->resident = table_retire_scope_slice(publisher->table, said->scope, now_ns, &work,
                                                         &publisher->counters->entries_retired);
-        more = rumour->resident;
+        more = said->resident;
     }
     publisher_count(publisher);
     return more;

@@ -132,7 +132,7 @@ bool publisher_knows_roles(const struct publisher *publisher, const struct facts
 bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct scope_key scope,
                     struct answer *answer);
 
-/* ---- hearsay ----------------------------------------------------------------------------------------------------- */
+/* ---- what messages say ----------------------------------------------------------------------------------------------------- */
 
 /* A message says that revision `revision` changed this user or scope. From now on fills that were read before that revision
  * wait until a poll begun after now has been applied. A user's entries are retired at once, those below a scope by the slices to

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The fast lane: what is committed anywhere is felt everywhere at once, long before a poll would find it; and whatever is said
+"""Messages: what is committed anywhere is felt everywhere at once, long before a poll would find it; and whatever is said
 on the channel, lost, invented or shouted, costs time and nothing else. Polls are a second apart here, or a minute where a change
 is to be felt, so that they explain nothing."""
 
@@ -7,13 +7,13 @@ import statistics
 import time
 
 from harness import MariadbCase, main
-from harness.lane import QUESTION, WHEN_TOLD, LaneShared, Listener
+from harness.messages import QUESTION, WHEN_TOLD, FleetShared, Listener
 from harness.policies import MODERATOR
 from harness.process import wait_until
 from harness.shared import CHANNEL
 
 
-class Lane(LaneShared, MariadbCase):
+class Messages(FleetShared, MariadbCase):
     quick = ["test_api_write_elsewhere", "test_invented_change"]
 
     def watch_all(self, workers, user, decision):

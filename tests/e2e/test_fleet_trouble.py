@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The fast lane when the channel itself fails: Redis restarts, drops who does not read, or is flooded. What was said meanwhile is
+"""Messages when the channel itself fails: Redis restarts, drops who does not read, or is flooded. What was said meanwhile is
 found in the store, and afterwards changes are felt at once again."""
 
 import socket
@@ -8,13 +8,13 @@ import threading
 import time
 
 from harness import MariadbCase, full_only, main
-from harness.lane import QUESTION, WHEN_TOLD, LaneShared
+from harness.messages import QUESTION, WHEN_TOLD, FleetShared
 from harness.policies import MODERATOR
 from harness.process import wait_until
 from harness.shared import CHANNEL
 
 
-class Trouble(LaneShared, MariadbCase):
+class Trouble(FleetShared, MariadbCase):
     """The channel itself fails."""
 
     quick = []

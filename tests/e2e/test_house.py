@@ -26,7 +26,7 @@ HOMES = {
 
 # Pure: bytes and facts in, answers out. Nothing that they include, at whatever remove, knows a socket, an event or a store.
 PURE = ["proxy/names/*", "proxy/rights/*", "proxy/base/histogram.*", "proxy/base/breaker.*", "proxy/feed/propagation.*",
-        "proxy/document/json.c", "proxy/document/yaml.c", "proxy/redis/url.*", "proxy/l2/value.*", "proxy/l2/xfetch.*",
+        "proxy/document/json.c", "proxy/document/yaml.c", "proxy/redis/url.*", "proxy/l2/value.*", "proxy/l2/early_refresh.*",
         "proxy/delayed/task.*", "proxy/delayed/advice.*", "proxy/delayed/rates.*", "proxy/answer/user_filter.*",
         "client/wire/*"]
 IMPURE = r"event2?/.*|sys/socket\.h|sys/un\.h|mysql.*|sqlite3\.h|pthread\.h|proxy/(store|table|feed/feed|serve|daemon)/.*"

@@ -27,7 +27,7 @@ class Strangers:
         return self.worker(self.serving, timeout_ms=20000)
 
     def counted(self, times=1):
-        wait_until(lambda: self.serving.log().count("census: ") >= times, 20, "the users are counted", 0.05)
+        wait_until(lambda: self.serving.log().count("known users: ") >= times, 20, "the users are counted", 0.05)
 
     def flood(self, worker, scopes, permission, expected, count=FLOOD):
         """Random ids, a thousand at a time; every answer is looked at."""

@@ -1,4 +1,4 @@
-"""Hosts that share a store and a Redis: what the tests of L2 and of the fast lane begin with."""
+"""Hosts that share a store and a Redis: what the tests of L2 and of messages begin with."""
 
 import contextlib
 import subprocess

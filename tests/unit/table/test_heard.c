@@ -34,14 +34,14 @@ static int stop(void **state)
 
 static void add(struct heard *heard, uint64_t user, uint64_t revision, uint64_t heard_ns)
 {
-    struct rumour rumour = {.user = user, .revision = revision, .heard_ns = heard_ns};
-    heard_add(heard, &rumour);
+    struct heard_change said = {.user = user, .revision = revision, .heard_ns = heard_ns};
+    heard_add(heard, &said);
 }
 
 static void add_scope(struct heard *heard, struct scope_key scope, uint64_t revision)
 {
-    struct rumour rumour = {.of_scope = true, .scope = scope, .revision = revision, .heard_ns = 1};
-    heard_add(heard, &rumour);
+    struct heard_change said = {.of_scope = true, .scope = scope, .revision = revision, .heard_ns = 1};
+    heard_add(heard, &said);
 }
 
 static void test_of_a_user(void **state)

@@ -1,4 +1,4 @@
-"""What the tests of the fast lane share: hosts that poll once a second or once a minute, so that polls explain nothing, and the
+"""What the tests of messages share: hosts that poll once a second or once a minute, so that polls explain nothing, and the
 channel."""
 
 import socket
@@ -34,7 +34,7 @@ class Listener:
         return [(int(line[3]), int(line[4])) for line in words if line[:2] == ["permtab1", "changed"]]
 
 
-class LaneShared(Shared):
+class FleetShared(Shared):
     def hosts(self, count, **options):
         return super().hosts(count, **{"poll_interval": "1s", **options})
 
