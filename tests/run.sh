@@ -143,7 +143,7 @@ full() {
     run_e2e --jobs 2
     other_builds
     build asan -DCMAKE_BUILD_TYPE=Debug "${gcc[@]}" -DPERMTAB_ASAN=ON && run_ctest asan -LE 'bench|model'
-    local threaded="stress_mixture stress_mixture_slow test_work test_client_check test_client_attach test_client_fork test_client_identity test_client_trouble test_store_sqlite"
+    local threaded="stress_mixture stress_mixture_slow test_threads test_client_check test_client_attach test_client_fork test_client_identity test_client_trouble test_store_sqlite"
     targets="$threaded" build tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo "${clang[@]}" -DPERMTAB_TSAN=ON &&
         run_ctest tsan -R "^(${threaded// /|})\$"
 }

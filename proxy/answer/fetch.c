@@ -19,7 +19,7 @@
 #define PATIENCE_NS 100000000ull /* with a replica */
 
 struct fetch_job {
-    struct work_job job; /* first */
+    struct store_job job; /* first */
     struct fetches *fetches;
     struct fetch *fetch; /* NULL: nobody waits any more */
     enum fetch_from from;
@@ -56,9 +56,9 @@ struct fetches {
 
 /* ---- on a thread ------------------------------------------------------------------------------------------------- */
 
-static int job_run(struct work_job *work_job, struct store *store, struct failure *failure)
+static int job_run(struct store_job *store_job, struct store *store, struct failure *failure)
 {
-    struct fetch_job *job = (struct fetch_job *)work_job;
+    struct fetch_job *job = (struct fetch_job *)store_job;
     struct log_position at;
     int64_t now;
     if (store == NULL) {
@@ -111,7 +111,7 @@ void fetch_cancel(struct fetch *fetch)
     free(fetch);
 }
 
-static void on_job(struct work_job *work_job);
+static void on_job(struct store_job *store_job);
 
 static int submit(struct fetch *fetch, enum fetch_from from)
 {
@@ -125,8 +125,8 @@ static int submit(struct fetch *fetch, enum fetch_from from)
                               .user = fetch->user,
                               .scope = fetch->scope,
                               .job = {.run = job_run, .done = on_job}};
-    struct work *work = from == FETCH_REPLICA ? fetches->options.replica : fetches->options.primary;
-    int code = work_submit(work, &job->job);
+    struct store_threads *pool = from == FETCH_REPLICA ? fetches->options.replica : fetches->options.primary;
+    int code = store_threads_submit(pool, &job->job);
     if (code < 0) {
         free(job);
         return code;
@@ -205,9 +205,9 @@ static bool replica_is_ours(const struct fetch_job *job)
            follows_distrust(publisher, &job->facts);
 }
 
-static void on_job(struct work_job *work_job)
+static void on_job(struct store_job *store_job)
 {
-    struct fetch_job *job = (struct fetch_job *)work_job;
+    struct fetch_job *job = (struct fetch_job *)store_job;
     struct fetch *fetch = job->fetch;
     job->fetches->replica_running -= job->from == FETCH_REPLICA;
     if (fetch == NULL) {

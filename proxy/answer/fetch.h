@@ -11,7 +11,7 @@
 
 #include "proxy/answer/strangers.h"
 #include "proxy/base/counters.h"
-#include "proxy/store/work.h"
+#include "proxy/store/threads.h"
 #include "proxy/table/publisher.h"
 
 struct event_base;
@@ -32,8 +32,8 @@ typedef void (*fetch_done_fn)(void *context, int code, const char *text, struct 
                               const struct fetch_origin *origin);
 
 struct fetch_options {
-    struct work *primary;
-    struct work *replica;        /* NULL: none */
+    struct store_threads *primary;
+    struct store_threads *replica;        /* NULL: none */
     unsigned replica_threads;    /* how many reads of it are worth beginning at a time */
     struct strangers *strangers; /* NULL: nobody is one */
     struct publisher *publisher;
@@ -42,7 +42,7 @@ struct fetch_options {
 
 int fetches_new(struct fetches **out, struct event_base *base,
                 const struct fetch_options *options) PERMTAB_MUST_CHECK;
-/* After work_free of both, and when no fetch is under way. */
+/* After store_threads_free of both, and when no fetch is under way. */
 void fetches_free(struct fetches *fetches);
 
 /* `again`: not the first try, so no short cuts. `done` is called later, never from inside, unless it is cancelled. PERMTAB_E_FULL

@@ -24,7 +24,7 @@
 
 /* What the thread reads and writes while it has the job. */
 struct slice {
-    struct work_job job; /* first */
+    struct store_job job; /* first */
     enum store_users which;
     bool from_first;
     uint64_t from, first; /* the id to begin with, and the first of all */
@@ -36,7 +36,7 @@ struct slice {
 
 struct known_users_read {
     struct slice slice; /* first */
-    struct work *work;
+    struct store_threads *pool;
     struct publisher *publisher;
     struct feed *feed;
     struct known_users *known_users;
@@ -58,7 +58,7 @@ static void wait_ms(struct known_users_read *count, unsigned ms)
 }
 
 /* On a helper thread. */
-static int slice_run(struct work_job *job, struct store *store, struct failure *failure)
+static int slice_run(struct store_job *job, struct store *store, struct failure *failure)
 {
     struct slice *slice = (struct slice *)job;
     int64_t now;
@@ -84,7 +84,7 @@ static void slice_read(struct known_users_read *count)
     struct slice *slice = &count->slice;
     /* Until it is known that all went well. */
     slice->failure = (struct failure){.code = PERMTAB_E_STORE};
-    count->reading = work_submit(count->work, &slice->job) == 0;
+    count->reading = store_threads_submit(count->pool, &slice->job) == 0;
     if (!count->reading)
         wait_ms(count, AGAIN_MS);
 }
@@ -190,7 +190,7 @@ static void step(struct known_users_read *count)
     count->counters->filter_users = count->known_users->filter.users;
 }
 
-static void on_slice(struct work_job *job)
+static void on_slice(struct store_job *job)
 {
     struct known_users_read *count = (struct known_users_read *)job;
     count->reading = false;
@@ -219,7 +219,7 @@ void known_users_read_applied(struct known_users_read *count)
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-int known_users_read_new(struct known_users_read **out, struct event_base *base, struct work *work,
+int known_users_read_new(struct known_users_read **out, struct event_base *base, struct store_threads *pool,
                      struct publisher *publisher, struct feed *feed, struct known_users *known_users,
                      struct counters *counters)
 {
@@ -229,7 +229,7 @@ int known_users_read_new(struct known_users_read **out, struct event_base *base,
     count->slice.job.run = slice_run;
     count->slice.job.done = on_slice;
     count->slice.users = malloc(SLICE * sizeof *count->slice.users);
-    count->work = work;
+    count->pool = pool;
     count->publisher = publisher;
     count->feed = feed;
     count->known_users = known_users;

@@ -419,7 +419,7 @@ int cleanup_new(struct cleanup **out, const struct cleanup_options *options)
         return PERMTAB_E_MEMORY;
     cleanup->base = options->base;
     cleanup->redis = options->redis;
-    cleanup->work = options->work;
+    cleanup->pool = options->pool;
     cleanup->prefix = options->prefix;
     cleanup->types = options->types;
     cleanup->counters = options->counters;

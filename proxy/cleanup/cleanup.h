@@ -15,7 +15,7 @@
 #include "proxy/base/counters.h"
 #include "proxy/names/scope.h"
 #include "proxy/redis/redis.h"
-#include "proxy/store/work.h"
+#include "proxy/store/threads.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -72,7 +72,7 @@ struct cleanup_options {
     /* Borrowed until cleanup_free. */
     struct event_base *base;
     struct redis *redis; /* may be disconnected */
-    struct work *work;   /* for CLEANUP_ORPHANS alone */
+    struct store_threads *pool;   /* for CLEANUP_ORPHANS alone */
     struct counters *counters;
     const char *prefix; /* of permtab's keys in Redis, at most KEY_PREFIX_MAX bytes */
     const struct scope_types *types;
@@ -80,7 +80,7 @@ struct cleanup_options {
 };
 
 int cleanup_new(struct cleanup **out, const struct cleanup_options *options) PERMTAB_MUST_CHECK;
-/* Before redis_free, and before work_free (which hands back the questions to the store that are still under way). Ends
+/* Before redis_free, and before store_threads_free (which hands back the questions to the store that are still under way). Ends
  * every job: those who wait are told PERMTAB_E_REFUSED. */
 void cleanup_free(struct cleanup *cleanup);
 /* From the redis_state_fn. */

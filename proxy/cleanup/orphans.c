@@ -10,7 +10,7 @@
 #include <string.h>
 
 struct cleanup_question {
-    struct work_job job;       /* first: the thread's */
+    struct store_job job;       /* first: the thread's */
     struct cleanup_job *asker; /* the loop's; NULL: nobody waits for it */
     struct cleanup_batch batch;
     struct failure failure;
@@ -84,7 +84,7 @@ static int64_t ask_some(struct cleanup_batch *batch, size_t from, bool scopes, s
     return (int64_t)at;
 }
 
-static int on_thread(struct work_job *job, struct store *store, struct failure *failure)
+static int on_thread(struct store_job *job, struct store *store, struct failure *failure)
 {
     struct cleanup_question *question = (struct cleanup_question *)(void *)job;
     question->code = store ? 0 : failure->code;
@@ -99,7 +99,7 @@ static int on_thread(struct work_job *job, struct store *store, struct failure *
     return question->code;
 }
 
-static void on_answer(struct work_job *job)
+static void on_answer(struct store_job *job)
 {
     struct cleanup_question *question = (struct cleanup_question *)(void *)job;
     struct cleanup_job *asker = question->asker;
@@ -127,7 +127,7 @@ int cleanup_ask(struct cleanup_job *job)
     question->job.done = on_answer;
     question->asker = job;
     question->batch = job->batch;
-    int code = work_submit(job->cleanup->work, &question->job);
+    int code = store_threads_submit(job->cleanup->pool, &question->job);
     if (code < 0) {
         free(question);
         return code;

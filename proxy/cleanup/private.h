@@ -65,7 +65,7 @@ struct cleanup_job {
 struct cleanup {
     struct event_base *base;
     struct redis *redis;
-    struct work *work;
+    struct store_threads *pool;
     const char *prefix;
     const struct scope_types *types;
     struct counters *counters;

@@ -28,7 +28,7 @@
 #include "proxy/serve/subscriptions.h"
 #include "proxy/serve/writes.h"
 #include "proxy/store/store.h"
-#include "proxy/store/work.h"
+#include "proxy/store/threads.h"
 #include "proxy/table/publisher.h"
 
 struct daemon {
@@ -43,10 +43,10 @@ struct daemon {
     struct listener *listener, *ops_listener;
     bool listening; /* both */
     struct publisher *publisher;
-    struct work *work;     /* connections for reads */
+    struct store_threads *pool;     /* connections for reads */
     struct writes *writes; /* connections for writes */
     bool use_replica;
-    struct work *replica; /* connections for fills alone; NULL without store_replica */
+    struct store_threads *replica; /* connections for fills alone; NULL without store_replica */
     struct feed *feed;
     struct known_users known_users;
     struct known_users_read *known_users_read; /* NULL: nobody is a stranger */

@@ -37,7 +37,7 @@ static int start_known_users(struct daemon *daemon)
     if (code < 0)
         return code;
     strangers_init(&daemon->strangers, &daemon->known_users, daemon->publisher);
-    return known_users_read_new(&daemon->known_users_read, daemon->base, daemon->work, daemon->publisher, daemon->feed,
+    return known_users_read_new(&daemon->known_users_read, daemon->base, daemon->pool, daemon->publisher, daemon->feed,
                             &daemon->known_users, &daemon->counters);
 }
 
@@ -53,11 +53,11 @@ static int start_fetching(struct daemon *daemon, struct failure *failure)
         struct sql_options options = daemon_store_options(config);
         options.url = config->store_replica;
         options.read_only = true;
-        code = work_new(&daemon->replica, daemon->base, "replica", &options, config->store_threads,
+        code = store_threads_new(&daemon->replica, daemon->base, "replica", &options, config->store_threads,
                         WORK_QUEUE_MAX);
     }
     struct fetch_options options = {
-        .primary = daemon->work,
+        .primary = daemon->pool,
         .replica = daemon->replica,
         .replica_threads = config->store_threads,
         .strangers = daemon->known_users_read ? &daemon->strangers : NULL,
@@ -73,7 +73,7 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
     struct sql_options options = daemon_store_options(config);
-    int code = work_new(&daemon->work, daemon->base, "reads", &options, config->store_threads, WORK_QUEUE_MAX);
+    int code = store_threads_new(&daemon->pool, daemon->base, "reads", &options, config->store_threads, WORK_QUEUE_MAX);
     if (code == 0)
         code = writes_new(&daemon->writes, daemon->base, &options, config->store_write_threads, WORK_QUEUE_MAX,
                           &daemon->counters);
@@ -119,11 +119,11 @@ static int connect_redis(struct daemon *daemon, const struct redis_options *redi
     int code = redis_new(&daemon->redis, daemon->base, redis, daemon_on_redis, daemon, failure);
     if (code < 0)
         return code;
-    code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publisher, daemon->feed, daemon->work,
+    code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publisher, daemon->feed, daemon->pool,
                   &daemon->counters);
     struct cleanup_options cleanup = {.base = daemon->base,
                                       .redis = daemon->redis,
-                                      .work = daemon->work,
+                                      .pool = daemon->pool,
                                       .counters = &daemon->counters,
                                       .prefix = config->redis_prefix,
                                       .types = &config->scope_types,
@@ -184,7 +184,7 @@ int daemon_start_watching(struct daemon *daemon, struct failure *failure)
     int code = subscriptions_new(&daemon->subscriptions, daemon->publisher, &daemon->counters);
     daemon->invalidation_parts.subscriptions = daemon->subscriptions;
     if (code == 0 && audits > 0)
-        code = audit_new(&daemon->audit, daemon->base, audits, daemon->work, daemon->publisher, daemon->feed,
+        code = audit_new(&daemon->audit, daemon->base, audits, daemon->pool, daemon->publisher, daemon->feed,
                          &daemon->counters, daemon_on_difference, daemon);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
@@ -200,7 +200,7 @@ int daemon_start_serving(struct daemon *daemon, struct failure *failure)
     server->descriptors = &daemon->descriptors;
     server->publisher = daemon->publisher;
     server->feed = daemon->feed;
-    server->work = daemon->work;
+    server->pool = daemon->pool;
     server->writes = daemon->writes;
     server->asks = daemon->asks;
     server->ops = daemon->ops;

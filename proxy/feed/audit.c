@@ -34,7 +34,7 @@
 #define PATIENCE_NS    (60 * SECOND_NS)
 
 struct audit_job {
-    struct work_job job; /* first: the job is the audit of one entry */
+    struct store_job job; /* first: the job is the audit of one entry */
     struct audit *audit;
     struct audit_question question;
     uint64_t generation; /* of the table's history when the read began */
@@ -50,7 +50,7 @@ struct suspect {
 };
 
 struct audit {
-    struct work *work;
+    struct store_threads *pool;
     struct publisher *publisher;
     struct feed *feed;
     struct counters *counters;
@@ -211,7 +211,7 @@ static void audit_end(struct audit *audit)
 }
 
 /* On a helper thread. */
-static int job_run(struct work_job *base, struct store *store, struct failure *failure)
+static int job_run(struct store_job *base, struct store *store, struct failure *failure)
 {
     struct audit_job *job = (struct audit_job *)(void *)base;
     struct log_position at;
@@ -258,7 +258,7 @@ static bool conclude(struct audit_job *job)
     return true;
 }
 
-static void on_read(struct work_job *base)
+static void on_read(struct store_job *base)
 {
     struct audit_job *job = (struct audit_job *)(void *)base;
     struct audit *audit = job->audit;
@@ -297,7 +297,7 @@ static bool begin_one(struct audit *audit, uint64_t now_ns)
     job->begun_ns = now_ns;
     job->job.run = job_run;
     job->job.done = on_read;
-    if (work_submit(audit->work, &job->job) < 0) {
+    if (store_threads_submit(audit->pool, &job->job) < 0) {
         free(job);
         return false;
     }
@@ -336,14 +336,14 @@ static int start_timer(struct audit *audit, struct event_base *base)
     return 0;
 }
 
-int audit_new(struct audit **out, struct event_base *base, uint32_t entries_a_second, struct work *work,
+int audit_new(struct audit **out, struct event_base *base, uint32_t entries_a_second, struct store_threads *pool,
               struct publisher *publisher, struct feed *feed, struct counters *counters, audit_found_fn found,
               void *context)
 {
     struct audit *audit = calloc(1, sizeof *audit);
     if (audit == NULL)
         return PERMTAB_E_MEMORY;
-    audit->work = work;
+    audit->pool = pool;
     audit->publisher = publisher;
     audit->feed = feed;
     audit->counters = counters;

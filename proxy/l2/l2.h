@@ -19,7 +19,7 @@
 #include "proxy/base/counters.h"
 #include "proxy/feed/feed.h"
 #include "proxy/redis/redis.h"
-#include "proxy/store/work.h"
+#include "proxy/store/threads.h"
 #include "proxy/table/publisher.h"
 
 struct l2;
@@ -42,7 +42,7 @@ struct l2_options {
 
 /* `redis` is borrowed and may be disconnected; it is freed before L2 is. */
 int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *options, struct redis *redis,
-           struct publisher *publisher, struct feed *feed, struct work *work,
+           struct publisher *publisher, struct feed *feed, struct store_threads *pool,
            struct counters *counters) PERMTAB_MUST_CHECK;
 void l2_free(struct l2 *l2);
 

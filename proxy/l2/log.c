@@ -8,7 +8,7 @@
 #include <string.h>
 
 struct l2_log_job {
-    struct work_job job;
+    struct store_job job;
     struct l2 *l2;
     struct log_position from;
     struct change_list changes;
@@ -33,7 +33,7 @@ static int read_log(struct l2_log_job *log, struct store *store)
 }
 
 /* On a helper thread. */
-static int run(struct work_job *job, struct store *store, struct failure *failure)
+static int run(struct store_job *job, struct store *store, struct failure *failure)
 {
     struct l2_log_job *log = (struct l2_log_job *)(void *)job;
     if (store != NULL) {
@@ -45,7 +45,7 @@ static int run(struct work_job *job, struct store *store, struct failure *failur
     return log->code;
 }
 
-static void done(struct work_job *job)
+static void done(struct store_job *job)
 {
     struct l2_log_job *log = (struct l2_log_job *)(void *)job;
     struct l2 *l2 = log->l2;
@@ -82,7 +82,7 @@ void l2_log_read(struct l2 *l2, const struct log_position *from)
     log->job.done = done;
     log->l2 = l2;
     log->from = *from;
-    if (work_submit(l2->work, &log->job) < 0)
+    if (store_threads_submit(l2->pool, &log->job) < 0)
         free(log);
     else
         l2->marker.reading_log = true;

@@ -65,7 +65,7 @@ struct l2 {
     struct redis *redis;
     struct publisher *publisher;
     struct feed *feed;
-    struct work *work;
+    struct store_threads *pool;
     struct counters *counters;
     struct l2_options options;
     char marker_key[L2_KEY_SIZE];

@@ -8,7 +8,7 @@
 #include "proxy/config/config.h"
 #include "proxy/feed/feed.h"
 #include "proxy/serve/descriptors.h"
-#include "proxy/store/work.h"
+#include "proxy/store/threads.h"
 #include "proxy/table/publisher.h"
 
 #include <stdio.h>
@@ -40,7 +40,7 @@ struct server {
     const struct descriptors *descriptors;
     struct publisher *publisher;
     struct feed *feed;
-    struct work *work; /* for reads */
+    struct store_threads *pool; /* for reads */
     struct writes *writes;
     struct ask_queue *asks;
     struct ops *ops;

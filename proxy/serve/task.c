@@ -10,7 +10,7 @@
 
 #include <inttypes.h>
 
-static int task_run(struct work_job *job, struct store *store, struct failure *failure)
+static int task_run(struct store_job *job, struct store *store, struct failure *failure)
 {
     struct task *task = (struct task *)(void *)job;
     struct gate *gate = task->locks ? &task->gate : NULL;
@@ -79,7 +79,7 @@ static void announce(struct task *task)
         fleet_announce(server->fleet, at.store_id, task->revision, task->changed);
 }
 
-static void task_done(struct work_job *job)
+static void task_done(struct store_job *job)
 {
     struct task *task = (struct task *)(void *)job;
     /* Also after a failure: a commit of which the outcome is unknown may have been one. */
@@ -123,7 +123,7 @@ void task_start(struct task *task, struct request *request)
         return;
     }
     int code = task->locks ? writes_start(task->server->writes, task)
-                           : work_submit(task->server->work, &task->job);
+                           : store_threads_submit(task->server->pool, &task->job);
     if (code == 0)
         return;
     request_fail(request, code, "%s: too many requests wait for the store", request->method->name);

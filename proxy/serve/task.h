@@ -5,11 +5,11 @@
 #include "proxy/names/target.h"
 #include "proxy/serve/request.h"
 #include "proxy/store/gate.h"
-#include "proxy/store/work.h"
+#include "proxy/store/threads.h"
 
 /* First member of a method's own struct. */
 struct task {
-    struct work_job job;
+    struct store_job job;
     struct request *request; /* NULL: it was answered, or its session has ended, while a thread was at work */
     struct server *server;
     struct failure failure;

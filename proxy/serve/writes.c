@@ -21,14 +21,14 @@
 #define SECOND_NS   1000000000ull
 #define MS_NS       1000000ull
 #define NOTICED_NS  SECOND_NS        /* waiting for so long is worth a line */
-#define AT_WORK_NS  (3 * SECOND_NS)  /* for the store's own work, which a large document takes */
+#define AT_WORK_NS  (3 * SECOND_NS)  /* for the store's own pool, which a large document takes */
 #define QUIET_NS    (10 * SECOND_NS) /* nobody waited for so long: the trouble is over, though nothing was written */
 #define TEXT_SIZE   256
 
 #define GIVEN_UP_TEXT "given up after %.1f s, nothing was changed and nothing will be: it waited for %s"
 
 struct writes {
-    struct work *work;
+    struct store_threads *pool;
     struct counters *counters;
     struct event *timer;
     struct task *tasks; /* somebody waits for their answers; the oldest first */
@@ -117,7 +117,7 @@ static struct request *take_request(struct writes *writes, struct task *task)
 /* What no thread has begun is over; else the thread ends it. */
 static void leave(struct writes *writes, struct task *task)
 {
-    if (work_withdraw(writes->work, &task->job))
+    if (store_threads_withdraw(writes->pool, &task->job))
         task_forget(task);
 }
 
@@ -270,7 +270,7 @@ int writes_start(struct writes *writes, struct task *task)
     uint64_t kept_ns = (task->answer_by_ns - now_ns) / 10;
     task->begun_ns = now_ns;
     gate_init(&task->gate, task->answer_by_ns - (kept_ns < SECOND_NS ? kept_ns : SECOND_NS));
-    int code = work_submit(writes->work, &task->job);
+    int code = store_threads_submit(writes->pool, &task->job);
     if (code < 0) {
         gate_fini(&task->gate);
         return code;
@@ -317,7 +317,7 @@ int writes_new(struct writes **out, struct event_base *base, const struct sql_op
     writes->counters = counters;
     writes->timer = evtimer_new(base, on_time, writes);
     if (writes->timer != NULL)
-        code = work_new(&writes->work, base, "writes", options, threads, queue_max);
+        code = store_threads_new(&writes->pool, base, "writes", options, threads, queue_max);
     if (code < 0) {
         writes_free(writes);
         writes = NULL;
@@ -330,7 +330,7 @@ void writes_free(struct writes *writes)
 {
     if (writes == NULL)
         return;
-    work_free(writes->work);
+    store_threads_free(writes->pool);
     if (writes->timer != NULL)
         event_free(writes->timer);
     free(writes);

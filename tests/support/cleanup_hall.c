@@ -121,7 +121,7 @@ int hall_new_cleanup(struct hall *hall, struct cleanup **out, struct counters *c
 {
     struct cleanup_options options = {.base = hall->base,
                                       .redis = hall->redis,
-                                      .work = hall->work,
+                                      .pool = hall->pool,
                                       .counters = counters,
                                       .prefix = HALL_PREFIX,
                                       .types = &hall->types,
@@ -146,7 +146,7 @@ int hall_set_up(void **state)
     hall->types = (struct scope_types){.count = 3, .names = {"global", "server", "channel"}};
     struct redis_options options = {.url = hall->server.url, .timeout_ms = 300, .ping_ms = 1000};
     assert_int_equal(redis_new(&hall->redis, hall->base, &options, on_state, hall, &trouble), 0);
-    assert_int_equal(work_new(&hall->work, hall->base, "reads", &hall->store->options, 1, 100), 0);
+    assert_int_equal(store_threads_new(&hall->pool, hall->base, "reads", &hall->store->options, 1, 100), 0);
     assert_int_equal(hall_start_cleanup(hall), 0);
     assert_true(hall_until(hall, hall_is_up));
     hall_set_marker(hall, HALL_PRESENT);
@@ -159,7 +159,7 @@ int hall_tear_down(void **state)
     struct hall *hall = *state;
     cleanup_free(hall->cleanup);
     redis_free(hall->redis);
-    work_free(hall->work);
+    store_threads_free(hall->pool);
     event_base_free(hall->base);
     redis_server_stop(&hall->server);
     (void)fixture_free((void **)&hall->store);

@@ -27,7 +27,7 @@ struct hall {
     struct fixture *store;
     struct event_base *base;
     struct redis *redis;
-    struct work *work;
+    struct store_threads *pool;
     struct scope_types types;
     struct counters counters;
     struct cleanup *cleanup;

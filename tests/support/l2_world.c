@@ -1,6 +1,6 @@
 /* The store of the world, its stand-ins, its Redis and its loop.
  *
- * feed_wake, work_submit and the store's functions that l2/log.c calls are replaced at link time (--wrap, CMakeLists.txt). */
+ * feed_wake, store_threads_submit and the store's functions that l2/log.c calls are replaced at link time (--wrap, CMakeLists.txt). */
 #include "tests/support/l2_world.h"
 
 #include "proxy/base/clock.h"
@@ -80,7 +80,7 @@ void world_restore_store(struct world *world)
 /* ---- in place of others --------------------------------------------------------------------------------------------- */
 
 void __wrap_feed_wake(struct feed *feed);
-int __wrap_work_submit(struct work *work, struct work_job *job);
+int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job);
 int __wrap_store_snapshot(struct store *store, struct log_position *at, int64_t *now,
                           struct failure *failure);
 void __wrap_store_snapshot_end(struct store *store);
@@ -94,10 +94,10 @@ void __wrap_feed_wake(struct feed *feed)
     ((struct host *)(void *)feed)->woken = true;
 }
 
-int __wrap_work_submit(struct work *work, struct work_job *job)
+int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job)
 {
     struct world *world = the_world;
-    (void)work;
+    (void)pool;
     for (size_t i = 0; i < WORLD_JOBS; i++) {
         if (world->jobs[i].job == NULL && !world->stopping && world_draw(world, 8) > 0) {
             world->jobs[i] = (struct job){job, false};
@@ -153,7 +153,7 @@ void world_step_job(struct world *world)
         job->ran = true;
         return;
     }
-    struct work_job *done = job->job;
+    struct store_job *done = job->job;
     job->job = NULL;
     world->totals.logs++;
     done->done(done);

@@ -42,7 +42,7 @@ struct host {
 
 /* A read of the store on a helper thread. */
 struct job {
-    struct work_job *job;
+    struct store_job *job;
     bool ran;
 };
 

@@ -19,7 +19,7 @@ struct fixture {
     struct event_base *base;
     struct publisher *publisher;
     struct counters counters;
-    struct work *primary, *replica;
+    struct store_threads *primary, *replica;
     struct fetches *fetches;
     /* Of the last fetch. */
     unsigned told;
@@ -74,8 +74,8 @@ static void start(struct fixture *fixture, const char *replica)
                        second = {.url = fixture->replica_url, .read_only = true};
     (void)snprintf(fixture->replica_url, sizeof fixture->replica_url, "sqlite:%s/%s", fixture->folder,
                    replica);
-    assert_return_code(work_new(&fixture->primary, fixture->base, "reads", &primary, 1, 10), 0);
-    assert_return_code(work_new(&fixture->replica, fixture->base, "replica", &second, 1, 10), 0);
+    assert_return_code(store_threads_new(&fixture->primary, fixture->base, "reads", &primary, 1, 10), 0);
+    assert_return_code(store_threads_new(&fixture->replica, fixture->base, "replica", &second, 1, 10), 0);
     struct fetch_options options = {.primary = fixture->primary,
                                     .replica = fixture->replica,
                                     .replica_threads = 1,
@@ -102,8 +102,8 @@ static int teardown(void **state)
 {
     struct fixture *fixture = *state;
     char command[128];
-    work_free(fixture->primary);
-    work_free(fixture->replica);
+    store_threads_free(fixture->primary);
+    store_threads_free(fixture->replica);
     fetches_free(fixture->fetches);
     publisher_free(fixture->publisher);
     event_base_free(fixture->base);

@@ -17,7 +17,7 @@ struct house {
     struct event_base *base;
     struct counters counters;
     struct publisher *publisher;
-    struct work *work;
+    struct store_threads *pool;
     struct feed *feed;
     struct audit *audit;
     sqlite3 *untriggered; /* a session without triggers */
@@ -75,12 +75,12 @@ static int house_new(void **state)
     assert_int_equal(evthread_use_pthreads(), 0);
     house->base = event_base_new();
     house->publisher = first_table(house);
-    OK(work_new(&house->work, house->base, "reads", &house->store->options, 2, 100));
+    OK(store_threads_new(&house->pool, house->base, "reads", &house->store->options, 2, 100));
     feed.base = house->base;
     feed.publisher = house->publisher;
     feed.store = &house->store->options;
     OK(feed_new(&house->feed, &feed, &failure));
-    OK(audit_new(&house->audit, house->base, 500, house->work, house->publisher, house->feed, &house->counters,
+    OK(audit_new(&house->audit, house->base, 500, house->pool, house->publisher, house->feed, &house->counters,
                  on_found, house));
     assert_int_equal(sqlite3_open(house->store->url + strlen("sqlite:"), &house->untriggered), SQLITE_OK);
     assert_int_equal(sqlite3_busy_timeout(house->untriggered, 5000), SQLITE_OK);
@@ -94,7 +94,7 @@ static int house_free(void **state)
 {
     struct house *house = *state;
     audit_free(house->audit);
-    work_free(house->work);
+    store_threads_free(house->pool);
     feed_free(house->feed);
     publisher_free(house->publisher);
     event_base_free(house->base);

@@ -1,38 +1,38 @@
 /* Blocking work off the loop: a fixed number of threads, each with its own store connection, and a queue. A job's `run`
  * is called on a thread, then its `done` on the loop's thread. A job that was not withdrawn is always `done`, also
- * during work_free (with the loop's thread calling it).
+ * during store_threads_free (with the loop's thread calling it).
  *
  * A connection that rests may be ended by the server, a proxy or a restart, without anybody hearing of it. So one that
  * has rested is tried before it is used, and a job that failed because its connection had been lost before is run once
  * more, on a new one. */
-#ifndef PERMTAB_STORE_WORK_H
-#define PERMTAB_STORE_WORK_H
+#ifndef PERMTAB_STORE_THREADS_H
+#define PERMTAB_STORE_THREADS_H
 
 #include "proxy/store/store.h"
 
 #include <stddef.h>
 
 struct event_base;
-struct work;
+struct store_threads;
 
-struct work_job {
+struct store_job {
     /* On a thread. `store` is connected, or NULL with `failure` saying why not. A negative code when it failed: then it
      * may be called a second time, and begins from nothing again. */
-    int (*run)(struct work_job *job, struct store *store, struct failure *failure);
+    int (*run)(struct store_job *job, struct store *store, struct failure *failure);
     /* On the loop. Owns the job again. */
-    void (*done)(struct work_job *job);
+    void (*done)(struct store_job *job);
     bool once; /* set by `run`: it may have done something, and must not be run a second time */
-    struct work_job *next; /* private */
+    struct store_job *next; /* private */
 };
 
 /* `threads` connections; reconnects by itself, at most once a second while the store is away (jobs then fail at once).
- * `queue_max`: work_submit refuses beyond it with PERMTAB_E_FULL. Options are copied; `name` is a constant, for the
+ * `queue_max`: store_threads_submit refuses beyond it with PERMTAB_E_FULL. Options are copied; `name` is a constant, for the
  * log. */
-int work_new(struct work **out, struct event_base *base, const char *name, const struct sql_options *options,
+int store_threads_new(struct store_threads **out, struct event_base *base, const char *name, const struct sql_options *options,
              unsigned threads, size_t queue_max) PERMTAB_MUST_CHECK;
-void work_free(struct work *work);
-int work_submit(struct work *work, struct work_job *job) PERMTAB_MUST_CHECK;
+void store_threads_free(struct store_threads *pool);
+int store_threads_submit(struct store_threads *pool, struct store_job *job) PERMTAB_MUST_CHECK;
 /* True when no thread had begun it: then it is the caller's again, and neither `run` nor `done` is called. */
-bool work_withdraw(struct work *work, struct work_job *job);
+bool store_threads_withdraw(struct store_threads *pool, struct store_job *job);
 
 #endif

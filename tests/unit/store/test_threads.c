@@ -1,6 +1,6 @@
 /* Work: every job runs on a thread and is done on the loop; a store that is away fails jobs at once; freeing calls back
  * everything. The store is a fake that this file defines in place of store/store.c. */
-#include "proxy/store/work.h"
+#include "proxy/store/threads.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -55,7 +55,7 @@ bool sql_alive(struct sql *sql)
 }
 
 struct test_job {
-    struct work_job job;
+    struct store_job job;
     pthread_t loop;
     pthread_t ran_on;
     bool had_store;
@@ -69,7 +69,7 @@ struct test_job {
     bool done_something; /* before it was lost */
 };
 
-static int run(struct work_job *job, struct store *store, struct failure *failure)
+static int run(struct store_job *job, struct store *store, struct failure *failure)
 {
     struct test_job *test = (struct test_job *)(void *)job;
     struct timespec moment = {.tv_nsec = 1000000};
@@ -87,7 +87,7 @@ static int run(struct work_job *job, struct store *store, struct failure *failur
     return PERMTAB_E_STORE;
 }
 
-static void done(struct work_job *job)
+static void done(struct store_job *job)
 {
     struct test_job *test = (struct test_job *)(void *)job;
     assert_true(pthread_equal(pthread_self(), test->loop));
@@ -97,7 +97,7 @@ static void done(struct work_job *job)
 
 struct fixture {
     struct event_base *base;
-    struct work *work;
+    struct store_threads *pool;
     struct test_job jobs[1000];
     int left;
 };
@@ -116,7 +116,7 @@ static struct fixture *begin(unsigned threads, size_t queue_max)
     atomic_store(&dead, 0);
     fixture->base = event_base_new();
     assert_non_null(fixture->base);
-    assert_int_equal(work_new(&fixture->work, fixture->base, "work", &options, threads, queue_max), 0);
+    assert_int_equal(store_threads_new(&fixture->pool, fixture->base, "work", &options, threads, queue_max), 0);
     memset(url, 'x', sizeof url - 1); /* options are copied */
     memset(password, 'x', sizeof password - 1);
     return fixture;
@@ -124,7 +124,7 @@ static struct fixture *begin(unsigned threads, size_t queue_max)
 
 static void end(struct fixture *fixture)
 {
-    work_free(fixture->work);
+    store_threads_free(fixture->pool);
     event_base_free(fixture->base);
     free(fixture);
 }
@@ -136,7 +136,7 @@ static int submit(struct fixture *fixture, size_t index, atomic_int *gate)
         (struct test_job){.job = {.run = run, .done = done}, .loop = pthread_self(), .left = &fixture->left};
     job->base = fixture->base;
     job->gate = gate;
-    int code = work_submit(fixture->work, &job->job);
+    int code = store_threads_submit(fixture->pool, &job->job);
     fixture->left += code == 0;
     return code;
 }
@@ -241,7 +241,7 @@ static struct test_job *lose(struct fixture *fixture, unsigned failures, bool do
                              .failures = failures,
                              .done_something = done_something};
     fixture->left = 1;
-    assert_int_equal(work_submit(fixture->work, &job->job), 0);
+    assert_int_equal(store_threads_submit(fixture->pool, &job->job), 0);
     (void)event_base_dispatch(fixture->base);
     return job;
 }
@@ -302,10 +302,10 @@ static void test_withdrawing(void **state)
         (void)nanosleep(&moment, NULL);
     for (size_t i = 1; i <= 3; i++)
         assert_int_equal(submit(fixture, i, &gate), 0);
-    assert_false(work_withdraw(fixture->work, &fixture->jobs[0].job)); /* it runs */
-    assert_true(work_withdraw(fixture->work, &fixture->jobs[3].job));  /* the last: the queue's end moves */
-    assert_true(work_withdraw(fixture->work, &fixture->jobs[1].job));
-    assert_false(work_withdraw(fixture->work, &fixture->jobs[1].job));
+    assert_false(store_threads_withdraw(fixture->pool, &fixture->jobs[0].job)); /* it runs */
+    assert_true(store_threads_withdraw(fixture->pool, &fixture->jobs[3].job));  /* the last: the queue's end moves */
+    assert_true(store_threads_withdraw(fixture->pool, &fixture->jobs[1].job));
+    assert_false(store_threads_withdraw(fixture->pool, &fixture->jobs[1].job));
     fixture->left -= 2;
     assert_int_equal(submit(fixture, 4, &gate), 0);
     assert_int_equal(submit(fixture, 5, &gate), 0);
@@ -336,8 +336,8 @@ static void test_free_calls_back(void **state)
     for (size_t i = 0; i < 10; i++)
         assert_int_equal(submit(fixture, i, &gate), 0);
     assert_int_equal(pthread_create(&opener, NULL, open_gate, &gate), 0);
-    work_free(fixture->work);
-    fixture->work = NULL;
+    store_threads_free(fixture->pool);
+    fixture->pool = NULL;
     assert_int_equal(fixture->left, 0);
     assert_false(fixture->jobs[9].had_store);
     assert_string_equal(fixture->jobs[9].reason, "the sidecar is stopping");

@@ -5,7 +5,7 @@
  * A thread connects when it has its first job and again after its connection broke. While the store is away
  * all threads share one moment before which nobody tries again: jobs fail at once instead of queueing behind
  * time-outs. What a job does is the business of who submits it; it says itself when it must not be repeated. */
-#include "proxy/store/work.h"
+#include "proxy/store/threads.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/trouble.h"
@@ -26,11 +26,11 @@
 #define REST_NS  30000000000ull /* and while it rests: what lies between drops connections on which nothing is said */
 
 struct job_list {
-    struct work_job *head;
-    struct work_job **tail;
+    struct store_job *head;
+    struct store_job **tail;
 };
 
-struct work {
+struct store_threads {
     const char *name;
     struct sql_options options;
     char *url, *password;
@@ -56,16 +56,16 @@ static void list_init(struct job_list *list)
     list->tail = &list->head;
 }
 
-static void list_put(struct job_list *list, struct work_job *job)
+static void list_put(struct job_list *list, struct store_job *job)
 {
     job->next = NULL;
     *list->tail = job;
     list->tail = &job->next;
 }
 
-static struct work_job *list_take(struct job_list *list)
+static struct store_job *list_take(struct job_list *list)
 {
-    struct work_job *job = list->head;
+    struct store_job *job = list->head;
     if (!job)
         return NULL;
     list->head = job->next;
@@ -92,68 +92,68 @@ static void disconnect(struct link *link)
 }
 
 /* What connecting has come to. Under the mutex. */
-static void note_attempt(struct work *work, int code, const struct failure *failure)
+static void note_attempt(struct store_threads *pool, int code, const struct failure *failure)
 {
     char text[64];
     uint64_t now = clock_ns();
-    work->retry_at = code < 0 ? now + RETRY_NS : 0;
+    pool->retry_at = code < 0 ? now + RETRY_NS : 0;
     if (code < 0) {
-        work->trouble = *failure;
-        (void)trouble_happens(&work->away, LOG_LEVEL_WARNING, now, "%s: the store cannot be reached: %s",
-                              work->name, failure->text);
+        pool->trouble = *failure;
+        (void)trouble_happens(&pool->away, LOG_LEVEL_WARNING, now, "%s: the store cannot be reached: %s",
+                              pool->name, failure->text);
     } else {
-        (void)snprintf(text, sizeof text, "%s: the store is back", work->name);
-        trouble_ends(&work->away, now, text);
+        (void)snprintf(text, sizeof text, "%s: the store is back", pool->name);
+        trouble_ends(&pool->away, now, text);
     }
 }
 
 /* Connected, if that is possible now; else NULL. */
-static struct store *connect_store(struct work *work, struct link *link, struct failure *failure)
+static struct store *connect_store(struct store_threads *pool, struct link *link, struct failure *failure)
 {
     if (link->connected)
         return &link->store;
-    pthread_mutex_lock(&work->mutex);
-    bool wait = work->retry_at != 0 && clock_ns() < work->retry_at;
+    pthread_mutex_lock(&pool->mutex);
+    bool wait = pool->retry_at != 0 && clock_ns() < pool->retry_at;
     if (wait)
-        *failure = work->trouble;
-    else if (work->retry_at != 0)
-        work->retry_at = clock_ns() + RETRY_NS; /* this thread tries; the others go on failing at once */
-    pthread_mutex_unlock(&work->mutex);
+        *failure = pool->trouble;
+    else if (pool->retry_at != 0)
+        pool->retry_at = clock_ns() + RETRY_NS; /* this thread tries; the others go on failing at once */
+    pthread_mutex_unlock(&pool->mutex);
     if (wait)
         return NULL;
-    int code = store_open(&link->store, &work->options, failure);
-    pthread_mutex_lock(&work->mutex);
-    note_attempt(work, code, failure);
-    pthread_mutex_unlock(&work->mutex);
+    int code = store_open(&link->store, &pool->options, failure);
+    pthread_mutex_lock(&pool->mutex);
+    note_attempt(pool, code, failure);
+    pthread_mutex_unlock(&pool->mutex);
     link->connected = code == 0;
     return link->connected ? &link->store : NULL;
 }
 
-static void finish(struct work *work, struct work_job *job)
+static void finish(struct store_threads *pool, struct store_job *job)
 {
     uint64_t one = 1;
-    pthread_mutex_lock(&work->mutex);
-    list_put(&work->finished, job);
-    pthread_mutex_unlock(&work->mutex);
-    ssize_t written = write(work->wake, &one, sizeof one);
+    pthread_mutex_lock(&pool->mutex);
+    list_put(&pool->finished, job);
+    pthread_mutex_unlock(&pool->mutex);
+    ssize_t written = write(pool->wake, &one, sizeof one);
     assert(written == sizeof one); /* an eventfd far from its maximum takes it */
     (void)written;
 }
 
 /* False when the thread is to end. *out is NULL when there was nothing to do for REST_NS. */
-static bool next_job(struct work *work, struct work_job **out)
+static bool next_job(struct store_threads *pool, struct store_job **out)
 {
     uint64_t until_ns = clock_ns() + REST_NS;
     struct timespec until = {(time_t)(until_ns / 1000000000), (long)(until_ns % 1000000000)};
     int waited = 0;
-    pthread_mutex_lock(&work->mutex);
-    while (!work->queue.head && !work->stopping && waited != ETIMEDOUT)
-        waited = pthread_cond_timedwait(&work->more, &work->mutex, &until);
-    bool go_on = !work->stopping;
-    *out = go_on ? list_take(&work->queue) : NULL;
+    pthread_mutex_lock(&pool->mutex);
+    while (!pool->queue.head && !pool->stopping && waited != ETIMEDOUT)
+        waited = pthread_cond_timedwait(&pool->more, &pool->mutex, &until);
+    bool go_on = !pool->stopping;
+    *out = go_on ? list_take(&pool->queue) : NULL;
     if (*out)
-        work->queued--;
-    pthread_mutex_unlock(&work->mutex);
+        pool->queued--;
+    pthread_mutex_unlock(&pool->mutex);
     return go_on;
 }
 
@@ -170,10 +170,10 @@ static void try_rested(struct link *link)
 }
 
 /* True when the connection was lost over it. */
-static bool run_once(struct work *work, struct link *link, struct work_job *job, int *code)
+static bool run_once(struct store_threads *pool, struct link *link, struct store_job *job, int *code)
 {
     struct failure failure = {0};
-    struct store *usable = connect_store(work, link, &failure);
+    struct store *usable = connect_store(pool, link, &failure);
     *code = job->run(job, usable, &failure);
     link->used_ns = clock_ns();
     bool lost = link->connected && sql_broken(link->store.sql);
@@ -184,27 +184,27 @@ static bool run_once(struct work *work, struct link *link, struct work_job *job,
 
 /* Who found out at once that a connection which had rested is no more has done nothing yet. Who waited for long had a
  * server that does not answer, and would wait again. */
-static void carry_out(struct work *work, struct link *link, struct work_job *job)
+static void carry_out(struct store_threads *pool, struct link *link, struct store_job *job)
 {
     int code;
     bool rested = link->connected;
     uint64_t begun_ns = clock_ns();
-    bool lost = run_once(work, link, job, &code);
+    bool lost = run_once(pool, link, job, &code);
     if (lost && rested && code < 0 && !job->once && clock_ns() - begun_ns < RETRY_NS)
-        (void)run_once(work, link, job, &code);
+        (void)run_once(pool, link, job, &code);
 }
 
 static void *thread_main(void *context)
 {
-    struct work *work = context;
-    struct work_job *job;
+    struct store_threads *pool = context;
+    struct store_job *job;
     struct link link = {.connected = false};
-    while (next_job(work, &job)) {
+    while (next_job(pool, &job)) {
         try_rested(&link);
         if (!job)
             continue;
-        carry_out(work, &link, job);
-        finish(work, job);
+        carry_out(pool, &link, job);
+        finish(pool, job);
     }
     disconnect(&link);
     return NULL;
@@ -212,16 +212,16 @@ static void *thread_main(void *context)
 
 /* ---- the loop's side ------------------------------------------------------------------------------------- */
 
-static void call_finished(struct work *work)
+static void call_finished(struct store_threads *pool)
 {
-    pthread_mutex_lock(&work->mutex);
-    struct job_list finished = work->finished;
+    pthread_mutex_lock(&pool->mutex);
+    struct job_list finished = pool->finished;
     if (!finished.head)
         finished.tail = &finished.head;
-    list_init(&work->finished);
-    pthread_mutex_unlock(&work->mutex);
-    struct work_job *next;
-    for (struct work_job *job = finished.head; job; job = next) {
+    list_init(&pool->finished);
+    pthread_mutex_unlock(&pool->mutex);
+    struct store_job *next;
+    for (struct store_job *job = finished.head; job; job = next) {
         next = job->next;
         job->done(job);
     }
@@ -237,31 +237,31 @@ static void on_wake(evutil_socket_t descriptor, short what, void *context)
 }
 
 /* Threads take no signals: they are for the loop. */
-static int start_threads(struct work *work, unsigned threads)
+static int start_threads(struct store_threads *pool, unsigned threads)
 {
     sigset_t all, before;
     int code = 0;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (work->thread_count < threads && code == 0) {
-        if (pthread_create(&work->threads[work->thread_count], NULL, thread_main, work) != 0)
+    while (pool->thread_count < threads && code == 0) {
+        if (pthread_create(&pool->threads[pool->thread_count], NULL, thread_main, pool) != 0)
             code = PERMTAB_E_SYSTEM;
         else
-            work->thread_count++;
+            pool->thread_count++;
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return code;
 }
 
-static int copy_options(struct work *work, const struct sql_options *options)
+static int copy_options(struct store_threads *pool, const struct sql_options *options)
 {
-    work->options = *options;
-    work->url = strdup(options->url);
-    work->password = options->password ? strdup(options->password) : NULL;
-    if (!work->url || (options->password && !work->password))
+    pool->options = *options;
+    pool->url = strdup(options->url);
+    pool->password = options->password ? strdup(options->password) : NULL;
+    if (!pool->url || (options->password && !pool->password))
         return PERMTAB_E_MEMORY;
-    work->options.url = work->url;
-    work->options.password = work->password;
+    pool->options.url = pool->url;
+    pool->options.password = pool->password;
     return 0;
 }
 
@@ -275,109 +275,109 @@ static void condition_init(pthread_cond_t *condition)
     pthread_condattr_destroy(&attributes);
 }
 
-int work_new(struct work **out, struct event_base *base, const char *name, const struct sql_options *options,
+int store_threads_new(struct store_threads **out, struct event_base *base, const char *name, const struct sql_options *options,
              unsigned threads, size_t queue_max)
 {
     int code = PERMTAB_E_MEMORY;
-    struct work *work = calloc(1, sizeof *work);
-    if (!work)
+    struct store_threads *pool = calloc(1, sizeof *pool);
+    if (!pool)
         return code;
-    pthread_mutex_init(&work->mutex, NULL);
-    condition_init(&work->more);
-    list_init(&work->queue);
-    list_init(&work->finished);
-    work->name = name;
-    work->queue_max = queue_max;
-    work->wake = -1;
-    work->threads = calloc(threads, sizeof *work->threads);
-    if (!work->threads || (code = copy_options(work, options)) < 0)
+    pthread_mutex_init(&pool->mutex, NULL);
+    condition_init(&pool->more);
+    list_init(&pool->queue);
+    list_init(&pool->finished);
+    pool->name = name;
+    pool->queue_max = queue_max;
+    pool->wake = -1;
+    pool->threads = calloc(threads, sizeof *pool->threads);
+    if (!pool->threads || (code = copy_options(pool, options)) < 0)
         goto out;
     code = PERMTAB_E_SYSTEM;
-    work->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (work->wake < 0)
+    pool->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (pool->wake < 0)
         goto out;
-    work->event = event_new(base, work->wake, EV_READ | EV_PERSIST, on_wake, work);
-    if (!work->event || event_add(work->event, NULL) < 0)
+    pool->event = event_new(base, pool->wake, EV_READ | EV_PERSIST, on_wake, pool);
+    if (!pool->event || event_add(pool->event, NULL) < 0)
         goto out;
-    code = start_threads(work, threads);
+    code = start_threads(pool, threads);
 out:
     if (code < 0) {
-        work_free(work);
-        work = NULL;
+        store_threads_free(pool);
+        pool = NULL;
     }
-    *out = work;
+    *out = pool;
     return code;
 }
 
 /* Those that no thread has begun end here, as though the store were away. */
-static void fail_queued(struct work *work)
+static void fail_queued(struct store_threads *pool)
 {
-    struct work_job *job;
-    while ((job = list_take(&work->queue)) != NULL) {
+    struct store_job *job;
+    while ((job = list_take(&pool->queue)) != NULL) {
         struct failure failure = {0};
         (void)failure_set(&failure, PERMTAB_E_UNREACHABLE, "the sidecar is stopping");
         (void)job->run(job, NULL, &failure);
         job->done(job);
     }
-    work->queued = 0;
+    pool->queued = 0;
 }
 
-void work_free(struct work *work)
+void store_threads_free(struct store_threads *pool)
 {
-    if (!work)
+    if (!pool)
         return;
-    pthread_mutex_lock(&work->mutex);
-    work->stopping = true;
-    pthread_cond_broadcast(&work->more);
-    pthread_mutex_unlock(&work->mutex);
-    for (unsigned i = 0; i < work->thread_count; i++)
-        (void)pthread_join(work->threads[i], NULL);
-    call_finished(work);
-    fail_queued(work);
-    if (work->event)
-        event_free(work->event);
-    if (work->wake >= 0)
-        (void)close(work->wake);
-    if (work->password)
-        explicit_bzero(work->password, strlen(work->password));
-    free(work->password);
-    free(work->url);
-    free(work->threads);
-    pthread_cond_destroy(&work->more);
-    pthread_mutex_destroy(&work->mutex);
-    free(work);
+    pthread_mutex_lock(&pool->mutex);
+    pool->stopping = true;
+    pthread_cond_broadcast(&pool->more);
+    pthread_mutex_unlock(&pool->mutex);
+    for (unsigned i = 0; i < pool->thread_count; i++)
+        (void)pthread_join(pool->threads[i], NULL);
+    call_finished(pool);
+    fail_queued(pool);
+    if (pool->event)
+        event_free(pool->event);
+    if (pool->wake >= 0)
+        (void)close(pool->wake);
+    if (pool->password)
+        explicit_bzero(pool->password, strlen(pool->password));
+    free(pool->password);
+    free(pool->url);
+    free(pool->threads);
+    pthread_cond_destroy(&pool->more);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool);
 }
 
-int work_submit(struct work *work, struct work_job *job)
+int store_threads_submit(struct store_threads *pool, struct store_job *job)
 {
     int code = 0;
     job->once = false;
-    pthread_mutex_lock(&work->mutex);
-    if (work->stopping || work->queued >= work->queue_max) {
+    pthread_mutex_lock(&pool->mutex);
+    if (pool->stopping || pool->queued >= pool->queue_max) {
         code = PERMTAB_E_FULL;
     } else {
-        list_put(&work->queue, job);
-        work->queued++;
-        pthread_cond_signal(&work->more);
+        list_put(&pool->queue, job);
+        pool->queued++;
+        pthread_cond_signal(&pool->more);
     }
-    pthread_mutex_unlock(&work->mutex);
+    pthread_mutex_unlock(&pool->mutex);
     return code;
 }
 
-bool work_withdraw(struct work *work, struct work_job *job)
+bool store_threads_withdraw(struct store_threads *pool, struct store_job *job)
 {
     bool found = false;
-    pthread_mutex_lock(&work->mutex);
-    for (struct work_job **at = &work->queue.head; *at; at = &(*at)->next) {
+    pthread_mutex_lock(&pool->mutex);
+    for (struct store_job **at = &pool->queue.head; *at; at = &(*at)->next) {
         if (*at != job)
             continue;
         found = true;
         *at = job->next;
-        work->queued--;
-        if (work->queue.tail == &job->next)
-            work->queue.tail = at;
+        pool->queued--;
+        if (pool->queue.tail == &job->next)
+            pool->queue.tail = at;
         break;
     }
-    pthread_mutex_unlock(&work->mutex);
+    pthread_mutex_unlock(&pool->mutex);
     return found;
 }
