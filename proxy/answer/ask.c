@@ -154,17 +154,17 @@ static void on_filled(void *context, int code, const char *text, const struct an
     run_waiting(asks);
 }
 
-static void look(struct ask_queue *asks, struct ask *ask, bool queued);
+static void judge(struct ask_queue *asks, struct ask *ask, bool queued);
 
 static void on_looked(void *context, enum l2_outcome outcome, const struct answer *answer)
 {
     struct ask *ask = context;
     ask->state = ASK_IDLE;
-    ask->look = NULL;
+    ask->l2_wait = NULL;
     if (outcome == L2_ANSWERED)
         tell(ask, 0, NULL, answer);
     else
-        look(ask->asks, ask, false);
+        judge(ask->asks, ask, false);
 }
 
 /* False when L2 has been asked already, or is of no use: it has nothing of strangers. */
@@ -174,9 +174,9 @@ static bool start_look(struct ask_queue *asks, struct ask *ask)
     if (asks->l2 == NULL || ask->looked || fill_is_of_stranger(asks->fills, question->user))
         return false;
     ask->looked = true;
-    ask->look = l2_look(asks->l2, question->user, question->scope,
+    ask->l2_wait = l2_lookup_start(asks->l2, question->user, question->scope,
                         question->has_token ? question->token_revision : 0, on_looked, ask);
-    if (ask->look == NULL)
+    if (ask->l2_wait == NULL)
         return false;
     ask->state = ASK_LOOKING;
     return true;
@@ -254,7 +254,7 @@ static void start_or_wait(struct ask_queue *asks, struct ask *ask)
         event_active(asks->next_turn, EV_TIMEOUT, 0);
 }
 
-static void look(struct ask_queue *asks, struct ask *ask, bool queued)
+static void judge(struct ask_queue *asks, struct ask *ask, bool queued)
 {
     uint64_t now = clock_ns();
     struct answer answer = {0};
@@ -292,10 +292,10 @@ void ask_start(struct ask_queue *asks, struct ask_flow *flow, struct ask *ask)
     ask->asks = asks;
     ask->flow = flow;
     ask->wait = NULL;
-    ask->look = NULL;
+    ask->l2_wait = NULL;
     ask->looked = false;
     ask->begun_ns = clock_ns();
-    look(asks, ask, false);
+    judge(asks, ask, false);
 }
 
 void ask_cancel(struct ask *ask)
@@ -304,8 +304,8 @@ void ask_cancel(struct ask *ask)
     case ASK_IDLE:
         return;
     case ASK_LOOKING:
-        l2_look_cancel(ask->look);
-        ask->look = NULL;
+        l2_lookup_cancel(ask->l2_wait);
+        ask->l2_wait = NULL;
         ask->state = ASK_IDLE;
         return;
     case ASK_WAITING:
@@ -344,7 +344,7 @@ static void run_waiting(struct ask_queue *asks)
     struct ask *ask;
     unsigned looked = 0;
     while (looked++ < LOOKS_A_TURN && (ask = take_next(asks)) != NULL)
-        look(asks, ask, true);
+        judge(asks, ask, true);
     if (turn_is_due(asks)) {
         struct timeval now = {0};
         (void)event_add(asks->next_turn, &now);

@@ -11,7 +11,7 @@
 
 struct ask_queue;
 struct l2;
-struct l2_look;
+struct l2_wait;
 struct ask;
 struct flow_list;
 
@@ -44,7 +44,7 @@ struct ask {
     struct ask_queue *asks;
     struct ask_flow *flow;
     struct fill_wait *wait;
-    struct l2_look *look;
+    struct l2_wait *l2_wait;
     struct ask *next;
     struct ask *previous;
 };

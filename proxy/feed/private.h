@@ -72,7 +72,7 @@ struct feed {
     /* The thread's own. */
     struct store store;
     bool connected;
-    struct store_look looked; /* by the connection before: between two, tables may be made anew */
+    struct schema_seen looked; /* by the connection before: between two, tables may be made anew */
     bool believed;            /* else nothing but a rebuild will do */
     uint64_t phase_ns;        /* polls are due at this moment and every interval after it */
     uint64_t schema_looked_ns, trimmed_ns;

@@ -1,4 +1,4 @@
-/* L2's life. What it does is in four places: marker.c keeps it true, with contest.c and forget.c; look.c
+/* L2's life. What it does is in four places: marker.c keeps it true, with contest.c and forget.c; lookup.c
  * and read.c read; put.c writes. */
 #include "proxy/l2/l2.h"
 
@@ -63,7 +63,7 @@ void l2_free(struct l2 *l2)
     if (l2 == NULL)
         return;
     l2->closing = true;
-    l2_looks_end(l2);
+    l2_lookups_end(l2);
     l2_puts_end(l2);
     change_list_fini(&l2->log);
     event_free(l2->flush);
@@ -89,7 +89,7 @@ void l2_applied(struct l2 *l2)
     else
         l2_marker_pursue(l2);
     l2->distrusted = distrusted;
-    l2_looks_applied(l2);
+    l2_lookups_applied(l2);
     l2_puts_applied(l2);
 }
 

@@ -23,7 +23,7 @@
 #include "proxy/table/publisher.h"
 
 struct l2;
-struct l2_look; /* one who waits for an answer of L2 */
+struct l2_wait; /* one who waits for an answer of L2 */
 
 struct l2_options {
     const char *prefix;  /* of all keys and of the channel; copied */
@@ -76,9 +76,9 @@ typedef void (*l2_done_fn)(void *context, enum l2_outcome outcome, const struct 
 /* Looks for what is needed to answer for (user, scope) not older than `revision`. NULL when L2 is of no use just now
  * (away, slow, too much under way): ask the store. done is called later, never from inside. All looks of one turn of
  * the loop go to Redis together. */
-struct l2_look *l2_look(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
+struct l2_wait *l2_lookup_start(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
                         l2_done_fn done, void *context);
-void l2_look_cancel(struct l2_look *look);
+void l2_lookup_cancel(struct l2_wait *wait);
 
 /* ---- putting ------------------------------------------------------------------------------------------------------- */
 

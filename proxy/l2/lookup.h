@@ -1,47 +1,47 @@
-/* A lookup in L2, inside: look.c is about who waits for it and how it ends, read.c about the script that looks, and what it brings. */
+/* A lookup in L2, inside: lookup.c is about who waits for it and how it ends, read.c about the script that looks, and what it brings. */
 #ifndef PERMTAB_L2_LOOKUP_H
 #define PERMTAB_L2_LOOKUP_H
 
 #include "proxy/l2/private.h"
 
-struct lookup_key {
+struct l2_lookup_key {
     uint64_t user;
     uint64_t scope_id;
     uint64_t scope_type;
 };
 
-enum lookup_state { LOOKUP_QUEUED, LOOKUP_SENT, LOOKUP_WAITING, LOOKUP_HELD };
+enum l2_lookup_state { LOOKUP_QUEUED, LOOKUP_SENT, LOOKUP_WAITING, LOOKUP_HELD };
 
 struct l2_lookup {
     struct l2 *l2;
-    struct lookup_key key;
-    enum lookup_state state;
+    struct l2_lookup_key key;
+    enum l2_lookup_state state;
     unsigned tries;
     uint64_t generation; /* of the table's history when it was sent */
     struct facts facts;  /* LOOKUP_HELD */
     struct event *timer; /* LOOKUP_WAITING, LOOKUP_HELD */
-    struct l2_look *waits;
+    struct l2_wait *waits;
     struct l2_lookup *next_queued;
     UT_hash_handle hh;
 };
 
-static inline struct scope_key lookup_scope(const struct l2_lookup *lookup)
+static inline struct scope_key l2_lookup_scope(const struct l2_lookup *lookup)
 {
     return (struct scope_key){lookup->key.scope_id, (uint32_t)lookup->key.scope_type};
 }
 
-/* ---- look.c ---- */
+/* ---- lookup.c ---- */
 
 /* Nothing was found: whoever waits goes to the store. Frees it. */
-void lookup_miss(struct l2_lookup *lookup);
+void l2_lookup_miss(struct l2_lookup *lookup);
 /* Facts were found, whose contents are taken over. */
-void lookup_publish(struct l2_lookup *lookup, struct facts *facts);
-/* look.c goes on with it after so long. False without memory. */
-bool lookup_wake_in(struct l2_lookup *lookup, unsigned ms);
+void l2_lookup_publish(struct l2_lookup *lookup, struct facts *facts);
+/* lookup.c goes on with it after so long. False without memory. */
+bool l2_lookup_wake_in(struct l2_lookup *lookup, unsigned ms);
 
 /* ---- read.c ---- */
 
 /* Looks, with all that are queued in this turn of the loop. */
-void lookup_enqueue(struct l2_lookup *lookup);
+void l2_lookup_enqueue(struct l2_lookup *lookup);
 
 #endif

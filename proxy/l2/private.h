@@ -1,4 +1,4 @@
-/* What l2.c, marker.c, contest.c, forget.c, step.c, log.c, look.c, read.c and put.c share. */
+/* What l2.c, marker.c, contest.c, forget.c, step.c, log.c, lookup.c, read.c and put.c share. */
 #ifndef PERMTAB_L2_PRIVATE_H
 #define PERMTAB_L2_PRIVATE_H
 
@@ -150,9 +150,9 @@ bool l2_log_refused(const struct l2 *l2, const struct log_position *from);
 /* read.c */
 void l2_flush_queued(int descriptor, short what, void *context); /* an event_callback_fn */
 
-/* look.c */
-void l2_looks_applied(struct l2 *l2);
-void l2_looks_end(struct l2 *l2);
+/* lookup.c */
+void l2_lookups_applied(struct l2 *l2);
+void l2_lookups_end(struct l2 *l2);
 
 /* put.c */
 void l2_puts_applied(struct l2 *l2);

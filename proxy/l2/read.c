@@ -27,7 +27,7 @@ static void on_reply(void *context, enum redis_status status, const struct redis
 
 /* ---- sending --------------------------------------------------------------------------------------------------------- */
 
-void lookup_enqueue(struct l2_lookup *lookup)
+void l2_lookup_enqueue(struct l2_lookup *lookup)
 {
     struct l2 *l2 = lookup->l2;
     struct timeval now = {0};
@@ -72,7 +72,7 @@ static int send_reading(struct reading *reading)
     redis_args_text(&args, l2->token);
     for (unsigned i = 0; i < reading->count; i++) {
         redis_args_u64(&args, reading->lookups[i]->key.user);
-        redis_args_text(&args, scope_format(types, lookup_scope(reading->lookups[i]), text));
+        redis_args_text(&args, scope_format(types, l2_lookup_scope(reading->lookups[i]), text));
     }
     int code = redis_run(l2->redis, redis_script("l2_read"), 1, &args, on_reply, reading);
     redis_args_fini(&args);
@@ -90,7 +90,7 @@ void l2_flush_queued(evutil_socket_t descriptor, short what, void *context)
         if (reading == NULL)
             return; /* out of memory: they are sent when the next one asks */
         for (unsigned i = 0; i < reading->count; i++)
-            lookup_miss(reading->lookups[i]);
+            l2_lookup_miss(reading->lookups[i]);
         free(reading);
     }
 }
@@ -137,7 +137,7 @@ static void refresh_early(struct l2_lookup *lookup, const struct redis_reply *fo
         !early_refresh_due((uint64_t)left_ms * 1000, cost_us, EARLY_REFRESH_BETA, random_source_next(&l2->random)))
         return;
     l2->counters->l2_refreshes++;
-    l2->options.refresh(l2->options.context, lookup->key.user, lookup_scope(lookup));
+    l2->options.refresh(l2->options.context, lookup->key.user, l2_lookup_scope(lookup));
 }
 
 /* A put leaves a scope alone that is there, so what is spoilt would stay until its time has come. */
@@ -167,28 +167,28 @@ static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found,
     struct facts facts = {0};
     uint64_t cost_us = 0;
     facts.user = lookup->key.user;
-    facts.scope = lookup_scope(lookup);
+    facts.scope = l2_lookup_scope(lookup);
     facts.revision = at->revision;
     facts.nonce = at->nonce;
     if (take_facts(lookup, found, &facts, &cost_us) < 0) {
         lookup->l2->counters->l2_corrupt++;
         discard(lookup, found);
         facts_fini(&facts);
-        lookup_miss(lookup);
+        l2_lookup_miss(lookup);
         return;
     }
     refresh_early(lookup, found, cost_us);
-    lookup_publish(lookup, &facts);
+    l2_lookup_publish(lookup, &facts);
 }
 
 /* Facts without a chain say that the scope is not in the store. */
 static void take_absent(struct l2_lookup *lookup, const struct log_position *at)
 {
     struct facts facts = {.user = lookup->key.user,
-                          .scope = lookup_scope(lookup),
+                          .scope = l2_lookup_scope(lookup),
                           .revision = at->revision,
                           .nonce = at->nonce};
-    lookup_publish(lookup, &facts);
+    l2_lookup_publish(lookup, &facts);
 }
 
 static void take_miss(struct l2_lookup *lookup, const struct redis_reply *found)
@@ -196,15 +196,15 @@ static void take_miss(struct l2_lookup *lookup, const struct redis_reply *found)
     int64_t ours;
     if (lookup->waits == NULL || !redis_reply_i64(redis_reply_at(found, 1), &ours) || ours != 0 ||
         lookup->tries == L2_LOCK_TRIES) {
-        lookup_miss(lookup);
+        l2_lookup_miss(lookup);
         return;
     }
     lookup->tries++;
     lookup->state = LOOKUP_WAITING;
     lookup->l2->counters->l2_lock_waits++;
-    if (!lookup_wake_in(lookup, L2_LOCK_RETRY_MS / 2 +
+    if (!l2_lookup_wake_in(lookup, L2_LOCK_RETRY_MS / 2 +
                                     (unsigned)(random_source_next(&lookup->l2->random) % L2_LOCK_RETRY_MS)))
-        lookup_miss(lookup);
+        l2_lookup_miss(lookup);
 }
 
 static void take_result(struct l2_lookup *lookup, const struct redis_reply *found,
@@ -213,7 +213,7 @@ static void take_result(struct l2_lookup *lookup, const struct redis_reply *foun
     const char *word = redis_reply_text(redis_reply_at(found, 0), NULL);
     if (word == NULL) {
         lookup->l2->counters->l2_corrupt++;
-        lookup_miss(lookup);
+        l2_lookup_miss(lookup);
     } else if (strcmp(word, "hit") == 0) {
         take_hit(lookup, found, at);
     } else if (strcmp(word, "absent") == 0) {
@@ -222,10 +222,10 @@ static void take_result(struct l2_lookup *lookup, const struct redis_reply *foun
         take_miss(lookup, found);
     } else if (strcmp(word, "large") == 0) {
         lookup->l2->counters->l2_oversized++;
-        lookup_miss(lookup);
+        l2_lookup_miss(lookup);
     } else {
         lookup->l2->counters->l2_corrupt++;
-        lookup_miss(lookup);
+        l2_lookup_miss(lookup);
     }
 }
 
@@ -253,7 +253,7 @@ static void on_reply(void *context, enum redis_status status, const struct redis
         if (usable)
             take_result(reading->lookups[i], redis_reply_at(reply, i + 1), &at);
         else
-            lookup_miss(reading->lookups[i]);
+            l2_lookup_miss(reading->lookups[i]);
     }
     free(reading);
 }

@@ -18,7 +18,7 @@
 
 /* What a look at the schema saw: the next one finds out by it what was changed and changed back between them. Of the store and
  * not of a connection: whoever connects again takes it along. */
-struct store_look {
+struct schema_seen {
     uint64_t mark;     /* of the definitions; 0: there was no look yet */
     uint64_t revision; /* the log's end */
     uint32_t filled;   /* which policy tables had rows */
@@ -31,7 +31,7 @@ struct store {
     uint64_t file_device, file_inode; /* SQLite: of the file this connection has open */
     uint64_t wal_inode, shm_inode;    /* SQLite: of the two files beside it; 0 when there were none */
     char *path;                       /* SQLite: its path; else NULL */
-    struct store_look looked;         /* the last one */
+    struct schema_seen looked;         /* the last one */
     struct log_position snapshot;   /* of the snapshot that is open */
     bool in_snapshot;                 /* one is open */
     int64_t snapshot_now;             /* the store's clock as the open snapshot gave it */

@@ -194,7 +194,7 @@ void host_look(struct host *host)
         (struct asked){.host = host, .user = world->recent[which].user, .scope = world->recent[which].scope};
     if (world_draw(world, 10) == 0)
         asked->revision = publisher_position(host->publisher).revision;
-    if (l2_look(host->l2, asked->user, asked->scope, asked->revision, on_look, asked) != NULL) {
+    if (l2_lookup_start(host->l2, asked->user, asked->scope, asked->revision, on_look, asked) != NULL) {
         world->looks++;
         return;
     }
@@ -342,8 +342,8 @@ void host_on_looked(void *context, enum l2_outcome outcome, const struct answer 
     *(enum l2_outcome *)context = outcome;
 }
 
-struct l2_look *host_look_for(struct host *host, enum l2_outcome *outcome)
+struct l2_wait *host_look_for(struct host *host, enum l2_outcome *outcome)
 {
     *outcome = (enum l2_outcome)99;
-    return l2_look(host->l2, 1, nowhere, 0, host_on_looked, outcome);
+    return l2_lookup_start(host->l2, 1, nowhere, 0, host_on_looked, outcome);
 }

@@ -40,8 +40,8 @@ void host_publish_and_put(struct host *host, struct facts *facts, uint64_t epoch
 /* Both. */
 void host_put(struct host *host, uint64_t user, struct scope_key scope, uint64_t cost_us);
 /* Asks for user 1 nowhere; *outcome is 99 until L2 has told. NULL: L2 is not asked. */
-struct l2_look *host_look_for(struct host *host, enum l2_outcome *outcome);
-/* What it gives to l2_look: `context` is the enum l2_outcome. */
+struct l2_wait *host_look_for(struct host *host, enum l2_outcome *outcome);
+/* What it gives to l2_lookup_start: `context` is the enum l2_outcome. */
 void host_on_looked(void *context, enum l2_outcome outcome, const struct answer *answer);
 
 #endif

@@ -58,7 +58,7 @@ static void held_for_ever_by_nothing(void **state)
     world_until_answered(world);
     host_put(&world->hosts[1], 1, nowhere, 1);
     world_until_answered(world);
-    held += l2_look(world->hosts[0].l2, 1, nowhere, 0, on_late, &held) != NULL;
+    held += l2_lookup_start(world->hosts[0].l2, 1, nowhere, 0, on_late, &held) != NULL;
     world_until_answered(world);
     assert_int_equal(held, 1);
     for (int polls = 0; polls < 3600 && held > 0; polls++) {

@@ -24,12 +24,12 @@
 #define LOOKUPS_MAX 4096u
 #define HOLD_MS     50u /* for the table to get where the marker is */
 
-struct l2_look {
+struct l2_wait {
     struct l2_lookup *lookup;
     uint64_t revision;
     l2_done_fn done;
     void *context;
-    struct l2_look *prev, *next;
+    struct l2_wait *prev, *next;
 };
 
 /* ---- the end of a lookup --------------------------------------------------------------------------------------------- */
@@ -41,18 +41,18 @@ static void finish(struct l2_lookup *lookup, enum l2_outcome outcome, const stru
     if (lookup->state == LOOKUP_HELD)
         facts_fini(&lookup->facts);
     while (lookup->waits != NULL) {
-        struct l2_look *look = lookup->waits;
-        bool good = outcome == L2_ANSWERED && answer->revision >= look->revision;
-        DL_DELETE(lookup->waits, look);
-        look->done(look->context, good ? L2_ANSWERED : L2_MISSED, good ? answer : NULL);
-        free(look);
+        struct l2_wait *wait = lookup->waits;
+        bool good = outcome == L2_ANSWERED && answer->revision >= wait->revision;
+        DL_DELETE(lookup->waits, wait);
+        wait->done(wait->context, good ? L2_ANSWERED : L2_MISSED, good ? answer : NULL);
+        free(wait);
     }
     if (lookup->timer != NULL)
         event_free(lookup->timer);
     free(lookup);
 }
 
-void lookup_miss(struct l2_lookup *lookup)
+void l2_lookup_miss(struct l2_lookup *lookup)
 {
     lookup->l2->counters->l2_misses++;
     finish(lookup, L2_MISSED, NULL);
@@ -60,7 +60,7 @@ void lookup_miss(struct l2_lookup *lookup)
 
 static void on_timer(evutil_socket_t descriptor, short what, void *context);
 
-bool lookup_wake_in(struct l2_lookup *lookup, unsigned ms)
+bool l2_lookup_wake_in(struct l2_lookup *lookup, unsigned ms)
 {
     struct timeval wait = {ms / 1000, (suseconds_t)(ms % 1000 * 1000)};
     if (lookup->timer == NULL)
@@ -74,10 +74,10 @@ bool lookup_wake_in(struct l2_lookup *lookup, unsigned ms)
 static bool wait_on(struct l2_lookup *lookup)
 {
     bool waits = lookup->timer != NULL && evtimer_pending(lookup->timer, NULL);
-    return waits || lookup_wake_in(lookup, HOLD_MS);
+    return waits || l2_lookup_wake_in(lookup, HOLD_MS);
 }
 
-void lookup_publish(struct l2_lookup *lookup, struct facts *facts)
+void l2_lookup_publish(struct l2_lookup *lookup, struct facts *facts)
 {
     struct l2 *l2 = lookup->l2;
     struct answer answer = {0};
@@ -99,17 +99,17 @@ void lookup_publish(struct l2_lookup *lookup, struct facts *facts)
         lookup->state = LOOKUP_HELD;
         feed_wake(l2->feed);
         if (!wait_on(lookup))
-            lookup_miss(lookup);
+            l2_lookup_miss(lookup);
         return;
     case PUBLISHER_OUTDATED:
         l2->counters->l2_outdated++;
         facts_fini(facts);
-        lookup_miss(lookup);
+        l2_lookup_miss(lookup);
         return;
     case PUBLISHER_FAILED:
         l2->counters->l2_roles_missing++;
         facts_fini(facts);
-        lookup_miss(lookup);
+        l2_lookup_miss(lookup);
         return;
     }
 }
@@ -122,12 +122,12 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
     struct l2_lookup *lookup = context;
     (void)descriptor, (void)what;
     if (lookup->state == LOOKUP_WAITING && lookup->waits != NULL && lookup->l2->marker.known)
-        lookup_enqueue(lookup);
+        l2_lookup_enqueue(lookup);
     else
-        lookup_miss(lookup);
+        l2_lookup_miss(lookup);
 }
 
-void l2_looks_applied(struct l2 *l2)
+void l2_lookups_applied(struct l2 *l2)
 {
     struct l2_lookup *lookup, *next;
     /* Callbacks may start lookups, which are queued and left alone; none but this one is freed. */
@@ -136,7 +136,7 @@ void l2_looks_applied(struct l2 *l2)
         if (lookup->state == LOOKUP_HELD) {
             struct facts facts = lookup->facts;
             lookup->state = LOOKUP_SENT;
-            lookup_publish(lookup, &facts);
+            l2_lookup_publish(lookup, &facts);
         }
     }
 }
@@ -145,7 +145,7 @@ void l2_looks_applied(struct l2 *l2)
 
 static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scope_key scope)
 {
-    struct lookup_key key = {user, scope.id, scope.type};
+    struct l2_lookup_key key = {user, scope.id, scope.type};
     struct l2_lookup *lookup;
     HASH_FIND(hh, l2->by_key, &key, sizeof key, lookup);
     if (lookup != NULL)
@@ -158,38 +158,38 @@ static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scop
     lookup->l2 = l2;
     lookup->key = key;
     HASH_ADD(hh, l2->by_key, key, sizeof lookup->key, lookup);
-    lookup_enqueue(lookup);
+    l2_lookup_enqueue(lookup);
     return lookup;
 }
 
-struct l2_look *l2_look(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
+struct l2_wait *l2_lookup_start(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
                         l2_done_fn done, void *context)
 {
     if (!l2->options.values || !l2->marker.known || l2->marker.flush || l2->closing ||
         !redis_connected(l2->redis))
         return NULL;
-    struct l2_look *look = calloc(1, sizeof *look);
-    struct l2_lookup *lookup = look != NULL ? find_or_start(l2, user, scope) : NULL;
+    struct l2_wait *wait = calloc(1, sizeof *wait);
+    struct l2_lookup *lookup = wait != NULL ? find_or_start(l2, user, scope) : NULL;
     if (lookup == NULL) {
-        free(look);
+        free(wait);
         return NULL;
     }
-    look->lookup = lookup;
-    look->revision = revision;
-    look->done = done;
-    look->context = context;
-    DL_APPEND(lookup->waits, look);
-    return look;
+    wait->lookup = lookup;
+    wait->revision = revision;
+    wait->done = done;
+    wait->context = context;
+    DL_APPEND(lookup->waits, wait);
+    return wait;
 }
 
-void l2_look_cancel(struct l2_look *look)
+void l2_lookup_cancel(struct l2_wait *wait)
 {
-    DL_DELETE(look->lookup->waits, look);
-    free(look);
+    DL_DELETE(wait->lookup->waits, wait);
+    free(wait);
 }
 
 /* Redis is gone, so nothing is away any more. */
-void l2_looks_end(struct l2 *l2)
+void l2_lookups_end(struct l2 *l2)
 {
     struct l2_lookup *lookup, *next;
     HASH_ITER(hh, l2->by_key, lookup, next)
