@@ -38,7 +38,7 @@ void map_window(const struct map *map, struct map_key key, uint32_t *first, uint
     *end = *first + PERMTAB_SHM_WINDOW * PERMTAB_SHM_SLOTS;
 }
 
-uint32_t map_find_writer(const struct map *map, struct map_key key)
+uint32_t map_writer_find(const struct map *map, struct map_key key)
 {
     uint32_t slot, end;
     for (map_window(map, key, &slot, &end); slot < end; slot++) {
@@ -50,7 +50,7 @@ uint32_t map_find_writer(const struct map *map, struct map_key key)
     return MAP_NO_SLOT;
 }
 
-uint32_t map_vacancy_writer(const struct map *map, struct map_key key)
+uint32_t map_writer_vacancy(const struct map *map, struct map_key key)
 {
     uint32_t slot, end;
     for (map_window(map, key, &slot, &end); slot < end; slot++) {

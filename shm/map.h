@@ -27,9 +27,9 @@ struct map_key {
 uint32_t map_slot_count(const struct map *map);
 
 /* The slot of a key, or MAP_NO_SLOT. */
-uint32_t map_find_writer(const struct map *map, struct map_key key);
+uint32_t map_writer_find(const struct map *map, struct map_key key);
 /* A free slot of the key's window, or MAP_NO_SLOT when the window is full. Does not look for the key. */
-uint32_t map_vacancy_writer(const struct map *map, struct map_key key);
+uint32_t map_writer_vacancy(const struct map *map, struct map_key key);
 /* The slots of the key's window, first and past the last, for choosing whom to evict. */
 void map_window(const struct map *map, struct map_key key, uint32_t *first, uint32_t *end);
 

@@ -155,7 +155,7 @@ static struct place find_place(const struct table *table, const struct audit_que
         return place;
     place.target = node->fold_slot != NO_ENTRY ? node->fold_target : node;
     struct map_key key = {question->user, place.target->key.id, place.target->key.type};
-    place.slot = map_find_writer(&table->map, key);
+    place.slot = map_writer_find(&table->map, key);
     if (place.slot != MAP_NO_SLOT)
         place.set = PERMTAB_SHM_WORD_INDEX(map_word(&table->map, place.slot));
     return place;

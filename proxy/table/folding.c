@@ -75,7 +75,7 @@ void folding_fold(struct folding *folding, struct scope_node *node, struct scope
     if (node->fold_slot != NO_ENTRY)
         return;
     struct map_key key = {0, node->key.id, node->key.type};
-    uint32_t slot = map_vacancy_writer(&folding->map, key);
+    uint32_t slot = map_writer_vacancy(&folding->map, key);
     uint32_t index = slot != MAP_NO_SLOT ? target_take(folding, target, now_ns) : 0;
     if (index == 0)
         return;

@@ -330,7 +330,7 @@ bool publisher_retire_scope(struct publisher *publisher, struct scope_key scope,
 
 static uint64_t retire_entry(struct table *table, uint64_t user, struct scope_key scope)
 {
-    uint32_t slot = map_find_writer(&table->map, (struct map_key){user, scope.id, scope.type});
+    uint32_t slot = map_writer_find(&table->map, (struct map_key){user, scope.id, scope.type});
     if (slot == MAP_NO_SLOT)
         return 0;
     table_clear(table, slot, clock_ns(), true);

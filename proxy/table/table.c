@@ -175,7 +175,7 @@ static uint32_t make_room(struct table *table, struct map_key key, enum entry_ki
     const struct entry_queue *queue = table->entries.queue;
     if (queue[ENTRY_POSITIVE].count + queue[ENTRY_NEGATIVE].count >= table->entries_max)
         evict(table, entries_oldest(&table->entries, victim_kind(table, kind)), now_ns, counters);
-    uint32_t slot = map_vacancy_writer(&table->map, key);
+    uint32_t slot = map_writer_vacancy(&table->map, key);
     if (slot == MAP_NO_SLOT)
         slot = displace(table, key);
     if (slot != MAP_NO_SLOT)
@@ -184,14 +184,14 @@ static uint32_t make_room(struct table *table, struct map_key key, enum entry_ki
     if (victim == MAP_NO_SLOT)
         return MAP_NO_SLOT;
     evict(table, victim, now_ns, counters);
-    return map_vacancy_writer(&table->map, key);
+    return map_writer_vacancy(&table->map, key);
 }
 
 bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
                enum entry_kind kind, uint64_t now_ns, struct counters *counters)
 {
     struct map_key key = {user, node->key.id, node->key.type};
-    uint32_t slot = map_find_writer(&table->map, key);
+    uint32_t slot = map_writer_find(&table->map, key);
     set_table_hold(&table->sets, set); /* first: dropping the old one must not free it */
     if (slot != MAP_NO_SLOT) {
         uint32_t before = slot_set(table, slot);

@@ -73,7 +73,7 @@ static uint32_t furthest(const struct map *map, uint32_t first, uint32_t end)
 static bool put_entry(struct map *map, struct random *random, struct map_key key, uint32_t index)
 {
     for (uint32_t step = 0; step < 10000; step++) {
-        uint32_t first, end, slot = map_vacancy_writer(map, key);
+        uint32_t first, end, slot = map_writer_vacancy(map, key);
         if (slot != MAP_NO_SLOT) {
             map_insert_writer(map, slot, key, index);
             return true;
@@ -114,7 +114,7 @@ static void write_folds(struct segment *segment)
     segment_fold_count_writer(segment, QUESTION_SCOPES);
     for (uint32_t scope = 1; scope <= QUESTION_SCOPES; scope++) {
         struct map_key key = {.key1 = scope, .type = QUESTION_FOLDED_TYPE};
-        uint32_t slot = map_vacancy_writer(&map, key);
+        uint32_t slot = map_writer_vacancy(&map, key);
         if (slot == MAP_NO_SLOT)
             bench_die("no room for the folds");
         segment_target_set_writer(segment, scope, QUESTION_TYPE, scope);

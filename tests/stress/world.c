@@ -188,7 +188,7 @@ static void unfold(struct world *world, uint64_t revision)
     for (uint32_t scope = 0; scope < WORLD_FOLDABLE; scope++) {
         if (fold_turns(scope, revision) && world->fold_target[scope] != 0) {
             map_clear_writer(&world->folds,
-                             map_find_writer(&world->folds, (struct map_key){0, scope, WORLD_FOLDED}));
+                             map_writer_find(&world->folds, (struct map_key){0, scope, WORLD_FOLDED}));
             index_release(&world->targets, world->fold_target[scope], revision + 2u);
             world->fold_target[scope] = 0;
             world->unfolded++;
@@ -207,7 +207,7 @@ static void fold(struct world *world, uint64_t revision)
         if (!fold_turns(scope, revision) || answers.scope_type == WORLD_FOLDED)
             continue;
         uint32_t target = index_take(&world->targets, revision);
-        uint32_t slot = map_vacancy_writer(&world->folds, fold_key);
+        uint32_t slot = map_writer_vacancy(&world->folds, fold_key);
         segment_target_set_writer(&world->segment, target, answers.scope_type, answers.scope_id);
         segment_fold_count_writer(&world->segment, WORLD_FOLDABLE);
         map_insert_writer(&world->folds, slot, fold_key, target);
@@ -265,9 +265,9 @@ static void fill(struct world *world)
     uint32_t first, end;
     if (key.scope_type == WORLD_FOLDED && world->fold_target[key.scope_id] != 0)
         return;
-    if (map_find_writer(&world->map, entry) != MAP_NO_SLOT)
+    if (map_writer_find(&world->map, entry) != MAP_NO_SLOT)
         return;
-    uint32_t slot = map_vacancy_writer(&world->map, entry);
+    uint32_t slot = map_writer_vacancy(&world->map, entry);
     if (slot == MAP_NO_SLOT || world_random(&world->random) % 4u == 0) {
         map_window(&world->map, entry, &first, &end);
         slot = first + (uint32_t)(world_random(&world->random) % (end - first));

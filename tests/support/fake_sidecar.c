@@ -101,9 +101,9 @@ static void new_segment(struct fake *fake)
 static void put(struct fake *fake, uint64_t user, uint64_t scope)
 {
     struct map_key key = {.key0 = user, .key1 = scope, .type = CHANNEL};
-    if (map_find_writer(&fake->map, key) != MAP_NO_SLOT)
+    if (map_writer_find(&fake->map, key) != MAP_NO_SLOT)
         return;
-    uint32_t slot = map_vacancy_writer(&fake->map, key);
+    uint32_t slot = map_writer_vacancy(&fake->map, key);
     require(slot != MAP_NO_SLOT, "the fake's table is full");
     map_insert_writer(&fake->map, slot, key, fake->set_of[(user + scope) % 2]);
 }
@@ -119,7 +119,7 @@ void fake_remove(struct fake *fake, uint64_t user, uint64_t scope)
 {
     struct map_key key = {.key0 = user, .key1 = scope, .type = CHANNEL};
     fake_lock(fake);
-    uint32_t slot = map_find_writer(&fake->map, key);
+    uint32_t slot = map_writer_find(&fake->map, key);
     if (slot != MAP_NO_SLOT)
         map_clear_writer(&fake->map, slot);
     fake_unlock(fake);

@@ -246,7 +246,7 @@ static void test_fold(void **state)
     struct map_key key = {.key0 = 0, .key1 = 200, .type = 2};
     segment_target_set_writer(segment, 1, 2, 100);
     segment_fold_count_writer(segment, 1);
-    map_insert_writer(&folds, map_vacancy_writer(&folds, key), key, 1);
+    map_insert_writer(&folds, map_writer_vacancy(&folds, key), key, 1);
     fake_unlock(&bench->fake);
     struct permtab_query query = {.user = 2, .scope = bench_at(bench, 200), .perm = bench->read};
     enum permtab_decision decision;
@@ -257,7 +257,7 @@ static void test_fold(void **state)
     assert_true(permtab_view_current(&view));
     assert_int_equal(fake_counts(&bench->fake).checks, 0);
     fake_lock(&bench->fake);
-    map_clear_writer(&folds, map_find_writer(&folds, key));
+    map_clear_writer(&folds, map_writer_find(&folds, key));
     fake_unlock(&bench->fake);
     assert_false(permtab_view_current(&view));
     assert_int_equal(permtab_peek(bench->table, 2, bench_at(bench, 200), bench->read), PERMTAB_UNKNOWN);

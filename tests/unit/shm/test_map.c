@@ -28,7 +28,7 @@ static void map_drop(struct map *map)
 
 static uint32_t put(struct map *map, struct map_key key, uint32_t index)
 {
-    uint32_t slot = map_vacancy_writer(map, key);
+    uint32_t slot = map_writer_vacancy(map, key);
     if (slot != MAP_NO_SLOT)
         map_insert_writer(map, slot, key, index);
     return slot;
@@ -71,7 +71,7 @@ static void any_bucket_count_works(void **state)
             assert_int_not_equal(put(&map, (struct map_key){n, ~(uint64_t)n, n % 15u}, n + 1u), MAP_NO_SLOT);
         for (uint32_t n = 0; n < put_in; n++) {
             struct map_key key = {n, ~(uint64_t)n, n % 15u};
-            uint32_t slot = map_find_writer(&map, key);
+            uint32_t slot = map_writer_find(&map, key);
             assert_int_not_equal(slot, MAP_NO_SLOT);
             assert_int_equal(seen(&map, key), n + 1u);
             assert_int_equal(map_word(&map, slot), PERMTAB_SHM_WORD(n % 15u, n + 1u));
@@ -118,13 +118,13 @@ static void identity_is_key_and_type_in_full(void **state)
     };
     const uint32_t count = sizeof(keys) / sizeof(keys[0]);
     for (uint32_t n = 0; n < count; n++) {
-        assert_int_equal(map_find_writer(&map, keys[n]), MAP_NO_SLOT);
+        assert_int_equal(map_writer_find(&map, keys[n]), MAP_NO_SLOT);
         assert_int_equal(seen(&map, keys[n]), 0);
         assert_int_not_equal(put(&map, keys[n], 100u + n), MAP_NO_SLOT);
     }
     for (uint32_t n = 0; n < count; n++)
         assert_int_equal(seen(&map, keys[n]), 100u + n);
-    map_clear_writer(&map, map_find_writer(&map, keys[0]));
+    map_clear_writer(&map, map_writer_find(&map, keys[0]));
     assert_int_equal(seen(&map, keys[0]), 0);
     for (uint32_t n = 1; n < count; n++)
         assert_int_equal(seen(&map, keys[n]), 100u + n);
@@ -143,16 +143,16 @@ static void full_window_has_no_vacancy_until_one_is_cleared(void **state)
     uint32_t first, end;
     map_window(&map, late, &first, &end);
     assert_int_equal(end - first, slots);
-    assert_int_equal(map_vacancy_writer(&map, late), MAP_NO_SLOT);
-    assert_int_equal(map_find_writer(&map, late), MAP_NO_SLOT);
+    assert_int_equal(map_writer_vacancy(&map, late), MAP_NO_SLOT);
+    assert_int_equal(map_writer_find(&map, late), MAP_NO_SLOT);
     for (uint32_t n = 0; n < slots; n++)
         assert_int_equal(seen(&map, (struct map_key){n, 1, 1}), n + 1u);
     /* One in the middle makes room; those behind it are still found, though a free slot is in front of them.
      */
-    uint32_t victim = map_find_writer(&map, (struct map_key){5, 1, 1});
+    uint32_t victim = map_writer_find(&map, (struct map_key){5, 1, 1});
     map_clear_writer(&map, victim);
     assert_int_equal(seen(&map, (struct map_key){slots - 1u, 1, 1}), slots);
-    assert_int_equal(map_vacancy_writer(&map, late), victim);
+    assert_int_equal(map_writer_vacancy(&map, late), victim);
     assert_int_equal(put(&map, late, 77), victim);
     assert_int_equal(seen(&map, late), 77);
     assert_int_equal(seen(&map, (struct map_key){5, 1, 1}), 0);
@@ -208,11 +208,11 @@ static void entries_move_on_in_their_window(void **state)
         assert_false(permtab_shm_place_holds(&before));
         assert_int_equal(target->sequence, sequence + 2u);
         assert_true(sequence_sum(&map) == sum + 2u);
-        assert_int_equal(map_find_writer(&map, key), to);
+        assert_int_equal(map_writer_find(&map, key), to);
         assert_int_equal(seen(&map, key), 9);
         map_clear_writer(&map, to);
         assert_int_equal(seen(&map, key), 0);
-        assert_int_equal(map_find_writer(&map, key), MAP_NO_SLOT);
+        assert_int_equal(map_writer_find(&map, key), MAP_NO_SLOT);
     }
     map_drop(&map);
 }

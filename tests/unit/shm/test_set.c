@@ -138,7 +138,7 @@ static void reader_sees_closed_sets_as_busy(void **state)
     struct map map = {segment.map, segment.table.map_buckets, segment.table.hash_seed};
     struct map_key key = {42, 7, 1};
     const struct permtab_shm_table *table = &segment.table;
-    map_insert_writer(&map, map_vacancy_writer(&map, key), key, 2);
+    map_insert_writer(&map, map_writer_vacancy(&map, key), key, 2);
     assert_int_equal(permtab_shm_check(table, 42, 7, 1, 0, false, &allowed), PERMTAB_SHM_BUSY);
     write_open(&segment, 2, 1); /* any[0] = 1, own[0] = 3 */
     assert_int_equal(permtab_shm_check(table, 42, 7, 1, 0, false, &allowed), PERMTAB_SHM_FOUND);
@@ -166,10 +166,10 @@ static void index_out_of_bounds_is_a_miss(void **state)
     struct map map = {segment.map, segment.table.map_buckets, segment.table.hash_seed};
     struct map folds = {segment.folds, segment.table.fold_buckets, segment.table.hash_seed};
     struct map_key key = {42, 7, 1}, fold = {0, 8, 2};
-    map_insert_writer(&map, map_vacancy_writer(&map, key), key, PERMTAB_SHM_INDEX_MASK);
+    map_insert_writer(&map, map_writer_vacancy(&map, key), key, PERMTAB_SHM_INDEX_MASK);
     assert_int_equal(permtab_shm_check(&segment.table, 42, 7, 1, 0, false, &allowed), PERMTAB_SHM_MISS);
     segment_fold_count_writer(&segment, 1);
-    map_insert_writer(&folds, map_vacancy_writer(&folds, fold), fold, PERMTAB_SHM_INDEX_MASK);
+    map_insert_writer(&folds, map_writer_vacancy(&folds, fold), fold, PERMTAB_SHM_INDEX_MASK);
     assert_int_equal(permtab_shm_check(&segment.table, 42, 8, 2, 0, false, &allowed), PERMTAB_SHM_MISS);
     segment_free(&segment);
 }
@@ -185,10 +185,10 @@ static void folds_lead_to_their_target(void **state)
     struct map_key entry = {42, 7, 1}, fold = {0, 700, 2};
     struct permtab_shm_look look = {0};
     write_open(&segment, 1, 1);
-    map_insert_writer(&map, map_vacancy_writer(&map, entry), entry, 1);
+    map_insert_writer(&map, map_writer_vacancy(&map, entry), entry, 1);
     segment_target_set_writer(&segment, 4, 1, 7);
     segment_fold_count_writer(&segment, 1);
-    uint32_t slot = map_vacancy_writer(&folds, fold);
+    uint32_t slot = map_writer_vacancy(&folds, fold);
     map_insert_writer(&folds, slot, fold, 4);
     assert_int_equal(permtab_shm_check(&segment.table, 42, 700, 2, 0, false, &allowed), PERMTAB_SHM_FOUND);
     assert_true(allowed);

@@ -107,7 +107,7 @@ static void assert_all_agree(struct bench *bench)
 static uint32_t slot_of(const struct bench *bench, uint64_t user)
 {
     uint32_t slot =
-        map_find_writer(&bench->publisher->table->map, (struct map_key){user, server.id, server.type});
+        map_writer_find(&bench->publisher->table->map, (struct map_key){user, server.id, server.type});
     assert_int_not_equal(slot, MAP_NO_SLOT);
     return slot;
 }
