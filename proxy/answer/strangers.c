@@ -51,7 +51,7 @@ void strangers_fini(struct strangers *strangers)
         drop(strangers, strangers->kept);
 }
 
-void strangers_distrust(struct strangers *strangers)
+void strangers_forget_all(struct strangers *strangers)
 {
     strangers_fini(strangers);
 }
@@ -64,7 +64,7 @@ static struct kept_facts *find(struct strangers *strangers, struct scope_key sco
     uint64_t generation = publisher_generation(strangers->publisher);
     uint64_t invalidated = publisher_kept_version(strangers->publisher);
     if (strangers->generation != generation || strangers->invalidated != invalidated)
-        strangers_distrust(strangers);
+        strangers_forget_all(strangers);
     strangers->generation = generation;
     strangers->invalidated = invalidated;
     HASH_FIND(hh, strangers->kept, &key, sizeof key, kept);

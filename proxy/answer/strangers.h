@@ -33,7 +33,7 @@ bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_ke
  * notes that the kept ones, from which they came, are still true. */
 void strangers_learn(struct strangers *strangers, const struct facts *facts);
 /* Nothing is kept from before: the store was found to have changed in ways that its log does not tell. */
-void strangers_distrust(struct strangers *strangers);
+void strangers_forget_all(struct strangers *strangers);
 /* What is kept of the scope is outdated. */
 void strangers_forget(struct strangers *strangers, struct scope_key scope);
 

@@ -71,7 +71,7 @@ void daemon_on_news(void *context, const struct feed_news *news)
     if (news->batch)
         measure(daemon, &news->batch->changes, now_ns);
     if (daemon->l2)
-        l2_disbelieved(daemon->l2);
+        l2_erase_if_distrusted(daemon->l2);
     if (daemon->subscriptions && news->batch)
         subscriptions_applied(daemon->subscriptions, news->batch);
     if (daemon->subscriptions && news->rebuilt)
@@ -116,11 +116,11 @@ void daemon_on_difference(void *context, uint64_t user, bool everything)
     struct target target = {.kind = everything ? TARGET_ALL : TARGET_USER, .id = user};
     struct invalidation what = {
         .targets = &target, .count = 1, .reason = "audit", .source = INVALIDATION_AUDIT};
-    strangers_distrust(&daemon->strangers);
+    strangers_forget_all(&daemon->strangers);
     if (!everything && invalidation_start(daemon->invalidations, &what, NULL, NULL) == 0)
         return; /* which tells the subscribers, too */
     if (daemon->l2)
-        l2_doubt(daemon->l2);
+        l2_flush_sparingly(daemon->l2);
     subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
 }
 

@@ -48,7 +48,7 @@ static void on_erased(void *context, enum redis_status status, const struct redi
         l2_marker_pursue(l2);
 }
 
-void l2_disbelieved(struct l2 *l2)
+void l2_erase_if_distrusted(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
     uint64_t distrusted = publisher_distrusted(l2->publisher);
@@ -75,7 +75,7 @@ void l2_flush(struct l2 *l2)
     l2_marker_pursue(l2);
 }
 
-void l2_doubt(struct l2 *l2)
+void l2_flush_sparingly(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
     uint64_t now = clock_ns();

@@ -53,7 +53,7 @@ void l2_applied(struct l2 *l2);
 
 /* The feed has news, good or bad: when the store is not believed any more, nobody shall believe the marker, this host
  * after a restart included, before a new epoch has begun. Again and again until it is done. */
-void l2_disbelieved(struct l2 *l2);
+void l2_erase_if_distrusted(struct l2 *l2);
 
 /* The epoch under which values stand now. False, and 0, while it is not known. */
 bool l2_epoch(const struct l2 *l2, uint64_t *epoch);
@@ -63,7 +63,7 @@ void l2_heard(struct l2 *l2, uint64_t revision);
 void l2_flush(struct l2 *l2);
 /* The same, but at most once a minute: by a host that has found its own answers wrong and cannot say whether L2 or
  * its memory is to blame, so it may come again and again. Until then this host does not look into L2. */
-void l2_doubt(struct l2 *l2);
+void l2_flush_sparingly(struct l2 *l2);
 
 /* ---- reading ------------------------------------------------------------------------------------------------------- */
 

@@ -55,7 +55,7 @@ struct l2_marker {
     uint64_t begun_ns;        /* of the last new epoch of ours: not more than one a second */
     bool flush;               /* a new epoch is wanted whatever the marker says … */
     uint64_t flush_ns;        /* … not before */
-    uint64_t doubt_ns;        /* not before, for l2_doubt */
+    uint64_t doubt_ns;        /* not before, for l2_flush_sparingly */
     uint64_t erasing, erased; /* because of that number of publisher_distrusted */
     unsigned erase_tries;
 };

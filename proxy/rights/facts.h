@@ -43,7 +43,7 @@ struct facts {
     uint64_t nonce;    /* of the change row of that revision: which history it was read in */
     int64_t now;       /* the store's clock in that snapshot, microseconds UTC; 0: judge them as facts_judged_at says */
     uint64_t
-        doubted_ns; /* since when messages have kept these from being published (publisher_fill); 0: they have not */
+        held_back_since_ns; /* since when messages have kept these from being published (publisher_fill); 0: they have not */
     uint64_t user;
     struct scope_key scope;
     uint32_t chain_count; /* 0: the scope, or one above it, is not in the store */

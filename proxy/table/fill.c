@@ -168,9 +168,9 @@ static void put_entry(struct publisher *publisher, const struct facts *facts, ui
 
 static bool doubted_enough(const struct publisher *publisher, struct facts *facts, uint64_t now_ns)
 {
-    if (facts->doubted_ns == 0)
-        facts->doubted_ns = now_ns;
-    return publisher->confirmed_ns > facts->doubted_ns && now_ns - facts->doubted_ns >= DOUBT_MAX_NS;
+    if (facts->held_back_since_ns == 0)
+        facts->held_back_since_ns = now_ns;
+    return publisher->confirmed_ns > facts->held_back_since_ns && now_ns - facts->held_back_since_ns >= DOUBT_MAX_NS;
 }
 
 enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
@@ -188,7 +188,7 @@ enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts 
         return PUBLISHER_OUTDATED;
     if (heard_outdates(&publisher->heard, facts) && !doubted_enough(publisher, facts, now_ns))
         return PUBLISHER_EARLY;
-    facts->doubted_ns = 0;
+    facts->held_back_since_ns = 0;
     int64_t now = facts_judged_at(facts, publisher->expiry);
     if (applying != NULL && applying->now > now) /* what it says has ended may have been retired already */
         now = applying->now;

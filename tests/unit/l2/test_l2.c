@@ -205,11 +205,11 @@ static void doubt_empties_l2_once_a_minute(void **state)
     struct host *host = host_with_a_value(world);
     uint64_t epochs = host->counters.l2_epochs;
     enum l2_outcome outcome;
-    l2_doubt(host->l2);
+    l2_flush_sparingly(host->l2);
     world_until_answered(world);
     assert_int_equal(host->counters.l2_epochs, epochs + 1);
     for (unsigned i = 0; i < 3; i++) {
-        l2_doubt(host->l2);
+        l2_flush_sparingly(host->l2);
         l2_applied(host->l2);
         world_until_answered(world);
         assert_null(host_look_for(host, &outcome)); /* it may be L2 that is wrong */
@@ -226,7 +226,7 @@ static void doubt_empties_l2_once_a_minute(void **state)
     assert_int_equal(host->counters.l2_epochs, epochs + 2);
     assert_non_null(host_look_for(host, &outcome));
     world_until_answered(world);
-    l2_doubt(host->l2);
+    l2_flush_sparingly(host->l2);
     l2_flush(host->l2); /* somebody wants it now */
     world_until_answered(world);
     assert_int_equal(host->counters.l2_epochs, epochs + 3);
@@ -266,14 +266,14 @@ static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
     publisher_disbelieve(host->publisher);
     world_ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
     world_until_quiet(world);
-    l2_disbelieved(host->l2); /* and Redis is away just now */
+    l2_erase_if_distrusted(host->l2); /* and Redis is away just now */
     world_reconnect(world);
     for (int news = 0; news < 3; news++) {
-        l2_disbelieved(host->l2);
+        l2_erase_if_distrusted(host->l2);
         world_until_answered(world);
     }
     uint64_t scripts = host->counters.l2_advances;
-    l2_disbelieved(host->l2); /* nothing is left to be done */
+    l2_erase_if_distrusted(host->l2); /* nothing is left to be done */
     assert_int_equal(redis_pending(host->redis), 0);
     assert_int_equal(host->counters.l2_advances, scripts);
     host_restart(host);
@@ -299,7 +299,7 @@ static void what_was_distrusted_goes_whatever_others_do(void **state)
     host_follow(other);
     world_until_answered(world);
     publisher_disbelieve(host->publisher);
-    l2_disbelieved(host->l2);
+    l2_erase_if_distrusted(host->l2);
     world_until_answered(world);
     assert_no_marker(world);
     host_rebuild(host);
@@ -312,7 +312,7 @@ static void what_was_distrusted_goes_whatever_others_do(void **state)
     host_follow(other);
     world_until_answered(world);
     publisher_disbelieve(host->publisher);
-    l2_disbelieved(host->l2);
+    l2_erase_if_distrusted(host->l2);
     world_until_answered(world);
     assert_no_marker(world);
     world_end(world, NULL);
@@ -324,13 +324,13 @@ static void what_is_to_be_forgotten_is_not_believed_meanwhile(void **state)
     struct world *world = world_begin(25, *state);
     struct host *host = host_with_a_value(world);
     enum l2_outcome outcome;
-    l2_doubt(host->l2);
+    l2_flush_sparingly(host->l2);
     world_until_answered(world);
     host_put(host, 1, nowhere, 1);
     world_until_answered(world);
     assert_int_equal(looked_for(world, host), L2_ANSWERED);
     assert_non_null(host_look_for(host, &outcome));
-    l2_doubt(host->l2); /* in a minute */
+    l2_flush_sparingly(host->l2); /* in a minute */
     world_until_answered(world);
     assert_int_equal(outcome, L2_MISSED);
     world_end(world, NULL);
