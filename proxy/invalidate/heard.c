@@ -10,23 +10,23 @@
 #include <xxhash.h>
 
 /* The record of an origin; a new one takes the place of whoever has been silent longest. */
-static struct origin *origin_of(struct invalidations *all, uint64_t id)
+static struct heard_host *origin_of(struct invalidations *all, uint64_t id)
 {
-    struct origin *oldest = &all->origins[0];
+    struct heard_host *oldest = &all->origins[0];
     for (size_t i = 0; i < ORIGINS_MAX; i++) {
-        struct origin *origin = &all->origins[i];
+        struct heard_host *origin = &all->origins[i];
         if (origin->id == id)
             return origin;
         if (origin->heard < oldest->heard)
             oldest = origin;
     }
-    *oldest = (struct origin){.id = id};
+    *oldest = (struct heard_host){.id = id};
     return oldest;
 }
 
 static void check_number(struct invalidations *all, const struct message *message)
 {
-    struct origin *origin = origin_of(all, message->origin);
+    struct heard_host *origin = origin_of(all, message->origin);
     bool known = origin->heard != 0;
     origin->heard = ++all->ticks;
     if (known && message->number > origin->number && message->number - origin->number > 1) {
@@ -82,14 +82,14 @@ static void begin(struct invalidations *all, const struct message *message, cons
                   size_t count)
 {
     bool plain = message->kind == MESSAGE_PLAIN;
-    struct job model = {
+    struct invalidation_job model = {
         .batch = INVALIDATION_BATCH_DEFAULT,
         .source = INVALIDATION_MESSAGE,
-        .second = plain,
+        .in_l2 = plain,
         .digest = plain ? digest_of(all, targets, count) : 0,
     };
-    if (all->heard >= HEARD_JOBS_MAX || job_start(all, targets, count, &model) == NULL) {
-        retire_spill(all, targets, count); /* this host's table is seen to all the same */
+    if (all->heard >= HEARD_JOBS_MAX || invalidation_job_start(all, targets, count, &model) == NULL) {
+        invalidation_retire_spill(all, targets, count); /* this host's table is seen to all the same */
         all->options.counters->invalidations_refused++;
     }
 }

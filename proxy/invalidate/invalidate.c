@@ -22,7 +22,7 @@ void invalidations_turn_soon(struct invalidations *all)
     (void)evtimer_add(all->turn, &at_once);
 }
 
-void job_trouble(struct job *job, int code, const char *format, ...)
+void invalidation_job_trouble(struct invalidation_job *job, int code, const char *format, ...)
 {
     if (job->code != 0)
         return;
@@ -33,7 +33,7 @@ void job_trouble(struct job *job, int code, const char *format, ...)
     job->code = code;
 }
 
-void job_tell(const struct job *job, const struct target *targets, size_t count)
+void invalidation_job_tell(const struct invalidation_job *job, const struct target *targets, size_t count)
 {
     const struct invalidation_ports *ports = &job->all->options.ports;
     if (ports->tell != NULL && count > 0)
@@ -47,7 +47,7 @@ static unsigned rank(enum target_kind kind)
     return kind == TARGET_TAG ? 2 : kind == TARGET_PREFIX || kind == TARGET_PATTERN ? 1 : 0;
 }
 
-static void copy_targets(struct job *job, const struct target *targets, size_t count)
+static void copy_targets(struct invalidation_job *job, const struct target *targets, size_t count)
 {
     for (unsigned wanted = 0; wanted < 3; wanted++) {
         for (size_t i = 0; i < count; i++)
@@ -61,7 +61,7 @@ static void copy_targets(struct job *job, const struct target *targets, size_t c
 }
 
 /* The first targets as text, as many as fit, and how many more. */
-static void describe(struct job *job)
+static void describe(struct invalidation_job *job)
 {
     const struct scope_types *types = &publisher_catalogue(job->all->options.publisher)->types;
     size_t used = 0, i = 0;
@@ -76,14 +76,14 @@ static void describe(struct job *job)
         (void)snprintf(job->what + used, sizeof job->what - used, ",and %zu more", job->count - i);
 }
 
-static void count_targets(const struct job *job)
+static void count_targets(const struct invalidation_job *job)
 {
     for (size_t i = 0; i < job->count; i++)
         invalidation_history_count(job->all->history, job->source, job->targets[i].kind,
                                    job->begun_ns / 1000000000);
 }
 
-static void link_job(struct job *job)
+static void link_job(struct invalidation_job *job)
 {
     struct invalidations *all = job->all;
     job->previous = all->last;
@@ -96,7 +96,7 @@ static void link_job(struct job *job)
     all->options.counters->invalidations_running = all->asked + all->heard;
 }
 
-static void unlink_job(struct job *job)
+static void unlink_job(struct invalidation_job *job)
 {
     struct invalidations *all = job->all;
     *(job->previous != NULL ? &job->previous->next : &all->first) = job->next;
@@ -106,24 +106,24 @@ static void unlink_job(struct job *job)
     all->options.counters->invalidations_running = all->asked + all->heard;
 }
 
-void job_requeue(struct job *job)
+void invalidation_job_requeue(struct invalidation_job *job)
 {
     unlink_job(job);
     link_job(job);
 }
 
 /* What is kept apart from the table of places that match is not known by name: all of it goes. */
-static void forget_matching(struct job *job)
+static void forget_matching(struct invalidation_job *job)
 {
     for (size_t i = job->glob_first; i < job->tag_first; i++)
-        if (match_possible(&job->targets[i], "scope:")) {
+        if (invalidation_match_possible(&job->targets[i], "scope:")) {
             publisher_outdate_kept(job->all->options.publisher);
             return;
         }
 }
 
 /* Everything else. */
-static void start_parts(struct job *job)
+static void start_parts(struct invalidation_job *job)
 {
     struct invalidations *all = job->all;
     bool redis = all->options.redis != NULL;
@@ -132,18 +132,18 @@ static void start_parts(struct job *job)
         publisher_scan_begin(all->options.publisher, &job->scan);
         job->matching = true;
     }
-    if (redis && job->tag_first > 0 && (job->tell || job->second))
-        wave_start(job, job->targets, job->tag_first);
-    if (redis && job->second)
-        sweep_start(job);
-    job_check(job);
+    if (redis && job->tag_first > 0 && (job->tell_hosts || job->in_l2))
+        invalidation_wave_start(job, job->targets, job->tag_first);
+    if (redis && job->in_l2)
+        invalidation_sweep_start(job);
+    invalidation_job_check(job);
     invalidations_turn_soon(all);
 }
 
-struct job *job_start(struct invalidations *all, const struct target *targets, size_t count,
-                      const struct job *model)
+struct invalidation_job *invalidation_job_start(struct invalidations *all, const struct target *targets, size_t count,
+                      const struct invalidation_job *model)
 {
-    struct job *job = malloc(sizeof *job);
+    struct invalidation_job *job = malloc(sizeof *job);
     if (job == NULL)
         return NULL;
     *job = *model;
@@ -161,7 +161,7 @@ struct job *job_start(struct invalidations *all, const struct target *targets, s
     describe(job);
     count_targets(job);
     link_job(job);
-    retire_start(job, job->targets, job->glob_first);
+    invalidation_retire_start(job, job->targets, job->glob_first);
     start_parts(job);
     return job;
 }
@@ -197,11 +197,11 @@ static void copy_printable(char *out, size_t size, const char *text)
 int invalidation_start(struct invalidations *all, const struct invalidation *what, invalidation_done_fn done,
                        void *context)
 {
-    struct job model = {
+    struct invalidation_job model = {
         .batch = what->batch != 0 ? what->batch : INVALIDATION_BATCH_DEFAULT,
         .source = what->source,
-        .tell = true,
-        .second = true,
+        .tell_hosts = true,
+        .in_l2 = true,
         .done = done,
         .context = context,
     };
@@ -211,24 +211,24 @@ int invalidation_start(struct invalidations *all, const struct invalidation *wha
         return code;
     }
     copy_printable(model.reason, sizeof model.reason, what->reason != NULL ? what->reason : "");
-    return job_start(all, what->targets, what->count, &model) != NULL ? 0 : PERMTAB_E_MEMORY;
+    return invalidation_job_start(all, what->targets, what->count, &model) != NULL ? 0 : PERMTAB_E_MEMORY;
 }
 
 /* ---- ending ------------------------------------------------------------------------------------------------------------ */
 
-void job_check(struct job *job)
+void invalidation_job_check(struct invalidation_job *job)
 {
-    if (retire_busy(job) || job->wave != NULL || job->look != NULL)
+    if (invalidation_retire_busy(job) || job->wave != NULL || job->look != NULL)
         return;
     if (job->all->options.redis != NULL && job->next_tag < job->count)
-        tag_go_on(job);
-    if (job->matching || job->wave != NULL || job->look != NULL || sweep_busy(job))
+        invalidation_tag_go_on(job);
+    if (job->matching || job->wave != NULL || job->look != NULL || invalidation_sweep_busy(job))
         return;
     job->ended = true;
     invalidations_turn_soon(job->all);
 }
 
-static void remember(const struct job *job)
+static void remember(const struct invalidation_job *job)
 {
     struct counters *counters = job->all->options.counters;
     struct invalidation_record record = {
@@ -251,9 +251,9 @@ static void remember(const struct job *job)
 }
 
 /* The job is in no list any more. */
-static void end_job(struct job *job)
+static void end_job(struct invalidation_job *job)
 {
-    job->result.published = job->told && !job->untold;
+    job->result.published = job->hosts_told && !job->hosts_untold;
     job->result.took_us = (clock_ns() - job->begun_ns) / 1000;
     remember(job);
     if (job->done != NULL)
@@ -265,22 +265,22 @@ static void end_job(struct job *job)
 /* Of those that match against what is resident, one has its slice and then waits behind the others. */
 static void match_one(struct invalidations *all)
 {
-    struct job *job = all->first;
+    struct invalidation_job *job = all->first;
     while (job != NULL && !job->matching)
         job = job->next;
     if (job == NULL)
         return;
-    match_slice(job);
-    job_requeue(job);
+    invalidation_match_slice(job);
+    invalidation_job_requeue(job);
     if (job->matching)
         return;
-    job_tell(job, job->targets + job->glob_first, job->tag_first - job->glob_first);
-    job_check(job);
+    invalidation_job_tell(job, job->targets + job->glob_first, job->tag_first - job->glob_first);
+    invalidation_job_check(job);
 }
 
-static struct job *take_ended(struct invalidations *all)
+static struct invalidation_job *take_ended(struct invalidations *all)
 {
-    struct job *job = all->first;
+    struct invalidation_job *job = all->first;
     while (job != NULL && !job->ended)
         job = job->next;
     if (job != NULL)
@@ -291,18 +291,18 @@ static struct job *take_ended(struct invalidations *all)
 static void on_turn(evutil_socket_t descriptor, short what, void *context)
 {
     struct invalidations *all = context;
-    struct job *job;
+    struct invalidation_job *job;
     (void)descriptor, (void)what;
-    retire_turn(all);
+    invalidation_retire_turn(all);
     match_one(all);
     /* Whoever is called back may begin another, which ends in a later turn. */
     size_t most = all->asked + all->heard;
     while (most-- > 0 && (job = take_ended(all)) != NULL)
         end_job(job);
     for (job = all->first; job != NULL; job = job->next)
-        if (job->matching || job->ended || retire_busy(job))
+        if (job->matching || job->ended || invalidation_retire_busy(job))
             invalidations_turn_soon(all);
-    if (retire_left(all))
+    if (invalidation_retire_left(all))
         invalidations_turn_soon(all);
 }
 
@@ -336,19 +336,19 @@ int invalidations_new(struct invalidations **out, const struct invalidation_opti
 
 void invalidations_free(struct invalidations *all)
 {
-    struct job *job;
+    struct invalidation_job *job;
     if (all == NULL)
         return;
     all->stopping = true; /* who is called back now may not begin another */
     while ((job = all->first) != NULL) {
         if (job->wave != NULL)
-            wave_cancel(job->wave);
+            invalidation_wave_cancel(job->wave);
         job->wave = NULL;
-        sweep_cancel(job);
-        tag_cancel(job);
+        invalidation_sweep_cancel(job);
+        invalidation_tag_cancel(job);
         unlink_job(job);
         if (!job->ended)
-            job_trouble(job, PERMTAB_E_REFUSED, "the sidecar is stopping");
+            invalidation_job_trouble(job, PERMTAB_E_REFUSED, "the sidecar is stopping");
         end_job(job);
     }
     if (all->turn != NULL)

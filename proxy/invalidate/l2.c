@@ -15,7 +15,7 @@
 _Static_assert(MESSAGE_TARGETS *TARGET_TEXT_SIZE + 128 <= MESSAGE_SIZE_MAX, "a message holds its targets");
 
 struct command {
-    struct wave *wave;
+    struct invalidation_wave *wave;
     struct command *next;
     struct redis_retry *retry;
     size_t first, end; /* of the targets */
@@ -26,8 +26,8 @@ struct range {
     size_t first, end;
 };
 
-struct wave {
-    struct job *job;
+struct invalidation_wave {
+    struct invalidation_job *job;
     const struct target *targets;
     size_t count;
     size_t told; /* up to here messages were sent */
@@ -47,7 +47,7 @@ static bool has_key(const struct target *target)
 
 /* ---- building -------------------------------------------------------------------------------------------------------- */
 
-static void add_key(struct redis_args *args, const struct wave *wave, uint64_t epoch,
+static void add_key(struct redis_args *args, const struct invalidation_wave *wave, uint64_t epoch,
                     const struct target *target)
 {
     const struct invalidations *all = wave->job->all;
@@ -64,7 +64,7 @@ static void add_key(struct redis_args *args, const struct wave *wave, uint64_t e
 static void build_removal(struct redis_args *args, struct command *command, size_t batch, size_t end,
                           uint64_t epoch)
 {
-    const struct wave *wave = command->wave;
+    const struct invalidation_wave *wave = command->wave;
     const struct scope_types *types = &publisher_catalogue(wave->job->all->options.publisher)->types;
     size_t at = command->first;
     for (; at < end && command->keys < batch; at++) {
@@ -113,7 +113,7 @@ static bool build_message(struct redis_args *args, const struct command *command
 static void on_answer(void *context, enum redis_status status, const struct redis_reply *reply,
                       unsigned tries);
 
-static struct command *command_new(struct wave *wave, size_t first)
+static struct command *command_new(struct invalidation_wave *wave, size_t first)
 {
     struct command *command = calloc(1, sizeof *command);
     if (command != NULL) {
@@ -125,7 +125,7 @@ static struct command *command_new(struct wave *wave, size_t first)
 
 static bool send_command(struct command *command, struct redis_args *args)
 {
-    struct wave *wave = command->wave;
+    struct invalidation_wave *wave = command->wave;
     const struct invalidation_options *options = &wave->job->all->options;
     if (redis_retry_start(&command->retry, options->base, options->redis, args, on_answer, command) < 0)
         return false;
@@ -136,7 +136,7 @@ static bool send_command(struct command *command, struct redis_args *args)
 }
 
 /* Each of these returns false when nothing was sent. */
-static bool send_message(struct wave *wave)
+static bool send_message(struct invalidation_wave *wave)
 {
     struct redis_args args;
     struct command *command = command_new(wave, wave->told);
@@ -146,25 +146,25 @@ static bool send_message(struct wave *wave)
     if (command != NULL)
         command->end = wave->told;
     if (command != NULL && build_message(&args, command) && send_command(command, &args)) {
-        wave->job->told = true;
+        wave->job->hosts_told = true;
         return true;
     }
     redis_args_fini(&args);
     free(command);
-    wave->job->untold = true;
-    job_trouble(wave->job, PERMTAB_E_MEMORY, "no memory to tell the other hosts");
+    wave->job->hosts_untold = true;
+    invalidation_job_trouble(wave->job, PERMTAB_E_MEMORY, "no memory to tell the other hosts");
     return false;
 }
 
-static void redis_is_away(struct job *job)
+static void redis_is_away(struct invalidation_job *job)
 {
     const char *trouble = redis_trouble(job->all->options.redis);
-    job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis is away: %.150s",
+    invalidation_job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis is away: %.150s",
                 trouble[0] != '\0' ? trouble : "it does not answer");
 }
 
 /* From *first on, at most `batch` keys and not behind `end`. */
-static bool send_removal(struct wave *wave, size_t *first, size_t end, size_t batch)
+static bool send_removal(struct invalidation_wave *wave, size_t *first, size_t end, size_t batch)
 {
     struct redis_args args;
     uint64_t epoch;
@@ -172,7 +172,7 @@ static bool send_removal(struct wave *wave, size_t *first, size_t end, size_t ba
     if (!ports->epoch(ports->context, &epoch)) { /* this host reads nothing there now; others may */
         wave->given_up = true;
         if (redis_connected(wave->job->all->options.redis))
-            job_trouble(wave->job, PERMTAB_E_UNREACHABLE,
+            invalidation_job_trouble(wave->job, PERMTAB_E_UNREACHABLE,
                         "L2's marker is not known here: no key was removed");
         else
             redis_is_away(wave->job);
@@ -191,14 +191,14 @@ static bool send_removal(struct wave *wave, size_t *first, size_t end, size_t ba
         return true;
     if (command == NULL || command->keys > 0) {
         wave->given_up = true;
-        job_trouble(wave->job, PERMTAB_E_MEMORY, "no memory to remove keys of L2");
+        invalidation_job_trouble(wave->job, PERMTAB_E_MEMORY, "no memory to remove keys of L2");
     }
     redis_args_fini(&args);
     free(command);
     return false;
 }
 
-static bool send_single(struct wave *wave)
+static bool send_single(struct invalidation_wave *wave)
 {
     struct range *range = &wave->singles[wave->single_count - 1];
     bool sent = send_removal(wave, &range->first, range->end, 1);
@@ -208,9 +208,9 @@ static bool send_single(struct wave *wave)
     return sent;
 }
 
-static void pump(struct wave *wave)
+static void pump(struct invalidation_wave *wave)
 {
-    const struct job *job = wave->job;
+    const struct invalidation_job *job = wave->job;
     while (wave->under_way < COMMANDS_MAX && !wave->given_up) {
         if (wave->told < wave->count)
             (void)send_message(wave);
@@ -225,7 +225,7 @@ static void pump(struct wave *wave)
 
 /* ---- ending ------------------------------------------------------------------------------------------------------------ */
 
-static size_t count_keys(const struct wave *wave, size_t first, size_t end)
+static size_t count_keys(const struct invalidation_wave *wave, size_t first, size_t end)
 {
     size_t keys = 0;
     for (size_t i = first; i < end; i++)
@@ -233,17 +233,17 @@ static size_t count_keys(const struct wave *wave, size_t first, size_t end)
     return keys;
 }
 
-static void count_given_up(struct wave *wave)
+static void count_given_up(struct invalidation_wave *wave)
 {
-    struct job *job = wave->job;
-    job->untold |= wave->told < wave->count;
+    struct invalidation_job *job = wave->job;
+    job->hosts_untold |= wave->told < wave->count;
     job->result.failed += count_keys(wave, wave->next, wave->count);
     for (size_t i = 0; i < wave->single_count; i++)
         job->result.failed += count_keys(wave, wave->singles[i].first, wave->singles[i].end);
 }
 
 /* False while it is under way; else it is gone. */
-static bool end_wave(struct wave *wave)
+static bool end_wave(struct invalidation_wave *wave)
 {
     if (wave->under_way > 0)
         return false;
@@ -256,24 +256,24 @@ static bool end_wave(struct wave *wave)
 
 static void on_failure(struct command *command, enum redis_status status, const struct redis_reply *reply)
 {
-    struct wave *wave = command->wave;
-    struct job *job = wave->job;
+    struct invalidation_wave *wave = command->wave;
+    struct invalidation_job *job = wave->job;
     bool refused = status == REDIS_ERROR;
     if (refused && command->keys > 1) {
         wave->singles[wave->single_count++] = (struct range){command->first, command->end};
         return;
     }
-    job->untold |= command->keys == 0;
+    job->hosts_untold |= command->keys == 0;
     job->result.failed += command->keys;
     if (refused) {
-        job_trouble(job, PERMTAB_E_REFUSED, "Redis refuses: %.120s", redis_reply_text(reply, NULL));
+        invalidation_job_trouble(job, PERMTAB_E_REFUSED, "Redis refuses: %.120s", redis_reply_text(reply, NULL));
     } else {
         redis_is_away(job);
         wave->given_up = true;
     }
 }
 
-static void take_command(struct wave *wave, const struct command *command)
+static void take_command(struct invalidation_wave *wave, const struct command *command)
 {
     struct command **at = &wave->commands;
     while (*at != command)
@@ -286,8 +286,8 @@ static void on_answer(void *context, enum redis_status status, const struct redi
                       unsigned tries)
 {
     struct command *command = context;
-    struct wave *wave = command->wave;
-    struct job *job = wave->job;
+    struct invalidation_wave *wave = command->wave;
+    struct invalidation_job *job = wave->job;
     int64_t removed;
     take_command(wave, command);
     job->result.retries += tries - 1;
@@ -298,29 +298,29 @@ static void on_answer(void *context, enum redis_status status, const struct redi
     free(command);
     pump(wave);
     if (end_wave(wave))
-        job_check(job);
+        invalidation_job_check(job);
 }
 
-void wave_start(struct job *job, const struct target *targets, size_t count)
+void invalidation_wave_start(struct invalidation_job *job, const struct target *targets, size_t count)
 {
-    struct wave *wave = calloc(1, sizeof *wave);
-    bool second = job->second && job->all->options.ports.epoch != NULL;
+    struct invalidation_wave *wave = calloc(1, sizeof *wave);
+    bool in_l2 = job->in_l2 && job->all->options.ports.epoch != NULL;
     if (wave == NULL) {
-        job->untold = true;
-        job_trouble(job, PERMTAB_E_MEMORY, "no memory to tell the other hosts");
+        job->hosts_untold = true;
+        invalidation_job_trouble(job, PERMTAB_E_MEMORY, "no memory to tell the other hosts");
         return;
     }
     wave->job = job;
     wave->targets = targets;
     wave->count = count;
-    wave->told = job->tell ? 0 : count;
-    wave->next = second ? 0 : count;
+    wave->told = job->tell_hosts ? 0 : count;
+    wave->next = in_l2 ? 0 : count;
     job->wave = wave;
     pump(wave);
     (void)end_wave(wave);
 }
 
-void wave_cancel(struct wave *wave)
+void invalidation_wave_cancel(struct invalidation_wave *wave)
 {
     while (wave->commands != NULL) {
         struct command *command = wave->commands;
@@ -328,6 +328,6 @@ void wave_cancel(struct wave *wave)
         redis_retry_cancel(command->retry);
         free(command);
     }
-    wave->job->untold = true;
+    wave->job->hosts_untold = true;
     free(wave);
 }

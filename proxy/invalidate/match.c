@@ -13,7 +13,7 @@
 #define STEP_SLOTS                                                                                           \
     16u /* between two looks at the clock; the worst sixteen patterns take as many milliseconds at most */
 
-bool match_possible(const struct target *target, const char *head)
+bool invalidation_match_possible(const struct target *target, const char *head)
 {
     bool glob = target->kind == TARGET_PATTERN;
     for (const char *at = target->word; *at != '\0' && *head != '\0'; at++, head++) {
@@ -25,7 +25,7 @@ bool match_possible(const struct target *target, const char *head)
     return true;
 }
 
-static bool any_matches(const struct job *job, const char *text)
+static bool any_matches(const struct invalidation_job *job, const char *text)
 {
     for (size_t i = job->glob_first; i < job->tag_first; i++)
         if (target_matches(&job->targets[i], text))
@@ -42,20 +42,20 @@ static bool match_user(void *context, uint64_t user)
 
 static bool match_scope(void *context, struct scope_key scope)
 {
-    const struct job *job = context;
+    const struct invalidation_job *job = context;
     const struct scope_types *types = &publisher_catalogue(job->all->options.publisher)->types;
     struct target target = {.kind = TARGET_SCOPE, .scope = scope};
     char text[TARGET_TEXT_SIZE];
     return any_matches(job, target_format(types, &target, text));
 }
 
-void match_slice(struct job *job)
+void invalidation_match_slice(struct invalidation_job *job)
 {
     struct publisher_match match = {.context = job};
     for (size_t i = job->glob_first; i < job->tag_first; i++) {
-        if (match_possible(&job->targets[i], "user:"))
+        if (invalidation_match_possible(&job->targets[i], "user:"))
             match.user = match_user;
-        if (match_possible(&job->targets[i], "scope:"))
+        if (invalidation_match_possible(&job->targets[i], "scope:"))
             match.scope = match_scope;
     }
     uint64_t end_ns = clock_ns() + SLICE_NS;

@@ -1,6 +1,6 @@
 /* What the invalidate*.c share: the jobs under way and their parts.
  *
- * A job is done when none of its parts is busy. Parts run side by side; each ends on its own and then says job_check. */
+ * A job is done when none of its parts is busy. Parts run side by side; each ends on its own and then says invalidation_job_check. */
 #ifndef PERMTAB_INVALIDATE_PRIVATE_H
 #define PERMTAB_INVALIDATE_PRIVATE_H
 
@@ -15,17 +15,17 @@
 #define ORIGINS_MAX    256u  /* hosts whose numbers are kept */
 #define CURSOR_SIZE    24
 
-struct wave; /* l2.c */
+struct invalidation_wave; /* l2.c */
 
 /* The last number of a host's messages. */
-struct origin {
+struct heard_host {
     uint64_t id; /* 0: unused */
     uint64_t number;
     uint64_t heard; /* the tick of the last message: who has been silent longest makes room */
 };
 
 /* Targets that are named exactly, and are being retired here one after the other. */
-struct retiring {
+struct invalidation_retiring {
     const struct target *targets;
     size_t count, next;
     bool everything; /* `all` was met: the table is thrown away later, and its entries are retired once */
@@ -35,29 +35,29 @@ struct invalidations {
     struct invalidation_options options; /* prefix is ours */
     char *channel;
     uint64_t self, number; /* our own messages */
-    struct origin origins[ORIGINS_MAX];
+    struct heard_host origins[ORIGINS_MAX];
     uint64_t ticks;
-    struct job *first, *last;
+    struct invalidation_job *first, *last;
     size_t asked, heard; /* jobs under way */
     bool stopping;
     uint64_t work; /* entries and scopes that may be retired before the next turn */
-    struct retiring spill;
+    struct invalidation_retiring spill;
     struct target spilled[SPILLED_MAX];
     struct event *turn; /* pending while there is something to do in the next turn */
     struct invalidation_history *history;
 };
 
-struct job {
+struct invalidation_job {
     struct invalidations *all;
-    struct job *next, *previous;
+    struct invalidation_job *next, *previous;
     struct target *targets; /* in this order: named exactly, prefixes and patterns, tags */
     size_t count, glob_first, tag_first;
     size_t batch;
     enum invalidation_source source;
     char reason[INVALIDATION_REASON_SIZE];
     char what[INVALIDATION_WHAT_SIZE];
-    bool tell;   /* the others */
-    bool second; /* L2's part, too */
+    bool tell_hosts;   /* the others */
+    bool in_l2; /* L2's part, too */
     invalidation_done_fn done;
     void *context;
     uint64_t begun_ns;
@@ -68,7 +68,7 @@ struct job {
     bool ended;
 
     /* This host's table: retire.c. */
-    struct retiring retiring;
+    struct invalidation_retiring retiring;
 
     /* Resident users and scopes that match: match.c. */
     bool matching;
@@ -81,9 +81,9 @@ struct job {
     uint64_t digest;          /* of the message that was heard; 0: no lock is needed */
 
     /* Messages and keys of what is named exactly: l2.c. */
-    struct wave *wave;
-    bool told;   /* some message was sent … */
-    bool untold; /* … and some was not published */
+    struct invalidation_wave *wave;
+    bool hosts_told;   /* some message was sent … */
+    bool hosts_untold; /* … and some was not published */
 
     /* Members of tags: tag.c. */
     size_t next_tag;
@@ -96,47 +96,47 @@ struct job {
 /* ---- invalidate.c -------------------------------------------------------------------------------------------------- */
 
 /* Remembers the first thing that went wrong. */
-void job_trouble(struct job *job, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void invalidation_job_trouble(struct invalidation_job *job, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* A part has ended: goes on with tags, or ends the job in the next turn. */
-void job_check(struct job *job);
+void invalidation_job_check(struct invalidation_job *job);
 /* Tells subscribers alone. */
-void job_tell(const struct job *job, const struct target *targets, size_t count);
+void invalidation_job_tell(const struct invalidation_job *job, const struct target *targets, size_t count);
 /* Puts a job that has had its slice behind the others. */
-void job_requeue(struct job *job);
+void invalidation_job_requeue(struct invalidation_job *job);
 /* Begins a job for targets; the caller has looked at the limits. NULL without memory. */
-struct job *job_start(struct invalidations *all, const struct target *targets, size_t count,
-                      const struct job *model);
+struct invalidation_job *invalidation_job_start(struct invalidations *all, const struct target *targets, size_t count,
+                      const struct invalidation_job *model);
 void invalidations_turn_soon(struct invalidations *all);
 
 /* ---- the parts ------------------------------------------------------------------------------------------------------- */
 
 /* Begins to retire here what is named exactly, and ends it at once when it is little; subscribers are told afterwards. The targets
  * are borrowed until it has ended. */
-void retire_start(struct job *job, const struct target *targets, size_t count);
-bool retire_busy(const struct job *job);
+void invalidation_retire_start(struct invalidation_job *job, const struct target *targets, size_t count);
+bool invalidation_retire_busy(const struct invalidation_job *job);
 /* Goes on, of all jobs together no further than one turn of the loop may go. */
-void retire_turn(struct invalidations *all);
+void invalidation_retire_turn(struct invalidations *all);
 /* Retires what there is no job for; the targets are copied. */
-void retire_spill(struct invalidations *all, const struct target *targets, size_t count);
-bool retire_left(const struct invalidations *all);
+void invalidation_retire_spill(struct invalidations *all, const struct target *targets, size_t count);
+bool invalidation_retire_left(const struct invalidations *all);
 
 /* Tells the others of `targets`, and removes from L2 what is named exactly. They are borrowed until it ends. */
-void wave_start(struct job *job, const struct target *targets, size_t count);
-void wave_cancel(struct wave *wave);
+void invalidation_wave_start(struct invalidation_job *job, const struct target *targets, size_t count);
+void invalidation_wave_cancel(struct invalidation_wave *wave);
 
 /* One slice; job->matching is false after the last. */
-void match_slice(struct job *job);
+void invalidation_match_slice(struct invalidation_job *job);
 /* Whether a text that begins with `head` can be meant by a prefix or pattern. */
-bool match_possible(const struct target *target, const char *head);
+bool invalidation_match_possible(const struct target *target, const char *head);
 
 /* L2's keys of the prefixes and patterns, and L2 as a whole when `all` is among the targets; first the lock, when the job has a
  * digest. */
-void sweep_start(struct job *job);
-bool sweep_busy(const struct job *job);
-void sweep_cancel(struct job *job);
+void invalidation_sweep_start(struct invalidation_job *job);
+bool invalidation_sweep_busy(const struct invalidation_job *job);
+void invalidation_sweep_cancel(struct invalidation_job *job);
 
 /* Reads on in the tags. */
-void tag_go_on(struct job *job);
-void tag_cancel(struct job *job);
+void invalidation_tag_go_on(struct invalidation_job *job);
+void invalidation_tag_cancel(struct invalidation_job *job);
 
 #endif

@@ -40,7 +40,7 @@ static void spend(uint64_t *work, uint64_t spent)
 }
 
 /* Adds to *retired. */
-static void retire_some(struct invalidations *all, struct retiring *list, uint64_t *retired)
+static void retire_some(struct invalidations *all, struct invalidation_retiring *list, uint64_t *retired)
 {
     for (; list->next < list->count && all->work > 0; list->next++) {
         const struct target *target = &list->targets[list->next];
@@ -59,13 +59,13 @@ static void retire_some(struct invalidations *all, struct retiring *list, uint64
 }
 
 /* Who asks again is to get another answer, so subscribers are told only now. */
-static void tell_when_done(struct job *job)
+static void tell_when_done(struct invalidation_job *job)
 {
-    struct retiring *list = &job->retiring;
+    struct invalidation_retiring *list = &job->retiring;
     if (list->next < list->count)
         return;
-    job_tell(job, list->targets, list->count);
-    *list = (struct retiring){.count = 0};
+    invalidation_job_tell(job, list->targets, list->count);
+    *list = (struct invalidation_retiring){.count = 0};
 }
 
 /* What is remembered apart from the table goes at once. */
@@ -78,21 +78,21 @@ static void forget_kept(struct invalidations *all, const struct target *targets,
         }
 }
 
-void retire_start(struct job *job, const struct target *targets, size_t count)
+void invalidation_retire_start(struct invalidation_job *job, const struct target *targets, size_t count)
 {
     forget_kept(job->all, targets, count);
-    job->retiring = (struct retiring){.targets = targets, .count = count};
+    job->retiring = (struct invalidation_retiring){.targets = targets, .count = count};
     retire_some(job->all, &job->retiring, &job->result.entries);
     tell_when_done(job);
     invalidations_turn_soon(job->all);
 }
 
-bool retire_busy(const struct job *job)
+bool invalidation_retire_busy(const struct invalidation_job *job)
 {
     return job->retiring.next < job->retiring.count;
 }
 
-void retire_spill(struct invalidations *all, const struct target *targets, size_t count)
+void invalidation_retire_spill(struct invalidations *all, const struct target *targets, size_t count)
 {
     forget_kept(all, targets, count);
     for (size_t i = 0; i < count; i++) {
@@ -107,40 +107,40 @@ void retire_spill(struct invalidations *all, const struct target *targets, size_
 
 static void spill_turn(struct invalidations *all)
 {
-    struct job nobody = {.all = all};
+    struct invalidation_job nobody = {.all = all};
     retire_some(all, &all->spill, &all->options.counters->invalidation_entries);
-    if (!retire_left(all)) {
-        job_tell(&nobody, all->spilled, all->spill.count);
-        all->spill = (struct retiring){.count = 0};
+    if (!invalidation_retire_left(all)) {
+        invalidation_job_tell(&nobody, all->spilled, all->spill.count);
+        all->spill = (struct invalidation_retiring){.count = 0};
     }
 }
 
-bool retire_left(const struct invalidations *all)
+bool invalidation_retire_left(const struct invalidations *all)
 {
     return all->spill.next < all->spill.count;
 }
 
-static void go_on(struct job *job)
+static void go_on(struct invalidation_job *job)
 {
     retire_some(job->all, &job->retiring, &job->result.entries);
     tell_when_done(job);
-    if (retire_busy(job))
-        job_requeue(job);
+    if (invalidation_retire_busy(job))
+        invalidation_job_requeue(job);
     else
-        job_check(job);
+        invalidation_job_check(job);
 }
 
-void retire_turn(struct invalidations *all)
+void invalidation_retire_turn(struct invalidations *all)
 {
-    struct job *next;
-    if (retire_left(all)) {
+    struct invalidation_job *next;
+    if (invalidation_retire_left(all)) {
         all->work = PUBLISHER_SLICE;
         spill_turn(all);
     }
     all->work = PUBLISHER_SLICE;
-    for (struct job *job = all->first; job != NULL && all->work > 0; job = next) {
+    for (struct invalidation_job *job = all->first; job != NULL && all->work > 0; job = next) {
         next = job->next;
-        if (retire_busy(job))
+        if (invalidation_retire_busy(job))
             go_on(job);
     }
 }

@@ -9,20 +9,20 @@
 
 #define LOCK_MS 2000u
 
-static void go_on(struct job *job);
+static void go_on(struct invalidation_job *job);
 
 static void on_swept(void *context, int code, const struct cleanup_status *status)
 {
-    struct job *job = context;
+    struct invalidation_job *job = context;
     job->sweep = 0;
     job->result.keys += status->keys_removed;
     if (code != 0)
-        job_trouble(job, code, "L2 was not swept to its end: %.150s", status->text);
+        invalidation_job_trouble(job, code, "L2 was not swept to its end: %.150s", status->text);
     go_on(job);
-    job_check(job);
+    invalidation_job_check(job);
 }
 
-static void go_on(struct job *job)
+static void go_on(struct invalidation_job *job)
 {
     const struct invalidation_ports *ports = &job->all->options.ports;
     while (job->sweep == 0 && job->next_glob < job->tag_first) {
@@ -31,13 +31,13 @@ static void go_on(struct job *job)
         if (number > 0)
             job->sweep = number;
         else
-            job_trouble(job, (int)number, "L2 is not swept: %s",
+            invalidation_job_trouble(job, (int)number, "L2 is not swept: %s",
                         number == PERMTAB_E_FULL ? "too many clean-ups wait"
                                                  : "there are too many stars in a pattern");
     }
 }
 
-static bool names_all(const struct job *job)
+static bool names_all(const struct invalidation_job *job)
 {
     for (size_t i = 0; i < job->glob_first; i++)
         if (job->targets[i].kind == TARGET_ALL)
@@ -45,7 +45,7 @@ static bool names_all(const struct job *job)
     return false;
 }
 
-static void begin(struct job *job)
+static void begin(struct invalidation_job *job)
 {
     const struct invalidation_ports *ports = &job->all->options.ports;
     if (names_all(job) && ports->flush != NULL)
@@ -56,17 +56,17 @@ static void begin(struct job *job)
 
 static void on_lock(void *context, enum redis_status status, const struct redis_reply *reply, unsigned tries)
 {
-    struct job *job = context;
+    struct invalidation_job *job = context;
     job->lock = NULL;
     job->result.retries += tries - 1;
     if (status != REDIS_OK)
-        job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis did not say whether another host sweeps");
+        invalidation_job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis did not say whether another host sweeps");
     else if (redis_reply_kind(reply) != REDIS_NIL)
         begin(job);
-    job_check(job);
+    invalidation_job_check(job);
 }
 
-static void take_lock(struct job *job)
+static void take_lock(struct invalidation_job *job)
 {
     const struct invalidation_options *options = &job->all->options;
     struct redis_args args;
@@ -78,29 +78,29 @@ static void take_lock(struct job *job)
     redis_args_text(&args, "PX");
     redis_args_u64(&args, LOCK_MS);
     if (redis_retry_start(&job->lock, options->base, options->redis, &args, on_lock, job) < 0)
-        job_trouble(job, PERMTAB_E_MEMORY, "no memory to sweep L2");
+        invalidation_job_trouble(job, PERMTAB_E_MEMORY, "no memory to sweep L2");
 }
 
-void sweep_start(struct job *job)
+void invalidation_sweep_start(struct invalidation_job *job)
 {
     const struct invalidation_options *options = &job->all->options;
     bool needed = job->glob_first < job->tag_first || names_all(job);
     if (!needed || options->ports.epoch == NULL)
         return;
     if (!redis_connected(options->redis))
-        job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis is away: %.150s", redis_trouble(options->redis));
+        invalidation_job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis is away: %.150s", redis_trouble(options->redis));
     else if (job->digest != 0)
         take_lock(job);
     else
         begin(job);
 }
 
-bool sweep_busy(const struct job *job)
+bool invalidation_sweep_busy(const struct invalidation_job *job)
 {
     return job->lock != NULL || job->sweep != 0;
 }
 
-void sweep_cancel(struct job *job)
+void invalidation_sweep_cancel(struct invalidation_job *job)
 {
     const struct invalidation_ports *ports = &job->all->options.ports;
     if (job->lock != NULL)

@@ -161,12 +161,12 @@ static void slow_patterns_in_short_slices(void **state)
         memcpy(targets[i].word + sizeof targets[i].word - 3, "]x", 3);
     }
     assert_return_code(host_start(host, targets, INVALIDATION_GLOBS_MAX, 0), 0);
-    struct job *job = host->all->last;
+    struct invalidation_job *job = host->all->last;
     unsigned slices = 0;
     for (; job->matching; slices++)
-        match_slice(job);
+        invalidation_match_slice(job);
     assert_true(slices > 20); /* five or six of patterns that are quick */
-    job_check(job);
+    invalidation_job_check(job);
     HOST_UNTIL(host, host->done == 1);
     assert_int_equal(host->result.entries, 0);
     assert_true(host_resident(host, 1, server));

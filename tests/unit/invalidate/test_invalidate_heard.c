@@ -150,7 +150,7 @@ static void floods_are_bounded(void **state)
     host_hear(host, host->all, "user:9000 scope:server:1 user:9001");
     assert_true(host_resident(host, CROWD - 1, server));
     host_fill(host, CROWD + 1, channel);
-    HOST_UNTIL(host, !retire_left(host->all));
+    HOST_UNTIL(host, !invalidation_retire_left(host->all));
     assert_false(host_resident(host, CROWD - 1, server) || host_resident(host, CROWD + 1, channel));
     for (unsigned i = 0; i < HEARD_JOBS_MAX + 50; i++)
         assert_false(host_resident(host, i, server));
