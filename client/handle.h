@@ -48,7 +48,7 @@ struct own_page {
     int attach_code;          /* how the last attachment ended */
     uint64_t store_id;        /* as hello said */
     uint32_t server_layout;
-    struct permtab_shm_feedback local; /* what was counted before there was a feedback to count into */
+    struct permtab_shm_feedback local;        /* what was counted before there was a feedback to count into */
     struct permtab_shm_feedback_line carried; /* of its sum, what was added to a feedback */
 };
 
@@ -84,11 +84,11 @@ struct handle {
     int64_t server_uid;
     struct descriptor inherited;                 /* the socket, for a child to close */
     struct handle *process_next, **process_link; /* the list in process.c */
-    void *feedback[2];                           /* addresses that feedback memfds of ours are mapped at, in turn */
-    void *zero_header;                           /* a page of zeroes: the header without a table */
-    struct mapping *mappings;                    /* newest first */
-    struct geometry *geometries;                 /* newest first; the newest is visible.geometry */
-    struct names *names;                         /* at the last look at the catalogue; NULL before */
+    void *feedback[2];           /* addresses that feedback memfds of ours are mapped at, in turn */
+    void *zero_header;           /* a page of zeroes: the header without a table */
+    struct mapping *mappings;    /* newest first */
+    struct geometry *geometries; /* newest first; the newest is visible.geometry */
+    struct names *names;         /* at the last look at the catalogue; NULL before */
     struct slots permissions, types;
 };
 

@@ -137,7 +137,8 @@ static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_
 {
     enum permtab_shm_found found;
     look->fold.bucket = NULL;
-    look->fold.sequence = look->fold.slot = look->fold.word = 0; /* gcc warns applications of them otherwise */
+    look->fold.sequence = look->fold.slot = look->fold.word =
+        0; /* gcc warns applications of them otherwise */
     if (permtab_shm_load32(&table->header->beat.fold_count) != 0) {
         uint64_t hash = permtab_shm_hash(table->hash_seed, 0, scope_id, scope_type);
         found = permtab_shm_find(table->folds + permtab_shm_home(hash, table->fold_buckets), 0, scope_id,

@@ -16,7 +16,8 @@ static int send_change(struct control *control)
     if (rows == 0)
         control_say("nothing to change, revision %" PRIu64 "\n", revision);
     else
-        control_say("%" PRIu64 " row%s written, revision %" PRIu64 "\n", rows, rows == 1 ? "" : "s", revision);
+        control_say("%" PRIu64 " row%s written, revision %" PRIu64 "\n", rows, rows == 1 ? "" : "s",
+                    revision);
     control_warnings(control, reply.result);
     wire_message_fini(&reply);
     return 0;
@@ -73,7 +74,8 @@ int control_time(const struct control *control, const char *what, const char *te
 {
     char trouble[TIME_TROUBLE_SIZE];
     if (!time_parse(text, out))
-        return control_fail(control, CONTROL_USAGE, "%s: \"%s\" is no time such as " TIME_EXAMPLE, what, text);
+        return control_fail(control, CONTROL_USAGE, "%s: \"%s\" is no time such as " TIME_EXAMPLE, what,
+                            text);
     if (!time_plausible(*out, trouble))
         return control_fail(control, CONTROL_USAGE, "%s: %s", what, trouble);
     return 0;

@@ -84,10 +84,10 @@ int control_explain(struct control *control)
     (void)wire_as_i64(wire_get(reply.result, "decision"), &decision);
     (void)wire_as_bool(wire_get(reply.result, "deprecated"), &deprecated);
     control_say("%s%s\n",
-           decision == 1   ? "allow"
-           : decision == 0 ? "deny"
-                           : "unknown",
-           deprecated ? " (the permission is deprecated)" : "");
+                decision == 1   ? "allow"
+                : decision == 0 ? "deny"
+                                : "unknown",
+                deprecated ? " (the permission is deprecated)" : "");
     const struct wire_value *lines = wire_get(reply.result, "lines");
     (void)wire_as_array(lines, &count);
     for (size_t i = 0; i < count; i++) {

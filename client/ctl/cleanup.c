@@ -79,12 +79,12 @@ static void print_job(const struct wire_value *job)
     (void)wire_as_text(wire_get(job, "text"), text, sizeof text);
     uint64_t ms = control_u64(job, "took_ms");
     control_say("%" PRIu64 " %s%s%s %s: %" PRIu64 " of about %" PRIu64 " keys seen, %" PRIu64
-           " removed in %" PRIu64 ".%03" PRIu64 " s (%" PRIu64 " a second), %" PRIu64 " slices of %" PRIu64
-           " us together%s%s\n",
-           control_u64(job, "id"), kind, pattern[0] ? " " : "", pattern, state, control_u64(job, "keys_seen"),
-           control_u64(job, "keys_total"), control_u64(job, "keys_removed"), ms / 1000, ms % 1000,
-           control_u64(job, "rate"), control_u64(job, "slices"), control_u64(job, "redis_us"),
-           text[0] ? "; " : "", text);
+                " removed in %" PRIu64 ".%03" PRIu64 " s (%" PRIu64 " a second), %" PRIu64
+                " slices of %" PRIu64 " us together%s%s\n",
+                control_u64(job, "id"), kind, pattern[0] ? " " : "", pattern, state,
+                control_u64(job, "keys_seen"), control_u64(job, "keys_total"),
+                control_u64(job, "keys_removed"), ms / 1000, ms % 1000, control_u64(job, "rate"),
+                control_u64(job, "slices"), control_u64(job, "redis_us"), text[0] ? "; " : "", text);
 }
 
 static json_t *job_json(const struct wire_value *job)

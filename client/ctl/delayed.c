@@ -295,7 +295,7 @@ static int advice(struct control *control)
         uint64_t number = control_u64(item, "number");
         (void)wire_as_bool(wire_get(item, "urgent"), &urgent);
         control_say("%" PRIu64 "  %s  %s\n", number, urgent ? "urgent" : "recommended",
-               text_of(item, "text", text, sizeof(text)));
+                    text_of(item, "text", text, sizeof(text)));
         if (text_of(item, "command", command, sizeof(command))[0] != '\0')
             control_say("      permtabctl %s\n", command);
         control_say("      permtabctl delayed do %" PRIu64 "\n", number);

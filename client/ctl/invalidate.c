@@ -216,11 +216,11 @@ static void print_record(const json_t *record)
     if (gmtime_r(&seconds, &at) != NULL)
         (void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &at);
     control_say("%s %s %s: %lld entries, %lld keys, %lld us", when,
-           json_string_value(json_object_get(record, "source")),
-           json_string_value(json_object_get(record, "what")),
-           (long long)json_integer_value(json_object_get(record, "entries")),
-           (long long)json_integer_value(json_object_get(record, "keys")),
-           (long long)json_integer_value(json_object_get(record, "took_us")));
+                json_string_value(json_object_get(record, "source")),
+                json_string_value(json_object_get(record, "what")),
+                (long long)json_integer_value(json_object_get(record, "entries")),
+                (long long)json_integer_value(json_object_get(record, "keys")),
+                (long long)json_integer_value(json_object_get(record, "took_us")));
     if (json_integer_value(json_object_get(record, "failed")) > 0)
         control_say(", %lld failed", (long long)json_integer_value(json_object_get(record, "failed")));
     if (json_integer_value(json_object_get(record, "code")) != 0)
@@ -234,10 +234,10 @@ static void print_rate(const json_t *rate)
 {
     if (json_integer_value(json_object_get(rate, "hour")) > 0)
         control_say("%s %s: %lld in the last minute, %lld in the last hour\n",
-               json_string_value(json_object_get(rate, "source")),
-               json_string_value(json_object_get(rate, "kind")),
-               (long long)json_integer_value(json_object_get(rate, "minute")),
-               (long long)json_integer_value(json_object_get(rate, "hour")));
+                    json_string_value(json_object_get(rate, "source")),
+                    json_string_value(json_object_get(rate, "kind")),
+                    (long long)json_integer_value(json_object_get(rate, "minute")),
+                    (long long)json_integer_value(json_object_get(rate, "hour")));
 }
 
 static void append(json_t *list, const struct wire_value *array)

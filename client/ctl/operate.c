@@ -64,7 +64,7 @@ int control_health(struct control *control)
     (void)wire_as_i64(wire_get(reply.result, "lease_ms"), &lease_ms);
     (void)wire_as_text(wire_get(reply.result, "trouble"), trouble, sizeof(trouble));
     control_say("%s, revision %" PRIu64 ", lease %" PRId64 " ms%s%s\n", ok ? "ok" : "not ok",
-           control_u64(reply.result, "revision"), lease_ms, trouble[0] != '\0' ? ": " : "", trouble);
+                control_u64(reply.result, "revision"), lease_ms, trouble[0] != '\0' ? ": " : "", trouble);
     if (!wire_is_nil(wire_get(reply.result, "stopping_ms")))
         control_say("stopping in %" PRIu64 " ms\n", control_u64(reply.result, "stopping_ms"));
     (void)wire_as_text(wire_get(reply.result, "alarm"), alarm, sizeof(alarm));

@@ -78,16 +78,18 @@ static const struct command {
      "which role, inheritance path, overwrite or requirement decided"},
     {"apply", "FILE|- [--format json|yaml] [--dry-run] [--prune] [--timeout 30s]", 1, 1,
      OPTION_FORMAT | OPTION_DRY_RUN | OPTION_PRUNE | OPTION_TIMEOUT, control_apply,
-     "makes the store say what the document says, all of it or nothing; without --format the name's ending or the "
+     "makes the store say what the document says, all of it or nothing; without --format the name's ending "
+     "or the "
      "text says which it is"},
-    {"export", "[FILE]", 0, 1, 0, control_export, "the whole policy as a JSON document; an existing FILE keeps its mode and owner"},
+    {"export", "[FILE]", 0, 1, 0, control_export,
+     "the whole policy as a JSON document; an existing FILE keeps its mode and owner"},
     {"grant", "ROLE PERMISSION [--own|--deny] [--timeout 30s]", 2, 2,
      OPTION_OWN | OPTION_DENY | OPTION_TIMEOUT, control_grant,
      "lets a role do something; --own: on own resources; --deny: forbids it"},
     {"revoke", "ROLE PERMISSION [--timeout 30s]", 2, 2, OPTION_TIMEOUT, control_revoke,
      "takes every grant of a permission from a role"},
-    {"assign", "USER ROLE [SCOPE] [--expires TIME] [--timeout 30s]", 2, 3,
-     OPTION_EXPIRES | OPTION_TIMEOUT, control_assign,
+    {"assign", "USER ROLE [SCOPE] [--expires TIME] [--timeout 30s]", 2, 3, OPTION_EXPIRES | OPTION_TIMEOUT,
+     control_assign,
      "gives a user a role, at the role's own scope unless another is named; TIME as 2027-01-01T00:00:00Z"},
     {"unassign", "USER ROLE [SCOPE] [--timeout 30s]", 2, 3, OPTION_TIMEOUT, control_unassign,
      "takes a role from a user"},
@@ -146,7 +148,8 @@ static void print_help(void)
         "scope:SCOPE, tag:NAME, prefix:TEXT, pattern:GLOB (prefix:user:4, pattern:scope:channel:*) or all.\n"
         "--timeout: a change that is not done within so long (25s; apply: 10m) is given up, and never done\n"
         "later.\n"
-        "Exit codes: 0 fine, 1 failed, 64 usage; check: 0 allow, 1 deny, 2 unknown or failed; a change: 2 when\n"
+        "Exit codes: 0 fine, 1 failed, 64 usage; check: 0 allow, 1 deny, 2 unknown or failed; a change: 2 "
+        "when\n"
         "nobody could say whether it was done. An answer that could not be written is a failure.\n");
 }
 

@@ -12,7 +12,7 @@
 
 #define CONTROL_CALL_MS   30000u /* for what the sidecar answers from memory, or with one look at the store */
 #define CONTROL_HEALTH_MS 2000u  /* who asks for health wants to know soon */
-#define CONTROL_WRITE_MS  25000u  /* for a change, unless --timeout says otherwise: the sidecar is told */
+#define CONTROL_WRITE_MS  25000u /* for a change, unless --timeout says otherwise: the sidecar is told */
 #define CONTROL_APPLY_MS  600000u /* for whole policies, likewise */
 #define CONTROL_LONG_MS   600000u /* for what is read of them */
 #define CONTROL_SLACK_MS  5000u   /* the sidecar answers in the time that it was told; this is for the way */
@@ -86,7 +86,8 @@ bool control_is_id(const char *text, uint64_t *out);
 bool control_is_scope(const char *text);
 
 /* `what` is the option. 0, or CONTROL_USAGE with a line printed. */
-int control_time(const struct control *control, const char *what, const char *text, int64_t *out) PERMTAB_MUST_CHECK;
+int control_time(const struct control *control, const char *what, const char *text,
+                 int64_t *out) PERMTAB_MUST_CHECK;
 /* "250ms", "30s", "5m", "12h" or "7d" to milliseconds; delayed.c. */
 bool control_duration(const char *text, uint64_t *out);
 

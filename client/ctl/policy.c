@@ -54,22 +54,23 @@ static void print_applied(const struct control *control, const struct wire_value
         control_say("nothing to change, revision %" PRIu64 "\n", control_u64(result, "revision"));
         return;
     }
-    control_say("changed: permissions %" PRIu64 ", scopes %" PRIu64 ", roles %" PRIu64 ", assignments %" PRIu64
-           "; ",
-           control_u64(result, "permissions"), control_u64(result, "scopes"), control_u64(result, "roles"),
-           control_u64(result, "assignments"));
+    control_say("changed: permissions %" PRIu64 ", scopes %" PRIu64 ", roles %" PRIu64
+                ", assignments %" PRIu64 "; ",
+                control_u64(result, "permissions"), control_u64(result, "scopes"),
+                control_u64(result, "roles"), control_u64(result, "assignments"));
     if (control->dry_run)
         control_say("%" PRIu64 " row%s would be written\n", rows, rows == 1 ? "" : "s");
     else
         control_say("%" PRIu64 " row%s written, revision %" PRIu64 "\n", rows, rows == 1 ? "" : "s",
-               control_u64(result, "revision"));
+                    control_u64(result, "revision"));
 }
 
 int control_apply(struct control *control)
 {
     const char *name = control->arguments[0];
     struct wire_message reply;
-    if (control->format != NULL && strcmp(control->format, "json") != 0 && strcmp(control->format, "yaml") != 0)
+    if (control->format != NULL && strcmp(control->format, "json") != 0 &&
+        strcmp(control->format, "yaml") != 0)
         return control_fail(control, CONTROL_USAGE, "--format: expected json or yaml, not \"%s\"",
                             control->format);
     int code = control_write_time(control, CONTROL_APPLY_MS);

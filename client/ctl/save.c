@@ -67,8 +67,10 @@ static bool write_in_place(int document, int file, const struct stat *old)
     if (fstat(document, &status) < 0)
         return false;
     int error = status.st_size > old->st_size ? posix_fallocate(file, 0, status.st_size) : 0;
-    if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO) { /* others: it cannot be known before */
-        if (ftruncate(file, old->st_size) == 0) /* else it is longer than it was, and the old text is still whole */
+    /* After any other error the copy is tried: it is not known yet whether there is room. */
+    if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO) {
+        /* When it fails the file is longer than it was, and the old text is still whole. */
+        if (ftruncate(file, old->st_size) == 0)
             errno = error;
         return false;
     }

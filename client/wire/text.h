@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TEXT_NOT_UTF8    UINT32_MAX /* in place of a character's number */
-#define TEXT_REPLACEMENT "\xef\xbf\xbd"
+#define TEXT_NOT_UTF8     UINT32_MAX /* in place of a character's number */
+#define TEXT_REPLACEMENT  "\xef\xbf\xbd"
 #define TEXT_TROUBLE_SIZE 32
 
 /* The character at the front of `size` > 0 bytes: how many of them it takes, and its number. TEXT_NOT_UTF8 takes one

@@ -186,15 +186,17 @@ bool time_plausible(int64_t time_us, char trouble[TIME_TROUBLE_SIZE])
         if (time_us < units[i].first || time_us > units[i].last)
             continue;
         (void)snprintf(trouble, TIME_TROUBLE_SIZE,
-                       "%" PRId64 " looks like %s; wanted are microseconds since 1970, or text like " TIME_EXAMPLE,
+                       "%" PRId64
+                       " looks like %s; wanted are microseconds since 1970, or text like " TIME_EXAMPLE,
                        time_us, units[i].name);
         return false;
     }
     if (time_us > TIME_LAST)
-        (void)snprintf(trouble, TIME_TROUBLE_SIZE, "%" PRId64 " microseconds since 1970 is after the year 9999",
-                       time_us);
+        (void)snprintf(trouble, TIME_TROUBLE_SIZE,
+                       "%" PRId64 " microseconds since 1970 is after the year 9999", time_us);
     else
         (void)snprintf(trouble, TIME_TROUBLE_SIZE,
-                       "%s is before 2000; a number counts microseconds since 1970", time_format(time_us, text));
+                       "%s is before 2000; a number counts microseconds since 1970",
+                       time_format(time_us, text));
     return false;
 }

@@ -64,10 +64,10 @@ struct wire_message {
     char method
         [WIRE_METHOD_MAX]; /* requests and notifications; zero-terminated, "" when it can be none of ours */
     const struct wire_value
-        *params;           /* requests and notifications: a map, or NULL when they are anything else */
-    enum wire_fault fault; /* requests */
-    int error_code;                  /* responses: 0 when there is none */
-    const char *error_text;          /* responses; zero-terminated copy */
+        *params;            /* requests and notifications: a map, or NULL when they are anything else */
+    enum wire_fault fault;  /* requests */
+    int error_code;         /* responses: 0 when there is none */
+    const char *error_text; /* responses; zero-terminated copy */
     const struct wire_value *result; /* responses: a map, or NULL with an error */
     size_t size;                     /* bytes taken from the input */
     void *zone;                      /* private */

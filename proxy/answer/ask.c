@@ -175,7 +175,7 @@ static bool start_look(struct ask_queue *asks, struct ask *ask)
         return false;
     ask->looked = true;
     ask->l2_wait = l2_lookup_start(asks->l2, question->user, question->scope,
-                        question->has_token ? question->token_revision : 0, on_looked, ask);
+                                   question->has_token ? question->token_revision : 0, on_looked, ask);
     if (ask->l2_wait == NULL)
         return false;
     ask->state = ASK_LOOKING;
@@ -357,8 +357,8 @@ static void on_next_turn(evutil_socket_t descriptor, short what, void *context)
     run_waiting(context);
 }
 
-int ask_queue_new(struct ask_queue **out, struct event_base *base, struct publisher *publisher, struct feed *feed,
-             struct fills *fills, unsigned running_max, uint64_t timeout_ms)
+int ask_queue_new(struct ask_queue **out, struct event_base *base, struct publisher *publisher,
+                  struct feed *feed, struct fills *fills, unsigned running_max, uint64_t timeout_ms)
 {
     struct ask_queue *asks = calloc(1, sizeof *asks);
     if (asks && !(asks->next_turn = evtimer_new(base, on_next_turn, asks))) {

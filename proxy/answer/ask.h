@@ -50,8 +50,9 @@ struct ask {
 };
 
 /* At most `running_max` fills are under way at once; a question that has waited `timeout_ms` fails. */
-int ask_queue_new(struct ask_queue **out, struct event_base *base, struct publisher *publisher, struct feed *feed,
-             struct fills *fills, unsigned running_max, uint64_t timeout_ms) PERMTAB_MUST_CHECK;
+int ask_queue_new(struct ask_queue **out, struct event_base *base, struct publisher *publisher,
+                  struct feed *feed, struct fills *fills, unsigned running_max,
+                  uint64_t timeout_ms) PERMTAB_MUST_CHECK;
 /* From now on a question that is not in the table is looked up there before the store is asked. */
 void ask_queue_use_l2(struct ask_queue *asks, struct l2 *l2);
 /* No ask may be under way. */

@@ -193,7 +193,8 @@ static void on_patience(evutil_socket_t descriptor, short what, void *context)
  * then revision and nonce there are those of the table, and the rows those of before. */
 static bool follows_distrust(const struct publisher *publisher, const struct facts *facts)
 {
-    return publisher_distrusted(publisher) == 0 || facts->revision > publisher_history(publisher)->complete_from;
+    return publisher_distrusted(publisher) == 0 ||
+           facts->revision > publisher_history(publisher)->complete_from;
 }
 
 /* Whether what a job brought may be shown to the publisher at all. Another store has other revisions: it could look early for
@@ -278,8 +279,8 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
     return code;
 }
 
-static void judge_replica(struct fetches *fetches, struct fetch_origin *origin, enum publisher_outcome *outcome,
-                          uint64_t now_ns)
+static void judge_replica(struct fetches *fetches, struct fetch_origin *origin,
+                          enum publisher_outcome *outcome, uint64_t now_ns)
 {
     struct counters *counters = fetches->options.counters;
     switch (*outcome) {
@@ -313,8 +314,8 @@ static void judge_stranger(struct fetches *fetches, const struct facts *facts,
     fetches->options.counters->strangers_answered += kept && outcome == PUBLISHER_FILLED;
 }
 
-enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *facts, struct fetch_origin *origin,
-                                uint64_t now_ns, struct answer *answer)
+enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *facts,
+                                     struct fetch_origin *origin, uint64_t now_ns, struct answer *answer)
 {
     facts->stranger = fetch_is_of_stranger(fetches, facts->user);
     enum publisher_outcome outcome = publisher_fill(fetches->options.publisher, facts, now_ns, answer);

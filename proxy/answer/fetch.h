@@ -33,9 +33,9 @@ typedef void (*fetch_done_fn)(void *context, int code, const char *text, struct 
 
 struct fetch_options {
     struct store_threads *primary;
-    struct store_threads *replica;        /* NULL: none */
-    unsigned replica_threads;    /* how many reads of it are worth beginning at a time */
-    struct strangers *strangers; /* NULL: nobody is one */
+    struct store_threads *replica; /* NULL: none */
+    unsigned replica_threads;      /* how many reads of it are worth beginning at a time */
+    struct strangers *strangers;   /* NULL: nobody is one */
     struct publisher *publisher;
     struct counters *counters;
 };
@@ -52,8 +52,8 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
 void fetch_cancel(struct fetch *fetch);
 
 /* publisher_fill, and what is to be learnt from its outcome. PUBLISHER_OUTDATED: fetch again. */
-enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *facts, struct fetch_origin *origin,
-                                uint64_t now_ns, struct answer *answer);
+enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *facts,
+                                     struct fetch_origin *origin, uint64_t now_ns, struct answer *answer);
 
 /* Whether the user has no rows of his own, at the applied revision. */
 bool fetch_is_of_stranger(const struct fetches *fetches, uint64_t user);

@@ -396,8 +396,9 @@ void fills_use_l2(struct fills *fills, struct l2 *l2)
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-int fills_new(struct fills **out, struct event_base *base, struct fetches *fetches, struct publisher *publisher,
-              struct feed *feed, struct counters *counters, uint64_t timeout_ms, size_t waiting_max)
+int fills_new(struct fills **out, struct event_base *base, struct fetches *fetches,
+              struct publisher *publisher, struct feed *feed, struct counters *counters, uint64_t timeout_ms,
+              size_t waiting_max)
 {
     struct fills *fills = calloc(1, sizeof *fills);
     if (fills == NULL)

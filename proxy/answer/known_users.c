@@ -27,11 +27,12 @@ void known_users_begin(struct known_users *known_users, const struct publisher *
 }
 
 enum known_users_slice known_users_take(struct known_users *known_users, const struct publisher *publisher,
-                              const struct log_position *at, const uint64_t *users, size_t count)
+                                        const struct log_position *at, const uint64_t *users, size_t count)
 {
     struct log_position applied = publisher_position(publisher);
-    if (known_users->state != KNOWN_USERS_COUNTING || known_users->generation != publisher_generation(publisher) ||
-        at->store_id != applied.store_id || at->revision < known_users->begun)
+    if (known_users->state != KNOWN_USERS_COUNTING ||
+        known_users->generation != publisher_generation(publisher) || at->store_id != applied.store_id ||
+        at->revision < known_users->begun)
         return KNOWN_USERS_FOREIGN;
     if (at->revision > applied.revision)
         return KNOWN_USERS_EARLY;
@@ -75,14 +76,19 @@ void known_users_applied(struct known_users *known_users, const struct publisher
     if (known_users->state != KNOWN_USERS_COUNTING && known_users->state != KNOWN_USERS_COMPLETE)
         return;
     uint64_t to = publisher_position(publisher).revision;
-    if (known_users->generation != publisher_generation(publisher) || !add_named(known_users, publisher_history(publisher), to))
+    if (known_users->generation != publisher_generation(publisher) ||
+        !add_named(known_users, publisher_history(publisher), to))
         known_users->state = KNOWN_USERS_NONE;
     else if (user_filter_overfull(&known_users->filter))
-        known_users->state = known_users->state == KNOWN_USERS_COMPLETE ? KNOWN_USERS_NONE : KNOWN_USERS_OVERFULL;
+        known_users->state =
+            known_users->state == KNOWN_USERS_COMPLETE ? KNOWN_USERS_NONE : KNOWN_USERS_OVERFULL;
 }
 
-bool known_users_include(const struct known_users *known_users, const struct publisher *publisher, uint64_t user)
+bool known_users_include(const struct known_users *known_users, const struct publisher *publisher,
+                         uint64_t user)
 {
-    return known_users->state != KNOWN_USERS_COMPLETE || known_users->generation != publisher_generation(publisher) ||
-           known_users->seen != publisher_position(publisher).revision || user_filter_has(&known_users->filter, user);
+    return known_users->state != KNOWN_USERS_COMPLETE ||
+           known_users->generation != publisher_generation(publisher) ||
+           known_users->seen != publisher_position(publisher).revision ||
+           user_filter_has(&known_users->filter, user);
 }

@@ -34,12 +34,12 @@ void known_users_begin(struct known_users *known_users, const struct publisher *
 
 enum known_users_slice {
     KNOWN_USERS_TAKEN,
-    KNOWN_USERS_EARLY,   /* the snapshot is ahead of the table: bring it again after the next batch */
+    KNOWN_USERS_EARLY, /* the snapshot is ahead of the table: bring it again after the next batch */
     KNOWN_USERS_FOREIGN, /* the snapshot is of another history, or what is known was lost meanwhile: begin anew */
 };
 /* The ids of users with rows, of one slice, read in one snapshot at `at`. */
 enum known_users_slice known_users_take(struct known_users *known_users, const struct publisher *publisher,
-                              const struct log_position *at, const uint64_t *users, size_t count);
+                                        const struct log_position *at, const uint64_t *users, size_t count);
 /* All slices are taken. */
 void known_users_complete(struct known_users *known_users);
 
@@ -48,6 +48,7 @@ void known_users_complete(struct known_users *known_users);
 void known_users_applied(struct known_users *known_users, const struct publisher *publisher);
 
 /* False: the user has no rows at the applied revision. True in doubt. */
-bool known_users_include(const struct known_users *known_users, const struct publisher *publisher, uint64_t user);
+bool known_users_include(const struct known_users *known_users, const struct publisher *publisher,
+                         uint64_t user);
 
 #endif

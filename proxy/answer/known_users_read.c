@@ -72,7 +72,7 @@ static int slice_run(struct store_job *job, struct store *store, struct failure 
     slice->first = store_users_first(store);
     slice->from = slice->from_first ? slice->first : slice->from;
     code = store_read_users(store, slice->which, slice->from, slice->users, SLICE, &slice->count,
-                                &slice->failure);
+                            &slice->failure);
     store_snapshot_end(store);
     if (code == 0)
         slice->failure.code = 0;
@@ -220,8 +220,8 @@ void known_users_read_applied(struct known_users_read *count)
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 int known_users_read_new(struct known_users_read **out, struct event_base *base, struct store_threads *pool,
-                     struct publisher *publisher, struct feed *feed, struct known_users *known_users,
-                     struct counters *counters)
+                         struct publisher *publisher, struct feed *feed, struct known_users *known_users,
+                         struct counters *counters)
 {
     struct known_users_read *count = calloc(1, sizeof *count);
     if (count == NULL)

@@ -29,7 +29,8 @@ struct kept_facts {
     UT_hash_handle hh;
 };
 
-void strangers_init(struct strangers *strangers, const struct known_users *known_users, const struct publisher *publisher)
+void strangers_init(struct strangers *strangers, const struct known_users *known_users,
+                    const struct publisher *publisher)
 {
     memset(strangers, 0, sizeof *strangers);
     strangers->known_users = known_users;

@@ -21,7 +21,8 @@ struct strangers {
     uint64_t invalidated; /* none is older than this invalidation */
 };
 
-void strangers_init(struct strangers *strangers, const struct known_users *known_users, const struct publisher *publisher);
+void strangers_init(struct strangers *strangers, const struct known_users *known_users,
+                    const struct publisher *publisher);
 void strangers_fini(struct strangers *strangers);
 
 /* Whether the user is one, at the applied revision. */

@@ -18,13 +18,13 @@
 #define TROUBLE_LASTING_NS 600000000000ull /* that it is still so */
 
 struct trouble {
-    uint64_t since_ns; /* the present trouble; 0: there is none */
-    uint64_t times;    /* it has happened since then */
-    uint64_t untold;   /* of all times, those that no line has counted */
-    uint64_t line_ns;  /* of the last line */
-    uint64_t spent_ns; /* up to when `spent` has been made up for */
-    unsigned spent;    /* lines */
-    bool told;         /* the log says that there is trouble */
+    uint64_t since_ns;            /* the present trouble; 0: there is none */
+    uint64_t times;               /* it has happened since then */
+    uint64_t untold;              /* of all times, those that no line has counted */
+    uint64_t line_ns;             /* of the last line */
+    uint64_t spent_ns;            /* up to when `spent` has been made up for */
+    unsigned spent;               /* lines */
+    bool told;                    /* the log says that there is trouble */
     char text[TROUBLE_TEXT_SIZE]; /* as it was last told */
 };
 

@@ -200,11 +200,11 @@ static void past_add(struct cleanup *cleanup, const struct cleanup_status *statu
 static void log_end(struct cleanup *cleanup, const struct cleanup_status *status)
 {
     struct trouble once = {0};
-    (void)trouble_happens(
-        status->kind == CLEANUP_EPOCHS ? &cleanup->epochs_ended : &once, LOG_LEVEL_INFO, clock_ns(),
-        "clean-up %" PRIu64 " (%s): %s, removed %" PRIu64 " keys in %" PRIu64 " ms%s%s", status->id,
-        cleanup_kind_name(status->kind), cleanup_state_name(status->state), status->keys_removed,
-        status->took_ms, status->text[0] ? ": " : "", status->text);
+    (void)trouble_happens(status->kind == CLEANUP_EPOCHS ? &cleanup->epochs_ended : &once, LOG_LEVEL_INFO,
+                          clock_ns(),
+                          "clean-up %" PRIu64 " (%s): %s, removed %" PRIu64 " keys in %" PRIu64 " ms%s%s",
+                          status->id, cleanup_kind_name(status->kind), cleanup_state_name(status->state),
+                          status->keys_removed, status->took_ms, status->text[0] ? ": " : "", status->text);
 }
 
 /* Takes the job out, and tells who waits for it, last: they may start and cancel. */

@@ -71,8 +71,8 @@ typedef void (*cleanup_done_fn)(void *context, int code, const struct cleanup_st
 struct cleanup_options {
     /* Borrowed until cleanup_free. */
     struct event_base *base;
-    struct redis *redis; /* may be disconnected */
-    struct store_threads *pool;   /* for CLEANUP_ORPHANS alone */
+    struct redis *redis;        /* may be disconnected */
+    struct store_threads *pool; /* for CLEANUP_ORPHANS alone */
     struct counters *counters;
     const char *prefix; /* of permtab's keys in Redis, at most KEY_PREFIX_MAX bytes */
     const struct scope_types *types;

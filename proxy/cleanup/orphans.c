@@ -3,14 +3,14 @@
  * it back to the job that asked, or to nobody.
  *
  * A user who gets a role between the answer and the removal loses a value that is true: a miss, no more. */
-#include "proxy/cleanup/private.h"
 #include "proxy/store/orphans.h"
+#include "proxy/cleanup/private.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct cleanup_question {
-    struct store_job job;       /* first: the thread's */
+    struct store_job job;      /* first: the thread's */
     struct cleanup_job *asker; /* the loop's; NULL: nobody waits for it */
     struct cleanup_batch batch;
     struct failure failure;

@@ -75,7 +75,7 @@ struct cleanup {
     struct cleanup_flight *flight; /* the one command that has not been answered */
     enum cleanup_kind turn;        /* whose slice comes first: kinds that run together take turns */
     struct cleanup_status past[CLEANUP_PAST_MAX]; /* oldest first */
-    struct trouble epochs_ended; /* clean-ups of that kind, and none is trouble */
+    struct trouble epochs_ended;                  /* clean-ups of that kind, and none is trouble */
     size_t past_count;
     uint64_t last_id;
     uint64_t trouble_max_ns; /* how long a job waits for Redis, the store or the marker */

@@ -114,8 +114,7 @@ static void send(struct cleanup_job *job, const char *script, size_t keys, struc
 
 static void lock_key(const struct cleanup_job *job, struct redis_args *args)
 {
-    redis_args_print(args, "%scleanup:lock:%s", job->cleanup->prefix,
-                     cleanup_kind_name(job->status.kind));
+    redis_args_print(args, "%scleanup:lock:%s", job->cleanup->prefix, cleanup_kind_name(job->status.kind));
 }
 
 static void on_locked(struct cleanup_job *job, const struct cleanup_flight *flight,

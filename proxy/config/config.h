@@ -57,7 +57,8 @@ struct config {
 int config_load(struct config *out, const char *path, struct failure *failure) PERMTAB_MUST_CHECK;
 void config_fini(struct config *config);
 /* Gives one option, which must exist, another value, as the file would. */
-int config_set(struct config *config, const char *name, const char *text, struct failure *failure) PERMTAB_MUST_CHECK;
+int config_set(struct config *config, const char *name, const char *text,
+               struct failure *failure) PERMTAB_MUST_CHECK;
 /* Prints the effective configuration in the file's own syntax, secrets left out. */
 void config_print(const struct config *config, void *stdio_file);
 

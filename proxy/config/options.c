@@ -25,7 +25,8 @@ const struct config_option config_options[] = {
     {"store_threads", CONFIG_NUMBER, AT(store_threads), "4", 1, 64, false,
      "threads, each with one connection to the store, for fills and other reads"},
     {"store_write_threads", CONFIG_NUMBER, AT(store_write_threads), "2", 1, 16, false,
-     "threads, each with one connection to the store, for writes: those that wait for a lock keep no read waiting"},
+     "threads, each with one connection to the store, for writes: those that wait for a lock keep no read "
+     "waiting"},
     {"write_timeout", CONFIG_DURATION, AT(write_timeout_ms), "20s", 100, 60 * MINUTE, false,
      "a change that cannot be committed for so long is given up, unless the request names another time"},
     {"apply_timeout", CONFIG_DURATION, AT(apply_timeout_ms), "5m", 100, 60 * MINUTE, false,

@@ -43,8 +43,8 @@ struct daemon {
     struct listener *listener, *ops_listener;
     bool listening; /* both */
     struct publisher *publisher;
-    struct store_threads *pool;     /* connections for reads */
-    struct writes *writes; /* connections for writes */
+    struct store_threads *pool; /* connections for reads */
+    struct writes *writes;      /* connections for writes */
     bool use_replica;
     struct store_threads *replica; /* connections for fills alone; NULL without store_replica */
     struct feed *feed;

@@ -72,9 +72,9 @@ int demo_fill_store(const struct config *config, struct store *store, struct fai
 void demo_print(const struct demo *demo, const struct config *config, FILE *out)
 {
     static const char *const commands[] = {
-        "check 7 channel:10 message.send",     "permissions 7 channel:10",
+        "check 7 channel:10 message.send",   "permissions 7 channel:10",
         "explain 8 channel:12 message.send", "revoke 100 message.send",
-        "check 7 channel:10 message.send",     "stats",
+        "check 7 channel:10 message.send",   "stats",
     };
     (void)fprintf(out, "permtabd serves a small community until you stop it (Ctrl-C).\n\n");
     (void)fprintf(out,

@@ -175,7 +175,8 @@ static void stop(struct daemon *daemon, bool served)
     invalidations_free(daemon->invalidations);
     cleanup_free(daemon->cleanup);
     writes_free(daemon->writes);
-    store_threads_free(daemon->pool); /* calls back the last jobs, which know the feed, the fleet and the counters */
+    store_threads_free(
+        daemon->pool); /* calls back the last jobs, which know the feed, the fleet and the counters */
     store_threads_free(daemon->replica);
     fleet_free(daemon->fleet); /* a write that has just ended was told over it */
     fetches_free(daemon->fetches);

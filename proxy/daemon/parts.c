@@ -37,8 +37,8 @@ static int start_known_users(struct daemon *daemon)
     if (code < 0)
         return code;
     strangers_init(&daemon->strangers, &daemon->known_users, daemon->publisher);
-    return known_users_read_new(&daemon->known_users_read, daemon->base, daemon->pool, daemon->publisher, daemon->feed,
-                            &daemon->known_users, &daemon->counters);
+    return known_users_read_new(&daemon->known_users_read, daemon->base, daemon->pool, daemon->publisher,
+                                daemon->feed, &daemon->known_users, &daemon->counters);
 }
 
 /* Where fills come from: what is kept, the replica, the store. */
@@ -54,7 +54,7 @@ static int start_fetching(struct daemon *daemon, struct failure *failure)
         options.url = config->store_replica;
         options.read_only = true;
         code = store_threads_new(&daemon->replica, daemon->base, "replica", &options, config->store_threads,
-                        WORK_QUEUE_MAX);
+                                 WORK_QUEUE_MAX);
     }
     struct fetch_options options = {
         .primary = daemon->pool,
@@ -73,10 +73,11 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
     struct sql_options options = daemon_store_options(config);
-    int code = store_threads_new(&daemon->pool, daemon->base, "reads", &options, config->store_threads, WORK_QUEUE_MAX);
+    int code = store_threads_new(&daemon->pool, daemon->base, "reads", &options, config->store_threads,
+                                 WORK_QUEUE_MAX);
     if (code == 0)
-        code = writes_new(&daemon->writes, daemon->base, &options, config->store_write_threads, WORK_QUEUE_MAX,
-                          &daemon->counters);
+        code = writes_new(&daemon->writes, daemon->base, &options, config->store_write_threads,
+                          WORK_QUEUE_MAX, &daemon->counters);
     if (code < 0)
         return failure_set(failure, code, "threads cannot be started");
     struct feed_options feed = {.base = daemon->base,
@@ -101,7 +102,7 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
     /* As many fills at once as there are connections: more would only queue where nobody sorts them. */
     if (code == 0)
         code = ask_queue_new(&daemon->asks, daemon->base, daemon->publisher, daemon->feed, daemon->fills,
-                        config->store_threads, config->request_timeout_ms);
+                             config->store_threads, config->request_timeout_ms);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
@@ -119,8 +120,8 @@ static int connect_redis(struct daemon *daemon, const struct redis_options *redi
     int code = redis_new(&daemon->redis, daemon->base, redis, daemon_on_redis, daemon, failure);
     if (code < 0)
         return code;
-    code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publisher, daemon->feed, daemon->pool,
-                  &daemon->counters);
+    code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publisher, daemon->feed,
+                  daemon->pool, &daemon->counters);
     struct cleanup_options cleanup = {.base = daemon->base,
                                       .redis = daemon->redis,
                                       .pool = daemon->pool,
@@ -146,7 +147,7 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
         return code;
     daemon->invalidation_parts =
         (struct invalidation_parts){config,     daemon->publisher, daemon->feed,      daemon->redis,
-                                    daemon->l2, daemon->cleanup, &daemon->counters, NULL};
+                                    daemon->l2, daemon->cleanup,   &daemon->counters, NULL};
     code = invalidations_join(&daemon->invalidations, daemon->base, &daemon->invalidation_parts);
     if (code < 0)
         return failure_set(failure, code, "invalidation cannot be set up");
@@ -155,7 +156,7 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
     fills_use_l2(daemon->fills, daemon->l2);
     ask_queue_use_l2(daemon->asks, daemon->l2);
     struct fleet_parts parts = {daemon->publisher, daemon->feed,          daemon->redis,
-                               daemon->l2,      daemon->invalidations, &daemon->counters};
+                                daemon->l2,        daemon->invalidations, &daemon->counters};
     return fleet_new(&daemon->fleet, daemon->base, &redis, config->redis_prefix, &parts, failure);
 }
 

@@ -41,7 +41,8 @@ static void try_again(struct delayed_adding *adding, int code, const char *why)
     struct delayed *delayed = adding->call.delayed;
     char text[FAILURE_TEXT_SIZE + sizeof unsure]; /* however long the reason is, the advice is not cut off */
     if (delayed->closed || ++adding->tries >= TRIES_MAX) {
-        (void)snprintf(text, sizeof text, "%.*s%s", FAILURE_TEXT_SIZE - 1, why, adding->scheduled ? unsure : "");
+        (void)snprintf(text, sizeof text, "%.*s%s", FAILURE_TEXT_SIZE - 1, why,
+                       adding->scheduled ? unsure : "");
         finish(adding, code, text);
         return;
     }

@@ -94,7 +94,8 @@ static void on_taken(struct delayed_call *call, enum redis_status status, const 
     } else if (!delayed->closed && status == REDIS_ERROR) { /* tried again with the next tick */
         const char *text = redis_reply_text(reply, NULL);
         (void)trouble_happens(&delayed->refused, LOG_LEVEL_WARNING, clock_ns(),
-                              "delayed: Redis refuses to hand out tasks: %s", text ? text : "no reason given");
+                              "delayed: Redis refuses to hand out tasks: %s",
+                              text ? text : "no reason given");
     }
     free(take);
 }

@@ -38,8 +38,8 @@ struct delayed {
     struct delayed_sweeping *sweeps; /* that pause between two steps */
     unsigned client_calls;           /* of delayed_add, _list, _look and _sweep */
     struct delayed_rates rates;
-    struct trouble given_up; /* tasks */
-    struct trouble refused;  /* by Redis, to hand out any */
+    struct trouble given_up;                           /* tasks */
+    struct trouble refused;                            /* by Redis, to hand out any */
     uint64_t advice_next;                              /* number */
     size_t advice_count;                               /* of the last look */
     struct delayed_advice advice[DELAYED_ADVICE_RING]; /* by number modulo the size */

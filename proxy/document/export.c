@@ -94,14 +94,14 @@ static int names_add(struct policy_names *names, const char *name)
 static int check_text(const struct export *export, const char *text, uint64_t digits, const char *table,
                       const char *key, const char *column)
 {
-    const char *trouble = digits != 2 * (uint64_t)strlen(text)       ? "has a NUL in it"
-                          : !text_is_utf8(text, strlen(text)) ? "is not UTF-8"
-                                                              : NULL;
+    const char *trouble = digits != 2 * (uint64_t)strlen(text) ? "has a NUL in it"
+                          : !text_is_utf8(text, strlen(text))  ? "is not UTF-8"
+                                                               : NULL;
     if (trouble == NULL)
         return 0;
     return failure_set(export->failure, PERMTAB_E_INVALID,
-                       "%s, %s: %s %s; give it another one by apply or by UPDATE, then export", table, key, column,
-                       trouble);
+                       "%s, %s: %s %s; give it another one by apply or by UPDATE, then export", table, key,
+                       column, trouble);
 }
 
 static int take_permission(struct export *export, struct sql_statement *statement)
@@ -119,8 +119,8 @@ static int take_permission(struct export *export, struct sql_statement *statemen
         return PERMTAB_E_MEMORY;
     char key[PERMISSION_KEY_SIZE];
     (void)snprintf(key, sizeof key, "name %s", permission->name); /* ASCII: a check of the table */
-    return check_text(export, permission->description, sql_column_u64(statement, 4), "permtab_permission", key,
-                      "description");
+    return check_text(export, permission->description, sql_column_u64(statement, 4), "permtab_permission",
+                      key, "description");
 }
 
 static int take_scope(struct export *export, struct sql_statement *statement)

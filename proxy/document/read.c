@@ -53,9 +53,9 @@ static int read_text(const struct reader *reader, const struct policy_place *pla
     if (json_string_length(value) > max)
         return policy_place_fail(reader->failure, PERMTAB_E_LIMIT, place, "is longer than %zu bytes", max);
     if (!text_is_clean(json_string_value(value), json_string_length(value), lines, trouble))
-        return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place,
-                                 "%s, which a terminal would obey: no controls, and none that change the direction",
-                                 trouble);
+        return policy_place_fail(
+            reader->failure, PERMTAB_E_INVALID, place,
+            "%s, which a terminal would obey: no controls, and none that change the direction", trouble);
     free(*out);
     *out = strdup(json_string_value(value));
     return *out != NULL ? 0 : out_of_memory(reader);
@@ -68,7 +68,8 @@ static int read_permission_name(const struct reader *reader, const struct policy
     if (!json_is_string(value))
         return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "must be a string");
     if (!policy_name_valid(json_string_value(value)))
-        return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "\"%s\" is not a permission name: " POLICY_NAME_RULE,
+        return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place,
+                                 "\"%s\" is not a permission name: " POLICY_NAME_RULE,
                                  policy_quote(quoted, json_string_value(value)));
     return read_text(reader, place, value, POLICY_NAME_MAX, false, out);
 }
@@ -162,7 +163,8 @@ static int read_time(const struct reader *reader, const struct policy_place *pla
                                  "must be a time like \"" TIME_EXAMPLE "\"");
     else if (!time_parse(text, out))
         return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place,
-                                 "\"%s\" is not a time like \"" TIME_EXAMPLE "\"", policy_quote(quoted, text));
+                                 "\"%s\" is not a time like \"" TIME_EXAMPLE "\"",
+                                 policy_quote(quoted, text));
     if (!time_plausible(*(int64_t *)out, trouble))
         return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "%s", trouble);
     return 0;

@@ -167,7 +167,8 @@ int policy_transaction(struct store *store, bool dry_run, policy_body_fn body, v
         code = once(store, dry_run, body, context, result, failure);
     }
     if (code == PERMTAB_E_STORE_AGAIN)
-        code = gate == NULL ? failure_wrap(failure, "gave up after %d attempts", ATTEMPTS_MAX) : given_up(failure);
+        code = gate == NULL ? failure_wrap(failure, "gave up after %d attempts", ATTEMPTS_MAX)
+                            : given_up(failure);
     if (code < 0)
         memset(result, 0, sizeof *result);
     else

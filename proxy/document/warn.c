@@ -21,8 +21,8 @@ static char *next_text(struct policy_warnings *warnings, size_t *found)
 static void count_others(struct policy_warnings *warnings, size_t found, const char *what)
 {
     if (found > SHOWN)
-        (void)snprintf(warnings->texts[warnings->count++], sizeof *warnings->texts, "… and %zu more %s", found - SHOWN,
-                       what);
+        (void)snprintf(warnings->texts[warnings->count++], sizeof *warnings->texts, "… and %zu more %s",
+                       found - SHOWN, what);
 }
 
 int policy_warn_ended(struct store *store, const struct policy *policy, struct policy_warnings *warnings,
@@ -64,7 +64,8 @@ static void warn_ends(const struct policy *policy, struct policy_warnings *warni
     count_others(warnings, found, "assignments with such an end");
 }
 
-static void warn_text(struct policy_warnings *warnings, size_t *found, const char *text, bool lines, const char *what)
+static void warn_text(struct policy_warnings *warnings, size_t *found, const char *text, bool lines,
+                      const char *what)
 {
     char trouble[TEXT_TROUBLE_SIZE];
     char *sentence = text_is_clean(text, strlen(text), lines, trouble) ? NULL : next_text(warnings, found);

@@ -234,7 +234,8 @@ static bool conclude(struct audit_job *job)
     struct audit_finding finding;
     uint64_t now_ns = clock_ns();
     enum audit_outcome outcome = AUDIT_UNSURE;
-    if (publisher_leased(audit->publisher, now_ns) && job->generation == publisher_generation(audit->publisher))
+    if (publisher_leased(audit->publisher, now_ns) &&
+        job->generation == publisher_generation(audit->publisher))
         outcome = publisher_audit(audit->publisher, &job->facts, &finding);
     switch (outcome) {
     case AUDIT_EARLY:
@@ -336,9 +337,9 @@ static int start_timer(struct audit *audit, struct event_base *base)
     return 0;
 }
 
-int audit_new(struct audit **out, struct event_base *base, uint32_t entries_a_second, struct store_threads *pool,
-              struct publisher *publisher, struct feed *feed, struct counters *counters, audit_found_fn found,
-              void *context)
+int audit_new(struct audit **out, struct event_base *base, uint32_t entries_a_second,
+              struct store_threads *pool, struct publisher *publisher, struct feed *feed,
+              struct counters *counters, audit_found_fn found, void *context)
 {
     struct audit *audit = calloc(1, sizeof *audit);
     if (audit == NULL)

@@ -199,7 +199,8 @@ static void renew(struct feed *feed)
     publisher_renew(feed->publisher, news->begun_ns);
     if (!publisher_leased(feed->publisher, now_ns))
         (void)snprintf(text, sizeof text,
-                       "the last poll is too old to go by: it took the store %.1f s, and applying what it brought %.1f s",
+                       "the last poll is too old to go by: it took the store %.1f s, and applying what it "
+                       "brought %.1f s",
                        seconds(feed->taken_ns - news->begun_ns), seconds(now_ns - feed->taken_ns));
     feed_lease_polled(feed, text);
 }

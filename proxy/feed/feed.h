@@ -14,11 +14,11 @@ struct feed;
 
 /* What the loop has just done for one poll. Borrowed for the call. */
 struct feed_news {
-    bool applied;              /* the table has what the poll found; else the poll failed, or could not be applied */
+    bool applied; /* the table has what the poll found; else the poll failed, or could not be applied */
     const struct batch *batch; /* what was applied; NULL after a rebuild and after a poll that failed */
     bool rebuilt;              /* the table was made anew */
     uint64_t revision;         /* that the table has now */
-    uint64_t asked_ns;         /* CLOCK_MONOTONIC: when the poll asked the store for its clock; 0: it did not */
+    uint64_t asked_ns; /* CLOCK_MONOTONIC: when the poll asked the store for its clock; 0: it did not */
     uint64_t answered_ns;
     int64_t store_now; /* what it said, microseconds UTC */
 };
@@ -41,7 +41,8 @@ struct feed_options {
     uint64_t change_retention_rows;
 };
 
-int feed_new(struct feed **out, const struct feed_options *options, struct failure *failure) PERMTAB_MUST_CHECK;
+int feed_new(struct feed **out, const struct feed_options *options,
+             struct failure *failure) PERMTAB_MUST_CHECK;
 /* Stops the thread and waits for it. */
 void feed_free(struct feed *feed);
 /* Polls at once, or 1 ms after the last poll began; 10 ms, when many that were asked for in a row have found nothing. Any number

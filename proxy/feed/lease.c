@@ -77,7 +77,8 @@ void feed_lease_look(struct feed *feed)
     feed->counters->leases_ended++;
     if (feed->trouble[0] == 0)
         describe(feed, ended_ns, now_ns);
-    (void)trouble_happens(&feed->told, LOG_LEVEL_WARNING, now_ns, "feed: the lease has ended: %s", feed->trouble);
+    (void)trouble_happens(&feed->told, LOG_LEVEL_WARNING, now_ns, "feed: the lease has ended: %s",
+                          feed->trouble);
 }
 
 /* Once more when it ends, and not at each renewal: while all is well it is due once in max_staleness. */

@@ -73,13 +73,13 @@ struct feed {
     struct store store;
     bool connected;
     struct schema_seen looked; /* by the connection before: between two, tables may be made anew */
-    bool believed;            /* else nothing but a rebuild will do */
-    uint64_t phase_ns;        /* polls are due at this moment and every interval after it */
+    bool believed;             /* else nothing but a rebuild will do */
+    uint64_t phase_ns;         /* polls are due at this moment and every interval after it */
     uint64_t schema_looked_ns, trimmed_ns;
     uint64_t rebuilt_ns; /* the last one was handed over */
     bool rebuild_wanted;
-    uint64_t begun_ns;    /* the last poll */
-    unsigned for_nothing; /* polls in a row for which it was woken, and there was nothing new */
+    uint64_t begun_ns;       /* the last poll */
+    unsigned for_nothing;    /* polls in a row for which it was woken, and there was nothing new */
     struct trouble too_much; /* has changed */
 
     /* The loop's own. */

@@ -180,7 +180,7 @@ void fleet_announce(struct fleet *fleet, uint64_t store_id, uint64_t revision, c
 /* ---- life --------------------------------------------------------------------------------------------------------- */
 
 int fleet_new(struct fleet **out, struct event_base *base, const struct redis_options *options,
-             const char *prefix, const struct fleet_parts *parts, struct failure *failure)
+              const char *prefix, const struct fleet_parts *parts, struct failure *failure)
 {
     struct fleet *fleet = calloc(1, sizeof *fleet);
     struct redis_subscriber_events events = {on_message, on_state, fleet};

@@ -20,7 +20,8 @@ struct fleet_parts {
 
 /* Subscribes to PREFIXinvalidate. `options` of the connection. */
 int fleet_new(struct fleet **out, struct event_base *base, const struct redis_options *options,
-             const char *prefix, const struct fleet_parts *parts, struct failure *failure) PERMTAB_MUST_CHECK;
+              const char *prefix, const struct fleet_parts *parts,
+              struct failure *failure) PERMTAB_MUST_CHECK;
 void fleet_free(struct fleet *fleet);
 
 /* A client of this host has just committed this revision: tells everybody, ourselves included. `target`: what it changed, when that is

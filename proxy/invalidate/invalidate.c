@@ -140,8 +140,8 @@ static void start_parts(struct invalidation_job *job)
     invalidations_turn_soon(all);
 }
 
-struct invalidation_job *invalidation_job_start(struct invalidations *all, const struct target *targets, size_t count,
-                      const struct invalidation_job *model)
+struct invalidation_job *invalidation_job_start(struct invalidations *all, const struct target *targets,
+                                                size_t count, const struct invalidation_job *model)
 {
     struct invalidation_job *job = malloc(sizeof *job);
     if (job == NULL)

@@ -160,7 +160,7 @@ static void redis_is_away(struct invalidation_job *job)
 {
     const char *trouble = redis_trouble(job->all->options.redis);
     invalidation_job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis is away: %.150s",
-                trouble[0] != '\0' ? trouble : "it does not answer");
+                             trouble[0] != '\0' ? trouble : "it does not answer");
 }
 
 /* From *first on, at most `batch` keys and not behind `end`. */
@@ -173,7 +173,7 @@ static bool send_removal(struct invalidation_wave *wave, size_t *first, size_t e
         wave->given_up = true;
         if (redis_connected(wave->job->all->options.redis))
             invalidation_job_trouble(wave->job, PERMTAB_E_UNREACHABLE,
-                        "L2's marker is not known here: no key was removed");
+                                     "L2's marker is not known here: no key was removed");
         else
             redis_is_away(wave->job);
         return false;
@@ -266,7 +266,8 @@ static void on_failure(struct command *command, enum redis_status status, const 
     job->hosts_untold |= command->keys == 0;
     job->result.failed += command->keys;
     if (refused) {
-        invalidation_job_trouble(job, PERMTAB_E_REFUSED, "Redis refuses: %.120s", redis_reply_text(reply, NULL));
+        invalidation_job_trouble(job, PERMTAB_E_REFUSED, "Redis refuses: %.120s",
+                                 redis_reply_text(reply, NULL));
     } else {
         redis_is_away(job);
         wave->given_up = true;

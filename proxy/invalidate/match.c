@@ -61,5 +61,5 @@ void invalidation_match_slice(struct invalidation_job *job)
     uint64_t end_ns = clock_ns() + SLICE_NS;
     for (uint32_t slots = 0; job->matching && slots < SLICE_SLOTS && clock_ns() < end_ns; slots += STEP_SLOTS)
         job->matching = publisher_scan_slice(job->all->options.publisher, &job->scan, STEP_SLOTS, &match,
-                                           &job->result.entries);
+                                             &job->result.entries);
 }

@@ -56,8 +56,8 @@ struct invalidation_job {
     enum invalidation_source source;
     char reason[INVALIDATION_REASON_SIZE];
     char what[INVALIDATION_WHAT_SIZE];
-    bool tell_hosts;   /* the others */
-    bool in_l2; /* L2's part, too */
+    bool tell_hosts; /* the others */
+    bool in_l2;      /* L2's part, too */
     invalidation_done_fn done;
     void *context;
     uint64_t begun_ns;
@@ -96,7 +96,8 @@ struct invalidation_job {
 /* ---- invalidate.c -------------------------------------------------------------------------------------------------- */
 
 /* Remembers the first thing that went wrong. */
-void invalidation_job_trouble(struct invalidation_job *job, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void invalidation_job_trouble(struct invalidation_job *job, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* A part has ended: goes on with tags, or ends the job in the next turn. */
 void invalidation_job_check(struct invalidation_job *job);
 /* Tells subscribers alone. */
@@ -104,8 +105,8 @@ void invalidation_job_tell(const struct invalidation_job *job, const struct targ
 /* Puts a job that has had its slice behind the others. */
 void invalidation_job_requeue(struct invalidation_job *job);
 /* Begins a job for targets; the caller has looked at the limits. NULL without memory. */
-struct invalidation_job *invalidation_job_start(struct invalidations *all, const struct target *targets, size_t count,
-                      const struct invalidation_job *model);
+struct invalidation_job *invalidation_job_start(struct invalidations *all, const struct target *targets,
+                                                size_t count, const struct invalidation_job *model);
 void invalidations_turn_soon(struct invalidations *all);
 
 /* ---- the parts ------------------------------------------------------------------------------------------------------- */

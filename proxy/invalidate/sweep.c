@@ -32,8 +32,8 @@ static void go_on(struct invalidation_job *job)
             job->sweep = number;
         else
             invalidation_job_trouble(job, (int)number, "L2 is not swept: %s",
-                        number == PERMTAB_E_FULL ? "too many clean-ups wait"
-                                                 : "there are too many stars in a pattern");
+                                     number == PERMTAB_E_FULL ? "too many clean-ups wait"
+                                                              : "there are too many stars in a pattern");
     }
 }
 
@@ -88,7 +88,8 @@ void invalidation_sweep_start(struct invalidation_job *job)
     if (!needed || options->ports.epoch == NULL)
         return;
     if (!redis_connected(options->redis))
-        invalidation_job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis is away: %.150s", redis_trouble(options->redis));
+        invalidation_job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis is away: %.150s",
+                                 redis_trouble(options->redis));
     else if (job->digest != 0)
         take_lock(job);
     else

@@ -33,7 +33,7 @@ static size_t read_members(struct invalidation_job *job, const struct redis_repl
             count++;
         else
             invalidation_job_trouble(job, PERMTAB_E_INVALID, "tag:%s has a member that is no target here",
-                        job->targets[job->next_tag].word);
+                                     job->targets[job->next_tag].word);
     }
     return count;
 }
@@ -62,7 +62,7 @@ static void on_slice(void *context, enum redis_status status, const struct redis
     job->result.retries += tries - 1;
     if (status == REDIS_ERROR)
         invalidation_job_trouble(job, PERMTAB_E_REFUSED, "tag:%s: Redis refuses: %.60s", word,
-                    redis_reply_text(reply, NULL));
+                                 redis_reply_text(reply, NULL));
     else if (status != REDIS_OK)
         invalidation_job_trouble(job, PERMTAB_E_UNREACHABLE, "tag:%s: Redis is away", word);
     if (status != REDIS_OK || !take_slice(job, reply))
@@ -92,7 +92,7 @@ void invalidation_tag_go_on(struct invalidation_job *job)
         if (strcmp(job->cursor, "0") == 0) {
             if (job->tag_empty)
                 invalidation_job_trouble(job, PERMTAB_E_NOT_FOUND, "tag:%s names nothing",
-                            job->targets[job->next_tag].word);
+                                         job->targets[job->next_tag].word);
             skip_tag(job);
             continue;
         }

@@ -38,12 +38,12 @@ static void yield(struct l2 *l2)
     pause_begins(&marker->yielding, now, first_ns, YIELD_MAX_NS);
     l2_marker_lose(l2);
     l2->counters->l2_contested = 1;
-    (void)trouble_happens(&marker->contest, LOG_LEVEL_WARNING, now,
-                          "l2: %s (%016" PRIx64 ") uses the prefix \"%s\" in Redis too, and L2 is left to it: "
-                          "give each store a redis_prefix of its own",
-                          same_store ? "another history of this store, perhaps a restored copy,"
-                                     : "another store",
-                          marker->at.store_id, l2->key_prefix);
+    (void)trouble_happens(
+        &marker->contest, LOG_LEVEL_WARNING, now,
+        "l2: %s (%016" PRIx64 ") uses the prefix \"%s\" in Redis too, and L2 is left to it: "
+        "give each store a redis_prefix of its own",
+        same_store ? "another history of this store, perhaps a restored copy," : "another store",
+        marker->at.store_id, l2->key_prefix);
 }
 
 static void end_yielding(struct l2 *l2)
@@ -61,8 +61,8 @@ bool l2_contest_yields(const struct l2 *l2)
 bool l2_contest_stays_out(struct l2 *l2)
 {
     const struct l2_marker *marker = &l2->marker;
-    bool stood_still = marker->rival_epoch == marker->epoch &&
-                       memcmp(&marker->rival, &marker->at, sizeof marker->at) == 0;
+    bool stood_still =
+        marker->rival_epoch == marker->epoch && memcmp(&marker->rival, &marker->at, sizeof marker->at) == 0;
     if (!marker->yielded || stood_still)
         return false;
     yield(l2);

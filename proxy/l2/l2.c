@@ -24,7 +24,8 @@ static struct breaker_options breaker_options_of(uint64_t timeout_ms)
 }
 
 int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *options, struct redis *redis,
-           struct publisher *publisher, struct feed *feed, struct store_threads *pool, struct counters *counters)
+           struct publisher *publisher, struct feed *feed, struct store_threads *pool,
+           struct counters *counters)
 {
     struct l2 *l2 = calloc(1, sizeof *l2);
     struct breaker_options breaker = breaker_options_of(options->timeout_ms);

@@ -77,7 +77,7 @@ typedef void (*l2_done_fn)(void *context, enum l2_outcome outcome, const struct 
  * (away, slow, too much under way): ask the store. done is called later, never from inside. All looks of one turn of
  * the loop go to Redis together. */
 struct l2_wait *l2_lookup_start(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
-                        l2_done_fn done, void *context);
+                                l2_done_fn done, void *context);
 void l2_lookup_cancel(struct l2_wait *wait);
 
 /* ---- putting ------------------------------------------------------------------------------------------------------- */

@@ -13,8 +13,8 @@
  * not fit then), Redis goes away (all missed).
  *
  * Roles are not kept in L2. When one is not resident here, the lookup has missed. */
-#include "proxy/base/clock.h"
 #include "proxy/l2/lookup.h"
+#include "proxy/base/clock.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -163,7 +163,7 @@ static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scop
 }
 
 struct l2_wait *l2_lookup_start(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
-                        l2_done_fn done, void *context)
+                                l2_done_fn done, void *context)
 {
     if (!l2->options.values || !l2->marker.known || l2->marker.flush || l2->closing ||
         !redis_connected(l2->redis))

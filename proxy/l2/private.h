@@ -11,12 +11,12 @@
 
 #include <uthash.h>
 
-#define L2_SEEN_SIZE     160u  /* as in l2_begin.lua */
-#define L2_CATCH_UP_MAX  8192u /* changes; to forget everything is cheaper than more */
-#define L2_EPOCHS_PAST   64u   /* remembered */
+#define L2_SEEN_SIZE     160u          /* as in l2_begin.lua */
+#define L2_CATCH_UP_MAX  8192u         /* changes; to forget everything is cheaper than more */
+#define L2_EPOCHS_PAST   64u           /* remembered */
 #define L2_PAUSE_NS      250000000ull  /* after something was refused */
 #define L2_PAUSE_MAX_NS  8000000000ull /* however often */
-#define L2_LOCK_MS       2000u /* life of a lock across hosts */
+#define L2_LOCK_MS       2000u         /* life of a lock across hosts */
 #define L2_LOCK_RETRY_MS 20u
 #define L2_LOCK_TRIES    10u /* then the store is asked all the same */
 
@@ -43,9 +43,9 @@ struct l2_marker {
      * began later has been applied. Where and under which epoch it was then. */
     uint64_t suspect_since_ns, suspect_epoch;
     struct log_position suspect;
-    uint64_t heard;           /* a message said that it stands here */
-    struct pause pause;       /* after a script that Redis refused */
-    struct trouble trouble;   /* that it did */
+    uint64_t heard;         /* a message said that it stands here */
+    struct pause pause;     /* after a script that Redis refused */
+    struct trouble trouble; /* that it did */
     /* contest.c: L2 is left to whoever keeps the marker, as it stood then. */
     bool yielded;
     struct pause yielding;

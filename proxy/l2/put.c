@@ -178,8 +178,7 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us
 {
     bool usable = l2->options.values && l2->marker.known && epoch == l2->marker.epoch && !l2->closing &&
                   redis_connected(l2->redis) && breaker_state(&l2->breaker) == BREAKER_CLOSED &&
-                  l2->putting < PUTTING_MAX && !facts->broken &&
-                  !pause_lasts(&l2->put_pause, clock_ns());
+                  l2->putting < PUTTING_MAX && !facts->broken && !pause_lasts(&l2->put_pause, clock_ns());
     struct l2_late *put = usable ? calloc(1, sizeof *put) : NULL;
     if (put == NULL) {
         facts_fini(facts);

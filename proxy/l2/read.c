@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAIRS_MAX   16u /* of one script: it must not keep Redis busy for long */
+#define PAIRS_MAX          16u /* of one script: it must not keep Redis busy for long */
 #define EARLY_REFRESH_BETA 1.0
-#define CHAIN_WORDS 3u
+#define CHAIN_WORDS        3u
 
 /* One script under way. */
 struct reading {
@@ -134,7 +134,8 @@ static void refresh_early(struct l2_lookup *lookup, const struct redis_reply *fo
     struct l2 *l2 = lookup->l2;
     int64_t left_ms;
     if (l2->options.refresh == NULL || !redis_reply_i64(redis_reply_at(found, 1), &left_ms) || left_ms < 0 ||
-        !early_refresh_due((uint64_t)left_ms * 1000, cost_us, EARLY_REFRESH_BETA, random_source_next(&l2->random)))
+        !early_refresh_due((uint64_t)left_ms * 1000, cost_us, EARLY_REFRESH_BETA,
+                           random_source_next(&l2->random)))
         return;
     l2->counters->l2_refreshes++;
     l2->options.refresh(l2->options.context, lookup->key.user, l2_lookup_scope(lookup));
@@ -161,8 +162,7 @@ static void discard(struct l2_lookup *lookup, const struct redis_reply *found)
     redis_args_fini(&args);
 }
 
-static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found,
-                     const struct log_position *at)
+static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found, const struct log_position *at)
 {
     struct facts facts = {0};
     uint64_t cost_us = 0;
@@ -202,8 +202,8 @@ static void take_miss(struct l2_lookup *lookup, const struct redis_reply *found)
     lookup->tries++;
     lookup->state = LOOKUP_WAITING;
     lookup->l2->counters->l2_lock_waits++;
-    if (!l2_lookup_wake_in(lookup, L2_LOCK_RETRY_MS / 2 +
-                                    (unsigned)(random_source_next(&lookup->l2->random) % L2_LOCK_RETRY_MS)))
+    if (!l2_lookup_wake_in(lookup, L2_LOCK_RETRY_MS / 2 + (unsigned)(random_source_next(&lookup->l2->random) %
+                                                                     L2_LOCK_RETRY_MS)))
         l2_lookup_miss(lookup);
 }
 

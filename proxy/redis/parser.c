@@ -39,7 +39,8 @@ static int give_up(struct redis_parser *parser, int code, const char *format, si
  * of RESP2 is a string or an array that is not there. */
 static bool is_resp2(const redisReadTask *task)
 {
-    return task->type >= REDIS_REPLY_STRING && task->type <= REDIS_REPLY_ERROR && task->type != REDIS_REPLY_NIL;
+    return task->type >= REDIS_REPLY_STRING && task->type <= REDIS_REPLY_ERROR &&
+           task->type != REDIS_REPLY_NIL;
 }
 
 static struct redis_reply *make(const redisReadTask *task, enum redis_kind kind, size_t text_size)

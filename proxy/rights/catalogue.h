@@ -15,7 +15,7 @@ struct permission {
     char *description;
     bool grants_all;
     bool deprecated;
-    bool deleted;      /* a tombstone: the name and the bit are never used again, and it resolves to nothing */
+    bool deleted; /* a tombstone: the name and the bit are never used again, and it resolves to nothing */
     uint32_t *requires; /* bits */
     size_t requires_count;
 };
@@ -42,7 +42,8 @@ struct role {
     char *name;
     struct scope_key scope; /* where it is defined */
     bool is_default;
-    bool active; /* an inactive role is as though it were not there: it grants nothing and passes nothing on */
+    bool
+        active; /* an inactive role is as though it were not there: it grants nothing and passes nothing on */
     uint64_t *parents;
     size_t parent_count;
     struct grant *grants;

@@ -20,7 +20,8 @@ enum change_kind {
     CHANGE_PERMISSION = 1, /* a permission or a requirement: the catalogue */
     CHANGE_SCOPE_TYPE = 2, /* the catalogue */
     CHANGE_SCOPE = 3,      /* scope: appeared, vanished, other owner, other parent */
-    CHANGE_ROLE = 4, /* role, scope: its row (scope, default, active, name); one for each of old and new scope */
+    CHANGE_ROLE =
+        4, /* role, scope: its row (scope, default, active, name); one for each of old and new scope */
     CHANGE_ROLE_GRANT = 5,  /* role: what it allows or denies */
     CHANGE_ROLE_PARENT = 6, /* role: what it inherits from */
     CHANGE_ASSIGNMENT = 7,  /* user, role, scope */

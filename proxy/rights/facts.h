@@ -41,7 +41,8 @@ struct facts_overwrite {
 struct facts {
     uint64_t revision; /* of the snapshot */
     uint64_t nonce;    /* of the change row of that revision: which history it was read in */
-    int64_t now;       /* the store's clock in that snapshot, microseconds UTC; 0: judge them as facts_judged_at says */
+    int64_t
+        now; /* the store's clock in that snapshot, microseconds UTC; 0: judge them as facts_judged_at says */
     uint64_t
         held_back_since_ns; /* since when messages have kept these from being published (publisher_fill); 0: they have not */
     uint64_t user;

@@ -8,13 +8,17 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define AT_START       24u /* standard streams, the loop, signals, threads, sockets and their locks: there before any client */
-#define SEGMENTS       6u  /* the live table, the next one, those that are being left, and copies on their way to clients */
-#define FILES          8u  /* a configuration read again, a document, a directory of the system's, the supervisor's socket */
-#define STORE_EACH     3u  /* SQLite: the database, its log, a journal. A server: the connection, and finding its address */
-#define REDIS_ALL      6u  /* two connections, and their successors while these are being made */
-#define CLIENT_EACH    2u  /* its socket, and the page of its counters */
-#define CLIENTS_LEAST  4u
+#define AT_START                                                                                             \
+    24u /* standard streams, the loop, signals, threads, sockets and their locks: there before any client */
+#define SEGMENTS                                                                                             \
+    6u /* the live table, the next one, those that are being left, and copies on their way to clients */
+#define FILES                                                                                                \
+    8u /* a configuration read again, a document, a directory of the system's, the supervisor's socket */
+#define STORE_EACH                                                                                           \
+    3u /* SQLite: the database, its log, a journal. A server: the connection, and finding its address */
+#define REDIS_ALL     6u /* two connections, and their successors while these are being made */
+#define CLIENT_EACH   2u /* its socket, and the page of its counters */
+#define CLIENTS_LEAST 4u
 
 static uint64_t store_connections(const struct config *config)
 {
@@ -100,7 +104,8 @@ void descriptors_print(const struct config *config, void *stdio_file)
     struct rlimit limit;
     uint64_t wanted = descriptors_wanted(config);
     (void)fprintf(file,
-                  "\n# RLIMIT_NOFILE must be %" PRIu64 " for clients_max = %" PRIu32 ", and %" PRIu64 " at the least.\n",
+                  "\n# RLIMIT_NOFILE must be %" PRIu64 " for clients_max = %" PRIu32 ", and %" PRIu64
+                  " at the least.\n",
                   wanted, config->clients_max, descriptors_least(config));
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;

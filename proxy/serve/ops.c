@@ -116,8 +116,9 @@ static const struct ops_command commands[] = {
     {"stats json", "all counters as a JSON object", print_stats_json},
     {"stats prometheus", "all counters for Prometheus", print_stats_prometheus},
     {"clients", "connected clients, one a line", print_clients},
-    {"health", "ok or unhealthy, the revision, what is left of the lease, the trouble, the alarm and what "
-               "writes wait for",
+    {"health",
+     "ok or unhealthy, the revision, what is left of the lease, the trouble, the alarm and what "
+     "writes wait for",
      print_health},
     {"invalidations", "the last invalidations, one a line, and how many of late", print_invalidations},
     {"cleanup", "clean-ups of Redis that run, wait or have ended, one a line", print_cleanup},
@@ -238,9 +239,9 @@ void ops_accept(void *context, int descriptor)
     static const char busy[] = "error: too many ops sessions\n\n";
     struct ops *ops = context;
     struct timeval idle = {.tv_sec = IDLE_SECONDS};
-    bool room = ops->session_count < OPS_SESSIONS_MAX &&
-                (ops->session_count < DESCRIPTORS_OPERATORS ||
-                 descriptors_spare(ops->server->descriptors, descriptor));
+    bool room =
+        ops->session_count < OPS_SESSIONS_MAX && (ops->session_count < DESCRIPTORS_OPERATORS ||
+                                                  descriptors_spare(ops->server->descriptors, descriptor));
     struct ops_session *session = room ? calloc(1, sizeof *session) : NULL;
     if (session)
         session->channel = bufferevent_socket_new(ops->server->base, descriptor, BEV_OPT_CLOSE_ON_FREE);

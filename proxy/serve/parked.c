@@ -46,7 +46,8 @@ bool parked_wait(struct request *request)
     struct server *server = request->server;
     uint64_t now = clock_ns();
     if (request->waited || server->parked_count >= PARKED_MAX ||
-        server->parked_bytes + request->frame_size > PARKED_BYTES || !publisher_leased(server->publisher, now))
+        server->parked_bytes + request->frame_size > PARKED_BYTES ||
+        !publisher_leased(server->publisher, now))
         return false;
     struct parked *parked = malloc(sizeof *parked + request->frame_size);
     if (!parked)

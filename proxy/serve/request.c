@@ -189,8 +189,9 @@ bool param_scope(struct request *request, const struct wire_value *params, const
     if (code == PERMTAB_E_NO_SCOPE_TYPE && parked_wait(request))
         return false;
     if (code == PERMTAB_E_NO_SCOPE_TYPE)
-        request_fail(request, code, "%s: %s: there is no scope type in \"%s\": there are %s", request->method->name,
-                     key, text, scope_types_format(&publisher_catalogue(request->server->publisher)->types, known));
+        request_fail(request, code, "%s: %s: there is no scope type in \"%s\": there are %s",
+                     request->method->name, key, text,
+                     scope_types_format(&publisher_catalogue(request->server->publisher)->types, known));
     else
         request_fail(request, code, "%s: %s: \"%s\" is neither global nor type:id", request->method->name,
                      key, text);
@@ -203,7 +204,8 @@ bool param_permission(struct request *request, const struct wire_value *params, 
     char text[PERMISSION_TEXT_SIZE];
     if (!param_text(request, params, key, text, sizeof text))
         return false;
-    const struct permission *permission = catalogue_find(publisher_catalogue(request->server->publisher), text);
+    const struct permission *permission =
+        catalogue_find(publisher_catalogue(request->server->publisher), text);
     if (permission && !permission->deleted) {
         *out = permission->bit;
         return true;

@@ -66,11 +66,11 @@ struct server {
     size_t parked_bytes;
     struct task *held; /* writes that wait for the table to reach them, of task.c */
     bool stopping;
-    struct trouble refusing; /* clients, for want of descriptors or because of clients_max */
+    struct trouble refusing;         /* clients, for want of descriptors or because of clients_max */
     struct trouble protocol_trouble; /* bytes that are not the protocol, from whatever client */
-    uint64_t stop_at_ns;        /* when the grace after SIGTERM ends; 0: there was none */
-    uint64_t next_session;      /* number of the next one */
-    struct session *turn_first; /* sessions that have sent more than a turn takes, in order */
+    uint64_t stop_at_ns;             /* when the grace after SIGTERM ends; 0: there was none */
+    uint64_t next_session;           /* number of the next one */
+    struct session *turn_first;      /* sessions that have sent more than a turn takes, in order */
     struct session *turn_last;
     struct event *turn;  /* serves the first of them */
     struct event *sweep; /* time limits and feedback */

@@ -394,7 +394,8 @@ void subscriber_drained(struct subscriber *subscriber, uint64_t now_ns)
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
-int subscriptions_new(struct subscriptions **out, const struct publisher *publisher, struct counters *counters)
+int subscriptions_new(struct subscriptions **out, const struct publisher *publisher,
+                      struct counters *counters)
 {
     *out = calloc(1, sizeof **out);
     if (*out == NULL)

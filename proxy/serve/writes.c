@@ -18,12 +18,13 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define SECOND_NS   1000000000ull
-#define MS_NS       1000000ull
-#define NOTICED_NS  SECOND_NS        /* waiting for so long is worth a line */
-#define AT_WORK_NS  (3 * SECOND_NS)  /* for the store's own pool, which a large document takes */
-#define QUIET_NS    (10 * SECOND_NS) /* nobody waited for so long: the trouble is over, though nothing was written */
-#define TEXT_SIZE   256
+#define SECOND_NS  1000000000ull
+#define MS_NS      1000000ull
+#define NOTICED_NS SECOND_NS       /* waiting for so long is worth a line */
+#define AT_WORK_NS (3 * SECOND_NS) /* for the store's own pool, which a large document takes */
+#define QUIET_NS                                                                                             \
+    (10 * SECOND_NS) /* nobody waited for so long: the trouble is over, though nothing was written */
+#define TEXT_SIZE 256
 
 #define GIVEN_UP_TEXT "given up after %.1f s, nothing was changed and nothing will be: it waited for %s"
 
@@ -33,8 +34,8 @@ struct writes {
     struct event *timer;
     struct task *tasks; /* somebody waits for their answers; the oldest first */
     unsigned count;
-    bool noticed; /* the log says that they wait */
-    uint64_t waited_ns; /* last, while it does */
+    bool noticed;              /* the log says that they wait */
+    uint64_t waited_ns;        /* last, while it does */
     uint64_t given_up, unsure; /* meanwhile */
     char text[TEXT_SIZE];
 };
@@ -72,8 +73,9 @@ const char *writes_trouble(struct writes *writes)
     const struct task *task = waiting(writes, now_ns, &wait);
     writes->text[0] = 0;
     if (task != NULL)
-        (void)snprintf(writes->text, sizeof writes->text, "%u write%s wait%s, the oldest (%s) for %.1f s: for %s",
-                       writes->count, writes->count == 1 ? "" : "s", writes->count == 1 ? "s" : "",
+        (void)snprintf(writes->text, sizeof writes->text,
+                       "%u write%s wait%s, the oldest (%s) for %.1f s: for %s", writes->count,
+                       writes->count == 1 ? "" : "s", writes->count == 1 ? "s" : "",
                        task->request->method->name, seconds(now_ns - task->begun_ns), gate_wait_text(wait));
     return writes->text;
 }
@@ -132,7 +134,8 @@ static void give_up(struct writes *writes, struct task *task, enum gate_wait wai
                  gate_wait_text(wait));
 }
 
-static void say_unsure(struct writes *writes, struct task *task, const struct gate_trace *trace, uint64_t now_ns)
+static void say_unsure(struct writes *writes, struct task *task, const struct gate_trace *trace,
+                       uint64_t now_ns)
 {
     struct request *request = take_request(writes, task);
     double waited = seconds(now_ns - task->begun_ns);
@@ -141,11 +144,12 @@ static void say_unsure(struct writes *writes, struct task *task, const struct ga
     task->unsure = true;
     task->name = request->method->name;
     leave(writes, task);
-    request_fail(request, PERMTAB_E_STORE_UNSURE,
-                 "%s: the store did not confirm the commit within %.1f s, so whether it was done is unknown: it was "
-                 "if the log has revision %" PRIu64 " with nonce %" PRIu64
-                 "; sent again, it changes nothing that is done already",
-                 request->method->name, waited, trace->revision, trace->nonce);
+    request_fail(
+        request, PERMTAB_E_STORE_UNSURE,
+        "%s: the store did not confirm the commit within %.1f s, so whether it was done is unknown: it was "
+        "if the log has revision %" PRIu64 " with nonce %" PRIu64
+        "; sent again, it changes nothing that is done already",
+        request->method->name, waited, trace->revision, trace->nonce);
 }
 
 /* True when it was answered. */
@@ -231,7 +235,8 @@ static void on_time(evutil_socket_t descriptor, short what, void *context)
 bool writes_deadline(struct request *request, const struct wire_value *params, uint64_t default_ms,
                      uint64_t *out)
 {
-    const struct wire_value *deadline = wire_get(params, "deadline"), *timeout = wire_get(params, "timeout_ms");
+    const struct wire_value *deadline = wire_get(params, "deadline"),
+                            *timeout = wire_get(params, "timeout_ms");
     uint64_t ms = default_ms, now_ns = clock_ns(), latest_ns = now_ns + WRITES_TIMEOUT_MS_MAX * MS_NS;
     if (!wire_is_nil(deadline)) {
         if (!param_id(request, params, "deadline", out))
@@ -239,7 +244,8 @@ bool writes_deadline(struct request *request, const struct wire_value *params, u
         *out = *out < latest_ns ? *out : latest_ns;
         if (*out > now_ns)
             return true;
-        request_fail(request, PERMTAB_E_TIMEOUT, "%s: nothing was changed: its deadline was over when it was read",
+        request_fail(request, PERMTAB_E_TIMEOUT,
+                     "%s: nothing was changed: its deadline was over when it was read",
                      request->method->name);
         return false;
     }
@@ -289,7 +295,7 @@ void writes_ended(struct writes *writes, struct task *task)
         return;
     DL_DELETE(writes->tasks, task);
     writes->counters->writes_waiting = --writes->count;
-    task->request->cancel = NULL; /* what is left is the reply */
+    task->request->cancel = NULL;          /* what is left is the reply */
     if (task->code == PERMTAB_E_TIMEOUT) { /* the thread was a moment before the clock */
         enum gate_wait wait;
         struct gate_trace ignored;
@@ -307,8 +313,8 @@ void writes_ended(struct writes *writes, struct task *task)
 /* ---- life
  * ------------------------------------------------------------------------------------------------------------- */
 
-int writes_new(struct writes **out, struct event_base *base, const struct sql_options *options, unsigned threads,
-               size_t queue_max, struct counters *counters)
+int writes_new(struct writes **out, struct event_base *base, const struct sql_options *options,
+               unsigned threads, size_t queue_max, struct counters *counters)
 {
     struct writes *writes = calloc(1, sizeof *writes);
     int code = PERMTAB_E_MEMORY;

@@ -14,8 +14,8 @@ struct writes;
 
 #define WRITES_TIMEOUT_MS_MAX 3600000u
 
-int writes_new(struct writes **out, struct event_base *base, const struct sql_options *options, unsigned threads,
-               size_t queue_max, struct counters *counters) PERMTAB_MUST_CHECK;
+int writes_new(struct writes **out, struct event_base *base, const struct sql_options *options,
+               unsigned threads, size_t queue_max, struct counters *counters) PERMTAB_MUST_CHECK;
 /* Waits for the threads. */
 void writes_free(struct writes *writes);
 

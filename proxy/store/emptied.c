@@ -9,10 +9,14 @@ static const struct policy_table {
     const char *name;
     enum change_kind kind;
 } policy_tables[] = {
-    {"permtab_permission", CHANGE_PERMISSION},        {"permtab_requirement", CHANGE_PERMISSION},
-    {"permtab_scope_type", CHANGE_SCOPE_TYPE},        {"permtab_scope", CHANGE_SCOPE},
-    {"permtab_role", CHANGE_ROLE},                    {"permtab_role_permission", CHANGE_ROLE_GRANT},
-    {"permtab_role_parent", CHANGE_ROLE_PARENT},      {"permtab_assignment", CHANGE_ASSIGNMENT},
+    {"permtab_permission", CHANGE_PERMISSION},
+    {"permtab_requirement", CHANGE_PERMISSION},
+    {"permtab_scope_type", CHANGE_SCOPE_TYPE},
+    {"permtab_scope", CHANGE_SCOPE},
+    {"permtab_role", CHANGE_ROLE},
+    {"permtab_role_permission", CHANGE_ROLE_GRANT},
+    {"permtab_role_parent", CHANGE_ROLE_PARENT},
+    {"permtab_assignment", CHANGE_ASSIGNMENT},
     {"permtab_overwrite", CHANGE_OVERWRITE},
 };
 
@@ -44,10 +48,11 @@ static int look(struct store *store, uint64_t *revision, uint32_t *filled, struc
 }
 
 /* 1 when a change of this kind came after `revision`. */
-static int changed_since(struct store *store, enum change_kind kind, uint64_t revision, struct failure *failure)
+static int changed_since(struct store *store, enum change_kind kind, uint64_t revision,
+                         struct failure *failure)
 {
-    struct sql_statement *st =
-        sql_prepare(store->sql, "SELECT 1 FROM permtab_change WHERE revision > ? AND kind = ? LIMIT 1", failure);
+    struct sql_statement *st = sql_prepare(
+        store->sql, "SELECT 1 FROM permtab_change WHERE revision > ? AND kind = ? LIMIT 1", failure);
     if (!st)
         return store_code(failure);
     sql_bind_u64(st, 1, revision);

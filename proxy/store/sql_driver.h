@@ -57,7 +57,7 @@ struct sql {
     char *url, *password; /* our own copies, for sql_reconnect */
     bool broken;
     struct gate *gate; /* of the write under way, or NULL */
-    bool again; /* the server has rolled the transaction back: it can only be repeated */
+    bool again;        /* the server has rolled the transaction back: it can only be repeated */
     uint64_t changes;
     uint64_t clock; /* counts uses, for the choice of the built statement that goes */
     unsigned constant_count, built_count;

@@ -136,8 +136,7 @@ static int position_by_probing(struct store *store, struct log_position *at, str
 }
 
 /* What one statement says at the beginning of a MySQL snapshot. */
-static int mysql_position(struct store *store, struct log_position *at, int64_t *now,
-                          struct failure *failure)
+static int mysql_position(struct store *store, struct log_position *at, int64_t *now, struct failure *failure)
 {
     struct sql_statement *st = sql_prepare(store->sql,
                                            "SELECT store_id, " STORE_MYSQL_NOW ","

@@ -31,11 +31,11 @@ struct store {
     uint64_t file_device, file_inode; /* SQLite: of the file this connection has open */
     uint64_t wal_inode, shm_inode;    /* SQLite: of the two files beside it; 0 when there were none */
     char *path;                       /* SQLite: its path; else NULL */
-    struct schema_seen looked;         /* the last one */
-    struct log_position snapshot;   /* of the snapshot that is open */
+    struct schema_seen looked;        /* the last one */
+    struct log_position snapshot;     /* of the snapshot that is open */
     bool in_snapshot;                 /* one is open */
     int64_t snapshot_now;             /* the store's clock as the open snapshot gave it */
-    struct log_position known;      /* found by the last snapshot: where the next one begins to look */
+    struct log_position known;        /* found by the last snapshot: where the next one begins to look */
 };
 
 /* Connects; reads the store id; refuses a schema that is missing, older, newer or half applied with PERMTAB_E_SCHEMA

@@ -22,8 +22,9 @@
 #include <unistd.h>
 
 #define RETRY_NS 1000000000ull
-#define TRY_NS   1000000000ull  /* a connection that rested for so long is tried before it is used */
-#define REST_NS  30000000000ull /* and while it rests: what lies between drops connections on which nothing is said */
+#define TRY_NS   1000000000ull /* a connection that rested for so long is tried before it is used */
+#define REST_NS                                                                                              \
+    30000000000ull /* and while it rests: what lies between drops connections on which nothing is said */
 
 struct job_list {
     struct store_job *head;
@@ -163,8 +164,8 @@ static void try_rested(struct link *link)
 {
     if (!link->connected)
         return;
-    bool good = store_current(&link->store) &&
-                (clock_ns() - link->used_ns < TRY_NS || sql_alive(link->store.sql));
+    bool good =
+        store_current(&link->store) && (clock_ns() - link->used_ns < TRY_NS || sql_alive(link->store.sql));
     if (!good)
         disconnect(link);
 }
@@ -275,8 +276,8 @@ static void condition_init(pthread_cond_t *condition)
     pthread_condattr_destroy(&attributes);
 }
 
-int store_threads_new(struct store_threads **out, struct event_base *base, const char *name, const struct sql_options *options,
-             unsigned threads, size_t queue_max)
+int store_threads_new(struct store_threads **out, struct event_base *base, const char *name,
+                      const struct sql_options *options, unsigned threads, size_t queue_max)
 {
     int code = PERMTAB_E_MEMORY;
     struct store_threads *pool = calloc(1, sizeof *pool);

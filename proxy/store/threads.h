@@ -21,15 +21,16 @@ struct store_job {
     int (*run)(struct store_job *job, struct store *store, struct failure *failure);
     /* On the loop. Owns the job again. */
     void (*done)(struct store_job *job);
-    bool once; /* set by `run`: it may have done something, and must not be run a second time */
+    bool once;              /* set by `run`: it may have done something, and must not be run a second time */
     struct store_job *next; /* private */
 };
 
 /* `threads` connections; reconnects by itself, at most once a second while the store is away (jobs then fail at once).
  * `queue_max`: store_threads_submit refuses beyond it with PERMTAB_E_FULL. Options are copied; `name` is a constant, for the
  * log. */
-int store_threads_new(struct store_threads **out, struct event_base *base, const char *name, const struct sql_options *options,
-             unsigned threads, size_t queue_max) PERMTAB_MUST_CHECK;
+int store_threads_new(struct store_threads **out, struct event_base *base, const char *name,
+                      const struct sql_options *options, unsigned threads,
+                      size_t queue_max) PERMTAB_MUST_CHECK;
 void store_threads_free(struct store_threads *pool);
 int store_threads_submit(struct store_threads *pool, struct store_job *job) PERMTAB_MUST_CHECK;
 /* True when no thread had begun it: then it is the caller's again, and neither `run` nor `done` is called. */

@@ -75,7 +75,8 @@ static bool pick_through_fold(const struct table *table, struct audit_dice *dice
     return true;
 }
 
-bool publisher_audit_pick(const struct publisher *publisher, struct audit_dice *dice, struct audit_question *out)
+bool publisher_audit_pick(const struct publisher *publisher, struct audit_dice *dice,
+                          struct audit_question *out)
 {
     const struct table *table = publisher->table;
     if (table->folding.folds > 0 && below(dice, FOLD_CHANCE) == 0 && pick_through_fold(table, dice, out))
@@ -290,7 +291,7 @@ static enum audit_outcome look_and_compare(const struct publisher *publisher, co
 }
 
 enum audit_outcome publisher_audit(const struct publisher *publisher, struct facts *facts,
-                                 struct audit_finding *finding)
+                                   struct audit_finding *finding)
 {
     struct judgement judged;
     memset(finding, 0, sizeof *finding);
@@ -304,7 +305,8 @@ enum audit_outcome publisher_audit(const struct publisher *publisher, struct fac
 
 /* ---- healing ------------------------------------------------------------------------------------------------------- */
 
-void publisher_audit_retire(struct publisher *publisher, const struct audit_question *question, uint64_t now_ns)
+void publisher_audit_retire(struct publisher *publisher, const struct audit_question *question,
+                            uint64_t now_ns)
 {
     struct table *table = publisher->table;
     struct place place = find_place(table, question);

@@ -17,7 +17,8 @@ struct audit_dice {
 };
 /* A live entry at random; sometimes as it is seen through a fold. A bounded number of slots is looked at: false when none of
  * them held one. */
-bool publisher_audit_pick(const struct publisher *publisher, struct audit_dice *dice, struct audit_question *out);
+bool publisher_audit_pick(const struct publisher *publisher, struct audit_dice *dice,
+                          struct audit_question *out);
 
 enum audit_outcome {
     AUDIT_AGREES,
@@ -45,11 +46,12 @@ struct audit_finding {
 /* Compares at the applied revision. Role definitions come from the facts alone. The table must be leased, for that is what bounds
  * how far a fill's clock may be ahead of the table's. */
 enum audit_outcome publisher_audit(const struct publisher *publisher, struct facts *facts,
-                                 struct audit_finding *finding);
+                                   struct audit_finding *finding);
 
 /* Takes the entry away, and the fold it was seen through. It keeps a hold on the set that the entry names: should the
  * entry have been given another set behind our back, that one is not let go once too often. */
-void publisher_audit_retire(struct publisher *publisher, const struct audit_question *question, uint64_t now_ns);
+void publisher_audit_retire(struct publisher *publisher, const struct audit_question *question,
+                            uint64_t now_ns);
 /* Closes the set for good, if it is still the same. */
 void publisher_audit_abandon(struct publisher *publisher, uint32_t set, uint32_t generation);
 

@@ -126,7 +126,8 @@ static bool retire(struct publisher *publisher, uint64_t now_ns, uint64_t work, 
     struct applying *applying = &publisher->applying;
     const struct change_list *expired = &applying->batch->expired, *changes = &applying->batch->changes;
     for (; work > 0 && applying->expired < expired->count; applying->expired++) {
-        uint64_t cleared = table_retire_user(publisher->table, expired->items[applying->expired].user, now_ns);
+        uint64_t cleared =
+            table_retire_user(publisher->table, expired->items[applying->expired].user, now_ns);
         *retired += cleared;
         spend(&work, 1 + cleared);
     }
@@ -222,7 +223,8 @@ static int compute(struct publisher *publisher, struct batch *batch, struct rewr
 }
 
 /* What went wrong leaves a table that is neither of before nor of after. */
-static int fail_batch(struct publisher *publisher, const struct batch *batch, int code, struct failure *failure)
+static int fail_batch(struct publisher *publisher, const struct batch *batch, int code,
+                      struct failure *failure)
 {
     unsigned long long revision = batch->at.revision;
     publisher_disbelieve(publisher);
@@ -276,7 +278,8 @@ static int finish(struct publisher *publisher, struct batch *batch, struct failu
     return 0;
 }
 
-int publisher_batch_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work, struct failure *failure)
+int publisher_batch_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work,
+                          struct failure *failure)
 {
     struct batch *batch = publisher->applying.batch;
     if (retire(publisher, now_ns, work, &publisher->counters->entries_retired))
@@ -285,7 +288,8 @@ int publisher_batch_slice(struct publisher *publisher, uint64_t now_ns, uint64_t
     return finish(publisher, batch, failure);
 }
 
-int publisher_batch(struct publisher *publisher, struct batch *batch, uint64_t now_ns, struct failure *failure)
+int publisher_batch(struct publisher *publisher, struct batch *batch, uint64_t now_ns,
+                    struct failure *failure)
 {
     int code = publisher_batch_begin(publisher, batch, failure);
     return code < 0 ? code : publisher_batch_slice(publisher, now_ns, UINT64_MAX, failure);

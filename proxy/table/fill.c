@@ -120,8 +120,8 @@ static uint32_t intern(struct publisher *publisher, struct inputs *inputs, struc
 }
 
 /* Bits without a set, when none is free: the socket still answers. */
-static int answer_aside(struct publisher *publisher, const struct inputs *inputs, struct role_sources *sources,
-                        struct answer *answer)
+static int answer_aside(struct publisher *publisher, const struct inputs *inputs,
+                        struct role_sources *sources, struct answer *answer)
 {
     uint32_t words = publisher->options.permissions_max / 64;
     publisher->counters->sets_exhausted++;
@@ -170,11 +170,12 @@ static bool doubted_enough(const struct publisher *publisher, struct facts *fact
 {
     if (facts->held_back_since_ns == 0)
         facts->held_back_since_ns = now_ns;
-    return publisher->confirmed_ns > facts->held_back_since_ns && now_ns - facts->held_back_since_ns >= DOUBT_MAX_NS;
+    return publisher->confirmed_ns > facts->held_back_since_ns &&
+           now_ns - facts->held_back_since_ns >= DOUBT_MAX_NS;
 }
 
 enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
-                                struct answer *answer)
+                                      struct answer *answer)
 {
     struct role_sources sources = {&publisher->table->sets, &facts->roles};
     struct inputs inputs;

@@ -70,7 +70,8 @@ static void count_way(struct scope_node *node, const struct scope_node *target, 
     }
 }
 
-void folding_fold(struct folding *folding, struct scope_node *node, struct scope_node *target, uint64_t now_ns)
+void folding_fold(struct folding *folding, struct scope_node *node, struct scope_node *target,
+                  uint64_t now_ns)
 {
     if (node->fold_slot != NO_ENTRY)
         return;
@@ -81,7 +82,8 @@ void folding_fold(struct folding *folding, struct scope_node *node, struct scope
         return;
     folding->targets[index].folds++;
     folding->folds++;
-    segment_fold_count_writer(folding->segment, folding->folds); /* before the word: readers must look for it (BEAT-4) */
+    segment_fold_count_writer(folding->segment,
+                              folding->folds); /* before the word: readers must look for it (BEAT-4) */
     map_insert_writer(&folding->map, slot, key, index);
     node->fold_slot = slot;
     node->fold_target = target;
@@ -114,7 +116,8 @@ void folding_unfold_through(struct folding *folding, struct scope_node *node, ui
 {
     if (node->folds_through == 0)
         return;
-    for (struct scope_node *below = scope_walk_first(node); below != NULL; below = scope_walk_next(node, below))
+    for (struct scope_node *below = scope_walk_first(node); below != NULL;
+         below = scope_walk_next(node, below))
         if (below->fold_slot != NO_ENTRY && lies_above(below->fold_target, node))
             folding_unfold(folding, below, now_ns);
 }

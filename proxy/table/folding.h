@@ -27,7 +27,8 @@ void folding_fini(struct folding *folding);
 
 /* Folds `node` into its ancestor `target`. Does nothing when it is folded already, or when there is no room: a fold is an
  * economy, never needed. */
-void folding_fold(struct folding *folding, struct scope_node *node, struct scope_node *target, uint64_t now_ns);
+void folding_fold(struct folding *folding, struct scope_node *node, struct scope_node *target,
+                  uint64_t now_ns);
 /* Takes the fold of one scope away, if it has one. */
 void folding_unfold(struct folding *folding, struct scope_node *node, uint64_t now_ns);
 /* Takes away every fold that relies on `node` being plain: its own, and those of scopes below it that answer as something

@@ -6,7 +6,6 @@
  * whether a change could touch what was read. */
 #include "proxy/table/history.h"
 
-
 #include <stdlib.h>
 
 int history_init(struct history *history, const struct log_position *at)

@@ -37,10 +37,10 @@ struct publisher {
 
 /* Takes the catalogue as it is at `at`: names into the segment, then its number. */
 void publisher_catalogue_replace(struct publisher *publisher, struct catalogue *catalogue,
-                               const struct log_position *at);
+                                 const struct log_position *at);
 /* Brings the gauges up to date. */
 void publisher_count(struct publisher *publisher);
 int publisher_answer_from_set(const struct publisher *publisher, uint32_t set,
-                            struct answer *answer) PERMTAB_MUST_CHECK;
+                              struct answer *answer) PERMTAB_MUST_CHECK;
 
 #endif

@@ -56,7 +56,7 @@ uint64_t answer_mark(const struct publisher *publisher, const struct answer *ans
 }
 
 void publisher_catalogue_replace(struct publisher *publisher, struct catalogue *catalogue,
-                               const struct log_position *at)
+                                 const struct log_position *at)
 {
     catalogue_fini(&publisher->catalogue);
     publisher->catalogue = *catalogue;
@@ -80,8 +80,9 @@ static void begin_at(struct publisher *publisher, const struct log_position *at,
     publisher_count(publisher);
 }
 
-int publisher_new(struct publisher **out, const struct publisher_options *options, const struct log_position *at,
-                int64_t now, struct catalogue *catalogue, struct counters *counters, struct failure *failure)
+int publisher_new(struct publisher **out, const struct publisher_options *options,
+                  const struct log_position *at, int64_t now, struct catalogue *catalogue,
+                  struct counters *counters, struct failure *failure)
 {
     struct publisher *publisher = calloc(1, sizeof *publisher);
     if (publisher == NULL)
@@ -123,7 +124,7 @@ static void disbelieve(struct publisher *publisher)
 }
 
 int publisher_rebuild(struct publisher *publisher, const struct log_position *at, int64_t now,
-                    struct catalogue *catalogue, struct failure *failure)
+                      struct catalogue *catalogue, struct failure *failure)
 {
     struct table *fresh;
     assert(publisher->applying.batch == NULL);
@@ -265,7 +266,7 @@ int publisher_answer_from_set(const struct publisher *publisher, uint32_t set, s
 }
 
 bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct scope_key scope,
-                    struct answer *answer)
+                      struct answer *answer)
 {
     struct permtab_shm_look look;
     /* The publisher is the only writer and this is its thread: one look is whole. */
@@ -278,7 +279,7 @@ bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct s
 /* ---- what messages say ----------------------------------------------------------------------------------------------------- */
 
 uint64_t publisher_hear(struct publisher *publisher, const struct target *target, uint64_t revision,
-                      uint64_t now_ns)
+                        uint64_t now_ns)
 {
     struct heard_change said = {
         .user = target->id, .scope = target->scope, .revision = revision, .heard_ns = now_ns};
@@ -304,7 +305,7 @@ bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t
         struct heard_change *said = &heard->items[i];
         if (said->resident)
             said->resident = table_retire_scope_slice(publisher->table, said->scope, now_ns, &work,
-                                                        &publisher->counters->entries_retired);
+                                                      &publisher->counters->entries_retired);
         more = said->resident;
     }
     publisher_count(publisher);
@@ -323,7 +324,8 @@ void publisher_outdate_kept(struct publisher *publisher)
     publisher->invalidated++;
 }
 
-bool publisher_retire_scope(struct publisher *publisher, struct scope_key scope, uint64_t *work, uint64_t *retired)
+bool publisher_retire_scope(struct publisher *publisher, struct scope_key scope, uint64_t *work,
+                            uint64_t *retired)
 {
     return table_retire_scope_slice(publisher->table, scope, clock_ns(), work, retired);
 }

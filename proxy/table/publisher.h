@@ -33,7 +33,7 @@ struct publisher_options {
 /* Everything that a batch brings, read in one snapshot. Owned by the caller; publisher_batch takes the contents it keeps
  * and leaves the rest to be freed. */
 struct batch {
-    struct log_position at;   /* of the snapshot */
+    struct log_position at;     /* of the snapshot */
     int64_t now;                /* the store's clock when it was taken */
     struct change_list changes; /* (applied, at], in order */
     struct change_list expired; /* assignments that ended since the last batch */
@@ -44,14 +44,14 @@ struct batch {
 void batch_fini(struct batch *batch);
 
 /* Creates the first segment from a catalogue read at `at`, empty of entries and not leased yet. Takes the catalogue. */
-int publisher_new(struct publisher **out, const struct publisher_options *options, const struct log_position *at,
-                int64_t now, struct catalogue *catalogue, struct counters *counters,
-                struct failure *failure) PERMTAB_MUST_CHECK;
+int publisher_new(struct publisher **out, const struct publisher_options *options,
+                  const struct log_position *at, int64_t now, struct catalogue *catalogue,
+                  struct counters *counters, struct failure *failure) PERMTAB_MUST_CHECK;
 void publisher_free(struct publisher *publisher);
 
 /* A new segment, empty, true at `at`; the old one is disbelieved and retired. What was resident is forgotten. */
 int publisher_rebuild(struct publisher *publisher, const struct log_position *at, int64_t now,
-                    struct catalogue *catalogue, struct failure *failure) PERMTAB_MUST_CHECK;
+                      struct catalogue *catalogue, struct failure *failure) PERMTAB_MUST_CHECK;
 
 /* Entries, scopes and changes that one turn of the loop retires: about a millisecond. */
 #define PUBLISHER_SLICE 2048u
@@ -60,15 +60,15 @@ int publisher_rebuild(struct publisher *publisher, const struct log_position *at
  * catalogue contradicts the one before) the table is closed where it may be
  * wrong, applied_revision has not moved and the caller must rebuild. `now_ns`: CLOCK_MONOTONIC. */
 int publisher_batch(struct publisher *publisher, struct batch *batch, uint64_t now_ns,
-                  struct failure *failure) PERMTAB_MUST_CHECK;
+                    struct failure *failure) PERMTAB_MUST_CHECK;
 
 /* The same in slices, because a batch may name a scope that half of the table lies below. Begin borrows the batch until a slice
  * returns something else than 1 (more to do), or it is forgotten. In between the table is true at the revision it had, with holes; what
  * the batch touches is not filled; there is no renewal; and anything but another batch or a rebuild may happen. */
 int publisher_batch_begin(struct publisher *publisher, struct batch *batch,
-                        struct failure *failure) PERMTAB_MUST_CHECK;
+                          struct failure *failure) PERMTAB_MUST_CHECK;
 int publisher_batch_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work,
-                        struct failure *failure) PERMTAB_MUST_CHECK;
+                          struct failure *failure) PERMTAB_MUST_CHECK;
 /* Of a batch that is not to be ended the holes stay. */
 void publisher_batch_forget(struct publisher *publisher);
 
@@ -121,7 +121,7 @@ uint64_t answer_mark(const struct publisher *publisher, const struct answer *ans
 /* Publishes facts, read at facts->revision and judged at facts->now, if they are still true. Takes what it keeps of
  * facts->roles. */
 enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
-                                struct answer *answer);
+                                      struct answer *answer);
 
 /* Whether all roles that count for these facts, ancestors included, have a resident definition, and the default ones among
  * them are default where the facts say so. Facts that bring no definitions of their own (they came from L2) may be
@@ -130,7 +130,7 @@ bool publisher_knows_roles(const struct publisher *publisher, const struct facts
 
 /* Looks into the table as a reader would, without the lease. False when not resident. */
 bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct scope_key scope,
-                    struct answer *answer);
+                      struct answer *answer);
 
 /* ---- what messages say ----------------------------------------------------------------------------------------------------- */
 
@@ -139,7 +139,7 @@ bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct s
  * come. Other kinds of targets are left to the poll, and so are scopes when too much is being said. Returns how many entries
  * were retired. */
 uint64_t publisher_hear(struct publisher *publisher, const struct target *target, uint64_t revision,
-                      uint64_t now_ns);
+                        uint64_t now_ns);
 /* Retires what lies below the scopes that were heard of, until `work` entries and scopes were seen to. True while there is more.
  * A scope is done with when nothing is left there, or when a poll was applied that began after it was heard of. */
 bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work);
@@ -153,7 +153,8 @@ uint64_t publisher_retire_user(struct publisher *publisher, uint64_t user);
 void publisher_outdate_kept(struct publisher *publisher);
 /* At and below the scope, in slices: takes one off *work for each entry and each scope, and stops at 0; adds to *retired. True
  * while something is left. When it says false nothing is, whatever was filled since the first slice. */
-bool publisher_retire_scope(struct publisher *publisher, struct scope_key scope, uint64_t *work, uint64_t *retired);
+bool publisher_retire_scope(struct publisher *publisher, struct scope_key scope, uint64_t *work,
+                            uint64_t *retired);
 uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role);
 /* Another number after publisher_outdate_kept and publisher_retire_role: whoever remembers apart from the table what the store said reads it again. */
 uint64_t publisher_kept_version(const struct publisher *publisher);
@@ -180,6 +181,6 @@ void publisher_scan_begin(const struct publisher *publisher, struct publisher_sc
  * resident at the beginning and is still there has been looked at when it says false, whatever was filled, retired or moved
  * between two slices; what was filled meanwhile may have been. Ends at once when the table was rebuilt. */
 bool publisher_scan_slice(struct publisher *publisher, struct publisher_scan *scan, uint64_t work,
-                        const struct publisher_match *match, uint64_t *retired);
+                          const struct publisher_match *match, uint64_t *retired);
 
 #endif

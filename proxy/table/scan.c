@@ -12,8 +12,8 @@ void publisher_scan_begin(const struct publisher *publisher, struct publisher_sc
 
 /* Retires the lowest scope that matches, from this one up: with it goes what is in the slot. Of a higher one that matches as well,
  * what else lies below it is met in slots of its own. True while something of it is left. */
-static bool retire_place(struct publisher *publisher, struct scope_key scope, const struct publisher_match *match,
-                         uint64_t *work, uint64_t *retired)
+static bool retire_place(struct publisher *publisher, struct scope_key scope,
+                         const struct publisher_match *match, uint64_t *work, uint64_t *retired)
 {
     if (match->scope == NULL)
         return false;
@@ -50,15 +50,19 @@ static bool look_at_entry(struct publisher *publisher, uint32_t slot, const stru
 }
 
 bool publisher_scan_slice(struct publisher *publisher, struct publisher_scan *scan, uint64_t work,
-                        const struct publisher_match *match, uint64_t *retired)
+                          const struct publisher_match *match, uint64_t *retired)
 {
     if (scan->generation != publisher_generation(publisher))
         return false;
     uint32_t folds = match->scope != NULL ? map_slot_count(&publisher->table->folding.map) : 0;
     uint32_t entries = map_slot_count(&publisher->table->map);
-    for (; work > 0 && scan->fold<folds; work -= work> 0)
+    while (work > 0 && scan->fold < folds) {
         scan->fold += !look_at_fold(publisher, scan->fold, match, &work, retired);
-    for (; work > 0 && scan->slot<entries; work -= work> 0)
+        work -= work > 0 ? 1 : 0;
+    }
+    while (work > 0 && scan->slot < entries) {
         scan->slot += !look_at_entry(publisher, scan->slot, match, &work, retired);
+        work -= work > 0 ? 1 : 0;
+    }
     return scan->fold < folds || scan->slot < entries;
 }

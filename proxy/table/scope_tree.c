@@ -59,8 +59,7 @@ struct scope_node *scope_tree_put(struct scope_tree *tree, struct scope_key key,
 
 static bool holds_nothing(const struct scope_node *node)
 {
-    return node->entries == NO_ENTRY && node->fold_slot == NO_ENTRY && node->child == NULL &&
-           node->pins == 0;
+    return node->entries == NO_ENTRY && node->fold_slot == NO_ENTRY && node->child == NULL && node->pins == 0;
 }
 
 void scope_tree_forget(struct scope_tree *tree, struct scope_node *node)

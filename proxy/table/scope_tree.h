@@ -11,16 +11,16 @@
 
 struct scope_node {
     struct scope_key key;
-    uint64_t hash_key[2]; /* the same without padding: uthash looks at every byte */
-    struct scope_node *parent; /* NULL for global, and for a scope that is not in the store */
-    struct scope_node *child;  /* first */
+    uint64_t hash_key[2];               /* the same without padding: uthash looks at every byte */
+    struct scope_node *parent;          /* NULL for global, and for a scope that is not in the store */
+    struct scope_node *child;           /* first */
     struct scope_node *next, *previous; /* siblings */
-    uint32_t entries;          /* slot of the first entry at exactly this scope, or NO_ENTRY */
-    uint32_t fold_slot;        /* in the fold map, or NO_ENTRY */
-    struct scope_node *fold_target; /* the ancestor this scope answers as, when folded */
-    uint32_t folds_through;    /* folds, its own included, that rely on this scope being plain */
-    uint32_t pins;             /* not to be forgotten now, though it may hold nothing */
-    uint32_t target_index;     /* as a target of folds, or 0 */
+    uint32_t entries;                   /* slot of the first entry at exactly this scope, or NO_ENTRY */
+    uint32_t fold_slot;                 /* in the fold map, or NO_ENTRY */
+    struct scope_node *fold_target;     /* the ancestor this scope answers as, when folded */
+    uint32_t folds_through;             /* folds, its own included, that rely on this scope being plain */
+    uint32_t pins;                      /* not to be forgotten now, though it may hold nothing */
+    uint32_t target_index;              /* as a target of folds, or 0 */
     UT_hash_handle hh;
 };
 

@@ -22,7 +22,8 @@ struct set_record {
     uint32_t entries;    /* how many name it */
     uint32_t generation; /* of this index, so that a stale link of a role is known */
     bool used;
-    bool abandoned; /* closed for good: it is no longer found by its inputs, its entries leave it one by one */
+    bool
+        abandoned; /* closed for good: it is no longer found by its inputs, its entries leave it one by one */
     uint64_t batch; /* number of the last batch that touched it */
 };
 
@@ -89,7 +90,8 @@ struct rewrite {
     uint64_t *bits; /* any and own of each, in order */
 };
 /* Adds the set once. `batch` numbers the batch. PERMTAB_E_MEMORY. */
-int rewrite_add(struct rewrite *rewrite, struct set_table *table, uint32_t set, uint64_t batch) PERMTAB_MUST_CHECK;
+int rewrite_add(struct rewrite *rewrite, struct set_table *table, uint32_t set,
+                uint64_t batch) PERMTAB_MUST_CHECK;
 /* Leaves out the sets that were abandoned since they were added. */
 void rewrite_forget_abandoned(struct rewrite *rewrite, const struct set_table *table);
 /* Computes all of them aside, with definitions as they are now. Nothing shared is touched. PERMTAB_E_MEMORY. */

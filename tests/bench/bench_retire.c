@@ -86,10 +86,10 @@ static void house_init(struct house *house, uint64_t entries)
     struct catalogue catalogue;
     struct log_position at = {7, 1, 1};
     const struct publisher_options options = {.permissions_max = 512,
-                                            .entries = entries,
-                                            .sets = 1000,
-                                            .folds = 16,
-                                            .max_staleness_ns = 2 * SECOND};
+                                              .entries = entries,
+                                              .sets = 1000,
+                                              .folds = 16,
+                                              .max_staleness_ns = 2 * SECOND};
     *house = (struct house){.entries = entries, .revision = 1};
     make_policy(&house->policy);
     memory_catalogue(&house->policy, 512 / 64, &catalogue);

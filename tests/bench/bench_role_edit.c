@@ -93,10 +93,10 @@ static void house_init(struct house *house, uint64_t holders, uint32_t sets)
     struct catalogue catalogue;
     struct log_position at = {7, 1, 1};
     const struct publisher_options options = {.permissions_max = 512,
-                                            .entries = 2 * holders, /* hardly anybody is evicted */
-                                            .sets = sets + 64,
-                                            .folds = 16,
-                                            .max_staleness_ns = 2 * SECOND};
+                                              .entries = 2 * holders, /* hardly anybody is evicted */
+                                              .sets = sets + 64,
+                                              .folds = 16,
+                                              .max_staleness_ns = 2 * SECOND};
     *house = (struct house){.holders = holders, .sets = sets, .revision = 1};
     (void)snprintf(house->name, sizeof house->name, "%llu holders in %u sets", (unsigned long long)holders,
                    sets);
@@ -132,8 +132,8 @@ static void prepare(void *context, uint64_t count)
         house->granted = !house->granted;
         batch->changes.items = bench_memory(sizeof *batch->changes.items);
         batch->changes.count = 1;
-        batch->changes.items[0] =
-            (struct change){.kind = CHANGE_ROLE_GRANT, .role = EDITED, .revision = house->revision, .nonce = 1};
+        batch->changes.items[0] = (struct change){
+            .kind = CHANGE_ROLE_GRANT, .role = EDITED, .revision = house->revision, .nonce = 1};
         struct role *role = role_list_add(&batch->roles);
         if (role == NULL || role_copy(role, house->granted ? &house->granting : &house->plain) < 0)
             bench_die("out of memory");

@@ -105,7 +105,7 @@ struct redis *host_connect_redis(struct invalidation_host *host)
 
 struct invalidations *host_invalidations(struct invalidation_host *host, struct redis *redis)
 {
-    struct invalidation_options options = {host->base, host->publisher,   redis,      HOST_PREFIX,
+    struct invalidation_options options = {host->base, host->publisher, redis,      HOST_PREFIX,
                                            100,        &host->counters, host->ports};
     struct invalidations *all;
     assert_return_code(invalidations_new(&all, &options), 0);
@@ -273,8 +273,8 @@ struct target *host_users(uint64_t first, size_t count)
 void host_hear(struct invalidation_host *host, struct invalidations *all, const char *text)
 {
     struct message message;
-    assert_return_code(message_parse(&publisher_catalogue(host->publisher)->types, text, strlen(text), &message),
-                       0);
+    assert_return_code(
+        message_parse(&publisher_catalogue(host->publisher)->types, text, strlen(text), &message), 0);
     invalidations_heard(all, &message);
     message_fini(&message);
 }

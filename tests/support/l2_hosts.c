@@ -239,9 +239,9 @@ void host_begin(struct world *world, unsigned number)
     host->number = number;
     memory_policy_copy(&host->applied, &world->past.policy);
     memory_catalogue(&world->past.policy, BITS_WORDS, &catalogue);
-    assert_int_equal(
-        publisher_new(&host->publisher, &options, &at, world->past.now, &catalogue, &host->counters, &failure),
-        0);
+    assert_int_equal(publisher_new(&host->publisher, &options, &at, world->past.now, &catalogue,
+                                   &host->counters, &failure),
+                     0);
     publisher_renew(host->publisher, clock_ns());
     assert_int_equal(redis_new(&host->redis, world->base, &redis, on_redis, host, &failure), 0);
     assert_int_equal(l2_new(&host->l2, world->base, &l2, host->redis, host->publisher,

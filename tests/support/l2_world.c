@@ -107,8 +107,7 @@ int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *jo
     return PERMTAB_E_FULL;
 }
 
-int __wrap_store_snapshot(struct store *store, struct log_position *at, int64_t *now,
-                          struct failure *failure)
+int __wrap_store_snapshot(struct store *store, struct log_position *at, int64_t *now, struct failure *failure)
 {
     (void)store;
     *at = world_committed(the_world);

@@ -11,13 +11,13 @@
 #define NOW    1000
 
 struct publisher *memory_publisher(struct memory_policy *policy, uint32_t entries, uint32_t folds,
-                               struct counters *counters)
+                                   struct counters *counters)
 {
     struct publisher_options options = {.permissions_max = 64,
-                                      .entries = entries,
-                                      .sets = 100,
-                                      .folds = folds,
-                                      .max_staleness_ns = 2 * SECOND};
+                                        .entries = entries,
+                                        .sets = 100,
+                                        .folds = folds,
+                                        .max_staleness_ns = 2 * SECOND};
     struct log_position at = {7, 1, 1};
     struct catalogue catalogue;
     struct publisher *publisher;

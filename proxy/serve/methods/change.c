@@ -19,7 +19,7 @@ struct change_task {
     enum grant_effect effect;
     struct policy_assignment assignment;
     struct policy_apply_result result;
-    int64_t now; /* the store's clock when an assignment with an end was written; else 0 */
+    int64_t now;        /* the store's clock when an assignment with an end was written; else 0 */
     struct target user; /* whom an assignment concerns */
 };
 

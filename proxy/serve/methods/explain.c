@@ -33,8 +33,8 @@ static int explain_snapshot(struct explain_task *work, struct store *store, stru
     if (code < 0)
         return code;
     work->revision = facts->revision;
-    code = explain(&work->explanation, catalogue, facts, facts_judged_at(facts, work->expiry), permission->bit,
-                   work->own);
+    code = explain(&work->explanation, catalogue, facts, facts_judged_at(facts, work->expiry),
+                   permission->bit, work->own);
     return code < 0 ? failure_set(failure, code, "it cannot be explained: error %d", code) : 0;
 }
 

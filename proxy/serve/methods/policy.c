@@ -163,7 +163,8 @@ void serve_apply(struct request *request, const struct wire_value *params)
     if (!read_format(request, params, &work->format) ||
         !param_optional_bool(request, params, "dry_run", &work->options.dry_run) ||
         !param_optional_bool(request, params, "prune", &work->options.prune) ||
-        !writes_deadline(request, params, request->server->config->apply_timeout_ms, &work->task.answer_by_ns)) {
+        !writes_deadline(request, params, request->server->config->apply_timeout_ms,
+                         &work->task.answer_by_ns)) {
         policy_task_free(&work->task);
         return;
     }

@@ -64,7 +64,8 @@ static void make_publish(struct fixture *fixture)
     struct catalogue catalogue;
     int64_t now;
     read_beginning(fixture, &at, &now, &catalogue);
-    ok(publisher_new(&fixture->publisher, &table, &at, now, &catalogue, &fixture->counters, &failure), &failure);
+    ok(publisher_new(&fixture->publisher, &table, &at, now, &catalogue, &fixture->counters, &failure),
+       &failure);
 }
 
 /* `replica`: its file's name in the folder. */

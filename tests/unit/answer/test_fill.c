@@ -34,7 +34,8 @@ int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t use
                        bool again, fetch_done_fn done, void *context);
 void __wrap_fetch_cancel(struct fetch *fetch);
 enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
-                                       struct fetch_origin *origin, uint64_t now_ns, struct answer *answer);
+                                            struct fetch_origin *origin, uint64_t now_ns,
+                                            struct answer *answer);
 bool __wrap_fetch_is_of_stranger(const struct fetches *fetches, uint64_t user);
 void __wrap_feed_wake(struct feed *feed);
 bool __wrap_l2_epoch(const struct l2 *l2, uint64_t *epoch);
@@ -57,7 +58,8 @@ void __wrap_fetch_cancel(struct fetch *fetch)
 }
 
 enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
-                                       struct fetch_origin *origin, uint64_t now_ns, struct answer *answer)
+                                            struct fetch_origin *origin, uint64_t now_ns,
+                                            struct answer *answer)
 {
     (void)fetches, (void)origin, (void)now_ns, (void)facts, (void)answer;
     return fake.outcome;

@@ -50,9 +50,9 @@ static int setup(void **state)
     memory_assign(&fixture->policy, 1, 101, server, FACTS_NEVER);
     memory_catalogue(&fixture->policy, 1, &catalogue);
     fixture->at = (struct log_position){7, 10, 10};
-    assert_int_equal(
-        publisher_new(&fixture->publisher, &options, &fixture->at, 1000, &catalogue, &fixture->counters, NULL),
-        0);
+    assert_int_equal(publisher_new(&fixture->publisher, &options, &fixture->at, 1000, &catalogue,
+                                   &fixture->counters, NULL),
+                     0);
     assert_int_equal(known_users_init(&fixture->known_users, 1000, 5), 0);
     strangers_init(&fixture->strangers, &fixture->known_users, fixture->publisher);
     fixture->base = event_base_new();
@@ -127,7 +127,7 @@ static void read_store(struct fixture *fixture, uint64_t user, struct scope_key 
 }
 
 static enum publisher_outcome publish_from(struct fixture *fixture, enum fetch_from from, struct facts *facts,
-                                      struct answer *answer)
+                                           struct answer *answer)
 {
     struct fetch_origin origin = {.from = from, .begun_ns = SECOND};
     return fetch_publish(fixture->fetches, facts, &origin, SECOND, answer);

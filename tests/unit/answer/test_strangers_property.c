@@ -43,7 +43,7 @@ struct pending {
 struct world {
     struct random random;
     struct memory_policy policy, applied; /* as committed; as at the table's revision */
-    struct log_position at;             /* of the store */
+    struct log_position at;               /* of the store */
     struct change_list log;               /* committed, not applied yet */
     struct publisher *publisher;
     struct counters counters;
@@ -233,7 +233,8 @@ static void compare(struct world *world, uint64_t user, struct scope_key scope, 
 static void compare_all(struct world *world)
 {
     for (uint64_t user = 0; user < USERS; user++) {
-        assert_true(!has_rows(&world->applied, user) || known_users_include(&world->known_users, world->publisher, user));
+        assert_true(!has_rows(&world->applied, user) ||
+                    known_users_include(&world->known_users, world->publisher, user));
         for (size_t i = 0; i < SCOPES; i++) {
             struct answer answer;
             if (!publisher_lookup(world->publisher, user, scopes[i], &answer))
@@ -304,7 +305,7 @@ static void slice_read(struct world *world)
 static void slice_take(struct world *world)
 {
     switch (known_users_take(&world->known_users, world->publisher, &world->slice_at, world->slice_users,
-                        world->slice_count)) {
+                             world->slice_count)) {
     case KNOWN_USERS_EARLY:
         return;
     case KNOWN_USERS_FOREIGN:

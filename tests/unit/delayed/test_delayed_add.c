@@ -153,8 +153,13 @@ static void test_repeated_otherwise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FLEET_TEST(test_limits), FLEET_TEST(test_transaction), FLEET_TEST(test_transaction_failing_halfway), FLEET_TEST(test_paused),
-        FLEET_TEST(test_unsure), FLEET_TEST(test_repeated),    FLEET_TEST(test_repeated_otherwise),
+        FLEET_TEST(test_limits),
+        FLEET_TEST(test_transaction),
+        FLEET_TEST(test_transaction_failing_halfway),
+        FLEET_TEST(test_paused),
+        FLEET_TEST(test_unsure),
+        FLEET_TEST(test_repeated),
+        FLEET_TEST(test_repeated_otherwise),
     };
     if (!redis_server_installed())
         return 77;

@@ -220,12 +220,9 @@ static void test_lost_and_done_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_grant_and_revoke),
-        cmocka_unit_test(test_assign_and_unassign),
-        cmocka_unit_test(test_unknown_outcome),
-        cmocka_unit_test(test_closed_before_the_commit),
-        cmocka_unit_test(test_closed_during_the_commit),
-        cmocka_unit_test(test_lost_and_done_again),
+        cmocka_unit_test(test_grant_and_revoke),         cmocka_unit_test(test_assign_and_unassign),
+        cmocka_unit_test(test_unknown_outcome),          cmocka_unit_test(test_closed_before_the_commit),
+        cmocka_unit_test(test_closed_during_the_commit), cmocka_unit_test(test_lost_and_done_again),
     };
     return trial_run_all(tests, sizeof tests / sizeof *tests);
 }

@@ -102,7 +102,8 @@ static const struct bad bads[] = {
     BAD_JSON("{\"scopes\": [{\"scope\": \"server\", \"parent\": \"global\"}]}", INVALID,
              "scopes[0].scope: \"server\" is not a scope: \"global\" or \"type:id\""),
     BAD_JSON("{\"scopes\": [{\"scope\": \"guild:1\", \"parent\": \"global\"}]}", NO_SCOPE_TYPE,
-             "scopes[0].scope: \"guild:1\" has a scope type that is not configured: there are global, server, channel"),
+             "scopes[0].scope: \"guild:1\" has a scope type that is not configured: there are global, "
+             "server, channel"),
     BAD_JSON("{\"scopes\": [{\"scope\": \"server:1\"}]}", INVALID, "scopes[0]: \"parent\" is missing"),
     BAD_JSON(
         "{\"scopes\": [{\"scope\": \"server:1\", \"parent\": \"channel:2\"}]}", INVALID,
@@ -141,8 +142,10 @@ static const struct bad bads[] = {
              "assignments[0].expires_at: 1800000000 looks like seconds" WANTED),
     BAD_JSON("{\"assignments\": [{\"user\": 1, \"role\": 2, \"expires_at\": 1800000000000}]}", INVALID,
              "assignments[0].expires_at: 1800000000000 looks like milliseconds" WANTED),
-    BAD_JSON("{\"assignments\": [{\"user\": 1, \"role\": 2, \"expires_at\": \"1999-12-31T23:59:59Z\"}]}", INVALID,
-             "assignments[0].expires_at: 1999-12-31T23:59:59Z is before 2000; a number counts microseconds since 1970"),
+    BAD_JSON("{\"assignments\": [{\"user\": 1, \"role\": 2, \"expires_at\": \"1999-12-31T23:59:59Z\"}]}",
+             INVALID,
+             "assignments[0].expires_at: 1999-12-31T23:59:59Z is before 2000; a number counts microseconds "
+             "since 1970"),
     BAD_JSON("{\"assignments\": [{\"user\": 1, \"role\": 2, \"expires_at\": 9223372036854775807}]}", INVALID,
              "assignments[0].expires_at: 9223372036854775807 looks like nanoseconds" WANTED),
     BAD_JSON("{\"assignments\": [{\"user\": 1, \"role\": 2, \"expires_at\": 1.8e15}]}", INVALID,
@@ -394,12 +397,9 @@ static void test_deep_inheritance(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_documents),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_formats_are_seen),
-        cmocka_unit_test(test_samples_mean_the_same),
-        cmocka_unit_test(test_every_key),
-        cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_bad_documents),    cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_formats_are_seen), cmocka_unit_test(test_samples_mean_the_same),
+        cmocka_unit_test(test_every_key),        cmocka_unit_test(test_empty),
         cmocka_unit_test(test_deep_inheritance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,10 +32,10 @@ static struct {
     bool changes_unseen;      /* a change is committed while what expired is read */
     bool too_many_permissions;
     bool read_only;
-    bool away;            /* polls fail, and the connection with them */
-    bool ended;           /* the next poll finds that its connection was ended while it rested */
+    bool away;  /* polls fail, and the connection with them */
+    bool ended; /* the next poll finds that its connection was ended while it rested */
     bool broken;
-    bool hangs; /* a poll does not come back */
+    bool hangs;           /* a poll does not come back */
     unsigned open_schema; /* how many connections still find another schema */
     uint64_t mark;        /* of the definitions */
     unsigned rebuilds_read, catalogues_read;
@@ -432,7 +432,8 @@ static void others_have_their_turns_while_a_batch_is_applied(void **state)
     uint64_t deadline = publisher_deadline(fixture->publisher), polls = fixture->counters.polls;
     while (publisher_position(fixture->publisher).revision == FIRST) {
         assert_in_range(fixture->counters.entries_retired, 1, (turns + 1) * PUBLISHER_SLICE);
-        assert_int_equal(publisher_deadline(fixture->publisher), deadline); /* what was found is not obeyed yet */
+        assert_int_equal(publisher_deadline(fixture->publisher),
+                         deadline); /* what was found is not obeyed yet */
         assert_int_not_equal(fixture->told, FIRST + 1);
         assert_int_equal(fixture->batches_watched, 0);
         feed_wake(fixture->feed); /* and there is no other poll meanwhile */

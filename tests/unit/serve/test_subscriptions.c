@@ -42,8 +42,8 @@ static int setup(void **state)
     memory_policy_init(&house->policy);
     memory_permission(&house->policy, "message.send");
     memory_catalogue(&house->policy, 1, &catalogue);
-    assert_int_equal(publisher_new(&house->publisher, &options, &at, 1000, &catalogue, &house->counters, NULL),
-                     0);
+    assert_int_equal(
+        publisher_new(&house->publisher, &options, &at, 1000, &catalogue, &house->counters, NULL), 0);
     assert_int_equal(subscriptions_new(&house->subscriptions, house->publisher, &house->counters), 0);
     *state = house;
     return 0;

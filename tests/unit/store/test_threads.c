@@ -65,7 +65,7 @@ struct test_job {
     atomic_int *gate; /* run waits until it is not 0 */
     atomic_int running;
     unsigned runs;
-    unsigned failures;  /* so many runs lose their connection */
+    unsigned failures;   /* so many runs lose their connection */
     bool done_something; /* before it was lost */
 };
 
@@ -116,7 +116,8 @@ static struct fixture *begin(unsigned threads, size_t queue_max)
     atomic_store(&dead, 0);
     fixture->base = event_base_new();
     assert_non_null(fixture->base);
-    assert_int_equal(store_threads_new(&fixture->pool, fixture->base, "work", &options, threads, queue_max), 0);
+    assert_int_equal(store_threads_new(&fixture->pool, fixture->base, "work", &options, threads, queue_max),
+                     0);
     memset(url, 'x', sizeof url - 1); /* options are copied */
     memset(password, 'x', sizeof password - 1);
     return fixture;
@@ -303,7 +304,8 @@ static void test_withdrawing(void **state)
     for (size_t i = 1; i <= 3; i++)
         assert_int_equal(submit(fixture, i, &gate), 0);
     assert_false(store_threads_withdraw(fixture->pool, &fixture->jobs[0].job)); /* it runs */
-    assert_true(store_threads_withdraw(fixture->pool, &fixture->jobs[3].job));  /* the last: the queue's end moves */
+    assert_true(
+        store_threads_withdraw(fixture->pool, &fixture->jobs[3].job)); /* the last: the queue's end moves */
     assert_true(store_threads_withdraw(fixture->pool, &fixture->jobs[1].job));
     assert_false(store_threads_withdraw(fixture->pool, &fixture->jobs[1].job));
     fixture->left -= 2;
@@ -348,9 +350,12 @@ static void test_free_calls_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_are_done),    cmocka_unit_test(test_queue_is_bounded),
-        cmocka_unit_test(test_store_away),      cmocka_unit_test(test_broken_connection),
-        cmocka_unit_test(test_free_calls_back), cmocka_unit_test(test_replaced_file),
+        cmocka_unit_test(test_all_are_done),
+        cmocka_unit_test(test_queue_is_bounded),
+        cmocka_unit_test(test_store_away),
+        cmocka_unit_test(test_broken_connection),
+        cmocka_unit_test(test_free_calls_back),
+        cmocka_unit_test(test_replaced_file),
         cmocka_unit_test(test_lost_while_resting_runs_again),
         cmocka_unit_test(test_runs_again_once),
         cmocka_unit_test(test_what_did_something_runs_once),

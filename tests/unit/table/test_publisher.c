@@ -58,7 +58,7 @@ static void read_facts(struct fixture *fixture, uint64_t user, struct scope_key 
 }
 
 static enum publisher_outcome fill(struct fixture *fixture, uint64_t user, struct scope_key scope,
-                              struct answer *answer)
+                                   struct answer *answer)
 {
     struct facts facts;
     read_facts(fixture, user, scope, &facts);
@@ -542,7 +542,7 @@ static void messages_without_end_do_not_keep_facts_for_ever(void **state)
             }
             outcome = publisher_fill(fixture->publisher, &facts, now, &answer);
             publisher_renew(fixture->publisher,
-                          now); /* a poll that began when the last message was there already */
+                            now); /* a poll that began when the last message was there already */
         }
         assert_int_equal(outcome, PUBLISHER_FILLED);
         assert_in_range(now - begun, 50000000, 200000000);

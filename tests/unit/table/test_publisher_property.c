@@ -325,10 +325,10 @@ static void fill_all(struct world *world)
 static void begin(struct world *world, uint64_t seed, uint64_t entries, uint32_t sets, uint32_t folds)
 {
     struct publisher_options options = {.permissions_max = 128,
-                                      .entries = entries,
-                                      .sets = sets,
-                                      .folds = folds,
-                                      .max_staleness_ns = 2 * SECOND};
+                                        .entries = entries,
+                                        .sets = sets,
+                                        .folds = folds,
+                                        .max_staleness_ns = 2 * SECOND};
     struct log_position at;
     struct catalogue catalogue;
     struct failure failure = {0};
@@ -339,9 +339,9 @@ static void begin(struct world *world, uint64_t seed, uint64_t entries, uint32_t
     at = (struct log_position){7, world->past.revision, changing_nonce(&world->past, world->past.revision)};
     memory_policy_copy(&world->applied, &world->past.policy);
     memory_catalogue(&world->past.policy, 2, &catalogue);
-    assert_int_equal(
-        publisher_new(&world->publisher, &options, &at, world->past.now, &catalogue, &world->counters, &failure),
-        0);
+    assert_int_equal(publisher_new(&world->publisher, &options, &at, world->past.now, &catalogue,
+                                   &world->counters, &failure),
+                     0);
 }
 
 static void end(struct world *world)

@@ -23,7 +23,7 @@ static const struct {
     {"\xe9", TEXT_NOT_UTF8},
     {"\xc3", TEXT_NOT_UTF8},
     {"\xc3(", TEXT_NOT_UTF8},
-    {"\xc0\xaf", TEXT_NOT_UTF8},         /* too long */
+    {"\xc0\xaf", TEXT_NOT_UTF8}, /* too long */
     {"\xe0\x80\xaf", TEXT_NOT_UTF8},
     {"\xf0\x80\x80\xaf", TEXT_NOT_UTF8},
     {"\xed\xa0\x80", TEXT_NOT_UTF8},     /* a surrogate */
@@ -67,8 +67,9 @@ static void test_all_characters(void **state)
 
 static void test_shown(void **state)
 {
-    static const uint32_t hidden[] = {0,      '\n',   0x1b,   0x7f,   0x80,   0x9b,   0x9f,   0x61c,  0x200e, 0x200f,
-                                      0x2028, 0x2029, 0x202a, 0x202e, 0x2066, 0x2069, TEXT_NOT_UTF8};
+    static const uint32_t hidden[] = {0,      '\n',   0x1b,   0x7f,   0x80,         0x9b,
+                                      0x9f,   0x61c,  0x200e, 0x200f, 0x2028,       0x2029,
+                                      0x202a, 0x202e, 0x2066, 0x2069, TEXT_NOT_UTF8};
     static const uint32_t shown[] = {' ', '~', 0xa0, 0xe9, 0x200d, 0x2030, 0x2065, 0x206a, 0xfffd, 0x1f600};
     (void)state;
     for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
@@ -84,9 +85,11 @@ static void test_clean(void **state)
     (void)state;
     size_t length = text_clean_line(out, sizeof out, bad, sizeof bad - 1);
     assert_int_equal(length, strlen(out));
-    assert_string_equal(out, "a" TEXT_REPLACEMENT " b c" TEXT_REPLACEMENT "[2J" TEXT_REPLACEMENT TEXT_REPLACEMENT);
+    assert_string_equal(out,
+                        "a" TEXT_REPLACEMENT " b c" TEXT_REPLACEMENT "[2J" TEXT_REPLACEMENT TEXT_REPLACEMENT);
     (void)text_clean_lines(out, sizeof out, bad, sizeof bad - 1);
-    assert_string_equal(out, "a" TEXT_REPLACEMENT "\tb\nc" TEXT_REPLACEMENT "[2J" TEXT_REPLACEMENT TEXT_REPLACEMENT);
+    assert_string_equal(out, "a" TEXT_REPLACEMENT "\tb\nc" TEXT_REPLACEMENT
+                             "[2J" TEXT_REPLACEMENT TEXT_REPLACEMENT);
     assert_false(text_is_clean(bad, sizeof bad - 1, true, trouble));
     assert_string_equal(trouble, "is not UTF-8");
     assert_false(text_is_clean("x\xe2\x80\xae", 4, true, trouble));
