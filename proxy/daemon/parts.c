@@ -110,18 +110,23 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
 static int connect_redis(struct daemon *daemon, const struct redis_options *redis, struct failure *failure)
 {
     const struct config *config = &daemon->config;
-    struct l2_options l2 = {.prefix = config->redis_prefix,
-                            .timeout_ms = config->redis_timeout_ms,
-                            .ttl_ms = config->l2_ttl_ms,
-                            .values = config->l2,
-                            .refresh = daemon_on_refresh,
-                            .epoch = daemon_on_epoch,
-                            .context = daemon};
     int code = redis_new(&daemon->redis, daemon->base, redis, daemon_on_redis, daemon, failure);
     if (code < 0)
         return code;
-    code = l2_new(&daemon->l2, daemon->base, &l2, daemon->redis, daemon->publisher, daemon->feed,
-                  daemon->pool, &daemon->counters);
+    struct l2_options l2 = {.base = daemon->base,
+                            .redis = daemon->redis,
+                            .publisher = daemon->publisher,
+                            .feed = daemon->feed,
+                            .pool = daemon->pool,
+                            .counters = &daemon->counters,
+                            .refresh = daemon_on_refresh,
+                            .epoch = daemon_on_epoch,
+                            .context = daemon,
+                            .prefix = config->redis_prefix,
+                            .timeout_ms = config->redis_timeout_ms,
+                            .ttl_ms = config->l2_ttl_ms,
+                            .values = config->l2};
+    code = l2_new(&daemon->l2, &l2);
     struct cleanup_options cleanup = {.base = daemon->base,
                                       .redis = daemon->redis,
                                       .pool = daemon->pool,
@@ -181,12 +186,18 @@ int daemon_start_delayed(struct daemon *daemon, struct failure *failure)
 
 int daemon_start_watching(struct daemon *daemon, struct failure *failure)
 {
-    uint32_t audits = daemon->config.audit_entries;
+    struct audit_options audit = {.base = daemon->base,
+                                  .pool = daemon->pool,
+                                  .publisher = daemon->publisher,
+                                  .feed = daemon->feed,
+                                  .counters = &daemon->counters,
+                                  .found = daemon_on_difference,
+                                  .context = daemon,
+                                  .entries_a_second = daemon->config.audit_entries};
     int code = subscriptions_new(&daemon->subscriptions, daemon->publisher, &daemon->counters);
     daemon->invalidation_parts.subscriptions = daemon->subscriptions;
-    if (code == 0 && audits > 0)
-        code = audit_new(&daemon->audit, daemon->base, audits, daemon->pool, daemon->publisher, daemon->feed,
-                         &daemon->counters, daemon_on_difference, daemon);
+    if (code == 0 && audit.entries_a_second > 0)
+        code = audit_new(&daemon->audit, &audit);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 

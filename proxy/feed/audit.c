@@ -337,24 +337,22 @@ static int start_timer(struct audit *audit, struct event_base *base)
     return 0;
 }
 
-int audit_new(struct audit **out, struct event_base *base, uint32_t entries_a_second,
-              struct store_threads *pool, struct publisher *publisher, struct feed *feed,
-              struct counters *counters, audit_found_fn found, void *context)
+int audit_new(struct audit **out, const struct audit_options *options)
 {
     struct audit *audit = calloc(1, sizeof *audit);
     if (audit == NULL)
         return PERMTAB_E_MEMORY;
-    audit->pool = pool;
-    audit->publisher = publisher;
-    audit->feed = feed;
-    audit->counters = counters;
-    audit->found = found;
-    audit->context = context;
-    audit->a_second = entries_a_second;
+    audit->pool = options->pool;
+    audit->publisher = options->publisher;
+    audit->feed = options->feed;
+    audit->counters = options->counters;
+    audit->found = options->found;
+    audit->context = options->context;
+    audit->a_second = options->entries_a_second;
     audit->ticked_ns = clock_ns();
     if (getrandom(&audit->dice.random, sizeof audit->dice.random, GRND_NONBLOCK) < 0)
         audit->dice.random = audit->ticked_ns;
-    if (start_timer(audit, base) < 0) {
+    if (start_timer(audit, options->base) < 0) {
         if (audit->timer != NULL)
             event_free(audit->timer);
         free(audit);

@@ -19,9 +19,19 @@ struct event_base;
 /* A difference was healed here. What others keep of `user`, or of anybody when `everything`, cannot be relied on either. */
 typedef void (*audit_found_fn)(void *context, uint64_t user, bool everything);
 
-int audit_new(struct audit **out, struct event_base *base, uint32_t entries_a_second,
-              struct store_threads *pool, struct publisher *publisher, struct feed *feed,
-              struct counters *counters, audit_found_fn found, void *context) PERMTAB_MUST_CHECK;
+struct audit_options {
+    /* Borrowed until audit_free. */
+    struct event_base *base;
+    struct store_threads *pool;
+    struct publisher *publisher;
+    struct feed *feed;
+    struct counters *counters;
+    audit_found_fn found;
+    void *context;
+    uint32_t entries_a_second;
+};
+
+int audit_new(struct audit **out, const struct audit_options *options) PERMTAB_MUST_CHECK;
 /* Before store_threads_free. NULL does nothing. */
 void audit_free(struct audit *audit);
 /* From the feed: a poll has been applied. NULL does nothing. */

@@ -23,16 +23,14 @@ static struct breaker_options breaker_options_of(uint64_t timeout_ms)
     };
 }
 
-int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *options, struct redis *redis,
-           struct publisher *publisher, struct feed *feed, struct store_threads *pool,
-           struct counters *counters)
+int l2_new(struct l2 **out, const struct l2_options *options)
 {
     struct l2 *l2 = calloc(1, sizeof *l2);
     struct breaker_options breaker = breaker_options_of(options->timeout_ms);
     *out = NULL;
     if (l2 == NULL)
         return PERMTAB_E_MEMORY;
-    l2->flush = evtimer_new(base, l2_flush_queued, l2);
+    l2->flush = evtimer_new(options->base, l2_flush_queued, l2);
     if (l2->flush == NULL || random_source_init(&l2->random) < 0) {
         if (l2->flush != NULL)
             event_free(l2->flush);
@@ -40,14 +38,14 @@ int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *op
         return PERMTAB_E_MEMORY;
     }
     *out = l2;
-    l2->base = base;
     l2->options = *options;
-    l2->redis = redis;
-    l2->publisher = publisher;
-    l2->feed = feed;
-    l2->pool = pool;
-    l2->counters = counters;
-    l2->distrusted = publisher_distrusted(publisher);
+    l2->base = options->base;
+    l2->redis = options->redis;
+    l2->publisher = options->publisher;
+    l2->feed = options->feed;
+    l2->pool = options->pool;
+    l2->counters = options->counters;
+    l2->distrusted = publisher_distrusted(options->publisher);
     l2->queued_tail = &l2->queued;
     breaker_init(&l2->breaker, &breaker);
     (void)l2_key_marker(l2->marker_key, options->prefix);

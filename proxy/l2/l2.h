@@ -26,24 +26,29 @@ struct l2;
 struct l2_wait; /* one who waits for an answer of L2 */
 
 struct l2_options {
-    const char *prefix;  /* of all keys and of the channel; copied */
+    /* Borrowed until l2_free. */
+    struct event_base *base;
+    struct redis *redis; /* may be disconnected; is freed before L2 is */
+    struct publisher *publisher;
+    struct feed *feed;
+    struct store_threads *pool; /* for the store's log */
+    struct counters *counters;
+    /* A value is about to end and is being asked for: read it from the store again. May be NULL. */
+    void (*refresh)(void *context, uint64_t user, struct scope_key scope);
+    /* A new epoch has begun: the keys of the old ones are for somebody to sweep. May be NULL. */
+    void (*epoch)(void *context);
+    void *context;
+    /* Copied. */
+    const char *prefix;  /* of all keys and of the channel */
     uint64_t timeout_ms; /* of a command to Redis: of its slowness the breaker judges by it */
     uint64_t ttl_ms;
     bool values; /* false: the marker is kept and messages are sent for the fleet, nothing is read or put */
     /* For tests, 0 as in production: how often a marker of somebody else may be replaced (contest.c), and for how
      * long L2 is left to him at first. */
     uint64_t contests_max, yield_ms;
-    /* A value is about to end and is being asked for: read it from the store again. May be NULL. */
-    void (*refresh)(void *context, uint64_t user, struct scope_key scope);
-    /* A new epoch has begun: the keys of the old ones are for somebody to sweep. May be NULL. */
-    void (*epoch)(void *context);
-    void *context;
 };
 
-/* `redis` is borrowed and may be disconnected; it is freed before L2 is. */
-int l2_new(struct l2 **out, struct event_base *base, const struct l2_options *options, struct redis *redis,
-           struct publisher *publisher, struct feed *feed, struct store_threads *pool,
-           struct counters *counters) PERMTAB_MUST_CHECK;
+int l2_new(struct l2 **out, const struct l2_options *options) PERMTAB_MUST_CHECK;
 void l2_free(struct l2 *l2);
 
 /* From the redis_state_fn. */

@@ -61,13 +61,15 @@ struct l2_marker {
 };
 
 struct l2 {
+    struct l2_options options; /* without the prefix */
+    /* Of the options, for short. */
     struct event_base *base;
     struct redis *redis;
     struct publisher *publisher;
     struct feed *feed;
     struct store_threads *pool;
     struct counters *counters;
-    struct l2_options options;
+
     char marker_key[L2_KEY_SIZE];
     char key_prefix[L2_KEY_SIZE]; /* as configured */
     char prefix[L2_KEY_SIZE];     /* of everything of L2 */

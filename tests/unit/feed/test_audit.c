@@ -80,8 +80,15 @@ static int house_new(void **state)
     feed.publisher = house->publisher;
     feed.store = &house->store->options;
     OK(feed_new(&house->feed, &feed, &failure));
-    OK(audit_new(&house->audit, house->base, 500, house->pool, house->publisher, house->feed,
-                 &house->counters, on_found, house));
+    struct audit_options audit = {.base = house->base,
+                                  .pool = house->pool,
+                                  .publisher = house->publisher,
+                                  .feed = house->feed,
+                                  .counters = &house->counters,
+                                  .found = on_found,
+                                  .context = house,
+                                  .entries_a_second = 500};
+    OK(audit_new(&house->audit, &audit));
     assert_int_equal(sqlite3_open(house->store->url + strlen("sqlite:"), &house->untriggered), SQLITE_OK);
     assert_int_equal(sqlite3_busy_timeout(house->untriggered, 5000), SQLITE_OK);
     assert_int_equal(sqlite3_db_config(house->untriggered, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL),
