@@ -21,7 +21,7 @@ static uint64_t retire(struct invalidations *all, const struct target *target)
         return publisher_retire_role(publisher, target->id);
     case TARGET_ALL:
         ports->rebuild(ports->context);
-        return all->options.counters->entries;
+        return publisher_entries(publisher);
     case TARGET_POKE:
         ports->wake(ports->context);
         return 0;

@@ -32,6 +32,7 @@ struct publisher {
     uint64_t meaning;     /* of bits and numbers: see publisher.h */
     uint64_t batch;       /* number of the present or last batch */
     uint32_t sweep;       /* next slot to look at for entries of abandoned sets */
+    uint64_t generation;  /* of the history: see publisher.h */
     struct counters *counters;
 };
 

@@ -75,6 +75,7 @@ static void begin_at(struct publisher *publisher, const struct log_position *at,
     segment_expiry_writer(&publisher->table->segment, publisher->expiry);
     publisher->believed = true;
     segment_publish_writer(&publisher->table->segment);
+    publisher->generation++;
     publisher->counters->segments++;
     publisher->counters->segment_bytes = publisher->table->segment.size;
     publisher_count(publisher);
@@ -145,12 +146,17 @@ int publisher_rebuild(struct publisher *publisher, const struct log_position *at
     return 0;
 }
 
+uint64_t publisher_entries(const struct publisher *publisher)
+{
+    const struct entries *entries = &publisher->table->entries;
+    return entries->queue[ENTRY_POSITIVE].count + entries->queue[ENTRY_NEGATIVE].count;
+}
+
 void publisher_count(struct publisher *publisher)
 {
     struct counters *counters = publisher->counters;
     const struct table *table = publisher->table;
-    counters->entries =
-        table->entries.queue[ENTRY_POSITIVE].count + table->entries.queue[ENTRY_NEGATIVE].count;
+    counters->entries = publisher_entries(publisher);
     counters->entries_negative = table->entries.queue[ENTRY_NEGATIVE].count;
     counters->sets = table->sets.pool.indices.used;
     counters->folds = table->folding.folds;
@@ -212,7 +218,7 @@ uint64_t publisher_names_version(const struct publisher *publisher)
 
 uint64_t publisher_generation(const struct publisher *publisher)
 {
-    return publisher->counters->segments;
+    return publisher->generation;
 }
 
 uint64_t publisher_confirmed(const struct publisher *publisher)

@@ -83,7 +83,7 @@ void publisher_doubt(struct publisher *publisher);
 /* Another number each time that publisher_disbelieve ends it: what was kept elsewhere of before is no better than the table was. */
 uint64_t publisher_distrusted(const struct publisher *publisher);
 
-/* Another number for every history: what was read before a rebuild says nothing about the table after it. */
+/* Another number for every history, never 0: what was read before a rebuild says nothing about the table after it. */
 uint64_t publisher_generation(const struct publisher *publisher);
 /* Another number when bits and scope-type numbers that were looked up before mean something else now: the store was
  * replaced by another. */
@@ -95,6 +95,8 @@ struct log_position publisher_position(const struct publisher *publisher);
 int64_t publisher_expiry(const struct publisher *publisher);
 const struct catalogue *publisher_catalogue(const struct publisher *publisher);
 const struct segment *publisher_segment(const struct publisher *publisher);
+/* How many entries are resident. */
+uint64_t publisher_entries(const struct publisher *publisher);
 
 /* ---- fills ---------------------------------------------------------------------------------------------------- */
 
