@@ -227,6 +227,29 @@ class House(unittest.TestCase):
                  if prints.search(re.sub(r"/\*.*?\*/|^\s*/?\*.*|(fflush|ferror)\(stdout\)|\"[^\"]*\"", "", line))]
         self.assertEqual([], wrong)
 
+    def test_walks_of_the_tour(self):
+        """Every function is in its file, and a call goes to the same room or down, or is marked as one that goes up."""
+        below, wrong, files_walked = {}, [], set()
+        for room, links in rooms().items():
+            below[room] = {room}.union(*(below[link] for link in links))
+        walks = re.findall(r"```walk\n(.*?)```", read("docs/TOUR.md"), re.DOTALL)
+        for walk in walks:
+            above = []
+            for line in walk.splitlines():
+                up, name, functions = re.fullmatch(r"(▲?) *([\w/]+\.c) +([\w, ]+)", line).groups()
+                depth, room = line.index(name), name.rpartition("/")[0]
+                files_walked.add(name)
+                above = [(at, other) for at, other in above if at < depth]
+                source = read(f"proxy/{name}")
+                wrong += [f"{name}: {function}" for function in functions.split(", ")
+                          if not re.search(rf"^\w[^\n;]*\b{function}\(", source, re.MULTILINE)]
+                if above and (room not in below[above[-1][1]]) != bool(up):
+                    wrong.append(f"{line.strip()}: from {above[-1][1]} to {room}")
+                above.append((depth, room))
+        self.assertEqual([], wrong)
+        self.assertEqual(4, len(walks))
+        self.assertGreater(len(files_walked), 30)
+
     def test_promises_name_tests_that_exist(self):
         wrong, named = [], 0
         for name, tests in re.findall(r"`(test_\w+\.(?:py|c)): ([\w, ]+)`", read("docs/COHERENCE.md")):
