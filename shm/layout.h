@@ -50,11 +50,11 @@ enum permtab_shm_state {
  *
  * SEQ-1  sequence: odd while a slot goes from free to used or changes its key. Only grows (it would wrap
  * after 2^31 insertions into one bucket within one look, which no lease is long enough for). W1/W3, R1/R3.
- * SEQ-2  word: replacing one index by another, or clearing it, is one release store without the sequence. A
- * reader looks at it again after the bits, so what it answers was in force when it looked again. In the fold
- * map a word changes only to and from 0: a target has no sequence of its own. SEQ-3  key0, key1: stored (W2)
- * only while the sequence is odd and the word is 0. The word follows them (W2 too) before the sequence is
- * even again. */
+ * SEQ-2  word: replacing one index by another, or clearing it, is one release store without the sequence. A reader
+ * looks at the word again after the bits, so its answer was in force when it looked again. In the fold map a word
+ * changes only to and from 0: a target has no sequence of its own.
+ * SEQ-3  key0, key1: stored (W2) only while the sequence is odd and the word is 0. The word follows them (W2 too)
+ * before the sequence is even again. */
 struct permtab_shm_bucket {
     uint32_t sequence;
     uint32_t word[PERMTAB_SHM_SLOTS];
@@ -66,8 +66,8 @@ struct permtab_shm_bucket {
  * owner test touch the same line.
  *
  * SET-1  sequence: odd while the bits are not to be believed: being rewritten, or the set is free. Only
- * grows, over all lives of the set, so that a kept sequence never fits a later life. SET-2  bits: stored (W2)
- * only while the sequence is odd. */
+ * grows, over all lives of the set, so that a kept sequence never fits a later life.
+ * SET-2  bits: stored (W2) only while the sequence is odd. */
 struct permtab_shm_set {
     uint64_t sequence;
     uint64_t bits[];
@@ -79,8 +79,8 @@ static inline uint32_t permtab_shm_set_stride(uint32_t permissions_max)
     return (8u + 2u * (permissions_max / 64u) * 8u + 63u) / 64u * 64u;
 }
 
-/* A scope that folded scopes answer as. Written (W2) before the first fold word that names it; not written
- * again before it has rested in quarantine for longer than any lease. */
+/* A fold target: the scope that folded scopes answer as. It is written (W2) before the first fold word that names
+ * it, and not again before it has rested in quarantine for longer than any lease. */
 struct permtab_shm_target {
     uint64_t id;
     uint64_t type;
@@ -109,12 +109,12 @@ struct permtab_shm_identity {
  *
  * BEAT-1 lease_deadline (CLOCK_MONOTONIC ns): until when the table may be believed. Read first and compared
  * with a clock read last. Stored after everything that its poll read is in the table, so a reader that saw it
- *        sees that table or a later one. Never decreases, except to 0 for good when the table is disbelieved.
- * BEAT-2 applied_revision: everything up to it is in the table. Stored after the table was changed; read
- * before the entry, so the entry is never older than the revision the reader saw. BEAT-3 catalogue: changes
- * when a permission or a scope type is added or dropped. Stored after the names. BEAT-4 fold_count: 0 lets
- * readers skip the fold map. Raised before the first fold word, lowered after the last. It is a hint: a
- * reader that saw an old 0 looks for the scope's own entry, which is true or not there. */
+ * sees that table or a later one. Never decreases, except to 0 for good when the table is disbelieved.
+ * BEAT-2 applied_revision: everything up to it is in the table. Stored after the table was changed; read before the
+ * entry, so the entry is never older than the revision the reader saw.
+ * BEAT-3 catalogue: changes when a permission or a scope type is added or dropped. Stored after the names.
+ * BEAT-4 fold_count: 0 lets readers skip the fold map. Raised before the first fold word, lowered after the last.
+ * It is a hint: a reader that saw an old 0 looks for the scope's own entry, which is true or not there. */
 struct permtab_shm_beat {
     uint32_t state; /* enum permtab_shm_state; only forward */
     uint32_t fold_count;

@@ -99,8 +99,9 @@ void map_clear_writer(struct map *map, uint32_t slot)
     permtab_shm_store32(&bucket_of(map, slot)->word[slot % PERMTAB_SHM_SLOTS], 0);
 }
 
-/* The copy first. Clearing is a release: who finds the old slot cleared, or used again, is bound to see the copy, which still
- * lies ahead of it. The other way round a reader would miss an entry that is there, and ask over the socket. */
+/* The copy comes first. Clearing is a release, so a reader that finds the old slot cleared or used again also sees
+ * the copy, which still lies ahead of it. With the two stores swapped, a reader would miss an entry that is there
+ * and ask over the socket. */
 void map_move_writer(struct map *map, uint32_t from, uint32_t to)
 {
     assert(from < to);

@@ -1,6 +1,6 @@
-/* The bucketed map, writer side: 128-bit key and 4-bit type → 28-bit index. One implementation for entries
- * and for folds. Readers use permtab_shm_find (reader.h). One writer thread; functions that a reader may run
- * beside are all of those that end in _writer. The map owns no memory. */
+/* The bucketed map, writer side: 128-bit key and 4-bit type → 28-bit index. One implementation for entries and for
+ * folds. Readers use permtab_shm_find (reader.h). One writer thread. A function whose name ends in _writer stores
+ * to the map; readers may run beside it. The map owns no memory. */
 #ifndef PERMTAB_SHM_MAP_H
 #define PERMTAB_SHM_MAP_H
 
@@ -41,11 +41,12 @@ void map_replace_writer(struct map *map, uint32_t slot, uint32_t index);
 /* Frees a slot: one store. The key stays until the slot is used again, and means nothing. */
 void map_clear_writer(struct map *map, uint32_t slot);
 
-/* Moves what is in `from` to `to`: free, in the key's window and behind `from`, so that a reader, who looks from the window's
- * beginning to its end, does not pass it over. A writer that dies in it may leave the key in both, with one index. */
+/* Moves the key and word of slot `from` to slot `to`. `to` is free, in the key's window, and behind `from`, so that
+ * a reader, which looks from the window's beginning to its end, does not miss the key. A writer that dies in here
+ * may leave the key in both slots, with one index. */
 void map_move_writer(struct map *map, uint32_t from, uint32_t to);
 
-/* What is in a slot; word 0 when it is free. */
+/* The word and the key of a slot. The word is 0 when the slot is free. */
 uint32_t map_word(const struct map *map, uint32_t slot);
 struct map_key map_key_at(const struct map *map, uint32_t slot);
 

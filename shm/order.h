@@ -45,8 +45,8 @@ static inline uint64_t permtab_shm_load64(const uint64_t *from)
     return __atomic_load_n(from, __ATOMIC_ACQUIRE);
 }
 
-/* The writer's own reading of what only it writes; and a reader's look at a value that it validates by a
- * later acquire load anyway (a counter for statistics). Orders nothing. */
+/* Orders nothing. For the writer's own reading of fields that it alone writes, and for a reader's look at a value
+ * that a later acquire load validates anyway (a counter for statistics). */
 static inline uint32_t permtab_shm_load32_relaxed(const uint32_t *from)
 {
     return __atomic_load_n(from, __ATOMIC_RELAXED);
@@ -85,8 +85,9 @@ static inline void permtab_shm_store64_relaxed(uint64_t *to, uint64_t value)
     PERMTAB_SHM_STORED();
 }
 
-/* Private memory, not the segment: a client swaps the pointer to its immutable view of a segment. Release so that whoever
- * loads the pointer sees what it points to as it was filled before; without it a thread could read a bound of 0 or rubbish. */
+/* Private memory, not the segment: a client swaps the pointer to its immutable view of a segment. Release, so that
+ * a thread that loads the pointer sees the view as it was filled before; without it a thread could read a bound of
+ * 0 or rubbish. */
 static inline void *permtab_shm_load_pointer(void *const *from)
 {
     return __atomic_load_n(from, __ATOMIC_ACQUIRE);
@@ -103,8 +104,9 @@ static inline uint32_t permtab_shm_ticket(uint32_t *counter)
     return __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
-/* Private memory: makes `from` into `to` for one thread alone. Acquire and release: what the winner does to what the
- * number guards stays between this and its next store; without it another thread's store could land in between. */
+/* Private memory: makes `from` into `to` for one thread alone. Acquire and release: the winner's accesses to the
+ * guarded data stay between this call and its next store to `at`; without them another thread's store could land in
+ * between. */
 static inline int permtab_shm_claim64(uint64_t *at, uint64_t from, uint64_t to)
 {
     return __atomic_compare_exchange_n(at, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);

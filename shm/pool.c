@@ -1,5 +1,5 @@
-/* Index numbers with quarantine: a stack of free ones and a ring of resting ones. The most recently rested
- * index is taken first, because its memory may still be in a cache. */
+/* Index numbers with quarantine: a stack of free ones and a ring of resting ones. index_take takes the most
+ * recently rested index first, because its memory may still be in a cache. */
 #include "shm/pool.h"
 
 #include <assert.h>

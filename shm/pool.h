@@ -1,6 +1,6 @@
-/* A pool of index numbers with quarantine: 1 … count are free, in use, or resting. What was released is not
- * handed out again before its rest has ended. Private memory of the writer; one thread. Used for sets and for
- * fold targets; set.h adds the set's sequence to it. */
+/* A pool of index numbers with quarantine: 1 … count are free, in use, or resting. A released index is not handed
+ * out again before its rest has ended. Private memory of the writer; one thread. Used for sets and for fold
+ * targets; set.h adds the set's sequence to it. */
 #ifndef PERMTAB_SHM_POOL_H
 #define PERMTAB_SHM_POOL_H
 

@@ -138,7 +138,7 @@ static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_
     enum permtab_shm_found found;
     look->fold.bucket = NULL;
     look->fold.sequence = look->fold.slot = look->fold.word =
-        0; /* gcc warns applications of them otherwise */
+        0; /* else gcc warns that uses of them may be uninitialised */
     if (permtab_shm_load32(&table->header->beat.fold_count) != 0) {
         uint64_t hash = permtab_shm_hash(table->hash_seed, 0, scope_id, scope_type);
         found = permtab_shm_find(table->folds + permtab_shm_home(hash, table->fold_buckets), 0, scope_id,
@@ -210,8 +210,9 @@ static inline enum permtab_shm_found permtab_shm_check(const struct permtab_shm_
     return PERMTAB_SHM_BUSY;
 }
 
-/* Bring near, for batches, what a look at a key will read: first its home bucket and the next one, in which one key in
- * eleven lives; when those are there, its set. Hints: they read nothing that counts. */
+/* permtab_shm_fetch_entry and permtab_shm_fetch_set bring near what a look at a key will read, for batches: first
+ * the key's home bucket and the next one, in which one key in eleven lives; when those are there, its set. Both are
+ * hints: no answer depends on what they read. */
 static inline void permtab_shm_fetch_entry(const struct permtab_shm_table *table, uint64_t user,
                                            uint64_t scope_id, uint32_t scope_type)
 {

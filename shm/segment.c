@@ -92,8 +92,8 @@ static int random_fill(void *out, size_t size)
     return got == (ssize_t)size ? 0 : PERMTAB_E_SYSTEM;
 }
 
-/* Nobody else sees the memory yet; the helpers are used all the same, so that a killed writer leaves a header
- * that is either refused (no magic) or whole. */
+/* The memory is private until segment_new returns. The helpers of order.h are used all the same, so that a killed
+ * writer leaves a header that is either refused (no magic) or whole. */
 static void write_geometry(struct permtab_shm_header *header, const struct permtab_shm_geometry *geometry)
 {
     permtab_shm_store64(&header->geometry.names_offset, geometry->names_offset);
@@ -183,8 +183,8 @@ void segment_free(struct segment *segment)
     *segment = (struct segment){.descriptor = -1};
 }
 
-/* Text goes out in words of eight bytes, zero-padded, each through a helper: `to` is aligned to 8 and has
- * room for `size` bytes, a multiple of 8. */
+/* The text is stored in words of eight bytes, zero-padded, each through a helper of order.h. `to` is aligned to 8
+ * and has room for `size` bytes, a multiple of 8. */
 static void store_text(char *to, size_t size, const char *text)
 {
     uint64_t *words = (uint64_t *)(void *)to;

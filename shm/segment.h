@@ -44,24 +44,22 @@ uint64_t segment_size(const struct segment_options *options);
 
 /* Creates, populates (so that a shortage of memory is an error here, not a SIGBUS later), maps and seals.
  * PERMTAB_E_INVALID: permissions_max, entries or sets; _LIMIT: larger than memory_max or the layout allows;
- * _MEMORY; _SYSTEM: errno tells. The process must
- * have set PR_SET_DUMPABLE to 0 before, or the same uid could write through /proc (segment_new does not
- * check). */
+ * _MEMORY; _SYSTEM: errno tells. The process must have set PR_SET_DUMPABLE to 0 before, or the same uid could write
+ * through /proc (segment_new does not check). */
 int segment_new(struct segment *out, const struct segment_options *options) PERMTAB_MUST_CHECK;
 void segment_free(struct segment *segment);
 
-/* In segment_table.c. Tests that the descriptor bears all the seals that a reader relies on. Also used by the
- * client. */
+/* Whether the descriptor bears all the seals that a reader relies on. In segment_table.c; the client uses it, too. */
 bool segment_sealed(int descriptor);
 
-/* In segment_table.c, which the client links too. Fills a reader's table from a read-only mapping of `size`
- * bytes, checking magic, layout and every bound. PERMTAB_E_LAYOUT: another layout number; PERMTAB_E_PROTOCOL:
- * anything else that is wrong; *out is untouched then. Called by the client on what the sidecar sent. */
+/* Fills a reader's table from a read-only mapping of `size` bytes, checking magic, layout and every bound.
+ * PERMTAB_E_LAYOUT: another layout number; PERMTAB_E_PROTOCOL: anything else that is wrong. On failure *out is
+ * untouched. In segment_table.c, which the client links too and calls on the descriptor that the sidecar sent. */
 int segment_table_init(struct permtab_shm_table *out, const void *mapping, size_t size) PERMTAB_MUST_CHECK;
 
-/* Header. Names: bit < permissions_max, text of 1 to PERMTAB_SHM_NAME_SIZE - 9 bytes, written once a bit.
- * Types: number below PERMTAB_SHM_SCOPE_TYPES, text of 1 to PERMTAB_SHM_TYPE_NAME_SIZE - 1 bytes, written
- * once, in ascending order. Writing the same text again changes nothing. */
+/* Names and scope types of the header. Names: bit < permissions_max, text of 1 to PERMTAB_SHM_NAME_SIZE - 9 bytes,
+ * written once a bit. Types: number below PERMTAB_SHM_SCOPE_TYPES, text of 1 to PERMTAB_SHM_TYPE_NAME_SIZE - 1
+ * bytes, written once, in ascending order. Writing the same text again changes nothing. */
 void segment_name_set_writer(struct segment *segment, uint32_t bit, const char *text);
 void segment_type_set_writer(struct segment *segment, uint32_t type, const char *text);
 void segment_catalogue_set_writer(struct segment *segment, uint64_t catalogue);
@@ -72,7 +70,7 @@ void segment_catalogue_set_writer(struct segment *segment, uint64_t catalogue);
 void segment_fold_count_writer(struct segment *segment, uint32_t count);
 void segment_target_set_writer(struct segment *segment, uint32_t index, uint32_t type, uint64_t id);
 
-/* live: from now on readers may believe it, inside the lease. */
+/* Makes the state LIVE: from now on readers may believe the segment, inside the lease. */
 void segment_publish_writer(struct segment *segment);
 /* These three never move backwards: an older value changes nothing. Deadline in CLOCK_MONOTONIC nanoseconds,
  * the coarse clock's lag already taken off; ignored once the segment is disbelieved. */
@@ -80,8 +78,8 @@ void segment_lease_writer(struct segment *segment, uint64_t deadline_ns);
 void segment_applied_writer(struct segment *segment, uint64_t revision);
 void segment_expiry_writer(struct segment *segment, int64_t applied_us);
 void segment_retire_writer(struct segment *segment);
-/* Ends the lease at once and for good: the one case in which the deadline goes back. What is in the table may
- * be wrong. A reader that has already read the deadline may believe it until then, and no longer. */
+/* Ends the lease at once and for good: the one case in which the deadline goes back. For a table that may be wrong.
+ * A reader that has already read the deadline may believe it until then, and no longer. */
 void segment_disbelieve_writer(struct segment *segment);
 
 #endif

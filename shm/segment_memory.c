@@ -1,7 +1,7 @@
 /* The memory of a segment. The order is what matters here: map writable, allocate, then seal. After
- * F_SEAL_FUTURE_WRITE nobody can map the memfd writable any more, its creator included; the mapping made
- * before stays as it was. Allocating before anybody reads turns a shortage of memory into an error here
- * instead of a SIGBUS in somebody's worker, and charges the pages to us instead of to whoever reads first.
+ * F_SEAL_FUTURE_WRITE nobody can map the memfd writable any more, its creator included; the mapping made before
+ * stays as it was. Allocating before anybody reads turns a shortage of memory into an error here instead of a
+ * SIGBUS in a worker, and charges the pages to the sidecar instead of to the first reader.
  *
  * Left to others: what is in the memory; PR_SET_DUMPABLE, without which the same uid may write through /proc.
  */
@@ -41,7 +41,7 @@ static int memfd_new(void)
     return descriptor;
 }
 
-/* An address at which huge pages can be used: the start of a huge page. NULL leaves the choice to the kernel.
+/* An address that begins a huge page, so that huge pages can be used there. NULL leaves the choice to the kernel.
  */
 static void *aligned_address(size_t size)
 {
@@ -56,8 +56,8 @@ static void *aligned_address(size_t size)
     return (void *)address; /* a hint: another thread may have been faster, and then it is merely slower */
 }
 
-/* Errors now, not a SIGBUS later. MADV_POPULATE_WRITE (Linux 5.14) gives huge pages where they are allowed;
- * posix_fallocate gives small ones. */
+/* Allocates every page now: an error here instead of a SIGBUS later. MADV_POPULATE_WRITE (Linux 5.14) gives huge
+ * pages where they are allowed; posix_fallocate gives small ones. */
 static int populate(const struct segment_memory *memory)
 {
     (void)madvise(memory->mapping, memory->size, MADV_HUGEPAGE); /* refused where the kernel has none */
@@ -116,7 +116,7 @@ int segment_memory_seal(const struct segment_memory *memory)
     return 0;
 }
 
-/* The kernel says so only in smaps. */
+/* The kernel reports huge pages of one mapping only in smaps. */
 bool segment_memory_is_huge(const struct segment_memory *memory)
 {
     FILE *maps = fopen("/proc/self/smaps", "re");

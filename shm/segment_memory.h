@@ -18,8 +18,8 @@ struct segment_memory {
 
 /* `size` is a multiple of the page. PERMTAB_E_MEMORY, _SYSTEM (errno tells). */
 int segment_memory_new(struct segment_memory *out, size_t size) PERMTAB_MUST_CHECK;
-/* From here on nobody can map it writable, write, resize or punch it; the mapping made before stays writable.
- * PERMTAB_E_SYSTEM. */
+/* Seals the memfd: from here on nobody can map it writable, write, resize or punch it; the mapping made before
+ * stays writable. PERMTAB_E_SYSTEM. */
 int segment_memory_seal(const struct segment_memory *memory) PERMTAB_MUST_CHECK;
 /* Does the kernel map some of it by huge pages? */
 bool segment_memory_is_huge(const struct segment_memory *memory);

@@ -1,6 +1,6 @@
-/* What a reader needs of a segment before it may trust one: the seals on the descriptor, and a private copy
- * of the geometry in which every bound has been checked. Linked by the client as well as the sidecar, so libc
- * alone.
+/* segment_sealed and segment_table_init: what a reader checks before it trusts a segment, namely the seals on the
+ * descriptor, and a private copy of the geometry in which every bound has been checked. The client links this file
+ * as well as the sidecar, so it uses libc alone.
  *
  * Each shared field is read once, into private memory, and only the copy is checked and used. The sections
  * must come in the order of layout.h without overlapping, so that one walk checks every offset and length.

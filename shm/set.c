@@ -41,8 +41,8 @@ void set_release_writer(struct set_pool *pool, uint32_t index, uint64_t until_ns
     index_release(&pool->indices, index, until_ns);
 }
 
-/* W1. Relaxed: whoever sees anything that was stored with release after it, new bits or an entry's new word,
- * sees it odd. */
+/* W1. It may be relaxed: a reader that sees anything stored with release after it (new bits, or an entry's new
+ * word) sees the sequence odd. */
 void set_close_writer(struct segment *segment, uint32_t index)
 {
     struct permtab_shm_set *set = record(segment, index);

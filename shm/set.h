@@ -1,7 +1,7 @@
 /* Permission sets, writer side: interned bitmaps with a sequence each. One writer thread.
  *
- * A set is free (sequence odd), in use, or resting: freed, but not to be reused before every lease that could
- * have believed it has ended. Which inputs a set stands for is the publisher's business. */
+ * A set is free (sequence odd), in use, or resting: freed, but not to be reused before every lease that could have
+ * believed it has ended. The publisher knows which inputs a set stands for. */
 #ifndef PERMTAB_SHM_SET_H
 #define PERMTAB_SHM_SET_H
 
