@@ -19,6 +19,7 @@ if [ "${1:-}" = prepare ]; then
     exec su - reader -c 'umask 077 && cd permtab && ./tests/fresh/readme.sh type'
 fi
 [ "${1:-}" = type ] || fail "tests/fresh.sh runs this"
+. tests/fresh/app.sh
 
 run() {
     printf '\n$ %s\n' "$1"
@@ -38,24 +39,12 @@ start_unit() {
     sudo install -d -o "$user" -g "$user" -m "$(of_unit RuntimeDirectoryMode)" "/run/$(of_unit RuntimeDirectory)"
     sudo install -d -o "$user" -g "$user" -m "$(of_unit StateDirectoryMode)" "/var/lib/$(of_unit StateDirectory)"
     # shellcheck disable=SC2046
-    sudo -u "$user" $(of_unit ExecStartPre) >/dev/null || fail "ExecStartPre"
-    # shellcheck disable=SC2046
     sudo -u "$user" $(of_unit ExecStart) &
     for _ in $(seq 600); do
         if permtabctl health >/dev/null 2>&1; then return; fi
         sleep 0.1
     done
     fail "the sidecar does not serve"
-}
-
-# README's fragment of a worker, in a program: its user is 8, whom the sample policy makes a moderator.
-write_app() {
-    awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' README.md | awk '
-        /^#include/ { print; next }
-        !begun { print "#include <stdio.h>\nint main(void)\n{\n    uint64_t user = 8;"; begun = 1 }
-        /^ *\.\.\.$/ { sub(/\.\.\./, "puts(\"allowed\");") }
-        { print }
-        END { print "    return 0;\n}" }' >app.c
 }
 
 run './deploy/demo.sh'

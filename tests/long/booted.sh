@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# booted.sh prepare: installs permtab as README says, on a machine that is not booted yet.
+# booted.sh check: the shipped unit under the real systemd, on that machine when it is.
+# tests/long/unit.sh runs it, on a machine that is thrown away: it installs into the system and breaks the configuration.
+set -uo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+export LC_ALL=C.UTF-8 HOME=/root
+unit=permtabd.service
+configuration=/usr/local/etc/permtab/permtab.conf
+socket=/run/permtab/permtab.sock
+
+# ---- what the checks are made of ----
+
+# check NAME COMMAND...: one line, and what the command said if it failed.
+check() {
+    local name="$1" said
+    shift
+    if said="$("$@" 2>&1)"; then echo "ok $name"; else printf 'FAILED %s\n%s\n' "$name" "$said"; fi
+}
+
+as() { setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"; }
+
+of_unit() { systemctl show -P "$1" "$unit"; }
+
+is() { [ "$2" = "$3" ] || { echo "$1 is '$2', not '$3'"; return 1; }; }
+
+wait_for() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || { echo "not within its time: $*"; systemctl status --no-pager "$unit"; return 1; }
+        sleep 0.1
+    done
+}
+
+is_active() { is ActiveState "$(of_unit ActiveState)" active; }
+has_failed() { is ActiveState "$(of_unit ActiveState)" failed; }
+exited_with() { is "CLD_EXITED and the exit code" "$(of_unit ExecMainCode) $(of_unit ExecMainStatus)" "1 $1"; }
+starts_afresh() { is_active && [ "$(of_unit MainPID)" != "$1" ]; }
+
+# A worker that lives through all of it: asks once, and must be answered with the next line.
+ask_worker() {
+    local said=""
+    echo "check 8 channel:10 message.delete" >&"${worker[1]}"
+    read -r -t 60 said <&"${worker[0]}"
+    is "the answer" "$said" "allow 0"
+}
+
+# ---- before it is booted ----
+
+prepare() {
+    . tests/fresh/app.sh
+    apt-get -q -y update || return 1
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends systemd || return 1
+    ./deploy/install-packages.sh build && cmake -S . -B build -G Ninja && ninja -C build || return 1
+    cmake --install build && ldconfig && systemd-sysusers || return 1
+    permtabd -t -c "$configuration" || return 1
+    write_app
+    # shellcheck disable=SC2046
+    cc -o /usr/local/bin/app app.c $(pkg-config --cflags --libs permtab) || return 1
+    # shellcheck disable=SC2046
+    cc -I. -o /usr/local/bin/worker tests/e2e/worker.c $(pkg-config --libs permtab) || return 1
+    chmod 755 /usr/local/bin/app /usr/local/bin/worker
+    useradd one && useradd two
+}
+
+# ---- the checks ----
+
+runs_as_its_user() {
+    local uid
+    uid="$(id -u permtab)" || return 1
+    [ "$uid" -ne 0 ] || { echo "permtab is root"; return 1; }
+    is Type "$(of_unit Type)" notify && is_active &&
+        is "the uid" "$(awk '/^Uid:/ { print $2, $3, $4, $5 }' "/proc/$(of_unit MainPID)/status")" "$uid $uid $uid $uid"
+}
+
+# Each kind of hardening, seen from outside, for systemd goes on without what it cannot do.
+is_hardened() {
+    local process inside folder
+    process="/proc/$(of_unit MainPID)" inside="/proc/$(of_unit MainPID)/root"
+    is NoNewPrivs "$(awk '/^NoNewPrivs:/ { print $2 }' "$process/status")" 1 &&
+        is CapBnd "$(awk '/^CapBnd:/ { print $2 }' "$process/status")" 0000000000000000 &&
+        is Seccomp "$(awk '/^Seccomp:/ { print $2 }' "$process/status")" 2 || return 1
+    for folder in /tmp /home /root /dev; do
+        touch "$folder/of-the-machine" || return 1
+        [ ! -e "$inside$folder/of-the-machine" ] || { echo "$folder is the machine's"; return 1; }
+    done
+    ! touch "$inside/usr/local/touched" 2>/dev/null || { echo "/usr can be written"; return 1; }
+    # These two are open, and are the machine's: so what could not be touched above is closed, and not out of sight.
+    touch "$inside/var/lib/permtab/touched" "$inside/run/permtab/touched" &&
+        rm /var/lib/permtab/touched /run/permtab/touched
+}
+
+nothing_was_ignored() {
+    local lines
+    lines="$(journalctl -b --no-pager -u "$unit" | grep -i ignoring)"
+    [ -z "$lines" ] || { echo "$lines"; return 1; }
+}
+
+readmes_worker_is_allowed() { is "what README's worker says" "$(as one app)" allowed; }
+
+# sidecar_of_two SOCKET: another user's, which systemd starts for him.
+sidecar_of_two() {
+    systemd-run --quiet --unit impostor --uid two --property Type=notify --setenv "PERMTAB_SOCKET=$1" \
+        --setenv PERMTAB_OPS_SOCKET= --setenv PERMTAB_STORE=sqlite:/tmp/impostor/permtab.db /usr/local/sbin/permtabd
+}
+
+answer_of_two() { as "$1" worker /tmp/impostor/permtab.sock 2000 <<<"check 8 channel:10 message.delete" | tail -n 1; }
+
+# In a folder that he made himself where everybody may. His own worker is served, so others are refused for who he is.
+impostor_is_refused() {
+    as two mkdir /tmp/impostor && sidecar_of_two /tmp/impostor/permtab.sock || return 1
+    as two permtabctl --socket /tmp/impostor/permtab.sock apply /usr/local/share/permtab/policies/community.json &&
+        is "the answer to his own worker" "$(answer_of_two two)" "allow 0" &&
+        is "the answer to another one" "$(answer_of_two one | cut -d ' ' -f 1,2)" "error -10" && systemctl stop impostor
+}
+
+impostor_cannot_take_the_place() {
+    ! sidecar_of_two /run/permtab/other.sock || { echo "it serves"; return 1; }
+    [ ! -e /run/permtab/other.sock ] || { echo "a socket is there"; return 1; }
+}
+
+restart_is_bridged() {
+    local before
+    before="$(of_unit MainPID)"
+    systemctl restart "$unit" && starts_afresh "$before" && ask_worker
+}
+
+kill_is_mended() {
+    local before
+    before="$(of_unit MainPID)"
+    kill -9 "$before"
+    wait_for 30 starts_afresh "$before" && is Restart "$(of_unit NRestarts)" 1 && ask_worker
+}
+
+stops_in_time() {
+    systemctl stop "$unit" || return 1
+    is ActiveState "$(of_unit ActiveState)" inactive && is Result "$(of_unit Result)" success &&
+        exited_with 0 || return 1
+    [ ! -e "$socket" ] || { echo "the socket is still there"; return 1; }
+}
+
+# with_configuration SED COMMAND...: with the shipped configuration changed so far.
+with_configuration() {
+    local code
+    cp "$configuration" "$configuration.shipped" && sed -i "$1" "$configuration" || return 1
+    "${@:2}"
+    code=$?
+    cp "$configuration.shipped" "$configuration"
+    return "$code"
+}
+
+fails_for_good() {
+    ! systemctl start "$unit" || { echo "it starts"; return 1; }
+    sleep 3 # several times RestartSec
+    has_failed && exited_with 2 && is NRestarts "$(of_unit NRestarts)" 0
+}
+
+was_tried_ten_times() { [ "$(of_unit NRestarts)" -ge 10 ] || has_failed; }
+
+is_tried_again() {
+    systemctl start "$unit"
+    wait_for 60 was_tried_ten_times && ! has_failed
+}
+
+# The store is there later than the sidecar: here the path to it is mended, and nobody tells systemd.
+late_store_is_waited_for() {
+    with_configuration 's|^store = .*|store = "mysql://nobody@/nothing?socket=/run/nothing.sock"|' is_tried_again &&
+        wait_for 30 is_active && ask_worker
+}
+
+check_all() {
+    check "systemctl enable --now" systemctl enable --now "$unit"
+    check "it is active and runs as its own user" runs_as_its_user
+    check "the hardening is in force" is_hardened
+    check "a policy is applied by root" permtabctl apply conf/policies/community.json
+    check "README's worker is allowed under another uid" readmes_worker_is_allowed
+    check "an impostor is refused" impostor_is_refused
+    check "an impostor cannot serve in the unit's folder" impostor_cannot_take_the_place
+    coproc worker { as one worker "$socket" 2000; }
+    read -r -t 60 <&"${worker[0]}" # ready
+    check "a worker is answered" ask_worker
+    check "its next call after systemctl restart is answered" restart_is_bridged
+    check "kill -9 is followed by a start" kill_is_mended
+    check "systemctl stop ends it in time, with 0" stops_in_time
+    check "a wrong configuration is not tried again" with_configuration '$a nonsense = 1' fails_for_good
+    check "one that contradicts the store is not tried again" \
+        with_configuration 's/^scope_types = .*/scope_types = {"global", "guild"}/' fails_for_good
+    check "a store that is away is tried again until it is there" late_store_is_waited_for
+    check "systemd left out nothing of the unit" nothing_was_ignored
+}
+
+case "${1:-}" in
+    prepare) prepare && echo "ok README's commands" ;;
+    check) check_all ;;
+    *) echo "tests/long/unit.sh runs this" >&2; exit 64 ;;
+esac
