@@ -11,6 +11,7 @@
 #include "proxy/answer/ask.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 #include "proxy/l2/l2.h"
 
 #include <assert.h>
@@ -345,10 +346,8 @@ static void run_waiting(struct ask_queue *asks)
     unsigned looked = 0;
     while (looked++ < LOOKS_A_TURN && (ask = take_next(asks)) != NULL)
         judge(asks, ask, true);
-    if (turn_is_due(asks)) {
-        struct timeval now = {0};
-        (void)event_add(asks->next_turn, &now);
-    }
+    if (turn_is_due(asks))
+        (void)timer_at_once(asks->next_turn);
 }
 
 static void on_next_turn(evutil_socket_t descriptor, short what, void *context)

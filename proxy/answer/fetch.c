@@ -8,12 +8,12 @@
 
 #include "proxy/base/breaker.h"
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 
 #include <assert.h>
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <utlist.h>
 
 #define PATIENCE_NS 100000000ull /* with a replica */
@@ -145,9 +145,7 @@ static void arm_patience(struct fetches *fetches)
     if (first == NULL)
         return;
     uint64_t now = clock_ns(), due = first->origin.begun_ns + PATIENCE_NS;
-    uint64_t left_us = due > now ? (due - now) / 1000 : 0;
-    struct timeval wait = {(time_t)(left_us / 1000000), (suseconds_t)(left_us % 1000000)};
-    (void)event_add(fetches->patience, &wait);
+    (void)timer_in_ns(fetches->patience, due > now ? due - now : 0);
 }
 
 static bool begin_at_replica(struct fetch *fetch)

@@ -13,13 +13,13 @@
 #include "proxy/answer/fill.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 #include "proxy/l2/l2.h"
 
 #include <assert.h>
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <uthash.h>
 #include <utlist.h>
 
@@ -108,9 +108,7 @@ static void arm_timer(struct fills *fills)
     if (fills->all == NULL || fills->timer == NULL)
         return;
     uint64_t now = clock_ns();
-    uint64_t left = fills->all->deadline_ns > now ? fills->all->deadline_ns - now : 0;
-    struct timeval wait = {(time_t)(left / 1000000000ull), (suseconds_t)(left % 1000000000ull / 1000)};
-    event_add(fills->timer, &wait);
+    (void)timer_in_ns(fills->timer, fills->all->deadline_ns > now ? fills->all->deadline_ns - now : 0);
 }
 
 static void on_timer(evutil_socket_t descriptor, short what, void *context)

@@ -11,6 +11,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/base/timer.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
@@ -52,9 +53,8 @@ struct known_users_read {
 
 static void wait_ms(struct known_users_read *count, unsigned ms)
 {
-    struct timeval time = {ms / 1000, (suseconds_t)(ms % 1000) * 1000};
     count->waiting = true;
-    (void)event_add(count->timer, &time);
+    (void)timer_in_ms(count->timer, ms);
 }
 
 /* On a helper thread. */

@@ -6,6 +6,7 @@
 #include "proxy/cleanup/cleanup.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 #include "proxy/cleanup/private.h"
 
 #include <event2/event.h>
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #define SECOND        1000000000ull
 #define TROUBLE_MAX   (60 * SECOND)  /* Redis, the marker or the store being away */
@@ -242,9 +242,7 @@ static void bury_ended(struct cleanup *cleanup)
 
 static void arm(struct cleanup *cleanup, uint64_t after_ns)
 {
-    struct timeval delay = {.tv_sec = (time_t)(after_ns / SECOND),
-                            .tv_usec = (suseconds_t)(after_ns % SECOND / 1000)};
-    (void)event_add(cleanup->pump, &delay);
+    (void)timer_in_ns(cleanup->pump, after_ns);
 }
 
 void cleanup_wake(struct cleanup *cleanup)

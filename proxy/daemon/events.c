@@ -1,4 +1,5 @@
 /* What one part tells and others must hear, and signals. */
+#include "proxy/base/timer.h"
 #include "proxy/daemon/daemon.h"
 
 #include "proxy/base/clock.h"
@@ -142,10 +143,9 @@ static void on_stop(evutil_socket_t number, short what, void *context)
 {
     struct daemon *daemon = context;
     uint64_t grace_ms = daemon->config.stop_grace_ms;
-    struct timeval grace = {(time_t)(grace_ms / 1000), (suseconds_t)(grace_ms % 1000 * 1000)};
     (void)what;
     bool again = event_pending(daemon->grace, EV_TIMEOUT, NULL);
-    if (grace_ms > 0 && !again && event_add(daemon->grace, &grace) == 0) {
+    if (grace_ms > 0 && !again && timer_in_ms(daemon->grace, grace_ms) == 0) {
         log_info("permtabd: signal %d: everything goes on for stop_grace, %" PRIu64
                  " ms; a second signal ends it at once",
                  (int)number, grace_ms);

@@ -6,6 +6,7 @@
 #include "proxy/delayed/delayed.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 #include "proxy/delayed/private.h"
 
 #include <event2/event.h>
@@ -29,12 +30,11 @@
 
 void delayed_wake_in(struct delayed *delayed, uint64_t ms)
 {
-    struct timeval delay = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
     uint64_t at = clock_ns() + ms * NS_IN_A_MS;
     if (delayed->wake_ns != 0 && delayed->wake_ns <= at)
         return;
     delayed->wake_ns = at;
-    (void)evtimer_add(delayed->timer, &delay);
+    (void)timer_in_ms(delayed->timer, ms);
 }
 
 /* The pace: so many a second, and what somebody has asked for beyond that. */

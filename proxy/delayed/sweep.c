@@ -4,6 +4,7 @@
  *
  * To replace, the one task is added first and the others are removed after it: whoever dies in between leaves too many. */
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 #include "proxy/delayed/private.h"
 
 #include <event2/event.h>
@@ -123,8 +124,7 @@ static void pause_then_step(struct delayed_sweeping *sweeping, uint64_t took_ns)
     uint64_t us = took_ns / 1000 * (100 - budget) / budget + 1;
     if (us > PAUSE_MAX_US)
         us = PAUSE_MAX_US;
-    struct timeval pause = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
-    if (event_add(sweeping->pause, &pause) < 0)
+    if (timer_in_us(sweeping->pause, us) < 0)
         finish(sweeping, PERMTAB_E_MEMORY, "out of memory", true);
 }
 
@@ -214,11 +214,10 @@ static bool is_good(const struct delayed_sweep *sweep)
 
 static int begin(struct delayed_sweeping *sweeping)
 {
-    static const struct timeval now = {0};
     if (!read_cursor(sweeping))
         return PERMTAB_E_INVALID;
     if (is_pace_alone(&sweeping->sweep))
-        return event_add(sweeping->pause, &now) < 0 ? PERMTAB_E_MEMORY : 0;
+        return timer_at_once(sweeping->pause);
     return sweeping->sweep.action == DELAYED_REPLACE && !sweeping->keep[0] ? add_one(sweeping)
                                                                            : step(sweeping);
 }

@@ -14,6 +14,7 @@
 #include "proxy/feed/audit.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 #include "proxy/base/trouble.h"
 #include "proxy/table/audit.h"
 
@@ -330,9 +331,8 @@ static void on_tick(evutil_socket_t descriptor, short what, void *context)
 static int start_timer(struct audit *audit, struct event_base *base)
 {
     uint32_t ticks = audit->a_second < TICKS_A_SECOND ? audit->a_second : TICKS_A_SECOND;
-    struct timeval period = {ticks == 1, ticks == 1 ? 0 : (suseconds_t)(1000000 / ticks)};
     audit->timer = event_new(base, -1, EV_PERSIST, on_tick, audit);
-    if (audit->timer == NULL || event_add(audit->timer, &period) < 0)
+    if (audit->timer == NULL || timer_in_us(audit->timer, 1000000 / ticks) < 0)
         return PERMTAB_E_MEMORY;
     return 0;
 }

@@ -16,6 +16,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/base/timer.h"
 #include "proxy/feed/private.h"
 
 #include <errno.h>
@@ -227,13 +228,12 @@ static void conclude(struct feed *feed, int code)
 
 static void go_on(struct feed *feed, int code)
 {
-    static const struct timeval at_once = {0};
     if (code <= 0) {
         conclude(feed, code);
         return;
     }
     feed_lease_look(feed);
-    (void)evtimer_add(feed->turn, &at_once);
+    (void)timer_at_once(feed->turn);
 }
 
 static void on_turn(evutil_socket_t descriptor, short what, void *context)

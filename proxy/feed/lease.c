@@ -1,6 +1,7 @@
 /* Why there is no lease. It ends by itself when nobody renews it, so it is this file that notices, at that moment, and
  * says what the feed is doing and since when: in the log, in `health` and with every check that is answered unknown. A
  * poll that fails has said its reason before; one that hangs has none to say yet. */
+#include "proxy/base/timer.h"
 #include "proxy/feed/private.h"
 
 #include "proxy/base/clock.h"
@@ -90,18 +91,14 @@ static void on_lease(evutil_socket_t descriptor, short what, void *context)
     feed_lease_look(feed);
     if (!publisher_leased(feed->publisher, now_ns))
         return; /* feed_lease_polled begins again */
-    uint64_t left_us = (ends_ns - now_ns) / 1000 + 1;
-    struct timeval wait = {(time_t)(left_us / 1000000), (suseconds_t)(left_us % 1000000)};
-    (void)evtimer_add(feed->lease, &wait);
+    (void)timer_in_ns(feed->lease, ends_ns - now_ns + 1);
 }
 
 int feed_lease_start(struct feed *feed, struct event_base *base)
 {
-    struct timeval wait = {(time_t)(feed->staleness_ns / SECOND_NS),
-                           (suseconds_t)(feed->staleness_ns % SECOND_NS / 1000) + 1};
     feed->started_ns = clock_ns();
     feed->lease = evtimer_new(base, on_lease, feed);
-    if (feed->lease == NULL || evtimer_add(feed->lease, &wait) < 0)
+    if (feed->lease == NULL || timer_in_ns(feed->lease, feed->staleness_ns + 1) < 0)
         return PERMTAB_E_MEMORY;
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/base/timer.h"
 #include "proxy/redis/subscriber.h"
 
 #include <event2/event.h>
@@ -42,27 +43,23 @@ static void on_wake(evutil_socket_t descriptor, short what, void *context)
 static void wake(struct fleet *fleet)
 {
     uint64_t since = clock_ns() - fleet->woken_ns;
-    struct timeval wait = {0, 0};
     if (evtimer_pending(fleet->wake, NULL))
         return;
     if (since >= WAKE_SPACING_NS) {
         on_wake(-1, 0, fleet);
         return;
     }
-    wait.tv_usec = (suseconds_t)((WAKE_SPACING_NS - since) / 1000);
-    (void)event_add(fleet->wake, &wait);
+    (void)timer_in_ns(fleet->wake, WAKE_SPACING_NS - since);
 }
 
 /* ---- retiring ---------------------------------------------------------------------------------------------------- */
-
-static const struct timeval at_once = {0};
 
 static void on_retire(evutil_socket_t descriptor, short what, void *context)
 {
     struct fleet *fleet = context;
     (void)descriptor, (void)what;
     if (publisher_hear_slice(fleet->parts.publisher, clock_ns(), PUBLISHER_SLICE))
-        (void)evtimer_add(fleet->retire, &at_once);
+        (void)timer_at_once(fleet->retire);
 }
 
 /* A slice at once for the first message of a turn of the loop, and then one a turn, however many messages there are. */
@@ -71,7 +68,7 @@ static void retire_some(struct fleet *fleet)
     if (evtimer_pending(fleet->retire, NULL))
         return;
     (void)publisher_hear_slice(fleet->parts.publisher, clock_ns(), PUBLISHER_SLICE);
-    (void)evtimer_add(fleet->retire, &at_once);
+    (void)timer_at_once(fleet->retire);
 }
 
 /* ---- hearing ------------------------------------------------------------------------------------------------------ */

@@ -8,6 +8,7 @@
 #include "proxy/invalidate/invalidate.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 #include "proxy/invalidate/private.h"
 
 #include <stdarg.h>
@@ -18,8 +19,7 @@
 
 void invalidations_turn_soon(struct invalidations *all)
 {
-    static const struct timeval at_once = {0};
-    (void)evtimer_add(all->turn, &at_once);
+    (void)timer_at_once(all->turn);
 }
 
 void invalidation_job_trouble(struct invalidation_job *job, int code, const char *format, ...)

@@ -15,6 +15,7 @@
  * Roles are not kept in L2. When one is not resident here, the lookup has missed. */
 #include "proxy/l2/lookup.h"
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -62,10 +63,9 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context);
 
 bool l2_lookup_wake_in(struct l2_lookup *lookup, unsigned ms)
 {
-    struct timeval wait = {ms / 1000, (suseconds_t)(ms % 1000 * 1000)};
     if (lookup->timer == NULL)
         lookup->timer = evtimer_new(lookup->l2->base, on_timer, lookup);
-    return lookup->timer != NULL && event_add(lookup->timer, &wait) == 0;
+    return lookup->timer != NULL && timer_in_ms(lookup->timer, ms) == 0;
 }
 
 /* ---- what was found -------------------------------------------------------------------------------------------------- */

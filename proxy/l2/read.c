@@ -3,6 +3,7 @@
  *
  * What is not understood to the last byte is a miss, and removed. */
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 #include "proxy/l2/early_refresh.h"
 #include "proxy/l2/lookup.h"
 #include "proxy/l2/value.h"
@@ -30,12 +31,11 @@ static void on_reply(void *context, enum redis_status status, const struct redis
 void l2_lookup_enqueue(struct l2_lookup *lookup)
 {
     struct l2 *l2 = lookup->l2;
-    struct timeval now = {0};
     lookup->state = LOOKUP_QUEUED;
     lookup->next_queued = NULL;
     *l2->queued_tail = lookup;
     l2->queued_tail = &lookup->next_queued;
-    (void)event_add(l2->flush, &now);
+    (void)timer_at_once(l2->flush);
 }
 
 /* A script for the next PAIRS_MAX of the queue. */

@@ -13,6 +13,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/base/timer.h"
 #include "proxy/base/trouble.h"
 #include "proxy/redis/dial.h"
 #include "proxy/redis/parser.h"
@@ -27,7 +28,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 2000
@@ -66,9 +66,7 @@ struct redis_link {
 
 static void arm(struct redis_link *link, uint64_t delay_ns)
 {
-    uint64_t us = (delay_ns + 999) / 1000;
-    struct timeval delay = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
-    if (event_add(link->timer, &delay) < 0)
+    if (timer_in_ns(link->timer, delay_ns) < 0)
         log_error("%s: a timer was not set", link->name);
 }
 
@@ -459,9 +457,8 @@ int redis_link_new(struct redis_link **out, struct event_base *base, const struc
     link->password = options->password ? strdup(options->password) : NULL;
     link->timer = evtimer_new(base, on_timer, link);
     (void)snprintf(link->trouble, sizeof link->trouble, "not connected yet");
-    struct timeval now = {0};
     if (!link->text || (options->password && !link->password) || !link->timer ||
-        event_add(link->timer, &now) < 0) {
+        timer_at_once(link->timer) < 0) {
         destroy(link); /* `freed` is not known yet */
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     }

@@ -70,8 +70,7 @@ static void on_result(int code, struct evutil_addrinfo *addresses, void *context
     if (addresses)
         evutil_freeaddrinfo(addresses);
     lookup->busy = false;
-    struct timeval now = {0};
-    if (lookup->abandoned && event_base_once(lookup->base, -1, EV_TIMEOUT, on_destroy, lookup, &now) < 0)
+    if (lookup->abandoned && event_base_once(lookup->base, -1, EV_TIMEOUT, on_destroy, lookup, NULL) < 0)
         log_error("resolver: out of memory");
 }
 

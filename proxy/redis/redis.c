@@ -9,6 +9,7 @@
 #include "proxy/redis/redis.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 #include "proxy/redis/link.h"
 #include "proxy/redis/transaction.h"
 
@@ -16,7 +17,6 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PENDING_MAX  65536
 #define RETAINED_MAX (16u * 1024 * 1024) /* bytes of scripts' arguments, kept for NOSCRIPT */
@@ -62,9 +62,7 @@ struct redis {
 
 static void arm(struct redis *redis, uint64_t delay_ns)
 {
-    uint64_t us = (delay_ns + 999) / 1000;
-    struct timeval delay = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
-    (void)event_add(redis->timer, &delay);
+    (void)timer_in_ns(redis->timer, delay_ns);
 }
 
 static void queue_put(struct redis *redis, struct pending *pending)

@@ -2,10 +2,11 @@
  * the connection has called back, which it always does. */
 #include "proxy/redis/retry.h"
 
+#include "proxy/base/timer.h"
+
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 
 struct redis_retry {
     struct redis *redis;
@@ -27,9 +28,7 @@ static void free_retry(struct redis_retry *retry)
 /* 20 ms after the first try, and each time twice as long. */
 static bool pause_before_next(struct redis_retry *retry)
 {
-    uint64_t us = ((uint64_t)REDIS_RETRY_PAUSE_MS * 1000) << (retry->tries - 1);
-    struct timeval pause = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
-    return evtimer_add(retry->timer, &pause) == 0;
+    return timer_in_ms(retry->timer, (uint64_t)REDIS_RETRY_PAUSE_MS << (retry->tries - 1)) == 0;
 }
 
 static void end_try(struct redis_retry *retry, enum redis_status status, const struct redis_reply *reply)

@@ -10,6 +10,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/base/timer.h"
 #include "proxy/base/trouble.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@
 
 #define BACKLOG       1024
 #define ACCEPT_A_TURN 64
+#define PAUSE_MS      200
 
 struct listener {
     struct event *event;
@@ -160,11 +162,10 @@ static void on_resume(evutil_socket_t descriptor, short what, void *context)
 /* Out of descriptors or memory: the connection stays in the backlog, and asking again at once would spin. */
 static void pause_accepting(struct listener *listener)
 {
-    struct timeval soon = {.tv_usec = 200000};
     (void)trouble_happens(&listener->trouble, LOG_LEVEL_WARNING, clock_ns(),
                           "listener %s: cannot accept: %s; pausing", listener->path, strerror(errno));
     (void)event_del(listener->event);
-    (void)event_add(listener->pause, &soon);
+    (void)timer_in_ms(listener->pause, PAUSE_MS);
 }
 
 static void on_connection(evutil_socket_t descriptor, short what, void *context)

@@ -2,6 +2,7 @@
 #include "proxy/serve/server.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/timer.h"
 #include "proxy/feed/audit.h"
 #include "proxy/serve/parked.h"
 #include "proxy/serve/session.h"
@@ -12,7 +13,6 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SWEEP_MS 1000u
@@ -62,12 +62,11 @@ int server_init(struct server *server)
 {
     uint64_t ms =
         server->config->client_idle_ms / 2 < SWEEP_MS ? server->config->client_idle_ms / 2 : SWEEP_MS;
-    struct timeval period = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
     server->uid = geteuid();
     server->sweep = event_new(server->base, -1, EV_PERSIST, on_sweep, server);
     server->turn = evtimer_new(server->base, on_turn, server);
     server->bury = evtimer_new(server->base, on_bury, server);
-    if (!server->sweep || !server->bury || !server->turn || event_add(server->sweep, &period) < 0)
+    if (!server->sweep || !server->bury || !server->turn || timer_in_ms(server->sweep, ms) < 0)
         return PERMTAB_E_MEMORY;
     return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/base/timer.h"
 #include "proxy/serve/request.h"
 #include "proxy/serve/subscriptions.h"
 
@@ -93,7 +94,6 @@ out:
 static void queue_turn(struct session *session)
 {
     struct server *server = session->server;
-    struct timeval now = {0};
     if (session->turn_queued)
         return;
     session->turn_queued = true;
@@ -104,7 +104,7 @@ static void queue_turn(struct session *session)
     else
         server->turn_first = session;
     server->turn_last = session;
-    (void)event_add(server->turn, &now);
+    (void)timer_at_once(server->turn);
 }
 
 static void unqueue_turn(struct session *session)
@@ -300,13 +300,12 @@ static void take_messages(struct session *session, unsigned most)
 void session_turn(struct server *server)
 {
     struct session *session = server->turn_first;
-    struct timeval now = {0};
     if (!session)
         return;
     unqueue_turn(session);
     take_messages(session, TURN_QUEUED);
     if (server->turn_first)
-        (void)event_add(server->turn, &now);
+        (void)timer_at_once(server->turn);
 }
 
 /* In a turn and not from here: the caller is in the middle of something. */

@@ -10,6 +10,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/base/timer.h"
 #include "proxy/serve/task.h"
 
 #include <event2/event.h>
@@ -201,9 +202,7 @@ static void arm(struct writes *writes, uint64_t now_ns)
         (void)event_del(writes->timer);
         return;
     }
-    uint64_t left_us = next > now_ns ? (next - now_ns) / 1000 + 1 : 1000;
-    struct timeval wait = {(time_t)(left_us / 1000000), (suseconds_t)(left_us % 1000000)};
-    (void)event_add(writes->timer, &wait);
+    (void)timer_in_ns(writes->timer, next > now_ns ? next - now_ns + 1 : 1000000);
 }
 
 /* An answer may end its session, and with it other writes: so none is looked at after one was answered. */

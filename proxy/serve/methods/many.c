@@ -4,6 +4,7 @@
  * its turns among other clients like single checks do. A query that cannot be answered is unknown (-1) and does not
  * spoil the others; the first reason comes with the reply. A query that makes no sense fails the whole request before
  * anything is looked at. */
+#include "proxy/base/timer.h"
 #include "proxy/rights/resolve.h"
 #include "proxy/serve/methods/methods.h"
 #include "proxy/serve/parked.h"
@@ -183,7 +184,6 @@ static void slot_done(struct ask *ask, int code, const char *text, const struct 
 {
     struct many_slot *slot = ask->context;
     struct many *many = slot->many;
-    struct timeval now = {0};
     slot->used = false;
     many->waiting--;
     if (code == 0) {
@@ -196,7 +196,7 @@ static void slot_done(struct ask *ask, int code, const char *text, const struct 
     }
     /* In another turn of the loop; an event made active by itself would keep the loop from everybody else. */
     if (!many->turning)
-        (void)event_add(many->turn, &now);
+        (void)timer_at_once(many->turn);
 }
 
 static struct many_slot *free_slot(struct many *many)
@@ -232,8 +232,7 @@ static void on_turn(evutil_socket_t descriptor, short what, void *context)
     if (many->next == many->count && many->waiting == 0) {
         many_reply(many);
     } else if (many->next < many->count && free_slot(many)) {
-        struct timeval now = {0};
-        (void)event_add(many->turn, &now);
+        (void)timer_at_once(many->turn);
     }
 }
 

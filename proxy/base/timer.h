@@ -1,0 +1,17 @@
+/* Timers of the loop by one number instead of two. Each function sets `timer` anew, or the period of an event that was
+ * made with EV_PERSIST, and returns 0 or PERMTAB_E_MEMORY. */
+#ifndef PERMTAB_BASE_TIMER_H
+#define PERMTAB_BASE_TIMER_H
+
+#include <stdint.h>
+
+struct event;
+
+/* In the next turn of the loop, when the events that are ready now were served. */
+int timer_at_once(struct event *timer);
+/* Rounded up to a microsecond: a timer never comes before its moment, and so is not set again for the rest of it. */
+int timer_in_ns(struct event *timer, uint64_t ns);
+int timer_in_us(struct event *timer, uint64_t us);
+int timer_in_ms(struct event *timer, uint64_t ms);
+
+#endif
