@@ -1,6 +1,6 @@
-/* The slow path: one check that the table did not answer. Under the lock, the table is brought up to date where that is due and
- * looked at once more (another thread may have asked for the same entry meanwhile); then the sidecar is asked. A
- * connection that breaks is made anew once.
+/* The slow path: one check that the table did not answer. Under the lock, the table is brought up to date where
+ * that is due and looked at once more (another thread may have asked for the same entry meanwhile); then the
+ * sidecar is asked. A connection that breaks is made anew once.
  *
  * A reply is believed as a table is: its deadline is compared with our clock after it has come. */
 #include "client/handle.h"
@@ -39,7 +39,7 @@ const char *ask_permission_text(const struct handle *handle, permtab_perm perm)
     return handle->permissions.texts[perm.slot];
 }
 
-/* What a reply to `check` is worth now. */
+/* The decision in a reply to `check`, or why it counts for nothing now. */
 static int judge_reply(const struct wire_value *result, const struct permtab_token *token)
 {
     int64_t decision;

@@ -4,8 +4,9 @@
  * namespace and its deadlines mean nothing here), the segment bears every seal (so that nobody can truncate it under us
  * or write to it any more), and every offset in its header is inside of it (segment_table_init).
  *
- * A mapping that has been replaced is not unmapped: another thread may be reading it. Private zero pages are put in its place,
- * in one system call, at the same address. A zero page reads as state VOID and lease 0, which is to say stale. */
+ * A mapping that has been replaced is not unmapped: another thread may be reading it. Private zero pages are put in
+ * its place, in one system call, at the same address. A zero page reads as state VOID and lease 0, which is to say
+ * stale. */
 #include "client/handle.h"
 #include "shm/segment.h"
 
@@ -49,14 +50,14 @@ static bool feedback_good(const struct attachment *attachment, int descriptor)
            size_is(descriptor, attachment->feedback_size);
 }
 
-/* Somebody closed descriptors while we were at it: what is mapped there may be anybody's. */
+/* Whether somebody closed the descriptor while we mapped it: the mapping may then be of anybody's file. */
 static bool changed_hands(const struct descriptor *descriptor, int number)
 {
     return descriptor_number(descriptor) != number;
 }
 
-/* Feedbacks take turns at two addresses, so that a thread that is just counting counts into the old one: what it read
- * there, plus one, would be all of its counts once more in the new one. */
+/* Feedbacks take turns at two addresses, so that a thread that is just counting stores into the old one. In the new
+ * one its store (the old count plus one) would count everything once more. */
 static void *feedback_place(const struct handle *handle)
 {
     void *now = permtab_shm_load_pointer(&handle->own->visible.feedback);
@@ -70,7 +71,7 @@ static int feedback_map(struct handle *handle, const struct attachment *attachme
     int descriptor = descriptor_number(&attachment->feedback);
     if (descriptor < 0 || !feedback_good(attachment, descriptor))
         return PERMTAB_E_PROTOCOL;
-    /* Nobody counts into it before it is known to be ours. */
+    /* The mapping is put to use only once the descriptor is known to be ours. */
     void *address = mmap(NULL, FEEDBACK_SIZE, protection, MAP_SHARED, descriptor, 0);
     if (address == MAP_FAILED)
         return PERMTAB_E_SYSTEM;

@@ -1,12 +1,12 @@
-/* The blocking side of the socket. No call on the socket itself blocks, whatever its flags are, for others may hold the
- * same socket: each wait is a ppoll with what is left of the caller's deadline, so that many small delays cannot add up
- * to more than was asked for. Before each call the descriptor is looked at: a number that means something else by now
- * is a broken connection.
+/* The blocking side of the socket. No call on the socket itself blocks, whatever its flags are, for others may hold
+ * the same socket: each wait is a ppoll with what is left of the caller's deadline, so that many small delays
+ * cannot add up to more than was asked for. The descriptor is checked before each call: a number that means
+ * something else by now is a broken connection.
  *
- * One request is under way at a time. A reply that comes after its caller gave up is recognised by its id and dropped,
- * so a time-out costs no connection; one in the middle of sending does, because the stream would be out of step.
- * Callers that expect descriptors ask for nothing else before they have them, so that descriptors always belong to the
- * present reply. What methods there are, and when to connect again, is left to handle.c. */
+ * One request is under way at a time. A reply that comes after its caller gave up is recognised by its id and
+ * dropped, so a time-out costs no connection; one in the middle of sending does, because the stream would be out of
+ * step. Callers that expect descriptors ask for nothing else before they have them, so that descriptors always
+ * belong to the present reply. handle.c knows the methods, and when to connect again. */
 #include "client/channel.h"
 
 #include "client/peer.h"
@@ -75,8 +75,8 @@ static int connect_until(int descriptor, const struct sockaddr_un *address, uint
     return 0;
 }
 
-/* Where the numbers of a connection's requests begin: where nobody else's do, so that a reply to somebody else's
- * request is not taken for one to ours. */
+/* The first request id of a connection. No other connection begins there, so a reply to somebody else's request is
+ * not taken for one to ours. */
 static uint32_t first_id(void)
 {
     uint32_t id;
@@ -296,7 +296,7 @@ int channel_wait(struct channel *channel, uint64_t deadline_ns, struct wire_mess
         channel->heard = true;
         if (is_reply(channel, reply) && reply->id == channel->last_id)
             return reply->error_code;
-        /* The sidecar asks nothing, and answers nobody else here. */
+        /* `wrong`: a request from the sidecar, or a reply to somebody else. */
         bool wrong = reply->kind != WIRE_NOTIFICATION && !is_reply(channel, reply);
         wire_message_fini(reply);
         if (wrong) {

@@ -11,7 +11,7 @@
 /* All zero is a closed channel. */
 struct channel {
     bool open;
-    /* Of no further use: channel_close it. The owner closes, because it may have to forget the number first. */
+    /* broken: of no further use. The owner calls channel_close, because it may have to forget the number first. */
     bool broken;
     bool heard; /* a whole message has come; for the owner to clear */
     struct descriptor descriptor;
@@ -26,11 +26,12 @@ struct channel {
 /* CLOCK_MONOTONIC, nanoseconds, the precise one: what deadlines are made of. */
 uint64_t channel_clock_ns(void);
 
-/* Connects and looks who listens (`server_uid` as for peer_check). PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER, _INVALID
- * (path too long), _SYSTEM. The channel must be closed. A deadline that has passed: connects if that needs no waiting. */
+/* Connects and checks who listens (`server_uid` as for peer_check). PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER,
+ * _INVALID (path too long), _SYSTEM. The channel must be closed before. With a deadline that has passed it connects
+ * if that needs no waiting. */
 int channel_open(struct channel *channel, const char *path, int64_t server_uid,
                  uint64_t deadline_ns) PERMTAB_MUST_CHECK;
-/* Closes the socket and what came and was not taken; keeps no memory. Closing a closed one does nothing. */
+/* Closes the socket and the descriptors that nobody took; keeps no memory. Closing a closed one does nothing. */
 void channel_close(struct channel *channel);
 
 /* Begins a request; pack `fields` pairs into what is returned, then channel_call. */
@@ -41,11 +42,11 @@ struct wire_buffer *channel_request(struct channel *channel, const char *method,
  * _LIMIT (too long to send), _MEMORY. */
 int channel_send(struct channel *channel, int descriptor, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 
-/* Waits for the reply to the last request that was sent; replies to earlier ones, which were given up, and
- * notifications are dropped. 0: *reply has a result. A code with reply->error_code set: the sidecar said so, in
- * reply->error_text. Else PERMTAB_E_TIMEOUT (call it again to go on waiting), or the channel is broken: _UNREACHABLE,
- * _PROTOCOL (also a reply to a request that this connection never made), _MEMORY. wire_message_fini the reply in any
- * case. */
+/* Waits for the reply to the last request that was sent. Notifications, and replies to earlier requests that were
+ * given up, are dropped. 0: *reply has a result. A code with reply->error_code set: the sidecar said so, in
+ * reply->error_text. Else PERMTAB_E_TIMEOUT (call it again to go on waiting), or the channel is broken:
+ * _UNREACHABLE, _PROTOCOL (also a reply to a request that this connection never made), _MEMORY. wire_message_fini
+ * the reply in any case. */
 int channel_wait(struct channel *channel, uint64_t deadline_ns,
                  struct wire_message *reply) PERMTAB_MUST_CHECK;
 
@@ -53,11 +54,12 @@ int channel_wait(struct channel *channel, uint64_t deadline_ns,
 int channel_call(struct channel *channel, int descriptor, uint64_t deadline_ns,
                  struct wire_message *reply) PERMTAB_MUST_CHECK;
 
-/* Waits for the next notification; what else comes is dropped. 0: fini *out. PERMTAB_E_TIMEOUT, else as channel_call. */
+/* Waits for the next notification; other messages are dropped. 0: fini *out. PERMTAB_E_TIMEOUT, else as
+ * channel_call. */
 int channel_notification(struct channel *channel, uint64_t deadline_ns,
                          struct wire_message *out) PERMTAB_MUST_CHECK;
 
-/* Hands over descriptor number `index` of the last reply, or none. Those not taken are closed at the next call. */
+/* Hands over descriptor number `index` of the last reply, or none. The next call closes those that were not taken. */
 struct descriptor channel_take_descriptor(struct channel *channel, size_t index);
 
 #endif

@@ -1,5 +1,5 @@
-/* See circuit.h. Callers that wait lose a tenth of their time at most, and the other side that is back is noticed after
- * CIRCUIT_PAUSE_MAX_NS at the latest. */
+/* See circuit.h. Callers that wait lose a tenth of their time at most, and the return of the other side is noticed
+ * after CIRCUIT_PAUSE_MAX_NS at the latest. */
 #include "client/circuit.h"
 
 #define SHARE 10u /* of the pause, which a probe may wait */

@@ -1,7 +1,7 @@
-/* A circuit breaker: whoever did not answer in time is not waited for again and again. After a time-out the circuit is
- * open, and callers fail at once; when a pause is over, one of them tries, and waits a tenth of that pause only; each
- * such try that fails doubles the pause. Anything heard from the other side closes the circuit, also the late reply to
- * what was given up. One thread at a time. */
+/* A circuit breaker: callers do not wait again and again for a sidecar that did not answer in time. A time-out
+ * opens the circuit, and callers fail at once. When a pause is over, one of them tries, and waits a tenth of that
+ * pause only; each such try that fails doubles the pause. Anything heard from the other side closes the circuit, a
+ * late reply to a request that was given up included. One thread at a time. */
 #ifndef PERMTAB_CLIENT_CIRCUIT_H
 #define PERMTAB_CLIENT_CIRCUIT_H
 
@@ -17,7 +17,7 @@ struct circuit {
     uint64_t probe_ns; /* when somebody may try again */
 };
 
-/* May a request be sent now, or would it be one too many? */
+/* Whether a request may be sent now. */
 bool circuit_allows(const struct circuit *circuit, uint64_t now_ns);
 /* Until when a request that is sent now may be waited for, at most. */
 uint64_t circuit_deadline(const struct circuit *circuit, uint64_t now_ns, uint64_t deadline_ns);

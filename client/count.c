@@ -1,7 +1,7 @@
 /* Counting, and making oneself known. The sidecar gives each process a small page to count into when it attaches. A
- * child that has not attached yet counts into memory of its own, and attaches as soon as a call comes along that may
- * block, even if that was answered by the table: so the sidecar knows of workers that never miss. Nobody waits for
- * that. What cannot be had at once (the reply, mostly) is looked for again by later calls, a millisecond apart.
+ * child that has not attached yet counts into memory of its own, and attaches as soon as a call comes along that
+ * may block, even if that was answered by the table: so the sidecar knows of workers that never miss. Nobody waits
+ * for that. Later calls, a millisecond apart, look again for what is not there at once (the reply, mostly).
  * permtab_peek alone never begins it: it makes no system call. */
 #include "client/handle.h"
 
@@ -34,7 +34,7 @@ void count_add(struct handle *handle, uint64_t hits, uint64_t misses, uint64_t u
     add(&line->unknowns, unknowns);
 }
 
-/* Since the last time. */
+/* How much a counter grew since the last call. */
 static uint64_t growth(uint64_t *before, uint64_t now)
 {
     uint64_t count = now > *before ? now - *before : 0;
@@ -42,7 +42,7 @@ static uint64_t growth(uint64_t *before, uint64_t now)
     return count;
 }
 
-/* Nothing is set back to zero: a thread that is just counting would store the old sum once more. */
+/* count_carry sets nothing back to zero: a thread that is just counting would store the old sum once more. */
 void count_carry(struct handle *handle)
 {
     struct permtab_shm_feedback_line sum = {0};

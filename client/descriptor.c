@@ -1,5 +1,5 @@
-/* Whose descriptor is this? Sockets and memfds are each on a file system of the kernel's own that gives every object an
- * inode number of its own, and counts on to 2^32 before it gives one again.
+/* Tells whether a descriptor is still ours. Sockets and memfds are each on a file system of the kernel's own that
+ * gives every object an inode number of its own, and counts on to 2^32 before it gives one again.
  *
  * Between the look and the system call that follows, another thread may still close the number and open something;
  * nothing in the kernel's interface closes that window, which is a few hundred nanoseconds before each call. */

@@ -1,6 +1,6 @@
-/* A descriptor that is provably ours. A process may close descriptors that are not its own (a daemonizer closes all of
- * them) and the numbers come back as other people's files; so a number alone is never believed: device and inode of
- * what we opened are remembered with it, and compared before it is written to, read from or closed. */
+/* A descriptor that is provably ours. A process may close descriptors that are not its own (a daemonizer closes all
+ * of them) and the numbers come back as other people's files; so a number alone is never believed: the device and
+ * inode that we opened are remembered with it, and compared before it is written to, read from or closed. */
 #ifndef PERMTAB_CLIENT_DESCRIPTOR_H
 #define PERMTAB_CLIENT_DESCRIPTOR_H
 

@@ -1,7 +1,7 @@
-/* The object that readers use: one table with bits and numbers for the slots. A new one is made whenever the segment or the
- * catalogue changes, or the slots outgrow it, and swapped in with one store; old ones stay until the handle is
- * closed, because a thread may be reading through one for as long as it likes. A new slot is filled in place:
- * nobody has been told its number yet.
+/* The object that readers use: one table with bits and numbers for the slots. A new one is made whenever the
+ * segment or the catalogue changes, or the slots outgrow it, and swapped in with one store; old ones stay until the
+ * handle is closed, because a thread may be reading through one for as long as it likes. A new slot is filled in
+ * place: nobody has been told its number yet.
  *
  * Cost of keeping: about 300 bytes and 4 a slot for each change of the catalogue. */
 #include "client/handle.h"

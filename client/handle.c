@@ -1,14 +1,14 @@
 /* The lock, the connection, and keeping the table current.
  *
- * A connection is made in steps: connect, hello, the catalogue, attach. A step that is not answered in time stays under
- * way, and whoever comes next goes on with it; so a child can begin without waiting (count.c), and a slow sidecar is
- * reached at last.
+ * A connection is made in steps: connect, hello, the catalogue, attach. A step that is not answered in time stays
+ * under way, and the next caller goes on with it; so a child can begin without waiting (count.c), and a slow
+ * sidecar is reached at last.
  *
- * Everything is tried when somebody needs it and nobody else: the library has no thread of its own. So each step here
- * has a deadline from above, and a pause after failure (HANDLE_ATTEMPT_NS) during which callers fail at once instead of
- * knocking at a sidecar that is away.
+ * Each step runs in a caller that needs it: the library has no thread of its own. So each step here has a deadline
+ * from above, and a pause after failure (HANDLE_ATTEMPT_NS) during which callers fail at once instead of knocking
+ * at a sidecar that is away.
  *
- * What a failure means for a check is left to ask.c. */
+ * ask.c decides what a failure means for a check. */
 #include "client/handle.h"
 
 #include "client/process.h"
@@ -81,16 +81,17 @@ void handle_disconnect(struct handle *handle)
 
 #define NOT_WAITED UINT64_MAX
 
-/* Has a wait been long enough for silence to mean something? A probe's has; of others, that of a caller who had most of
- * its time left, and not used it up waiting for other threads, whom the sidecar answered. */
+/* Whether a wait was long enough for silence to mean something. A probe's always is. Another caller's is when most
+ * of its time was left when it began: it has not spent that time waiting for other threads, which the sidecar
+ * answered. */
 static bool long_enough(const struct handle *handle, uint64_t begin_ns)
 {
     uint64_t enough_ns = (uint64_t)handle->check_ms * 500000u; /* half */
     return handle->own->circuit.pause_ns > 0 || channel_clock_ns() - begin_ns >= enough_ns;
 }
 
-/* What a call says of the sidecar. An end of the connection is a sign, too: who comes next may find another sidecar.
- * `begin_ns`: since when it was waited for; NOT_WAITED: it was not. */
+/* Tells the circuit what the result of a call says of the sidecar. An end of the connection is a sign, too: the
+ * next connection may find another sidecar. `begin_ns`: since when it was waited for; NOT_WAITED: it was not. */
 static void judge_silence(struct handle *handle, int result, uint64_t begin_ns,
                           const struct wire_message *reply)
 {
@@ -110,7 +111,7 @@ static uint64_t patience(const struct handle *handle, uint64_t deadline_ns)
     return circuit_deadline(&handle->own->circuit, channel_clock_ns(), deadline_ns);
 }
 
-/* What the sidecar says of an answer that it does not give, for permtab_why_text. */
+/* Keeps the sidecar's reason for not answering, for permtab_why_text. */
 static void keep_trouble(const struct wire_message *reply)
 {
     struct permtab_thread_ *thread = &permtab_thread_;
@@ -142,8 +143,8 @@ int handle_call(struct handle *handle, uint64_t deadline_ns, struct wire_message
     return result;
 }
 
-/* A call without which the connection is of no use. Sends what channel_request began, unless that is under way already,
- * and waits for the reply; without one in time it stays under way, and is the one thing that is. */
+/* A call without which the connection is of no use. Sends what channel_request began, unless that is under way
+ * already, and waits for the reply; without one in time it stays under way, and nothing else is sent meanwhile. */
 static int call_vital(struct handle *handle, bool *under_way, uint64_t deadline_ns,
                       struct wire_message *reply)
 {
@@ -161,7 +162,7 @@ static int call_vital(struct handle *handle, bool *under_way, uint64_t deadline_
     return result;
 }
 
-/* Takes what has come without waiting: late replies, which end the silence. */
+/* Takes messages that have come, without waiting: late replies end the silence. */
 static void listen(struct handle *handle)
 {
     struct wire_message reply;
@@ -286,7 +287,7 @@ static int attach_now(struct handle *handle, uint64_t deadline_ns)
     if (handle->layout != PERMTAB_SHM_LAYOUT || own->server_layout != handle->layout)
         return PERMTAB_E_LAYOUT;
     int result = ask_attachment(handle, deadline_ns, &attachment);
-    /* Nobody fetched the reply for long: it says little about the other side's clock. */
+    /* PERMTAB_E_BUSY: the reply lay unread for long, and says little about the other side's clock. */
     if (result == PERMTAB_E_BUSY)
         result = ask_attachment(handle, deadline_ns, &attachment);
     return result;
@@ -301,7 +302,7 @@ int handle_attach(struct handle *handle, uint64_t deadline_ns)
         bool known = now->visible.trouble == PERMTAB_E_LAYOUT && now->visible.store_id == own->store_id;
         result = known ? 0 : attach_void(handle, own->store_id, PERMTAB_E_LAYOUT);
     }
-    /* The pause is for attachments that did not help; a table may be retired again right after. */
+    /* next_attach_ns waits after attachments that did not help alone; a table may be retired again right after. */
     bool helped =
         result == 0 && permtab_shm_beat_read(&geometry_now(handle)->visible.table).state == PERMTAB_SHM_LIVE;
     own->attached_ns = channel_clock_ns();
@@ -311,8 +312,9 @@ int handle_attach(struct handle *handle, uint64_t deadline_ns)
     return result;
 }
 
-/* May the connection be used although this went wrong? What the sidecar cannot do now may pass; what it should not have
- * sent does not, and while a reply with descriptors is to come nothing else is asked for. */
+/* Whether the connection may be used although a step failed with `code`. A request that the sidecar cannot serve
+ * now may pass; a reply that it should not have sent does not. While a reply with descriptors is to come, nothing
+ * else is asked for. */
 static bool bearable(const struct handle *handle, int code)
 {
     const struct own_page *own = handle->own;
@@ -385,7 +387,7 @@ int handle_ready(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
     bool under_way = own->greeting || own->attaching;
-    /* Also before a probe: who is heard already is waited for longer than a probe waits. */
+    /* listen comes before a probe: a sidecar that is heard already is waited for longer than a probe waits. */
     if (own->circuit.pause_ns > 0 && own->channel.open && !under_way)
         listen(handle);
     if (!circuit_allows(&own->circuit, channel_clock_ns())) {

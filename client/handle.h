@@ -7,9 +7,9 @@
  *   process.c   fork                                   count.c     what was answered, and enrolling to tell it
  *   circuit.c   not to wait for who does not answer    descriptor.c, peer.c   whose is it?
  *
- * Fork. A child may be made while another thread of the parent is anywhere in here. So: everything that is being
- * changed under the lock, the lock included, lives in one mapping that is all zero in the child (process.c); what lives
- * elsewhere only grows, and is published by a single store when it is whole. */
+ * Fork. A child may be made while another thread of the parent is anywhere in here. So: everything that is changed
+ * under the lock, the lock included, lives in one mapping that is all zero in the child (process.c). Everything
+ * else only grows, and is published by a single store when it is whole. */
 #ifndef PERMTAB_CLIENT_HANDLE_H
 #define PERMTAB_CLIENT_HANDLE_H
 
@@ -28,28 +28,29 @@
 #define HANDLE_CHECK_MS   1000u
 #define HANDLE_SLOTS_MAX  65536u
 
-/* What a child finds empty. */
+/* The page that a child finds empty. */
 struct own_page {
     struct permtab_own_ visible; /* first */
-    uint64_t process;            /* whose this is; 0: of nobody yet. Set under the lock, read by process.c */
-    pthread_mutex_t lock;        /* everything below, and all of struct handle that changes */
-    pthread_mutex_t names_lock;  /* handle.names alone, never held while waiting */
+    uint64_t process;     /* the process it belongs to; 0: none yet. Set under the lock, read by process.c */
+    pthread_mutex_t lock; /* everything below, and all of struct handle that changes */
+    pthread_mutex_t names_lock; /* handle.names alone, never held while waiting */
     struct channel channel;
     struct circuit circuit;
-    bool greeting;  /* hello was sent on the channel and not answered yet */
-    bool greeted;   /* … and answered */
-    bool attaching; /* the same for attach: its reply brings descriptors, so nothing else is sent meanwhile */
-    bool attached;  /* it has been, on this channel */
+    bool greeting; /* hello was sent on the channel and not answered yet */
+    bool greeted;  /* … and answered */
+    /* attach was sent and not answered yet; its reply brings descriptors, so nothing else is sent meanwhile */
+    bool attaching;
+    bool attached;            /* an attach succeeded on this channel */
     uint64_t asked_ns;        /* when attach was sent */
-    uint64_t next_attempt_ns; /* not before it is a connection tried again */
-    uint64_t next_attach_ns;  /* the same for attaching on an open connection */
-    uint64_t next_enrol_ns;   /* the same for enrolling; read without the lock */
+    uint64_t next_attempt_ns; /* no connection is tried before it */
+    uint64_t next_attach_ns;  /* no attachment on an open connection before it */
+    uint64_t next_enrol_ns;   /* no enrolment before it; read without the lock */
     uint64_t attached_ns;     /* when this process attached last */
     int attach_code;          /* how the last attachment ended */
     uint64_t store_id;        /* as hello said */
     uint32_t server_layout;
-    struct permtab_shm_feedback local;        /* what was counted before there was a feedback to count into */
-    struct permtab_shm_feedback_line carried; /* of its sum, what was added to a feedback */
+    struct permtab_shm_feedback local;        /* counts from before there was a feedback */
+    struct permtab_shm_feedback_line carried; /* the part of its sum that was added to a feedback */
 };
 
 /* A segment in our memory: mapped, or replaced by private zero pages. Never unmapped before the handle is closed. */
@@ -60,7 +61,7 @@ struct mapping {
     uint64_t segment_id;
 };
 
-/* What readers use, and what we need to make the next one. */
+/* The object that readers use, and what geometry_publish needs to make the next one. */
 struct geometry {
     struct permtab_geometry_ visible; /* first */
     struct geometry *next;            /* older */
@@ -99,23 +100,23 @@ static inline struct handle *handle_of(struct permtab *table)
 
 /* ---- handle.c ------------------------------------------------------------------------------------------------ */
 
-/* A deadline that has passed long ago: look what there is to see, send what needs no waiting, and do not take silence
- * for silence. Steps that were begun are gone on with by the next caller. */
+/* A deadline long past: takes replies that are there, sends what needs no waiting, and does not count silence
+ * against the sidecar. The next caller goes on with steps that were begun. */
 #define HANDLE_NO_WAIT 0u
 
-/* The lock, within the deadline: PERMTAB_E_TIMEOUT. In a child, drops what it inherited first. */
+/* Takes the lock within the deadline, else PERMTAB_E_TIMEOUT. In a child, first drops the parent's connection. */
 int handle_lock(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 void handle_unlock(struct handle *handle);
 
-/* All below with the lock held. */
+/* All functions below are called with the lock held. */
 
-/* Connected, greeted, attached, names read. Attempts are HANDLE_ATTEMPT_NS apart: between them PERMTAB_E_UNREACHABLE at
- * once. PERMTAB_E_TIMEOUT at once while the circuit is open. */
+/* Makes the handle connected, greeted, attached, and its names read. Attempts are HANDLE_ATTEMPT_NS apart: between
+ * them PERMTAB_E_UNREACHABLE at once. PERMTAB_E_TIMEOUT at once while the circuit is open. */
 int handle_ready(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
-/* Attaches again when the table was retired or is stale, reads the catalogue when that changed. Failing to is no failure
- * as long as the channel stays open: the socket still answers. */
+/* Attaches again when the table was retired or is stale, and reads the catalogue when that changed. Returns 0
+ * although that fails as long as the channel stays open: the socket still answers. */
 int handle_refresh(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
-/* Unconditionally. */
+/* Attaches, whatever the state of the table. */
 int handle_attach(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 int handle_read_names(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 /* Sends the request begun with channel_request and waits for its reply, no longer than the circuit allows; disconnects
@@ -123,12 +124,12 @@ int handle_read_names(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_
 int handle_call(struct handle *handle, uint64_t deadline_ns, struct wire_message *reply) PERMTAB_MUST_CHECK;
 /* Forgets the connection. */
 void handle_disconnect(struct handle *handle);
-/* Does this code of a call mean that the connection is gone and one more attempt is worth it? */
+/* Whether this code of a call means that the connection is gone and one more attempt is worth it. */
 bool handle_broken(const struct handle *handle, int code);
 
 /* ---- attach.c ------------------------------------------------------------------------------------------------ */
 
-/* What the reply to `attach` said. */
+/* The contents of a reply to `attach`. */
 struct attachment {
     uint64_t segment_id, size, feedback_size, clock_ns;
     uint64_t asked_ns, answered_ns; /* our clock around it */
@@ -151,7 +152,7 @@ void attach_fini(struct handle *handle);
  * it. `table` is that mapping's. PERMTAB_E_MEMORY. */
 int geometry_publish(struct handle *handle, struct mapping *mapping, const struct permtab_shm_table *table,
                      uint64_t store_id, int trouble) PERMTAB_MUST_CHECK;
-/* The same table with the present names. */
+/* Publishes the present table again, with the present names. */
 int geometry_renew(struct handle *handle) PERMTAB_MUST_CHECK;
 struct geometry *geometry_now(const struct handle *handle);
 /* The slot of a name, new or known. PERMTAB_E_NO_PERMISSION, _NO_SCOPE_TYPE, _LIMIT, _MEMORY. */
@@ -164,8 +165,8 @@ void geometry_fini(struct handle *handle);
 uint64_t ask_deadline(const struct handle *handle);
 /* Remembers and counts an UNKNOWN. */
 enum permtab_decision ask_unknown(struct handle *handle, int code);
-/* One query, table first, with the lock held: PERMTAB_ALLOW, PERMTAB_DENY, or a code. `permission` replaces the name of the
- * query's slot when it is not NULL. */
+/* One query, table first, with the lock held: PERMTAB_ALLOW, PERMTAB_DENY, or a code. `permission` replaces the
+ * name of the query's slot when it is not NULL. */
 int ask_locked(struct handle *handle, const struct permtab_query *query, const char *permission,
                const struct permtab_token *token, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 /* "global" or "type:id"; false when the slot stands for nothing. */

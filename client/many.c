@@ -1,7 +1,7 @@
-/* Many checks at once. The table is looked at in blocks: first every bucket of the block is asked for from memory, and where
- * there are too many sets for a cache then every set, so that the misses of the processor's caches overlap; then the block
- * is checked between one look at the heartbeat and one at the clock, which makes each answer in it as true as a single
- * check. What the table did not answer is asked for together.
+/* Many checks at once. The table is looked at in blocks: first every bucket of the block is asked for from memory,
+ * and where there are too many sets for a cache then every set, so that the misses of the processor's caches
+ * overlap. Then the block is checked between one look at the heartbeat and one at the clock, which makes each
+ * answer in it as true as a single check. The queries that the table did not answer are asked for together.
  *
  * Answers of different blocks may be of different revisions: only each by itself is promised. */
 #include "client/handle.h"
@@ -23,7 +23,7 @@
 struct many {
     struct handle *handle;
     const struct permtab_query *queries;
-    int *results; /* decisions and codes; OPEN_: to be asked for */
+    int *results; /* decisions and codes; OPEN_: still to be asked for */
     size_t count;
     uint64_t deadline_ns; /* until when all decisions among them may be believed */
 };
@@ -52,8 +52,8 @@ static inline void follow_fold(const struct permtab_shm_table *table, uint64_t *
     *scope_type = (uint32_t)permtab_shm_load64(&target->type);
 }
 
-/* Everything stays in registers: what is kept in memory and read back in another size makes the processor wait for the
- * fetches before it, which was measured to take all their good away. */
+/* Every value stays in a register: a value that is stored and read back in another size makes the processor wait
+ * for the fetches before it, which was measured to undo all their good. */
 static inline void fetch_one(const struct permtab_geometry_ *geometry, const struct permtab_query *query,
                              bool folds, bool set)
 {
@@ -254,8 +254,8 @@ static void ask_open(struct many *many, size_t *chosen, uint64_t deadline_ns)
     }
 }
 
-/* Waiting for some, or looking at very many, others have grown old: each was true when it was found, which may be
- * check_ms ago. What the table has now is looked up again; nothing is asked for any more. */
+/* Looks up again the answers that grew old while others were waited for or looked up: each was true when it was
+ * found, which may be check_ms ago. Asks the table alone. */
 static void renew(struct many *many)
 {
     if (channel_clock_ns() < many->deadline_ns)
@@ -266,7 +266,7 @@ static void renew(struct many *many)
             many->results[i] = PERMTAB_E_STALE;
 }
 
-/* Everything that the first look left open. Brings the table up to date, looks again, asks for the rest. */
+/* Settles the queries that the first look left open: brings the table up to date, looks again, asks for the rest. */
 static int settle(struct many *many, size_t *chosen)
 {
     uint64_t deadline_ns = ask_deadline(many->handle);

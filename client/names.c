@@ -1,6 +1,6 @@
 /* Sorted names, found by bisection; a prefix is a range. Made from bytes of the sidecar, so every length, bit and
- * count is looked at. They come in pages, because those of a large catalogue do not fit into a message. Who
- * fetches them, and what slots stand for them, is left to handle.c and geometry.c. */
+ * count is looked at. They come in pages, because those of a large catalogue do not fit into a message. handle.c
+ * fetches them, and geometry.c gives them slots. */
 #include "client/names.h"
 
 #include <stdlib.h>
@@ -103,7 +103,7 @@ static int take_permissions(struct names *names, const struct wire_value *list)
     return 0;
 }
 
-/* Where the next page begins: nowhere when it is nil, or missing as with sidecars that know no pages. Pages go
+/* The beginning of the next page; 0 when it is nil, or missing, as with sidecars that know no pages. Pages go
  * forward. */
 static int take_next(const struct wire_value *page, uint64_t *next)
 {

@@ -1,4 +1,4 @@
-/* Who listens? The kernel tells the uid that listened (SO_PEERCRED); the question is which uids are good.
+/* Checks the uid of the listener. The kernel tells it (SO_PEERCRED); peer_check decides which uids are good.
  *
  * An application that names none gets the sidecar as it is installed: under a uid of its own, in a folder that systemd
  * made for it in /run. Such a folder vouches for its owner when only root can have put it there: each folder above it
@@ -23,7 +23,7 @@
 
 #define LINKS_MAX 40u
 
-/* A folder that nobody but root can have put something into. */
+/* Whether nobody but root can have put something into the folder. */
 static bool roots_alone(const char *folder)
 {
     struct stat status;
@@ -31,7 +31,7 @@ static bool roots_alone(const char *folder)
            (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
-/* A folder that is absolute and free of links, and every folder above it. */
+/* The same for every folder from the top down to `folder`, which is absolute and free of links. */
 static bool roots_from_top(const char *folder)
 {
     char above[PATH_MAX];

@@ -41,14 +41,15 @@ static void pause_ns(uint64_t ns)
         ;
 }
 
-/* Will waiting not help? */
+/* Whether waiting cannot help. */
 static bool hopeless(int code)
 {
     return code == PERMTAB_E_PEER || code == PERMTAB_E_CLOCK || code == PERMTAB_E_INVALID ||
            code == PERMTAB_E_PROTOCOL || code == PERMTAB_E_MEMORY || code == PERMTAB_E_REFUSED;
 }
 
-/* Does the handle stand on a table that is being kept, or on the knowledge that there will be none? */
+/* 0 when the handle has a table that is being kept, or knows that there will be none; else the code that says why
+ * not. */
 static int standing(const struct handle *handle)
 {
     const struct geometry *now = geometry_now(handle);
@@ -64,8 +65,8 @@ static int standing(const struct handle *handle)
     return permtab_shm_fresh(&moment) ? 0 : PERMTAB_E_STALE;
 }
 
-/* Tries until the handle stands, with pauses, until the deadline. When time is over in the middle of a try, the end of
- * the one before says more. */
+/* Tries, with pauses, until the handle stands or the deadline has come. When that cuts a try short, the result of
+ * the try before it says more and is returned. */
 static int stand(struct handle *handle, uint64_t deadline_ns)
 {
     for (int before = 0;;) {

@@ -13,8 +13,8 @@
  * older than the sidecar's lease (max_staleness, 2 s by default); when that cannot be kept, it is PERMTAB_UNKNOWN.
  *
  * Threads may share a handle. After fork the child may go on using it: the mapping is the same, the socket and the
- * counters become the child's own at its first call that may block. Descriptors of ours may be closed by others at any
- * time (a daemonizer closes all of them): the library connects again, and never touches what has got their numbers
+ * counters become the child's own at its first call that may block. Others may close our descriptors at any time (a
+ * daemonizer closes all of them): the library connects again, and never touches files that have got those numbers
  * since. It must not be called between vfork and exec. Not for signal handlers, except permtab_peek.
  *
  * "Blocks" below means: may wait for the sidecar, at most check_ms (permtab_open and permtab_refresh: open_ms), other
@@ -52,8 +52,8 @@ enum permtab_decision { PERMTAB_UNKNOWN = -1, PERMTAB_DENY = 0, PERMTAB_ALLOW = 
 struct permtab;
 struct permtab_rule;
 
-/* A permission and a scope type by name, resolved once. Of one handle; they survive reattachment. All zero is no
- * permission and no type, and makes every check UNKNOWN. */
+/* A permission and a scope type by name, resolved once. They belong to one handle and survive reattachment. All
+ * zero is no permission and no type, and makes every check UNKNOWN. */
 typedef struct {
     uint32_t slot;
 } permtab_perm;
@@ -68,7 +68,7 @@ typedef struct {
     permtab_type type;
 } permtab_scope;
 
-/* What a write returned: a check "at" it sees the write or is UNKNOWN. */
+/* A token that a write returned: a check "at" it sees the write or is UNKNOWN. */
 struct permtab_token {
     uint64_t store_id, revision;
 };
@@ -99,12 +99,13 @@ struct permtab_view {
 
 /* ---- opening ------------------------------------------------------------------------------------------------- */
 
-/* Connects, attaches to the table and reads the catalogue; waits up to open_ms for the sidecar to be there and to have a
- * table. NULL options: defaults. *out is written on success alone; permtab_close it. A sidecar with another table
- * layout than this header's is no failure: the handle then answers over the socket alone (permtab_peek is
+/* Connects, attaches to the table and reads the catalogue; waits up to open_ms for the sidecar to be there and to
+ * have a table. NULL options: defaults. *out is written on success alone; permtab_close it. A sidecar with another
+ * table layout than this header's is no failure: the handle then answers over the socket alone (permtab_peek is
  * PERMTAB_UNKNOWN, and permtab_why says PERMTAB_E_LAYOUT). Blocks.
- * PERMTAB_E_UNREACHABLE, _TIMEOUT, _STALE (it is there, and has nothing to vouch for), _PEER (whose socket is it?), _CLOCK (another time namespace), _PROTOCOL, _INVALID (a
- * path that is too long, options of no known size), _MEMORY, _SYSTEM (errno tells). */
+ * PERMTAB_E_UNREACHABLE, _TIMEOUT, _STALE (it is there, and has nothing to vouch for), _PEER (whose socket is it?),
+ * _CLOCK (another time namespace), _PROTOCOL, _INVALID (a path that is too long, options of no known size),
+ * _MEMORY, _SYSTEM (errno tells). */
 static inline int permtab_open(struct permtab **out, const char *socket_path,
                                const struct permtab_options *options) PERMTAB_MUST_CHECK;
 
@@ -116,9 +117,9 @@ PERMTAB_API int permtab_refresh(struct permtab *table) PERMTAB_MUST_CHECK;
  * are freed first. A child that forked closes its own copy; the parent's stays. */
 PERMTAB_API void permtab_close(struct permtab *table);
 
-/* Resolves a name, once, at start-up; the same name gives the same slot. The catalogue is read again when the name is
- * not in it. PERMTAB_E_NO_PERMISSION, PERMTAB_E_NO_SCOPE_TYPE, PERMTAB_E_LIMIT (a name too long, too many names), and the
- * codes of permtab_open. Blocks. */
+/* Resolves a name, once, at start-up; the same name gives the same slot. The catalogue is read again when the name
+ * is not in it. PERMTAB_E_NO_PERMISSION, PERMTAB_E_NO_SCOPE_TYPE, PERMTAB_E_LIMIT (a name too long, too many
+ * names), and the codes of permtab_open. Blocks. */
 PERMTAB_API int permtab_permission(struct permtab *table, const char *name,
                                    permtab_perm *out) PERMTAB_MUST_CHECK;
 PERMTAB_API int permtab_scope_type(struct permtab *table, const char *name,
@@ -152,9 +153,9 @@ static inline enum permtab_decision permtab_check_at(struct permtab *table, uint
                                                      permtab_scope scope, permtab_perm perm,
                                                      struct permtab_token token);
 
-/* n checks; out[i] answers queries[i], each true by itself: they need not be of one moment. Memory is fetched ahead;
- * what is not in the table is asked for together, 10,000 in one round trip. Returns how many are not UNKNOWN;
- * or PERMTAB_E_INVALID (a NULL, or n above INT_MAX) with nothing written. Whatever else goes wrong makes single
+/* n checks; out[i] answers queries[i], each true by itself: they need not be of one moment. Memory is fetched
+ * ahead; what is not in the table is asked for together, 10,000 in one round trip. Returns how many are not
+ * UNKNOWN; or PERMTAB_E_INVALID (a NULL, or n above INT_MAX) with nothing written. Any other failure makes single
  * answers UNKNOWN. Blocks on a miss, at most check_ms in all. */
 PERMTAB_API int permtab_check_many(struct permtab *table, const struct permtab_query *queries, size_t n,
                                    enum permtab_decision *out) PERMTAB_MUST_CHECK;
@@ -169,9 +170,9 @@ PERMTAB_API int permtab_check_many(struct permtab *table, const struct permtab_q
  *   others        what the sidecar said */
 PERMTAB_API int permtab_why(const struct permtab *table);
 
-/* The same as a sentence for people and logs: what the sidecar said when this thread asked it, "the feed waits for the
- * store to answer a poll, since 2026-11-30T04:11:05Z"; or, when it said nothing, permtab_strerror of the code; "" for
- * 0. Valid until this thread's next call with any handle. */
+/* permtab_why as a sentence for people and logs: the sidecar's words when this thread asked it, "the feed waits for
+ * the store to answer a poll, since 2026-11-30T04:11:05Z"; or, when it said nothing, permtab_strerror of the code;
+ * "" for 0. Valid until this thread's next call with any handle. */
 PERMTAB_API const char *permtab_why_text(const struct permtab *table);
 
 /* ---- views and rules ----------------------------------------------------------------------------------------- */
@@ -191,12 +192,13 @@ static inline enum permtab_decision permtab_view_has(const struct permtab_view *
 PERMTAB_API bool permtab_view_current(const struct permtab_view *view);
 
 /* Compiles  message.delete AND (channel.manage OR NOT member.muted).  NOT binds tighter than AND, AND tighter than OR.
- * ALL(a, b, …) and ANY(a, b, …) take expressions. message.* stands for any of the live permissions whose names begin
- * with "message.": ANY over them, and inside ALL( ) all of them; which ones that is follows the catalogue. Keywords in any
- * case. Values are three: NOT UNKNOWN is UNKNOWN, DENY AND UNKNOWN is DENY, ALLOW OR UNKNOWN is ALLOW.
- * On failure *error_at (may be NULL) is the byte offset of the trouble: PERMTAB_E_SYNTAX, PERMTAB_E_NO_PERMISSION (a name that
- * does not exist, a wildcard that matches nothing), PERMTAB_E_LIMIT (more than 4096 bytes, 32 levels, 1024 parts),
- * PERMTAB_E_MEMORY, and the codes of permtab_permission. Free the rule before its handle. Blocks. */
+ * ALL(a, b, …) and ANY(a, b, …) take expressions. message.* stands for any of the live permissions whose names
+ * begin with "message.": ANY over them, and inside ALL( ) all of them; the set of them follows the catalogue.
+ * Keywords in any case. Values are three: NOT UNKNOWN is UNKNOWN, DENY AND UNKNOWN is DENY, ALLOW OR UNKNOWN is
+ * ALLOW.
+ * On failure *error_at (may be NULL) is the byte offset of the trouble: PERMTAB_E_SYNTAX, PERMTAB_E_NO_PERMISSION
+ * (a name that does not exist, a wildcard that matches nothing), PERMTAB_E_LIMIT (more than 4096 bytes, 32 levels,
+ * 1024 parts), PERMTAB_E_MEMORY, and the codes of permtab_permission. Free the rule before its handle. Blocks. */
 PERMTAB_API int permtab_rule_compile(struct permtab *table, const char *text, struct permtab_rule **out,
                                      size_t *error_at) PERMTAB_MUST_CHECK;
 
@@ -228,8 +230,8 @@ struct permtab_geometry_ {
     int trouble;                         /* why there is no table: PERMTAB_E_LAYOUT, or 0 */
 };
 
-/* At the start of what is all zero in a child: it counts nothing into its parent's lines and knows that socket and
- * counters are not its own. */
+/* The start of the page that is all zero in a child: so a child counts nothing into its parent's lines, and knows
+ * that socket and counters are not its own. */
 struct permtab_own_ {
     void *feedback; /* struct permtab_shm_feedback *, or NULL */
 };
@@ -251,8 +253,8 @@ extern PERMTAB_API __thread struct permtab_thread_ permtab_thread_;
 
 PERMTAB_API int permtab_open_(struct permtab **out, const char *socket_path,
                               const struct permtab_options *options, uint32_t layout) PERMTAB_MUST_CHECK;
-/* Counts a hit where there is no feedback yet; `blocks`: the caller is one that may block, so this process may make
- * itself known to the sidecar (it does not wait for that). */
+/* Counts a hit where there is no feedback yet. `blocks`: the caller may block, so this process may make itself
+ * known to the sidecar (it does not wait for that). */
 PERMTAB_API void permtab_uncounted_hit_(struct permtab *table, bool blocks);
 /* Chooses a line for this thread. */
 PERMTAB_API void permtab_thread_enter_(struct permtab *table);
@@ -406,9 +408,9 @@ static inline enum permtab_decision permtab_check_at(struct permtab *table, uint
     return permtab_decide_(table, user, scope, perm, false, 0, &token);
 }
 
-/* The words of a view: 0 handle, 1 geometry, 2 entry bucket and slot, 3 set, 4 set sequence, 5 entry sequence and word,
- * 6 fold bucket and slot, 7 fold sequence and word. Buckets are aligned to 64 bytes, so the slot fits below. All
- * zero: no view. */
+/* The words of a view: 0 handle, 1 geometry, 2 entry bucket and slot, 3 set, 4 set sequence, 5 entry sequence and
+ * word, 6 fold bucket and slot, 7 fold sequence and word. Buckets are aligned to 64 bytes, so the slot fits below.
+ * All zero: no view. */
 static inline enum permtab_decision permtab_view_has(const struct permtab_view *view, permtab_perm perm,
                                                      bool own)
 {

@@ -1,15 +1,15 @@
-/* A child must not use what its parent keeps: the lock (somebody may hold it who is not there in the child), the
- * connection, the counters. All of it lies in one mapping of the handle, and three things empty it, for none is to be
- * had everywhere:
+/* A child must not use its parent's lock (a thread may hold it that is not there in the child), connection or
+ * counters. All of them lie in one mapping of the handle, and three things empty it, because none of the three is
+ * to be had everywhere:
  *
  *   1. MADV_WIPEONFORK: the kernel does, whoever forks. qemu-user says that it did and keeps the pages; gVisor refuses.
  *   2. pthread_atfork: libc does, when fork is libc's. It also closes the parent's connection in the child, so that the
  *      end of the parent is seen by the sidecar.
- *   3. the process id, which is compared at each entry to the slow path: for a clone past libc, where 1 is missing. Until then such a
- *      child counts hits as its parent's; it answers nothing from there.
+ *   3. the process id, which is compared at each entry to the slow path: for a clone past libc, where 1 is missing.
+ *      Until then such a child counts hits as its parent's; it answers nothing from there.
  *
- * libc's handlers have no argument, so the list of handles is not reached from a handle; nor is what threads share that
- * use several.
+ * libc's handlers have no argument, so the list of handles is file-scope; so is the state of threads that use
+ * several handles.
  *
  * An application's own handlers may run between ours, and may open and close handles: the thread that forks has the
  * lock then. */
@@ -22,7 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Of a page that is being emptied. */
+/* The value of `process` in a page that is being emptied. */
 #define EMPTYING UINT64_MAX
 
 static struct {
@@ -33,7 +33,7 @@ static struct {
     uint32_t threads; /* that count */
 } process_handles = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* The same in a child as before the fork. */
+/* A number of the calling thread; in a child it is the same as before the fork. */
 static uint64_t this_thread(void)
 {
     return (uint64_t)(uintptr_t)pthread_self();
@@ -65,7 +65,7 @@ static void in_parent(void)
     pthread_mutex_unlock(&process_handles.lock);
 }
 
-/* The only thread of a child. Calls nothing that a signal handler may not. */
+/* Runs in the only thread of a child. Calls nothing that a signal handler may not. */
 static void in_child(void)
 {
     for (struct handle *handle = process_handles.first; handle != NULL; handle = handle->process_next) {

@@ -1,9 +1,9 @@
 /* Rules: names to bits, and the evaluation.
  *
- * The tree is made once (client/wire/rule_text.c). What its names stand for is worked out at compile time and again whenever a view
- * of another catalogue comes along; the result is an object of its own that is swapped in, as the handle does with its
- * geometry. An evaluation reads bits of one set and asks once, at the end, whether the set has stayed as it was: so all
- * that a rule looks at is of one moment. */
+ * The tree is made once (client/wire/rule_text.c). The bits of its names are worked out at compile time, and again
+ * for each view of another catalogue; the result is an object of its own that is swapped in, as the handle does
+ * with its geometry. An evaluation reads bits of one set and asks once, at the end, whether the set has stayed as
+ * it was: so all bits that a rule reads are of one moment. */
 #include "client/rule.h"
 
 #include "client/view.h"
@@ -94,7 +94,7 @@ static const struct rule_bits *bits_for(const struct permtab_rule *rule, uint64_
         return bits;
     struct handle *handle = rule->handle;
     uint32_t missing;
-    /* Constant for the caller; the pointer it holds is ours to move, one thread at a time. */
+    /* The rule is constant for the caller; `bits` is ours to swap, one thread at a time. */
     struct permtab_rule *writable = (struct permtab_rule *)(uintptr_t)rule;
     pthread_mutex_lock(&handle->own->names_lock);
     bits = permtab_shm_load_pointer(&rule->bits);
@@ -111,7 +111,7 @@ static const struct rule_bits *bits_for(const struct permtab_rule *rule, uint64_
 
 /* ---- compiling ----------------------------------------------------------------------------------------------- */
 
-/* Names as the handle has them; and, should one be missing, as the sidecar has them now. */
+/* Resolves the names with the handle's catalogue and, when one is missing, with the sidecar's present one. */
 static int compile_names(struct permtab_rule *rule, size_t *error_at)
 {
     struct handle *handle = rule->handle;
@@ -184,8 +184,8 @@ struct evaluation {
     bool own;
 };
 
-/* Kleene's three values: in ALL the first DENY decides, in ANY the first ALLOW; UNKNOWN outlasts the rest. Returns whether it
- * is decided. */
+/* Kleene's three values: in ALL the first DENY decides, in ANY the first ALLOW; UNKNOWN outlasts the rest. Returns
+ * whether the node is decided. */
 static bool combine(enum permtab_decision *so_far, enum permtab_decision next, bool all)
 {
     enum permtab_decision decisive = all ? PERMTAB_DENY : PERMTAB_ALLOW;
@@ -213,7 +213,7 @@ static enum permtab_decision evaluate_leaf(const struct evaluation *evaluation, 
     return decision;
 }
 
-/* As deep as the text was nested, which the parser bounds. */
+/* The recursion is as deep as the text was nested, which the parser bounds. */
 static enum permtab_decision evaluate(const struct evaluation *evaluation, uint32_t index)
 {
     const struct rule_node *node = &evaluation->rule->text.nodes[index];

@@ -1,5 +1,6 @@
-/* Views: a look at an entry (struct permtab_shm_look), packed into eight words so that it can live on a caller's stack and
- * in no header of ours. Valid addresses for as long as the handle: mappings and geometries are never given back before. */
+/* Views: a look at an entry (struct permtab_shm_look), packed into eight words so that it can live on a caller's
+ * stack and in no header of ours. Its addresses stay valid for as long as the handle: mappings and geometries are
+ * never given back before. */
 #include "client/view.h"
 
 #include <string.h>
@@ -39,7 +40,7 @@ static void view_pack(struct permtab_view *view, struct handle *handle,
     view->private_[7] = look->fold.bucket != NULL ? pack_words(&look->fold) : 0;
 }
 
-/* One look; 0 with *out filled, or a code. `retired_too`: also from a table that was retired. */
+/* One look; 0 with *out filled, or a code. `retired_too`: a retired table is looked at, too. */
 static int view_look(struct handle *handle, uint64_t user, permtab_scope scope, bool retired_too,
                      struct permtab_view *out)
 {
@@ -64,7 +65,7 @@ static int view_look(struct handle *handle, uint64_t user, permtab_scope scope, 
     return 0;
 }
 
-/* Asks the sidecar anything about the user at the place: that brings the entry into the table. */
+/* Asks the sidecar a question about the user at the place, which brings the entry into the table. */
 static int view_fill(struct handle *handle, uint64_t user, permtab_scope scope, uint64_t deadline_ns,
                      struct permtab_view *out)
 {

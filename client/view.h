@@ -1,4 +1,4 @@
-/* What is in a view's eight words; permtab.h lists them. */
+/* The contents of a view's eight words; permtab.h lists them. */
 #ifndef PERMTAB_CLIENT_VIEW_H
 #define PERMTAB_CLIENT_VIEW_H
 
@@ -19,7 +19,7 @@ static inline const struct permtab_shm_set *view_set(const struct permtab_view *
     return (const struct permtab_shm_set *)(uintptr_t)view->private_[3];
 }
 
-/* R3 for what was read from the set since the view was made. */
+/* R3 for the bits that were read from the set since the view was made. */
 static inline bool view_set_holds(const struct permtab_view *view)
 {
     return permtab_shm_load64(&view_set(view)->sequence) == view->private_[4];

@@ -1,8 +1,9 @@
 /* permtabctl check --batch: lines of `user scope permission` in, a decision a line out, in order.
  *
- * Whatever is there to read is asked for in one round trip and answered at once, so that a program at the other end of a pipe
- * may wait for each answer, and a large file still costs few round trips. When the sidecar refuses a batch because of one
- * line in it, its lines are asked one by one: only that line gets `unknown`, and a word on stderr. */
+ * All lines that are there to read are asked for in one round trip and answered at once, so that a program at the
+ * other end of a pipe may wait for each answer, and a large file still costs few round trips. When the sidecar
+ * refuses a batch because of one line in it, the lines are asked one by one: only that line gets `unknown`, and a
+ * message on stderr. */
 #include "client/ctl/permtabctl.h"
 
 #include <errno.h>
@@ -47,8 +48,8 @@ static void pack_one(struct wire_buffer *out, const struct question *question)
     wire_nil(out);
 }
 
-/* One round trip for `count` questions. False when nothing was printed; then *refused says whether the sidecar refused, and
- * *text why. */
+/* One round trip for `count` questions. False when nothing was printed; then *refused says whether the sidecar
+ * refused, and *text why. */
 static bool ask(struct batch *batch, const struct question *questions, size_t count, bool *refused,
                 char *text, size_t text_size)
 {

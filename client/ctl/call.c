@@ -1,4 +1,4 @@
-/* What permtabctl's commands share: one connection, one call, one line when something fails. */
+/* Shared by permtabctl's commands: one connection, one call, one line when something fails. */
 #include "client/ctl/permtabctl.h"
 
 #include "client/peer.h"
@@ -12,7 +12,7 @@ static uint64_t deadline_after(uint32_t timeout_ms)
     return channel_clock_ns() + (uint64_t)timeout_ms * 1000000u;
 }
 
-/* The sidecar may run as any user: who names its socket knows whose it is. */
+/* Any server uid is accepted: the operator who names the socket knows whose it is. */
 static int open_any_uid(struct control *control, uint64_t deadline_ns)
 {
     int result = channel_open(&control->channel, control->socket, PEER_ANY, deadline_ns);

@@ -23,7 +23,7 @@ static int send_change(struct control *control)
     return 0;
 }
 
-/* Connects and begins the request, with `fields` pairs and the time that it has. NULL: *code is what to exit with. */
+/* Connects and begins the request, with `fields` pairs and the time that it has. NULL: *code is the exit code. */
 static struct wire_buffer *begin_change(struct control *control, uint32_t fields, int *code)
 {
     *code = control_write_time(control, CONTROL_WRITE_MS);

@@ -27,7 +27,7 @@ static void pack_question(struct control *control, const char *method, uint64_t 
     }
 }
 
-/* Prints a decision; returns what check exits with. A deadline that has passed is no vouching. */
+/* Prints a decision; returns what check exits with. A decision whose deadline has passed is not vouched for. */
 static int print_decision(const struct wire_value *result)
 {
     int64_t decision = -1;
@@ -63,7 +63,7 @@ int control_check(struct control *control)
     return code;
 }
 
-/* ---- explain ------------------------------------------------------------------------------------------------------ */
+/* ---- explain ----------------------------------------------------------------------------------------------------- */
 
 int control_explain(struct control *control)
 {

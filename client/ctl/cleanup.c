@@ -1,4 +1,4 @@
-/* permtabctl cleanup: removing from Redis what nobody will read any more. */
+/* permtabctl cleanup: removing keys from Redis that nobody will read any more. */
 #include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
@@ -68,7 +68,7 @@ static int cancel(struct control *control)
     return code;
 }
 
-/* ---- status ---------------------------------------------------------------------------------------------------------- */
+/* ---- status ------------------------------------------------------------------------------------------------------ */
 
 static void print_job(const struct wire_value *job)
 {

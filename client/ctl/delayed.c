@@ -1,5 +1,5 @@
-/* permtabctl delay, delayed: invalidations at a later time. Commands over many tasks are answered in pieces, with a cursor:
- * whoever stops this program has stopped them. */
+/* permtabctl delay, delayed: invalidations at a later time. Commands over many tasks are answered in pieces, with a
+ * cursor: stopping this program stops them. */
 #include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
@@ -28,7 +28,7 @@ bool control_duration(const char *text, uint64_t *out)
     return false;
 }
 
-/* ---- delay ------------------------------------------------------------------------------------------------------------ */
+/* ---- delay ------------------------------------------------------------------------------------------------------- */
 
 struct times {
     uint64_t in_ms, alive_ms, revision;
@@ -112,7 +112,7 @@ int control_delay(struct control *control)
     return 0;
 }
 
-/* ---- the list --------------------------------------------------------------------------------------------------------- */
+/* ---- the list ---------------------------------------------------------------------------------------------------- */
 
 static const char *text_of(const struct wire_value *map, const char *key, char *out, size_t size)
 {
@@ -175,7 +175,7 @@ static int list(struct control *control)
     return 0;
 }
 
-/* ---- commands over many ------------------------------------------------------------------------------------------------- */
+/* ---- commands over many ------------------------------------------------------------------------------------------ */
 
 /* One call; its tasks are added up, and `cursor` is where to go on. */
 static int sweep_once(struct control *control, const char *method, const char *what, const uint64_t *number,
@@ -242,7 +242,7 @@ static int carry_out(struct control *control)
     return sweep(control, "delayed_do", NULL, &number, "number");
 }
 
-/* ---- how it stands ------------------------------------------------------------------------------------------------------ */
+/* ---- how it stands ----------------------------------------------------------------------------------------------- */
 
 static int call_plain(struct control *control, const char *method, struct wire_message *reply)
 {
@@ -304,7 +304,7 @@ static int advice(struct control *control)
     return 0;
 }
 
-/* ---- delayed ------------------------------------------------------------------------------------------------------------- */
+/* ---- delayed ----------------------------------------------------------------------------------------------------- */
 
 int control_delayed(struct control *control)
 {

@@ -12,7 +12,7 @@
 #define LINE_BYTES_MAX 255u /* its end included */
 #define PAGE           500u
 
-/* ---- targets from the command line and from stdin ------------------------------------------------------------------------ */
+/* ---- targets from the command line and from stdin ---------------------------------------------------------------- */
 
 void control_targets_fini(struct control_targets *targets)
 {
@@ -22,7 +22,7 @@ void control_targets_fini(struct control_targets *targets)
     *targets = (struct control_targets){0};
 }
 
-/* What follows `prefix`, or NULL. */
+/* The text behind `prefix`, or NULL. */
 static const char *after(const char *text, const char *prefix)
 {
     size_t length = strlen(prefix);
@@ -41,7 +41,7 @@ static bool is_user(const char *text)
     return control_is_id(id, &number) && (text[length] == '\0' || control_is_scope(text + length + 1));
 }
 
-/* The shape alone: which scope types there are, and what a pattern may be, the sidecar knows. */
+/* Checks the shape alone: the sidecar knows the scope types, and what a pattern may be. */
 static bool is_target(const char *text)
 {
     const char *rest;
@@ -129,7 +129,7 @@ void control_targets_pack(struct wire_buffer *out, const struct control_targets 
         wire_str(out, targets->texts[i]);
 }
 
-/* ---- invalidate ------------------------------------------------------------------------------------------------------------ */
+/* ---- invalidate -------------------------------------------------------------------------------------------------- */
 
 static int print_result(const struct control *control, const struct wire_value *result)
 {
@@ -183,7 +183,7 @@ int control_invalidate(struct control *control)
     return code;
 }
 
-/* ---- invalidations ---------------------------------------------------------------------------------------------------------- */
+/* ---- invalidations ----------------------------------------------------------------------------------------------- */
 
 static json_t *json_of(const struct wire_value *map)
 {

@@ -1,6 +1,6 @@
 /* permtabctl permissions: all that a user may do at a place. The answer comes in pages, because the names of a
- * large catalogue do not fit into a message; those of one answer go together, and when it changes in between all
- * is asked for again. */
+ * large catalogue do not fit into a message. The pages of one answer go together; when the answer changes in
+ * between, all pages are asked for again. */
 #include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
@@ -30,7 +30,7 @@ static void append_names(json_t *array, const struct wire_value *list)
     }
 }
 
-/* An older sidecar has sent all of it, and says nothing of pages. */
+/* An older sidecar sends all names in one page without page keys. */
 static void take_page(struct permissions *permissions, const struct wire_value *page)
 {
     char answer[ANSWER_SIZE] = "";
@@ -109,7 +109,7 @@ static const char *name_at(const json_t *names, size_t index)
     return json_string_value(json_array_get(names, index)); /* NULL behind the last one */
 }
 
-/* Both lists are sorted, so one walk over them finds what is in the second alone. */
+/* Both lists are sorted, so one walk over them finds the names that are in `own` alone. */
 static void print_lines(const struct permissions *permissions)
 {
     const char *any, *own;

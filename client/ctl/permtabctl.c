@@ -1,5 +1,6 @@
-/* permtabctl: asks a sidecar, and changes policy through it. This file is the command line: one table of commands and one of
- * options drive parsing, usage and help. What the commands do is in permtabctl_*.c. */
+/* permtabctl: asks a sidecar, and changes policy through it. This file is the command line: one table of commands
+ * and one of options drive parsing, usage and help. The commands themselves are in the other files of this folder,
+ * by their noun. */
 #include "client/ctl/permtabctl.h"
 
 #include "client/wire/standard.h"
@@ -161,7 +162,8 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-/* One that the command takes: a word may be a flag of one command and have a value with another. */
+/* The option of that name that the command takes: one word may be a flag of one command and have a value with
+ * another. */
 static const struct option *find_option(const struct command *command, const char *name)
 {
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
@@ -213,7 +215,7 @@ static void set_option(struct control *control, const struct option *option, con
     set_delay_option(&control->delay, option->bit, value);
 }
 
-/* Sorts what follows the command into options and arguments, in place. 0 or CONTROL_USAGE. */
+/* Sorts the words behind the command into options and arguments, in place. 0 or CONTROL_USAGE. */
 static int take_arguments(struct control *control, const struct command *command, char **words, int count)
 {
     bool plain = false; /* after -- */
@@ -298,7 +300,7 @@ int main(int count, char **words)
     /* 1. Before the socket can become somebody's standard output. 2 is `unknown`, should this be a check. */
     if (!standard_hold())
         return CONTROL_UNKNOWN;
-    /* 2. A reader of our output that goes away is a failed write, which is noticed; not our end. */
+    /* 2. SIGPIPE off: a reader of our output that goes away is a failed write, which is noticed, and not our end. */
     (void)signal(SIGPIPE, SIG_IGN);
     const char *from_environment = getenv("PERMTAB_SOCKET");
     struct control control = {.socket = from_environment != NULL && from_environment[0] != '\0'

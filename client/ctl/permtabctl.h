@@ -1,21 +1,22 @@
 /* permtabctl's inside: one command table (permtabctl.c), commands by their noun, and what they share.
  *
- * Exit codes: 0 fine (check: allow); 1 failed (check: deny); 2 check alone: unknown, or it could not be asked; 64 usage. */
+ * Exit codes: 0 fine (check: allow); 1 failed (check: deny); 2 check alone: unknown, or it could not be asked; 64
+ * usage. */
 #ifndef PERMTAB_CLIENT_CTL_PERMTABCTL_H
 #define PERMTAB_CLIENT_CTL_PERMTABCTL_H
 
 #include "client/channel.h"
 
 #define CONTROL_FAILED  1
-#define CONTROL_UNKNOWN 2 /* also: a change of which nobody could say whether it was done */
+#define CONTROL_UNKNOWN 2 /* also: a change that may have been done or not */
 #define CONTROL_USAGE   64
 
 #define CONTROL_CALL_MS   30000u /* for what the sidecar answers from memory, or with one look at the store */
-#define CONTROL_HEALTH_MS 2000u  /* who asks for health wants to know soon */
+#define CONTROL_HEALTH_MS 2000u  /* short: an operator waits for it */
 #define CONTROL_WRITE_MS  25000u /* for a change, unless --timeout says otherwise: the sidecar is told */
 #define CONTROL_APPLY_MS  600000u /* for whole policies, likewise */
-#define CONTROL_LONG_MS   600000u /* for what is read of them */
-#define CONTROL_SLACK_MS  5000u   /* the sidecar answers in the time that it was told; this is for the way */
+#define CONTROL_LONG_MS   600000u /* for reading them */
+#define CONTROL_SLACK_MS  5000u   /* added to the sidecar's own time limit, for the way there and back */
 
 /* Options of delay and delayed; NULL: not given. */
 struct control_delay {
@@ -36,11 +37,11 @@ struct control {
 
 /* ---- print.c ------------------------------------------------------------------------------------------- */
 
-/* To stdout; what a terminal would obey, and what is not UTF-8, becomes U+FFFD. Whether it could be written is seen by
- * control_finish. */
+/* Prints to stdout. Characters that a terminal would obey, and bytes that are not UTF-8, become U+FFFD.
+ * control_finish sees whether all could be written. */
 void control_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* A line, with the same escaped as JSON escapes. `flags` are Jansson's. False when there is no memory, or `value` is
- * NULL. */
+/* Prints a line of JSON; the characters that control_say replaces are escaped. `flags` are Jansson's. False when
+ * there is no memory, or `value` is NULL. */
 struct json_t;
 bool control_say_json(const struct json_t *value, size_t flags) PERMTAB_MUST_CHECK;
 /* One line on stderr: "permtabctl: COMMAND: …". Returns `code`, so that `return control_fail(…)` reads well. */
@@ -48,40 +49,40 @@ int control_fail(const struct control *control, int code, const char *format, ..
     __attribute__((format(printf, 3, 4)));
 /* Whether nobody can read stdout any more. */
 bool control_output_gone(void);
-/* The last thing that is done: closes stdout. Returns `code`, or with a line what says that the output could not be
- * written. */
+/* Closes stdout, as the last call. Returns `code`; when the output could not be written, prints a line and returns
+ * the code for that. */
 int control_finish(const struct control *control, int code);
 
 /* ---- save.c -------------------------------------------------------------------------------------------- */
 
-/* From where `from` stands to its end. False with errno. */
+/* Copies `from`, from its present offset to its end. False with errno. */
 bool control_copy(int from, int to);
-/* The document into the file, device or FIFO of that name; the comment of the file says how. False with errno, and what
- * was there before is whole, unless it had to be written in place. */
+/* Saves the document into the file, device or FIFO of that name; the top of save.c says how. On failure false with
+ * errno, and the old file is whole, unless it had to be written in place. */
 bool control_save(int document, const char *name);
 
 /* ---- call.c ------------------------------------------------------------------------------------------ */
 
 /* Connects and greets. 0, or the exit code with one line printed. */
 int control_connect(struct control *control, uint32_t timeout_ms) PERMTAB_MUST_CHECK;
-/* Sends the request begun with channel_request; 0 with *reply, which is the caller's to fini, or CONTROL_FAILED with one line
- * printed and nothing to fini. */
+/* Sends the request begun with channel_request; 0 with *reply, which is the caller's to fini, or CONTROL_FAILED
+ * with one line printed and nothing to fini. */
 int control_call(struct control *control, int descriptor, uint32_t timeout_ms,
                  struct wire_message *reply) PERMTAB_MUST_CHECK;
 /* The texts of the reply's "warnings", a line each on stderr. */
 void control_warnings(const struct control *control, const struct wire_value *result);
 /* The time that a change has to be answered in: --timeout, or `default_ms`. 0, or CONTROL_USAGE with a line. */
 int control_write_time(struct control *control, uint32_t default_ms) PERMTAB_MUST_CHECK;
-/* The same as control_call for a change, whose request has `timeout_ms` with control->write_ms. CONTROL_UNKNOWN, with a
- * line, when it may have been done and may not. */
+/* control_call for a change, whose request has `timeout_ms` with control->write_ms. CONTROL_UNKNOWN, with a line,
+ * when the change may have been done or not. */
 int control_write(struct control *control, int descriptor, struct wire_message *reply) PERMTAB_MUST_CHECK;
 
-/* Arguments. False with a usage line printed. */
+/* Parsers of arguments. False with a usage line printed. */
 bool control_id(const struct control *control, const char *what, const char *text, uint64_t *out);
 bool control_scope(const struct control *control, const char *text);
 /* USER, SCOPE and --owner; check.c. */
 bool control_question(const struct control *control, uint64_t *user, uint64_t *owner);
-/* The same without a line: a whole decimal number; "global" or "type:id". */
+/* control_is_id: a whole decimal number; control_is_scope: "global" or "type:id". Both print nothing. */
 bool control_is_id(const char *text, uint64_t *out);
 bool control_is_scope(const char *text);
 
@@ -98,8 +99,8 @@ struct control_targets {
     size_t count;
 };
 
-/* The arguments from number `first` on; "-" stands for those on stdin. 0 with *targets to fini, or the exit code with one line
- * printed. */
+/* The arguments from number `first` on; "-" stands for those on stdin. 0 with *targets to fini, or the exit code
+ * with one line printed. */
 int control_targets_take(const struct control *control, int first,
                          struct control_targets *targets) PERMTAB_MUST_CHECK;
 void control_targets_fini(struct control_targets *targets);

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The sidecar reads regular files; what is none (stdin, a pipe) is copied into memory first. -1 with a line printed. */
+/* The sidecar reads regular files alone; stdin and pipes are copied into memory first. -1 with a line printed. */
 static int open_document(const struct control *control, const char *name)
 {
     struct stat status;
@@ -101,7 +101,7 @@ int control_apply(struct control *control)
     return 0;
 }
 
-/* ---- export ------------------------------------------------------------------------------------------------------- */
+/* ---- export ------------------------------------------------------------------------------------------------------ */
 
 int control_export(struct control *control)
 {

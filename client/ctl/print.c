@@ -1,6 +1,6 @@
-/* What permtabctl prints, all of it by the functions of this file: nothing in it is obeyed by a terminal, whatever the
- * names of a policy or a sidecar's sentences hold, and what cannot be written is seen at the end. Escaped always, not
- * for terminals alone: what goes through a pipe ends on one. */
+/* All output of permtabctl goes through the functions of this file: a terminal obeys nothing in it, whatever the
+ * names of a policy or a sidecar's sentences hold, and a failed write is seen at the end. Output is escaped always,
+ * not for terminals alone: the text of a pipe ends on a terminal, too. */
 #include "client/ctl/permtabctl.h"
 
 #include "client/wire/text.h"
@@ -34,7 +34,8 @@ void control_say(const char *format, ...)
         free(text);
 }
 
-/* Jansson escapes what is below U+0020 and passes the rest on. That stands in strings alone, where \u says the same. */
+/* Jansson escapes characters below U+0020 and passes the rest on. The rest occurs in strings alone, where \u says
+ * the same. */
 bool control_say_json(const json_t *value, size_t flags)
 {
     char *text = value != NULL ? json_dumps(value, flags) : NULL;
@@ -84,7 +85,7 @@ int control_finish(const struct control *control, int code)
         failed = true;
     if (!failed || (code != 0 && !asks) || code == CONTROL_USAGE)
         return code;
-    /* Of a check no other code will do: 0 and 1 are answers, which nobody has seen. */
+    /* A check returns CONTROL_UNKNOWN: 0 and 1 would be answers, which nobody has seen. */
     return control_fail(control, asks ? CONTROL_UNKNOWN : CONTROL_FAILED, "cannot write the output%s%s",
                         errno != 0 ? ": " : "", errno != 0 ? strerror(errno) : "");
 }

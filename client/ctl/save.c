@@ -1,13 +1,13 @@
-/* permtabctl export FILE: a document into what the name stands for.
+/* permtabctl export FILE: a document into the file, device or FIFO of that name.
  *
  *     nothing                      written beside, then linked to the name, unless somebody was quicker
  *     a regular file               written beside with its mode and owner, then renamed over it: all of it or nothing
- *     one that a copy would not    written in place, once there is room: it has other names, an owner or rights that this
- *     be the same as               user cannot give, or a folder that takes no new files
+ *     one that a copy would not    written in place, once there is room: it has other names, an owner or rights that
+ *     be the same as               this user cannot give, or a folder that takes no new files
  *     a device, a FIFO             written to
  *
- * Symbolic links lead to their targets, and what is our standard output is written as that. Nothing but a regular file
- * is ever renamed over. */
+ * Symbolic links are followed to their targets, and a name of our own standard output is written as that. Nothing
+ * but a regular file is ever renamed over. */
 #include "client/ctl/permtabctl.h"
 
 #include <errno.h>
@@ -60,7 +60,7 @@ static bool close_well(int descriptor, bool good)
     return good && closed;
 }
 
-/* Room first, so that a full disk is seen while the old text is whole. */
+/* Allocates room first, so that a full disk is seen while the old text is whole. */
 static bool write_in_place(int document, int file, const struct stat *old)
 {
     struct stat status;
@@ -87,14 +87,15 @@ static int create_beside(const char *path, char name[PATH_MAX])
     return mkostemp(name, O_CLOEXEC);
 }
 
-/* Whether renaming a copy over it would lose something: other names, rights beyond the mode, an owner. */
+/* Whether a copy may be renamed over the file, or would lose something: other names, rights beyond the mode, an
+ * owner. */
 static bool can_replace(int file, const struct stat *old, int copy)
 {
     return old->st_nlink == 1 && fgetxattr(file, "system.posix_acl_access", NULL, 0) <= 0 &&
            fchown(copy, old->st_uid, old->st_gid) == 0 && fchmod(copy, old->st_mode & 07777) == 0;
 }
 
-/* The file at `path` is still the one that was opened. */
+/* Whether the file at `path` is still the one that was opened. */
 static bool is_still(const char *path, const struct stat *old)
 {
     struct stat status;
@@ -123,7 +124,7 @@ static bool save_over(int document, int file, const struct stat *old, const char
     return false;
 }
 
-/* Where the last of a chain of links leads, which is not there; links through folders are the kernel's business. */
+/* The path that a chain of links ends at, where no file is. The kernel follows the links in folders. */
 static bool follow(const char *name, char path[PATH_MAX])
 {
     char link[PATH_MAX];
@@ -136,7 +137,8 @@ static bool follow(const char *name, char path[PATH_MAX])
     return snprintf(path, PATH_MAX, "%.*s%s", folder, name, link) < PATH_MAX;
 }
 
-/* What a shell's > would give it. Nothing of the process changes but for this moment: there is one thread. */
+/* The mode that a shell's > would give. umask can be read only by setting it; that is safe because there is one
+ * thread. */
 static mode_t new_mode(void)
 {
     mode_t mask = umask(0);

@@ -1,5 +1,5 @@
-/* permtabctl tag add|remove|list|names: named sets of targets. Long lists go in parts, so a failure in the middle leaves what was
- * done before; doing it again does no harm. */
+/* permtabctl tag add|remove|list|names: named sets of targets. Long lists go in parts, so a failure in the middle
+ * leaves the earlier parts done; doing it all again does no harm. */
 #include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
@@ -9,7 +9,7 @@
 
 #define PART 1000u
 
-/* ---- add, remove -------------------------------------------------------------------------------------------------------- */
+/* ---- add, remove ------------------------------------------------------------------------------------------------- */
 
 static int change_part(struct control *control, const char *method, const char *name,
                        const struct control_targets *targets, size_t first, size_t count, uint64_t *changed,
@@ -54,7 +54,7 @@ static int change(struct control *control, const char *method, const char *word)
     return code;
 }
 
-/* ---- list, names ---------------------------------------------------------------------------------------------------------- */
+/* ---- list, names ------------------------------------------------------------------------------------------------- */
 
 struct lines {
     char **items;
@@ -80,7 +80,7 @@ static int compare(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Sorted, and what came twice once. */
+/* Prints the lines sorted and without duplicates. */
 static void print(struct lines *lines)
 {
     if (lines->count > 0)

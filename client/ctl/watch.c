@@ -1,5 +1,5 @@
-/* permtabctl watch: subscribes, and prints what comes until it is interrupted. Each line is flushed: whoever reads it
- * through a pipe wants to know now. */
+/* permtabctl watch: subscribes, and prints each notification until it is interrupted. Each line is flushed, because
+ * a reader at the other end of a pipe wants it now. */
 #include "client/ctl/permtabctl.h"
 
 #include "client/permtab.h"

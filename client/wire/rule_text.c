@@ -5,7 +5,7 @@
  *     unary   = NOT unary | primary
  *     primary = ( either ) | ALL ( either { , either } ) | ANY ( … ) | name | prefix.*
  *
- * Names are not looked up here: client/rule.c does, again and again, and so does proxy/rights/condition.c. */
+ * Names are not looked up here: client/rule.c and proxy/rights/condition.c do, again for each catalogue. */
 #include "client/wire/rule_text.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* The text of a rule and its tree: what a client compiles, and what the daemon judges a condition by. Pure, and without names
- * looked up: that is for whoever evaluates it. The grammar is at the top of rule_text.c. */
+/* The text of a rule and its tree: a client compiles it, and the daemon judges a condition by it. Pure; the
+ * evaluator looks the names up. The grammar is at the top of rule_text.c. */
 #ifndef PERMTAB_CLIENT_WIRE_RULE_TEXT_H
 #define PERMTAB_CLIENT_WIRE_RULE_TEXT_H
 
@@ -36,7 +36,8 @@ struct rule_text {
     uint32_t node_count;
 };
 
-/* Copies and parses. PERMTAB_E_SYNTAX, _LIMIT, _MEMORY; *error_at is then a byte offset, and there is nothing to fini. */
+/* Copies and parses. PERMTAB_E_SYNTAX, _LIMIT, _MEMORY; *error_at is then a byte offset, and there is nothing to
+ * fini. */
 int rule_text_parse(struct rule_text *out, const char *text, size_t *error_at) PERMTAB_MUST_CHECK;
 void rule_text_fini(struct rule_text *rule);
 

@@ -1,12 +1,11 @@
 /* Finds the end of one message without believing a word of it.
  *
- * msgpack-c's unpacker allocates by what an array's head says, so five bytes can ask it for 96 GiB, and what
- * it cannot take apart in one go it must see again from the start. Hence this scan in front of it: no memory,
- * every byte looked at once however the bytes arrive (the state is kept between calls), and a lie about a
- * length is found where it is told: what a head announces must still fit into WIRE_FRAME_MAX together with
- * everything announced before.
+ * msgpack-c's unpacker allocates by the length in an array's head, so five bytes can ask it for 96 GiB, and a
+ * message that it cannot take apart in one go it must see again from the start. Hence this scan in front of it: it
+ * takes no memory, and looks at every byte once however the bytes arrive (the state is kept between calls). A false
+ * length is found at its head: the announced bytes must fit into WIRE_FRAME_MAX together with all announced before.
  *
- * Only the shape is judged here; what the message says is wire.c's business. */
+ * Only the shape is judged here; wire.c reads the contents. */
 #include "client/wire/wire.h"
 
 /* A head: how many bytes it takes, how many bytes of text or binary follow it, how many elements. */
@@ -25,8 +24,8 @@ static uint64_t big_endian(const unsigned char *bytes, uint32_t count)
     return value;
 }
 
-/* What the first byte alone says. `length_size` is how many bytes of a length follow it. False for 0xc1,
- * which MessagePack never uses. Layout of the first byte: the MessagePack specification, "Formats". */
+/* The head as far as its first byte alone tells. `length_size` is how many bytes of a length follow it. False for
+ * 0xc1, which MessagePack never uses. Layout of the first byte: the MessagePack specification, "Formats". */
 static bool head_of(unsigned char first, struct head *head, uint32_t *length_size)
 {
     *head = (struct head){.size = 1};
@@ -87,7 +86,7 @@ void wire_scan_init(struct wire_scan *scan)
     *scan = (struct wire_scan){.pending = 1};
 }
 
-/* One element is over, and with it every container of which it was the last. */
+/* Ends one element, and every container that it was the last of. */
 static void element_end(struct wire_scan *scan)
 {
     while (scan->depth > 0 && --scan->left[scan->depth - 1] == 0)

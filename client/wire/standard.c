@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <unistd.h>
 
-/* /dev/null in the direction that nobody uses. Where there is none, a path alone, which can be neither read nor
- * written. */
+/* Opens /dev/null in the direction that nobody uses. Without a /dev/null, opens "/" as a path alone, which can be
+ * neither read nor written. */
 static int open_useless(int number)
 {
     int descriptor = open("/dev/null", number == STDIN_FILENO ? O_WRONLY : O_RDONLY);

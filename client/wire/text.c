@@ -1,5 +1,5 @@
-/* UTF-8 by the table of RFC 3629, section 4: the second byte's range depends on the first, and that is all there is to
- * what is too long, a surrogate or too large. */
+/* UTF-8 by the table of RFC 3629, section 4: the second byte's range depends on the first, which alone excludes
+ * encodings that are too long, surrogates and numbers that are too large. */
 #include "client/wire/text.h"
 
 #include <stdio.h>

@@ -47,7 +47,7 @@ static int64_t days_from_civil(int year, int month, int day)
     return era * 146097 + day_of_era - 719468;
 }
 
-/* ".5" → 500000; nothing → 0. What is finer than a microsecond is cut off: no end comes later than it was given. */
+/* ".5" → 500000; nothing → 0. Digits finer than a microsecond are cut off: no end comes later than it was given. */
 static bool fraction(const char **text, int64_t *out)
 {
     int64_t unit = SECOND_US / 10;
@@ -105,7 +105,8 @@ static void civil_from_days(int64_t days, int *year, int *month, int *day)
     *year = (int)(year_of_era + era * 400 + (*month <= 2 ? 1 : 0));
 }
 
-/* A leap second is the last of a month in UTC. `seconds` is counted with the 60 in it: the beginning of the next day. */
+/* A leap second is the last of a month in UTC. `seconds` is counted with the 60 in it: the beginning of the next
+ * day. */
 static bool leap_second(int64_t seconds)
 {
     int year, month, day;

@@ -18,12 +18,13 @@
  * Or decimal digits, perhaps behind a minus: microseconds since 1970. False for everything else, and for a day that
  * does not exist. */
 bool time_parse(const char *text, int64_t *out);
-/* In UTC; a fraction only when there is one. What lies outside the years 0000 to 9999 is moved to its nearest end. */
+/* The time in UTC, with a fraction only when there is one. A time outside the years 0000 to 9999 becomes the
+ * nearest end. */
 const char *time_format(int64_t time_us, char out[TIME_TEXT_SIZE]);
 
-/* Whether somebody can have meant this as the time of something to come: not before 2000, nor after 9999. Seconds and
- * milliseconds given for microseconds are before, nanoseconds after. Else `trouble` is a sentence that says which unit
- * is wanted. */
+/* Whether `time_us` can be meant as a time to come: not before 2000, nor after 9999. Seconds and milliseconds given
+ * for microseconds are before 2000, nanoseconds after 9999. Else `trouble` is a sentence that says which unit is
+ * wanted. */
 bool time_plausible(int64_t time_us, char trouble[TIME_TROUBLE_SIZE]);
 
 #endif

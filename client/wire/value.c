@@ -1,6 +1,5 @@
-/* What is inside a message: maps, lists, texts, and numbers in all the forms that libraries send them in. Nothing
- * here is an error: a value of another type is no answer to the question, and what to say then is left to the
- * callers. */
+/* The contents of a message: maps, lists, texts, and numbers in all the forms that libraries send them in. Nothing
+ * here is an error: a value of another type is no answer to the question, and the callers decide what to say then. */
 #include "client/wire/wire.h"
 
 #include "client/wire/private.h"
@@ -21,7 +20,7 @@ static bool is_float(const msgpack_object *object)
     return object->type == MSGPACK_OBJECT_FLOAT32 || object->type == MSGPACK_OBJECT_FLOAT64;
 }
 
-/* False also for what is not a number: no comparison with it is true. */
+/* NaN is false, too: no comparison with it is true. */
 static bool within_exact(const msgpack_object *object)
 {
     double limit = object->type == MSGPACK_OBJECT_FLOAT32 ? EXACT_32 : EXACT_64;

@@ -6,8 +6,8 @@
  * for: 24 bytes an element, and an element takes a byte at least, so never more than 25 times the frame. The
  * copy lets values outlive the caller's buffer.
  *
- * Framing is all that is judged here; which methods and keys there are is left to the callers. So is what to say to a
- * request whose method or params have another form: it has an id, and is answered by it. */
+ * Framing is all that is judged here; the callers know the methods and keys. They also answer a request whose
+ * method or params have another form, because it has an id. */
 #include "client/wire/wire.h"
 
 #include "client/wire/private.h"
@@ -90,9 +90,9 @@ static void pack_text(struct wire_buffer *buffer, const char *text, size_t size)
     msgpack_pack_str_body(&packer, text, size);
 }
 
-/* Whatever a store, a server or another client has put into it: the text of an answer is one line of UTF-8 that no
- * terminal obeys, because many a decoder gives the whole answer up otherwise. Requests go as they are, to be refused as
- * they are. */
+/* The text of an answer is one line of UTF-8 that no terminal obeys, whatever a store, a server or another client
+ * has put into it, because many a decoder gives the whole answer up otherwise. Requests go as they are, to be
+ * refused as they are. */
 static void pack_clean(struct wire_buffer *buffer, const char *text, size_t size)
 {
     size_t room = size * (sizeof TEXT_REPLACEMENT - 1) + 1;
@@ -192,13 +192,13 @@ void wire_notify(struct wire_buffer *buffer, const char *method, uint32_t fields
 
 /* ---- taking apart ---------------------------------------------------------------------------------------- */
 
-/* What wire_message.zone points to. */
+/* The object that wire_message.zone points to. */
 struct held {
     msgpack_zone zone;
     char frame[]; /* strings point in here */
 };
 
-/* What `[]` as params stands for. */
+/* The params that `[]` stands for. */
 static const msgpack_object empty_map = {.type = MSGPACK_OBJECT_MAP};
 
 static void held_free(struct held *held)
@@ -231,7 +231,7 @@ static int held_new(struct held **out, const char *frame, const struct wire_scan
     return 0;
 }
 
-/* A name that is too long, or has a zero inside, can be none of our methods, and is no reason to hang up. */
+/* A method name that is too long, or has a zero inside, can be none of ours, and is no reason to hang up. */
 static enum wire_fault take_method(const msgpack_object *object, struct wire_message *out)
 {
     if (wire_as_text(wire_value_of(object), out->method, sizeof(out->method)) && out->method[0] != '\0')
@@ -260,8 +260,8 @@ static void take_call(const msgpack_object *method, const msgpack_object *params
     out->fault = of_method != WIRE_FAULTLESS ? of_method : of_params;
 }
 
-/* [code, text]. The text gets its zero in our own copy of the frame, on the byte after it: that one is the
- * head of `result`, which has been taken apart already. */
+/* [code, text]. The text gets its zero in our own copy of the frame, on the byte behind it, which is the head of
+ * `result` and has been taken apart already. */
 static bool take_error(const msgpack_object *object, struct wire_message *out)
 {
     int64_t code;

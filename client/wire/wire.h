@@ -20,7 +20,8 @@
 
 /* ---- packing ------------------------------------------------------------------------------------------------- */
 
-/* A growing buffer; `failed` sticks when memory was short or WIRE_FRAME_MAX was passed, and packing goes on as no-ops. */
+/* A growing buffer; `failed` sticks when memory was short or WIRE_FRAME_MAX was passed, and packing goes on as
+ * no-ops. */
 struct wire_buffer {
     char *data;
     size_t size;
@@ -55,30 +56,31 @@ enum wire_kind { WIRE_REQUEST = 0, WIRE_RESPONSE = 1, WIRE_NOTIFICATION = 2 };
 
 struct wire_value; /* borrowed from the message; valid until wire_message_fini */
 
-/* What is wrong with a request that can be answered all the same: its id is known. */
+/* The fault of a request that can be answered all the same, because its id is known. */
 enum wire_fault { WIRE_FAULTLESS, WIRE_METHOD_NO_TEXT, WIRE_METHOD_TOO_LONG, WIRE_PARAMS_SHAPE };
 
 struct wire_message {
     enum wire_kind kind;
     uint64_t id;
-    char method
-        [WIRE_METHOD_MAX]; /* requests and notifications; zero-terminated, "" when it can be none of ours */
-    const struct wire_value
-        *params;            /* requests and notifications: a map, or NULL when they are anything else */
-    enum wire_fault fault;  /* requests */
-    int error_code;         /* responses: 0 when there is none */
-    const char *error_text; /* responses; zero-terminated copy */
+    /* requests and notifications; zero-terminated, "" when it can be none of ours */
+    char method[WIRE_METHOD_MAX];
+    /* requests and notifications: a map, or NULL when they are anything else */
+    const struct wire_value *params;
+    enum wire_fault fault;           /* requests */
+    int error_code;                  /* responses: 0 when there is none */
+    const char *error_text;          /* responses; zero-terminated copy */
     const struct wire_value *result; /* responses: a map, or NULL with an error */
     size_t size;                     /* bytes taken from the input */
     void *zone;                      /* private */
 };
 
-/* A look for the end of one message that takes no memory and is kept between calls, so that a message that arrives byte
- * by byte costs its bytes and not their square. A session that reads in pieces keeps one beside its buffer: init at the
- * front of a message, `more` after each read with *all* bytes from that front on, wire_take when it says 1. */
+/* The state of a scan for the end of one message. It takes no memory and is kept between calls, so that a message
+ * that arrives byte by byte costs its bytes and not their square. A session that reads in pieces keeps one beside
+ * its buffer: init at the front of a message, `more` after each read with *all* bytes from that front on, wire_take
+ * when it says 1. */
 struct wire_scan {
-    size_t
-        at; /* bytes of heads seen, and of what follows them; past the end of the data when that is cut short */
+    /* bytes of heads seen, and of what follows them; past the end of the data when that is cut short */
+    size_t at;
     uint64_t pending; /* elements announced and not seen yet */
     size_t elements;
     uint32_t depth;
@@ -91,10 +93,10 @@ void wire_scan_init(struct wire_scan *scan);
 int wire_scan_more(struct wire_scan *scan, const char *data, size_t size) PERMTAB_MUST_CHECK;
 
 /* Takes one message from the front of `data`. 1: *out is filled (fini it); 0: more bytes are needed;
- * PERMTAB_E_PROTOCOL: not MessagePack-RPC; PERMTAB_E_LIMIT: longer than WIRE_FRAME_MAX, deeper than
- * WIRE_DEPTH_MAX, or more elements than bytes. Never reads past `size`, never allocates more than about 32 times
- * the frame. A request of which the id is known is taken whatever its method and params are, a notification in any
- * case: `fault` and NULL say what they are not. */
+ * PERMTAB_E_PROTOCOL: not MessagePack-RPC; PERMTAB_E_LIMIT: longer than WIRE_FRAME_MAX, deeper than WIRE_DEPTH_MAX,
+ * or more elements than bytes. Never reads past `size`, never allocates more than about 32 times the frame. A
+ * request with a known id is taken whatever its method and params are, and so is every notification: `fault`, and
+ * NULL params, say what is wrong with them. */
 int wire_take(const char *data, size_t size, struct wire_message *out) PERMTAB_MUST_CHECK;
 void wire_message_fini(struct wire_message *message);
 
@@ -107,11 +109,11 @@ bool wire_is_nil(const struct wire_value *value); /* also true for NULL */
 bool wire_as_id(const struct wire_value *value, uint64_t *out); /* u64, or a string of decimal digits */
 bool wire_as_u64(const struct wire_value *value, uint64_t *out);
 bool wire_as_i64(const struct wire_value *value, int64_t *out);
-/* What to add to the error when a number was refused: how to send it, or "". */
+/* A hint to add to the error when a number was refused: how to send it, or "". */
 const char *wire_number_hint(const struct wire_value *value);
 bool wire_as_bool(const struct wire_value *value, bool *out);
 bool wire_as_str(const struct wire_value *value, const char **out, size_t *size); /* not zero-terminated */
-/* Copies with a zero; false also when it does not fit or has a zero inside. */
+/* Copies the text and adds a zero; false, too, when it does not fit or has a zero inside. */
 bool wire_as_text(const struct wire_value *value, char *out, size_t size);
 bool wire_as_array(const struct wire_value *value, size_t *count);
 const struct wire_value *wire_item(const struct wire_value *array, size_t index);
