@@ -4,9 +4,10 @@
  *                                     ▲                           │
  *                                     └──────bad, twice as long───┘
  *
- * Failures and slow replies weigh against limits of their own, and together: half the failures and half the slow replies
- * open it too. Reports of requests that were sent before it opened come late; they neither close it nor lengthen
- * an opening. A late failure cannot be told from that of the trial and counts as it: in doubt it stays open. */
+ * Failures and slow replies weigh against limits of their own, and together: half the failures and half the slow
+ * replies open it too. Reports of requests that were sent before it opened come late; they neither close it nor
+ * lengthen an opening. A late failure cannot be told from that of the trial and counts as it: in doubt it stays
+ * open. */
 #include "proxy/base/breaker.h"
 
 #include <assert.h>

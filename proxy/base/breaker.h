@@ -12,10 +12,10 @@ struct breaker_options {
     uint64_t slow_ns;      /* a reply that took longer is a bad one; 0: none is too slow */
     unsigned slow_max;     /* slow replies in a row that open it; at least 1 where slow_ns is not 0 */
     uint64_t open_ns;      /* how long it stays open at first; doubled by each trial that fails */
-    uint64_t open_max_ns;  /* and never longer than this */
+    uint64_t open_max_ns;  /* the longest opening */
 };
 
-/* What is used where nothing else is said: 5 failures in a row, open for 1 s, doubling to 15 s; slowness not looked at. */
+/* The default: 5 failures in a row, open for 1 s, doubling to 15 s; slowness not looked at. */
 #define BREAKER_DEFAULTS                                                                                     \
     {                                                                                                        \
         .failures_max = 5, .slow_max = 5, .open_ns = 1000000000ull, .open_max_ns = 15000000000ull            \
@@ -39,11 +39,12 @@ struct breaker {
 
 void breaker_init(struct breaker *breaker, const struct breaker_options *options);
 
-/* Whether a request may be sent now. Whoever is told so reports how it went, by one of the two below. The one trial that an
- * open breaker lets through lapses when nothing is heard of it for open_ns: then the next caller is the trial. */
+/* Whether a request may be sent now. A caller that sends one reports its end to breaker_succeeded or
+ * breaker_failed. The one trial that an open breaker lets through lapses when nothing is heard of it for open_ns:
+ * then the next caller is the trial. */
 bool breaker_allows(struct breaker *breaker, uint64_t now_ns);
 
-/* A request was answered after took_ns; with slow_ns it may still be a bad answer. */
+/* breaker_succeeded: a request was answered after took_ns; with slow_ns it may still be a bad answer. */
 void breaker_succeeded(struct breaker *breaker, uint64_t now_ns, uint64_t took_ns);
 void breaker_failed(struct breaker *breaker, uint64_t now_ns);
 

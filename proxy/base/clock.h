@@ -5,7 +5,8 @@
 #include <stdint.h>
 #include <time.h>
 
-/* CLOCK_MONOTONIC in nanoseconds, of time limits and leases; the precise one: readers compare the lease with the coarse one, which is behind it. */
+/* CLOCK_MONOTONIC in nanoseconds, for time limits and leases. The precise one: readers compare the lease with the
+ * coarse one, which is behind it. */
 static inline uint64_t clock_ns(void)
 {
     struct timespec now;

@@ -1,5 +1,5 @@
-/* The table of counters, made from the list in the header. Who counts what is the business of each part; how
- * the figures are shown is serve/stats.c. */
+/* The table of counters, made from the list in the header. Each part counts its own; serve/stats.c shows the
+ * figures. */
 #include "proxy/base/counters.h"
 
 #define COUNTER COUNTER_KIND_COUNTER

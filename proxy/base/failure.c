@@ -1,6 +1,6 @@
 /* A failure with its place: filled where it is found, given more context on the way up. Plain text in a fixed
- * buffer, so that reporting "out of memory" needs none. Says nothing to a log: that is for whoever handles
- * it. */
+ * buffer, so that reporting "out of memory" needs none. It logs nothing: the function that handles the failure
+ * does. */
 #include "proxy/base/failure.h"
 
 #include <stdarg.h>
@@ -31,7 +31,7 @@ static void append(char text[FAILURE_TEXT_SIZE], size_t *used, const char *more)
 int failure_wrap(struct failure *failure, const char *format, ...)
 {
     if (failure == NULL)
-        return PERMTAB_E_INVALID; /* a caller that needs the code keeps it; there is none here to give back */
+        return PERMTAB_E_INVALID; /* there is no code to return; a caller that needs it keeps it */
     char context[FAILURE_TEXT_SIZE];
     va_list arguments;
     va_start(arguments, format);
@@ -39,7 +39,7 @@ int failure_wrap(struct failure *failure, const char *format, ...)
         context[0] = '\0';
     va_end(arguments);
 
-    /* What is cut off when it gets too long is the end: the place matters more than the detail. */
+    /* A text that gets too long is cut at its end: the place matters more than the detail. */
     char text[FAILURE_TEXT_SIZE];
     size_t used = 0;
     append(text, &used, context);

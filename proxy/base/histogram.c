@@ -1,5 +1,5 @@
-/* Histograms with fixed bounds, because Prometheus adds up those of many hosts bucket by bucket. A factor of two between
- * bounds is coarse, and enough to tell "milliseconds" from "a poll interval" from "too late". */
+/* Histograms with fixed bounds, because Prometheus adds up those of many hosts bucket by bucket. A factor of two
+ * between bounds is coarse, and enough to tell "milliseconds" from "a poll interval" from "too late". */
 #include "proxy/base/histogram.h"
 
 const struct histogram_description histogram_descriptions[] = {
@@ -34,7 +34,7 @@ void histogram_add(struct histogram *histogram, uint64_t us)
         histogram->max_us = us;
 }
 
-/* Where in (low, high] the `rank`th of `count` evenly spread ones is. */
+/* The place of the `rank`th of `count` values that are spread evenly over (low, high]. */
 static uint64_t inside(uint64_t low, uint64_t high, uint64_t rank, uint64_t count)
 {
     return low + (uint64_t)((double)(high - low) * (double)rank / (double)count);
@@ -42,7 +42,8 @@ static uint64_t inside(uint64_t low, uint64_t high, uint64_t rank, uint64_t coun
 
 uint64_t histogram_percentile(const struct histogram *histogram, unsigned percent)
 {
-    /* The smallest rank that at least so many per cent are not above; the product fits: counts are far below 2^57. */
+    /* The smallest rank that at least `percent` of all values are not above. The product fits: counts are far below
+     * 2^57. */
     uint64_t rank = (histogram->count * percent + 99) / 100;
     uint64_t before = 0;
     if (histogram->count == 0)

@@ -1,5 +1,5 @@
-/* Histograms of times: counts in buckets whose bounds are powers of two. One table drives how they are shown, as the table
- * of counters does. Plain data, kept by the loop's thread alone. */
+/* Histograms of times: counts in buckets whose bounds are powers of two. One table drives how they are shown, as
+ * the table of counters does. Plain data, kept by the loop's thread alone. */
 #ifndef PERMTAB_BASE_HISTOGRAM_H
 #define PERMTAB_BASE_HISTOGRAM_H
 
@@ -48,7 +48,8 @@ static inline const struct histogram *histogram_at(const struct histograms *hist
                                                     histogram_descriptions[index].offset);
 }
 
-/* The figures that stand for a histogram where there is room for numbers alone: NAME_count, NAME_sum_us, NAME_p50_us … */
+/* The figures that stand for a histogram where there is room for numbers alone: NAME_count, NAME_sum_us,
+ * NAME_p50_us … */
 #define HISTOGRAM_FIGURES 6u
 struct histogram_figure {
     const char *suffix;

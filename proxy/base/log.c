@@ -58,8 +58,8 @@ void log_line(enum log_level level, const char *format, ...)
     va_start(arguments, format);
     int length = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    /* What a peer, a policy or a server said may be in the text: it must not be able to forge a second line, nor move
-     * what a terminal shows. */
+    /* The text may contain words of a peer, a policy or a server: they must not be able to forge a second line, nor
+     * move what a terminal shows. */
     size_t used =
         head + text_clean_line(line + head, sizeof line - head - 1, text, length < 0 ? 0 : strlen(text));
     line[used++] = '\n';

@@ -1,4 +1,4 @@
-/* A pause between attempts that doubles with each that fails. All zeros: there is none. */
+/* A pause between attempts that doubles with each failed attempt. All zeros: no pause. */
 #ifndef PERMTAB_BASE_PAUSE_H
 #define PERMTAB_BASE_PAUSE_H
 

@@ -21,7 +21,7 @@ void random_source_seed(struct random_source *source, uint64_t seed)
 int random_source_init(struct random_source *source)
 {
     uint64_t seed;
-    /* So few bytes come whole and are not interrupted, getrandom(2). */
+    /* getrandom(2) gives so few bytes whole and is not interrupted. */
     if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
         return PERMTAB_E_SYSTEM;
     random_source_seed(source, seed);

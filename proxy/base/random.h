@@ -1,6 +1,6 @@
-/* A source of random numbers for jitter and early refresh: fast, good enough for chance, not for secrets. xoshiro256** of
- * David Blackman and Sebastiano Vigna, "Scrambled Linear Pseudorandom Number Generators", ACM TOMS 47 (2021). The state is
- * the caller's; one thread. */
+/* A source of random numbers for jitter and early refresh: fast, good enough for chance, not for secrets.
+ * xoshiro256** of David Blackman and Sebastiano Vigna, "Scrambled Linear Pseudorandom Number Generators", ACM TOMS
+ * 47 (2021). The state is the caller's; one thread. */
 #ifndef PERMTAB_BASE_RANDOM_H
 #define PERMTAB_BASE_RANDOM_H
 

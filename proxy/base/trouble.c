@@ -1,5 +1,5 @@
-/* A bucket of lines: full at first, a line makes it emptier, time fills it again. That a trouble is over is always
- * said when it was said that there is one: what the log says last must be true. */
+/* A bucket of lines: full at first, a line makes it emptier, time fills it again. The end of a trouble is always
+ * logged when its beginning was: the last line of the log must be true. */
 #include "proxy/base/trouble.h"
 
 #include <inttypes.h>
@@ -29,7 +29,7 @@ static bool is_news(const struct trouble *trouble, const char *text, uint64_t no
            now_ns - trouble->line_ns >= TROUBLE_LASTING_NS;
 }
 
-/* Trouble that nobody was told of and that stays is no flood. */
+/* Whether trouble that no line told of has lasted long enough to be told: trouble that stays is no flood. */
 static bool stays_untold(const struct trouble *trouble, uint64_t now_ns)
 {
     return !trouble->told && now_ns - trouble->since_ns >= TROUBLE_UNTOLD_NS;

@@ -1,8 +1,9 @@
 /* Trouble that comes again and again: a line in the log when it begins, one for each new reason, one when it ends,
- * and in between how often. However often it comes and goes, one of these writes a few lines at once and then one in
- * five minutes; what was not told is counted in the next line. But what has lasted for ten seconds is always told.
+ * and in between how often. However often the trouble comes and goes, one struct trouble writes TROUBLE_LINES lines
+ * at once and then one in five minutes; the next line counts the times that were not told. Trouble that has lasted
+ * for ten seconds is always told.
  *
- * All zeros is a good one, without trouble. Whoever shares it between threads guards it. The clock is an argument. */
+ * All zeros is a good one, without trouble. Threads that share one guard it themselves. The clock is an argument. */
 #ifndef PERMTAB_BASE_TROUBLE_H
 #define PERMTAB_BASE_TROUBLE_H
 
@@ -15,7 +16,7 @@
 #define TROUBLE_LINES      5u              /* at once */
 #define TROUBLE_REFILL_NS  300000000000ull /* then a line each */
 #define TROUBLE_UNTOLD_NS  10000000000ull  /* longest silence about trouble that does not end */
-#define TROUBLE_LASTING_NS 600000000000ull /* that it is still so */
+#define TROUBLE_LASTING_NS 600000000000ull /* between lines that say that it lasts */
 
 struct trouble {
     uint64_t since_ns;            /* the present trouble; 0: there is none */
@@ -28,11 +29,11 @@ struct trouble {
     char text[TROUBLE_TEXT_SIZE]; /* as it was last told */
 };
 
-/* It has happened: `format` is the whole line, its first words the noun. True when a line was written. */
+/* The trouble has happened: `format` is the whole line, its first words the noun. True when a line was written. */
 bool trouble_happens(struct trouble *trouble, enum log_level level, uint64_t now_ns, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* It is over, if there was any: `text` is the line, which says in brackets how long it was and how often it happened.
- * Nothing is written of a trouble that was not told. */
+/* The trouble is over, if there was any: `text` is the line, which says in brackets how long it was and how often
+ * it happened. Nothing is written about a trouble that was not told. */
 void trouble_ends(struct trouble *trouble, uint64_t now_ns, const char *text);
 /* Whether there is trouble now. */
 bool trouble_lasts(const struct trouble *trouble);
