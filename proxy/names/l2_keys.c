@@ -1,10 +1,10 @@
-/* Names of keys, all in one place: who sweeps them and who invalidates them must agree with who writes them. */
+/* Names of keys, all in one place: the parts that sweep, invalidate and write keys must agree on them. */
 #include "proxy/names/l2_keys.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-/* The longest: two numbers, and the words between them. */
+/* The longest key has two numbers, and the words between them. */
 _Static_assert(L2_KEY_SIZE >= KEY_PREFIX_MAX + SCOPE_TEXT_SIZE + 64, "every key must fit");
 
 char *l2_key_marker(char *out, const char *prefix)

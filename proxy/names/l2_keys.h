@@ -5,9 +5,9 @@
  *     PREFIXl2:1:EPOCH:{scope:channel:9}   hash: what a scope has of its own
  *     PREFIXl2:1:lock:42:channel:9         who is reading that from the store just now
  *
- * 1 is the format of the values: another one has other keys, so releases can share a Redis. EPOCH is 16 hexadecimal digits;
- * a flush makes another, and what the old one named is swept away later. In braces stands the text that target_matches
- * looks at. */
+ * The 1 is the format of the values: another format has other keys, so releases can share a Redis. EPOCH is 16
+ * hexadecimal digits; a flush makes another, and the keys of the old one are swept away later. The text in braces
+ * is the one that target_matches looks at. */
 #ifndef PERMTAB_NAMES_L2_KEYS_H
 #define PERMTAB_NAMES_L2_KEYS_H
 
@@ -17,17 +17,17 @@
 #include <stdint.h>
 
 #define L2_FORMAT      1
-#define KEY_PREFIX_MAX 64  /* of what is configured as redis_prefix, so that every key fits */
+#define KEY_PREFIX_MAX 64  /* of redis_prefix, so that every key fits */
 #define L2_KEY_SIZE    256 /* the zero included */
 
-/* Each writes into `out`, of L2_KEY_SIZE, and returns it. */
+/* Each function writes into `out`, of L2_KEY_SIZE, and returns it. */
 char *l2_key_marker(char *out, const char *prefix);
 char *l2_key_user(char *out, const char *prefix, uint64_t epoch, uint64_t user);
 char *l2_key_scope(char *out, const char *prefix, uint64_t epoch, const struct scope_types *types,
                    struct scope_key scope);
 char *l2_key_lock(char *out, const char *prefix, uint64_t user, const struct scope_types *types,
                   struct scope_key scope);
-/* What precedes "user:42}" and "scope:…}": PREFIXl2:1:EPOCH:{ */
+/* The text in front of "user:42}" and "scope:…}": PREFIXl2:1:EPOCH:{ */
 char *l2_key_base(char *out, const char *prefix, uint64_t epoch);
 
 #endif

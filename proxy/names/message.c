@@ -1,5 +1,5 @@
-/* Messages of the invalidation channel as text and back. Anybody who may publish writes here, so every number is read
- * strictly and every count is bounded; what does not parse as a whole is believed in no part. */
+/* Messages of the invalidation channel as text and back. Anybody who may publish writes here, so every number is
+ * read strictly and every count is bounded; no part of a message is believed unless the whole parses. */
 #include "proxy/names/message.h"
 
 #include <inttypes.h>
@@ -71,7 +71,7 @@ static bool read_hex(struct words *words, uint64_t *out)
     return true;
 }
 
-/* What stands before the targets. */
+/* The words before the targets. */
 static bool read_head(struct words *words, struct message *message)
 {
     struct words look = *words;
@@ -147,7 +147,7 @@ void message_fini(struct message *message)
     message->count = 0;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 #define HEAD_SIZE 128
 
@@ -174,7 +174,8 @@ static size_t write_head(char head[HEAD_SIZE], const struct message *message)
     return (size_t)length;
 }
 
-/* Behind the head in `text`, which has room for MESSAGE_SIZE_MAX and a zero. False when they do not fit. */
+/* Writes the targets behind the head in `text`, which has room for MESSAGE_SIZE_MAX and a zero. False when they do
+ * not fit. */
 static bool write_targets(const struct scope_types *types, const struct message *message, char *text,
                           size_t length)
 {

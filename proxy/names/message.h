@@ -1,4 +1,5 @@
-/* A message of the channel PREFIXinvalidate. Text, so that redis-cli can read and write it. Words are separated by blanks.
+/* A message of the channel PREFIXinvalidate. Text, so that redis-cli can read and write it. Words are separated by
+ * blanks.
  *
  *     TARGET…                                   from anybody: retire these (target.h); "poke" wakes the poll alone
  *     permtab1 changed STORE FROM TO [TARGET…]  from the marker's script: the log went from revision FROM to TO and
@@ -6,8 +7,8 @@
  *     permtab1 written STORE TO TARGET…         from a host whose client has just committed revision TO
  *     permtab1 invalidate ORIGIN NUMBER TARGET… from `invalidate` on a host: ORIGIN its random id, NUMBER counts up
  *
- * STORE and ORIGIN are 16 hexadecimal digits, revisions and NUMBER decimal. Of a message that does not parse, nothing
- * is believed. Nothing in a message makes the table true: it retires, it fences, it wakes the poll. */
+ * STORE and ORIGIN are 16 hexadecimal digits, revisions and NUMBER decimal. A message that does not parse is
+ * believed in no part. Nothing in a message makes the table true: it retires, it fences, it wakes the poll. */
 #ifndef PERMTAB_NAMES_MESSAGE_H
 #define PERMTAB_NAMES_MESSAGE_H
 

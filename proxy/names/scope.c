@@ -1,5 +1,5 @@
-/* A scope's text form. Ids are read by hand: strtoull takes signs, blanks and octal, and none of these is an
- * id. */
+/* A scope's text form. Ids are read by hand, because strtoull takes signs, blanks and octal, and none of these is
+ * an id. */
 #include "proxy/names/scope.h"
 
 #include <inttypes.h>

@@ -1,19 +1,19 @@
-/* Targets as text and back, and the glob. Strict: a text that is nearly a target is none, because the one who typed it
- * would believe that something was invalidated.
+/* Targets as text and back, and the glob. Strict: a text that is nearly a target is none, or an operator would
+ * believe that something was invalidated.
  *
- * The glob is that of Redis, byte for byte, so that one pattern means the same for the keys of L2 and for what is
- * resident; but matched by going back to the last star alone, where Redis recurses. A pattern with an open bracket or a
- * lone backslash at its end is refused: behind it stands the rest of a key. */
+ * The glob is that of Redis, byte for byte, so that one pattern means the same for the keys of L2 and for resident
+ * entries. It is matched by going back to the last star alone, where Redis recurses. A pattern with an open bracket
+ * or a lone backslash at its end is refused: behind it stands the rest of a key. */
 #include "proxy/names/target.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the glob ------------------------------------------------------------------------------------------------------ */
+/* ---- the glob ---------------------------------------------------------------------------------------------------- */
 
-/* After the class whose '[' stands before `at`; *matched: whether it has `byte`. The end of the text closes an open
- * one; then *closed is false. */
+/* The pattern behind the class whose '[' stands before `at`; *matched: whether the class has `byte`. The end of the
+ * pattern closes an open class; then *closed is false. */
 static const char *glob_class(const char *at, unsigned char byte, bool *matched, bool *closed)
 {
     bool inverted = *at == '^', found = false;
@@ -62,8 +62,8 @@ static const char *glob_one(const char *pattern, unsigned char byte)
 
 bool target_glob(const char *pattern, const char *text)
 {
-    /* What follows the last star, and where in the text it was tried last. An earlier star need not be tried again: what
-     * lies between the two has matched as early as it can. */
+    /* The pattern behind the last star, and the place in the text where it was tried last. An earlier star need not
+     * be tried again: the pattern between the two has matched as early as it can. */
     const char *after_star = NULL, *tried = NULL;
     while (*text != '\0') {
         if (*pattern == '*') {
@@ -106,7 +106,7 @@ static bool glob_whole(const char *pattern)
     return true;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static const char *const prefixes[] = {
     [TARGET_USER] = "user:",       [TARGET_USER_AT] = "user:", [TARGET_ROLE] = "role:",
@@ -114,7 +114,7 @@ static const char *const prefixes[] = {
     [TARGET_PATTERN] = "pattern:", [TARGET_ALL] = "all",       [TARGET_POKE] = "poke",
 };
 
-/* What follows the prefix of a kind, or NULL. */
+/* The text behind the prefix of a kind, or NULL. */
 static const char *after_prefix(enum target_kind kind, const char *text)
 {
     size_t length = strlen(prefixes[kind]);
@@ -159,7 +159,7 @@ static int read_word(const char *word, struct target *out)
     return 0;
 }
 
-/* `target->kind` is chosen, and `rest` what follows its prefix. */
+/* Reads the text behind the prefix of `target->kind`. */
 static int read_rest(const struct scope_types *types, char *rest, struct target *target)
 {
     switch (target->kind) {
@@ -201,7 +201,7 @@ int target_parse(const struct scope_types *types, const char *text, size_t size,
     return PERMTAB_E_INVALID;
 }
 
-/* ---- writing, comparing --------------------------------------------------------------------------------------------- */
+/* ---- writing, comparing ------------------------------------------------------------------------------------------ */
 
 char *target_format(const struct scope_types *types, const struct target *target, char *out)
 {

@@ -1,5 +1,5 @@
-/* What can be invalidated, as text and as a value. The same words everywhere: permtabctl, the RPC, messages of pub/sub, the
- * delayed queue, history. Pure.
+/* Targets: what can be invalidated, as text and as a value. The same words everywhere: permtabctl, the RPC,
+ * messages of pub/sub, the delayed queue, history. Pure.
  *
  *     user:42                 one user, everywhere
  *     user:42@channel:9       one user at one place
@@ -38,8 +38,8 @@ struct target {
     enum target_kind kind;
     uint64_t id;            /* of the user or the role */
     struct scope_key scope; /* TARGET_SCOPE, TARGET_USER_AT */
-    char word
-        [TARGET_WORD_SIZE]; /* TARGET_TAG: letters, digits, . _ - ; TARGET_PREFIX, TARGET_PATTERN: no white space */
+    /* TARGET_TAG: letters, digits, . _ - ; TARGET_PREFIX, TARGET_PATTERN: no white space */
+    char word[TARGET_WORD_SIZE];
 };
 
 /* `size` bytes of text. PERMTAB_E_INVALID; PERMTAB_E_NO_SCOPE_TYPE for a scope of an unknown type. */
@@ -50,7 +50,7 @@ char *target_format(const struct scope_types *types, const struct target *target
 /* "user", "user@scope", "role" … */
 const char *target_kind_name(enum target_kind kind);
 bool target_equal(const struct target *a, const struct target *b);
-/* Whether a text such as "user:42" or "scope:channel:9" is meant by a TARGET_PREFIX or TARGET_PATTERN. */
+/* Whether a TARGET_PREFIX or TARGET_PATTERN means a text such as "user:42" or "scope:channel:9". */
 bool target_matches(const struct target *target, const char *text);
 /* Glob as in Redis' stringmatchlen: * ? [abc] [a-c] [^a] \x. Bounded: no more than size(pattern) * size(text) steps. */
 bool target_glob(const char *pattern, const char *text);

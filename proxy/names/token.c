@@ -1,5 +1,5 @@
-/* Tokens as text and back. What is read must be what would be written: a token that was cut, padded or typed by
- * hand is refused and never taken for an older one. */
+/* Tokens as text and back. token_parse takes exactly the texts that token_format writes: a token that was cut,
+ * padded or typed by hand is refused and never taken for an older one. */
 #include "proxy/names/token.h"
 
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* A revision of a store as one text, for whoever passes it on and must not lose a digit: most languages read
+/* A revision of a store as one text, so that a program that passes it on loses no digit: most languages read
  * numbers from 2^53 upwards as floating point. To clients it is opaque. Pure. */
 #ifndef PERMTAB_NAMES_TOKEN_H
 #define PERMTAB_NAMES_TOKEN_H
