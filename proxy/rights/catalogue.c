@@ -1,5 +1,5 @@
-/* Permissions and roles as plain data: finding, copying, freeing. Reading them from a store and judging them
- * are for others. */
+/* Permissions and roles as plain data: finding, copying, freeing. Left to others: reading them from a store, and
+ * judging them. */
 #include "proxy/rights/catalogue.h"
 
 #include <stdlib.h>

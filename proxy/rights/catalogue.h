@@ -42,8 +42,8 @@ struct role {
     char *name;
     struct scope_key scope; /* where it is defined */
     bool is_default;
-    bool
-        active; /* an inactive role is as though it were not there: it grants nothing and passes nothing on */
+    /* an inactive role is as though it were not there: it grants nothing and passes nothing on */
+    bool active;
     uint64_t *parents;
     size_t parent_count;
     struct grant *grants;
@@ -57,13 +57,14 @@ struct role_list {
 };
 
 void catalogue_fini(struct catalogue *catalogue);
-/* Call it when all permissions are there: catalogue_find then halves instead of walking. Optional; whoever changes
- * permissions afterwards calls it again. PERMTAB_E_MEMORY: catalogue_find walks. */
+/* Sorts by_name once all permissions are there: catalogue_find then bisects instead of walking. Optional; to be
+ * called again after a change of permissions. PERMTAB_E_MEMORY: catalogue_find walks. */
 int catalogue_index(struct catalogue *catalogue) PERMTAB_MUST_CHECK;
 /* NULL when there is none (tombstones are found). */
 const struct permission *catalogue_find(const struct catalogue *catalogue, const char *name);
 const struct permission *catalogue_at(const struct catalogue *catalogue, uint32_t bit);
-/* Do the bits and numbers of `before` mean the same in `after`, as they do for ever within one history of a store? */
+/* Whether the bits and numbers of `before` mean the same in `after`, as they do for ever within one history of a
+ * store. */
 bool catalogue_continues(const struct catalogue *before, const struct catalogue *after);
 
 void role_fini(struct role *role);
@@ -72,9 +73,9 @@ int role_copy(struct role *out, const struct role *from) PERMTAB_MUST_CHECK;
 void role_list_fini(struct role_list *list);
 /* A zeroed new last item, or NULL when memory is short. */
 struct role *role_list_add(struct role_list *list);
-/* By id, which role_list_find relies on. */
+/* Sorts by id, which role_list_find relies on. */
 void role_list_sort(struct role_list *list);
-/* NULL: it is not in the list. A role_find_fn (resolve.h); `list` is a struct role_list. */
+/* The role of that id, or NULL. A role_find_fn (resolve.h); `list` is a struct role_list. */
 const struct role *role_list_find(void *list, uint64_t role);
 
 #endif

@@ -1,5 +1,5 @@
-/* The log of changes as plain data: where a reader of it stands, and what a row of it says. The store reads it from SQL; who
- * follows it, remembers it or judges by it needs to know no SQL. docs/SCHEMA.md. */
+/* The log of changes as plain data: where a reader of it stands, and what a row of it says. The store reads it from
+ * SQL; the parts that follow it, remember it or judge by it need no SQL. docs/SCHEMA.md. */
 #ifndef PERMTAB_RIGHTS_CHANGE_H
 #define PERMTAB_RIGHTS_CHANGE_H
 

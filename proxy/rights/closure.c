@@ -1,9 +1,8 @@
 /* Reachability over inheritance, breadth first, with a worklist instead of recursion: a chain of any depth is
  * fine, a cycle ends where it began, a diamond is counted once. The worklist is the result itself.
  *
- * Default roles go first. "A role held both ways, and the ancestors of a default role, count as default" then
- * needs no second look: whatever is reached in the first pass is default, and the second pass does not touch
- * it. */
+ * Default roles go first. "A role held both ways, and the ancestors of a default role, count as default" then needs
+ * no second look: roles reached in the first pass are default, and the second pass does not touch them. */
 #include "proxy/rights/closure.h"
 
 #include <stdlib.h>

@@ -7,8 +7,8 @@
 
 #define CLOSURE_HELD UINT32_MAX
 
-/* CLOSURE_ACTIVE: an inactive role is reached and passes nothing on; what resolves. CLOSURE_ALL: through
- * inactive ones as well; what could resolve once `active` is edited. */
+/* CLOSURE_ACTIVE: an inactive role is reached and passes nothing on; the roles that resolve now. CLOSURE_ALL:
+ * inactive roles pass on as well; the roles that could resolve once `active` is edited. */
 enum closure_through { CLOSURE_ACTIVE, CLOSURE_ALL };
 
 struct reached {
@@ -22,8 +22,8 @@ struct closure {
     struct reached *items; /* each role once, default ones and their ancestors first */
     size_t count;
     size_t capacity;
-    uint32_t
-        *slots; /* open addressing: item number + 1, 0 is free; twice `capacity` of them, a power of two */
+    /* open addressing: item number + 1, 0 is free; twice `capacity` of them, a power of two */
+    uint32_t *slots;
 };
 
 /* PERMTAB_E_MEMORY. fini it in either case. */

@@ -1,6 +1,6 @@
-/* Conditions of delayed tasks. The expression has the clients' grammar and their three values: what depends on a name that
- * has gone is unknown, and NOT unknown is unknown. A client evaluates bits of shared memory that may move under it; here the
- * bits are an answer of its own, so the evaluation is another one, and shorter. */
+/* Conditions of delayed tasks. The expression has the clients' grammar and their three values: a name that has gone
+ * is unknown, and NOT unknown is unknown. A client evaluates bits of shared memory that may change meanwhile; here
+ * the bits are a private copy, so this evaluation is another one, and shorter. */
 #include "proxy/rights/condition.h"
 
 #include "proxy/rights/resolve.h"
@@ -45,7 +45,7 @@ void condition_fini(struct condition *condition)
     rule_text_fini(&condition->rule);
 }
 
-/* ---- names --------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 static bool is_meant(const struct rule_text *rule, const struct rule_node *node,
                      const struct permission *permission)
@@ -78,7 +78,7 @@ int condition_check(const struct condition *condition, const struct catalogue *c
     return 0;
 }
 
-/* ---- judging ------------------------------------------------------------------------------------------------------- */
+/* ---- judging ----------------------------------------------------------------------------------------------------- */
 
 struct judgement {
     const struct rule_text *rule;
@@ -87,8 +87,8 @@ struct judgement {
     uint32_t words;
 };
 
-/* In ALL the first that fails decides, in ANY the first that holds; unknown outlasts the rest. Returns whether it is
- * decided. */
+/* In ALL the first that fails decides, in ANY the first that holds; unknown outlasts the rest. Returns whether the
+ * node is decided. */
 static bool combine(enum condition_verdict *so_far, enum condition_verdict next, bool all)
 {
     enum condition_verdict decisive = all ? CONDITION_FAILS : CONDITION_HOLDS;
@@ -113,7 +113,7 @@ static enum condition_verdict judge_leaf(const struct judgement *judgement, cons
     return any_name ? verdict : CONDITION_UNKNOWN;
 }
 
-/* As deep as the text was nested, which the parser bounds. */
+/* The recursion is as deep as the text was nested, which the parser bounds. */
 static enum condition_verdict judge(const struct judgement *judgement, uint32_t index)
 {
     const struct rule_node *node = &judgement->rule->nodes[index];

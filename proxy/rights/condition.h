@@ -1,5 +1,5 @@
-/* What a delayed task may wait for: "USER SCOPE EXPRESSION", the expression a rule as clients compile them (client/wire/rule_text.c).
- * Pure. */
+/* The condition that a delayed task may wait for: "USER SCOPE EXPRESSION". The expression is a rule as clients
+ * compile them (client/wire/rule_text.c). Pure. */
 #ifndef PERMTAB_RIGHTS_CONDITION_H
 #define PERMTAB_RIGHTS_CONDITION_H
 
@@ -24,8 +24,8 @@ void condition_fini(struct condition *condition);
 /* Whether there is a permission for every name. PERMTAB_E_NO_PERMISSION with a sentence. */
 int condition_check(const struct condition *condition, const struct catalogue *catalogue,
                     struct failure *failure) PERMTAB_MUST_CHECK;
-/* `bits` is what the user may do there to anything, of `words` words. A name that has gone makes what depends on it
- * unknown. */
+/* Judges the condition by `bits`, the permissions of the user there on any resource, `words` words long. A name
+ * that has gone makes each part that depends on it unknown. */
 enum condition_verdict condition_judge(const struct condition *condition, const struct catalogue *catalogue,
                                        const uint64_t *bits, uint32_t words);
 

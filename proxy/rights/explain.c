@@ -1,7 +1,7 @@
-/* Why a decision is what it is: docs/SEMANTICS.md for one permission, told step by step, each with the row
- * that made it. It walks the facts by itself, in the order in which people think of them, instead of
- * instrumenting resolve(), which must stay small; resolve() is asked only for what other permissions came to,
- * when this one requires them. That the two agree is a property test.
+/* explain() tells why a decision is what it is: docs/SEMANTICS.md for one permission, step by step, each with the
+ * row that made it. It walks the facts by itself, in the order in which people think of them, instead of
+ * instrumenting resolve(), which must stay small. resolve() is asked only for the results of other permissions,
+ * when this one requires them. A property test compares the two.
  *
  *     place → roles held                          here
  *           → grants_all → grants → overwrites    explain_grants.c
@@ -25,7 +25,7 @@ const char *explain_scope(const struct explaining *explaining, uint32_t level, c
 
 /* ---- the place ------------------------------------------------------------------------------------------- */
 
-/* True when it decides. */
+/* True when the place decides. */
 static bool explain_place(const struct explaining *explaining, const struct permission *permission,
                           struct lines *lines, bool *allowed)
 {

@@ -20,8 +20,8 @@ static bool role_has(const struct reached *reached, uint32_t bit, enum grant_eff
     return false;
 }
 
-/* A line for each role with that effect, `before` the name and `after` the path; how many there are. With
- * NULL for lines it only counts. The first one takes the mark when `decides`. */
+/* Adds a line for each role with that effect, `before` in front of the name and `after` behind the path. Returns
+ * how many there are; with NULL for lines it only counts. The first one takes the mark when `decides`. */
 static size_t explain_effect(const struct explaining *explaining, const struct permission *permission,
                              enum grant_effect effect, const char *after, bool decides, struct lines *lines)
 {
@@ -45,8 +45,7 @@ static size_t explain_effect(const struct explaining *explaining, const struct p
     return found;
 }
 
-/* Whether allows (own ones too when the question is about own resources) reach the bitmap, and whether denies
- * do. */
+/* Whether allows reach the bitmap (own ones, too, when the question is about own resources), and whether denies do. */
 struct all {
     bool any, own, denied;
 };
@@ -64,8 +63,8 @@ static struct all all_of(const struct explaining *explaining, const struct permi
     return all;
 }
 
-/* Only the first permission that grants all is told. When there is none, so are denied ones: people ask why
- * an administrator is none. */
+/* Only the first permission that grants all is told. When none does, denied ones are told: people ask why an
+ * administrator is none. */
 bool explain_all(const struct explaining *explaining, struct lines *lines)
 {
     const struct catalogue *catalogue = explaining->catalogue;

@@ -1,4 +1,4 @@
-/* What the files of explain share. Private to explain.c, explain_grants.c and explain_requires.c. */
+/* Shared by explain.c, explain_grants.c and explain_requires.c; private to them. */
 #ifndef PERMTAB_RIGHTS_EXPLAIN_PRIVATE_H
 #define PERMTAB_RIGHTS_EXPLAIN_PRIVATE_H
 
@@ -20,7 +20,7 @@ bool explain_all(const struct explaining *explaining, struct lines *lines);
 /* Step 4 for one permission: whether roles allow it. There always is a line that decides. */
 bool explain_grants(const struct explaining *explaining, const struct permission *permission,
                     struct lines *lines);
-/* Step 5: what becomes of `allowed`. */
+/* Step 5: overwrites change `allowed`. */
 bool explain_overwrites(const struct explaining *explaining, const struct permission *permission,
                         bool allowed, struct lines *lines);
 /* Step 6, for a permission that is allowed so far. PERMTAB_E_MEMORY. */

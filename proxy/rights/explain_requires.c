@@ -1,5 +1,5 @@
-/* The part of an explanation that is about `requires`: which requirement is missing, what that one requires
- * in turn, down to a permission that was not granted in the first place, and why it was not. */
+/* The part of an explanation that is about `requires`: which requirement is missing, which one that requires in
+ * turn, down to a permission that was not granted in the first place, and why it was not. */
 #include "proxy/rights/explain_private.h"
 
 #include <inttypes.h>
@@ -10,7 +10,7 @@
 
 /* ---- requires -------------------------------------------------------------------------------------------- */
 
-/* What all permissions came to, without and with `requires`. */
+/* The results for all permissions, without and with `requires`. */
 struct outcome {
     uint64_t *bits; /* four bitmaps in one block */
     const uint64_t *before;
@@ -66,9 +66,9 @@ static bool search_has(const uint64_t *seen, uint32_t bit)
     return (seen[bit / 64] >> (bit % 64) & 1u) != 0;
 }
 
-/* Breadth first over requirements that are missing. One that was not granted ends it: there is one, because
- * what was cleared first was cleared for the want of something that never was there. A required bit without a
- * permission ends it too. Returns the item found. */
+/* Breadth first over missing requirements, up to one that was not granted. There is one, because the first
+ * permission to be cleared lacked one that never was granted. A required bit without a permission ends the search,
+ * too. Returns the item found. */
 static size_t search_root(struct search *search, const struct explaining *explaining,
                           const struct outcome *outcome, uint64_t *seen)
 {
@@ -91,7 +91,7 @@ static size_t search_root(struct search *search, const struct explaining *explai
     return search->count - 1;
 }
 
-/* Why a permission was not granted: the line that decided it, without its number. */
+/* Adds the reason why a permission was not granted: the line that decided it, without its number. */
 static void explain_root(const struct explaining *explaining, uint32_t bit, struct lines *lines)
 {
     const struct permission *permission = catalogue_at(explaining->catalogue, bit);

@@ -1,5 +1,5 @@
-/* Turning what explain.c found into lines. Names come from the policy and end on somebody's terminal, so
- * nothing in them is passed through that is not text. */
+/* The lines of an explanation. Names come from the policy and end on a terminal, so only text in them is passed
+ * through. */
 #include "proxy/rights/explain_text.h"
 
 #include "client/wire/text.h"
@@ -70,7 +70,7 @@ const char *role_format(uint64_t role, const struct role *definition, char text[
 const char *path_format(const struct closure *closure, const struct reached *reached,
                         char text[PATH_TEXT_SIZE])
 {
-    uint64_t ends[2 * PATH_ENDS]; /* the last ones, and the first ones going round behind them */
+    uint64_t ends[2 * PATH_ENDS]; /* the last roles; behind them the first ones, in turn */
     size_t length = 0, used = 0;
     text[0] = '\0';
     if (reached->from == CLOSURE_HELD)

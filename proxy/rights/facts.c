@@ -1,5 +1,5 @@
-/* Facts: their memory, and the one question about them that both the resolver and its explanation ask.
- * Reading them is the store's business. */
+/* Facts: their memory, and the one question about them that both the resolver and its explanation ask. The store
+ * reads them. */
 #include "proxy/rights/facts.h"
 
 #include <stdlib.h>

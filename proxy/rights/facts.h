@@ -1,4 +1,4 @@
-/* Facts: all that the store says about one user at one place, read in one snapshot. Made by store_read_facts, by
+/* Facts: all that the store says about one user at one place, read in one snapshot. Made by store_read_facts and by
  * policy tests, and consumed by the resolver; plain data. */
 #ifndef PERMTAB_RIGHTS_FACTS_H
 #define PERMTAB_RIGHTS_FACTS_H
@@ -41,16 +41,16 @@ struct facts_overwrite {
 struct facts {
     uint64_t revision; /* of the snapshot */
     uint64_t nonce;    /* of the change row of that revision: which history it was read in */
-    int64_t
-        now; /* the store's clock in that snapshot, microseconds UTC; 0: judge them as facts_judged_at says */
-    uint64_t
-        held_back_since_ns; /* since when messages have kept these from being published (publisher_fill); 0: they have not */
+    /* the store's clock in that snapshot, microseconds UTC; 0: judge them as facts_judged_at says */
+    int64_t now;
+    /* since when messages have kept these from being published (publisher_fill); 0: not at all */
+    uint64_t held_back_since_ns;
     uint64_t user;
     struct scope_key scope;
     uint32_t chain_count; /* 0: the scope, or one above it, is not in the store */
     bool stranger;        /* the user has no rows anywhere: the entry is one of those that go first */
-    bool
-        broken; /* the scope is in the store, and its chain does not lead to global: never kept in the table */
+    /* the scope is in the store, and its chain does not lead to global: never kept in the table */
+    bool broken;
     struct facts_scope chain[SCOPE_CHAIN_MAX]; /* from global down; the last is `scope` */
     struct facts_assignment *assignments;
     size_t assignment_count;
@@ -62,18 +62,18 @@ struct facts {
 };
 
 void facts_fini(struct facts *facts);
-/* By which clock it is judged what has ended, wherever it is judged: that of the facts' snapshot, unless the table has
- * been told that expiry is applied further (the store's clock went back, or the facts have none of their own). */
+/* The time at which ends are judged, wherever they are: the clock of the facts' snapshot, unless the table has been
+ * told that expiry is applied further (the store's clock went back, or the facts have no clock of their own). */
 static inline int64_t facts_judged_at(const struct facts *facts, int64_t expiry)
 {
     return facts->now > expiry ? facts->now : expiry;
 }
 /* Deep copy. PERMTAB_E_MEMORY. */
 int facts_copy(struct facts *out, const struct facts *from) PERMTAB_MUST_CHECK;
-/* About how much memory they take. */
+/* The memory that facts take, about, in bytes. */
 size_t facts_size(const struct facts *facts);
-/* Whether the assigned role belongs to that place: its own scope is on the chain, at the assignment or above. A
- * role of server:1 means nothing at server:2 or at global. False without a definition. */
+/* Whether the assigned role belongs to the place of its assignment: its own scope is on the chain, at the
+ * assignment or above. A role of server:1 means nothing at server:2 or at global. False without a definition. */
 bool facts_well_placed(const struct facts *facts, const struct facts_assignment *assignment,
                        const struct role *definition);
 

@@ -1,10 +1,9 @@
-/* Inputs: what of the facts decides, in one canonical form, so that everybody whose facts come to the same
- * shares one permission set. Where a role is held, when it ends and who the user is are judged here and then
- * forgotten.
+/* Inputs: the part of the facts that decides, in one canonical form, so that all users whose facts come to the same
+ * share one permission set. The place of a role, its end and the user are judged here and then forgotten.
  *
- * What a role *means* is left out on purpose: that is looked up when the inputs are resolved, and an edit of
- * a role changes no inputs. Therefore overwrite rows are kept for every role that could be reached, through
- * inactive roles too; whether they count is for resolve.c. */
+ * The meaning of a role is left out on purpose: it is looked up when the inputs are resolved, and an edit of a role
+ * changes no inputs. Therefore overwrite rows are kept for every role that could be reached, through inactive
+ * roles, too; resolve.c decides whether they count. */
 #include "proxy/rights/closure.h"
 
 #include <assert.h>
@@ -22,7 +21,7 @@ static int held_compare(const void *a, const void *b)
     return (int)right->by_default - (int)left->by_default;
 }
 
-/* Sorted by role, each once; held both ways is held by default. */
+/* Makes held roles sorted, each once; a role held both ways is held by default. */
 static void held_normalise(struct inputs *inputs)
 {
     if (inputs->held_count == 0)
@@ -80,8 +79,8 @@ static int overwrite_compare(const void *a, const void *b)
     return (int)left->allow - (int)right->allow;
 }
 
-/* Sorted, each once, levels renumbered: inputs name no scope, or two channels with the same rows would not
- * share. */
+/* Makes overwrites sorted, each once, with levels renumbered: inputs name no scope, or two channels with the same
+ * rows would not share. */
 static void overwrites_normalise(struct inputs *inputs)
 {
     if (inputs->overwrite_count == 0)
@@ -183,7 +182,7 @@ bool inputs_equal(const struct inputs *a, const struct inputs *b)
     return true;
 }
 
-/* Row by row through words without padding: the structs have holes, whose bytes are anybody's. */
+/* Hashes row by row through words without padding, because the bytes in the holes of the structs are undefined. */
 uint64_t inputs_hash(const struct inputs *inputs)
 {
     uint64_t head[3] = {(uint64_t)inputs->exists | (uint64_t)inputs->owner << 1, inputs->held_count,

@@ -10,7 +10,7 @@ struct requirements {
     uint32_t *first; /* words * 64 + 1 of them: where a bit's dependents begin; NULL when nothing requires
                         anything */
     uint32_t *dependents;
-    uint32_t *cleared; /* worklist */
+    uint32_t *cleared; /* the worklist */
 };
 
 /* PERMTAB_E_MEMORY. */

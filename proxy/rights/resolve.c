@@ -9,7 +9,7 @@
  * is replaced first or as well. So nothing has to be enforced at the end, and a test checks it on every
  * random policy.
  *
- * Judging facts (time, place, owner) is done before, in inputs.c; saying why, in explain.c. */
+ * inputs.c has judged the facts before (time, place, owner); explain.c says why. */
 #include "proxy/rights/resolve.h"
 
 #include "proxy/rights/closure.h"

@@ -27,8 +27,8 @@ struct input_overwrite {
     bool allow;
 };
 
-/* Inputs of one set, canonical: two inputs mean the same exactly when they compare equal with inputs_equal. Ordered:
- * held by role, overwrites by (level, subject, role, bit, allow), each once. */
+/* Inputs of one set, canonical: two inputs mean the same exactly when inputs_equal says so. Ordered: held by role,
+ * overwrites by (level, subject, role, bit, allow), each once. */
 struct inputs {
     bool exists; /* false: the scope is not in the store; nothing else is set */
     bool owner;  /* owns a scope of the chain; nothing else is set */
@@ -59,9 +59,9 @@ uint64_t inputs_hash(const struct inputs *inputs);
 int resolve(const struct catalogue *catalogue, const struct inputs *inputs, role_find_fn find, void *context,
             uint64_t *any, uint64_t *own) PERMTAB_MUST_CHECK;
 
-/* All roles that inputs hold directly or by inheritance, each once: what a role edit is matched against. Inactive
- * roles and what is behind them are visited too, and missing roles: they grant nothing now, but an edit of any of them
- * may change what the inputs resolve to or, by inheritance, which overwrites apply once a role is made active.
+/* All roles that inputs hold directly or by inheritance, each once: a role edit is matched against them. Inactive
+ * roles, the roles behind them, and missing roles are visited, too: they grant nothing now, but an edit of any of
+ * them may change what the inputs resolve to or, by inheritance, which overwrites apply once a role is made active.
  * PERMTAB_E_MEMORY. */
 int inputs_roles(const struct inputs *inputs, role_find_fn find, void *find_context,
                  void (*visit)(void *context, uint64_t role), void *visit_context) PERMTAB_MUST_CHECK;
