@@ -1,5 +1,5 @@
-/* The arguments of a command, built one after the other. Every argument is copied. `failed` sticks when memory was short;
- * redis_send then answers PERMTAB_E_MEMORY. */
+/* The arguments of a command, built one after the other. Every argument is copied. `failed` sticks when memory was
+ * short; redis_send then answers PERMTAB_E_MEMORY. */
 #ifndef PERMTAB_REDIS_ARGS_H
 #define PERMTAB_REDIS_ARGS_H
 
@@ -26,8 +26,8 @@ void redis_args_clear(struct redis_args *args); /* keeps the memory */
 void redis_args_text(struct redis_args *args, const char *text);
 void redis_args_bytes(struct redis_args *args, const void *data, size_t size);
 void redis_args_u64(struct redis_args *args, uint64_t value);
-/* As 20 decimal digits: Lua's numbers end at 2^53, and its comparison of texts follows the locale unless they are digits of
- * one length. */
+/* As 20 decimal digits: Lua's numbers end at 2^53, and its comparison of texts follows the locale unless they are
+ * digits of one length. */
 void redis_args_revision(struct redis_args *args, uint64_t revision);
 void redis_args_print(struct redis_args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

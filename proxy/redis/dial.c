@@ -1,5 +1,5 @@
-/* Sockets are made here and not by libevent, which would let them pass through exec. How long it may take is for the
- * caller. After `done` nothing here touches the dial: it is free to be freed. */
+/* Sockets are made here and not by libevent, which would let them pass through exec. The caller limits the time.
+ * After `done` nothing here touches the dial, so that the caller may free it. */
 #include "proxy/redis/dial.h"
 
 #include "proxy/redis/lookup.h"

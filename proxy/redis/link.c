@@ -3,12 +3,12 @@
  *
  *     waiting → connecting → greeting → open → waiting …
  *
- * One timer serves all: the pause, the time that connecting may take, and the watch over an open connection. The watch counts
- * replies and not bytes, so that a server that trickles is as dead as one that is silent. It gives up when nothing came for
- * twice the ping time although a reply is owed: long queues are no reason as long as they move.
+ * One timer serves all: the pause, the time that connecting may take, and the watch over an open connection. The
+ * watch counts replies and not bytes, so that a server that trickles is as dead as one that is silent. It gives up
+ * when no reply came for twice the ping time although one is owed: long queues are no reason as long as they move.
  *
- * The pause doubles from 50 ms to 2 s, each time half as long to one and a half times as long by chance, so that the hosts of
- * a fleet do not all come back at once. It begins anew after a connection that held for a while. */
+ * The pause doubles from 50 ms to 2 s. A random factor between 0.5 and 1.5 keeps the hosts of a fleet from all
+ * coming back at once. The pause begins anew after a connection that held for a while. */
 #include "proxy/redis/link.h"
 
 #include "proxy/base/clock.h"
@@ -58,7 +58,7 @@ struct redis_link {
     uint64_t heard_ns;     /* the last reply */
     uint64_t ready_ns;     /* 0: not ready */
     uint64_t pause_ms;     /* the next one */
-    unsigned address_turn; /* which of a name's addresses is tried */
+    unsigned address_turn; /* which of the name's addresses is tried */
     unsigned depth;        /* callbacks on the stack */
     char trouble[256];
     struct trouble lost; /* there is no connection, or it comes and goes */
@@ -70,7 +70,7 @@ static void arm(struct redis_link *link, uint64_t delay_ns)
         log_error("%s: a timer was not set", link->name);
 }
 
-/* ---- ends ---------------------------------------------------------------------------------------------------------- */
+/* ---- ends -------------------------------------------------------------------------------------------------------- */
 
 static void destroy(struct redis_link *link)
 {
@@ -166,7 +166,7 @@ const char *redis_link_trouble(const struct redis_link *link)
     return link->trouble;
 }
 
-/* ---- sending -------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 bool redis_link_room(const struct redis_link *link, size_t bytes, size_t arguments)
 {
@@ -181,7 +181,8 @@ int redis_link_send(struct redis_link *link, const struct redis_args *args)
         return PERMTAB_E_UNREACHABLE;
     if (args->failed)
         return PERMTAB_E_MEMORY;
-    if (args->count == 0) /* no reply would come, and every later one would be taken for another's */
+    /* no reply would come, and every later reply would be taken for another command's */
+    if (args->count == 0)
         return PERMTAB_E_INVALID;
     struct evbuffer *output = bufferevent_get_output(link->stream);
     size_t most = redis_args_wire_max(args);
@@ -209,7 +210,7 @@ size_t redis_link_owed(const struct redis_link *link)
     return link->owed;
 }
 
-/* ---- letting us in ---------------------------------------------------------------------------------------------------- */
+/* ---- letting us in ----------------------------------------------------------------------------------------------- */
 
 static int send_greeting(struct redis_link *link, enum greeting greeting, struct redis_args *args)
 {
@@ -257,7 +258,7 @@ static void greet(struct redis_link *link)
         redis_link_break(link, "out of memory");
 }
 
-/* A server, or something in front of it, that knows no names of clients will do. */
+/* A refused CLIENT SETNAME is accepted: a server, or a proxy in front of it, may know no names of clients. */
 static bool accepted(enum greeting greeting, const struct redis_reply *reply)
 {
     const char *text = redis_reply_text(reply, NULL);
@@ -302,13 +303,13 @@ void redis_link_ready(struct redis_link *link)
     }
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static void take_replies(struct redis_link *link)
 {
     struct redis_reply *reply = NULL;
     int code = 0;
-    /* Closing takes the parser away. */
+    /* on_reply may close the link, which frees the parser. */
     while (link->parser && (code = redis_parser_next(link->parser, &reply)) > 0) {
         link->heard_ns = link->owed_ns = clock_ns();
         if (link->state == LINK_GREETING)
@@ -337,7 +338,7 @@ static void on_readable(struct bufferevent *stream, void *context)
     redis_link_leave(link);
 }
 
-/* ---- connecting ------------------------------------------------------------------------------------------------------- */
+/* ---- connecting -------------------------------------------------------------------------------------------------- */
 
 static void on_event(struct bufferevent *stream, short what, void *context)
 {
@@ -391,7 +392,7 @@ static void give_up_connecting(struct redis_link *link)
     redis_link_break(link, "%s takes too long", doing);
 }
 
-/* ---- the watch ---------------------------------------------------------------------------------------------------------- */
+/* ---- the watch --------------------------------------------------------------------------------------------------- */
 
 static void watch(struct redis_link *link)
 {
@@ -401,7 +402,7 @@ static void watch(struct redis_link *link)
     if (link->state != LINK_OPEN)
         return;
     uint64_t due = link->owed ? link->owed_ns + 2 * link->ping_ns : link->heard_ns + link->ping_ns;
-    if (now < due) /* and no later than a silence may begin to count: the reply may come at once */
+    if (now < due) /* at the latest when the silence begins to count: the reply may come at once */
         arm(link, due - now < link->ping_ns ? due - now : link->ping_ns);
     else if (link->owed)
         redis_link_break(link, "no reply for %llu ms", (unsigned long long)(2 * link->ping_ns / 1000000));
@@ -433,7 +434,7 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
     redis_link_leave(link);
 }
 
-/* ---- beginning ---------------------------------------------------------------------------------------------------------- */
+/* ---- beginning --------------------------------------------------------------------------------------------------- */
 
 int redis_link_new(struct redis_link **out, struct event_base *base, const struct redis_options *options,
                    const char *name, size_t reply_max, const struct redis_link_events *events,

@@ -1,7 +1,6 @@
-/* libevent's resolver, one for each question, so that a changed resolv.conf is noticed. It frees nothing in time: a
- * question that is called off is answered a turn of the loop later, and the resolver may not be freed before, nor by
- * its own callback. So an abandoned lookup frees itself; one that is abandoned when the loop has ended for good
- * stays. */
+/* libevent's resolver, one for each question, so that a changed resolv.conf is noticed. A question that is called
+ * off is answered a turn of the loop later, and the resolver may not be freed before, nor by its own callback. So
+ * an abandoned lookup frees itself; one that is abandoned when the loop has ended for good is never freed. */
 #include "proxy/redis/lookup.h"
 
 #include "proxy/base/log.h"
@@ -42,7 +41,7 @@ struct redis_lookup *redis_lookup_new(struct event_base *base)
         free(lookup);
         return NULL;
     }
-    /* Without the file, or with no server in it, it takes the one of this machine: as good as any. */
+    /* Without the file, or with no server in it, evdns takes the server of this machine: as good as any. */
     (void)evdns_base_resolv_conf_parse(lookup->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
     return lookup;
 }
@@ -85,7 +84,7 @@ void redis_lookup_start(struct redis_lookup *lookup, const char *host, uint16_t 
     lookup->busy = true;
     struct evdns_getaddrinfo_request *request =
         evdns_getaddrinfo(lookup->dns, host, service, &hints, on_result, lookup);
-    /* NULL: it was answered at once, and the lookup is perhaps abandoned, but still there. */
+    /* NULL: the question was answered at once, and the lookup is perhaps abandoned, but still there. */
     if (request)
         lookup->request = request;
 }

@@ -1,5 +1,5 @@
-/* The addresses of a host name, asked of the name servers of /etc/resolv.conf (and /etc/hosts) without blocking the loop. Private
- * to the Redis files. */
+/* The addresses of a host name, asked of the name servers of /etc/resolv.conf (and /etc/hosts) without blocking the
+ * loop. Private to redis/. */
 #ifndef PERMTAB_REDIS_LOOKUP_H
 #define PERMTAB_REDIS_LOOKUP_H
 
@@ -15,10 +15,10 @@ typedef void (*redis_lookup_fn)(void *context, const struct addrinfo *addresses,
 
 /* NULL when memory is short. */
 struct redis_lookup *redis_lookup_new(struct event_base *base);
-/* At most once for each lookup. */
+/* To be called at most once for each lookup. */
 void redis_lookup_start(struct redis_lookup *lookup, const char *host, uint16_t port, redis_lookup_fn done,
                         void *context);
-/* Nothing is called any more. May be called from inside `done`. */
+/* After it no callback runs. May be called from inside `done`. */
 void redis_lookup_free(struct redis_lookup *lookup);
 
 #endif

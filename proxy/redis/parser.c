@@ -1,8 +1,9 @@
-/* hiredis' reader takes what a peer announces for granted: an array is allocated as long as its header says, and from
- * 1.0 on arrays nest without end. So the replies are made here, where they are counted. A bulk that is announced is
- * allocated only once it is there; until then it is bytes of an unfinished reply, which are counted too.
+/* hiredis' reader believes the lengths that a peer announces: an array is allocated as long as its header says, and
+ * from 1.0 on arrays nest without end. So the replies are made here, where they are counted. An announced bulk is
+ * allocated only once it is there; until then it is bytes of an unfinished reply, which are counted, too.
  *
- * From 1.0 on it also reads RESP3, which nobody asks for here: what RESP2 has not is refused, as hiredis 0.14 does. */
+ * From 1.0 on it also reads RESP3, which nobody asks for here: kinds that RESP2 has not are refused, as hiredis
+ * 0.14 does. */
 #include "proxy/redis/parser.h"
 
 #include <hiredis/read.h>
@@ -33,7 +34,7 @@ static int give_up(struct redis_parser *parser, int code, const char *format, si
     return code;
 }
 
-/* ---- making replies: what hiredis calls --------------------------------------------------------------------------- */
+/* ---- making replies: what hiredis calls -------------------------------------------------------------------------- */
 
 /* hiredis numbers the kinds of RESP2 from REDIS_REPLY_STRING to REDIS_REPLY_ERROR, and those of RESP3 after them. A nil
  * of RESP2 is a string or an array that is not there. */
@@ -176,8 +177,8 @@ static void *make_bool(const redisReadTask *task, int value)
 }
 #endif
 
-/* hiredis only reads it, and has no const. Without a function for a kind hiredis 1 makes a pointer of the kind's
- * number. */
+/* hiredis only reads `makers`, but its type has no const. Without a function for a kind hiredis 1 makes a pointer
+ * of the kind's number. */
 static const redisReplyObjectFunctions makers = {
     .createString = make_text,
     .createArray = make_array,
@@ -190,7 +191,7 @@ static const redisReplyObjectFunctions makers = {
     .freeObject = free_object,
 };
 
-/* ---- the parser ----------------------------------------------------------------------------------------------------- */
+/* ---- the parser -------------------------------------------------------------------------------------------------- */
 
 struct redis_parser *redis_parser_new(size_t reply_max)
 {
@@ -223,7 +224,7 @@ int redis_parser_feed(struct redis_parser *parser, const void *bytes, size_t siz
     return 0;
 }
 
-/* Every item begins with a line. hiredis looks for its end from the beginning each time. */
+/* Whether the line that each item begins with has an end: hiredis looks for it from the line's beginning each time. */
 static bool line_ends(const redisReader *reader)
 {
     size_t left = reader->len - reader->pos;

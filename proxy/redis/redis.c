@@ -1,11 +1,11 @@
-/* Commands and their replies, first in, first out. Every command of a connection has the same time, so those that have been told
- * that theirs is over are always at the head of the queue: they stay in it, told, until their reply comes and is thrown
- * away, or the connection ends. Keeping the connection up is for link.c.
+/* Commands and their replies, first in, first out. Every command of a connection has the same time limit, so
+ * commands that have been told REDIS_TIMEOUT are always at the head of the queue. They stay in it until their reply
+ * comes and is thrown away, or the connection ends. link.c keeps the connection up.
  *
- * Scripts are loaded after connecting and run by digest. A server that has forgotten one (SCRIPT FLUSH, or a failover
- * behind the same address) says NOSCRIPT, and has run nothing: the text is sent then, behind what was sent
- * meanwhile. So a script that is sent twice is run, and told, after commands that were sent later. Redis keeps scripts
- * by their text alone, so nothing else can be run by mistake. */
+ * Scripts are loaded after connecting and run by digest. A server that has forgotten one (SCRIPT FLUSH, or a
+ * failover behind the same address) says NOSCRIPT, and has run nothing: the text is sent then, behind the commands
+ * that were sent meanwhile. So a script that is sent twice is run, and told, after commands that were sent later.
+ * Redis keeps scripts by their text alone, so no other script can be run by mistake. */
 #include "proxy/redis/redis.h"
 
 #include "proxy/base/clock.h"
@@ -51,14 +51,14 @@ struct redis {
     bool half_sent; /* a transaction could not be sent whole: the connection is of no use any more */
     struct pending *head, *tail;
     struct pending *due;              /* the first that has not been told */
-    size_t count;                     /* commands, without our own */
+    size_t count;                     /* callers' commands, without our own */
     size_t retained;                  /* bytes */
     size_t loading;                   /* scripts */
-    struct event *timer;              /* armed while there is one due */
+    struct event *timer;              /* armed while a command is due */
     char (*digests)[DIGEST_SIZE + 1]; /* of redis_scripts; "" when unknown */
 };
 
-/* ---- the queue ---------------------------------------------------------------------------------------------------------- */
+/* ---- the queue --------------------------------------------------------------------------------------------------- */
 
 static void arm(struct redis *redis, uint64_t delay_ns)
 {
@@ -77,7 +77,7 @@ static void queue_put(struct redis *redis, struct pending *pending)
     if (pending->kind == PENDING_COMMAND || pending->kind == PENDING_RUN)
         redis->count++;
     if (redis->due)
-        return; /* it is earlier, and the timer runs */
+        return; /* it is due earlier, and the timer runs */
     redis->due = pending;
     arm(redis, redis->timeout_ns);
 }
@@ -116,7 +116,7 @@ static void tell(struct pending *pending, enum redis_status status, const struct
     pending->told = true;
 }
 
-/* What is told may free us: that empties the queue itself. */
+/* A callback may free us; redis_free empties the queue itself. */
 static void lose_all(struct redis *redis)
 {
     struct pending *pending;
@@ -148,9 +148,9 @@ static void on_due(evutil_socket_t descriptor, short what, void *context)
     redis_link_leave(redis->link);
 }
 
-/* ---- sending -------------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
-/* Takes over what `retained` holds when it succeeds. */
+/* Takes over the contents of `retained` when it succeeds. */
 static int send_kind(struct redis *redis, enum pending_kind kind, const struct redis_args *args,
                      const struct redis_script *script, redis_done_fn done, void *context)
 {
@@ -220,8 +220,8 @@ static int transaction_fits(const struct redis *redis, const struct redis_args *
     return room ? 0 : PERMTAB_E_FULL;
 }
 
-/* What is sent after MULTI and not before EXEC would be part of it, whoever sends it: so room is looked for first, and
- * should memory give out all the same, nothing else is sent over this connection. */
+/* Any command between MULTI and EXEC would be part of the transaction, whoever sends it. So room is looked for
+ * first, and should memory give out all the same, nothing else is sent over this connection. */
 int redis_transaction(struct redis *redis, const struct redis_args *commands, size_t count,
                       redis_done_fn done, void *context)
 {
@@ -246,7 +246,7 @@ int redis_transaction(struct redis *redis, const struct redis_args *commands, si
     return code;
 }
 
-/* `from` on, of `args`. */
+/* Copies the arguments of `args` from number `from` on. */
 static void copy_args(struct redis_args *to, const struct redis_args *args, size_t from)
 {
     to->failed |= args->failed;
@@ -254,7 +254,7 @@ static void copy_args(struct redis_args *to, const struct redis_args *args, size
         redis_args_bytes(to, args->bytes + args->items[i].at, args->items[i].size);
 }
 
-/* "" when it is none of ours, or not loaded. */
+/* The digest of a script; "" when it is none of ours, or not loaded. */
 static const char *digest_of(const struct redis *redis, const struct redis_script *script)
 {
     for (size_t i = 0; i < redis_script_count; i++) {
@@ -286,7 +286,8 @@ int redis_run(struct redis *redis, const struct redis_script *script, size_t key
     return code;
 }
 
-/* After NOSCRIPT. It keeps its place in nobody's order but gets the same time again. */
+/* Sends the text of a script after NOSCRIPT. The command goes to the end of the queue, and gets the same time
+ * again. */
 static bool run_by_text(struct redis *redis, struct pending *pending)
 {
     struct redis_args full;
@@ -304,7 +305,7 @@ static bool run_by_text(struct redis *redis, struct pending *pending)
     return true;
 }
 
-/* ---- the connection --------------------------------------------------------------------------------------------------------- */
+/* ---- the connection ---------------------------------------------------------------------------------------------- */
 
 static void become_ready(struct redis *redis)
 {
@@ -355,7 +356,8 @@ static void on_loaded(struct redis *redis, const struct redis_script *script, co
         become_ready(redis);
 }
 
-/* A PING takes part in the order: another answer to it means that replies and commands have come apart. */
+/* A PING has its place in the order of commands: any answer but PONG means that replies and commands have come
+ * apart. */
 static void on_pong(struct redis *redis, const struct redis_reply *reply)
 {
     const char *text = redis_reply_text(reply, NULL);
@@ -426,7 +428,7 @@ static void on_freed(void *context)
     free(redis);
 }
 
-/* ---- beginning and end -------------------------------------------------------------------------------------------------------- */
+/* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
 int redis_new(struct redis **out, struct event_base *base, const struct redis_options *options,
               redis_state_fn on_state, void *context, struct failure *failure)

@@ -21,8 +21,8 @@ struct redis_options {
     const char *url;      /* "redis://[user@]host:port/database" or "unix:/path[?db=N]"; copied */
     const char *password; /* or NULL; copied; never logged */
     uint64_t timeout_ms;  /* until a command is told REDIS_TIMEOUT */
-    /* A connection silent for so long is asked. One that owes a reply and has given none for twice as long is given up,
-     * and so is an attempt to connect. */
+    /* ping_ms: a connection silent for so long gets a PING. One that owes a reply and has given none for twice as
+     * long is given up, and so is an attempt to connect. */
     uint64_t ping_ms;
 };
 
@@ -37,15 +37,15 @@ enum redis_status {
  * sent twice), from the loop or from redis_free, never from inside redis_send. `reply` is borrowed for the call. A
  * command that timed out is told so at once; its reply, should it come, is thrown away. */
 typedef void (*redis_done_fn)(void *context, enum redis_status status, const struct redis_reply *reply);
-/* After authentication, SELECT and loading of the scripts; and when it is gone (after every pending command was told
- * REDIS_LOST). From inside it commands may be sent. */
+/* Called after authentication, SELECT and loading of the scripts; and when the connection is gone (after every
+ * pending command was told REDIS_LOST). Commands may be sent from inside it. */
 typedef void (*redis_state_fn)(void *context, bool connected);
 
 /* Begins to connect. PERMTAB_E_INVALID, _MEMORY. */
 int redis_new(struct redis **out, struct event_base *base, const struct redis_options *options,
               redis_state_fn on_state, void *context, struct failure *failure) PERMTAB_MUST_CHECK;
-/* Pending commands are told REDIS_LOST, and nothing is called after it. May be called from inside any of its
- * callbacks. NULL is allowed. */
+/* Tells pending commands REDIS_LOST; no callback runs after it. May be called from inside any of its callbacks.
+ * NULL is allowed. */
 void redis_free(struct redis *redis);
 
 bool redis_connected(const struct redis *redis);
@@ -60,21 +60,21 @@ size_t redis_pending(const struct redis *redis);
  * copied. A reply of more than 16 MiB, 1,000,000 elements or 7 levels ends the connection. */
 int redis_send(struct redis *redis, const struct redis_args *args, redis_done_fn done,
                void *context) PERMTAB_MUST_CHECK;
-/* MULTI, the commands, EXEC: all of them or nothing, with nothing of anybody else's in between. done is told what
- * EXEC said: an array of replies, of which one may be a refusal (a key that holds another kind of value), while the
- * other commands were carried out; or REDIS_ERROR with the words of the first command that was refused, and none was
- * run; but of an account that may not MULTI each was, by itself (findings/redis-py-transaction-without-multi.sh).
- * Failures as redis_send. */
+/* Sends MULTI, the commands, EXEC: all of them run or none, with no other command in between. done gets the reply
+ * to EXEC: an array of replies. One of them may be a refusal (a key that holds another kind of value), while the
+ * other commands were carried out. Or it gets REDIS_ERROR with the words of the first command that was refused, and
+ * none was run; but for an account that may not MULTI, each other command was run by itself
+ * (findings/redis-py-transaction-without-multi.sh). Failures as redis_send. */
 int redis_transaction(struct redis *redis, const struct redis_args *commands, size_t count,
                       redis_done_fn done, void *context) PERMTAB_MUST_CHECK;
-/* Runs a script: args are its keys, `keys` of them, then its further arguments. By its digest; should the server have
- * forgotten it (NOSCRIPT), the text is sent, once, and done sees only the second reply. Then it runs, and is told,
- * after what was sent meanwhile, and its time begins anew. PERMTAB_E_FULL also when the arguments of scripts under
- * way pass 16 MiB. A script that is none of redis_scripts goes by its text. */
+/* Runs a script by its digest: args are its keys, `keys` of them, then its further arguments. Should the server
+ * have forgotten it (NOSCRIPT), the text is sent, once, and done sees only the second reply. Then the script runs,
+ * and is told, after commands that were sent meanwhile, and its time begins anew. PERMTAB_E_FULL also when the
+ * arguments of scripts under way pass 16 MiB. A script that is none of redis_scripts goes by its text. */
 int redis_run(struct redis *redis, const struct redis_script *script, size_t keys,
               const struct redis_args *args, redis_done_fn done, void *context) PERMTAB_MUST_CHECK;
 
-/* ---- scripts: conf/redis/NAME.lua, compiled in ----------------------------------------------------------------------- */
+/* ---- scripts: conf/redis/NAME.lua, compiled in ------------------------------------------------------------------- */
 
 struct redis_script {
     const char *name;
@@ -82,7 +82,7 @@ struct redis_script {
 };
 extern const struct redis_script redis_scripts[];
 extern const size_t redis_script_count;
-/* By name; that there is one is asserted. */
+/* The script of that name; asserts that there is one. */
 const struct redis_script *redis_script(const char *name);
 
 #endif

@@ -1,4 +1,4 @@
-/* Looking at a reply. Whoever asks for a number gets one or is told that there is none: a server, or somebody with redis-cli, may
+/* Looking at a reply. Each function checks the kind and the whole text: a server, or somebody with redis-cli, may
  * have put anything there. */
 #include "proxy/redis/reply.h"
 

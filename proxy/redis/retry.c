@@ -1,5 +1,5 @@
-/* One command and its timer. While a try is under way the struct belongs to the reply as well: a cancelled one stays until
- * the connection has called back, which it always does. */
+/* One command and its timer. While a try is under way the struct belongs to the reply as well: a cancelled one
+ * stays until the connection has called back, which it always does. */
 #include "proxy/redis/retry.h"
 
 #include "proxy/base/timer.h"
@@ -25,7 +25,7 @@ static void free_retry(struct redis_retry *retry)
     free(retry);
 }
 
-/* 20 ms after the first try, and each time twice as long. */
+/* Pauses 20 ms after the first try, and each time twice as long. */
 static bool pause_before_next(struct redis_retry *retry)
 {
     return timer_in_ms(retry->timer, (uint64_t)REDIS_RETRY_PAUSE_MS << (retry->tries - 1)) == 0;
@@ -78,7 +78,7 @@ int redis_retry_start(struct redis_retry **out, struct event_base *base, struct 
     retry->done = done;
     retry->context = context;
     *out = retry;
-    /* The first try at once, so that what is sent in one turn of the loop keeps its order. */
+    /* The first try is sent at once, so that commands of one turn of the loop keep their order. */
     retry->tries = 1;
     retry->sent = redis_send(redis, &retry->args, on_reply, retry) == 0;
     if (retry->sent || pause_before_next(retry))

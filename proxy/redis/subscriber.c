@@ -1,6 +1,6 @@
-/* In RESP2 a subscribed connection speaks in arrays: ["message", channel, text], ["subscribe", channel, n], and ["pong", ""] to a
- * PING. A server that drops us because we read too slowly hands over what it had buffered and closes: the end of the
- * connection is the only sign that messages were lost, so `state` is told each time. */
+/* In RESP2 a subscribed connection speaks in arrays: ["message", channel, text], ["subscribe", channel, n], and
+ * ["pong", ""] to a PING. A server that drops us because we read too slowly hands over what it had buffered and
+ * closes: the end of the connection is the only sign that messages were lost, so `state` is told each time. */
 #include "proxy/redis/subscriber.h"
 
 #include "proxy/redis/link.h"
@@ -50,7 +50,7 @@ static bool is_text(const struct redis_reply *reply, const char *text, size_t si
     return redis_reply_kind(reply) == REDIS_TEXT && found == size && memcmp(bytes, text, size) == 0;
 }
 
-/* Whether it is an array of `count` that begins with this word. */
+/* Whether the reply is an array of `count` that begins with this word. */
 static bool is_push(const struct redis_reply *reply, const char *word, size_t count)
 {
     return redis_reply_count(reply) == count && is_text(redis_reply_at(reply, 0), word, strlen(word));

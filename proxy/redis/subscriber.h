@@ -1,5 +1,6 @@
-/* A connection of its own that is subscribed to one channel. Keeps itself up: jittered reconnect, resubscription, and a PING
- * watch, because a subscription that has gone dead is silent like one to which nothing is said. On the loop's thread. */
+/* A connection of its own that is subscribed to one channel. Keeps itself up: jittered reconnect, resubscription,
+ * and a PING watch, because a subscription that has gone dead is silent like one to which nothing is said. On the
+ * loop's thread. */
 #ifndef PERMTAB_REDIS_SUBSCRIBER_H
 #define PERMTAB_REDIS_SUBSCRIBER_H
 
@@ -8,19 +9,21 @@
 struct redis_subscriber;
 
 struct redis_subscriber_events {
-    /* A message of at most 1 MiB; borrowed, not to be taken for zero-terminated. */
+    /* message: at most 1 MiB; borrowed, not zero-terminated. */
     void (*message)(void *context, const char *bytes, size_t size);
-    /* true: subscribed (again); what was published before is lost. false: the connection is gone. */
+    /* state: true when subscribed (again), with the messages published before lost; false when the connection is
+     * gone. */
     void (*state)(void *context, bool subscribed);
     void *context;
 };
 
-/* PERMTAB_E_INVALID, _MEMORY. options.timeout_ms is not used: the only commands are SUBSCRIBE and PING. `channel` is copied. */
+/* PERMTAB_E_INVALID, _MEMORY. options.timeout_ms is not used: the only commands are SUBSCRIBE and PING. `channel`
+ * is copied. */
 int redis_subscriber_new(struct redis_subscriber **out, struct event_base *base,
                          const struct redis_options *options, const char *channel,
                          const struct redis_subscriber_events *events,
                          struct failure *failure) PERMTAB_MUST_CHECK;
-/* May be called from inside any of its callbacks; none follows. */
+/* May be called from inside any of its callbacks; no callback follows. */
 void redis_subscriber_free(struct redis_subscriber *subscriber);
 bool redis_subscriber_up(const struct redis_subscriber *subscriber);
 /* Why it is not up, in one sentence; "" when it is. */

@@ -1,6 +1,6 @@
-/* Of a transaction's refusals the first one counts: what Redis says later follows from it. A command that fails while
- * EXEC runs it does not keep the others from running: that refusal stands among the replies of EXEC, for whoever
- * asked to judge. */
+/* The first refusal in a transaction counts: what Redis says later follows from it. A command that fails while EXEC
+ * runs it does not keep the others from running: its refusal stands among the replies of EXEC, for the caller to
+ * judge. */
 #include "proxy/redis/transaction.h"
 
 #include "proxy/redis/parser.h"

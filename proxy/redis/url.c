@@ -1,4 +1,4 @@
-/* Redis' address. What is not understood is refused: a typing mistake must not become another server. */
+/* Redis' address. A part that is not understood is refused: a typing mistake must not become another server. */
 #include "proxy/redis/url.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Where Redis is, as it stands in the configuration. Pure.
+/* The address of Redis, as the configuration gives it. Pure.
  *
  *     redis://[user@]host[:port][/database]       host: a name, an IPv4 address, or [IPv6]
  *     unix:/path[?db=database] */
