@@ -1,5 +1,5 @@
-/* What the options must be together: cross checks, and the checks of single texts that the table cannot
- * express. Pure but for nothing: no file is opened here, so `permtabd -t` can be run anywhere. */
+/* Cross checks of options, and the checks of single texts that the table cannot express. Pure: no file is opened
+ * here, so `permtabd -t` can be run anywhere. */
 #include "proxy/config/options.h"
 
 #include "proxy/base/log.h"

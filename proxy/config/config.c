@@ -18,7 +18,7 @@
 #define VALUE_SIZE        1024
 #define OPTIONS_MAX       64
 
-/* Where the value of an option came from, for messages. */
+/* The source of an option's value, for messages. */
 enum { FROM_DEFAULT = 0, FROM_ENVIRONMENT = -1 }; /* else a line of the file */
 
 struct loading {
@@ -39,7 +39,7 @@ static void environment_name(const struct config_option *option, char out[64])
         out[i] = (char)toupper((unsigned char)out[i]);
 }
 
-/* Puts the place in front of the failure's text. */
+/* Puts the option's place in front of the failure's text. */
 static int blame(struct loading *loading, size_t index)
 {
     const struct config_option *option = &config_options[index];
@@ -63,8 +63,8 @@ static int set_option(struct loading *loading, size_t index, const char *text)
 
 /* ---- the file -------------------------------------------------------------------------------------------- */
 
-/* libconfuse hands its callbacks nothing of ours. One option whose name nobody can want carries the address:
- * its "simple value" points at the first member of our struct. */
+/* libconfuse hands its callbacks no pointer of ours. One option whose name nobody can want carries the address: its
+ * "simple value" points at the first member of struct loading. */
 static struct loading *find_loading(cfg_t *cfg)
 {
     for (cfg_opt_t *option = cfg->opts; option->name; option++) {
@@ -130,7 +130,7 @@ static int file_value(cfg_t *cfg, cfg_opt_t *option)
     return code < 0 ? -1 : 0;
 }
 
-/* A list without values is not reported as a value. */
+/* libconfuse does not report a list without values as a value, so refuse_empty_lists looks for those afterwards. */
 static int refuse_empty_lists(struct loading *loading, cfg_t *cfg)
 {
     for (size_t i = 0; i < config_option_count; i++) {

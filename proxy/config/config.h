@@ -1,5 +1,5 @@
-/* The configuration: one table (config.c) drives parsing, defaults, environment, `-t`, the printed configuration and
- * docs/CONFIGURATION.md. Names are those of conf/permtab.conf. */
+/* The configuration: one table (options.c) drives parsing, defaults, environment, `-t`, the printed configuration
+ * and docs/CONFIGURATION.md. Names are those of conf/permtab.conf. */
 #ifndef PERMTAB_CONFIG_CONFIG_H
 #define PERMTAB_CONFIG_CONFIG_H
 
@@ -25,7 +25,7 @@ struct config {
     char *redis_prefix;
     uint64_t redis_timeout_ms;
     uint64_t redis_ping_ms;
-    bool l2; /* keep what was read in Redis, too */
+    bool l2; /* keep in Redis, too, what was read from the store */
     uint64_t l2_ttl_ms;
     uint64_t strangers_max;        /* users that the filter of unknown users has room for; 0: no filter */
     uint32_t audit_entries;        /* a second; 0: no auditor */
@@ -48,12 +48,12 @@ struct config {
     uint32_t client_requests_max; /* in flight, one client */
     uint64_t client_idle_ms;
     uint64_t request_timeout_ms;
-    uint64_t stop_grace_ms; /* how long it goes on after SIGTERM */
+    uint64_t stop_grace_ms; /* how long the daemon goes on after SIGTERM */
     char *log_level;
 };
 
-/* Defaults, then the file (NULL: none), then PERMTAB_… of the environment; then checked as a whole. The failure names file,
- * line and option. PERMTAB_E_SYNTAX, _INVALID, _SYSTEM. */
+/* Defaults, then the file (NULL: none), then PERMTAB_… of the environment; then checked as a whole. The failure
+ * names file, line and option. PERMTAB_E_SYNTAX, _INVALID, _SYSTEM. */
 int config_load(struct config *out, const char *path, struct failure *failure) PERMTAB_MUST_CHECK;
 void config_fini(struct config *config);
 /* Gives one option, which must exist, another value, as the file would. */

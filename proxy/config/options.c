@@ -1,6 +1,6 @@
 /* The one table of options, and values as text. Parsing, defaults, environment, `-t`, the sample file and the
- * manual are all made or checked from this table. Where values come from is config.c's business; what they
- * must be together, check.c's. */
+ * manual are all made or checked from this table. config.c knows where values come from, check.c which values go
+ * together. */
 #include "proxy/config/options.h"
 
 #include <inttypes.h>
@@ -112,7 +112,8 @@ struct unit {
     uint64_t factor;
 };
 
-/* Largest first, so that formatting finds the largest that divides evenly; names that only read come last. */
+/* The largest unit first, so that formatting finds the largest that divides evenly. Names that are read and never
+ * written come last. */
 static const struct unit size_units[] = {
     {"TB", TB},       {"TiB", 1ull << 40}, {"GB", 1000000000}, {"GiB", 1 << 30}, {"MB", 1000000},
     {"MiB", 1 << 20}, {"KB", 1000},        {"KiB", 1 << 10},   {"B", 1},         {NULL, 0},

@@ -22,8 +22,8 @@ struct config_option {
     const char *name;
     enum config_kind kind;
     size_t offset; /* in struct config */
-    const char
-        *fallback;     /* the default, as it would be written in the file without quotes; lists with commas */
+    /* the default, as it would be written in the file without quotes; lists with commas */
+    const char *fallback;
     uint64_t min, max; /* of numbers, sizes (bytes), durations (ms) and modes */
     bool reloadable;   /* may change while the daemon runs */
     const char *help;

@@ -1,6 +1,6 @@
-/* Reading the file ourselves has two reasons. libconfuse's scanner ends the process when it is given a directory. And it
- * counts the lines of comments twice or thrice (3.3), so its line numbers would be wrong after the first comment:
- * comments are therefore blanked out first, line ends kept. */
+/* The file is read here, and not by libconfuse, for two reasons. libconfuse's scanner ends the process when it is
+ * given a directory. And it counts the lines of comments twice or thrice (3.3), so its line numbers would be wrong
+ * after the first comment: comments are therefore blanked out first, line ends kept. */
 #include "proxy/config/text.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 
 enum place { PLACE_PLAIN, PLACE_LINE, PLACE_BLOCK, PLACE_DOUBLE, PLACE_SINGLE };
 
-/* Within a bare word, as in sqlite://path, nothing begins a comment. */
+/* Whether a comment may begin at `at`: inside a bare word, as in sqlite://path, none does. */
 static bool word_ended(const char *text, size_t at)
 {
     return at == 0 || strchr(" \t\r\n={}(),+;", text[at - 1]) != NULL;
