@@ -1,5 +1,6 @@
-/* May this store be believed? An SQLite connection goes on reading the files it has open whatever lies at their path
- * by now; a replica shows the past. Both answer every query without a complaint, so they are asked separately. */
+/* Two checks whether a store may be believed. An SQLite connection goes on reading the files it has open, whatever
+ * lies at their path by now; a replica shows the past. Both answer every query without a complaint, so the files
+ * and the replication status are looked at separately. */
 #include "proxy/store/private.h"
 
 #include <stdio.h>
@@ -21,7 +22,7 @@ static uint64_t inode_of(const char *path, const char *suffix, uint64_t *device)
 
 int store_files_remember(struct store *store, struct failure *failure)
 {
-    /* Something was read before, so the files beside it exist when the database is in WAL mode. */
+    /* The caller has read something before, so the files beside the database exist when it is in WAL mode. */
     store->file_inode = inode_of(store->path, "", &store->file_device);
     store->wal_inode = inode_of(store->path, "-wal", NULL);
     store->shm_inode = inode_of(store->path, "-shm", NULL);
@@ -38,7 +39,7 @@ int store_files_check(const struct store *store, struct failure *failure)
     if (inode != store->file_inode || device != store->file_device)
         return failure_set(failure, PERMTAB_E_SCHEMA, "store %s: the file was replaced or removed",
                            store->path);
-    /* Both stay for as long as a connection is open; who removes them cuts us off from other writers. */
+    /* Both files stay for as long as a connection is open; removing them cuts us off from other writers. */
     if ((store->wal_inode && inode_of(store->path, "-wal", NULL) != store->wal_inode) ||
         (store->shm_inode && inode_of(store->path, "-shm", NULL) != store->shm_inode))
         return failure_set(failure, PERMTAB_E_SCHEMA,
@@ -70,9 +71,9 @@ static int shows(struct store *store, const char *text, bool only_running, struc
     return found;
 }
 
-/* A server that copies from another one, or is set up to, shows that one's past. Three ways to tell, because the best one
- * takes a privilege (SLAVE MONITOR, REPLICATION CLIENT in MySQL): its replication status; whether a replication thread
- * runs, which MariaDB tells everybody; and read_only, which every poll looks at. */
+/* A server that copies from another one, or is set up to, shows that one's past. There are three ways to tell,
+ * because the best one takes a privilege (SLAVE MONITOR, REPLICATION CLIENT in MySQL): its replication status;
+ * whether a replication thread runs, which MariaDB tells everybody; and read_only, which every poll looks at. */
 int store_replica_check(struct store *store, struct failure *failure)
 {
     int found = shows(store, "SHOW GLOBAL STATUS LIKE 'Slave%running'", true, failure);

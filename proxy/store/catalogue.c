@@ -179,7 +179,7 @@ int store_sync_types(struct store *store, const struct scope_types *wanted, stru
         rc = types_compare(&stored, wanted, failure);
     if (rc < 0 || stored.count == wanted->count)
         return rc;
-    /* Once more with the lock: another sidecar may be starting too. */
+    /* The types are read once more with the lock: another sidecar may be starting, too. */
     rc = sql_begin(store->sql, SQL_WRITE, failure);
     if (rc < 0)
         return rc;

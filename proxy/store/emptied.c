@@ -1,8 +1,9 @@
-/* Was a table emptied behind the triggers' back? TRUNCATE fires none; the guards refuse it, but whoever switches foreign keys
- * off gets it through, and MariaDB then keeps even the table's creation time. Rows that are deleted leave change rows, so a table
- * that had rows at the last look, has none now, and is named by no change in between was not emptied by deleting.
+/* Whether a table was emptied behind the triggers' back. TRUNCATE fires none; the guards refuse it, but it gets
+ * through with foreign keys off, and MariaDB then keeps even the table's creation time. Rows that are deleted leave
+ * change rows, so a table that had rows at the last look, has none now, and is named by no change in between was
+ * not emptied by deleting.
  *
- * What is emptied and filled again between two looks goes unseen; that is the auditor's business. */
+ * A table that is emptied and filled again between two looks goes unseen; the auditor finds that. */
 #include "proxy/store/private.h"
 
 static const struct policy_table {
@@ -22,8 +23,8 @@ static const struct policy_table {
 
 #define POLICY_TABLES (sizeof policy_tables / sizeof policy_tables[0])
 
-/* The newest revision first: what is deleted after it was read has a newer one, whatever the bits then say. In the order of
- * policy_tables. */
+/* The newest revision comes first: rows that are deleted after it was read have a newer one, whatever the bits then
+ * say. The bits are in the order of policy_tables. */
 static const char look_text[] =
     "SELECT (SELECT MAX(revision) FROM permtab_change), EXISTS(SELECT 1 FROM permtab_permission),"
     " EXISTS(SELECT 1 FROM permtab_requirement), EXISTS(SELECT 1 FROM permtab_scope_type),"
@@ -78,9 +79,10 @@ int store_emptied_check(struct store *store, struct failure *failure)
             rc = failure_set(failure, PERMTAB_E_SCHEMA, "%s was emptied without a change row: TRUNCATE?",
                              policy_tables[i].name);
     }
+    /* no failure was reported: the next look, perhaps over another connection, begins where this one did */
     if (rc < 0 && rc != PERMTAB_E_SCHEMA)
-        return rc; /* nothing was said: the next look, perhaps over another connection, begins where this one did */
-    /* Said once: whoever is told reads everything again, as it now is. */
+        return rc;
+    /* Reported once: the caller then reads everything again, as it now is. */
     store->looked.filled = filled;
     store->looked.revision = revision;
     return rc < 0 ? rc : 0;

@@ -1,5 +1,5 @@
-/* What the schema should be: read from the migrations' own text, so that nothing has to be recorded in the store, and
- * whatever is missing comes with the statement that makes it again. It understands the SQL of conf/schema and no
+/* The expected schema, read from the migrations' own text, so that nothing has to be recorded in the store, and
+ * each missing object comes with the statement that makes it again. It understands the SQL of conf/schema and no
  * other: CREATE of tables, triggers, views and indexes, and nothing that alters or drops them later. */
 #include "proxy/store/schema.h"
 
@@ -29,7 +29,7 @@ static bool take(struct reader *reader, const char *word)
     return found;
 }
 
-/* "(a, b)" as "a,b", malloc'ed; goes on behind it. */
+/* Takes "(a, b)" as "a,b", malloc'ed, and goes on behind it. */
 static char *take_names(struct reader *reader)
 {
     size_t close = tokens_close(reader->tokens, reader->at);
@@ -50,7 +50,7 @@ static void join_reference(char *out, size_t size, const char *columns, const ch
     snprintf(out, size, "%s > %s(%s)", columns, table, names);
 }
 
-/* Behind REFERENCES; the rules are RESTRICT, all of them. */
+/* Reads on behind REFERENCES; all rules are RESTRICT. */
 static void read_reference(struct reader *reader, const char *name, const char *columns)
 {
     const char *table = reader->tokens->items[reader->at++];
@@ -66,7 +66,7 @@ static void read_reference(struct reader *reader, const char *name, const char *
         reader->at += 2; /* DELETE RESTRICT, UPDATE RESTRICT */
 }
 
-/* Past a value: a word, or what is in parentheses. */
+/* Skips a value: a word, or a text in parentheses. */
 static void skip_value(struct reader *reader)
 {
     reader->at = is(reader, "(") ? tokens_close(reader->tokens, reader->at) + 1 : reader->at + 1;
@@ -106,7 +106,7 @@ static void add_column(struct reader *reader, const struct column *column)
     object->size = collated ? column->size : 0;
 }
 
-/* name type [(n)] and what follows, up to `end`. */
+/* Reads a column: name type [(n)] and the rest, up to `end`. */
 static void read_column(struct reader *reader, size_t end)
 {
     const struct tokens *tokens = reader->tokens;
@@ -140,7 +140,7 @@ static void read_column(struct reader *reader, size_t end)
     add_column(reader, &column);
 }
 
-/* PRIMARY KEY (…): its columns have been read. */
+/* Reads PRIMARY KEY (…), whose columns have been read. */
 static void read_primary_key(struct reader *reader)
 {
     size_t close = tokens_close(reader->tokens, reader->at + 2);
@@ -174,7 +174,7 @@ static void read_item(struct reader *reader, size_t end)
     }
 }
 
-/* The collation of the table's texts stands at its end: "… COLLATE = ascii_bin". */
+/* The collation of the table's texts, which stands at its end: "… COLLATE = ascii_bin". */
 static const char *collation_of(const struct tokens *tokens, size_t from)
 {
     for (size_t i = from; i + 2 < tokens->count; i++)
@@ -183,7 +183,7 @@ static const char *collation_of(const struct tokens *tokens, size_t from)
     return "";
 }
 
-/* CREATE TABLE name (item, item, …) … */
+/* Reads CREATE TABLE name (item, item, …) … */
 static void read_table(struct objects *objects, enum sql_dialect dialect, const struct tokens *tokens,
                        const char *text)
 {
@@ -228,7 +228,7 @@ void objects_add_checks(struct objects *objects, const char *table, const struct
     }
 }
 
-/* Where the name stands: CREATE [UNIQUE] kind [IF NOT EXISTS] name. */
+/* The index of the name in CREATE [UNIQUE] kind [IF NOT EXISTS] name. */
 static size_t name_at(const struct tokens *tokens)
 {
     size_t at = token_is(tokens, 1, "unique") ? 3 : 2;
@@ -247,7 +247,7 @@ void objects_add_made(struct objects *objects, enum object_kind kind, const char
     free(what);
 }
 
-/* CREATE TRIGGER name time event ON table FOR EACH ROW body: what MySQL tells in columns. */
+/* Reads CREATE TRIGGER name time event ON table FOR EACH ROW body into the columns that MySQL shows. */
 static void read_mysql_trigger(struct objects *objects, const struct tokens *tokens)
 {
     char *body = tokens_join(tokens, 10, tokens->count), *what = NULL;
@@ -261,7 +261,7 @@ static void read_mysql_trigger(struct objects *objects, const struct tokens *tok
     free(what);
 }
 
-/* SQLite: … ON table …, and a view belongs to itself. */
+/* SQLite: the table of "… ON table …"; a view belongs to itself. */
 static const char *table_of(const struct tokens *tokens, const char *name)
 {
     for (size_t i = 0; i + 1 < tokens->count; i++)

@@ -1,6 +1,6 @@
-/* What the schema is in MariaDB and MySQL, by information_schema. One view of it a statement, and each statement
- * executed once: these views are temporary tables, and MariaDB 10.11 was seen to crash (in free_tmp_table) at one of
- * many thousand executions of a prepared UNION of them; and a join of two of them reads the definitions of every
+/* The schema that is in MariaDB and MySQL, by information_schema. Each statement reads one view of it and is
+ * executed once: these views are temporary tables, and MariaDB 10.11 was seen to crash (in free_tmp_table) at one
+ * of many thousand executions of a prepared UNION of them; and a join of two of them reads the definitions of every
  * database. */
 #include "proxy/store/schema.h"
 
@@ -24,7 +24,7 @@ static const char columns_text[] =
     " FROM information_schema.COLUMNS"
     " WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME LIKE 'permtab\\_%'";
 
-/* In the order of their numbers, the rules' names after the columns. */
+/* References in the order of their numbers, the rules' names after the columns. */
 static const char references_text[] =
     "SELECT TABLE_NAME, CONSTRAINT_NAME, LOWER(GROUP_CONCAT(COLUMN_NAME ORDER BY ORDINAL_POSITION)),"
     " CONCAT(IF(REFERENCED_TABLE_SCHEMA = DATABASE(), '', CONCAT(REFERENCED_TABLE_SCHEMA, '.')),"

@@ -1,4 +1,4 @@
-/* What the schema is in SQLite: asked of its pragmas, and of texts only where there is no pragma for it (checks,
+/* The schema that is in SQLite: read from its pragmas, and from texts only where there is no pragma (checks,
  * triggers, views). So it does not matter how a tool that rebuilt a table wrote it. */
 #include "proxy/store/schema.h"
 
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* Every statement here gives the table first. */
+/* The first column of every statement here is the table. */
 #define OURS " m.name LIKE 'permtab\\_%' ESCAPE '\\'"
 
 static const char tables_text[] = "SELECT m.name, m.type, m.strict FROM pragma_table_list m"
@@ -93,7 +93,7 @@ static void add_rowid(struct objects *out, struct sql_statement *row)
         table->flags |= OBJECT_ROWID;
 }
 
-/* Behind the type, which so becomes another one. */
+/* Adds the collation behind the type, which so becomes another type. */
 static void add_collation(struct objects *out, struct sql_statement *row)
 {
     struct object *column = find(out, OBJECT_COLUMN, sql_column_text(row, 0), sql_column_text(row, 1));

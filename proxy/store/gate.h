@@ -1,6 +1,6 @@
-/* Whether a write may still be committed. The thread that carries it out and the loop, which answers the one who asked
- * for it, decide that together: a gate is closed when the asker has been told that the time is over, or has gone, and
- * whoever finds it closed commits nothing any more. It also says what the write waits for.
+/* A gate: whether a write may still be committed. The thread that carries it out and the loop, which answers the
+ * asker, decide that together. The gate is closed when the asker has been told that the time is over, or has gone;
+ * a thread that finds it closed commits nothing any more. The gate also says what the write waits for.
  *
  *     open ──► committing ──► (done)       the thread, before it sends COMMIT
  *      ▲ └──────────┤                      the thread, when the commit is known not to have happened
@@ -24,7 +24,7 @@ enum gate_wait {
     GATE_FOR_OUTCOME, /* the connection broke after that: did it happen? */
 };
 
-/* What a commit that was sent leaves behind when it happens. */
+/* The change row that a commit leaves behind when it happens. */
 struct gate_trace {
     uint64_t revision;
     uint64_t nonce; /* of the change row with that revision */
@@ -41,23 +41,24 @@ struct gate {
 void gate_init(struct gate *gate, uint64_t closes_ns);
 void gate_fini(struct gate *gate);
 
-/* The thread: what it is about to do. */
+/* Called by the thread: what it is about to do. */
 void gate_waits(struct gate *gate, enum gate_wait wait);
-/* Whether there is any use in going on: nobody has closed it, and while nothing was sent its time is not over. A NULL
- * gate never closes. */
+/* Whether the write is still wanted: nobody has closed the gate, and, as long as no commit was sent, its time is
+ * not over. A NULL gate never closes. */
 bool gate_wanted(struct gate *gate);
-/* Nanoseconds until its time is over; UINT64_MAX when it has none. */
+/* Nanoseconds until closes_ns; UINT64_MAX when it has none. */
 uint64_t gate_left_ns(struct gate *gate);
-/* Whether it is open still: nothing was committed under it. True for NULL. */
+/* Whether the gate is still open: nothing was committed under it. True for NULL. */
 bool gate_untouched(struct gate *gate);
-/* The thread, before it commits. False: it must not. */
+/* Called by the thread before it commits. False: it must not. */
 bool gate_commit(struct gate *gate, const struct gate_trace *trace);
-/* The thread, when it knows that nothing was committed. False: the loop has closed it meanwhile. */
+/* Called by the thread when it knows that nothing was committed. False: the loop has closed the gate meanwhile. */
 bool gate_reopen(struct gate *gate);
 
-/* The loop. Returns the state it was in: GATE_OPEN means that nothing was committed and nothing will be. */
+/* Called by the loop. Returns the state that the gate was in: GATE_OPEN means that nothing was committed and
+ * nothing will be. */
 enum gate_state gate_close(struct gate *gate);
-/* Closes it when it is open; whether it was. */
+/* Closes the gate when it is open; returns whether it was. */
 bool gate_close_open(struct gate *gate);
 enum gate_state gate_look(struct gate *gate, enum gate_wait *wait, struct gate_trace *trace);
 

@@ -1,5 +1,6 @@
-/* The log of changes: is there something newer, what changed, what expired, and what is old enough to go. Only rows
- * that are committed are ever seen, and they are read by key: rows of uncommitted writers cost time to step over. */
+/* The log of changes: whether there is something newer, the changes, the assignments that expired, and the trimming
+ * of old rows. Only committed rows are ever seen, and they are read by key: rows of uncommitted writers cost time
+ * to step over. */
 #include "proxy/store/store.h"
 
 #include "proxy/base/clock.h"
@@ -120,7 +121,7 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
         }
         change->revision = expected;
         uint64_t kind = sql_column_u64(st, 1);
-        /* A kind from a later version of the schema: all we know is that something changed. */
+        /* A kind from a later version of the schema becomes CHANGE_STORE: all we know is that something changed. */
         change->kind =
             kind >= CHANGE_PERMISSION && kind <= CHANGE_STORE ? (enum change_kind)kind : CHANGE_STORE;
         change->nonce = sql_column_u64(st, 6);
@@ -187,8 +188,8 @@ static int number_read(struct sql_statement *st, uint64_t *value, bool *found, s
     return rc < 0 ? rc : 0;
 }
 
-/* The oldest row that stays: rows before it are old enough, beyond the number kept, and not more than a slice.
- * Looked for in a slice from the log's beginning, because rows are removed from there and nowhere else. */
+/* The oldest row that stays: rows before it are old enough, beyond the number kept, and not more than a slice. It
+ * is searched in a slice from the log's beginning, because rows are removed from there and nowhere else. */
 static int trim_bound(struct store *store, int64_t cutoff, uint64_t last, size_t slice, uint64_t *bound,
                       struct failure *failure)
 {
@@ -234,7 +235,7 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
     store_snapshot_end(store);
     if (rc < 0 || bound == 0)
         return rc;
-    /* Whoever trims polls too, and must not wait behind a long write for longer than a lease. */
+    /* The trimming thread polls, too, and must not wait behind a long write for longer than a lease. */
     if (sql_dialect(store->sql) == SQL_SQLITE)
         rc = sql_execute(store->sql, "PRAGMA busy_timeout = 20", failure);
     if (rc < 0)

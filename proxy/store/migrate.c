@@ -1,7 +1,7 @@
 /* Migrations: numbered SQL files of conf/schema, compiled in. Each begins by setting the state to "applying N" and
  * ends with "ready": MySQL commits after every DDL statement, so a migration that stops in the middle shows by its
- * state and is refused from then on. SQLite runs each in one transaction. When nothing is left to apply, what was
- * damaged since is mended (repair.c). */
+ * state and is refused from then on. SQLite runs each in one transaction. When nothing is left to apply, repair.c
+ * mends later damage. */
 #include "proxy/store/schema.h"
 
 #include <stdio.h>
@@ -36,7 +36,7 @@ static int mysql_apply(struct sql *sql, const struct migration *migration, struc
     int rc = statements_run(sql, migration, &done, failure);
     if (rc < 0 && done == 2 && migration->number > 1 &&
         sql_execute(sql, "UPDATE permtab_store SET schema_state = 'ready'", NULL) < 0)
-        return rc; /* then it stays half applied, and says so */
+        return rc; /* the migration stays half applied, and the state says so */
     return rc;
 }
 
@@ -70,8 +70,8 @@ static int step(struct sql *sql, unsigned *applied, bool *done, struct failure *
 static int sqlite_migrate(struct sql *sql, unsigned *applied, struct failure *failure)
 {
     bool done = false;
-    /* For a table that has to be rebuilt: it goes under the eyes of its references, and the new one takes its name
-     * without theirs being changed. Neither can be set in a transaction. */
+    /* Both pragmas are for a table that has to be rebuilt: it is dropped although others refer to it, and the new
+     * one takes its name without a change of their references. Neither can be set in a transaction. */
     int rc = sql_execute(sql, "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON", failure);
     if (rc == 0)
         rc = sql_begin(sql, SQL_WRITE, failure);

@@ -1,5 +1,5 @@
-/* One statement for many owners, with IN lists of one length, filled up by repeating the last id, so that one text of each
- * is prepared. Scopes are asked for type by type: not every SQL has lists of pairs that use an index. */
+/* One statement for many owners, with IN lists of one length, filled up by repeating the last id, so that one text
+ * of each is prepared. Scopes are asked for type by type: not every SQL has lists of pairs that use an index. */
 #include "proxy/store/orphans.h"
 
 #include "proxy/store/private.h"
@@ -16,7 +16,7 @@ static const char *const user_parts[] = {
 };
 static const char *const scope_parts[] = {"SELECT id FROM permtab_scope WHERE type = ? AND id IN ("};
 
-/* Each part, and the marks of its list. */
+/* Joins the parts, each with the marks of its list. */
 static void list_text(char text[TEXT_SIZE], const char *const *parts, unsigned count)
 {
     char *end = text;

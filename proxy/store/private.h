@@ -1,4 +1,4 @@
-/* What the store's own files share. */
+/* Shared by the store's own files. */
 #ifndef PERMTAB_STORE_PRIVATE_H
 #define PERMTAB_STORE_PRIVATE_H
 
@@ -17,7 +17,7 @@ struct schema_state {
 };
 
 int schema_state_read(struct sql *sql, struct schema_state *out, struct failure *failure) PERMTAB_MUST_CHECK;
-/* Refuses what is half applied or half mended, or newer than this program, with PERMTAB_E_SCHEMA. */
+/* Refuses a schema that is half applied or half mended, or newer than this program, with PERMTAB_E_SCHEMA. */
 int schema_state_check(const struct schema_state *state, unsigned newest,
                        struct failure *failure) PERMTAB_MUST_CHECK;
 /* The number of the newest migration that this program brings. */

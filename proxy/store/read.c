@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From the scope upwards. A parent must have a lower type, which also ends the walk. */
+/* The chain from the scope upwards. A parent must have a lower type, which also ends the walk. */
 static const char chain_text[] =
     "WITH RECURSIVE chain (type, id, parent_type, parent_id, owner) AS ("
     " SELECT type, id, parent_type, parent_id, owner FROM permtab_scope WHERE type = ? AND id = ?"
@@ -113,7 +113,7 @@ static struct sql_statement *hanging_prepare(struct store *store, const struct f
     return st;
 }
 
-/* A zeroed place at the end of an array that doubles. */
+/* Adds a zeroed place at the end of an array that doubles. */
 static void *array_add(void **items, size_t *count, size_t item_size)
 {
     if ((*count & (*count - 1)) == 0) { /* 0, 1, 2, 4, 8 …: full */
@@ -218,7 +218,7 @@ static int overwrite_order(const void *a, const void *b)
     return 0;
 }
 
-/* Roles held or by default. A role that is only named by an overwrite, and not held, has no say. */
+/* Reads the roles that are held or default. A role that is only named by an overwrite, and not held, has no say. */
 static int held_read(struct store *store, struct facts *out, struct failure *failure)
 {
     size_t count = out->assignment_count + out->default_count;

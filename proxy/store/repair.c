@@ -1,10 +1,10 @@
-/* permtabd --migrate mends what can be mended: triggers, the counter's view, the guard and references that are missing
- * are made again from the migrations' own text; in SQLite a table is rebuilt from its rows.
+/* permtabd --migrate mends the schema where it can: triggers, the counter's view, the guard and references that are
+ * missing are made again from the migrations' own text; in SQLite a table is rebuilt from its rows.
  *
- * While something was missing, changes may have been made that the log does not tell, so whoever read anything before
- * must not go on from there. A mended store therefore begins a new page of its history: a change of kind 9, "read
- * everything again". Each sidecar that reaches it builds a new segment and makes Redis begin a new epoch, and no fill
- * that was read before it is published any more. Revisions go on, so tokens stay good.
+ * While something was missing, changes may have been made that the log does not tell, so no reader may go on from
+ * rows that it read before. A mended store therefore begins a new page of its history: a change of kind 9, "read
+ * everything again". Each sidecar that reaches it builds a new segment and makes Redis begin a new epoch, and no
+ * fill that was read before it is published any more. Revisions go on, so tokens stay good.
  *
  * SQLite has all of it in one transaction. MySQL commits each statement, so the state says "mending" from before the
  * first until that change is committed: no sidecar believes the store meanwhile, and a repair that was stopped is
@@ -62,7 +62,7 @@ static char *columns_of(const struct schema *schema, const char *table)
     return fclose(stream) == 0 ? text : (free(text), NULL);
 }
 
-/* Indexes and triggers go with their table: all of them, as they were written. */
+/* The texts of a table's indexes and triggers, as they were written: dropping the table drops them all. */
 static char *others_of(struct repair *repair, const char *table)
 {
     char *text = NULL;
@@ -109,7 +109,7 @@ static int rebuild(struct repair *repair, const char *table)
 
 /* ---- one trouble ------------------------------------------------------------------------------------------------ */
 
-/* What bears the name and is another thing goes first. */
+/* Drops first an object of another kind that bears the name. */
 static int make_again(struct repair *repair, const char *sort, const struct object *object)
 {
     int rc = run(repair, "DROP %s IF EXISTS %s", sort, object->name);
@@ -159,7 +159,7 @@ static int mend(struct repair *repair, const struct trouble *trouble)
     return PERMTAB_E_SCHEMA;
 }
 
-/* What people miss comes last. */
+/* The first trouble that can be mended; objects for people (TROUBLE_COMFORT) come last. */
 static const struct trouble *first_mendable(const struct schema *schema)
 {
     const struct trouble *comfort = NULL;
@@ -182,8 +182,9 @@ static const struct trouble *first_hopeless(const struct schema *schema)
     return NULL;
 }
 
-/* Reads the schema and mends the first thing in it. 1 when it did, 0 when nothing mendable is left; *history: changes
- * may have gone unseen. `last` is what was mended before: what is wrong again does not stay mended. */
+/* Reads the schema and mends the first thing in it. 1 when it did, 0 when nothing mendable is left; *history:
+ * changes may have gone unseen. `last` is the trouble that was mended before: one that is there again does not stay
+ * mended. */
 static int mend_one(struct sql *sql, bool *history, struct failure *last, struct failure *failure)
 {
     struct schema schema;
@@ -232,8 +233,8 @@ static int begin_page(struct sql *sql, struct failure *failure)
     return rc;
 }
 
-/* PERMTAB_E_SCHEMA when something is wrong that has to be mended by hand: that comes first, and nothing is done by
- * halves. Else 0, and *mendable: something is there to do, of which `failure` says the first. */
+/* PERMTAB_E_SCHEMA when something has to be mended by hand: that comes first, and no half repair is made. Else 0;
+ * *mendable: there is something to mend, and `failure` says the first of it. */
 static int what_is_left(struct sql *sql, bool *mendable, struct failure *failure)
 {
     struct schema schema;
@@ -268,7 +269,7 @@ int schema_repair(struct sql *sql, bool unfinished, struct failure *failure)
     rc = 1;
     for (unsigned i = 0; rc > 0 && i < MENDS_MAX; i++)
         rc = mend_one(sql, &history, &last, failure);
-    /* What failed is said by whoever looks; what was mended before it still needs the new page. SQLite takes all of it
+    /* what_is_left reports a failure; mends before it still need the new page of history. SQLite rolls all of it
      * back. */
     if (history && (rc >= 0 || sql_dialect(sql) == SQL_MYSQL)) {
         struct failure later = {0};

@@ -230,7 +230,7 @@ static int grants_give(struct role *role, const struct relation *from, size_t co
     return 0;
 }
 
-/* Everything is sorted by role, so one walk gives each role its own. */
+/* Relations are sorted by role, so one walk gives each role its own. */
 static int relations_give(struct reading *reading)
 {
     struct relations *parents = &reading->parents, *grants = &reading->grants;
@@ -247,7 +247,7 @@ static int relations_give(struct reading *reading)
         while (grant < grants->count && grants->items[grant].role < role->id)
             grant++;
         size_t parent_end = run_end(parents, parent, role->id), grant_end = run_end(grants, grant, role->id);
-        /* A list without rows has no memory: not even nothing may be added to its address. */
+        /* A list without rows has no memory: not even 0 may be added to its NULL pointer. */
         int rc = parent < parent_end ? parents_give(role, parents->items + parent, parent_end - parent) : 0;
         if (rc == 0 && grant < grant_end)
             rc = grants_give(role, grants->items + grant, grant_end - grant);

@@ -1,4 +1,4 @@
-/* What is wrong with the schema, as a sentence: what is there, why that is refused, and what mends it. */
+/* A trouble of the schema as a sentence: what is there, why that is refused, and how it is mended. */
 #include "proxy/store/schema.h"
 
 #include <stdio.h>
@@ -9,7 +9,7 @@ static bool is_guard(const struct trouble *trouble)
     return strcmp(trouble->expected->name, "permtab_guard") == 0;
 }
 
-/* A table is made anew from its rows only when nothing of its owner's would be lost by that. */
+/* Whether the table has objects of its owner's that would be lost if it were made anew from its rows. */
 static bool has_more(const struct schema *schema, const char *table)
 {
     for (size_t i = 0; i < schema->found.count; i++) {
@@ -22,7 +22,7 @@ static bool has_more(const struct schema *schema, const char *table)
     return false;
 }
 
-/* Every column that has to be there is: then the rows can be copied. */
+/* Whether every expected column is there, so that the rows can be copied. */
 static bool has_all(const struct schema *schema, const char *table)
 {
     for (size_t i = 0; i < schema->expected.count; i++) {
@@ -40,7 +40,7 @@ bool trouble_mendable(const struct schema *schema, const struct trouble *trouble
     bool rebuilds =
         schema->dialect == SQL_SQLITE && !has_more(schema, object->table) && has_all(schema, object->table);
     switch (trouble->kind) {
-    case TROUBLE_TABLE_MISSING: /* the guard is empty; of the others the rows are gone */
+    case TROUBLE_TABLE_MISSING: /* the guard has no rows to lose; the rows of other tables are gone */
         return is_guard(trouble) && !trouble->found;
     case TROUBLE_VIEW_MISSING:
         return !trouble->found || trouble->found->kind == OBJECT_VIEW;
@@ -73,7 +73,8 @@ bool trouble_mendable(const struct schema *schema, const struct trouble *trouble
 #define AGAIN     "permtabd --migrate makes it again"
 #define OR_HIDDEN " (or this account may not see it: it needs TRIGGER on the database)"
 
-/* What mends a table: the program, or somebody who knows what the columns and references besides ours are for. */
+/* How a table is mended: by the program, or by a person who knows the purpose of columns and references besides
+ * ours. */
 static const char *rebuild(const struct schema *schema, const struct trouble *trouble)
 {
     if (trouble_mendable(schema, trouble))

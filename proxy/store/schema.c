@@ -1,5 +1,5 @@
-/* The schema: which version is there, and whether it is still what the migrations made. What that is and what there is
- * instead is the business of expected.c, store_found_*.c and trouble.c. */
+/* The schema: which version is there, and whether it is still as the migrations made it. expected.c reads what the
+ * migrations make, found_sqlite.c and found_mysql.c what is there, and trouble.c compares the two. */
 #include "proxy/store/schema.h"
 
 #include <inttypes.h>
@@ -78,7 +78,7 @@ int schema_state_check(const struct schema_state *state, unsigned newest, struct
 
 /* ---- the look -------------------------------------------------------------------------------------------------- */
 
-/* FNV-1a. */
+/* The hash is FNV-1a. */
 static uint64_t hash(uint64_t value, const char *text)
 {
     for (; *text; text++)
@@ -86,9 +86,9 @@ static uint64_t hash(uint64_t value, const char *text)
     return value;
 }
 
-/* Something that moves when definitions change, even when they are changed back: what was done in between, a table
- * dropped and made again say, or without its triggers for a while, no trigger saw. MySQL: the times at which the
- * tables were made, and below the triggers. */
+/* A mark that moves when definitions change, even when they are changed back: no trigger saw the changes in
+ * between, when a table was dropped and made again, say, or had no triggers for a while. MySQL: the times at which
+ * the tables were made, and below the triggers. */
 static const char *mark_text(enum sql_dialect dialect)
 {
     switch (dialect) {
@@ -131,7 +131,7 @@ static int mark_read(struct sql *sql, uint64_t *mark, struct failure *failure)
         rc = rows_hash(sql, triggers_text, &value, failure);
     if (rc < 0)
         return rc;
-    /* Without the privilege, or on a server that has no such view, the times have to do. */
+    /* Without the privilege, or on a server that has no such view, the times alone are the mark. */
     if (sql_dialect(sql) == SQL_MYSQL && rows_hash(sql, numbers_text, &numbers, &refused) == 0)
         value ^= numbers * 31u;
     *mark = value ? value : 1;
@@ -151,7 +151,7 @@ int schema_compare(struct sql *sql, uint64_t *mark, struct failure *failure)
     schema_fini(&schema);
     if (rc < 0)
         return rc;
-    /* Said once: whoever is told reads everything again, and what is there now is as it should be. */
+    /* Reported once: the caller then reads everything again, and the present schema is as it should be. */
     *mark = now;
     if (before != 0 && before != now)
         return failure_set(
@@ -176,7 +176,7 @@ int store_check_schema(struct store *store, struct failure *failure)
     if (rc == 0)
         rc = store_emptied_check(store, failure);
     else if (rc == PERMTAB_E_SCHEMA)
-        store->looked.filled = 0; /* said already; what is there now is the new beginning */
+        store->looked.filled = 0; /* reported already; the present rows are the new beginning */
     if (rc == 0 && sql_dialect(store->sql) == SQL_MYSQL)
         rc = store_replica_check(store, failure);
     return rc;

@@ -1,5 +1,5 @@
-/* What the schema should be and what it is, as two lists of objects; the troubles that their comparison finds; what
- * mends them. Private to store_*.c. */
+/* The expected schema and the one that is there, as two lists of objects; the troubles that their comparison finds;
+ * and the repair. Private to store/. */
 #ifndef PERMTAB_STORE_SCHEMA_H
 #define PERMTAB_STORE_SCHEMA_H
 
@@ -31,7 +31,7 @@ struct migration {
     const char *text;
 };
 
-/* NULL when there is none of that number. */
+/* The migration of that number, or NULL. */
 const struct migration *migration_find(enum sql_dialect dialect, unsigned number);
 
 struct splitter {
@@ -57,11 +57,12 @@ enum object_kind {
 };
 
 enum object_flag {
-    OBJECT_KEY = 1,           /* column: of the primary key */
-    OBJECT_NOT_NULL = 2,      /* column */
-    OBJECT_GENERATED = 4,     /* column: computed from others */
-    OBJECT_RANDOM = 8,        /* column: its default is a random number */
-    OBJECT_CASCADES = 16,     /* reference: changes rows when what it refers to is changed or deleted */
+    OBJECT_KEY = 1,       /* column: of the primary key */
+    OBJECT_NOT_NULL = 2,  /* column */
+    OBJECT_GENERATED = 4, /* column: computed from others */
+    OBJECT_RANDOM = 8,    /* column: its default is a random number */
+    /* reference: changes rows when the row that it refers to is changed or deleted */
+    OBJECT_CASCADES = 16,
     OBJECT_UNIQUE = 32,       /* index */
     OBJECT_CONSTRAINT = 64,   /* index: made by the table's own text */
     OBJECT_PARTITIONED = 128, /* table, MySQL */
@@ -73,9 +74,9 @@ struct object {
     unsigned flags;
     unsigned long size; /* column of texts: how many characters it takes at least, or takes */
     char *table;        /* that it belongs to */
-    char *name;         /* what it is called: no part of what it is */
-    char *what;         /* what it is: two objects of a table with the same kind and `what` are the same */
-    char *detail;       /* what must be so besides: a column's type, a table's engine */
+    char *name;         /* its name, no part of its identity */
+    char *what;         /* its identity: two objects of a table with the same kind and `what` are the same */
+    char *detail;       /* what else must agree: a column's type, a table's engine */
     char *sql;          /* the statement that makes it, or "" */
 };
 
@@ -94,14 +95,14 @@ const struct object *objects_find(const struct objects *objects, enum object_kin
                                   const char *what);
 const struct object *objects_named(const struct objects *objects, enum object_kind kind, const char *name);
 
-/* expected.c: what the migrations make. */
+/* The objects that the migrations make; expected.c. */
 int objects_expect(struct objects *out, enum sql_dialect dialect, struct failure *failure) PERMTAB_MUST_CHECK;
 /* Adds the checks in the text of a table. For both lists. */
 void objects_add_checks(struct objects *objects, const char *table, const struct tokens *tokens);
 /* Adds the trigger, view or index that a CREATE statement of SQLite makes. For both lists. */
 void objects_add_made(struct objects *objects, enum object_kind kind, const char *table, const char *name,
                       const struct tokens *tokens);
-/* found_sqlite.c, found_mysql.c: what is there. */
+/* The objects that are there; found_sqlite.c, found_mysql.c. */
 int objects_find_sqlite(struct objects *out, struct sql *sql, struct failure *failure) PERMTAB_MUST_CHECK;
 int objects_find_mysql(struct objects *out, struct sql *sql, struct failure *failure) PERMTAB_MUST_CHECK;
 
@@ -124,7 +125,8 @@ enum trouble_kind {
     TROUBLE_UNIQUE,
     TROUBLE_TRIGGER_MISSING,
     TROUBLE_TRIGGER_DIFFERENT,
-    TROUBLE_COMFORT, /* an index, or a view for people: no reason to refuse anything, but --migrate makes it again */
+    /* an index, or a view for people: no reason to refuse anything, but --migrate makes it again */
+    TROUBLE_COMFORT,
 };
 
 struct trouble {
@@ -146,13 +148,13 @@ void schema_fini(struct schema *schema);
 const struct trouble *schema_refuses(const struct schema *schema);
 /* Whether permtabd --migrate can mend it. */
 bool trouble_mendable(const struct schema *schema, const struct trouble *trouble);
-/* What is there, why that is refused, and what mends it: PERMTAB_E_SCHEMA. */
+/* Says what is there, why that is refused, and how it is mended. Returns PERMTAB_E_SCHEMA. */
 int trouble_say(const struct schema *schema, const struct trouble *trouble, struct failure *failure);
 
 /* ---- repair.c --------------------------------------------------------------------------------------------- */
 
-/* Mends what can be mended. In SQLite inside of the transaction that is open, with foreign keys off. Nothing is written
- * when nothing is wrong. PERMTAB_E_SCHEMA with the first trouble that is left. */
+/* Mends the troubles that can be mended, in SQLite inside of the open transaction, with foreign keys off. Writes
+ * nothing when nothing is wrong. PERMTAB_E_SCHEMA with the first trouble that is left. */
 int schema_repair(struct sql *sql, bool unfinished, struct failure *failure) PERMTAB_MUST_CHECK;
 
 #endif

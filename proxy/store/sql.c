@@ -1,7 +1,7 @@
 /* The part of SQL that does not depend on the database: which driver a URL means, and the statements that a
  * connection keeps. A statement is kept under the address of its constant text, so a look-up is a comparison of
- * pointers; texts built at run time are kept by content, a few of them. What the databases do is left to the drivers,
- * what the statements say to store_*.c and policy_*.c. */
+ * pointers; texts built at run time are kept by content, a few of them. Left to others: the databases, to the
+ * drivers; the statements' texts, to the other files of store/ and to document/. */
 #include "proxy/store/sql.h"
 
 #include "proxy/store/sql_driver.h"
@@ -165,7 +165,7 @@ struct sql_statement *sql_prepare(struct sql *sql, const char *text, struct fail
             return sql->constant[i].statement;
         }
     }
-    /* The number of constant texts is fixed when the program is written. */
+    /* The number of constant texts is known at compile time. */
     assert(sql->constant_count < SQL_STATEMENTS_MAX);
     struct sql_statement *statement = sql->driver->prepare(sql, text, failure);
     if (!statement)
@@ -276,7 +276,8 @@ int sql_step(struct sql_statement *statement, struct failure *failure)
     int rc = sql->driver->step(statement, failure);
     statement->state = rc > 0 ? SQL_RUNNING : SQL_DONE;
     if (rc == PERMTAB_E_STORE_AGAIN) {
-        /* All of it is repeated, so none of it may stay: a lock wait that timed out rolls back one statement only. */
+        /* The whole transaction is repeated, so none of it may stay: a lock wait that timed out rolls back one
+         * statement only. */
         sql->driver->rollback(sql);
         sql->again = true;
     }

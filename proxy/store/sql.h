@@ -1,5 +1,5 @@
 /* SQL: one interface over SQLite and MariaDB/MySQL, a struct of functions (struct sql_driver) with two
- * implementations, sql_sqlite.c and sql_mysql.c. What the statements say is the business of store_*.c.
+ * implementations, sql_sqlite.c and sql_mysql.c. The other files of store/ know the statements.
  *
  * A connection is used by one thread at a time. Every call may block, up to the connection's time-outs. Prepared
  * statements only, kept by the connection under the address of their text (so pass string constants). */
@@ -19,8 +19,8 @@ struct sql;           /* a connection */
 struct sql_statement; /* a prepared statement, being bound, stepped or at rest */
 
 struct sql_options {
-    const char
-        *url; /* "sqlite:/path" or "mysql://user@host:3306/database" or "mysql://user@/db?socket=/path" */
+    /* "sqlite:/path" or "mysql://user@host:3306/database" or "mysql://user@/db?socket=/path" */
+    const char *url;
     const char *password; /* NULL or "" for none */
     bool read_only;       /* a polling or filling connection */
     uint32_t timeout_s;   /* connect, read and write; 0 = 5 */
@@ -31,17 +31,17 @@ enum sql_begin { SQL_READ_SNAPSHOT, SQL_WRITE };
 int sql_connect(struct sql **out, const struct sql_options *options,
                 struct failure *failure) PERMTAB_MUST_CHECK;
 void sql_close(struct sql *sql);
-/* A new connection with the options of this one, which is closed; on failure *sql stays as it is. After a commit with an
- * unknown outcome, to find out. */
+/* A new connection with the options of this one, which is closed; on failure *sql stays as it is. For finding out
+ * the outcome of a commit that is unknown. */
 int sql_reconnect(struct sql **sql, struct failure *failure) PERMTAB_MUST_CHECK;
 enum sql_dialect sql_dialect(const struct sql *sql);
 /* True when the connection is of no further use (lost, timed out): close it and connect anew. */
 bool sql_broken(const struct sql *sql);
-/* Asks a server whether it is still there, for a connection that has rested: it may have ended it meanwhile. False: as
- * broken. */
+/* Asks the server whether it is still there, for a connection that has rested: the server may have ended it
+ * meanwhile. False: as sql_broken. */
 bool sql_alive(struct sql *sql);
-/* The gate of the write that the connection carries out from now on; NULL when it carries out none. A wait for a lock
- * ends with PERMTAB_E_STORE_AGAIN once the gate is closed. */
+/* Sets the gate of the write that the connection carries out from now on; NULL when it carries out none. A wait for
+ * a lock ends with PERMTAB_E_STORE_AGAIN once the gate is closed. */
 void sql_use_gate(struct sql *sql, struct gate *gate);
 struct gate *sql_gate(const struct sql *sql);
 

@@ -1,5 +1,5 @@
-/* What sql.c asks of a database: a struct of functions, one for SQLite (sql_sqlite.c) and one for MariaDB/MySQL
- * (sql_mysql.c). Private to those three files and to the store's own. */
+/* The interface that sql.c needs of a database: a struct of functions, one for SQLite (sql_sqlite.c) and one for
+ * MariaDB/MySQL (sql_mysql.c). Private to those three files and to the store's own. */
 #ifndef PERMTAB_STORE_SQL_DRIVER_H
 #define PERMTAB_STORE_SQL_DRIVER_H
 
@@ -33,7 +33,7 @@ struct sql_value {
 enum sql_statement_state {
     SQL_AT_REST, /* prepared or reset */
     SQL_RUNNING, /* on a row */
-    SQL_DONE,    /* over, or failed; sql_reset brings it back to rest */
+    SQL_DONE,    /* finished or failed; sql_reset brings it back to rest */
 };
 
 /* The head of a driver's statement. */
@@ -82,21 +82,21 @@ struct sql_driver {
     bool (*column_is_null)(struct sql_statement *statement, unsigned index);
     uint64_t (*column_number)(struct sql_statement *statement, unsigned index);
     const char *(*column_text)(struct sql_statement *statement, unsigned index);
-    /* The open file is no longer the one at its path. Always false for a server. */
+    /* moved: the open file is no longer the one at its path. Always false for a server. */
     bool (*moved)(struct sql *sql);
-    /* Whether the server at the other end still answers; NULL where there is none. */
+    /* alive: whether the server at the other end still answers; NULL where there is none. */
     bool (*alive)(struct sql *sql);
-    /* Brings the open database back to how it has to be kept, where that can be done at once. True: something was
-     * changed. NULL for a server. */
+    /* settle: brings the open database back to the settings that it must have (SQLite's WAL mode), where that can
+     * be done at once. True: something was changed. NULL for a server. */
     bool (*settle)(struct sql *sql);
-    /* May create the database's file; NULL where there is nothing to create. */
+    /* create: may create the database's file; NULL where there is nothing to create. */
     int (*create)(const struct sql_address *address, struct failure *failure);
 };
 
 extern const struct sql_driver store_sqlite_driver;
 extern const struct sql_driver store_mysql_driver;
 
-/* Makes what a first migration needs to connect to: SQLite's file, in WAL mode. Nothing for a server. */
+/* Makes SQLite's file, in WAL mode, so that a first migration can connect. Does nothing for a server. */
 int sql_create(const struct sql_options *options, struct failure *failure) PERMTAB_MUST_CHECK;
 bool sql_moved(struct sql *sql);
 bool sql_settle(struct sql *sql);

@@ -138,10 +138,10 @@ static void mysql_driver_close(struct sql *sql)
     free(sql);
 }
 
-/* Statements must give up before we stop waiting for them: else they go on behind our back, and may commit. MariaDB
- * counts in seconds and means every statement, MySQL in milliseconds and means SELECT. And a transaction of ours whose host is
- * stopped or cut off must not hold the counter's row, for which every writer waits, nor a table that somebody wants to
- * alter, nor keep old rows from being purged: MariaDB ends it, MySQL cannot. */
+/* Statements must give up before we stop waiting for them: else they go on behind our back, and may commit.
+ * MariaDB's limit is in seconds and for every statement, MySQL's in milliseconds and for SELECT. A transaction of
+ * ours whose host is stopped or cut off must not hold the counter's row, for which every writer waits, nor a table
+ * that somebody wants to alter, nor keep old rows from being purged: MariaDB ends it, MySQL cannot. */
 static int limits_set(struct mysql *mysql, unsigned read_s, bool read_only, struct failure *failure)
 {
     unsigned long version = mysql_get_server_version(mysql->handle);
@@ -162,7 +162,7 @@ static int limits_set(struct mysql *mysql, unsigned read_s, bool read_only, stru
             "check_constraint_checks = 1, max_statement_time = %u.%03u, idle_write_transaction_timeout = %u, "
             "idle_readonly_transaction_timeout = %u%s",
             limit_ms / 1000, limit_ms % 1000, LOCK_WAIT_S, LOCK_WAIT_S,
-            /* Of a table with system versioning the present rows, whatever past the server shows by default. */
+            /* A table with system versioning shows its present rows, whatever past the server shows by default. */
             version >= 100300 ? ", system_versioning_asof = DEFAULT" : "");
     else
         snprintf(text + used, sizeof(text) - used, "max_execution_time = %u", limit_ms);
@@ -181,7 +181,7 @@ static void library_begin(void)
     mysql_library_init(0, NULL, NULL);
 }
 
-/* mysql_init would do it at its first call, which several threads must not make at once. */
+/* mysql_init would call mysql_library_init at its first call, which several threads must not make at once. */
 static void library_begin_once(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -239,12 +239,13 @@ out:
 
 static void mysql_driver_rollback(struct sql *sql)
 {
+    /* the transaction's state is unknown; the server rolls back when the connection goes */
     if (!sql->broken && mysql_real_query(of(sql)->handle, "ROLLBACK", 8) != 0)
-        sql->broken = true; /* its state is unknown; the server rolls back when the connection goes */
+        sql->broken = true;
 }
 
-/* A write that nobody waits for any more need not keep its thread: the server gives up no later than the asker does.
- * Whole seconds, and 0 would not wait at all. */
+/* The server gives up a lock wait no later than the asker does: a write that nobody waits for need not keep its
+ * thread. The limit is in whole seconds, and 0 would not wait at all. */
 static int lock_wait_set(struct mysql *mysql, struct failure *failure)
 {
     char text[64];
@@ -313,7 +314,7 @@ static void column_bind(struct mysql_statement *statement, unsigned index)
     bind->error = &column->error;
 }
 
-/* Room for the columns, by the types that the server announced. */
+/* Makes room for the columns, by the types that the server announced. */
 static int columns_make(struct mysql_statement *statement)
 {
     MYSQL_RES *result = mysql_stmt_result_metadata(statement->handle);
@@ -336,7 +337,7 @@ static int columns_make(struct mysql_statement *statement)
             if (!column->text)
                 goto out;
         } else {
-            column->text = malloc(24); /* for who asks for a number as text */
+            column->text = malloc(24); /* for a caller that reads a number as text */
             if (!column->text)
                 goto out;
         }
@@ -439,7 +440,7 @@ static int statement_execute(struct mysql_statement *statement, struct failure *
     return 0;
 }
 
-/* A text that was longer than its buffer: a larger buffer, and the column once more. One byte is left for the zero. */
+/* Fetches a text that was longer than its buffer once more, into a larger one. One byte is left for the zero. */
 static int texts_complete(struct mysql_statement *statement, struct failure *failure)
 {
     bool grown = false;
@@ -501,7 +502,7 @@ static bool mysql_driver_column_is_null(struct sql_statement *base, unsigned ind
     return column_of(base, index)->is_null;
 }
 
-/* Decimals, which sums and unions of signed and unsigned are, come as text. */
+/* Decimals come as text; sums, and unions of signed and unsigned, are decimals. */
 static uint64_t mysql_driver_column_number(struct sql_statement *base, unsigned index)
 {
     const struct column *column = column_of(base, index);

@@ -5,8 +5,8 @@
  * synchronous is FULL: under NORMAL a power failure may take back commits that tokens were already given out for. It
  * costs one sync a transaction, whatever its size.
  *
- * foreign_keys and recursive_triggers are settings of a connection, off by default. Ours are on; what other programs
- * do with theirs off is caught by triggers (conf/schema/sqlite). */
+ * foreign_keys and recursive_triggers are settings of a connection, off by default. Ours are on; triggers catch the
+ * writes of programs that have theirs off (conf/schema/sqlite). */
 #include "proxy/store/sql_driver.h"
 
 #include "proxy/base/clock.h"
@@ -44,7 +44,7 @@ static sqlite3_stmt *handle_of(struct sql_statement *statement)
     return ((struct sqlite_statement *)statement)->handle;
 }
 
-/* What a result code means for the caller. */
+/* Fills the failure, and returns the code that SQLite's result code means for the caller. */
 static int fail(struct sqlite *sqlite, int code, struct failure *failure)
 {
     const char *text = sqlite->db ? sqlite3_errmsg(sqlite->db) : sqlite3_errstr(code);
@@ -88,7 +88,7 @@ static void sqlite_close(struct sql *sql)
     free(sql);
 }
 
-/* SQLite says "unable to open database file" for everything; the file system knows more. */
+/* SQLite says "unable to open database file" for every cause; the file system knows more. */
 static int cannot_open(const char *path, struct failure *failure)
 {
     struct stat status;
@@ -111,9 +111,9 @@ static int keep_text(void *to, int count, char **texts, char **names)
 }
 
 /* The journal mode is kept in the file: one that was copied, restored or rebuilt has SQLite's own, in which readers
- * and the writer wait for each other. Changing it takes the file for itself for a moment; while others are at work it
- * stays what it is, which costs waiting and no truth, and the next look tries again. Nobody else's database is
- * touched. */
+ * and the writer wait for each other. Changing it takes the file exclusively for a moment; while others are at work
+ * the mode stays as it is, which costs waiting and no truth, and the next look tries again. A database that is not
+ * ours is not touched. */
 static bool sqlite_settle(struct sql *sql)
 {
     char mode[16] = "", ours[16] = "0";
@@ -144,7 +144,8 @@ static int open_file(struct sqlite *sqlite, const char *path, int flags, struct 
     return fail(sqlite, code, failure);
 }
 
-/* SQLite's own handler would wait for as long as it was told at first. A write that nobody waits for any more must not. */
+/* Replaces SQLite's own handler, which would wait for as long as it was told at first: a write that nobody waits
+ * for any more must not wait. */
 static int on_busy(void *context, int tried)
 {
     struct sqlite *sqlite = context;
@@ -214,7 +215,7 @@ static int sqlite_begin(struct sql *sql, enum sql_begin how, struct failure *fai
 
 static void sqlite_rollback(struct sql *sql)
 {
-    /* Some errors have rolled back by themselves. */
+    /* Some errors have rolled the transaction back by themselves. */
     if (!sqlite3_get_autocommit(of(sql)->db) && sqlite_execute(sql, "ROLLBACK", NULL) < 0)
         sql->broken = true;
 }
@@ -267,7 +268,7 @@ static void sqlite_bind(struct sql_statement *statement, unsigned index, struct 
         code = sqlite3_bind_text(handle, (int)index, value.text, -1, SQLITE_STATIC);
         break;
     }
-    /* Nothing is copied, so all that is left to go wrong is a wrong index or a text beyond SQLite's gigabyte. */
+    /* Nothing is copied, so only a wrong index or a text beyond SQLite's gigabyte can fail. */
     assert(code == SQLITE_OK);
 }
 

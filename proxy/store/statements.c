@@ -33,7 +33,7 @@ unsigned schema_newest(enum sql_dialect dialect)
 
 /* ---- splitting a file into statements ------------------------------------------------------------------------- */
 
-/* Past a comment or a quoted text that begins here; NULL when neither does. */
+/* The place behind a comment or a quoted text that begins at `at`; NULL when neither does. */
 static const char *skip_opaque(const char *at)
 {
     if (strncmp(at, "-- ", 3) == 0 || strncmp(at, "--\n", 3) == 0 || *at == '#')
@@ -46,7 +46,7 @@ static const char *skip_opaque(const char *at)
     return *at ? at + 1 : at;
 }
 
-/* Past white space, comments and DELIMITER lines, which it obeys. */
+/* Skips white space, comments and DELIMITER lines, and obeys the latter. */
 static void skip_between(struct splitter *splitter)
 {
     for (;;) {

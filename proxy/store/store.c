@@ -2,8 +2,7 @@
  *
  * SQLite: the counter's row says so. MySQL: reading that row means walking back over every change that uncommitted
  * writers have made to it, which gets slow behind a long transaction. Revisions are commit-ordered and gap-free, so
- * what a snapshot sees of the log is a prefix of it, and its end is found by asking for rows by key from the last
- * one known. */
+ * a snapshot sees a prefix of the log, and its end is found by asking for rows by key from the last one known. */
 #include "proxy/store/store.h"
 
 #include "proxy/base/clock.h"
@@ -55,7 +54,7 @@ void store_close(struct store *store)
     memset(store, 0, sizeof(*store));
 }
 
-/* The nonce of a change row, in the snapshot. 1 found, 0 not there. */
+/* Reads the nonce of a change row in the snapshot. 1 found, 0 not there. */
 static int nonce_read(struct store *store, uint64_t revision, uint64_t *nonce, struct failure *failure)
 {
     struct sql_statement *st =
@@ -70,7 +69,7 @@ static int nonce_read(struct store *store, uint64_t revision, uint64_t *nonce, s
     return rc;
 }
 
-/* By the counter's row: at first, and whenever the last known row is not found again. */
+/* The position by the counter's row: used at first, and whenever the last known row is not found again. */
 static int position_by_counter(struct store *store, struct log_position *at, struct failure *failure)
 {
     struct sql_statement *st =
@@ -103,7 +102,7 @@ static int position_by_counter(struct store *store, struct log_position *at, str
     return rc;
 }
 
-/* From a row that is there: doubling steps up to one that is not, then halving the distance. */
+/* The position by probing from a row that is there: doubling steps up to one that is not, then bisection. */
 static int position_by_probing(struct store *store, struct log_position *at, struct failure *failure)
 {
     uint64_t step = 1, missing = 0;
@@ -135,7 +134,7 @@ static int position_by_probing(struct store *store, struct log_position *at, str
     return 0;
 }
 
-/* What one statement says at the beginning of a MySQL snapshot. */
+/* Reads the position by one statement at the beginning of a MySQL snapshot. */
 static int mysql_position(struct store *store, struct log_position *at, int64_t *now, struct failure *failure)
 {
     struct sql_statement *st = sql_prepare(store->sql,

@@ -1,5 +1,5 @@
-/* The store: what permtab reads from and writes to SQL, in its own words. Every function blocks and is called from
- * helper threads, one connection a thread; the event loop never calls any of them.
+/* The store: permtab's reads and writes of SQL, in its own words. Every function blocks and is called from helper
+ * threads, one connection a thread; the event loop never calls any of them.
  *
  * Revisions: triggers in the writer's own transaction give every change a commit-ordered, gap-free revision,
  * whoever writes. docs/SCHEMA.md. */
@@ -16,8 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a look at the schema saw: the next one finds out by it what was changed and changed back between them. Of the store and
- * not of a connection: whoever connects again takes it along. */
+/* The result of a look at the schema, by which the next look finds changes that were made and taken back in
+ * between. It belongs to the store and not to a connection: a new connection gets it from the old one. */
 struct schema_seen {
     uint64_t mark;     /* of the definitions; 0: there was no look yet */
     uint64_t revision; /* the log's end */
@@ -35,7 +35,7 @@ struct store {
     struct log_position snapshot;     /* of the snapshot that is open */
     bool in_snapshot;                 /* one is open */
     int64_t snapshot_now;             /* the store's clock as the open snapshot gave it */
-    struct log_position known;        /* found by the last snapshot: where the next one begins to look */
+    struct log_position known;        /* found by the last snapshot; the next one begins to look there */
 };
 
 /* Connects; reads the store id; refuses a schema that is missing, older, newer or half applied with PERMTAB_E_SCHEMA
@@ -44,8 +44,9 @@ int store_open(struct store *out, const struct sql_options *options,
                struct failure *failure) PERMTAB_MUST_CHECK;
 void store_close(struct store *store);
 
-/* False when this connection reads a file that is no longer the one at its path (SQLite: replaced, removed, or its -wal or -shm
- * file gone): close it and open anew. A few stat calls, so a connection that rests between jobs asks before each. */
+/* False when this connection reads a file that is no longer the one at its path (SQLite: replaced, removed, or its
+ * -wal or -shm file gone): close the store and open it anew. A few stat calls, so a connection that rests between
+ * jobs asks before each. */
 bool store_current(const struct store *store);
 
 /* ---- reading, in a snapshot --------------------------------------------------------------------------------- */
@@ -57,11 +58,11 @@ void store_snapshot_end(struct store *store);
 /* The store's clock alone; in a snapshot or not. */
 int store_now(struct store *store, int64_t *now, struct failure *failure) PERMTAB_MUST_CHECK;
 
-/* The four below are called inside a snapshot. */
+/* The following functions, up to store_read_catalogue, are called inside a snapshot. */
 
 /* PERMTAB_E_LIMIT when the user or the chain exceeds what one fill may read (10,000 assignments, 100,000 overwrite
- * rows, 100,000 roles). `revision`, `nonce` and `now` of the facts are those of the open snapshot: rows and the clock
- * that judges them come from one place, and nobody can forget it. An assert when none is open. */
+ * rows, 100,000 roles). `revision`, `nonce` and `now` of the facts are those of the open snapshot: rows and the
+ * clock that judges them come from one snapshot, and no caller can forget that. Asserts that one is open. */
 int store_read_facts(struct store *store, uint64_t user, struct scope_key scope, struct facts *out,
                      struct failure *failure) PERMTAB_MUST_CHECK;
 /* The roles named and all their ancestors, each once, sorted by id; missing ones are left out. */
@@ -71,35 +72,37 @@ int store_read_roles(struct store *store, const uint64_t *ids, size_t count, str
 int store_read_catalogue(struct store *store, uint32_t permissions_max, struct catalogue *out,
                          struct failure *failure) PERMTAB_MUST_CHECK;
 
-/* 1 when other servers copy the rows that this one changes; 0 when they run its statements again (binlog_format = STATEMENT),
- * which may change other rows there, and the log's nonces are the same nevertheless: such a replica cannot be told from
- * the truth. Outside of a snapshot, of the primary. */
+/* 1 when other servers copy the rows that this one changes; 0 when they run its statements again (binlog_format =
+ * STATEMENT), which may change other rows there, and the log's nonces are the same nevertheless: such a replica
+ * cannot be told from the primary. To be called on the primary, outside of a snapshot. */
 int store_replicates_rows(struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
 
-/* Users with rows of their own, ids in the store's order from `from` on, at most `limit` rows: one user may come several times.
- * Fewer than `limit`: there are no more. */
+/* Users with rows of their own, ids in the store's order from `from` on, at most `limit` rows: one user may come
+ * several times. Fewer than `limit`: there are no more. */
 enum store_users { STORE_USERS_ASSIGNED, STORE_USERS_OVERWRITTEN };
 int store_read_users(struct store *store, enum store_users which, uint64_t from, uint64_t *users,
                      size_t limit, size_t *count, struct failure *failure) PERMTAB_MUST_CHECK;
-/* The first id of that order. The last one is the one before it, and each other id is followed by id + 1. */
+/* The first id of the store's order. Each id is followed by id + 1, and the last one is the first one minus 1. */
 uint64_t store_users_first(const struct store *store);
 
 /* ---- the log ------------------------------------------------------------------------------------------------- */
 
-/* Cheap: by key, no snapshot kept. *newer: a change row after `at` is committed. PERMTAB_E_SCHEMA (a code that means "do
- * not believe this store") when `at` is not found again with its nonce, the store id differs, the SQLite file was
- * replaced, or the server is a replica. *now: the store's clock. */
+/* Cheap: by key, no snapshot kept. *newer: a change row after `at` is committed. PERMTAB_E_SCHEMA (a code that
+ * means "do not believe this store") when `at` is not found again with its nonce, the store id differs, the SQLite
+ * file was replaced, or the server is a replica. *now: the store's clock. */
 int store_poll(struct store *store, const struct log_position *at, bool *newer, int64_t *now,
                struct failure *failure) PERMTAB_MUST_CHECK;
-/* Inside a snapshot: every change after `after` up to the snapshot's own revision, in order. PERMTAB_E_LIMIT when there are
- * more than `limit` (the caller then reads everything again); PERMTAB_E_SCHEMA when there is a gap (rows purged). */
+/* Inside a snapshot: every change after `after` up to the snapshot's own revision, in order. PERMTAB_E_LIMIT when
+ * there are more than `limit` (the caller then reads everything again); PERMTAB_E_SCHEMA when there is a gap (rows
+ * purged). */
 int store_read_changes(struct store *store, uint64_t after, size_t limit, struct change_list *out,
                        struct failure *failure) PERMTAB_MUST_CHECK;
-/* Inside a snapshot or not: assignments with from < expires_at <= to, as changes of kind CHANGE_ASSIGNMENT, revision 0. */
+/* Inside a snapshot or not: assignments with from < expires_at <= to, as changes of kind CHANGE_ASSIGNMENT,
+ * revision 0. */
 int store_read_expired(struct store *store, int64_t from, int64_t to, size_t limit, struct change_list *out,
                        struct failure *failure) PERMTAB_MUST_CHECK;
-/* The look at triggers, tables and references. PERMTAB_E_SCHEMA: what is there, why that is refused, and what mends it.
- * In SQLite also sees to the journal mode. */
+/* Checks triggers, tables and references. PERMTAB_E_SCHEMA: what is there, why that is refused, and how it is
+ * mended. In SQLite it also restores the journal mode. */
 int store_check_schema(struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
 /* Deletes change rows older than keep_us (store's clock) beyond the newest keep_rows, a slice of at most `slice` rows;
  * never the newest row. Returns the number deleted, or a code. */
@@ -108,9 +111,9 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
 
 /* ---- migrations ---------------------------------------------------------------------------------------------- */
 
-/* Applies what is missing, one numbered migration after the other, and mends what was damaged since (repair.c). A
- * schema that is too new or half applied, or damage that has to be mended by hand, is refused with PERMTAB_E_SCHEMA.
- * *applied: how many migrations. */
+/* Applies missing migrations in the order of their numbers, and mends later damage (repair.c). A schema that is too
+ * new or half applied, or damage that has to be mended by hand, is refused with PERMTAB_E_SCHEMA. *applied: how
+ * many migrations. */
 int store_migrate(const struct sql_options *options, unsigned *applied,
                   struct failure *failure) PERMTAB_MUST_CHECK;
 /* Appends the configured scope types to the stored ones; PERMTAB_E_CONFLICT when the configuration contradicts them. */

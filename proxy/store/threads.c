@@ -2,9 +2,9 @@
  * microseconds, so nothing cleverer would be noticed. Results come back through a list and one eventfd, so
  * the loop is woken once for many.
  *
- * A thread connects when it has its first job and again after its connection broke. While the store is away
- * all threads share one moment before which nobody tries again: jobs fail at once instead of queueing behind
- * time-outs. What a job does is the business of who submits it; it says itself when it must not be repeated. */
+ * A thread connects when it has its first job and again after its connection broke. While the store is away all
+ * threads share one moment before which nobody tries again: jobs fail at once instead of queueing behind time-outs.
+ * Jobs belong to their submitters; a job says itself (`once`) when it must not be repeated. */
 #include "proxy/store/threads.h"
 
 #include "proxy/base/clock.h"
@@ -22,9 +22,8 @@
 #include <unistd.h>
 
 #define RETRY_NS 1000000000ull
-#define TRY_NS   1000000000ull /* a connection that rested for so long is tried before it is used */
-#define REST_NS                                                                                              \
-    30000000000ull /* and while it rests: what lies between drops connections on which nothing is said */
+#define TRY_NS   1000000000ull  /* a connection that rested for so long is tried before it is used */
+#define REST_NS  30000000000ull /* and while it rests, because a firewall or proxy drops silent connections */
 
 struct job_list {
     struct store_job *head;
@@ -48,7 +47,7 @@ struct store_threads {
     bool stopping;
     uint64_t retry_at;      /* CLOCK_MONOTONIC ns: no attempt to connect before; 0 while the store is there */
     struct failure trouble; /* why the last attempt failed */
-    struct trouble away;    /* that it did */
+    struct trouble away;    /* the store is away */
 };
 
 static void list_init(struct job_list *list)
@@ -82,7 +81,7 @@ static struct store_job *list_take(struct job_list *list)
 struct link {
     struct store store;
     bool connected;
-    uint64_t used_ns; /* it was found to be good */
+    uint64_t used_ns; /* when it was last found to be good */
 };
 
 static void disconnect(struct link *link)
@@ -92,7 +91,7 @@ static void disconnect(struct link *link)
     link->connected = false;
 }
 
-/* What connecting has come to. Under the mutex. */
+/* Notes the result of an attempt to connect. Called under the mutex. */
 static void note_attempt(struct store_threads *pool, int code, const struct failure *failure)
 {
     char text[64];
@@ -108,7 +107,7 @@ static void note_attempt(struct store_threads *pool, int code, const struct fail
     }
 }
 
-/* Connected, if that is possible now; else NULL. */
+/* The connected store, if that is possible now; else NULL. */
 static struct store *connect_store(struct store_threads *pool, struct link *link, struct failure *failure)
 {
     if (link->connected)
@@ -158,8 +157,8 @@ static bool next_job(struct store_threads *pool, struct store_job **out)
     return go_on;
 }
 
-/* A file that was replaced while the connection rested answers every query, and none of them truly; a server that has
- * ended it meanwhile answers none. */
+/* Tests a connection that has rested: an SQLite file that was replaced meanwhile answers every query, and none of
+ * them truly; a server that has ended the connection answers none. */
 static void try_rested(struct link *link)
 {
     if (!link->connected)
@@ -170,7 +169,7 @@ static void try_rested(struct link *link)
         disconnect(link);
 }
 
-/* True when the connection was lost over it. */
+/* True when the connection was lost in the job. */
 static bool run_once(struct store_threads *pool, struct link *link, struct store_job *job, int *code)
 {
     struct failure failure = {0};
@@ -183,8 +182,8 @@ static bool run_once(struct store_threads *pool, struct link *link, struct store
     return lost;
 }
 
-/* Who found out at once that a connection which had rested is no more has done nothing yet. Who waited for long had a
- * server that does not answer, and would wait again. */
+/* A job that finds out at once that its connection is lost has done nothing yet, and is run once more. A job that
+ * waited for long had a server that does not answer, and would wait again. */
 static void carry_out(struct store_threads *pool, struct link *link, struct store_job *job)
 {
     int code;
@@ -237,7 +236,7 @@ static void on_wake(evutil_socket_t descriptor, short what, void *context)
     call_finished(context);
 }
 
-/* Threads take no signals: they are for the loop. */
+/* Threads block all signals, which are for the loop. */
 static int start_threads(struct store_threads *pool, unsigned threads)
 {
     sigset_t all, before;
@@ -266,7 +265,7 @@ static int copy_options(struct store_threads *pool, const struct sql_options *op
     return 0;
 }
 
-/* Waits are by the clock of everything else. */
+/* Conditions wait by CLOCK_MONOTONIC, as everything else does. */
 static void condition_init(pthread_cond_t *condition)
 {
     pthread_condattr_t attributes;
@@ -310,7 +309,7 @@ out:
     return code;
 }
 
-/* Those that no thread has begun end here, as though the store were away. */
+/* Jobs that no thread has begun end here, as though the store were away. */
 static void fail_queued(struct store_threads *pool)
 {
     struct store_job *job;

@@ -16,24 +16,24 @@ struct event_base;
 struct store_threads;
 
 struct store_job {
-    /* On a thread. `store` is connected, or NULL with `failure` saying why not. A negative code when it failed: then it
-     * may be called a second time, and begins from nothing again. */
+    /* run: called on a thread. `store` is connected, or NULL with `failure` saying why not. A negative code: the
+     * job failed; it may then be run a second time, from its beginning. */
     int (*run)(struct store_job *job, struct store *store, struct failure *failure);
-    /* On the loop. Owns the job again. */
+    /* done: called on the loop, and owns the job again. */
     void (*done)(struct store_job *job);
     bool once;              /* set by `run`: it may have done something, and must not be run a second time */
     struct store_job *next; /* private */
 };
 
-/* `threads` connections; reconnects by itself, at most once a second while the store is away (jobs then fail at once).
- * `queue_max`: store_threads_submit refuses beyond it with PERMTAB_E_FULL. Options are copied; `name` is a constant, for the
- * log. */
+/* `threads` connections; reconnects by itself, at most once a second while the store is away (jobs then fail at
+ * once). `queue_max`: store_threads_submit refuses beyond it with PERMTAB_E_FULL. Options are copied; `name` is a
+ * constant, for the log. */
 int store_threads_new(struct store_threads **out, struct event_base *base, const char *name,
                       const struct sql_options *options, unsigned threads,
                       size_t queue_max) PERMTAB_MUST_CHECK;
 void store_threads_free(struct store_threads *pool);
 int store_threads_submit(struct store_threads *pool, struct store_job *job) PERMTAB_MUST_CHECK;
-/* True when no thread had begun it: then it is the caller's again, and neither `run` nor `done` is called. */
+/* True when no thread had begun the job: then it is the caller's again, and neither `run` nor `done` is called. */
 bool store_threads_withdraw(struct store_threads *pool, struct store_job *job);
 
 #endif

@@ -12,7 +12,7 @@ static bool is_word(char c)
     return isalnum((unsigned char)c) || c == '_' || c == '$' || (unsigned char)c >= 0x80;
 }
 
-/* Past white space and comments. */
+/* The place behind white space and comments. */
 static const char *skip_space(const char *at, enum sql_dialect dialect)
 {
     for (;;) {
@@ -66,7 +66,8 @@ int tokens_read(struct tokens *out, const char *text, enum sql_dialect dialect)
 {
     size_t length = strlen(text);
     memset(out, 0, sizeof(*out));
-    /* A token is at least one character and gets a zero behind it; a text that does not end gets a quote. */
+    /* The buffer has 2 bytes a character: a token is at least one character and gets a zero behind it. A text that
+     * does not end gets a quote. */
     out->buffer = malloc(2 * length + 2);
     out->items = malloc((length + 1) * sizeof(*out->items));
     if (!out->buffer || !out->items) {

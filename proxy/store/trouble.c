@@ -1,6 +1,6 @@
-/* The schema compared with what it should be, by what things do and not by what they are called. Refused is what makes
- * changes that no trigger sees, or makes rows mean something else, and nothing besides: columns, references, triggers,
- * checks and indexes that an application adds are its own business. */
+/* Compares the schema with the expected one, by the function of objects and not by their names. A difference is
+ * refused only when it makes changes that no trigger sees, or makes rows mean something else: columns, references,
+ * triggers, checks and indexes that an application adds are its own. */
 #include "proxy/store/schema.h"
 
 #include <stdio.h>
@@ -56,7 +56,7 @@ static void judge_found(struct schema *schema, const struct object *object)
 {
     if (!objects_find(&schema->expected, OBJECT_TABLE, object->table, "") ||
         !objects_find(&schema->found, OBJECT_TABLE, object->table, ""))
-        return; /* of somebody's table that is called as ours are, or of a view in the place of one */
+        return; /* an object of another's table with a name like ours, or of a view in a table's place */
     switch (object->kind) {
     case OBJECT_TABLE:
         judge_table(schema, object);
@@ -82,7 +82,7 @@ static void judge_found(struct schema *schema, const struct object *object)
 
 /* ---- what must be there ----------------------------------------------------------------------------------------- */
 
-/* Of the views the sidecar reads one. */
+/* Whether the object is for people alone: the sidecar reads one of the views. */
 static bool is_comfort(const struct object *object)
 {
     return object->kind == OBJECT_INDEX ||
@@ -112,7 +112,7 @@ static enum trouble_kind missing_kind(const struct schema *schema, const struct 
                                                                          : TROUBLE_TRIGGER_MISSING;
 }
 
-/* What bears the name of something that is not there: a trigger with another body, a view in the place of a table. */
+/* An object that bears the name of a missing one: a trigger with another body, a view in the place of a table. */
 static const struct object *namesake(const struct schema *schema, const struct object *expected)
 {
     switch (expected->kind) {
@@ -137,7 +137,7 @@ static void judge_expected(struct schema *schema, const struct object *expected)
 {
     if (objects_find(&schema->found, expected->kind, expected->table, expected->what))
         return;
-    /* Of a table that is missing nothing else is said. */
+    /* A missing table is one trouble: its columns and triggers are not told. */
     if (expected->kind != OBJECT_TABLE && expected->kind != OBJECT_VIEW &&
         !objects_find(&schema->found, OBJECT_TABLE, expected->table, "") &&
         objects_find(&schema->expected, OBJECT_TABLE, expected->table, ""))

@@ -1,5 +1,5 @@
-/* The users that have rows of their own, by slices of their ids: a statement reads so many rows of an index and stops, however
- * many there are. */
+/* The users that have rows of their own, by slices of their ids: each statement reads `limit` rows of an index and
+ * stops, however many there are. */
 #include "proxy/store/store.h"
 
 #include "proxy/store/private.h"
