@@ -1,9 +1,9 @@
 /* apply: a document into the store, all of it or nothing. One transaction in four steps:
  *
- *   load    what is stored of what the document names (apply_load.c)
- *   check   everything that needs the store to be judged (apply_check.c); nothing is written before it passed
+ *   load    the stored side of everything that the document names (apply_load.c)
+ *   check   everything that needs the store to be judged (apply_check.c); nothing is written before it has passed
  *   write   the differences, parents before children (apply_write.c, apply_links.c)
- *   prune   what the document does not name, children before parents (apply_prune.c)
+ *   prune   everything that the document does not name, children before parents (apply_prune.c)
  *
  * Because only differences are written, a second run writes nothing and makes no change rows. Other writers wait
  * meanwhile: the transaction holds the revision counter from its beginning (transaction.c). */
@@ -52,7 +52,7 @@ static int apply_write(struct apply *apply)
     return code;
 }
 
-/* An object whose row and whose lists have changed counts once. */
+/* Counts each object once, although its row and several of its lists have changed. */
 static uint64_t distinct(struct row_list *changed)
 {
     rows_sort(changed);

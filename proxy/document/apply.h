@@ -1,5 +1,5 @@
-/* Private to policy_apply*.c: what an apply knows while its transaction runs. The world as it will be is the document laid
- * over what is stored: each object is in one sorted list, with what the document wants and what the store has. */
+/* Private to apply*.c: the state of an apply while its transaction runs. The result is the document laid over the
+ * store: each object is in one sorted list, with the document's wish and the store's row. */
 #ifndef PERMTAB_DOCUMENT_APPLY_H
 #define PERMTAB_DOCUMENT_APPLY_H
 
@@ -8,14 +8,14 @@
 #include "proxy/document/policy.h"
 #include "proxy/document/rows.h"
 
-/* `wanted` is NULL when the document does not name it; the stored fields count only when `stored`. */
+/* `wanted` is NULL when the document does not name the object; the stored fields count only when `stored`. */
 struct apply_permission {
     const char *name;
     const struct policy_permission *wanted;
     bool stored;
     char *stored_name;
     char *description;
-    uint32_t bit; /* also of a new one, once bits are given */
+    uint32_t bit; /* of a new permission, too, once give_bits has run */
     bool grants_all, deprecated, deleted;
 };
 
@@ -58,7 +58,7 @@ struct apply {
     const struct policy *policy;
     const struct policy_apply_options *options;
     struct failure *failure;
-    struct scope_types types;             /* of the store, for messages and for what may be written */
+    struct scope_types types;             /* of the store, for messages and for checks */
     struct policy_scope plain_global;     /* wanted when the document is everything and does not name it */
     struct apply_permission *permissions; /* sorted by name */
     size_t permission_count;
@@ -96,7 +96,7 @@ int apply_prune_objects(struct apply *apply) PERMTAB_MUST_CHECK;
 /* Reads the links of one kind: all of them when keys is NULL, else those whose leading columns are one of the keys. */
 int apply_links_load(struct apply *apply, enum apply_link link, const struct row_list *keys,
                      struct row_list *out) PERMTAB_MUST_CHECK;
-/* Writes the differences. */
+/* Writes the differences between the document and the store. */
 int apply_links_write(struct apply *apply, enum apply_link link) PERMTAB_MUST_CHECK;
 
 int apply_out_of_memory(const struct apply *apply);

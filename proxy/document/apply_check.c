@@ -1,6 +1,7 @@
-/* What a document says, held against the store: everything it refers to will be there, nothing deleted comes back, roles
- * are held where they belong, inheritance has no cycle through stored roles, and there are bits for new permissions. In the
- * document's order, each failure with its place; nothing has been written yet. */
+/* Checks of a document against the store: everything it refers to will be there, nothing deleted comes back, roles
+ * are held where they belong, inheritance has no cycle through stored roles, and there are bits for new
+ * permissions. The checks run in the document's order, each failure has its place, and nothing has been written
+ * yet. */
 #include "proxy/document/apply.h"
 #include "proxy/document/cycle.h"
 
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Why something stored cannot be referred to. */
+/* The reason why an object cannot be referred to. */
 static const char *absence(bool stored)
 {
     return stored ? "is not in the document, so pruning would remove it"
@@ -71,7 +72,7 @@ static int check_permissions(const struct apply *apply)
     return code;
 }
 
-/* Bits of tombstones are taken too. */
+/* Gives bits to new permissions. Bits of tombstones are not free. */
 static int give_bits(const struct apply *apply)
 {
     bool *taken = calloc(PERMTAB_SHM_PERMISSIONS_MAX, sizeof *taken);
@@ -158,8 +159,8 @@ static int check_role_lists(const struct apply *apply, const struct policy_place
     return code;
 }
 
-/* Cycles inside the document are found when it is parsed; here are those that leave it. Only edges of the document bear
- * tags: what plain SQL has tied elsewhere is no reason to refuse this document. */
+/* Finds cycles that run through stored roles; the parser finds those inside the document. Only edges of the
+ * document bear tags: a cycle that plain SQL has tied elsewhere is no reason to refuse this document. */
 static int check_cycles(const struct apply *apply)
 {
     const struct policy *policy = apply->policy;
@@ -203,7 +204,7 @@ static int check_roles(const struct apply *apply)
 
 /* ---- assignments ---- */
 
-/* The chain as it will be. Ends: each step goes to a lower type, or stops. */
+/* Walks the chain as it will be. The walk ends, because each step goes to a lower type, or stops. */
 static bool at_or_below(const struct apply *apply, struct scope_key scope, struct scope_key above)
 {
     while (scope.type > above.type) {
@@ -258,7 +259,7 @@ static int compare_assignments(const void *a, const void *b)
     return x->scope.id < y->scope.id ? -1 : x->scope.id > y->scope.id;
 }
 
-/* Sorted by key: inserts then go through the store's index from left to right. */
+/* Sorts assignments by key, so that inserts go through the store's index from left to right. */
 static int check_assignments(struct apply *apply)
 {
     size_t count = apply->policy->assignment_count;

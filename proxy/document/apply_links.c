@@ -1,9 +1,10 @@
-/* The tables that are all key: requirements, inheritance, grants, overwrites. The lists of a named object are replaced
- * whole, which for rows without other columns is a difference of two sets: what is stored and not wanted is deleted, what
- * is wanted and not stored is inserted, and nothing else is touched. One description a table drives reading and writing.
+/* The tables that are all key: requirements, inheritance, grants, overwrites. The lists of a named object are
+ * replaced whole, which for rows without other columns is a difference of two sets: rows stored and not wanted are
+ * deleted, rows wanted and not stored are inserted, and no other row is touched. One description a table drives
+ * reading and writing.
  *
- * Rows about a deleted permission grant nothing and cannot be named in a document: in the lists of objects that stay
- * they are left alone, so that a document made by export changes nothing. */
+ * Rows about a deleted permission grant nothing, and a document cannot name them. They are left alone in the lists
+ * of objects that stay, so that a document made by export changes nothing. */
 #include "proxy/document/apply.h"
 #include "proxy/store/store.h"
 
@@ -64,7 +65,7 @@ static const char *value_text(const struct apply *apply, enum column_kind kind, 
     return NULL;
 }
 
-/* False for a text that is none of ours. */
+/* The number of a text; false for a text that is none of ours. */
 static bool text_value(const struct apply *apply, enum column_kind kind, const char *text, uint64_t *value)
 {
     const char *const *names = kind == COLUMN_EFFECT ? effect_names : subject_names;
@@ -253,7 +254,7 @@ static int want(const struct apply *apply, enum apply_link link, struct row_list
 
 /* ---- differences ---- */
 
-/* Does the object whose list this row is in stay? */
+/* Whether the object whose list this row is in stays. */
 static bool owner_stays(const struct apply *apply, enum apply_link link, const struct row *row)
 {
     switch (link) {

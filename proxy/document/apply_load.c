@@ -1,6 +1,6 @@
-/* What is stored, as far as an apply needs it: every permission (there are at most 16384), and of scopes, roles and their
- * lists what the document names or refers to; everything when the rest is to be pruned. Looked up by lists of keys, never
- * row by row. Assignments are not read: apply_write.c lets the store compare them. */
+/* Loads the stored rows that an apply needs: every permission (there are at most 16384), and those scopes, roles
+ * and lists that the document names or refers to; all of them when the rest is to be pruned. Looked up by lists of
+ * keys, never row by row. Assignments are not read: apply_write.c lets the store compare them. */
 #include "proxy/document/apply.h"
 #include "proxy/store/store.h"
 
@@ -138,7 +138,7 @@ struct apply_scope *apply_scope_find(const struct apply *apply, struct scope_key
     return bsearch(&wanted, apply->scopes, apply->scope_count, sizeof wanted, compare_scopes);
 }
 
-/* Sorts, and makes one of what the document says and what is stored of the same scope. */
+/* Sorts the scopes, and makes one of the document's and the stored side of the same scope. */
 static void scopes_merge(struct apply *apply)
 {
     size_t kept = 0;
@@ -224,7 +224,8 @@ static int read_scopes(struct keys *keys)
     return code;
 }
 
-/* Neighbours are often the same: the cheap half of making them unique. */
+/* Skips a key that equals the one before: neighbours are often the same, and this half of making them unique is
+ * cheap. */
 static int key_add(struct keys *keys, struct scope_key key)
 {
     struct row row = {.v = {key.type, key.id}};
@@ -233,7 +234,7 @@ static int key_add(struct keys *keys, struct scope_key key)
     return rows_add(&keys->rows, row);
 }
 
-/* Everything that the document names as a scope. */
+/* The keys of all scopes that the document names. */
 static int scope_keys_of_document(struct keys *keys)
 {
     const struct policy *policy = keys->apply->policy;
@@ -251,7 +252,7 @@ static int scope_keys_of_document(struct keys *keys)
     return code;
 }
 
-/* Parents that have not been looked for yet. A parent's type is lower, so rounds end. */
+/* The keys of parents that have not been looked for yet. A parent's type is lower, so the rounds end. */
 static int scope_keys_of_parents(struct keys *keys)
 {
     const struct apply *apply = keys->apply;
@@ -361,7 +362,7 @@ static int id_add(struct keys *keys, uint64_t id)
     return key_add(keys, (struct scope_key){.id = id});
 }
 
-/* Everything that the document names as a role. */
+/* The ids of all roles that the document names. */
 static int role_ids_of_document(struct keys *keys)
 {
     const struct policy *policy = keys->apply->policy;
@@ -421,7 +422,7 @@ static int load_roles(struct apply *apply)
 
 /* ---- lists ---- */
 
-/* What stored roles above those of the document inherit, for cycles that run through both. */
+/* Loads the inheritance of stored roles above those of the document, for cycles that run through both. */
 static int load_ancestry(struct apply *apply)
 {
     struct row_list frontier = {0}, seen = {0}, next = {0};
@@ -452,7 +453,7 @@ static int load_ancestry(struct apply *apply)
     return code == PERMTAB_E_MEMORY ? apply_out_of_memory(apply) : code;
 }
 
-/* The lists of the objects that the document names and the store has. */
+/* Loads the lists of the objects that the document names and the store has. */
 static int load_named_links(struct apply *apply)
 {
     struct row_list keys[LINK_COUNT] = {0};
@@ -477,7 +478,7 @@ static int load_named_links(struct apply *apply)
     return code < 0 ? code : load_ancestry(apply);
 }
 
-/* Pruning, a document that does not name global wants it as it is in an empty store. */
+/* When pruning, a document that does not name global wants it as it is in an empty store. */
 static void want_global(struct apply *apply)
 {
     struct apply_scope *global = apply_scope_find(apply, (struct scope_key){0});

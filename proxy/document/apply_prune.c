@@ -1,5 +1,5 @@
-/* Pruning: what the document does not name goes, in an order that the references allow: assignments, then (by then their
- * lists are gone, apply_links.c) roles, then scopes from the leaves up; permissions become tombstones. */
+/* Pruning: removes the objects that the document does not name, in an order that the references allow: assignments,
+ * then roles, whose lists apply_links.c has removed, then scopes from the leaves up; permissions become tombstones. */
 #include "proxy/document/apply.h"
 #include "proxy/store/store.h"
 
@@ -109,7 +109,8 @@ static int prune_roles(struct apply *apply)
     return code;
 }
 
-/* A parent's type is lower: one type after the other, the highest first. Rows of one statement go in no particular order. */
+/* Deletes one type after the other, the highest first, because a parent's type is lower. Rows of one statement are
+ * deleted in no particular order. */
 static int prune_scopes(struct apply *apply)
 {
     static const char *const columns[] = {"type", "id"};

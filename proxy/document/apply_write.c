@@ -1,6 +1,6 @@
-/* Writing permissions, scopes, roles and assignments: what is new or different, many rows a statement. Permissions,
- * scopes and roles are compared here, with what apply_load.c has read; assignments, of which there may be millions, are
- * sent as they are, and the store writes those that differ: the triggers count exactly these. */
+/* Writes new and different permissions, scopes, roles and assignments, many rows a statement. Permissions, scopes
+ * and roles are compared here with the rows that apply_load.c has read; assignments, of which there may be
+ * millions, are sent as they are, and the store writes those that differ: the triggers count exactly these. */
 #include "proxy/document/apply.h"
 #include "proxy/document/transaction.h"
 #include "proxy/store/store.h"

@@ -1,5 +1,5 @@
-/* Batches come in three fixed sizes, so that a connection keeps a few prepared statements for each table whatever the
- * number of rows; the rest after the large ones goes by the smaller ones. */
+/* Batches come in three fixed sizes, so that a connection keeps a few prepared statements for each table whatever
+ * the number of rows. Smaller batches take the rows that large ones leave over. */
 #include "proxy/document/batch.h"
 
 #include <stdio.h>
@@ -45,7 +45,7 @@ static int step_all(const struct batch *batch, struct sql_statement *statement, 
     return code;
 }
 
-/* As many batches of one size as fit into what is left. */
+/* Runs as many batches of one size as fit into the rows that are left. */
 static int run_size(struct sql *sql, const struct batch *batch, size_t rows, size_t *done,
                     struct failure *failure)
 {
@@ -108,7 +108,8 @@ struct batch_shape batch_where(enum sql_dialect dialect, struct batch_text *text
     };
 }
 
-/* Without the hint MariaDB finds out that all keys of a batch are of one scope, say, and reads the whole scope. */
+/* The hint is for MariaDB: without it, it notices that all keys of a batch are of one scope, say, and reads the
+ * whole scope. */
 struct batch_shape batch_select(enum sql_dialect dialect, struct batch_text *text, const char *verb,
                                 const char *const *columns, unsigned column_count)
 {

@@ -4,7 +4,7 @@
 
 #include "proxy/store/sql.h"
 
-/* head, then `row` as often as there are rows in the batch with `glue` between, then tail. */
+/* A statement's text: `head`, then `row` once for each row of the batch with `glue` between, then `tail`. */
 struct batch_shape {
     const char *head;
     const char *row;
@@ -17,14 +17,14 @@ struct batch_shape {
 struct batch {
     struct batch_shape shape;
     size_t count; /* rows in all */
-    /* Binds row `index` to the parameters from `first` on. Texts must live until batch_run returns. */
+    /* bind: binds row `index` to the parameters from `first` on. Texts must live until batch_run returns. */
     void (*bind)(void *context, size_t index, struct sql_statement *statement, unsigned first);
-    /* Takes a row of the result; NULL when there is none. Negative: stop. */
+    /* take: gets a row of the result; NULL for statements without a result. A negative return stops. */
     int (*take)(void *context, struct sql_statement *statement);
     void *context;
 };
 
-/* PERMTAB_E_MEMORY, or what sql_step returns. */
+/* PERMTAB_E_MEMORY, or a code of sql_step. */
 int batch_run(struct sql *sql, const struct batch *batch, struct failure *failure) PERMTAB_MUST_CHECK;
 
 #define BATCH_HEAD_SIZE 512
@@ -32,9 +32,9 @@ struct batch_text {
     char head[BATCH_HEAD_SIZE];
     char row[BATCH_HEAD_SIZE];
 };
-/* Shapes of "… WHERE these columns are one of these keys". The columns of batch_select and batch_delete are the first of the
- * table's primary key; `verb` is everything before WHERE. SQLite would scan the table for a list of keys, so it gets one key at a
- * time; it is in this process, where that costs no round trip. */
+/* Shapes of "… WHERE these columns are one of these keys". The columns of batch_select and batch_delete are the
+ * first of the table's primary key; `verb` is everything before WHERE. SQLite would scan the table for a list of
+ * keys, so it gets one key at a time; that costs no round trip inside this process. */
 struct batch_shape batch_where(enum sql_dialect dialect, struct batch_text *text, const char *verb,
                                const char *const *columns, unsigned column_count);
 struct batch_shape batch_select(enum sql_dialect dialect, struct batch_text *text, const char *verb,

@@ -1,5 +1,6 @@
-/* The small changes: grant, revoke, assign, unassign. Each is one transaction that first looks at what it refers to, so that
- * a mistake gets a sentence of its own instead of a trigger's, and writes nothing when nothing would change.
+/* The small changes: grant, revoke, assign, unassign. Each is one transaction that first checks the objects it
+ * refers to, so that a mistake gets a sentence of its own instead of a trigger's. It writes nothing when nothing
+ * would change.
  *
  * A role has one effect for a permission after `grant`: granting allow takes a deny away, which would win otherwise. */
 #include "proxy/document/policy.h"
@@ -21,7 +22,7 @@ struct change_request {
 static const char *const effect_names[] = {
     [GRANT_ALLOW] = "allow", [GRANT_ALLOW_OWN] = "allow_own", [GRANT_DENY] = "deny"};
 
-/* Steps a statement that gives at most one row of interest to its end; 1 when there was a row. */
+/* Steps a statement that gives at most one row to its end; 1 when there was a row. */
 static int finish(struct sql_statement *statement, struct failure *failure)
 {
     int code = sql_step(statement, failure);
@@ -68,7 +69,7 @@ static int permission_check(struct store *store, const char *name, bool granting
     return code < 0 ? code : 0;
 }
 
-/* 1, the parent's key; 0: there is no such scope. */
+/* 1 and the parent's key; 0: there is no such scope. */
 static int scope_parent(struct store *store, struct scope_key scope, struct scope_key *parent,
                         struct failure *failure)
 {
@@ -86,7 +87,7 @@ static int scope_parent(struct store *store, struct scope_key scope, struct scop
     return code;
 }
 
-/* For a message: the type's name. */
+/* Reads the names of types for a message. */
 static int type_names(struct store *store, struct scope_types *types, struct failure *failure)
 {
     static const char text[] = "SELECT number, name FROM permtab_scope_type";
@@ -107,7 +108,7 @@ static int type_names(struct store *store, struct scope_types *types, struct fai
     return code;
 }
 
-/* Is `scope` there, and at or below `home`? */
+/* Checks that `scope` is there, and at or below the role's own scope. */
 static int placement_check(struct store *store, uint64_t role, struct scope_key scope, struct scope_key home,
                            struct failure *failure)
 {
@@ -240,7 +241,7 @@ static void bind_expiry(struct sql_statement *statement, unsigned index, int64_t
         sql_bind_i64(statement, index, expires_at);
 }
 
-/* 1 and *expires_at when it is there. */
+/* 1 and *expires_at when the assignment is there. */
 static int assignment_find(struct store *store, const struct policy_assignment *assignment,
                            struct scope_key scope, int64_t *expires_at, struct failure *failure)
 {

@@ -1,6 +1,6 @@
-/* What can be said about a policy without the store: things named twice, references that can be followed inside the
- * document, and that parents come before their children. What a document refers to but does not contain is left to
- * apply.c, which asks the store. */
+/* Checks of a policy without the store: no object is named twice, references inside the document lead somewhere,
+ * parents come before their children. apply.c asks the store for objects that a document refers to but does not
+ * contain. */
 #include "proxy/document/cycle.h"
 #include "proxy/document/document.h"
 #include "proxy/document/place.h"
@@ -51,7 +51,7 @@ static int compare_keys(const struct ref *x, const struct ref *y)
     return 0;
 }
 
-/* Equal keys stay in the order of the document. */
+/* Orders refs by key; equal keys stay in the order of the document. */
 static int compare_refs(const void *a, const void *b)
 {
     const struct ref *x = a, *y = b;
@@ -64,7 +64,7 @@ static int compare_ref_keys(const void *a, const void *b)
     return compare_keys(a, b);
 }
 
-/* Sorts, and says the first item of the document that repeats an earlier one. */
+/* Sorts, and finds the first item of the document that repeats an earlier one. */
 static bool refs_repeat(struct ref *refs, size_t count, size_t *again, size_t *first)
 {
     bool repeat = false;
@@ -366,8 +366,8 @@ static int check_assignment_keys(const struct checker *checker)
         return out_of_memory(checker);
     for (size_t i = 0; i < policy->assignment_count; i++) {
         const struct policy_assignment *assignment = &policy->assignments[i];
-        /* At the role's own scope: known here when the role is in the document. Else its type is one that no
-         * scope has; apply.c looks again. */
+        /* An assignment without a scope is at the role's own scope, which is known here when the role is in the
+         * document. Else its type is one that no scope has, and apply.c looks again. */
         struct scope_key scope = {.type = UINT32_MAX};
         const struct policy_role *role;
         if (assignment->has_scope)
@@ -392,7 +392,7 @@ static bool may_be_below(const struct checker *checker, struct scope_key scope, 
         const struct policy_scope *known = scope_find(checker, scope);
         if (known == NULL)
             return true;
-        scope = known->parent; /* of a lower type: check_scope has seen to it */
+        scope = known->parent; /* of a lower type: check_scope has checked that */
     }
     return scope_equal(scope, above);
 }

@@ -1,6 +1,6 @@
-/* Tarjan's strongly connected components ("Depth-first search and linear graph algorithms", 1972), with a stack of its own instead of
- * recursion: inheritance may be 100,000 deep in a document that means harm. An edge lies on a cycle exactly when both its ends are
- * in one component. */
+/* Tarjan's strongly connected components ("Depth-first search and linear graph algorithms", 1972), with a stack of
+ * its own instead of recursion: inheritance may be 100,000 deep in a document that means harm. An edge lies on a
+ * cycle exactly when both its ends are in one component. */
 #include "proxy/document/cycle.h"
 
 #include <inttypes.h>

@@ -1,5 +1,5 @@
-/* Private to the policy_*.c files that read documents: text → tree (json.c, yaml.c) → struct policy
- * (read.c) → checked (check.c). */
+/* Private to the files of document/ that read documents: text → tree (json.c, yaml.c) → struct policy (read.c) →
+ * checked (check.c). */
 #ifndef PERMTAB_DOCUMENT_DOCUMENT_H
 #define PERMTAB_DOCUMENT_DOCUMENT_H
 
@@ -22,7 +22,7 @@ int policy_yaml_load(const char *text, size_t size, struct json_t **out,
 /* Tree to policy: shapes, unknown and missing keys. `out` is zeroed; on failure it may be half filled. */
 int policy_read(struct policy *out, const struct json_t *tree, const struct scope_types *types,
                 struct failure *failure) PERMTAB_MUST_CHECK;
-/* Everything about a policy that can be said without the store. */
+/* Checks everything about a policy that can be checked without the store. */
 int policy_check(const struct policy *policy, const struct scope_types *types,
                  struct failure *failure) PERMTAB_MUST_CHECK;
 

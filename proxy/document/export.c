@@ -1,7 +1,7 @@
-/* export: the whole store, in one snapshot, as a policy document. Deleted permissions and what still refers to them are
- * left out: a document cannot name them. Applying an export changes nothing.
+/* export: the whole store, in one snapshot, as a policy document. Deleted permissions and rows that still refer to
+ * them are left out: a document cannot name them. Applying an export changes nothing.
  *
- * Objects are read first and sorted; rows of their lists are then added to the object they belong to. */
+ * Objects are read first and sorted; then the rows of their lists are added to their objects. */
 #include "client/wire/text.h"
 #include "proxy/document/policy.h"
 #include "proxy/document/transaction.h"
@@ -89,8 +89,7 @@ static int names_add(struct policy_names *names, const char *name)
 /* ---- objects ---- */
 
 /* SQLite takes any bytes as text, and both stores take a NUL; a document holds UTF-8 alone. `key` is the row's;
- * `digits` is how many hexadecimal digits the whole text has, which says whether it goes on behind what C takes for its
- * end. */
+ * `digits` is how many hexadecimal digits the whole text has, which shows whether it goes on behind its first zero. */
 static int check_text(const struct export *export, const char *text, uint64_t digits, const char *table,
                       const char *key, const char *column)
 {
@@ -294,7 +293,8 @@ static int take_overwrite(struct export *export, struct sql_statement *statement
     return names_add(allow ? &last->allow : &last->deny, name);
 }
 
-/* Global is always there: a document names it only when it has something to say about it. */
+/* Drops global when it is plain: it is always there, and a document names it only when it has an owner or
+ * overwrites. */
 static void drop_plain_global(struct policy *policy)
 {
     if (policy->scope_count == 0 || policy->scopes[0].key.type != 0 || policy->scopes[0].has_owner ||

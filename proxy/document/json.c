@@ -1,12 +1,13 @@
-/* JSON text → tree, and the door to all parsing. Jansson checks the syntax and UTF-8, refuses what comes twice and
- * anything behind the end; what the tree must look like is the business of read.c, which serves YAML too. */
+/* JSON text → tree, and the entry to all parsing. Jansson checks the syntax and UTF-8, and refuses repeated keys
+ * and text behind the end; read.c, which serves YAML, too, checks the form of the tree. */
 #include "proxy/document/document.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Jansson's sentence quotes the document, and two of them need more: its integers are signed, and NUL is a matter of a flag. */
+/* Makes a sentence of Jansson's, which quotes the document. Two need more words: its integers are signed, and NUL
+ * takes a flag. */
 static int syntax_error(json_error_t *error, struct failure *failure)
 {
     enum json_error_code code = json_error_code(error);
@@ -31,7 +32,8 @@ int policy_json_load(const char *text, size_t size, json_t **out, struct failure
     return *out != NULL ? 0 : syntax_error(&error, failure);
 }
 
-/* A JSON document is an object, whose first key is quoted. YAML that begins with a brace, too, must be called YAML. */
+/* Guesses the format: a JSON document is an object, whose first key is quoted. For YAML that begins like that, the
+ * caller must say YAML. */
 static enum policy_format look_for_format(const char *text, size_t size)
 {
     static const char blanks[] = " \t\r\n";
@@ -39,7 +41,7 @@ static enum policy_format look_for_format(const char *text, size_t size)
     while (at < size && memchr(blanks, text[at], sizeof blanks - 1) != NULL)
         at++;
     if (at == size || text[at] == '[')
-        return POLICY_JSON; /* which says what is wrong with it */
+        return POLICY_JSON; /* whose parser says what is wrong */
     if (text[at++] != '{')
         return POLICY_YAML;
     while (at < size && memchr(blanks, text[at], sizeof blanks - 1) != NULL)

@@ -1,4 +1,4 @@
-/* Places in a document, as text. Only errors come here, so nothing in it is made to be fast. */
+/* Places in a document, as text. Only errors use this file, so it is not made to be fast. */
 #include "proxy/document/place.h"
 
 #include <stdarg.h>

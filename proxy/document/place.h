@@ -1,5 +1,5 @@
-/* Where in a policy document something is, for errors: "roles[3].allow[1]". A chain of steps on the stack, so that
- * it costs nothing until something is wrong. */
+/* A place in a policy document, for errors: "roles[3].allow[1]". It is a chain of steps on the stack, so that it
+ * costs nothing until there is an error. */
 #ifndef PERMTAB_DOCUMENT_PLACE_H
 #define PERMTAB_DOCUMENT_PLACE_H
 

@@ -1,5 +1,4 @@
-/* A policy document in memory: only its release is here. Making one is read.c (from text) and export.c
- * (from the store). */
+/* A policy document in memory: only its release is here. read.c makes one from text, export.c from the store. */
 #include "proxy/document/policy.h"
 
 #include <stdlib.h>

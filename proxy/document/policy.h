@@ -1,5 +1,6 @@
-/* A policy document in memory: what `apply` reads and `export` prints. Names and ids as the document gives them; plain
- * data. Parsing and printing: json.c, yaml.c (jansson, libyaml). Writing it to the store: apply.c. */
+/* A policy document in memory, which `apply` reads and `export` prints. Names and ids are as the document gives
+ * them; plain data. json.c and yaml.c parse it (jansson, libyaml), print.c prints it, apply.c writes it to the
+ * store. */
 #ifndef PERMTAB_DOCUMENT_POLICY_H
 #define PERMTAB_DOCUMENT_POLICY_H
 
@@ -78,8 +79,8 @@ enum policy_format { POLICY_JSON, POLICY_YAML, POLICY_AUTO };
 
 #define POLICY_SIZE_MAX (256u * 1024 * 1024)
 
-/* Parses and checks all that can be checked without the store: shapes, unknown keys, duplicates, names, limits. The failure
- * names the place: "roles[3].allow[1]: …" or "line 7 column 3: …". `types` gives the scope types. */
+/* Parses and checks all that can be checked without the store: shapes, unknown keys, duplicates, names, limits. The
+ * failure names the place: "roles[3].allow[1]: …" or "line 7 column 3: …". `types` gives the scope types. */
 int policy_parse(struct policy *out, enum policy_format format, const char *text, size_t size,
                  const struct scope_types *types, struct failure *failure) PERMTAB_MUST_CHECK;
 /* JSON, one object a line, objects and names sorted, so that exports can be compared. *out is malloc'ed. */
@@ -87,22 +88,23 @@ int policy_print(const struct policy *policy, const struct scope_types *types, c
                  size_t *size) PERMTAB_MUST_CHECK;
 void policy_fini(struct policy *policy);
 
-/* What is done all the same and was perhaps not meant, for a reply: a few sentences, and one that counts the others.
- * Zeroed before; the calls below add. */
-#define POLICY_WARNINGS_MAX 22 /* ten of a kind, and how many more */
+/* Warnings for a reply, about parts of a policy that are done and were perhaps not meant: a few sentences, and one
+ * that counts the others. Zeroed before; the calls below add. */
+#define POLICY_WARNINGS_MAX 22 /* ten of a kind, and one that counts the others */
 struct policy_warnings {
     char texts[POLICY_WARNINGS_MAX][256];
     size_t count;
 };
-/* Assignments of a document that have ended by the store's clock. */
+/* Warns of assignments of a document that have ended by the store's clock. */
 int policy_warn_ended(struct store *store, const struct policy *policy, struct policy_warnings *warnings,
                       struct failure *failure) PERMTAB_MUST_CHECK;
-/* What plain SQL has put into the store and no document may have: apply refuses an export that holds it. */
+/* Warns of values that plain SQL has put into the store and no document may have: apply refuses an export with
+ * them. */
 void policy_warn_refused(const struct policy *policy, struct policy_warnings *warnings);
 
 struct policy_apply_options {
     bool dry_run;
-    bool prune; /* remove what the document does not name */
+    bool prune; /* remove the objects that the document does not name */
     uint32_t permissions_max;
 };
 
@@ -113,8 +115,9 @@ struct policy_apply_result {
     uint64_t permissions, scopes, roles, assignments; /* objects added, changed or removed */
 };
 
-/* One transaction: all of it or nothing. Checks what needs the store (references, cycles, misplaced assignments, bits) and
- * names the place in the document. Repeats the transaction when the store asks to. A second run changes nothing. */
+/* One transaction: all of it or nothing. Makes the checks that need the store (references, cycles, misplaced
+ * assignments, bits); a failure names the place in the document. Repeats the transaction when the store asks to. A
+ * second run changes nothing. */
 int policy_apply(struct store *store, const struct policy *policy, const struct policy_apply_options *options,
                  struct policy_apply_result *result, struct failure *failure) PERMTAB_MUST_CHECK;
 /* Reads the whole store in one snapshot. */

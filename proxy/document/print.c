@@ -1,5 +1,6 @@
-/* struct policy → JSON, one object a line, everything sorted: two exports can be compared with diff. What has its default
- * value is left out. Ids above 2^53 are printed as strings, because many readers of JSON keep numbers as doubles.
+/* struct policy → JSON, one object a line, everything sorted: two exports can be compared with diff. Members with
+ * their default value are left out. Ids above 2^53 are printed as strings, because many readers of JSON keep
+ * numbers as doubles.
  *
  * The policy is const, so pointers to its objects are sorted, not the objects. */
 #include "client/wire/text.h"
@@ -14,7 +15,7 @@
 
 #define EXACT_MAX (UINT64_C(1) << 53)
 
-/* Text that grows. After the first failure everything else does nothing. */
+/* Text that grows. After the first failure every put_ function does nothing. */
 struct printer {
     char *text;
     size_t size, capacity;
@@ -46,7 +47,8 @@ static void put(struct printer *printer, const char *text)
     put_bytes(printer, text, strlen(text));
 }
 
-/* What a terminal would obey, escaped: Jansson leaves what is above U+007F as it is. All of it is below U+10000. */
+/* Escapes characters that a terminal would obey: Jansson leaves those above U+007F as they are. All of them are
+ * below U+10000. */
 static void put_escaped(struct printer *printer, const char *quoted)
 {
     size_t size = strlen(quoted), from = 0;
@@ -65,7 +67,7 @@ static void put_escaped(struct printer *printer, const char *quoted)
     put_bytes(printer, quoted + from, size - from);
 }
 
-/* Jansson quotes, and knows what is not UTF-8: export.c has refused it. */
+/* Quotes by Jansson, which fails for text that is not UTF-8; export.c has refused such text. */
 static void put_string(struct printer *printer, const char *text)
 {
     json_t *string = json_string(text);

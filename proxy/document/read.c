@@ -1,8 +1,8 @@
-/* Tree → struct policy: what keys there are, which must be there, what type each has. Driven by one table a kind of
- * object, so that an unknown key is found where it stands. Whether names and ids make sense together is the business of
- * check.c.
+/* Tree → struct policy: the keys of each object, which of them must be there, and the type of each. One table a
+ * kind of object drives it, so that an unknown key is found where it stands. check.c checks whether names and ids
+ * make sense together.
  *
- * Nothing is checked twice: what this file lets through has the right type and fits its field. */
+ * Nothing is checked twice: a value that passes here has the right type and fits its field. */
 #include "client/wire/text.h"
 #include "client/wire/time_text.h"
 #include "proxy/document/document.h"
@@ -34,7 +34,7 @@ struct list_shape {
     size_t field_count;
     size_t item_size;
     size_t max;
-    /* Sets defaults before, checks after; `given` has bit i for fields[i]. */
+    /* prepare sets defaults before; finish checks after. `given` has bit i for fields[i]. */
     void (*prepare)(void *item);
     int (*finish)(const struct reader *reader, const struct policy_place *place, void *item, unsigned given);
 };
@@ -224,7 +224,7 @@ static int read_inherits(const struct reader *reader, const struct policy_place 
     return 0;
 }
 
-/* Every key is known, everything required is there. */
+/* Reads an object; every key must be known, and every required key there. */
 static int read_object(const struct reader *reader, const struct policy_place *place, const json_t *value,
                        const struct field *fields, size_t field_count, void *out, unsigned *given)
 {
@@ -255,7 +255,7 @@ static int read_object(const struct reader *reader, const struct policy_place *p
     return 0;
 }
 
-/* *count grows item by item, so that what was read can be released whenever it stops. */
+/* Reads a list. *count grows item by item, so that the items read can be released whenever it stops. */
 static int read_list(const struct reader *reader, const struct policy_place *place, const json_t *value,
                      const struct list_shape *shape, void **items, size_t *count)
 {

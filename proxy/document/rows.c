@@ -1,4 +1,4 @@
-/* Lists of rows as sets: sorted arrays. Six numbers are compared whatever the table, because unused ones are 0. */
+/* Lists of rows as sets: sorted arrays. All six numbers are compared whatever the table, because unused ones are 0. */
 #include "proxy/document/rows.h"
 
 #include <stdlib.h>

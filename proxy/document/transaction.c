@@ -1,8 +1,9 @@
-/* Transactions that write policy: begun with the revision counter in hand (sql_begin), so writers queue; repeated whole
- * when the store asks for it, until the asker's time is over, or a bounded number of times when there is no such time.
+/* Transactions that write policy: begun with the revision counter's row locked (sql_begin), so that writers queue;
+ * repeated whole when the store asks for it, until the asker's time is over, or a bounded number of times when
+ * there is no such time.
  *
- * Nothing is committed behind the back of an asker who was told that it was given up, or who has gone: the connection's
- * gate is asked just before COMMIT is sent, and whoever closes it afterwards learns that the outcome is unknown.
+ * Nothing is committed after the asker was told that the write was given up, or has gone: the connection's gate is
+ * asked just before COMMIT is sent, and a caller that closes it afterwards learns that the outcome is unknown.
  *
  * When the connection breaks during the commit, nobody has said whether it happened. Over a new connection the
  * counter's row is locked first, which waits until the lost transaction has ended one way or the other; then the last
@@ -52,7 +53,7 @@ static int nonce_of(struct store *store, uint64_t revision, uint64_t *nonce, str
     return code;
 }
 
-/* 1: it was committed; 0: it was not; or a code. */
+/* 1: the transaction was committed; 0: it was not; or a code. */
 static int find_out(struct store *store, const struct gate_trace *trace, struct failure *failure)
 {
     uint64_t nonce;
@@ -69,7 +70,7 @@ static int find_out(struct store *store, const struct gate_trace *trace, struct 
     return code;
 }
 
-/* The server may be away for a moment. */
+/* Tries find_out several times, because the server may be away for a moment. */
 static int find_out_patiently(struct store *store, const struct gate_trace *trace, struct failure *failure)
 {
     int code = PERMTAB_E_STORE_UNSURE;
@@ -140,7 +141,7 @@ static int once(struct store *store, bool dry_run, policy_body_fn body, void *co
     return commit(store, &trace, failure);
 }
 
-/* Longer with each attempt, and not the same for two who collide. */
+/* Rests longer with each attempt, and not for the same time in two writers that collide. */
 static void rest(unsigned attempt)
 {
     struct timespec now;

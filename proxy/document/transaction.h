@@ -4,7 +4,7 @@
 
 #include "proxy/document/policy.h"
 
-/* What happens inside. May be called several times: it starts from nothing each time. */
+/* The statements of a transaction. May be called several times: it starts from nothing each time. */
 typedef int (*policy_body_fn)(void *context, struct failure *failure);
 
 /* On success the result's store id and revision are set. `dry_run`: everything is done, then rolled back, and the
@@ -12,10 +12,10 @@ typedef int (*policy_body_fn)(void *context, struct failure *failure);
 int policy_transaction(struct store *store, bool dry_run, policy_body_fn body, void *context,
                        struct policy_apply_result *result, struct failure *failure) PERMTAB_MUST_CHECK;
 
-/* Inside: the counter as this transaction sees it. */
+/* Called inside: the counter as this transaction sees it. */
 int policy_revision(struct store *store, uint64_t *revision, struct failure *failure) PERMTAB_MUST_CHECK;
 
-/* A failure's code, also when nobody asked for the failure itself. */
+/* A failure's code; also when `failure` is NULL. */
 int policy_failure_code(const struct failure *failure);
 
 #endif

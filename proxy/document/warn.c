@@ -1,5 +1,5 @@
-/* What a policy says that was perhaps not meant. It is done all the same: a backup is full of assignments that have
- * ended. */
+/* Warnings of parts of a policy that were perhaps not meant. They are done all the same: a backup is full of
+ * assignments that have ended. */
 #include "client/wire/text.h"
 #include "client/wire/time_text.h"
 #include "proxy/document/policy.h"
@@ -11,7 +11,7 @@
 
 #define SHOWN 10u /* of a kind */
 
-/* Where the next sentence goes; NULL when there are enough. `found` counts. */
+/* The place for the next sentence; NULL when there are enough. `found` counts. */
 static char *next_text(struct policy_warnings *warnings, size_t *found)
 {
     ++*found;

@@ -1,9 +1,10 @@
 /* YAML text → the same tree as JSON gives, so that there is one checker behind both.
  *
- * Only the part of YAML that says what JSON can say is taken: mappings, sequences and scalars in any notation. Aliases
- * are refused (they make bombs of small texts), and so are tags (they make anything of a scalar) and a second document. A
- * plain scalar is an integer, true, false or null when JSON would say so (null also as ~ or nothing), else a string:
- * `yes`, `010` and `1.5` are strings here, whatever YAML 1.1 thinks of them, and refused where a number is wanted.
+ * Only the part of YAML that JSON can express, too, is accepted: mappings, sequences and scalars in any notation.
+ * Aliases are refused (they make bombs of small texts), and so are tags (they make anything of a scalar) and a
+ * second document. A plain scalar is an integer, true, false or null when JSON would say so (null also as ~ or
+ * nothing), else a string: `yes`, `010` and `1.5` are strings here, whatever YAML 1.1 thinks of them, and refused
+ * where a number is wanted.
  *
  * Events are taken one by one onto a stack of bounded depth: no recursion. */
 #include "proxy/document/document.h"
@@ -35,7 +36,7 @@ static int fail_at(struct builder *builder, const yaml_mark_t *mark, const char 
                        mark->column + 1, text);
 }
 
-/* Puts a value where the stack says; takes the reference in every case. */
+/* Puts a value into the innermost container; takes the reference in every case. */
 static int builder_put(struct builder *builder, json_t *value, const yaml_mark_t *mark)
 {
     if (value == NULL)
@@ -136,7 +137,7 @@ static int take_scalar(struct builder *builder, const yaml_event_t *event)
     return builder_put(builder, value, mark);
 }
 
-/* Anchors alone do no harm, but serve nothing without aliases. */
+/* Refuses tags and anchors. Anchors alone do no harm, but are of no use without aliases. */
 static int refuse_extras(struct builder *builder, const yaml_event_t *event, const yaml_char_t *anchor,
                          const yaml_char_t *tag)
 {
