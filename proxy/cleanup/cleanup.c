@@ -1,8 +1,10 @@
-/* Clean-up jobs: who waits, who runs, who has ended; one event looks at all of them. Of each kind one job runs at a time, and
- * those that run share one budget and one command under way, so that a host never has two slices in Redis.
+/* Clean-up jobs: those that wait, run, or have ended; one event looks at all of them. One job of each kind runs at
+ * a time, and running jobs share one budget and one command under way, so that a host never has two slices in
+ * Redis.
  *
- * Why a job and not a loop over keys: everything it waits for (Redis, the store, its share of time, the lock) may come
- * back when it has been cancelled or Redis is another one, and each of them finds the job's phase or nobody. */
+ * A job, and not a loop over keys, because each answer that it waits for (of Redis, the store, its share of time,
+ * the lock) may come when the job has been cancelled or Redis is another one. Each of them then finds the job's
+ * phase, or no job. */
 #include "proxy/cleanup/cleanup.h"
 
 #include "proxy/base/clock.h"
@@ -21,7 +23,7 @@
 #define LOCK_MAX      (600 * SECOND) /* another host being at it */
 #define TROUBLE_AGAIN (SECOND / 2)
 #define RESTARTS_MAX  16u
-#define STARS_MAX     4u /* older Redises match a glob in time that grows with a power of their number */
+#define STARS_MAX     4u /* older Redises match a glob in time that grows with a power of the number of stars */
 
 static const char *const kind_names[CLEANUP_KINDS] = {"pattern", "epochs", "orphans"};
 
@@ -61,7 +63,7 @@ const char *cleanup_state_name(enum cleanup_state state)
     return "";
 }
 
-/* ---- one job -------------------------------------------------------------------------------------------------------- */
+/* ---- one job ----------------------------------------------------------------------------------------------------- */
 
 static enum cleanup_state state_of(const struct cleanup_job *job)
 {
@@ -187,7 +189,7 @@ static void job_free(struct cleanup_job *job)
     free(job);
 }
 
-/* ---- the list ------------------------------------------------------------------------------------------------------- */
+/* ---- the list ---------------------------------------------------------------------------------------------------- */
 
 static void past_add(struct cleanup *cleanup, const struct cleanup_status *status)
 {
@@ -196,7 +198,8 @@ static void past_add(struct cleanup *cleanup, const struct cleanup_status *statu
     cleanup->past[cleanup->past_count++] = *status;
 }
 
-/* Those of epochs begin by themselves, with each new epoch. */
+/* Logs the end of a job. Jobs of CLEANUP_EPOCHS begin by themselves, with each new epoch, so a flood of them is
+ * held back. */
 static void log_end(struct cleanup *cleanup, const struct cleanup_status *status)
 {
     struct trouble once = {0};
@@ -207,7 +210,7 @@ static void log_end(struct cleanup *cleanup, const struct cleanup_status *status
                           status->keys_removed, status->took_ms, status->text[0] ? ": " : "", status->text);
 }
 
-/* Takes the job out, and tells who waits for it, last: they may start and cancel. */
+/* Takes the job out, and calls its done at the very end, because done may start and cancel jobs. */
 static void bury(struct cleanup_job *job)
 {
     struct cleanup *cleanup = job->cleanup;
@@ -285,7 +288,7 @@ static void on_pump(evutil_socket_t descriptor, short what, void *context)
         arm(cleanup, wake > now ? wake - now : 0);
 }
 
-/* ---- from outside --------------------------------------------------------------------------------------------------- */
+/* ---- from outside ------------------------------------------------------------------------------------------------ */
 
 /* Whether one more job of this kind would wait where enough wait already. */
 static bool full(const struct cleanup *cleanup, enum cleanup_kind kind)
@@ -307,7 +310,7 @@ static bool pattern_good(const char *pattern)
     return pattern[0] && strlen(pattern) < CLEANUP_PATTERN_SIZE && stars <= STARS_MAX;
 }
 
-/* One that has not looked at a key yet and wants the same. */
+/* A job that has not looked at a key yet and wants the same. */
 static const struct cleanup_job *same_job(const struct cleanup *cleanup, enum cleanup_kind kind,
                                           const char *pattern)
 {
@@ -337,7 +340,7 @@ int64_t cleanup_start(struct cleanup *cleanup, enum cleanup_kind kind, const cha
     while (*end)
         end = &(*end)->next;
     *end = job;
-    (void)running(cleanup, kind); /* alone of its kind it does not count as waiting */
+    (void)running(cleanup, kind); /* a job alone of its kind does not count as waiting */
     cleanup_wake(cleanup);
     return (int64_t)job->status.id;
 }
@@ -400,7 +403,7 @@ void cleanup_print(const struct cleanup *cleanup, FILE *out)
         (void)fputs("none\n", out);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------ */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 void cleanup_connected(struct cleanup *cleanup, bool connected)
 {
@@ -439,7 +442,7 @@ void cleanup_free(struct cleanup *cleanup)
     cleanup->ending = true;
     cleanup_flight_forget(cleanup, NULL);
     for (struct cleanup_job *job = cleanup->jobs; job; job = job->next) {
-        if (job->phase != PHASE_END) /* also one that was cancelled and waits for its last slice */
+        if (job->phase != PHASE_END) /* a job, too, that was cancelled and waits for its last slice */
             cleanup_job_cancel(job);
     }
     bury_ended(cleanup);

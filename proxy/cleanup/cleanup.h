@@ -1,6 +1,6 @@
-/* Cleaning up in Redis: keys of L2 that nobody will read any more are found by SCAN and removed by UNLINK, a few at a time,
- * within cleanup_budget per cent of Redis' time. Never KEYS, never DEL of many. Nothing here is needed for truth: a key
- * that stays ends with its time to live, one that goes is a miss.
+/* Cleaning up in Redis: keys of L2 that nobody will read any more are found by SCAN and removed by UNLINK, a few at
+ * a time, within cleanup_budget per cent of Redis' time. Never KEYS, never DEL of many. Nothing here is needed for
+ * truth: a key that stays ends with its time to live, one that goes is a miss.
  *
  *     cleanup_start ─► waiting (behind others of its kind on this host)
  *                   ─► locking (behind those of other hosts: PREFIXcleanup:lock:KIND)
@@ -34,7 +34,7 @@ struct event_base;
 enum cleanup_kind {
     CLEANUP_PATTERN, /* keys that match a glob */
     CLEANUP_EPOCHS,  /* values under another epoch than the marker's */
-    CLEANUP_ORPHANS, /* values of users and scopes that are gone from the store, and of old formats */
+    CLEANUP_ORPHANS, /* values of old formats, and of users and scopes that are gone from the store */
 };
 #define CLEANUP_KINDS 3
 
@@ -57,7 +57,7 @@ struct cleanup_status {
     uint64_t keys_total;                /* about: DBSIZE when the scan began */
     uint64_t keys_removed;              /* exactly */
     uint64_t slices;
-    uint64_t restarts;            /* times it had to begin at the front again */
+    uint64_t restarts;            /* times that it had to begin at the front again */
     uint64_t took_ms;             /* since it was begun, waiting included */
     uint64_t redis_us;            /* of Redis' time, about */
     uint64_t rate;                /* keys removed a second, waiting included */
@@ -80,23 +80,23 @@ struct cleanup_options {
 };
 
 int cleanup_new(struct cleanup **out, const struct cleanup_options *options) PERMTAB_MUST_CHECK;
-/* Before redis_free, and before store_threads_free (which hands back the questions to the store that are still under way). Ends
- * every job: those who wait are told PERMTAB_E_REFUSED. */
+/* Ends every job: each done gets PERMTAB_E_REFUSED. To be called before redis_free, and before store_threads_free
+ * (which hands back the questions to the store that are still under way). */
 void cleanup_free(struct cleanup *cleanup);
-/* From the redis_state_fn. */
+/* To be called from the redis_state_fn. */
 void cleanup_connected(struct cleanup *cleanup, bool connected);
 
-/* `pattern`: CLEANUP_PATTERN alone, else NULL; a glob over whole keys, copied. `done` may be NULL; it is called once, later,
- * never from inside. Returns the job's id, positive; or PERMTAB_E_INVALID (also for more than four stars in a glob), PERMTAB_E_FULL (CLEANUP_WAITING_MAX wait
- * already), PERMTAB_E_MEMORY. A job without `done` that would do just what one that has not begun yet will do joins
- * it: its id is returned. */
+/* `pattern`: CLEANUP_PATTERN alone, else NULL; a glob over whole keys, copied. `done` may be NULL; it is called
+ * once, later, never from inside. Returns the job's id, positive; or PERMTAB_E_INVALID (also for more than four
+ * stars in a glob), PERMTAB_E_FULL (CLEANUP_WAITING_MAX wait already), PERMTAB_E_MEMORY. A job without `done` joins
+ * an equal one that has not begun yet: that one's id is returned. */
 int64_t cleanup_start(struct cleanup *cleanup, enum cleanup_kind kind, const char *pattern,
                       cleanup_done_fn done, void *context) PERMTAB_MUST_CHECK;
-/* Its done is called, later, with PERMTAB_E_REFUSED; what was removed stays removed, and is counted: a slice that is under way is
- * waited for. 0: all of this host's jobs.
- * PERMTAB_E_NOT_FOUND when no such job waits or runs. */
+/* Cancels a job; its done is called, later, with PERMTAB_E_REFUSED. Removed keys stay removed, and are counted: a
+ * slice that is under way is waited for. 0: all of this host's jobs. PERMTAB_E_NOT_FOUND when no such job waits or
+ * runs. */
 int cleanup_cancel(struct cleanup *cleanup, uint64_t id) PERMTAB_MUST_CHECK;
-/* The job goes on, and its done is not called: for who goes away. */
+/* Forgets the done of a job, which goes on: for a caller that goes away. */
 void cleanup_forget(struct cleanup *cleanup, uint64_t id);
 
 /* Copies at most `max` jobs: those that run, those that wait, those that have ended, latest first. Returns how many. */
@@ -108,11 +108,11 @@ const char *cleanup_kind_name(enum cleanup_kind kind);
 const char *cleanup_state_name(enum cleanup_state state);
 bool cleanup_kind_parse(const char *text, enum cleanup_kind *out);
 
-/* ---- globs over whole keys: pure ------------------------------------------------------------------------------------- */
+/* ---- globs over whole keys: pure --------------------------------------------------------------------------------- */
 
-/* The glob for L2's keys whose target text (names/l2_keys.h: "user:42", "scope:channel:9") begins with `word` or, as it is a glob
- * itself, matches it; in every epoch. What is special to a glob in `prefix`, and in the word of cleanup_glob_prefix, is
- * escaped. PERMTAB_E_LIMIT when it does not fit. */
+/* The glob for L2's keys whose target text (names/l2_keys.h: "user:42", "scope:channel:9") begins with `word` or,
+ * as it is a glob itself, matches it; in every epoch. Characters special to a glob in `prefix`, and in the word of
+ * cleanup_glob_prefix, are escaped. PERMTAB_E_LIMIT when it does not fit. */
 int cleanup_glob_prefix(char out[CLEANUP_PATTERN_SIZE], const char *prefix,
                         const char *word) PERMTAB_MUST_CHECK;
 int cleanup_glob_pattern(char out[CLEANUP_PATTERN_SIZE], const char *prefix,

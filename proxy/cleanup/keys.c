@@ -1,4 +1,4 @@
-/* The names themselves are of names/l2_keys.c; here is what a glob must escape to mean them, and how to read one back. */
+/* Globs over the keys that names/l2_keys.c names, with their escapes; and reading the owner out of a key. */
 #include "proxy/cleanup/keys.h"
 
 #include "proxy/names/l2_keys.h"
@@ -58,7 +58,7 @@ void cleanup_glob_of(char out[CLEANUP_PATTERN_SIZE], enum cleanup_kind kind, con
     int code = 0;
     switch (kind) {
     case CLEANUP_PATTERN:
-    case CLEANUP_ORPHANS: /* other formats may have other names behind the number */
+    case CLEANUP_ORPHANS: /* other formats may have other names behind the format's number */
         code = build(out, prefix, "l2:", "", false, "*");
         break;
     case CLEANUP_EPOCHS:

@@ -1,4 +1,4 @@
-/* Names of Redis' keys, as a clean-up reads them; cleanup.h has the globs it is given. Pure. */
+/* Names of Redis' keys, as a clean-up reads them; cleanup.h has the globs that callers give. Pure. */
 #ifndef PERMTAB_CLEANUP_KEYS_H
 #define PERMTAB_CLEANUP_KEYS_H
 
@@ -8,13 +8,14 @@
 /* The glob that a scan of this kind matches; CLEANUP_PATTERN has its own. */
 void cleanup_glob_of(char out[CLEANUP_PATTERN_SIZE], enum cleanup_kind kind, const char *prefix);
 
-/* Whose value a key is. */
+/* The user or the scope that a key's value belongs to. */
 struct cleanup_owner {
     bool is_scope;
     uint64_t user;
     struct scope_key scope;
 };
-/* From what stands in the key's braces. False when it is no user and no scope of a type that is known here. */
+/* Reads the owner from the text in the key's braces. False when it is no user and no scope of a type that is known
+ * here. */
 bool cleanup_owner_parse(const struct scope_types *types, const char *key, size_t size,
                          struct cleanup_owner *out);
 

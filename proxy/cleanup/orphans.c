@@ -1,6 +1,6 @@
-/* Orphans: keys of users and scopes are collected from slices, and a thread asks the store which of their owners it still
- * has. Between question and answer anything may happen to the job; so the question owns the batch meanwhile, and brings
- * it back to the job that asked, or to nobody.
+/* Orphans: keys of users and scopes are collected from slices, and a thread asks the store which of their owners it
+ * still has. Between question and answer the job may end; so the question owns the batch meanwhile, and brings it
+ * back to the job that asked, if it is still there.
  *
  * A user who gets a role between the answer and the removal loses a value that is true: a miss, no more. */
 #include "proxy/store/orphans.h"
@@ -17,7 +17,7 @@ struct cleanup_question {
     int code;
 };
 
-/* ---- the batch ------------------------------------------------------------------------------------------------------- */
+/* ---- the batch --------------------------------------------------------------------------------------------------- */
 
 int cleanup_batch_add(struct cleanup_batch *batch, const struct scope_types *types, const char *key,
                       size_t size)
@@ -57,9 +57,9 @@ void cleanup_batch_fini(struct cleanup_batch *batch)
     *batch = (struct cleanup_batch){0};
 }
 
-/* ---- the question ---------------------------------------------------------------------------------------------------- */
+/* ---- the question ------------------------------------------------------------------------------------------------ */
 
-/* At most STORE_ORPHANS_MAX of a batch, of users or of scopes. Returns where the next ones begin, or a code. */
+/* Asks for at most STORE_ORPHANS_MAX users or scopes of a batch. Returns where the next ones begin, or a code. */
 static int64_t ask_some(struct cleanup_batch *batch, size_t from, bool scopes, struct store *store,
                         struct failure *failure)
 {

@@ -1,16 +1,19 @@
-/* The budget. A slice that took t at Redis is followed by t * (100 / budget - 1) of rest, counted from where the last rest
- * ended rather than from now: timers come a millisecond late, which is longer than a rest, and what was missed so may be
- * made good, up to CREDIT_NS. Slices are never in flight together, so that others are served in between all the same.
+/* The budget. A slice that took t at Redis is followed by t * (100 / budget - 1) of rest, counted from the end of
+ * the last rest rather than from now: timers come a millisecond late, which is longer than a rest, and that delay
+ * may be made good, up to CREDIT_NS. Slices are never in flight together, so that others are served in between all
+ * the same.
  *
- * t is what Redis' own clock says inside the script. Newer Redises stop that clock while a script runs; then it is the round
- * trip less the median round trip of a PING, which counts queueing as work: too slow rather than too fast. */
+ * t is measured by Redis' own clock inside the script. Newer Redises stop that clock while a script runs; then it
+ * is the round trip less the median round trip of a PING, which counts queueing as work: too slow rather than too
+ * fast. */
 #include "proxy/cleanup/pace.h"
 
 #include <string.h>
 
-#define CREDIT_NS   5000000u /* of waiting that may be made good */
-#define COMMAND_NS  10000u   /* reading the command and writing the reply, which no clock inside sees */
-#define TARGET_NS   50000u   /* what a slice should take: nobody waits for longer behind one */
+#define CREDIT_NS  5000000u /* of waiting that may be made good */
+#define COMMAND_NS 10000u   /* reading the command and writing the reply, which no clock inside sees */
+#define TARGET_NS                                                                                            \
+    50000u /* the time that a slice should take: other commands wait no longer than that behind one */
 #define TROUBLE_NS  200000000u
 #define SLICES_IDLE 64u /* between two PINGs */
 
@@ -38,14 +41,14 @@ static uint64_t cost_of(const struct cleanup_pace *pace, uint64_t round_trip_ns,
 {
     if (inside_us > 0) {
         uint64_t inside_ns = inside_us < UINT64_MAX / 1000 ? inside_us * 1000 : UINT64_MAX;
-        /* That clock may be set while the script runs; nothing takes longer than its round trip. */
+        /* Redis' clock may be set while the script runs; a slice takes no longer than its round trip. */
         return (inside_ns < round_trip_ns ? inside_ns : round_trip_ns) + COMMAND_NS;
     }
     uint64_t idle = median_idle(pace);
     return (round_trip_ns > idle ? round_trip_ns - idle : 0) + COMMAND_NS;
 }
 
-/* A slice's size follows its price: a key may be a hash of ten bytes or of ten thousand fields. */
+/* Fits the size of the next slice to its cost: a key may be a hash of ten bytes or of ten thousand fields. */
 static void resize(struct cleanup_pace *pace, uint64_t cost_ns)
 {
     pace->mean_ns = pace->mean_ns ? (pace->mean_ns * 7 + cost_ns) / 8 : cost_ns;
@@ -84,7 +87,8 @@ bool cleanup_pace_wants_idle(const struct cleanup_pace *pace)
 void cleanup_pace_idle(struct cleanup_pace *pace, uint64_t round_trip_ns)
 {
     pace->idles[pace->idle_count++ % CLEANUP_PACE_IDLES] = round_trip_ns;
+    /* the same place in the ring, and never back to a small count */
     if (pace->idle_count == 2 * CLEANUP_PACE_IDLES)
-        pace->idle_count = CLEANUP_PACE_IDLES; /* the same place, and never back to few */
+        pace->idle_count = CLEANUP_PACE_IDLES;
     pace->slices = 0;
 }

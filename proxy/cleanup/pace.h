@@ -1,5 +1,5 @@
-/* How fast a clean-up may go: after each slice, when the next one may be sent so that slices take no more than a budget of
- * Redis' time; and how many keys a slice may look at so that nobody waits long behind one. Pure: times are arguments. */
+/* The pace of a clean-up: when the next slice may be sent, so that slices take no more than a budget of Redis'
+ * time; and how many keys a slice may look at, so that no command waits long behind one. Pure: times are arguments. */
 #ifndef PERMTAB_CLEANUP_PACE_H
 #define PERMTAB_CLEANUP_PACE_H
 
@@ -17,18 +17,19 @@ struct cleanup_pace {
     uint64_t mean_ns;                   /* of a slice at Redis, lately */
     bool clockless;                     /* Redis' clock stands still inside a script */
     uint64_t idles[CLEANUP_PACE_IDLES]; /* the latest round trips of a PING */
-    unsigned idle_count;                /* ever; the ring's place is its remainder */
+    unsigned idle_count;                /* of all times; the place in the ring is its remainder */
     unsigned slices;                    /* since the last PING */
 };
 
 void cleanup_pace_init(struct cleanup_pace *pace, uint32_t budget);
-/* A slice was sent and answered. inside_us: what Redis' own clock says it took; 0 when that clock stood still. Returns what
- * it counts as, in nanoseconds. */
+/* A slice was sent and answered. inside_us: its time by Redis' own clock; 0 when that clock stood still. Returns
+ * the time that it counts as, in nanoseconds. */
 uint64_t cleanup_pace_slice(struct cleanup_pace *pace, uint64_t sent_ns, uint64_t answered_ns,
                             uint64_t inside_us);
-/* A slice got no answer, or a refusal: nothing for a while. */
+/* A slice got no answer, or a refusal: no slice may be sent for a while. */
 void cleanup_pace_trouble(struct cleanup_pace *pace, uint64_t now_ns);
-/* Whether a PING should be sent and its round trip told: Redis' clock is of no use, and the last one is long ago. */
+/* Whether a PING should be sent and its round trip reported: Redis' clock is of no use, and the last PING is long
+ * ago. */
 bool cleanup_pace_wants_idle(const struct cleanup_pace *pace);
 void cleanup_pace_idle(struct cleanup_pace *pace, uint64_t round_trip_ns);
 

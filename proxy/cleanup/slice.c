@@ -1,8 +1,8 @@
-/* What a clean-up says to Redis: the lock of its kind, slices, and the removal of keys that the store no longer knows. One
- * command at a time; what comes back finds its job, or nobody, through the flight.
+/* The commands of a clean-up to Redis: the lock of its kind, slices, and the removal of keys whose owners the store
+ * no longer knows. One command at a time; its reply finds its job, or none, through the flight.
  *
- * An answer that does not come (REDIS_TIMEOUT) leaves it open whether the slice was done. It is done again: to look at keys
- * twice, and to remove what is gone already, is harmless. */
+ * After REDIS_TIMEOUT it is unknown whether the slice was done. It is done again: to look at keys twice, and to
+ * remove keys that are gone already, is harmless. */
 #include "proxy/base/clock.h"
 #include "proxy/cleanup/private.h"
 #include "proxy/names/l2_keys.h"
@@ -76,7 +76,7 @@ static void on_reply(void *context, enum redis_status status, const struct redis
             cleanup_pace_trouble(&cleanup->pace, clock_ns());
             cleanup_job_trouble(job, PERMTAB_E_UNREACHABLE, "Redis does not answer in time");
             break;
-        case REDIS_LOST: /* begins anew when it is back */
+        case REDIS_LOST: /* begins anew when Redis is back */
             cleanup_job_trouble(job, PERMTAB_E_UNREACHABLE, "the connection to Redis was lost");
             break;
         }
@@ -110,7 +110,7 @@ static void send(struct cleanup_job *job, const char *script, size_t keys, struc
     cleanup_job_trouble(job, code, "Redis cannot be asked just now (code %d)", code);
 }
 
-/* ---- the lock -------------------------------------------------------------------------------------------------------- */
+/* ---- the lock ---------------------------------------------------------------------------------------------------- */
 
 static void lock_key(const struct cleanup_job *job, struct redis_args *args)
 {
@@ -151,7 +151,7 @@ void cleanup_unlock(struct cleanup_job *job)
     struct redis *redis = job->cleanup->redis;
     struct redis_args args;
     if (!job->locked || !redis_connected(redis))
-        return; /* it ends by itself */
+        return; /* the lock ends by itself */
     job->locked = false;
     redis_args_init(&args);
     lock_key(job, &args);
@@ -161,7 +161,7 @@ void cleanup_unlock(struct cleanup_job *job)
     redis_args_fini(&args);
 }
 
-/* ---- slices ---------------------------------------------------------------------------------------------------------- */
+/* ---- slices ------------------------------------------------------------------------------------------------------ */
 
 static void count_cost(struct cleanup_job *job, const struct cleanup_flight *flight,
                        const struct redis_reply *inside)
@@ -195,7 +195,7 @@ static void count_seen(struct cleanup_job *job, uint64_t size)
     job->cleanup->counters->cleanup_slices++;
 }
 
-/* 'lock' and 'marker': the script did nothing. */
+/* The words 'lock' and 'marker': the script did nothing. */
 static void slice_said_no(struct cleanup_job *job, const char *word)
 {
     if (strcmp(word, "lock") == 0)
@@ -275,7 +275,7 @@ static void send_slice(struct cleanup_job *job, uint64_t now_ns)
     send(job, "cleanup_slice", 2, &args, &like);
 }
 
-/* ---- removing what the store no longer knows ------------------------------------------------------------------------- */
+/* ---- removing what the store no longer knows --------------------------------------------------------------------- */
 
 static void on_unlinked(struct cleanup_job *job, const struct cleanup_flight *flight,
                         const struct redis_reply *reply)
@@ -285,8 +285,8 @@ static void on_unlinked(struct cleanup_job *job, const struct cleanup_flight *fl
     cleanup_job_went_well(job);
 }
 
-/* The next few keys; when there is none left, the scan goes on. A key that is not removed because the answer was lost
- * is found again by the next clean-up. */
+/* Removes the next few keys; when there is none left, the scan goes on. The next clean-up finds a key again that is
+ * not removed because the answer was lost. */
 static void send_unlink(struct cleanup_job *job)
 {
     struct cleanup_batch *batch = &job->batch;
@@ -311,7 +311,7 @@ static void send_unlink(struct cleanup_job *job)
     cleanup_wake(job->cleanup);
 }
 
-/* ---- how long Redis takes for nothing -------------------------------------------------------------------------------- */
+/* ---- how long Redis takes for nothing ---------------------------------------------------------------------------- */
 
 static void on_ping(struct cleanup_job *job, const struct cleanup_flight *flight,
                     const struct redis_reply *reply)
@@ -328,7 +328,7 @@ static void send_ping(struct cleanup_job *job)
     send(job, NULL, 0, &args, &(struct cleanup_flight){.answered = on_ping});
 }
 
-/* ---- what is next ---------------------------------------------------------------------------------------------------- */
+/* ---- what is next ------------------------------------------------------------------------------------------------ */
 
 static void send_paced(struct cleanup_job *job, uint64_t now_ns)
 {
