@@ -1,9 +1,9 @@
-/* Adding a task: Redis is asked for its clock and the length of the queue, then one transaction writes the task, its place in the queue
- * and its indexes.
+/* Adding a task: Redis is asked for its clock and the length of the queue, then one transaction writes the task,
+ * its place in the queue and its indexes.
  *
- * A transaction whose reply was lost may have been carried out. It is sent again with the same id for a few seconds: written
- * twice it is one task. Should some host have carried it out in between it is carried out once more, which costs
- * a read of the store. */
+ * A transaction whose reply was lost may have been carried out. It is sent again with the same id for a few
+ * seconds: a task that is written twice is one task. Should some host have carried it out in between, it is carried
+ * out once more, which costs a read of the store. */
 #include "proxy/delayed/private.h"
 
 #include <stdio.h>
@@ -18,15 +18,15 @@ struct delayed_adding {
     struct delayed_adding *next; /* among the unsure */
     struct delayed_task task;
     struct delayed_when when;
-    bool scheduled;  /* its times are known: they stay when it is sent again */
+    bool scheduled;  /* its times are known, and stay when the task is sent again */
     bool repeated;   /* there may be a task with its id */
-    uint64_t now_ms; /* of Redis, when they were reckoned */
+    uint64_t now_ms; /* Redis' clock when they were computed */
     unsigned tries;
     delayed_added_fn done;
     void *context;
 };
 
-/* Ends it. */
+/* Ends the adding, and calls its done. */
 static void finish(struct delayed_adding *adding, int code, const char *text)
 {
     adding->call.delayed->client_calls--;
@@ -34,7 +34,7 @@ static void finish(struct delayed_adding *adding, int code, const char *text)
     free(adding);
 }
 
-/* Redis has not said what became of it. */
+/* The outcome is unknown: the task is added again at the next tick. */
 static void try_again(struct delayed_adding *adding, int code, const char *why)
 {
     static const char unsure[] = "; it may have been added: with the same id it can be repeated";
@@ -51,7 +51,7 @@ static void try_again(struct delayed_adding *adding, int code, const char *why)
     delayed->unsure = adding;
 }
 
-/* ---- the transaction ----------------------------------------------------------------------------------------------- */
+/* ---- the transaction --------------------------------------------------------------------------------------------- */
 
 struct commands {
     struct redis_args *items;
@@ -86,7 +86,8 @@ static void live(struct commands *commands, const char *key)
     redis_args_u64(next_command(commands, "PEXPIRE", key), DELAYED_KEY_LIFE_MS);
 }
 
-/* What is there under the id goes first, with all its indexes: it may have had others, and have been taken. */
+/* Removes first a task that is there under the id, with all its indexes: it may have had others, and have been
+ * taken. */
 static void remove_task(struct delayed *delayed, const struct delayed_task *task, struct commands *commands)
 {
     struct redis_args *args = next_command(commands, "EVAL", redis_script("delayed_remove")->text);
@@ -98,7 +99,7 @@ static void remove_task(struct delayed *delayed, const struct delayed_task *task
     redis_args_text(args, task->id);
 }
 
-enum { TASK_HSET = 0, TASK_ZADD = 2 }; /* where they stand among what put_task adds */
+enum { TASK_HSET = 0, TASK_ZADD = 2 }; /* their places among the commands that put_task adds */
 
 static void put_task(struct delayed *delayed, const struct delayed_task *task, const char *indexes,
                      struct commands *commands)
@@ -138,8 +139,8 @@ static void put_indexes(struct delayed *delayed, const struct delayed_task *task
     }
 }
 
-/* The task itself and its place in the queue: without one of them nobody would ever carry it out. An index that
- * somebody has made something else of costs only finding it by that. */
+/* Checks the replies for the task itself and its place in the queue: without one of them no host would ever carry
+ * it out. An index whose key somebody has made another kind of value costs only finding the task by it. */
 static int look_at_replies(const struct delayed_adding *adding, const struct redis_reply *replies,
                            struct failure *failure)
 {
@@ -199,9 +200,9 @@ static int write_task(struct delayed_adding *adding)
     return code;
 }
 
-/* ---- its times -------------------------------------------------------------------------------------------------------- */
+/* ---- its times --------------------------------------------------------------------------------------------------- */
 
-/* delayed_look.lua without a sample: the clock, and the length of the queue. */
+/* The reply of delayed_look.lua without a sample: the clock, and the length of the queue. */
 static void on_looked(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
     struct delayed_adding *adding = (struct delayed_adding *)call;
@@ -238,7 +239,7 @@ static int look(struct delayed_adding *adding)
     return delayed_run_script(adding->call.delayed, "delayed_look", &args, &adding->call);
 }
 
-/* ---- beginning -------------------------------------------------------------------------------------------------------- */
+/* ---- beginning --------------------------------------------------------------------------------------------------- */
 
 int delayed_add(struct delayed *delayed, const struct delayed_task *task, const struct delayed_when *when,
                 delayed_added_fn done, void *context)

@@ -1,4 +1,5 @@
-/* Advice about the queue. Thresholds are figures at which somebody should look, not limits: nothing is done unasked. */
+/* Advice about the queue. A threshold is a figure at which an operator should look, not a limit: nothing is done
+ * unasked. */
 #include "proxy/delayed/advice.h"
 
 #include <inttypes.h>
@@ -60,7 +61,7 @@ static void set_command(struct delayed_advice *advice, const char *verb)
     int length = snprintf(advice->command, sizeof advice->command, "delayed %s %s", verb,
                           plain ? advice->what.text : quoted);
     if (length < 0 ||
-        (size_t)length >= sizeof advice->command) /* half a command is none: `delayed do` has it whole */
+        (size_t)length >= sizeof advice->command) /* half a command is no use: `delayed do` has it whole */
         advice->command[0] = '\0';
 }
 

@@ -1,4 +1,4 @@
-/* What to do about the queue: from how it stands to urgent actions and recommendations, each with the command that carries it
+/* Advice about the queue: urgent actions and recommendations from its state, each with the command that carries it
  * out. Pure. */
 #ifndef PERMTAB_DELAYED_ADVICE_H
 #define PERMTAB_DELAYED_ADVICE_H
@@ -7,7 +7,7 @@
 
 #define DELAYED_LARGEST_MAX 10u
 #define DELAYED_ADVICE_MAX  16u
-#define DELAYED_OVERDUE_MS  5000u /* from then on a task counts as overdue, and as late when it is taken */
+#define DELAYED_OVERDUE_MS  5000u /* a task due for longer counts as overdue, and as late when it is taken */
 
 struct delayed_state {
     uint64_t now_ms, queued, taken, overdue;
@@ -24,7 +24,7 @@ struct delayed_state {
 enum delayed_action {
     DELAYED_CANCEL,
     DELAYED_RUN,     /* due now; without an index: overdue ones, faster than the pace */
-    DELAYED_REPLACE, /* one task now in place of all that have this target alone */
+    DELAYED_REPLACE, /* one task now in place of all tasks that have this target alone */
 };
 
 struct delayed_advice {

@@ -1,5 +1,5 @@
-/* Commands of the delayed queue and their replies. A call outlives delayed_free when its reply has not come: the queue's struct
- * goes with the last of them, at the latest in redis_free. */
+/* Commands of the delayed queue and their replies. A call outlives delayed_free when its reply has not come: the
+ * last call frees the queue's struct, at the latest in redis_free. */
 #include "proxy/base/clock.h"
 #include "proxy/delayed/private.h"
 

@@ -1,8 +1,8 @@
-/* The host's side of the queue: when it looks, how much it takes, what is told to it. Every host looks every second and when it knows
- * that something is due; the script gives each task to one of them.
+/* The host's side of the queue: when it looks, and how much it takes. Every host looks every second, and when it
+ * knows that a task is due; the script gives each task to one of them.
  *
- * A million tasks may be due in the same moment. Each makes some host read the store again, so each host carries out so
- * many a second and no more, until somebody says that it should hurry (DELAYED_RUN). */
+ * A million tasks may be due in the same moment. Each makes some host read the store again, so each host carries
+ * out `a_second` tasks a second and no more, until an operator says that it should hurry (DELAYED_RUN). */
 #include "proxy/delayed/delayed.h"
 
 #include "proxy/base/clock.h"
@@ -26,7 +26,7 @@
 #define NS_IN_A_S  1000000000u
 #define HURRY_MAX  100000u
 
-/* ---- when to look ---------------------------------------------------------------------------------------------------- */
+/* ---- when to look ------------------------------------------------------------------------------------------------ */
 
 void delayed_wake_in(struct delayed *delayed, uint64_t ms)
 {
@@ -37,7 +37,7 @@ void delayed_wake_in(struct delayed *delayed, uint64_t ms)
     (void)timer_in_ms(delayed->timer, ms);
 }
 
-/* The pace: so many a second, and what somebody has asked for beyond that. */
+/* Adds to the credit by the pace, `a_second` tasks a second, up to BURST. delayed_hurry may have raised it higher. */
 static void reckon_credit(struct delayed *delayed)
 {
     uint64_t now = clock_ns(), step = NS_IN_A_S / delayed->options.a_second;
@@ -56,14 +56,15 @@ static unsigned room_for(struct delayed *delayed)
     return room < TAKE_MAX ? (unsigned)room : TAKE_MAX;
 }
 
-/* ---- taking ----------------------------------------------------------------------------------------------------------- */
+/* ---- taking ------------------------------------------------------------------------------------------------------ */
 
 struct take {
     struct delayed_call call;
     char owner[48];
 };
 
-/* At once when more is due and may be taken, else when the next one is due or the pace allows some. */
+/* Sets the timer: at once when more is due and may be taken, else when the next task is due or the pace allows
+ * some. */
 static void look_next(struct delayed *delayed, uint64_t now, const struct redis_reply *first_due)
 {
     uint64_t first = 0, ms = delayed->options.tick_ms;
@@ -91,7 +92,7 @@ static void on_taken(struct delayed_call *call, enum redis_status status, const 
             delayed_job_start(delayed, redis_reply_at(rows, i), take->owner, delayed_u64_at(reply, 0));
         look_next(delayed, delayed_u64_at(reply, 0), redis_reply_at(reply, 1));
         trouble_ends(&delayed->refused, clock_ns(), "delayed: Redis hands out tasks again");
-    } else if (!delayed->closed && status == REDIS_ERROR) { /* tried again with the next tick */
+    } else if (!delayed->closed && status == REDIS_ERROR) { /* the take is tried again with the next tick */
         const char *text = redis_reply_text(reply, NULL);
         (void)trouble_happens(&delayed->refused, LOG_LEVEL_WARNING, clock_ns(),
                               "delayed: Redis refuses to hand out tasks: %s",
@@ -155,7 +156,7 @@ void delayed_hurry(struct delayed *delayed, uint64_t tasks)
     delayed_wake_in(delayed, 0);
 }
 
-/* ---- beginning and end -------------------------------------------------------------------------------------------------- */
+/* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
 static void set_defaults(struct delayed_options *options)
 {
@@ -205,7 +206,7 @@ void delayed_free(struct delayed *delayed)
     if (!delayed)
         return;
     delayed->closed = true;
-    delayed->calls++; /* so that none of what follows frees it */
+    delayed->calls++; /* so that no call below frees the queue */
     delayed_jobs_free(delayed);
     delayed_adding_free(delayed);
     delayed_sweeps_free(delayed);

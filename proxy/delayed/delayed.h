@@ -1,9 +1,10 @@
-/* The queue of delayed invalidations: in Redis for the whole fleet, taken by whichever host comes first when a task is due.
- * docs/INVALIDATION.md has the keys and why nothing leaks. On the loop's thread; nothing blocks.
+/* The queue of delayed invalidations: in Redis for the whole fleet; the first host that asks takes a due task.
+ * docs/INVALIDATION.md has the keys, and the reason why nothing leaks. On the loop's thread; nothing blocks.
  *
  *     delayed_add ─► MULTI: task, queue, indexes
- *     every second, or when the next is due ─► delayed_take.lua ─► condition ─► invalidation_start ─► delayed_remove.lua
- *                                                                  └ not yet, or failed ─► delayed_return.lua */
+ *     every second, or when the next is due
+ *         ─► delayed_take.lua ─► condition ─► invalidation_start ─► delayed_remove.lua
+ *                                └ not yet, or failed ─► delayed_return.lua */
 #ifndef PERMTAB_DELAYED_DELAYED_H
 #define PERMTAB_DELAYED_DELAYED_H
 
@@ -17,7 +18,7 @@
 
 struct delayed;
 
-/* All borrowed, but for the prefix. Zeros take the defaults. */
+/* Pointers are borrowed, except the prefix. Zeros take the defaults. */
 struct delayed_options {
     struct event_base *base;
     struct redis *redis;
@@ -36,21 +37,21 @@ struct delayed_options {
 
 /* PERMTAB_E_MEMORY; _SYSTEM: no random numbers. */
 int delayed_new(struct delayed **out, const struct delayed_options *options) PERMTAB_MUST_CHECK;
-/* Before ask_queue_free and redis_free. What clients wait for is told PERMTAB_E_UNREACHABLE, at the latest by
- * redis_free. Tasks that this host has taken are taken by others when their leases end. */
+/* To be called before ask_queue_free and redis_free. Each done of a waiting client gets PERMTAB_E_UNREACHABLE, at
+ * the latest in redis_free. Other hosts take the tasks that this host has taken when their leases end. */
 void delayed_free(struct delayed *delayed);
-/* From the redis_state_fn. */
+/* To be called from the redis_state_fn. */
 void delayed_connected(struct delayed *delayed, bool connected);
 
 /* ---- for clients ------------------------------------------------------------------------------------------------- */
 
-/* Every `done` below is called exactly once, later, never from inside, when the function has returned 0. `code` is 0 or a
- * failure with a sentence: PERMTAB_E_UNREACHABLE (Redis is away), _TIMEOUT, _FULL, _LIMIT, _MEMORY, _PROTOCOL. The functions
- * themselves return _UNREACHABLE, _FULL (too much under way) or _MEMORY. */
+/* Every `done` below is called exactly once, later, never from inside, when the function has returned 0. `code` is
+ * 0 or a failure with a sentence: PERMTAB_E_UNREACHABLE (Redis is away), _TIMEOUT, _FULL, _LIMIT, _MEMORY,
+ * _PROTOCOL. The functions themselves return _UNREACHABLE, _FULL (too much under way) or _MEMORY. */
 
 typedef void (*delayed_added_fn)(void *context, int code, const char *text, const struct delayed_task *task);
-/* Copies the task; without an id it is given one. The same id added again is one task. When the outcome of adding is unknown it is
- * repeated, for a few seconds. */
+/* Adds a copy of the task; a task without an id gets one. The same id added again is one task. Adding is repeated
+ * for a few seconds while its outcome is unknown. */
 int delayed_add(struct delayed *delayed, const struct delayed_task *task, const struct delayed_when *when,
                 delayed_added_fn done, void *context) PERMTAB_MUST_CHECK;
 
@@ -64,18 +65,19 @@ struct delayed_row {
 #define DELAYED_ROWS_MAX 200u
 typedef void (*delayed_listed_fn)(void *context, int code, const char *text, uint64_t now_ms,
                                   const struct delayed_row *rows, size_t count);
-/* Those being carried out, then those that are due next; `most` up to DELAYED_ROWS_MAX. */
+/* Lists the tasks being carried out, then those that are due next; `most` up to DELAYED_ROWS_MAX. */
 int delayed_list(struct delayed *delayed, unsigned most, delayed_listed_fn done,
                  void *context) PERMTAB_MUST_CHECK;
 
 typedef void (*delayed_looked_fn)(void *context, int code, const char *text,
                                   const struct delayed_state *state);
-/* How the queue stands. With `advise` the state names the largest indexes, and advice was made of it: delayed_advice. */
+/* Reads the state of the queue. With `advise` it names the largest indexes, and delayed_advice gives the advice
+ * made of it. */
 int delayed_look(struct delayed *delayed, bool advise, delayed_looked_fn done,
                  void *context) PERMTAB_MUST_CHECK;
 
-/* A command over many tasks, in steps that Redis does not feel. A call does as much as fits a quarter of a second and gives
- * the text to go on with, "" at the end. */
+/* A command over many tasks, in steps that cost Redis little. A call does as much as fits a quarter of a second and
+ * gives the cursor to go on with, "" at the end. */
 #define DELAYED_CURSOR_SIZE 64
 struct delayed_sweep {
     enum delayed_action action;
@@ -85,15 +87,15 @@ struct delayed_sweep {
 };
 typedef void (*delayed_swept_fn)(void *context, int code, const char *text, uint64_t count,
                                  const char *cursor);
-/* Also PERMTAB_E_INVALID: a cursor that no call gave; what cannot be replaced. */
+/* Also PERMTAB_E_INVALID: a cursor that no call gave, or tasks that cannot be replaced. */
 int delayed_sweep(struct delayed *delayed, const struct delayed_sweep *sweep, delayed_swept_fn done,
                   void *context) PERMTAB_MUST_CHECK;
 
-/* What was advised under a number, by this host; NULL when that is long ago. */
+/* The advice that this host gave under a number; NULL when that is long ago. */
 const struct delayed_advice *delayed_advised(const struct delayed *delayed, uint64_t number);
 /* The advice that the last delayed_look with `advise` gave. */
 size_t delayed_advice(const struct delayed *delayed, const struct delayed_advice **out);
-/* Of this host, in the last minute. */
+/* How often the event happened on this host in the last minute. */
 uint64_t delayed_minute(struct delayed *delayed, enum delayed_event event);
 
 #endif

@@ -5,8 +5,8 @@
  *           ─► invalidation_start ─► done ─► removed
  *                                └─ failed ─► put back
  *
- * A job ends here before Redis is told. Should Redis not hear of it, the lease ends and some host carries it out once more: an
- * invalidation too many, which costs a read of the store and no more. */
+ * A job ends here before Redis is told. Should Redis not hear of it, the lease ends and some host carries the task
+ * out once more: an invalidation too many, which costs a read of the store and no more. */
 #include "proxy/base/clock.h"
 #include "proxy/delayed/private.h"
 
@@ -22,19 +22,19 @@ struct delayed_job {
     struct delayed_job *next, **previous;
     char owner[48];
     struct delayed_task task;
-    struct condition condition; /* while it is asked */
+    struct condition condition; /* while its user's permissions are asked for */
     bool asking, invalidating;
     struct ask ask;
 };
 
-/* ---- the end of a job ---------------------------------------------------------------------------------------------- */
+/* ---- the end of a job -------------------------------------------------------------------------------------------- */
 
 struct ending {
     struct delayed_call call;
     enum delayed_event event;
 };
 
-/* Counted when Redis says that it was ours to end. */
+/* Counts the end of a task when Redis says that it was ours to end. */
 static void on_ended(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
     struct ending *ending = (struct ending *)call;
@@ -107,10 +107,10 @@ static void job_put_back(struct delayed_job *job, enum delayed_event event, cons
     job_tell(job, "delayed_return", &args, event);
 }
 
-/* ---- carrying it out ----------------------------------------------------------------------------------------------- */
+/* ---- carrying it out --------------------------------------------------------------------------------------------- */
 
-/* It will be the same the next time: a tag that names nothing, a pattern that L2 cannot be swept for. What could be done has been
- * done. */
+/* Whether the failure will be the same the next time: a tag that names nothing, a pattern that L2 cannot be swept
+ * for. All that can be done has been done. */
 static bool is_final(int code)
 {
     return code == 0 || code == PERMTAB_E_NOT_FOUND || code == PERMTAB_E_INVALID || code == PERMTAB_E_LIMIT;
@@ -145,7 +145,7 @@ static void job_invalidate(struct delayed_job *job)
                                             : "it could not be started");
 }
 
-/* ---- what it waits for ----------------------------------------------------------------------------------------------- */
+/* ---- what it waits for ------------------------------------------------------------------------------------------- */
 
 static void on_asked(struct ask *ask, int code, const char *text, const struct answer *answer)
 {
@@ -188,7 +188,7 @@ static void job_ask(struct delayed_job *job)
     ask_start(delayed->options.asks, &delayed->flow, &job->ask);
 }
 
-/* A revision of another store will never come; what it waited for is over in any case. */
+/* Whether the revision is applied. A revision of another store will never come, so it counts as reached. */
 static bool revision_reached(const struct delayed_job *job)
 {
     struct log_position at = publisher_position(job->delayed->options.publisher);
@@ -207,9 +207,9 @@ static void job_judge(struct delayed_job *job)
     }
 }
 
-/* ---- beginning ------------------------------------------------------------------------------------------------------- */
+/* ---- beginning --------------------------------------------------------------------------------------------------- */
 
-/* The fields of delayed_take.lua. */
+/* Reads the fields of delayed_take.lua. */
 static int read_task(const struct delayed *delayed, const struct redis_reply *row, struct delayed_task *task)
 {
     size_t size = 0;
@@ -258,11 +258,11 @@ void delayed_job_start(struct delayed *delayed, const struct redis_reply *row, c
     }
 }
 
-/* ---- leases ------------------------------------------------------------------------------------------------------------ */
+/* ---- leases ------------------------------------------------------------------------------------------------------ */
 
 static void on_renewed(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
-    (void)status, (void)reply; /* a lease that is lost is noticed when the task is ended */
+    (void)status, (void)reply; /* a lost lease is noticed when the task is ended */
     free(call);
 }
 

@@ -1,4 +1,4 @@
-/* Looking at the queue: the list of what comes next, how it stands, and advice made of that. */
+/* Looking at the queue: the list of the next tasks, its state, and advice made of that. */
 #include "proxy/delayed/private.h"
 
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #define LIST_BYTES (256u * 1024)
 #define SAMPLE     300u
 
-/* For a client. Takes over `call`, and clears `args`. */
+/* Runs a script for a client. Takes over `call`, and clears `args`. */
 static int ask(struct delayed *delayed, const char *script, struct redis_args *args,
                struct delayed_call *call)
 {
@@ -20,7 +20,7 @@ static int ask(struct delayed *delayed, const char *script, struct redis_args *a
     return code;
 }
 
-/* ---- the list -------------------------------------------------------------------------------------------------------- */
+/* ---- the list ---------------------------------------------------------------------------------------------------- */
 
 struct listing {
     struct delayed_call call;
@@ -28,7 +28,7 @@ struct listing {
     void *context;
 };
 
-/* The fields of delayed_list.lua. */
+/* Reads the fields of delayed_list.lua. */
 static struct delayed_row read_row(const struct redis_reply *row)
 {
     return (struct delayed_row){
@@ -77,7 +77,7 @@ int delayed_list(struct delayed *delayed, unsigned most, delayed_listed_fn done,
     return ask(delayed, "delayed_list", &args, &listing->call);
 }
 
-/* ---- how it stands --------------------------------------------------------------------------------------------------- */
+/* ---- how it stands ----------------------------------------------------------------------------------------------- */
 
 struct looking {
     struct delayed_call call;
@@ -86,7 +86,7 @@ struct looking {
     void *context;
 };
 
-/* The reply of delayed_look.lua. */
+/* Reads the reply of delayed_look.lua. */
 static void read_state(const struct redis_reply *reply, struct delayed_state *state)
 {
     const struct redis_reply *largest = redis_reply_at(reply, 7);

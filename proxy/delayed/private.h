@@ -1,4 +1,4 @@
-/* The inside of the delayed queue, for delayed*.c alone. */
+/* The inside of the delayed queue. Private to delayed/. */
 #ifndef PERMTAB_DELAYED_PRIVATE_H
 #define PERMTAB_DELAYED_PRIVATE_H
 
@@ -8,10 +8,10 @@
 #include "proxy/names/l2_keys.h"
 
 #define DELAYED_KEY_SIZE (KEY_PREFIX_MAX + 32)
-/* Of a key that nobody touches any more: longer than any task can live. */
+/* The life of a key that nobody touches any more: longer than any task can live. */
 #define DELAYED_KEY_LIFE_MS (DELAYED_LIFE_MAX_MS + 24ull * 3600 * 1000)
 #define DELAYED_ADVICE_RING 64u
-/* The rest of what a host has under way at most is for those who ask now. */
+/* Leaves the rest of a host's invalidation jobs to clients that ask now. */
 #define DELAYED_JOBS_MAX (INVALIDATION_JOBS_MAX / 4 * 3)
 
 struct delayed_job;
@@ -25,12 +25,13 @@ struct delayed {
     char host[17]; /* random: the beginning of our owner's tokens */
     uint64_t takes;
     struct event *timer;
-    uint64_t wake_ns;              /* when it goes off; 0: it is not armed */
-    bool taking;                   /* a take is under way */
-    bool closed;                   /* delayed_free was called: only replies of Redis are waited for */
-    unsigned calls;                /* commands whose reply is to come */
-    uint64_t credit_ns, credit;    /* tasks that may be taken now, by the pace; when that was reckoned */
-    uint64_t renewed_ns, again_ns; /* when leases were last renewed; when what is unsure was last sent */
+    uint64_t wake_ns; /* when the timer goes off; 0: it is not armed */
+    bool taking;      /* a take is under way */
+    bool closed;      /* delayed_free was called: only replies of Redis are waited for */
+    unsigned calls;   /* commands whose reply is to come */
+    /* when `credit` was computed; tasks that the pace allows to be taken now */
+    uint64_t credit_ns, credit;
+    uint64_t renewed_ns, again_ns; /* when leases were last renewed; when `unsure` was last sent */
     struct ask_flow flow;
     struct delayed_job *jobs; /* being carried out, at most DELAYED_JOBS_MAX */
     unsigned job_count;
@@ -58,32 +59,32 @@ struct delayed_call {
  * delayed_args. On failure the call is the caller's still. Clears `args`. */
 int delayed_run_script(struct delayed *delayed, const char *script, struct redis_args *args,
                        struct delayed_call *call) PERMTAB_MUST_CHECK;
-/* Of delayed_remove.lua: tasks of this owner alone, or "" for anybody's. Ids follow. */
+/* Begins the arguments of delayed_remove.lua: tasks of this owner alone, or "" for anybody's. Ids follow. */
 void delayed_remove_args(struct redis_args *args, const char *owner);
-/* The keys and the base. */
+/* Begins the arguments of a script: the keys and the base. */
 void delayed_args(const struct delayed *delayed, struct redis_args *args);
 /* The redis_done_fn of calls. */
 void delayed_on_reply(void *context, enum redis_status status, const struct redis_reply *reply);
 /* 0 for REDIS_OK, else a code, and a sentence in `text`. */
 int delayed_outcome(const struct delayed *delayed, enum redis_status status, const struct redis_reply *reply,
                     struct failure *failure) PERMTAB_MUST_CHECK;
-/* An element as text, "" when it is none; as a number, 0 when it is none. */
+/* An element as text, "" when it is no text; or as a number, 0 when it is no number. */
 const char *delayed_text_at(const struct redis_reply *reply, size_t index);
 uint64_t delayed_u64_at(const struct redis_reply *reply, size_t index);
 
 /* Counts for the rates and for stats. */
 void delayed_count(struct delayed *delayed, enum delayed_event event, uint64_t count);
-/* May one more client's call begin? */
+/* Whether one more client's call may begin. */
 bool delayed_room(const struct delayed *delayed);
-/* Carries out so many due tasks beyond the pace. */
+/* Lets `tasks` due tasks be carried out beyond the pace. */
 void delayed_hurry(struct delayed *delayed, uint64_t tasks);
-/* The timer goes off after so long, or sooner if it was to. */
+/* Makes the timer go off after `ms`, or sooner if it is set so. */
 void delayed_wake_in(struct delayed *delayed, uint64_t ms);
 const struct scope_types *delayed_types(const struct delayed *delayed);
 
 /* ---- job.c ------------------------------------------------------------------------------------------------------ */
 
-/* A row of delayed_take's reply becomes a job. */
+/* Makes a job of a row of delayed_take.lua's reply. */
 void delayed_job_start(struct delayed *delayed, const struct redis_reply *row, const char *owner,
                        uint64_t now_ms);
 void delayed_jobs_renew(struct delayed *delayed);

@@ -1,4 +1,4 @@
-/* Rates of delayed tasks, kept by each host in its own memory: figures in Redis would be something that can be left behind. */
+/* Rates of delayed tasks, kept by each host in its own memory: figures in Redis could be left behind. */
 #include "proxy/delayed/rates.h"
 
 #include <string.h>

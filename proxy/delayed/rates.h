@@ -1,11 +1,11 @@
-/* What a host has done with delayed tasks in the last minute: a ring of seconds. Pure; nothing of it is in Redis. */
+/* A host's counts of delayed tasks in the last minute: a ring of seconds. Pure; nothing of it is in Redis. */
 #ifndef PERMTAB_DELAYED_RATES_H
 #define PERMTAB_DELAYED_RATES_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(name): what is counted; the counter delayed_NAME says what it means. */
+/* X(name): an event that is counted; the help of the counter delayed_NAME says what it means. */
 #define DELAYED_EVENTS(X)                                                                                    \
     X(added) X(taken) X(done) X(failed) X(late) X(waited) X(expired) X(returned) X(cancelled)
 

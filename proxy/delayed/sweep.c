@@ -1,8 +1,9 @@
-/* Commands over many tasks: cancel, run now, replace by one. A script does a step that Redis hardly feels; between steps Redis has
- * time for others, as many times as long as the budget says. A call ends after a quarter of a second with the place to go
- * on at, so nothing of it stays here: who stops calling has stopped it.
+/* Commands over many tasks: cancel, run now, replace by one. A script does a short step; between steps Redis is
+ * left to others for so long that the steps keep within the budget. A call ends after a quarter of a second with
+ * the cursor to go on at, so no state of it stays here: a client that stops calling has stopped the command.
  *
- * To replace, the one task is added first and the others are removed after it: whoever dies in between leaves too many. */
+ * Replacing adds the one task first and removes the others after it: a host that dies in between leaves a task too
+ * many. */
 #include "proxy/base/clock.h"
 #include "proxy/base/timer.h"
 #include "proxy/delayed/private.h"
@@ -13,7 +14,7 @@
 #include <string.h>
 
 #define SLICE_NS 250000000u
-/* A step takes Redis under a millisecond: a longer trip was spent waiting, here or there. */
+/* The longest pause between two steps: a step takes Redis under a millisecond, so a longer trip was spent waiting. */
 #define PAUSE_MAX_US 20000u
 #define STEP_WORK    250u
 
@@ -22,7 +23,7 @@ struct delayed_sweeping {
     struct delayed_sweeping *next, **previous;
     struct delayed_sweep sweep;
     char at[24];                /* of SSCAN */
-    char keep[DELAYED_ID_SIZE]; /* what the others are replaced by */
+    char keep[DELAYED_ID_SIZE]; /* the id of the task that replaces the others */
     uint64_t begun_ns, step_ns;
     uint64_t count;
     struct event *pause;
@@ -50,7 +51,7 @@ static void finish(struct delayed_sweeping *sweeping, int code, const char *text
     sweeping_free(sweeping);
 }
 
-/* ---- steps ------------------------------------------------------------------------------------------------------------- */
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 static const char *index_word(const struct delayed_what *what)
 {
@@ -99,7 +100,7 @@ static void step_or_fail(struct delayed_sweeping *sweeping)
         finish(sweeping, code, "Redis takes no more just now; go on at the cursor", true);
 }
 
-/* Overdue tasks are due already: only the pace is lifted, and nothing is to be told to Redis. */
+/* Whether the command only lifts the pace: overdue tasks are due already, and Redis needs no command. */
 static bool is_pace_alone(const struct delayed_sweep *sweep)
 {
     return sweep->action == DELAYED_RUN && !sweep->what.text[0];
@@ -153,7 +154,7 @@ static void on_step(struct delayed_call *call, enum redis_status status, const s
         finish(sweeping, 0, "", more);
 }
 
-/* ---- beginning ----------------------------------------------------------------------------------------------------------- */
+/* ---- beginning --------------------------------------------------------------------------------------------------- */
 
 static void on_one_added(void *context, int code, const char *text, const struct delayed_task *task)
 {
@@ -166,7 +167,7 @@ static void on_one_added(void *context, int code, const char *text, const struct
     step_or_fail(sweeping);
 }
 
-/* The task that stands for the others. */
+/* Adds the task that replaces the others. */
 static int add_one(struct delayed_sweeping *sweeping)
 {
     struct delayed *delayed = sweeping->call.delayed;
@@ -183,7 +184,7 @@ static int add_one(struct delayed_sweeping *sweeping)
     return code;
 }
 
-/* "123" or "123:ID". */
+/* Reads a cursor: "123" or "123:ID". */
 static bool read_cursor(struct delayed_sweeping *sweeping)
 {
     const char *text = sweeping->sweep.cursor;
@@ -260,7 +261,7 @@ void delayed_sweeps_free(struct delayed *delayed)
     struct delayed_sweeping *next;
     for (struct delayed_sweeping *sweeping = delayed->sweeps; sweeping; sweeping = next) {
         next = sweeping->next;
-        if (evtimer_pending(sweeping->pause, NULL)) /* the others are told when Redis' reply is */
+        if (evtimer_pending(sweeping->pause, NULL)) /* the other sweeps are told with Redis' reply */
             finish(sweeping, PERMTAB_E_UNREACHABLE, "the sidecar is stopping", true);
     }
 }

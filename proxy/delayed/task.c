@@ -1,4 +1,4 @@
-/* Delayed tasks as values: texts, times, the names of indexes. How they stand in Redis is add.c and conf/redis. */
+/* Delayed tasks as values: texts, times, the names of indexes. add.c and conf/redis know their form in Redis. */
 #include "proxy/delayed/task.h"
 
 #include <stdio.h>
@@ -64,7 +64,7 @@ uint64_t delayed_waiting_ms(uint32_t times)
     return doubled(WAITING_FIRST_MS, times, WAITING_MOST_MS);
 }
 
-/* ---- targets ------------------------------------------------------------------------------------------------------- */
+/* ---- targets ----------------------------------------------------------------------------------------------------- */
 
 char *delayed_targets_format(const struct scope_types *types, const struct delayed_task *task, char *out)
 {
@@ -95,7 +95,7 @@ int delayed_targets_parse(const struct scope_types *types, const char *text, siz
     return task->count > 0 ? 0 : PERMTAB_E_INVALID;
 }
 
-/* ---- indexes ------------------------------------------------------------------------------------------------------- */
+/* ---- indexes ----------------------------------------------------------------------------------------------------- */
 
 struct lines {
     char *text;
@@ -161,7 +161,7 @@ char *delayed_indexes(const struct scope_types *types, const struct delayed_task
     return lines.text;
 }
 
-/* ---- what a command names ------------------------------------------------------------------------------------------ */
+/* ---- what a command names ---------------------------------------------------------------------------------------- */
 
 static bool has_index(enum target_kind kind)
 {

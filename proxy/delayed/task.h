@@ -1,4 +1,5 @@
-/* A delayed invalidation as a value: what it names, when it is due, under what it is found. Pure: the time is an argument. */
+/* A delayed invalidation as a value: its targets, its times, and the indexes that it is found under. Pure: the time
+ * is an argument. */
 #ifndef PERMTAB_DELAYED_TASK_H
 #define PERMTAB_DELAYED_TASK_H
 
@@ -21,13 +22,14 @@ struct delayed_task {
     size_t count;
     char reason[DELAYED_REASON_SIZE];    /* printable; "" for none */
     char condition[CONDITION_TEXT_SIZE]; /* "" for none */
-    bool has_revision;                   /* not before this revision of this store is applied */
+    /* not to be carried out before this revision of this store is applied */
+    bool has_revision;
     uint64_t revision, store_id;
     uint64_t due_ms, expires_ms; /* of Redis' clock, since 1970 */
     uint32_t attempts, waits;    /* times taken without an end; times a condition did not hold */
 };
 
-/* When a task is to be due and to end, as its adder says it: Redis' clock is asked first. */
+/* The due time and the end of a task, as its adder gives them; Redis' clock is asked before they become times. */
 struct delayed_when {
     bool at;        /* `due` is a time, else from now on */
     uint64_t due;   /* ms */
@@ -54,7 +56,7 @@ int delayed_targets_parse(const struct scope_types *types, const char *text, siz
  * "prefix:…", "pattern:…", "reason:…". malloc'ed; NULL without memory. */
 char *delayed_indexes(const struct scope_types *types, const struct delayed_task *task);
 
-/* What a command over many tasks names. */
+/* The tasks that a command over many tasks names. */
 enum delayed_what_kind { DELAYED_ONE, DELAYED_INDEX, DELAYED_ALL };
 struct delayed_what {
     enum delayed_what_kind kind;
@@ -65,7 +67,8 @@ struct delayed_what {
 int delayed_what_parse(const struct scope_types *types, const char *text,
                        struct delayed_what *out) PERMTAB_MUST_CHECK;
 
-/* How long a task rests that could not be carried out, or whose condition did not hold, for the `times`th time (from 1). */
+/* How long a task rests that could not be carried out, or whose condition did not hold, for the `times`th time
+ * (from 1). */
 uint64_t delayed_failed_ms(uint32_t times);
 uint64_t delayed_waiting_ms(uint32_t times);
 
