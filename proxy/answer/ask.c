@@ -28,17 +28,12 @@ struct flow_list {
 };
 
 struct ask_queue {
-    struct publisher *publisher;
-    struct feed *feed;
-    struct fills *fills;
-    struct l2 *l2; /* or NULL */
+    struct ask_queue_options options;
     struct event *next_turn;
     struct flow_list fresh;  /* had nothing waiting before */
     struct flow_list steady; /* keep a queue */
     unsigned running;
-    unsigned running_max;
     uint64_t fresh_seen_ns; /* when somebody last asked one thing while others were being served */
-    uint64_t timeout_ns;
 };
 
 static void run_waiting(struct ask_queue *asks);
@@ -115,12 +110,12 @@ static void settle(struct ask *ask)
 
 static struct table_state state_of(const struct ask_queue *asks, uint64_t now_ns)
 {
-    struct log_position at = publisher_position(asks->publisher);
+    struct log_position at = publisher_position(asks->options.publisher);
     return (struct table_state){
-        .leased = publisher_leased(asks->publisher, now_ns),
+        .leased = publisher_leased(asks->options.publisher, now_ns),
         .store_id = at.store_id,
         .revision = at.revision,
-        .meaning = publisher_names_version(asks->publisher),
+        .meaning = publisher_names_version(asks->options.publisher),
     };
 }
 
@@ -136,7 +131,7 @@ static void tell(struct ask *ask, int code, const char *text, const struct answe
         ask->done(ask, code, text, answer);
         break;
     case DECIDE_UNKNOWN:
-        ask->done(ask, PERMTAB_E_STALE, feed_trouble(asks->feed), NULL);
+        ask->done(ask, PERMTAB_E_STALE, feed_trouble(asks->options.feed), NULL);
         break;
     case DECIDE_REFUSE:
     case DECIDE_CATCH_UP:
@@ -172,10 +167,10 @@ static void on_looked(void *context, enum l2_outcome outcome, const struct answe
 static bool start_look(struct ask_queue *asks, struct ask *ask)
 {
     const struct question *question = &ask->question;
-    if (asks->l2 == NULL || ask->looked || fill_is_of_stranger(asks->fills, question->user))
+    if (asks->options.l2 == NULL || ask->looked || fill_is_of_stranger(asks->options.fills, question->user))
         return false;
     ask->looked = true;
-    ask->l2_wait = l2_lookup_start(asks->l2, question->user, question->scope,
+    ask->l2_wait = l2_lookup_start(asks->options.l2, question->user, question->scope,
                                    question->has_token ? question->token_revision : 0, on_looked, ask);
     if (ask->l2_wait == NULL)
         return false;
@@ -187,7 +182,7 @@ static bool request_fill(struct ask_queue *asks, struct ask *ask)
 {
     const struct question *question = &ask->question;
     uint64_t revision = question->has_token ? question->token_revision : 0;
-    ask->wait = fill_request(asks->fills, question->user, question->scope, revision, on_filled, ask);
+    ask->wait = fill_request(asks->options.fills, question->user, question->scope, revision, on_filled, ask);
     if (!ask->wait) {
         ask->done(ask, PERMTAB_E_LIMIT, "too many requests wait for the store", NULL);
         return false;
@@ -212,7 +207,7 @@ static void start_catching_up(struct ask_queue *asks, struct ask *ask)
         ask->done(ask, PERMTAB_E_LIMIT, "too many requests wait for their tokens", NULL);
         return;
     }
-    feed_wake(asks->feed);
+    feed_wake(asks->options.feed);
     if (!request_fill(asks, ask))
         return;
     ask->state = ASK_CATCHING_UP;
@@ -223,15 +218,15 @@ static void start_catching_up(struct ask_queue *asks, struct ask *ask)
  * connection and a processor free. When nobody else is there, all but one. */
 static unsigned steady_max(const struct ask_queue *asks)
 {
-    unsigned most =
-        clock_ns() - asks->fresh_seen_ns < FRESH_NS ? asks->running_max / 4 : asks->running_max - 1;
+    unsigned most = clock_ns() - asks->fresh_seen_ns < FRESH_NS ? asks->options.running_max / 4
+                                                                : asks->options.running_max - 1;
     return most > 0 ? most : 1;
 }
 
 /* Whether somebody who waits may be served now. */
 static bool turn_is_due(const struct ask_queue *asks)
 {
-    return asks->fresh.head ? asks->running < asks->running_max
+    return asks->fresh.head ? asks->running < asks->options.running_max
                             : asks->steady.head && asks->running < steady_max(asks);
 }
 
@@ -241,7 +236,7 @@ static void start_or_wait(struct ask_queue *asks, struct ask *ask)
     bool fresh = flow->waiting == 0 && flow->running == 0;
     if (fresh && asks->running > 0)
         asks->fresh_seen_ns = clock_ns();
-    if (asks->running < (fresh ? asks->running_max : steady_max(asks)) && !asks->fresh.head &&
+    if (asks->running < (fresh ? asks->options.running_max : steady_max(asks)) && !asks->fresh.head &&
         (fresh || !asks->steady.head)) {
         start_fill(asks, ask);
         return;
@@ -260,8 +255,8 @@ static void judge(struct ask_queue *asks, struct ask *ask, bool queued)
     uint64_t now = clock_ns();
     struct answer answer = {0};
     struct table_state state = state_of(asks, now);
-    state.resident =
-        state.leased && publisher_lookup(asks->publisher, ask->question.user, ask->question.scope, &answer);
+    state.resident = state.leased && publisher_lookup(asks->options.publisher, ask->question.user,
+                                                      ask->question.scope, &answer);
     switch (decide(&ask->question, &state)) {
     case DECIDE_REPLY:
         ask->done(ask, 0, NULL, &answer);
@@ -270,7 +265,7 @@ static void judge(struct ask_queue *asks, struct ask *ask, bool queued)
         start_catching_up(asks, ask);
         break;
     case DECIDE_FILL:
-        if (queued && now - ask->begun_ns > asks->timeout_ns)
+        if (queued && now - ask->begun_ns > asks->options.timeout_ms * 1000000)
             ask->done(ask, PERMTAB_E_TIMEOUT, "waited too long for the store", NULL);
         else if (queued)
             start_fill(asks, ask);
@@ -278,7 +273,7 @@ static void judge(struct ask_queue *asks, struct ask *ask, bool queued)
             start_or_wait(asks, ask);
         break;
     case DECIDE_UNKNOWN:
-        ask->done(ask, PERMTAB_E_STALE, feed_trouble(asks->feed), NULL);
+        ask->done(ask, PERMTAB_E_STALE, feed_trouble(asks->options.feed), NULL);
         break;
     case DECIDE_REFUSE:
         ask->done(ask, PERMTAB_E_BEHIND, "the token is of another store", NULL);
@@ -356,28 +351,19 @@ static void on_next_turn(evutil_socket_t descriptor, short what, void *context)
     run_waiting(context);
 }
 
-int ask_queue_new(struct ask_queue **out, struct event_base *base, struct publisher *publisher,
-                  struct feed *feed, struct fills *fills, unsigned running_max, uint64_t timeout_ms)
+int ask_queue_new(struct ask_queue **out, const struct ask_queue_options *options)
 {
     struct ask_queue *asks = calloc(1, sizeof *asks);
-    if (asks && !(asks->next_turn = evtimer_new(base, on_next_turn, asks))) {
+    if (asks == NULL)
+        return PERMTAB_E_MEMORY;
+    asks->options = *options;
+    asks->next_turn = evtimer_new(options->base, on_next_turn, asks);
+    if (asks->next_turn == NULL) {
         free(asks);
-        asks = NULL;
+        return PERMTAB_E_MEMORY;
     }
     *out = asks;
-    if (!asks)
-        return PERMTAB_E_MEMORY;
-    asks->publisher = publisher;
-    asks->feed = feed;
-    asks->fills = fills;
-    asks->running_max = running_max;
-    asks->timeout_ns = timeout_ms * 1000000;
     return 0;
-}
-
-void ask_queue_use_l2(struct ask_queue *asks, struct l2 *l2)
-{
-    asks->l2 = l2;
 }
 
 void ask_queue_free(struct ask_queue *asks)

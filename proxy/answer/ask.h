@@ -49,12 +49,18 @@ struct ask {
     struct ask *previous;
 };
 
-/* At most `running_max` fills are under way at once; a question that has waited `timeout_ms` fails. */
-int ask_queue_new(struct ask_queue **out, struct event_base *base, struct publisher *publisher,
-                  struct feed *feed, struct fills *fills, unsigned running_max,
-                  uint64_t timeout_ms) PERMTAB_MUST_CHECK;
-/* From now on a question that is not in the table is looked up there before the store is asked. */
-void ask_queue_use_l2(struct ask_queue *asks, struct l2 *l2);
+/* All of it is borrowed. */
+struct ask_queue_options {
+    struct event_base *base;
+    struct publisher *publisher;
+    struct feed *feed;
+    struct fills *fills;
+    struct l2 *l2;        /* looked into before the store is asked; NULL: there is none */
+    unsigned running_max; /* fills under way at once */
+    uint64_t timeout_ms;  /* a question that has waited so long fails */
+};
+
+int ask_queue_new(struct ask_queue **out, const struct ask_queue_options *options) PERMTAB_MUST_CHECK;
 /* No ask may be under way. */
 void ask_queue_free(struct ask_queue *asks);
 

@@ -327,7 +327,7 @@ enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *fact
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-int fetches_new(struct fetches **out, struct event_base *base, const struct fetch_options *options)
+int fetches_new(struct fetches **out, const struct fetch_options *options)
 {
     static const struct breaker_options breaker = BREAKER_DEFAULTS;
     struct fetches *fetches = calloc(1, sizeof *fetches);
@@ -335,8 +335,8 @@ int fetches_new(struct fetches **out, struct event_base *base, const struct fetc
         return PERMTAB_E_MEMORY;
     fetches->options = *options;
     breaker_init(&fetches->breaker, &breaker);
-    fetches->tell = evtimer_new(base, on_tell, fetches);
-    fetches->patience = evtimer_new(base, on_patience, fetches);
+    fetches->tell = evtimer_new(options->base, on_tell, fetches);
+    fetches->patience = evtimer_new(options->base, on_patience, fetches);
     if (fetches->tell == NULL || fetches->patience == NULL) {
         fetches_free(fetches);
         return PERMTAB_E_MEMORY;

@@ -31,7 +31,9 @@ struct fetch_origin {
 typedef void (*fetch_done_fn)(void *context, int code, const char *text, struct facts *facts,
                               const struct fetch_origin *origin);
 
+/* All of it is borrowed. */
 struct fetch_options {
+    struct event_base *base;
     struct store_threads *primary;
     struct store_threads *replica; /* NULL: none */
     unsigned replica_threads;      /* how many reads of it are worth beginning at a time */
@@ -40,8 +42,7 @@ struct fetch_options {
     struct counters *counters;
 };
 
-int fetches_new(struct fetches **out, struct event_base *base,
-                const struct fetch_options *options) PERMTAB_MUST_CHECK;
+int fetches_new(struct fetches **out, const struct fetch_options *options) PERMTAB_MUST_CHECK;
 /* After store_threads_free of both, and when no fetch is under way. */
 void fetches_free(struct fetches *fetches);
 

@@ -65,16 +65,11 @@ struct fill_wait {
 };
 
 struct fills {
-    struct fetches *fetches;
-    struct publisher *publisher;
-    struct feed *feed;
-    struct l2 *l2; /* or NULL */
-    struct counters *counters;
+    struct fills_options options;
     struct fill *by_key;
     struct fill_wait *all; /* every wait has the same time, so the first is the first to end */
-    size_t waiting, waiting_max;
+    size_t waiting;
     size_t reading;
-    uint64_t timeout_ns;
     struct event *timer;
     bool closing;
 };
@@ -118,7 +113,7 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
     (void)descriptor;
     (void)what;
     while (fills->all != NULL && fills->all->deadline_ns <= now) {
-        fills->counters->fills_failed++;
+        fills->options.counters->fills_failed++;
         wait_tell(fills->all, PERMTAB_E_TIMEOUT, "the store did not answer in time", NULL);
     }
     arm_timer(fills);
@@ -150,13 +145,13 @@ static int fill_submit(struct fill *fill)
     struct fills *fills = fill->fills;
     struct scope_key scope = {fill->key.scope_id, (uint32_t)fill->key.scope_type};
     drop_facts(fill);
-    fill->generation = publisher_generation(fills->publisher);
+    fill->generation = publisher_generation(fills->options.publisher);
     fill->epoch = 0;
-    if (fills->l2 != NULL)
-        (void)l2_epoch(fills->l2, &fill->epoch);
+    if (fills->options.l2 != NULL)
+        (void)l2_epoch(fills->options.l2, &fill->epoch);
     fill->early_ns = 0;
-    int code =
-        fetch_begin(&fill->fetch, fills->fetches, fill->key.user, scope, fill->fetched, on_fetched, fill);
+    int code = fetch_begin(&fill->fetch, fills->options.fetches, fill->key.user, scope, fill->fetched,
+                           on_fetched, fill);
     if (code < 0)
         return code;
     fill->fetched = true;
@@ -170,7 +165,7 @@ static void fill_read(struct fill *fill)
     int code = fill_submit(fill);
     if (code == 0)
         return;
-    fill->fills->counters->fills_failed++;
+    fill->fills->options.counters->fills_failed++;
     tell_all(fill, code, "too many requests wait for the store");
     fill_free(fill);
 }
@@ -184,7 +179,7 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     fill->state = FILL_HELD;
     fills->reading--;
     if (code < 0) {
-        fills->counters->fills_failed++;
+        fills->options.counters->fills_failed++;
         tell_all(fill, code, text);
         fill_free(fill);
         return;
@@ -193,8 +188,8 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     fill->have_facts = true;
     fill->origin = *origin;
     fill->cost_us = (clock_ns() - origin->begun_ns) / 1000;
-    if (fill->generation != publisher_generation(fills->publisher)) {
-        fills->counters->fills_repeated++;
+    if (fill->generation != publisher_generation(fills->options.publisher)) {
+        fills->options.counters->fills_repeated++;
         fill_read(fill);
     } else {
         fill_finish(fill);
@@ -219,10 +214,10 @@ static void answer_waits(struct fill *fill, const struct answer *answer)
  * Redis. */
 static void keep(struct fill *fill)
 {
-    if (fill->fills->l2 == NULL || fill->facts.stranger) {
+    if (fill->fills->options.l2 == NULL || fill->facts.stranger) {
         drop_facts(fill);
     } else {
-        l2_put(fill->fills->l2, &fill->facts, fill->epoch, fill->cost_us, fill->refresh);
+        l2_put(fill->fills->options.l2, &fill->facts, fill->epoch, fill->cost_us, fill->refresh);
         fill->have_facts = false;
     }
     fill->refresh = false;
@@ -231,7 +226,7 @@ static void keep(struct fill *fill)
 /* For those who wait; else it was for nothing. */
 static void fill_repeat(struct fill *fill)
 {
-    fill->fills->counters->fills_repeated++;
+    fill->fills->options.counters->fills_repeated++;
     if (fill->waits != NULL)
         fill_read(fill);
     else
@@ -242,7 +237,7 @@ static void fill_repeat(struct fill *fill)
  * did. To hold them, and to poll again and again, would be for ever. */
 static bool never_reached(struct fill *fill)
 {
-    const struct publisher *publisher = fill->fills->publisher;
+    const struct publisher *publisher = fill->fills->options.publisher;
     if (fill->early_ns == 0)
         fill->early_ns = clock_ns();
     return fill->facts.revision > publisher_position(publisher).revision &&
@@ -254,7 +249,7 @@ static void fill_finish(struct fill *fill)
 {
     struct fills *fills = fill->fills;
     struct answer answer = {0};
-    switch (fetch_publish(fills->fetches, &fill->facts, &fill->origin, clock_ns(), &answer)) {
+    switch (fetch_publish(fills->options.fetches, &fill->facts, &fill->origin, clock_ns(), &answer)) {
     case PUBLISHER_FILLED:
         answer_waits(fill, &answer);
         answer_fini(&answer);
@@ -263,7 +258,7 @@ static void fill_finish(struct fill *fill)
             fill_free(fill);
         } else {
             fill->state = FILL_BEHIND;
-            feed_wake(fills->feed);
+            feed_wake(fills->options.feed);
         }
         return;
     case PUBLISHER_EARLY:
@@ -272,13 +267,13 @@ static void fill_finish(struct fill *fill)
             return;
         }
         fill->state = FILL_HELD;
-        feed_wake(fills->feed);
+        feed_wake(fills->options.feed);
         return;
     case PUBLISHER_OUTDATED:
         fill_repeat(fill);
         return;
     case PUBLISHER_FAILED:
-        fills->counters->fills_failed++;
+        fills->options.counters->fills_failed++;
         tell_all(fill, PERMTAB_E_MEMORY, "out of memory");
         fill_free(fill);
         return;
@@ -303,7 +298,8 @@ void fills_applied(struct fills *fills, uint64_t revision)
             continue;
         if (fill->state == FILL_BEHIND && fill->waits == NULL)
             fill_free(fill);
-        else if (fill->state == FILL_HELD && fill->generation == publisher_generation(fills->publisher))
+        else if (fill->state == FILL_HELD &&
+                 fill->generation == publisher_generation(fills->options.publisher))
             fill_finish(fill);
         else if (fill->state == FILL_HELD || somebody_is_served_at(fill, revision))
             fill_read(fill);
@@ -318,7 +314,7 @@ static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struc
     struct fill *fill;
     HASH_FIND(hh, fills->by_key, &key, sizeof key, fill);
     if (fill != NULL) {
-        fills->counters->fills_joined++;
+        fills->options.counters->fills_joined++;
         return fill->state == FILL_BEHIND && fill_submit(fill) < 0 ? NULL : fill;
     }
     fill = calloc(1, sizeof *fill);
@@ -338,8 +334,8 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
                                fill_done_fn done, void *context)
 {
     /* Fills outlive their waits: while the feed stands still, those that were read ahead of it are kept for it. */
-    if (fills->waiting >= fills->waiting_max || HASH_COUNT(fills->by_key) >= 2 * fills->waiting_max ||
-        fills->closing)
+    if (fills->waiting >= fills->options.waiting_max ||
+        HASH_COUNT(fills->by_key) >= 2 * fills->options.waiting_max || fills->closing)
         return NULL;
     struct fill_wait *wait = calloc(1, sizeof *wait);
     struct fill *fill = wait != NULL ? fill_find_or_start(fills, user, scope) : NULL;
@@ -350,7 +346,7 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
     wait->fills = fills;
     wait->fill = fill;
     wait->revision = revision;
-    wait->deadline_ns = clock_ns() + fills->timeout_ns;
+    wait->deadline_ns = clock_ns() + fills->options.timeout_ms * 1000000ull;
     wait->done = done;
     wait->context = context;
     DL_APPEND(fill->waits, wait);
@@ -384,30 +380,18 @@ void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope)
 
 bool fill_is_of_stranger(const struct fills *fills, uint64_t user)
 {
-    return fetch_is_of_stranger(fills->fetches, user);
-}
-
-void fills_use_l2(struct fills *fills, struct l2 *l2)
-{
-    fills->l2 = l2;
+    return fetch_is_of_stranger(fills->options.fetches, user);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-int fills_new(struct fills **out, struct event_base *base, struct fetches *fetches,
-              struct publisher *publisher, struct feed *feed, struct counters *counters, uint64_t timeout_ms,
-              size_t waiting_max)
+int fills_new(struct fills **out, const struct fills_options *options)
 {
     struct fills *fills = calloc(1, sizeof *fills);
     if (fills == NULL)
         return PERMTAB_E_MEMORY;
-    fills->fetches = fetches;
-    fills->publisher = publisher;
-    fills->feed = feed;
-    fills->counters = counters;
-    fills->timeout_ns = timeout_ms * 1000000ull;
-    fills->waiting_max = waiting_max;
-    fills->timer = evtimer_new(base, on_timer, fills);
+    fills->options = *options;
+    fills->timer = evtimer_new(options->base, on_timer, fills);
     if (fills->timer == NULL) {
         free(fills);
         return PERMTAB_E_MEMORY;

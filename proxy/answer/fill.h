@@ -15,11 +15,19 @@ struct fill_wait; /* one who waits */
 /* code 0: `answer` is good and borrowed for the call. Else a failure: PERMTAB_E_STORE, _TIMEOUT, _LIMIT, _MEMORY, _FULL. */
 typedef void (*fill_done_fn)(void *context, int code, const char *text, const struct answer *answer);
 
-int fills_new(struct fills **out, struct event_base *base, struct fetches *fetches,
-              struct publisher *publisher, struct feed *feed, struct counters *counters, uint64_t timeout_ms,
-              size_t waiting_max) PERMTAB_MUST_CHECK;
-/* From now on what was read is put there as well. NULL: nowhere. */
-void fills_use_l2(struct fills *fills, struct l2 *l2);
+/* All of it is borrowed. */
+struct fills_options {
+    struct event_base *base;
+    struct fetches *fetches;
+    struct publisher *publisher;
+    struct feed *feed;
+    struct l2 *l2; /* what was read is put there as well; NULL: nowhere */
+    struct counters *counters;
+    uint64_t timeout_ms;
+    size_t waiting_max;
+};
+
+int fills_new(struct fills **out, const struct fills_options *options) PERMTAB_MUST_CHECK;
 /* Every waiter is called with PERMTAB_E_UNREACHABLE. */
 void fills_free(struct fills *fills);
 

@@ -37,11 +37,7 @@ struct slice {
 
 struct known_users_read {
     struct slice slice; /* first */
-    struct store_threads *pool;
-    struct publisher *publisher;
-    struct feed *feed;
-    struct known_users *known_users;
-    struct counters *counters;
+    struct known_users_read_options options;
     struct event *timer;
     uint64_t begun;    /* how often */
     bool reading;      /* a thread has the slice */
@@ -84,7 +80,7 @@ static void slice_read(struct known_users_read *count)
     struct slice *slice = &count->slice;
     /* Until it is known that all went well. */
     slice->failure = (struct failure){.code = PERMTAB_E_STORE};
-    count->reading = store_threads_submit(count->pool, &slice->job) == 0;
+    count->reading = store_threads_submit(count->options.pool, &slice->job) == 0;
     if (!count->reading)
         wait_ms(count, AGAIN_MS);
 }
@@ -92,8 +88,8 @@ static void slice_read(struct known_users_read *count)
 static void begin(struct known_users_read *count)
 {
     if (count->begun++ > 0)
-        count->counters->filter_rebuilds++;
-    known_users_begin(count->known_users, count->publisher);
+        count->options.counters->filter_rebuilds++;
+    known_users_begin(count->options.known_users, count->options.publisher);
     count->slice.which = STORE_USERS_ASSIGNED;
     count->slice.from_first = true;
     slice_read(count);
@@ -101,10 +97,10 @@ static void begin(struct known_users_read *count)
 
 static void finished(struct known_users_read *count)
 {
-    known_users_complete(count->known_users);
-    if (count->known_users->state == KNOWN_USERS_COMPLETE)
+    known_users_complete(count->options.known_users);
+    if (count->options.known_users->state == KNOWN_USERS_COMPLETE)
         log_info("known users: %llu users have rows of their own; others are strangers",
-                 (unsigned long long)count->known_users->filter.users);
+                 (unsigned long long)count->options.known_users->filter.users);
 }
 
 /* The slice was taken: the next one, or the end. */
@@ -129,7 +125,8 @@ static void take(struct known_users_read *count)
 {
     struct slice *slice = &count->slice;
     count->in_hand = false;
-    switch (known_users_take(count->known_users, count->publisher, &slice->at, slice->users, slice->count)) {
+    switch (known_users_take(count->options.known_users, count->options.publisher, &slice->at, slice->users,
+                             slice->count)) {
     case KNOWN_USERS_TAKEN:
         advance(count);
         return;
@@ -137,16 +134,16 @@ static void take(struct known_users_read *count)
         if (count->early_ns == 0)
             count->early_ns = clock_ns();
         /* After a poll that began later it is of a server that the feed does not read. */
-        if (publisher_confirmed(count->publisher) <= count->early_ns) {
+        if (publisher_confirmed(count->options.publisher) <= count->early_ns) {
             count->in_hand = true;
-            feed_wake(count->feed);
+            feed_wake(count->options.feed);
             return;
         }
-        count->known_users->state = KNOWN_USERS_NONE;
+        count->options.known_users->state = KNOWN_USERS_NONE;
         wait_ms(count, AGAIN_MS);
         return;
     case KNOWN_USERS_FOREIGN:
-        count->known_users->state = KNOWN_USERS_NONE;
+        count->options.known_users->state = KNOWN_USERS_NONE;
         wait_ms(count, AGAIN_MS);
         return;
     }
@@ -157,17 +154,17 @@ static void overfull(struct known_users_read *count)
     if (!count->told_overfull)
         log_warning(
             "known users: more than strangers_max = %llu users have rows of their own: nobody is a stranger",
-            (unsigned long long)count->known_users->filter.users_max);
+            (unsigned long long)count->options.known_users->filter.users_max);
     count->told_overfull = true;
-    count->known_users->state = KNOWN_USERS_NONE; /* when the time is over */
-    user_filter_clear(&count->known_users->filter);
+    count->options.known_users->state = KNOWN_USERS_NONE; /* when the time is over */
+    user_filter_clear(&count->options.known_users->filter);
     wait_ms(count, OVERFULL_MS);
 }
 
 /* Whatever happened: what is to be done now? */
 static void step(struct known_users_read *count)
 {
-    switch (count->known_users->state) {
+    switch (count->options.known_users->state) {
     case KNOWN_USERS_NONE:
         count->in_hand = false;
         if (!count->reading && !count->waiting)
@@ -185,9 +182,9 @@ static void step(struct known_users_read *count)
     case KNOWN_USERS_OVERFULL:
         break;
     }
-    if (count->known_users->state == KNOWN_USERS_OVERFULL)
+    if (count->options.known_users->state == KNOWN_USERS_OVERFULL)
         overfull(count);
-    count->counters->filter_users = count->known_users->filter.users;
+    count->options.counters->filter_users = count->options.known_users->filter.users;
 }
 
 static void on_slice(struct store_job *job)
@@ -195,7 +192,7 @@ static void on_slice(struct store_job *job)
     struct known_users_read *count = (struct known_users_read *)job;
     count->reading = false;
     count->early_ns = 0;
-    bool ours = count->known_users->state == KNOWN_USERS_COUNTING;
+    bool ours = count->options.known_users->state == KNOWN_USERS_COUNTING;
     if (ours && count->slice.failure.code < 0)
         wait_ms(count, AGAIN_MS);
     else
@@ -213,15 +210,13 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
 
 void known_users_read_applied(struct known_users_read *count)
 {
-    known_users_applied(count->known_users, count->publisher);
+    known_users_applied(count->options.known_users, count->options.publisher);
     step(count);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-int known_users_read_new(struct known_users_read **out, struct event_base *base, struct store_threads *pool,
-                         struct publisher *publisher, struct feed *feed, struct known_users *known_users,
-                         struct counters *counters)
+int known_users_read_new(struct known_users_read **out, const struct known_users_read_options *options)
 {
     struct known_users_read *count = calloc(1, sizeof *count);
     if (count == NULL)
@@ -229,12 +224,8 @@ int known_users_read_new(struct known_users_read **out, struct event_base *base,
     count->slice.job.run = slice_run;
     count->slice.job.done = on_slice;
     count->slice.users = malloc(SLICE * sizeof *count->slice.users);
-    count->pool = pool;
-    count->publisher = publisher;
-    count->feed = feed;
-    count->known_users = known_users;
-    count->counters = counters;
-    count->timer = evtimer_new(base, on_timer, count);
+    count->options = *options;
+    count->timer = evtimer_new(options->base, on_timer, count);
     if (count->slice.users == NULL || count->timer == NULL) {
         known_users_read_free(count);
         return PERMTAB_E_MEMORY;

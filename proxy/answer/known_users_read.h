@@ -9,10 +9,19 @@
 
 struct known_users_read;
 
-/* Begins at once. `work` connects to the primary store. */
-int known_users_read_new(struct known_users_read **out, struct event_base *base, struct store_threads *pool,
-                         struct publisher *publisher, struct feed *feed, struct known_users *known_users,
-                         struct counters *counters) PERMTAB_MUST_CHECK;
+/* All of it is borrowed. */
+struct known_users_read_options {
+    struct event_base *base;
+    struct store_threads *pool; /* of the primary store */
+    struct publisher *publisher;
+    struct feed *feed;
+    struct known_users *known_users;
+    struct counters *counters;
+};
+
+/* Begins at once. */
+int known_users_read_new(struct known_users_read **out,
+                         const struct known_users_read_options *options) PERMTAB_MUST_CHECK;
 /* After store_threads_free: a slice may be under way. */
 void known_users_read_free(struct known_users_read *count);
 /* After every poll that was applied, before anybody asks who is known. */

@@ -79,6 +79,7 @@ int daemon_start_loop(struct daemon *daemon, struct failure *failure) PERMTAB_MU
 int daemon_start_listening(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_helpers(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_redis(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+int daemon_start_answering(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_delayed(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_watching(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_serving(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;

@@ -120,17 +120,20 @@ static int start(struct daemon *daemon, struct failure *failure)
     /* 5. The store and the table: the table needs the store's id, its revision and its catalogue. */
     if ((code = daemon_open_store(daemon, failure)) < 0)
         return code;
-    /* 6. Threads, the feed, fills: they write into the table. The feed's first poll grants the first lease. */
+    /* 6. Threads and the feed, which writes into the table. Its first poll grants the first lease. */
     if ((code = daemon_start_helpers(daemon, failure)) < 0)
         return code;
-    /* 7. Redis, of which fills and questions make use when it is there, and what is done there. */
-    if ((code = daemon_start_redis(daemon, failure)) < 0 ||
+    /* 7. Redis, and what is done there and for the fleet. */
+    if ((code = daemon_start_redis(daemon, failure)) < 0)
+        return code;
+    /* 8. Questions and fills, which make use of Redis when it is there; the queue in Redis, which asks questions. */
+    if ((code = daemon_start_answering(daemon, failure)) < 0 ||
         (code = daemon_start_delayed(daemon, failure)) < 0)
         return code;
-    /* 8. What looks on: the auditor and those who are told. They know all of these, and the sessions know them. */
+    /* 9. What looks on: the auditor and those who are told. They know all of these, and the sessions know them. */
     if ((code = daemon_start_watching(daemon, failure)) < 0)
         return code;
-    /* 9. The sessions, which ask all of these. */
+    /* 10. The sessions, which ask all of these. */
     return daemon_start_serving(daemon, failure);
 }
 

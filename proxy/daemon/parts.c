@@ -26,49 +26,6 @@ int daemon_start_listening(struct daemon *daemon, struct failure *failure)
     return code;
 }
 
-/* Who is a stranger. It counts in the background, and until then everybody is known. */
-static int start_known_users(struct daemon *daemon)
-{
-    struct random_source chance;
-    uint64_t users_max = daemon->config.strangers_max;
-    int code = random_source_init(&chance);
-    if (code == 0)
-        code = known_users_init(&daemon->known_users, users_max, random_source_next(&chance));
-    if (code < 0)
-        return code;
-    strangers_init(&daemon->strangers, &daemon->known_users, daemon->publisher);
-    return known_users_read_new(&daemon->known_users_read, daemon->base, daemon->pool, daemon->publisher,
-                                daemon->feed, &daemon->known_users, &daemon->counters);
-}
-
-/* Where fills come from: what is kept, the replica, the store. */
-static int start_fetching(struct daemon *daemon, struct failure *failure)
-{
-    const struct config *config = &daemon->config;
-    int code = config->strangers_max > 0 ? start_known_users(daemon) : 0;
-    if (code < 0)
-        return failure_set(failure, code, "the filter of strangers_max = %" PRIu64 " users cannot be made",
-                           config->strangers_max);
-    if (daemon->use_replica) {
-        struct sql_options options = daemon_store_options(config);
-        options.url = config->store_replica;
-        options.read_only = true;
-        code = store_threads_new(&daemon->replica, daemon->base, "replica", &options, config->store_threads,
-                                 WORK_QUEUE_MAX);
-    }
-    struct fetch_options options = {
-        .primary = daemon->pool,
-        .replica = daemon->replica,
-        .replica_threads = config->store_threads,
-        .strangers = daemon->known_users_read ? &daemon->strangers : NULL,
-        .publisher = daemon->publisher,
-        .counters = &daemon->counters,
-    };
-    if (code == 0)
-        code = fetches_new(&daemon->fetches, daemon->base, &options);
-    return code < 0 ? failure_set(failure, code, "reading for fills cannot be started") : 0;
-}
-
 int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
@@ -91,19 +48,7 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
                                 .max_staleness_ms = config->max_staleness_ms,
                                 .change_retention_ms = config->change_retention_ms,
                                 .change_retention_rows = config->change_retention_rows};
-    code = feed_new(&daemon->feed, &feed, failure);
-    if (code < 0)
-        return code;
-    code = start_fetching(daemon, failure);
-    if (code < 0)
-        return code;
-    code = fills_new(&daemon->fills, daemon->base, daemon->fetches, daemon->publisher, daemon->feed,
-                     &daemon->counters, config->request_timeout_ms, FILL_WAITING_MAX);
-    /* As many fills at once as there are connections: more would only queue where nobody sorts them. */
-    if (code == 0)
-        code = ask_queue_new(&daemon->asks, daemon->base, daemon->publisher, daemon->feed, daemon->fills,
-                             config->store_threads, config->request_timeout_ms);
-    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+    return feed_new(&daemon->feed, &feed, failure);
 }
 
 /* A second level, and messages to the fleet. Nothing waits for Redis: it may come and go. */
@@ -158,11 +103,87 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
         return failure_set(failure, code, "invalidation cannot be set up");
     if (!config->redis[0])
         return 0;
-    fills_use_l2(daemon->fills, daemon->l2);
-    ask_queue_use_l2(daemon->asks, daemon->l2);
     struct fleet_parts parts = {daemon->publisher, daemon->feed,          daemon->redis,
                                 daemon->l2,        daemon->invalidations, &daemon->counters};
     return fleet_new(&daemon->fleet, daemon->base, &redis, config->redis_prefix, &parts, failure);
+}
+
+/* Who is a stranger. It counts in the background, and until then everybody is known. */
+static int start_known_users(struct daemon *daemon)
+{
+    struct random_source chance;
+    uint64_t users_max = daemon->config.strangers_max;
+    int code = random_source_init(&chance);
+    if (code == 0)
+        code = known_users_init(&daemon->known_users, users_max, random_source_next(&chance));
+    if (code < 0)
+        return code;
+    strangers_init(&daemon->strangers, &daemon->known_users, daemon->publisher);
+    struct known_users_read_options options = {.base = daemon->base,
+                                               .pool = daemon->pool,
+                                               .publisher = daemon->publisher,
+                                               .feed = daemon->feed,
+                                               .known_users = &daemon->known_users,
+                                               .counters = &daemon->counters};
+    return known_users_read_new(&daemon->known_users_read, &options);
+}
+
+/* Where fills come from: what is kept, the replica, the store. */
+static int start_fetching(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    int code = config->strangers_max > 0 ? start_known_users(daemon) : 0;
+    if (code < 0)
+        return failure_set(failure, code, "the filter of strangers_max = %" PRIu64 " users cannot be made",
+                           config->strangers_max);
+    if (daemon->use_replica) {
+        struct sql_options options = daemon_store_options(config);
+        options.url = config->store_replica;
+        options.read_only = true;
+        code = store_threads_new(&daemon->replica, daemon->base, "replica", &options, config->store_threads,
+                                 WORK_QUEUE_MAX);
+    }
+    struct fetch_options options = {
+        .base = daemon->base,
+        .primary = daemon->pool,
+        .replica = daemon->replica,
+        .replica_threads = config->store_threads,
+        .strangers = daemon->known_users_read ? &daemon->strangers : NULL,
+        .publisher = daemon->publisher,
+        .counters = &daemon->counters,
+    };
+    if (code == 0)
+        code = fetches_new(&daemon->fetches, &options);
+    return code < 0 ? failure_set(failure, code, "reading for fills cannot be started") : 0;
+}
+
+/* Questions, and the fills that they wait for. As many fills at once as there are connections: more would only queue where
+ * nobody sorts them. */
+int daemon_start_answering(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    int code = start_fetching(daemon, failure);
+    if (code < 0)
+        return code;
+    struct fills_options fills = {.base = daemon->base,
+                                  .fetches = daemon->fetches,
+                                  .publisher = daemon->publisher,
+                                  .feed = daemon->feed,
+                                  .l2 = daemon->l2,
+                                  .counters = &daemon->counters,
+                                  .timeout_ms = config->request_timeout_ms,
+                                  .waiting_max = FILL_WAITING_MAX};
+    code = fills_new(&daemon->fills, &fills);
+    struct ask_queue_options asks = {.base = daemon->base,
+                                     .publisher = daemon->publisher,
+                                     .feed = daemon->feed,
+                                     .fills = daemon->fills,
+                                     .l2 = daemon->l2,
+                                     .running_max = config->store_threads,
+                                     .timeout_ms = config->request_timeout_ms};
+    if (code == 0)
+        code = ask_queue_new(&daemon->asks, &asks);
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
 /* The queue of delayed invalidations, which is in Redis. */

@@ -77,12 +77,13 @@ static void start(struct fixture *fixture, const char *replica)
                    replica);
     assert_return_code(store_threads_new(&fixture->primary, fixture->base, "reads", &primary, 1, 10), 0);
     assert_return_code(store_threads_new(&fixture->replica, fixture->base, "replica", &second, 1, 10), 0);
-    struct fetch_options options = {.primary = fixture->primary,
+    struct fetch_options options = {.base = fixture->base,
+                                    .primary = fixture->primary,
                                     .replica = fixture->replica,
                                     .replica_threads = 1,
                                     .publisher = fixture->publisher,
                                     .counters = &fixture->counters};
-    assert_return_code(fetches_new(&fixture->fetches, fixture->base, &options), 0);
+    assert_return_code(fetches_new(&fixture->fetches, &options), 0);
 }
 
 static int setup(void **state)

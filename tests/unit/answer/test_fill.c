@@ -115,9 +115,13 @@ static int setup(void **state)
     assert_int_equal(
         publisher_new(&fixture->publisher, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
     fixture->base = event_base_new();
-    assert_int_equal(fills_new(&fixture->fills, fixture->base, NULL, fixture->publisher, NULL,
-                               &fixture->counters, 5000, 100),
-                     0);
+    struct fills_options fills = {.base = fixture->base,
+                                  .publisher = fixture->publisher,
+                                  .l2 = (struct l2 *)(void *)&fake,
+                                  .counters = &fixture->counters,
+                                  .timeout_ms = 5000,
+                                  .waiting_max = 100};
+    assert_int_equal(fills_new(&fixture->fills, &fills), 0);
     *state = fixture;
     return 0;
 }
@@ -199,7 +203,6 @@ static void ahead_for_ever_and_nobody_waits(void **state)
 static void what_is_put_is_of_the_epoch_in_which_its_reading_began(void **state)
 {
     struct fixture *fixture = *state;
-    fills_use_l2(fixture->fills, (struct l2 *)(void *)fixture);
     fake.epoch = 1;
     (void)ask(fixture);
     fake.epoch = 2;

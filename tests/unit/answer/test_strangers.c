@@ -56,9 +56,11 @@ static int setup(void **state)
     assert_int_equal(known_users_init(&fixture->known_users, 1000, 5), 0);
     strangers_init(&fixture->strangers, &fixture->known_users, fixture->publisher);
     fixture->base = event_base_new();
-    struct fetch_options fetch = {
-        .strangers = &fixture->strangers, .publisher = fixture->publisher, .counters = &fixture->counters};
-    assert_int_equal(fetches_new(&fixture->fetches, fixture->base, &fetch), 0);
+    struct fetch_options fetch = {.base = fixture->base,
+                                  .strangers = &fixture->strangers,
+                                  .publisher = fixture->publisher,
+                                  .counters = &fixture->counters};
+    assert_int_equal(fetches_new(&fixture->fetches, &fetch), 0);
     *state = fixture;
     return 0;
 }

@@ -405,9 +405,11 @@ static void world_new(struct world *world, uint64_t seed)
     assert_int_equal(known_users_init(&world->known_users, 100, seed), 0);
     strangers_init(&world->strangers, &world->known_users, world->publisher);
     world->base = event_base_new();
-    struct fetch_options fetch = {
-        .strangers = &world->strangers, .publisher = world->publisher, .counters = &world->counters};
-    assert_int_equal(fetches_new(&world->fetches, world->base, &fetch), 0);
+    struct fetch_options fetch = {.base = world->base,
+                                  .strangers = &world->strangers,
+                                  .publisher = world->publisher,
+                                  .counters = &world->counters};
+    assert_int_equal(fetches_new(&world->fetches, &fetch), 0);
 }
 
 static void world_free(struct world *world)
