@@ -167,7 +167,7 @@ static void on_looked(void *context, enum l2_outcome outcome, const struct answe
 static bool start_look(struct ask_queue *asks, struct ask *ask)
 {
     const struct question *question = &ask->question;
-    if (asks->options.l2 == NULL || ask->looked || fill_is_of_stranger(asks->options.fills, question->user))
+    if (asks->options.l2 == NULL || ask->looked || strangers_include(asks->options.strangers, question->user))
         return false;
     ask->looked = true;
     ask->l2_wait = l2_lookup_start(asks->options.l2, question->user, question->scope,

@@ -6,6 +6,7 @@
 
 #include "proxy/answer/decide.h"
 #include "proxy/answer/fill.h"
+#include "proxy/answer/strangers.h"
 #include "proxy/feed/feed.h"
 #include "proxy/table/publisher.h"
 
@@ -55,9 +56,10 @@ struct ask_queue_options {
     struct publisher *publisher;
     struct feed *feed;
     struct fills *fills;
-    struct l2 *l2;        /* looked into before the store is asked; NULL: there is none */
-    unsigned running_max; /* fills under way at once */
-    uint64_t timeout_ms;  /* a question that has waited so long fails */
+    const struct strangers *strangers; /* NULL: nobody is one */
+    struct l2 *l2;                     /* looked into before the store is asked; NULL: there is none */
+    unsigned running_max;              /* fills under way at once */
+    uint64_t timeout_ms;               /* a question that has waited so long fails */
 };
 
 int ask_queue_new(struct ask_queue **out, const struct ask_queue_options *options) PERMTAB_MUST_CHECK;

@@ -242,19 +242,13 @@ static void on_tell(evutil_socket_t descriptor, short what, void *context)
 static bool begin_with_kept(struct fetch *fetch)
 {
     struct fetches *fetches = fetch->fetches;
-    if (fetches->options.strangers == NULL ||
-        !strangers_facts(fetches->options.strangers, fetch->user, fetch->scope, &fetch->kept))
+    if (!strangers_facts(fetches->options.strangers, fetch->user, fetch->scope, &fetch->kept))
         return false;
     fetch->origin = (struct fetch_origin){.from = FETCH_KEPT, .begun_ns = clock_ns()};
     DL_APPEND(fetches->ready, fetch);
     fetches->ready_count++;
     event_active(fetches->tell, EV_TIMEOUT, 0);
     return true;
-}
-
-bool fetch_is_of_stranger(const struct fetches *fetches, uint64_t user)
-{
-    return fetches->options.strangers != NULL && strangers_include(fetches->options.strangers, user);
 }
 
 /* ---- beginning and judging --------------------------------------------------------------------------------------- */
@@ -315,7 +309,7 @@ static void judge_stranger(struct fetches *fetches, const struct facts *facts,
 enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *facts,
                                      struct fetch_origin *origin, uint64_t now_ns, struct answer *answer)
 {
-    facts->stranger = fetch_is_of_stranger(fetches, facts->user);
+    facts->stranger = strangers_include(fetches->options.strangers, facts->user);
     enum publisher_outcome outcome = publisher_fill(fetches->options.publisher, facts, now_ns, answer);
     if (origin->from == FETCH_REPLICA)
         judge_replica(fetches, origin, &outcome, now_ns);

@@ -56,7 +56,4 @@ void fetch_cancel(struct fetch *fetch);
 enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *facts,
                                      struct fetch_origin *origin, uint64_t now_ns, struct answer *answer);
 
-/* Whether the user has no rows of his own, at the applied revision. */
-bool fetch_is_of_stranger(const struct fetches *fetches, uint64_t user);
-
 #endif

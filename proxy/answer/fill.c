@@ -378,11 +378,6 @@ void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope)
         fill->refresh = true;
 }
 
-bool fill_is_of_stranger(const struct fills *fills, uint64_t user)
-{
-    return fetch_is_of_stranger(fills->options.fetches, user);
-}
-
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 int fills_new(struct fills **out, const struct fills_options *options)

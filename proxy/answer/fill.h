@@ -38,8 +38,6 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
 void fill_cancel(struct fill_wait *wait);
 /* Reads again what L2 is about to forget; nobody waits. Does nothing when it is being read, or when there is much to read. */
 void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope);
-/* Whether the user has no rows of his own: nothing of him is put into L2, so there is nothing to look for. */
-bool fill_is_of_stranger(const struct fills *fills, uint64_t user);
 /* After a batch: fills that were early are published now. To be called by whoever is told by the feed. */
 void fills_applied(struct fills *fills, uint64_t revision);
 

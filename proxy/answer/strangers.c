@@ -74,12 +74,12 @@ static struct kept_facts *find(struct strangers *strangers, struct scope_key sco
 
 bool strangers_include(const struct strangers *strangers, uint64_t user)
 {
-    return !known_users_include(strangers->known_users, strangers->publisher, user);
+    return strangers != NULL && !known_users_include(strangers->known_users, strangers->publisher, user);
 }
 
 bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_key scope, struct facts *out)
 {
-    struct kept_facts *kept = find(strangers, scope);
+    struct kept_facts *kept = strangers != NULL ? find(strangers, scope) : NULL;
     if (kept == NULL || !strangers_include(strangers, user) || facts_copy(out, &kept->facts) < 0)
         return false;
     out->user = user;

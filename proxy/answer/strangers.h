@@ -25,9 +25,9 @@ void strangers_init(struct strangers *strangers, const struct known_users *known
                     const struct publisher *publisher);
 void strangers_fini(struct strangers *strangers);
 
-/* Whether the user is one, at the applied revision. */
+/* Whether the user is one, at the applied revision. NULL: nobody is one. */
 bool strangers_include(const struct strangers *strangers, uint64_t user);
-/* A copy of what is kept of the scope, for that user; fini it after true. False: ask the store. */
+/* A copy of what is kept of the scope, for that user; fini it after true. False, as it is of NULL: ask the store. */
 bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_key scope, struct facts *out);
 
 /* Facts of a stranger that publisher_fill has just published: they are true at the applied revision. Keeps a copy, or

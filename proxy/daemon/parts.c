@@ -178,6 +178,7 @@ int daemon_start_answering(struct daemon *daemon, struct failure *failure)
                                      .publisher = daemon->publisher,
                                      .feed = daemon->feed,
                                      .fills = daemon->fills,
+                                     .strangers = daemon->known_users_read ? &daemon->strangers : NULL,
                                      .l2 = daemon->l2,
                                      .running_max = config->store_threads,
                                      .timeout_ms = config->request_timeout_ms};

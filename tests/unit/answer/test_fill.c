@@ -36,7 +36,6 @@ void __wrap_fetch_cancel(struct fetch *fetch);
 enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
                                             struct fetch_origin *origin, uint64_t now_ns,
                                             struct answer *answer);
-bool __wrap_fetch_is_of_stranger(const struct fetches *fetches, uint64_t user);
 void __wrap_feed_wake(struct feed *feed);
 bool __wrap_l2_epoch(const struct l2 *l2, uint64_t *epoch);
 void __wrap_l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us, bool refresh);
@@ -63,12 +62,6 @@ enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct fact
 {
     (void)fetches, (void)origin, (void)now_ns, (void)facts, (void)answer;
     return fake.outcome;
-}
-
-bool __wrap_fetch_is_of_stranger(const struct fetches *fetches, uint64_t user)
-{
-    (void)fetches, (void)user;
-    return true;
 }
 
 void __wrap_feed_wake(struct feed *feed)

@@ -153,7 +153,7 @@ static int ask_kept(struct fixture *fixture, uint64_t user, struct scope_key sco
 {
     struct facts facts;
     struct answer answer = {0};
-    assert_true(fetch_is_of_stranger(fixture->fetches, user) == !knows(fixture, user));
+    assert_true(strangers_include(&fixture->strangers, user) == !knows(fixture, user));
     if (!strangers_facts(&fixture->strangers, user, scope, &facts))
         return -1;
     int allowed = -2;
