@@ -13,8 +13,13 @@ from harness.servers import find
 
 HANGS = re.compile(r"the feed waits for (the store to|a connection to the store)[^,]*, since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
+END = re.compile("feed: the lease has ended: (.*)")
+LINES_AT_ONCE = 5  # of one trouble: proxy/base/trouble.h
+
 
 class LeaseEnd:
+    log_begin = 0  # of the log of the process that serves now
+
     def setUp(self):
         super().setUp()
         self.serving = self.sidecar(strangers_max=0, audit_entries=0, store_timeout="20s")
@@ -43,11 +48,28 @@ class LeaseEnd:
             self.assertRegex(sentence, pattern)
         text = pattern if isinstance(pattern, str) else pattern.pattern
         self.assertRegex(self.serving.log(), "feed: the lease has ended: .*" + text)
-        self.assertLessEqual(self.serving.log().count("feed: the lease has ended"), self.serving.stats()["leases_ended"])
+        self.assert_each_end_told_once()
+
+    def assert_each_end_told_once(self):
+        """With one line, and another only when it has another reason. Only of what comes and goes more often than the log is told
+        of are ends counted without a line."""
+        ended, told = wait_until(self.ends, 20, "the lease stays as it is for the time of a look")
+        for reasons in told:
+            self.assertEqual(len(set(reasons)), len(reasons), reasons)
+        if sum(map(len, told)) < LINES_AT_ONCE:
+            self.assertEqual(ended, len(told), self.serving.log())
+
+    def ends(self):
+        """(How many were counted, the reasons given for each in the log), or None when another came meanwhile."""
+        ended = self.serving.stats()["leases_ended"]
+        log = self.serving.log()[self.log_begin:]
+        told = [END.findall(part) for part in log.split("feed: the lease is renewed again")]
+        return (ended, [reasons for reasons in told if reasons]) if self.serving.stats()["leases_ended"] == ended else None
 
     def assert_recovers(self):
         wait_until(lambda: self.serving.health()["ok"], 40, "the lease is back")
         wait_until(lambda: "renewed again" in self.serving.log(), 10, "the log says so")
+        self.assert_each_end_told_once()
         self.assertNotIn("very many entries", self.serving.log())
         self.assertEqual("", self.serving.health()["trouble"])
 
@@ -107,6 +129,7 @@ class OverSqlite(LeaseEnd, SqliteCase):
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         holder = sqlite3.connect(self.path, isolation_level=None)
         self.addCleanup(holder.close)
+        self.log_begin = len(self.serving.log())
         self.serving.start()
         # Recovery's lock, byte 122 of the -shm file (sqlite.org/walformat.html), and those of all readers.
         locks = spawn(["/usr/bin/python3", "-c", """

@@ -17,10 +17,11 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#define FIRST    5u
-#define DUES_MAX 1000u
-#define POLL_MS  5u
-#define REST_NS  1000000u /* who is woken sooner after the last poll waits for that long */
+#define FIRST        5u
+#define DUES_MAX     1000u
+#define POLL_MS      5u
+#define STALENESS_NS 2000000000ull
+#define REST_NS      1000000u /* who is woken sooner after the last poll waits for that long */
 
 /* What the store is, and what it shall do. Read and written by two threads. */
 static struct {
@@ -36,6 +37,7 @@ static struct {
     bool ended; /* the next poll finds that its connection was ended while it rested */
     bool broken;
     bool hangs;           /* a poll does not come back */
+    uint64_t hung_ns;     /* since when one does not; 0: none */
     unsigned open_schema; /* how many connections still find another schema */
     uint64_t mark;        /* of the definitions */
     unsigned rebuilds_read, catalogues_read;
@@ -123,6 +125,8 @@ int store_poll(struct store *store, const struct log_position *at, bool *newer, 
     (void)store;
     lock();
     while (fake.hangs) {
+        if (fake.hung_ns == 0)
+            fake.hung_ns = clock_ns();
         unlock();
         (void)usleep(1000);
         lock();
@@ -240,6 +244,8 @@ struct fixture {
     uint64_t told;     /* revision that on_applied was last called with */
     uint64_t expected; /* revision that a change committed meanwhile leads to; 0: none is expected */
     bool renewed_without;
+    uint64_t released_ns;      /* when the poll that hung went on; 0: none did */
+    uint64_t ended_at_renewal; /* leases_ended, when there was a lease again for the first time after that */
 };
 
 static void on_applied(struct fixture *fixture, uint64_t revision)
@@ -276,13 +282,16 @@ static void on_news(void *context, const struct feed_news *news)
     assert_int_equal(news->revision, publisher_position(fixture->publisher).revision);
     if (news->applied)
         on_applied(fixture, news->revision);
+    if (fixture->released_ns != 0 && fixture->ended_at_renewal == 0 &&
+        publisher_deadline(fixture->publisher) > fixture->released_ns)
+        fixture->ended_at_renewal = fixture->counters.leases_ended;
 }
 
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct publisher_options options = {
-        .permissions_max = 64, .entries = 10000, .sets = 10, .folds = 1, .max_staleness_ns = 2000000000ull};
+        .permissions_max = 64, .entries = 10000, .sets = 10, .folds = 1, .max_staleness_ns = STALENESS_NS};
     struct sql_options sql = {.url = "sqlite:nowhere"};
     struct log_position at = {7, FIRST, FIRST};
     struct catalogue catalogue;
@@ -293,6 +302,7 @@ static int setup(void **state)
     fake.schema_failures = fake.rebuilds_read = fake.catalogues_read = 0;
     fake.changes_unseen = fake.too_many_permissions = fake.read_only = fake.away = false;
     fake.ended = fake.broken = fake.hangs = false;
+    fake.hung_ns = 0;
     fake.open_schema = 0;
     fake.mark = 1;
     fake.dues = 0;
@@ -309,7 +319,7 @@ static int setup(void **state)
                                 .store = &sql,
                                 .permissions_max = 64,
                                 .poll_interval_ms = POLL_MS,
-                                .max_staleness_ms = 2000};
+                                .max_staleness_ms = STALENESS_NS / 1000000};
     assert_int_equal(feed_new(&fixture->feed, &feed, NULL), 0);
     *state = fixture;
     return 0;
@@ -482,6 +492,12 @@ static void a_poll_that_hangs_is_named_when_the_lease_ends(void **state)
     const char *trouble = feed_trouble(fixture->feed);
     assert_non_null(strstr(trouble, "waits for the store to answer a poll, since 20"));
     lock();
+    while (clock_ns() < fake.hung_ns + STALENESS_NS) { /* the poll that hangs is too old for a lease, too */
+        unlock();
+        (void)usleep(1000);
+        lock();
+    }
+    fixture->released_ns = clock_ns();
     fake.hangs = false;
     fake.kind = CHANGE_SCOPE;
     fake.scope = crowded;
@@ -492,6 +508,10 @@ static void a_poll_that_hangs_is_named_when_the_lease_ends(void **state)
         assert_null(strstr(feed_trouble(fixture->feed), "very many entries"));
         assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
     }
+    assert_int_equal(fixture->counters.leases_ended, 1);
+    while (fixture->ended_at_renewal == 0)
+        serve_polls(fixture, 1);
+    assert_int_equal(fixture->ended_at_renewal, 1);
     serve_polls(fixture, 2);
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
