@@ -8,6 +8,7 @@
 #include "proxy/answer/fill.h"
 #include "proxy/answer/strangers.h"
 #include "proxy/feed/feed.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
 
 struct ask_queue;

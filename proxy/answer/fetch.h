@@ -12,6 +12,7 @@
 #include "proxy/answer/strangers.h"
 #include "proxy/base/counters.h"
 #include "proxy/store/threads.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
 
 struct event_base;

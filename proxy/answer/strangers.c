@@ -9,6 +9,8 @@
  * Kept are a few thousand scopes and a bounded number of bytes; the least recently used go first. */
 #include "proxy/answer/strangers.h"
 
+#include "proxy/table/retire.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>

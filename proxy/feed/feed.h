@@ -6,6 +6,7 @@
 #define PERMTAB_FEED_FEED_H
 
 #include "proxy/base/counters.h"
+#include "proxy/table/batch.h"
 #include "proxy/table/publisher.h"
 
 struct sql_options;

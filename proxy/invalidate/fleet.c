@@ -10,6 +10,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/timer.h"
 #include "proxy/redis/subscriber.h"
+#include "proxy/table/retire.h"
 
 #include <event2/event.h>
 #include <stdio.h>

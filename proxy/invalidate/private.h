@@ -7,6 +7,7 @@
 #include "proxy/invalidate/history.h"
 #include "proxy/invalidate/invalidate.h"
 #include "proxy/redis/retry.h"
+#include "proxy/table/retire.h"
 
 #include <event2/event.h>
 

@@ -20,6 +20,7 @@
 #include "proxy/feed/feed.h"
 #include "proxy/redis/redis.h"
 #include "proxy/store/threads.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
 
 struct l2;

@@ -10,6 +10,7 @@
 #include "client/wire/wire.h"
 #include "proxy/base/counters.h"
 #include "proxy/names/target.h"
+#include "proxy/table/batch.h"
 #include "proxy/table/publisher.h"
 
 struct subscriptions;

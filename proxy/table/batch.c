@@ -12,10 +12,12 @@
  * A reader looks at an entry's word again after it has read the bits, so one that has read bits of step 3 knows of step 1.
  * Between two turns of step 1 the table is what it was, with holes: still true at the revision it had, for as long as its lease
  * lasts, which nobody renews. Fills of what the batch does not touch are published meanwhile, being true before and after; all
- * others are read again (answer/fill.c), so nothing that was cleared comes back. Steps 2 to 4 are one turn.
+ * others are read again (fill.c), so nothing that was cleared comes back. Steps 2 to 4 are one turn.
  *
  * If the sidecar dies between any two stores, what is left in the table is each time either of before the batch, within the
  * lease, or closed or cleared. */
+#include "proxy/table/batch.h"
+
 #include "proxy/table/private.h"
 
 #include <assert.h>

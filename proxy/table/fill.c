@@ -2,12 +2,61 @@
  *
  * What may have happened since the snapshot: later batches were applied (the history tells what they touched),
  * or assignments ended (they are judged again at the expiry the table has reached). Nothing is awaited in here. */
+#include "proxy/table/fill.h"
+
 #include "proxy/base/log.h"
+#include "proxy/table/batch.h"
 #include "proxy/table/private.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
-/* ---- facts without definitions ------------------------------------------------------------------------------------ */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
+
+void answer_fini(struct answer *answer)
+{
+    free(answer->any);
+    answer->any = NULL;
+    answer->own = NULL;
+}
+
+uint64_t answer_mark(const struct publisher *publisher, const struct answer *answer)
+{
+    uint64_t catalogue = publisher->table->segment.header->beat.catalogue;
+    return XXH3_64bits_withSeed(answer->any, 2 * answer->words * sizeof *answer->any, catalogue);
+}
+
+int publisher_answer_from_set(const struct publisher *publisher, uint32_t set, struct answer *answer)
+{
+    uint32_t words = publisher->options.permissions_max / 64;
+    const struct permtab_shm_set *shared = set_at(&publisher->table->segment, set);
+    answer->any = malloc(2 * (size_t)words * sizeof *answer->any);
+    if (answer->any == NULL)
+        return PERMTAB_E_MEMORY;
+    answer->own = answer->any + words;
+    for (uint32_t word = 0; word < words; word++) {
+        answer->any[word] = permtab_shm_load64_relaxed(&shared->bits[2 * word]);
+        answer->own[word] = permtab_shm_load64_relaxed(&shared->bits[2 * word + 1]);
+    }
+    answer->words = words;
+    answer->revision = publisher->at.revision;
+    answer->deadline_ns = publisher_deadline(publisher);
+    return 0;
+}
+
+bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct scope_key scope,
+                      struct answer *answer)
+{
+    struct permtab_shm_look look;
+    /* The publisher is the only writer and this is its thread: one look is whole. */
+    if (permtab_shm_look_once(&publisher->table->segment.table, user, scope.id, scope.type, &look) !=
+        PERMTAB_SHM_FOUND)
+        return false;
+    return publisher_answer_from_set(publisher, PERMTAB_SHM_WORD_INDEX(look.entry.word), answer) == 0;
+}
+
+/* ---- facts without definitions ----------------------------------------------------------------------------------- */
 
 /* Lineages with more steps than this are read from the store: a circle of parents, which plain SQL can make, too. */
 #define LINEAGE_MAX 256u
@@ -45,7 +94,7 @@ bool publisher_knows_roles(const struct publisher *publisher, const struct facts
     return true;
 }
 
-/* ---- facts into the table ------------------------------------------------------------------------------------------ */
+/* ---- facts into the table ---------------------------------------------------------------------------------------- */
 
 /* The level a scope answers as: its own, or that of the nearest ancestor that is not plain. global never is. */
 static uint32_t answering_level(const struct facts *facts)
@@ -56,8 +105,8 @@ static uint32_t answering_level(const struct facts *facts)
     return level;
 }
 
-/* The node of one scope under `parent`. A node that hangs elsewhere is of a time when the chain was broken by rows that the
- * store should have refused; what hangs on it is retired. */
+/* The node of one scope under `parent`. A node that hangs elsewhere is of a time when the chain was broken by rows
+ * that the store should have refused; what hangs on it is retired. */
 static struct scope_node *place_one(struct table *table, struct scope_key key, struct scope_node *parent,
                                     uint64_t now_ns)
 {
@@ -112,7 +161,7 @@ static uint32_t intern(struct publisher *publisher, struct inputs *inputs, struc
     struct set_table *sets = &publisher->table->sets;
     uint32_t set = set_table_find(sets, inputs);
     if (set != 0) {
-        /* Not part of the identity, so others who share the set may have seen none: a change of inheritance must know. */
+        /* It is no part of the identity: others who share the set may have seen none. A change of inheritance must know. */
         sets->records[set].inputs.overwrites_seen |= inputs->overwrites_seen;
         return set;
     }
@@ -161,9 +210,9 @@ static void put_entry(struct publisher *publisher, const struct facts *facts, ui
     scope_tree_prune(&table->scopes, node); /* and with it the target, if both hold nothing */
 }
 
-/* One message costs one poll. Of a stream of them, about one user or about everybody, each would cost another, and there would
- * never be an answer: so after a while they are not heeded. What they say is in the table with its poll in any case; what is
- * published is true where the table stands, as without any messages. */
+/* One message costs one poll. Of a stream of them, about one user or about everybody, each would cost another, and
+ * there would never be an answer: so after a while they are not heeded. What they say is in the table with its poll
+ * in any case; what is published is true where the table stands, as without any messages. */
 #define DOUBT_MAX_NS 100000000ull
 
 static bool doubted_enough(const struct publisher *publisher, struct facts *facts, uint64_t now_ns)

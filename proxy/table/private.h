@@ -1,7 +1,8 @@
-/* What publisher.c, answer/fill.c and batch.c share. */
+/* What publisher.c, fill.c, batch.c, retire.c, scan.c and audit.c share. */
 #ifndef PERMTAB_TABLE_PRIVATE_H
 #define PERMTAB_TABLE_PRIVATE_H
 
+#include "proxy/table/fill.h"
 #include "proxy/table/heard.h"
 #include "proxy/table/history.h"
 #include "proxy/table/publisher.h"

@@ -1,4 +1,5 @@
-/* The publisher's life: segments, lease, lookups. Fills are in answer/fill.c, batches in batch.c. */
+/* The publisher's life: segments, the lease, where it stands. Fills are in fill.c, batches in batch.c, retiring in
+ * retire.c and scan.c. */
 #include "proxy/table/publisher.h"
 
 #include "proxy/base/clock.h"
@@ -9,13 +10,6 @@
 #include <string.h>
 #include <time.h>
 #include <xxhash.h>
-
-void answer_fini(struct answer *answer)
-{
-    free(answer->any);
-    answer->any = NULL;
-    answer->own = NULL;
-}
 
 /* How far the coarse clock may lag behind the one the lease is reckoned by: five ticks, and never less than 20 ms. */
 static uint64_t coarse_clock_lag(void)
@@ -40,19 +34,14 @@ static void write_names(struct publisher *publisher)
         segment_type_set_writer(segment, type, publisher->catalogue.types.names[type]);
 }
 
-/* Clients resolve their names again when it differs from theirs. Of a store that was restored or replaced, the revision alone
- * may well be the same and the bits others; the nonce is not. Never 0, which a client without names has. */
+/* Clients resolve their names again when it differs from theirs. Of a store that was restored or replaced, the
+ * revision alone may well be the same and the bits others; the nonce is not. Never 0, which a client without names
+ * has. */
 static uint64_t catalogue_number(const struct log_position *at)
 {
     uint64_t words[3] = {at->store_id, at->revision, at->nonce};
     uint64_t number = XXH3_64bits(words, sizeof words);
     return number != 0 ? number : 1;
-}
-
-uint64_t answer_mark(const struct publisher *publisher, const struct answer *answer)
-{
-    uint64_t catalogue = publisher->table->segment.header->beat.catalogue;
-    return XXH3_64bits_withSeed(answer->any, 2 * answer->words * sizeof *answer->any, catalogue);
 }
 
 void publisher_catalogue_replace(struct publisher *publisher, struct catalogue *catalogue,
@@ -249,134 +238,4 @@ const struct catalogue *publisher_catalogue(const struct publisher *publisher)
 const struct segment *publisher_segment(const struct publisher *publisher)
 {
     return &publisher->table->segment;
-}
-
-/* ---- lookups ----------------------------------------------------------------------------------------------------- */
-
-int publisher_answer_from_set(const struct publisher *publisher, uint32_t set, struct answer *answer)
-{
-    uint32_t words = publisher->options.permissions_max / 64;
-    const struct permtab_shm_set *shared = set_at(&publisher->table->segment, set);
-    answer->any = malloc(2 * (size_t)words * sizeof *answer->any);
-    if (answer->any == NULL)
-        return PERMTAB_E_MEMORY;
-    answer->own = answer->any + words;
-    for (uint32_t word = 0; word < words; word++) {
-        answer->any[word] = permtab_shm_load64_relaxed(&shared->bits[2 * word]);
-        answer->own[word] = permtab_shm_load64_relaxed(&shared->bits[2 * word + 1]);
-    }
-    answer->words = words;
-    answer->revision = publisher->at.revision;
-    answer->deadline_ns = publisher_deadline(publisher);
-    return 0;
-}
-
-bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct scope_key scope,
-                      struct answer *answer)
-{
-    struct permtab_shm_look look;
-    /* The publisher is the only writer and this is its thread: one look is whole. */
-    if (permtab_shm_look_once(&publisher->table->segment.table, user, scope.id, scope.type, &look) !=
-        PERMTAB_SHM_FOUND)
-        return false;
-    return publisher_answer_from_set(publisher, PERMTAB_SHM_WORD_INDEX(look.entry.word), answer) == 0;
-}
-
-/* ---- what messages say ----------------------------------------------------------------------------------------------------- */
-
-uint64_t publisher_hear(struct publisher *publisher, const struct target *target, uint64_t revision,
-                        uint64_t now_ns)
-{
-    struct heard_change said = {
-        .user = target->id, .scope = target->scope, .revision = revision, .heard_ns = now_ns};
-    uint64_t retired = 0;
-    if (target->kind == TARGET_USER || target->kind == TARGET_USER_AT) {
-        retired = table_retire_user(publisher->table, target->id, now_ns);
-    } else if (target->kind == TARGET_SCOPE) {
-        said.of_scope = said.resident = true;
-    } else {
-        return 0;
-    }
-    heard_add(&publisher->heard, &said);
-    publisher->counters->entries_retired += retired;
-    publisher_count(publisher);
-    return retired;
-}
-
-bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work)
-{
-    struct heard *heard = &publisher->heard;
-    bool more = false;
-    for (uint32_t i = 0; i < heard->count && !more; i++) {
-        struct heard_change *said = &heard->items[i];
-        if (said->resident)
-            said->resident = table_retire_scope_slice(publisher->table, said->scope, now_ns, &work,
-                                                      &publisher->counters->entries_retired);
-        more = said->resident;
-    }
-    publisher_count(publisher);
-    return more;
-}
-
-/* ---- invalidation on demand -------------------------------------------------------------------------------------- */
-
-uint64_t publisher_retire_user(struct publisher *publisher, uint64_t user)
-{
-    return table_retire_user(publisher->table, user, clock_ns());
-}
-
-void publisher_outdate_kept(struct publisher *publisher)
-{
-    publisher->invalidated++;
-}
-
-bool publisher_retire_scope(struct publisher *publisher, struct scope_key scope, uint64_t *work,
-                            uint64_t *retired)
-{
-    return table_retire_scope_slice(publisher->table, scope, clock_ns(), work, retired);
-}
-
-static uint64_t retire_entry(struct table *table, uint64_t user, struct scope_key scope)
-{
-    uint32_t slot = map_writer_find(&table->map, (struct map_key){user, scope.id, scope.type});
-    if (slot == MAP_NO_SLOT)
-        return 0;
-    table_clear(table, slot, clock_ns(), true);
-    return 1;
-}
-
-uint64_t publisher_retire_user_at(struct publisher *publisher, uint64_t user, struct scope_key scope)
-{
-    struct table *table = publisher->table;
-    const struct scope_node *node = scope_tree_find(&table->scopes, scope);
-    if (node == NULL)
-        return 0;
-    bool folded = node->fold_target != NULL;
-    struct scope_key answers = folded ? node->fold_target->key : scope;
-    uint64_t retired = retire_entry(table, user, scope); /* it may forget the node */
-    return folded ? retired + retire_entry(table, user, answers) : retired;
-}
-
-uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role)
-{
-    struct table *table = publisher->table;
-    const struct resident_role *resident = set_table_role(&table->sets, role);
-    uint64_t entries = 0;
-    publisher->invalidated++;
-    if (resident == NULL)
-        return 0;
-    for (size_t i = 0; i < resident->link_count; i++) {
-        uint32_t set = resident->links[i].set;
-        struct set_record *record = &table->sets.records[set];
-        if (!record->used || record->abandoned || record->generation != resident->links[i].generation)
-            continue;
-        entries += record->entries;
-        set_table_abandon(&table->sets, set);
-    }
-    return entries;
-}
-
-uint64_t publisher_kept_version(const struct publisher *publisher)
-{
-    return publisher->invalidated;
 }

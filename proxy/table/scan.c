@@ -4,6 +4,7 @@
  * place that matches may hold half the table, and then takes many slices. */
 #include "proxy/base/clock.h"
 #include "proxy/table/private.h"
+#include "proxy/table/retire.h"
 
 void publisher_scan_begin(const struct publisher *publisher, struct publisher_scan *scan)
 {

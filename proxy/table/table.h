@@ -1,5 +1,5 @@
 /* The table with everything the publisher knows privately about it. One a segment; a rebuild makes another. Used by
- * publish*.c alone. */
+ * the files of this room alone. */
 #ifndef PERMTAB_TABLE_TABLE_H
 #define PERMTAB_TABLE_TABLE_H
 

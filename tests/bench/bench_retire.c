@@ -3,7 +3,10 @@
  *
  * Facts are made in memory, so no store takes part. One server with a thousand channels that have overwrites, so that each has
  * entries of its own; every user is at ten of them, and they came one after the other. */
+#include "proxy/table/batch.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
+#include "proxy/table/retire.h"
 #include "tests/bench/measure.h"
 #include "tests/support/memory_policy.h"
 

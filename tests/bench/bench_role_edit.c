@@ -5,6 +5,8 @@
  * Facts are made in memory, so no store takes part: what is timed is publisher_batch alone. Every user holds the edited role
  * and a combination of fourteen others; as many combinations as sets are wanted. */
 #include "proxy/rights/resolve.h"
+#include "proxy/table/batch.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
 #include "tests/bench/measure.h"
 #include "tests/support/memory_policy.h"

@@ -48,7 +48,7 @@ FACES = {
     "redis": "redis retry subscriber url",
     "config": "config",
     "store": "gate orphans sql store threads",
-    "table": "audit publisher",
+    "table": "audit batch fill publisher retire",
     "document": "policy",
     "cleanup": "cleanup",
     "feed": "audit feed propagation",

@@ -1,5 +1,5 @@
 /* The world's truth, its writer and its equation. The writer does what the publisher does, in the order that
- * table/publisher.h promises: close the sets that change and retire the entries and folds, then write sets, fold and fill,
+ * table/batch.c promises: close the sets that change and retire the entries and folds, then write sets, fold and fill,
  * then advance the applied revision. It quarantines for two revisions only, because the reader's rechecks must
  * hold without it. */
 #include "tests/stress/world.h"

@@ -1,6 +1,8 @@
 /* Several hosts of one fleet in one program. What the queue asks other parts for is played here. */
 #include "tests/support/delayed_fleet.h"
 
+#include "proxy/table/fill.h"
+
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,6 +2,7 @@
 #include "tests/support/l2_hosts.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/table/batch.h"
 #include "tests/support/slow_resolver.h"
 
 #include <stdlib.h>

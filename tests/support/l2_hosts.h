@@ -2,6 +2,7 @@
 #ifndef PERMTAB_TESTS_SUPPORT_L2_HOSTS_H
 #define PERMTAB_TESTS_SUPPORT_L2_HOSTS_H
 
+#include "proxy/table/fill.h"
 #include "tests/support/l2_world.h"
 
 static const struct scope_key nowhere = {999, 1}; /* what L2 says of it names no roles */

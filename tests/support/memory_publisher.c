@@ -1,6 +1,8 @@
 /* A publisher whose store is a policy in memory. */
 #include "tests/support/memory_publisher.h"
 
+#include "proxy/table/fill.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

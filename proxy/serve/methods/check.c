@@ -1,6 +1,7 @@
 /* check and permissions: questions that one permission set answers. */
 #include "proxy/rights/resolve.h"
 #include "proxy/serve/methods/methods.h"
+#include "proxy/table/fill.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,6 +2,7 @@
 #include "proxy/answer/ask.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/table/fill.h"
 #include "tests/support/memory_policy.h"
 
 #include <setjmp.h>

@@ -2,6 +2,7 @@
  * is another SQLite file, which the code cannot tell from one. What a replica that lags or hangs does is in
  * tests/e2e/test_replica.py. */
 #include "proxy/answer/fetch.h"
+#include "proxy/table/fill.h"
 
 #include <event2/event.h>
 #include <event2/thread.h>

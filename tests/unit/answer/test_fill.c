@@ -3,6 +3,7 @@
 #include "proxy/answer/fill.h"
 
 #include "proxy/l2/l2.h"
+#include "proxy/table/fill.h"
 #include "tests/support/memory_policy.h"
 
 #include <setjmp.h>

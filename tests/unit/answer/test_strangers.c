@@ -1,6 +1,9 @@
 /* The census and what is kept of strangers, one promise at a time. Random histories are in test_strangers_property.c. */
 #include "proxy/answer/fetch.h"
 #include "proxy/rights/resolve.h"
+#include "proxy/table/batch.h"
+#include "proxy/table/fill.h"
+#include "proxy/table/retire.h"
 #include "tests/support/memory_policy.h"
 
 #include <event2/event.h>

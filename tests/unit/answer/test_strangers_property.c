@@ -11,6 +11,8 @@
  * heard of a batch, and kept facts that pass for younger than they are, fail here; each of these was done to it once. */
 #include "proxy/answer/fetch.h"
 #include "proxy/rights/resolve.h"
+#include "proxy/table/batch.h"
+#include "proxy/table/fill.h"
 #include "tests/support/memory_policy.h"
 #include "tests/support/random.h"
 #include "tests/support/slow_resolver.h"

@@ -2,6 +2,7 @@
  * so. What may be wrong in the table is test_publisher_audit.c's. */
 #include "proxy/feed/audit.h"
 
+#include "proxy/table/fill.h"
 #include "proxy/table/private.h"
 #include "tests/unit/store/store_fixture.h"
 

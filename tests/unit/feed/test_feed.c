@@ -4,6 +4,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/store/store.h"
+#include "proxy/table/fill.h"
 #include "tests/support/memory_policy.h"
 #include "tests/support/stopwatch.h"
 

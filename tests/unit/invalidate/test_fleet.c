@@ -3,6 +3,7 @@
 #include "proxy/invalidate/fleet.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/private.h"
 #include "tests/support/memory_policy.h"
 

@@ -1,6 +1,7 @@
 /* Invalidation on a host without Redis: entries go, in slices where there are many; limits; history. */
 #include "proxy/invalidate/history.h"
 #include "proxy/invalidate/private.h"
+#include "proxy/table/retire.h"
 #include "tests/support/invalidation_host.h"
 
 #include <event2/event.h>

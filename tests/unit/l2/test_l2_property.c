@@ -11,6 +11,7 @@
  * true at the table's revision, a token ignored: each was done to it once and failed here. Rarer ones (plain scopes that stay, an
  * advance of another history) are found by many histories, or by test_l2_scripts.py at once. */
 #include "proxy/base/clock.h"
+#include "proxy/table/retire.h"
 #include "tests/support/l2_hosts.h"
 
 #include <signal.h>

@@ -1,4 +1,5 @@
 /* Values in L2: what is put, in what size, for how long, when it comes late, and when it is read again before it ends. */
+#include "proxy/table/retire.h"
 #include "tests/support/l2_hosts.h"
 
 #include <signal.h>

@@ -1,6 +1,7 @@
 /* Subscribers: what each kind of change tells them, and every bound: targets a notification and a batch, unsent output, a
  * second, how many there are. The connection is an array of what was sent and a number of bytes not read. */
 #include "proxy/serve/subscriptions.h"
+#include "proxy/table/batch.h"
 #include "tests/support/memory_policy.h"
 
 #include <setjmp.h>

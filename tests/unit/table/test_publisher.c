@@ -1,6 +1,9 @@
 /* The publisher, one promise at a time: what is retired, what stays, what a role edit costs, what the lease does. Random
  * histories are in test_publisher_property.c. */
+#include "proxy/table/batch.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/private.h"
+#include "proxy/table/retire.h"
 #include "tests/support/memory_publisher.h"
 
 #include <setjmp.h>

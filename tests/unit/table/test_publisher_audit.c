@@ -2,7 +2,10 @@
  * mapping. The auditor as a whole is test_audit.c's. */
 #include "proxy/table/audit.h"
 
+#include "proxy/table/batch.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/private.h"
+#include "proxy/table/retire.h"
 #include "tests/support/memory_publisher.h"
 
 #include <setjmp.h>

@@ -11,7 +11,10 @@
  * A publisher that forgets to retire something, rewrites the wrong set, folds what is not plain, or lets an outdated fill
  * through fails here; each of these was done to it once. */
 #include "proxy/table/audit.h"
+#include "proxy/table/batch.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/private.h"
+#include "proxy/table/retire.h"
 #include "tests/support/changing_policy.h"
 
 #include <setjmp.h>

@@ -1,6 +1,7 @@
 /* The pass over all that is resident: nothing is passed over, whatever happens between two slices; what does not match
  * stays. */
 #include "proxy/table/private.h"
+#include "proxy/table/retire.h"
 #include "tests/support/memory_publisher.h"
 #include "tests/support/random.h"
 

@@ -1,7 +1,10 @@
 /* Retiring in slices: what is true between two of them, what may happen there, and that nothing is left after the last. Random
  * histories with slices are in test_publisher_property.c, whole passes over the table in test_publisher_scan.c. */
 #include "proxy/table/audit.h"
+#include "proxy/table/batch.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/private.h"
+#include "proxy/table/retire.h"
 #include "tests/support/memory_policy.h"
 
 #include <setjmp.h>

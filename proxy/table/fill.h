@@ -1,0 +1,46 @@
+/* Fills: facts that were read become an entry of the table and an answer, if they are still true. */
+#ifndef PERMTAB_TABLE_FILL_H
+#define PERMTAB_TABLE_FILL_H
+
+#include "proxy/rights/facts.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct publisher;
+
+enum publisher_outcome {
+    PUBLISHER_FILLED, /* in the table (or nearly: no set or slot was free), and *answer is good */
+    /* The facts are ahead of applied_revision, or a message speaks of a change after them: again after the next poll. */
+    PUBLISHER_EARLY,
+    PUBLISHER_OUTDATED, /* something that they say has changed since: read again */
+    PUBLISHER_FAILED,   /* out of memory */
+};
+
+/* An answer apart from the table: two bitmaps of catalogue words, and when they were true. */
+struct answer {
+    uint64_t *any; /* malloc'ed, 2 * words; own follows any */
+    uint64_t *own;
+    uint32_t words;
+    uint64_t revision;
+    uint64_t deadline_ns;
+};
+void answer_fini(struct answer *answer);
+/* A number that equal answers at the same catalogue have, and others, but for a chance of 2^-64, have not. */
+uint64_t answer_mark(const struct publisher *publisher, const struct answer *answer);
+
+/* Publishes facts, read at facts->revision and judged at facts->now, if they are still true. Takes what it keeps of
+ * facts->roles. */
+enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
+                                      struct answer *answer);
+
+/* Whether all roles that count for these facts, ancestors included, have a resident definition, and the default ones
+ * among them are default where the facts say so. Facts that bring no definitions of their own (they came from L2) may
+ * be published only then. */
+bool publisher_knows_roles(const struct publisher *publisher, const struct facts *facts);
+
+/* Looks into the table as a reader would, without the lease. False when not resident. */
+bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct scope_key scope,
+                      struct answer *answer);
+
+#endif
