@@ -158,11 +158,11 @@ static void leave_in_any_case(void)
         (void)pthread_detach(thread);
 }
 
-/* In reverse, with readers first: whatever ends after the table was disbelieved cannot mislead anybody. */
+/* In reverse, with readers first: whatever ends after the lease cannot mislead anybody. */
 static void stop(struct daemon *daemon, bool served)
 {
     if (daemon->publisher)
-        publisher_disbelieve(daemon->publisher);
+        publisher_end_lease(daemon->publisher, OWN_FAULT);
     listener_free(daemon->ops_listener);
     listener_free(daemon->listener);
     if (daemon->server.base)

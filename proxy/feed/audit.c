@@ -131,7 +131,7 @@ static void heal(struct audit *audit, const struct audit_job *job, const struct 
         publisher_audit_retire(audit->publisher, &job->question, now_ns);
         break;
     case CURE_EVERYTHING: /* unknown is the answer meanwhile: which other entries are wrong, nobody can tell */
-        publisher_doubt(audit->publisher); /* what L2 has is for whoever is told */
+        publisher_end_lease(audit->publisher, OWN_FAULT); /* what L2 has is for whoever is told */
         feed_rebuild(audit->feed);
         audit->counters->audit_rebuilds++;
         break;

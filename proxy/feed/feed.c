@@ -171,7 +171,7 @@ static int apply(struct feed *feed, struct news *news)
         return news->failure.code;
     case NEWS_DISBELIEVED:
         feed->counters->polls_disbelieved++;
-        publisher_disbelieve(feed->publisher);
+        publisher_end_lease(feed->publisher, STORE_NOT_BELIEVED);
         return news->failure.code;
     }
     return 0;

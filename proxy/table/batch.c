@@ -229,7 +229,7 @@ static int fail_batch(struct publisher *publisher, const struct batch *batch, in
                       struct failure *failure)
 {
     unsigned long long revision = batch->at.revision;
-    publisher_disbelieve(publisher);
+    publisher_end_lease(publisher, STORE_NOT_BELIEVED);
     if (code == PERMTAB_E_SCHEMA)
         return failure_set(failure, code,
                            "at revision %llu a permission or a scope type means something else than before",

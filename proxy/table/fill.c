@@ -161,7 +161,8 @@ static uint32_t intern(struct publisher *publisher, struct inputs *inputs, struc
     struct set_table *sets = &publisher->table->sets;
     uint32_t set = set_table_find(sets, inputs);
     if (set != 0) {
-        /* It is no part of the identity: others who share the set may have seen none. A change of inheritance must know. */
+        /* Overwrites seen are no part of the identity: others who share the set may have seen none. A change of
+         * inheritance must know. */
         sets->records[set].inputs.overwrites_seen |= inputs->overwrites_seen;
         return set;
     }

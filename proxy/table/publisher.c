@@ -107,7 +107,7 @@ void publisher_free(struct publisher *publisher)
     free(publisher);
 }
 
-static void disbelieve(struct publisher *publisher)
+static void end_lease(struct publisher *publisher)
 {
     publisher->believed = false;
     segment_disbelieve_writer(&publisher->table->segment);
@@ -118,7 +118,7 @@ int publisher_rebuild(struct publisher *publisher, const struct log_position *at
 {
     struct table *fresh;
     assert(publisher->applying.batch == NULL);
-    disbelieve(publisher);
+    end_lease(publisher);
     int code = table_new(&fresh, &publisher->options, at->store_id);
     if (code < 0)
         return failure_set(failure, code, "cannot make another table");
@@ -184,15 +184,16 @@ bool publisher_leased(const struct publisher *publisher, uint64_t now_ns)
     return publisher->believed && now_ns < publisher_deadline(publisher);
 }
 
-void publisher_disbelieve(struct publisher *publisher)
+void publisher_end_lease(struct publisher *publisher, enum lease_end why)
 {
-    publisher->distrusted += publisher->believed;
-    disbelieve(publisher);
-}
-
-void publisher_doubt(struct publisher *publisher)
-{
-    disbelieve(publisher);
+    switch (why) {
+    case STORE_NOT_BELIEVED:
+        publisher->distrusted += publisher->believed;
+        break;
+    case OWN_FAULT:
+        break;
+    }
+    end_lease(publisher);
 }
 
 uint64_t publisher_distrusted(const struct publisher *publisher)

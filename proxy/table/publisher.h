@@ -38,7 +38,8 @@ int publisher_new(struct publisher **out, const struct publisher_options *option
                   struct counters *counters, struct failure *failure) PERMTAB_MUST_CHECK;
 void publisher_free(struct publisher *publisher);
 
-/* A new segment, empty, true at `at`; the old one is disbelieved and retired. What was resident is forgotten. */
+/* A new segment, empty, true at `at`; the old one's lease is ended, and it is retired. What was resident is
+ * forgotten. */
 int publisher_rebuild(struct publisher *publisher, const struct log_position *at, int64_t now,
                       struct catalogue *catalogue, struct failure *failure) PERMTAB_MUST_CHECK;
 
@@ -46,12 +47,15 @@ int publisher_rebuild(struct publisher *publisher, const struct log_position *at
 void publisher_renew(struct publisher *publisher, uint64_t begun_ns);
 uint64_t publisher_deadline(const struct publisher *publisher);
 bool publisher_leased(const struct publisher *publisher, uint64_t now_ns);
-/* Ends the lease now and until the next rebuild: what was read before may be other than the store's log says. */
-void publisher_disbelieve(struct publisher *publisher);
-/* The same for this table's own fault: what the log says, and what was kept elsewhere, is as good as before. */
-void publisher_doubt(struct publisher *publisher);
-/* Another number each time that publisher_disbelieve ends it: what was kept elsewhere of before is no better than the
- * table was. */
+/* Why a lease is ended before its time. */
+enum lease_end {
+    STORE_NOT_BELIEVED, /* the store may be other than its log says: so may what was kept of it elsewhere, as in L2 */
+    OWN_FAULT, /* the table alone is at fault, or at its end: the log, and what was kept elsewhere, are good */
+};
+/* Ends the lease now: the table answers nobody until publisher_rebuild. */
+void publisher_end_lease(struct publisher *publisher, enum lease_end why);
+/* How many leases have ended as STORE_NOT_BELIEVED; a table whose lease had been ended already is not counted again.
+ * What was kept elsewhere under another number is no better than that table was. */
 uint64_t publisher_distrusted(const struct publisher *publisher);
 
 /* Another number for every history, never 0: what was read before a rebuild says nothing about the table after it. */

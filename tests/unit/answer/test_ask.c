@@ -154,7 +154,7 @@ static void the_store_went_back(void **state)
 static void the_lease_has_ended(void **state)
 {
     struct fixture *fixture = *state;
-    publisher_disbelieve(fixture->publisher);
+    publisher_end_lease(fixture->publisher, STORE_NOT_BELIEVED);
     fill_ends(fixture);
     assert_int_equal(fixture->code, PERMTAB_E_STALE);
 }

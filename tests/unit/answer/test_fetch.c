@@ -209,7 +209,7 @@ static void a_replica_may_lag_behind_what_the_log_does_not_tell(void **state)
     struct sql *writer;
     int64_t now;
     start(fixture, "store.db");
-    publisher_disbelieve(fixture->publisher);
+    publisher_end_lease(fixture->publisher, STORE_NOT_BELIEVED);
     read_beginning(fixture, &at, &now, &catalogue);
     ok(publisher_rebuild(fixture->publisher, &at, now, &catalogue, &failure), &failure);
     assert_int_equal(fetch(fixture, false), PUBLISHER_FILLED);

@@ -356,7 +356,8 @@ static void a_rebuild_stays_wanted_while_the_store_is_away(void **state)
     lock();
     fake.schema_failures = 3;
     unlock();
-    publisher_disbelieve(fixture->publisher); /* as after a batch that could not be applied */
+    /* As after a batch that could not be applied. */
+    publisher_end_lease(fixture->publisher, STORE_NOT_BELIEVED);
     feed_rebuild(fixture->feed);
     serve_polls(fixture, 10);
     assert_int_not_equal(publisher_generation(fixture->publisher), generation);

@@ -125,7 +125,7 @@ static struct host *host_with_a_value(struct world *world)
 /* As the feed does when it cannot believe the store, and then builds the table anew from it. */
 static void distrust_and_rebuild(struct host *host)
 {
-    publisher_disbelieve(host->publisher);
+    publisher_end_lease(host->publisher, STORE_NOT_BELIEVED);
     host_rebuild(host);
     publisher_renew(host->publisher, clock_ns());
 }
@@ -263,7 +263,7 @@ static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
 {
     struct world *world = world_begin(18, *state);
     struct host *host = host_with_a_value(world);
-    publisher_disbelieve(host->publisher);
+    publisher_end_lease(host->publisher, STORE_NOT_BELIEVED);
     world_ask_redis(world, "CLIENT KILL TYPE normal SKIPME yes");
     world_until_quiet(world);
     l2_erase_if_distrusted(host->l2); /* and Redis is away just now */
@@ -298,7 +298,7 @@ static void what_was_distrusted_goes_whatever_others_do(void **state)
     struct host *host = host_with_a_value(world), *other = &world->hosts[1];
     host_follow(other);
     world_until_answered(world);
-    publisher_disbelieve(host->publisher);
+    publisher_end_lease(host->publisher, STORE_NOT_BELIEVED);
     l2_erase_if_distrusted(host->l2);
     world_until_answered(world);
     assert_no_marker(world);
@@ -311,7 +311,7 @@ static void what_was_distrusted_goes_whatever_others_do(void **state)
     assert_int_equal(looked_for(world, host), L2_MISSED);
     host_follow(other);
     world_until_answered(world);
-    publisher_disbelieve(host->publisher);
+    publisher_end_lease(host->publisher, STORE_NOT_BELIEVED);
     l2_erase_if_distrusted(host->l2);
     world_until_answered(world);
     assert_no_marker(world);

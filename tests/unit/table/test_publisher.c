@@ -302,7 +302,7 @@ static void lease_follows_the_poll(void **state)
     assert_true(publisher_deadline(fixture->publisher) >= 12 * SECOND - 200000000ull);
     publisher_renew(fixture->publisher, 9 * SECOND); /* never back */
     assert_true(publisher_deadline(fixture->publisher) >= 12 * SECOND - 200000000ull);
-    publisher_disbelieve(fixture->publisher);
+    publisher_end_lease(fixture->publisher, STORE_NOT_BELIEVED);
     assert_int_equal(publisher_deadline(fixture->publisher), 0);
     publisher_renew(fixture->publisher, 20 * SECOND);
     assert_int_equal(publisher_deadline(fixture->publisher), 0);
