@@ -112,26 +112,13 @@ void invalidation_job_requeue(struct invalidation_job *job)
     link_job(job);
 }
 
-/* What is kept apart from the table of places that match is not known by name: all of it goes. */
-static void forget_matching(struct invalidation_job *job)
-{
-    for (size_t i = job->glob_first; i < job->tag_first; i++)
-        if (invalidation_match_possible(&job->targets[i], "scope:")) {
-            publisher_outdate_kept(job->all->options.publisher);
-            return;
-        }
-}
-
 /* Everything else. */
 static void start_parts(struct invalidation_job *job)
 {
     struct invalidations *all = job->all;
     bool redis = all->options.redis != NULL;
-    if (job->glob_first < job->tag_first) {
-        forget_matching(job);
-        publisher_scan_begin(all->options.publisher, &job->scan);
-        job->matching = true;
-    }
+    if (job->glob_first < job->tag_first)
+        invalidation_match_start(job);
     if (redis && job->tag_first > 0 && (job->tell_hosts || job->in_l2))
         invalidation_wave_start(job, job->targets, job->tag_first);
     if (redis && job->in_l2)

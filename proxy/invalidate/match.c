@@ -1,6 +1,7 @@
-/* Prefixes and patterns over what is resident: a slice a turn of the loop, so that a table of millions is passed over without
- * anybody waiting for it. A slice is over when its time is: a pattern may take a thousand times as long as a prefix. Each entry is compared with every prefix and pattern of the job. A table that is rebuilt in
- * between ends the pass: nothing that matched is resident any more. */
+/* Prefixes and patterns over what is resident: a slice a turn of the loop, so that a table of millions is passed over
+ * without anybody waiting for it. A slice is over when its time is: a pattern may take a thousand times as long as a
+ * prefix. Each entry is compared with every prefix and pattern of the job. A table that is rebuilt in between ends
+ * the pass: nothing that matched is resident any more. */
 #include "proxy/base/clock.h"
 #include "proxy/invalidate/private.h"
 
@@ -13,7 +14,8 @@
 #define STEP_SLOTS                                                                                           \
     16u /* between two looks at the clock; the worst sixteen patterns take as many milliseconds at most */
 
-bool invalidation_match_possible(const struct target *target, const char *head)
+/* Whether a text that begins with `head` can be meant by the prefix or pattern. */
+static bool match_possible(const struct target *target, const char *head)
 {
     bool glob = target->kind == TARGET_PATTERN;
     for (const char *at = target->word; *at != '\0' && *head != '\0'; at++, head++) {
@@ -49,15 +51,28 @@ static bool match_scope(void *context, struct scope_key scope)
     return any_matches(job, target_format(types, &target, text));
 }
 
-void invalidation_match_slice(struct invalidation_job *job)
+static struct publisher_match match_of(struct invalidation_job *job)
 {
     struct publisher_match match = {.context = job};
     for (size_t i = job->glob_first; i < job->tag_first; i++) {
-        if (invalidation_match_possible(&job->targets[i], "user:"))
+        if (match_possible(&job->targets[i], "user:"))
             match.user = match_user;
-        if (invalidation_match_possible(&job->targets[i], "scope:"))
+        if (match_possible(&job->targets[i], "scope:"))
             match.scope = match_scope;
     }
+    return match;
+}
+
+void invalidation_match_start(struct invalidation_job *job)
+{
+    struct publisher_match match = match_of(job);
+    publisher_scan_begin(job->all->options.publisher, &job->scan, &match);
+    job->matching = true;
+}
+
+void invalidation_match_slice(struct invalidation_job *job)
+{
+    struct publisher_match match = match_of(job);
     uint64_t end_ns = clock_ns() + SLICE_NS;
     for (uint32_t slots = 0; job->matching && slots < SLICE_SLOTS && clock_ns() < end_ns; slots += STEP_SLOTS)
         job->matching = publisher_scan_slice(job->all->options.publisher, &job->scan, STEP_SLOTS, &match,

@@ -1,6 +1,7 @@
 /* What the invalidate*.c share: the jobs under way and their parts.
  *
- * A job is done when none of its parts is busy. Parts run side by side; each ends on its own and then says invalidation_job_check. */
+ * A job is done when none of its parts is busy. Parts run side by side; each ends on its own and then says
+ * invalidation_job_check. */
 #ifndef PERMTAB_INVALIDATE_PRIVATE_H
 #define PERMTAB_INVALIDATE_PRIVATE_H
 
@@ -29,6 +30,8 @@ struct heard_host {
 struct invalidation_retiring {
     const struct target *targets;
     size_t count, next;
+    struct publisher_retiring scope; /* that at `next`, when it is a scope … */
+    bool begun;                      /* … and has had a slice, and is not done with */
     bool everything; /* `all` was met: the table is thrown away later, and its entries are retired once */
 };
 
@@ -94,7 +97,7 @@ struct invalidation_job {
     struct target *members; /* of the wave under way */
 };
 
-/* ---- invalidate.c -------------------------------------------------------------------------------------------------- */
+/* ---- invalidate.c ------------------------------------------------------------------------------------------------ */
 
 /* Remembers the first thing that went wrong. */
 void invalidation_job_trouble(struct invalidation_job *job, int code, const char *format, ...)
@@ -110,10 +113,10 @@ struct invalidation_job *invalidation_job_start(struct invalidations *all, const
                                                 size_t count, const struct invalidation_job *model);
 void invalidations_turn_soon(struct invalidations *all);
 
-/* ---- the parts ------------------------------------------------------------------------------------------------------- */
+/* ---- the parts --------------------------------------------------------------------------------------------------- */
 
-/* Begins to retire here what is named exactly, and ends it at once when it is little; subscribers are told afterwards. The targets
- * are borrowed until it has ended. */
+/* Begins to retire here what is named exactly, and ends it at once when it is little; subscribers are told
+ * afterwards. The targets are borrowed until it has ended. */
 void invalidation_retire_start(struct invalidation_job *job, const struct target *targets, size_t count);
 bool invalidation_retire_busy(const struct invalidation_job *job);
 /* Goes on, of all jobs together no further than one turn of the loop may go. */
@@ -126,13 +129,13 @@ bool invalidation_retire_left(const struct invalidations *all);
 void invalidation_wave_start(struct invalidation_job *job, const struct target *targets, size_t count);
 void invalidation_wave_cancel(struct invalidation_wave *wave);
 
-/* One slice; job->matching is false after the last. */
+/* Begins to look for users and scopes that match; sets job->matching. One slice; job->matching is false after the
+ * last. */
+void invalidation_match_start(struct invalidation_job *job);
 void invalidation_match_slice(struct invalidation_job *job);
-/* Whether a text that begins with `head` can be meant by a prefix or pattern. */
-bool invalidation_match_possible(const struct target *target, const char *head);
 
-/* L2's keys of the prefixes and patterns, and L2 as a whole when `all` is among the targets; first the lock, when the job has a
- * digest. */
+/* L2's keys of the prefixes and patterns, and L2 as a whole when `all` is among the targets; first the lock, when the
+ * job has a digest. */
 void invalidation_sweep_start(struct invalidation_job *job);
 bool invalidation_sweep_busy(const struct invalidation_job *job);
 void invalidation_sweep_cancel(struct invalidation_job *job);

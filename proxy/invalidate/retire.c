@@ -1,6 +1,7 @@
-/* This host's table: what is named exactly is retired so many entries a turn of the loop, for half of the table may lie below
- * one scope, and the loop that retires it is also the one that renews the lease. A job is not done before its last slice. What is
- * filled meanwhile below such a scope goes too, so a fill that was read before the invalidation is not left behind by it.
+/* This host's table: what is named exactly is retired so many entries a turn of the loop, for half of the table may
+ * lie below one scope, and the loop that retires it is also the one that renews the lease. A job is not done before
+ * its last slice. What is filled meanwhile below such a scope goes too, so a fill that was read before the
+ * invalidation is not left behind by it.
  *
  * All jobs share what a turn may take; who is not done with it waits behind the others. */
 #include "proxy/invalidate/private.h"
@@ -39,6 +40,16 @@ static void spend(uint64_t *work, uint64_t spent)
     *work -= spent < *work ? spent : *work;
 }
 
+/* A slice of the scope at list->next. Whether something of it is left. */
+static bool retire_below(struct invalidations *all, struct invalidation_retiring *list, uint64_t *retired)
+{
+    struct publisher *publisher = all->options.publisher;
+    if (!list->begun)
+        publisher_retire_scope_begin(publisher, &list->scope, list->targets[list->next].scope);
+    list->begun = publisher_retire_scope_slice(publisher, &list->scope, &all->work, retired);
+    return list->begun;
+}
+
 /* Adds to *retired. */
 static void retire_some(struct invalidations *all, struct invalidation_retiring *list, uint64_t *retired)
 {
@@ -46,7 +57,7 @@ static void retire_some(struct invalidations *all, struct invalidation_retiring 
         const struct target *target = &list->targets[list->next];
         uint64_t before = *retired;
         if (target->kind == TARGET_SCOPE) {
-            if (publisher_retire_scope(all->options.publisher, target->scope, &all->work, retired))
+            if (retire_below(all, list, retired))
                 return;
             spend(&all->work, 1);
         } else {
@@ -68,19 +79,8 @@ static void tell_when_done(struct invalidation_job *job)
     *list = (struct invalidation_retiring){.count = 0};
 }
 
-/* What is remembered apart from the table goes at once. */
-static void forget_kept(struct invalidations *all, const struct target *targets, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (targets[i].kind == TARGET_SCOPE) {
-            publisher_outdate_kept(all->options.publisher);
-            return;
-        }
-}
-
 void invalidation_retire_start(struct invalidation_job *job, const struct target *targets, size_t count)
 {
-    forget_kept(job->all, targets, count);
     job->retiring = (struct invalidation_retiring){.targets = targets, .count = count};
     retire_some(job->all, &job->retiring, &job->result.entries);
     tell_when_done(job);
@@ -94,7 +94,6 @@ bool invalidation_retire_busy(const struct invalidation_job *job)
 
 void invalidation_retire_spill(struct invalidations *all, const struct target *targets, size_t count)
 {
-    forget_kept(all, targets, count);
     for (size_t i = 0; i < count; i++) {
         if (all->spill.count == SPILLED_MAX)
             all->options.counters->invalidations_refused++;

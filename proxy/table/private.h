@@ -25,15 +25,15 @@ struct publisher {
     struct applying applying;
     uint64_t confirmed_ns;
     struct log_position at;
-    int64_t expiry;       /* store's clock up to which expiry is applied; never goes back within a history */
-    uint64_t lag_ns;      /* of the coarse clock, taken off every lease */
-    bool believed;        /* not since publisher_end_lease */
-    uint64_t distrusted;  /* how often with STORE_NOT_BELIEVED */
-    uint64_t invalidated; /* how often on demand, a place or a role */
-    uint64_t meaning;     /* of bits and numbers: see publisher.h */
-    uint64_t batch;       /* number of the present or last batch */
-    uint32_t sweep;       /* next slot to look at for entries of abandoned sets */
-    uint64_t generation;  /* of the history: see publisher.h */
+    int64_t expiry;        /* store's clock up to which expiry is applied; never goes back within a history */
+    uint64_t lag_ns;       /* of the coarse clock, taken off every lease */
+    bool believed;         /* not since publisher_end_lease */
+    uint64_t distrusted;   /* how often with STORE_NOT_BELIEVED */
+    uint64_t kept_version; /* see retire.h */
+    uint64_t meaning;      /* of bits and numbers: see publisher.h */
+    uint64_t batch;        /* number of the present or last batch */
+    uint32_t sweep;        /* next slot to look at for entries of abandoned sets */
+    uint64_t generation;   /* of the history: see publisher.h */
     struct counters *counters;
 };
 

@@ -48,15 +48,17 @@ uint64_t publisher_retire_user(struct publisher *publisher, uint64_t user)
     return table_retire_user(publisher->table, user, clock_ns());
 }
 
-void publisher_outdate_kept(struct publisher *publisher)
+void publisher_retire_scope_begin(struct publisher *publisher, struct publisher_retiring *retiring,
+                                  struct scope_key scope)
 {
-    publisher->invalidated++;
+    publisher->kept_version++;
+    *retiring = (struct publisher_retiring){scope};
 }
 
-bool publisher_retire_scope(struct publisher *publisher, struct scope_key scope, uint64_t *work,
-                            uint64_t *retired)
+bool publisher_retire_scope_slice(struct publisher *publisher, const struct publisher_retiring *retiring,
+                                  uint64_t *work, uint64_t *retired)
 {
-    return table_retire_scope_slice(publisher->table, scope, clock_ns(), work, retired);
+    return table_retire_scope_slice(publisher->table, retiring->scope, clock_ns(), work, retired);
 }
 
 static uint64_t retire_entry(struct table *table, uint64_t user, struct scope_key scope)
@@ -85,7 +87,7 @@ uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role)
     struct table *table = publisher->table;
     const struct resident_role *resident = set_table_role(&table->sets, role);
     uint64_t entries = 0;
-    publisher->invalidated++;
+    publisher->kept_version++;
     if (resident == NULL)
         return 0;
     for (size_t i = 0; i < resident->link_count; i++) {
@@ -101,5 +103,5 @@ uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role)
 
 uint64_t publisher_kept_version(const struct publisher *publisher)
 {
-    return publisher->invalidated;
+    return publisher->kept_version;
 }

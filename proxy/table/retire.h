@@ -31,14 +31,20 @@ uint64_t publisher_retire_user(struct publisher *publisher, uint64_t user);
 uint64_t publisher_retire_user_at(struct publisher *publisher, uint64_t user, struct scope_key scope);
 /* Closes the sets of a role; their entries leave them at the next check. Returns how many entries these have. */
 uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role);
-/* Before the first slice of a scope: see publisher_kept_version. */
-void publisher_outdate_kept(struct publisher *publisher);
-/* At and below the scope, in slices: takes one off *work for each entry and each scope, and stops at 0; adds to
- * *retired. True while something is left. When it says false nothing is, whatever was filled since the first slice. */
-bool publisher_retire_scope(struct publisher *publisher, struct scope_key scope, uint64_t *work,
-                            uint64_t *retired);
-/* A number that publisher_outdate_kept and publisher_retire_role change. Facts that are kept apart from the table are
- * to be read again when it differs from that of when they were kept. */
+/* What lies at and below a scope, in slices. Begin outdates what is kept apart from the table
+ * (publisher_kept_version). A slice takes one off *work for each entry and each scope, and stops at 0; it adds to
+ * *retired. True while something is left. When it says false nothing is, whatever was filled since
+ * publisher_retire_scope_begin. */
+struct publisher_retiring {
+    struct scope_key scope;
+};
+void publisher_retire_scope_begin(struct publisher *publisher, struct publisher_retiring *retiring,
+                                  struct scope_key scope);
+bool publisher_retire_scope_slice(struct publisher *publisher, const struct publisher_retiring *retiring,
+                                  uint64_t *work, uint64_t *retired);
+
+/* A number that publisher_retire_role, publisher_retire_scope_begin and publisher_scan_begin change. Facts that are
+ * kept apart from the table are to be read again when it differs from that of when they were kept. */
 uint64_t publisher_kept_version(const struct publisher *publisher);
 
 /* ---- a pass over all that is resident, in slices (scan.c) -------------------------------------------------------- */
@@ -54,13 +60,16 @@ struct publisher_match {
 struct publisher_scan {
     uint64_t generation; /* of the table that it looks at */
     uint32_t fold, slot; /* the next ones to look at */
+    bool scopes;         /* may be retired */
 };
 
-void publisher_scan_begin(const struct publisher *publisher, struct publisher_scan *scan);
+/* Begins a pass for `match`, which outdates what is kept apart from the table when scopes may match. */
+void publisher_scan_begin(struct publisher *publisher, struct publisher_scan *scan,
+                          const struct publisher_match *match);
 /* Looks on, and retires what matches, until `work` slots, entries and scopes were seen to; adds to *retired. True
  * while there is more to look at. What was resident at the beginning and is still there has been looked at when it
  * says false, whatever was filled, retired or moved between two slices; what was filled meanwhile may have been. Ends
- * at once when the table was rebuilt. */
+ * at once when the table was rebuilt. `match` is that of publisher_scan_begin. */
 bool publisher_scan_slice(struct publisher *publisher, struct publisher_scan *scan, uint64_t work,
                           const struct publisher_match *match, uint64_t *retired);
 

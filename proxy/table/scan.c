@@ -1,18 +1,23 @@
-/* A pass over everything that is resident, for who cannot name it: patterns. By slot number, because slots stay where they
- * are while lists change: first the folds, then the entries. An entry that is moved between two slices moves to a
- * later slot (table.c, displace), so none is passed over. A slot is left behind only when nothing in it matches any more: a
- * place that matches may hold half the table, and then takes many slices. */
+/* A pass over everything that is resident, for who cannot name it: patterns. By slot number, because slots stay where
+ * they are while lists change: first the folds, then the entries. An entry that is moved between two slices moves to
+ * a later slot (table.c, displace), so none is passed over. A slot is left behind only when nothing in it matches any
+ * more: a place that matches may hold half the table, and then takes many slices. */
 #include "proxy/base/clock.h"
 #include "proxy/table/private.h"
 #include "proxy/table/retire.h"
 
-void publisher_scan_begin(const struct publisher *publisher, struct publisher_scan *scan)
+#include <assert.h>
+
+void publisher_scan_begin(struct publisher *publisher, struct publisher_scan *scan,
+                          const struct publisher_match *match)
 {
-    *scan = (struct publisher_scan){.generation = publisher_generation(publisher)};
+    bool scopes = match->scope != NULL;
+    *scan = (struct publisher_scan){.generation = publisher_generation(publisher), .scopes = scopes};
+    publisher->kept_version += scopes;
 }
 
-/* Retires the lowest scope that matches, from this one up: with it goes what is in the slot. Of a higher one that matches as well,
- * what else lies below it is met in slots of its own. True while something of it is left. */
+/* Retires the lowest scope that matches, from this one up: with it goes what is in the slot. Of a higher one that
+ * matches as well, what else lies below it is met in slots of its own. True while something of it is left. */
 static bool retire_place(struct publisher *publisher, struct scope_key scope,
                          const struct publisher_match *match, uint64_t *work, uint64_t *retired)
 {
@@ -53,6 +58,7 @@ static bool look_at_entry(struct publisher *publisher, uint32_t slot, const stru
 bool publisher_scan_slice(struct publisher *publisher, struct publisher_scan *scan, uint64_t work,
                           const struct publisher_match *match, uint64_t *retired)
 {
+    assert(scan->scopes || match->scope == NULL);
     if (scan->generation != publisher_generation(publisher))
         return false;
     uint32_t folds = match->scope != NULL ? map_slot_count(&publisher->table->folding.map) : 0;

@@ -30,6 +30,7 @@ struct house {
     struct memory_policy policy;
     struct facts facts[CHANNELS];
     struct publisher_scan scan;
+    struct publisher_retiring retiring;
     struct batch batch;
     uint64_t turn; /* of the way that is being measured */
 };
@@ -122,7 +123,9 @@ static bool by_message(struct house *house)
 static bool on_demand(struct house *house)
 {
     uint64_t work = PUBLISHER_SLICE, retired = 0;
-    return publisher_retire_scope(house->publisher, server, &work, &retired);
+    if (house->turn == 0)
+        publisher_retire_scope_begin(house->publisher, &house->retiring, server);
+    return publisher_retire_scope_slice(house->publisher, &house->retiring, &work, &retired);
 }
 
 static void begin_batch(struct house *house)
@@ -157,7 +160,7 @@ static bool by_pattern(struct house *house)
     struct publisher_match match = {.scope = any_scope};
     uint64_t retired = 0;
     if (house->turn == 0)
-        publisher_scan_begin(house->publisher, &house->scan);
+        publisher_scan_begin(house->publisher, &house->scan, &match);
     return publisher_scan_slice(house->publisher, &house->scan, PUBLISHER_SLICE, &match, &retired);
 }
 

@@ -420,9 +420,10 @@ static void invalidation_forgets_what_is_kept(void **state)
     assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 1);
     memory_grant(&fixture->policy, 100, GRANT_DENY, SEND);
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 1);
+    struct publisher_retiring retiring;
     uint64_t work = UINT64_MAX, retired = 0;
-    publisher_outdate_kept(fixture->publisher);
-    assert_false(publisher_retire_scope(fixture->publisher, server, &work, &retired));
+    publisher_retire_scope_begin(fixture->publisher, &retiring, server);
+    assert_false(publisher_retire_scope_slice(fixture->publisher, &retiring, &work, &retired));
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
     assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 0);
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), 0);

@@ -178,8 +178,10 @@ static void rebuild(struct world *world, bool replaced)
 
 static void retire_scope(struct world *world, struct scope_key scope)
 {
+    struct publisher_retiring retiring;
     uint64_t work = UINT64_MAX, retired = 0;
-    assert_false(publisher_retire_scope(world->publisher, scope, &work, &retired));
+    publisher_retire_scope_begin(world->publisher, &retiring, scope);
+    assert_false(publisher_retire_scope_slice(world->publisher, &retiring, &work, &retired));
 }
 
 static void retire_something(struct world *world)

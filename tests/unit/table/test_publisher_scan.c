@@ -99,7 +99,7 @@ static uint64_t whole_pass(struct fixture *fixture, uint32_t slots, unsigned *sl
     struct publisher_match match = match_of(fixture);
     uint64_t retired = 0;
     *slices = 1;
-    publisher_scan_begin(fixture->publisher, &scan);
+    publisher_scan_begin(fixture->publisher, &scan, &match);
     while (publisher_scan_slice(fixture->publisher, &scan, slots, &match, &retired))
         ++*slices;
     return retired;
@@ -178,7 +178,7 @@ static void nothing_matches_nothing_goes(void **state)
     assert_int_equal(whole_pass(fixture, 100000, &slices), 0);
     assert_int_equal(slices, 1);
     assert_int_equal(fixture->looks, USERS);
-    publisher_scan_begin(fixture->publisher, &scan);
+    publisher_scan_begin(fixture->publisher, &scan, &match);
     assert_false(publisher_scan_slice(fixture->publisher, &scan, 100000, &match, &retired));
     assert_int_equal(retired, 0);
 }
@@ -197,7 +197,7 @@ static void changes_in_between(void **state)
         /* Almost full, so that windows overflow. */
         for (uint64_t user = 1; user <= 4900; user++)
             fill(fixture, user, server_of(1));
-        publisher_scan_begin(fixture->publisher, &scan);
+        publisher_scan_begin(fixture->publisher, &scan, &match);
         while (publisher_scan_slice(fixture->publisher, &scan, 64, &match, &retired)) {
             for (int i = 0; i < 20; i++)
                 fill(fixture, next++, server_of(1 + random_below(&random, SERVERS)));
@@ -221,7 +221,7 @@ static void rebuild_ends_the_pass(void **state)
     fixture->even = 1;
     for (uint64_t user = 1; user <= USERS; user++)
         fill(fixture, user, server_of(1));
-    publisher_scan_begin(fixture->publisher, &scan);
+    publisher_scan_begin(fixture->publisher, &scan, &match);
     assert_true(publisher_scan_slice(fixture->publisher, &scan, 10, &match, &retired));
     memory_catalogue(&fixture->policy, 1, &catalogue);
     assert_int_equal(publisher_rebuild(fixture->publisher, &at, 1000, &catalogue, NULL), 0);

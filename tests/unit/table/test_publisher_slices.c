@@ -196,9 +196,11 @@ static void a_poll_ends_what_an_invention_began(void **state)
 static void nothing_filled_meanwhile_is_left(void **state)
 {
     struct fixture *f = *state;
+    struct publisher_retiring retiring;
     uint64_t next = 1000, retired = 0, work = WORK;
     fill_all(f);
-    while (publisher_retire_scope(f->publisher, server, &work, &retired)) {
+    publisher_retire_scope_begin(f->publisher, &retiring, server);
+    while (publisher_retire_scope_slice(f->publisher, &retiring, &work, &retired)) {
         work = WORK;
         assert_int_equal(fill(f, next++, channel), PUBLISHER_FILLED);
         assert_int_equal(fill(f, next++, server), PUBLISHER_FILLED);
@@ -229,7 +231,7 @@ static void a_place_takes_many_slices_of_a_pass(void **state)
     struct publisher_scan scan;
     uint64_t retired = 0, before = 0;
     fill_all(f);
-    publisher_scan_begin(f->publisher, &scan);
+    publisher_scan_begin(f->publisher, &scan, &match);
     while (publisher_scan_slice(f->publisher, &scan, 3, &match, &retired)) {
         assert_in_range(retired - before, 0, 3);
         before = retired;
