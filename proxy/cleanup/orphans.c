@@ -4,6 +4,7 @@
  *
  * A user who gets a role between the answer and the removal loses a value that is true: a miss, no more. */
 #include "proxy/store/orphans.h"
+#include "proxy/base/array.h"
 #include "proxy/cleanup/private.h"
 
 #include <stdlib.h>
@@ -25,20 +26,14 @@ int cleanup_batch_add(struct cleanup_batch *batch, const struct scope_types *typ
     struct cleanup_owner owner;
     if (batch->count == CLEANUP_BATCH_MAX || !cleanup_owner_parse(types, key, size, &owner))
         return 0;
-    if (batch->count == batch->capacity) {
-        size_t capacity = batch->capacity ? batch->capacity * 2 : CLEANUP_BATCH_ASK;
-        struct cleanup_candidate *items = realloc(batch->items, capacity * sizeof *items);
-        if (!items)
-            return PERMTAB_E_MEMORY;
-        batch->items = items;
-        batch->capacity = capacity;
-    }
     char *copy = malloc(size);
-    if (!copy)
+    struct cleanup_candidate *item = copy ? array_add(&batch->items, &batch->count, sizeof *item) : NULL;
+    if (!item) {
+        free(copy);
         return PERMTAB_E_MEMORY;
+    }
     memcpy(copy, key, size);
-    batch->items[batch->count++] =
-        (struct cleanup_candidate){.owner = owner, .present = true, .size = size, .key = copy};
+    *item = (struct cleanup_candidate){.owner = owner, .present = true, .size = size, .key = copy};
     return 0;
 }
 

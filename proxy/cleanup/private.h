@@ -34,7 +34,7 @@ struct cleanup_candidate {
 
 struct cleanup_batch {
     struct cleanup_candidate *items;
-    size_t count, capacity;
+    size_t count;
     size_t next; /* PHASE_UNLINK: the candidates before it have been dealt with */
 };
 

@@ -63,9 +63,9 @@ struct apply {
     struct apply_permission *permissions; /* sorted by name */
     size_t permission_count;
     struct apply_scope *scopes; /* sorted by key */
-    size_t scope_count, scope_capacity;
+    size_t scope_count;
     struct apply_role *roles; /* sorted by id */
-    size_t role_count, role_capacity;
+    size_t role_count;
     struct row_list links[LINK_COUNT];    /* stored, of the objects that are replaced or removed */
     struct row_list ancestry;             /* role, parent: of stored roles above those of the document */
     struct apply_assignment *assignments; /* sorted by key */

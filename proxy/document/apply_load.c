@@ -1,6 +1,7 @@
 /* Loads the stored rows that an apply needs: every permission (there are at most 16384), and those scopes, roles
  * and lists that the document names or refers to; all of them when the rest is to be pruned. Looked up by lists of
  * keys, never row by row. Assignments are not read: apply_write.c lets the store compare them. */
+#include "proxy/base/array.h"
 #include "proxy/document/apply.h"
 #include "proxy/store/store.h"
 
@@ -10,21 +11,6 @@
 int apply_out_of_memory(const struct apply *apply)
 {
     return failure_set(apply->failure, PERMTAB_E_MEMORY, "out of memory");
-}
-
-/* Makes room for one more item of `size` bytes. */
-static int reserve(void *items_pointer, size_t count, size_t *capacity, size_t size)
-{
-    void **items = items_pointer;
-    if (count < *capacity)
-        return 0;
-    size_t wanted = *capacity > 0 ? *capacity * 2 : 64;
-    void *grown = realloc(*items, wanted * size);
-    if (grown == NULL)
-        return PERMTAB_E_MEMORY;
-    *items = grown;
-    *capacity = wanted;
-    return 0;
 }
 
 /* Steps through a statement without parameters. */
@@ -161,10 +147,11 @@ static void scopes_merge(struct apply *apply)
 
 static int scope_add(struct apply *apply, const struct apply_scope *scope)
 {
-    int code = reserve(&apply->scopes, apply->scope_count, &apply->scope_capacity, sizeof *apply->scopes);
-    if (code >= 0)
-        apply->scopes[apply->scope_count++] = *scope;
-    return code;
+    struct apply_scope *added = array_add(&apply->scopes, &apply->scope_count, sizeof *added);
+    if (added == NULL)
+        return PERMTAB_E_MEMORY;
+    *added = *scope;
+    return 0;
 }
 
 static int take_scope(void *context, struct sql_statement *statement)
@@ -311,12 +298,13 @@ struct apply_role *apply_role_find(const struct apply *apply, uint64_t id)
 /* Takes over the name, also when it fails. */
 static int role_add(struct apply *apply, const struct apply_role *role)
 {
-    int code = reserve(&apply->roles, apply->role_count, &apply->role_capacity, sizeof *apply->roles);
-    if (code >= 0)
-        apply->roles[apply->role_count++] = *role;
-    else
+    struct apply_role *added = array_add(&apply->roles, &apply->role_count, sizeof *added);
+    if (added == NULL) {
         free(role->name);
-    return code;
+        return PERMTAB_E_MEMORY;
+    }
+    *added = *role;
+    return 0;
 }
 
 static int take_role(void *context, struct sql_statement *statement)

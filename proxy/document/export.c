@@ -3,6 +3,7 @@
  *
  * Objects are read first and sorted; then the rows of their lists are added to their objects. */
 #include "client/wire/text.h"
+#include "proxy/base/array.h"
 #include "proxy/document/policy.h"
 #include "proxy/document/transaction.h"
 #include "proxy/store/store.h"
@@ -20,7 +21,6 @@ struct export
     struct store *store;
     struct policy *policy;
     struct failure *failure;
-    size_t capacity; /* of the list being read */
 };
 
 typedef int (*take_fn)(struct export *export, struct sql_statement *statement);
@@ -31,7 +31,6 @@ static int each_row(struct export *export, const char *text, take_fn take)
     int code;
     if (statement == NULL)
         return policy_failure_code(export->failure);
-    export->capacity = 0;
     while ((code = sql_step(statement, export->failure)) > 0) {
         code = take(export, statement);
         if (code == PERMTAB_E_MEMORY)
@@ -43,47 +42,10 @@ static int each_row(struct export *export, const char *text, take_fn take)
     return code;
 }
 
-/* A zeroed new last item of the list being read, or NULL. */
-static void *list_add(struct export *export, void *items_pointer, size_t *count, size_t size)
-{
-    void **items = items_pointer;
-    if (*count == export->capacity) {
-        size_t capacity = export->capacity > 0 ? export->capacity * 2 : 64;
-        void *grown = realloc(*items, capacity * size);
-        if (grown == NULL)
-            return NULL;
-        *items = grown;
-        export->capacity = capacity;
-    }
-    void *item = (char *)*items + *count * size;
-    memset(item, 0, size);
-    ++*count;
-    return item;
-}
-
-/* Short lists inside objects grow at powers of two, so they need no capacity of their own. */
-static int grow(void *items_pointer, size_t count, size_t size)
-{
-    void **items = items_pointer;
-    if (count != 0 && (count & (count - 1)) != 0)
-        return 0;
-    void *grown = realloc(*items, (count > 0 ? count * 2 : 1) * size);
-    if (grown == NULL)
-        return PERMTAB_E_MEMORY;
-    *items = grown;
-    return 0;
-}
-
 static int names_add(struct policy_names *names, const char *name)
 {
-    int code = grow(&names->items, names->count, sizeof *names->items);
-    if (code < 0)
-        return code;
-    names->items[names->count] = strdup(name);
-    if (names->items[names->count] == NULL)
-        return PERMTAB_E_MEMORY;
-    names->count++;
-    return 0;
+    char **item = array_add(&names->items, &names->count, sizeof *item);
+    return item != NULL && (*item = strdup(name)) != NULL ? 0 : PERMTAB_E_MEMORY;
 }
 
 /* ---- objects ---- */
@@ -107,7 +69,7 @@ static int take_permission(struct export *export, struct sql_statement *statemen
 {
     struct policy *policy = export->policy;
     struct policy_permission *permission =
-        list_add(export, &policy->permissions, &policy->permission_count, sizeof *permission);
+        array_add(&policy->permissions, &policy->permission_count, sizeof *permission);
     if (permission == NULL)
         return PERMTAB_E_MEMORY;
     permission->name = strdup(sql_column_text(statement, 0));
@@ -125,7 +87,7 @@ static int take_permission(struct export *export, struct sql_statement *statemen
 static int take_scope(struct export *export, struct sql_statement *statement)
 {
     struct policy *policy = export->policy;
-    struct policy_scope *scope = list_add(export, &policy->scopes, &policy->scope_count, sizeof *scope);
+    struct policy_scope *scope = array_add(&policy->scopes, &policy->scope_count, sizeof *scope);
     if (scope == NULL)
         return PERMTAB_E_MEMORY;
     scope->key = (struct scope_key){.type = (uint32_t)sql_column_u64(statement, 0),
@@ -141,7 +103,7 @@ static int take_scope(struct export *export, struct sql_statement *statement)
 static int take_role(struct export *export, struct sql_statement *statement)
 {
     struct policy *policy = export->policy;
-    struct policy_role *role = list_add(export, &policy->roles, &policy->role_count, sizeof *role);
+    struct policy_role *role = array_add(&policy->roles, &policy->role_count, sizeof *role);
     if (role == NULL)
         return PERMTAB_E_MEMORY;
     role->id = sql_column_u64(statement, 0);
@@ -161,7 +123,7 @@ static int take_assignment(struct export *export, struct sql_statement *statemen
 {
     struct policy *policy = export->policy;
     struct policy_assignment *assignment =
-        list_add(export, &policy->assignments, &policy->assignment_count, sizeof *assignment);
+        array_add(&policy->assignments, &policy->assignment_count, sizeof *assignment);
     if (assignment == NULL)
         return PERMTAB_E_MEMORY;
     assignment->user = sql_column_u64(statement, 0);
@@ -246,10 +208,11 @@ static int take_parent(struct export *export, struct sql_statement *statement)
     struct policy_role *role = role_find(export->policy, sql_column_u64(statement, 0));
     if (role == NULL)
         return 0;
-    int code = grow(&role->inherits, role->inherits_count, sizeof *role->inherits);
-    if (code >= 0)
-        role->inherits[role->inherits_count++] = sql_column_u64(statement, 1);
-    return code;
+    uint64_t *parent = array_add(&role->inherits, &role->inherits_count, sizeof *parent);
+    if (parent == NULL)
+        return PERMTAB_E_MEMORY;
+    *parent = sql_column_u64(statement, 1);
+    return 0;
 }
 
 static int take_grant(struct export *export, struct sql_statement *statement)
@@ -284,10 +247,9 @@ static int take_overwrite(struct export *export, struct sql_statement *statement
     if (permission_find(export->policy, name) == NULL)
         return 0;
     if (last == NULL || last->subject != subject || last->id != id) {
-        int code = grow(&scope->overwrites, scope->overwrite_count, sizeof *scope->overwrites);
-        if (code < 0)
-            return code;
-        last = &scope->overwrites[scope->overwrite_count++];
+        last = array_add(&scope->overwrites, &scope->overwrite_count, sizeof *last);
+        if (last == NULL)
+            return PERMTAB_E_MEMORY;
         *last = (struct policy_overwrite){.subject = subject, .id = id};
     }
     return names_add(allow ? &last->allow : &last->deny, name);

@@ -1,6 +1,8 @@
 /* Lists of rows as sets: sorted arrays. All six numbers are compared whatever the table, because unused ones are 0. */
 #include "proxy/document/rows.h"
 
+#include "proxy/base/array.h"
+
 #include <stdlib.h>
 
 void rows_fini(struct row_list *list)
@@ -11,15 +13,10 @@ void rows_fini(struct row_list *list)
 
 int rows_add(struct row_list *list, struct row row)
 {
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity > 0 ? list->capacity * 2 : 64;
-        struct row *items = realloc(list->items, capacity * sizeof *items);
-        if (items == NULL)
-            return PERMTAB_E_MEMORY;
-        list->items = items;
-        list->capacity = capacity;
-    }
-    list->items[list->count++] = row;
+    struct row *added = array_add(&list->items, &list->count, sizeof *added);
+    if (added == NULL)
+        return PERMTAB_E_MEMORY;
+    *added = row;
     return 0;
 }
 

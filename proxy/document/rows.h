@@ -17,7 +17,6 @@ struct row {
 struct row_list {
     struct row *items;
     size_t count;
-    size_t capacity;
 };
 
 void rows_fini(struct row_list *list);

@@ -2,6 +2,8 @@
  * judging them. */
 #include "proxy/rights/catalogue.h"
 
+#include "proxy/base/array.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,17 +153,7 @@ void role_list_fini(struct role_list *list)
 
 struct role *role_list_add(struct role_list *list)
 {
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity == 0 ? 8 : list->capacity * 2;
-        struct role *items = realloc(list->items, capacity * sizeof *items);
-        if (items == NULL)
-            return NULL;
-        list->items = items;
-        list->capacity = capacity;
-    }
-    struct role *role = &list->items[list->count++];
-    memset(role, 0, sizeof *role);
-    return role;
+    return array_add(&list->items, &list->count, sizeof *list->items);
 }
 
 static int role_compare(const void *a, const void *b)

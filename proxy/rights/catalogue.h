@@ -53,7 +53,6 @@ struct role {
 struct role_list {
     struct role *items;
     size_t count;
-    size_t capacity;
 };
 
 void catalogue_fini(struct catalogue *catalogue);

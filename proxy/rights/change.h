@@ -43,7 +43,6 @@ struct change {
 struct change_list {
     struct change *items;
     size_t count;
-    size_t capacity;
 };
 /* A zeroed new last item, or NULL when memory is short. */
 struct change *change_list_add(struct change_list *list);

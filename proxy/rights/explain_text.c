@@ -3,6 +3,7 @@
 #include "proxy/rights/explain_text.h"
 
 #include "client/wire/text.h"
+#include "proxy/base/array.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -20,29 +21,16 @@ void lines_add(struct lines *lines, bool decides, const char *format, ...)
     assert(lines->count < EXPLAIN_LINES_MAX); /* explain.c limits each of its parts */
     if (lines->failed)
         return;
-    if (lines->count == lines->capacity) {
-        size_t capacity = lines->capacity == 0 ? 16 : lines->capacity * 2;
-        char **items = realloc(lines->items, capacity * sizeof *items);
-        if (items == NULL) {
-            lines->failed = true;
-            return;
-        }
-        lines->items = items;
-        lines->capacity = capacity;
-    }
     int number = snprintf(text, sizeof text, "%zu. ", lines->count + 1);
     va_start(arguments, format);
     vsnprintf(text + number, sizeof text - (size_t)number, format, arguments);
     va_end(arguments);
     (void)text_clean_line(clean, sizeof clean, text, strlen(text));
-    char *line = strdup(clean);
-    if (line == NULL) {
+    char **line = array_add(&lines->items, &lines->count, sizeof *line);
+    if (line == NULL || (*line = strdup(clean)) == NULL)
         lines->failed = true;
-        return;
-    }
-    if (decides)
-        lines->decisive = lines->count;
-    lines->items[lines->count++] = line;
+    else if (decides)
+        lines->decisive = lines->count - 1;
 }
 
 void lines_fini(struct lines *lines)

@@ -15,7 +15,6 @@
 struct lines {
     char **items;
     size_t count;
-    size_t capacity;
     size_t decisive;
     bool failed;
 };

@@ -1,5 +1,6 @@
 /* Permissions, what they require, and scope types: read whole, because they are few; and the scope types of the
  * configuration, appended to the stored ones. */
+#include "proxy/base/array.h"
 #include "proxy/store/store.h"
 
 #include "proxy/store/private.h"
@@ -36,7 +37,7 @@ static int types_read(struct store *store, struct scope_types *out, struct failu
     return rc;
 }
 
-static int permission_take(struct catalogue *out, size_t *capacity, struct sql_statement *st, uint32_t max,
+static int permission_take(struct catalogue *out, struct sql_statement *st, uint32_t max,
                            struct failure *failure)
 {
     uint64_t bit = sql_column_u64(st, 0);
@@ -48,14 +49,9 @@ static int permission_take(struct catalogue *out, size_t *capacity, struct sql_s
     if (out->count && out->permissions[out->count - 1].bit == bit)
         return failure_set(failure, PERMTAB_E_SCHEMA, "permissions %s and %s share bit %llu",
                            out->permissions[out->count - 1].name, name, (unsigned long long)bit);
-    if (out->count == *capacity) {
-        *capacity = *capacity ? *capacity * 2 : 64;
-        struct permission *grown = realloc(out->permissions, *capacity * sizeof(*grown));
-        if (!grown)
-            return no_memory(failure);
-        out->permissions = grown;
-    }
-    struct permission *permission = &out->permissions[out->count++];
+    struct permission *permission = array_add(&out->permissions, &out->count, sizeof(*permission));
+    if (!permission)
+        return no_memory(failure);
     *permission = (struct permission){
         .bit = (uint32_t)bit,
         .name = strdup(name),
@@ -76,10 +72,9 @@ static int permissions_read(struct store *store, uint32_t max, struct catalogue 
                     failure);
     if (!st)
         return store_code(failure);
-    size_t capacity = 0;
     int rc;
     while ((rc = sql_step(st, failure)) > 0) {
-        rc = permission_take(out, &capacity, st, max, failure);
+        rc = permission_take(out, st, max, failure);
         if (rc < 0)
             break;
     }

@@ -1,4 +1,5 @@
 /* A list of what a schema consists of. Small: a few hundred objects, looked through from the front. */
+#include "proxy/base/array.h"
 #include "proxy/store/schema.h"
 
 #include <stdlib.h>
@@ -22,19 +23,6 @@ void objects_fini(struct objects *objects)
     memset(objects, 0, sizeof(*objects));
 }
 
-static bool make_room(struct objects *objects)
-{
-    if (objects->count < objects->capacity)
-        return true;
-    size_t capacity = objects->capacity ? objects->capacity * 2 : 128;
-    struct object *items = realloc(objects->items, capacity * sizeof(*items));
-    if (!items)
-        return false;
-    objects->items = items;
-    objects->capacity = capacity;
-    return true;
-}
-
 static char *copy(const char *text)
 {
     return strdup(text ? text : "");
@@ -43,11 +31,11 @@ static char *copy(const char *text)
 struct object *objects_add(struct objects *objects, enum object_kind kind, const char *table,
                            const char *name, const char *what, const char *detail)
 {
-    if (!make_room(objects)) {
+    struct object *object = array_add(&objects->items, &objects->count, sizeof(*object));
+    if (!object) {
         objects->failed = true;
         return NULL;
     }
-    struct object *object = &objects->items[objects->count];
     *object = (struct object){.kind = kind,
                               .table = copy(table),
                               .name = copy(name),
@@ -56,10 +44,10 @@ struct object *objects_add(struct objects *objects, enum object_kind kind, const
                               .sql = copy(NULL)};
     if (!object->table || !object->name || !object->what || !object->detail || !object->sql) {
         object_fini(object);
+        objects->count--;
         objects->failed = true;
         return NULL;
     }
-    objects->count++;
     return object;
 }
 

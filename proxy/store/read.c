@@ -1,5 +1,6 @@
 /* Facts: what the store says about one user at one place. Three round trips and one for each level of inheritance:
  * the chain with its marks, everything that hangs on it, the roles. */
+#include "proxy/base/array.h"
 #include "proxy/store/store.h"
 
 #include "proxy/store/private.h"
@@ -113,20 +114,6 @@ static struct sql_statement *hanging_prepare(struct store *store, const struct f
     return st;
 }
 
-/* Adds a zeroed place at the end of an array that doubles. */
-static void *array_add(void **items, size_t *count, size_t item_size)
-{
-    if ((*count & (*count - 1)) == 0) { /* 0, 1, 2, 4, 8 …: full */
-        void *grown = realloc(*items, (*count ? *count * 2 : 1) * item_size);
-        if (!grown)
-            return NULL;
-        *items = grown;
-    }
-    void *item = (char *)*items + (*count)++ * item_size;
-    memset(item, 0, item_size);
-    return item;
-}
-
 static uint32_t level_of(const struct facts *facts, struct scope_key key)
 {
     uint32_t level = 0;
@@ -145,8 +132,7 @@ static int assignment_take(struct facts *out, struct sql_statement *st, uint32_t
 {
     if (out->assignment_count == STORE_ASSIGNMENTS_MAX)
         return too_many(failure, "assignments", STORE_ASSIGNMENTS_MAX);
-    struct facts_assignment *item =
-        array_add((void **)&out->assignments, &out->assignment_count, sizeof(*item));
+    struct facts_assignment *item = array_add(&out->assignments, &out->assignment_count, sizeof(*item));
     if (!item)
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     item->role = sql_column_u64(st, 1);
@@ -159,7 +145,7 @@ static int default_take(struct facts *out, struct sql_statement *st, uint32_t le
 {
     if (out->default_count == STORE_ROLES_MAX)
         return too_many(failure, "default roles", STORE_ROLES_MAX);
-    struct facts_default *item = array_add((void **)&out->defaults, &out->default_count, sizeof(*item));
+    struct facts_default *item = array_add(&out->defaults, &out->default_count, sizeof(*item));
     if (!item)
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     item->role = sql_column_u64(st, 1);
@@ -172,7 +158,7 @@ static int overwrite_take(struct facts *out, struct sql_statement *st, uint32_t 
 {
     if (out->overwrite_count == STORE_OVERWRITES_MAX)
         return too_many(failure, "overwrites", STORE_OVERWRITES_MAX);
-    struct facts_overwrite *item = array_add((void **)&out->overwrites, &out->overwrite_count, sizeof(*item));
+    struct facts_overwrite *item = array_add(&out->overwrites, &out->overwrite_count, sizeof(*item));
     if (!item)
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     item->level = level;

@@ -1,5 +1,6 @@
 /* Roles with all their ancestors, level by level: one statement asks for a level's rows, parents and grants together.
  * The ids stand in IN lists of a few fixed lengths, filled up by repeating the last one, so few texts are prepared. */
+#include "proxy/base/array.h"
 #include "proxy/store/store.h"
 
 #include "proxy/store/private.h"
@@ -27,7 +28,7 @@ struct relation {
 
 struct relations {
     struct relation *items;
-    size_t count, capacity;
+    size_t count;
 };
 
 struct reading {
@@ -86,19 +87,6 @@ static int id_add(struct reading *reading, uint64_t id)
     return 0;
 }
 
-static struct relation *relation_add(struct relations *relations)
-{
-    if (relations->count == relations->capacity) {
-        size_t capacity = relations->capacity ? relations->capacity * 2 : 64;
-        struct relation *items = realloc(relations->items, capacity * sizeof(*items));
-        if (!items)
-            return NULL;
-        relations->items = items;
-        relations->capacity = capacity;
-    }
-    return &relations->items[relations->count++];
-}
-
 /* Three selects with one IN list each: kind, role, then what the kind needs. */
 static char *level_text(size_t length)
 {
@@ -138,7 +126,8 @@ static int row_take(struct reading *reading, struct sql_statement *st)
         item->active = sql_column_u64(st, 6) != 0;
         return item->name ? 0 : no_memory(reading->failure);
     }
-    struct relation *relation = relation_add(kind == 2 ? &reading->parents : &reading->grants);
+    struct relations *relations = kind == 2 ? &reading->parents : &reading->grants;
+    struct relation *relation = array_add(&relations->items, &relations->count, sizeof(*relation));
     if (!relation)
         return no_memory(reading->failure);
     relation->role = role;

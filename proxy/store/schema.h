@@ -82,7 +82,7 @@ struct object {
 
 struct objects {
     struct object *items;
-    size_t count, capacity;
+    size_t count;
     bool failed; /* memory ended: the list is not complete */
 };
 

@@ -3,6 +3,8 @@
  * swept out when they are half of a role's links. */
 #include "proxy/table/set_table.h"
 
+#include "proxy/base/array.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,15 +127,10 @@ static void role_sweep(struct set_table *table, struct resident_role *role)
 
 static int role_link(struct set_table *table, struct resident_role *role, uint32_t set)
 {
-    if (role->link_count == role->link_capacity) {
-        size_t capacity = role->link_capacity == 0 ? 4 : role->link_capacity * 2;
-        struct set_link *links = realloc(role->links, capacity * sizeof *links);
-        if (links == NULL)
-            return PERMTAB_E_MEMORY;
-        role->links = links;
-        role->link_capacity = capacity;
-    }
-    role->links[role->link_count++] = (struct set_link){set, table->records[set].generation};
+    struct set_link *link = array_add(&role->links, &role->link_count, sizeof *link);
+    if (link == NULL)
+        return PERMTAB_E_MEMORY;
+    *link = (struct set_link){set, table->records[set].generation};
     return 0;
 }
 
@@ -151,24 +148,18 @@ static void role_unlinked(struct set_table *table, struct resident_role *role)
 
 struct closure {
     uint64_t *ids;
-    size_t count, capacity;
+    size_t count;
     bool failed;
 };
 
 static void closure_visit(void *context, uint64_t role)
 {
     struct closure *closure = context;
-    if (closure->count == closure->capacity) {
-        size_t capacity = closure->capacity == 0 ? 16 : closure->capacity * 2;
-        uint64_t *ids = realloc(closure->ids, capacity * sizeof *ids);
-        if (ids == NULL) {
-            closure->failed = true;
-            return;
-        }
-        closure->ids = ids;
-        closure->capacity = capacity;
-    }
-    closure->ids[closure->count++] = role;
+    uint64_t *id = array_add(&closure->ids, &closure->count, sizeof *id);
+    if (id == NULL)
+        closure->failed = true;
+    else
+        *id = role;
 }
 
 /* `hint`: where it would be if nothing had changed, as is usual; it keeps the comparison of two closures linear. */
@@ -351,15 +342,10 @@ int rewrite_add(struct rewrite *rewrite, struct set_table *table, uint32_t set, 
     struct set_record *record = &table->records[set];
     if (record->batch == batch || record->abandoned)
         return 0;
-    if (rewrite->count == rewrite->capacity) {
-        size_t capacity = rewrite->capacity == 0 ? 64 : rewrite->capacity * 2;
-        uint32_t *sets = realloc(rewrite->sets, capacity * sizeof *sets);
-        if (sets == NULL)
-            return PERMTAB_E_MEMORY;
-        rewrite->sets = sets;
-        rewrite->capacity = capacity;
-    }
-    rewrite->sets[rewrite->count++] = set;
+    uint32_t *added = array_add(&rewrite->sets, &rewrite->count, sizeof *added);
+    if (added == NULL)
+        return PERMTAB_E_MEMORY;
+    *added = set;
     record->batch = batch;
     return 0;
 }

@@ -37,7 +37,7 @@ struct resident_role {
     bool present; /* false: sets name it, the store does not have it */
     struct role role;
     struct set_link *links;
-    size_t link_count, link_capacity, link_stale;
+    size_t link_count, link_stale;
     /* Somebody's assignment of it was ignored, because the role belongs elsewhere or is not there. No set holds it for that, and
      * yet an entry must go when the role moves: its definition stays. */
     bool watched;
@@ -86,7 +86,7 @@ bool set_table_agrees(const struct set_table *table, uint32_t set);
 /* Sets whose bits are to be computed again together. */
 struct rewrite {
     uint32_t *sets;
-    size_t count, capacity;
+    size_t count;
     uint64_t *bits; /* any and own of each, in order */
 };
 /* Adds the set once. `batch` numbers the batch. PERMTAB_E_MEMORY. */

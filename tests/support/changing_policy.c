@@ -231,7 +231,7 @@ void changing_definitions(struct changing_policy *changing, struct role_list *ro
     struct role *added = role_list_add(roles);
     must(added != NULL);
     *added = role;
-    for (size_t i = 0; i < added->parent_count; i++) {
+    for (size_t i = 0; i < role.parent_count; i++) {
         uint64_t parent = role.parents[i];
         changing_definitions(changing, roles, parent);
     }

@@ -148,7 +148,7 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
 {
     (void)store, (void)failure, (void)limit;
     lock();
-    *out = (struct change_list){.items = calloc(1, sizeof(struct change)), .count = 1, .capacity = 1};
+    *out = (struct change_list){.items = calloc(1, sizeof(struct change)), .count = 1};
     out->items[0] = (struct change){.revision = after + 1,
                                     .nonce = after + 1,
                                     .kind = fake.kind,

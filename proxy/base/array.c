@@ -1,0 +1,20 @@
+/* The one growing array. It steps over the type of the caller's pointer by memcpy: a void ** to it would be an alias. */
+#include "proxy/base/array.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+void *array_add(void *items, size_t *count, size_t item_size)
+{
+    char *first;
+    memcpy(&first, items, sizeof first);
+    if ((*count & (*count - 1)) == 0) {
+        void *grown = *count <= SIZE_MAX / 2 ? reallocarray(first, *count ? *count * 2 : 1, item_size) : NULL;
+        if (!grown)
+            return NULL;
+        first = grown;
+        memcpy(items, &first, sizeof first);
+    }
+    return memset(first + (*count)++ * item_size, 0, item_size);
+}
