@@ -10,6 +10,7 @@
  * Before a waiting question is filled it is looked up again: what others asked meanwhile is in the table. */
 #include "proxy/answer/ask.h"
 
+#include "proxy/answer/private.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/timer.h"
 #include "proxy/l2/l2.h"
@@ -282,8 +283,9 @@ static void judge(struct ask_queue *asks, struct ask *ask, bool queued)
     answer_fini(&answer);
 }
 
-void ask_start(struct ask_queue *asks, struct ask_flow *flow, struct ask *ask)
+void ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask)
 {
+    struct ask_queue *asks = answering->asks;
     assert(ask->state == ASK_IDLE);
     ask->asks = asks;
     ask->flow = flow;

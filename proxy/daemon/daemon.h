@@ -5,9 +5,7 @@
 #ifndef PERMTAB_DAEMON_DAEMON_H
 #define PERMTAB_DAEMON_DAEMON_H
 
-#include "proxy/answer/ask.h"
-#include "proxy/answer/fill.h"
-#include "proxy/answer/known_users_read.h"
+#include "proxy/answer/answer.h"
 #include "proxy/base/counters.h"
 #include "proxy/base/histogram.h"
 #include "proxy/cleanup/cleanup.h"
@@ -48,12 +46,7 @@ struct daemon {
     bool use_replica;
     struct store_threads *replica; /* connections for fills alone; NULL without store_replica */
     struct feed *feed;
-    struct known_users known_users;
-    struct known_users_read *known_users_read; /* NULL: nobody is a stranger */
-    struct strangers strangers;
-    struct fetches *fetches;
-    struct fills *fills;
-    struct ask_queue *asks;
+    struct answering *answering;
     struct redis *redis; /* and what needs it: NULL when it is not configured */
     struct l2 *l2;
     struct fleet *fleet;

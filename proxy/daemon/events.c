@@ -51,12 +51,9 @@ static void measure(struct daemon *daemon, const struct change_list *changes, ui
 /* What has been kept beside the table is judged first, then who waits is answered. */
 static void go_on_from(struct daemon *daemon, uint64_t revision)
 {
-    if (daemon->known_users_read) /* first: those who are judged next may have rows now */
-        known_users_read_applied(daemon->known_users_read);
     if (daemon->l2) /* the marker first: what fills put comes after it */
         l2_applied(daemon->l2);
-    if (daemon->fills) /* not there yet while starting */
-        fills_applied(daemon->fills, revision);
+    answering_applied(daemon->answering, revision);
     audit_applied(daemon->audit);
     server_applied(&daemon->server);
 }
@@ -97,7 +94,7 @@ void daemon_on_redis(void *context, bool connected)
 void daemon_on_refresh(void *context, uint64_t user, struct scope_key scope)
 {
     struct daemon *daemon = context;
-    fill_refresh(daemon->fills, user, scope);
+    answering_refresh(daemon->answering, user, scope);
 }
 
 /* What the old one named is read by nobody any more. */
@@ -117,7 +114,7 @@ void daemon_on_difference(void *context, uint64_t user, bool everything)
     struct target target = {.kind = everything ? TARGET_ALL : TARGET_USER, .id = user};
     struct invalidation what = {
         .targets = &target, .count = 1, .reason = "audit", .source = INVALIDATION_AUDIT};
-    strangers_forget_all(&daemon->strangers);
+    answering_forget_strangers(daemon->answering);
     if (!everything && invalidation_start(daemon->invalidations, &what, NULL, NULL) == 0)
         return; /* which tells the subscribers, too */
     if (daemon->l2)

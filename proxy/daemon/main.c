@@ -171,10 +171,8 @@ static void stop(struct daemon *daemon, bool served)
         leave_in_any_case();
     ops_free(daemon->ops);
     delayed_free(daemon->delayed); /* before all that it asks and waits for */
-    ask_queue_free(daemon->asks);
+    answering_end(daemon->answering);
     audit_free(daemon->audit);
-    if (daemon->fills)
-        fills_free(daemon->fills);
     invalidations_free(daemon->invalidations);
     cleanup_free(daemon->cleanup);
     writes_free(daemon->writes);
@@ -182,10 +180,7 @@ static void stop(struct daemon *daemon, bool served)
         daemon->pool); /* calls back the last jobs, which know the feed, the fleet and the counters */
     store_threads_free(daemon->replica);
     fleet_free(daemon->fleet); /* a write that has just ended was told over it */
-    fetches_free(daemon->fetches);
-    strangers_fini(&daemon->strangers);
-    known_users_read_free(daemon->known_users_read);
-    known_users_fini(&daemon->known_users);
+    answering_free(daemon->answering);
     if (daemon->redis)
         redis_free(daemon->redis); /* tells the others that their commands are lost */
     l2_free(daemon->l2);

@@ -2,15 +2,13 @@
  * here. */
 #include "proxy/daemon/daemon.h"
 
-#include "proxy/base/random.h"
 #include "proxy/serve/methods/methods.h"
 
 #include <event2/event.h>
 #include <inttypes.h>
 #include <string.h>
 
-#define WORK_QUEUE_MAX   4096u
-#define FILL_WAITING_MAX 65536u
+#define WORK_QUEUE_MAX 4096u
 
 int daemon_start_listening(struct daemon *daemon, struct failure *failure)
 {
@@ -108,83 +106,32 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
     return fleet_new(&daemon->fleet, daemon->base, &redis, config->redis_prefix, &parts, failure);
 }
 
-/* Who is a stranger. It counts in the background, and until then everybody is known. */
-static int start_known_users(struct daemon *daemon)
-{
-    struct random_source chance;
-    uint64_t users_max = daemon->config.strangers_max;
-    int code = random_source_init(&chance);
-    if (code == 0)
-        code = known_users_init(&daemon->known_users, users_max, random_source_next(&chance));
-    if (code < 0)
-        return code;
-    strangers_init(&daemon->strangers, &daemon->known_users, daemon->publisher);
-    struct known_users_read_options options = {.base = daemon->base,
-                                               .pool = daemon->pool,
-                                               .publisher = daemon->publisher,
-                                               .feed = daemon->feed,
-                                               .known_users = &daemon->known_users,
-                                               .counters = &daemon->counters};
-    return known_users_read_new(&daemon->known_users_read, &options);
-}
-
-/* Where fills come from: what is kept, the replica, the store. */
-static int start_fetching(struct daemon *daemon, struct failure *failure)
-{
-    const struct config *config = &daemon->config;
-    int code = config->strangers_max > 0 ? start_known_users(daemon) : 0;
-    if (code < 0)
-        return failure_set(failure, code, "the filter of strangers_max = %" PRIu64 " users cannot be made",
-                           config->strangers_max);
-    if (daemon->use_replica) {
-        struct sql_options options = daemon_store_options(config);
-        options.url = config->store_replica;
-        options.read_only = true;
-        code = store_threads_new(&daemon->replica, daemon->base, "replica", &options, config->store_threads,
-                                 WORK_QUEUE_MAX);
-    }
-    struct fetch_options options = {
-        .base = daemon->base,
-        .primary = daemon->pool,
-        .replica = daemon->replica,
-        .replica_threads = config->store_threads,
-        .strangers = daemon->known_users_read ? &daemon->strangers : NULL,
-        .publisher = daemon->publisher,
-        .counters = &daemon->counters,
-    };
-    if (code == 0)
-        code = fetches_new(&daemon->fetches, &options);
-    return code < 0 ? failure_set(failure, code, "reading for fills cannot be started") : 0;
-}
-
-/* Questions, and the fills that they wait for. As many fills at once as there are connections: more would only queue where
- * nobody sorts them. */
+/* Questions, and the fills that they wait for: what is kept, the replica, the store. */
 int daemon_start_answering(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
-    int code = start_fetching(daemon, failure);
-    if (code < 0)
-        return code;
-    struct fills_options fills = {.base = daemon->base,
-                                  .fetches = daemon->fetches,
-                                  .publisher = daemon->publisher,
-                                  .feed = daemon->feed,
-                                  .l2 = daemon->l2,
-                                  .counters = &daemon->counters,
-                                  .timeout_ms = config->request_timeout_ms,
-                                  .waiting_max = FILL_WAITING_MAX};
-    code = fills_new(&daemon->fills, &fills);
-    struct ask_queue_options asks = {.base = daemon->base,
-                                     .publisher = daemon->publisher,
-                                     .feed = daemon->feed,
-                                     .fills = daemon->fills,
-                                     .strangers = daemon->known_users_read ? &daemon->strangers : NULL,
-                                     .l2 = daemon->l2,
-                                     .running_max = config->store_threads,
-                                     .timeout_ms = config->request_timeout_ms};
-    if (code == 0)
-        code = ask_queue_new(&daemon->asks, &asks);
-    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+    if (daemon->use_replica) {
+        struct sql_options replica = daemon_store_options(config);
+        replica.url = config->store_replica;
+        replica.read_only = true;
+        int code = store_threads_new(&daemon->replica, daemon->base, "replica", &replica,
+                                     config->store_threads, WORK_QUEUE_MAX);
+        if (code < 0)
+            return failure_set(failure, code, "threads cannot be started");
+    }
+    struct answering_options options = {
+        .base = daemon->base,
+        .publisher = daemon->publisher,
+        .feed = daemon->feed,
+        .l2 = daemon->l2,
+        .primary = daemon->pool,
+        .replica = daemon->replica,
+        .counters = &daemon->counters,
+        .threads = config->store_threads,
+        .timeout_ms = config->request_timeout_ms,
+        .strangers_max = config->strangers_max,
+    };
+    return answering_new(&daemon->answering, &options, failure);
 }
 
 /* The queue of delayed invalidations, which is in Redis. */
@@ -196,7 +143,7 @@ int daemon_start_delayed(struct daemon *daemon, struct failure *failure)
         .redis = daemon->redis,
         .publisher = daemon->publisher,
         .feed = daemon->feed,
-        .asks = daemon->asks,
+        .answering = daemon->answering,
         .invalidations = daemon->invalidations,
         .counters = &daemon->counters,
         .prefix = config->redis_prefix,
@@ -236,7 +183,7 @@ int daemon_start_serving(struct daemon *daemon, struct failure *failure)
     server->feed = daemon->feed;
     server->pool = daemon->pool;
     server->writes = daemon->writes;
-    server->asks = daemon->asks;
+    server->answering = daemon->answering;
     server->ops = daemon->ops;
     server->redis = daemon->redis;
     server->l2 = daemon->l2;

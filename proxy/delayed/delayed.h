@@ -8,7 +8,7 @@
 #ifndef PERMTAB_DELAYED_DELAYED_H
 #define PERMTAB_DELAYED_DELAYED_H
 
-#include "proxy/answer/ask.h"
+#include "proxy/answer/answer.h"
 #include "proxy/base/counters.h"
 #include "proxy/delayed/advice.h"
 #include "proxy/delayed/rates.h"
@@ -24,7 +24,7 @@ struct delayed_options {
     struct redis *redis;
     struct publisher *publisher;
     struct feed *feed;
-    struct ask_queue *asks;
+    struct answering *answering;
     struct invalidations *invalidations;
     struct counters *counters;
     const char *prefix;
@@ -37,7 +37,7 @@ struct delayed_options {
 
 /* PERMTAB_E_MEMORY; _SYSTEM: no random numbers. */
 int delayed_new(struct delayed **out, const struct delayed_options *options) PERMTAB_MUST_CHECK;
-/* To be called before ask_queue_free and redis_free. Each done of a waiting client gets PERMTAB_E_UNREACHABLE, at
+/* To be called before answering_end and redis_free. Each done of a waiting client gets PERMTAB_E_UNREACHABLE, at
  * the latest in redis_free. Other hosts take the tasks that this host has taken when their leases end. */
 void delayed_free(struct delayed *delayed);
 /* To be called from the redis_state_fn. */

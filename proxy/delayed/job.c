@@ -9,6 +9,7 @@
  * out once more: an invalidation too many, which costs a read of the store and no more. */
 #include "proxy/base/clock.h"
 #include "proxy/delayed/private.h"
+#include "proxy/feed/feed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,7 +186,7 @@ static void job_ask(struct delayed_job *job)
         .scope = job->condition.scope,
         .meaning = publisher_names_version(delayed->options.publisher),
     };
-    ask_start(delayed->options.asks, &delayed->flow, &job->ask);
+    ask_start(delayed->options.answering, &delayed->flow, &job->ask);
 }
 
 /* Whether the revision is applied. A revision of another store will never come, so it counts as reached. */

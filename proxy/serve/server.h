@@ -2,7 +2,7 @@
 #ifndef PERMTAB_SERVE_SERVER_H
 #define PERMTAB_SERVE_SERVER_H
 
-#include "proxy/answer/ask.h"
+#include "proxy/answer/answer.h"
 #include "proxy/base/counters.h"
 #include "proxy/base/trouble.h"
 #include "proxy/config/config.h"
@@ -42,7 +42,7 @@ struct server {
     struct feed *feed;
     struct store_threads *pool; /* for reads */
     struct writes *writes;
-    struct ask_queue *asks;
+    struct answering *answering;
     struct ops *ops;
     struct invalidations *invalidations;
     /* NULL without Redis. */

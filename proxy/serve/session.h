@@ -4,7 +4,7 @@
 #define PERMTAB_SERVE_SESSION_H
 
 #include "client/wire/wire.h"
-#include "proxy/answer/ask.h"
+#include "proxy/answer/answer.h"
 #include "proxy/serve/feedback.h"
 #include "proxy/serve/output.h"
 #include "proxy/serve/server.h"

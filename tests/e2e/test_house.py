@@ -53,7 +53,7 @@ FACES = {
     "cleanup": "cleanup",
     "feed": "audit feed propagation",
     "l2": "l2",
-    "answer": "ask fill known_users_read",
+    "answer": "answer",
     "invalidate": "fleet history invalidate tags",
     "delayed": "delayed",
     "serve": "descriptors listener ops server subscriptions writes",

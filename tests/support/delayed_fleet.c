@@ -17,7 +17,7 @@ static struct permission permissions[] = {{.bit = 0, .name = "message.send"},
 
 int __wrap_invalidation_start(struct invalidations *invalidations, const struct invalidation *what,
                               invalidation_done_fn done, void *context);
-void __wrap_ask_start(struct ask_queue *asks, struct ask_flow *flow, struct ask *ask);
+void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);
 void __wrap_ask_cancel(struct ask *ask);
 const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher);
 struct log_position __wrap_publisher_position(const struct publisher *publisher);
@@ -68,10 +68,10 @@ int __wrap_invalidation_start(struct invalidations *invalidations, const struct 
     return 0;
 }
 
-void __wrap_ask_start(struct ask_queue *asks, struct ask_flow *flow, struct ask *ask)
+void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask)
 {
     struct answer answer = {.any = &fleet.bits, .own = &fleet.bits, .words = 1};
-    (void)asks, (void)flow;
+    (void)answering, (void)flow;
     assert_int_equal(ask->question.user, 42);
     fleet.asked++;
     ask->done(ask, fleet.answer, "the test does not say", fleet.answer == 0 ? &answer : NULL);

@@ -184,7 +184,7 @@ static void begin(struct request *request, const struct check *from)
     check->ask.context = check;
     request->state = check;
     request->cancel = check_cancel;
-    ask_start(request->server->asks, &request->session->flow, &check->ask);
+    ask_start(request->server->answering, &request->session->flow, &check->ask);
 }
 
 void serve_check(struct request *request, const struct wire_value *params)

@@ -217,7 +217,7 @@ static void ask_next(struct many *many, struct many_slot *slot)
     slot->ask.question.user = query->user;
     slot->ask.question.scope = query->scope;
     slot->ask.question.meaning = many->meaning;
-    ask_start(many->request->server->asks, &many->request->session->flow, &slot->ask);
+    ask_start(many->request->server->answering, &many->request->session->flow, &slot->ask);
 }
 
 static void on_turn(evutil_socket_t descriptor, short what, void *context)

@@ -1,6 +1,7 @@
 /* Asks: what an answer is worth that comes after a while. The fill is played by this file (--wrap, CMakeLists.txt). */
 #include "proxy/answer/ask.h"
 
+#include "proxy/answer/private.h"
 #include "proxy/base/clock.h"
 #include "proxy/table/fill.h"
 #include "tests/support/memory_policy.h"
@@ -42,7 +43,7 @@ const char *__wrap_feed_trouble(const struct feed *feed)
 struct fixture {
     struct event_base *base;
     struct publisher *publisher;
-    struct ask_queue *asks;
+    struct answering answering; /* asks alone */
     struct counters counters;
     struct ask_flow flow;
     struct ask ask;
@@ -84,7 +85,7 @@ static int setup(void **state)
     fixture->base = event_base_new();
     struct ask_queue_options asks = {
         .base = fixture->base, .publisher = fixture->publisher, .running_max = 4, .timeout_ms = 5000};
-    assert_int_equal(ask_queue_new(&fixture->asks, &asks), 0);
+    assert_int_equal(ask_queue_new(&fixture->answering.asks, &asks), 0);
     fixture->ask.question = (struct question){.user = 1,
                                               .meaning = publisher_names_version(fixture->publisher),
                                               .has_token = true,
@@ -92,7 +93,7 @@ static int setup(void **state)
                                               .token_revision = 5};
     fixture->ask.done = on_done;
     fixture->ask.context = fixture;
-    ask_start(fixture->asks, &fixture->flow, &fixture->ask);
+    ask_start(&fixture->answering, &fixture->flow, &fixture->ask);
     assert_non_null(fake.done);
     assert_int_equal(fixture->told, 0);
     *state = fixture;
@@ -102,7 +103,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
-    ask_queue_free(fixture->asks);
+    ask_queue_free(fixture->answering.asks);
     publisher_free(fixture->publisher);
     event_base_free(fixture->base);
     free(fixture);

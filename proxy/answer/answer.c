@@ -1,0 +1,135 @@
+/* The parts of answering, each of which asks those before it: known users, strangers, fetches, fills, asks. */
+#include "proxy/answer/answer.h"
+
+#include "proxy/answer/ask.h"
+#include "proxy/answer/fetch.h"
+#include "proxy/answer/fill.h"
+#include "proxy/answer/known_users_read.h"
+#include "proxy/answer/private.h"
+#include "proxy/base/random.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define FILL_WAITING_MAX 65536u
+
+static int make_filter(struct answering *answering, const struct answering_options *options)
+{
+    struct random_source chance;
+    int code = random_source_init(&chance);
+    if (code == 0)
+        code = known_users_init(&answering->known_users, options->strangers_max, random_source_next(&chance));
+    strangers_init(&answering->strangers, &answering->known_users, options->publisher);
+    return code;
+}
+
+/* Fills and asks. As many fills at once as there are connections: more would only queue where nobody sorts them. */
+static int make_parts(struct answering *answering, const struct answering_options *options)
+{
+    struct strangers *strangers = options->strangers_max > 0 ? &answering->strangers : NULL;
+    struct fetch_options fetches = {.base = options->base,
+                                    .primary = options->primary,
+                                    .replica = options->replica,
+                                    .replica_threads = options->threads,
+                                    .strangers = strangers,
+                                    .publisher = options->publisher,
+                                    .counters = options->counters};
+    int code = fetches_new(&answering->fetches, &fetches);
+    struct fills_options fills = {.base = options->base,
+                                  .fetches = answering->fetches,
+                                  .publisher = options->publisher,
+                                  .feed = options->feed,
+                                  .l2 = options->l2,
+                                  .counters = options->counters,
+                                  .timeout_ms = options->timeout_ms,
+                                  .waiting_max = FILL_WAITING_MAX};
+    if (code == 0)
+        code = fills_new(&answering->fills, &fills);
+    struct ask_queue_options asks = {.base = options->base,
+                                     .publisher = options->publisher,
+                                     .feed = options->feed,
+                                     .fills = answering->fills,
+                                     .strangers = strangers,
+                                     .l2 = options->l2,
+                                     .running_max = options->threads,
+                                     .timeout_ms = options->timeout_ms};
+    if (code == 0)
+        code = ask_queue_new(&answering->asks, &asks);
+    return code;
+}
+
+/* Counts in the background; until all are counted, everybody is known. */
+static int start_counting(struct answering *answering, const struct answering_options *options)
+{
+    struct known_users_read_options count = {.base = options->base,
+                                             .pool = options->primary,
+                                             .publisher = options->publisher,
+                                             .feed = options->feed,
+                                             .known_users = &answering->known_users,
+                                             .counters = options->counters};
+    return known_users_read_new(&answering->known_users_read, &count);
+}
+
+int answering_new(struct answering **out, const struct answering_options *options, struct failure *failure)
+{
+    struct answering *answering = calloc(1, sizeof *answering);
+    if (answering == NULL)
+        return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+    bool strangers = options->strangers_max > 0;
+    int code = strangers ? make_filter(answering, options) : 0;
+    if (code < 0) {
+        answering_free(answering);
+        return failure_set(failure, code, "the filter of strangers_max = %" PRIu64 " users cannot be made",
+                           options->strangers_max);
+    }
+    code = make_parts(answering, options);
+    if (code == 0 && strangers) /* last: what a thread was given cannot be taken back here */
+        code = start_counting(answering, options);
+    if (code < 0) {
+        answering_end(answering);
+        answering_free(answering);
+        return failure_set(failure, code, "out of memory");
+    }
+    *out = answering;
+    return 0;
+}
+
+void answering_end(struct answering *answering)
+{
+    if (answering == NULL)
+        return;
+    ask_queue_free(answering->asks);
+    answering->asks = NULL;
+    fills_free(answering->fills);
+    answering->fills = NULL;
+}
+
+void answering_free(struct answering *answering)
+{
+    if (answering == NULL)
+        return;
+    fetches_free(answering->fetches);
+    strangers_fini(&answering->strangers);
+    known_users_read_free(answering->known_users_read);
+    known_users_fini(&answering->known_users);
+    free(answering);
+}
+
+void answering_applied(struct answering *answering, uint64_t revision)
+{
+    if (answering == NULL)
+        return;
+    if (answering->known_users_read != NULL) /* first: those who are judged next may have rows now */
+        known_users_read_applied(answering->known_users_read);
+    fills_applied(answering->fills, revision);
+}
+
+void answering_refresh(struct answering *answering, uint64_t user, struct scope_key scope)
+{
+    fill_refresh(answering->fills, user, scope);
+}
+
+void answering_forget_strangers(struct answering *answering)
+{
+    strangers_forget_all(&answering->strangers);
+}
