@@ -14,7 +14,6 @@ struct counters;
 struct event_base;
 struct feed;
 struct fill_wait;
-struct flow_list;
 struct l2;
 struct l2_wait;
 struct store_threads;
@@ -44,19 +43,20 @@ void answering_free(struct answering *answering);
 
 /* The questions of one client that wait. Embedded in its session; zeroed is empty. */
 struct ask_flow {
-    struct ask *head;
-    struct ask *tail;
+    struct ask *asks;       /* that wait, the oldest first */
     unsigned waiting;       /* in this list */
     unsigned running;       /* being filled */
     unsigned catching_up;   /* wait for the feed to reach a token */
-    struct flow_list *list; /* of ask.c; NULL when nothing waits */
-    struct ask_flow *next;
-    struct ask_flow *previous;
+    struct ask_flow **list; /* of the ask_queue: the one that it is in; NULL when nothing waits */
+    struct ask_flow *prev, *next;
 };
 
 /* code 0: `answer` is good and borrowed for the call. PERMTAB_E_STALE: unknown, `text` says why. Else a
  * failure. Called once, perhaps before ask_start returns. The ask may be freed or started again inside. */
 typedef void (*ask_done_fn)(struct ask *ask, int code, const char *text, const struct answer *answer);
+
+/* ask.c has the drawing. */
+enum ask_state { ASK_IDLE, ASK_LOOKING, ASK_WAITING, ASK_RUNNING, ASK_CATCHING_UP };
 
 /* Owned by the caller, who fills in the first part. */
 struct ask {
@@ -65,15 +65,14 @@ struct ask {
     void *context;
 
     /* private */
-    enum { ASK_IDLE, ASK_LOOKING, ASK_WAITING, ASK_RUNNING, ASK_CATCHING_UP } state;
+    enum ask_state state;
     bool looked; /* into L2 */
     uint64_t begun_ns;
     struct ask_queue *asks;
     struct ask_flow *flow;
-    struct fill_wait *wait;
-    struct l2_wait *l2_wait;
-    struct ask *next;
-    struct ask *previous;
+    struct l2_wait *l2_wait; /* ASK_LOOKING */
+    struct fill_wait *wait;  /* ASK_RUNNING, ASK_CATCHING_UP */
+    struct ask *prev, *next; /* ASK_WAITING */
 };
 
 void ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);

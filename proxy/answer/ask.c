@@ -1,13 +1,25 @@
 /* Carrying out decide(), and the fair order of fills.
  *
+ *   ask_start ─► judge ─► told at once: it is in the table, nobody can vouch for the table, the token is of another store
+ *                  │
+ *                  ├──► LOOKING      into L2 ──────────────────┬─ hit ──► told
+ *                  │                                           │
+ *                  │      ┌────────────────────────────────────┘ missed, or L2 is of no use
+ *                  ├──► WAITING      for its turn ──► judge again: others may have asked the same meanwhile
+ *                  │      │
+ *                  │    RUNNING      a fill ─────────────────────────► told
+ *                  │
+ *                  └──► CATCHING_UP  a fill that waits for the feed ─► told
+ *
+ * What is told after a while is judged by decide() once more. An ask is IDLE before ask_start, from ask_cancel on, and
+ * while it is judged or told. ask_move alone moves it.
+ *
  * A fill costs a query, so a client that asks for what is not in the table could keep every store connection
  * busy. The order is that of FQ-CoDel (RFC 8290) without the CoDel: clients take turns, and a client that had
  * nothing waiting goes before those that keep a queue. So whoever asks now and then waits for the fills under
  * way and for no queue.
  *
- * L2 is asked first, out of turn: many of its answers take one round trip, and no connection to the store.
- *
- * Before a waiting question is filled it is looked up again: what others asked meanwhile is in the table. */
+ * L2 is asked first, out of turn: many of its answers take one round trip, and no connection to the store. */
 #include "proxy/answer/ask.h"
 
 #include "proxy/answer/private.h"
@@ -18,96 +30,95 @@
 #include <assert.h>
 #include <event2/event.h>
 #include <stdlib.h>
+#include <utlist.h>
 
 #define LOOKS_A_TURN    64
 #define CATCHING_UP_MAX 64
 #define FRESH_NS        200000000ull
 
-struct flow_list {
-    struct ask_flow *head;
-    struct ask_flow *tail;
-};
-
 struct ask_queue {
     struct ask_queue_options options;
     struct event *next_turn;
-    struct flow_list fresh;  /* had nothing waiting before */
-    struct flow_list steady; /* keep a queue */
+    struct ask_flow *fresh;  /* had nothing waiting before */
+    struct ask_flow *steady; /* keep a queue */
     unsigned running;
     uint64_t fresh_seen_ns; /* when somebody last asked one thing while others were being served */
 };
 
 static void run_waiting(struct ask_queue *asks);
 
-/* ---- lists ----------------------------------------------------------------------------------------------- */
+/* ---- states ---------------------------------------------------------------------------------------------------- */
 
-static void flows_put(struct flow_list *list, struct ask_flow *flow)
+static void flow_put(struct ask_flow **list, struct ask_flow *flow)
 {
-    flow->next = NULL;
-    flow->previous = list->tail;
-    if (list->tail)
-        list->tail->next = flow;
-    else
-        list->head = flow;
-    list->tail = flow;
+    DL_APPEND(*list, flow);
     flow->list = list;
 }
 
-static void flows_remove(struct ask_flow *flow)
+static void flow_remove(struct ask_flow *flow)
 {
-    struct flow_list *list = flow->list;
-    if (flow->previous)
-        flow->previous->next = flow->next;
-    else
-        list->head = flow->next;
-    if (flow->next)
-        flow->next->previous = flow->previous;
-    else
-        list->tail = flow->previous;
+    DL_DELETE(*flow->list, flow);
     flow->list = NULL;
 }
 
-static void flow_put(struct ask_flow *flow, struct ask *ask)
+static void leave(struct ask *ask)
 {
-    ask->next = NULL;
-    ask->previous = flow->tail;
-    if (flow->tail)
-        flow->tail->next = ask;
-    else
-        flow->head = ask;
-    flow->tail = ask;
-    flow->waiting++;
-    ask->state = ASK_WAITING;
+    struct ask_flow *flow = ask->flow;
+    switch (ask->state) {
+    case ASK_IDLE:
+        break;
+    case ASK_LOOKING:
+        ask->l2_wait = NULL;
+        break;
+    case ASK_WAITING:
+        DL_DELETE(flow->asks, ask);
+        if (--flow->waiting == 0)
+            flow_remove(flow);
+        break;
+    case ASK_RUNNING:
+        flow->running--;
+        ask->asks->running--;
+        ask->wait = NULL;
+        break;
+    case ASK_CATCHING_UP:
+        flow->catching_up--;
+        ask->wait = NULL;
+        break;
+    }
 }
 
-static void flow_remove(struct ask_flow *flow, struct ask *ask)
+static void enter(struct ask *ask)
 {
-    if (ask->previous)
-        ask->previous->next = ask->next;
-    else
-        flow->head = ask->next;
-    if (ask->next)
-        ask->next->previous = ask->previous;
-    else
-        flow->tail = ask->previous;
-    flow->waiting--;
-    ask->state = ASK_IDLE;
+    struct ask_flow *flow = ask->flow;
+    struct ask_queue *asks = ask->asks;
+    switch (ask->state) {
+    case ASK_IDLE:
+    case ASK_LOOKING:
+        break;
+    case ASK_WAITING:
+        DL_APPEND(flow->asks, ask);
+        if (flow->waiting++ == 0)
+            flow_put(flow->running == 0 ? &asks->fresh : &asks->steady, flow);
+        break;
+    case ASK_RUNNING:
+        flow->running++;
+        asks->running++;
+        break;
+    case ASK_CATCHING_UP:
+        flow->catching_up++;
+        break;
+    }
+}
+
+/* The lists and counts of both states follow. */
+static void ask_move(struct ask *ask, enum ask_state state)
+{
+    leave(ask);
+    ask->state = state;
+    enter(ask);
 }
 
 /* ---- one question ---------------------------------------------------------------------------------------- */
-
-/* Takes it off the counts of what is under way. */
-static void settle(struct ask *ask)
-{
-    if (ask->state == ASK_RUNNING) {
-        ask->flow->running--;
-        ask->asks->running--;
-    } else {
-        ask->flow->catching_up--;
-    }
-    ask->state = ASK_IDLE;
-    ask->wait = NULL;
-}
 
 static struct table_state state_of(const struct ask_queue *asks, uint64_t now_ns)
 {
@@ -146,7 +157,7 @@ static void on_filled(void *context, int code, const char *text, const struct an
 {
     struct ask *ask = context;
     struct ask_queue *asks = ask->asks;
-    settle(ask);
+    ask_move(ask, ASK_IDLE);
     tell(ask, code, text, answer);
     run_waiting(asks);
 }
@@ -156,8 +167,7 @@ static void judge(struct ask_queue *asks, struct ask *ask, bool queued);
 static void on_looked(void *context, enum l2_outcome outcome, const struct answer *answer)
 {
     struct ask *ask = context;
-    ask->state = ASK_IDLE;
-    ask->l2_wait = NULL;
+    ask_move(ask, ASK_IDLE);
     if (outcome == L2_ANSWERED)
         tell(ask, 0, NULL, answer);
     else
@@ -175,7 +185,7 @@ static bool start_look(struct ask_queue *asks, struct ask *ask)
                                    question->has_token ? question->token_revision : 0, on_looked, ask);
     if (ask->l2_wait == NULL)
         return false;
-    ask->state = ASK_LOOKING;
+    ask_move(ask, ASK_LOOKING);
     return true;
 }
 
@@ -193,11 +203,8 @@ static bool request_fill(struct ask_queue *asks, struct ask *ask)
 
 static void start_fill(struct ask_queue *asks, struct ask *ask)
 {
-    if (!request_fill(asks, ask))
-        return;
-    ask->state = ASK_RUNNING;
-    ask->flow->running++;
-    asks->running++;
+    if (request_fill(asks, ask))
+        ask_move(ask, ASK_RUNNING);
 }
 
 /* Waiting for the feed keeps no connection busy, so it takes no place among the fills: else tokens from the future would
@@ -209,10 +216,8 @@ static void start_catching_up(struct ask_queue *asks, struct ask *ask)
         return;
     }
     feed_wake(asks->options.feed);
-    if (!request_fill(asks, ask))
-        return;
-    ask->state = ASK_CATCHING_UP;
-    ask->flow->catching_up++;
+    if (request_fill(asks, ask))
+        ask_move(ask, ASK_CATCHING_UP);
 }
 
 /* How many fills those who keep a queue may have under way. As long as others ask now and then, a quarter: so these find a
@@ -227,8 +232,8 @@ static unsigned steady_max(const struct ask_queue *asks)
 /* Whether somebody who waits may be served now. */
 static bool turn_is_due(const struct ask_queue *asks)
 {
-    return asks->fresh.head ? asks->running < asks->options.running_max
-                            : asks->steady.head && asks->running < steady_max(asks);
+    return asks->fresh ? asks->running < asks->options.running_max
+                       : asks->steady && asks->running < steady_max(asks);
 }
 
 static void start_or_wait(struct ask_queue *asks, struct ask *ask)
@@ -237,14 +242,12 @@ static void start_or_wait(struct ask_queue *asks, struct ask *ask)
     bool fresh = flow->waiting == 0 && flow->running == 0;
     if (fresh && asks->running > 0)
         asks->fresh_seen_ns = clock_ns();
-    if (asks->running < (fresh ? asks->options.running_max : steady_max(asks)) && !asks->fresh.head &&
-        (fresh || !asks->steady.head)) {
+    if (asks->running < (fresh ? asks->options.running_max : steady_max(asks)) && !asks->fresh &&
+        (fresh || !asks->steady)) {
         start_fill(asks, ask);
         return;
     }
-    flow_put(flow, ask);
-    if (!flow->list)
-        flows_put(fresh ? &asks->fresh : &asks->steady, flow);
+    ask_move(ask, ASK_WAITING);
     /* A turn of the loop later, not now: whoever asks many things at once is not to be called back in
      * between. */
     if (turn_is_due(asks))
@@ -303,18 +306,15 @@ void ask_cancel(struct ask *ask)
         return;
     case ASK_LOOKING:
         l2_lookup_cancel(ask->l2_wait);
-        ask->l2_wait = NULL;
-        ask->state = ASK_IDLE;
+        ask_move(ask, ASK_IDLE);
         return;
     case ASK_WAITING:
-        flow_remove(ask->flow, ask);
-        if (ask->flow->waiting == 0)
-            flows_remove(ask->flow);
+        ask_move(ask, ASK_IDLE);
         return;
     case ASK_RUNNING:
     case ASK_CATCHING_UP:
         fill_cancel(ask->wait);
-        settle(ask);
+        ask_move(ask, ASK_IDLE);
         if (turn_is_due(ask->asks))
             event_active(ask->asks->next_turn, EV_TIMEOUT, 0);
         return;
@@ -327,12 +327,13 @@ static struct ask *take_next(struct ask_queue *asks)
 {
     if (!turn_is_due(asks))
         return NULL;
-    struct ask_flow *flow = asks->fresh.head ? asks->fresh.head : asks->steady.head;
-    struct ask *ask = flow->head;
-    flows_remove(flow);
-    flow_remove(flow, ask);
-    if (flow->waiting > 0)
-        flows_put(&asks->steady, flow);
+    struct ask_flow *flow = asks->fresh ? asks->fresh : asks->steady;
+    struct ask *ask = flow->asks;
+    ask_move(ask, ASK_IDLE);
+    if (flow->list) { /* the others of this client come after those of all others */
+        flow_remove(flow);
+        flow_put(&asks->steady, flow);
+    }
     return ask;
 }
 
@@ -372,7 +373,7 @@ void ask_queue_free(struct ask_queue *asks)
 {
     if (!asks)
         return;
-    assert(asks->running == 0 && !asks->fresh.head && !asks->steady.head);
+    assert(asks->running == 0 && !asks->fresh && !asks->steady);
     event_free(asks->next_turn);
     free(asks);
 }

@@ -30,8 +30,9 @@ struct fill_key {
 };
 
 enum fill_state {
+    FILL_EMPTY,   /* not begun, or its fetch brought nothing */
     FILL_READING, /* the fetch is under way */
-    FILL_HELD,    /* read, but ahead of the table: facts are kept */
+    FILL_HELD,    /* read: facts are kept, to be published now or when the table is where they are */
     FILL_BEHIND,  /* answered some; the others want a newer revision than the table has */
 };
 
@@ -39,16 +40,15 @@ struct fill {
     struct fills *fills;
     struct fill_key key;
     enum fill_state state;
-    uint64_t generation; /* of the table's history when the read began */
-    uint64_t epoch;      /* of L2, then; 0: not known */
-    struct fetch *fetch; /* FILL_READING */
-    bool fetched;        /* once at least: the next fetch takes no short cut */
-    uint64_t cost_us;    /* what the read took */
-    bool refresh;        /* L2 asked for it */
-    struct facts facts;
+    uint64_t generation;        /* of the table's history when the read began */
+    uint64_t epoch;             /* of L2, then; 0: not known */
+    struct fetch *fetch;        /* FILL_READING */
+    bool fetched;               /* once at least: the next fetch takes no short cut */
+    uint64_t cost_us;           /* what the read took */
+    bool refresh;               /* L2 asked for it */
+    struct facts facts;         /* FILL_HELD */
     struct fetch_origin origin; /* of the facts */
     uint64_t early_ns;          /* when they were first found to be too early; 0: not yet */
-    bool have_facts;
     struct fill_wait *waits;
     UT_hash_handle hh;
 };
@@ -121,18 +121,23 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
 
 /* ---- a fill ------------------------------------------------------------------------------------------------------ */
 
-static void drop_facts(struct fill *fill)
+/* The count of those that read, and the facts, follow. */
+static void fill_move(struct fill *fill, enum fill_state state)
 {
-    if (fill->have_facts)
+    fill->fills->reading += state == FILL_READING;
+    fill->fills->reading -= fill->state == FILL_READING;
+    if (fill->state == FILL_READING)
+        fill->fetch = NULL;
+    if (state != FILL_HELD)
         facts_fini(&fill->facts);
-    fill->have_facts = false;
+    fill->state = state;
 }
 
 static void fill_free(struct fill *fill)
 {
     assert(fill->state != FILL_READING && fill->waits == NULL);
     HASH_DEL(fill->fills->by_key, fill);
-    drop_facts(fill);
+    facts_fini(&fill->facts);
     free(fill);
 }
 
@@ -144,7 +149,6 @@ static int fill_submit(struct fill *fill)
 {
     struct fills *fills = fill->fills;
     struct scope_key scope = {fill->key.scope_id, (uint32_t)fill->key.scope_type};
-    drop_facts(fill);
     fill->generation = publisher_generation(fills->options.publisher);
     fill->epoch = 0;
     if (fills->options.l2 != NULL)
@@ -155,8 +159,7 @@ static int fill_submit(struct fill *fill)
     if (code < 0)
         return code;
     fill->fetched = true;
-    fill->state = FILL_READING;
-    fills->reading++;
+    fill_move(fill, FILL_READING);
     return 0;
 }
 
@@ -175,9 +178,7 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
 {
     struct fill *fill = context;
     struct fills *fills = fill->fills;
-    fill->fetch = NULL;
-    fill->state = FILL_HELD;
-    fills->reading--;
+    fill_move(fill, code < 0 ? FILL_EMPTY : FILL_HELD);
     if (code < 0) {
         fills->options.counters->fills_failed++;
         tell_all(fill, code, text);
@@ -185,7 +186,6 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
         return;
     }
     fill->facts = *facts;
-    fill->have_facts = true;
     fill->origin = *origin;
     fill->cost_us = (clock_ns() - origin->begun_ns) / 1000;
     if (fill->generation != publisher_generation(fills->options.publisher)) {
@@ -214,11 +214,9 @@ static void answer_waits(struct fill *fill, const struct answer *answer)
  * Redis. */
 static void keep(struct fill *fill)
 {
-    if (fill->fills->options.l2 == NULL || fill->facts.stranger) {
-        drop_facts(fill);
-    } else {
+    if (fill->fills->options.l2 != NULL && !fill->facts.stranger) {
         l2_put(fill->fills->options.l2, &fill->facts, fill->epoch, fill->cost_us, fill->refresh);
-        fill->have_facts = false;
+        fill->facts = (struct facts){0}; /* taken over */
     }
     fill->refresh = false;
 }
@@ -257,7 +255,7 @@ static void fill_finish(struct fill *fill)
         if (fill->waits == NULL) {
             fill_free(fill);
         } else {
-            fill->state = FILL_BEHIND;
+            fill_move(fill, FILL_BEHIND);
             feed_wake(fills->options.feed);
         }
         return;
@@ -266,7 +264,6 @@ static void fill_finish(struct fill *fill)
             fill_repeat(fill);
             return;
         }
-        fill->state = FILL_HELD;
         feed_wake(fills->options.feed);
         return;
     case PUBLISHER_OUTDATED:
@@ -406,7 +403,7 @@ void fills_free(struct fills *fills)
         tell_all(fill, PERMTAB_E_UNREACHABLE, "the sidecar is stopping");
         if (fill->state == FILL_READING)
             fetch_cancel(fill->fetch);
-        fill->state = FILL_HELD;
+        fill_move(fill, FILL_EMPTY);
         fill_free(fill);
     }
     event_free(fills->timer);
