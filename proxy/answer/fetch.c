@@ -8,6 +8,7 @@
 
 #include "proxy/base/breaker.h"
 #include "proxy/base/clock.h"
+#include "proxy/base/container_of.h"
 #include "proxy/base/timer.h"
 
 #include <assert.h>
@@ -19,7 +20,7 @@
 #define PATIENCE_NS 100000000ull /* with a replica */
 
 struct fetch_job {
-    struct store_job job; /* first */
+    struct store_job job;
     struct fetches *fetches;
     struct fetch *fetch; /* NULL: nobody waits any more */
     enum fetch_from from;
@@ -58,7 +59,7 @@ struct fetches {
 
 static int job_run(struct store_job *store_job, struct store *store, struct failure *failure)
 {
-    struct fetch_job *job = (struct fetch_job *)store_job;
+    struct fetch_job *job = container_of(store_job, struct fetch_job, job);
     struct log_position at;
     int64_t now;
     if (store == NULL) {
@@ -206,7 +207,7 @@ static bool replica_is_ours(const struct fetch_job *job)
 
 static void on_job(struct store_job *store_job)
 {
-    struct fetch_job *job = (struct fetch_job *)store_job;
+    struct fetch_job *job = container_of(store_job, struct fetch_job, job);
     struct fetch *fetch = job->fetch;
     job->fetches->replica_running -= job->from == FETCH_REPLICA;
     if (fetch == NULL) {

@@ -10,6 +10,7 @@
 #include "proxy/answer/known_users_read.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/container_of.h"
 #include "proxy/base/log.h"
 #include "proxy/base/timer.h"
 
@@ -25,7 +26,7 @@
 
 /* What the thread reads and writes while it has the job. */
 struct slice {
-    struct store_job job; /* first */
+    struct store_job job;
     enum store_users which;
     bool from_first;
     uint64_t from, first; /* the id to begin with, and the first of all */
@@ -36,7 +37,7 @@ struct slice {
 };
 
 struct known_users_read {
-    struct slice slice; /* first */
+    struct slice slice;
     struct known_users_read_options options;
     struct event *timer;
     uint64_t begun;    /* how often */
@@ -56,7 +57,7 @@ static void wait_ms(struct known_users_read *count, unsigned ms)
 /* On a helper thread. */
 static int slice_run(struct store_job *job, struct store *store, struct failure *failure)
 {
-    struct slice *slice = (struct slice *)job;
+    struct slice *slice = container_of(job, struct slice, job);
     int64_t now;
     if (store == NULL) {
         slice->failure = *failure;
@@ -189,7 +190,8 @@ static void step(struct known_users_read *count)
 
 static void on_slice(struct store_job *job)
 {
-    struct known_users_read *count = (struct known_users_read *)job;
+    struct known_users_read *count =
+        container_of(container_of(job, struct slice, job), struct known_users_read, slice);
     count->reading = false;
     count->early_ns = 0;
     bool ours = count->options.known_users->state == KNOWN_USERS_COUNTING;

@@ -5,13 +5,14 @@
  * A user who gets a role between the answer and the removal loses a value that is true: a miss, no more. */
 #include "proxy/store/orphans.h"
 #include "proxy/base/array.h"
+#include "proxy/base/container_of.h"
 #include "proxy/cleanup/private.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct cleanup_question {
-    struct store_job job;      /* first: the thread's */
+    struct store_job job;      /* the thread's */
     struct cleanup_job *asker; /* the loop's; NULL: nobody waits for it */
     struct cleanup_batch batch;
     struct failure failure;
@@ -81,7 +82,7 @@ static int64_t ask_some(struct cleanup_batch *batch, size_t from, bool scopes, s
 
 static int on_thread(struct store_job *job, struct store *store, struct failure *failure)
 {
-    struct cleanup_question *question = (struct cleanup_question *)(void *)job;
+    struct cleanup_question *question = container_of(job, struct cleanup_question, job);
     question->code = store ? 0 : failure->code;
     for (unsigned scopes = 0; scopes < 2 && question->code == 0; scopes++) {
         int64_t at = 0;
@@ -96,7 +97,7 @@ static int on_thread(struct store_job *job, struct store *store, struct failure 
 
 static void on_answer(struct store_job *job)
 {
-    struct cleanup_question *question = (struct cleanup_question *)(void *)job;
+    struct cleanup_question *question = container_of(job, struct cleanup_question, job);
     struct cleanup_job *asker = question->asker;
     if (asker) {
         asker->question = NULL;

@@ -3,6 +3,7 @@
  * text its meaning, so that a value gets the same message wherever it comes from. */
 #include "proxy/config/config.h"
 
+#include "proxy/base/container_of.h"
 #include "proxy/config/options.h"
 #include "proxy/config/text.h"
 
@@ -22,7 +23,7 @@
 enum { FROM_DEFAULT = 0, FROM_ENVIRONMENT = -1 }; /* else a line of the file */
 
 struct loading {
-    long guard; /* first: what libconfuse's hidden option points at, see find_loading */
+    long guard; /* what libconfuse's hidden option points at, see find_loading */
     struct config *config;
     const char *path;
     struct failure *failure;
@@ -64,12 +65,12 @@ static int set_option(struct loading *loading, size_t index, const char *text)
 /* ---- the file -------------------------------------------------------------------------------------------- */
 
 /* libconfuse hands its callbacks no pointer of ours. One option whose name nobody can want carries the address: its
- * "simple value" points at the first member of struct loading. */
+ * "simple value" points at the guard of struct loading. */
 static struct loading *find_loading(cfg_t *cfg)
 {
     for (cfg_opt_t *option = cfg->opts; option->name; option++) {
         if (option->simple_value.ptr)
-            return (struct loading *)(void *)option->simple_value.number;
+            return container_of(option->simple_value.number, struct loading, guard);
     }
     abort();
 }
@@ -281,7 +282,6 @@ int config_load(struct config *out, const char *path, struct failure *failure)
     struct failure unseen;
     struct loading loading = {.config = out, .path = path, .failure = failure ? failure : &unseen};
     const char *name = NULL;
-    _Static_assert(offsetof(struct loading, guard) == 0, "find_loading relies on it");
     memset(out, 0, sizeof *out);
     int code = load_defaults(&loading);
     if (code == 0 && path)

@@ -4,6 +4,7 @@
  * A transaction whose reply was lost may have been carried out. It is sent again with the same id for a few
  * seconds: a task that is written twice is one task. Should some host have carried it out in between, it is carried
  * out once more, which costs a read of the store. */
+#include "proxy/base/container_of.h"
 #include "proxy/delayed/private.h"
 
 #include <stdio.h>
@@ -156,7 +157,7 @@ static int look_at_replies(const struct delayed_adding *adding, const struct red
 
 static void on_written(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
-    struct delayed_adding *adding = (struct delayed_adding *)call;
+    struct delayed_adding *adding = container_of(call, struct delayed_adding, call);
     struct delayed *delayed = call->delayed;
     struct failure failure = {0};
     int code = delayed_outcome(delayed, status, reply, &failure);
@@ -205,7 +206,7 @@ static int write_task(struct delayed_adding *adding)
 /* The reply of delayed_look.lua without a sample: the clock, and the length of the queue. */
 static void on_looked(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
-    struct delayed_adding *adding = (struct delayed_adding *)call;
+    struct delayed_adding *adding = container_of(call, struct delayed_adding, call);
     struct delayed *delayed = call->delayed;
     struct failure failure = {0};
     int code = delayed_outcome(delayed, status, reply, &failure);

@@ -6,6 +6,7 @@
 #include "proxy/delayed/delayed.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/container_of.h"
 #include "proxy/base/timer.h"
 #include "proxy/delayed/private.h"
 
@@ -79,7 +80,7 @@ static void look_next(struct delayed *delayed, uint64_t now, const struct redis_
 
 static void on_taken(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
-    struct take *take = (struct take *)call;
+    struct take *take = container_of(call, struct take, call);
     struct delayed *delayed = call->delayed;
     delayed->taking = false;
     const struct redis_reply *rows = redis_reply_at(reply, 3);

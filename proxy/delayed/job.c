@@ -8,6 +8,7 @@
  * A job ends here before Redis is told. Should Redis not hear of it, the lease ends and some host carries the task
  * out once more: an invalidation too many, which costs a read of the store and no more. */
 #include "proxy/base/clock.h"
+#include "proxy/base/container_of.h"
 #include "proxy/delayed/private.h"
 #include "proxy/feed/feed.h"
 
@@ -38,7 +39,7 @@ struct ending {
 /* Counts the end of a task when Redis says that it was ours to end. */
 static void on_ended(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
-    struct ending *ending = (struct ending *)call;
+    struct ending *ending = container_of(call, struct ending, call);
     uint64_t removed = redis_reply_kind(reply) == REDIS_ARRAY ? delayed_u64_at(reply, 0) : 0;
     if (!call->delayed->closed && status == REDIS_OK && removed > 0)
         delayed_count(call->delayed, ending->event, removed);
@@ -47,7 +48,7 @@ static void on_ended(struct delayed_call *call, enum redis_status status, const 
 
 static void on_put_back(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
-    struct ending *ending = (struct ending *)call;
+    struct ending *ending = container_of(call, struct ending, call);
     uint64_t due;
     if (!call->delayed->closed && status == REDIS_OK && redis_reply_u64(reply, &due))
         delayed_count(call->delayed, ending->event, 1);

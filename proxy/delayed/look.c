@@ -1,4 +1,5 @@
 /* Looking at the queue: the list of the next tasks, its state, and advice made of that. */
+#include "proxy/base/container_of.h"
 #include "proxy/delayed/private.h"
 
 #include <stdio.h>
@@ -13,9 +14,7 @@ static int ask(struct delayed *delayed, const char *script, struct redis_args *a
                struct delayed_call *call)
 {
     int code = delayed_run_script(delayed, script, args, call);
-    if (code < 0)
-        free(call);
-    else
+    if (code == 0)
         delayed->client_calls++;
     return code;
 }
@@ -48,7 +47,7 @@ static struct delayed_row read_row(const struct redis_reply *row)
 
 static void on_listed(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
-    struct listing *listing = (struct listing *)call;
+    struct listing *listing = container_of(call, struct listing, call);
     struct delayed_row rows[DELAYED_ROWS_MAX];
     struct failure failure = {0};
     int code = delayed_outcome(call->delayed, status, reply, &failure);
@@ -74,7 +73,10 @@ int delayed_list(struct delayed *delayed, unsigned most, delayed_listed_fn done,
     delayed_args(delayed, &args);
     redis_args_u64(&args, most < DELAYED_ROWS_MAX ? most : DELAYED_ROWS_MAX);
     redis_args_u64(&args, LIST_BYTES);
-    return ask(delayed, "delayed_list", &args, &listing->call);
+    int code = ask(delayed, "delayed_list", &args, &listing->call);
+    if (code < 0)
+        free(listing);
+    return code;
 }
 
 /* ---- how it stands ----------------------------------------------------------------------------------------------- */
@@ -119,7 +121,7 @@ static void keep_advice(struct delayed *delayed, const struct delayed_state *sta
 
 static void on_looked(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
-    struct looking *looking = (struct looking *)call;
+    struct looking *looking = container_of(call, struct looking, call);
     struct delayed_state state = {0};
     struct failure failure = {0};
     int code = delayed_outcome(call->delayed, status, reply, &failure);
@@ -147,7 +149,10 @@ int delayed_look(struct delayed *delayed, bool advise, delayed_looked_fn done, v
     redis_args_u64(&args, DELAYED_OVERDUE_MS);
     redis_args_u64(&args, advise ? SAMPLE : 0);
     redis_args_u64(&args, DELAYED_LARGEST_MAX);
-    return ask(delayed, "delayed_look", &args, &looking->call);
+    int code = ask(delayed, "delayed_look", &args, &looking->call);
+    if (code < 0)
+        free(looking);
+    return code;
 }
 
 size_t delayed_advice(const struct delayed *delayed, const struct delayed_advice **out)

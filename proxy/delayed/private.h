@@ -49,7 +49,7 @@ struct delayed {
 
 /* ---- call.c: a command, and who waits for its reply ------------------------------------------------------------ */
 
-/* First member of a struct on the heap, which `done` frees. */
+/* A member of a struct on the heap, which `done` frees. */
 struct delayed_call {
     struct delayed *delayed;
     void (*done)(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply);

@@ -5,6 +5,7 @@
  * Replacing adds the one task first and removes the others after it: a host that dies in between leaves a task too
  * many. */
 #include "proxy/base/clock.h"
+#include "proxy/base/container_of.h"
 #include "proxy/base/timer.h"
 #include "proxy/delayed/private.h"
 
@@ -131,7 +132,7 @@ static void pause_then_step(struct delayed_sweeping *sweeping, uint64_t took_ns)
 
 static void on_step(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply)
 {
-    struct delayed_sweeping *sweeping = (struct delayed_sweeping *)call;
+    struct delayed_sweeping *sweeping = container_of(call, struct delayed_sweeping, call);
     struct delayed *delayed = call->delayed;
     struct failure failure = {0};
     uint64_t now = clock_ns();

@@ -14,6 +14,7 @@
 #include "proxy/feed/audit.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/container_of.h"
 #include "proxy/base/timer.h"
 #include "proxy/base/trouble.h"
 #include "proxy/table/audit.h"
@@ -35,7 +36,7 @@
 #define PATIENCE_NS    (60 * SECOND_NS)
 
 struct audit_job {
-    struct store_job job; /* first: the job is the audit of one entry */
+    struct store_job job; /* the audit of one entry */
     struct audit *audit;
     struct audit_question question;
     uint64_t generation; /* of the table's history when the read began */
@@ -214,7 +215,7 @@ static void audit_end(struct audit *audit)
 /* On a helper thread. */
 static int job_run(struct store_job *base, struct store *store, struct failure *failure)
 {
-    struct audit_job *job = (struct audit_job *)(void *)base;
+    struct audit_job *job = container_of(base, struct audit_job, job);
     struct log_position at;
     int64_t now;
     int code = store == NULL ? failure->code : store_snapshot(store, &at, &now, failure);
@@ -262,7 +263,7 @@ static bool conclude(struct audit_job *job)
 
 static void on_read(struct store_job *base)
 {
-    struct audit_job *job = (struct audit_job *)(void *)base;
+    struct audit_job *job = container_of(base, struct audit_job, job);
     struct audit *audit = job->audit;
     audit->reading--;
     if (audit->closing || !job->have_facts) {

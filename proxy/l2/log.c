@@ -1,6 +1,7 @@
 /* The store's log from where the marker stands, when this host does not remember so far back: it was started, or rebuilt its
  * table, after that. Read once from the store on a helper thread, so that a restart does not cost the whole of L2. */
 #include "proxy/base/clock.h"
+#include "proxy/base/container_of.h"
 #include "proxy/l2/private.h"
 
 #include <inttypes.h>
@@ -35,7 +36,7 @@ static int read_log(struct l2_log_job *log, struct store *store)
 /* On a helper thread. */
 static int run(struct store_job *job, struct store *store, struct failure *failure)
 {
-    struct l2_log_job *log = (struct l2_log_job *)(void *)job;
+    struct l2_log_job *log = container_of(job, struct l2_log_job, job);
     if (store != NULL) {
         log->code = read_log(log, store);
     } else {
@@ -47,7 +48,7 @@ static int run(struct store_job *job, struct store *store, struct failure *failu
 
 static void done(struct store_job *job)
 {
-    struct l2_log_job *log = (struct l2_log_job *)(void *)job;
+    struct l2_log_job *log = container_of(job, struct l2_log_job, job);
     struct l2 *l2 = log->l2;
     l2->marker.reading_log = false;
     change_list_fini(&l2->log);

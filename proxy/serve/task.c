@@ -3,6 +3,7 @@
 #include "proxy/serve/task.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/container_of.h"
 #include "proxy/base/log.h"
 #include "proxy/invalidate/fleet.h"
 #include "proxy/serve/session.h"
@@ -12,7 +13,7 @@
 
 static int task_run(struct store_job *job, struct store *store, struct failure *failure)
 {
-    struct task *task = (struct task *)(void *)job;
+    struct task *task = container_of(job, struct task, job);
     struct gate *gate = task->locks ? &task->gate : NULL;
     if (!store) {
         task->failure = *failure;
@@ -81,7 +82,7 @@ static void announce(struct task *task)
 
 static void task_done(struct store_job *job)
 {
-    struct task *task = (struct task *)(void *)job;
+    struct task *task = container_of(job, struct task, job);
     /* Also after a failure: a commit of which the outcome is unknown may have been one. */
     if (task->writes)
         feed_wake(task->server->feed);
@@ -112,7 +113,6 @@ void task_release(struct server *server, uint64_t revision, uint64_t now_ns)
 
 void task_start(struct task *task, struct request *request)
 {
-    _Static_assert(offsetof(struct task, job) == 0, "the job is the task");
     task->job.run = task_run;
     task->job.done = task_done;
     task->request = request;

@@ -7,7 +7,7 @@
 #include "proxy/store/gate.h"
 #include "proxy/store/threads.h"
 
-/* First member of a method's own struct. */
+/* A member of a method's own struct. */
 struct task {
     struct store_job job;
     struct request *request; /* NULL: it was answered, or its session has ended, while a thread was at work */

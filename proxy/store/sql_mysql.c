@@ -4,6 +4,7 @@
  * Nothing of the session is left to the server's or the account's defaults: isolation, autocommit, character set and
  * time-outs are set at every connect. A connection that was lost is never mended: its owner closes it and connects
  * anew, because a reconnected one would have lost its transaction and its statements without saying so. */
+#include "proxy/base/container_of.h"
 #include "proxy/store/sql_driver.h"
 
 #include <assert.h>
@@ -20,7 +21,7 @@
 #define TEXT_FIRST  256u /* bytes of a text column's buffer before a longer text makes it grow */
 
 struct mysql {
-    struct sql sql; /* first */
+    struct sql sql;
     MYSQL *handle;
     unsigned lock_wait_s; /* as the session was told last */
 };
@@ -35,7 +36,7 @@ struct column {
 };
 
 struct mysql_statement {
-    struct sql_statement statement; /* first */
+    struct sql_statement statement;
     MYSQL_STMT *handle;
     unsigned parameter_count, column_count;
     MYSQL_BIND *parameters;
@@ -46,12 +47,12 @@ struct mysql_statement {
 
 static struct mysql *of(struct sql *sql)
 {
-    return (struct mysql *)sql;
+    return container_of(sql, struct mysql, sql);
 }
 
 static struct mysql_statement *statement_of(struct sql_statement *statement)
 {
-    return (struct mysql_statement *)statement;
+    return container_of(statement, struct mysql_statement, statement);
 }
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
@@ -135,7 +136,7 @@ static void mysql_driver_close(struct sql *sql)
 {
     if (of(sql)->handle)
         mysql_close(of(sql)->handle);
-    free(sql);
+    free(of(sql));
 }
 
 /* Statements must give up before we stop waiting for them: else they go on behind our back, and may commit.

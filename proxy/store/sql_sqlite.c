@@ -7,6 +7,7 @@
  *
  * foreign_keys and recursive_triggers are settings of a connection, off by default. Ours are on; triggers catch the
  * writes of programs that have theirs off (conf/schema/sqlite). */
+#include "proxy/base/container_of.h"
 #include "proxy/store/sql_driver.h"
 
 #include "proxy/base/clock.h"
@@ -22,7 +23,7 @@
 #include <unistd.h>
 
 struct sqlite {
-    struct sql sql; /* first */
+    struct sql sql;
     sqlite3 *db;
     char path[512];
     uint64_t timeout_ns;    /* how long a lock is waited for */
@@ -30,18 +31,18 @@ struct sqlite {
 };
 
 struct sqlite_statement {
-    struct sql_statement statement; /* first */
+    struct sql_statement statement;
     sqlite3_stmt *handle;
 };
 
 static struct sqlite *of(struct sql *sql)
 {
-    return (struct sqlite *)sql;
+    return container_of(sql, struct sqlite, sql);
 }
 
 static sqlite3_stmt *handle_of(struct sql_statement *statement)
 {
-    return ((struct sqlite_statement *)statement)->handle;
+    return container_of(statement, struct sqlite_statement, statement)->handle;
 }
 
 /* Fills the failure, and returns the code that SQLite's result code means for the caller. */
@@ -85,7 +86,7 @@ static int sqlite_execute(struct sql *sql, const char *text, struct failure *fai
 static void sqlite_close(struct sql *sql)
 {
     sqlite3_close_v2(of(sql)->db);
-    free(sql);
+    free(of(sql));
 }
 
 /* SQLite says "unable to open database file" for every cause; the file system knows more. */
@@ -246,10 +247,10 @@ static struct sql_statement *sqlite_prepare(struct sql *sql, const char *text, s
     return &statement->statement;
 }
 
-static void sqlite_free(struct sql_statement *statement)
+static void sqlite_free(struct sql_statement *base)
 {
-    sqlite3_finalize(handle_of(statement));
-    free(statement);
+    sqlite3_finalize(handle_of(base));
+    free(container_of(base, struct sqlite_statement, statement));
 }
 
 static void sqlite_bind(struct sql_statement *statement, unsigned index, struct sql_value value)

@@ -1,5 +1,6 @@
 /* grant, revoke, assign, unassign: one change, one transaction, and its revision as the token. */
 #include "client/wire/time_text.h"
+#include "proxy/base/container_of.h"
 #include "proxy/document/policy.h"
 #include "proxy/serve/methods/methods.h"
 #include "proxy/serve/task.h"
@@ -48,7 +49,7 @@ static int carry_out(struct change_task *work, struct store *store, struct failu
 
 static int change_run(struct task *task, struct store *store)
 {
-    struct change_task *work = (struct change_task *)(void *)task;
+    struct change_task *work = container_of(task, struct change_task, task);
     int code = carry_out(work, store, &task->failure);
     task->revision = work->result.revision;
     return code;
@@ -56,7 +57,7 @@ static int change_run(struct task *task, struct store *store)
 
 static void change_reply(struct task *task)
 {
-    struct change_task *work = (struct change_task *)(void *)task;
+    struct change_task *work = container_of(task, struct change_task, task);
     struct wire_buffer reply;
     wire_buffer_init(&reply);
     bool ended = work->verb == VERB_ASSIGN && work->assignment.expires_at <= work->now;
@@ -77,7 +78,7 @@ static void change_reply(struct task *task)
 
 static void change_free(struct task *task)
 {
-    free(task);
+    free(container_of(task, struct change_task, task));
 }
 
 static void begin(struct request *request, const struct wire_value *params, const struct change_task *from)

@@ -1,6 +1,7 @@
 /* explain: which role, path, overwrite or requirement decided. Read from the store in one snapshot, catalogue included,
  * so the explanation is true of one revision whatever the table holds. */
 #include "proxy/rights/explain.h"
+#include "proxy/base/container_of.h"
 #include "proxy/serve/methods/methods.h"
 #include "proxy/serve/task.h"
 
@@ -40,7 +41,7 @@ static int explain_snapshot(struct explain_task *work, struct store *store, stru
 
 static int explain_run(struct task *task, struct store *store)
 {
-    struct explain_task *work = (struct explain_task *)(void *)task;
+    struct explain_task *work = container_of(task, struct explain_task, task);
     struct catalogue catalogue = {0};
     struct log_position at;
     int64_t now;
@@ -60,7 +61,7 @@ static int explain_run(struct task *task, struct store *store)
 
 static void explain_reply(struct task *task)
 {
-    struct explain_task *work = (struct explain_task *)(void *)task;
+    struct explain_task *work = container_of(task, struct explain_task, task);
     const struct explanation *explanation = &work->explanation;
     struct wire_buffer reply;
     wire_buffer_init(&reply);
@@ -82,7 +83,7 @@ static void explain_reply(struct task *task)
 
 static void explain_free(struct task *task)
 {
-    struct explain_task *work = (struct explain_task *)(void *)task;
+    struct explain_task *work = container_of(task, struct explain_task, task);
     explanation_fini(&work->explanation);
     free(work);
 }

@@ -1,6 +1,7 @@
 /* apply and export: whole policy documents. They pass as descriptors, because they may be larger than a message, and
  * are read, parsed and printed on a helper thread. */
 #include "proxy/document/policy.h"
+#include "proxy/base/container_of.h"
 #include "proxy/serve/methods/methods.h"
 #include "proxy/serve/task.h"
 #include "proxy/serve/writes.h"
@@ -30,7 +31,7 @@ struct policy_task {
 
 static void policy_task_free(struct task *task)
 {
-    struct policy_task *work = (struct policy_task *)(void *)task;
+    struct policy_task *work = container_of(task, struct policy_task, task);
     if (work->descriptor >= 0)
         (void)close(work->descriptor);
     free(work);
@@ -80,7 +81,7 @@ static int read_document(int descriptor, char **out, size_t *size, struct failur
 
 static int apply_run(struct task *task, struct store *store)
 {
-    struct policy_task *work = (struct policy_task *)(void *)task;
+    struct policy_task *work = container_of(task, struct policy_task, task);
     struct policy policy = {0};
     char *text = NULL;
     size_t size = 0;
@@ -109,7 +110,7 @@ static void put_warnings(struct wire_buffer *reply, const struct policy_warnings
 
 static void apply_reply(struct task *task)
 {
-    struct policy_task *work = (struct policy_task *)(void *)task;
+    struct policy_task *work = container_of(task, struct policy_task, task);
     const struct policy_apply_result *result = &work->result;
     struct wire_buffer reply;
     wire_buffer_init(&reply);
@@ -201,7 +202,7 @@ static int write_document(struct policy_task *work, const char *text, struct fai
 
 static int export_run(struct task *task, struct store *store)
 {
-    struct policy_task *work = (struct policy_task *)(void *)task;
+    struct policy_task *work = container_of(task, struct policy_task, task);
     struct policy policy = {0};
     char *text = NULL;
     struct log_position at;
@@ -227,7 +228,7 @@ static int export_run(struct task *task, struct store *store)
 
 static void export_reply(struct task *task)
 {
-    struct policy_task *work = (struct policy_task *)(void *)task;
+    struct policy_task *work = container_of(task, struct policy_task, task);
     struct wire_buffer reply;
     int descriptor = work->descriptor;
     work->descriptor = -1; /* the reply takes it */
