@@ -23,12 +23,6 @@
 #include <uthash.h>
 #include <utlist.h>
 
-struct fill_key {
-    uint64_t user;
-    uint64_t scope_id;
-    uint64_t scope_type;
-};
-
 enum fill_state {
     FILL_EMPTY,   /* not begun, or its fetch brought nothing */
     FILL_READING, /* the fetch is under way */
@@ -38,7 +32,7 @@ enum fill_state {
 
 struct fill {
     struct fills *fills;
-    struct fill_key key;
+    struct facts_key key;
     enum fill_state state;
     uint64_t generation;        /* of the table's history when the read began */
     uint64_t epoch;             /* of L2, then; 0: not known */
@@ -148,7 +142,7 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
 static int fill_submit(struct fill *fill)
 {
     struct fills *fills = fill->fills;
-    struct scope_key scope = {fill->key.scope_id, (uint32_t)fill->key.scope_type};
+    struct scope_key scope = facts_key_scope(&fill->key);
     fill->generation = publisher_generation(fills->options.publisher);
     fill->epoch = 0;
     if (fills->options.l2 != NULL)
@@ -307,7 +301,7 @@ void fills_applied(struct fills *fills, uint64_t revision)
 
 static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struct scope_key scope)
 {
-    struct fill_key key = {user, scope.id, scope.type};
+    struct facts_key key = facts_key_of(user, scope);
     struct fill *fill;
     HASH_FIND(hh, fills->by_key, &key, sizeof key, fill);
     if (fill != NULL) {
@@ -365,7 +359,7 @@ void fill_cancel(struct fill_wait *wait)
 
 void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope)
 {
-    struct fill_key key = {user, scope.id, scope.type};
+    struct facts_key key = facts_key_of(user, scope);
     struct fill *fill;
     HASH_FIND(hh, fills->by_key, &key, sizeof key, fill);
     if (fill != NULL || fills->reading >= REFRESHES_MAX || fills->closing)

@@ -145,7 +145,7 @@ void l2_lookups_applied(struct l2 *l2)
 
 static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scope_key scope)
 {
-    struct l2_lookup_key key = {user, scope.id, scope.type};
+    struct facts_key key = facts_key_of(user, scope);
     struct l2_lookup *lookup;
     HASH_FIND(hh, l2->by_key, &key, sizeof key, lookup);
     if (lookup != NULL)

@@ -4,17 +4,11 @@
 
 #include "proxy/l2/private.h"
 
-struct l2_lookup_key {
-    uint64_t user;
-    uint64_t scope_id;
-    uint64_t scope_type;
-};
-
 enum l2_lookup_state { LOOKUP_QUEUED, LOOKUP_SENT, LOOKUP_WAITING, LOOKUP_HELD };
 
 struct l2_lookup {
     struct l2 *l2;
-    struct l2_lookup_key key;
+    struct facts_key key;
     enum l2_lookup_state state;
     unsigned tries;
     uint64_t generation; /* of the table's history when it was sent */
@@ -24,11 +18,6 @@ struct l2_lookup {
     struct l2_lookup *next_queued;
     UT_hash_handle hh;
 };
-
-static inline struct scope_key l2_lookup_scope(const struct l2_lookup *lookup)
-{
-    return (struct scope_key){lookup->key.scope_id, (uint32_t)lookup->key.scope_type};
-}
 
 /* ---- lookup.c ---- */
 

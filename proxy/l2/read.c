@@ -72,7 +72,7 @@ static int send_reading(struct reading *reading)
     redis_args_text(&args, l2->token);
     for (unsigned i = 0; i < reading->count; i++) {
         redis_args_u64(&args, reading->lookups[i]->key.user);
-        redis_args_text(&args, scope_format(types, l2_lookup_scope(reading->lookups[i]), text));
+        redis_args_text(&args, scope_format(types, facts_key_scope(&reading->lookups[i]->key), text));
     }
     int code = redis_run(l2->redis, redis_script("l2_read"), 1, &args, on_reply, reading);
     redis_args_fini(&args);
@@ -138,7 +138,7 @@ static void refresh_early(struct l2_lookup *lookup, const struct redis_reply *fo
                            random_source_next(&l2->random)))
         return;
     l2->counters->l2_refreshes++;
-    l2->options.refresh(l2->options.context, lookup->key.user, l2_lookup_scope(lookup));
+    l2->options.refresh(l2->options.context, lookup->key.user, facts_key_scope(&lookup->key));
 }
 
 /* A put leaves a scope alone that is there, so what is spoilt would stay until its time has come. */
@@ -167,7 +167,7 @@ static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found, 
     struct facts facts = {0};
     uint64_t cost_us = 0;
     facts.user = lookup->key.user;
-    facts.scope = l2_lookup_scope(lookup);
+    facts.scope = facts_key_scope(&lookup->key);
     facts.revision = at->revision;
     facts.nonce = at->nonce;
     if (take_facts(lookup, found, &facts, &cost_us) < 0) {
@@ -185,7 +185,7 @@ static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found, 
 static void take_absent(struct l2_lookup *lookup, const struct log_position *at)
 {
     struct facts facts = {.user = lookup->key.user,
-                          .scope = l2_lookup_scope(lookup),
+                          .scope = facts_key_scope(&lookup->key),
                           .revision = at->revision,
                           .nonce = at->nonce};
     l2_lookup_publish(lookup, &facts);

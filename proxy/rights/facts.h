@@ -38,6 +38,13 @@ struct facts_overwrite {
     bool allow; /* else deny */
 };
 
+/* What facts are about, as a key that can be hashed: without padding. */
+struct facts_key {
+    uint64_t user;
+    uint64_t scope_id;
+    uint64_t scope_type;
+};
+
 struct facts {
     uint64_t revision; /* of the snapshot */
     uint64_t nonce;    /* of the change row of that revision: which history it was read in */
@@ -60,6 +67,16 @@ struct facts {
     size_t overwrite_count;
     struct role_list roles; /* every role named above, and all ancestors, each once */
 };
+
+static inline struct facts_key facts_key_of(uint64_t user, struct scope_key scope)
+{
+    return (struct facts_key){user, scope.id, scope.type};
+}
+
+static inline struct scope_key facts_key_scope(const struct facts_key *key)
+{
+    return (struct scope_key){key->scope_id, (uint32_t)key->scope_type};
+}
 
 void facts_fini(struct facts *facts);
 /* The time at which ends are judged, wherever they are: the clock of the facts' snapshot, unless the table has been
