@@ -16,31 +16,54 @@ int daemon_start_listening(struct daemon *daemon, struct failure *failure)
     int code = ops_new(&daemon->ops, &daemon->server);
     if (code < 0)
         return failure_set(failure, code, "out of memory");
-    code = listener_new(&daemon->listener, daemon->base, config->socket, config->socket_mode, server_accept,
-                        &daemon->server, failure);
+    struct listener_options clients = {.base = daemon->base,
+                                       .accept = server_accept,
+                                       .context = &daemon->server,
+                                       .path = config->socket,
+                                       .mode = config->socket_mode};
+    struct listener_options ops = {.base = daemon->base,
+                                   .accept = ops_accept,
+                                   .context = daemon->ops,
+                                   .path = config->ops_socket,
+                                   .mode = config->socket_mode};
+    code = listener_new(&daemon->listener, &clients, failure);
     if (code == 0 && config->ops_socket[0])
-        code = listener_new(&daemon->ops_listener, daemon->base, config->ops_socket, config->socket_mode,
-                            ops_accept, daemon->ops, failure);
+        code = listener_new(&daemon->ops_listener, &ops, failure);
     return code;
+}
+
+static int start_threads(struct daemon *daemon, const struct sql_options *store, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct store_threads_options reads = {.base = daemon->base,
+                                          .name = "reads",
+                                          .store = store,
+                                          .threads = config->store_threads,
+                                          .queue_max = WORK_QUEUE_MAX};
+    struct writes_options writes = {.base = daemon->base,
+                                    .counters = &daemon->counters,
+                                    .store = store,
+                                    .threads = config->store_write_threads,
+                                    .queue_max = WORK_QUEUE_MAX};
+    int code = store_threads_new(&daemon->pool, &reads);
+    if (code == 0)
+        code = writes_new(&daemon->writes, &writes);
+    return code < 0 ? failure_set(failure, code, "threads cannot be started") : 0;
 }
 
 int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
-    struct sql_options options = daemon_store_options(config);
-    int code = store_threads_new(&daemon->pool, daemon->base, "reads", &options, config->store_threads,
-                                 WORK_QUEUE_MAX);
-    if (code == 0)
-        code = writes_new(&daemon->writes, daemon->base, &options, config->store_write_threads,
-                          WORK_QUEUE_MAX, &daemon->counters);
+    struct sql_options store = daemon_store_options(config);
+    int code = start_threads(daemon, &store, failure);
     if (code < 0)
-        return failure_set(failure, code, "threads cannot be started");
+        return code;
     struct feed_options feed = {.base = daemon->base,
                                 .publisher = daemon->publisher,
                                 .counters = &daemon->counters,
                                 .news = daemon_on_news,
                                 .context = daemon,
-                                .store = &options,
+                                .store = &store,
                                 .permissions_max = config->permissions_max,
                                 .poll_interval_ms = config->poll_interval_ms,
                                 .max_staleness_ms = config->max_staleness_ms,
@@ -106,19 +129,27 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
     return fleet_new(&daemon->fleet, daemon->base, &redis, config->redis_prefix, &parts, failure);
 }
 
+static int start_replica(struct daemon *daemon)
+{
+    const struct config *config = &daemon->config;
+    struct sql_options store = daemon_store_options(config);
+    struct store_threads_options replica = {.base = daemon->base,
+                                            .name = "replica",
+                                            .store = &store,
+                                            .threads = config->store_threads,
+                                            .queue_max = WORK_QUEUE_MAX};
+    store.url = config->store_replica;
+    store.read_only = true;
+    return store_threads_new(&daemon->replica, &replica);
+}
+
 /* Questions, and the fills that they wait for: what is kept, the replica, the store. */
 int daemon_start_answering(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
-    if (daemon->use_replica) {
-        struct sql_options replica = daemon_store_options(config);
-        replica.url = config->store_replica;
-        replica.read_only = true;
-        int code = store_threads_new(&daemon->replica, daemon->base, "replica", &replica,
-                                     config->store_threads, WORK_QUEUE_MAX);
-        if (code < 0)
-            return failure_set(failure, code, "threads cannot be started");
-    }
+    int code = daemon->use_replica ? start_replica(daemon) : 0;
+    if (code < 0)
+        return failure_set(failure, code, "threads cannot be started");
     struct answering_options options = {
         .base = daemon->base,
         .publisher = daemon->publisher,

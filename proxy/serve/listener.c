@@ -188,15 +188,15 @@ static void on_connection(evutil_socket_t descriptor, short what, void *context)
     }
 }
 
-int listener_new(struct listener **out, struct event_base *base, const char *path, uint32_t mode,
-                 listener_accept_fn accept, void *context, struct failure *failure)
+int listener_new(struct listener **out, const struct listener_options *options, struct failure *failure)
 {
+    const char *path = options->path;
     int code = PERMTAB_E_MEMORY;
     struct listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         goto out;
-    listener->accept = accept;
-    listener->context = context;
+    listener->accept = options->accept;
+    listener->context = options->context;
     listener->socket = listener->lock = -1;
     listener->path = strdup(path);
     if (!listener->path || asprintf(&listener->lock_path, "%s.lock", path) < 0) {
@@ -207,12 +207,13 @@ int listener_new(struct listener **out, struct event_base *base, const char *pat
     code = take_lock(listener, failure);
     if (code < 0)
         goto out;
-    code = bind_socket(listener, mode, failure);
+    code = bind_socket(listener, options->mode, failure);
     if (code < 0)
         goto out;
     code = PERMTAB_E_MEMORY;
-    listener->event = event_new(base, listener->socket, EV_READ | EV_PERSIST, on_connection, listener);
-    listener->pause = evtimer_new(base, on_resume, listener);
+    listener->event =
+        event_new(options->base, listener->socket, EV_READ | EV_PERSIST, on_connection, listener);
+    listener->pause = evtimer_new(options->base, on_resume, listener);
     if (listener->event && listener->pause && event_add(listener->event, NULL) == 0)
         code = 0;
 out:

@@ -13,10 +13,20 @@ struct listener;
 /* A new connection: non-blocking, close-on-exec, owned by the one called. On the loop. */
 typedef void (*listener_accept_fn)(void *context, int descriptor);
 
+struct listener_options {
+    /* Borrowed until listener_free. */
+    struct event_base *base;
+    listener_accept_fn accept;
+    void *context;
+    /* Copied. */
+    const char *path;
+    uint32_t mode; /* of the socket's file */
+};
+
 /* Binds and listens. PERMTAB_E_CONFLICT: another instance serves this path, or something that is no socket
  * lies there; PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY. */
-int listener_new(struct listener **out, struct event_base *base, const char *path, uint32_t mode,
-                 listener_accept_fn accept, void *context, struct failure *failure) PERMTAB_MUST_CHECK;
+int listener_new(struct listener **out, const struct listener_options *options,
+                 struct failure *failure) PERMTAB_MUST_CHECK;
 /* Stops listening and removes the files. */
 void listener_free(struct listener *listener);
 

@@ -312,17 +312,21 @@ void writes_ended(struct writes *writes, struct task *task)
 /* ---- life
  * ------------------------------------------------------------------------------------------------------------- */
 
-int writes_new(struct writes **out, struct event_base *base, const struct sql_options *options,
-               unsigned threads, size_t queue_max, struct counters *counters)
+int writes_new(struct writes **out, const struct writes_options *options)
 {
+    struct store_threads_options pool = {.base = options->base,
+                                         .name = "writes",
+                                         .store = options->store,
+                                         .threads = options->threads,
+                                         .queue_max = options->queue_max};
     struct writes *writes = calloc(1, sizeof *writes);
     int code = PERMTAB_E_MEMORY;
     if (writes == NULL)
         return code;
-    writes->counters = counters;
-    writes->timer = evtimer_new(base, on_time, writes);
+    writes->counters = options->counters;
+    writes->timer = evtimer_new(options->base, on_time, writes);
     if (writes->timer != NULL)
-        code = store_threads_new(&writes->pool, base, "writes", options, threads, queue_max);
+        code = store_threads_new(&writes->pool, &pool);
     if (code < 0) {
         writes_free(writes);
         writes = NULL;

@@ -14,8 +14,17 @@ struct writes;
 
 #define WRITES_TIMEOUT_MS_MAX 3600000u
 
-int writes_new(struct writes **out, struct event_base *base, const struct sql_options *options,
-               unsigned threads, size_t queue_max, struct counters *counters) PERMTAB_MUST_CHECK;
+struct writes_options {
+    /* Borrowed until writes_free. */
+    struct event_base *base;
+    struct counters *counters;
+    /* Copied. */
+    const struct sql_options *store;
+    unsigned threads;
+    size_t queue_max; /* writes that wait for a thread */
+};
+
+int writes_new(struct writes **out, const struct writes_options *options) PERMTAB_MUST_CHECK;
 /* Waits for the threads. */
 void writes_free(struct writes *writes);
 

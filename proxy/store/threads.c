@@ -275,8 +275,7 @@ static void condition_init(pthread_cond_t *condition)
     pthread_condattr_destroy(&attributes);
 }
 
-int store_threads_new(struct store_threads **out, struct event_base *base, const char *name,
-                      const struct sql_options *options, unsigned threads, size_t queue_max)
+int store_threads_new(struct store_threads **out, const struct store_threads_options *options)
 {
     int code = PERMTAB_E_MEMORY;
     struct store_threads *pool = calloc(1, sizeof *pool);
@@ -286,20 +285,20 @@ int store_threads_new(struct store_threads **out, struct event_base *base, const
     condition_init(&pool->more);
     list_init(&pool->queue);
     list_init(&pool->finished);
-    pool->name = name;
-    pool->queue_max = queue_max;
+    pool->name = options->name;
+    pool->queue_max = options->queue_max;
     pool->wake = -1;
-    pool->threads = calloc(threads, sizeof *pool->threads);
-    if (!pool->threads || (code = copy_options(pool, options)) < 0)
+    pool->threads = calloc(options->threads, sizeof *pool->threads);
+    if (!pool->threads || (code = copy_options(pool, options->store)) < 0)
         goto out;
     code = PERMTAB_E_SYSTEM;
     pool->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (pool->wake < 0)
         goto out;
-    pool->event = event_new(base, pool->wake, EV_READ | EV_PERSIST, on_wake, pool);
+    pool->event = event_new(options->base, pool->wake, EV_READ | EV_PERSIST, on_wake, pool);
     if (!pool->event || event_add(pool->event, NULL) < 0)
         goto out;
-    code = start_threads(pool, threads);
+    code = start_threads(pool, options->threads);
 out:
     if (code < 0) {
         store_threads_free(pool);

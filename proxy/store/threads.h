@@ -25,12 +25,19 @@ struct store_job {
     struct store_job *next; /* private */
 };
 
-/* `threads` connections; reconnects by itself, at most once a second while the store is away (jobs then fail at
- * once). `queue_max`: store_threads_submit refuses beyond it with PERMTAB_E_FULL. Options are copied; `name` is a
- * constant, for the log. */
-int store_threads_new(struct store_threads **out, struct event_base *base, const char *name,
-                      const struct sql_options *options, unsigned threads,
-                      size_t queue_max) PERMTAB_MUST_CHECK;
+struct store_threads_options {
+    /* Borrowed until store_threads_free. */
+    struct event_base *base;
+    const char *name; /* for the log */
+    /* Copied. */
+    const struct sql_options *store;
+    unsigned threads; /* each with a connection */
+    size_t queue_max; /* store_threads_submit refuses beyond it with PERMTAB_E_FULL */
+};
+
+/* Reconnects by itself, at most once a second while the store is away (jobs then fail at once). */
+int store_threads_new(struct store_threads **out,
+                      const struct store_threads_options *options) PERMTAB_MUST_CHECK;
 void store_threads_free(struct store_threads *pool);
 int store_threads_submit(struct store_threads *pool, struct store_job *job) PERMTAB_MUST_CHECK;
 /* True when no thread had begun the job: then it is the caller's again, and neither `run` nor `done` is called. */

@@ -146,7 +146,8 @@ int hall_set_up(void **state)
     hall->types = (struct scope_types){.count = 3, .names = {"global", "server", "channel"}};
     struct redis_options options = {.url = hall->server.url, .timeout_ms = 300, .ping_ms = 1000};
     assert_int_equal(redis_new(&hall->redis, hall->base, &options, on_state, hall, &trouble), 0);
-    assert_int_equal(store_threads_new(&hall->pool, hall->base, "reads", &hall->store->options, 1, 100), 0);
+    struct store_threads_options pool = {hall->base, "reads", &hall->store->options, 1, 100};
+    assert_int_equal(store_threads_new(&hall->pool, &pool), 0);
     assert_int_equal(hall_start_cleanup(hall), 0);
     assert_true(hall_until(hall, hall_is_up));
     hall_set_marker(hall, HALL_PRESENT);

@@ -76,8 +76,10 @@ static void start(struct fixture *fixture, const char *replica)
                        second = {.url = fixture->replica_url, .read_only = true};
     (void)snprintf(fixture->replica_url, sizeof fixture->replica_url, "sqlite:%s/%s", fixture->folder,
                    replica);
-    assert_return_code(store_threads_new(&fixture->primary, fixture->base, "reads", &primary, 1, 10), 0);
-    assert_return_code(store_threads_new(&fixture->replica, fixture->base, "replica", &second, 1, 10), 0);
+    struct store_threads_options reads = {fixture->base, "reads", &primary, 1, 10},
+                                 copied = {fixture->base, "replica", &second, 1, 10};
+    assert_return_code(store_threads_new(&fixture->primary, &reads), 0);
+    assert_return_code(store_threads_new(&fixture->replica, &copied), 0);
     struct fetch_options options = {.base = fixture->base,
                                     .primary = fixture->primary,
                                     .replica = fixture->replica,

@@ -78,7 +78,8 @@ static int house_new(void **state)
     assert_int_equal(evthread_use_pthreads(), 0);
     house->base = event_base_new();
     house->publisher = first_table(house);
-    OK(store_threads_new(&house->pool, house->base, "reads", &house->store->options, READERS, 100));
+    struct store_threads_options pool = {house->base, "reads", &house->store->options, READERS, 100};
+    OK(store_threads_new(&house->pool, &pool));
     feed.base = house->base;
     feed.publisher = house->publisher;
     feed.store = &house->store->options;

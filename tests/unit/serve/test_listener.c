@@ -58,7 +58,8 @@ static int tear_down(void **state)
 
 static int listen_here(struct fixture *fixture, struct listener **out, struct failure *failure)
 {
-    return listener_new(out, fixture->base, fixture->path, 0660, on_accept, fixture, failure);
+    struct listener_options options = {fixture->base, on_accept, fixture, fixture->path, 0660};
+    return listener_new(out, &options, failure);
 }
 
 static int connect_here(const struct fixture *fixture)
@@ -201,9 +202,8 @@ static void test_no_folder(void **state)
     struct fixture *fixture = *state;
     struct listener *listener;
     struct failure failure;
-    assert_int_equal(
-        listener_new(&listener, fixture->base, "/nonexistent/s", 0666, on_accept, fixture, &failure),
-        PERMTAB_E_SYSTEM);
+    struct listener_options options = {fixture->base, on_accept, fixture, "/nonexistent/s", 0666};
+    assert_int_equal(listener_new(&listener, &options, &failure), PERMTAB_E_SYSTEM);
     assert_string_equal(failure.text, "/nonexistent/s.lock: No such file or directory");
 }
 

@@ -116,8 +116,8 @@ static struct fixture *begin(unsigned threads, size_t queue_max)
     atomic_store(&dead, 0);
     fixture->base = event_base_new();
     assert_non_null(fixture->base);
-    assert_int_equal(store_threads_new(&fixture->pool, fixture->base, "work", &options, threads, queue_max),
-                     0);
+    struct store_threads_options pool = {fixture->base, "work", &options, threads, queue_max};
+    assert_int_equal(store_threads_new(&fixture->pool, &pool), 0);
     memset(url, 'x', sizeof url - 1); /* options are copied */
     memset(password, 'x', sizeof password - 1);
     return fixture;
