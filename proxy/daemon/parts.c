@@ -73,10 +73,12 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
 }
 
 /* A second level, and messages to the fleet. Nothing waits for Redis: it may come and go. */
-static int connect_redis(struct daemon *daemon, const struct redis_options *redis, struct failure *failure)
+static int connect_redis(struct daemon *daemon, const struct redis_access *access, struct failure *failure)
 {
     const struct config *config = &daemon->config;
-    int code = redis_new(&daemon->redis, daemon->base, redis, daemon_on_redis, daemon, failure);
+    struct redis_options redis = {
+        .base = daemon->base, .state = daemon_on_redis, .context = daemon, .access = access};
+    int code = redis_new(&daemon->redis, &redis, failure);
     if (code < 0)
         return code;
     struct l2_options l2 = {.base = daemon->base,
@@ -109,11 +111,11 @@ static int connect_redis(struct daemon *daemon, const struct redis_options *redi
 int daemon_start_redis(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
-    struct redis_options redis = {.url = config->redis,
+    struct redis_access access = {.url = config->redis,
                                   .password = config->redis_password,
                                   .timeout_ms = config->redis_timeout_ms,
                                   .ping_ms = config->redis_ping_ms};
-    int code = config->redis[0] ? connect_redis(daemon, &redis, failure) : 0;
+    int code = config->redis[0] ? connect_redis(daemon, &access, failure) : 0;
     if (code < 0)
         return code;
     daemon->invalidation_parts =
@@ -124,9 +126,16 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
         return failure_set(failure, code, "invalidation cannot be set up");
     if (!config->redis[0])
         return 0;
-    struct fleet_parts parts = {daemon->publisher, daemon->feed,          daemon->redis,
-                                daemon->l2,        daemon->invalidations, &daemon->counters};
-    return fleet_new(&daemon->fleet, daemon->base, &redis, config->redis_prefix, &parts, failure);
+    struct fleet_options fleet = {.base = daemon->base,
+                                  .publisher = daemon->publisher,
+                                  .feed = daemon->feed,
+                                  .redis = daemon->redis,
+                                  .l2 = daemon->l2,
+                                  .invalidations = daemon->invalidations,
+                                  .counters = &daemon->counters,
+                                  .access = &access,
+                                  .prefix = config->redis_prefix};
+    return fleet_new(&daemon->fleet, &fleet, failure);
 }
 
 static int start_replica(struct daemon *daemon)

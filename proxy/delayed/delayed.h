@@ -18,8 +18,8 @@
 
 struct delayed;
 
-/* Pointers are borrowed, except the prefix. Zeros take the defaults. */
 struct delayed_options {
+    /* Borrowed until delayed_free. */
     struct event_base *base;
     struct redis *redis;
     struct publisher *publisher;
@@ -27,6 +27,7 @@ struct delayed_options {
     struct answering *answering;
     struct invalidations *invalidations;
     struct counters *counters;
+    /* Copied; zeros take the defaults. */
     const char *prefix;
     unsigned budget;    /* per cent of Redis' time that a command over many tasks may take */
     uint64_t lease_ms;  /* 30 s: after so long a dead host's tasks are taken by others */

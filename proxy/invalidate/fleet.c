@@ -20,7 +20,7 @@
 #define CHANNEL_SIZE    128
 
 struct fleet {
-    struct fleet_parts parts;
+    struct fleet_options options; /* without what is copied */
     struct redis_subscriber *subscriber;
     char channel[CHANNEL_SIZE];
     uint64_t
@@ -37,8 +37,8 @@ static void on_wake(evutil_socket_t descriptor, short what, void *context)
     struct fleet *fleet = context;
     (void)descriptor, (void)what;
     fleet->woken_ns = clock_ns();
-    fleet->parts.counters->message_wakes++;
-    feed_wake(fleet->parts.feed);
+    fleet->options.counters->message_wakes++;
+    feed_wake(fleet->options.feed);
 }
 
 static void wake(struct fleet *fleet)
@@ -59,7 +59,7 @@ static void on_retire(evutil_socket_t descriptor, short what, void *context)
 {
     struct fleet *fleet = context;
     (void)descriptor, (void)what;
-    if (publisher_hear_slice(fleet->parts.publisher, clock_ns(), PUBLISHER_SLICE))
+    if (publisher_hear_slice(fleet->options.publisher, clock_ns(), PUBLISHER_SLICE))
         (void)timer_at_once(fleet->retire);
 }
 
@@ -68,7 +68,7 @@ static void retire_some(struct fleet *fleet)
 {
     if (evtimer_pending(fleet->retire, NULL))
         return;
-    (void)publisher_hear_slice(fleet->parts.publisher, clock_ns(), PUBLISHER_SLICE);
+    (void)publisher_hear_slice(fleet->options.publisher, clock_ns(), PUBLISHER_SLICE);
     (void)timer_at_once(fleet->retire);
 }
 
@@ -78,26 +78,26 @@ static void hear_targets(struct fleet *fleet, const struct message *message)
 {
     uint64_t now = clock_ns();
     for (size_t i = 0; i < message->count; i++)
-        (void)publisher_hear(fleet->parts.publisher, &message->targets[i], message->to, now);
+        (void)publisher_hear(fleet->options.publisher, &message->targets[i], message->to, now);
 }
 
 /* A change of the store's log, or what a host says of its own client's write. */
 static void hear_change(struct fleet *fleet, const struct message *message)
 {
-    struct log_position at = publisher_position(fleet->parts.publisher);
+    struct log_position at = publisher_position(fleet->options.publisher);
     bool sequenced = message->kind == MESSAGE_CHANGED;
     if (message->store_id != at.store_id) {
-        fleet->parts.counters->messages_foreign++;
+        fleet->options.counters->messages_foreign++;
         return;
     }
     if (sequenced && fleet->heard != 0 && message->from > fleet->heard && message->from > at.revision) {
-        fleet->parts.counters->message_gaps++;
+        fleet->options.counters->message_gaps++;
         wake(fleet);
     }
     if (sequenced) {
         fleet->heard = message->to;
-        if (fleet->parts.l2 != NULL)
-            l2_heard(fleet->parts.l2, message->to);
+        if (fleet->options.l2 != NULL)
+            l2_heard(fleet->options.l2, message->to);
     }
     if (message->to > at.revision) {
         hear_targets(fleet, message);
@@ -118,9 +118,9 @@ static void on_message(void *context, const char *bytes, size_t size)
 {
     struct fleet *fleet = context;
     struct message message;
-    fleet->parts.counters->messages++;
-    if (message_parse(&publisher_catalogue(fleet->parts.publisher)->types, bytes, size, &message) < 0) {
-        fleet->parts.counters->messages_bad++;
+    fleet->options.counters->messages++;
+    if (message_parse(&publisher_catalogue(fleet->options.publisher)->types, bytes, size, &message) < 0) {
+        fleet->options.counters->messages_bad++;
         wake(fleet);
         return;
     }
@@ -132,10 +132,10 @@ static void on_message(void *context, const char *bytes, size_t size)
     case MESSAGE_PLAIN:
         if (asks_for_a_poll(&message))
             wake(fleet);
-        invalidations_heard(fleet->parts.invalidations, &message);
+        invalidations_heard(fleet->options.invalidations, &message);
         break;
     case MESSAGE_INVALIDATE:
-        invalidations_heard(fleet->parts.invalidations, &message);
+        invalidations_heard(fleet->options.invalidations, &message);
         break;
     }
     message_fini(&message);
@@ -158,18 +158,18 @@ void fleet_announce(struct fleet *fleet, uint64_t store_id, uint64_t revision, c
     struct message message = {
         .kind = MESSAGE_WRITTEN, .store_id = store_id, .to = revision, .targets = &named, .count = 1};
     struct redis_args args;
-    if (revision > publisher_position(fleet->parts.publisher).revision) {
-        (void)publisher_hear(fleet->parts.publisher, &named, revision, clock_ns());
+    if (revision > publisher_position(fleet->options.publisher).revision) {
+        (void)publisher_hear(fleet->options.publisher, &named, revision, clock_ns());
         retire_some(fleet);
     }
-    char *text = message_format(&publisher_catalogue(fleet->parts.publisher)->types, &message);
+    char *text = message_format(&publisher_catalogue(fleet->options.publisher)->types, &message);
     if (text == NULL)
         return;
     redis_args_init(&args);
     redis_args_text(&args, "PUBLISH");
     redis_args_text(&args, fleet->channel);
     redis_args_text(&args, text);
-    if (redis_send(fleet->parts.redis, &args, NULL, NULL) < 0)
+    if (redis_send(fleet->options.redis, &args, NULL, NULL) < 0)
         log_debug("fleet: revision %llu was not announced: Redis is away", (unsigned long long)revision);
     redis_args_fini(&args);
     free(text);
@@ -177,22 +177,30 @@ void fleet_announce(struct fleet *fleet, uint64_t store_id, uint64_t revision, c
 
 /* ---- life --------------------------------------------------------------------------------------------------------- */
 
-int fleet_new(struct fleet **out, struct event_base *base, const struct redis_options *options,
-              const char *prefix, const struct fleet_parts *parts, struct failure *failure)
+int fleet_new(struct fleet **out, const struct fleet_options *options, struct failure *failure)
 {
     struct fleet *fleet = calloc(1, sizeof *fleet);
-    struct redis_subscriber_events events = {on_message, on_state, fleet};
     if (fleet != NULL) {
-        fleet->wake = evtimer_new(base, on_wake, fleet);
-        fleet->retire = evtimer_new(base, on_retire, fleet);
+        fleet->wake = evtimer_new(options->base, on_wake, fleet);
+        fleet->retire = evtimer_new(options->base, on_retire, fleet);
     }
     if (fleet == NULL || fleet->wake == NULL || fleet->retire == NULL) {
         fleet_free(fleet);
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     }
-    fleet->parts = *parts;
-    (void)snprintf(fleet->channel, sizeof fleet->channel, "%sinvalidate", prefix);
-    int code = redis_subscriber_new(&fleet->subscriber, base, options, fleet->channel, &events, failure);
+    fleet->options = *options;
+    fleet->options.access = NULL; /* these two were lent for this call */
+    fleet->options.prefix = NULL;
+    (void)snprintf(fleet->channel, sizeof fleet->channel, "%sinvalidate", options->prefix);
+    struct redis_subscriber_options subscriber = {
+        .base = options->base,
+        .message = on_message,
+        .state = on_state,
+        .context = fleet,
+        .access = options->access,
+        .channel = fleet->channel,
+    };
+    int code = redis_subscriber_new(&fleet->subscriber, &subscriber, failure);
     if (code < 0) {
         fleet_free(fleet);
         return code;

@@ -9,18 +9,21 @@
 
 struct fleet;
 
-struct fleet_parts {
+struct fleet_options {
+    /* Borrowed until fleet_free. */
+    struct event_base *base;
     struct publisher *publisher;
     struct feed *feed;
     struct redis *redis; /* for sending */
     struct l2 *l2;
     struct invalidations *invalidations;
     struct counters *counters;
+    /* Copied. */
+    const struct redis_access *access; /* for a connection of its own, subscribed to PREFIXinvalidate */
+    const char *prefix;
 };
 
-/* Subscribes to PREFIXinvalidate. `options` of the connection. */
-int fleet_new(struct fleet **out, struct event_base *base, const struct redis_options *options,
-              const char *prefix, const struct fleet_parts *parts,
+int fleet_new(struct fleet **out, const struct fleet_options *options,
               struct failure *failure) PERMTAB_MUST_CHECK;
 void fleet_free(struct fleet *fleet);
 

@@ -74,13 +74,15 @@ struct invalidation_ports {
 };
 
 struct invalidation_options {
+    /* Borrowed until invalidations_free. */
     struct event_base *base;
     struct publisher *publisher;
     struct redis *redis; /* NULL without Redis */
-    const char *prefix;  /* of keys and of the channel; copied */
-    size_t history_max;  /* invalidations remembered */
     struct counters *counters;
     struct invalidation_ports ports;
+    /* Copied. */
+    const char *prefix; /* of keys and of the channel */
+    size_t history_max; /* invalidations remembered */
 };
 
 int invalidations_new(struct invalidations **out,

@@ -436,34 +436,33 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
 
 /* ---- beginning --------------------------------------------------------------------------------------------------- */
 
-int redis_link_new(struct redis_link **out, struct event_base *base, const struct redis_options *options,
-                   const char *name, size_t reply_max, const struct redis_link_events *events,
-                   struct failure *failure)
+int redis_link_new(struct redis_link **out, const struct redis_link_options *options, struct failure *failure)
 {
+    const struct redis_access *access = options->access;
     struct redis_url url;
     *out = NULL;
-    int code = redis_url_parse(options->url, &url, failure);
+    int code = redis_url_parse(access->url, &url, failure);
     if (code < 0)
         return code;
     struct redis_link *link = calloc(1, sizeof *link);
     if (!link)
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
-    link->base = base;
-    link->name = name;
+    link->base = options->base;
+    link->name = options->name;
     link->url = url;
-    link->ping_ns = (options->ping_ms ? options->ping_ms : 1) * 1000000;
-    link->reply_max = reply_max;
+    link->ping_ns = (access->ping_ms ? access->ping_ms : 1) * 1000000;
+    link->reply_max = options->reply_max;
     link->pause_ms = PAUSE_MIN_MS;
-    link->text = strdup(options->url);
-    link->password = options->password ? strdup(options->password) : NULL;
-    link->timer = evtimer_new(base, on_timer, link);
+    link->text = strdup(access->url);
+    link->password = access->password ? strdup(access->password) : NULL;
+    link->timer = evtimer_new(options->base, on_timer, link);
     (void)snprintf(link->trouble, sizeof link->trouble, "not connected yet");
-    if (!link->text || (options->password && !link->password) || !link->timer ||
+    if (!link->text || (access->password && !link->password) || !link->timer ||
         timer_at_once(link->timer) < 0) {
         destroy(link); /* `freed` is not known yet */
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     }
-    link->events = *events;
+    link->events = options->events;
     *out = link;
     return 0;
 }

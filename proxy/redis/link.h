@@ -26,10 +26,18 @@ struct redis_link_events {
     void *context;
 };
 
-/* `name` begins its log lines; a constant. `reply_max`: bytes of a reply. Begins to connect; no callback runs
- * inside the call. */
-int redis_link_new(struct redis_link **out, struct event_base *base, const struct redis_options *options,
-                   const char *name, size_t reply_max, const struct redis_link_events *events,
+struct redis_link_options {
+    /* Borrowed until the owner is told `freed`. */
+    struct event_base *base;
+    struct redis_link_events events;
+    const char *name; /* begins its log lines */
+    /* Copied. */
+    const struct redis_access *access; /* timeout_ms is not used */
+    size_t reply_max;                  /* bytes of a reply */
+};
+
+/* Begins to connect; no callback runs inside the call. */
+int redis_link_new(struct redis_link **out, const struct redis_link_options *options,
                    struct failure *failure) PERMTAB_MUST_CHECK;
 /* Closes the link now. After it `freed` alone is called, perhaps inside the call. */
 void redis_link_free(struct redis_link *link);

@@ -430,22 +430,27 @@ static void on_freed(void *context)
 
 /* ---- beginning and end ------------------------------------------------------------------------------------------- */
 
-int redis_new(struct redis **out, struct event_base *base, const struct redis_options *options,
-              redis_state_fn on_state, void *context, struct failure *failure)
+int redis_new(struct redis **out, const struct redis_options *options, struct failure *failure)
 {
     int code = PERMTAB_E_MEMORY;
     *out = NULL;
     struct redis *redis = calloc(1, sizeof *redis);
     if (!redis)
         return failure_set(failure, code, "out of memory");
-    redis->timeout_ns = options->timeout_ms * 1000000;
-    redis->on_state = on_state;
-    redis->context = context;
-    redis->timer = evtimer_new(base, on_due, redis);
+    redis->timeout_ns = options->access->timeout_ms * 1000000;
+    redis->on_state = options->state;
+    redis->context = options->context;
+    redis->timer = evtimer_new(options->base, on_due, redis);
     redis->digests = calloc(redis_script_count + 1, sizeof *redis->digests);
-    struct redis_link_events events = {on_open, on_reply, on_ping, on_closed, on_freed, redis};
+    struct redis_link_options link = {
+        .base = options->base,
+        .events = {on_open, on_reply, on_ping, on_closed, on_freed, redis},
+        .access = options->access,
+        .name = "redis",
+        .reply_max = REPLY_MAX,
+    };
     if (redis->timer && redis->digests)
-        code = redis_link_new(&redis->link, base, options, "redis", REPLY_MAX, &events, failure);
+        code = redis_link_new(&redis->link, &link, failure);
     else
         failure_set(failure, code, "out of memory");
     if (code < 0) {

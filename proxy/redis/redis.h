@@ -17,9 +17,10 @@ struct event_base;
 struct redis;
 struct redis_script;
 
-struct redis_options {
-    const char *url;      /* "redis://[user@]host:port/database" or "unix:/path[?db=N]"; copied */
-    const char *password; /* or NULL; copied; never logged */
+/* Where a Redis is, and how long it may take. */
+struct redis_access {
+    const char *url;      /* "redis://[user@]host:port/database" or "unix:/path[?db=N]" */
+    const char *password; /* or NULL; never logged */
     uint64_t timeout_ms;  /* until a command is told REDIS_TIMEOUT */
     /* ping_ms: a connection silent for so long gets a PING. One that owes a reply and has given none for twice as
      * long is given up, and so is an attempt to connect. */
@@ -41,9 +42,18 @@ typedef void (*redis_done_fn)(void *context, enum redis_status status, const str
  * pending command was told REDIS_LOST). Commands may be sent from inside it. */
 typedef void (*redis_state_fn)(void *context, bool connected);
 
+struct redis_options {
+    /* Borrowed until redis_free. */
+    struct event_base *base;
+    redis_state_fn state;
+    void *context;
+    /* Copied. */
+    const struct redis_access *access;
+};
+
 /* Begins to connect. PERMTAB_E_INVALID, _MEMORY. */
-int redis_new(struct redis **out, struct event_base *base, const struct redis_options *options,
-              redis_state_fn on_state, void *context, struct failure *failure) PERMTAB_MUST_CHECK;
+int redis_new(struct redis **out, const struct redis_options *options,
+              struct failure *failure) PERMTAB_MUST_CHECK;
 /* Tells pending commands REDIS_LOST; no callback runs after it. May be called from inside any of its callbacks.
  * NULL is allowed. */
 void redis_free(struct redis *redis);

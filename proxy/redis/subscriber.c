@@ -15,7 +15,9 @@ struct redis_subscriber {
     struct redis_link *link;
     char *channel;
     size_t channel_size;
-    struct redis_subscriber_events events;
+    void (*message)(void *context, const char *bytes, size_t size);
+    void (*state)(void *context, bool subscribed);
+    void *context;
     bool up;
 };
 
@@ -70,7 +72,7 @@ static void on_message(struct redis_subscriber *subscriber, const struct redis_r
     else if (size > MESSAGE_MAX)
         redis_link_break(subscriber->link, "a message larger than %u bytes", MESSAGE_MAX);
     else
-        subscriber->events.message(subscriber->events.context, bytes, size);
+        subscriber->message(subscriber->context, bytes, size);
 }
 
 /* `owed`: SUBSCRIBE before, a PING since. */
@@ -86,7 +88,7 @@ static void on_reply(void *context, const struct redis_reply *reply)
         redis_link_settle(subscriber->link);
         subscriber->up = true;
         redis_link_ready(subscriber->link);
-        subscriber->events.state(subscriber->events.context, true);
+        subscriber->state(subscriber->context, true);
     } else if (redis_reply_kind(reply) == REDIS_REFUSAL) {
         redis_link_break(subscriber->link, "%s is refused: %.180s", subscriber->up ? "PING" : "SUBSCRIBE",
                          redis_reply_text(reply, NULL));
@@ -101,7 +103,7 @@ static void on_closed(void *context)
     bool was_up = subscriber->up;
     subscriber->up = false;
     if (was_up)
-        subscriber->events.state(subscriber->events.context, false);
+        subscriber->state(subscriber->context, false);
 }
 
 static void on_freed(void *context)
@@ -111,13 +113,12 @@ static void on_freed(void *context)
     free(subscriber);
 }
 
-int redis_subscriber_new(struct redis_subscriber **out, struct event_base *base,
-                         const struct redis_options *options, const char *channel,
-                         const struct redis_subscriber_events *events, struct failure *failure)
+int redis_subscriber_new(struct redis_subscriber **out, const struct redis_subscriber_options *options,
+                         struct failure *failure)
 {
     *out = NULL;
     struct redis_subscriber *subscriber = calloc(1, sizeof *subscriber);
-    char *copy = strdup(channel);
+    char *copy = strdup(options->channel);
     if (!subscriber || !copy) {
         free(subscriber);
         free(copy);
@@ -125,10 +126,17 @@ int redis_subscriber_new(struct redis_subscriber **out, struct event_base *base,
     }
     subscriber->channel = copy;
     subscriber->channel_size = strlen(copy);
-    subscriber->events = *events;
-    struct redis_link_events from_link = {on_open, on_reply, on_ping, on_closed, on_freed, subscriber};
-    int code =
-        redis_link_new(&subscriber->link, base, options, "redis subscriber", REPLY_MAX, &from_link, failure);
+    subscriber->message = options->message;
+    subscriber->state = options->state;
+    subscriber->context = options->context;
+    struct redis_link_options link = {
+        .base = options->base,
+        .events = {on_open, on_reply, on_ping, on_closed, on_freed, subscriber},
+        .access = options->access,
+        .name = "redis subscriber",
+        .reply_max = REPLY_MAX,
+    };
+    int code = redis_link_new(&subscriber->link, &link, failure);
     if (code < 0)
         on_freed(subscriber);
     else

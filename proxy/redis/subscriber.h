@@ -8,20 +8,22 @@
 
 struct redis_subscriber;
 
-struct redis_subscriber_events {
+struct redis_subscriber_options {
+    /* Borrowed until redis_subscriber_free. */
+    struct event_base *base;
     /* message: at most 1 MiB; borrowed, not zero-terminated. */
     void (*message)(void *context, const char *bytes, size_t size);
     /* state: true when subscribed (again), with the messages published before lost; false when the connection is
      * gone. */
     void (*state)(void *context, bool subscribed);
     void *context;
+    /* Copied. */
+    const struct redis_access *access; /* timeout_ms is not used: the only commands are SUBSCRIBE and PING */
+    const char *channel;
 };
 
-/* PERMTAB_E_INVALID, _MEMORY. options.timeout_ms is not used: the only commands are SUBSCRIBE and PING. `channel`
- * is copied. */
-int redis_subscriber_new(struct redis_subscriber **out, struct event_base *base,
-                         const struct redis_options *options, const char *channel,
-                         const struct redis_subscriber_events *events,
+/* PERMTAB_E_INVALID, _MEMORY. */
+int redis_subscriber_new(struct redis_subscriber **out, const struct redis_subscriber_options *options,
                          struct failure *failure) PERMTAB_MUST_CHECK;
 /* May be called from inside any of its callbacks; no callback follows. */
 void redis_subscriber_free(struct redis_subscriber *subscriber);

@@ -144,8 +144,9 @@ int hall_set_up(void **state)
     redis_server_start(&hall->server, false, NULL);
     hall->base = event_base_new();
     hall->types = (struct scope_types){.count = 3, .names = {"global", "server", "channel"}};
-    struct redis_options options = {.url = hall->server.url, .timeout_ms = 300, .ping_ms = 1000};
-    assert_int_equal(redis_new(&hall->redis, hall->base, &options, on_state, hall, &trouble), 0);
+    struct redis_access access = {.url = hall->server.url, .timeout_ms = 300, .ping_ms = 1000};
+    struct redis_options redis = {hall->base, on_state, hall, &access};
+    assert_int_equal(redis_new(&hall->redis, &redis, &trouble), 0);
     struct store_threads_options pool = {hall->base, "reads", &hall->store->options, 1, 100};
     assert_int_equal(store_threads_new(&hall->pool, &pool), 0);
     assert_int_equal(hall_start_cleanup(hall), 0);

@@ -152,11 +152,12 @@ static void on_state(void *context, bool connected)
 
 void fleet_start_host(struct host *host)
 {
-    struct redis_options options = {
+    struct redis_access access = {
         .url = fleet.server.url, .timeout_ms = fleet.timeout_ms, .ping_ms = fleet.ping_ms};
+    struct redis_options redis = {fleet.base, on_state, host, &access};
     struct failure failure;
     memset(host, 0, sizeof *host);
-    assert_int_equal(redis_new(&host->redis, fleet.base, &options, on_state, host, &failure), 0);
+    assert_int_equal(redis_new(&host->redis, &redis, &failure), 0);
     struct delayed_options delayed = fleet.options;
     delayed.base = fleet.base;
     delayed.redis = host->redis;

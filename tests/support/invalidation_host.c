@@ -94,19 +94,25 @@ void host_turn_for(struct invalidation_host *host, unsigned ms)
 
 struct redis *host_connect_redis(struct invalidation_host *host)
 {
-    struct redis_options options = {.url = host->redis_server.url, .timeout_ms = 2000, .ping_ms = 2000};
+    struct redis_access access = {.url = host->redis_server.url, .timeout_ms = 2000, .ping_ms = 2000};
+    struct redis_options options = {host->base, on_state, host, &access};
     struct redis *redis;
     struct failure failure;
     host->connected = false;
-    assert_return_code(redis_new(&redis, host->base, &options, on_state, host, &failure), 0);
+    assert_return_code(redis_new(&redis, &options, &failure), 0);
     HOST_UNTIL(host, host->connected);
     return redis;
 }
 
 struct invalidations *host_invalidations(struct invalidation_host *host, struct redis *redis)
 {
-    struct invalidation_options options = {host->base, host->publisher, redis,      HOST_PREFIX,
-                                           100,        &host->counters, host->ports};
+    struct invalidation_options options = {.base = host->base,
+                                           .publisher = host->publisher,
+                                           .redis = redis,
+                                           .counters = &host->counters,
+                                           .ports = host->ports,
+                                           .prefix = HOST_PREFIX,
+                                           .history_max = 100};
     struct invalidations *all;
     assert_return_code(invalidations_new(&all, &options), 0);
     return all;
@@ -142,14 +148,13 @@ int host_setup(void **state)
 {
     setup_local(state);
     struct invalidation_host *host = *state;
-    struct redis_subscriber_events events = {on_message, on_subscribed, host};
     struct failure failure;
     redis_server_start(&host->redis_server, false, NULL);
     host->redis = host_connect_redis(host);
-    struct redis_options options = {.url = host->redis_server.url, .timeout_ms = 2000, .ping_ms = 2000};
-    assert_return_code(redis_subscriber_new(&host->subscriber, host->base, &options, HOST_PREFIX "invalidate",
-                                            &events, &failure),
-                       0);
+    struct redis_access access = {.url = host->redis_server.url, .timeout_ms = 2000, .ping_ms = 2000};
+    struct redis_subscriber_options options = {host->base, on_message, on_subscribed,
+                                               host,       &access,    HOST_PREFIX "invalidate"};
+    assert_return_code(redis_subscriber_new(&host->subscriber, &options, &failure), 0);
     HOST_UNTIL(host, host->subscribed);
     host->ports = (struct invalidation_ports){host, wake, rebuild, tell, epoch, flush, sweep, sweep_forget};
     host->all = host_invalidations(host, host->redis);

@@ -224,7 +224,8 @@ void host_begin(struct world *world, unsigned number)
     struct host *host = &world->hosts[number];
     struct publisher_options options = {
         .permissions_max = 128, .entries = 40, .sets = 500, .folds = 32, .max_staleness_ns = 2000000000ull};
-    struct redis_options redis = {.url = world->server->url, .timeout_ms = 1000, .ping_ms = 10000};
+    struct redis_access access = {.url = world->server->url, .timeout_ms = 1000, .ping_ms = 10000};
+    struct redis_options redis = {world->base, on_redis, host, &access};
     struct l2_options l2 = {.base = world->base,
                             .feed = (struct feed *)(void *)host,
                             .counters = &host->counters,
@@ -247,7 +248,7 @@ void host_begin(struct world *world, unsigned number)
                                    &host->counters, &failure),
                      0);
     publisher_renew(host->publisher, clock_ns());
-    assert_int_equal(redis_new(&host->redis, world->base, &redis, on_redis, host, &failure), 0);
+    assert_int_equal(redis_new(&host->redis, &redis, &failure), 0);
     l2.redis = host->redis;
     l2.publisher = host->publisher;
     assert_int_equal(l2_new(&host->l2, &l2), 0);

@@ -54,9 +54,10 @@ void caller_on_done(void *context, enum redis_status status, const struct redis_
 int caller_start(struct redis_caller *caller, const char *url, uint64_t timeout_ms, uint64_t ping_ms)
 {
     struct failure failure = {0};
-    struct redis_options options = {url, caller->server.password[0] ? caller->server.password : NULL,
-                                    timeout_ms, ping_ms};
-    return redis_new(&caller->redis, caller->base, &options, caller_on_state, caller, &failure);
+    struct redis_access access = {url, caller->server.password[0] ? caller->server.password : NULL,
+                                  timeout_ms, ping_ms};
+    struct redis_options options = {caller->base, caller_on_state, caller, &access};
+    return redis_new(&caller->redis, &options, &failure);
 }
 
 int caller_ask(struct redis_caller *caller, const char *words)

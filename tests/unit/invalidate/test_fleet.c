@@ -39,7 +39,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     struct publisher_options options = {
         .permissions_max = 64, .entries = 20000, .sets = 10, .folds = 1, .max_staleness_ns = 2 * SECOND};
-    struct redis_options redis_options = {.url = NOWHERE, .timeout_ms = 2000, .ping_ms = 2000};
+    struct redis_access access = {.url = NOWHERE, .timeout_ms = 2000, .ping_ms = 2000};
     struct log_position at = {7, 1, 1};
     struct memory_policy policy;
     struct catalogue catalogue;
@@ -50,9 +50,15 @@ static int setup(void **state)
     memory_policy_fini(&policy);
     assert_int_equal(publisher_new(&f->publisher, &options, &at, 1000, &catalogue, &f->counters, NULL), 0);
     f->base = event_base_new();
-    assert_return_code(redis_new(&f->redis, f->base, &redis_options, on_state, f, &failure), 0);
-    struct fleet_parts parts = {.publisher = f->publisher, .redis = f->redis, .counters = &f->counters};
-    assert_return_code(fleet_new(&f->fleet, f->base, &redis_options, "t:", &parts, &failure), 0);
+    struct redis_options redis = {f->base, on_state, f, &access};
+    assert_return_code(redis_new(&f->redis, &redis, &failure), 0);
+    struct fleet_options fleet = {.base = f->base,
+                                  .publisher = f->publisher,
+                                  .redis = f->redis,
+                                  .counters = &f->counters,
+                                  .access = &access,
+                                  .prefix = "t:"};
+    assert_return_code(fleet_new(&f->fleet, &fleet, &failure), 0);
     *state = f;
     return 0;
 }

@@ -36,14 +36,14 @@ static void on_state(void *context, bool subscribed)
 
 static struct redis_subscriber *subscribe(struct world *world)
 {
-    struct redis_options options = {.url = world->server->url, .timeout_ms = 1000, .ping_ms = 10000};
-    struct redis_subscriber_events events = {on_message, on_state, NULL};
+    struct redis_access access = {.url = world->server->url, .timeout_ms = 1000, .ping_ms = 10000};
+    struct redis_subscriber_options options = {world->base, on_message, on_state,
+                                               NULL,        &access,    "p:invalidate"};
     struct redis_subscriber *subscriber;
     struct failure failure;
     uint64_t begun = clock_ns();
     listening = false;
-    assert_int_equal(
-        redis_subscriber_new(&subscriber, world->base, &options, "p:invalidate", &events, &failure), 0);
+    assert_int_equal(redis_subscriber_new(&subscriber, &options, &failure), 0);
     while (!listening && clock_ns() - begun < WORLD_HANG_NS)
         (void)event_base_loop(world->base, EVLOOP_ONCE);
     assert_true(listening);

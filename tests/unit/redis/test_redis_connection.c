@@ -30,17 +30,19 @@ static void test_ways_in(void **state)
     (void)snprintf(url, sizeof url, "%s?db=5", caller->server.url);
     is_let_in(caller, url, "db=5");
     redis_server_says(&caller->server, "CLIENT LIST", "user=default");
-    struct redis_options options = {url, "builder", 1000, 1000};
+    struct redis_access access = {url, "builder", 1000, 1000};
+    struct redis_options options = {caller->base, caller_on_state, caller, &access};
     (void)snprintf(url, sizeof url, "redis://bob@127.0.0.1:%u", caller->server.port);
-    assert_int_equal(redis_new(&caller->redis, caller->base, &options, caller_on_state, caller, NULL), 0);
+    assert_int_equal(redis_new(&caller->redis, &options, NULL), 0);
     assert_true(loop_until(caller->base, &caller->ups, 4, 3000));
     redis_server_says(&caller->server, "CLIENT LIST", "user=bob");
 }
 
 static void stays_out(struct redis_caller *caller, const char *url, const char *password, const char *why)
 {
-    struct redis_options options = {url, password, 200, 100};
-    assert_int_equal(redis_new(&caller->redis, caller->base, &options, caller_on_state, caller, NULL), 0);
+    struct redis_access access = {url, password, 200, 100};
+    struct redis_options options = {caller->base, caller_on_state, caller, &access};
+    assert_int_equal(redis_new(&caller->redis, &options, NULL), 0);
     loop_for(caller->base, 300);
     if (!strstr(redis_trouble(caller->redis), why))
         fail_msg("%s: \"%s\" does not say \"%s\"", url, redis_trouble(caller->redis), why);
@@ -72,8 +74,9 @@ static void test_a_name_that_is_none(void **state)
     struct redis_caller *caller = *state;
     stays_out(caller, "redis://no-such-host.invalid:1", NULL, "no-such-host.invalid");
     for (int i = 0; i < 5; i++) { /* freed in the middle */
-        struct redis_options options = {"redis://no-such-host.invalid:1", NULL, 100, 10000};
-        assert_int_equal(redis_new(&caller->redis, caller->base, &options, caller_on_state, caller, NULL), 0);
+        struct redis_access access = {"redis://no-such-host.invalid:1", NULL, 100, 10000};
+        struct redis_options options = {caller->base, caller_on_state, caller, &access};
+        assert_int_equal(redis_new(&caller->redis, &options, NULL), 0);
         loop_for(caller->base, 3);
         caller_free_redis(caller);
     }
@@ -84,9 +87,9 @@ static void test_a_bad_address_is_refused(void **state)
 {
     struct redis_caller *caller = *state;
     struct failure failure = {0};
-    struct redis_options options = {"redis:nowhere", "secret", 100, 100};
-    assert_int_equal(redis_new(&caller->redis, caller->base, &options, caller_on_state, caller, &failure),
-                     PERMTAB_E_INVALID);
+    struct redis_access access = {"redis:nowhere", "secret", 100, 100};
+    struct redis_options options = {caller->base, caller_on_state, caller, &access};
+    assert_int_equal(redis_new(&caller->redis, &options, &failure), PERMTAB_E_INVALID);
     assert_null(caller->redis);
     assert_non_null(strstr(failure.text, "redis:nowhere"));
 }

@@ -61,10 +61,11 @@ static void on_state(void *context, bool subscribed)
 
 static void start_as(struct fixture *fixture, const char *url, const char *password, uint64_t ping_ms)
 {
-    struct redis_options options = {url, password, 100, ping_ms};
-    struct redis_subscriber_events events = {on_message, on_state, fixture};
+    struct redis_access access = {url, password, 100, ping_ms};
+    struct redis_subscriber_options options = {fixture->base, on_message, on_state,
+                                               fixture,       &access,    CHANNEL};
     struct failure failure = {0};
-    if (redis_subscriber_new(&fixture->subscriber, fixture->base, &options, CHANNEL, &events, &failure) < 0)
+    if (redis_subscriber_new(&fixture->subscriber, &options, &failure) < 0)
         fail_msg("%s", failure.text);
     assert_false(redis_subscriber_up(fixture->subscriber));
 }
