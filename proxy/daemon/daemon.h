@@ -11,12 +11,12 @@
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/config/config.h"
 #include "proxy/daemon/demo.h"
-#include "proxy/daemon/invalidate_join.h"
 #include "proxy/delayed/delayed.h"
 #include "proxy/feed/audit.h"
 #include "proxy/feed/feed.h"
 #include "proxy/feed/propagation.h"
 #include "proxy/invalidate/fleet.h"
+#include "proxy/invalidate/invalidate.h"
 #include "proxy/l2/l2.h"
 #include "proxy/redis/redis.h"
 #include "proxy/serve/descriptors.h"
@@ -52,7 +52,6 @@ struct daemon {
     struct fleet *fleet;
     struct cleanup *cleanup;
     struct delayed *delayed;
-    struct invalidation_parts invalidation_parts;
     struct invalidations *invalidations; /* also without */
     struct histograms histograms;
     struct store_clock store_clock; /* as this host sees it */
@@ -85,5 +84,7 @@ void daemon_on_redis(void *context, bool connected);
 void daemon_on_refresh(void *context, uint64_t user, struct scope_key scope);
 void daemon_on_epoch(void *context);
 void daemon_on_difference(void *context, uint64_t user, bool everything);
+/* What invalidation asks of the feed, the subscribers, L2 and the clean-up. */
+struct invalidation_ports daemon_invalidation_ports(struct daemon *daemon);
 
 #endif

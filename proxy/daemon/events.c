@@ -1,9 +1,9 @@
-/* What one part tells and others must hear, and signals. */
-#include "proxy/base/timer.h"
+/* What one part tells or asks and others must hear, and signals. */
 #include "proxy/daemon/daemon.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/base/timer.h"
 #include "proxy/daemon/notify.h"
 
 #include <event2/event.h>
@@ -121,6 +121,69 @@ void daemon_on_difference(void *context, uint64_t user, bool everything)
         l2_flush_sparingly(daemon->l2);
     subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
 }
+
+/* ---- what invalidation asks of other parts --------------------------------------------------------------------- */
+
+static void wake_feed(void *context)
+{
+    struct daemon *daemon = context;
+    feed_wake(daemon->feed);
+}
+
+static void rebuild_table(void *context)
+{
+    struct daemon *daemon = context;
+    feed_rebuild(daemon->feed);
+}
+
+static void tell_subscribers(void *context, const struct target *targets, size_t count, const char *reason)
+{
+    struct daemon *daemon = context;
+    subscriptions_tell(daemon->subscriptions, targets, count, reason);
+}
+
+static bool read_epoch(void *context, uint64_t *out)
+{
+    struct daemon *daemon = context;
+    return l2_epoch(daemon->l2, out);
+}
+
+static void flush_l2(void *context)
+{
+    struct daemon *daemon = context;
+    l2_flush(daemon->l2);
+}
+
+static int64_t sweep_l2(void *context, const struct target *target, cleanup_done_fn done, void *job)
+{
+    struct daemon *daemon = context;
+    const char *prefix = daemon->config.redis_prefix;
+    char glob[CLEANUP_PATTERN_SIZE];
+    int code = target->kind == TARGET_PREFIX ? cleanup_glob_prefix(glob, prefix, target->word)
+                                             : cleanup_glob_pattern(glob, prefix, target->word);
+    return code < 0 ? code : cleanup_start(daemon->cleanup, CLEANUP_PATTERN, glob, done, job);
+}
+
+static void forget_sweep(void *context, int64_t number)
+{
+    struct daemon *daemon = context;
+    cleanup_forget(daemon->cleanup, (uint64_t)number);
+}
+
+struct invalidation_ports daemon_invalidation_ports(struct daemon *daemon)
+{
+    struct invalidation_ports ports = {
+        .context = daemon, .wake = wake_feed, .rebuild = rebuild_table, .tell = tell_subscribers};
+    if (daemon->redis != NULL && daemon->config.l2) {
+        ports.epoch = read_epoch;
+        ports.flush = flush_l2;
+        ports.sweep = sweep_l2;
+        ports.sweep_forget = forget_sweep;
+    }
+    return ports;
+}
+
+/* ---- signals --------------------------------------------------------------------------------------------------- */
 
 /* systemd waits for TimeoutStopSec, and longer when it is told so now: for the grace, and for what may take two
  * seconds after it. */

@@ -118,10 +118,14 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
     int code = config->redis[0] ? connect_redis(daemon, &access, failure) : 0;
     if (code < 0)
         return code;
-    daemon->invalidation_parts =
-        (struct invalidation_parts){config,     daemon->publisher, daemon->feed,      daemon->redis,
-                                    daemon->l2, daemon->cleanup,   &daemon->counters, NULL};
-    code = invalidations_join(&daemon->invalidations, daemon->base, &daemon->invalidation_parts);
+    struct invalidation_options invalidation = {.base = daemon->base,
+                                                .publisher = daemon->publisher,
+                                                .redis = daemon->redis,
+                                                .counters = &daemon->counters,
+                                                .ports = daemon_invalidation_ports(daemon),
+                                                .prefix = config->redis_prefix,
+                                                .history_max = (size_t)config->invalidation_history};
+    code = invalidations_new(&daemon->invalidations, &invalidation);
     if (code < 0)
         return failure_set(failure, code, "invalidation cannot be set up");
     if (!config->redis[0])
@@ -204,7 +208,6 @@ int daemon_start_watching(struct daemon *daemon, struct failure *failure)
                                   .context = daemon,
                                   .entries_a_second = daemon->config.audit_entries};
     int code = subscriptions_new(&daemon->subscriptions, daemon->publisher, &daemon->counters);
-    daemon->invalidation_parts.subscriptions = daemon->subscriptions;
     if (code == 0 && audit.entries_a_second > 0)
         code = audit_new(&daemon->audit, &audit);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
