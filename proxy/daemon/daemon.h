@@ -29,34 +29,28 @@
 #include "proxy/store/threads.h"
 #include "proxy/table/publisher.h"
 
+/* How far main.c has come: the same code of a failure says something else before and after. */
+enum daemon_phase {
+    DAEMON_PREPARING, /* the process and its sockets */
+    DAEMON_STARTING,  /* the sockets are ours: the store, and all that comes after it */
+};
+
 struct daemon {
+    enum daemon_phase phase;
     const char *config_path;
     struct config config;
     struct counters counters;
     struct descriptors descriptors;
     struct demo *demo;
-    struct event_base *base;
     struct event *signals[3];
     struct event *grace; /* pending while it goes on after SIGTERM */
     struct listener *listener, *ops_listener;
-    bool listening; /* both */
-    struct publisher *publisher;
-    struct store_threads *pool; /* connections for reads */
-    struct writes *writes;      /* connections for writes */
+    struct parts parts; /* what the server asks, too */
     bool use_replica;
     struct store_threads *replica; /* connections for fills alone; NULL without store_replica */
-    struct feed *feed;
-    struct answering *answering;
-    struct redis *redis; /* and what needs it: NULL when it is not configured */
-    struct l2 *l2;
-    struct fleet *fleet;
-    struct cleanup *cleanup;
-    struct delayed *delayed;
-    struct invalidations *invalidations; /* also without */
+    struct l2 *l2;                 /* NULL without Redis */
     struct histograms histograms;
     struct store_clock store_clock; /* as this host sees it */
-    struct subscriptions *subscriptions;
-    struct audit *audit; /* NULL when off */
     struct server server;
     struct ops *ops;
 };

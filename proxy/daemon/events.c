@@ -53,8 +53,8 @@ static void go_on_from(struct daemon *daemon, uint64_t revision)
 {
     if (daemon->l2) /* the marker first: what fills put comes after it */
         l2_applied(daemon->l2);
-    answering_applied(daemon->answering, revision);
-    audit_applied(daemon->audit);
+    answering_applied(daemon->parts.answering, revision);
+    audit_applied(daemon->parts.audit);
     server_applied(&daemon->server);
 }
 
@@ -70,10 +70,10 @@ void daemon_on_news(void *context, const struct feed_news *news)
         measure(daemon, &news->batch->changes, now_ns);
     if (daemon->l2)
         l2_erase_if_distrusted(daemon->l2);
-    if (daemon->subscriptions && news->batch)
-        subscriptions_applied(daemon->subscriptions, news->batch);
-    if (daemon->subscriptions && news->rebuilt)
-        subscriptions_rebuilt(daemon->subscriptions);
+    if (daemon->parts.subscriptions && news->batch)
+        subscriptions_applied(daemon->parts.subscriptions, news->batch);
+    if (daemon->parts.subscriptions && news->rebuilt)
+        subscriptions_rebuilt(daemon->parts.subscriptions);
     if (news->applied)
         go_on_from(daemon, news->revision);
 }
@@ -85,23 +85,23 @@ void daemon_on_redis(void *context, bool connected)
     struct daemon *daemon = context;
     if (daemon->l2)
         l2_connected(daemon->l2, connected);
-    if (daemon->cleanup)
-        cleanup_connected(daemon->cleanup, connected);
-    if (daemon->delayed)
-        delayed_connected(daemon->delayed, connected);
+    if (daemon->parts.cleanup)
+        cleanup_connected(daemon->parts.cleanup, connected);
+    if (daemon->parts.delayed)
+        delayed_connected(daemon->parts.delayed, connected);
 }
 
 void daemon_on_refresh(void *context, uint64_t user, struct scope_key scope)
 {
     struct daemon *daemon = context;
-    answering_refresh(daemon->answering, user, scope);
+    answering_refresh(daemon->parts.answering, user, scope);
 }
 
 /* What the old one named is read by nobody any more. */
 void daemon_on_epoch(void *context)
 {
     struct daemon *daemon = context;
-    if (daemon->cleanup && cleanup_start(daemon->cleanup, CLEANUP_EPOCHS, NULL, NULL, NULL) < 0)
+    if (daemon->parts.cleanup && cleanup_start(daemon->parts.cleanup, CLEANUP_EPOCHS, NULL, NULL, NULL) < 0)
         log_info("l2: the keys of the last epoch are left to end with their time to live");
 }
 
@@ -114,12 +114,12 @@ void daemon_on_difference(void *context, uint64_t user, bool everything)
     struct target target = {.kind = everything ? TARGET_ALL : TARGET_USER, .id = user};
     struct invalidation what = {
         .targets = &target, .count = 1, .reason = "audit", .source = INVALIDATION_AUDIT};
-    answering_forget_strangers(daemon->answering);
-    if (!everything && invalidation_start(daemon->invalidations, &what, NULL, NULL) == 0)
+    answering_forget_strangers(daemon->parts.answering);
+    if (!everything && invalidation_start(daemon->parts.invalidations, &what, NULL, NULL) == 0)
         return; /* which tells the subscribers, too */
     if (daemon->l2)
         l2_flush_sparingly(daemon->l2);
-    subscriptions_tell(daemon->subscriptions, &target, 1, "audit");
+    subscriptions_tell(daemon->parts.subscriptions, &target, 1, "audit");
 }
 
 /* ---- what invalidation asks of other parts --------------------------------------------------------------------- */
@@ -127,19 +127,19 @@ void daemon_on_difference(void *context, uint64_t user, bool everything)
 static void wake_feed(void *context)
 {
     struct daemon *daemon = context;
-    feed_wake(daemon->feed);
+    feed_wake(daemon->parts.feed);
 }
 
 static void rebuild_table(void *context)
 {
     struct daemon *daemon = context;
-    feed_rebuild(daemon->feed);
+    feed_rebuild(daemon->parts.feed);
 }
 
 static void tell_subscribers(void *context, const struct target *targets, size_t count, const char *reason)
 {
     struct daemon *daemon = context;
-    subscriptions_tell(daemon->subscriptions, targets, count, reason);
+    subscriptions_tell(daemon->parts.subscriptions, targets, count, reason);
 }
 
 static bool read_epoch(void *context, uint64_t *out)
@@ -161,20 +161,20 @@ static int64_t sweep_l2(void *context, const struct target *target, cleanup_done
     char glob[CLEANUP_PATTERN_SIZE];
     int code = target->kind == TARGET_PREFIX ? cleanup_glob_prefix(glob, prefix, target->word)
                                              : cleanup_glob_pattern(glob, prefix, target->word);
-    return code < 0 ? code : cleanup_start(daemon->cleanup, CLEANUP_PATTERN, glob, done, job);
+    return code < 0 ? code : cleanup_start(daemon->parts.cleanup, CLEANUP_PATTERN, glob, done, job);
 }
 
 static void forget_sweep(void *context, int64_t number)
 {
     struct daemon *daemon = context;
-    cleanup_forget(daemon->cleanup, (uint64_t)number);
+    cleanup_forget(daemon->parts.cleanup, (uint64_t)number);
 }
 
 struct invalidation_ports daemon_invalidation_ports(struct daemon *daemon)
 {
     struct invalidation_ports ports = {
         .context = daemon, .wake = wake_feed, .rebuild = rebuild_table, .tell = tell_subscribers};
-    if (daemon->redis != NULL && daemon->config.l2) {
+    if (daemon->parts.redis != NULL && daemon->config.l2) {
         ports.epoch = read_epoch;
         ports.flush = flush_l2;
         ports.sweep = sweep_l2;
@@ -214,7 +214,7 @@ static void on_stop(evutil_socket_t number, short what, void *context)
         return;
     }
     log_info("permtabd: stopping on signal %d", (int)number);
-    (void)event_base_loopbreak(daemon->base);
+    (void)event_base_loopbreak(daemon->parts.base);
 }
 
 static void on_grace_over(evutil_socket_t descriptor, short what, void *context)
@@ -222,7 +222,7 @@ static void on_grace_over(evutil_socket_t descriptor, short what, void *context)
     struct daemon *daemon = context;
     (void)descriptor, (void)what;
     log_info("permtabd: stopping: stop_grace is over");
-    (void)event_base_loopbreak(daemon->base);
+    (void)event_base_loopbreak(daemon->parts.base);
 }
 
 /* Of what can be configured the log level and the grace may change while it runs, in this release. A grace that
@@ -251,8 +251,8 @@ static int watch_signals(struct daemon *daemon)
 {
     for (size_t i = 0; i < 3; i++) {
         bool stop = i < sizeof stop_signals / sizeof stop_signals[0];
-        daemon->signals[i] =
-            evsignal_new(daemon->base, stop ? stop_signals[i] : SIGHUP, stop ? on_stop : on_reload, daemon);
+        daemon->signals[i] = evsignal_new(daemon->parts.base, stop ? stop_signals[i] : SIGHUP,
+                                          stop ? on_stop : on_reload, daemon);
         if (!daemon->signals[i] || event_add(daemon->signals[i], NULL) < 0)
             return PERMTAB_E_MEMORY;
     }
@@ -261,8 +261,8 @@ static int watch_signals(struct daemon *daemon)
 
 int daemon_start_loop(struct daemon *daemon, struct failure *failure)
 {
-    daemon->base = evthread_use_pthreads() == 0 ? event_base_new() : NULL;
-    daemon->grace = daemon->base ? evtimer_new(daemon->base, on_grace_over, daemon) : NULL;
+    daemon->parts.base = evthread_use_pthreads() == 0 ? event_base_new() : NULL;
+    daemon->grace = daemon->parts.base ? evtimer_new(daemon->parts.base, on_grace_over, daemon) : NULL;
     if (!daemon->grace || watch_signals(daemon) < 0)
         return failure_set(failure, PERMTAB_E_SYSTEM, "the event loop cannot be set up");
     return 0;

@@ -116,7 +116,7 @@ static int start(struct daemon *daemon, struct failure *failure)
      *    connect now wait in the backlog. */
     if ((code = daemon_start_listening(daemon, failure)) < 0)
         return code;
-    daemon->listening = true;
+    daemon->phase = DAEMON_STARTING;
     /* 5. The store and the table: the table needs the store's id, its revision and its catalogue. */
     if ((code = daemon_open_store(daemon, failure)) < 0)
         return code;
@@ -161,42 +161,41 @@ static void leave_in_any_case(void)
 /* In reverse, with readers first: whatever ends after the lease cannot mislead anybody. */
 static void stop(struct daemon *daemon, bool served)
 {
-    if (daemon->publisher)
-        publisher_end_lease(daemon->publisher, OWN_FAULT);
+    if (daemon->parts.publisher)
+        publisher_end_lease(daemon->parts.publisher, OWN_FAULT);
     listener_free(daemon->ops_listener);
     listener_free(daemon->listener);
-    if (daemon->server.base)
-        server_fini(&daemon->server);
+    server_fini(&daemon->server);
     if (served && !daemon->demo) /* else an exit code, or a folder to be removed, comes after it */
         leave_in_any_case();
     ops_free(daemon->ops);
-    delayed_free(daemon->delayed); /* before all that it asks and waits for */
-    answering_end(daemon->answering);
-    audit_free(daemon->audit);
-    invalidations_free(daemon->invalidations);
-    cleanup_free(daemon->cleanup);
-    writes_free(daemon->writes);
+    delayed_free(daemon->parts.delayed); /* before all that it asks and waits for */
+    answering_end(daemon->parts.answering);
+    audit_free(daemon->parts.audit);
+    invalidations_free(daemon->parts.invalidations);
+    cleanup_free(daemon->parts.cleanup);
+    writes_free(daemon->parts.writes);
     store_threads_free(
-        daemon->pool); /* calls back the last jobs, which know the feed, the fleet and the counters */
+        daemon->parts.pool); /* calls back the last jobs, which know the feed, the fleet and the counters */
     store_threads_free(daemon->replica);
-    fleet_free(daemon->fleet); /* a write that has just ended was told over it */
-    answering_free(daemon->answering);
-    if (daemon->redis)
-        redis_free(daemon->redis); /* tells the others that their commands are lost */
+    fleet_free(daemon->parts.fleet); /* a write that has just ended was told over it */
+    answering_free(daemon->parts.answering);
+    if (daemon->parts.redis)
+        redis_free(daemon->parts.redis); /* tells the others that their commands are lost */
     l2_free(daemon->l2);
-    if (daemon->feed)
-        feed_free(daemon->feed);
-    subscriptions_free(daemon->subscriptions);
-    if (daemon->publisher)
-        publisher_free(daemon->publisher);
+    if (daemon->parts.feed)
+        feed_free(daemon->parts.feed);
+    subscriptions_free(daemon->parts.subscriptions);
+    if (daemon->parts.publisher)
+        publisher_free(daemon->parts.publisher);
     for (size_t i = 0; i < 3; i++) {
         if (daemon->signals[i])
             event_free(daemon->signals[i]);
     }
     if (daemon->grace)
         event_free(daemon->grace);
-    if (daemon->base)
-        event_base_free(daemon->base);
+    if (daemon->parts.base)
+        event_base_free(daemon->parts.base);
 }
 
 /* What the store or the table's size contradict is for the configuration to mend; a socket that another instance
@@ -204,8 +203,13 @@ static void stop(struct daemon *daemon, bool served)
 static int exit_code_of(const struct daemon *daemon, int code)
 {
     bool contradicted = code == PERMTAB_E_CONFLICT || code == PERMTAB_E_LIMIT || code == PERMTAB_E_INVALID;
-    bool too_few = !daemon->listening && code == PERMTAB_E_LIMIT; /* descriptors: descriptors_init */
-    return too_few || (daemon->listening && contradicted) ? EXIT_CONFIGURATION : EXIT_TRANSIENT;
+    switch (daemon->phase) {
+    case DAEMON_PREPARING: /* a limit is that of descriptors */
+        return code == PERMTAB_E_LIMIT ? EXIT_CONFIGURATION : EXIT_TRANSIENT;
+    case DAEMON_STARTING:
+        return contradicted ? EXIT_CONFIGURATION : EXIT_TRANSIENT;
+    }
+    return EXIT_TRANSIENT;
 }
 
 static int serve(struct daemon *daemon, struct failure *failure)
@@ -213,11 +217,11 @@ static int serve(struct daemon *daemon, struct failure *failure)
     int code = start(daemon, failure);
     if (code == 0) {
         log_info("permtabd " PERMTAB_VERSION ": serving %s from revision %" PRIu64, daemon->config.socket,
-                 publisher_position(daemon->publisher).revision);
+                 publisher_position(daemon->parts.publisher).revision);
         if (daemon->demo)
             demo_print(daemon->demo, &daemon->config, stdout);
         notify_supervisor("READY=1");
-        if (event_base_dispatch(daemon->base) < 0)
+        if (event_base_dispatch(daemon->parts.base) < 0)
             code = failure_set(failure, PERMTAB_E_SYSTEM, "the event loop broke off");
         notify_supervisor("STOPPING=1");
     }

@@ -16,12 +16,12 @@ int daemon_start_listening(struct daemon *daemon, struct failure *failure)
     int code = ops_new(&daemon->ops, &daemon->server);
     if (code < 0)
         return failure_set(failure, code, "out of memory");
-    struct listener_options clients = {.base = daemon->base,
+    struct listener_options clients = {.base = daemon->parts.base,
                                        .accept = server_accept,
                                        .context = &daemon->server,
                                        .path = config->socket,
                                        .mode = config->socket_mode};
-    struct listener_options ops = {.base = daemon->base,
+    struct listener_options ops = {.base = daemon->parts.base,
                                    .accept = ops_accept,
                                    .context = daemon->ops,
                                    .path = config->ops_socket,
@@ -35,19 +35,19 @@ int daemon_start_listening(struct daemon *daemon, struct failure *failure)
 static int start_threads(struct daemon *daemon, const struct sql_options *store, struct failure *failure)
 {
     const struct config *config = &daemon->config;
-    struct store_threads_options reads = {.base = daemon->base,
+    struct store_threads_options reads = {.base = daemon->parts.base,
                                           .name = "reads",
                                           .store = store,
                                           .threads = config->store_threads,
                                           .queue_max = WORK_QUEUE_MAX};
-    struct writes_options writes = {.base = daemon->base,
+    struct writes_options writes = {.base = daemon->parts.base,
                                     .counters = &daemon->counters,
                                     .store = store,
                                     .threads = config->store_write_threads,
                                     .queue_max = WORK_QUEUE_MAX};
-    int code = store_threads_new(&daemon->pool, &reads);
+    int code = store_threads_new(&daemon->parts.pool, &reads);
     if (code == 0)
-        code = writes_new(&daemon->writes, &writes);
+        code = writes_new(&daemon->parts.writes, &writes);
     return code < 0 ? failure_set(failure, code, "threads cannot be started") : 0;
 }
 
@@ -58,8 +58,8 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
     int code = start_threads(daemon, &store, failure);
     if (code < 0)
         return code;
-    struct feed_options feed = {.base = daemon->base,
-                                .publisher = daemon->publisher,
+    struct feed_options feed = {.base = daemon->parts.base,
+                                .publisher = daemon->parts.publisher,
                                 .counters = &daemon->counters,
                                 .news = daemon_on_news,
                                 .context = daemon,
@@ -69,7 +69,7 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
                                 .max_staleness_ms = config->max_staleness_ms,
                                 .change_retention_ms = config->change_retention_ms,
                                 .change_retention_rows = config->change_retention_rows};
-    return feed_new(&daemon->feed, &feed, failure);
+    return feed_new(&daemon->parts.feed, &feed, failure);
 }
 
 /* A second level, and messages to the fleet. Nothing waits for Redis: it may come and go. */
@@ -77,15 +77,15 @@ static int connect_redis(struct daemon *daemon, const struct redis_access *acces
 {
     const struct config *config = &daemon->config;
     struct redis_options redis = {
-        .base = daemon->base, .state = daemon_on_redis, .context = daemon, .access = access};
-    int code = redis_new(&daemon->redis, &redis, failure);
+        .base = daemon->parts.base, .state = daemon_on_redis, .context = daemon, .access = access};
+    int code = redis_new(&daemon->parts.redis, &redis, failure);
     if (code < 0)
         return code;
-    struct l2_options l2 = {.base = daemon->base,
-                            .redis = daemon->redis,
-                            .publisher = daemon->publisher,
-                            .feed = daemon->feed,
-                            .pool = daemon->pool,
+    struct l2_options l2 = {.base = daemon->parts.base,
+                            .redis = daemon->parts.redis,
+                            .publisher = daemon->parts.publisher,
+                            .feed = daemon->parts.feed,
+                            .pool = daemon->parts.pool,
                             .counters = &daemon->counters,
                             .refresh = daemon_on_refresh,
                             .epoch = daemon_on_epoch,
@@ -95,15 +95,15 @@ static int connect_redis(struct daemon *daemon, const struct redis_access *acces
                             .ttl_ms = config->l2_ttl_ms,
                             .values = config->l2};
     code = l2_new(&daemon->l2, &l2);
-    struct cleanup_options cleanup = {.base = daemon->base,
-                                      .redis = daemon->redis,
-                                      .pool = daemon->pool,
+    struct cleanup_options cleanup = {.base = daemon->parts.base,
+                                      .redis = daemon->parts.redis,
+                                      .pool = daemon->parts.pool,
                                       .counters = &daemon->counters,
                                       .prefix = config->redis_prefix,
                                       .types = &config->scope_types,
                                       .budget = config->cleanup_budget};
     if (code == 0)
-        code = cleanup_new(&daemon->cleanup, &cleanup);
+        code = cleanup_new(&daemon->parts.cleanup, &cleanup);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
@@ -118,35 +118,35 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
     int code = config->redis[0] ? connect_redis(daemon, &access, failure) : 0;
     if (code < 0)
         return code;
-    struct invalidation_options invalidation = {.base = daemon->base,
-                                                .publisher = daemon->publisher,
-                                                .redis = daemon->redis,
+    struct invalidation_options invalidation = {.base = daemon->parts.base,
+                                                .publisher = daemon->parts.publisher,
+                                                .redis = daemon->parts.redis,
                                                 .counters = &daemon->counters,
                                                 .ports = daemon_invalidation_ports(daemon),
                                                 .prefix = config->redis_prefix,
                                                 .history_max = (size_t)config->invalidation_history};
-    code = invalidations_new(&daemon->invalidations, &invalidation);
+    code = invalidations_new(&daemon->parts.invalidations, &invalidation);
     if (code < 0)
         return failure_set(failure, code, "invalidation cannot be set up");
     if (!config->redis[0])
         return 0;
-    struct fleet_options fleet = {.base = daemon->base,
-                                  .publisher = daemon->publisher,
-                                  .feed = daemon->feed,
-                                  .redis = daemon->redis,
+    struct fleet_options fleet = {.base = daemon->parts.base,
+                                  .publisher = daemon->parts.publisher,
+                                  .feed = daemon->parts.feed,
+                                  .redis = daemon->parts.redis,
                                   .l2 = daemon->l2,
-                                  .invalidations = daemon->invalidations,
+                                  .invalidations = daemon->parts.invalidations,
                                   .counters = &daemon->counters,
                                   .access = &access,
                                   .prefix = config->redis_prefix};
-    return fleet_new(&daemon->fleet, &fleet, failure);
+    return fleet_new(&daemon->parts.fleet, &fleet, failure);
 }
 
 static int start_replica(struct daemon *daemon)
 {
     const struct config *config = &daemon->config;
     struct sql_options store = daemon_store_options(config);
-    struct store_threads_options replica = {.base = daemon->base,
+    struct store_threads_options replica = {.base = daemon->parts.base,
                                             .name = "replica",
                                             .store = &store,
                                             .threads = config->store_threads,
@@ -164,18 +164,18 @@ int daemon_start_answering(struct daemon *daemon, struct failure *failure)
     if (code < 0)
         return failure_set(failure, code, "threads cannot be started");
     struct answering_options options = {
-        .base = daemon->base,
-        .publisher = daemon->publisher,
-        .feed = daemon->feed,
+        .base = daemon->parts.base,
+        .publisher = daemon->parts.publisher,
+        .feed = daemon->parts.feed,
         .l2 = daemon->l2,
-        .primary = daemon->pool,
+        .primary = daemon->parts.pool,
         .replica = daemon->replica,
         .counters = &daemon->counters,
         .threads = config->store_threads,
         .timeout_ms = config->request_timeout_ms,
         .strangers_max = config->strangers_max,
     };
-    return answering_new(&daemon->answering, &options, failure);
+    return answering_new(&daemon->parts.answering, &options, failure);
 }
 
 /* The queue of delayed invalidations, which is in Redis. */
@@ -183,59 +183,42 @@ int daemon_start_delayed(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
     struct delayed_options options = {
-        .base = daemon->base,
-        .redis = daemon->redis,
-        .publisher = daemon->publisher,
-        .feed = daemon->feed,
-        .answering = daemon->answering,
-        .invalidations = daemon->invalidations,
+        .base = daemon->parts.base,
+        .redis = daemon->parts.redis,
+        .publisher = daemon->parts.publisher,
+        .feed = daemon->parts.feed,
+        .answering = daemon->parts.answering,
+        .invalidations = daemon->parts.invalidations,
         .counters = &daemon->counters,
         .prefix = config->redis_prefix,
         .budget = config->cleanup_budget,
     };
-    int code = daemon->redis ? delayed_new(&daemon->delayed, &options) : 0;
+    int code = daemon->parts.redis ? delayed_new(&daemon->parts.delayed, &options) : 0;
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
 int daemon_start_watching(struct daemon *daemon, struct failure *failure)
 {
-    struct audit_options audit = {.base = daemon->base,
-                                  .pool = daemon->pool,
-                                  .publisher = daemon->publisher,
-                                  .feed = daemon->feed,
+    struct audit_options audit = {.base = daemon->parts.base,
+                                  .pool = daemon->parts.pool,
+                                  .publisher = daemon->parts.publisher,
+                                  .feed = daemon->parts.feed,
                                   .counters = &daemon->counters,
                                   .found = daemon_on_difference,
                                   .context = daemon,
                                   .entries_a_second = daemon->config.audit_entries};
-    int code = subscriptions_new(&daemon->subscriptions, daemon->publisher, &daemon->counters);
+    int code = subscriptions_new(&daemon->parts.subscriptions, daemon->parts.publisher, &daemon->counters);
     if (code == 0 && audit.entries_a_second > 0)
-        code = audit_new(&daemon->audit, &audit);
+        code = audit_new(&daemon->parts.audit, &audit);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
 int daemon_start_serving(struct daemon *daemon, struct failure *failure)
 {
-    struct server *server = &daemon->server;
-    server->base = daemon->base;
-    server->methods = methods;
-    server->method_count = method_count;
-    server->config = &daemon->config;
-    server->counters = &daemon->counters;
-    server->descriptors = &daemon->descriptors;
-    server->publisher = daemon->publisher;
-    server->feed = daemon->feed;
-    server->pool = daemon->pool;
-    server->writes = daemon->writes;
-    server->answering = daemon->answering;
-    server->ops = daemon->ops;
-    server->redis = daemon->redis;
-    server->l2 = daemon->l2;
-    server->fleet = daemon->fleet;
-    server->cleanup = daemon->cleanup;
-    server->invalidations = daemon->invalidations;
-    server->delayed = daemon->delayed;
-    server->histograms = &daemon->histograms;
-    server->subscriptions = daemon->subscriptions;
-    server->audit = daemon->audit;
-    return server_init(server) < 0 ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : 0;
+    daemon->parts.config = &daemon->config;
+    daemon->parts.descriptors = &daemon->descriptors;
+    daemon->parts.counters = &daemon->counters;
+    daemon->parts.histograms = &daemon->histograms;
+    int code = server_init(&daemon->server, &daemon->parts, methods, method_count);
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }

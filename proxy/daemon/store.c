@@ -43,7 +43,8 @@ static int publish_first(struct daemon *daemon, struct store *store, struct fail
     code = store_read_catalogue(store, config->permissions_max, &catalogue, failure);
     store_snapshot_end(store);
     if (code == 0)
-        code = publisher_new(&daemon->publisher, &options, &at, now, &catalogue, &daemon->counters, failure);
+        code = publisher_new(&daemon->parts.publisher, &options, &at, now, &catalogue, &daemon->counters,
+                             failure);
     catalogue_fini(&catalogue);
     return code;
 }

@@ -50,17 +50,20 @@ static void print_help(struct ops_session *session, FILE *out);
 
 static void print_stats(struct ops_session *session, FILE *out)
 {
-    stats_print_text(session->ops->server->counters, session->ops->server->histograms, out);
+    const struct parts *parts = session->ops->server->parts;
+    stats_print_text(parts->counters, parts->histograms, out);
 }
 
 static void print_stats_json(struct ops_session *session, FILE *out)
 {
-    stats_print_json(session->ops->server->counters, session->ops->server->histograms, out);
+    const struct parts *parts = session->ops->server->parts;
+    stats_print_json(parts->counters, parts->histograms, out);
 }
 
 static void print_stats_prometheus(struct ops_session *session, FILE *out)
 {
-    stats_print_prometheus(session->ops->server->counters, session->ops->server->histograms, out);
+    const struct parts *parts = session->ops->server->parts;
+    stats_print_prometheus(parts->counters, parts->histograms, out);
 }
 
 static void print_clients(struct ops_session *session, FILE *out)
@@ -93,14 +96,14 @@ static void print_health(struct ops_session *session, FILE *out)
 
 static void print_invalidations(struct ops_session *session, FILE *out)
 {
-    invalidation_history_print(invalidations_history(session->ops->server->invalidations),
+    invalidation_history_print(invalidations_history(session->ops->server->parts->invalidations),
                                INVALIDATIONS_SHOWN, clock_ns() / 1000000000, out);
 }
 
 static void print_cleanup(struct ops_session *session, FILE *out)
 {
-    if (session->ops->server->cleanup)
-        cleanup_print(session->ops->server->cleanup, out);
+    if (session->ops->server->parts->cleanup)
+        cleanup_print(session->ops->server->parts->cleanup, out);
     else
         (void)fputs("error: no Redis is configured\n", out);
 }
@@ -239,12 +242,13 @@ void ops_accept(void *context, int descriptor)
     static const char busy[] = "error: too many ops sessions\n\n";
     struct ops *ops = context;
     struct timeval idle = {.tv_sec = IDLE_SECONDS};
-    bool room =
-        ops->session_count < OPS_SESSIONS_MAX && (ops->session_count < DESCRIPTORS_OPERATORS ||
-                                                  descriptors_spare(ops->server->descriptors, descriptor));
+    bool room = ops->session_count < OPS_SESSIONS_MAX &&
+                (ops->session_count < DESCRIPTORS_OPERATORS ||
+                 descriptors_spare(ops->server->parts->descriptors, descriptor));
     struct ops_session *session = room ? calloc(1, sizeof *session) : NULL;
     if (session)
-        session->channel = bufferevent_socket_new(ops->server->base, descriptor, BEV_OPT_CLOSE_ON_FREE);
+        session->channel =
+            bufferevent_socket_new(ops->server->parts->base, descriptor, BEV_OPT_CLOSE_ON_FREE);
     if (!session || !session->channel) {
         ssize_t written = write(descriptor, busy, sizeof busy - 1);
         (void)written;

@@ -4,6 +4,8 @@
 
 #include "proxy/serve/server.h"
 
+struct ops;
+
 #define OPS_SESSIONS_MAX 32
 #define OPS_LINE_MAX     256
 

@@ -13,7 +13,7 @@ bool param_target(struct request *request, const struct wire_value *value, struc
     size_t size = 0;
     int code = PERMTAB_E_INVALID;
     if (wire_as_str(value, &text, &size))
-        code = target_parse(&publisher_catalogue(request->server->publisher)->types, text, size, out);
+        code = target_parse(&request_catalogue(request)->types, text, size, out);
     if (code == 0)
         return true;
     if (code == PERMTAB_E_NO_SCOPE_TYPE && parked_wait(request))

@@ -47,7 +47,7 @@ bool parked_wait(struct request *request)
     uint64_t now = clock_ns();
     if (request->waited || server->parked_count >= PARKED_MAX ||
         server->parked_bytes + request->frame_size > PARKED_BYTES ||
-        !publisher_leased(server->publisher, now))
+        !publisher_leased(server->parts->publisher, now))
         return false;
     struct parked *parked = malloc(sizeof *parked + request->frame_size);
     if (!parked)
@@ -67,7 +67,7 @@ bool parked_wait(struct request *request)
     request->waited = true;
     request->state = parked;
     request->cancel = parked_cancel;
-    feed_wake(server->feed);
+    feed_wake(server->parts->feed);
     return true;
 }
 
@@ -107,12 +107,12 @@ void parked_applied(struct server *server)
     while ((due = find_due(server, 0)) != NULL)
         serve_again(due);
     if (server->parked)
-        feed_wake(server->feed);
+        feed_wake(server->parts->feed);
 }
 
 void parked_sweep(struct server *server, uint64_t now_ns)
 {
-    uint64_t timeout = server->config->request_timeout_ms * 1000000;
+    uint64_t timeout = server->parts->config->request_timeout_ms * 1000000;
     struct parked *due;
     while (now_ns > timeout && (due = find_due(server, now_ns - timeout)) != NULL)
         serve_again(due);

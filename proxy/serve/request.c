@@ -27,7 +27,7 @@ static void send_error(struct session *session, uint64_t id, int code, const cha
     struct wire_buffer reply;
     wire_buffer_init(&reply);
     wire_reply_error(&reply, id, code, text);
-    session->server->counters->requests_failed++;
+    session->server->parts->counters->requests_failed++;
     if (reply.failed)
         session_close(session, "out of memory");
     else
@@ -47,6 +47,7 @@ static void request_new(struct session *session, const struct method *method,
     }
     request->session = session;
     request->server = session->server;
+    request->parts = session->server->parts;
     request->method = method;
     request->id = message->id;
     request->frame = frame;
@@ -82,7 +83,7 @@ void request_begin(struct session *session, const struct wire_message *message, 
     const struct method *method = find_method(session->server, message->method);
     const char *fault = fault_text(message);
     char text[128];
-    session->server->counters->requests++;
+    session->server->parts->counters->requests++;
     if (fault) {
         send_error(session, message->id,
                    message->fault == WIRE_METHOD_TOO_LONG ? PERMTAB_E_NOT_FOUND : PERMTAB_E_INVALID, fault);
@@ -183,7 +184,7 @@ bool param_scope(struct request *request, const struct wire_value *params, const
     char text[SCOPE_TEXT_SIZE], known[SCOPE_TYPES_TEXT_SIZE];
     if (!param_text(request, params, key, text, sizeof text))
         return false;
-    int code = scope_parse(&publisher_catalogue(request->server->publisher)->types, text, out);
+    int code = scope_parse(&request_catalogue(request)->types, text, out);
     if (code == 0)
         return true;
     if (code == PERMTAB_E_NO_SCOPE_TYPE && parked_wait(request))
@@ -191,7 +192,7 @@ bool param_scope(struct request *request, const struct wire_value *params, const
     if (code == PERMTAB_E_NO_SCOPE_TYPE)
         request_fail(request, code, "%s: %s: there is no scope type in \"%s\": there are %s",
                      request->method->name, key, text,
-                     scope_types_format(&publisher_catalogue(request->server->publisher)->types, known));
+                     scope_types_format(&request_catalogue(request)->types, known));
     else
         request_fail(request, code, "%s: %s: \"%s\" is neither global nor type:id", request->method->name,
                      key, text);
@@ -204,8 +205,7 @@ bool param_permission(struct request *request, const struct wire_value *params, 
     char text[PERMISSION_TEXT_SIZE];
     if (!param_text(request, params, key, text, sizeof text))
         return false;
-    const struct permission *permission =
-        catalogue_find(publisher_catalogue(request->server->publisher), text);
+    const struct permission *permission = catalogue_find(request_catalogue(request), text);
     if (permission && !permission->deleted) {
         *out = permission->bit;
         return true;

@@ -18,6 +18,7 @@ struct method {
 struct request {
     struct session *session; /* NULL once it was closed: the reply then goes nowhere */
     struct server *server;
+    const struct parts *parts; /* of the server */
     const struct method *method;
     uint64_t id;
     /* Called when the session ends first. It must end the request now (request_drop), unless a thread still works for
@@ -41,6 +42,12 @@ void request_reply_descriptors(struct request *request, struct wire_buffer *repl
 void request_fail(struct request *request, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void request_drop(struct request *request); /* without a reply */
+
+/* What names and bits mean now, for this host. */
+static inline const struct catalogue *request_catalogue(const struct request *request)
+{
+    return publisher_catalogue(request->parts->publisher);
+}
 
 /* ---- parameters ------------------------------------------------------------------------------------------------ */
 

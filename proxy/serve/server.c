@@ -49,23 +49,26 @@ static void on_sweep(evutil_socket_t descriptor, short what, void *context)
         session_sweep(session, now);
     }
     parked_sweep(server, now);
-    task_release(server, publisher_position(server->publisher).revision, now);
+    task_release(server, publisher_position(server->parts->publisher).revision, now);
 }
 
 void server_applied(struct server *server)
 {
-    task_release(server, publisher_position(server->publisher).revision, clock_ns());
+    task_release(server, publisher_position(server->parts->publisher).revision, clock_ns());
     parked_applied(server);
 }
 
-int server_init(struct server *server)
+int server_init(struct server *server, const struct parts *parts, const struct method *methods,
+                size_t method_count)
 {
-    uint64_t ms =
-        server->config->client_idle_ms / 2 < SWEEP_MS ? server->config->client_idle_ms / 2 : SWEEP_MS;
+    uint64_t ms = parts->config->client_idle_ms / 2 < SWEEP_MS ? parts->config->client_idle_ms / 2 : SWEEP_MS;
+    server->parts = parts;
+    server->methods = methods;
+    server->method_count = method_count;
     server->uid = geteuid();
-    server->sweep = event_new(server->base, -1, EV_PERSIST, on_sweep, server);
-    server->turn = evtimer_new(server->base, on_turn, server);
-    server->bury = evtimer_new(server->base, on_bury, server);
+    server->sweep = event_new(parts->base, -1, EV_PERSIST, on_sweep, server);
+    server->turn = evtimer_new(parts->base, on_turn, server);
+    server->bury = evtimer_new(parts->base, on_bury, server);
     if (!server->sweep || !server->bury || !server->turn || timer_in_ms(server->sweep, ms) < 0)
         return PERMTAB_E_MEMORY;
     return 0;
@@ -98,26 +101,27 @@ void server_fini(struct server *server)
 void server_accept(void *context, int descriptor)
 {
     struct server *server = context;
+    const struct parts *parts = server->parts;
     uint64_t now = clock_ns();
-    bool many = server->session_count >= server->config->clients_max;
+    bool many = server->session_count >= parts->config->clients_max;
     /* One more for the page of its counters. */
-    if (many || !descriptors_spare(server->descriptors, descriptor + 1)) {
-        server->counters->clients_refused++;
+    if (many || !descriptors_spare(parts->descriptors, descriptor + 1)) {
+        parts->counters->clients_refused++;
         (void)close(descriptor);
         if (many)
             (void)trouble_happens(&server->refusing, LOG_LEVEL_WARNING, now,
                                   "server: clients are refused: clients_max = %" PRIu32 " are connected",
-                                  server->config->clients_max);
+                                  parts->config->clients_max);
         else
             (void)trouble_happens(&server->refusing, LOG_LEVEL_WARNING, now,
                                   "server: clients are refused: RLIMIT_NOFILE is %" PRIu64
                                   ", and what is left of it is kept for store, Redis and files",
-                                  server->descriptors->limit);
+                                  parts->descriptors->limit);
         return;
     }
     trouble_ends(&server->refusing, now, "server: clients are accepted again");
     if (session_new(server, descriptor) < 0)
-        server->counters->clients_refused++;
+        parts->counters->clients_refused++;
 }
 
 void server_print_clients(const struct server *server, FILE *out)
@@ -133,14 +137,15 @@ void server_print_clients(const struct server *server, FILE *out)
 
 struct server_health server_health(const struct server *server)
 {
+    const struct parts *parts = server->parts;
     uint64_t now = clock_ns();
-    uint64_t deadline = publisher_deadline(server->publisher);
+    uint64_t deadline = publisher_deadline(parts->publisher);
     struct server_health health = {
-        .ok = publisher_leased(server->publisher, now),
-        .trouble = feed_trouble(server->feed),
-        .revision = publisher_position(server->publisher).revision,
-        .alarm = audit_alarm(server->audit, time(NULL)),
-        .writes = writes_trouble(server->writes),
+        .ok = publisher_leased(parts->publisher, now),
+        .trouble = feed_trouble(parts->feed),
+        .revision = publisher_position(parts->publisher).revision,
+        .alarm = audit_alarm(parts->audit, time(NULL)),
+        .writes = writes_trouble(parts->writes),
         .lease_ms = deadline == 0 ? 0 : (int64_t)(deadline - now) / 1000000,
         .stopping = server->stop_at_ns != 0,
         .stopping_ms = server->stop_at_ns > now ? (server->stop_at_ns - now) / 1000000 : 0,

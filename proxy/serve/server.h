@@ -1,4 +1,4 @@
-/* What all sessions share: the parts they talk to, the list of sessions, the sweep over them. On the loop's thread. */
+/* What all sessions share: the parts they ask, the list of sessions, the sweep over them. On the loop's thread. */
 #ifndef PERMTAB_SERVE_SERVER_H
 #define PERMTAB_SERVE_SERVER_H
 
@@ -8,52 +8,22 @@
 #include "proxy/config/config.h"
 #include "proxy/feed/feed.h"
 #include "proxy/serve/descriptors.h"
+#include "proxy/serve/parts.h"
 #include "proxy/store/threads.h"
 #include "proxy/table/publisher.h"
 
 #include <stdio.h>
 #include <sys/types.h>
 
-struct cleanup;
-struct delayed;
 struct event;
-struct event_base;
-struct invalidations;
-struct l2;
-struct fleet;
 struct method;
-struct audit;
-struct histograms;
-struct ops;
 struct parked;
-struct redis;
 struct session;
-struct subscriptions;
 struct task;
-struct writes;
 
 struct server {
-    /* Borrowed; set by main before the first session. */
-    struct event_base *base;
-    const struct config *config;
-    struct counters *counters;
-    const struct descriptors *descriptors;
-    struct publisher *publisher;
-    struct feed *feed;
-    struct store_threads *pool; /* for reads */
-    struct writes *writes;
-    struct answering *answering;
-    struct ops *ops;
-    struct invalidations *invalidations;
-    /* NULL without Redis. */
-    struct redis *redis;
-    struct l2 *l2;
-    struct fleet *fleet;
-    struct cleanup *cleanup;
-    struct delayed *delayed;
-    struct histograms *histograms;
-    struct subscriptions *subscriptions;
-    struct audit *audit; /* NULL when off */
+    /* Borrowed. */
+    const struct parts *parts;
     const struct method *methods;
     size_t method_count;
 
@@ -77,9 +47,10 @@ struct server {
     struct event *bury;  /* frees `closed` */
 };
 
-/* Fills in what is not borrowed and starts the sweep. PERMTAB_E_MEMORY. */
-int server_init(struct server *server) PERMTAB_MUST_CHECK;
-/* Tells every session that it is over, and closes it. */
+/* Starts the sweep; `parts` and `methods` are borrowed, and every part is there. PERMTAB_E_MEMORY. */
+int server_init(struct server *server, const struct parts *parts, const struct method *methods,
+                size_t method_count) PERMTAB_MUST_CHECK;
+/* Tells every session that it is over, and closes it. Of a server that is all zeros: nothing to do. */
 void server_fini(struct server *server);
 /* The listener_accept_fn of clients; context is the server. */
 void server_accept(void *context, int descriptor);

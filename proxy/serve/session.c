@@ -62,8 +62,10 @@ int session_new(struct server *server, int descriptor)
     session->begun_ns = session->partial_since_ns = clock_ns();
     output_init(&session->output);
     wire_scan_init(&session->scan);
-    session->readable = event_new(server->base, descriptor, EV_READ | EV_PERSIST, on_readable, session);
-    session->writable = event_new(server->base, descriptor, EV_WRITE | EV_PERSIST, on_writable, session);
+    session->readable =
+        event_new(server->parts->base, descriptor, EV_READ | EV_PERSIST, on_readable, session);
+    session->writable =
+        event_new(server->parts->base, descriptor, EV_WRITE | EV_PERSIST, on_writable, session);
     if (!session->readable || !session->writable)
         goto out;
     code = read_peer(session);
@@ -82,8 +84,8 @@ out:
     if (session->next)
         session->next->previous = &session->next;
     server->sessions = session;
-    server->counters->clients = ++server->session_count;
-    server->counters->clients_accepted++;
+    server->parts->counters->clients = ++server->session_count;
+    server->parts->counters->clients_accepted++;
     return 0;
 }
 
@@ -147,7 +149,7 @@ void session_close(struct session *session, const char *reason)
         return;
     log_debug("session %llu: closed: %s", (unsigned long long)session->number, reason);
     if (session->feedback)
-        feedback_collect(session->feedback, clock_ns(), server->counters);
+        feedback_collect(session->feedback, clock_ns(), server->parts->counters);
     (void)event_del(session->readable);
     (void)event_del(session->writable);
     unqueue_turn(session);
@@ -161,7 +163,7 @@ void session_close(struct session *session, const char *reason)
     *session->previous = session->next;
     if (session->next)
         session->next->previous = session->previous;
-    server->counters->clients = --server->session_count;
+    server->parts->counters->clients = --server->session_count;
     session->next = server->closed;
     server->closed = session;
     event_active(server->bury, EV_TIMEOUT, 0);
@@ -186,7 +188,7 @@ void session_free(struct session *session)
 /* No room for another request: reading pauses, and the kernel holds the client back. */
 static bool is_full(const struct session *session)
 {
-    return session->request_count >= session->server->config->client_requests_max ||
+    return session->request_count >= session->server->parts->config->client_requests_max ||
            session->query_count >= QUERIES_PAUSE || session->output.size > OUTPUT_PAUSE ||
            session->output.descriptors > 0; /* there are not many for all clients together */
 }
@@ -205,7 +207,7 @@ static void drop_input(struct session *session, size_t size)
 static void break_off(struct session *session, const char *reason)
 {
     struct server *server = session->server;
-    server->counters->protocol_errors++;
+    server->parts->counters->protocol_errors++;
     (void)trouble_happens(&server->protocol_trouble, LOG_LEVEL_INFO, clock_ns(),
                           "session %llu: pid %d, uid %u: %s", (unsigned long long)session->number,
                           (int)session->pid, (unsigned)session->uid, reason);
@@ -350,7 +352,7 @@ static bool keep_descriptors(struct session *session, struct msghdr *message)
             int descriptor;
             memcpy(&descriptor, CMSG_DATA(head) + i * sizeof(int), sizeof descriptor);
             if (session->descriptor_count < SESSION_DESCRIPTORS_MAX &&
-                descriptors_spare(session->server->descriptors, descriptor)) {
+                descriptors_spare(session->server->parts->descriptors, descriptor)) {
                 session->descriptors[session->descriptor_count++] = descriptor;
             } else {
                 (void)close(descriptor);
@@ -457,9 +459,9 @@ bool session_peer_left(const struct session *session)
 
 void session_sweep(struct session *session, uint64_t now_ns)
 {
-    uint64_t idle = session->server->config->client_idle_ms * 1000000;
+    uint64_t idle = session->server->parts->config->client_idle_ms * 1000000;
     if (session->feedback)
-        feedback_collect(session->feedback, now_ns, session->server->counters);
+        feedback_collect(session->feedback, now_ns, session->server->parts->counters);
     if (session->subscriber)
         subscriber_drained(session->subscriber, now_ns);
     if (session->socket < 0)

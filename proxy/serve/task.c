@@ -58,11 +58,12 @@ static void task_unheard(struct task *task)
 static bool hold(struct task *task)
 {
     struct server *server = task->server;
+    const struct parts *parts = server->parts;
     uint64_t now = clock_ns();
-    if (task->code < 0 || !task->writes || server->stopping || !publisher_leased(server->publisher, now) ||
-        task->revision <= publisher_position(server->publisher).revision)
+    if (task->code < 0 || !task->writes || server->stopping || !publisher_leased(parts->publisher, now) ||
+        task->revision <= publisher_position(parts->publisher).revision)
         return false;
-    task->held_until_ns = now + server->config->max_staleness_ms * 1000000ull;
+    task->held_until_ns = now + parts->config->max_staleness_ms * 1000000ull;
     if (task->held_until_ns > task->answer_by_ns)
         task->held_until_ns = task->answer_by_ns;
     task->next_held = server->held;
@@ -73,11 +74,11 @@ static bool hold(struct task *task)
 /* The other hosts, and our own table, hear of it now, before any poll has seen it. */
 static void announce(struct task *task)
 {
-    struct server *server = task->server;
-    struct log_position at = publisher_position(server->publisher);
-    server->counters->writes++;
-    if (server->fleet && task->revision > at.revision)
-        fleet_announce(server->fleet, at.store_id, task->revision, task->changed);
+    const struct parts *parts = task->server->parts;
+    struct log_position at = publisher_position(parts->publisher);
+    parts->counters->writes++;
+    if (parts->fleet && task->revision > at.revision)
+        fleet_announce(parts->fleet, at.store_id, task->revision, task->changed);
 }
 
 static void task_done(struct store_job *job)
@@ -85,11 +86,11 @@ static void task_done(struct store_job *job)
     struct task *task = container_of(job, struct task, job);
     /* Also after a failure: a commit of which the outcome is unknown may have been one. */
     if (task->writes)
-        feed_wake(task->server->feed);
+        feed_wake(task->server->parts->feed);
     if (task->writes && task->code >= 0)
         announce(task);
     if (task->locks)
-        writes_ended(task->server->writes, task);
+        writes_ended(task->server->parts->writes, task);
     if (task->locks && task->request == NULL)
         task_unheard(task);
     else if (!hold(task))
@@ -122,8 +123,8 @@ void task_start(struct task *task, struct request *request)
         task->free(task);
         return;
     }
-    int code = task->locks ? writes_start(task->server->writes, task)
-                           : store_threads_submit(task->server->pool, &task->job);
+    int code = task->locks ? writes_start(task->server->parts->writes, task)
+                           : store_threads_submit(task->server->parts->pool, &task->job);
     if (code == 0)
         return;
     request_fail(request, code, "%s: too many requests wait for the store", request->method->name);

@@ -261,7 +261,7 @@ bool writes_deadline(struct request *request, const struct wire_value *params, u
 static void on_cancel(struct request *request)
 {
     struct task *task = request->state;
-    struct writes *writes = task->server->writes;
+    struct writes *writes = task->server->parts->writes;
     if (gate_close(&task->gate) == GATE_OPEN)
         writes->counters->writes_abandoned++;
     (void)take_request(writes, task);

@@ -21,9 +21,9 @@ static void copy_name(struct session *session, const struct wire_value *value)
 
 void serve_hello(struct request *request, const struct wire_value *params)
 {
-    struct server *server = request->server;
+    const struct config *config = request->parts->config;
     struct session *session = request->session;
-    struct log_position at = publisher_position(server->publisher);
+    struct log_position at = publisher_position(request->parts->publisher);
     struct wire_buffer reply;
     uint64_t protocol = 0, layout = 0;
     if (!wire_as_u64(wire_get(params, "protocol"), &protocol)) {
@@ -50,9 +50,9 @@ void serve_hello(struct request *request, const struct wire_value *params)
     wire_str(&reply, "permtabd " PERMTAB_VERSION);
     reply_token(&reply, at.store_id, at.revision);
     wire_str(&reply, "permissions_max");
-    wire_u64(&reply, server->config->permissions_max);
+    wire_u64(&reply, config->permissions_max);
     wire_str(&reply, "max_staleness_ms");
-    wire_u64(&reply, server->config->max_staleness_ms);
+    wire_u64(&reply, config->max_staleness_ms);
     request_reply(request, &reply);
 }
 
@@ -60,7 +60,7 @@ void serve_hello(struct request *request, const struct wire_value *params)
 static int prepare_feedback(struct session *session)
 {
     int code = session->feedback ? 0 : feedback_new(&session->feedback, clock_ns());
-    if (code == 0 && !descriptors_spare(session->server->descriptors, session->feedback->descriptor)) {
+    if (code == 0 && !descriptors_spare(session->server->parts->descriptors, session->feedback->descriptor)) {
         feedback_free(session->feedback);
         session->feedback = NULL;
         code = PERMTAB_E_FULL;
@@ -71,7 +71,7 @@ static int prepare_feedback(struct session *session)
 void serve_attach(struct request *request, const struct wire_value *params)
 {
     struct session *session = request->session;
-    const struct segment *segment = publisher_segment(request->server->publisher);
+    const struct segment *segment = publisher_segment(request->parts->publisher);
     struct wire_buffer reply;
     int descriptors[2];
     (void)params;
@@ -89,7 +89,7 @@ void serve_attach(struct request *request, const struct wire_value *params)
     /* Copies, because the reply may wait in the queue while the segment is replaced. */
     descriptors[0] = fcntl(segment->descriptor, F_DUPFD_CLOEXEC, 3);
     descriptors[1] = fcntl(session->feedback->descriptor, F_DUPFD_CLOEXEC, 3);
-    const struct descriptors *spare = request->server->descriptors;
+    const struct descriptors *spare = request->parts->descriptors;
     if (!descriptors_spare(spare, descriptors[0]) || !descriptors_spare(spare, descriptors[1])) {
         if (descriptors[0] >= 0)
             (void)close(descriptors[0]);
@@ -138,12 +138,12 @@ static void pack_permission(struct wire_buffer *reply, const struct permission *
 /* Pages bear the catalogue's number: those of one number are of one catalogue, however long it takes to fetch them. */
 static void reply_catalogue(struct request *request, size_t first, size_t end, bool paged)
 {
-    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
+    const struct catalogue *catalogue = request_catalogue(request);
     struct wire_buffer reply;
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, paged ? 4 : 3);
     wire_str(&reply, "catalogue");
-    wire_u64(&reply, publisher_segment(request->server->publisher)->header->beat.catalogue);
+    wire_u64(&reply, publisher_segment(request->parts->publisher)->header->beat.catalogue);
     wire_str(&reply, "permissions");
     wire_array(&reply, (uint32_t)(end - first));
     for (size_t i = first; i < end; i++)
@@ -159,7 +159,7 @@ static void reply_catalogue(struct request *request, size_t first, size_t end, b
 
 void serve_catalogue(struct request *request, const struct wire_value *params)
 {
-    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
+    const struct catalogue *catalogue = request_catalogue(request);
     bool paged;
     uint64_t from = 0;
     if (!param_optional_id(request, params, "from", &paged, &from))

@@ -84,7 +84,7 @@ static void change_free(struct task *task)
 static void begin(struct request *request, const struct wire_value *params, const struct change_task *from)
 {
     uint64_t answer_by_ns;
-    if (!writes_deadline(request, params, request->server->config->write_timeout_ms, &answer_by_ns))
+    if (!writes_deadline(request, params, request->parts->config->write_timeout_ms, &answer_by_ns))
         return;
     struct change_task *work = malloc(sizeof *work);
     if (!work) {

@@ -89,16 +89,16 @@ static void pack_place(struct wire_buffer *reply, struct request *request, const
                        size_t end)
 {
     char text[24];
-    (void)snprintf(text, sizeof text, "%016" PRIx64, answer_mark(request->server->publisher, answer));
+    (void)snprintf(text, sizeof text, "%016" PRIx64, answer_mark(request->parts->publisher, answer));
     wire_str(reply, "answer");
     wire_str(reply, text);
-    reply_next(reply, end, publisher_catalogue(request->server->publisher)->count);
+    reply_next(reply, end, request_catalogue(request)->count);
 }
 
 static void pack_permissions(struct wire_buffer *reply, struct request *request, const struct check *check,
                              const struct answer *answer, size_t first, size_t end)
 {
-    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
+    const struct catalogue *catalogue = request_catalogue(request);
     char scope[SCOPE_TEXT_SIZE];
     wire_reply(reply, request->id, check->paged ? 8 : 6);
     wire_str(reply, "user");
@@ -119,7 +119,7 @@ static void pack_permissions(struct wire_buffer *reply, struct request *request,
 
 static void reply_permissions(struct request *request, const struct check *check, const struct answer *answer)
 {
-    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
+    const struct catalogue *catalogue = request_catalogue(request);
     struct wire_buffer reply;
     size_t first = check->from < catalogue->count ? (size_t)check->from : catalogue->count;
     size_t end = page_end(catalogue, answer, first, check->paged ? REPLY_PAGE_BYTES : REPLY_WHOLE_BYTES);
@@ -139,7 +139,7 @@ static void pack_unknown(struct wire_buffer *reply, struct request *request, con
     wire_str(reply, "decision");
     wire_i64(reply, -1);
     wire_str(reply, "revision");
-    wire_u64(reply, publisher_position(request->server->publisher).revision);
+    wire_u64(reply, publisher_position(request->parts->publisher).revision);
     wire_str(reply, "deadline");
     wire_u64(reply, 0);
     wire_str(reply, "trouble");
@@ -179,12 +179,12 @@ static void begin(struct request *request, const struct check *from)
     }
     *check = *from;
     check->request = request;
-    check->ask.question.meaning = publisher_names_version(request->server->publisher);
+    check->ask.question.meaning = publisher_names_version(request->parts->publisher);
     check->ask.done = check_done;
     check->ask.context = check;
     request->state = check;
     request->cancel = check_cancel;
-    ask_start(request->server->answering, &request->session->flow, &check->ask);
+    ask_start(request->parts->answering, &request->session->flow, &check->ask);
 }
 
 void serve_check(struct request *request, const struct wire_value *params)

@@ -38,7 +38,7 @@ static void serve_start(struct request *request, const struct wire_value *params
     if (kind == CLEANUP_PATTERN && !param_text(request, params, "pattern", pattern, sizeof pattern))
         return;
     int64_t id =
-        cleanup_start(request->server->cleanup, kind, kind == CLEANUP_PATTERN ? pattern : NULL, NULL, NULL);
+        cleanup_start(request->parts->cleanup, kind, kind == CLEANUP_PATTERN ? pattern : NULL, NULL, NULL);
     if (id < 0) {
         request_fail(request, (int)id, "cleanup: %s", start_trouble((int)id));
         return;
@@ -83,7 +83,7 @@ static void pack_job(struct wire_buffer *reply, const struct cleanup_status *job
 static void serve_status(struct request *request)
 {
     struct cleanup_status jobs[CLEANUP_JOBS_MAX];
-    size_t count = cleanup_list(request->server->cleanup, jobs, CLEANUP_JOBS_MAX);
+    size_t count = cleanup_list(request->parts->cleanup, jobs, CLEANUP_JOBS_MAX);
     struct wire_buffer reply;
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 1);
@@ -101,7 +101,7 @@ static void serve_cancel(struct request *request, const struct wire_value *param
     struct wire_buffer reply;
     if (!param_optional_id(request, params, "id", &named, &id))
         return;
-    if ((named && id == 0) || cleanup_cancel(request->server->cleanup, id) < 0) {
+    if ((named && id == 0) || cleanup_cancel(request->parts->cleanup, id) < 0) {
         request_fail(request, PERMTAB_E_NOT_FOUND, "cleanup: no such clean-up waits or runs here");
         return;
     }
@@ -121,7 +121,7 @@ void serve_cleanup(struct request *request, const struct wire_value *params)
                      action);
     else if ((start || cancel) && !may_write(request, action))
         return;
-    else if (!request->server->cleanup)
+    else if (!request->parts->cleanup)
         request_fail(request, PERMTAB_E_NOT_FOUND, "cleanup: no Redis is configured: option `redis`");
     else if (start)
         serve_start(request, params);

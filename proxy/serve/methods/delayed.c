@@ -17,7 +17,7 @@
 /* NULL, and the request has failed, without Redis. */
 static struct delayed *queue_of(struct request *request)
 {
-    struct delayed *delayed = request->server->delayed;
+    struct delayed *delayed = request->parts->delayed;
     if (!delayed)
         request_fail(request, PERMTAB_E_UNREACHABLE,
                      "%s: delayed invalidations are kept in Redis, and none is configured",
@@ -28,7 +28,7 @@ static struct delayed *queue_of(struct request *request)
 /* When a call could not begin. */
 static void fail_start(struct request *request, int code)
 {
-    const char *why = code == PERMTAB_E_UNREACHABLE ? redis_trouble(request->server->redis)
+    const char *why = code == PERMTAB_E_UNREACHABLE ? redis_trouble(request->parts->redis)
                       : code == PERMTAB_E_FULL      ? "too much is under way"
                       : code == PERMTAB_E_MEMORY    ? "out of memory"
                       : code == PERMTAB_E_INVALID
@@ -50,7 +50,7 @@ static bool param_optional_text(struct request *request, const struct wire_value
 static bool read_targets(struct request *request, const struct wire_value *params, struct delayed_task *task)
 {
     const struct wire_value *list = wire_get(params, "targets");
-    const struct scope_types *types = &publisher_catalogue(request->server->publisher)->types;
+    const struct scope_types *types = &request_catalogue(request)->types;
     size_t count = 0;
     if (!wire_as_array(list, &count) || count == 0 || count > DELAYED_TARGETS_MAX) {
         request_fail(request, PERMTAB_E_INVALID, "delay: targets: expected a list of 1 to %u texts",
@@ -74,7 +74,7 @@ static bool read_targets(struct request *request, const struct wire_value *param
 static bool read_condition(struct request *request, const struct wire_value *params,
                            struct delayed_task *task)
 {
-    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
+    const struct catalogue *catalogue = request_catalogue(request);
     struct condition condition;
     struct failure failure;
     if (!param_optional_text(request, params, "if", task->condition, sizeof task->condition))
@@ -131,7 +131,7 @@ static bool read_task(struct request *request, const struct wire_value *params, 
         return false;
     }
     delayed_reason(task->reason, reason);
-    task->store_id = publisher_position(request->server->publisher).store_id;
+    task->store_id = publisher_position(request->parts->publisher).store_id;
     return true;
 }
 
@@ -266,7 +266,7 @@ static bool read_what(struct request *request, const struct wire_value *params, 
     char text[DELAYED_INDEX_SIZE];
     if (!param_text(request, params, "what", text, sizeof text))
         return false;
-    int code = delayed_what_parse(&publisher_catalogue(request->server->publisher)->types, text, what);
+    int code = delayed_what_parse(&request_catalogue(request)->types, text, what);
     if (code < 0)
         request_fail(request, code, "%s: what: \"%s\" is no id, target, reason:TEXT, failing, waiting or all",
                      request->method->name, text);
@@ -333,13 +333,13 @@ void serve_delayed_do(struct request *request, const struct wire_value *params)
 
 /* ---- how it stands ------------------------------------------------------------------------------------------------- */
 
-static void pack_minutes(struct wire_buffer *reply, struct server *server)
+static void pack_minutes(struct wire_buffer *reply, struct delayed *delayed)
 {
     wire_str(reply, "minute");
     wire_map(reply, DELAYED_EVENT_COUNT);
     for (int i = 0; i < DELAYED_EVENT_COUNT; i++) {
         wire_str(reply, delayed_event_name((enum delayed_event)i));
-        wire_u64(reply, delayed_minute(server->delayed, (enum delayed_event)i));
+        wire_u64(reply, delayed_minute(delayed, (enum delayed_event)i));
     }
 }
 
@@ -367,7 +367,7 @@ static void on_stats(void *context, int code, const char *text, const struct del
         wire_u64(&reply, state->first_ms);
     else
         wire_nil(&reply);
-    pack_minutes(&reply, request->server);
+    pack_minutes(&reply, request->parts->delayed);
     request_reply(request, &reply);
 }
 
@@ -381,7 +381,7 @@ static void on_advice(void *context, int code, const char *text, const struct de
         request_fail(request, code, "%s: %s", request->method->name, text);
         return;
     }
-    size_t count = delayed_advice(request->server->delayed, &advice);
+    size_t count = delayed_advice(request->parts->delayed, &advice);
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 1);
     wire_str(&reply, "advice");

@@ -99,8 +99,8 @@ void serve_explain(struct request *request, const struct wire_value *params)
         !param_optional_id(request, params, "owner", &owned, &owner))
         return;
     from.own = owned && owner == from.user;
-    from.permissions_max = request->server->config->permissions_max;
-    from.expiry = publisher_expiry(request->server->publisher);
+    from.permissions_max = request->parts->config->permissions_max;
+    from.expiry = publisher_expiry(request->parts->publisher);
     struct explain_task *work = malloc(sizeof *work);
     if (!work) {
         request_fail(request, PERMTAB_E_MEMORY, "explain: out of memory");

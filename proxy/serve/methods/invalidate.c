@@ -149,7 +149,7 @@ void serve_invalidate(struct request *request, const struct wire_value *params)
         waiting->request = request;
         request->state = waiting;
         request->cancel = cancel;
-        code = invalidation_start(request->server->invalidations, &what, on_done, waiting);
+        code = invalidation_start(request->parts->invalidations, &what, on_done, waiting);
     }
     free(targets);
     if (code < 0) {
@@ -220,7 +220,7 @@ static void pack_rates(struct wire_buffer *out, struct invalidation_history *his
 
 void serve_invalidations(struct request *request, const struct wire_value *params)
 {
-    struct invalidation_history *history = invalidations_history(request->server->invalidations);
+    struct invalidation_history *history = invalidations_history(request->parts->invalidations);
     uint64_t last = PAGE_DEFAULT, before = UINT64_MAX;
     bool present = false;
     struct wire_buffer reply;

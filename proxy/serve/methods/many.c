@@ -124,7 +124,7 @@ static const char *read_query(const struct catalogue *catalogue, const struct wi
 static bool read_queries(struct many *many, const struct wire_value *list)
 {
     struct request *request = many->request;
-    const struct catalogue *catalogue = publisher_catalogue(request->server->publisher);
+    const struct catalogue *catalogue = request_catalogue(request);
     for (size_t i = 0; i < many->count; i++) {
         int code;
         const char *hint;
@@ -154,7 +154,7 @@ static void many_reply(struct many *many)
     for (size_t i = 0; i < many->count; i++)
         wire_i64(&reply, many->decisions[i]);
     wire_str(&reply, "revision");
-    wire_u64(&reply, answered ? many->revision : publisher_position(request->server->publisher).revision);
+    wire_u64(&reply, answered ? many->revision : publisher_position(request->parts->publisher).revision);
     wire_str(&reply, "deadline");
     wire_u64(&reply, answered ? many->deadline_ns : 0);
     if (many->troubled) {
@@ -217,7 +217,7 @@ static void ask_next(struct many *many, struct many_slot *slot)
     slot->ask.question.user = query->user;
     slot->ask.question.scope = query->scope;
     slot->ask.question.meaning = many->meaning;
-    ask_start(many->request->server->answering, &many->request->session->flow, &slot->ask);
+    ask_start(many->request->parts->answering, &many->request->session->flow, &slot->ask);
 }
 
 static void on_turn(evutil_socket_t descriptor, short what, void *context)
@@ -242,12 +242,12 @@ static struct many *many_new(struct request *request, size_t count)
     if (!many)
         return NULL;
     many->request = request;
-    many->meaning = publisher_names_version(request->server->publisher);
+    many->meaning = publisher_names_version(request->parts->publisher);
     many->count = count;
     many->revision = many->deadline_ns = UINT64_MAX;
     many->queries = calloc(count + 1, sizeof *many->queries);
     many->decisions = calloc(count + 1, sizeof *many->decisions);
-    many->turn = evtimer_new(request->server->base, on_turn, many);
+    many->turn = evtimer_new(request->parts->base, on_turn, many);
     if (!many->queries || !many->decisions || !many->turn) {
         many_free(many);
         return NULL;

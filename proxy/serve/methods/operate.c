@@ -18,7 +18,7 @@ static void reply_histogram(struct wire_buffer *reply, const char *name, const s
 
 void serve_stats(struct request *request, const struct wire_value *params)
 {
-    const struct counters *counters = request->server->counters;
+    const struct counters *counters = request->parts->counters;
     struct wire_buffer reply;
     (void)params;
     wire_buffer_init(&reply);
@@ -32,7 +32,7 @@ void serve_stats(struct request *request, const struct wire_value *params)
             wire_u64(&reply, counter_value(counters, i));
     }
     for (size_t i = 0; i < histogram_description_count; i++)
-        reply_histogram(&reply, histogram_descriptions[i].name, histogram_at(request->server->histograms, i));
+        reply_histogram(&reply, histogram_descriptions[i].name, histogram_at(request->parts->histograms, i));
     request_reply(request, &reply);
 }
 

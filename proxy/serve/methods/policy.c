@@ -46,7 +46,7 @@ static struct policy_task *policy_task_new(struct request *request)
     }
     work->task.free = policy_task_free;
     work->descriptor = -1;
-    work->types = publisher_catalogue(request->server->publisher)->types;
+    work->types = request_catalogue(request)->types;
     return work;
 }
 
@@ -160,11 +160,11 @@ void serve_apply(struct request *request, const struct wire_value *params)
     work->task.run = apply_run;
     work->task.reply = apply_reply;
     work->descriptor = session_take_descriptor(request->session);
-    work->options.permissions_max = request->server->config->permissions_max;
+    work->options.permissions_max = request->parts->config->permissions_max;
     if (!read_format(request, params, &work->format) ||
         !param_optional_bool(request, params, "dry_run", &work->options.dry_run) ||
         !param_optional_bool(request, params, "prune", &work->options.prune) ||
-        !writes_deadline(request, params, request->server->config->apply_timeout_ms,
+        !writes_deadline(request, params, request->parts->config->apply_timeout_ms,
                          &work->task.answer_by_ns)) {
         policy_task_free(&work->task);
         return;
@@ -187,7 +187,7 @@ static int write_document(struct policy_task *work, const char *text, struct fai
     work->descriptor = memfd_create("permtab-export", MFD_CLOEXEC);
     if (work->descriptor < 0)
         return failure_set(failure, PERMTAB_E_SYSTEM, "memfd_create: %s", strerror(errno));
-    if (!descriptors_spare(work->task.server->descriptors, work->descriptor))
+    if (!descriptors_spare(work->task.server->parts->descriptors, work->descriptor))
         return failure_set(failure, PERMTAB_E_FULL, "no descriptor is left for the document");
     while (used < work->size) {
         ssize_t written = pwrite(work->descriptor, text + used, work->size - used, (off_t)used);

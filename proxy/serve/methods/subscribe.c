@@ -63,7 +63,7 @@ static int subscribe(struct session *session, const struct subscription *what)
         subscriber_change(session->subscriber, what);
         return 0;
     }
-    return subscriber_new(&session->subscriber, session->server->subscriptions, what, &port);
+    return subscriber_new(&session->subscriber, session->server->parts->subscriptions, what, &port);
 }
 
 void serve_subscribe(struct request *request, const struct wire_value *params)
@@ -81,7 +81,7 @@ void serve_subscribe(struct request *request, const struct wire_value *params)
                      code == PERMTAB_E_FULL ? "there are as many subscribers as may be" : "out of memory");
         return;
     }
-    struct log_position at = publisher_position(request->server->publisher);
+    struct log_position at = publisher_position(request->parts->publisher);
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, REPLY_TOKEN_FIELDS);
     reply_token(&reply, at.store_id, at.revision);

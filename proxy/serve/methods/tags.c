@@ -68,7 +68,7 @@ static void on_done(void *context, const struct tags_result *result)
 static struct tag_request *begin(struct request *request)
 {
     struct tag_request *state;
-    if (request->server->redis == NULL) {
+    if (request->parts->redis == NULL) {
         request_fail(request, PERMTAB_E_UNREACHABLE, "%s: tags are kept in Redis, and none is configured",
                      request->method->name);
         return NULL;
@@ -84,9 +84,9 @@ static struct tag_request *begin(struct request *request)
 
 static struct tags_place place_of(const struct request *request)
 {
-    return (struct tags_place){.redis = request->server->redis,
-                               .prefix = request->server->config->redis_prefix,
-                               .types = &publisher_catalogue(request->server->publisher)->types};
+    return (struct tags_place){.redis = request->parts->redis,
+                               .prefix = request->parts->config->redis_prefix,
+                               .types = &request_catalogue(request)->types};
 }
 
 /* The state is the request's from now on, or gone with it. */
@@ -100,7 +100,7 @@ static void begun(struct request *request, struct tag_request *state, int code)
     free(state);
     if (code == PERMTAB_E_UNREACHABLE)
         request_fail(request, code, "%s: Redis is away: %s", request->method->name,
-                     redis_trouble(request->server->redis));
+                     redis_trouble(request->parts->redis));
     else
         request_fail(request, code, "%s: Redis has too much to do, or memory is short",
                      request->method->name);
@@ -112,7 +112,7 @@ static bool param_tag(struct request *request, const struct wire_value *params, 
     if (!param_text(request, params, "tag", name, sizeof name))
         return false;
     int length = snprintf(text, sizeof text, "tag:%s", name);
-    if (target_parse(&publisher_catalogue(request->server->publisher)->types, text, (size_t)length, out) == 0)
+    if (target_parse(&request_catalogue(request)->types, text, (size_t)length, out) == 0)
         return true;
     request_fail(request, PERMTAB_E_INVALID, "%s: tag: expected letters, digits, . _ and -",
                  request->method->name);
