@@ -177,6 +177,8 @@ int segment_new(struct segment *out, const struct segment_options *options)
 
 void segment_free(struct segment *segment)
 {
+    if (segment == NULL)
+        return;
     struct segment_memory memory = {
         .descriptor = segment->descriptor, .mapping = segment->header, .size = segment->size};
     segment_memory_free(&memory);

@@ -138,6 +138,8 @@ bool segment_memory_is_huge(const struct segment_memory *memory)
 
 void segment_memory_free(struct segment_memory *memory)
 {
+    if (memory == NULL)
+        return;
     if (memory->mapping != MAP_FAILED && memory->mapping != NULL)
         (void)munmap(memory->mapping, memory->size);
     if (memory->descriptor >= 0)

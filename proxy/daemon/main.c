@@ -180,14 +180,11 @@ static void stop(struct daemon *daemon, bool served)
     store_threads_free(daemon->replica);
     fleet_free(daemon->parts.fleet); /* a write that has just ended was told over it */
     answering_free(daemon->parts.answering);
-    if (daemon->parts.redis)
-        redis_free(daemon->parts.redis); /* tells the others that their commands are lost */
+    redis_free(daemon->parts.redis); /* tells the others that their commands are lost */
     l2_free(daemon->l2);
-    if (daemon->parts.feed)
-        feed_free(daemon->parts.feed);
+    feed_free(daemon->parts.feed);
     subscriptions_free(daemon->parts.subscriptions);
-    if (daemon->parts.publisher)
-        publisher_free(daemon->parts.publisher);
+    publisher_free(daemon->parts.publisher);
     for (size_t i = 0; i < 3; i++) {
         if (daemon->signals[i])
             event_free(daemon->signals[i]);

@@ -283,7 +283,7 @@ void delayed_add_again(struct delayed *delayed)
     }
 }
 
-void delayed_adding_free(struct delayed *delayed)
+void delayed_adding_end(struct delayed *delayed)
 {
     while (delayed->unsure) {
         struct delayed_adding *adding = delayed->unsure;

@@ -208,9 +208,9 @@ void delayed_free(struct delayed *delayed)
         return;
     delayed->closed = true;
     delayed->calls++; /* so that no call below frees the queue */
-    delayed_jobs_free(delayed);
-    delayed_adding_free(delayed);
-    delayed_sweeps_free(delayed);
+    delayed_jobs_end(delayed);
+    delayed_adding_end(delayed);
+    delayed_sweeps_end(delayed);
     event_free(delayed->timer);
     if (--delayed->calls == 0)
         free(delayed);

@@ -285,7 +285,7 @@ void delayed_jobs_renew(struct delayed *delayed)
         free(call);
 }
 
-void delayed_jobs_free(struct delayed *delayed)
+void delayed_jobs_end(struct delayed *delayed)
 {
     while (delayed->jobs) {
         struct delayed_job *job = delayed->jobs;

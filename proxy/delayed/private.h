@@ -88,12 +88,12 @@ const struct scope_types *delayed_types(const struct delayed *delayed);
 void delayed_job_start(struct delayed *delayed, const struct redis_reply *row, const char *owner,
                        uint64_t now_ms);
 void delayed_jobs_renew(struct delayed *delayed);
-void delayed_jobs_free(struct delayed *delayed);
+void delayed_jobs_end(struct delayed *delayed);
 
 /* ---- add.c, sweep.c ------------------------------------------------------------------------------------- */
 
 void delayed_add_again(struct delayed *delayed);
-void delayed_adding_free(struct delayed *delayed);
-void delayed_sweeps_free(struct delayed *delayed);
+void delayed_adding_end(struct delayed *delayed);
+void delayed_sweeps_end(struct delayed *delayed);
 
 #endif

@@ -257,7 +257,7 @@ int delayed_sweep(struct delayed *delayed, const struct delayed_sweep *sweep, de
     return code;
 }
 
-void delayed_sweeps_free(struct delayed *delayed)
+void delayed_sweeps_end(struct delayed *delayed)
 {
     struct delayed_sweeping *next;
     for (struct delayed_sweeping *sweeping = delayed->sweeps; sweeping; sweeping = next) {

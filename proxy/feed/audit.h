@@ -32,7 +32,7 @@ struct audit_options {
 };
 
 int audit_new(struct audit **out, const struct audit_options *options) PERMTAB_MUST_CHECK;
-/* Before store_threads_free. NULL does nothing. */
+/* Before store_threads_free. */
 void audit_free(struct audit *audit);
 /* From the feed: a poll has been applied. NULL does nothing. */
 void audit_applied(struct audit *audit);

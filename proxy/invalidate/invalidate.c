@@ -340,8 +340,7 @@ void invalidations_free(struct invalidations *all)
     }
     if (all->turn != NULL)
         event_free(all->turn);
-    if (all->history != NULL)
-        invalidation_history_free(all->history);
+    invalidation_history_free(all->history);
     free((char *)(uintptr_t)all->options.prefix);
     free(all->channel);
     free(all);

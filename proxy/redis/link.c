@@ -112,6 +112,8 @@ static void shut(struct redis_link *link)
 
 void redis_link_free(struct redis_link *link)
 {
+    if (!link)
+        return;
     redis_link_enter(link);
     shut(link);
     (void)event_del(link->timer);

@@ -54,8 +54,7 @@ struct redis_options {
 /* Begins to connect. PERMTAB_E_INVALID, _MEMORY. */
 int redis_new(struct redis **out, const struct redis_options *options,
               struct failure *failure) PERMTAB_MUST_CHECK;
-/* Tells pending commands REDIS_LOST; no callback runs after it. May be called from inside any of its callbacks.
- * NULL is allowed. */
+/* Tells pending commands REDIS_LOST; no callback runs after it. May be called from inside any of its callbacks. */
 void redis_free(struct redis *redis);
 
 bool redis_connected(const struct redis *redis);

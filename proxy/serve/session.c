@@ -171,6 +171,8 @@ void session_close(struct session *session, const char *reason)
 
 void session_free(struct session *session)
 {
+    if (!session)
+        return;
     for (unsigned i = 0; i < session->descriptor_count; i++)
         (void)close(session->descriptors[i]);
     output_fini(&session->output);

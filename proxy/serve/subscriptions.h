@@ -47,7 +47,7 @@ struct subscriber_port {
 
 int subscriptions_new(struct subscriptions **out, const struct publisher *publisher,
                       struct counters *counters) PERMTAB_MUST_CHECK;
-/* Every subscriber must have ended. NULL does nothing. */
+/* Every subscriber must have ended. */
 void subscriptions_free(struct subscriptions *subscriptions);
 
 /* PERMTAB_E_FULL, _MEMORY. */

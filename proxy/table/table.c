@@ -45,6 +45,8 @@ int table_new(struct table **out, const struct publisher_options *options, uint6
 
 void table_free(struct table *table)
 {
+    if (table == NULL)
+        return;
     folding_fini(&table->folding);
     set_table_fini(&table->sets);
     entries_fini(&table->entries);

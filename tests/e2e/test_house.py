@@ -298,6 +298,14 @@ class House(unittest.TestCase):
                 wrong.append(f"{name} includes {listed[:1]} first")
         self.assertEqual([], wrong)
 
+    def test_nothing_can_be_freed_everywhere(self):
+        """Each X_free of a header is called with NULL by a test."""
+        tried = read("tests/unit/daemon/test_free.c")
+        freed = [(name, function) for name in files("shm/*.h", "client/*.h", "proxy/*.h")
+                 for function in re.findall(r"^(?:PERMTAB_API )?void (\w+_free)\(", read(name), re.MULTILINE)]
+        self.assertGreater(len(freed), 25)
+        self.assertEqual([], [f"{name}: {function}" for name, function in freed if f" {function}(NULL);" not in tried])
+
     def test_no_mutable_globals(self):
         """At file scope: constants, tables and functions. The exceptions: the client's thread-local slot, the log's level."""
         pattern = re.compile(r"^(static )?(struct \w+|u?int\d*(_t)?|bool|size_t|char|pid_t|long|unsigned)( \w+)* \**\w+"

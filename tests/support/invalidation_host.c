@@ -165,10 +165,8 @@ int host_teardown(void **state)
 {
     struct invalidation_host *host = *state;
     invalidations_free(host->all);
-    if (host->subscriber != NULL)
-        redis_subscriber_free(host->subscriber);
-    if (host->redis != NULL)
-        redis_free(host->redis);
+    redis_subscriber_free(host->subscriber);
+    redis_free(host->redis);
     if (host->redis_server.pid != 0)
         redis_server_stop(&host->redis_server);
     publisher_free(host->publisher);
