@@ -1,5 +1,5 @@
-/* Answering: the way of a question from a client to its answer, from the table or by a fill. Fills are started in fair order: one
- * client with a thousand questions does not make another with one wait for them. On the loop's thread. */
+/* Answering: the way of a question from a client to its answer, from the table or by a fill. Fills are started in fair
+ * order: one client with a thousand questions does not make another with one wait for them. On the loop's thread. */
 #ifndef PERMTAB_ANSWER_ANSWER_H
 #define PERMTAB_ANSWER_ANSWER_H
 

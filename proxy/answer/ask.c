@@ -1,18 +1,18 @@
 /* Carrying out decide(), and the fair order of fills.
  *
- *   ask_start ─► judge ─► told at once: it is in the table, nobody can vouch for the table, the token is of another store
- *                  │
- *                  ├──► LOOKING      into L2 ──────────────────┬─ hit ──► told
- *                  │                                           │
- *                  │      ┌────────────────────────────────────┘ missed, or L2 is of no use
- *                  ├──► WAITING      for its turn ──► judge again: others may have asked the same meanwhile
- *                  │      │
- *                  │    RUNNING      a fill ─────────────────────────► told
- *                  │
- *                  └──► CATCHING_UP  a fill that waits for the feed ─► told
+ *   ask_start ─► judge ─┬─► told: it is in the table, or there is no answer
+ *                  ▲    │
+ *                  │    ├─► LOOKING      into L2, once ─► hit: told
+ *                  │    │      │ missed
+ *                  ├────│──────┘
+ *                  │    ├─► WAITING      for the turn of its client
+ *                  │    │      │ the turn has come; others may have asked the same meanwhile
+ *                  └────│──────┘
+ *                       ├─► RUNNING      a fill ─► told
+ *                       └─► CATCHING_UP  a fill that is not older than its token ─► told
  *
- * What is told after a while is judged by decide() once more. An ask is IDLE before ask_start, from ask_cancel on, and
- * while it is judged or told. ask_move alone moves it.
+ * ask_move alone writes the state. An ask is IDLE before ask_start, while it is judged or told, and after ask_cancel.
+ * What is told after a while goes through decide() once more.
  *
  * A fill costs a query, so a client that asks for what is not in the table could keep every store connection
  * busy. The order is that of FQ-CoDel (RFC 8290) without the CoDel: clients take turns, and a client that had

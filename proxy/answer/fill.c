@@ -2,10 +2,13 @@
  *
  * A fill is fetched (fetch.c), as it was at some snapshot S, and published on the loop:
  *
- *   reading ──► done ──► publisher_fill ──► FILLED    every waiter whose revision is reached is answered
- *      ▲                     │   │                   (one with a newer token waits for the feed and another read)
- *      │                     │   └──► EARLY          S is ahead of the table: wait for the batch, publish then
- *      └─────────────────────┴──────► OUTDATED       something it read has changed since: read again
+ *   READING ─► HELD ─► publisher_fill ─┬─► FILLED    every waiter whose revision is reached is answered; a newer
+ *    ▲  ▲          ▲                     │             token makes it BEHIND, and the feed is woken
+ *    │  │          └─────────────────────┼── EARLY     S is ahead of the table: published after the next batch
+ *    │  └────────────────────────────────┴── OUTDATED  something it read has changed since: read again
+ *    └── BEHIND, when the table has got there
+ *
+ * fill_move alone writes the state.
  *
  * What may change while it is away: the table may advance (the publisher's history catches it), be rebuilt from another history
  * (the generation below catches it), the waiters may leave or run out of time. A fill whose waiters have all gone is
