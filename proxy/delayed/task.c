@@ -1,6 +1,8 @@
 /* Delayed tasks as values: texts, times, the names of indexes. add.c and conf/redis know their form in Redis. */
 #include "proxy/delayed/task.h"
 
+#include "proxy/base/printable.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,10 +44,8 @@ int delayed_schedule(struct delayed_task *task, const struct delayed_when *when,
 
 void delayed_reason(char out[DELAYED_REASON_SIZE], const char *text)
 {
-    size_t i = 0;
-    for (; i < DELAYED_REASON_SIZE - 1 && text[i]; i++)
-        out[i] = (char)(text[i] >= ' ' && text[i] <= '~' ? text[i] : '?');
-    out[i] = '\0';
+    (void)snprintf(out, DELAYED_REASON_SIZE, "%s", text);
+    printable_ascii(out);
 }
 
 static uint64_t doubled(uint64_t first, uint32_t times, uint64_t most)

@@ -1,5 +1,6 @@
 /* JSON text → tree, and the entry to all parsing. Jansson checks the syntax and UTF-8, and refuses repeated keys
  * and text behind the end; read.c, which serves YAML, too, checks the form of the tree. */
+#include "proxy/base/printable.h"
 #include "proxy/document/document.h"
 
 #include <jansson.h>
@@ -16,9 +17,7 @@ static int syntax_error(json_error_t *error, struct failure *failure)
     if (code == json_error_null_character)
         return failure_set(failure, PERMTAB_E_SYNTAX, "line %d column %d: a NUL character in a string",
                            error->line, error->column);
-    for (char *byte = error->text; *byte != '\0'; byte++)
-        if ((unsigned char)*byte < 0x20 || *byte == 0x7f)
-            *byte = '?';
+    printable_line(error->text);
     return failure_set(
         failure, PERMTAB_E_SYNTAX, "line %d column %d: %s%s", error->line, error->column, error->text,
         code == json_error_numeric_overflow ? " (numbers above 9223372036854775807 must be given as strings)"

@@ -1,6 +1,8 @@
 /* Places in a document, as text. Only errors use this file, so it is not made to be fast. */
 #include "proxy/document/place.h"
 
+#include "proxy/base/printable.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,15 +38,10 @@ int policy_place_fail(struct failure *failure, int code, const struct policy_pla
 
 const char *policy_quote(char out[POLICY_QUOTED_SIZE], const char *text)
 {
-    size_t length = 0;
-    while (text[length] != '\0' && length < 60) {
-        unsigned char byte = (unsigned char)text[length];
-        out[length++] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
-    }
-    if (text[length] == '\0') {
-        out[length] = '\0';
+    size_t length = (size_t)snprintf(out, POLICY_QUOTED_SIZE, "%.60s", text);
+    printable_line(out);
+    if (text[length] == '\0')
         return out;
-    }
     while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)
         length--; /* do not cut a character in two */
     memcpy(out + length, "...", 4);

@@ -7,6 +7,7 @@
  * where a number is wanted.
  *
  * Events are taken one by one onto a stack of bounded depth: no recursion. */
+#include "proxy/base/printable.h"
 #include "proxy/document/document.h"
 
 #include <jansson.h>
@@ -109,9 +110,7 @@ static int take_key(struct builder *builder, struct level *level, const char *te
     char message[160];
     if (json_object_get(level->node, text) != NULL) {
         snprintf(message, sizeof message, "duplicate key \"%.80s\"", text);
-        for (char *byte = message; *byte != '\0'; byte++)
-            if ((unsigned char)*byte < 0x20 || *byte == 0x7f)
-                *byte = '?';
+        printable_line(message);
         return fail_at(builder, mark, message);
     }
     level->key = strdup(text);

@@ -8,6 +8,7 @@
 #include "proxy/invalidate/invalidate.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/printable.h"
 #include "proxy/base/timer.h"
 #include "proxy/invalidate/private.h"
 
@@ -173,12 +174,12 @@ static int judge(const struct invalidations *all, const struct invalidation *wha
     return all->asked < INVALIDATION_JOBS_MAX ? 0 : PERMTAB_E_FULL;
 }
 
-static void copy_printable(char *out, size_t size, const char *text)
+static void copy_reason(char *out, size_t size, const char *text)
 {
-    size_t i = 0;
-    for (; i + 1 < size && text[i] != '\0'; i++)
-        out[i] = text[i] < ' ' || text[i] > '~' || text[i] == '"' ? '?' : text[i];
-    out[i] = '\0';
+    (void)snprintf(out, size, "%s", text);
+    printable_ascii(out);
+    while ((out = strchr(out, '"')) != NULL)
+        *out = '?';
 }
 
 int invalidation_start(struct invalidations *all, const struct invalidation *what, invalidation_done_fn done,
@@ -197,7 +198,7 @@ int invalidation_start(struct invalidations *all, const struct invalidation *wha
         all->options.counters->invalidations_refused++;
         return code;
     }
-    copy_printable(model.reason, sizeof model.reason, what->reason != NULL ? what->reason : "");
+    copy_reason(model.reason, sizeof model.reason, what->reason != NULL ? what->reason : "");
     return invalidation_job_start(all, what->targets, what->count, &model) != NULL ? 0 : PERMTAB_E_MEMORY;
 }
 

@@ -8,6 +8,7 @@
 #include "client/wire/text.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/base/printable.h"
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/invalidate/history.h"
 #include "proxy/serve/stats.h"
@@ -177,10 +178,7 @@ static void make_printable(char *line)
     size_t length = strlen(line);
     while (length > 0 && line[length - 1] == ' ')
         line[--length] = 0;
-    for (; *line; line++) {
-        if ((unsigned char)*line < ' ' || (unsigned char)*line >= 0x7f)
-            *line = '?';
-    }
+    printable_ascii(line);
 }
 
 /* Sends what is queued and ends the session afterwards. */

@@ -1,0 +1,11 @@
+/* Short texts from outside that are quoted in messages and logs, byte by byte and in place; bytes that may not stay become
+ * '?'. client/wire/text.h knows characters, which these need not: they cannot make a text longer. */
+#ifndef PERMTAB_BASE_PRINTABLE_H
+#define PERMTAB_BASE_PRINTABLE_H
+
+/* Only printing ASCII stays. */
+void printable_ascii(char *text);
+/* All but the controls of ASCII stays, and with it UTF-8. */
+void printable_line(char *text);
+
+#endif
