@@ -175,8 +175,8 @@ static void stop(struct daemon *daemon, bool served)
     invalidations_free(daemon->parts.invalidations);
     cleanup_free(daemon->parts.cleanup);
     writes_free(daemon->parts.writes);
-    store_threads_free(
-        daemon->parts.pool); /* calls back the last jobs, which know the feed, the fleet and the counters */
+    /* Calls back the last jobs, which know the feed, the fleet and the counters. */
+    store_threads_free(daemon->parts.pool);
     store_threads_free(daemon->replica);
     fleet_free(daemon->parts.fleet); /* a write that has just ended was told over it */
     answering_free(daemon->parts.answering);

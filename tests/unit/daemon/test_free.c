@@ -1,4 +1,5 @@
-/* Nothing can be freed, everywhere: docs/HACKING.md. tests/e2e/test_house.py sees to it that every X_free of a header is here. */
+/* Nothing can be freed, everywhere: rule 4 of docs/HACKING.md. tests/e2e/test_house.py sees that no X_free of a header
+ * is missing here. */
 #include "client/names.h"
 #include "client/permtab.h"
 #include "proxy/answer/answer.h"
