@@ -3,7 +3,7 @@
  * when it has enough of them the replica is left alone for a while.
  *
  * What may change while a read is away: the fill may have gone (cancelled: the job finds nobody), the time may be
- * over (likewise), the table may be of another history (the fill compares generations). */
+ * over (likewise), the table may be made anew (facts are stamped when their read begins, and publisher_fill tells). */
 #include "proxy/answer/fetch.h"
 
 #include "proxy/base/breaker.h"
@@ -26,7 +26,8 @@ struct fetch_job {
     enum fetch_from from;
     uint64_t user;
     struct scope_key scope;
-    uint64_t store_id; /* of the store that it was read from */
+    uint64_t generation; /* the stamp of the facts */
+    uint64_t store_id;   /* of the store that it was read from */
     struct facts facts;
     bool have_facts;
     struct failure failure;
@@ -74,6 +75,7 @@ static int job_run(struct store_job *store_job, struct store *store, struct fail
     if (code < 0)
         return code;
     job->have_facts = true;
+    job->facts.generation = job->generation;
     job->store_id = at.store_id;
     /* A replica's clock is another one. What has ended by the primary's is judged at the expiry that the table has reached. */
     if (job->from == FETCH_REPLICA)
@@ -125,6 +127,7 @@ static int submit(struct fetch *fetch, enum fetch_from from)
                               .from = from,
                               .user = fetch->user,
                               .scope = fetch->scope,
+                              .generation = publisher_generation(fetches->options.publisher),
                               .job = {.run = job_run, .done = on_job}};
     struct store_threads *pool = from == FETCH_REPLICA ? fetches->options.replica : fetches->options.primary;
     int code = store_threads_submit(pool, &job->job);
@@ -272,7 +275,7 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
     return code;
 }
 
-static void judge_replica(struct fetches *fetches, struct fetch_origin *origin,
+static void judge_replica(struct fetches *fetches, const struct facts *facts, struct fetch_origin *origin,
                           enum publisher_outcome *outcome, uint64_t now_ns)
 {
     struct counters *counters = fetches->options.counters;
@@ -288,6 +291,8 @@ static void judge_replica(struct fetches *fetches, struct fetch_origin *origin,
         *outcome = PUBLISHER_OUTDATED;
         break;
     case PUBLISHER_OUTDATED:
+        if (publisher_rebuilt_since(fetches->options.publisher, facts))
+            return; /* no fault of the replica's */
         break;
     case PUBLISHER_FAILED:
         return;
@@ -313,7 +318,7 @@ enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *fact
     facts->stranger = strangers_include(fetches->options.strangers, facts->user);
     enum publisher_outcome outcome = publisher_fill(fetches->options.publisher, facts, now_ns, answer);
     if (origin->from == FETCH_REPLICA)
-        judge_replica(fetches, origin, &outcome, now_ns);
+        judge_replica(fetches, facts, origin, &outcome, now_ns);
     if (facts->stranger || origin->from == FETCH_KEPT)
         judge_stranger(fetches, facts, origin, outcome);
     origin->early = outcome == PUBLISHER_EARLY;

@@ -11,7 +11,7 @@
  * fill_move alone writes the state.
  *
  * What may change while it is away: the table may advance (the publisher's history catches it), be rebuilt from another history
- * (the generation below catches it), the waiters may leave or run out of time. A fill whose waiters have all gone is
+ * (the stamp of the facts catches it), the waiters may leave or run out of time. A fill whose waiters have all gone is
  * published all the same: it is read already. */
 #include "proxy/answer/fill.h"
 
@@ -37,8 +37,7 @@ struct fill {
     struct fills *fills;
     struct facts_key key;
     enum fill_state state;
-    uint64_t generation;        /* of the table's history when the read began */
-    uint64_t epoch;             /* of L2, then; 0: not known */
+    uint64_t epoch;             /* of L2, when the read began; 0: not known */
     struct fetch *fetch;        /* FILL_READING */
     bool fetched;               /* once at least: the next fetch takes no short cut */
     uint64_t cost_us;           /* what the read took */
@@ -146,7 +145,6 @@ static int fill_submit(struct fill *fill)
 {
     struct fills *fills = fill->fills;
     struct scope_key scope = facts_key_scope(&fill->key);
-    fill->generation = publisher_generation(fills->options.publisher);
     fill->epoch = 0;
     if (fills->options.l2 != NULL)
         (void)l2_epoch(fills->options.l2, &fill->epoch);
@@ -185,12 +183,7 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     fill->facts = *facts;
     fill->origin = *origin;
     fill->cost_us = (clock_ns() - origin->begun_ns) / 1000;
-    if (fill->generation != publisher_generation(fills->options.publisher)) {
-        fills->options.counters->fills_repeated++;
-        fill_read(fill);
-    } else {
-        fill_finish(fill);
-    }
+    fill_finish(fill);
 }
 
 /* Answers those whose revision is reached; the others need a newer read. */
@@ -292,10 +285,9 @@ void fills_applied(struct fills *fills, uint64_t revision)
             continue;
         if (fill->state == FILL_BEHIND && fill->waits == NULL)
             fill_free(fill);
-        else if (fill->state == FILL_HELD &&
-                 fill->generation == publisher_generation(fills->options.publisher))
+        else if (fill->state == FILL_HELD)
             fill_finish(fill);
-        else if (fill->state == FILL_HELD || somebody_is_served_at(fill, revision))
+        else if (somebody_is_served_at(fill, revision))
             fill_read(fill);
     }
 }

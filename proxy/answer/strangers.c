@@ -59,17 +59,15 @@ void strangers_forget_all(struct strangers *strangers)
     strangers_fini(strangers);
 }
 
-/* Of another history nothing is kept, nor of before somebody asked for a place or a role to be read again. */
+/* What is kept goes when the table is made anew, and when somebody asks for a place or a role to be read again. */
 static struct kept_facts *find(struct strangers *strangers, struct scope_key scope)
 {
     struct kept_key key = {scope.id, scope.type};
     struct kept_facts *kept;
-    uint64_t generation = publisher_generation(strangers->publisher);
-    uint64_t invalidated = publisher_kept_version(strangers->publisher);
-    if (strangers->generation != generation || strangers->invalidated != invalidated)
+    uint64_t version = publisher_kept_version(strangers->publisher);
+    if (strangers->kept_version != version)
         strangers_forget_all(strangers);
-    strangers->generation = generation;
-    strangers->invalidated = invalidated;
+    strangers->kept_version = version;
     HASH_FIND(hh, strangers->kept, &key, sizeof key, kept);
     return kept;
 }

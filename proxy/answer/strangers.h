@@ -17,8 +17,7 @@ struct strangers {
     const struct publisher *publisher;
     struct kept_facts *kept; /* uthash by scope, the least recently used first */
     size_t count, bytes;
-    uint64_t generation;  /* of the history that all of them are of */
-    uint64_t invalidated; /* none is older than this invalidation */
+    uint64_t kept_version; /* publisher_kept_version when they were last looked at: none is older */
 };
 
 void strangers_init(struct strangers *strangers, const struct known_users *known_users,

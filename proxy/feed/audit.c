@@ -225,6 +225,7 @@ static int job_run(struct store_job *base, struct store *store, struct failure *
     store_snapshot_end(store);
     if (code < 0)
         return code;
+    job->facts.generation = job->generation;
     job->have_facts = true;
     return 0;
 }
@@ -236,8 +237,7 @@ static bool conclude(struct audit_job *job)
     struct audit_finding finding;
     uint64_t now_ns = clock_ns();
     enum audit_outcome outcome = AUDIT_UNSURE;
-    if (publisher_leased(audit->publisher, now_ns) &&
-        job->generation == publisher_generation(audit->publisher))
+    if (publisher_leased(audit->publisher, now_ns))
         outcome = publisher_audit(audit->publisher, &job->facts, &finding);
     switch (outcome) {
     case AUDIT_EARLY:

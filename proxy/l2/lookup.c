@@ -9,8 +9,8 @@
  *
  * A value is never believed for being there: it is true at the marker's revision, which came with it in one step, and
  * publisher_fill asks the history whether that still says something about the table's. What may change while a
- * lookup is away: those who wait leave (it goes on without them), the table is rebuilt or replaced (nonce and store id do
- * not fit then), Redis goes away (all missed).
+ * lookup is away: those who wait leave (it goes on without them), the table is rebuilt or replaced (publisher_fill sees
+ * it by the stamp of the facts, which is of when the script was sent), Redis goes away (all missed).
  *
  * Roles are not kept in L2. When one is not resident here, the lookup has missed. */
 #include "proxy/l2/lookup.h"
@@ -81,12 +81,11 @@ void l2_lookup_publish(struct l2_lookup *lookup, struct facts *facts)
 {
     struct l2 *l2 = lookup->l2;
     struct answer answer = {0};
-    enum publisher_outcome outcome = PUBLISHER_FAILED;
-    /* Whatever revision it is of: the table was made anew for some reason, or L2 is about to be forgotten for one. */
-    if (lookup->generation != publisher_generation(l2->publisher) || l2->marker.flush)
-        outcome = PUBLISHER_OUTDATED;
-    else if (publisher_knows_roles(l2->publisher, facts))
-        outcome = publisher_fill(l2->publisher, facts, clock_ns(), &answer);
+    enum publisher_outcome outcome = PUBLISHER_OUTDATED; /* whatever they say: L2 is about to be forgotten */
+    if (!l2->marker.flush)
+        outcome = publisher_knows_roles(l2->publisher, facts)
+                      ? publisher_fill(l2->publisher, facts, clock_ns(), &answer)
+                      : PUBLISHER_FAILED;
     switch (outcome) {
     case PUBLISHER_FILLED:
         l2->counters->l2_hits++;

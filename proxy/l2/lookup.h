@@ -11,7 +11,7 @@ struct l2_lookup {
     struct facts_key key;
     enum l2_lookup_state state;
     unsigned tries;
-    uint64_t generation; /* of the table's history when it was sent */
+    uint64_t generation; /* when it was sent: the stamp of what it finds */
     struct facts facts;  /* LOOKUP_HELD */
     struct event *timer; /* LOOKUP_WAITING, LOOKUP_HELD */
     struct l2_wait *waits;

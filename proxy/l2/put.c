@@ -22,8 +22,7 @@
 struct l2_late {
     struct l2 *l2;
     struct facts facts;
-    uint64_t generation; /* of the table's history in which they were found to be true */
-    uint64_t epoch;      /* in which they were read */
+    uint64_t epoch; /* in which they were read */
     uint64_t cost_us;
     bool refresh;
     unsigned tries;
@@ -189,7 +188,6 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us
     put->facts = *facts;
     put->facts.revision = at.revision; /* publisher_fill has just found it true there */
     put->facts.nonce = at.nonce;
-    put->generation = publisher_generation(l2->publisher);
     put->epoch = epoch;
     put->cost_us = cost_us;
     put->refresh = refresh;
@@ -205,8 +203,7 @@ void l2_puts_applied(struct l2 *l2)
     {
         DL_DELETE(l2->late, put);
         l2->late_count--;
-        if (put->generation == publisher_generation(l2->publisher) &&
-            history_still_true(publisher_history(l2->publisher), &put->facts)) {
+        if (publisher_still_true(l2->publisher, &put->facts)) {
             put->facts.revision = at.revision;
             put->facts.nonce = at.nonce;
             send_put(l2, put);

@@ -168,6 +168,7 @@ static void take_hit(struct l2_lookup *lookup, const struct redis_reply *found, 
     uint64_t cost_us = 0;
     facts.user = lookup->key.user;
     facts.scope = facts_key_scope(&lookup->key);
+    facts.generation = lookup->generation;
     facts.revision = at->revision;
     facts.nonce = at->nonce;
     if (take_facts(lookup, found, &facts, &cost_us) < 0) {
@@ -186,6 +187,7 @@ static void take_absent(struct l2_lookup *lookup, const struct log_position *at)
 {
     struct facts facts = {.user = lookup->key.user,
                           .scope = facts_key_scope(&lookup->key),
+                          .generation = lookup->generation,
                           .revision = at->revision,
                           .nonce = at->nonce};
     l2_lookup_publish(lookup, &facts);

@@ -118,6 +118,8 @@ static bool about_to_end(const struct publisher *publisher, const struct facts *
 static enum audit_outcome judge(const struct publisher *publisher, struct facts *facts, struct judgement *out)
 {
     memset(out, 0, sizeof *out);
+    if (publisher_rebuilt_since(publisher, facts))
+        return AUDIT_UNSURE;
     if (facts->revision > publisher->at.revision)
         return AUDIT_EARLY;
     role_list_sort(&facts->roles);

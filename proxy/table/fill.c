@@ -224,12 +224,24 @@ static bool doubted_enough(const struct publisher *publisher, struct facts *fact
            now_ns - facts->held_back_since_ns >= DOUBT_MAX_NS;
 }
 
+bool publisher_rebuilt_since(const struct publisher *publisher, const struct facts *facts)
+{
+    return facts->generation != publisher->generation;
+}
+
+bool publisher_still_true(const struct publisher *publisher, const struct facts *facts)
+{
+    return !publisher_rebuilt_since(publisher, facts) && history_still_true(&publisher->history, facts);
+}
+
 enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
                                       struct answer *answer)
 {
     struct role_sources sources = {&publisher->table->sets, &facts->roles};
     struct inputs inputs;
     size_t misplaced = 0;
+    if (publisher_rebuilt_since(publisher, facts))
+        return PUBLISHER_OUTDATED;
     if (facts->revision > publisher->at.revision)
         return PUBLISHER_EARLY;
     role_list_sort(&facts->roles);

@@ -29,10 +29,16 @@ void answer_fini(struct answer *answer);
 /* A number that equal answers at the same catalogue have, and others, but for a chance of 2^-64, have not. */
 uint64_t answer_mark(const struct publisher *publisher, const struct answer *answer);
 
-/* Publishes facts, read at facts->revision and judged at facts->now, if they are still true. Takes what it keeps of
- * facts->roles. */
+/* Publishes facts, read at facts->revision and judged at facts->now, if they are still true: this is the one fence of
+ * all reads, wherever they were made. Takes what it keeps of facts->roles. */
 enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
                                       struct answer *answer);
+/* The fence for those who keep facts that were published: whether they say what the store said at the applied
+ * revision. */
+bool publisher_still_true(const struct publisher *publisher, const struct facts *facts);
+/* The part of the fence that is about the history of the table: whether it was made anew since the read of the facts
+ * began. They are outdated then, and that is nobody's fault. */
+bool publisher_rebuilt_since(const struct publisher *publisher, const struct facts *facts);
 
 /* Whether all roles that count for these facts, ancestors included, have a resident definition, and the default ones
  * among them are default where the facts say so. Facts that bring no definitions of their own (they came from L2) may

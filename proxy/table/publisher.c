@@ -126,6 +126,7 @@ int publisher_rebuild(struct publisher *publisher, const struct log_position *at
     table_free(publisher->table);
     publisher->table = fresh;
     publisher->sweep = 0;
+    publisher->kept_version++;
     if (!catalogue_continues(&publisher->catalogue, catalogue))
         publisher->meaning++;
     publisher->expiry = now; /* another history: its clock is the one that counts */

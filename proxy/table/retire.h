@@ -43,8 +43,8 @@ void publisher_retire_scope_begin(struct publisher *publisher, struct publisher_
 bool publisher_retire_scope_slice(struct publisher *publisher, const struct publisher_retiring *retiring,
                                   uint64_t *work, uint64_t *retired);
 
-/* A number that publisher_retire_role, publisher_retire_scope_begin and publisher_scan_begin change. Facts that are
- * kept apart from the table are to be read again when it differs from that of when they were kept. */
+/* A number that publisher_retire_role, publisher_retire_scope_begin, publisher_scan_begin and publisher_rebuild change.
+ * Facts that are kept apart from the table are to be read again when it differs from that of when they were kept. */
 uint64_t publisher_kept_version(const struct publisher *publisher);
 
 /* ---- a pass over all that is resident, in slices (scan.c) -------------------------------------------------------- */

@@ -65,6 +65,7 @@ static void read_facts(struct house *house)
         struct facts *facts = &house->facts[number];
         memory_facts(&house->policy, 1, channel_of(number), 1000, facts);
         facts->nonce = 1;
+        facts->generation = publisher_generation(house->publisher);
     }
 }
 

@@ -76,6 +76,7 @@ static void fill(struct house *house, struct memory_policy *policy)
         memory_facts(policy, combination, server, 1000, &facts);
         facts.revision = 1;
         facts.nonce = 1;
+        facts.generation = publisher_generation(house->publisher);
         for (uint64_t holder = combination; holder < house->holders; holder += house->sets) {
             struct answer answer = {0};
             facts.user = holder;

@@ -120,7 +120,7 @@ static void fill_begin(struct host *host, uint64_t user, struct scope_key scope)
     pending->facts.revision = world->past.revision;
     pending->facts.nonce = world_nonce_at(world, world->past.revision);
     pending->facts.now = world->past.now;
-    pending->generation = publisher_generation(host->publisher);
+    pending->facts.generation = publisher_generation(host->publisher);
     (void)l2_epoch(host->l2, &pending->epoch);
     pending->used = true;
 }
@@ -132,12 +132,9 @@ void host_fill_end(struct host *host)
     struct answer answer = {0};
     if (pending == NULL)
         return;
-    /* answer/fill.c drops those of another generation; that the nonce would tell is tried here. */
-    if (pending->generation != publisher_generation(host->publisher) && world_draw(world, 2) == 0) {
-        facts_fini(&pending->facts);
-        pending->used = false;
-        return;
-    }
+    /* Those that were read before a rebuild may be told by the nonce, too: half of them lose their old stamp. */
+    if (world_draw(world, 2) == 0)
+        pending->facts.generation = publisher_generation(host->publisher);
     switch (publisher_fill(host->publisher, &pending->facts, clock_ns(), &answer)) {
     case PUBLISHER_FILLED:
         answer_fini(&answer);
@@ -323,6 +320,7 @@ void host_read_rows(struct host *host, uint64_t user, struct scope_key scope, st
     facts->revision = world->past.revision;
     facts->nonce = world_nonce_at(world, world->past.revision);
     facts->now = world->past.now;
+    facts->generation = publisher_generation(host->publisher);
 }
 
 void host_publish_and_put(struct host *host, struct facts *facts, uint64_t epoch, uint64_t cost_us)

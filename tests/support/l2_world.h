@@ -24,7 +24,7 @@
 
 struct pending {
     bool used;
-    uint64_t generation, epoch;
+    uint64_t epoch;
     struct facts facts;
 };
 

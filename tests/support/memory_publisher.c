@@ -28,10 +28,11 @@ struct publisher *memory_publisher(struct memory_policy *policy, uint32_t entrie
     return publisher;
 }
 
-void memory_read(struct memory_policy *policy, uint64_t revision, uint64_t user, struct scope_key scope,
-                 struct facts *out)
+void memory_read(const struct publisher *publisher, struct memory_policy *policy, uint64_t revision,
+                 uint64_t user, struct scope_key scope, struct facts *out)
 {
     memory_facts(policy, user, scope, NOW, out);
+    out->generation = publisher_generation(publisher);
     out->revision = revision;
     out->nonce = 1;
     out->now = NOW;
@@ -42,7 +43,7 @@ void memory_fill(struct publisher *publisher, struct memory_policy *policy, uint
 {
     struct facts facts;
     struct answer answer = {0};
-    memory_read(policy, revision, user, scope, &facts);
+    memory_read(publisher, policy, revision, user, scope, &facts);
     assert_int_equal(publisher_fill(publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
     answer_fini(&answer);
     facts_fini(&facts);

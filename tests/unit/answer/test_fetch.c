@@ -223,6 +223,31 @@ static void a_replica_may_lag_behind_what_the_log_does_not_tell(void **state)
     assert_int_equal(fixture->origin.from, FETCH_REPLICA);
 }
 
+/* Facts bear the stamp of when their read began. That a rebuild came between is no fault of the replica. */
+static void what_a_rebuild_overtakes_is_outdated(void **state)
+{
+    struct fixture *fixture = *state;
+    struct log_position at;
+    struct catalogue catalogue;
+    struct failure failure = {0};
+    struct answer answer = {0};
+    int64_t now;
+    start(fixture, "store.db");
+    for (unsigned again = 0; again < 2; again++) {
+        begin(fixture, again > 0);
+        read_beginning(fixture, &at, &now, &catalogue);
+        ok(publisher_rebuild(fixture->publisher, &at, now, &catalogue, &failure), &failure);
+        wait_told(fixture, again + 1);
+        assert_int_equal(fixture->origin.from, again > 0 ? FETCH_PRIMARY : FETCH_REPLICA);
+        assert_int_equal(fetch_publish(fixture->fetches, &fixture->facts, &fixture->origin, 1, &answer),
+                         PUBLISHER_OUTDATED);
+        facts_fini(&fixture->facts);
+    }
+    assert_int_equal(fixture->counters.fills_replica_outdated, 0);
+    assert_int_equal(fetch(fixture, false), PUBLISHER_FILLED);
+    assert_int_equal(fixture->counters.fills_replica, 1);
+}
+
 static void a_replica_that_is_away_is_left_alone(void **state)
 {
     struct fixture *fixture = *state;
@@ -285,10 +310,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        T(the_replica_is_asked_first),        T(repeats_go_to_the_primary),
-        T(another_store_is_no_replica),       T(a_replica_that_is_away_is_left_alone),
-        T(a_store_that_is_away_is_a_failure), T(a_replica_may_be_early_once),
-        T(nobody_is_told_after_a_cancel),     T(a_replica_may_lag_behind_what_the_log_does_not_tell),
+        T(the_replica_is_asked_first),           T(repeats_go_to_the_primary),
+        T(another_store_is_no_replica),          T(a_replica_that_is_away_is_left_alone),
+        T(a_store_that_is_away_is_a_failure),    T(a_replica_may_be_early_once),
+        T(nobody_is_told_after_a_cancel),        T(a_replica_may_lag_behind_what_the_log_does_not_tell),
+        T(what_a_rebuild_overtakes_is_outdated),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

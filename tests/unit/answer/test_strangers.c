@@ -129,6 +129,7 @@ static void read_store(struct fixture *fixture, uint64_t user, struct scope_key 
     facts->revision = fixture->at.revision;
     facts->nonce = fixture->at.nonce;
     facts->now = 1000;
+    facts->generation = publisher_generation(fixture->publisher);
 }
 
 static enum publisher_outcome publish_from(struct fixture *fixture, enum fetch_from from, struct facts *facts,
@@ -474,6 +475,7 @@ static void bytes_are_bounded(void **state)
         memory_facts(&fixture->policy, NOBODY, server, 1000, &facts);
         facts.revision = fixture->at.revision;
         facts.nonce = fixture->at.nonce;
+        facts.generation = publisher_generation(fixture->publisher);
         facts.scope.id = facts.chain[1].key.id = 1000 + id;
         assert_int_equal(publish_from(fixture, FETCH_PRIMARY, &facts, &answer), PUBLISHER_FILLED);
         answer_fini(&answer);

@@ -287,10 +287,6 @@ static void rebuild(struct world *world)
     assert_int_equal(publisher_rebuild(world->publisher, &world->at, NOW, &catalogue, NULL), 0);
     change_list_fini(&world->log);
     follow(world);
-    for (size_t i = 0; i < PENDING; i++) /* as answer/fill.c does with fills of another generation */
-        if (world->pending[i].used)
-            facts_fini(&world->pending[i].facts);
-    memset(world->pending, 0, sizeof world->pending);
 }
 
 static void slice_read(struct world *world)
@@ -345,6 +341,7 @@ static void read_store(struct world *world, uint64_t user, struct scope_key scop
     fill->facts.revision = world->at.revision;
     fill->facts.nonce = world->at.nonce;
     fill->facts.now = NOW;
+    fill->facts.generation = publisher_generation(world->publisher);
     fill->origin = (struct fetch_origin){.from = FETCH_PRIMARY};
 }
 
@@ -369,6 +366,7 @@ static void publish_one(struct world *world, struct pending *fill)
         return;
     switch (fetch_publish(world->fetches, &fill->facts, &fill->origin, SECOND, &answer)) {
     case PUBLISHER_FILLED:
+        assert_int_equal(fill->facts.generation, publisher_generation(world->publisher));
         compare(world, fill->facts.user, fill->facts.scope, &answer);
         answer_fini(&answer);
         break;

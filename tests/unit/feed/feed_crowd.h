@@ -16,6 +16,7 @@ static void fill_crowd(struct fixture *fixture)
     memory_policy_init(&policy);
     memory_facts(&policy, 1, crowded, 1000, &facts);
     facts.revision = facts.nonce = FIRST;
+    facts.generation = publisher_generation(fixture->publisher);
     for (uint64_t user = 1; user <= CROWD; user++) {
         struct answer answer = {0};
         facts.user = user;

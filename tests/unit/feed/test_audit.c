@@ -131,6 +131,7 @@ static void fill_from_store(struct house *house, uint64_t user)
     OK(store_snapshot(&house->store->store, &at, &now, &failure));
     OK(store_read_facts(&house->store->store, user, scope, &facts, &failure));
     store_snapshot_end(&house->store->store);
+    facts.generation = publisher_generation(house->publisher);
     assert_int_equal(publisher_fill(house->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
     answer_fini(&answer);
     facts_fini(&facts);

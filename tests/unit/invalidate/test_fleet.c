@@ -82,6 +82,7 @@ static void crowd(struct fixture *f, struct scope_key scope, uint64_t users)
     memory_policy_init(&policy);
     memory_facts(&policy, 1, scope, 1000, &facts);
     facts.revision = facts.nonce = 1;
+    facts.generation = publisher_generation(f->publisher);
     for (uint64_t user = 1; user <= users; user++) {
         struct answer answer = {0};
         facts.user = user;

@@ -130,6 +130,32 @@ static void distrust_and_rebuild(struct host *host)
     publisher_renew(host->publisher, clock_ns());
 }
 
+/* The table is made anew while lookups are away: what they bring was read before, and the next one answers. */
+static void lookups_that_a_rebuild_overtakes_have_missed(void **state)
+{
+    static const struct scope_key everywhere = {0, 0};
+    struct world *world = world_begin(32, *state);
+    struct host *host = host_with_a_value(world);
+    enum l2_outcome absent, hit = L2_ANSWERED;
+    host_put(host, 50, everywhere, 1);
+    world_until_answered(world);
+    redis_server_pause(*state);
+    assert_non_null(host_look_for(host, &absent));
+    assert_non_null(l2_lookup_start(host->l2, 50, everywhere, 0, host_on_looked, &hit));
+    world_until_quiet(world); /* they go off */
+    host_rebuild(host);
+    host_put(host, 50, everywhere, 1); /* its roles are known here */
+    redis_server_resume(*state);
+    world_until_answered(world);
+    assert_int_equal(absent, L2_MISSED);
+    assert_int_equal(hit, L2_MISSED);
+    assert_int_equal(host->counters.l2_outdated, 2);
+    assert_non_null(host_look_for(host, &absent));
+    world_until_answered(world);
+    assert_int_equal(absent, L2_ANSWERED);
+    world_end(world, NULL);
+}
+
 /* Rows went while a trigger was away, and the revision is as before. */
 static void what_was_distrusted_is_forgotten(void **state)
 {
@@ -455,6 +481,7 @@ int main(void)
         cmocka_unit_test(all_forget_at_once),
         cmocka_unit_test(what_was_under_way_is_not_believed),
         cmocka_unit_test(what_another_host_read_before_is_not_put),
+        cmocka_unit_test(lookups_that_a_rebuild_overtakes_have_missed),
         cmocka_unit_test(what_was_distrusted_is_forgotten_over_a_restart),
         cmocka_unit_test(what_was_distrusted_goes_whatever_others_do),
         cmocka_unit_test(what_is_to_be_forgotten_is_not_believed_meanwhile),

@@ -57,7 +57,7 @@ static int teardown(void **state)
 
 static void read_facts(struct fixture *fixture, uint64_t user, struct scope_key scope, struct facts *facts)
 {
-    memory_read(&fixture->policy, fixture->revision, user, scope, facts);
+    memory_read(fixture->publisher, &fixture->policy, fixture->revision, user, scope, facts);
 }
 
 static enum publisher_outcome fill(struct fixture *fixture, uint64_t user, struct scope_key scope,
@@ -333,6 +333,47 @@ static void rebuild_forgets_everything(void **state)
     facts_fini(&facts);
 }
 
+static void rebuild_here(struct fixture *fixture)
+{
+    struct log_position at = publisher_position(fixture->publisher);
+    struct catalogue catalogue;
+    memory_catalogue(&fixture->policy, 1, &catalogue);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 1000, &catalogue, NULL), 0);
+}
+
+/* The reason of a rebuild may be one that neither revision nor nonce tells: rows that were changed behind the log. */
+static void facts_read_before_a_rebuild_are_outdated(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    struct answer answer = {0};
+    read_facts(fixture, 1, server, &facts);
+    rebuild_here(fixture);
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_OUTDATED);
+    assert_false(publisher_still_true(fixture->publisher, &facts));
+    facts.revision = 2; /* nor do they become true with the next batch */
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_OUTDATED);
+    facts.revision = 1;
+    assert_int_equal(resident(fixture, 1, server, SEND), -1);
+    facts.generation = publisher_generation(fixture->publisher);
+    assert_true(publisher_still_true(fixture->publisher, &facts));
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
+    answer_fini(&answer);
+    facts_fini(&facts);
+}
+
+/* A source of facts that forgets the stamp publishes nothing. */
+static void facts_without_a_stamp_are_outdated(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    struct answer answer = {0};
+    read_facts(fixture, 1, server, &facts);
+    facts.generation = 0;
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_OUTDATED);
+    facts_fini(&facts);
+}
+
 /* A connection that fills may find a restored store before the feed does: the same revision, another history. */
 static void facts_of_another_history_are_refused(void **state)
 {
@@ -574,6 +615,8 @@ int main(void)
         T(lease_follows_the_poll),
         T(rebuild_forgets_everything),
         T(facts_of_another_history_are_refused),
+        T(facts_read_before_a_rebuild_are_outdated),
+        T(facts_without_a_stamp_are_outdated),
         T(another_history_has_another_catalogue),
         T(renamed_bits_are_no_batch),
         T(assignment_falls_into_place),

@@ -66,7 +66,7 @@ static int bench_free(void **state)
 
 static void read_facts(struct bench *bench, uint64_t user, struct scope_key scope, struct facts *facts)
 {
-    memory_read(&bench->policy, bench->revision, user, scope, facts);
+    memory_read(bench->publisher, &bench->policy, bench->revision, user, scope, facts);
 }
 
 static void fill(struct bench *bench, uint64_t user, struct scope_key scope)
@@ -350,6 +350,12 @@ static void facts_of_another_time_say_nothing(void **state)
     apply(bench, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 1, .role = 100, .scope = server});
     fill(bench, 1, server);
     assert_int_equal(publisher_audit(bench->publisher, &facts, &bench->finding), AUDIT_UNSURE);
+    facts.generation--; /* of a table before this one */
+    facts.revision = 3;
+    assert_int_equal(publisher_audit(bench->publisher, &facts, &bench->finding), AUDIT_UNSURE);
+    facts.revision = 4; /* nor is that ever reached */
+    assert_int_equal(publisher_audit(bench->publisher, &facts, &bench->finding), AUDIT_UNSURE);
+    facts.generation++;
     facts.nonce = 2; /* of another history */
     facts.revision = 3;
     assert_int_equal(publisher_audit(bench->publisher, &facts, &bench->finding), AUDIT_UNSURE);

@@ -119,6 +119,7 @@ static void audit(struct world *world, uint64_t user, struct scope_key scope)
     facts.revision = world->publisher->at.revision;
     facts.nonce = world->publisher->at.nonce;
     facts.now = world->applied_now;
+    facts.generation = publisher_generation(world->publisher);
     audit_facts(world, &facts);
     facts_fini(&facts);
 }
@@ -167,13 +168,10 @@ static void rebuild(struct world *world, bool replaced)
     memory_policy_fini(&world->applied);
     memory_policy_copy(&world->applied, &world->past.policy);
     world->applied_now = world->past.now;
-    for (size_t i = 0; i < PENDING;
-         i++) { /* as answer/fill.c does with fills of another generation, but not all of them */
-        if (world->is_pending[i] && (!replaced || changing_draw(&world->past, 2) == 0)) {
-            facts_fini(&world->pending[i]);
-            world->is_pending[i] = false;
-        }
-    }
+    /* What was read before may be told by the nonce, too, when the store was replaced: some lose their old stamp. */
+    for (size_t i = 0; i < PENDING; i++)
+        if (world->is_pending[i] && replaced && changing_draw(&world->past, 2) == 0)
+            world->pending[i].generation = publisher_generation(world->publisher);
 }
 
 static void retire_scope(struct world *world, struct scope_key scope)
@@ -215,6 +213,7 @@ static void fill_begin(struct world *world)
     world->pending[at].revision = world->past.revision;
     world->pending[at].nonce = changing_nonce(&world->past, world->past.revision);
     world->pending[at].now = world->past.now;
+    world->pending[at].generation = publisher_generation(world->publisher);
     world->is_pending[at] = true;
 }
 
@@ -232,6 +231,7 @@ static bool fill_publish(struct world *world, struct facts *facts)
     uint64_t exhausted = world->counters.sets_exhausted;
     switch (publisher_fill(world->publisher, facts, world->clock_ns, &answer)) {
     case PUBLISHER_FILLED:
+        assert_int_equal(facts->generation, publisher_generation(world->publisher));
         compare(world, facts->user, facts->scope, &answer, latest(world, facts));
         answer_fini(&answer);
         assert_found(world, facts, exhausted);
@@ -240,7 +240,8 @@ static bool fill_publish(struct world *world, struct facts *facts)
         assert_true(facts->revision > world->publisher->at.revision);
         return false;
     case PUBLISHER_OUTDATED:
-        assert_true(world->applying_now != 0 || facts->revision < world->publisher->at.revision ||
+        assert_true(facts->generation != publisher_generation(world->publisher) || world->applying_now != 0 ||
+                    facts->revision < world->publisher->at.revision ||
                     facts->nonce >> 32 != world->past.history);
         break;
     case PUBLISHER_FAILED:
@@ -322,6 +323,7 @@ static void fill_all(struct world *world)
             facts.revision = world->past.revision;
             facts.nonce = changing_nonce(&world->past, world->past.revision);
             facts.now = world->past.now;
+            facts.generation = publisher_generation(world->publisher);
             assert_true(fill_publish(world, &facts));
         }
     }

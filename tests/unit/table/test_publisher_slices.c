@@ -73,6 +73,7 @@ static void read_facts(struct fixture *f, uint64_t user, struct scope_key scope,
     memory_facts(&f->policy, user, scope, 1000, facts);
     facts->revision = f->revision;
     facts->nonce = 1;
+    facts->generation = publisher_generation(f->publisher);
 }
 
 static enum publisher_outcome fill(struct fixture *f, uint64_t user, struct scope_key scope)
