@@ -70,23 +70,17 @@ static int call_check(struct handle *handle, const struct permtab_query *query, 
         return PERMTAB_E_NO_SCOPE_TYPE;
     uint32_t fields = 3u + (query->owned ? 1u : 0u) + (token != NULL ? 1u : 0u);
     struct wire_buffer *out = channel_request(&handle->own->channel, "check", fields);
-    wire_str(out, "user");
-    wire_u64(out, query->user);
-    wire_str(out, "scope");
-    wire_str(out, scope);
-    wire_str(out, "permission");
-    wire_str(out, permission);
+    wire_put_u64(out, "user", query->user);
+    wire_put_str(out, "scope", scope);
+    wire_put_str(out, "permission", permission);
     if (query->owned) {
-        wire_str(out, "owner");
-        wire_u64(out, query->owner);
+        wire_put_u64(out, "owner", query->owner);
     }
     if (token != NULL) {
         wire_str(out, "token");
         wire_map(out, 2);
-        wire_str(out, "store_id");
-        wire_u64(out, token->store_id);
-        wire_str(out, "revision");
-        wire_u64(out, token->revision);
+        wire_put_u64(out, "store_id", token->store_id);
+        wire_put_u64(out, "revision", token->revision);
     }
     int result = handle_call(handle, deadline_ns, &reply);
     if (result == 0)

@@ -179,12 +179,9 @@ bool handle_broken(const struct handle *handle, int code)
 static void request_hello(struct handle *handle)
 {
     struct wire_buffer *out = channel_request(&handle->own->channel, "hello", 3);
-    wire_str(out, "protocol");
-    wire_u64(out, WIRE_PROTOCOL);
-    wire_str(out, "layout");
-    wire_u64(out, handle->layout);
-    wire_str(out, "client");
-    wire_str(out, "libpermtab " PERMTAB_VERSION);
+    wire_put_u64(out, "protocol", WIRE_PROTOCOL);
+    wire_put_u64(out, "layout", handle->layout);
+    wire_put_str(out, "client", "libpermtab " PERMTAB_VERSION);
 }
 
 static int greet(struct handle *handle, uint64_t deadline_ns)
@@ -217,8 +214,7 @@ static int read_page(struct handle *handle, uint64_t deadline_ns, struct names *
     if (channel_clock_ns() >= deadline_ns) /* a catalogue that changes for ever keeps nobody longer */
         return PERMTAB_E_TIMEOUT;
     struct wire_buffer *out = channel_request(&handle->own->channel, "catalogue", 1);
-    wire_str(out, "from");
-    wire_u64(out, *next);
+    wire_put_u64(out, "from", *next);
     int result = handle_call(handle, deadline_ns, &reply);
     if (result == 0)
         result = names_take(names, reply.result, next);

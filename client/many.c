@@ -181,8 +181,7 @@ static size_t choose_chunk(struct many *many, size_t first, size_t *chosen, size
 static void pack_chunk(struct many *many, const size_t *chosen, size_t count)
 {
     struct wire_buffer *out = channel_request(&many->handle->own->channel, "check_many", 1);
-    wire_str(out, "queries");
-    wire_array(out, (uint32_t)count);
+    wire_put_array(out, "queries", (uint32_t)count);
     for (size_t i = 0; i < count; i++) {
         const struct permtab_query *query = &many->queries[chosen[i]];
         char scope[ASK_SCOPE_SIZE];

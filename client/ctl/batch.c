@@ -57,8 +57,7 @@ static bool ask(struct batch *batch, const struct question *questions, size_t co
     struct wire_message reply;
     size_t replied;
     struct wire_buffer *out = channel_request(channel, "check_many", 1);
-    wire_str(out, "queries");
-    wire_array(out, (uint32_t)count);
+    wire_put_array(out, "queries", (uint32_t)count);
     for (size_t i = 0; i < count; i++)
         pack_one(out, &questions[i]);
     int result = channel_call(channel, -1, channel_clock_ns() + CONTROL_CALL_MS * 1000000ull, &reply);

@@ -31,12 +31,9 @@ int control_connect(struct control *control, uint32_t timeout_ms)
     if (code != 0)
         return code;
     struct wire_buffer *out = channel_request(&control->channel, "hello", 3);
-    wire_str(out, "protocol");
-    wire_u64(out, WIRE_PROTOCOL);
-    wire_str(out, "layout");
-    wire_u64(out, PERMTAB_SHM_LAYOUT);
-    wire_str(out, "client");
-    wire_str(out, "permtabctl " PERMTAB_VERSION);
+    wire_put_u64(out, "protocol", WIRE_PROTOCOL);
+    wire_put_u64(out, "layout", PERMTAB_SHM_LAYOUT);
+    wire_put_str(out, "client", "permtabctl " PERMTAB_VERSION);
     code = control_call(control, -1, timeout_ms, &reply);
     if (code == 0)
         wire_message_fini(&reply);

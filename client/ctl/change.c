@@ -32,8 +32,7 @@ static struct wire_buffer *begin_change(struct control *control, uint32_t fields
     if (*code != 0)
         return NULL;
     struct wire_buffer *out = channel_request(&control->channel, control->command, fields + 1);
-    wire_str(out, "timeout_ms");
-    wire_u64(out, control->write_ms);
+    wire_put_u64(out, "timeout_ms", control->write_ms);
     return out;
 }
 
@@ -46,13 +45,10 @@ static int change_role(struct control *control, const char *effect)
     struct wire_buffer *out = begin_change(control, effect != NULL ? 3 : 2, &code);
     if (out == NULL)
         return code;
-    wire_str(out, "role");
-    wire_u64(out, role);
-    wire_str(out, "permission");
-    wire_str(out, control->arguments[1]);
+    wire_put_u64(out, "role", role);
+    wire_put_str(out, "permission", control->arguments[1]);
     if (effect != NULL) {
-        wire_str(out, "effect");
-        wire_str(out, effect);
+        wire_put_str(out, "effect", effect);
     }
     return send_change(control);
 }
@@ -97,17 +93,13 @@ static int change_assignment(struct control *control)
     struct wire_buffer *out = begin_change(control, fields, &code);
     if (out == NULL)
         return code;
-    wire_str(out, "user");
-    wire_u64(out, user);
-    wire_str(out, "role");
-    wire_u64(out, role);
+    wire_put_u64(out, "user", user);
+    wire_put_u64(out, "role", role);
     if (scope != NULL) {
-        wire_str(out, "scope");
-        wire_str(out, scope);
+        wire_put_str(out, "scope", scope);
     }
     if (control->expires != NULL) {
-        wire_str(out, "expires_at");
-        wire_i64(out, expires);
+        wire_put_i64(out, "expires_at", expires);
     }
     return send_change(control);
 }

@@ -15,15 +15,11 @@ bool control_question(const struct control *control, uint64_t *user, uint64_t *o
 static void pack_question(struct control *control, const char *method, uint64_t user, uint64_t owner)
 {
     struct wire_buffer *out = channel_request(&control->channel, method, control->owner != NULL ? 4 : 3);
-    wire_str(out, "user");
-    wire_u64(out, user);
-    wire_str(out, "scope");
-    wire_str(out, control->arguments[1]);
-    wire_str(out, "permission");
-    wire_str(out, control->arguments[2]);
+    wire_put_u64(out, "user", user);
+    wire_put_str(out, "scope", control->arguments[1]);
+    wire_put_str(out, "permission", control->arguments[2]);
     if (control->owner != NULL) {
-        wire_str(out, "owner");
-        wire_u64(out, owner);
+        wire_put_u64(out, "owner", owner);
     }
 }
 

@@ -28,13 +28,10 @@ static int start(struct control *control)
     if (code != 0)
         return code;
     struct wire_buffer *out = channel_request(&control->channel, "cleanup", pattern ? 3 : 2);
-    wire_str(out, "action");
-    wire_str(out, "start");
-    wire_str(out, "kind");
-    wire_str(out, kind);
+    wire_put_str(out, "action", "start");
+    wire_put_str(out, "kind", kind);
     if (pattern) {
-        wire_str(out, "pattern");
-        wire_str(out, control->arguments[2]);
+        wire_put_str(out, "pattern", control->arguments[2]);
     }
     code = call(control, &reply);
     if (code != 0)
@@ -56,11 +53,9 @@ static int cancel(struct control *control)
     if (code != 0)
         return code;
     struct wire_buffer *out = channel_request(&control->channel, "cleanup", control->count == 2 ? 2 : 1);
-    wire_str(out, "action");
-    wire_str(out, "cancel");
+    wire_put_str(out, "action", "cancel");
     if (control->count == 2) {
-        wire_str(out, "id");
-        wire_u64(out, id);
+        wire_put_u64(out, "id", id);
     }
     code = call(control, &reply);
     if (code == 0)
@@ -130,8 +125,7 @@ static int status(struct control *control)
     if (code != 0)
         return code;
     struct wire_buffer *out = channel_request(&control->channel, "cleanup", 1);
-    wire_str(out, "action");
-    wire_str(out, "status");
+    wire_put_str(out, "action", "status");
     code = call(control, &reply);
     if (code != 0)
         return code;

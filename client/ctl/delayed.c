@@ -57,16 +57,14 @@ static int take_times(const struct control *control, struct times *times)
 static void put_text(struct wire_buffer *out, const char *key, const char *text)
 {
     if (text != NULL) {
-        wire_str(out, key);
-        wire_str(out, text);
+        wire_put_str(out, key, text);
     }
 }
 
 static void put_number(struct wire_buffer *out, const char *key, bool given, uint64_t number)
 {
     if (given) {
-        wire_str(out, key);
-        wire_u64(out, number);
+        wire_put_u64(out, key, number);
     }
 }
 
@@ -86,8 +84,7 @@ static void put_delay(struct control *control, const struct times *times)
     put_text(out, "reason", delay->reason);
     put_text(out, "if", delay->condition);
     put_text(out, "id", delay->id);
-    wire_str(out, "targets");
-    wire_array(out, (uint32_t)control->count);
+    wire_put_array(out, "targets", (uint32_t)control->count);
     for (int i = 0; i < control->count; i++)
         wire_str(out, control->arguments[i]);
 }

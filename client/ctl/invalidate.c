@@ -123,8 +123,7 @@ int control_targets_take(const struct control *control, int first, struct contro
 void control_targets_pack(struct wire_buffer *out, const struct control_targets *targets, size_t first,
                           size_t count)
 {
-    wire_str(out, "targets");
-    wire_array(out, (uint32_t)count);
+    wire_put_array(out, "targets", (uint32_t)count);
     for (size_t i = first; i < first + count; i++)
         wire_str(out, targets->texts[i]);
 }
@@ -165,12 +164,10 @@ int control_invalidate(struct control *control)
         struct wire_buffer *out = channel_request(&control->channel, "invalidate", fields);
         control_targets_pack(out, &targets, 0, targets.count);
         if (control->batch_size != NULL) {
-            wire_str(out, "batch");
-            wire_u64(out, batch);
+            wire_put_u64(out, "batch", batch);
         }
         if (control->reason != NULL) {
-            wire_str(out, "reason");
-            wire_str(out, control->reason);
+            wire_put_str(out, "reason", control->reason);
         }
         /* A pattern may take its time. */
         code = control_call(control, -1, CONTROL_LONG_MS, &reply);
@@ -257,10 +254,8 @@ static int read_pages(struct control *control, uint64_t last, json_t *records, j
         size_t had = json_array_size(records);
         uint64_t wanted = last - had < PAGE ? last - had : PAGE;
         struct wire_buffer *out = channel_request(&control->channel, "invalidations", 2);
-        wire_str(out, "last");
-        wire_u64(out, wanted);
-        wire_str(out, "before");
-        wire_u64(out, before);
+        wire_put_u64(out, "last", wanted);
+        wire_put_u64(out, "before", before);
         int code = control_call(control, -1, CONTROL_CALL_MS, &reply);
         if (code != 0)
             return code;

@@ -54,12 +54,9 @@ static int read_page(struct control *control, uint64_t user, struct permissions 
 {
     struct wire_message reply;
     struct wire_buffer *out = channel_request(&control->channel, "permissions", 3);
-    wire_str(out, "user");
-    wire_u64(out, user);
-    wire_str(out, "scope");
-    wire_str(out, control->arguments[1]);
-    wire_str(out, "from");
-    wire_u64(out, permissions->next);
+    wire_put_u64(out, "user", user);
+    wire_put_str(out, "scope", control->arguments[1]);
+    wire_put_u64(out, "from", permissions->next);
     int code = control_call(control, -1, CONTROL_CALL_MS, &reply);
     if (code != 0)
         return code;

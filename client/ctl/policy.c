@@ -82,14 +82,10 @@ int control_apply(struct control *control)
     code = control_connect(control, CONTROL_CALL_MS);
     if (code == 0) {
         struct wire_buffer *out = channel_request(&control->channel, "apply", 4);
-        wire_str(out, "timeout_ms");
-        wire_u64(out, control->write_ms);
-        wire_str(out, "dry_run");
-        wire_bool(out, control->dry_run);
-        wire_str(out, "prune");
-        wire_bool(out, control->prune);
-        wire_str(out, "format");
-        wire_str(out, format_of(control, name));
+        wire_put_u64(out, "timeout_ms", control->write_ms);
+        wire_put_bool(out, "dry_run", control->dry_run);
+        wire_put_bool(out, "prune", control->prune);
+        wire_put_str(out, "format", format_of(control, name));
         code = control_write(control, descriptor, &reply);
     }
     close(descriptor);

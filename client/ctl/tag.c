@@ -17,8 +17,7 @@ static int change_part(struct control *control, const char *method, const char *
 {
     struct wire_message reply;
     struct wire_buffer *out = channel_request(&control->channel, method, count > 0 ? 2 : 1);
-    wire_str(out, "tag");
-    wire_str(out, name);
+    wire_put_str(out, "tag", name);
     if (count > 0)
         control_targets_pack(out, targets, first, count);
     int code = control_call(control, -1, CONTROL_CALL_MS, &reply);
@@ -110,11 +109,9 @@ static int read_pages(struct control *control, const char *name, struct lines *l
         struct wire_buffer *out =
             channel_request(&control->channel, name != NULL ? "tag_list" : "tag_names", name != NULL ? 2 : 1);
         if (name != NULL) {
-            wire_str(out, "tag");
-            wire_str(out, name);
+            wire_put_str(out, "tag", name);
         }
-        wire_str(out, "cursor");
-        wire_str(out, cursor);
+        wire_put_str(out, "cursor", cursor);
         int code = control_call(control, -1, CONTROL_CALL_MS, &reply);
         if (code != 0)
             return code;

@@ -148,6 +148,36 @@ void wire_nil(struct wire_buffer *buffer)
     msgpack_pack_nil(&packer);
 }
 
+void wire_put_str(struct wire_buffer *buffer, const char *key, const char *text)
+{
+    wire_str(buffer, key);
+    wire_str(buffer, text);
+}
+
+void wire_put_u64(struct wire_buffer *buffer, const char *key, uint64_t value)
+{
+    wire_str(buffer, key);
+    wire_u64(buffer, value);
+}
+
+void wire_put_i64(struct wire_buffer *buffer, const char *key, int64_t value)
+{
+    wire_str(buffer, key);
+    wire_i64(buffer, value);
+}
+
+void wire_put_bool(struct wire_buffer *buffer, const char *key, bool value)
+{
+    wire_str(buffer, key);
+    wire_bool(buffer, value);
+}
+
+void wire_put_array(struct wire_buffer *buffer, const char *key, uint32_t items)
+{
+    wire_str(buffer, key);
+    wire_array(buffer, items);
+}
+
 void wire_request(struct wire_buffer *buffer, uint64_t id, const char *method, uint32_t fields)
 {
     wire_array(buffer, 4);

@@ -34,7 +34,8 @@ void wire_buffer_init(struct wire_buffer *buffer);
 void wire_buffer_fini(struct wire_buffer *buffer);
 void wire_buffer_clear(struct wire_buffer *buffer); /* keeps the memory */
 
-/* Heads; `fields` key-value pairs of params or result must follow (wire_str for the key, then one value). */
+/* Heads; `fields` key-value pairs of params or result must follow: a wire_put function each, or wire_str for the key
+ * and then one value. */
 void wire_request(struct wire_buffer *buffer, uint64_t id, const char *method, uint32_t fields);
 void wire_reply(struct wire_buffer *buffer, uint64_t id, uint32_t fields);
 void wire_reply_error(struct wire_buffer *buffer, uint64_t id, int code,
@@ -49,6 +50,13 @@ void wire_u64(struct wire_buffer *buffer, uint64_t value);
 void wire_i64(struct wire_buffer *buffer, int64_t value);
 void wire_bool(struct wire_buffer *buffer, bool value);
 void wire_nil(struct wire_buffer *buffer);
+
+/* A pair of a map: the key and its value. `items` items must follow wire_put_array. */
+void wire_put_str(struct wire_buffer *buffer, const char *key, const char *text);
+void wire_put_u64(struct wire_buffer *buffer, const char *key, uint64_t value);
+void wire_put_i64(struct wire_buffer *buffer, const char *key, int64_t value);
+void wire_put_bool(struct wire_buffer *buffer, const char *key, bool value);
+void wire_put_array(struct wire_buffer *buffer, const char *key, uint32_t items);
 
 /* ---- taking apart -------------------------------------------------------------------------------------------- */
 

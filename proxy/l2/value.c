@@ -30,8 +30,7 @@ static void pack_defaults(struct wire_buffer *out, const struct facts *facts, ui
     uint32_t count = 0;
     for (size_t i = 0; i < facts->default_count; i++)
         count += facts->defaults[i].level == level;
-    wire_str(out, "defaults");
-    wire_array(out, count);
+    wire_put_array(out, "defaults", count);
     for (size_t i = 0; i < facts->default_count; i++)
         if (facts->defaults[i].level == level)
             wire_u64(out, facts->defaults[i].role);
@@ -41,18 +40,15 @@ void l2_value_pack_scope(struct wire_buffer *out, const struct facts *facts, uin
 {
     const struct facts_scope *scope = &facts->chain[level];
     wire_notify(out, "l2.scope", 5);
-    wire_str(out, "v");
-    wire_u64(out, L2_VALUE_VERSION);
-    wire_str(out, "plain");
-    wire_bool(out, scope->plain);
+    wire_put_u64(out, "v", L2_VALUE_VERSION);
+    wire_put_bool(out, "plain", scope->plain);
     wire_str(out, "owner");
     if (scope->has_owner)
         wire_u64(out, scope->owner);
     else
         wire_nil(out);
     pack_defaults(out, facts, level);
-    wire_str(out, "overwrites");
-    wire_array(out, 2 * count_overwrites(facts, level, OVERWRITE_ROLE));
+    wire_put_array(out, "overwrites", 2 * count_overwrites(facts, level, OVERWRITE_ROLE));
     for (size_t i = 0; i < facts->overwrite_count; i++) {
         if (!is_of(&facts->overwrites[i], level, OVERWRITE_ROLE))
             continue;
@@ -66,8 +62,7 @@ static void pack_roles(struct wire_buffer *out, const struct facts *facts, uint3
     uint32_t count = 0;
     for (size_t i = 0; i < facts->assignment_count; i++)
         count += facts->assignments[i].level == level;
-    wire_str(out, "roles");
-    wire_array(out, 2 * count);
+    wire_put_array(out, "roles", 2 * count);
     for (size_t i = 0; i < facts->assignment_count; i++) {
         const struct facts_assignment *assignment = &facts->assignments[i];
         if (assignment->level != level)
@@ -83,13 +78,10 @@ static void pack_roles(struct wire_buffer *out, const struct facts *facts, uint3
 void l2_value_pack_rows(struct wire_buffer *out, const struct facts *facts, uint32_t level, uint64_t cost_us)
 {
     wire_notify(out, "l2.rows", 4);
-    wire_str(out, "v");
-    wire_u64(out, L2_VALUE_VERSION);
-    wire_str(out, "cost");
-    wire_u64(out, cost_us);
+    wire_put_u64(out, "v", L2_VALUE_VERSION);
+    wire_put_u64(out, "cost", cost_us);
     pack_roles(out, facts, level);
-    wire_str(out, "overwrites");
-    wire_array(out, count_overwrites(facts, level, OVERWRITE_USER));
+    wire_put_array(out, "overwrites", count_overwrites(facts, level, OVERWRITE_USER));
     for (size_t i = 0; i < facts->overwrite_count; i++)
         if (is_of(&facts->overwrites[i], level, OVERWRITE_USER))
             wire_u64(out, effect_of(&facts->overwrites[i]));

@@ -56,12 +56,9 @@ bool param_optional_token(struct request *request, const struct wire_value *para
 void reply_token(struct wire_buffer *reply, uint64_t store_id, uint64_t revision)
 {
     char text[TOKEN_TEXT_SIZE];
-    wire_str(reply, "store_id");
-    wire_u64(reply, store_id);
-    wire_str(reply, "revision");
-    wire_u64(reply, revision);
-    wire_str(reply, "token");
-    wire_str(reply, token_format(store_id, revision, text));
+    wire_put_u64(reply, "store_id", store_id);
+    wire_put_u64(reply, "revision", revision);
+    wire_put_str(reply, "token", token_format(store_id, revision, text));
 }
 
 void reply_next(struct wire_buffer *reply, size_t end, size_t count)

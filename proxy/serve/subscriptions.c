@@ -200,14 +200,10 @@ static void begin_notification(struct wire_buffer *out, const struct subscriptio
     char token[TOKEN_TEXT_SIZE];
     wire_buffer_init(out);
     wire_notify(out, "invalidated", missed_or_more ? 6 : 5);
-    wire_str(out, "revision");
-    wire_u64(out, at.revision);
-    wire_str(out, "store_id");
-    wire_u64(out, at.store_id);
-    wire_str(out, "token");
-    wire_str(out, token_format(at.store_id, at.revision, token));
-    wire_str(out, "reason");
-    wire_str(out, reason);
+    wire_put_u64(out, "revision", at.revision);
+    wire_put_u64(out, "store_id", at.store_id);
+    wire_put_str(out, "token", token_format(at.store_id, at.revision, token));
+    wire_put_str(out, "reason", reason);
 }
 
 /* False when the subscriber may not be sent so much just now. */
@@ -251,11 +247,9 @@ static void tell_some(struct subscriber *subscriber, const struct told_text *tex
     struct wire_buffer message;
     begin_notification(&message, subscriber->subscriptions, reason, more);
     if (more) {
-        wire_str(&message, "more");
-        wire_bool(&message, true);
+        wire_put_bool(&message, "more", true);
     }
-    wire_str(&message, "targets");
-    wire_array(&message, count);
+    wire_put_array(&message, "targets", count);
     for (uint32_t told = 0; told < count; (*next)++) {
         if (!wants(subscriber, &texts[*next]))
             continue;
@@ -382,10 +376,8 @@ void subscriber_drained(struct subscriber *subscriber, uint64_t now_ns)
     if (missed == 0 || subscriber->ended || subscriber->port.unsent(subscriber->port.context) > 0)
         return;
     begin_notification(&message, subscriber->subscriptions, "missed", true);
-    wire_str(&message, "missed");
-    wire_u64(&message, missed);
-    wire_str(&message, "targets");
-    wire_array(&message, 1);
+    wire_put_u64(&message, "missed", missed);
+    wire_put_array(&message, "targets", 1);
     wire_str(&message, "all");
     subscriber->missed = 0; /* before it is sent: sending comes back here */
     if (!send(subscriber, &message, 1, now_ns))

@@ -42,17 +42,12 @@ void serve_hello(struct request *request, const struct wire_value *params)
     copy_name(session, wire_get(params, "client"));
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, REPLY_TOKEN_FIELDS + 5);
-    wire_str(&reply, "protocol");
-    wire_u64(&reply, WIRE_PROTOCOL);
-    wire_str(&reply, "layout");
-    wire_u64(&reply, PERMTAB_SHM_LAYOUT);
-    wire_str(&reply, "server");
-    wire_str(&reply, "permtabd " PERMTAB_VERSION);
+    wire_put_u64(&reply, "protocol", WIRE_PROTOCOL);
+    wire_put_u64(&reply, "layout", PERMTAB_SHM_LAYOUT);
+    wire_put_str(&reply, "server", "permtabd " PERMTAB_VERSION);
     reply_token(&reply, at.store_id, at.revision);
-    wire_str(&reply, "permissions_max");
-    wire_u64(&reply, config->permissions_max);
-    wire_str(&reply, "max_staleness_ms");
-    wire_u64(&reply, config->max_staleness_ms);
+    wire_put_u64(&reply, "permissions_max", config->permissions_max);
+    wire_put_u64(&reply, "max_staleness_ms", config->max_staleness_ms);
     request_reply(request, &reply);
 }
 
@@ -100,14 +95,10 @@ void serve_attach(struct request *request, const struct wire_value *params)
     }
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 4);
-    wire_str(&reply, "segment_id");
-    wire_u64(&reply, segment->header->identity.segment_id);
-    wire_str(&reply, "size");
-    wire_u64(&reply, segment->size);
-    wire_str(&reply, "feedback_size");
-    wire_u64(&reply, sizeof(struct permtab_shm_feedback));
-    wire_str(&reply, "clock");
-    wire_u64(&reply, clock_ns());
+    wire_put_u64(&reply, "segment_id", segment->header->identity.segment_id);
+    wire_put_u64(&reply, "size", segment->size);
+    wire_put_u64(&reply, "feedback_size", sizeof(struct permtab_shm_feedback));
+    wire_put_u64(&reply, "clock", clock_ns());
     request_reply_descriptors(request, &reply, descriptors, 2);
 }
 
@@ -142,14 +133,11 @@ static void reply_catalogue(struct request *request, size_t first, size_t end, b
     struct wire_buffer reply;
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, paged ? 4 : 3);
-    wire_str(&reply, "catalogue");
-    wire_u64(&reply, publisher_segment(request->parts->publisher)->header->beat.catalogue);
-    wire_str(&reply, "permissions");
-    wire_array(&reply, (uint32_t)(end - first));
+    wire_put_u64(&reply, "catalogue", publisher_segment(request->parts->publisher)->header->beat.catalogue);
+    wire_put_array(&reply, "permissions", (uint32_t)(end - first));
     for (size_t i = first; i < end; i++)
         pack_permission(&reply, &catalogue->permissions[i]);
-    wire_str(&reply, "scope_types");
-    wire_array(&reply, catalogue->types.count);
+    wire_put_array(&reply, "scope_types", catalogue->types.count);
     for (uint32_t i = 0; i < catalogue->types.count; i++)
         wire_str(&reply, catalogue->types.names[i]);
     if (paged)

@@ -63,14 +63,12 @@ static void change_reply(struct task *task)
     bool ended = work->verb == VERB_ASSIGN && work->assignment.expires_at <= work->now;
     wire_reply(&reply, task->request->id, REPLY_TOKEN_FIELDS + (ended ? 2 : 1));
     reply_token(&reply, work->result.store_id, work->result.revision);
-    wire_str(&reply, "rows_written");
-    wire_u64(&reply, work->result.rows_written);
+    wire_put_u64(&reply, "rows_written", work->result.rows_written);
     if (ended) {
         char time[TIME_TEXT_SIZE], warning[128];
         (void)snprintf(warning, sizeof warning, "expires_at: %s is past: the assignment counts for nothing",
                        time_format(work->assignment.expires_at, time));
-        wire_str(&reply, "warnings");
-        wire_array(&reply, 1);
+        wire_put_array(&reply, "warnings", 1);
         wire_str(&reply, warning);
     }
     request_reply(task->request, &reply);

@@ -33,12 +33,9 @@ static void pack_decision(struct wire_buffer *reply, uint64_t id, const struct c
 {
     const uint64_t *bits = check->own ? answer->own : answer->any;
     wire_reply(reply, id, 3);
-    wire_str(reply, "decision");
-    wire_i64(reply, check->bit / 64 < answer->words && bitmap_test(bits, check->bit) ? 1 : 0);
-    wire_str(reply, "revision");
-    wire_u64(reply, answer->revision);
-    wire_str(reply, "deadline");
-    wire_u64(reply, answer->deadline_ns);
+    wire_put_i64(reply, "decision", check->bit / 64 < answer->words && bitmap_test(bits, check->bit) ? 1 : 0);
+    wire_put_u64(reply, "revision", answer->revision);
+    wire_put_u64(reply, "deadline", answer->deadline_ns);
 }
 
 static bool is_granted(const struct answer *answer, const uint64_t *bits, const struct permission *permission)
@@ -90,8 +87,7 @@ static void pack_place(struct wire_buffer *reply, struct request *request, const
 {
     char text[24];
     (void)snprintf(text, sizeof text, "%016" PRIx64, answer_mark(request->parts->publisher, answer));
-    wire_str(reply, "answer");
-    wire_str(reply, text);
+    wire_put_str(reply, "answer", text);
     reply_next(reply, end, request_catalogue(request)->count);
 }
 
@@ -101,14 +97,10 @@ static void pack_permissions(struct wire_buffer *reply, struct request *request,
     const struct catalogue *catalogue = request_catalogue(request);
     char scope[SCOPE_TEXT_SIZE];
     wire_reply(reply, request->id, check->paged ? 8 : 6);
-    wire_str(reply, "user");
-    wire_u64(reply, check->ask.question.user);
-    wire_str(reply, "scope");
-    wire_str(reply, scope_format(&catalogue->types, check->ask.question.scope, scope));
-    wire_str(reply, "revision");
-    wire_u64(reply, answer->revision);
-    wire_str(reply, "deadline");
-    wire_u64(reply, answer->deadline_ns);
+    wire_put_u64(reply, "user", check->ask.question.user);
+    wire_put_str(reply, "scope", scope_format(&catalogue->types, check->ask.question.scope, scope));
+    wire_put_u64(reply, "revision", answer->revision);
+    wire_put_u64(reply, "deadline", answer->deadline_ns);
     wire_str(reply, "any");
     pack_names(reply, catalogue, answer, answer->any, first, end);
     wire_str(reply, "own");
@@ -136,14 +128,10 @@ static void reply_permissions(struct request *request, const struct check *check
 static void pack_unknown(struct wire_buffer *reply, struct request *request, const char *trouble)
 {
     wire_reply(reply, request->id, 4);
-    wire_str(reply, "decision");
-    wire_i64(reply, -1);
-    wire_str(reply, "revision");
-    wire_u64(reply, publisher_position(request->parts->publisher).revision);
-    wire_str(reply, "deadline");
-    wire_u64(reply, 0);
-    wire_str(reply, "trouble");
-    wire_str(reply, trouble);
+    wire_put_i64(reply, "decision", -1);
+    wire_put_u64(reply, "revision", publisher_position(request->parts->publisher).revision);
+    wire_put_u64(reply, "deadline", 0);
+    wire_put_str(reply, "trouble", trouble);
 }
 
 static void check_done(struct ask *ask, int code, const char *text, const struct answer *answer)

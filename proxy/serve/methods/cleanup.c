@@ -45,39 +45,26 @@ static void serve_start(struct request *request, const struct wire_value *params
     }
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 1);
-    wire_str(&reply, "id");
-    wire_u64(&reply, (uint64_t)id);
+    wire_put_u64(&reply, "id", (uint64_t)id);
     request_reply(request, &reply);
-}
-
-static void pack_text(struct wire_buffer *reply, const char *key, const char *value)
-{
-    wire_str(reply, key);
-    wire_str(reply, value);
-}
-
-static void pack_number(struct wire_buffer *reply, const char *key, uint64_t value)
-{
-    wire_str(reply, key);
-    wire_u64(reply, value);
 }
 
 static void pack_job(struct wire_buffer *reply, const struct cleanup_status *job)
 {
     wire_map(reply, 13);
-    pack_number(reply, "id", job->id);
-    pack_text(reply, "kind", cleanup_kind_name(job->kind));
-    pack_text(reply, "state", cleanup_state_name(job->state));
-    pack_text(reply, "pattern", job->pattern);
-    pack_number(reply, "keys_seen", job->keys_seen);
-    pack_number(reply, "keys_total", job->keys_total);
-    pack_number(reply, "keys_removed", job->keys_removed);
-    pack_number(reply, "slices", job->slices);
-    pack_number(reply, "restarts", job->restarts);
-    pack_number(reply, "took_ms", job->took_ms);
-    pack_number(reply, "redis_us", job->redis_us);
-    pack_number(reply, "rate", job->rate);
-    pack_text(reply, "text", job->text);
+    wire_put_u64(reply, "id", job->id);
+    wire_put_str(reply, "kind", cleanup_kind_name(job->kind));
+    wire_put_str(reply, "state", cleanup_state_name(job->state));
+    wire_put_str(reply, "pattern", job->pattern);
+    wire_put_u64(reply, "keys_seen", job->keys_seen);
+    wire_put_u64(reply, "keys_total", job->keys_total);
+    wire_put_u64(reply, "keys_removed", job->keys_removed);
+    wire_put_u64(reply, "slices", job->slices);
+    wire_put_u64(reply, "restarts", job->restarts);
+    wire_put_u64(reply, "took_ms", job->took_ms);
+    wire_put_u64(reply, "redis_us", job->redis_us);
+    wire_put_u64(reply, "rate", job->rate);
+    wire_put_str(reply, "text", job->text);
 }
 
 static void serve_status(struct request *request)
@@ -87,8 +74,7 @@ static void serve_status(struct request *request)
     struct wire_buffer reply;
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 1);
-    wire_str(&reply, "jobs");
-    wire_array(&reply, (uint32_t)count);
+    wire_put_array(&reply, "jobs", (uint32_t)count);
     for (size_t i = 0; i < count; i++)
         pack_job(&reply, &jobs[i]);
     request_reply(request, &reply);

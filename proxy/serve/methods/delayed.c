@@ -145,12 +145,9 @@ static void on_added(void *context, int code, const char *text, const struct del
     }
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 3);
-    wire_str(&reply, "id");
-    wire_str(&reply, task->id);
-    wire_str(&reply, "due_ms");
-    wire_u64(&reply, task->due_ms);
-    wire_str(&reply, "expires_ms");
-    wire_u64(&reply, task->expires_ms);
+    wire_put_str(&reply, "id", task->id);
+    wire_put_u64(&reply, "due_ms", task->due_ms);
+    wire_put_u64(&reply, "expires_ms", task->expires_ms);
     request_reply(request, &reply);
 }
 
@@ -193,12 +190,10 @@ static void pack_row(struct wire_buffer *reply, const struct delayed_row *row)
                    {"waits", row->waits}};
     wire_map(reply, 11);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        wire_str(reply, texts[i].key);
-        wire_str(reply, texts[i].text);
+        wire_put_str(reply, texts[i].key, texts[i].text);
     }
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        wire_str(reply, numbers[i].key);
-        wire_u64(reply, numbers[i].number);
+        wire_put_u64(reply, numbers[i].key, numbers[i].number);
     }
 }
 
@@ -213,10 +208,8 @@ static void on_listed(void *context, int code, const char *text, uint64_t now_ms
     }
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 2);
-    wire_str(&reply, "now_ms");
-    wire_u64(&reply, now_ms);
-    wire_str(&reply, "tasks");
-    wire_array(&reply, (uint32_t)count);
+    wire_put_u64(&reply, "now_ms", now_ms);
+    wire_put_array(&reply, "tasks", (uint32_t)count);
     for (size_t i = 0; i < count; i++)
         pack_row(&reply, &rows[i]);
     request_reply(request, &reply);
@@ -247,10 +240,8 @@ static void on_swept(void *context, int code, const char *text, uint64_t count, 
     }
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 2);
-    wire_str(&reply, "tasks");
-    wire_u64(&reply, count);
-    wire_str(&reply, "cursor");
-    wire_str(&reply, cursor);
+    wire_put_u64(&reply, "tasks", count);
+    wire_put_str(&reply, "cursor", cursor);
     request_reply(request, &reply);
 }
 
@@ -359,8 +350,7 @@ static void on_stats(void *context, int code, const char *text, const struct del
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 8);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        wire_str(&reply, numbers[i].key);
-        wire_u64(&reply, numbers[i].number);
+        wire_put_u64(&reply, numbers[i].key, numbers[i].number);
     }
     wire_str(&reply, "first_due_ms");
     if (state->has_first)
@@ -384,18 +374,13 @@ static void on_advice(void *context, int code, const char *text, const struct de
     size_t count = delayed_advice(request->parts->delayed, &advice);
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 1);
-    wire_str(&reply, "advice");
-    wire_array(&reply, (uint32_t)count);
+    wire_put_array(&reply, "advice", (uint32_t)count);
     for (size_t i = 0; i < count; i++) {
         wire_map(&reply, 4);
-        wire_str(&reply, "number");
-        wire_u64(&reply, advice[i].number);
-        wire_str(&reply, "urgent");
-        wire_bool(&reply, advice[i].urgent);
-        wire_str(&reply, "text");
-        wire_str(&reply, advice[i].text);
-        wire_str(&reply, "command");
-        wire_str(&reply, advice[i].command);
+        wire_put_u64(&reply, "number", advice[i].number);
+        wire_put_bool(&reply, "urgent", advice[i].urgent);
+        wire_put_str(&reply, "text", advice[i].text);
+        wire_put_str(&reply, "command", advice[i].command);
     }
     request_reply(request, &reply);
 }

@@ -66,18 +66,13 @@ static void explain_reply(struct task *task)
     struct wire_buffer reply;
     wire_buffer_init(&reply);
     wire_reply(&reply, task->request->id, 5);
-    wire_str(&reply, "decision");
-    wire_i64(&reply, explanation->allowed ? 1 : 0);
-    wire_str(&reply, "deprecated");
-    wire_bool(&reply, explanation->deprecated);
-    wire_str(&reply, "decisive");
-    wire_u64(&reply, explanation->decisive);
-    wire_str(&reply, "lines");
-    wire_array(&reply, (uint32_t)explanation->line_count);
+    wire_put_i64(&reply, "decision", explanation->allowed ? 1 : 0);
+    wire_put_bool(&reply, "deprecated", explanation->deprecated);
+    wire_put_u64(&reply, "decisive", explanation->decisive);
+    wire_put_array(&reply, "lines", (uint32_t)explanation->line_count);
     for (size_t i = 0; i < explanation->line_count; i++)
         wire_str(&reply, explanation->lines[i]);
-    wire_str(&reply, "revision");
-    wire_u64(&reply, work->revision);
+    wire_put_u64(&reply, "revision", work->revision);
     request_reply(task->request, &reply);
 }
 

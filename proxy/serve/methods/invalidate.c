@@ -24,24 +24,17 @@ static void cancel(struct request *request)
     request_drop(request);
 }
 
-static void pack_u64(struct wire_buffer *out, const char *key, uint64_t value)
-{
-    wire_str(out, key);
-    wire_u64(out, value);
-}
-
 #define RESULT_FIELDS 7
 
 static void pack_result(struct wire_buffer *out, const struct invalidation_result *result)
 {
-    pack_u64(out, "entries", result->entries);
-    pack_u64(out, "keys", result->keys);
-    pack_u64(out, "retries", result->retries);
-    pack_u64(out, "singles", result->singles);
-    pack_u64(out, "failed", result->failed);
-    wire_str(out, "published");
-    wire_bool(out, result->published);
-    pack_u64(out, "took_us", result->took_us);
+    wire_put_u64(out, "entries", result->entries);
+    wire_put_u64(out, "keys", result->keys);
+    wire_put_u64(out, "retries", result->retries);
+    wire_put_u64(out, "singles", result->singles);
+    wire_put_u64(out, "failed", result->failed);
+    wire_put_bool(out, "published", result->published);
+    wire_put_u64(out, "took_us", result->took_us);
 }
 
 static void on_done(void *context, int code, const char *text, const struct invalidation_result *result)
@@ -56,10 +49,8 @@ static void on_done(void *context, int code, const char *text, const struct inva
     wire_reply(&reply, request->id, RESULT_FIELDS + (code != 0 ? 2 : 0));
     pack_result(&reply, result);
     if (code != 0) {
-        wire_str(&reply, "code");
-        wire_i64(&reply, code);
-        wire_str(&reply, "trouble");
-        wire_str(&reply, text);
+        wire_put_i64(&reply, "code", code);
+        wire_put_str(&reply, "trouble", text);
     }
     request_reply(request, &reply);
 }
@@ -163,18 +154,13 @@ void serve_invalidate(struct request *request, const struct wire_value *params)
 static void pack_record(struct wire_buffer *out, const struct invalidation_record *record)
 {
     wire_map(out, RESULT_FIELDS + 7);
-    pack_u64(out, "number", record->number);
-    wire_str(out, "at");
-    wire_i64(out, record->at_us);
-    wire_str(out, "source");
-    wire_str(out, invalidation_source_name(record->source));
-    pack_u64(out, "targets", record->targets);
-    wire_str(out, "what");
-    wire_str(out, record->what);
-    wire_str(out, "reason");
-    wire_str(out, record->reason);
-    wire_str(out, "code");
-    wire_i64(out, record->code);
+    wire_put_u64(out, "number", record->number);
+    wire_put_i64(out, "at", record->at_us);
+    wire_put_str(out, "source", invalidation_source_name(record->source));
+    wire_put_u64(out, "targets", record->targets);
+    wire_put_str(out, "what", record->what);
+    wire_put_str(out, "reason", record->reason);
+    wire_put_i64(out, "code", record->code);
     pack_result(out, &record->result);
 }
 
@@ -209,12 +195,10 @@ static void pack_rates(struct wire_buffer *out, struct invalidation_history *his
             uint64_t minute, hour;
             invalidation_history_rate(history, source, kind, now_s, &minute, &hour);
             wire_map(out, 4);
-            wire_str(out, "source");
-            wire_str(out, invalidation_source_name(source));
-            wire_str(out, "kind");
-            wire_str(out, target_kind_name(kind));
-            pack_u64(out, "minute", minute);
-            pack_u64(out, "hour", hour);
+            wire_put_str(out, "source", invalidation_source_name(source));
+            wire_put_str(out, "kind", target_kind_name(kind));
+            wire_put_u64(out, "minute", minute);
+            wire_put_u64(out, "hour", hour);
         }
 }
 

@@ -149,19 +149,15 @@ static void many_reply(struct many *many)
     bool answered = many->deadline_ns != UINT64_MAX;
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, many->troubled ? 5 : 3);
-    wire_str(&reply, "decisions");
-    wire_array(&reply, (uint32_t)many->count);
+    wire_put_array(&reply, "decisions", (uint32_t)many->count);
     for (size_t i = 0; i < many->count; i++)
         wire_i64(&reply, many->decisions[i]);
-    wire_str(&reply, "revision");
-    wire_u64(&reply, answered ? many->revision : publisher_position(request->parts->publisher).revision);
-    wire_str(&reply, "deadline");
-    wire_u64(&reply, answered ? many->deadline_ns : 0);
+    wire_put_u64(&reply, "revision",
+                 answered ? many->revision : publisher_position(request->parts->publisher).revision);
+    wire_put_u64(&reply, "deadline", answered ? many->deadline_ns : 0);
     if (many->troubled) {
-        wire_str(&reply, "code");
-        wire_i64(&reply, many->trouble.code);
-        wire_str(&reply, "trouble");
-        wire_str(&reply, many->trouble.text);
+        wire_put_i64(&reply, "code", many->trouble.code);
+        wire_put_str(&reply, "trouble", many->trouble.text);
     }
     request->cancel = NULL;
     uncount(many);

@@ -11,8 +11,7 @@ static void reply_histogram(struct wire_buffer *reply, const char *name, const s
     histogram_figures(histogram, figures);
     for (size_t i = 0; i < HISTOGRAM_FIGURES; i++) {
         (void)snprintf(key, sizeof key, "%s_%s", name, figures[i].suffix);
-        wire_str(reply, key);
-        wire_u64(reply, figures[i].value);
+        wire_put_u64(reply, key, figures[i].value);
     }
 }
 
@@ -44,20 +43,13 @@ void serve_health(struct request *request, const struct wire_value *params)
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, health.stopping ? 7 : 6);
     if (health.stopping) {
-        wire_str(&reply, "stopping_ms");
-        wire_u64(&reply, health.stopping_ms);
+        wire_put_u64(&reply, "stopping_ms", health.stopping_ms);
     }
-    wire_str(&reply, "ok");
-    wire_bool(&reply, health.ok);
-    wire_str(&reply, "trouble");
-    wire_str(&reply, health.trouble);
-    wire_str(&reply, "alarm");
-    wire_str(&reply, health.alarm);
-    wire_str(&reply, "writes");
-    wire_str(&reply, health.writes);
-    wire_str(&reply, "revision");
-    wire_u64(&reply, health.revision);
-    wire_str(&reply, "lease_ms");
-    wire_i64(&reply, health.lease_ms);
+    wire_put_bool(&reply, "ok", health.ok);
+    wire_put_str(&reply, "trouble", health.trouble);
+    wire_put_str(&reply, "alarm", health.alarm);
+    wire_put_str(&reply, "writes", health.writes);
+    wire_put_u64(&reply, "revision", health.revision);
+    wire_put_i64(&reply, "lease_ms", health.lease_ms);
     request_reply(request, &reply);
 }

@@ -102,8 +102,7 @@ static int apply_run(struct task *task, struct store *store)
 
 static void put_warnings(struct wire_buffer *reply, const struct policy_warnings *warnings)
 {
-    wire_str(reply, "warnings");
-    wire_array(reply, (uint32_t)warnings->count);
+    wire_put_array(reply, "warnings", (uint32_t)warnings->count);
     for (size_t i = 0; i < warnings->count; i++)
         wire_str(reply, warnings->texts[i]);
 }
@@ -116,18 +115,12 @@ static void apply_reply(struct task *task)
     wire_buffer_init(&reply);
     wire_reply(&reply, task->request->id, REPLY_TOKEN_FIELDS + 7);
     reply_token(&reply, result->store_id, result->revision);
-    wire_str(&reply, "rows_written");
-    wire_u64(&reply, result->rows_written);
-    wire_str(&reply, "permissions");
-    wire_u64(&reply, result->permissions);
-    wire_str(&reply, "scopes");
-    wire_u64(&reply, result->scopes);
-    wire_str(&reply, "roles");
-    wire_u64(&reply, result->roles);
-    wire_str(&reply, "assignments");
-    wire_u64(&reply, result->assignments);
-    wire_str(&reply, "dry_run");
-    wire_bool(&reply, work->options.dry_run);
+    wire_put_u64(&reply, "rows_written", result->rows_written);
+    wire_put_u64(&reply, "permissions", result->permissions);
+    wire_put_u64(&reply, "scopes", result->scopes);
+    wire_put_u64(&reply, "roles", result->roles);
+    wire_put_u64(&reply, "assignments", result->assignments);
+    wire_put_bool(&reply, "dry_run", work->options.dry_run);
     put_warnings(&reply, &work->warnings);
     request_reply(task->request, &reply);
 }
@@ -234,10 +227,8 @@ static void export_reply(struct task *task)
     work->descriptor = -1; /* the reply takes it */
     wire_buffer_init(&reply);
     wire_reply(&reply, task->request->id, 3);
-    wire_str(&reply, "size");
-    wire_u64(&reply, work->size);
-    wire_str(&reply, "revision");
-    wire_u64(&reply, work->revision);
+    wire_put_u64(&reply, "size", work->size);
+    wire_put_u64(&reply, "revision", work->revision);
     put_warnings(&reply, &work->warnings);
     request_reply_descriptors(task->request, &reply, &descriptor, 1);
 }

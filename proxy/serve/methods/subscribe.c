@@ -95,8 +95,7 @@ void serve_unsubscribe(struct request *request, const struct wire_value *params)
     (void)params;
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 1);
-    wire_str(&reply, "subscribed"); /* until now */
-    wire_bool(&reply, session->subscriber != NULL);
+    wire_put_bool(&reply, "subscribed", session->subscriber != NULL); /* until now */
     subscriber_end(session->subscriber);
     session->subscriber = NULL;
     request_reply(request, &reply);

@@ -24,10 +24,8 @@ static void reply_changed(struct request *request, const struct tags_result *res
     struct wire_buffer reply;
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 2);
-    wire_str(&reply, "changed");
-    wire_u64(&reply, result->changed);
-    wire_str(&reply, "members");
-    wire_u64(&reply, result->members);
+    wire_put_u64(&reply, "changed", result->changed);
+    wire_put_u64(&reply, "members", result->members);
     request_reply(request, &reply);
 }
 
@@ -37,15 +35,13 @@ static void reply_list(struct request *request, const struct tags_result *result
     size_t count = redis_reply_count(result->texts);
     wire_buffer_init(&reply);
     wire_reply(&reply, request->id, 2);
-    wire_str(&reply, "texts");
-    wire_array(&reply, (uint32_t)count);
+    wire_put_array(&reply, "texts", (uint32_t)count);
     for (size_t i = 0; i < count; i++) {
         size_t size = 0;
         const char *text = redis_reply_text(redis_reply_at(result->texts, i), &size);
         wire_strn(&reply, text != NULL ? text : "", size);
     }
-    wire_str(&reply, "cursor");
-    wire_str(&reply, result->cursor);
+    wire_put_str(&reply, "cursor", result->cursor);
     request_reply(request, &reply);
 }
 
