@@ -53,6 +53,14 @@ bool param_optional_token(struct request *request, const struct wire_value *para
     return false;
 }
 
+struct wire_buffer reply_begin(const struct request *request, uint32_t fields)
+{
+    struct wire_buffer reply;
+    wire_buffer_init(&reply);
+    wire_reply(&reply, request->id, fields);
+    return reply;
+}
+
 void reply_token(struct wire_buffer *reply, uint64_t store_id, uint64_t revision)
 {
     char text[TOKEN_TEXT_SIZE];

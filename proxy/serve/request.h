@@ -73,6 +73,8 @@ bool param_optional_time(struct request *request, const struct wire_value *param
 /* params.c: a token that `token` holds, as the text or the map that a reply had. */
 bool param_optional_token(struct request *request, const struct wire_value *params,
                           struct question *question);
+/* The head of a reply that succeeds; `fields` pairs must follow (client/wire/wire.h), and request_reply. */
+struct wire_buffer reply_begin(const struct request *request, uint32_t fields);
 /* What every reply has that says up to where something holds: the three pairs store_id, revision and token. */
 #define REPLY_TOKEN_FIELDS 3u
 void reply_token(struct wire_buffer *reply, uint64_t store_id, uint64_t revision);

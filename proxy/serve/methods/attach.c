@@ -24,7 +24,6 @@ void serve_hello(struct request *request, const struct wire_value *params)
     const struct config *config = request->parts->config;
     struct session *session = request->session;
     struct log_position at = publisher_position(request->parts->publisher);
-    struct wire_buffer reply;
     uint64_t protocol = 0, layout = 0;
     if (!wire_as_u64(wire_get(params, "protocol"), &protocol)) {
         request_fail(request, PERMTAB_E_INVALID, "hello: protocol: expected a number");
@@ -40,8 +39,7 @@ void serve_hello(struct request *request, const struct wire_value *params)
     session->greeted = true;
     session->layout = (uint32_t)layout;
     copy_name(session, wire_get(params, "client"));
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, REPLY_TOKEN_FIELDS + 5);
+    struct wire_buffer reply = reply_begin(request, REPLY_TOKEN_FIELDS + 5);
     wire_put_u64(&reply, "protocol", WIRE_PROTOCOL);
     wire_put_u64(&reply, "layout", PERMTAB_SHM_LAYOUT);
     wire_put_str(&reply, "server", "permtabd " PERMTAB_VERSION);
@@ -67,7 +65,6 @@ void serve_attach(struct request *request, const struct wire_value *params)
 {
     struct session *session = request->session;
     const struct segment *segment = publisher_segment(request->parts->publisher);
-    struct wire_buffer reply;
     int descriptors[2];
     (void)params;
     if (session->layout != PERMTAB_SHM_LAYOUT) {
@@ -93,8 +90,7 @@ void serve_attach(struct request *request, const struct wire_value *params)
         request_fail(request, PERMTAB_E_SYSTEM, "attach: out of descriptors");
         return;
     }
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 4);
+    struct wire_buffer reply = reply_begin(request, 4);
     wire_put_u64(&reply, "segment_id", segment->header->identity.segment_id);
     wire_put_u64(&reply, "size", segment->size);
     wire_put_u64(&reply, "feedback_size", sizeof(struct permtab_shm_feedback));
@@ -130,9 +126,7 @@ static void pack_permission(struct wire_buffer *reply, const struct permission *
 static void reply_catalogue(struct request *request, size_t first, size_t end, bool paged)
 {
     const struct catalogue *catalogue = request_catalogue(request);
-    struct wire_buffer reply;
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, paged ? 4 : 3);
+    struct wire_buffer reply = reply_begin(request, paged ? 4 : 3);
     wire_put_u64(&reply, "catalogue", publisher_segment(request->parts->publisher)->header->beat.catalogue);
     wire_put_array(&reply, "permissions", (uint32_t)(end - first));
     for (size_t i = first; i < end; i++)

@@ -58,10 +58,8 @@ static int change_run(struct task *task, struct store *store)
 static void change_reply(struct task *task)
 {
     struct change_task *work = container_of(task, struct change_task, task);
-    struct wire_buffer reply;
-    wire_buffer_init(&reply);
     bool ended = work->verb == VERB_ASSIGN && work->assignment.expires_at <= work->now;
-    wire_reply(&reply, task->request->id, REPLY_TOKEN_FIELDS + (ended ? 2 : 1));
+    struct wire_buffer reply = reply_begin(task->request, REPLY_TOKEN_FIELDS + (ended ? 2 : 1));
     reply_token(&reply, work->result.store_id, work->result.revision);
     wire_put_u64(&reply, "rows_written", work->result.rows_written);
     if (ended) {

@@ -28,14 +28,15 @@ static void check_cancel(struct request *request)
 
 /* ---- replies --------------------------------------------------------------------------------------------------- */
 
-static void pack_decision(struct wire_buffer *reply, uint64_t id, const struct check *check,
-                          const struct answer *answer)
+static void reply_decision(struct request *request, const struct check *check, const struct answer *answer)
 {
     const uint64_t *bits = check->own ? answer->own : answer->any;
-    wire_reply(reply, id, 3);
-    wire_put_i64(reply, "decision", check->bit / 64 < answer->words && bitmap_test(bits, check->bit) ? 1 : 0);
-    wire_put_u64(reply, "revision", answer->revision);
-    wire_put_u64(reply, "deadline", answer->deadline_ns);
+    struct wire_buffer reply = reply_begin(request, 3);
+    wire_put_i64(&reply, "decision",
+                 check->bit / 64 < answer->words && bitmap_test(bits, check->bit) ? 1 : 0);
+    wire_put_u64(&reply, "revision", answer->revision);
+    wire_put_u64(&reply, "deadline", answer->deadline_ns);
+    request_reply(request, &reply);
 }
 
 static bool is_granted(const struct answer *answer, const uint64_t *bits, const struct permission *permission)
@@ -91,68 +92,55 @@ static void pack_place(struct wire_buffer *reply, struct request *request, const
     reply_next(reply, end, request_catalogue(request)->count);
 }
 
-static void pack_permissions(struct wire_buffer *reply, struct request *request, const struct check *check,
-                             const struct answer *answer, size_t first, size_t end)
-{
-    const struct catalogue *catalogue = request_catalogue(request);
-    char scope[SCOPE_TEXT_SIZE];
-    wire_reply(reply, request->id, check->paged ? 8 : 6);
-    wire_put_u64(reply, "user", check->ask.question.user);
-    wire_put_str(reply, "scope", scope_format(&catalogue->types, check->ask.question.scope, scope));
-    wire_put_u64(reply, "revision", answer->revision);
-    wire_put_u64(reply, "deadline", answer->deadline_ns);
-    wire_str(reply, "any");
-    pack_names(reply, catalogue, answer, answer->any, first, end);
-    wire_str(reply, "own");
-    pack_names(reply, catalogue, answer, answer->own, first, end);
-    if (check->paged)
-        pack_place(reply, request, answer, end);
-}
-
 static void reply_permissions(struct request *request, const struct check *check, const struct answer *answer)
 {
     const struct catalogue *catalogue = request_catalogue(request);
-    struct wire_buffer reply;
+    char scope[SCOPE_TEXT_SIZE];
     size_t first = check->from < catalogue->count ? (size_t)check->from : catalogue->count;
     size_t end = page_end(catalogue, answer, first, check->paged ? REPLY_PAGE_BYTES : REPLY_WHOLE_BYTES);
     if (!check->paged && end < catalogue->count) {
         request_fail(request, PERMTAB_E_LIMIT, REPLY_TOO_LARGE, request->method->name);
         return;
     }
-    wire_buffer_init(&reply);
-    pack_permissions(&reply, request, check, answer, first, end);
+    struct wire_buffer reply = reply_begin(request, check->paged ? 8 : 6);
+    wire_put_u64(&reply, "user", check->ask.question.user);
+    wire_put_str(&reply, "scope", scope_format(&catalogue->types, check->ask.question.scope, scope));
+    wire_put_u64(&reply, "revision", answer->revision);
+    wire_put_u64(&reply, "deadline", answer->deadline_ns);
+    wire_str(&reply, "any");
+    pack_names(&reply, catalogue, answer, answer->any, first, end);
+    wire_str(&reply, "own");
+    pack_names(&reply, catalogue, answer, answer->own, first, end);
+    if (check->paged)
+        pack_place(&reply, request, answer, end);
     request_reply(request, &reply);
 }
 
 /* Nobody can vouch for the table: no decision, at once, and the reason. */
-static void pack_unknown(struct wire_buffer *reply, struct request *request, const char *trouble)
+static void reply_unknown(struct request *request, const char *trouble)
 {
-    wire_reply(reply, request->id, 4);
-    wire_put_i64(reply, "decision", -1);
-    wire_put_u64(reply, "revision", publisher_position(request->parts->publisher).revision);
-    wire_put_u64(reply, "deadline", 0);
-    wire_put_str(reply, "trouble", trouble);
+    struct wire_buffer reply = reply_begin(request, 4);
+    wire_put_i64(&reply, "decision", -1);
+    wire_put_u64(&reply, "revision", publisher_position(request->parts->publisher).revision);
+    wire_put_u64(&reply, "deadline", 0);
+    wire_put_str(&reply, "trouble", trouble);
+    request_reply(request, &reply);
 }
 
 static void check_done(struct ask *ask, int code, const char *text, const struct answer *answer)
 {
     struct check *check = ask->context;
     struct request *request = check->request;
-    struct wire_buffer reply;
     request->cancel = NULL;
-    if (code < 0 && (code != PERMTAB_E_STALE || check->whole)) {
+    if (code < 0 && (code != PERMTAB_E_STALE || check->whole))
         request_fail(request, code, "%s: %s", request->method->name,
                      text && text[0] ? text : "the lease has ended");
-    } else if (check->whole) {
+    else if (check->whole)
         reply_permissions(request, check, answer);
-    } else {
-        wire_buffer_init(&reply);
-        if (code < 0)
-            pack_unknown(&reply, request, text);
-        else
-            pack_decision(&reply, request->id, check, answer);
-        request_reply(request, &reply);
-    }
+    else if (code < 0)
+        reply_unknown(request, text);
+    else
+        reply_decision(request, check, answer);
     free(check);
 }
 

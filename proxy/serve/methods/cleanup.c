@@ -27,7 +27,6 @@ static void serve_start(struct request *request, const struct wire_value *params
 {
     char word[16], pattern[CLEANUP_PATTERN_SIZE];
     enum cleanup_kind kind;
-    struct wire_buffer reply;
     if (!param_text(request, params, "kind", word, sizeof word))
         return;
     if (!cleanup_kind_parse(word, &kind)) {
@@ -43,8 +42,7 @@ static void serve_start(struct request *request, const struct wire_value *params
         request_fail(request, (int)id, "cleanup: %s", start_trouble((int)id));
         return;
     }
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 1);
+    struct wire_buffer reply = reply_begin(request, 1);
     wire_put_u64(&reply, "id", (uint64_t)id);
     request_reply(request, &reply);
 }
@@ -71,9 +69,7 @@ static void serve_status(struct request *request)
 {
     struct cleanup_status jobs[CLEANUP_JOBS_MAX];
     size_t count = cleanup_list(request->parts->cleanup, jobs, CLEANUP_JOBS_MAX);
-    struct wire_buffer reply;
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 1);
+    struct wire_buffer reply = reply_begin(request, 1);
     wire_put_array(&reply, "jobs", (uint32_t)count);
     for (size_t i = 0; i < count; i++)
         pack_job(&reply, &jobs[i]);
@@ -84,15 +80,13 @@ static void serve_cancel(struct request *request, const struct wire_value *param
 {
     bool named = false;
     uint64_t id = 0;
-    struct wire_buffer reply;
     if (!param_optional_id(request, params, "id", &named, &id))
         return;
     if ((named && id == 0) || cleanup_cancel(request->parts->cleanup, id) < 0) {
         request_fail(request, PERMTAB_E_NOT_FOUND, "cleanup: no such clean-up waits or runs here");
         return;
     }
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 0);
+    struct wire_buffer reply = reply_begin(request, 0);
     request_reply(request, &reply);
 }
 

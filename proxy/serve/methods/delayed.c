@@ -138,13 +138,11 @@ static bool read_task(struct request *request, const struct wire_value *params, 
 static void on_added(void *context, int code, const char *text, const struct delayed_task *task)
 {
     struct request *request = context;
-    struct wire_buffer reply;
     if (code < 0) {
         request_fail(request, code, "delay: %s (id %s)", text, task->id);
         return;
     }
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 3);
+    struct wire_buffer reply = reply_begin(request, 3);
     wire_put_str(&reply, "id", task->id);
     wire_put_u64(&reply, "due_ms", task->due_ms);
     wire_put_u64(&reply, "expires_ms", task->expires_ms);
@@ -201,13 +199,11 @@ static void on_listed(void *context, int code, const char *text, uint64_t now_ms
                       const struct delayed_row *rows, size_t count)
 {
     struct request *request = context;
-    struct wire_buffer reply;
     if (code < 0) {
         request_fail(request, code, "delayed: %s", text);
         return;
     }
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 2);
+    struct wire_buffer reply = reply_begin(request, 2);
     wire_put_u64(&reply, "now_ms", now_ms);
     wire_put_array(&reply, "tasks", (uint32_t)count);
     for (size_t i = 0; i < count; i++)
@@ -233,13 +229,11 @@ void serve_delayed(struct request *request, const struct wire_value *params)
 static void on_swept(void *context, int code, const char *text, uint64_t count, const char *cursor)
 {
     struct request *request = context;
-    struct wire_buffer reply;
     if (code < 0) {
         request_fail(request, code, "%s: %s (%" PRIu64 " done)", request->method->name, text, count);
         return;
     }
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 2);
+    struct wire_buffer reply = reply_begin(request, 2);
     wire_put_u64(&reply, "tasks", count);
     wire_put_str(&reply, "cursor", cursor);
     request_reply(request, &reply);
@@ -337,7 +331,6 @@ static void pack_minutes(struct wire_buffer *reply, struct delayed *delayed)
 static void on_stats(void *context, int code, const char *text, const struct delayed_state *state)
 {
     struct request *request = context;
-    struct wire_buffer reply;
     if (code < 0) {
         request_fail(request, code, "%s: %s", request->method->name, text);
         return;
@@ -347,8 +340,7 @@ static void on_stats(void *context, int code, const char *text, const struct del
         uint64_t number;
     } numbers[] = {{"now_ms", state->now_ms},   {"queued", state->queued},   {"taken", state->taken},
                    {"overdue", state->overdue}, {"failing", state->failing}, {"waiting", state->waiting}};
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 8);
+    struct wire_buffer reply = reply_begin(request, 8);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         wire_put_u64(&reply, numbers[i].key, numbers[i].number);
     }
@@ -365,15 +357,13 @@ static void on_advice(void *context, int code, const char *text, const struct de
 {
     struct request *request = context;
     const struct delayed_advice *advice;
-    struct wire_buffer reply;
     (void)state;
     if (code < 0) {
         request_fail(request, code, "%s: %s", request->method->name, text);
         return;
     }
     size_t count = delayed_advice(request->parts->delayed, &advice);
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 1);
+    struct wire_buffer reply = reply_begin(request, 1);
     wire_put_array(&reply, "advice", (uint32_t)count);
     for (size_t i = 0; i < count; i++) {
         wire_map(&reply, 4);

@@ -63,9 +63,7 @@ static void explain_reply(struct task *task)
 {
     struct explain_task *work = container_of(task, struct explain_task, task);
     const struct explanation *explanation = &work->explanation;
-    struct wire_buffer reply;
-    wire_buffer_init(&reply);
-    wire_reply(&reply, task->request->id, 5);
+    struct wire_buffer reply = reply_begin(task->request, 5);
     wire_put_i64(&reply, "decision", explanation->allowed ? 1 : 0);
     wire_put_bool(&reply, "deprecated", explanation->deprecated);
     wire_put_u64(&reply, "decisive", explanation->decisive);

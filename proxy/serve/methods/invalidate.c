@@ -41,12 +41,10 @@ static void on_done(void *context, int code, const char *text, const struct inva
 {
     struct waiting *waiting = context;
     struct request *request = waiting->request;
-    struct wire_buffer reply;
     free(waiting);
     if (request == NULL)
         return;
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, RESULT_FIELDS + (code != 0 ? 2 : 0));
+    struct wire_buffer reply = reply_begin(request, RESULT_FIELDS + (code != 0 ? 2 : 0));
     pack_result(&reply, result);
     if (code != 0) {
         wire_put_i64(&reply, "code", code);
@@ -207,13 +205,11 @@ void serve_invalidations(struct request *request, const struct wire_value *param
     struct invalidation_history *history = invalidations_history(request->parts->invalidations);
     uint64_t last = PAGE_DEFAULT, before = UINT64_MAX;
     bool present = false;
-    struct wire_buffer reply;
     if (!param_optional_id(request, params, "last", &present, &last) ||
         !param_optional_id(request, params, "before", &present, &before))
         return;
     uint32_t count = count_records(history, before, last < PAGE_MAX ? last : PAGE_MAX);
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 2);
+    struct wire_buffer reply = reply_begin(request, 2);
     wire_str(&reply, "invalidations");
     pack_records(&reply, history, before, count);
     wire_str(&reply, "rates");

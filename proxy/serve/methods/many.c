@@ -145,10 +145,8 @@ static bool read_queries(struct many *many, const struct wire_value *list)
 static void many_reply(struct many *many)
 {
     struct request *request = many->request;
-    struct wire_buffer reply;
     bool answered = many->deadline_ns != UINT64_MAX;
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, many->troubled ? 5 : 3);
+    struct wire_buffer reply = reply_begin(request, many->troubled ? 5 : 3);
     wire_put_array(&reply, "decisions", (uint32_t)many->count);
     for (size_t i = 0; i < many->count; i++)
         wire_i64(&reply, many->decisions[i]);

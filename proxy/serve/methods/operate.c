@@ -18,11 +18,9 @@ static void reply_histogram(struct wire_buffer *reply, const char *name, const s
 void serve_stats(struct request *request, const struct wire_value *params)
 {
     const struct counters *counters = request->parts->counters;
-    struct wire_buffer reply;
     (void)params;
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id,
-               (uint32_t)(counter_description_count + histogram_description_count * HISTOGRAM_FIGURES));
+    struct wire_buffer reply = reply_begin(
+        request, (uint32_t)(counter_description_count + histogram_description_count * HISTOGRAM_FIGURES));
     for (size_t i = 0; i < counter_description_count; i++) {
         wire_str(&reply, counter_descriptions[i].name);
         if (counter_descriptions[i].kind == COUNTER_KIND_SIGNED)
@@ -38,10 +36,8 @@ void serve_stats(struct request *request, const struct wire_value *params)
 void serve_health(struct request *request, const struct wire_value *params)
 {
     struct server_health health = server_health(request->server);
-    struct wire_buffer reply;
     (void)params;
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, health.stopping ? 7 : 6);
+    struct wire_buffer reply = reply_begin(request, health.stopping ? 7 : 6);
     if (health.stopping) {
         wire_put_u64(&reply, "stopping_ms", health.stopping_ms);
     }

@@ -111,9 +111,7 @@ static void apply_reply(struct task *task)
 {
     struct policy_task *work = container_of(task, struct policy_task, task);
     const struct policy_apply_result *result = &work->result;
-    struct wire_buffer reply;
-    wire_buffer_init(&reply);
-    wire_reply(&reply, task->request->id, REPLY_TOKEN_FIELDS + 7);
+    struct wire_buffer reply = reply_begin(task->request, REPLY_TOKEN_FIELDS + 7);
     reply_token(&reply, result->store_id, result->revision);
     wire_put_u64(&reply, "rows_written", result->rows_written);
     wire_put_u64(&reply, "permissions", result->permissions);
@@ -222,11 +220,9 @@ static int export_run(struct task *task, struct store *store)
 static void export_reply(struct task *task)
 {
     struct policy_task *work = container_of(task, struct policy_task, task);
-    struct wire_buffer reply;
     int descriptor = work->descriptor;
     work->descriptor = -1; /* the reply takes it */
-    wire_buffer_init(&reply);
-    wire_reply(&reply, task->request->id, 3);
+    struct wire_buffer reply = reply_begin(task->request, 3);
     wire_put_u64(&reply, "size", work->size);
     wire_put_u64(&reply, "revision", work->revision);
     put_warnings(&reply, &work->warnings);

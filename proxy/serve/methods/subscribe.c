@@ -69,7 +69,6 @@ static int subscribe(struct session *session, const struct subscription *what)
 void serve_subscribe(struct request *request, const struct wire_value *params)
 {
     struct subscription what = {0};
-    struct wire_buffer reply;
     if (!read_kinds(request, wire_get(params, "kinds"), &what.kinds))
         return;
     if (!wire_is_nil(wire_get(params, "prefix")) &&
@@ -82,8 +81,7 @@ void serve_subscribe(struct request *request, const struct wire_value *params)
         return;
     }
     struct log_position at = publisher_position(request->parts->publisher);
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, REPLY_TOKEN_FIELDS);
+    struct wire_buffer reply = reply_begin(request, REPLY_TOKEN_FIELDS);
     reply_token(&reply, at.store_id, at.revision);
     request_reply(request, &reply);
 }
@@ -91,10 +89,8 @@ void serve_subscribe(struct request *request, const struct wire_value *params)
 void serve_unsubscribe(struct request *request, const struct wire_value *params)
 {
     struct session *session = request->session;
-    struct wire_buffer reply;
     (void)params;
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 1);
+    struct wire_buffer reply = reply_begin(request, 1);
     wire_put_bool(&reply, "subscribed", session->subscriber != NULL); /* until now */
     subscriber_end(session->subscriber);
     session->subscriber = NULL;

@@ -21,9 +21,7 @@ static void cancel(struct request *request)
 
 static void reply_changed(struct request *request, const struct tags_result *result)
 {
-    struct wire_buffer reply;
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 2);
+    struct wire_buffer reply = reply_begin(request, 2);
     wire_put_u64(&reply, "changed", result->changed);
     wire_put_u64(&reply, "members", result->members);
     request_reply(request, &reply);
@@ -31,10 +29,8 @@ static void reply_changed(struct request *request, const struct tags_result *res
 
 static void reply_list(struct request *request, const struct tags_result *result)
 {
-    struct wire_buffer reply;
     size_t count = redis_reply_count(result->texts);
-    wire_buffer_init(&reply);
-    wire_reply(&reply, request->id, 2);
+    struct wire_buffer reply = reply_begin(request, 2);
     wire_put_array(&reply, "texts", (uint32_t)count);
     for (size_t i = 0; i < count; i++) {
         size_t size = 0;
