@@ -1,4 +1,5 @@
-/* What lies in the shared memory, and who touches it. The only file that shows shared fields.
+/* The contents of the shared memory, and the writer and readers of each field. The only file that shows shared
+ * fields.
  *
  * One segment is one sealed memfd:
  *

@@ -34,7 +34,8 @@ void permtab_store_hook(void);
 #define PERMTAB_SHM_STORED() ((void)0)
 #endif
 
-/* Reader: R1, R2 and R3 above; and every header field. What follows it in the program is done after it. */
+/* Reader: R1, R2 and R3 above; and every header field. Every access that follows it in the program is done after
+ * it. */
 static inline uint32_t permtab_shm_load32(const uint32_t *from)
 {
     return __atomic_load_n(from, __ATOMIC_ACQUIRE);
@@ -57,8 +58,8 @@ static inline uint64_t permtab_shm_load64_relaxed(const uint64_t *from)
     return __atomic_load_n(from, __ATOMIC_RELAXED);
 }
 
-/* Writer: W2 and W3 above; revocations; header fields. Everything the writer stored before is visible to
- * whoever sees this. Pairs with permtab_shm_load32/64. */
+/* Writer: W2 and W3 above; revocations; header fields. A reader that sees this store sees everything that the
+ * writer stored before it. Pairs with permtab_shm_load32/64. */
 static inline void permtab_shm_store32(uint32_t *to, uint32_t value)
 {
     __atomic_store_n(to, value, __ATOMIC_RELEASE);

@@ -46,7 +46,7 @@ enum permtab_shm_found {
     PERMTAB_SHM_BUSY = 2, /* kept changing, or its set is closed: being rewritten for longer than we wait */
 };
 
-/* Where a key was found, and what must still hold when the answer is given. */
+/* The place where a key was found, and the sequence and word that must still be there when the answer is given. */
 struct permtab_shm_place {
     const struct permtab_shm_bucket *bucket;
     uint32_t sequence;

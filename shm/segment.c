@@ -32,7 +32,7 @@ static uint64_t buckets_bytes(uint64_t buckets)
     return (buckets + PERMTAB_SHM_WINDOW - 1u) * sizeof(struct permtab_shm_bucket);
 }
 
-/* Offsets and size. Counts are within the layout's limits, so nothing overflows 64 bits. */
+/* Sets the offsets, and returns the size. Counts are within the layout's limits, so nothing overflows 64 bits. */
 static uint64_t place_sections(struct permtab_shm_geometry *geometry, uint32_t permissions_max)
 {
     geometry->names_offset = PERMTAB_SHM_PAGE;
