@@ -1,4 +1,5 @@
-/* From two descriptors to memory: the checks that let a reader trust a segment, the mappings, and their end.
+/* attach_take makes memory of two descriptors: the checks that let a reader trust a segment, the mappings, and
+ * their end.
  *
  * Trusting means: the clock in the reply lies between our own two looks at ours (else the sidecar lives in another time
  * namespace and its deadlines mean nothing here), the segment bears every seal (so that nobody can truncate it under us
@@ -16,8 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The thread sanitizer takes an mmap for a write to all of its pages, and readers for racing with it, which here is the
- * point: what is put over a mapping is atomic for readers, page by page. Past its interceptor it sees nothing. */
+/* The thread sanitizer takes an mmap for a write to all of its pages, and readers for racing with it, which here is
+ * the point: a mapping put over another is atomic for readers, page by page. Past its interceptor it sees nothing. */
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #include <sys/syscall.h>

@@ -23,7 +23,7 @@ struct channel {
     size_t received_count;
 };
 
-/* CLOCK_MONOTONIC, nanoseconds, the precise one: what deadlines are made of. */
+/* CLOCK_MONOTONIC, nanoseconds, the precise one: the clock of all deadlines. */
 uint64_t channel_clock_ns(void);
 
 /* Connects and checks who listens (`server_uid` as for peer_check). PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER,

@@ -6,9 +6,9 @@
  * application's user could have made, so somebody else who puts a socket where ours should be is refused.
  *
  * What the folder itself allows does not matter: a stranger who may write there can put a socket of theirs, and its
- * peer is then their uid, which is not the owner's. But each user has a folder that root made, their home; so a link on
- * the way counts only where root alone can have put it, as /var/run is one: anybody else's would lead to a folder of
- * theirs. The path is resolved after connecting; whoever can change what it leads to in between can only make the two
+ * peer is then their uid, which is not the owner's. But each user has a folder that root made, their home; so a
+ * link on the way counts only where root alone can have put it, as /var/run is one: anybody else's would lead to a
+ * folder of theirs. The path is resolved after connecting; a change of the path in between can only make the two
  * differ. */
 #include "client/peer.h"
 
@@ -86,7 +86,7 @@ static bool go(struct way *way, const char *name)
     return true;
 }
 
-/* As realpath, into way->done; not through links that anybody but root can have made. */
+/* Resolves like realpath, into way->done; not through links that anybody but root can have made. */
 static bool resolve(struct way *way, const char *path)
 {
     if (strlen(path) >= sizeof(way->left) || (path[0] != '/' && getcwd(way->done, sizeof(way->done)) == NULL))

@@ -137,8 +137,8 @@ static inline bool permtab_allowed(struct permtab *table, uint64_t user, permtab
 static inline enum permtab_decision permtab_check(struct permtab *table, uint64_t user, permtab_scope scope,
                                                   permtab_perm perm);
 
-/* The table alone. Also answers from a table that was retired, while its lease lasts; permtab_why then says
- * PERMTAB_E_RETIRED although the answer is good. Never blocks; may be called in a signal handler. */
+/* The table alone, a retired one included while its lease lasts; permtab_why then says PERMTAB_E_RETIRED although
+ * the answer is good. Never blocks; may be called in a signal handler. */
 static inline enum permtab_decision permtab_peek(struct permtab *table, uint64_t user, permtab_scope scope,
                                                  permtab_perm perm);
 
@@ -154,9 +154,9 @@ static inline enum permtab_decision permtab_check_at(struct permtab *table, uint
                                                      struct permtab_token token);
 
 /* n checks; out[i] answers queries[i], each true by itself: they need not be of one moment. Memory is fetched
- * ahead; what is not in the table is asked for together, 10,000 in one round trip. Returns how many are not
- * UNKNOWN; or PERMTAB_E_INVALID (a NULL, or n above INT_MAX) with nothing written. Any other failure makes single
- * answers UNKNOWN. Blocks on a miss, at most check_ms in all. */
+ * ahead; queries that are not in the table are asked for together, 10,000 in one round trip. Returns how many are
+ * not UNKNOWN; or PERMTAB_E_INVALID (a NULL, or n above INT_MAX) with nothing written. Any other failure makes
+ * single answers UNKNOWN. Blocks on a miss, at most check_ms in all. */
 PERMTAB_API int permtab_check_many(struct permtab *table, const struct permtab_query *queries, size_t n,
                                    enum permtab_decision *out) PERMTAB_MUST_CHECK;
 

@@ -1,4 +1,4 @@
-/* permtabctl invalidate, invalidations: what is to be read again, and what was. */
+/* permtabctl invalidate, invalidations: targets to be read again, and the history of them. */
 #include "client/ctl/permtabctl.h"
 
 #include <inttypes.h>
