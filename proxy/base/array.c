@@ -1,4 +1,5 @@
-/* The one growing array. It steps over the type of the caller's pointer by memcpy: a void ** to it would be an alias. */
+/* The one growing array. array_add reads and writes the caller's pointer by memcpy, because a void ** to a pointer
+ * of another type would break the aliasing rules. */
 #include "proxy/base/array.h"
 
 #include <stdint.h>

@@ -20,7 +20,7 @@ int failure_set(struct failure *failure, int code, const char *format, ...)
     return code;
 }
 
-/* Adds what fits of `more` to text, of which `used` bytes are filled. */
+/* Adds as much of `more` as fits to text, which has `used` bytes. */
 static void append(char text[FAILURE_TEXT_SIZE], size_t *used, const char *more)
 {
     while (*more != '\0' && *used < FAILURE_TEXT_SIZE - 1)

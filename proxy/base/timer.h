@@ -7,9 +7,10 @@
 
 struct event;
 
-/* In the next turn of the loop, when the events that are ready now were served. */
+/* Fires in the next turn of the loop, after the events that are ready now. */
 int timer_at_once(struct event *timer);
-/* Rounded up to a microsecond: a timer never comes before its moment, and so is not set again for the rest of it. */
+/* The time is rounded up to a microsecond: a timer never fires before its moment, and so is not set again for the
+ * rest of it. */
 int timer_in_ns(struct event *timer, uint64_t ns);
 int timer_in_us(struct event *timer, uint64_t us);
 int timer_in_ms(struct event *timer, uint64_t ms);

@@ -60,7 +60,7 @@ bool trouble_happens(struct trouble *trouble, enum log_level level, uint64_t now
     }
     trouble->times++;
     if (trouble->untold++ == 0 && !trouble->told)
-        trouble->line_ns = now_ns; /* from here on it is counted */
+        trouble->line_ns = now_ns; /* the repetitions are counted from here */
     if (!is_news(trouble, text, now_ns) || (!take_line(trouble, now_ns) && !stays_untold(trouble, now_ns)))
         return false;
     memcpy(trouble->text, text, sizeof text);
