@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SCOPE_CHAIN_MAX                                                                                      \
-    PERMTAB_SHM_SCOPE_TYPES /* a parent's type number is always lower, so a chain is short */
+/* a parent's type number is always lower, so a chain is short */
+#define SCOPE_CHAIN_MAX PERMTAB_SHM_SCOPE_TYPES
 #define SCOPE_TEXT_SIZE (PERMTAB_SHM_TYPE_NAME_SIZE + 24)
 
 struct scope_key {
