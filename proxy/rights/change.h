@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where a reader of the log stands: a revision, and the nonce of its change row, which tells this history from
+/* The position of a reader of the log: a revision, and the nonce of its change row, which tells this history from
  * another one with the same numbers. */
 struct log_position {
     uint64_t store_id;

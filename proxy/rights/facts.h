@@ -38,7 +38,7 @@ struct facts_overwrite {
     bool allow; /* else deny */
 };
 
-/* What facts are about, as a key that can be hashed: without padding. */
+/* The user and scope of facts as a key that can be hashed: without padding. */
 struct facts_key {
     uint64_t user;
     uint64_t scope_id;

@@ -1,5 +1,5 @@
-/* From inputs and the present definitions of roles to the two bitmaps: docs/SEMANTICS.md, steps 2 to 6. Pure;
- * a role edit runs it once for each set that holds the role, so it allocates little and walks nothing twice.
+/* resolve() makes the two bitmaps of inputs and the present definitions of roles: docs/SEMANTICS.md, steps 2 to 6.
+ * Pure; a role edit runs it once for each set that holds the role, so it allocates little and walks nothing twice.
  *
  *     inherited roles → grants → grants_all? stop → overwrites, level by level → requires
  *
