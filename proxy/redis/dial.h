@@ -1,5 +1,5 @@
-/* From an address of Redis to a connected stream, without blocking: a Unix socket, a number, or a name that is
- * looked up. Private to redis/. */
+/* A dial makes a connected stream of Redis' address, without blocking. The address is a Unix socket, a number, or a
+ * name that is looked up. Private to redis/. */
 #ifndef PERMTAB_REDIS_DIAL_H
 #define PERMTAB_REDIS_DIAL_H
 

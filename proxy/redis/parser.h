@@ -28,7 +28,7 @@ int redis_parser_feed(struct redis_parser *parser, const void *bytes, size_t siz
 /* 1: a reply, to be freed by the caller. 0: more bytes are needed. PERMTAB_E_PROTOCOL, _LIMIT, _MEMORY: this stream
  * gives no more replies. */
 int redis_parser_next(struct redis_parser *parser, struct redis_reply **out) PERMTAB_MUST_CHECK;
-/* What was wrong after a negative code, as a sentence. */
+/* A sentence for the last negative code. */
 const char *redis_parser_trouble(const struct redis_parser *parser);
 
 void redis_reply_free(struct redis_reply *reply);
