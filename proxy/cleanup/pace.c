@@ -12,8 +12,8 @@
 
 #define CREDIT_NS  5000000u /* of waiting that may be made good */
 #define COMMAND_NS 10000u   /* reading the command and writing the reply, which no clock inside sees */
-#define TARGET_NS                                                                                            \
-    50000u /* the time that a slice should take: other commands wait no longer than that behind one */
+/* the time that a slice should take: other commands wait no longer than that behind one */
+#define TARGET_NS   50000u
 #define TROUBLE_NS  200000000u
 #define SLICES_IDLE 64u /* between two PINGs */
 
