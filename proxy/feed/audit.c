@@ -1,16 +1,16 @@
-/* The auditor's rounds: when, how many, and what is done about a difference.
+/* The auditor's rounds: when entries are read, how many, and the cure of a difference.
  *
  *   on_tick ─► pick a live entry ─► (helper thread) its facts, in one snapshot S ─► on_read
  *                                                                                     │ S ahead of the table:
  *                                                            audit_applied ◄── held ◄─┤ wait for the batch
  *                                                                  └─► conclude ◄─────┘
  *
- * A difference is healed first and reported afterwards. An entry goes alone; its set goes with it when the set is at
- * fault, or when the same set turns up a second time; and everything goes (no lease until the table is rebuilt) when the
- * publisher's own books are wrong, or with the third difference in a minute: whatever is wrong then is not one entry.
+ * A difference is healed first and reported afterwards. An entry goes alone; its set goes with it when the set is
+ * at fault, or when the same set turns up a second time; and everything goes (no lease until the table is rebuilt)
+ * when the publisher's own indexes are wrong, or with the third difference in a minute: then the fault is not in
+ * one entry.
  *
- * How the comparison is made exact is in table/audit.c. What other caches should do, Redis and subscribers, is told to
- * whoever created the auditor. */
+ * table/audit.c makes the comparison exact. The audit_found_fn tells other caches (Redis, subscribers) what to do. */
 #include "proxy/feed/audit.h"
 
 #include "proxy/base/clock.h"
@@ -29,10 +29,10 @@
 
 #define SECOND_NS      1000000000ull
 #define TICKS_A_SECOND 10u /* at most */
-#define UNDER_WAY_MAX  16u /* jobs and held ones: clients need the threads more */
+#define UNDER_WAY_MAX  16u /* jobs and held ones; clients need the threads more */
 #define HELD_NS        (5 * SECOND_NS)
 #define RECENT_SETS    8u
-#define PATIENCE       3u /* differences within a minute, and the table goes */
+#define PATIENCE       3u /* with so many differences within a minute the table goes */
 #define PATIENCE_NS    (60 * SECOND_NS)
 
 struct audit_job {
@@ -76,10 +76,10 @@ struct audit {
     uint64_t alarmed; /* differences of this alarm */
     time_t alarm_at;  /* of the last one; 0: none */
     char alarm[160];
-    struct trouble differences; /* which no one ends: the next ones are others */
+    struct trouble differences; /* they have no end: the next ones are others */
 };
 
-/* ---- differences --------------------------------------------------------------------------------------------------- */
+/* ---- differences ------------------------------------------------------------------------------------------------- */
 
 static bool suspected_before(struct audit *audit, const struct audit_finding *finding)
 {
@@ -99,7 +99,7 @@ static bool out_of_patience(struct audit *audit, uint64_t now_ns)
     uint64_t oldest = audit->differed_ns[audit->next_differed];
     if (oldest == 0 || now_ns - oldest > PATIENCE_NS)
         return false;
-    memset(audit->differed_ns, 0, sizeof audit->differed_ns); /* what is found next is of another table */
+    memset(audit->differed_ns, 0, sizeof audit->differed_ns); /* the next differences are of another table */
     return true;
 }
 
@@ -131,8 +131,8 @@ static void heal(struct audit *audit, const struct audit_job *job, const struct 
     case CURE_ENTRY:
         publisher_audit_retire(audit->publisher, &job->question, now_ns);
         break;
-    case CURE_EVERYTHING: /* unknown is the answer meanwhile: which other entries are wrong, nobody can tell */
-        publisher_end_lease(audit->publisher, OWN_FAULT); /* what L2 has is for whoever is told */
+    case CURE_EVERYTHING: /* answers are unknown meanwhile: nobody can tell which other entries are wrong */
+        publisher_end_lease(audit->publisher, OWN_FAULT); /* the audit_found_fn deals with L2 */
         feed_rebuild(audit->feed);
         audit->counters->audit_rebuilds++;
         break;
@@ -193,7 +193,7 @@ const char *audit_alarm(struct audit *audit, time_t now)
     return audit->alarm;
 }
 
-/* ---- one entry ----------------------------------------------------------------------------------------------------- */
+/* ---- one entry --------------------------------------------------------------------------------------------------- */
 
 static void job_free(struct audit_job *job)
 {
@@ -212,7 +212,7 @@ static void audit_end(struct audit *audit)
     free(audit);
 }
 
-/* On a helper thread. */
+/* Reads the entry's facts, on a helper thread. */
 static int job_run(struct store_job *base, struct store *store, struct failure *failure)
 {
     struct audit_job *job = container_of(base, struct audit_job, job);
@@ -230,7 +230,7 @@ static int job_run(struct store_job *base, struct store *store, struct failure *
     return 0;
 }
 
-/* False when it is too early. The job is freed otherwise. */
+/* Compares and frees the job; false, without doing either, when it is too early. */
 static bool conclude(struct audit_job *job)
 {
     struct audit *audit = job->audit;
@@ -284,7 +284,7 @@ void audit_applied(struct audit *audit)
     {
         DL_DELETE(audit->held, job);
         if (!conclude(job))
-            DL_PREPEND(audit->held, job); /* not before `next`: each is asked once */
+            DL_PREPEND(audit->held, job); /* in front of `next`: each job is asked once */
     }
 }
 
@@ -309,9 +309,10 @@ static bool begin_one(struct audit *audit, uint64_t now_ns)
     return true;
 }
 
-/* ---- rounds -------------------------------------------------------------------------------------------------------- */
+/* ---- rounds ------------------------------------------------------------------------------------------------------ */
 
-/* What could not be done in its time is left undone: an auditor that catches up would be a burst for the store. */
+/* Begins the audits of one tick. Audits that did not fit into their time are left out: an auditor that catches up
+ * would be a burst for the store. */
 static void on_tick(evutil_socket_t descriptor, short what, void *context)
 {
     struct audit *audit = context;

@@ -4,14 +4,14 @@
  *     thread  poll ─► read batch ─► post news ─► wait ················► next poll
  *     loop                             └─► publisher_batch, renew ─► done ──┘
  *
- * A batch that takes long, because half of the table lies below a scope that it names, is applied in many turns of the
- * loop. The lease is renewed after the last: what the poll has found is not obeyed before.
+ * A batch that takes long, because half of the table lies below a scope that it names, is applied in many turns of
+ * the loop. The lease is renewed after the last turn: before it, the poll's changes are not in force.
  *
- * The lease runs from the moment before the poll began. What may have changed while the thread was waiting for
- * SQL does not matter: the lease never promises more than that nothing older than that moment is believed.
+ * The lease runs from the moment before the poll began. Changes made while the thread was waiting for SQL do not
+ * matter: the lease never promises more than that nothing older than that moment is believed.
  *
- * What it leaves to others: what a poll reads (read.c), saying why there is no lease (lease.c), what a change
- * means (table/batch.c), the SQL (store_*.c). */
+ * Left to others: what a poll reads (read.c), the reason why there is no lease (lease.c), the meaning of a change
+ * (table/batch.c), the SQL (store/). */
 #include "proxy/feed/feed.h"
 
 #include "proxy/base/clock.h"
@@ -29,10 +29,11 @@
 #include <unistd.h>
 
 #define SECOND_NS     1000000000ull
-#define WOKEN_NS      1000000ull  /* between polls at least, however often it is woken */
-#define WOKEN_WIDE_NS 10000000ull /* when the last ones that it was woken for found nothing */
-#define FOR_NOTHING   64u         /* so many */
-#define REBUILD_NS    500000000ull /* at least, between two: each makes everybody miss, and is another segment */
+#define WOKEN_NS      1000000ull  /* the shortest time between polls, however often the thread is woken */
+#define WOKEN_WIDE_NS 10000000ull /* the same, when FOR_NOTHING wakings in a row found nothing */
+#define FOR_NOTHING   64u         /* wakings in a row */
+/* the shortest time between rebuilds: each makes every client miss, and makes another segment */
+#define REBUILD_NS 500000000ull
 
 void feed_step(struct feed *feed, enum feed_step step)
 {
@@ -42,7 +43,7 @@ void feed_step(struct feed *feed, enum feed_step step)
     pthread_mutex_unlock(&feed->mutex);
 }
 
-/* ---- the thread: turns --------------------------------------------------------------------------------------------- */
+/* ---- the thread: turns ------------------------------------------------------------------------------------------- */
 
 static void post_and_wait(struct feed *feed)
 {
@@ -57,13 +58,14 @@ static void post_and_wait(struct feed *feed)
     pthread_mutex_unlock(&feed->mutex);
 }
 
-/* Whoever wakes it may be anybody: a client with a token of the future, a message that all hosts hear. */
+/* The earliest time of the next poll. It has a bound, because anybody may wake the thread: a client with a token of
+ * the future, a message that all hosts hear. */
 static uint64_t earliest(const struct feed *feed)
 {
     return feed->begun_ns + (feed->for_nothing < FOR_NOTHING ? WOKEN_NS : WOKEN_WIDE_NS);
 }
 
-/* Until the next poll is due, or somebody wakes it. Returns whether to go on. */
+/* Waits until the next poll is due, or somebody wakes the thread. Returns whether to go on. */
 static bool pause_until(struct feed *feed, uint64_t due_ns)
 {
     uint64_t earliest_ns = earliest(feed), now_ns = clock_ns();
@@ -81,21 +83,24 @@ static bool pause_until(struct feed *feed, uint64_t due_ns)
     bool go_on = !feed->stop;
     feed->for_nothing += woken;
     feed->rebuild_wanted |= feed->rebuild;
-    if (feed->rebuild_first) /* and it stays so until a rebuild has been read: the store may be away just now */
+    /* and it stays so until a rebuild has been read: the store may be away just now */
+    if (feed->rebuild_first)
         feed->believed = false;
     feed->wake = feed->rebuild = feed->rebuild_first = false;
     pthread_mutex_unlock(&feed->mutex);
     return go_on;
 }
 
-/* Whether there may be another rebuild. Who asks for them without end, or has no memory for one, gets them in their time. */
+/* Whether REBUILD_NS has passed since the last rebuild. Endless requests for rebuilds, or failures for want of
+ * memory, so lead to one in each REBUILD_NS. */
 static bool rested(const struct feed *feed)
 {
     return feed->rebuilt_ns == 0 || clock_ns() - feed->rebuilt_ns >= REBUILD_NS;
 }
 
-/* On a grid of its own: a message wakes all hosts at once, and if each then waited one interval they would all poll in step, and
- * a change that nobody announces would wait for all of them. As it is, of many hosts one polls soon. */
+/* The next poll is on this host's own grid (phase_ns). A message wakes all hosts at once, and if each then waited
+ * one interval they would all poll in step, and a change that nobody announces would wait for that step. With a
+ * grid each, one of many hosts polls soon. */
 static uint64_t next_due(const struct feed *feed)
 {
     uint64_t since = clock_ns() - feed->phase_ns;
@@ -138,20 +143,20 @@ static void *feed_main(void *argument)
         feed_step(feed, FEED_RESTS);
         due_ns = next_due(feed);
         if (lost)
-            due_ns = clock_ns(); /* for a rebuild; while that is of no use, in its time */
+            due_ns = clock_ns(); /* for the rebuild, which waits for REBUILD_NS after the last one */
     }
     feed_disconnect(feed);
     return NULL;
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------ */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 static double seconds(uint64_t ns)
 {
     return (double)ns / (double)SECOND_NS;
 }
 
-/* 0, a code, or 1: a batch, of which there is more to do. */
+/* Applies the news: 0, a code, or 1 when there is more of a batch to do. */
 static int apply(struct feed *feed, struct news *news)
 {
     struct batch *batch = &news->batch;
@@ -191,7 +196,8 @@ static void tell(struct feed *feed, const struct news *news, int code)
     feed->tell(feed->context, &told);
 }
 
-/* What a poll found may be older than max_staleness when it has been applied, and then it is of no use. */
+/* Renews the lease. A poll may be older than max_staleness when it has been applied, and then its lease is of no
+ * use. */
 static void renew(struct feed *feed)
 {
     const struct news *news = &feed->news;
@@ -250,7 +256,8 @@ static void on_news(evutil_socket_t descriptor, short what, void *context)
     (void)what;
     if (read(descriptor, &count, sizeof count) < 0)
         return;
-    feed_lease_look(feed); /* before it is renewed: who was stopped finds news and the lease's end together */
+    /* before the renewal: a process that was stopped finds news and the lease's end together */
+    feed_lease_look(feed);
     feed->counters->polls++;
     feed->taken_ns = clock_ns();
     feed_step(feed, FEED_APPLIES);
@@ -279,7 +286,7 @@ const char *feed_trouble(struct feed *feed)
     return feed->trouble;
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static int start(struct feed *feed, struct event_base *base)
 {

@@ -1,6 +1,6 @@
-/* Why there is no lease. It ends by itself when nobody renews it, so it is this file that notices, at that moment, and
- * says what the feed is doing and since when: in the log, in `health` and with every check that is answered unknown. A
- * poll that fails has said its reason before; one that hangs has none to say yet. */
+/* The reason why there is no lease. A lease ends by itself when nobody renews it; this file notices that moment,
+ * and says what the feed is doing and since when: in the log, in `health` and with every check that is answered
+ * unknown. A poll that fails has told its reason before; one that hangs has none to tell yet. */
 #include "proxy/base/timer.h"
 #include "proxy/feed/private.h"
 
@@ -13,7 +13,7 @@
 #include <time.h>
 
 #define SECOND_NS 1000000000ull
-#define LATE_NS   250000000ull /* a loop that is so late did not run */
+#define LATE_NS   250000000ull /* a loop that is so late was stopped */
 
 static const char *step_text(enum feed_step step)
 {
@@ -82,7 +82,7 @@ void feed_lease_look(struct feed *feed)
                           feed->trouble);
 }
 
-/* Once more when it ends, and not at each renewal: while all is well it is due once in max_staleness. */
+/* The timer is set again when it fires, and not at each renewal: while all is well it fires once in max_staleness. */
 static void on_lease(evutil_socket_t descriptor, short what, void *context)
 {
     struct feed *feed = context;

@@ -1,4 +1,4 @@
-/* Inside the feed: what feed.c, which takes turns with the loop, and read.c, which asks the store, share. */
+/* Inside the feed: shared by feed.c, which takes turns with the loop, read.c, which asks the store, and lease.c. */
 #ifndef PERMTAB_FEED_PRIVATE_H
 #define PERMTAB_FEED_PRIVATE_H
 
@@ -16,7 +16,7 @@ enum news_kind {
     NEWS_DISBELIEVED, /* an answer that cannot be believed: the table goes */
 };
 
-/* What the feed is doing: whoever looks why there is no lease is told. */
+/* The step that the feed is at, for the reason why there is no lease. */
 enum feed_step {
     FEED_RESTS,    /* until the next poll is due */
     FEED_CONNECTS, /* the thread waits for the store from here on */
@@ -34,7 +34,7 @@ struct news {
     uint64_t begun_ns;
     uint64_t asked_ns, answered_ns; /* around the look at the store's clock */
     int64_t store_now;
-    struct batch batch; /* NEWS_BATCH; of NEWS_REBUILD the position, the clock and the catalogue */
+    struct batch batch; /* NEWS_BATCH; for NEWS_REBUILD its position, clock and catalogue alone */
     struct failure failure;
 };
 
@@ -59,60 +59,61 @@ struct feed {
     pthread_cond_t condition;
     /* Under the mutex. */
     bool stop, wake;
-    bool rebuild;       /* somebody asks for it: in its time, and followed until then */
-    bool rebuild_first; /* the table is of no use: nothing else may be done with it */
+    /* somebody asks for a rebuild: it is made in its time, and the log is followed until then */
+    bool rebuild;
+    bool rebuild_first; /* the table is of no use: nothing but a rebuild may be done */
     enum feed_step step;
-    uint64_t step_ns; /* when that began */
+    uint64_t step_ns; /* when `step` began */
     bool news_posted;
     struct news news; /* the thread's until posted, then the loop's */
-    /* Where the table stands, written by the loop while the thread waits. */
+    /* The table's position, written by the loop while the thread waits. */
     struct log_position at;
     int64_t expiry;
 
     /* The thread's own. */
     struct store store;
     bool connected;
-    struct schema_seen looked; /* by the connection before: between two, tables may be made anew */
-    bool believed;             /* else nothing but a rebuild will do */
+    struct schema_seen looked; /* by the connection before: tables may be made anew between two connections */
+    bool believed;             /* false: the next poll must be a rebuild */
     uint64_t phase_ns;         /* polls are due at this moment and every interval after it */
     uint64_t schema_looked_ns, trimmed_ns;
-    uint64_t rebuilt_ns; /* the last one was handed over */
+    uint64_t rebuilt_ns; /* when the last rebuild was handed over */
     bool rebuild_wanted;
-    uint64_t begun_ns;       /* the last poll */
-    unsigned for_nothing;    /* polls in a row for which it was woken, and there was nothing new */
-    struct trouble too_much; /* has changed */
+    uint64_t begun_ns;       /* when the last poll began */
+    unsigned for_nothing;    /* polls in a row that the thread was woken for and that found nothing */
+    struct trouble too_much; /* too many changes for a batch */
 
     /* The loop's own. */
     struct event *turn; /* pending while a batch is being applied */
     uint64_t taken_ns;  /* when it took the news under way */
-    /* Of lease.c. */
+    /* Private to lease.c. */
     struct event *lease; /* due when the lease ends */
     uint64_t staleness_ns;
     uint64_t started_ns;
-    bool lapsed; /* it has ended, and that was said */
+    bool lapsed; /* the lease has ended, and that was logged */
     char trouble[FAILURE_TEXT_SIZE];
     struct trouble rebuilds;
     struct trouble told;
 };
 
-/* All of the feed's thread, and they block on the store. */
+/* The functions of read.c: called on the feed's thread, and they block on the store. */
 
-/* One poll: what is new, in `news`, which is zeroed but for begun_ns. Of what kind it is. */
+/* Makes one poll, and puts what is new into `news`, which is zeroed but for begun_ns. Returns the kind. */
 enum news_kind feed_read(struct feed *feed, struct news *news);
 /* Removes old rows of the log, at most once a second. */
 void feed_trim(struct feed *feed, uint64_t now_ns);
-/* The next poll connects again. */
+/* Closes the connection; the next poll connects again. */
 void feed_disconnect(struct feed *feed);
 
-/* What is done now. Any thread. */
+/* Notes the feed's present step. May be called on any thread. */
 void feed_step(struct feed *feed, enum feed_step step);
 
 /* ---- lease.c, on the loop ---- */
 
 int feed_lease_start(struct feed *feed, struct event_base *base) PERMTAB_MUST_CHECK;
-/* Says why, once, when the lease has ended. */
+/* Logs why the lease has ended, once. */
 void feed_lease_look(struct feed *feed);
-/* A poll is over: `text` says why it did not renew the lease, "" that it did. */
+/* To be called when a poll is over: `text` says why it did not renew the lease; "" when it did. */
 void feed_lease_polled(struct feed *feed, const char *text);
 
 #endif

@@ -1,9 +1,9 @@
 /* The store's clock as this host sees it. The offset is taken against CLOCK_MONOTONIC and not against this host's wall
  * clock, so that a step of the latter changes nothing.
  *
- * What is measured runs from the *statement* that made the change: a trigger knows when its statement began and not when the
- * transaction will be committed. A transaction that stays open for a second afterwards adds that second. What is done with
- * the figures is the business of feed.c's watchers and serve/stats.c. */
+ * The measure runs from the *statement* that made the change: a trigger knows when its statement began and not when
+ * the transaction will be committed. A transaction that stays open for a second afterwards adds that second.
+ * daemon/events.c collects the figures, and serve/stats.c prints them. */
 #include "proxy/feed/propagation.h"
 
 #include <stddef.h>

@@ -1,5 +1,6 @@
-/* What one poll of the feed reads: whether anything is newer than the table, and if so all of it in one snapshot; or the beginning of a
- * new table. Whether the store is to be believed is said by the store (store/believe.c) and passed on from here. */
+/* The reading of one poll of the feed: whether anything is newer than the table, and if so all of it in one
+ * snapshot; or the beginning of a new table. store/believe.c decides whether the store may be believed; this file
+ * passes that on. */
 #include "proxy/feed/private.h"
 
 #include "proxy/base/clock.h"
@@ -32,7 +33,7 @@ static int connect_store(struct feed *feed, struct failure *failure)
     feed->connected = code == 0;
     if (code == 0 && feed->looked.mark != 0) {
         feed->store.looked = feed->looked;
-        feed->schema_looked_ns = 0; /* looks before it polls */
+        feed->schema_looked_ns = 0; /* so that the schema is looked at before the poll */
     }
     return code;
 }
@@ -59,7 +60,7 @@ static int compare_ids(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-/* Definitions of the roles that changed, each once, with their ancestors. */
+/* Reads the definitions of the roles that changed, each once, with their ancestors. */
 static int read_changed_roles(struct feed *feed, struct batch *batch, struct failure *failure)
 {
     size_t count = 0, unique = 0;
@@ -80,8 +81,8 @@ static int read_changed_roles(struct feed *feed, struct batch *batch, struct fai
     return code;
 }
 
-/* Everything since the table's position, in one snapshot. That position is looked for again inside of it: a backup may have
- * been restored since the poll. */
+/* Reads everything since the table's position in one snapshot. The position is checked again inside the snapshot: a
+ * backup may have been restored since the poll. */
 static int read_batch(struct feed *feed, struct batch *batch, struct failure *failure)
 {
     bool newer;
@@ -105,9 +106,9 @@ static int read_batch(struct feed *feed, struct batch *batch, struct failure *fa
     return code;
 }
 
-/* What has ended while nothing changed. Without a snapshot an assignment might be removed after the poll and before it is looked
- * for among those that ended: it would be in neither, and the lease renewed with its entry still there. So the
- * store is asked again afterwards. */
+/* Reads the assignments that ended while nothing changed. Without a snapshot an assignment might be removed after
+ * the poll and before it is looked for among those that ended: it would be in neither, and the lease would be
+ * renewed with its entry still there. So the store is polled again afterwards. */
 static int read_expired(struct feed *feed, struct batch *batch, bool *newer, struct failure *failure)
 {
     int64_t ignored;
@@ -144,7 +145,7 @@ static enum news_kind read_rebuild(struct feed *feed, struct news *news)
     if (code < 0)
         return kind_of_failure(code);
     feed->schema_looked_ns = news->begun_ns;
-    /* The lease that a rebuild grants is one like any other: a server that polls would not believe is not believed here. */
+    /* A rebuild grants a lease like any other, so a server that polls would not believe is not believed here. */
     code = store_poll(&feed->store, &batch->at, &newer, &ignored, &news->failure);
     if (code == 0)
         code = store_read_catalogue(&feed->store, feed->permissions_max, &batch->catalogue, &news->failure);
@@ -171,8 +172,9 @@ static enum news_kind read_once(struct feed *feed, struct news *news)
     code = read_expired(feed, batch, &newer, &news->failure);
     if (code == 0 && newer)
         code = read_batch(feed, batch, &news->failure);
+    /* more permissions than the table has room for: reading anew would find the same */
     if (code == PERMTAB_E_LIMIT && batch->has_catalogue)
-        return NEWS_FAILED; /* more permissions than the table has room for: reading anew would find the same */
+        return NEWS_FAILED;
     if (code == PERMTAB_E_LIMIT || (code == 0 && names_store(&batch->changes))) {
         (void)trouble_happens(&feed->too_much, LOG_LEVEL_INFO, clock_ns(),
                               "feed: too much has changed after revision %llu to apply it piecemeal",
@@ -185,8 +187,9 @@ static enum news_kind read_once(struct feed *feed, struct news *news)
     return NEWS_BATCH;
 }
 
-/* A connection that rested since the last poll may have been ended meanwhile, and that is no news of the store. Who has
- * waited for long had a server that does not answer. */
+/* One lost connection is tried again at once: it rested since the last poll and may have been ended meanwhile,
+ * which says nothing of the store. A poll that waited for long had a server that does not answer, and is not
+ * repeated. */
 enum news_kind feed_read(struct feed *feed, struct news *news)
 {
     bool rested = feed->connected;
