@@ -1,23 +1,23 @@
-/* A marker that somebody else keeps: another store under the same prefix, or another history of this one, as when
- * staging was restored from a dump of production and not given a prefix of its own.
+/* A marker that another installation keeps: another store under the same prefix, or another history of this one, as
+ * when staging was restored from a dump of production and not given a prefix of its own.
  *
  * A marker of another history is no proof of that: it may be of the history that this store had before it was
  * restored itself. So it is replaced, and Redis counts how often that has happened under this prefix: CONTESTS_MAX
- * times within CONTEST_MS and no more. Both sides use the same count, so it is the side that came last that finds it
- * used up: it took first, was answered, took again, was answered again, and now leaves L2 to the other. It says so
- * once, reads from its store alone, and looks again after a pause. While the other's marker goes on moving it stays
- * out; a marker that stood still for a whole pause it may try to take. */
+ * times within CONTEST_MS and no more. Both sides use the same count, so the side that came last finds it used up:
+ * it took the marker, the other took it back, both once more, and now the side that came last leaves L2 to the
+ * other. It logs that once, reads from its store alone, and looks again after a pause. It stays out while the
+ * other's marker moves; it may try to take a marker that stood still for a whole pause. */
 #include "proxy/base/clock.h"
 #include "proxy/l2/private.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#define CONTESTS_MAX  4u /* even: who began it is refused */
+#define CONTESTS_MAX  4u /* even, so that the side that began is refused */
 #define CONTEST_MS    600000u
 #define YIELD_NS      60000000000ull
 #define YIELD_MAX_NS  3600000000000ull
-#define YIELD_CALM_NS (2 * YIELD_MAX_NS) /* after so long it is another affair */
+#define YIELD_CALM_NS (2 * YIELD_MAX_NS) /* a contest after so long is a new one */
 
 void l2_contest_args(const struct l2 *l2, struct redis_args *args)
 {
@@ -76,7 +76,7 @@ void l2_contest_lost(struct l2 *l2)
 
 void l2_contest_won(struct l2 *l2)
 {
-    /* Not more than CONTESTS_MAX of these in the fleet, so it needs no count. */
+    /* The fleet logs at most CONTESTS_MAX of these lines, so no struct trouble counts them. */
     log_warning("l2: the marker was not of this store's log: a new epoch has begun");
     end_yielding(l2);
 }

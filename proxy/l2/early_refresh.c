@@ -6,14 +6,14 @@
 
 bool early_refresh_due(uint64_t left_us, uint64_t cost_us, double beta, uint64_t random64)
 {
-    /* The upper 53 bits are what a double holds; one more keeps u off 0, whose logarithm is none. */
+    /* A double holds the upper 53 bits; adding 1 keeps u off 0, which has no logarithm. */
     double even = (double)((random64 >> 11) + 1) * 0x1p-53;
     return left_us == 0 || (double)cost_us * beta * -log(even) >= (double)left_us;
 }
 
 uint64_t jitter_ms(uint64_t ttl_ms, uint64_t random64)
 {
-    /* random64 / 2^64 of the tenth, both ends included (Lemire, "Fast Random Integer Generation in an Interval", 2019, without
-     * the correction of a bias below ttl_ms / 2^64). */
+    /* The part taken off is random64 / 2^64 of the tenth, both ends included (Lemire, "Fast Random Integer
+     * Generation in an Interval", 2019, without the correction of a bias below ttl_ms / 2^64). */
     return ttl_ms - (uint64_t)(((unsigned __int128)random64 * (ttl_ms / 10 + 1)) >> 64);
 }

@@ -4,11 +4,11 @@
 #include "proxy/l2/private.h"
 
 #define ERASE_TRIES_MAX 16u            /* in a row */
-#define DOUBT_NS        60000000000ull /* a fleet that begins with an empty L2 so often lives; its store feels it */
+#define DOUBT_NS        60000000000ull /* a fleet survives an empty L2 so often, though its store feels it */
 
 static void on_erased(void *context, enum redis_status status, const struct redis_reply *reply);
 
-/* Whatever stands there: what was seen last may be long ago, and then the script says what does. */
+/* Erases the marker, whatever it is. The marker last seen may be old; then the script returns the present one. */
 static void erase(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
@@ -36,13 +36,14 @@ static void on_erased(void *context, enum redis_status status, const struct redi
     if (status == REDIS_OK && redis_reply_i64(redis_reply_at(reply, 0), &done))
         l2_marker_note(l2, done ? NULL : reply, 1);
     if (done == 0 && l2_marker_read(l2, reply, 1, &at, &epoch))
-        l2_marker_know(l2, &at, epoch); /* it is this one that ends */
+        l2_marker_know(l2, &at, epoch); /* this epoch ends */
     l2_marker_lose(l2);
     if (done == 1) {
         marker->erased = marker->erasing;
         l2_marker_end_epoch(marker);
     } else if (done == 0 && !leased && marker->erase_tries++ < ERASE_TRIES_MAX) {
-        erase(l2); /* others go on moving it: with the next news it would have been moved again */
+        /* at once: other hosts move the marker, and with the next news it would have been moved again */
+        erase(l2);
     }
     if (leased)
         l2_marker_pursue(l2);
@@ -60,7 +61,8 @@ void l2_erase_if_distrusted(struct l2 *l2)
     erase(l2);
 }
 
-/* A new epoch: not one that is being begun already, for others may put into it what they have read before now. */
+/* Asks for a new epoch. One that is being begun already does not count, because other hosts may put values into it
+ * that they have read before now. */
 static void want_epoch(struct l2_marker *marker)
 {
     marker->flush = true;

@@ -1,5 +1,5 @@
-/* L2's life. What it does is in four places: marker.c keeps it true, with contest.c and forget.c; lookup.c
- * and read.c read; put.c writes. */
+/* L2's life. The other files: marker.c keeps it true, with step.c, log.c, contest.c and forget.c; lookup.c and
+ * read.c read; put.c writes; value.c has the bytes of a value. */
 #include "proxy/l2/l2.h"
 
 #include "proxy/l2/private.h"
@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A reply that takes a quarter of the longest wait counts against it too: a Redis that is always almost too late would slow
- * every miss. */
+/* A reply that takes a quarter of the longest wait counts as slow: a Redis that is always almost too late would
+ * slow every miss. */
 static struct breaker_options breaker_options_of(uint64_t timeout_ms)
 {
     return (struct breaker_options){
@@ -80,8 +80,8 @@ void l2_connected(struct l2 *l2, bool connected)
 
 void l2_applied(struct l2 *l2)
 {
-    /* The store was changed behind its log, or was another one for a while: the table was made anew from what is there, and
-     * the marker may say that what L2 has is of the same revision. */
+    /* distrusted moves when the store was changed behind its log, or was another one for a while: the table was
+     * made anew, and the marker may say that L2's values are of the same revision. */
     uint64_t distrusted = publisher_distrusted(l2->publisher);
     if (l2->distrusted != distrusted)
         l2_flush(l2);

@@ -1,15 +1,15 @@
-/* L2: what was read from the store, kept in Redis for the other hosts and for this one after a restart. A replica that
- * applies the store's log. docs/COHERENCE.md has the argument; in short:
+/* L2: rows read from the store, kept in Redis for the other hosts and for this one after a restart. It is a replica
+ * that applies the store's log. docs/COHERENCE.md has the argument; in short:
  *
  *   The marker says (store, revision, nonce, epoch). Invariant: every value under its epoch is true at its revision.
- *   - A value is put only by a script that finds the marker exactly where the host's table stands, in the epoch in which
- *     the host began to read it.
- *   - The marker moves only by a script that finds it exactly where the list of changes begins, and removes in the same
- *     step every value that the list touches. Whoever sees a new revision first does it, for the fleet.
- *   - A value is read together with the marker. Behind the table: a miss. At the table: good. Ahead of it: good once the
- *     table is there and nothing it says has changed since (the same fence as for any fill).
- *   - A marker that is missing, foreign, of another history or too far behind is replaced by one with a new epoch. Unless
- *     somebody else replaces it in turn: then L2 is left to him.
+ *   - A value is put only by a script that finds the marker exactly where the host's table stands, in the epoch in
+ *     which the host began to read it.
+ *   - The marker moves only by a script that finds it exactly where the list of changes begins, and removes in the
+ *     same step every value that the list touches. The first host that sees a new revision does it, for the fleet.
+ *   - A value is read together with the marker. Behind the table: a miss. At the table: good. Ahead of it: good once
+ *     the table is there and no change has touched the value since (the same fence as for any fill).
+ *   - A marker that is missing, foreign, of another history or too far behind is replaced by one with a new epoch.
+ *     Unless somebody else replaces it in turn: then L2 is left to the other.
  *
  * So a lost UNLINK, a late put, an emptied or a restored Redis cost time. All calls on the loop's thread; nothing
  * blocks. */
@@ -24,7 +24,7 @@
 #include "proxy/table/publisher.h"
 
 struct l2;
-struct l2_wait; /* one who waits for an answer of L2 */
+struct l2_wait; /* a wait for an answer of L2 */
 
 struct l2_options {
     /* Borrowed until l2_free. */
@@ -34,62 +34,64 @@ struct l2_options {
     struct feed *feed;
     struct store_threads *pool; /* for the store's log */
     struct counters *counters;
-    /* A value is about to end and is being asked for: read it from the store again. May be NULL. */
+    /* refresh: a value is about to end and is being asked for; reads it from the store again. May be NULL. */
     void (*refresh)(void *context, uint64_t user, struct scope_key scope);
-    /* A new epoch has begun: the keys of the old ones are for somebody to sweep. May be NULL. */
+    /* epoch: a new epoch has begun; starts a sweep of the old epochs' keys. May be NULL. */
     void (*epoch)(void *context);
     void *context;
     /* Copied. */
     const char *prefix;  /* of all keys and of the channel */
-    uint64_t timeout_ms; /* of a command to Redis: of its slowness the breaker judges by it */
+    uint64_t timeout_ms; /* of a command to Redis; the breaker judges slowness by it */
     uint64_t ttl_ms;
     bool values; /* false: the marker is kept and messages are sent for the fleet, nothing is read or put */
-    /* For tests, 0 as in production: how often a marker of somebody else may be replaced (contest.c), and for how
-     * long L2 is left to him at first. */
+    /* For tests; 0: the defaults. How often another's marker may be replaced (contest.c), and for how long L2 is
+     * left to the other at first. */
     uint64_t contests_max, yield_ms;
 };
 
 int l2_new(struct l2 **out, const struct l2_options *options) PERMTAB_MUST_CHECK;
 void l2_free(struct l2 *l2);
 
-/* From the redis_state_fn. */
+/* To be called from the redis_state_fn. */
 void l2_connected(struct l2 *l2, bool connected);
-/* A poll was applied: the marker is brought to the table's revision, unless another host has. */
+/* To be called when a poll was applied: brings the marker to the table's revision, unless another host has. */
 void l2_applied(struct l2 *l2);
 
-/* The feed has news, good or bad: when the store is not believed any more, nobody shall believe the marker, this host
- * after a restart included, before a new epoch has begun. Again and again until it is done. */
+/* To be called with each news of the feed, good or bad. When the store is not believed any more, it erases the
+ * marker, so that no host, this one after a restart included, believes it before a new epoch has begun. It tries
+ * again until that is done. */
 void l2_erase_if_distrusted(struct l2 *l2);
 
-/* The epoch under which values stand now. False, and 0, while it is not known. */
+/* The present epoch of values. False, and 0, while it is not known. */
 bool l2_epoch(const struct l2 *l2, uint64_t *epoch);
-/* A message says that the marker stands at this revision. */
+/* To be called when a message says that the marker stands at this revision. */
 void l2_heard(struct l2 *l2, uint64_t revision);
-/* A new epoch, at once: everything in L2 is forgotten. The old keys stay for a clean-up. */
+/* Begins a new epoch at once: everything in L2 is forgotten. The old keys stay for a clean-up. */
 void l2_flush(struct l2 *l2);
-/* The same, but at most once a minute: by a host that has found its own answers wrong and cannot say whether L2 or
- * its memory is to blame, so it may come again and again. Until then this host does not look into L2. */
+/* l2_flush, but at most once a minute: for a host that has found its own answers wrong, cannot tell whether L2 or
+ * its memory is to blame, and so may call it again and again. Until the flush this host does not look into L2. */
 void l2_flush_sparingly(struct l2 *l2);
 
-/* ---- reading ------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 enum l2_outcome {
     L2_ANSWERED, /* `answer` is good, and in the table; borrowed for the call */
-    L2_MISSED,   /* ask the store, and put what it says */
+    L2_MISSED,   /* ask the store, and put its facts */
 };
 typedef void (*l2_done_fn)(void *context, enum l2_outcome outcome, const struct answer *answer);
 
-/* Looks for what is needed to answer for (user, scope) not older than `revision`. NULL when L2 is of no use just now
- * (away, slow, too much under way): ask the store. done is called later, never from inside. All looks of one turn of
- * the loop go to Redis together. */
+/* Looks for the values needed to answer for (user, scope) not older than `revision`. NULL when L2 is of no use just
+ * now (away, slow, too much under way): ask the store. done is called later, never from inside. All looks of one
+ * turn of the loop go to Redis together. */
 struct l2_wait *l2_lookup_start(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
                                 l2_done_fn done, void *context);
 void l2_lookup_cancel(struct l2_wait *wait);
 
-/* ---- putting ------------------------------------------------------------------------------------------------------- */
+/* ---- putting ----------------------------------------------------------------------------------------------------- */
 
-/* What publisher_fill has just published, and what reading it took. Takes over the contents of `facts`. `epoch`: that of
- * l2_epoch when the reading began, 0 when it was not known. `refresh`: it replaces what is about to end. */
+/* Puts facts that publisher_fill has just published. `cost_us`: the time that reading them took. Takes over the
+ * contents of `facts`. `epoch`: that of l2_epoch when the reading began, 0 when it was not known. `refresh`: it
+ * replaces a value that is about to end. */
 void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us, bool refresh);
 
 #endif

@@ -1,5 +1,6 @@
-/* The store's log from where the marker stands, when this host does not remember so far back: it was started, or rebuilt its
- * table, after that. Read once from the store on a helper thread, so that a restart does not cost the whole of L2. */
+/* The store's log from the marker's revision on, when this host does not remember so far back: it was started, or
+ * rebuilt its table, after that. Read once from the store on a helper thread, so that a restart does not cost the
+ * whole of L2. */
 #include "proxy/base/clock.h"
 #include "proxy/base/container_of.h"
 #include "proxy/l2/private.h"
@@ -25,7 +26,7 @@ static int read_log(struct l2_log_job *log, struct store *store)
     int code = store_snapshot(store, &at, &now, &log->failure);
     if (code < 0)
         return code;
-    /* That the marker's row is there, with its nonce, says that it is of this history. */
+    /* The marker's row with its nonce in the log proves that the marker is of this history. */
     code = store_poll(store, &log->from, &newer, &now, &log->failure);
     if (code == 0)
         code = store_read_changes(store, log->from.revision, L2_CATCH_UP_MAX, &log->changes, &log->failure);
@@ -33,7 +34,7 @@ static int read_log(struct l2_log_job *log, struct store *store)
     return code;
 }
 
-/* On a helper thread. */
+/* Reads the log, on a helper thread. */
 static int run(struct store_job *job, struct store *store, struct failure *failure)
 {
     struct l2_log_job *log = container_of(job, struct l2_log_job, job);
@@ -64,7 +65,7 @@ static void done(struct store_job *job)
     } else {
         l2->log_from.revision = UINT64_MAX; /* the next poll that is applied asks again */
     }
-    /* What the store says may not join what this table has come through: it was restored a moment ago, or this thread and the
+    /* The log read may not join this table's history: the store was restored a moment ago, or this thread and the
      * feed read different servers. To read it again at once would find the same. */
     if (log->code == 0 && !l2_log_continues(l2, &log->from))
         l2->log_from.revision = UINT64_MAX;
@@ -108,7 +109,8 @@ bool l2_log_continues(const struct l2 *l2, const struct log_position *from)
     if (change != NULL ? change->nonce != from->nonce
                        : from->revision != l2->log_from.revision || from->nonce != l2->log_from.nonce)
         return false;
-    /* What was read reaches to where the history begins, without a gap between, and they agree where they meet. */
+    /* The log read must reach to the beginning of the history without a gap, and the two must agree where they
+     * meet. */
     uint64_t end = l2->log_from.revision + l2->log.count;
     if (l2->log.count == 0 || end < history->complete_from || history->complete_from <= l2->log_from.revision)
         return false;

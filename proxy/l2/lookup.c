@@ -1,4 +1,5 @@
-/* Looks into L2: one lookup for all who miss the same key, all lookups of a turn of the loop in as few scripts as it takes.
+/* Looks into L2: one lookup for all that miss the same key, and all lookups of a turn of the loop in as few scripts
+ * as possible.
  *
  *   queued ─► sent ─► hit      ─► publisher_fill ─► FILLED    everybody is answered
  *               ▲     │                            EARLY     held: the marker is ahead of the table; after the next poll
@@ -7,10 +8,11 @@
  *               └─────┼─────────────────────────────────────────┘
  *                     └ else missed: the asker goes to the store
  *
- * A value is never believed for being there: it is true at the marker's revision, which came with it in one step, and
- * publisher_fill asks the history whether that still says something about the table's. What may change while a
- * lookup is away: those who wait leave (it goes on without them), the table is rebuilt or replaced (publisher_fill sees
- * it by the stamp of the facts, which is of when the script was sent), Redis goes away (all missed).
+ * A value is never believed for being there: it is true at the marker's revision, which came with it in one step,
+ * and publisher_fill asks the history whether that still holds at the table's revision. What may change while a
+ * lookup is away: waits are cancelled (the lookup goes on without them), the table is rebuilt or replaced
+ * (publisher_fill sees it by the stamp of the facts, which is of when the script was sent), Redis goes away (all
+ * missed).
  *
  * Roles are not kept in L2. When one is not resident here, the lookup has missed. */
 #include "proxy/l2/lookup.h"
@@ -23,7 +25,7 @@
 #include <utlist.h>
 
 #define LOOKUPS_MAX 4096u
-#define HOLD_MS     50u /* for the table to get where the marker is */
+#define HOLD_MS     50u /* for the table to reach the marker's revision */
 
 struct l2_wait {
     struct l2_lookup *lookup;
@@ -33,9 +35,9 @@ struct l2_wait {
     struct l2_wait *prev, *next;
 };
 
-/* ---- the end of a lookup --------------------------------------------------------------------------------------------- */
+/* ---- the end of a lookup ----------------------------------------------------------------------------------------- */
 
-/* Tells everybody and frees it. The callbacks may ask again, or cancel one another. */
+/* Calls done of every wait, and frees the lookup. The callbacks may ask again, or cancel one another. */
 static void finish(struct l2_lookup *lookup, enum l2_outcome outcome, const struct answer *answer)
 {
     HASH_DEL(lookup->l2->by_key, lookup);
@@ -68,9 +70,9 @@ bool l2_lookup_wake_in(struct l2_lookup *lookup, unsigned ms)
     return lookup->timer != NULL && timer_in_ms(lookup->timer, ms) == 0;
 }
 
-/* ---- what was found -------------------------------------------------------------------------------------------------- */
+/* ---- what was found ---------------------------------------------------------------------------------------------- */
 
-/* HOLD_MS in all, however many polls come meanwhile: the table may never get where the marker was. */
+/* Waits HOLD_MS in all, however many polls come meanwhile: the table may never reach the marker's revision. */
 static bool wait_on(struct l2_lookup *lookup)
 {
     bool waits = lookup->timer != NULL && evtimer_pending(lookup->timer, NULL);
@@ -113,9 +115,9 @@ void l2_lookup_publish(struct l2_lookup *lookup, struct facts *facts)
     }
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
-/* Waited for another host, or for the table: look again, or go to the store. */
+/* The wait for another host, or for the table, is over: looks again, or sends the asker to the store. */
 static void on_timer(evutil_socket_t descriptor, short what, void *context)
 {
     struct l2_lookup *lookup = context;
@@ -140,7 +142,7 @@ void l2_lookups_applied(struct l2 *l2)
     }
 }
 
-/* ---- asking ---------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scope_key scope)
 {
@@ -187,7 +189,7 @@ void l2_lookup_cancel(struct l2_wait *wait)
     free(wait);
 }
 
-/* Redis is gone, so nothing is away any more. */
+/* Ends all lookups: Redis is gone, so none is away any more. */
 void l2_lookups_end(struct l2 *l2)
 {
     struct l2_lookup *lookup, *next;

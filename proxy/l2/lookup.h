@@ -1,4 +1,4 @@
-/* A lookup in L2, inside: lookup.c is about who waits for it and how it ends, read.c about the script that looks, and what it brings. */
+/* A lookup in L2, inside: lookup.c has its waits and its end, read.c the script that looks and its reply. */
 #ifndef PERMTAB_L2_LOOKUP_H
 #define PERMTAB_L2_LOOKUP_H
 
@@ -21,16 +21,16 @@ struct l2_lookup {
 
 /* ---- lookup.c ---- */
 
-/* Nothing was found: whoever waits goes to the store. Frees it. */
+/* Ends a lookup that found nothing: its waits go to the store. Frees it. */
 void l2_lookup_miss(struct l2_lookup *lookup);
-/* Facts were found, whose contents are taken over. */
+/* Publishes the facts that a lookup found. Takes over their contents. */
 void l2_lookup_publish(struct l2_lookup *lookup, struct facts *facts);
-/* lookup.c goes on with it after so long. False without memory. */
+/* Makes lookup.c go on with a lookup after `ms`. False without memory. */
 bool l2_lookup_wake_in(struct l2_lookup *lookup, unsigned ms);
 
 /* ---- read.c ---- */
 
-/* Looks, with all that are queued in this turn of the loop. */
+/* Queues a lookup; it is sent with all others of this turn of the loop. */
 void l2_lookup_enqueue(struct l2_lookup *lookup);
 
 #endif

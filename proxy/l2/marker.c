@@ -8,11 +8,11 @@
  *                     not our history ─► l2_begin, a new epoch; or contest.c, when somebody defends the marker
  *                     anything else ─► nobody's: l2_begin, a new epoch
  *
- * "Not our history" is believed only after a poll that began later has been applied: it may be this host that has not
- * noticed yet that the store was restored. Of many hosts that find so, the script lets one begin.
+ * "Not our history" is believed only after a poll that began later has been applied: it may be this host that has
+ * not noticed yet that the store was restored. When many hosts find that, the script lets one of them begin.
  *
- * A script that Redis refuses is tried again after a pause that doubles; the marker stays where it is meanwhile, and
- * what L2 has stays true there. Without a marker, on purpose: forget.c.
+ * A script that Redis refuses is tried again after a pause that doubles; the marker stays where it is meanwhile,
+ * and L2's values stay true there. forget.c gives the marker up on purpose.
  *
  * What may change while a script is away: the table advances (`again`), the connection ends (known is forgotten, and
  * the next connection finds out what happened), the store is replaced (the next comparison fails on the nonce). */
@@ -39,10 +39,10 @@ void l2_marker_disconnected(struct l2 *l2)
     l2->marker.again = false;
 }
 
-/* ---- what a reply says -------------------------------------------------------------------------------------------- */
+/* ---- what a reply says ------------------------------------------------------------------------------------------- */
 
-/* Only as marker.c writes them: the scripts compare texts, and a marker that means the same and looks otherwise
- * would be known here and refused there, again and again. */
+/* Reads numbers only in the form that marker.c writes: the scripts compare texts, and a marker that means the same
+ * and looks otherwise would be known here and refused there, again and again. */
 static bool read_hex(const struct redis_reply *reply, uint64_t *out)
 {
     size_t size;
@@ -143,9 +143,9 @@ void l2_heard(struct l2 *l2, uint64_t revision)
     l2->marker.heard = revision;
 }
 
-/* Whoever advanced the marker has said so: no need to ask. Only within our own log, and only until Redis itself says
- * where the marker is: if it was an invention, or Redis was restored since, the next script finds out, and that it
- * was said once must not be believed again. */
+/* Believes the message of the host that advanced the marker, without asking Redis. Only within our own log, and
+ * only until Redis itself says where the marker is: when the message was an invention, or Redis was restored since,
+ * the next script finds out, and then the message must not be believed again. */
 static void believe_heard(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
@@ -157,7 +157,7 @@ static void believe_heard(struct l2 *l2)
     }
 }
 
-/* ---- scripts ------------------------------------------------------------------------------------------------------ */
+/* ---- scripts ----------------------------------------------------------------------------------------------------- */
 
 static void on_moved(void *context, enum redis_status status, const struct redis_reply *reply);
 
@@ -168,7 +168,7 @@ static void run(struct l2 *l2, const char *script, size_t keys, struct redis_arg
     redis_args_fini(args);
 }
 
-/* From where the marker stands, as far as we know, towards `to`. */
+/* Advances the marker from where it stands, as far as we know, towards `to`. */
 static void advance(struct l2 *l2, const struct log_position *from, const struct log_position *to)
 {
     struct redis_args args;
@@ -178,14 +178,15 @@ static void advance(struct l2 *l2, const struct log_position *from, const struct
     run(l2, "l2_advance", 1, &args);
 }
 
-/* A new epoch, where the table stands, in place of the marker that was seen. `contest`: that is somebody else's. */
+/* Begins a new epoch, at the table's revision, in place of the marker that was seen. `contest`: that one is another
+ * installation's. */
 static void begin(struct l2 *l2, bool contest)
 {
     uint64_t now = clock_ns();
     struct log_position at = publisher_position(l2->publisher);
     struct redis_args args;
     if (!publisher_leased(l2->publisher, now) || now - l2->marker.begun_ns < BEGIN_NS)
-        return; /* the next poll that is applied comes here again */
+        return; /* the next applied poll comes here again */
     l2->marker.begun_ns = now;
     redis_args_init(&args);
     redis_args_text(&args, l2->marker_key);
@@ -205,25 +206,24 @@ static void begin(struct l2 *l2, bool contest)
     l2->marker.contesting = contest;
 }
 
-/* Nobody knows where the marker is: asks by a step of no length. */
+/* Finds out where the marker is, by a step of no length. */
 static void find(struct l2 *l2)
 {
     struct log_position at = publisher_position(l2->publisher);
     advance(l2, &at, &at);
 }
 
-/* ---- what to do --------------------------------------------------------------------------------------------------- */
+/* ---- what to do -------------------------------------------------------------------------------------------------- */
 
-/* Whether the table has come to where the marker was seen. */
+/* Whether the table has reached the position at which the marker was seen. */
 static bool has_come_to(const struct l2 *l2, const struct log_position *to)
 {
     struct log_position at = publisher_position(l2->publisher);
     return to->store_id == at.store_id && to->revision <= at.revision && l2_log_continues(l2, to);
 }
 
-/* The marker stands where our log does not go, or not yet. It may move on meanwhile, as fast as somebody writes: as
- * long as its epoch is the same it goes on from where it was first seen, and that place is what a poll must have
- * brought. */
+/* Suspects a marker that stands where our log does not go, or not yet. The marker may move meanwhile, as fast as
+ * somebody writes; as long as its epoch is the same, a poll must bring the position at which it was first seen. */
 static void suspect(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
@@ -238,7 +238,7 @@ static void suspect(struct l2 *l2)
     }
 }
 
-/* The marker is behind the table, and this host does not remember how it was there. */
+/* Reads the log from a marker that is behind the table, and behind what this host remembers. */
 static void remember(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
@@ -248,7 +248,7 @@ static void remember(struct l2 *l2)
         l2_log_read(l2, &marker->at);
 }
 
-/* With a marker that is known. */
+/* Brings a known marker to the table's revision. */
 static void approach(struct l2 *l2)
 {
     struct l2_marker *marker = &l2->marker;
@@ -265,7 +265,7 @@ static void approach(struct l2 *l2)
     } else if (l2_log_continues(l2, &marker->at)) {
         marker->suspect_since_ns = 0;
         l2_contest_over(l2);
-        /* Everything is to be read again, whatever rows say otherwise. */
+        /* CHANGE_STORE: everything is to be read again, whatever the other rows say. */
         if (l2_log_at(l2, marker->at.revision + 1)->kind == CHANGE_STORE)
             begin(l2, false);
         else
@@ -301,15 +301,15 @@ void l2_marker_refused(struct l2 *l2, const struct redis_reply *reply)
                           text != NULL ? text : "no reason given");
 }
 
-/* Redis is full, the account may not do it, or the marker's key holds something else. A step that was refused has not
- * moved it. */
+/* Redis is full, the account may not write, or the marker's key holds another kind of value. A refused step has not
+ * moved the marker. */
 static void refused(struct l2 *l2, const struct redis_reply *reply, bool began)
 {
     const char *text = redis_reply_text(reply, NULL);
     bool foreign = text != NULL && strstr(text, "WRONGTYPE") != NULL;
     if (began || foreign)
         l2_marker_lose(l2);
-    if (foreign && !began) { /* whatever it is goes */
+    if (foreign && !began) { /* the value of another kind goes */
         l2->counters->l2_errors++;
         l2_marker_note(l2, NULL, 0);
         begin(l2, false);
@@ -318,7 +318,7 @@ static void refused(struct l2 *l2, const struct redis_reply *reply, bool began)
     }
 }
 
-/* A step or a new epoch is written: so Redis takes what we write. */
+/* A step or a new epoch is written, so Redis accepts writes. */
 static void moved(struct l2 *l2)
 {
     pause_ends(&l2->marker.pause);
@@ -349,13 +349,13 @@ static void on_moved(void *context, enum redis_status status, const struct redis
         return;
     }
     if (status != REDIS_OK || !redis_reply_i64(redis_reply_at(reply, 0), &outcome)) {
-        l2_marker_lose(l2); /* it may have moved or not; the next poll asks */
+        l2_marker_lose(l2); /* the marker may have moved or not; the next poll asks */
         return;
     }
     bool done = outcome == 1, defended = began && outcome == 2;
     if (done && marker->moving)
         moved(l2);
-    marker->heard = 0; /* Redis itself counts more than what was said: it may have been restored since */
+    marker->heard = 0; /* Redis itself counts more than a message: it may have been restored since */
     l2_marker_note(l2, reply, 1);
     if (!l2_marker_read(l2, reply, 1, &at, &epoch)) {
         l2_marker_lose(l2);
@@ -363,8 +363,8 @@ static void on_moved(void *context, enum redis_status status, const struct redis
         return;
     }
     l2_marker_know(l2, &at, epoch);
-    /* Many hosts forget at once what they have found out together: not one a second. And somebody else's marker may
-     * have moved on while we came, so it is compared with what stands there now. */
+    /* begun_ns = 0 lifts the limit of one new epoch a second: many hosts may have found out at once that L2 is
+     * wrong. And another's marker may have moved on meanwhile, so it is compared with the present one. */
     if (began && outcome == 0 && (marker->flush || marker->contesting))
         marker->begun_ns = 0;
     if (began && done)

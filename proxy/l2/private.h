@@ -1,4 +1,4 @@
-/* What l2.c, marker.c, contest.c, forget.c, step.c, log.c, lookup.c, read.c and put.c share. */
+/* Shared by l2.c, marker.c, contest.c, forget.c, step.c, log.c, lookup.c, read.c and put.c. */
 #ifndef PERMTAB_L2_PRIVATE_H
 #define PERMTAB_L2_PRIVATE_H
 
@@ -12,10 +12,10 @@
 #include <uthash.h>
 
 #define L2_SEEN_SIZE     160u          /* as in l2_begin.lua */
-#define L2_CATCH_UP_MAX  8192u         /* changes; to forget everything is cheaper than more */
+#define L2_CATCH_UP_MAX  8192u         /* changes; with more, forgetting everything is cheaper */
 #define L2_EPOCHS_PAST   64u           /* remembered */
-#define L2_PAUSE_NS      250000000ull  /* after something was refused */
-#define L2_PAUSE_MAX_NS  8000000000ull /* however often */
+#define L2_PAUSE_NS      250000000ull  /* after a refusal */
+#define L2_PAUSE_MAX_NS  8000000000ull /* however many refusals */
 #define L2_LOCK_MS       2000u         /* life of a lock across hosts */
 #define L2_LOCK_RETRY_MS 20u
 #define L2_LOCK_TRIES    10u /* then the store is asked all the same */
@@ -23,46 +23,47 @@
 struct l2_lookup;
 struct l2_late;
 
-/* The marker as this host knows it, and what it is doing about it. */
+/* The marker as this host knows it, and the work on it. */
 struct l2_marker {
     bool known;
     struct log_position at;
     uint64_t epoch;                /* the last one that was known; 0: none yet */
-    uint64_t past[L2_EPOCHS_PAST]; /* those before it, the last ones; 0: none */
+    uint64_t past[L2_EPOCHS_PAST]; /* the epochs before it, the last ones; 0: none */
     unsigned past_next;
-    char seen
-        [L2_SEEN_SIZE]; /* its four fields as they stand in Redis, whatever they are, or the beginning of them */
+    /* its four fields as they are in Redis, whatever they are, or the beginning of them */
+    char seen[L2_SEEN_SIZE];
     size_t seen_size;
     bool asking;      /* a script is under way */
-    bool beginning;   /* and it is l2_begin */
+    bool beginning;   /* the script is l2_begin */
     bool again;       /* the table has moved on meanwhile */
     bool reading_log; /* l2_log_read is under way */
-    bool moving;      /* and it is to write */
-    bool contesting;  /* l2_begin is to replace what somebody else keeps */
+    bool moving;      /* the script under way is to write */
+    bool contesting;  /* l2_begin is to replace another's marker */
     /* Since when the marker has stood where this host's log does not go; 0: it does not. Believed once a poll that
      * began later has been applied. Where and under which epoch it was then. */
     uint64_t suspect_since_ns, suspect_epoch;
     struct log_position suspect;
-    uint64_t heard;         /* a message said that it stands here */
+    uint64_t heard;         /* the revision at which a message said that the marker stands */
     struct pause pause;     /* after a script that Redis refused */
-    struct trouble trouble; /* that it did */
-    /* contest.c: L2 is left to whoever keeps the marker, as it stood then. */
+    struct trouble trouble; /* Redis refuses scripts */
+    /* contest.c: L2 is left to the other side; the marker as it stood then. */
     bool yielded;
     struct pause yielding;
     struct trouble contest;
     struct log_position rival;
     uint64_t rival_epoch;
-    uint64_t begun_ns;        /* of the last new epoch of ours: not more than one a second */
-    bool flush;               /* a new epoch is wanted whatever the marker says … */
-    uint64_t flush_ns;        /* … not before */
-    uint64_t doubt_ns;        /* not before, for l2_flush_sparingly */
-    uint64_t erasing, erased; /* because of that number of publisher_distrusted */
+    uint64_t begun_ns; /* of the last new epoch of ours: not more than one a second */
+    bool flush;        /* a new epoch is wanted whatever the marker says … */
+    uint64_t flush_ns; /* … not before */
+    uint64_t doubt_ns; /* not before, for l2_flush_sparingly */
+    /* numbers of publisher_distrusted: the erasure under way, and the last one done */
+    uint64_t erasing, erased;
     unsigned erase_tries;
 };
 
 struct l2 {
     struct l2_options options; /* without the prefix */
-    /* Of the options, for short. */
+    /* Copies of members of the options, for short. */
     struct event_base *base;
     struct redis *redis;
     struct publisher *publisher;
@@ -72,12 +73,12 @@ struct l2 {
 
     char marker_key[L2_KEY_SIZE];
     char key_prefix[L2_KEY_SIZE]; /* as configured */
-    char prefix[L2_KEY_SIZE];     /* of everything of L2 */
+    char prefix[L2_KEY_SIZE];     /* of all keys of L2 */
     char channel[L2_KEY_SIZE];    /* of messages */
-    char token[17];               /* of our locks: this host, this life of it */
+    char token[17];               /* of our locks: this host's, of this life */
     struct random_source random;
     struct breaker breaker;
-    uint64_t distrusted; /* publisher_distrusted, as far as the marker knows of it */
+    uint64_t distrusted; /* the publisher_distrusted that the marker has heard of */
     struct l2_marker marker;
     /* The store's log after log_from, as it was read for a marker that stood there. store_id 0: that is not in the
      * log. */
@@ -93,7 +94,7 @@ struct l2 {
     struct pause put_pause;
     struct trouble put_trouble;
     struct trouble log_trouble;
-    struct l2_late *late; /* refused because the marker was ahead: once more when the table is there */
+    struct l2_late *late; /* refused because the marker was ahead; sent once more when the table is there */
     unsigned late_count;
     bool closing;
 };
@@ -106,35 +107,36 @@ void l2_marker_pursue(struct l2 *l2);
  * marker. */
 bool l2_marker_seen(struct l2 *l2, const struct redis_reply *reply, size_t first, struct log_position *at);
 
-/* For those who run scripts about the marker. A reply's four fields from `first` on: as l2_begin compares them; as a
- * marker, false when there is none or what is there is none; and what becomes of what is known. */
+/* For files that run scripts about the marker. Each reads a reply's four fields from `first` on: l2_marker_note
+ * keeps them as l2_begin compares them; the next reads them as a marker, false when there is none or the value is
+ * none; the last updates the known marker. */
 void l2_marker_note(struct l2 *l2, const struct redis_reply *reply, size_t first);
 bool l2_marker_read(const struct l2 *l2, const struct redis_reply *reply, size_t first,
                     struct log_position *at, uint64_t *epoch);
 void l2_marker_know(struct l2 *l2, const struct log_position *at, uint64_t epoch);
 void l2_marker_lose(struct l2 *l2);
-/* An epoch ends for a reason, and the reason need not be in the log: one that is there again came out of an older
- * dump. */
+/* Notes that an epoch has ended, for a reason that need not be in the log: when it is there again, it came out of
+ * an older dump. */
 void l2_marker_end_epoch(struct l2_marker *marker);
-/* Redis refuses to write it: a pause begins. */
+/* To be called when Redis refuses to write the marker: a pause begins. */
 void l2_marker_refused(struct l2 *l2, const struct redis_reply *reply);
 
 /* contest.c */
-/* The further arguments of l2_begin for a marker of somebody else; what has become of it; and that the marker is of
- * our log. */
+/* l2_contest_args adds the further arguments of l2_begin for another's marker; the next two note how that ended;
+ * the last notes that the marker is of our log. */
 void l2_contest_args(const struct l2 *l2, struct redis_args *args);
 void l2_contest_won(struct l2 *l2);
 void l2_contest_lost(struct l2 *l2);
 void l2_contest_over(struct l2 *l2);
-/* L2 is left to somebody else for a while: nothing is to be done about the marker. */
+/* Whether L2 is left to the other side for a while, and the marker is left alone. */
 bool l2_contest_yields(const struct l2 *l2);
-/* Before the marker is contested: true when that is not to be, for the other one lives. */
+/* To be called before the marker is contested: true when it must not be, because the other side lives. */
 bool l2_contest_stays_out(struct l2 *l2);
 
 /* step.c */
-/* As the marker has its store and its epoch. */
+/* Adds a number in the form of the marker's store and epoch. */
 void l2_args_hex(struct redis_args *args, uint64_t value);
-/* What l2_advance.lua is to be called with to get from `from` towards `to`: no further than one script may go, and
+/* Makes the arguments of l2_advance.lua for a step from `from` towards `to`: no further than one script may go, and
  * not over a row that says "read everything again". l2_log_at must know every row between them. Initializes *args;
  * fini them. */
 void l2_step_args(const struct l2 *l2, const struct log_position *from, const struct log_position *to,
@@ -142,11 +144,11 @@ void l2_step_args(const struct l2 *l2, const struct log_position *from, const st
 
 /* log.c */
 void l2_log_read(struct l2 *l2, const struct log_position *from);
-/* The change row of a revision, from the publisher's history or from what was read. NULL: in neither. */
+/* The change row of a revision, from the publisher's history or from the log that was read. NULL: in neither. */
 const struct change *l2_log_at(const struct l2 *l2, uint64_t revision);
 /* Whether l2_log_at knows every row after `from`, which is of this history. */
 bool l2_log_continues(const struct l2 *l2, const struct log_position *from);
-/* Whether the store has said that `from` is not in its log, or too far back. */
+/* Whether the store has told that `from` is not in its log, or too far back. */
 bool l2_log_refused(const struct l2 *l2, const struct log_position *from);
 
 /* read.c */

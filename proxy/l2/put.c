@@ -1,10 +1,10 @@
-/* Puts: what this host has read from the store, for the others.
+/* Puts: facts that this host has read from the store, for the other hosts.
  *
- * The script keeps it only if the marker stands exactly where the host's table stands: there the facts were found to be
- * true. And only in the epoch in which they were read: another host may have begun the next one because rows were changed
- * behind the log, and of that no revision tells. When the marker is ahead, because another host was quicker to see a change, the facts are kept until the table is
- * there too, or the other way round; if nothing they say has changed meanwhile they are stamped with the new revision and sent
- * again. */
+ * The script keeps a value only if the marker stands exactly where the host's table stands, at which the facts were
+ * found to be true; and only in the epoch in which they were read: another host may have begun the next one because
+ * rows were changed behind the log, which no revision shows. When the marker is ahead, because another host saw a
+ * change sooner, the facts are kept until the table is there, too; or the other way round. If no change has touched
+ * them meanwhile, they are stamped with the new revision and sent again. */
 #include "proxy/base/clock.h"
 #include "proxy/l2/early_refresh.h"
 #include "proxy/l2/private.h"
@@ -17,7 +17,7 @@
 #define PUTTING_MAX  1024u
 #define LATE_MAX     256u
 #define TRIES_MAX    3u
-#define STRANGERS_MS 30000u /* who has no rows, and what does not exist, is remembered briefly */
+#define STRANGERS_MS 30000u /* users without rows, and scopes that do not exist, are remembered briefly */
 
 struct l2_late {
     struct l2 *l2;
@@ -26,7 +26,7 @@ struct l2_late {
     uint64_t cost_us;
     bool refresh;
     unsigned tries;
-    struct l2_late *prev, *next; /* once it is late */
+    struct l2_late *prev, *next; /* once the put is late */
 };
 
 static void drop(struct l2_late *put)
@@ -35,7 +35,7 @@ static void drop(struct l2_late *put)
     free(put);
 }
 
-/* ---- sending ------------------------------------------------------------------------------------------------------ */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static bool has_rows(const struct facts *facts)
 {
@@ -47,7 +47,7 @@ static bool has_rows(const struct facts *facts)
     return false;
 }
 
-/* False when the value is larger than one may be. */
+/* Adds a value; false when it is larger than a value may be. */
 static bool add_value(struct redis_args *args, struct wire_buffer *value)
 {
     bool fits = !value->failed && value->size <= L2_VALUE_MAX;
@@ -99,7 +99,7 @@ static uint64_t life(struct l2 *l2, bool brief)
                      random_source_next(&l2->random));
 }
 
-/* Takes the put over. */
+/* Sends a put, and takes it over. */
 static void send_put(struct l2 *l2, struct l2_late *put)
 {
     const struct facts *facts = &put->facts;
@@ -127,7 +127,7 @@ static void send_put(struct l2 *l2, struct l2_late *put)
     redis_args_fini(&args);
 }
 
-/* Full, or the account may not: each miss would try it in vain. */
+/* Redis is full, or the account may not write: without a pause each miss would try it in vain. */
 static void puts_refused(struct l2 *l2, const struct redis_reply *reply)
 {
     uint64_t now = clock_ns();
@@ -171,7 +171,7 @@ static void on_put(void *context, enum redis_status status, const struct redis_r
     }
 }
 
-/* ---- what others call --------------------------------------------------------------------------------------------- */
+/* ---- what others call -------------------------------------------------------------------------------------------- */
 
 void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us, bool refresh)
 {
@@ -186,7 +186,7 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us
     struct log_position at = publisher_position(l2->publisher);
     put->l2 = l2;
     put->facts = *facts;
-    put->facts.revision = at.revision; /* publisher_fill has just found it true there */
+    put->facts.revision = at.revision; /* publisher_fill has just found the facts true there */
     put->facts.nonce = at.nonce;
     put->epoch = epoch;
     put->cost_us = cost_us;
@@ -194,7 +194,8 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us
     send_put(l2, put);
 }
 
-/* The table may have got where the marker was. A put whose facts have changed meanwhile is of no use. */
+/* Sends late puts again: the table may have reached the marker's revision. A put whose facts have changed meanwhile
+ * is dropped. */
 void l2_puts_applied(struct l2 *l2)
 {
     struct log_position at = publisher_position(l2->publisher);

@@ -1,7 +1,7 @@
-/* The script that looks into L2 for up to PAIRS_MAX lookups at once, and what it brings for each: facts, word that there is no such scope,
- * or nothing, perhaps because another host is reading it.
+/* The script that looks into L2 for up to PAIRS_MAX lookups at once, and its reply for each: facts, word that there
+ * is no such scope, or nothing, perhaps because another host is reading it.
  *
- * What is not understood to the last byte is a miss, and removed. */
+ * A value that is not understood to the last byte is a miss, and removed. */
 #include "proxy/base/clock.h"
 #include "proxy/base/timer.h"
 #include "proxy/l2/early_refresh.h"
@@ -26,7 +26,7 @@ struct reading {
 
 static void on_reply(void *context, enum redis_status status, const struct redis_reply *reply);
 
-/* ---- sending --------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 void l2_lookup_enqueue(struct l2_lookup *lookup)
 {
@@ -38,7 +38,7 @@ void l2_lookup_enqueue(struct l2_lookup *lookup)
     (void)timer_at_once(l2->flush);
 }
 
-/* A script for the next PAIRS_MAX of the queue. */
+/* Makes a script for the next PAIRS_MAX lookups of the queue. */
 static struct reading *take_queued(struct l2 *l2)
 {
     struct reading *reading = calloc(1, sizeof *reading);
@@ -88,17 +88,17 @@ void l2_flush_queued(evutil_socket_t descriptor, short what, void *context)
         if (reading != NULL && send_reading(reading) == 0)
             continue;
         if (reading == NULL)
-            return; /* out of memory: they are sent when the next one asks */
+            return; /* out of memory: the queue is sent with the next lookup */
         for (unsigned i = 0; i < reading->count; i++)
             l2_lookup_miss(reading->lookups[i]);
         free(reading);
     }
 }
 
-/* ---- what comes back ------------------------------------------------------------------------------------------------- */
+/* ---- what comes back --------------------------------------------------------------------------------------------- */
 
-/* Facts of a hit: {"hit", ms left, scope, its value, the user's there, parent, …}. *cost_us: what reading the rows of the place
- * itself took. */
+/* Takes the facts of a hit: {"hit", ms left, scope, its value, the user's there, parent, …}. *cost_us: the time
+ * that reading the rows of the place itself took. */
 static int take_facts(struct l2_lookup *lookup, const struct redis_reply *found, struct facts *facts,
                       uint64_t *cost_us)
 {
@@ -141,7 +141,8 @@ static void refresh_early(struct l2_lookup *lookup, const struct redis_reply *fo
     l2->options.refresh(l2->options.context, lookup->key.user, facts_key_scope(&lookup->key));
 }
 
-/* A put leaves a scope alone that is there, so what is spoilt would stay until its time has come. */
+/* Removes a spoilt value: a put does not replace a scope that is there, so it would stay until its time to live is
+ * over. */
 static void discard(struct l2_lookup *lookup, const struct redis_reply *found)
 {
     struct l2 *l2 = lookup->l2;

@@ -1,6 +1,6 @@
-/* One step of the marker: what of L2 the change rows from one revision to another touch, for l2_advance.lua to remove, and the
- * message that tells of them. Definitions of roles are not in L2, so an edit of a role, which may concern a million users, is
- * a step that removes nothing. */
+/* One step of the marker: the values of L2 that the change rows from one revision to another touch, for
+ * l2_advance.lua to remove, and the message that tells of them. Definitions of roles are not in L2, so an edit of a
+ * role, which may concern a million users, is a step that removes nothing. */
 #include "proxy/l2/private.h"
 #include "proxy/names/message.h"
 
@@ -59,7 +59,7 @@ static void scope_changed(struct changes *changes, const struct change *change)
     name(changes, TARGET_SCOPE, 0, change->scope);
 }
 
-/* What of L2 a change row touches. */
+/* Adds the values of L2 that a change row touches. */
 static void touch(struct changes *changes, const struct change *change)
 {
     switch (change->kind) {
@@ -71,7 +71,7 @@ static void touch(struct changes *changes, const struct change *change)
             rows_changed(changes, change);
             return;
         }
-        /* Of a role, or of the user 0: the row does not say which. */
+        /* The overwrite is of a role, or of the user 0: the row does not say which. */
         operation(changes, "rows", 0, change->scope);
         scope_changed(changes, change);
         return;
@@ -79,14 +79,15 @@ static void touch(struct changes *changes, const struct change *change)
         scope_changed(changes, change);
         return;
     case CHANGE_ROLE:
-        /* In the list of default roles of its scope, perhaps. Who is concerned there only the poll can tell. */
+        /* The role may be in the list of default roles of its scope. Only the poll can tell which users that
+         * concerns. */
         operation(changes, "scope", 0, change->scope);
         return;
     case CHANGE_ROLE_GRANT:
     case CHANGE_ROLE_PARENT:
     case CHANGE_PERMISSION:
     case CHANGE_SCOPE_TYPE:
-    case CHANGE_STORE: /* of which marker.c makes a new epoch */
+    case CHANGE_STORE: /* marker.c makes a new epoch of it */
         return;
     }
 }

@@ -1,11 +1,11 @@
-/* Facts to bytes and back. Whatever comes out of Redis may have been written by anybody: every number is checked before it
- * becomes a fact, and one that is not understood spoils the whole value. Whether a value is *true* is not judged here. */
+/* Facts to bytes and back. Anybody may have written the values in Redis: every number is checked before it becomes
+ * a fact, and one that is not understood spoils the whole value. Whether a value is *true* is not judged here. */
 #include "proxy/l2/value.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- to bytes ----------------------------------------------------------------------------------------------------- */
+/* ---- to bytes ---------------------------------------------------------------------------------------------------- */
 
 static bool is_of(const struct facts_overwrite *overwrite, uint32_t level, enum overwrite_subject subject)
 {
@@ -87,7 +87,7 @@ void l2_value_pack_rows(struct wire_buffer *out, const struct facts *facts, uint
             wire_u64(out, effect_of(&facts->overwrites[i]));
 }
 
-/* ---- from bytes --------------------------------------------------------------------------------------------------- */
+/* ---- from bytes -------------------------------------------------------------------------------------------------- */
 
 /* Room for `more` items after `count` in an array that has exactly `count`. */
 static void *grow(void *items, size_t count, size_t more, size_t item_size)
@@ -124,7 +124,7 @@ static int take_defaults(const struct wire_value *map, uint32_t level, struct fa
     return 0;
 }
 
-/* Of a scope: role and effect in turn; of a user: effects. */
+/* Takes overwrites: of a scope, role and effect in turn; of a user, effects. */
 static int take_overwrites(const struct wire_value *map, uint32_t level, uint32_t bits,
                            enum overwrite_subject subject, struct facts *facts)
 {
@@ -179,7 +179,7 @@ static int take_roles(const struct wire_value *map, uint32_t level, struct facts
     return 0;
 }
 
-/* 0 with a message to fini, whose map has this version; the whole of `data`, and nothing after it. */
+/* Opens a value: 0 with a message to fini, whose map has this version and which takes the whole of `data`. */
 static int open_value(const char *data, size_t size, const char *name, struct wire_message *out)
 {
     uint64_t version;
