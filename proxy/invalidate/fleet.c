@@ -1,7 +1,7 @@
-/* Messages in and out. Everything in a message may be wrong, late, twice, out of order or invented; so all that it can do is to
- * cost time: entries are filled again, fills wait for one poll, the store is asked once more. Lost ones are made up for by the
- * poll, which nothing here replaces: whenever the sequence breaks, the connection was away, or a message does not parse,
- * the store is asked at once instead of in its turn.
+/* Messages in and out. Everything in a message may be wrong, late, twice, out of order or invented, so a message
+ * can only cost time: entries are filled again, fills wait for one poll, the store is asked once more. The poll
+ * makes up for lost messages, and nothing here replaces it: whenever the sequence breaks, the connection was away,
+ * or a message does not parse, the store is asked at once instead of in its turn.
  *
  * Polls on request are spaced, so that a flood of messages is not a flood of queries. */
 #include "proxy/invalidate/fleet.h"
@@ -23,14 +23,14 @@ struct fleet {
     struct fleet_options options; /* without what is copied */
     struct redis_subscriber *subscriber;
     char channel[CHANNEL_SIZE];
-    uint64_t
-        heard; /* revision up to which the sequence of changes has been heard; 0: from the next message on */
+    /* revision up to which the sequence of changes has been heard; 0: from the next message on */
+    uint64_t heard;
     uint64_t woken_ns;
     struct event *wake;
-    struct event *retire; /* pending: what messages named is being retired, or was in this turn */
+    struct event *retire; /* pending: targets of messages are being retired, or were in this turn */
 };
 
-/* ---- waking the poll ---------------------------------------------------------------------------------------------- */
+/* ---- waking the poll --------------------------------------------------------------------------------------------- */
 
 static void on_wake(evutil_socket_t descriptor, short what, void *context)
 {
@@ -63,7 +63,8 @@ static void on_retire(evutil_socket_t descriptor, short what, void *context)
         (void)timer_at_once(fleet->retire);
 }
 
-/* A slice at once for the first message of a turn of the loop, and then one a turn, however many messages there are. */
+/* Retires a slice at once for the first message of a turn of the loop, and then one a turn, however many messages
+ * there are. */
 static void retire_some(struct fleet *fleet)
 {
     if (evtimer_pending(fleet->retire, NULL))
@@ -72,7 +73,7 @@ static void retire_some(struct fleet *fleet)
     (void)timer_at_once(fleet->retire);
 }
 
-/* ---- hearing ------------------------------------------------------------------------------------------------------ */
+/* ---- hearing ----------------------------------------------------------------------------------------------------- */
 
 static void hear_targets(struct fleet *fleet, const struct message *message)
 {
@@ -81,7 +82,7 @@ static void hear_targets(struct fleet *fleet, const struct message *message)
         (void)publisher_hear(fleet->options.publisher, &message->targets[i], message->to, now);
 }
 
-/* A change of the store's log, or what a host says of its own client's write. */
+/* Hears MESSAGE_CHANGED, a change of the store's log, or MESSAGE_WRITTEN, a write of another host's client. */
 static void hear_change(struct fleet *fleet, const struct message *message)
 {
     struct log_position at = publisher_position(fleet->options.publisher);
@@ -141,7 +142,7 @@ static void on_message(void *context, const char *bytes, size_t size)
     message_fini(&message);
 }
 
-/* Whatever was published while nobody listened is lost. */
+/* Polls the store, because messages that were published while nobody listened are lost. */
 static void on_state(void *context, bool subscribed)
 {
     struct fleet *fleet = context;
@@ -150,7 +151,7 @@ static void on_state(void *context, bool subscribed)
         wake(fleet);
 }
 
-/* ---- sending ------------------------------------------------------------------------------------------------------ */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 void fleet_announce(struct fleet *fleet, uint64_t store_id, uint64_t revision, const struct target *target)
 {
@@ -175,7 +176,7 @@ void fleet_announce(struct fleet *fleet, uint64_t store_id, uint64_t revision, c
     free(text);
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 int fleet_new(struct fleet **out, const struct fleet_options *options, struct failure *failure)
 {

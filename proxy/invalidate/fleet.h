@@ -1,6 +1,6 @@
-/* What this host and the fleet tell each other: messages of Redis' channel, in and out. Makes a change felt at once that the poll would find in its own
- * time; makes nothing true. A message about a change retires the users and scopes it names, fences fills that were read before it,
- * and wakes the poll. On the loop's thread. */
+/* The fleet: messages between this host and the others over Redis' channel, in and out. They make a change felt at
+ * once that the poll would find in its own time; they make nothing true. A message about a change retires the users
+ * and scopes it names, fences fills that were read before it, and wakes the poll. On the loop's thread. */
 #ifndef PERMTAB_INVALIDATE_FLEET_H
 #define PERMTAB_INVALIDATE_FLEET_H
 
@@ -27,8 +27,8 @@ int fleet_new(struct fleet **out, const struct fleet_options *options,
               struct failure *failure) PERMTAB_MUST_CHECK;
 void fleet_free(struct fleet *fleet);
 
-/* A client of this host has just committed this revision: tells everybody, ourselves included. `target`: what it changed, when that is
- * one user; NULL: only that there is something to poll for. */
+/* Announces to all hosts, this one included, that a client of this host has just committed this revision. `target`:
+ * the user that it changed, when that is one user; NULL: the message only says that there is something to poll for. */
 void fleet_announce(struct fleet *fleet, uint64_t store_id, uint64_t revision, const struct target *target);
 
 #endif

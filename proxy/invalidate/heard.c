@@ -1,6 +1,6 @@
-/* What is heard on the channel: this host's part of what another host has begun, and what somebody has published by hand. Each
- * host counts its messages, so one that is missing shows with the next: the poll is woken, for what was lost may have
- * been about a change. A message is never answered with another. */
+/* Invalidations heard on the channel: this host's part of an invalidation of another host, and messages published
+ * by hand. Each host counts its messages, so a missing one shows with the next: the poll is woken, because the lost
+ * message may have been about a change. A message is never answered with another. */
 #include "proxy/invalidate/private.h"
 
 #include "proxy/invalidate/tags.h"
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* The record of an origin; a new one takes the place of whoever has been silent longest. */
+/* The record of an origin; a new origin takes the place of the one that has been silent longest. */
 static struct heard_host *origin_of(struct invalidations *all, uint64_t id)
 {
     struct heard_host *oldest = &all->origins[0];
@@ -37,7 +37,8 @@ static void check_number(struct invalidations *all, const struct message *messag
         origin->number = message->number;
 }
 
-/* Copies what is to be done; returns how many. A host that invalidates a tag names its members. */
+/* Copies the targets that are to be invalidated here; returns how many. A host that invalidates a tag names its
+ * members. */
 static size_t choose(struct invalidations *all, const struct message *message, struct target *out)
 {
     size_t count = 0, globs = 0, tags = 0;
@@ -65,7 +66,7 @@ static bool pokes(const struct message *message)
     return false;
 }
 
-/* The same on every host that hears it, and never 0. */
+/* A digest of the targets, the same on every host that hears the message, and never 0. */
 static uint64_t digest_of(const struct invalidations *all, const struct target *targets, size_t count)
 {
     const struct scope_types *types = &publisher_catalogue(all->options.publisher)->types;
@@ -89,7 +90,7 @@ static void begin(struct invalidations *all, const struct message *message, cons
         .digest = plain ? digest_of(all, targets, count) : 0,
     };
     if (all->heard >= HEARD_JOBS_MAX || invalidation_job_start(all, targets, count, &model) == NULL) {
-        invalidation_retire_spill(all, targets, count); /* this host's table is seen to all the same */
+        invalidation_retire_spill(all, targets, count); /* this host's table is retired all the same */
         all->options.counters->invalidations_refused++;
     }
 }
@@ -100,7 +101,7 @@ static void count_heard(struct invalidations *all, const struct message *message
     if (message->kind == MESSAGE_PLAIN)
         return;
     check_number(all, message);
-    if (pokes(message)) /* one in plain text is for whoever heard it (fleet.c) */
+    if (pokes(message)) /* fleet.c has obeyed a poke in plain text */
         all->options.ports.wake(all->options.ports.context);
 }
 

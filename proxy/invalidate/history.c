@@ -1,5 +1,6 @@
-/* A ring of records, each with its texts in one allocation of its own length: a thousand short ones cost little, and a
- * million are possible. Rates are rings of counts by second and by minute; a slot is emptied when the clock passes it. */
+/* A ring of records, each with its texts in one allocation of its own length: a thousand short ones cost little,
+ * and a million are possible. Rates are rings of counts by second and by minute; a slot is emptied when the clock
+ * passes it. */
 #include "proxy/invalidate/history.h"
 
 #include <inttypes.h>
@@ -19,7 +20,7 @@ struct invalidation_history {
     struct invalidation_record **ring;
     size_t max;
     uint64_t number;         /* of the last one */
-    uint64_t second, minute; /* up to which the rates are kept */
+    uint64_t second, minute; /* the clock up to which the rates are kept */
     struct rate rates[SOURCES][KINDS];
 };
 
@@ -49,7 +50,7 @@ void invalidation_history_free(struct invalidation_history *history)
     free(history);
 }
 
-/* ---- records ------------------------------------------------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------------------------------------------------- */
 
 static struct invalidation_record *copy_record(const struct invalidation_record *record)
 {
@@ -93,9 +94,9 @@ const struct invalidation_record *invalidation_history_before(const struct inval
     return NULL;
 }
 
-/* ---- rates --------------------------------------------------------------------------------------------------------- */
+/* ---- rates ------------------------------------------------------------------------------------------------------- */
 
-/* The slots of a ring between the time it was kept up to and now have nothing in them. */
+/* Empties the slots of a ring between the time it was kept up to and now. */
 static void forget(struct invalidation_history *history, uint64_t last, uint64_t now, bool minutes)
 {
     uint64_t first = now - last > SLOTS ? now - SLOTS : last;
@@ -138,7 +139,7 @@ void invalidation_history_rate(struct invalidation_history *history, enum invali
     }
 }
 
-/* ---- as text --------------------------------------------------------------------------------------------------------- */
+/* ---- as text ----------------------------------------------------------------------------------------------------- */
 
 const char *invalidation_source_name(enum invalidation_source source)
 {

@@ -1,5 +1,5 @@
-/* What was invalidated of late: the last so many invalidations, and how many targets of each kind in the last minute and
- * hour, by who asked. Plain data, on the loop's thread; the time is an argument. */
+/* The history of invalidations: the last `max` of them, and how many targets of each kind in the last minute and
+ * hour, by source. Plain data, on the loop's thread; the time is an argument. */
 #ifndef PERMTAB_INVALIDATE_HISTORY_H
 #define PERMTAB_INVALIDATE_HISTORY_H
 
@@ -16,7 +16,7 @@ struct invalidation_record {
     size_t targets;
     const char *what;
     const char *reason;
-    int code; /* as the done function was told */
+    int code; /* the code that done was given */
     struct invalidation_result result;
 };
 
@@ -26,14 +26,14 @@ struct invalidation_history;
 int invalidation_history_new(struct invalidation_history **out, size_t max) PERMTAB_MUST_CHECK;
 void invalidation_history_free(struct invalidation_history *history);
 
-/* Copies the record's texts and gives it the next number. Without memory it is not remembered. */
+/* Adds a record, with copies of its texts and the next number. Without memory it is not remembered. */
 void invalidation_history_add(struct invalidation_history *history, const struct invalidation_record *record);
 /* Counts one target. `now_s`: seconds of a clock that does not go back. */
 void invalidation_history_count(struct invalidation_history *history, enum invalidation_source source,
                                 enum target_kind kind, uint64_t now_s);
 
-/* The newest one whose number is below `before` (UINT64_MAX: the newest of all); NULL when there is none. Good until the next
- * one is added. */
+/* The newest record whose number is below `before` (UINT64_MAX: the newest of all); NULL when there is none. Good
+ * until the next one is added. */
 const struct invalidation_record *invalidation_history_before(const struct invalidation_history *history,
                                                               uint64_t before);
 /* Targets counted in the last 60 seconds, and in the last 60 minutes (to the minute). */
@@ -41,7 +41,7 @@ void invalidation_history_rate(struct invalidation_history *history, enum invali
                                enum target_kind kind, uint64_t now_s, uint64_t *minute, uint64_t *hour);
 
 const char *invalidation_source_name(enum invalidation_source source);
-/* The last `max`, newest first, a line each; then the rates that are not zero. */
+/* Prints the last `max` records, newest first, a line each; then the rates that are not zero. */
 void invalidation_history_print(struct invalidation_history *history, size_t max, uint64_t now_s, FILE *out);
 
 #endif

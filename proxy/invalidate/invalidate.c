@@ -1,10 +1,9 @@
-/* Invalidations from beginning to end: limits, the parts that take time, history and whoever waits. What the parts do is
- * theirs: the table of this host (retire.c), messages and keys (l2.c), resident users and scopes that
- * match (match.c), keys that match (sweep.c), tags (tag.c), what is heard
- * (heard.c).
+/* Invalidations from beginning to end: limits, the parts that take time, history, and the done functions. The
+ * parts: the table of this host (retire.c), messages and keys (l2.c), resident users and scopes that match
+ * (match.c), keys that match (sweep.c), tags (tag.c), messages of others (heard.c).
  *
- * A job ends, and its done is called, in a turn of the loop of its own: so nobody is called back from inside, and one that
- * waits for a session that has gone finds that out by itself. */
+ * A job ends, and its done is called, in a turn of the loop of its own: so no done is called from inside, and one
+ * that waits for a session that has gone finds that out by itself. */
 #include "proxy/invalidate/invalidate.h"
 
 #include "proxy/base/clock.h"
@@ -41,7 +40,7 @@ void invalidation_job_tell(const struct invalidation_job *job, const struct targ
         ports->tell(ports->context, targets, count, job->reason);
 }
 
-/* ---- beginning ------------------------------------------------------------------------------------------------------- */
+/* ---- beginning --------------------------------------------------------------------------------------------------- */
 
 static unsigned rank(enum target_kind kind)
 {
@@ -61,7 +60,7 @@ static void copy_targets(struct invalidation_job *job, const struct target *targ
     }
 }
 
-/* The first targets as text, as many as fit, and how many more. */
+/* Makes the record's text: as many of the first targets as fit, and how many more there are. */
 static void describe(struct invalidation_job *job)
 {
     const struct scope_types *types = &publisher_catalogue(job->all->options.publisher)->types;
@@ -113,7 +112,7 @@ void invalidation_job_requeue(struct invalidation_job *job)
     link_job(job);
 }
 
-/* Everything else. */
+/* Starts the other parts. */
 static void start_parts(struct invalidation_job *job)
 {
     struct invalidations *all = job->all;
@@ -154,7 +153,7 @@ struct invalidation_job *invalidation_job_start(struct invalidations *all, const
     return job;
 }
 
-/* 0, or why not. */
+/* Checks the limits: 0, or a code that says why not. */
 static int judge(const struct invalidations *all, const struct invalidation *what)
 {
     size_t globs = 0, tags = 0;
@@ -202,7 +201,7 @@ int invalidation_start(struct invalidations *all, const struct invalidation *wha
     return invalidation_job_start(all, what->targets, what->count, &model) != NULL ? 0 : PERMTAB_E_MEMORY;
 }
 
-/* ---- ending ------------------------------------------------------------------------------------------------------------ */
+/* ---- ending ------------------------------------------------------------------------------------------------------ */
 
 void invalidation_job_check(struct invalidation_job *job)
 {
@@ -238,7 +237,7 @@ static void remember(const struct invalidation_job *job)
     invalidation_history_add(job->all->history, &record);
 }
 
-/* The job is in no list any more. */
+/* Ends a job that is in no list any more. */
 static void end_job(struct invalidation_job *job)
 {
     job->result.published = job->hosts_told && !job->hosts_untold;
@@ -250,7 +249,7 @@ static void end_job(struct invalidation_job *job)
     free(job);
 }
 
-/* Of those that match against what is resident, one has its slice and then waits behind the others. */
+/* Gives one slice to the first of the jobs that match resident users and scopes; it then waits behind the others. */
 static void match_one(struct invalidations *all)
 {
     struct invalidation_job *job = all->first;
@@ -283,7 +282,7 @@ static void on_turn(evutil_socket_t descriptor, short what, void *context)
     (void)descriptor, (void)what;
     invalidation_retire_turn(all);
     match_one(all);
-    /* Whoever is called back may begin another, which ends in a later turn. */
+    /* A done may begin another job, which ends in a later turn. */
     size_t most = all->asked + all->heard;
     while (most-- > 0 && (job = take_ended(all)) != NULL)
         end_job(job);
@@ -294,7 +293,7 @@ static void on_turn(evutil_socket_t descriptor, short what, void *context)
         invalidations_turn_soon(all);
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 int invalidations_new(struct invalidations **out, const struct invalidation_options *options)
 {
@@ -313,7 +312,7 @@ int invalidations_new(struct invalidations **out, const struct invalidation_opti
         invalidations_free(all);
         return PERMTAB_E_MEMORY;
     }
-    /* An id that another host has as well would be taken for our own messages. */
+    /* The id is random: with an id that another host has, too, its messages would be taken for our own. */
     if (getrandom(&all->self, sizeof all->self, 0) != (ssize_t)sizeof all->self || all->self == 0) {
         invalidations_free(all);
         return PERMTAB_E_SYSTEM;
@@ -327,7 +326,7 @@ void invalidations_free(struct invalidations *all)
     struct invalidation_job *job;
     if (all == NULL)
         return;
-    all->stopping = true; /* who is called back now may not begin another */
+    all->stopping = true; /* a done called now may not begin another job */
     while ((job = all->first) != NULL) {
         if (job->wave != NULL)
             invalidation_wave_cancel(job->wave);

@@ -1,5 +1,6 @@
-/* Invalidation on demand: what somebody names is read again, on this host, in L2 and on every other host. Never needed for
- * truth, the feed sees to that. On the loop's thread; nothing blocks; long work is done in slices.
+/* Invalidation on demand: the targets that somebody names are read again, on this host, in L2 and on every other
+ * host. Never needed for truth, which the feed keeps. On the loop's thread; nothing blocks; long work is done in
+ * slices.
  *
  *     invalidation_start ─► here: entries retired    (so many a turn of the loop)
  *                        ─► L2: UNLINK in batches    (retried with back-off; a batch that is refused goes one by one)
@@ -21,18 +22,19 @@ struct invalidations;
 #define INVALIDATION_BATCH_DEFAULT 64u
 #define INVALIDATION_BATCH_MAX     1024u
 #define INVALIDATION_TARGETS_MAX   10000u
-#define INVALIDATION_GLOBS_MAX     16u /* prefixes and patterns, each is compared with all that is resident */
-#define INVALIDATION_TAGS_MAX      16u
-#define INVALIDATION_JOBS_MAX      64u /* under way, of those asked for on this host */
-#define INVALIDATION_TEXT_SIZE     200
-#define INVALIDATION_REASON_SIZE   128
+/* prefixes and patterns; each is compared with all resident users and scopes */
+#define INVALIDATION_GLOBS_MAX   16u
+#define INVALIDATION_TAGS_MAX    16u
+#define INVALIDATION_JOBS_MAX    64u /* under way that were asked for on this host */
+#define INVALIDATION_TEXT_SIZE   200
+#define INVALIDATION_REASON_SIZE 128
 
-/* Who asked for it, for the history. */
+/* The source of an invalidation, for the history. */
 enum invalidation_source {
     INVALIDATION_CLIENT,
     INVALIDATION_MESSAGE,
     INVALIDATION_DELAYED,
-    INVALIDATION_AUDIT, /* the auditor, of what it found wrong */
+    INVALIDATION_AUDIT, /* the auditor, after a difference */
 };
 #define INVALIDATION_SOURCES (INVALIDATION_AUDIT + 1)
 
@@ -50,12 +52,12 @@ struct invalidation_result {
     uint64_t retries; /* commands repeated */
     uint64_t singles; /* keys that went one by one after their batch was refused */
     uint64_t failed;  /* keys that could not be removed; they end with their time to live */
-    bool published;   /* the others were told */
+    bool published;   /* the other hosts were told */
     uint64_t took_us;
 };
 
-/* code: 0, or the reason why some part of it was not done (PERMTAB_E_UNREACHABLE: Redis is away; this host's table is done
- * all the same). */
+/* code: 0, or the reason why some part of it was not done (PERMTAB_E_UNREACHABLE: Redis is away; this host's table
+ * is done all the same). */
 typedef void (*invalidation_done_fn)(void *context, int code, const char *text,
                                      const struct invalidation_result *result);
 
@@ -64,11 +66,11 @@ struct invalidation_ports {
     void *context;
     void (*wake)(void *context);    /* poll the store now */
     void (*rebuild)(void *context); /* throw the table away and read again */
-    /* Subscribers: these were retired here. May be NULL. */
+    /* tell: tells subscribers that these were retired here. May be NULL. */
     void (*tell)(void *context, const struct target *targets, size_t count, const char *reason);
     bool (*epoch)(void *context, uint64_t *epoch); /* as l2_epoch */
     void (*flush)(void *context);                  /* as l2_flush */
-    /* Removes L2's keys that a TARGET_PREFIX or TARGET_PATTERN means, paced. As cleanup_start. */
+    /* sweep: removes L2's keys that a TARGET_PREFIX or TARGET_PATTERN means, paced. As cleanup_start. */
     int64_t (*sweep)(void *context, const struct target *target, cleanup_done_fn done, void *job);
     void (*sweep_forget)(void *context, int64_t number);
 };
@@ -87,19 +89,20 @@ struct invalidation_options {
 
 int invalidations_new(struct invalidations **out,
                       const struct invalidation_options *options) PERMTAB_MUST_CHECK;
-/* Who still waits is told PERMTAB_E_REFUSED. Before the Redis connection, L2 and the clean-up are freed. */
+/* Gives PERMTAB_E_REFUSED to each done that still waits. To be called before the Redis connection, L2 and the
+ * clean-up are freed. */
 void invalidations_free(struct invalidations *invalidations);
 
-/* done may be NULL; it is called later, never from inside, and may start another. When it is called, nothing is left here of what was
- * resident when it was started. PERMTAB_E_LIMIT (of targets, of the batch), _INVALID (no targets), _FULL (too many under way), _UNREACHABLE
- * (tags without Redis), _MEMORY: then nothing was done. */
+/* done may be NULL; it is called later, never from inside, and may start another. When it is called, no entry of
+ * the targets that was resident at the start is left here. PERMTAB_E_LIMIT (of targets, of the batch), _INVALID (no
+ * targets), _FULL (too many under way), _UNREACHABLE (tags without Redis), _MEMORY: then nothing was done. */
 int invalidation_start(struct invalidations *invalidations, const struct invalidation *what,
                        invalidation_done_fn done, void *context) PERMTAB_MUST_CHECK;
-/* What another host, or somebody with redis-cli, has published: this host's part alone, and for plain text L2's too, by
- * whichever host takes it first. */
+/* Carries out a message of another host, or of somebody with redis-cli: this host's part alone; for plain text L2's
+ * part, too, by the first host that takes its lock. */
 void invalidations_heard(struct invalidations *invalidations, const struct message *message);
 
-/* For the history's readers: history.h. Never NULL. */
+/* The history, for its readers (history.h). Never NULL. */
 struct invalidation_history *invalidations_history(struct invalidations *invalidations);
 
 #endif

@@ -1,7 +1,7 @@
-/* What goes to Redis for targets that are named exactly: messages for the other hosts, then L2's keys in batches. A few commands
- * are under way at a time, each repeated with back-off. A batch that Redis goes on refusing is taken apart, so that
- * one key that it will not remove does not keep the others; when Redis does not answer at all, the rest is given up: what is
- * left there ends with its time to live. */
+/* The wave: commands to Redis for targets that are named exactly, first messages for the other hosts, then the
+ * removal of L2's keys in batches. A few commands are under way at a time, each repeated with back-off. A batch
+ * that Redis goes on refusing is taken apart, so that one key that it will not remove does not keep the others;
+ * when Redis does not answer at all, the rest is given up: keys left there end with their time to live. */
 #include "proxy/invalidate/private.h"
 
 #include "proxy/names/l2_keys.h"
@@ -32,8 +32,8 @@ struct invalidation_wave {
     size_t count;
     size_t told; /* up to here messages were sent */
     size_t next; /* up to here keys were sent */
-    struct range
-        singles[COMMANDS_MAX]; /* batches that were refused; a new one is sent only when there are none */
+    /* batches that were refused; a new one is sent only when there are none */
+    struct range singles[COMMANDS_MAX];
     size_t single_count;
     struct command *commands;
     unsigned under_way;
@@ -45,7 +45,7 @@ static bool has_key(const struct target *target)
     return target->kind == TARGET_USER || target->kind == TARGET_USER_AT || target->kind == TARGET_SCOPE;
 }
 
-/* ---- building -------------------------------------------------------------------------------------------------------- */
+/* ---- building ---------------------------------------------------------------------------------------------------- */
 
 static void add_key(struct redis_args *args, const struct invalidation_wave *wave, uint64_t epoch,
                     const struct target *target)
@@ -59,8 +59,8 @@ static void add_key(struct redis_args *args, const struct invalidation_wave *wav
         redis_args_text(args, l2_key_user(key, all->options.prefix, epoch, target->id));
 }
 
-/* Adds keys from command->first on, at most `batch` of them and not behind `end`; command->end is where it stopped. A user at one
- * place is a field, and a command of its own. */
+/* Adds keys from command->first on, at most `batch` of them and not behind `end`; command->end is where it stopped.
+ * A user at one place is a field, and a command of its own. */
 static void build_removal(struct redis_args *args, struct command *command, size_t batch, size_t end,
                           uint64_t epoch)
 {
@@ -108,7 +108,7 @@ static bool build_message(struct redis_args *args, const struct command *command
     return true;
 }
 
-/* ---- sending ---------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static void on_answer(void *context, enum redis_status status, const struct redis_reply *reply,
                       unsigned tries);
@@ -135,7 +135,7 @@ static bool send_command(struct command *command, struct redis_args *args)
     return true;
 }
 
-/* Each of these returns false when nothing was sent. */
+/* send_message and send_removal return false when nothing was sent. */
 static bool send_message(struct invalidation_wave *wave)
 {
     struct redis_args args;
@@ -163,13 +163,13 @@ static void redis_is_away(struct invalidation_job *job)
                              trouble[0] != '\0' ? trouble : "it does not answer");
 }
 
-/* From *first on, at most `batch` keys and not behind `end`. */
+/* Sends the removal of at most `batch` keys from *first on and not behind `end`. */
 static bool send_removal(struct invalidation_wave *wave, size_t *first, size_t end, size_t batch)
 {
     struct redis_args args;
     uint64_t epoch;
     const struct invalidation_ports *ports = &wave->job->all->options.ports;
-    if (!ports->epoch(ports->context, &epoch)) { /* this host reads nothing there now; others may */
+    if (!ports->epoch(ports->context, &epoch)) { /* this host reads nothing of L2 now; others may */
         wave->given_up = true;
         if (redis_connected(wave->job->all->options.redis))
             invalidation_job_trouble(wave->job, PERMTAB_E_UNREACHABLE,
@@ -223,7 +223,7 @@ static void pump(struct invalidation_wave *wave)
     }
 }
 
-/* ---- ending ------------------------------------------------------------------------------------------------------------ */
+/* ---- ending ------------------------------------------------------------------------------------------------------ */
 
 static size_t count_keys(const struct invalidation_wave *wave, size_t first, size_t end)
 {
@@ -242,7 +242,7 @@ static void count_given_up(struct invalidation_wave *wave)
         job->result.failed += count_keys(wave, wave->singles[i].first, wave->singles[i].end);
 }
 
-/* False while it is under way; else it is gone. */
+/* Ends and frees a wave; false while it is still under way. */
 static bool end_wave(struct invalidation_wave *wave)
 {
     if (wave->under_way > 0)

@@ -1,7 +1,7 @@
-/* Prefixes and patterns over what is resident: a slice a turn of the loop, so that a table of millions is passed over
- * without anybody waiting for it. A slice is over when its time is: a pattern may take a thousand times as long as a
- * prefix. Each entry is compared with every prefix and pattern of the job. A table that is rebuilt in between ends
- * the pass: nothing that matched is resident any more. */
+/* Prefixes and patterns over resident users and scopes: a slice a turn of the loop, so that no client waits while a
+ * table of millions is passed over. A slice ends when its time is over: a pattern may take a thousand times as long
+ * as a prefix. Each entry is compared with every prefix and pattern of the job. A rebuild of the table ends the
+ * pass: no matching entry is resident any more. */
 #include "proxy/base/clock.h"
 #include "proxy/invalidate/private.h"
 
@@ -11,10 +11,10 @@
 
 #define SLICE_SLOTS 2048u
 #define SLICE_NS    1000000u
-#define STEP_SLOTS                                                                                           \
-    16u /* between two looks at the clock; the worst sixteen patterns take as many milliseconds at most */
+/* slots between two looks at the clock; the worst sixteen patterns take as many milliseconds at most */
+#define STEP_SLOTS 16u
 
-/* Whether a text that begins with `head` can be meant by the prefix or pattern. */
+/* Whether the prefix or pattern can mean a text that begins with `head`. */
 static bool match_possible(const struct target *target, const char *head)
 {
     bool glob = target->kind == TARGET_PATTERN;

@@ -1,6 +1,6 @@
-/* What the invalidate*.c share: the jobs under way and their parts.
+/* Shared by the files of invalidate/: the jobs under way and their parts.
  *
- * A job is done when none of its parts is busy. Parts run side by side; each ends on its own and then says
+ * A job is done when none of its parts is busy. Parts run side by side; each ends on its own and then calls
  * invalidation_job_check. */
 #ifndef PERMTAB_INVALIDATE_PRIVATE_H
 #define PERMTAB_INVALIDATE_PRIVATE_H
@@ -12,8 +12,8 @@
 
 #include <event2/event.h>
 
-#define HEARD_JOBS_MAX 256u  /* asked for by messages */
-#define SPILLED_MAX    1024u /* targets of messages beyond that */
+#define HEARD_JOBS_MAX 256u  /* begun by messages */
+#define SPILLED_MAX    1024u /* targets of messages that got no job */
 #define ORIGINS_MAX    256u  /* hosts whose numbers are kept */
 #define CURSOR_SIZE    24
 
@@ -23,28 +23,28 @@ struct invalidation_wave; /* l2.c */
 struct heard_host {
     uint64_t id; /* 0: unused */
     uint64_t number;
-    uint64_t heard; /* the tick of the last message: who has been silent longest makes room */
+    uint64_t heard; /* the tick of the last message: the host that has been silent longest makes room */
 };
 
-/* Targets that are named exactly, and are being retired here one after the other. */
+/* Targets that are named exactly and are being retired here, one after the other. */
 struct invalidation_retiring {
     const struct target *targets;
     size_t count, next;
-    struct publisher_retiring scope; /* that at `next`, when it is a scope … */
-    bool begun;                      /* … and has had a slice, and is not done with */
+    struct publisher_retiring scope; /* the scope at `next` … */
+    bool begun;                      /* … when it has had a slice, and is not done */
     bool everything; /* `all` was met: the table is thrown away later, and its entries are retired once */
 };
 
 struct invalidations {
     struct invalidation_options options; /* prefix is ours */
     char *channel;
-    uint64_t self, number; /* our own messages */
+    uint64_t self, number; /* of our own messages */
     struct heard_host origins[ORIGINS_MAX];
     uint64_t ticks;
     struct invalidation_job *first, *last;
     size_t asked, heard; /* jobs under way */
     bool stopping;
-    uint64_t work; /* entries and scopes that may be retired before the next turn */
+    uint64_t work; /* entries and scopes that may still be retired in this turn */
     struct invalidation_retiring spill;
     struct target spilled[SPILLED_MAX];
     struct event *turn; /* pending while there is something to do in the next turn */
@@ -60,8 +60,8 @@ struct invalidation_job {
     enum invalidation_source source;
     char reason[INVALIDATION_REASON_SIZE];
     char what[INVALIDATION_WHAT_SIZE];
-    bool tell_hosts; /* the others */
-    bool in_l2;      /* L2's part, too */
+    bool tell_hosts; /* tell the other hosts */
+    bool in_l2;      /* do L2's part, too */
     invalidation_done_fn done;
     void *context;
     uint64_t begun_ns;
@@ -78,20 +78,20 @@ struct invalidation_job {
     bool matching;
     struct publisher_scan scan;
 
-    /* The same in L2, one after the other: sweep.c. */
+    /* Keys of L2 that match, one target after the other: sweep.c. */
     size_t next_glob;
     int64_t sweep;            /* the one under way, or 0 */
     struct redis_retry *lock; /* being taken, or NULL */
     uint64_t digest;          /* of the message that was heard; 0: no lock is needed */
 
-    /* Messages and keys of what is named exactly: l2.c. */
+    /* Messages and keys of targets that are named exactly: l2.c. */
     struct invalidation_wave *wave;
     bool hosts_told;   /* some message was sent … */
     bool hosts_untold; /* … and some was not published */
 
     /* Members of tags: tag.c. */
     size_t next_tag;
-    char cursor[CURSOR_SIZE]; /* "": of the next tag nothing was read yet */
+    char cursor[CURSOR_SIZE]; /* "": no slice of the next tag was read yet */
     bool tag_empty;           /* so far */
     struct redis_retry *look;
     struct target *members; /* of the wave under way */
@@ -102,45 +102,46 @@ struct invalidation_job {
 /* Remembers the first thing that went wrong. */
 void invalidation_job_trouble(struct invalidation_job *job, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* A part has ended: goes on with tags, or ends the job in the next turn. */
+/* To be called when a part has ended: goes on with tags, or ends the job in the next turn. */
 void invalidation_job_check(struct invalidation_job *job);
 /* Tells subscribers alone. */
 void invalidation_job_tell(const struct invalidation_job *job, const struct target *targets, size_t count);
 /* Puts a job that has had its slice behind the others. */
 void invalidation_job_requeue(struct invalidation_job *job);
-/* Begins a job for targets; the caller has looked at the limits. NULL without memory. */
+/* Begins a job for targets; the caller has checked the limits. NULL without memory. */
 struct invalidation_job *invalidation_job_start(struct invalidations *all, const struct target *targets,
                                                 size_t count, const struct invalidation_job *model);
 void invalidations_turn_soon(struct invalidations *all);
 
 /* ---- the parts --------------------------------------------------------------------------------------------------- */
 
-/* Begins to retire here what is named exactly, and ends it at once when it is little; subscribers are told
- * afterwards. The targets are borrowed until it has ended. */
+/* Begins to retire here the targets that are named exactly, and ends at once when they are few; subscribers are
+ * told afterwards. The targets are borrowed until it has ended. */
 void invalidation_retire_start(struct invalidation_job *job, const struct target *targets, size_t count);
 bool invalidation_retire_busy(const struct invalidation_job *job);
-/* Goes on, of all jobs together no further than one turn of the loop may go. */
+/* Goes on retiring; all jobs together go no further than one turn of the loop may. */
 void invalidation_retire_turn(struct invalidations *all);
-/* Retires what there is no job for; the targets are copied. */
+/* Retires targets that got no job; copies them. */
 void invalidation_retire_spill(struct invalidations *all, const struct target *targets, size_t count);
 bool invalidation_retire_left(const struct invalidations *all);
 
-/* Tells the others of `targets`, and removes from L2 what is named exactly. They are borrowed until it ends. */
+/* Tells the other hosts of `targets`, and removes those that are named exactly from L2. The targets are borrowed
+ * until the wave ends. */
 void invalidation_wave_start(struct invalidation_job *job, const struct target *targets, size_t count);
 void invalidation_wave_cancel(struct invalidation_wave *wave);
 
-/* Begins to look for users and scopes that match; sets job->matching. One slice; job->matching is false after the
- * last. */
+/* invalidation_match_start begins to look for users and scopes that match, and sets job->matching.
+ * invalidation_match_slice does one slice; job->matching is false after the last. */
 void invalidation_match_start(struct invalidation_job *job);
 void invalidation_match_slice(struct invalidation_job *job);
 
-/* L2's keys of the prefixes and patterns, and L2 as a whole when `all` is among the targets; first the lock, when the
- * job has a digest. */
+/* Sweeps L2's keys of the prefixes and patterns, or forgets L2 as a whole when `all` is among the targets. Takes
+ * the lock first when the job has a digest. */
 void invalidation_sweep_start(struct invalidation_job *job);
 bool invalidation_sweep_busy(const struct invalidation_job *job);
 void invalidation_sweep_cancel(struct invalidation_job *job);
 
-/* Reads on in the tags. */
+/* Reads the next slice of the tags. */
 void invalidation_tag_go_on(struct invalidation_job *job);
 void invalidation_tag_cancel(struct invalidation_job *job);
 

@@ -1,14 +1,14 @@
-/* This host's table: what is named exactly is retired so many entries a turn of the loop, for half of the table may
- * lie below one scope, and the loop that retires it is also the one that renews the lease. A job is not done before
- * its last slice. What is filled meanwhile below such a scope goes too, so a fill that was read before the
- * invalidation is not left behind by it.
+/* This host's table: targets that are named exactly are retired a slice a turn of the loop, because half of the
+ * table may lie below one scope, and the same loop renews the lease. A job is not done before its last slice.
+ * Entries filled meanwhile below such a scope go, too, so no fill that was read before the invalidation survives
+ * it.
  *
- * All jobs share what a turn may take; who is not done with it waits behind the others. */
+ * All jobs share the work of a turn; a job that is not done with it waits behind the others. */
 #include "proxy/invalidate/private.h"
 
 #include <string.h>
 
-/* All but scopes, at once: returns how many entries it retired. */
+/* Retires a target that is no scope, at once; returns how many entries that were. */
 static uint64_t retire(struct invalidations *all, const struct target *target)
 {
     struct publisher *publisher = all->options.publisher;
@@ -40,7 +40,7 @@ static void spend(uint64_t *work, uint64_t spent)
     *work -= spent < *work ? spent : *work;
 }
 
-/* A slice of the scope at list->next. Whether something of it is left. */
+/* Retires a slice of the scope at list->next. Returns whether some of it is left. */
 static bool retire_below(struct invalidations *all, struct invalidation_retiring *list, uint64_t *retired)
 {
     struct publisher *publisher = all->options.publisher;
@@ -50,7 +50,7 @@ static bool retire_below(struct invalidations *all, struct invalidation_retiring
     return list->begun;
 }
 
-/* Adds to *retired. */
+/* Retires targets of the list; adds the number of entries to *retired. */
 static void retire_some(struct invalidations *all, struct invalidation_retiring *list, uint64_t *retired)
 {
     for (; list->next < list->count && all->work > 0; list->next++) {
@@ -69,7 +69,7 @@ static void retire_some(struct invalidations *all, struct invalidation_retiring 
     }
 }
 
-/* Who asks again is to get another answer, so subscribers are told only now. */
+/* Tells subscribers after the last slice, so that a subscriber that asks again gets the new answer. */
 static void tell_when_done(struct invalidation_job *job)
 {
     struct invalidation_retiring *list = &job->retiring;

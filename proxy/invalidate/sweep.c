@@ -1,8 +1,9 @@
-/* L2's keys that no command can name: those that a prefix or a pattern means are swept by the clean-up, one target after the other;
- * for `all` L2 begins another epoch.
+/* L2's keys that no command can name: the clean-up sweeps those that a prefix or a pattern means, one target after
+ * the other; for `all` L2 begins another epoch.
  *
- * What somebody has published as plain text is heard by every host, and one of them is enough: whoever takes a short lock,
- * named by the message. The same text within its time finds the lock taken: the keys were swept a moment ago. */
+ * Every host hears a message in plain text, and one of them is enough to sweep: the one that takes a short lock,
+ * which the message's digest names. The same text within the lock's time finds it taken: the keys were swept a
+ * moment ago. */
 #include "proxy/invalidate/private.h"
 
 #include <inttypes.h>

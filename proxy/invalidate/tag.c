@@ -1,5 +1,5 @@
-/* Tags: their members are read in slices, and each slice is invalidated before the next is read, so that a tag of a hundred thousand
- * takes no more memory than one of a few hundred. */
+/* Tags: their members are read in slices, and each slice is invalidated before the next is read, so that a tag of a
+ * hundred thousand takes no more memory than one of a few hundred. */
 #include "proxy/invalidate/private.h"
 
 #include "proxy/invalidate/tags.h"
@@ -15,7 +15,7 @@ static void skip_tag(struct invalidation_job *job)
     job->cursor[0] = '\0';
 }
 
-/* What can be read of a slice. Members that are no targets (of a scope type that is not known here) are left out. */
+/* Reads the members of a slice. Those that are no targets (of a scope type that is not known here) are left out. */
 static size_t read_members(struct invalidation_job *job, const struct redis_reply *reply)
 {
     const struct scope_types *types = &publisher_catalogue(job->all->options.publisher)->types;

@@ -1,5 +1,5 @@
-/* Tags in Redis. Limits are looked at by the scripts that change (conf/redis/tag_*.lua), where nobody can come in between; the set of
- * names is kept by the same scripts. */
+/* Tags in Redis. The scripts that change tags (conf/redis/tag_*.lua) check the limits, because no other command can
+ * come in between; the same scripts keep the set of names. */
 #include "proxy/invalidate/tags.h"
 
 #include <stdio.h>
@@ -24,9 +24,9 @@ bool tags_may_hold(enum target_kind kind)
     return kind == TARGET_USER || kind == TARGET_USER_AT || kind == TARGET_ROLE || kind == TARGET_SCOPE;
 }
 
-/* ---- answers ----------------------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
-/* [changed, members]; changed is negative when a limit was met. */
+/* Reads [changed, members]; changed is negative when a limit was met. */
 static void read_change(const struct redis_reply *reply, struct tags_result *result)
 {
     int64_t changed;
@@ -45,7 +45,7 @@ static void read_change(const struct redis_reply *reply, struct tags_result *res
 
 _Static_assert(TAGS_MAX == 10000 && TAG_MEMBERS_MAX == 100000, "as the texts above say");
 
-/* [cursor, texts] */
+/* Reads [cursor, texts]. */
 static void read_list(const struct redis_reply *reply, struct tags_result *result)
 {
     size_t size = 0;
@@ -84,9 +84,9 @@ static void on_reply(void *context, enum redis_status status, const struct redis
     free(call);
 }
 
-/* ---- questions --------------------------------------------------------------------------------------------------------- */
+/* ---- questions --------------------------------------------------------------------------------------------------- */
 
-/* A script, or a command when `script` is NULL. */
+/* Begins a script, or a command when `script` is NULL. */
 static int begin(struct tags_call **out, struct redis *redis, const struct redis_script *script,
                  const struct redis_args *args, tags_done_fn done, void *context)
 {

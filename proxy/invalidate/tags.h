@@ -1,5 +1,5 @@
-/* Tags: named sets of targets, kept in Redis for all hosts. `invalidate tag:NAME` invalidates what they name at that time. On the
- * loop's thread; nothing blocks.
+/* Tags: named sets of targets, kept in Redis for all hosts. `invalidate tag:NAME` invalidates the members of that
+ * moment. On the loop's thread; nothing blocks.
  *
  *     PREFIXtag:NAME   set: texts of targets
  *     PREFIXtags       set: names of the tags that have members */
@@ -17,12 +17,13 @@
 
 /* Writes the key of a tag into `out`, of TAG_KEY_SIZE, and returns it. */
 char *tags_key(char *out, const char *prefix, const char *name);
-/* Users, users at a place, roles, scopes: what can be named without looking for it. */
+/* Whether a tag may hold targets of this kind: users, users at a place, roles and scopes, which name their entries
+ * exactly. */
 bool tags_may_hold(enum target_kind kind);
 
-/* What a call came to. code: 0; PERMTAB_E_LIMIT (too many tags or members: nothing was changed), PERMTAB_E_UNREACHABLE,
- * PERMTAB_E_REFUSED; `text` says which. `changed`: members added, removed. `texts` is an array of names or members, borrowed; `cursor`
- * is "0" when there are no more. */
+/* The result of a call. code: 0; PERMTAB_E_LIMIT (too many tags or members: nothing was changed),
+ * PERMTAB_E_UNREACHABLE, PERMTAB_E_REFUSED; `text` says why. `changed`: members added, removed. `texts` is an array
+ * of names or members, borrowed; `cursor` is "0" when there are no more. */
 struct tags_result {
     int code;
     const char *text;
@@ -33,27 +34,28 @@ struct tags_result {
 };
 typedef void (*tags_done_fn)(void *context, const struct tags_result *result);
 
-struct tags_call; /* one that is under way */
+struct tags_call; /* a call under way */
 
-/* Where tags are. `redis` may be disconnected. */
+/* The place of tags. `redis` may be disconnected. */
 struct tags_place {
     struct redis *redis;
     const char *prefix;
     const struct scope_types *types;
 };
 
-/* Each begins a call; `done` is called once, later, unless it is cancelled. PERMTAB_E_UNREACHABLE,
- * _LIMIT (more than TAG_CHANGE_MAX), _FULL, _MEMORY: then nothing was begun. */
+/* Each of these functions begins a call; `done` is called once, later, unless it is cancelled.
+ * PERMTAB_E_UNREACHABLE, _LIMIT (more than TAG_CHANGE_MAX), _FULL, _MEMORY: then nothing was begun. */
 int tags_add(struct tags_call **out, const struct tags_place *place, const char *name,
              const struct target *targets, size_t count, tags_done_fn done, void *context) PERMTAB_MUST_CHECK;
-/* Without targets: the whole tag. */
+/* Without targets it removes the whole tag. */
 int tags_remove(struct tags_call **out, const struct tags_place *place, const char *name,
                 const struct target *targets, size_t count, tags_done_fn done,
                 void *context) PERMTAB_MUST_CHECK;
-/* Some hundred members from `cursor` on ("0": the first); name NULL: of the names. Some may come twice. */
+/* Lists some hundred members from `cursor` on ("0": the first), or names of tags when `name` is NULL. Some may come
+ * twice. */
 int tags_list(struct tags_call **out, const struct tags_place *place, const char *name, const char *cursor,
               tags_done_fn done, void *context) PERMTAB_MUST_CHECK;
-/* done is not called any more; what was sent is carried out. */
+/* After it done is not called; a command that was sent is carried out. */
 void tags_cancel(struct tags_call *call);
 
 #endif
