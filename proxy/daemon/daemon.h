@@ -1,7 +1,7 @@
-/* The daemon: every part of it, and how each is started. main.c has the order, and stops them in reverse.
+/* The daemon: every part of it, and how each is started. main.c has the order, and stops the parts in reverse.
  *
- * Each start takes what it needs from the parts that are there already. On failure the parts that were made stay for main.c
- * to stop. */
+ * Each start takes what it needs from the parts that are there already. On failure the parts that were made stay
+ * for main.c to stop. */
 #ifndef PERMTAB_DAEMON_DAEMON_H
 #define PERMTAB_DAEMON_DAEMON_H
 
@@ -43,7 +43,7 @@ struct daemon {
     struct descriptors descriptors;
     struct demo *demo;
     struct event *signals[3];
-    struct event *grace; /* pending while it goes on after SIGTERM */
+    struct event *grace; /* pending while the daemon goes on after SIGTERM */
     struct listener *listener, *ops_listener;
     struct parts parts; /* what the server asks, too */
     bool use_replica;
@@ -72,7 +72,7 @@ int daemon_start_serving(struct daemon *daemon, struct failure *failure) PERMTAB
 
 /* ---- what happens on the loop: events.c ---------------------------------------------------------------------- */
 
-/* A feed_news_fn, like the others below a callback of the part they are named for; the context is the daemon. */
+/* Callbacks of the parts that they are named for (daemon_on_news is a feed_news_fn); the context is the daemon. */
 void daemon_on_news(void *context, const struct feed_news *news);
 void daemon_on_redis(void *context, bool connected);
 void daemon_on_refresh(void *context, uint64_t user, struct scope_key scope);

@@ -1,5 +1,5 @@
-/* `permtabd --demo`: a folder of its own with an embedded store, a small community in it, and a few lines on what to try.
- * The folder is removed at the end. */
+/* `permtabd --demo`: a folder of its own with an embedded store, a small community in it, and a few lines that say
+ * what to try. The folder is removed at the end. */
 #ifndef PERMTAB_DAEMON_DEMO_H
 #define PERMTAB_DAEMON_DEMO_H
 

@@ -17,7 +17,7 @@ static const int stop_signals[] = {SIGTERM, SIGINT};
 
 /* ---- the feed's news ------------------------------------------------------------------------------------------ */
 
-/* Against this host's wall clock, which is what an operator can compare. */
+/* Shows the store's clock against this host's wall clock, which an operator can compare. */
 static void show_clock(struct daemon *daemon, uint64_t now_ns)
 {
     int64_t offset;
@@ -30,8 +30,8 @@ static void show_clock(struct daemon *daemon, uint64_t now_ns)
     daemon->counters.clock_steps = daemon->store_clock.steps;
 }
 
-/* A change took effect when the batch it came with was applied: that moment is this call, microseconds later. Changes that
- * a rebuild swallowed are not measured, for their rows are not read. */
+/* Measures how long changes took. A change took effect when its batch was applied, microseconds before this call.
+ * Changes inside a rebuild are not measured, because their rows are not read. */
 static void measure(struct daemon *daemon, const struct change_list *changes, uint64_t now_ns)
 {
     uint64_t us;
@@ -48,10 +48,11 @@ static void measure(struct daemon *daemon, const struct change_list *changes, ui
     }
 }
 
-/* What has been kept beside the table is judged first, then who waits is answered. */
+/* Tells the parts of the table's new revision: first those that keep facts beside the table, then those that answer
+ * waiting clients. */
 static void go_on_from(struct daemon *daemon, uint64_t revision)
 {
-    if (daemon->l2) /* the marker first: what fills put comes after it */
+    if (daemon->l2) /* the marker first: fills put values after it has moved */
         l2_applied(daemon->l2);
     answering_applied(daemon->parts.answering, revision);
     audit_applied(daemon->parts.audit);
@@ -97,7 +98,7 @@ void daemon_on_refresh(void *context, uint64_t user, struct scope_key scope)
     answering_refresh(daemon->parts.answering, user, scope);
 }
 
-/* What the old one named is read by nobody any more. */
+/* Nobody reads keys of the old epoch any more, so a clean-up starts. */
 void daemon_on_epoch(void *context)
 {
     struct daemon *daemon = context;
@@ -105,9 +106,9 @@ void daemon_on_epoch(void *context)
         log_info("l2: the keys of the last epoch are left to end with their time to live");
 }
 
-/* The auditor found this host's table wrong, and so perhaps what L2 has and what others were told from it. One user is
- * invalidated for the whole fleet; everything on this host and in L2 alone: the memory that is wrong may be this host's,
- * and the others have auditors of their own. */
+/* The auditor found this host's table wrong, so values in L2 and answers to other hosts that came from it may be
+ * wrong, too. One user is invalidated for the whole fleet. Everything is invalidated on this host and in L2 alone:
+ * the wrong memory may be this host's, and the others have auditors of their own. */
 void daemon_on_difference(void *context, uint64_t user, bool everything)
 {
     struct daemon *daemon = context;
@@ -116,7 +117,7 @@ void daemon_on_difference(void *context, uint64_t user, bool everything)
         .targets = &target, .count = 1, .reason = "audit", .source = INVALIDATION_AUDIT};
     answering_forget_strangers(daemon->parts.answering);
     if (!everything && invalidation_start(daemon->parts.invalidations, &what, NULL, NULL) == 0)
-        return; /* which tells the subscribers, too */
+        return; /* its end tells the subscribers, too */
     if (daemon->l2)
         l2_flush_sparingly(daemon->l2);
     subscriptions_tell(daemon->parts.subscriptions, &target, 1, "audit");
@@ -185,8 +186,8 @@ struct invalidation_ports daemon_invalidation_ports(struct daemon *daemon)
 
 /* ---- signals --------------------------------------------------------------------------------------------------- */
 
-/* systemd waits for TimeoutStopSec, and longer when it is told so now: for the grace, and for what may take two
- * seconds after it. */
+/* Asks systemd to wait longer than TimeoutStopSec: for the grace, and for the stop, which may take two seconds
+ * after it. */
 #define AFTER_GRACE_MS 5000u
 
 static void tell_supervisor(uint64_t grace_ms)
@@ -197,8 +198,8 @@ static void tell_supervisor(uint64_t grace_ms)
     notify_supervisor(state);
 }
 
-/* Nothing changes during the grace but that it ends: who still asks is answered, and who still has to be forked
- * may connect. */
+/* Begins the grace, in which nothing else changes: clients that still ask are answered, and workers that still have
+ * to be forked may connect. */
 static void on_stop(evutil_socket_t number, short what, void *context)
 {
     struct daemon *daemon = context;
@@ -225,8 +226,8 @@ static void on_grace_over(evutil_socket_t descriptor, short what, void *context)
     (void)event_base_loopbreak(daemon->parts.base);
 }
 
-/* Of what can be configured the log level and the grace may change while it runs, in this release. A grace that
- * runs stays as long as it was. */
+/* Reloads the options that may change while the daemon runs: in this release the log level and the grace. A grace
+ * that runs stays as long as it was. */
 static void on_reload(evutil_socket_t number, short what, void *context)
 {
     struct daemon *daemon = context;

@@ -1,7 +1,7 @@
 /* permtabd: the order of starting, serving, stopping. Every part is a struct of this one; nothing is global.
  *
- * What fails while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for the
- * command line, 1 for what may be different next time. */
+ * A failure while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for
+ * the command line, 1 when the next start may succeed. */
 #include "client/wire/standard.h"
 #include "client/wire/text.h"
 #include "proxy/base/log.h"
@@ -29,7 +29,7 @@ struct arguments {
     bool test, demo, migrate;
 };
 
-/* ---- command line -------------------------------------------------------------------------------------------------- */
+/* ---- command line ------------------------------------------------------------------------------------------------ */
 
 static void print_usage(FILE *out)
 {
@@ -90,7 +90,7 @@ static int read_arguments(int count, char **words, struct arguments *out)
     return EXIT_USAGE;
 }
 
-/* One line, whatever it quotes: of a configuration, of a server. */
+/* Prints a failure as one line, whatever it quotes of a configuration or a server. */
 static void complain(const struct failure *failure)
 {
     char text[FAILURE_TEXT_SIZE];
@@ -98,7 +98,7 @@ static void complain(const struct failure *failure)
     (void)fprintf(stderr, "permtabd: %s\n", text);
 }
 
-/* ---- starting and stopping ------------------------------------------------------------------------------------------ */
+/* ---- starting and stopping --------------------------------------------------------------------------------------- */
 
 static int start(struct daemon *daemon, struct failure *failure)
 {
@@ -123,23 +123,24 @@ static int start(struct daemon *daemon, struct failure *failure)
     /* 6. Threads and the feed, which writes into the table. Its first poll grants the first lease. */
     if ((code = daemon_start_helpers(daemon, failure)) < 0)
         return code;
-    /* 7. Redis, and what is done there and for the fleet. */
+    /* 7. Redis, with the parts that work there and for the fleet. */
     if ((code = daemon_start_redis(daemon, failure)) < 0)
         return code;
-    /* 8. Questions and fills, which make use of Redis when it is there; the queue in Redis, which asks questions. */
+    /* 8. Questions and fills, which use Redis when it is there; the queue in Redis, which asks questions. */
     if ((code = daemon_start_answering(daemon, failure)) < 0 ||
         (code = daemon_start_delayed(daemon, failure)) < 0)
         return code;
-    /* 9. What looks on: the auditor and those who are told. They know all of these, and the sessions know them. */
+    /* 9. The watching parts, the auditor and the subscriptions. They know all parts above; the sessions know them. */
     if ((code = daemon_start_watching(daemon, failure)) < 0)
         return code;
-    /* 10. The sessions, which ask all of these. */
+    /* 10. The sessions, which ask all parts above. */
     return daemon_start_serving(daemon, failure);
 }
 
-/* A thread that waits for the store is waited for, and so may be for store_timeout and longer. By then everything that others see of
- * the end has been done, and a statement under way may end as it does when a process is killed: the store keeps what was
- * committed and nothing else. Nothing is shared with the threads that are left behind, so nothing is taken from under them. */
+/* Ends the process when the stop takes too long: it waits for threads that wait for the store, perhaps for
+ * store_timeout and longer. By then everything that others see of the end has been done, and a statement under way
+ * may end as it does when a process is killed: the store keeps what was committed and nothing else. Nothing is
+ * shared with the threads that are left behind, so nothing is taken from under them. */
 static void *leave_in_time(void *context)
 {
     struct timespec left = {.tv_sec = STOP_SECONDS};
@@ -158,7 +159,7 @@ static void leave_in_any_case(void)
         (void)pthread_detach(thread);
 }
 
-/* In reverse, with readers first: whatever ends after the lease cannot mislead anybody. */
+/* Stops the parts in reverse, with readers first: a part that ends after the lease cannot mislead anybody. */
 static void stop(struct daemon *daemon, bool served)
 {
     if (daemon->parts.publisher)
@@ -166,7 +167,7 @@ static void stop(struct daemon *daemon, bool served)
     listener_free(daemon->ops_listener);
     listener_free(daemon->listener);
     server_fini(&daemon->server);
-    if (served && !daemon->demo) /* else an exit code, or a folder to be removed, comes after it */
+    if (served && !daemon->demo) /* otherwise an exit code, or a folder to be removed, comes after it */
         leave_in_any_case();
     ops_free(daemon->ops);
     delayed_free(daemon->parts.delayed); /* before all that it asks and waits for */
@@ -178,7 +179,7 @@ static void stop(struct daemon *daemon, bool served)
     /* Calls back the last jobs, which know the feed, the fleet and the counters. */
     store_threads_free(daemon->parts.pool);
     store_threads_free(daemon->replica);
-    fleet_free(daemon->parts.fleet); /* a write that has just ended was told over it */
+    fleet_free(daemon->parts.fleet); /* a write that has just ended was announced over it */
     answering_free(daemon->parts.answering);
     redis_free(daemon->parts.redis); /* tells the others that their commands are lost */
     l2_free(daemon->l2);
@@ -195,8 +196,8 @@ static void stop(struct daemon *daemon, bool served)
         event_base_free(daemon->parts.base);
 }
 
-/* What the store or the table's size contradict is for the configuration to mend; a socket that another instance
- * serves may be free tomorrow. */
+/* The exit code for a failure. One that the store or the table's size cause is mended in the configuration; a
+ * socket that another instance serves may be free at the next start. */
 static int exit_code_of(const struct daemon *daemon, int code)
 {
     bool contradicted = code == PERMTAB_E_CONFLICT || code == PERMTAB_E_LIMIT || code == PERMTAB_E_INVALID;
@@ -226,7 +227,7 @@ static int serve(struct daemon *daemon, struct failure *failure)
     return code;
 }
 
-/* What the arguments ask for; on failure `failure` says why. */
+/* Does what the arguments ask for; on failure `failure` says why. */
 static int run(struct daemon *daemon, const struct arguments *arguments, struct failure *failure)
 {
     int code;
@@ -245,7 +246,7 @@ static int run(struct daemon *daemon, const struct arguments *arguments, struct 
     return code;
 }
 
-/* Everything but the descriptors and the output. */
+/* The program without the care for descriptors and output. */
 static int live(int count, char **words)
 {
     struct arguments arguments = {0};
@@ -270,7 +271,7 @@ static int live(int count, char **words)
     return code < 0 ? exit_code_of(&daemon, code) : EXIT_FINE;
 }
 
-/* What was printed and could not be written is a failure, whatever else went well. */
+/* Output that could not be written is a failure, whatever else went well. */
 static int finish(int status)
 {
     bool failed = ferror(stdout) != 0;
@@ -288,9 +289,9 @@ int main(int count, char **words)
     /* 1. Before a socket or the store can become standard error, into which the log is written. */
     if (!standard_hold())
         return EXIT_TRANSIENT;
-    /* 2. A peer, or a reader of our output, that has gone is an error of the write, and not our end. */
+    /* 2. SIGPIPE off: a peer, or a reader of our output, that has gone is an error of the write, and not our end. */
     (void)signal(SIGPIPE, SIG_IGN);
     if (count > 0)
-        words[0] = name; /* what getopt says begins with it, whatever path it was started by */
+        words[0] = name; /* getopt's messages begin with it, whatever path the program was started by */
     return finish(live(count, words));
 }

@@ -1,4 +1,4 @@
-/* Telling systemd how we are (sd_notify's protocol), without its library. */
+/* Tells systemd the daemon's state (sd_notify's protocol), without its library. */
 #ifndef PERMTAB_DAEMON_NOTIFY_H
 #define PERMTAB_DAEMON_NOTIFY_H
 

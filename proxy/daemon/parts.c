@@ -1,5 +1,4 @@
-/* Starting the parts. Which depends on which is in the numbered order of main.c; how big they are and what they are told is
- * here. */
+/* Starting the parts. main.c has their order and dependencies; this file has their sizes and options. */
 #include "proxy/daemon/daemon.h"
 
 #include "proxy/serve/methods/methods.h"
@@ -72,7 +71,7 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
     return feed_new(&daemon->parts.feed, &feed, failure);
 }
 
-/* A second level, and messages to the fleet. Nothing waits for Redis: it may come and go. */
+/* Connects L2, and messages to the fleet. Nothing waits for Redis: it may come and go. */
 static int connect_redis(struct daemon *daemon, const struct redis_access *access, struct failure *failure)
 {
     const struct config *config = &daemon->config;
@@ -107,7 +106,7 @@ static int connect_redis(struct daemon *daemon, const struct redis_access *acces
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
-/* Invalidation works without Redis, too; then it is this host's affair alone. */
+/* Invalidation works without Redis, too; then it reaches this host alone. */
 int daemon_start_redis(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;
@@ -156,7 +155,7 @@ static int start_replica(struct daemon *daemon)
     return store_threads_new(&daemon->replica, &replica);
 }
 
-/* Questions, and the fills that they wait for: what is kept, the replica, the store. */
+/* Starts questions, and the sources of the fills that they wait for: kept facts, the replica, the store. */
 int daemon_start_answering(struct daemon *daemon, struct failure *failure)
 {
     const struct config *config = &daemon->config;

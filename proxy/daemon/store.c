@@ -1,4 +1,4 @@
-/* The store at start, and the first table from it. */
+/* Opens the store at start, and makes the first table from it. */
 #include "proxy/daemon/daemon.h"
 
 #include "proxy/base/log.h"
@@ -49,7 +49,7 @@ static int publish_first(struct daemon *daemon, struct store *store, struct fail
     return code;
 }
 
-/* A replica is only as good as what it copies. */
+/* Warns of a primary that replicates statements: a replica of it may hold other rows. */
 static int look_at_replication(struct daemon *daemon, struct store *store, struct failure *failure)
 {
     int rows = store_replicates_rows(store, failure);
