@@ -13,7 +13,7 @@ static void copy_name(struct session *session, const struct wire_value *value)
     size_t used = 0;
     if (!wire_as_text(value, name, sizeof name))
         return;
-    /* It is shown to operators: nothing but plain characters. */
+    /* The name is shown to operators, so it is reduced to plain characters. */
     for (const char *at = name; *at && used < sizeof session->name - 1; at++)
         session->name[used++] = *at > ' ' && *at < 0x7f ? *at : '_';
     session->name[used] = 0;
@@ -49,7 +49,7 @@ void serve_hello(struct request *request, const struct wire_value *params)
     request_reply(request, &reply);
 }
 
-/* The page of counters is made once a session; who attaches again gets the same one. */
+/* Makes the page of counters once a session; a client that attaches again gets the same one. */
 static int prepare_feedback(struct session *session)
 {
     int code = session->feedback ? 0 : feedback_new(&session->feedback, clock_ns());
@@ -78,7 +78,7 @@ void serve_attach(struct request *request, const struct wire_value *params)
         request_fail(request, code, "attach: no page for the client's counters");
         return;
     }
-    /* Copies, because the reply may wait in the queue while the segment is replaced. */
+    /* The descriptors are copies, because the reply may wait in the queue while the segment is replaced. */
     descriptors[0] = fcntl(segment->descriptor, F_DUPFD_CLOEXEC, 3);
     descriptors[1] = fcntl(session->feedback->descriptor, F_DUPFD_CLOEXEC, 3);
     const struct descriptors *spare = request->parts->descriptors;
@@ -98,7 +98,7 @@ void serve_attach(struct request *request, const struct wire_value *params)
     request_reply_descriptors(request, &reply, descriptors, 2);
 }
 
-/* An array of three, the name's head, a bit of up to five bytes, flags of one. */
+/* Bytes of a row beside its name: an array of three, the name's head, a bit of up to five bytes, flags of one. */
 #define ROW_BYTES (1 + 3 + 5 + 1)
 
 /* The first permission after `first` that does not go into so many bytes with those before it. One always does. */

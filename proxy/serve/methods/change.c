@@ -21,7 +21,7 @@ struct change_task {
     struct policy_assignment assignment;
     struct policy_apply_result result;
     int64_t now;        /* the store's clock when an assignment with an end was written; else 0 */
-    struct target user; /* whom an assignment concerns */
+    struct target user; /* the user whom an assignment concerns */
 };
 
 static int assign(struct change_task *work, struct store *store, struct failure *failure)

@@ -44,8 +44,8 @@ static bool is_granted(const struct answer *answer, const uint64_t *bits, const 
     return !permission->deleted && permission->bit / 64 < answer->words && bitmap_test(bits, permission->bit);
 }
 
-/* In the order of names; those of a catalogue without an index, which memory was too short for, are in the order
- * of bits. */
+/* The permission at a place in the order of names; in the order of bits when memory was too short for the
+ * catalogue's index. */
 static const struct permission *permission_at(const struct catalogue *catalogue, size_t place)
 {
     return &catalogue->permissions[catalogue->by_name ? catalogue->by_name[place] : place];
@@ -81,8 +81,8 @@ static void pack_names(struct wire_buffer *reply, const struct catalogue *catalo
     }
 }
 
-/* The pages of equal answers at one catalogue go together, whatever else changes meanwhile; so a store that is
- * written to all the time keeps nobody from getting to the last one. */
+/* The pages of equal answers at one catalogue go together, whatever else changes meanwhile; so constant writes to
+ * the store keep no client from reaching the last page. */
 static void pack_place(struct wire_buffer *reply, struct request *request, const struct answer *answer,
                        size_t end)
 {
@@ -116,7 +116,7 @@ static void reply_permissions(struct request *request, const struct check *check
     request_reply(request, &reply);
 }
 
-/* Nobody can vouch for the table: no decision, at once, and the reason. */
+/* The reply when nobody can vouch for the table: no decision, at once, and the reason. */
 static void reply_unknown(struct request *request, const char *trouble)
 {
     struct wire_buffer reply = reply_begin(request, 4);

@@ -1,5 +1,5 @@
-/* cleanup: starts clean-ups of Redis, says how they are, cancels them. A clean-up belongs to the sidecar: it goes on when
- * the session that started it has gone. */
+/* cleanup: starts clean-ups of Redis, tells their state, cancels them. A clean-up belongs to the sidecar: it goes
+ * on when the session that started it has gone. */
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/serve/methods/methods.h"
 

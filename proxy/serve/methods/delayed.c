@@ -1,5 +1,6 @@
-/* delay, delayed, delayed_cancel, delayed_run, delayed_replace, delayed_do, delayed_stats, delayed_advice: the queue of delayed
- * invalidations, for operators and their tools. A reply waits for Redis; a session that ends first is found gone by it. */
+/* delay, delayed, delayed_cancel, delayed_run, delayed_replace, delayed_do, delayed_stats, delayed_advice: the
+ * queue of delayed invalidations, for operators and their tools. A reply waits for Redis; when the session has
+ * ended first, the reply finds its request gone. */
 #include "proxy/delayed/delayed.h"
 #include "proxy/serve/methods/methods.h"
 #include "proxy/serve/server.h"
@@ -12,9 +13,9 @@
 #define RUN_DEFAULT  1000u
 #define RUN_MAX      100000u
 
-/* ---- what they share ---------------------------------------------------------------------------------------------- */
+/* ---- what they share --------------------------------------------------------------------------------------------- */
 
-/* NULL, and the request has failed, without Redis. */
+/* The queue; NULL without Redis, and the request has been failed. */
 static struct delayed *queue_of(struct request *request)
 {
     struct delayed *delayed = request->parts->delayed;
@@ -25,7 +26,7 @@ static struct delayed *queue_of(struct request *request)
     return delayed;
 }
 
-/* When a call could not begin. */
+/* Fails a request whose call could not begin. */
 static void fail_start(struct request *request, int code)
 {
     const char *why = code == PERMTAB_E_UNREACHABLE ? redis_trouble(request->parts->redis)
@@ -45,7 +46,7 @@ static bool param_optional_text(struct request *request, const struct wire_value
     return wire_is_nil(wire_get(params, key)) || param_text(request, params, key, out, size);
 }
 
-/* ---- delay ------------------------------------------------------------------------------------------------------------ */
+/* ---- delay ------------------------------------------------------------------------------------------------------- */
 
 static bool read_targets(struct request *request, const struct wire_value *params, struct delayed_task *task)
 {
@@ -70,7 +71,7 @@ static bool read_targets(struct request *request, const struct wire_value *param
     return true;
 }
 
-/* A condition that cannot be read, or names what does not exist, is refused now and not in a week. */
+/* A condition that cannot be read, or names a permission that does not exist, is refused now and not in a week. */
 static bool read_condition(struct request *request, const struct wire_value *params,
                            struct delayed_task *task)
 {
@@ -107,7 +108,7 @@ static bool read_times(struct request *request, const struct wire_value *params,
     bool has_alive;
     if (!param_optional_id(request, params, "expires_in_ms", &has_alive, &when->alive))
         return false;
-    if (has_alive && when->alive == 0) { /* to those who ask for nothing it means the usual time */
+    if (has_alive && when->alive == 0) { /* inside, 0 means the usual time */
         request_fail(request, PERMTAB_E_INVALID, "delay: expires_in_ms: expected at least 1");
         return false;
     }
@@ -169,7 +170,7 @@ void serve_delay(struct request *request, const struct wire_value *params)
     free(task);
 }
 
-/* ---- delayed: the list --------------------------------------------------------------------------------------------- */
+/* ---- delayed: the list ------------------------------------------------------------------------------------------- */
 
 static void pack_row(struct wire_buffer *reply, const struct delayed_row *row)
 {
@@ -224,7 +225,7 @@ void serve_delayed(struct request *request, const struct wire_value *params)
         fail_start(request, code);
 }
 
-/* ---- commands over many ------------------------------------------------------------------------------------------- */
+/* ---- commands over many ------------------------------------------------------------------------------------------ */
 
 static void on_swept(void *context, int code, const char *text, uint64_t count, const char *cursor)
 {
@@ -293,7 +294,7 @@ void serve_delayed_run(struct request *request, const struct wire_value *params)
     start_sweep(request, delayed, &sweep);
 }
 
-/* What was advised under a number. */
+/* Carries out the advice given under a number. */
 void serve_delayed_do(struct request *request, const struct wire_value *params)
 {
     struct delayed_sweep sweep = {0};
@@ -316,7 +317,7 @@ void serve_delayed_do(struct request *request, const struct wire_value *params)
     start_sweep(request, delayed, &sweep);
 }
 
-/* ---- how it stands ------------------------------------------------------------------------------------------------- */
+/* ---- how it stands ----------------------------------------------------------------------------------------------- */
 
 static void pack_minutes(struct wire_buffer *reply, struct delayed *delayed)
 {

@@ -1,5 +1,5 @@
-/* invalidate and invalidations. The reply is given when all parts are done; a client that has gone by then has its invalidation
- * carried out all the same. */
+/* invalidate and invalidations. The reply is given when all parts are done; the invalidation of a client that has
+ * gone by then is carried out all the same. */
 #include "proxy/base/clock.h"
 #include "proxy/invalidate/history.h"
 #include "proxy/serve/methods/methods.h"
@@ -12,7 +12,7 @@
 #define PAGE_DEFAULT 100u
 #define PAGE_MAX     500u /* well below a message */
 
-/* One that waits; outlives its request when the session goes. */
+/* An invalidation whose client waits; it outlives its request when the session goes. */
 struct waiting {
     struct request *request; /* NULL then */
 };
@@ -53,9 +53,9 @@ static void on_done(void *context, int code, const char *text, const struct inva
     request_reply(request, &reply);
 }
 
-/* ---- parameters ---------------------------------------------------------------------------------------------------------- */
+/* ---- parameters -------------------------------------------------------------------------------------------------- */
 
-/* An array of one for `what`, and that of `targets`; NULL with the request failed. */
+/* The targets of `what` (an array of one) or `targets`; NULL with the request failed. */
 static struct target *read_targets(struct request *request, const struct wire_value *params, size_t *count)
 {
     const struct wire_value *what = wire_get(params, "what"), *array = wire_get(params, "targets");
@@ -98,7 +98,7 @@ static bool read_rest(struct request *request, const struct wire_value *params, 
            param_text(request, params, "reason", reason, INVALIDATION_REASON_SIZE);
 }
 
-/* ---- invalidate ------------------------------------------------------------------------------------------------------------ */
+/* ---- invalidate -------------------------------------------------------------------------------------------------- */
 
 static void fail_start(struct request *request, int code)
 {
@@ -119,7 +119,7 @@ static void fail_start(struct request *request, int code)
     }
 }
 
-/* Never needed for truth, the feed sees to that: it makes the next checks read the store again. */
+/* Makes the next checks read the store again. Never needed for truth, which the feed keeps. */
 void serve_invalidate(struct request *request, const struct wire_value *params)
 {
     char reason[INVALIDATION_REASON_SIZE];
@@ -147,7 +147,7 @@ void serve_invalidate(struct request *request, const struct wire_value *params)
     }
 }
 
-/* ---- invalidations ---------------------------------------------------------------------------------------------------------- */
+/* ---- invalidations ----------------------------------------------------------------------------------------------- */
 
 static void pack_record(struct wire_buffer *out, const struct invalidation_record *record)
 {

@@ -1,9 +1,9 @@
 /* check_many: up to 10,000 checks in one request, each true by itself.
  *
- * The list is worked through in slices of a turn of the loop, and only a few of its misses wait at a time: a batch takes
- * its turns among other clients like single checks do. A query that cannot be answered is unknown (-1) and does not
- * spoil the others; the first reason comes with the reply. A query that makes no sense fails the whole request before
- * anything is looked at. */
+ * The list is worked through in slices of a turn of the loop, and only a few of its misses wait at a time: a batch
+ * takes its turns among other clients like single checks do. A query that cannot be answered is unknown (-1) and
+ * does not spoil the others; the first reason comes with the reply. A query that makes no sense fails the whole
+ * request before any query is looked up. */
 #include "proxy/base/timer.h"
 #include "proxy/rights/resolve.h"
 #include "proxy/serve/methods/methods.h"
@@ -59,7 +59,7 @@ static void many_free(struct many *many)
     free(many);
 }
 
-/* Before the request ends: that looks whether its session may be read from again. */
+/* To be called before the request ends, because that checks whether its session may be read from again. */
 static void uncount(struct many *many)
 {
     many->request->session->query_count -= many->count;
@@ -79,8 +79,8 @@ static void many_cancel(struct request *request)
 
 /* ---- reading the queries ----------------------------------------------------------------------------------------- */
 
-/* [user, scope, permission, owner or nil]. NULL, or what is wrong; *code says which error it is, *hint how to send
- * it. */
+/* Reads [user, scope, permission, owner or nil]. NULL, or the sentence of what is wrong; *code is the error, *hint
+ * says how to send it. */
 static const char *read_query(const struct catalogue *catalogue, const struct wire_value *item,
                               struct query *out, int *code, const char **hint)
 {
@@ -188,7 +188,8 @@ static void slot_done(struct ask *ask, int code, const char *text, const struct 
             (void)failure_set(&many->trouble, code, "%s", text && text[0] ? text : "the lease has ended");
         many->troubled = true;
     }
-    /* In another turn of the loop; an event made active by itself would keep the loop from everybody else. */
+    /* The next slice is in another turn of the loop: an event that makes itself active would keep the loop from
+     * every other session. */
     if (!many->turning)
         (void)timer_at_once(many->turn);
 }

@@ -1,4 +1,4 @@
-/* Every method is in one table, with what a peer must be to call it. */
+/* Every method is in one table, with the conditions that a peer must meet to call it. */
 #include "proxy/serve/methods/methods.h"
 
 const struct method methods[] = {

@@ -1,4 +1,4 @@
-/* The table of methods, and what each of them does with a request: a serve function of struct method. */
+/* The table of methods, and the serve function of each (struct method). */
 #ifndef PERMTAB_SERVE_METHODS_METHODS_H
 #define PERMTAB_SERVE_METHODS_METHODS_H
 

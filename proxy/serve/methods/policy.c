@@ -52,7 +52,7 @@ static struct policy_task *policy_task_new(struct request *request)
 
 /* ---- apply ------------------------------------------------------------------------------------------------------ */
 
-/* A pipe or a device could keep the thread for ever, so only what pread ends with is read. */
+/* Reads a regular file alone: a pipe or a device could keep the thread for ever. */
 static int read_document(int descriptor, char **out, size_t *size, struct failure *failure)
 {
     struct stat status;
@@ -94,7 +94,7 @@ static int apply_run(struct task *task, struct store *store)
         code = policy_apply(store, &policy, &work->options, &work->result, &task->failure);
     }
     policy_fini(&policy);
-    /* What a dry run counted is rolled back: there is nothing to wait for. */
+    /* A dry run is rolled back, so its reply waits for no revision. */
     task->revision = work->options.dry_run ? 0 : work->result.revision;
     free(text);
     return code;
@@ -229,8 +229,8 @@ static void export_reply(struct task *task)
     request_reply_descriptors(task->request, &reply, &descriptor, 1);
 }
 
-/* A document that nobody takes from its socket is memory of ours for as long: each session gets one, and the next when that has been
- * read. */
+/* A document that nobody takes from its socket keeps our memory. So each session gets one at a time, and the next
+ * when that has been read. */
 static bool may_export(struct request *request)
 {
     struct session *session = request->session;

@@ -1,5 +1,5 @@
-/* subscribe, unsubscribe: one subscription a session, which ends with it. What is told, and the bounds, are in
- * serve/subscriptions.c; here is its connection to a session. */
+/* subscribe, unsubscribe: one subscription a session, which ends with it. serve/subscriptions.c has the
+ * notifications and their bounds; this file connects them to a session. */
 #include "proxy/serve/methods/methods.h"
 #include "proxy/serve/subscriptions.h"
 

@@ -1,5 +1,5 @@
-/* tag_add, tag_remove, tag_list, tag_names: tags over the socket. A tag lives in Redis, so without it there is none; a client that has
- * gone before Redis has answered is not answered. */
+/* tag_add, tag_remove, tag_list, tag_names: tags over the socket. Tags live in Redis, so without Redis there are
+ * none. A client that has gone before Redis answers gets no reply. */
 #include "proxy/invalidate/tags.h"
 #include "proxy/serve/methods/methods.h"
 
@@ -54,9 +54,9 @@ static void on_done(void *context, const struct tags_result *result)
         reply_changed(request, result);
 }
 
-/* ---- parameters ---------------------------------------------------------------------------------------------------------- */
+/* ---- parameters -------------------------------------------------------------------------------------------------- */
 
-/* NULL with the request failed. */
+/* Begins a tag request; NULL with the request failed. */
 static struct tag_request *begin(struct request *request)
 {
     struct tag_request *state;
@@ -81,7 +81,7 @@ static struct tags_place place_of(const struct request *request)
                                .types = &request_catalogue(request)->types};
 }
 
-/* The state is the request's from now on, or gone with it. */
+/* Gives the state to the request, or frees both when the call could not begin. */
 static void begun(struct request *request, struct tag_request *state, int code)
 {
     if (code == 0) {
@@ -148,7 +148,7 @@ static struct target *read_members(struct request *request, const struct wire_va
     return NULL;
 }
 
-/* ---- the methods ------------------------------------------------------------------------------------------------------------ */
+/* ---- the methods ------------------------------------------------------------------------------------------------- */
 
 static void change(struct request *request, const struct wire_value *params, bool adds)
 {
@@ -156,7 +156,7 @@ static void change(struct request *request, const struct wire_value *params, boo
     size_t count;
     if (!param_tag(request, params, &tag) || (targets = read_members(request, params, &count)) == NULL)
         return;
-    /* A list that came out empty is no wish to remove the whole tag. */
+    /* An empty list of targets does not remove the whole tag: a program may have made it by mistake. */
     if (count == 0 && (adds || !wire_is_nil(wire_get(params, "targets")))) {
         free(targets);
         request_fail(request, PERMTAB_E_INVALID, "%s: targets: expected at least one", request->method->name);
