@@ -1,4 +1,4 @@
-/* The sums behind the limit on descriptors. They err on the side of keeping a few too many. */
+/* The sums behind the limit on descriptors. They keep a few too many rather than too few. */
 #include "proxy/serve/descriptors.h"
 
 #include "proxy/base/log.h"
@@ -8,14 +8,14 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define AT_START                                                                                             \
-    24u /* standard streams, the loop, signals, threads, sockets and their locks: there before any client */
-#define SEGMENTS                                                                                             \
-    6u /* the live table, the next one, those that are being left, and copies on their way to clients */
-#define FILES                                                                                                \
-    8u /* a configuration read again, a document, a directory of the system's, the supervisor's socket */
-#define STORE_EACH                                                                                           \
-    3u /* SQLite: the database, its log, a journal. A server: the connection, and finding its address */
+/* standard streams, the loop, signals, threads, sockets and their locks: they are there before any client */
+#define AT_START 24u
+/* the live table, the next one, those that are being left, and copies on their way to clients */
+#define SEGMENTS 6u
+/* a configuration read again, a document, a directory of the system's, the supervisor's socket */
+#define FILES 8u
+/* SQLite: the database, its log, a journal. A server: the connection, and finding its address */
+#define STORE_EACH    3u
 #define REDIS_ALL     6u /* two connections, and their successors while these are being made */
 #define CLIENT_EACH   2u /* its socket, and the page of its counters */
 #define CLIENTS_LEAST 4u
@@ -26,7 +26,7 @@ static uint64_t store_connections(const struct config *config)
     return config->store_threads * pools + config->store_write_threads + 1;
 }
 
-/* Without what is there at the start. */
+/* The descriptors kept free, without those that are open at the start. */
 static uint64_t kept(const struct config *config)
 {
     return SEGMENTS + FILES + DESCRIPTORS_OPERATORS + store_connections(config) * STORE_EACH +

@@ -1,6 +1,6 @@
-/* Reading what clients count. The memfd is written by a process that may be hostile, so: pread into our own
- * copy (never a mapping), growth only, and a bound on growth from the time that has passed. What a lie can do
- * is to shift a statistic within that bound. */
+/* Reading the counts of clients. The memfd is written by a process that may be hostile, so: pread into our own copy
+ * (never a mapping), growth only, and a bound on growth from the time that has passed. A lie can shift a statistic
+ * within that bound and no further. */
 #include "proxy/serve/feedback.h"
 
 #include <errno.h>
@@ -9,7 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Nobody checks faster than once a nanosecond; the slack covers clocks and the pause before the first read.
+/* The bound on growth: no client checks faster than once a nanosecond. The slack covers clocks and the pause before
+ * the first read.
  */
 #define SLACK_NS 1000000000ull
 
@@ -23,7 +24,7 @@ int feedback_new(struct feedback **out, uint64_t now_ns)
     feedback->descriptor = memfd_create("permtab-feedback", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (feedback->descriptor < 0)
         goto out;
-    /* Pages now: a client that touches one on a full machine would die of SIGBUS. */
+    /* Allocates the pages now: a client that touches one on a full machine would die of SIGBUS. */
     if (posix_fallocate(feedback->descriptor, 0, sizeof(struct permtab_shm_feedback)) != 0)
         goto out;
     if (fcntl(feedback->descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)

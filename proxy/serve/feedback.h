@@ -18,7 +18,7 @@ struct feedback {
 /* Creates the memfd: full size, sealed against resizing. PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY. */
 int feedback_new(struct feedback **out, uint64_t now_ns) PERMTAB_MUST_CHECK;
 void feedback_free(struct feedback *feedback);
-/* Adds what was counted since the last call. */
+/* Adds the growth since the last call to the counters. */
 void feedback_collect(struct feedback *feedback, uint64_t now_ns, struct counters *counters);
 
 #endif

@@ -1,11 +1,11 @@
 /* Listening on a Unix socket.
  *
- * A path belongs to whoever holds a flock on PATH.lock: it goes away with the process, however that ends, so
- * a socket file without a held lock is stale and may be replaced. Two that start at once cannot both get it.
- * The lock file is removed at the end under the lock; a process that had opened it just before notices that
- * its file is no longer the one in the folder, and opens again.
+ * A path belongs to the process that holds a flock on PATH.lock. The lock goes away with the process, however that
+ * ends, so a socket file without a held lock is stale and may be replaced. Two that start at once cannot both get
+ * it. The lock file is removed at the end under the lock; a process that had opened it just before notices that its
+ * file is no longer the one in the folder, and opens again.
  *
- * What is done with a connection is the business of the one who is called. */
+ * The listener_accept_fn decides what is done with a connection. */
 #include "proxy/serve/listener.h"
 
 #include "proxy/base/clock.h"
@@ -82,7 +82,7 @@ static int take_lock(struct listener *listener, struct failure *failure)
 
 /* ---- the socket file ------------------------------------------------------------------------------------- */
 
-/* Whoever can write to the folder can put a socket of their own there. */
+/* Warns of a folder that others may write to: they could put a socket of their own there. */
 static void warn_of_folder(const char *path)
 {
     char folder[256];
@@ -91,7 +91,7 @@ static void warn_of_folder(const char *path)
     int length = slash ? (int)(slash - path) : 0;
     (void)snprintf(folder, sizeof folder, "%.*s", length ? length : 1, length ? path : slash ? "/" : ".");
     if (stat(folder, &status) < 0)
-        return; /* bind will say so */
+        return; /* bind reports the error */
     if ((status.st_mode & (S_IWGRP | S_IWOTH)) && !(status.st_mode & S_ISVTX))
         log_warning("listener %s: its folder can be written by others, who could replace the socket", path);
     else if (status.st_uid != 0 && status.st_uid != geteuid())
@@ -118,7 +118,7 @@ static int remove_stale(const struct listener *listener, const struct sockaddr_u
         return 0;
     if (!S_ISSOCK(status.st_mode))
         return failure_set(failure, PERMTAB_E_CONFLICT, "%s: is there and is not a socket", listener->path);
-    /* Another program, without our lock. */
+    /* Another program listens, without our lock. */
     if (somebody_listens(address))
         return failure_set(failure, PERMTAB_E_CONFLICT, "%s: something else is serving it", listener->path);
     if (unlink(listener->path) < 0)
@@ -144,7 +144,7 @@ static int bind_socket(struct listener *listener, uint32_t mode, struct failure 
         return failure_set(failure, PERMTAB_E_SYSTEM, "%s: %s", listener->path, strerror(errno));
     listener->device = status.st_dev;
     listener->inode = status.st_ino;
-    /* The mode before listening: until then nobody can connect. */
+    /* The mode is set before listening: until then nobody can connect. */
     if (chmod(listener->path, (mode_t)mode) < 0 || listen(listener->socket, BACKLOG) < 0)
         return failure_set(failure, PERMTAB_E_SYSTEM, "%s: %s", listener->path, strerror(errno));
     return 0;
@@ -236,7 +236,7 @@ void listener_free(struct listener *listener)
         event_free(listener->pause);
     if (listener->event)
         event_free(listener->event);
-    /* Only what we made: somebody may have put another there. */
+    /* Only the socket file that we made is removed: somebody may have put another there. */
     if (listener->inode != 0 && lstat(listener->path, &status) == 0 && status.st_ino == listener->inode &&
         status.st_dev == listener->device)
         (void)unlink(listener->path);

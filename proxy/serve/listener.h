@@ -10,7 +10,7 @@
 struct event_base;
 struct listener;
 
-/* A new connection: non-blocking, close-on-exec, owned by the one called. On the loop. */
+/* Called on the loop for a new connection: non-blocking, close-on-exec, owned by the function. */
 typedef void (*listener_accept_fn)(void *context, int descriptor);
 
 struct listener_options {

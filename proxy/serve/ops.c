@@ -1,8 +1,9 @@
-/* The ops socket. Commands are in one table, which `help` prints; answers are whole before they are sent. All of them
- * only read, so whoever may connect may ask. Each answer ends with an empty line, so that a program knows its end.
+/* The ops socket. Commands are in one table, which `help` prints; answers are whole before they are sent. All of
+ * them only read, so every peer that may connect may ask. Each answer ends with an empty line, so that a program
+ * knows its end.
  *
  * Bounded: so many sessions, so long a line, so much unread output, so long an idle session. libevent's bufferevent
- * does here: no descriptor is ever passed. */
+ * is enough here, because no descriptor is ever passed. */
 #include "proxy/serve/ops.h"
 
 #include "client/wire/text.h"
@@ -72,7 +73,7 @@ static void print_clients(struct ops_session *session, FILE *out)
     server_print_clients(session->ops->server, out);
 }
 
-/* What a store's server says may be in it. */
+/* Makes one line of a text that may contain words of the store's server. */
 static const char *one_line(char out[FAILURE_TEXT_SIZE], const char *text)
 {
     (void)text_clean_line(out, FAILURE_TEXT_SIZE, text, strlen(text));
@@ -138,7 +139,7 @@ static void print_help(struct ops_session *session, FILE *out)
         (void)fprintf(out, "%-18s %s\n", commands[i].name, commands[i].help);
 }
 
-/* ---- sessions ----------------------------------------------------------------------------------------------------- */
+/* ---- sessions ---------------------------------------------------------------------------------------------------- */
 
 static void end_session(struct ops_session *session)
 {
@@ -215,7 +216,7 @@ static void on_line(struct bufferevent *channel, void *context)
         finish(session);
 }
 
-/* The output has been sent: go on with lines that waited for it, or leave. */
+/* The output has been sent: goes on with lines that waited for it, or closes the session. */
 static void on_sent(struct bufferevent *channel, void *context)
 {
     struct ops_session *session = context;

@@ -1,6 +1,5 @@
-/* The output queue of a session. Messages without descriptors are sent many at a time; one with descriptors
- * begins a call of its own, so that they arrive with its first byte. How much may wait is for the session to
- * limit. */
+/* The output queue of a session. Messages without descriptors are sent many at a time; one with descriptors begins
+ * a call of its own, so that they arrive with its first byte. The session limits how much may wait. */
 #include "proxy/serve/output.h"
 
 #include <assert.h>
@@ -77,7 +76,7 @@ int output_put(struct output *output, struct wire_buffer *message, const int *de
     return 0;
 }
 
-/* The head, and those after it up to the next that bears descriptors. */
+/* Gathers the first message, and those after it up to the next that bears descriptors. */
 static int gather(const struct output *output, struct iovec parts[CHUNKS_A_CALL])
 {
     int count = 0;

@@ -1,4 +1,5 @@
-/* What many methods share that has more than one form: targets, tokens, and lists that may be too long for a message. */
+/* Parameters and replies of more than one form that many methods share: targets, tokens, and lists that may be too
+ * long for a message. */
 #include "proxy/serve/request.h"
 
 #include "proxy/names/target.h"

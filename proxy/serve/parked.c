@@ -1,5 +1,5 @@
-/* Waiting for a name. After `apply` has answered, its permissions are in the store and a few milliseconds later in the
- * table; a check that comes in between must not be told that its permission does not exist.
+/* Waiting for a name. After `apply` has answered, its permissions are in the store and a few milliseconds later in
+ * the table; a check in between must not be told that its permission does not exist.
  *
  * Two applied polls are waited for: one may have been under way before, the second began after the request came. */
 #include "proxy/serve/parked.h"
@@ -83,7 +83,7 @@ static void serve_again(struct parked *parked)
         request->frame_size = parked->size;
         request->method->serve(request, message.params);
         wire_message_fini(&message);
-    } else { /* it could be taken the first time: memory is short */
+    } else { /* memory is short: the same message could be taken the first time */
         request_fail(request, PERMTAB_E_MEMORY, "%s: out of memory", request->method->name);
     }
     free(parked);

@@ -5,12 +5,13 @@
 
 #include "proxy/serve/request.h"
 
-/* Keeps a copy of the request's message, wakes the feed, and returns true: the request is served again later. False when
- * it has waited already, when the table is not kept true anyway, or when too many wait: the caller fails it now. */
+/* Keeps a copy of the request's message, wakes the feed, and returns true: the request is served again later. False
+ * when the request has waited already, when the table is not kept true anyway, or when too many wait: the caller
+ * fails it now. */
 bool parked_wait(struct request *request);
-/* From the feed: a poll has been applied. */
+/* To be called when a poll of the feed has been applied. */
 void parked_applied(struct server *server);
-/* Serves those that have waited longer than a request may, so that they fail. */
+/* Serves requests that have waited longer than a request may, so that they fail. */
 void parked_sweep(struct server *server, uint64_t now_ns);
 
 #endif

@@ -1,5 +1,5 @@
-/* From a message to a method and back. Whether a peer may call a method is judged here, before it sees a parameter, so no
- * method can forget to. */
+/* Requests on their way from a message to a method and back. This file judges whether a peer may call a method
+ * before the method sees a parameter, so no method can forget to. */
 #include "proxy/serve/request.h"
 
 #include "client/wire/time_text.h"
@@ -61,7 +61,8 @@ static void request_new(struct session *session, const struct method *method,
     method->serve(request, message->params);
 }
 
-/* Of a request that cannot be looked up, or is of another form. NULL: it is as it should be. */
+/* The text of a message's fault: its method cannot be looked up, or its parameters have another form. NULL: no
+ * fault. */
 static const char *fault_text(const struct wire_message *message)
 {
     switch (message->fault) {
@@ -101,7 +102,7 @@ void request_begin(struct session *session, const struct wire_message *message, 
     }
 }
 
-/* After session_close the list is being taken apart by it, and `previous` of the others still holds. */
+/* While session_close takes the list apart, `previous` of the other requests still holds. */
 static void request_unlink(struct request *request)
 {
     struct session *session = request->session;

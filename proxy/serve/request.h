@@ -1,4 +1,5 @@
-/* A request of a client on its way to a reply. The methods themselves are in request_*.c, their table in serve/methods/methods.c. */
+/* A request of a client on its way to a reply. The methods themselves are in serve/methods/, their table in
+ * serve/methods/methods.c. */
 #ifndef PERMTAB_SERVE_REQUEST_H
 #define PERMTAB_SERVE_REQUEST_H
 
@@ -11,7 +12,7 @@ struct method {
     const char *name;
     bool before_hello; /* may be called without hello */
     bool writing;      /* asks for root or our own uid */
-    /* Replies or fails now or later, exactly once. `params` is borrowed for the call. */
+    /* serve: replies or fails now or later, exactly once. `params` is borrowed for the call. */
     void (*serve)(struct request *request, const struct wire_value *params);
 };
 
@@ -21,8 +22,8 @@ struct request {
     const struct parts *parts; /* of the server */
     const struct method *method;
     uint64_t id;
-    /* Called when the session ends first. It must end the request now (request_drop), unless a thread still works for
-     * it: then it is left NULL, and the reply ends it. */
+    /* cancel: called when the session ends first. It must end the request now (request_drop), unless a thread still
+     * works for it: then `cancel` is left NULL, and the reply ends the request. */
     void (*cancel)(struct request *request);
     void *state;       /* of the method, freed by it */
     const char *frame; /* the message's bytes, while it is being served */
@@ -35,7 +36,7 @@ struct request {
 /* Takes a decoded message of a session, and its bytes: finds the method, checks the peer, serves. */
 void request_begin(struct session *session, const struct wire_message *message, const char *frame);
 
-/* Each of these ends the request. */
+/* Each of these functions ends the request. */
 void request_reply(struct request *request, struct wire_buffer *reply);
 void request_reply_descriptors(struct request *request, struct wire_buffer *reply, const int *descriptors,
                                unsigned count);
@@ -51,23 +52,24 @@ static inline const struct catalogue *request_catalogue(const struct request *re
 
 /* ---- parameters ------------------------------------------------------------------------------------------------ */
 
-/* Each reads one key of params. On failure the request has been failed with a sentence that names the key, and false is
- * returned: the caller returns at once. */
+/* Each of these functions reads one key of params. On failure the request has been failed with a sentence that
+ * names the key, and false is returned: the caller returns at once. */
 bool param_id(struct request *request, const struct wire_value *params, const char *key, uint64_t *out);
 bool param_text(struct request *request, const struct wire_value *params, const char *key, char *out,
                 size_t size);
 bool param_scope(struct request *request, const struct wire_value *params, const char *key,
                  struct scope_key *out);
-/* The bit of a permission that exists. */
+/* Reads the bit of a permission that exists. */
 bool param_permission(struct request *request, const struct wire_value *params, const char *key,
                       uint32_t *out);
-/* These leave *out alone when the key is missing or nil. */
+/* The param_optional_ functions leave *out alone when the key is missing or nil. */
 bool param_optional_bool(struct request *request, const struct wire_value *params, const char *key,
                          bool *out);
 bool param_optional_id(struct request *request, const struct wire_value *params, const char *key,
                        bool *present, uint64_t *out);
 
-/* Microseconds since 1970, as a number or as text, or RFC 3339 text; what is before 2000 or after 9999 is refused. */
+/* Reads microseconds since 1970, as a number or as text, or RFC 3339 text; a time before 2000 or after 9999 is
+ * refused. */
 bool param_optional_time(struct request *request, const struct wire_value *params, const char *key,
                          bool *present, int64_t *out);
 /* params.c: a token that `token` holds, as the text or the map that a reply had. */
@@ -75,17 +77,17 @@ bool param_optional_token(struct request *request, const struct wire_value *para
                           struct question *question);
 /* The head of a reply that succeeds; `fields` pairs must follow (client/wire/wire.h), and request_reply. */
 struct wire_buffer reply_begin(const struct request *request, uint32_t fields);
-/* What every reply has that says up to where something holds: the three pairs store_id, revision and token. */
+/* The three pairs store_id, revision and token, which say up to where a reply holds. */
 #define REPLY_TOKEN_FIELDS 3u
 void reply_token(struct wire_buffer *reply, uint64_t store_id, uint64_t revision);
 
-/* Lists that may be too long for a message are given in pages to those who name a place to go on `from`. A page is
- * small enough for nobody to wait for it. The whole is given to those who do not, when it fits. */
+/* A list that may be too long for a message is given in pages to clients that name a place to go on `from`. A page
+ * is small enough that no other client waits for it. Clients that name no place get the whole, when it fits. */
 #define REPLY_PAGE_BYTES  (128u * 1024)
 #define REPLY_WHOLE_BYTES (WIRE_FRAME_MAX - 1024u)
 #define REPLY_TOO_LARGE                                                                                      \
     "%s: the answer is larger than a message may be: ask for its pages, the first with from = 0"
-/* The pair `next`: where the next page begins, or nil. */
+/* Packs the pair `next`: where the next page begins, or nil. */
 void reply_next(struct wire_buffer *reply, size_t end, size_t count);
 
 struct target;

@@ -104,7 +104,7 @@ void server_accept(void *context, int descriptor)
     const struct parts *parts = server->parts;
     uint64_t now = clock_ns();
     bool many = server->session_count >= parts->config->clients_max;
-    /* One more for the page of its counters. */
+    /* + 1: the page of the client's counters takes one more descriptor. */
     if (many || !descriptors_spare(parts->descriptors, descriptor + 1)) {
         parts->counters->clients_refused++;
         (void)close(descriptor);

@@ -31,12 +31,13 @@ struct server {
     struct session *sessions; /* every open one */
     struct session *closed;   /* closed in a callback: freed when the loop comes round */
     unsigned session_count;
-    struct parked *parked; /* requests that wait for a name, of parked.c */
+    struct parked *parked; /* requests that wait for a name; parked.c */
     unsigned parked_count;
     size_t parked_bytes;
-    struct task *held; /* writes that wait for the table to reach them, of task.c */
+    struct task *held; /* writes that wait for the table to reach them; task.c */
     bool stopping;
-    struct trouble refusing;         /* clients, for want of descriptors or because of clients_max */
+    /* clients are refused, for want of descriptors or because of clients_max */
+    struct trouble refusing;
     struct trouble protocol_trouble; /* bytes that are not the protocol, from whatever client */
     uint64_t stop_at_ns;             /* when the grace after SIGTERM ends; 0: there was none */
     uint64_t next_session;           /* number of the next one */
@@ -50,11 +51,11 @@ struct server {
 /* Starts the sweep; `parts` and `methods` are borrowed, and every part is there. PERMTAB_E_MEMORY. */
 int server_init(struct server *server, const struct parts *parts, const struct method *methods,
                 size_t method_count) PERMTAB_MUST_CHECK;
-/* Tells every session that it is over, and closes it. Of a server that is all zeros: nothing to do. */
+/* Sends every session its last message, and closes it. Of a server that is all zeros: nothing to do. */
 void server_fini(struct server *server);
 /* The listener_accept_fn of clients; context is the server. */
 void server_accept(void *context, int descriptor);
-/* One line a client. */
+/* Prints one line a client. */
 void server_print_clients(const struct server *server, FILE *out);
 
 /* Whether a peer may change anything. */
@@ -63,20 +64,20 @@ static inline bool server_may_write(const struct server *server, uid_t uid)
     return uid == 0 || uid == server->uid;
 }
 
-/* What `health` says. */
+/* The contents of a reply to `health`. */
 struct server_health {
     bool ok;             /* the lease holds */
-    const char *trouble; /* why it is not being renewed, or "" */
+    const char *trouble; /* why the lease is not being renewed, or "" */
     const char *alarm;   /* what the auditor found, or "" */
-    const char *writes;  /* that writes wait, for what and since when, or "" */
+    const char *writes;  /* which writes wait, for what and since when, or "" */
     uint64_t revision;
     int64_t lease_ms;     /* left; negative when it has ended */
-    bool stopping;        /* it was told to stop, and goes on for */
-    uint64_t stopping_ms; /* so long */
+    bool stopping;        /* it was told to stop */
+    uint64_t stopping_ms; /* how long it goes on */
 };
 struct server_health server_health(const struct server *server);
 
-/* A poll has been applied. */
+/* To be called when a poll has been applied. */
 void server_applied(struct server *server);
 
 #endif

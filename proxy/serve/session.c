@@ -1,12 +1,13 @@
 /* One client. The path of a request starts here:
  *
- *     session_read → wire_decode → decide → (fill) → publish → wire_encode → session_write
- *     on_readable    take_message   answer/ask.c   answer/fill.c  table/publisher.c  request_*.c   session_send
+ *     on_readable → take_message → request_begin → serve_check → ask_start → … → request_reply → session_send
+ *     session.c     session.c      request.c       methods/      answer/ask.c    request.c       session.c
  *
- * Raw recvmsg and sendmsg instead of bufferevents, which do not pass descriptors. Everything a client controls has a
- * bound: the message it is sending (a frame, and a time from its first byte), the requests under way, the bytes it does
- * not read, the descriptors it passes, and its share of a turn of the loop. A session that reaches a bound is either
- * not read from until there is room, or closed. An attached client that says nothing may stay for ever. */
+ * Raw recvmsg and sendmsg instead of bufferevents, which do not pass descriptors. Everything that a client controls
+ * has a bound: the message it is sending (a frame, and a time from its first byte), the requests under way, the
+ * bytes it does not read, the descriptors it passes, and its share of a turn of the loop. A session that reaches a
+ * bound is either not read from until there is room, or closed. An attached client that says nothing may stay for
+ * ever. */
 #include "proxy/serve/session.h"
 
 #include "proxy/base/clock.h"
@@ -27,8 +28,8 @@
 #define READ_SIZE     (64u * 1024)
 #define TURN_AT_ONCE  4u                 /* messages taken as soon as they are read */
 #define TURN_QUEUED   16u                /* messages of one turn of a session that has sent more */
-#define OUTPUT_PAUSE  (256u * 1024)      /* more than this unread: no more requests are taken */
-#define OUTPUT_MAX    (4u * 1024 * 1024) /* more than this: closed */
+#define OUTPUT_PAUSE  (256u * 1024)      /* above so much unread output no more requests are taken */
+#define OUTPUT_MAX    (4u * 1024 * 1024) /* above so much the session is closed */
 #define QUERIES_PAUSE 50000u             /* of check_many; they take our memory, not the socket's */
 #define INPUT_KEEP    (64u * 1024)       /* a larger buffer is given back once it is empty */
 
@@ -91,8 +92,9 @@ out:
 
 /* ---- turns --------------------------------------------------------------------------------------------------- */
 
-/* Whoever sends many messages at once waits in one queue, of which a round of the loop serves the first alone. Whoever
- * sends one is served when it is read, so it waits for one short turn and not for one of each who floods. */
+/* Queues a session that sends many messages at once; a round of the loop serves the first of the queue alone. A
+ * session that sends one message is served when it is read, so it waits for one short turn, and not for a turn of
+ * each session that floods. */
 static void queue_turn(struct session *session)
 {
     struct server *server = session->server;
@@ -153,7 +155,7 @@ void session_close(struct session *session, const char *reason)
     (void)event_del(session->readable);
     (void)event_del(session->writable);
     unqueue_turn(session);
-    /* What was said before the end, an error perhaps, as far as the socket takes it. */
+    /* The last messages, an error perhaps, are sent as far as the socket takes them. */
     (void)!output_send(&session->output, session->socket);
     (void)close(session->socket);
     session->socket = -1;
@@ -185,14 +187,14 @@ void session_free(struct session *session)
     free(session);
 }
 
-/* ---- taking messages ---------------------------------------------------------------------------------------------- */
+/* ---- taking messages --------------------------------------------------------------------------------------------- */
 
-/* No room for another request: reading pauses, and the kernel holds the client back. */
+/* Whether there is no room for another request: reading pauses, and the kernel holds the client back. */
 static bool is_full(const struct session *session)
 {
     return session->request_count >= session->server->parts->config->client_requests_max ||
            session->query_count >= QUERIES_PAUSE || session->output.size > OUTPUT_PAUSE ||
-           session->output.descriptors > 0; /* there are not many for all clients together */
+           session->output.descriptors > 0; /* descriptors are few for all clients together */
 }
 
 static void drop_input(struct session *session, size_t size)
@@ -216,7 +218,7 @@ static void break_off(struct session *session, const char *reason)
     session_close(session, reason);
 }
 
-/* One error on the way out tells an honest programmer what happened. */
+/* Sends one error before the session is closed, which tells an honest programmer what happened. */
 static void refuse_bytes(struct session *session, int code)
 {
     struct wire_buffer reply;
@@ -251,7 +253,8 @@ static int take_message(struct session *session, size_t *offset)
     case WIRE_REQUEST:
         request_begin(session, &message, front);
         break;
-    case WIRE_NOTIFICATION: /* none is of interest yet; ignoring them lets clients be newer than we are */
+    /* no notification is of interest yet; ignoring them lets clients be newer than we are */
+    case WIRE_NOTIFICATION:
         break;
     case WIRE_RESPONSE:
         break_off(session, "a response to a request that was not made");
@@ -261,12 +264,13 @@ static int take_message(struct session *session, size_t *offset)
     return session->socket < 0 ? PERMTAB_E_PROTOCOL : 1;
 }
 
-/* Whether reading, the next turn and the clock on incomplete messages go on. */
+/* Sets whether reading, the next turn and the clock on incomplete messages go on. */
 static void settle(struct session *session, bool more)
 {
     bool full = is_full(session);
     bool awaited = !session->greeted || session->input_size > 0;
-    /* What has been read is taken first: else one who sends faster than its turns come fills our memory. */
+    /* Messages that have been read are taken first: else a client that sends faster than its turns come fills our
+     * memory. */
     if (full || more)
         (void)event_del(session->readable);
     else
@@ -312,7 +316,7 @@ void session_turn(struct server *server)
         (void)timer_at_once(server->turn);
 }
 
-/* In a turn and not from here: the caller is in the middle of something. */
+/* Reads on in a turn and not from here, because the caller is in the middle of something. */
 static void go_on_reading(struct session *session)
 {
     if (session->socket >= 0 && !event_pending(session->readable, EV_READ, NULL) && !is_full(session))
@@ -342,7 +346,7 @@ static bool make_room(struct session *session)
     return true;
 }
 
-/* False when there are more than we keep; the rest is closed. */
+/* Keeps received descriptors; false when there are more than SESSION_DESCRIPTORS_MAX, and the rest is closed. */
 static bool keep_descriptors(struct session *session, struct msghdr *message)
 {
     bool kept = !(message->msg_flags & MSG_CTRUNC);
@@ -445,7 +449,7 @@ void session_send(struct session *session, struct wire_buffer *message, const in
     }
     if (!session->corked) {
         send_output(session);
-        go_on_reading(session); /* all may have gone with it, and then nobody waits for on_writable */
+        go_on_reading(session); /* all output may have gone with it, and then no on_writable follows */
     }
     if (session->socket >= 0 && session->output.size > OUTPUT_MAX)
         break_off(session, "does not read its replies");
@@ -473,5 +477,5 @@ void session_sweep(struct session *session, uint64_t now_ns)
     else if (session->output_since_ns != 0 && now_ns > session->output_since_ns + idle)
         break_off(session, "does not read its replies");
     else if (!event_pending(session->readable, EV_READ, NULL) && session_peer_left(session))
-        session_close(session, "the peer closed it"); /* which reading would have said, but it pauses */
+        session_close(session, "the peer closed it"); /* reading would have noticed, but it pauses */
 }

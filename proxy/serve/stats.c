@@ -14,7 +14,7 @@ static void print_value(const struct counters *counters, size_t index, FILE *out
         (void)fprintf(out, "%" PRIu64, value);
 }
 
-/* ---- text ---------------------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 void stats_print_text(const struct counters *counters, const struct histograms *histograms, FILE *out)
 {
@@ -32,7 +32,7 @@ void stats_print_text(const struct counters *counters, const struct histograms *
     }
 }
 
-/* ---- JSON ---------------------------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 static void print_json_histogram(const struct histogram *histogram, FILE *out)
 {
@@ -59,7 +59,7 @@ void stats_print_json(const struct counters *counters, const struct histograms *
     (void)fputs("}\n", out);
 }
 
-/* ---- Prometheus ---------------------------------------------------------------------------------------------------- */
+/* ---- Prometheus -------------------------------------------------------------------------------------------------- */
 
 /* Whole microseconds as seconds, exactly. */
 static void print_seconds(int64_t us, FILE *out)
@@ -86,8 +86,7 @@ static void print_prometheus_histogram(const struct histogram_description *descr
     (void)fprintf(out, "permtab_%s_seconds_count %" PRIu64 "\n", name, histogram->count);
 }
 
-/* Base units, as Prometheus wants them: what is counted in microseconds is shown in seconds, under a name that
- * says so. */
+/* The name in base units, as Prometheus wants them: microseconds are shown in seconds, under a name that says so. */
 static void prometheus_name(const struct counter_description *counter, bool *time, char name[96])
 {
     size_t length = strlen(counter->name);

@@ -7,10 +7,10 @@
 
 #include <stdio.h>
 
-/* "name value" a line; of a histogram its figures. */
+/* Prints "name value" a line; a histogram has a line for each of its figures. */
 void stats_print_text(const struct counters *counters, const struct histograms *histograms, FILE *out);
-/* One object on one line; a histogram is an object with its figures, and with `buckets`: [upper bound, how many in it], the
- * last bound null. */
+/* Prints one object on one line; a histogram is an object with its figures, and with `buckets`: [upper bound, how
+ * many in it], the last bound null. */
 void stats_print_json(const struct counters *counters, const struct histograms *histograms, FILE *out);
 /* Text exposition format 0.0.4: HELP, TYPE and samples; names begin with permtab_, counters end in _total, times in
  * _seconds. */

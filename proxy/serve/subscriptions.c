@@ -1,9 +1,9 @@
-/* Telling subscribers. What a batch touched is made into a list of different targets once, with their texts; each
- * subscriber is then sent those that it wants. A list that would be long is told as `all`: it costs the subscriber one
- * round of misses, and this host nothing.
+/* Telling subscribers. The targets that a batch touched are made into a list once, each once and with its text;
+ * each subscriber is then sent those that it wants. A list that would be long is told as `all`: it costs the
+ * subscriber one round of misses, and this host nothing.
  *
- * Sending may end a session and with it its subscriber, in the middle of the list: subscribers that end while others are
- * being told are only marked, and freed afterwards. */
+ * Sending may end a session and with it its subscriber, in the middle of the list: subscribers that end while
+ * others are being told are only marked, and freed afterwards. */
 #include "proxy/serve/subscriptions.h"
 
 #include "proxy/base/clock.h"
@@ -16,7 +16,7 @@
 #include <utlist.h>
 
 #define SECOND_NS  1000000000ull
-#define GATHER_MAX (4u * SUBSCRIPTION_TARGETS_A_BATCH) /* before doubles are taken out */
+#define GATHER_MAX (4u * SUBSCRIPTION_TARGETS_A_BATCH) /* before duplicates are taken out */
 
 /* ---- what is told ------------------------------------------------------------------------------------------------ */
 
@@ -36,14 +36,14 @@ struct told_text {
 struct told_list {
     struct told *items;
     size_t count;
-    bool all; /* too many, or something that no key names */
+    bool all; /* too many targets, or one that no key names */
 };
 
 struct subscriber {
     struct subscriptions *subscriptions;
     struct subscription what;
     struct subscriber_port port;
-    uint64_t missed; /* targets not told; nothing is told before it has heard of them */
+    uint64_t missed; /* targets not told; nothing more is told before the subscriber has heard of them */
     uint64_t window_ns;
     uint32_t told_in_window;
     bool ended;
@@ -54,11 +54,11 @@ struct subscriptions {
     const struct publisher *publisher;
     struct counters *counters;
     struct subscriber *subscribers;
-    unsigned count; /* that have not ended */
+    unsigned count; /* subscribers that have not ended */
     unsigned telling;
 };
 
-/* ---- gathering ----------------------------------------------------------------------------------------------------- */
+/* ---- gathering --------------------------------------------------------------------------------------------------- */
 
 static int compare_u64(uint64_t a, uint64_t b)
 {
@@ -76,7 +76,7 @@ static int compare_told(const void *a, const void *b)
     return order != 0 ? order : compare_u64(left->scope.id, right->scope.id);
 }
 
-/* Each once. */
+/* Sorts the targets and drops duplicates. */
 static void tidy(struct told_list *list)
 {
     size_t unique = 0;
@@ -106,7 +106,7 @@ static void add_change(struct told_list *list, const struct change *change)
     case CHANGE_SCOPE_TYPE:
         add(list, TOLD_CATALOGUE, 0, nowhere);
         return;
-    case CHANGE_ROLE: /* a default role concerns everybody at its place, whether they know of it or not */
+    case CHANGE_ROLE: /* a default role concerns every user at its place */
         add(list, TOLD_SCOPE, 0, change->scope);
         add(list, TOLD_ROLE, change->role, nowhere);
         return;
@@ -191,7 +191,7 @@ static void format(const struct scope_types *types, const struct told *told, str
     (void)target_format(types, &target, out->text);
 }
 
-/* ---- sending ------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static void begin_notification(struct wire_buffer *out, const struct subscriptions *subscriptions,
                                const char *reason, bool missed_or_more)
@@ -206,7 +206,7 @@ static void begin_notification(struct wire_buffer *out, const struct subscriptio
     wire_put_str(out, "reason", reason);
 }
 
-/* False when the subscriber may not be sent so much just now. */
+/* Sends a notification; false when the subscriber may not be sent so much just now. */
 static bool send(struct subscriber *subscriber, struct wire_buffer *message, uint32_t targets,
                  uint64_t now_ns)
 {
@@ -240,7 +240,7 @@ static bool wants(const struct subscriber *subscriber, const struct told_text *t
                                      strncmp(told->text, what->prefix, strlen(what->prefix)) == 0));
 }
 
-/* Sends `count` of those the subscriber wants, from *next on; `more`: others of the same revision follow. */
+/* Sends `count` targets that the subscriber wants, from *next on; `more`: others of the same revision follow. */
 static void tell_some(struct subscriber *subscriber, const struct told_text *texts, size_t *next,
                       uint32_t count, bool more, const char *reason)
 {
@@ -309,7 +309,7 @@ static void tell_all(struct subscriptions *subscriptions, const char *reason)
     tell_everybody(subscriptions, &all, 1, reason);
 }
 
-/* Tells what was gathered, and frees it. */
+/* Tells the gathered targets, and frees the list. */
 static void tell_list(struct subscriptions *subscriptions, struct told_list *list, const char *reason)
 {
     const struct scope_types *types = &publisher_catalogue(subscriptions->publisher)->types;
@@ -326,7 +326,7 @@ static void tell_list(struct subscriptions *subscriptions, struct told_list *lis
     free(list->items);
 }
 
-/* False when nobody listens. Without memory the list is `all`. */
+/* Begins a list; false when there is no subscriber. Without memory the list is `all`. */
 static bool begin_list(const struct subscriptions *subscriptions, struct told_list *list)
 {
     if (subscriptions == NULL || subscriptions->count == 0)
@@ -336,7 +336,7 @@ static bool begin_list(const struct subscriptions *subscriptions, struct told_li
     return true;
 }
 
-/* ---- what happened ------------------------------------------------------------------------------------------------- */
+/* ---- what happened ----------------------------------------------------------------------------------------------- */
 
 void subscriptions_applied(struct subscriptions *subscriptions, const struct batch *batch)
 {
@@ -379,12 +379,12 @@ void subscriber_drained(struct subscriber *subscriber, uint64_t now_ns)
     wire_put_u64(&message, "missed", missed);
     wire_put_array(&message, "targets", 1);
     wire_str(&message, "all");
-    subscriber->missed = 0; /* before it is sent: sending comes back here */
+    subscriber->missed = 0; /* before the message is sent: sending comes back here */
     if (!send(subscriber, &message, 1, now_ns))
         subscriber->missed = missed;
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 int subscriptions_new(struct subscriptions **out, const struct publisher *publisher,
                       struct counters *counters)

@@ -1,9 +1,10 @@
-/* Subscribers: clients that are told what was invalidated, for caches of their own. Told once this host's table has
- * applied it, so that whoever drops an answer and asks again gets the new one. On the loop's thread.
+/* Subscribers: clients that are told of invalidations, for caches of their own. They are told once this host's
+ * table has applied a change, so that a client that drops an answer and asks again gets the new one. On the loop's
+ * thread.
  *
- * Bounded: so many subscribers, so many targets a notification, a batch and a second, so much unsent output. Whoever falls
- * behind a bound is told nothing more until it has read what there is; then one notification says how many targets it missed
- * and to drop everything. */
+ * Bounded: the number of subscribers, the targets a notification, a batch and a second, and the unsent output. A
+ * subscriber that falls behind a bound is told nothing more until it has read its output; then one notification
+ * says how many targets it missed and to drop everything. */
 #ifndef PERMTAB_SERVE_SUBSCRIPTIONS_H
 #define PERMTAB_SERVE_SUBSCRIPTIONS_H
 
@@ -19,12 +20,12 @@ struct subscriber;
 #define SUBSCRIBERS_MAX              256u
 #define SUBSCRIBER_UNSENT_MAX        (256u * 1024u)
 #define SUBSCRIBER_TARGETS_A_SECOND  20000u
-#define SUBSCRIPTION_TARGETS_A_BATCH 5000u /* different ones; of more, `all` alone is told */
+#define SUBSCRIPTION_TARGETS_A_BATCH 5000u /* different targets; when there are more, `all` alone is told */
 #define NOTIFICATION_TARGETS_MAX     1000u
 #define SUBSCRIPTION_PREFIX_SIZE     TARGET_WORD_SIZE
 #define SUBSCRIPTION_REASON_SIZE     128u
 
-/* What a subscriber wants to be told of; bits. `all` is told to everybody. */
+/* The kinds of targets that a subscriber is told of; bits. `all` is told to every subscriber. */
 enum subscription_kind {
     SUBSCRIPTION_USER = 1,
     SUBSCRIPTION_ROLE = 2,
@@ -53,20 +54,20 @@ void subscriptions_free(struct subscriptions *subscriptions);
 /* PERMTAB_E_FULL, _MEMORY. */
 int subscriber_new(struct subscriber **out, struct subscriptions *subscriptions,
                    const struct subscription *what, const struct subscriber_port *port) PERMTAB_MUST_CHECK;
-/* Wants something else from now on. */
+/* Replaces the subscription by `what` from now on. */
 void subscriber_change(struct subscriber *subscriber, const struct subscription *what);
 /* NULL does nothing. May be called from inside `send`. */
 void subscriber_end(struct subscriber *subscriber);
-/* Its output has been sent, or time has passed: says what it missed, if it did and may be told again. `now_ns`:
- * CLOCK_MONOTONIC. */
+/* To be called when the subscriber's output has been sent, or time has passed: tells what it missed, if it did and
+ * may be told again. `now_ns`: CLOCK_MONOTONIC. */
 void subscriber_drained(struct subscriber *subscriber, uint64_t now_ns);
 
-/* The table has applied the batch. */
+/* Tells the targets of a batch that the table has applied. */
 void subscriptions_applied(struct subscriptions *subscriptions, const struct batch *batch);
-/* The table was made anew. */
+/* Tells that the table was made anew. */
 void subscriptions_rebuilt(struct subscriptions *subscriptions);
-/* These were invalidated on demand, here. What names no key (a pattern, a tag) is told as `all`; a poke is not told. NULL
- * subscriptions: nothing. */
+/* Tells targets that were invalidated here on demand. A target that names no key (a pattern, a tag) is told as
+ * `all`; a poke is not told. Does nothing for NULL subscriptions. */
 void subscriptions_tell(struct subscriptions *subscriptions, const struct target *targets, size_t count,
                         const char *reason);
 

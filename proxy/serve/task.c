@@ -24,7 +24,8 @@ static int task_run(struct store_job *job, struct store *store, struct failure *
     sql_use_gate(store->sql, gate);
     task->code = task->run(task, store);
     sql_use_gate(store->sql, NULL);
-    job->once = !gate_untouched(gate); /* else nothing was committed, whatever became of the connection */
+    /* when untouched, nothing was committed, even if the connection was lost */
+    job->once = !gate_untouched(gate);
     return task->code;
 }
 
@@ -44,7 +45,7 @@ static void task_end(struct task *task)
     task_forget(task);
 }
 
-/* Its asker has been answered, or has gone. */
+/* Ends a task whose asker has been answered, or has gone. */
 static void task_unheard(struct task *task)
 {
     if (task->unsure)
@@ -53,8 +54,9 @@ static void task_unheard(struct task *task)
     task_forget(task);
 }
 
-/* A write is answered when the table of this host has it, so that the next check on it, by whomever, does. Not for ever: the token
- * says as much, and a store that cannot be followed is no reason to keep the writer. */
+/* Holds the answer to a write until the table of this host has the write, so that every later check on this host
+ * sees it. The hold is bounded: the token says the same, and a store that cannot be followed is no reason to keep
+ * the writer waiting. */
 static bool hold(struct task *task)
 {
     struct server *server = task->server;
@@ -71,7 +73,7 @@ static bool hold(struct task *task)
     return true;
 }
 
-/* The other hosts, and our own table, hear of it now, before any poll has seen it. */
+/* Announces the write to the other hosts and to our own table, before any poll has seen it. */
 static void announce(struct task *task)
 {
     const struct parts *parts = task->server->parts;
@@ -84,7 +86,7 @@ static void announce(struct task *task)
 static void task_done(struct store_job *job)
 {
     struct task *task = container_of(job, struct task, job);
-    /* Also after a failure: a commit of which the outcome is unknown may have been one. */
+    /* The feed is woken after a failure, too: a commit whose outcome is unknown may have happened. */
     if (task->writes)
         feed_wake(task->server->parts->feed);
     if (task->writes && task->code >= 0)
@@ -97,7 +99,7 @@ static void task_done(struct store_job *job)
         task_end(task);
 }
 
-/* Ending one may close its session, which holds no task: tasks outlive sessions. So the list changes only here. */
+/* Ending a task may close its session, which holds no task: tasks outlive sessions. So the list changes only here. */
 void task_release(struct server *server, uint64_t revision, uint64_t now_ns)
 {
     struct task **at = &server->held;
@@ -118,7 +120,8 @@ void task_start(struct task *task, struct request *request)
     task->job.done = task_done;
     task->request = request;
     task->server = request->server;
-    if (task->locks && session_peer_left(request->session)) { /* it has been in its socket for a while */
+    /* its end may have been in the socket for a while */
+    if (task->locks && session_peer_left(request->session)) {
         request_fail(request, PERMTAB_E_UNREACHABLE, "%s: its asker has gone", request->method->name);
         task->free(task);
         return;

@@ -1,4 +1,4 @@
-/* A request that is carried out on a helper thread: explain, writes, export. */
+/* A task: a request that is carried out on a helper thread (explain, writes, export). */
 #ifndef PERMTAB_SERVE_TASK_H
 #define PERMTAB_SERVE_TASK_H
 
@@ -15,24 +15,24 @@ struct task {
     struct failure failure;
     int code;
 
-    /* Set by the method. `run` on a thread: a code, and the failure when it is negative. `reply` on the loop after success: ends
-     * the request. `free` on the loop, always: frees the struct. */
+    /* Set by the method. run: called on a thread; returns a code, and fills the failure when it is negative. reply:
+     * called on the loop after success; ends the request. free: always called on the loop; frees the struct. */
     int (*run)(struct task *task, struct store *store);
     void (*reply)(struct task *task);
     void (*free)(struct task *task);
     bool locks;                   /* it takes the store's write lock: `answer_by_ns` must be set, too */
     uint64_t answer_by_ns;        /* CLOCK_MONOTONIC */
     bool writes;                  /* it may have changed the store: wake the feed */
-    uint64_t revision;            /* set by `run` of a write: what it returned */
-    const struct target *changed; /* of a write that concerns one user alone: who; may be NULL */
+    uint64_t revision;            /* the revision of a write; set by `run` */
+    const struct target *changed; /* the user, for a write that concerns one user alone; may be NULL */
 
     struct task *next_held; /* private: of the server */
     uint64_t held_until_ns;
-    /* Private: of writes.c. */
+    /* Private to writes.c. */
     struct gate gate;
     uint64_t begun_ns;
     bool unsure;      /* the asker was told that the outcome is unknown */
-    const char *name; /* of the method, once that is so */
+    const char *name; /* the method's name, once `unsure` */
     struct task *prev, *next;
 };
 
@@ -40,7 +40,8 @@ struct task {
 void task_start(struct task *task, struct request *request);
 /* Frees a task that nobody waits for. */
 void task_forget(struct task *task);
-/* Answers the writes that the table has reached, those that have waited long enough, and, when the server is stopping, all. */
+/* Answers held writes: those that the table has reached, those that have waited long enough, and, when the server
+ * is stopping, all. */
 void task_release(struct server *server, uint64_t revision, uint64_t now_ns);
 
 #endif

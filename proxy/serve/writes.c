@@ -1,11 +1,11 @@
-/* Deadlines of writes, and who says that they wait.
+/* Deadlines of writes, and the line in the log when writes wait.
  *
- * A thread that waits for a lock cannot be called back, but what it will do can be decided without it: its gate is
- * closed (store/gate.h). So the loop answers at the time that was promised, whatever the thread does and even when none was
- * free. The last tenth of a write's time, a second at most, is kept for its commit: one that was sent in time mostly is
- * confirmed in time.
+ * A thread that waits for a lock cannot be called back, but the loop can decide without it that nothing will be
+ * committed: it closes the gate (store/gate.h). So the loop answers at the time that was promised, whatever the
+ * thread does and even when none was free. The last tenth of a write's time, a second at most, is kept for its
+ * commit: one that was sent in time mostly is confirmed in time.
  *
- * Trouble is said once when it begins and once when it ends, not for each write that meets it. */
+ * Trouble is logged once when it begins and once when it ends, not for each write that meets it. */
 #include "proxy/serve/writes.h"
 
 #include "proxy/base/clock.h"
@@ -21,10 +21,10 @@
 
 #define SECOND_NS  1000000000ull
 #define MS_NS      1000000ull
-#define NOTICED_NS SECOND_NS       /* waiting for so long is worth a line */
+#define NOTICED_NS SECOND_NS       /* a wait of so long is worth a line in the log */
 #define AT_WORK_NS (3 * SECOND_NS) /* for the store's own pool, which a large document takes */
-#define QUIET_NS                                                                                             \
-    (10 * SECOND_NS) /* nobody waited for so long: the trouble is over, though nothing was written */
+/* when no write has waited for so long, the trouble is over, though nothing was written */
+#define QUIET_NS  (10 * SECOND_NS)
 #define TEXT_SIZE 256
 
 #define GIVEN_UP_TEXT "given up after %.1f s, nothing was changed and nothing will be: it waited for %s"
@@ -36,8 +36,8 @@ struct writes {
     struct task *tasks; /* somebody waits for their answers; the oldest first */
     unsigned count;
     bool noticed;              /* the log says that they wait */
-    uint64_t waited_ns;        /* last, while it does */
-    uint64_t given_up, unsure; /* meanwhile */
+    uint64_t waited_ns;        /* when a write last waited */
+    uint64_t given_up, unsure; /* writes given up, and those with an unknown outcome, since then */
     char text[TEXT_SIZE];
 };
 
@@ -46,14 +46,14 @@ static double seconds(uint64_t ns)
     return (double)ns / (double)SECOND_NS;
 }
 
-/* ---- what they wait for -------------------------------------------------------------------------------------------- */
+/* ---- what they wait for ------------------------------------------------------------------------------------------ */
 
 static bool is_long(const struct task *task, enum gate_wait wait, uint64_t now_ns)
 {
     return now_ns - task->begun_ns >= (wait == GATE_FOR_STORE ? AT_WORK_NS : NOTICED_NS);
 }
 
-/* The oldest that has waited for long, and for what; or NULL. */
+/* The oldest write that has waited for long, and what it waits for; or NULL. */
 static struct task *waiting(const struct writes *writes, uint64_t now_ns, enum gate_wait *wait)
 {
     struct gate_trace ignored;
@@ -104,9 +104,9 @@ static void notice(struct writes *writes, uint64_t now_ns)
     }
 }
 
-/* ---- answers -------------------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
-/* Nobody waits for it any more. Its request is the caller's to end. */
+/* Takes the request from a task, which nobody waits for any more. The caller ends the request. */
 static struct request *take_request(struct writes *writes, struct task *task)
 {
     struct request *request = task->request;
@@ -117,7 +117,7 @@ static struct request *take_request(struct writes *writes, struct task *task)
     return request;
 }
 
-/* What no thread has begun is over; else the thread ends it. */
+/* Frees a task that no thread has begun; else the thread ends it. */
 static void leave(struct writes *writes, struct task *task)
 {
     if (store_threads_withdraw(writes->pool, &task->job))
@@ -153,7 +153,7 @@ static void say_unsure(struct writes *writes, struct task *task, const struct ga
         request->method->name, waited, trace->revision, trace->nonce);
 }
 
-/* True when it was answered. */
+/* Answers a task whose time is over; true when it was answered. */
 static bool judge(struct writes *writes, struct task *task, uint64_t now_ns)
 {
     enum gate_wait wait;
@@ -177,7 +177,7 @@ static bool judge(struct writes *writes, struct task *task, uint64_t now_ns)
 /* ---- time
  * ------------------------------------------------------------------------------------------------------------ */
 
-/* When something about it changes by time alone. */
+/* The next moment at which judge would decide otherwise by time alone. */
 static uint64_t next_moment(const struct task *task, uint64_t now_ns)
 {
     uint64_t moments[] = {task->begun_ns + NOTICED_NS, task->begun_ns + AT_WORK_NS, task->gate.closes_ns,
@@ -205,7 +205,7 @@ static void arm(struct writes *writes, uint64_t now_ns)
     (void)timer_in_ns(writes->timer, next > now_ns ? next - now_ns + 1 : 1000000);
 }
 
-/* An answer may end its session, and with it other writes: so none is looked at after one was answered. */
+/* Answers at most one task: an answer may end its session, and with it other writes, so the list is looked at anew. */
 static bool answer_one(struct writes *writes, uint64_t now_ns)
 {
     struct task *task;
@@ -222,7 +222,7 @@ static void on_time(evutil_socket_t descriptor, short what, void *context)
     struct writes *writes = context;
     uint64_t now_ns = clock_ns();
     (void)descriptor, (void)what;
-    notice(writes, now_ns); /* first: who is given up now has waited until now */
+    notice(writes, now_ns); /* first: a write that is given up now has waited until now */
     while (answer_one(writes, now_ns))
         continue;
     arm(writes, now_ns);
@@ -257,7 +257,7 @@ bool writes_deadline(struct request *request, const struct wire_value *params, u
     return true;
 }
 
-/* The session ends. Who has gone is not to find later that something was changed. */
+/* The session ends: closes the gate, so that nothing is changed after the client has gone. */
 static void on_cancel(struct request *request)
 {
     struct task *task = request->state;
@@ -294,8 +294,9 @@ void writes_ended(struct writes *writes, struct task *task)
         return;
     DL_DELETE(writes->tasks, task);
     writes->counters->writes_waiting = --writes->count;
-    task->request->cancel = NULL;          /* what is left is the reply */
-    if (task->code == PERMTAB_E_TIMEOUT) { /* the thread was a moment before the clock */
+    task->request->cancel = NULL; /* only the reply is left */
+    /* the thread noticed the end of the time a moment before the clock */
+    if (task->code == PERMTAB_E_TIMEOUT) {
         enum gate_wait wait;
         struct gate_trace ignored;
         (void)gate_look(&task->gate, &wait, &ignored);
