@@ -1,14 +1,15 @@
-/* What a worker process does with permtab, for deploy/demo.sh, and an example to start from. Compiled as any application
+/* A worker process that uses permtab, for deploy/demo.sh, and an example to start from. Compiled as any application
  * would be, against the installed header and library:
  *
  *     cc worker.c $(pkg-config --cflags --libs permtab)
  *
  *     worker SOCKET work CHECKS FIRST USERS SCOPE PERMISSION FOLLOWED
- *         Makes CHECKS checks of random users from FIRST on, and says how long they took. Then goes on working until it sees
- *         that the user FOLLOWED has lost PERMISSION in SCOPE, and says when (CLOCK_REALTIME, nanoseconds).
+ *         Makes CHECKS checks of random users from FIRST on, and says how long they took. Then goes on working
+ *         until it sees that the user FOLLOWED has lost PERMISSION in SCOPE, and says when (CLOCK_REALTIME,
+ *         nanoseconds).
  *     worker SOCKET crowd FIRST USERS SCOPE PERMISSION
- *         Asks about every user once, so that all are in the table. Then waits until the table says of every one of them
- *         that he has lost PERMISSION, and says when. */
+ *         Asks about every user once, so that all are in the table. Then waits until the table says of each of
+ *         them that PERMISSION is lost, and says when. */
 #include <permtab.h>
 
 #include <inttypes.h>

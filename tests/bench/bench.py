@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs the benchmark programs, with the servers they need on private sockets, and prints one table.
 
-Each program prints lines of JSON (measure.c); this adds the goals of the design, says which were reached, and writes everything
-to --json FILE. --smoke compares answers on small tables and times nothing: that is what ctest runs."""
+Each program prints lines of JSON (measure.c); this adds the goals of the design, says which were reached, and writes
+everything to --json FILE. --smoke compares answers on small tables and times nothing: that is what ctest runs."""
 
 import argparse
 import json

@@ -1,5 +1,5 @@
-/* Checks, of one world a run. Every contender is asked the same questions; what a contest's base answers or loads, and how
- * the others compare, is printed by measure.c.
+/* Checks, of one world a run. Every contender is asked the same questions; what a contest's base answers or loads,
+ * and how the others compare, is printed by measure.c.
  *
  *   dependent     the next question needs the last answer, as in a program that does something with it: latency
  *   independent   it does not, and the processor overlaps them: throughput
@@ -8,8 +8,9 @@
  *   batch         permtab_check_many against a loop of single checks over the same questions
  *   redis         GET over a Unix socket, the one contest with a wait in it
  *
- * permtab is measured through its public header, on a handle from permtab_open: lease, catalogue, clock, validation and hit
- * counter are all in it. The raw load reads one random cache line of the entry map through the same mapping. */
+ * permtab is measured through its public header, on a handle from permtab_open: lease, catalogue, clock, validation
+ * and hit counter are all in it. The raw load reads one random cache line of the entry map through the same
+ * mapping. */
 #include "tests/bench/measure.h"
 #include "tests/bench/rivals.h"
 #include "tests/bench/world.h"
@@ -221,7 +222,7 @@ static uint64_t singles(void *context, uint64_t seed, uint64_t count)
     return sum;
 }
 
-/* ---- contests ------------------------------------------------------------------------------------------------------ */
+/* ---- contests ---------------------------------------------------------------------------------------------------- */
 
 static void run(struct bench *bench, const char *title, bool waits, struct contender *contenders,
                 size_t count)

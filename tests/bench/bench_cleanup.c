@@ -1,10 +1,11 @@
-/* What another client of Redis feels of a clean-up: an open loop of GETs at a fixed rate over a Unix socket. The times of sending are
- * fixed in advance and latency counts from them: a closed loop would ask less while Redis is busy, and so hide it.
+/* What another client of Redis feels of a clean-up: an open loop of GETs at a fixed rate over a Unix socket. The
+ * times of sending are fixed in advance and latency counts from them: a closed loop would ask less while Redis is
+ * busy, and so hide it.
  *
  *     bench_cleanup SOCKET RATE        words on stdin begin phases; its end prints a table
  *
- * Speaks RESP itself: what is measured is Redis and this loop. How late requests are sent is reported beside: that is the
- * machine's noise, and no reading of latencies is better than it. */
+ * Speaks RESP itself: what is measured is Redis and this loop. How late requests are sent is reported beside: that
+ * is the machine's noise, and no reading of latencies is better than it. */
 #include "tests/bench/measure.h"
 
 #include <errno.h>

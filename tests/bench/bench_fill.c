@@ -1,8 +1,9 @@
 /* A miss answered from L2, and from the store, beside a raw round trip over a Unix socket plus a raw GET of Redis; and
  * check_many of 100 misses, likewise. Interleaved, one of each a round.
  *
- * Users FIRST … have a role of their own at server:1. The warm half of them has been asked for on another host, so their
- * values are in L2; the cold half has not. Each user is asked for once here, so each is a miss of this host's table.
+ * Users FIRST … have a role of their own at server:1. The warm half of them has been asked for on another host, so
+ * their values are in L2; the cold half has not. Each user is asked for once here, so each is a miss of this host's
+ * table.
  *
  *     bench_fill REDIS-SOCKET WARMED-SOCKET SOCKET FIRST COUNT [--rounds N]
  *
@@ -36,7 +37,7 @@ struct bench {
     int64_t *samples[CONTENDERS];
 };
 
-/* ---- raw ------------------------------------------------------------------------------------------------------------ */
+/* ---- raw --------------------------------------------------------------------------------------------------------- */
 
 static int connect_redis(const char *path)
 {
@@ -58,7 +59,7 @@ static void raw(const struct bench *bench)
     raw_read(bench->redis, value, sizeof value);
 }
 
-/* ---- permtab -------------------------------------------------------------------------------------------------------- */
+/* ---- permtab ----------------------------------------------------------------------------------------------------- */
 
 static void check_one(const struct host *host, uint64_t user)
 {

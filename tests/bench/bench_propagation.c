@@ -8,8 +8,8 @@
  *   sql        the DELETE alone, over SQL, by nobody that permtab knows; until the same
  *
  * Prints one line of JSON for each: microseconds from before the first byte was sent (begin) and, where somebody
- * acknowledges, from the acknowledgement (ack; negative when the effect came first). A worker looks every LOOK_NS: were it to look without
- * end it would take the processor from those that are timed.
+ * acknowledges, from the acknowledgement (ack; negative when the effect came first). A worker looks every LOOK_NS:
+ * were it to look without end it would take the processor from those that are timed.
  *
  *     bench_propagation REDIS-SOCKET CHANNEL STORE-URL WRITER-SOCKET OBSERVER-SOCKET… [--rounds N]
  *
@@ -64,7 +64,7 @@ struct bench {
     uint64_t seen_ns;
 };
 
-/* ---- Redis, raw ---------------------------------------------------------------------------------------------------- */
+/* ---- Redis, raw -------------------------------------------------------------------------------------------------- */
 
 /* Until this was read. Messages of the sidecars come before it, and after it. */
 static void read_until(int descriptor, const char *wanted)
@@ -95,7 +95,7 @@ static void publish_and_hear(struct bench *bench, unsigned number)
     read_until(bench->publisher, "\r\n");
 }
 
-/* ---- a worker of another host --------------------------------------------------------------------------------------- */
+/* ---- a worker of another host ------------------------------------------------------------------------------------ */
 
 static enum permtab_decision look(const struct observer *observer)
 {
@@ -147,7 +147,7 @@ static uint64_t watch_end(struct bench *bench)
     return seen;
 }
 
-/* ---- changes -------------------------------------------------------------------------------------------------------- */
+/* ---- changes ----------------------------------------------------------------------------------------------------- */
 
 static void call(struct bench *bench, const char *method)
 {
@@ -241,7 +241,7 @@ static void round_of(struct bench *bench, enum contender_kind kind, unsigned num
     samples->count++;
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------------ */
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 static int compare(const void *a, const void *b)
 {

@@ -1,8 +1,9 @@
-/* How long the loop is held when everything below one scope is retired: by a message, by an invalidation on demand, by a batch
- * of the feed, by a pattern, and when the table is made anew. While it is held no lease is renewed and nobody who misses is answered.
+/* How long the loop is held when everything below one scope is retired: by a message, by an invalidation on demand,
+ * by a batch of the feed, by a pattern, and when the table is made anew. While it is held no lease is renewed and
+ * nobody who misses is answered.
  *
- * Facts are made in memory, so no store takes part. One server with a thousand channels that have overwrites, so that each has
- * entries of its own; every user is at ten of them, and they came one after the other. */
+ * Facts are made in memory, so no store takes part. One server with a thousand channels that have overwrites, so
+ * that each has entries of its own; every user is at ten of them, and they came one after the other. */
 #include "proxy/table/batch.h"
 #include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
@@ -111,7 +112,7 @@ static void house_fini(struct house *house)
     memory_policy_fini(&house->policy);
 }
 
-/* ---- ways: each does one turn of the loop, and says whether there is another ----------------------------------------- */
+/* ---- ways: each does one turn of the loop, and says whether there is another ------------------------------------- */
 
 static bool by_message(struct house *house)
 {

@@ -1,9 +1,9 @@
-/* A role edit, from the batch that brings it to the table in which it is true, with few and with many holders resident. The
- * promise is that the cost follows the number of permission sets (role combinations) that contain the role, and not the number
- * of users who hold it.
+/* A role edit, from the batch that brings it to the table in which it is true, with few and with many holders
+ * resident. The promise is that the cost follows the number of permission sets (role combinations) that contain the
+ * role, and not the number of users who hold it.
  *
- * Facts are made in memory, so no store takes part: what is timed is publisher_batch alone. Every user holds the edited role
- * and a combination of fourteen others; as many combinations as sets are wanted. */
+ * Facts are made in memory, so no store takes part: what is timed is publisher_batch alone. Every user holds the
+ * edited role and a combination of fourteen others; as many combinations as sets are wanted. */
 #include "proxy/rights/resolve.h"
 #include "proxy/table/batch.h"
 #include "proxy/table/fill.h"
@@ -67,8 +67,8 @@ static void make_policy(struct memory_policy *policy, uint32_t combinations)
     }
 }
 
-/* One combination after the other, so that the facts of each are made once: the first holder brings the definitions of its
- * roles, and the table has them for the others. */
+/* One combination after the other, so that the facts of each are made once: the first holder brings the definitions
+ * of its roles, and the table has them for the others. */
 static void fill(struct house *house, struct memory_policy *policy)
 {
     for (uint64_t combination = 0; combination < house->sets; combination++) {
@@ -158,8 +158,8 @@ static uint64_t edit(void *context, uint64_t seed, uint64_t count)
     return 0;
 }
 
-/* After the edits: every holder of a sample has the permission or not, as the last edit said, and none was filled again. A
- * few in a million were never resident: their window was full. */
+/* After the edits: every holder of a sample has the permission or not, as the last edit said, and none was filled
+ * again. A few in a million were never resident: their window was full. */
 static void look(const struct house *house)
 {
     uint64_t step = house->holders / 1000 + 1, evicted = house->counters.entries_evicted;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Times coherence: commit to effect on another host, and misses from L2 and from the store, with two hosts and with more.
-Starts MariaDB, Redis and the sidecars itself, on private sockets in a folder that is thrown away.
+"""Times coherence: commit to effect on another host, and misses from L2 and from the store, with two hosts and with
+more. Starts MariaDB, Redis and the sidecars itself, on private sockets in a folder that is thrown away.
 
     tests/bench/coherence.sh [--hosts 2,20] [--rounds 300] [--json FILE]"""
 

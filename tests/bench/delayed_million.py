@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Adds a million delayed invalidations through a sidecar, removes them in every way there is (by user, by scope, by reason, carried
-out, expired, all), and shows that Redis holds nothing of them afterwards, and what another client of Redis noticed meanwhile.
+"""Adds a million delayed invalidations through a sidecar, removes them in every way there is (by user, by scope, by
+reason, carried out, expired, all), and shows that Redis holds nothing of them afterwards, and what another client of
+Redis noticed meanwhile.
 
     tests/bench/delayed_million.py [--build FOLDER] [--tasks N]
 
@@ -24,8 +25,8 @@ ALIVE_MS = 1000
 
 
 class Latency(threading.Thread):
-    """Another client that asks 500 times a second whatever the answers take, so what waits behind a slow one counts as slow. It shares
-    this process: while tasks are added its figures say more about Python than about Redis."""
+    """Another client that asks 500 times a second whatever the answers take, so what waits behind a slow one counts
+    as slow. It shares this process: while tasks are added its figures say more about Python than about Redis."""
 
     def __init__(self, path):
         super().__init__(daemon=True)

@@ -1,5 +1,5 @@
-/* Rounds, medians and the lines that the driver reads. A slice is long enough for the clock and short enough that a round
- * of all contenders falls into the same weather. The order turns by one each round. */
+/* Rounds, medians and the lines that the driver reads. A slice is long enough for the clock and short enough that a
+ * round of all contenders falls into the same weather. The order turns by one each round. */
 #include "tests/bench/measure.h"
 
 #include <errno.h>

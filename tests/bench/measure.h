@@ -1,8 +1,8 @@
 /* Contests: several ways to the same answer, timed side by side. Rounds are interleaved, so that what disturbs the
  * machine disturbs all of them; what is reported is the median, and how far the quartiles lie apart.
  *
- * A contest that waits for nobody is timed by the thread's own processor time, so that another program on the same core does
- * not count; one in which somebody waits for another process is timed by the wall clock, all of it. */
+ * A contest that waits for nobody is timed by the thread's own processor time, so that another program on the same
+ * core does not count; one in which somebody waits for another process is timed by the wall clock, all of it. */
 #ifndef PERMTAB_TESTS_BENCH_MEASURE_H
 #define PERMTAB_TESTS_BENCH_MEASURE_H
 

@@ -1,5 +1,5 @@
-/* The questions that every contender is asked, and their answers, both by arithmetic: a random entry of so many, and one of 32
- * permissions. Keys are computed, not kept, so that making a question costs no memory access. */
+/* The questions that every contender is asked, and their answers, both by arithmetic: a random entry of so many,
+ * and one of 32 permissions. Keys are computed, not kept, so that making a question costs no memory access. */
 #ifndef PERMTAB_TESTS_BENCH_QUESTION_H
 #define PERMTAB_TESTS_BENCH_QUESTION_H
 

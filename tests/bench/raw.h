@@ -12,8 +12,8 @@ int raw_connect(const char *path);
 void raw_read(int descriptor, char *to, size_t size);
 void raw_write(int descriptor, const char *from, size_t size);
 
-/* Another process that answers requests of RAW_REQUEST_SIZE bytes with RAW_REPLY_SIZE; it dies with us, or when its socket is
- * closed. */
+/* Another process that answers requests of RAW_REQUEST_SIZE bytes with RAW_REPLY_SIZE; it dies with us, or when its
+ * socket is closed. */
 pid_t raw_echo_start(int *descriptor);
 void raw_round_trip(int descriptor);
 

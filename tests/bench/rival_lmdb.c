@@ -1,5 +1,5 @@
-/* LMDB: a B+tree in a shared read-only mapping, the nearest thing off the shelf. Keys of 24 bytes, values of 4. The read
- * transaction is kept, which is its fastest way and means that it never sees a change. */
+/* LMDB: a B+tree in a shared read-only mapping, the nearest thing off the shelf. Keys of 24 bytes, values of 4. The
+ * read transaction is kept, which is its fastest way and means that it never sees a change. */
 #include "tests/bench/measure.h"
 #include "tests/bench/rivals.h"
 

@@ -1,5 +1,5 @@
-/* Redis: GET over a Unix socket, written and read plainly, which is faster than any client library. The value is the number of
- * the set and the set is private, so Redis is asked for less than it would be in earnest. */
+/* Redis: GET over a Unix socket, written and read plainly, which is faster than any client library. The value is
+ * the number of the set and the set is private, so Redis is asked for less than it would be in earnest. */
 #include "tests/bench/measure.h"
 #include "tests/bench/rivals.h"
 

@@ -1,5 +1,5 @@
-/* What permtab is compared with. Each answers the questions of question.h: key → set → bit. The sets are a private array for
- * all of them, so that only the finding of the set differs. */
+/* What permtab is compared with. Each answers the questions of question.h: key → set → bit. The sets are a private
+ * array for all of them, so that only the finding of the set differs. */
 #ifndef PERMTAB_TESTS_BENCH_RIVALS_H
 #define PERMTAB_TESTS_BENCH_RIVALS_H
 
@@ -66,7 +66,7 @@ static inline uint64_t rival_hash_ask(const struct rival_hash *hash, const struc
     }
 }
 
-/* ---- rival_lmdb.c: LMDB, one read transaction kept open ----------------------------------------------------------- */
+/* ---- rival_lmdb.c: LMDB, one read transaction kept open ---------------------------------------------------------- */
 
 struct rival_lmdb;
 
@@ -75,7 +75,7 @@ struct rival_lmdb *rival_lmdb_new(const char *folder, uint64_t entries, const st
 void rival_lmdb_free(struct rival_lmdb *lmdb);
 uint64_t rival_lmdb_ask(struct rival_lmdb *lmdb, const struct question *question);
 
-/* ---- rival_redis.c: GET over a Unix socket, one at a time --------------------------------------------------------- */
+/* ---- rival_redis.c: GET over a Unix socket, one at a time -------------------------------------------------------- */
 
 struct rival_redis;
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Times a miss with four writers that wait for the store's lock beside a miss without them, in turns, over SQLite and MariaDB. Starts
-what it needs on private sockets in a folder that is thrown away.
+"""Times a miss with four writers that wait for the store's lock beside a miss without them, in turns, over SQLite and
+MariaDB. Starts what it needs on private sockets in a folder that is thrown away.
 
     tests/bench/stuck_writers.sh [--rounds 20] [--checks 200] [--json FILE]"""
 

@@ -67,9 +67,10 @@ static uint32_t furthest(const struct map *map, uint32_t first, uint32_t end)
     return best;
 }
 
-/* Puts the key into its window. When that is full, which three in a thousand are at the planned load, an entry of it makes
- * room and is put into its own window in turn, as in cuckoo hashing; now and then a random one, so that it cannot go round
- * in circles. The sidecar evicts then; here every key must be resident, because every contender is asked for all of them. */
+/* Puts the key into its window. When that is full, which three in a thousand are at the planned load, an entry of
+ * it makes room and is put into its own window in turn, as in cuckoo hashing; now and then a random one, so that it
+ * cannot go round in circles. The sidecar evicts then; here every key must be resident, because every contender is
+ * asked for all of them. */
 static bool put_entry(struct map *map, struct random *random, struct map_key key, uint32_t index)
 {
     for (uint32_t step = 0; step < 10000; step++) {

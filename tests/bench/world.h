@@ -1,5 +1,6 @@
-/* A table of a chosen size, filled by the real writer, kept leased and handed out by a thread that speaks just enough of the
- * protocol (hello, catalogue, attach) for the real permtab_open. What is then measured is what a worker does. */
+/* A table of a chosen size, filled by the real writer, kept leased and handed out by a thread that speaks just
+ * enough of the protocol (hello, catalogue, attach) for the real permtab_open. What is then measured is what a
+ * worker does. */
 #ifndef PERMTAB_TESTS_BENCH_WORLD_H
 #define PERMTAB_TESTS_BENCH_WORLD_H
 

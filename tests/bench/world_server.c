@@ -1,5 +1,6 @@
-/* One client at a time, whole messages in one read: it talks to our own library and to nobody else. A check that comes over the
- * socket was a miss, which a filled table has none of: it is refused, and the benchmark sees a wrong answer. */
+/* One client at a time, whole messages in one read: it talks to our own library and to nobody else. A check that
+ * comes over the socket was a miss, which a filled table has none of: it is refused, and the benchmark sees a wrong
+ * answer. */
 #include "tests/bench/world_server.h"
 
 #include "client/wire/wire.h"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Floods the sidecar: `flood.py SOCKET CONNECTIONS FIRST_USER` keeps that many connections full of checks for users nobody else
-asks about, reads what comes back, and prints how many answers it got when it is told to end."""
+"""Floods the sidecar: `flood.py SOCKET CONNECTIONS FIRST_USER` keeps that many connections full of checks for users
+nobody else asks about, reads what comes back, and prints how many answers it got when it is told to end."""
 
 import os
 import pathlib
@@ -48,8 +48,8 @@ class Connection:
 
 
 def main():
-    # What a flood takes from the processor with its own work is the kernel's business; what is measured is what it takes
-    # from others inside the sidecar.
+    # What a flood takes from the processor with its own work is the kernel's business; what is measured is what it
+    # takes from others inside the sidecar.
     os.nice(19)
     path, count, first_user = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     stop = []

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The nemesis: a fleet of sidecars over one MariaDB and one Redis is hurt in every way at random while writers change the
-policy and readers write down what they are told; then it is healed, and the checker looks at the whole record.
+"""The nemesis: a fleet of sidecars over one MariaDB and one Redis is hurt in every way at random while writers change
+the policy and readers write down what they are told; then it is healed, and the checker looks at the whole record.
 
     nemesis.py [--hosts 20] [--minutes 30] [--seed N] [--round 60] [--no-redis] [--keep FOLDER] [--daemon PERMTABD]
     nemesis.py --check FOLDER         looks at a record that was kept
 
-Runs in rounds; each ends with healing and a check, and the first one that fails ends the run and keeps its record. The seed
-decides what is done and when; what comes of it is also the scheduler's."""
+Runs in rounds; each ends with healing and a check, and the first one that fails ends the run and keeps its record.
+The seed decides what is done and when; what comes of it is also the scheduler's."""
 
 import argparse
 import json
@@ -42,14 +42,14 @@ class Nemesis:
         self.counts = {}
         self.launched = {}
 
-    # ---- hurting ------------------------------------------------------------------------------------------------------
+    # ---- hurting -----------------------------------------------------------------------------------------------------
 
     def note(self, text):
         self.history.append((round(time.monotonic() - self.begun, 3), text))
 
     def duration(self, takes):
-        """Some faults outlast the bound, some the time-outs, some are over before anybody has noticed. Without MariaDB nobody
-        learns anything: that is soon boring."""
+        """Some faults outlast the bound, some the time-outs, some are over before anybody has noticed. Without
+        MariaDB nobody learns anything: that is soon boring."""
         bound = self.fleet.staleness_ms / 1000 * (0.4 if "mariadb" in takes else 1)
         return self.dice.choice((self.dice.uniform(0.05, 0.5), self.dice.uniform(0.2, 1) * bound,
                                  self.dice.uniform(1, 2.2) * bound))
@@ -99,7 +99,7 @@ class Nemesis:
             self.launched[host.name] = len(host.sidecar.log())
             host.sidecar.launch()
 
-    # ---- a round ------------------------------------------------------------------------------------------------------
+    # ---- a round -----------------------------------------------------------------------------------------------------
 
     def writers(self, rate):
         def wrote(write):

@@ -1,5 +1,6 @@
-/* A reader of the fleet's test bench: asks the same questions again and again through client/permtab.h, and writes down what
- * it was told and when, for tests/e2e/harness/checker.py. tests/e2e/harness/reader.py is the other end; commands on stdin:
+/* A reader of the fleet's test bench: asks the same questions again and again through client/permtab.h, and writes
+ * down what it was told and when, for tests/e2e/harness/checker.py. tests/e2e/harness/reader.py is the other end;
+ * commands on stdin:
  *
  *     question USER SCOPE PERMISSION    before start; numbered from 0
  *     start SWEEP_US ASK_US             "started". One thread peeks at all questions every SWEEP_US, and looks at the
@@ -8,9 +9,9 @@
  *     stop                              "stopped": everything is in the file
  *     final                             a letter a question (A, D, U), by check
  *
- * Times are CLOCK_MONOTONIC, taken before a call and after it: all readers are on one machine and have one clock. Equal answers of
- * the peeking thread are one record; how far apart its calls were is written down too, because between two calls
- * nobody looked. */
+ * Times are CLOCK_MONOTONIC, taken before a call and after it: all readers are on one machine and have one clock.
+ * Equal answers of the peeking thread are one record; how far apart its calls were is written down too, because
+ * between two calls nobody looked. */
 #include "client/permtab.h"
 
 #include <inttypes.h>
@@ -109,7 +110,7 @@ static struct span span_of(uint32_t question, enum mode mode, enum permtab_decis
     };
 }
 
-/* ---- the thread that peeks ---------------------------------------------------------------------------------------- */
+/* ---- the thread that peeks --------------------------------------------------------------------------------------- */
 
 static void note_peek(struct reader *reader, uint32_t index, enum permtab_decision decision, uint64_t begun,
                       uint64_t ended)
@@ -175,7 +176,7 @@ static void *peek_all(void *argument)
     return NULL;
 }
 
-/* ---- the thread that asks ----------------------------------------------------------------------------------------- */
+/* ---- the thread that asks ---------------------------------------------------------------------------------------- */
 
 static uint64_t random_next(uint64_t *state)
 {
@@ -215,7 +216,7 @@ static void *ask_some(void *argument)
     return NULL;
 }
 
-/* ---- commands ------------------------------------------------------------------------------------------------------ */
+/* ---- commands ---------------------------------------------------------------------------------------------------- */
 
 static int add_question(struct reader *reader, const char *line)
 {

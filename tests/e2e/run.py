@@ -25,7 +25,8 @@ ALONE = {"test_hostile.py", "test_nemesis.py", "test_nemesis_broken.py", "test_s
 
 
 def run_file(path, quick):
-    """Runs one file; returns its counts and what it printed. A file that ends without counts, or never, is one failure."""
+    """Runs one file; returns its counts and what it printed. A file that ends without counts, or never, is one
+    failure."""
     begun = time.monotonic()
     with tempfile.NamedTemporaryFile(suffix=".json") as counts, tempfile.TemporaryFile("w+") as output:
         environment = {**os.environ, "PERMTAB_E2E_COUNTS": counts.name, "PERMTAB_TEST_QUICK": "1" if quick else "0",

@@ -99,7 +99,8 @@ class Audit:
         self.said_so()
         note = watching.receive()[2][0]
         self.assertRegex(note["targets"][0], "^(user:|all$)")
-        # And what is found is found once. The third difference, which makes the table anew, may be of an entry that nobody asked about.
+        # And what is found is found once. The third difference, which makes the table anew, may be of an entry that
+        # nobody asked about.
         asking = [(user, "channel:10", DELETE) for user in range(1000, 1040)]
         wait_until(lambda: self.finds_nothing(asking), 30, "all is found")
 
@@ -151,8 +152,8 @@ class AuditSqlite(Audit, SqliteCase):
 
 @full_only
 class AuditWithRedis(AuditSqlite):
-    """What was read before is in L2 as well, under a marker that knows nothing of rows changed behind the triggers: healing the table
-    alone would fill it from there again and again."""
+    """What was read before is in L2 as well, under a marker that knows nothing of rows changed behind the triggers:
+    healing the table alone would fill it from there again and again."""
 
     def sidecar(self, **options):
         redis = Redis(self.folder / "redis").start()
@@ -188,8 +189,8 @@ class AuditWithRedis(AuditSqlite):
 
 @full_only
 class AuditMariadb(Audit, MariadbCase):
-    """TRUNCATE and swapped tables the feed's own look notices first (test_distrust.py). What it cannot see is rows that are replayed from
-    a binary log, as in a recovery to a point in time: row events fire no triggers."""
+    """TRUNCATE and swapped tables the feed's own look notices first (test_distrust.py). What it cannot see is rows
+    that are replayed from a binary log, as in a recovery to a point in time: row events fire no triggers."""
 
     @classmethod
     def setUpClass(cls):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Bad configurations, policies, commands and messages: each gets one clear error that names the place, and none of them changes
-anything. The tables below are the documentation."""
+"""Bad configurations, policies, commands and messages: each gets one clear error that names the place, and none of
+them changes anything. The tables below are the documentation."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The bound: whatever is stopped or killed, no reader believes the table for longer than max_staleness, and every reader
-recovers by itself."""
+"""The bound: whatever is stopped or killed, no reader believes the table for longer than max_staleness, and every
+reader recovers by itself."""
 
 import time
 
@@ -25,7 +25,8 @@ class Bound:
             self.assertEqual("allow", worker.check(*QUESTION))
 
     def interrupt(self, stop, restart, outage_s, recovery_s=3.0, modes=("peek", "peek", "check")):
-        """Traces the answers over an outage. Nothing but UNKNOWN from the bound to the restart, and answers again after it."""
+        """Traces the answers over an outage. Nothing but UNKNOWN from the bound to the restart, and answers again
+        after it."""
         total_ms = int((0.3 + outage_s + recovery_s) * 1000)
         for worker, mode in zip(self.workers, modes):
             worker.trace(*QUESTION, total_ms, mode)

@@ -47,7 +47,7 @@ class Checker(unittest.TestCase):
                         finals or {})
         return [violation.kind for violation in checker.check(record)]
 
-    # ---- good records -------------------------------------------------------------------------------------------------
+    # ---- good records ------------------------------------------------------------------------------------------------
 
     def test_answers_of_their_time(self):
         self.assertEqual([], self.check([call(100, ALLOW), call(5100, DENY), call(8000, DENY), call(9100, ALLOW)]))
@@ -71,7 +71,7 @@ class Checker(unittest.TestCase):
         """Nobody is known to have asked in between."""
         self.assertEqual([], self.check([calls(100, 9020, ALLOW, gap_ms=8900)]))
 
-    # ---- late ----------------------------------------------------------------------------------------------------------
+    # ---- late --------------------------------------------------------------------------------------------------------
 
     def test_late_allow(self):
         self.assertEqual(["late"], self.check([call(6011, ALLOW)]))
@@ -95,7 +95,7 @@ class Checker(unittest.TestCase):
     def test_each_host_is_looked_at(self):
         self.assertEqual(["late", "late"], self.check([call(100, ALLOW), call(6011, ALLOW), call(7000, DENY), call(6012, ALLOW)]))
 
-    # ---- token ----------------------------------------------------------------------------------------------------------
+    # ---- token -------------------------------------------------------------------------------------------------------
 
     def test_older_than_its_token(self):
         self.assertEqual(["token"], self.check([call(5100, ALLOW, token=11)]))
@@ -105,7 +105,7 @@ class Checker(unittest.TestCase):
         self.assertEqual([], self.check([call(5100, DENY, token=11), call(5100, ALLOW, token=10), call(9100, ALLOW, token=12),
                                          call(9050, ALLOW, token=11), call(9050, DENY, token=11)]))
 
-    # ---- never ----------------------------------------------------------------------------------------------------------
+    # ---- never -------------------------------------------------------------------------------------------------------
 
     def test_never_given(self):
         """Before it was begun, and of somebody who is never allowed."""
@@ -122,7 +122,7 @@ class Checker(unittest.TestCase):
         unheard = pair._replace(ended_ns=None)
         self.assertEqual(["never"], self.check([call(5100, ALLOW, question=2)], [unheard], log))
 
-    # ---- lost ----------------------------------------------------------------------------------------------------------
+    # ---- lost --------------------------------------------------------------------------------------------------------
 
     def test_an_acknowledged_write_is_not_in_the_log(self):
         self.assertEqual(["lost"], self.check([], log=[(11, HELD)]))
@@ -149,7 +149,7 @@ class Checker(unittest.TestCase):
         self.assertEqual([], self.check([], [self.taken, nothing, self.given]))
         self.assertEqual(["lost"], self.check([], [self.taken, nothing._replace(present=(True,)), self.given]))
 
-    # ---- outcomes nobody heard -------------------------------------------------------------------------------------------
+    # ---- outcomes nobody heard ---------------------------------------------------------------------------------------
 
     def test_unheard_writes_are_found_in_the_log(self):
         """It was committed at some time between its beginning and the next acknowledged one."""
@@ -161,7 +161,8 @@ class Checker(unittest.TestCase):
         self.assertEqual(["never"], self.check([call(5100, DENY)], [unheard], []))
 
     def test_neighbours_tell_when_an_unheard_write_was_committed(self):
-        """Revisions are in the order of commits: not before an earlier one was begun, not after a later one was heard of."""
+        """Revisions are in the order of commits: not before an earlier one was begun, not after a later one was heard
+        of."""
         other, unheard = model.assignment(3, model.SENDER), write(3000, None, None, [HELD], [False])
         later = write(7000, 7010, 12, [other], [False])
         log = [(11, HELD), (12, other)]
@@ -172,7 +173,7 @@ class Checker(unittest.TestCase):
         self.assertEqual([], self.check([call(6900, DENY, 7001)], [unheard, earlier], log))
         self.assertEqual(["never"], self.check([call(6900, DENY, 6999)], [unheard, earlier], log))
 
-    # ---- healing ---------------------------------------------------------------------------------------------------------
+    # ---- healing -----------------------------------------------------------------------------------------------------
 
     def test_after_healing_all_agree(self):
         self.assertEqual([], self.check([], finals={"h0": "AAD", "h1": "AAD"}))
@@ -182,7 +183,7 @@ class Checker(unittest.TestCase):
         self.assertEqual(["unhealed"], self.check([], finals={"h0": "AAU"}))
         self.assertIn("unhealed", self.check([], finals={"h0": ""}))
 
-    # ---- at large ---------------------------------------------------------------------------------------------------------
+    # ---- at large ----------------------------------------------------------------------------------------------------
 
     @full_only
     def test_a_million_answers(self):

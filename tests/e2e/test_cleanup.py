@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Cleaning up in Redis, as an operator does it: what is started by command and by itself, how it is watched and cancelled."""
+"""Cleaning up in Redis, as an operator does it: what is started by command and by itself, how it is watched and
+cancelled."""
 
 import json
 import os

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A limit on descriptors that is too small for all who come: clients are refused, and never the store, Redis or files."""
+"""A limit on descriptors that is too small for all who come: clients are refused, and never the store, Redis or
+files."""
 
 import os
 import re

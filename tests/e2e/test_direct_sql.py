@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Plain SQL at a prompt, while the sidecar runs: each kind of change is obeyed by every worker within max_staleness, and
-nobody misses who has nothing to do with it."""
+"""Plain SQL at a prompt, while the sidecar runs: each kind of change is obeyed by every worker within max_staleness,
+and nobody misses who has nothing to do with it."""
 
 import random
 import statistics

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A store that cannot be believed: its history was changed under the running sidecar. The lease is not renewed until the table has
-been built again from what is there; afterwards every answer follows what is there."""
+"""A store that cannot be believed: its history was changed under the running sidecar. The lease is not renewed until
+the table has been built again from what is there; afterwards every answer follows what is there."""
 
 import contextlib
 import os
@@ -110,8 +110,8 @@ class Distrust:
         self.assertEqual("allow", self.reader.check(*MODERATOR))
 
     def unguarded(self, sql):
-        """Runs SQL with the triggers of the log and of the counter away for a moment, unseen by the sidecar: what a careless
-        restore of some tables does."""
+        """Runs SQL with the triggers of the log and of the counter away for a moment, unseen by the sidecar: what a
+        careless restore of some tables does."""
         self.serving.pause()
         triggers = self.triggers_of("permtab_change") + self.triggers_of("permtab_counter")
         self.assertGreater(len(triggers), 0)
@@ -244,7 +244,8 @@ class OnSqlite(Distrust, SqliteCase):
 
 
 class OnSqliteWithRedis(OnSqlite):
-    """The same with L2, which has the answers of before under a marker that may stand at the very revision of what is there."""
+    """The same with L2, which has the answers of before under a marker that may stand at the very revision of what is
+    there."""
     quick = ("test_kept_answers_go_with_the_table",)
 
     def setUp(self):
@@ -258,8 +259,8 @@ class OnSqliteWithRedis(OnSqlite):
         wait_until(lambda: self.serving.stats()["l2_puts"] > before, 10, "L2 has an answer")
 
     def test_kept_answers_go_with_the_table(self):
-        """Rows that went without a trigger. The new table reads the role from the store for somebody else, so that it would do with what
-        L2 says of user 1."""
+        """Rows that went without a trigger. The new table reads the role from the store for somebody else, so that it
+        would do with what L2 says of user 1."""
         other = (5, *MODERATOR[1:])
         self.sql("INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES (5, 101, 1, 1), (5, 102, 1, 1), (1, 102, 1, 1);")
         self.expect(other, "allow")
@@ -275,7 +276,8 @@ class OnSqliteWithRedis(OnSqlite):
         self.assertEqual("deny", self.reader.check(*MODERATOR))
 
     def test_restarted_while_it_disbelieves(self):
-        """As whoever finds it unhealthy does. When it comes back the store is as it should be, at the revision that L2 is at."""
+        """As whoever finds it unhealthy does. When it comes back the store is as it should be, at the revision that
+        L2 is at."""
         other = (5, *MODERATOR[1:])
         self.sql("INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES (5, 101, 1, 1), (5, 102, 1, 1), (1, 102, 1, 1);")
         self.expect(other, "allow")
@@ -331,8 +333,9 @@ class OnMariadb(Distrust, MariadbCase):
         self.distrusted(ruin, "deny", "allow")
 
     def test_one_table_restored(self):
-        """From its own dump, as mysql reads it: dropped, made again, filled, and its triggers last. The log is none the wiser; the feed
-        has lost its connection over the missing table, and finds everything in its place when it has another."""
+        """From its own dump, as mysql reads it: dropped, made again, filled, and its triggers last. The log is none
+        the wiser; the feed has lost its connection over the missing table, and finds everything in its place when it
+        has another."""
         done = subprocess.run([find("mariadb-dump", "mysqldump"), "--no-defaults", f"--socket={self.server.socket}",
                                "--user=root", "--triggers", self.database, "permtab_assignment"],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Documents and times as people write them: YAML through a pipe, byte order marks, ends in the past and in the wrong unit."""
+"""Documents and times as people write them: YAML through a pipe, byte order marks, ends in the past and in the wrong
+unit."""
 
 import json
 import time

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""check, permissions and explain say the same, whatever has ended, will end, or ends while they are asked: through the socket, on
-random policies, at one revision."""
+"""check, permissions and explain say the same, whatever has ended, will end, or ends while they are asked: through
+the socket, on random policies, at one revision."""
 
 import os
 import random
@@ -33,7 +33,8 @@ def random_end(dice, now):
 
 
 def random_policy(dice, now):
-    """Everything that decides: inheritance, denies, own-only grants, defaults, overwrites, owners, requirements, inactive roles."""
+    """Everything that decides: inheritance, denies, own-only grants, defaults, overwrites, owners, requirements,
+    inactive roles."""
     places = {100 + number: dice.choice(["global", "server:1", "server:2"]) for number in range(len(ROLES))}
     roles = [{"id": role, "scope": scope, "default": dice.random() < 0.1, "active": dice.random() < 0.9,
               "inherits": [parent for parent in some(dice, range(100, role), min(2, role - 100))],
@@ -76,7 +77,8 @@ class Agreement(SqliteCase):
                 (check["revision"], listed["revision"], explained["revision"]), explained["lines"])
 
     def agreed(self, question):
-        """Whether the three agree now; they are asked one after the other, and the table follows an end within a poll."""
+        """Whether the three agree now; they are asked one after the other, and the table follows an end within a
+        poll."""
         said, revisions, _ = self.answers(*question)
         return len(set(said)) == 1 and len(set(revisions)) == 1
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Messages: what is committed anywhere is felt everywhere at once, long before a poll would find it; and whatever is said
-on the channel, lost, invented or shouted, costs time and nothing else. Polls are a second apart here, or a minute where a change
-is to be felt, so that they explain nothing."""
+"""Messages: what is committed anywhere is felt everywhere at once, long before a poll would find it; and whatever is
+said on the channel, lost, invented or shouted, costs time and nothing else. Polls are a second apart here, or a
+minute where a change is to be felt, so that they explain nothing."""
 
 import statistics
 import time
@@ -164,7 +164,8 @@ class Messages(FleetShared, MariadbCase):
         self.assertGreaterEqual(grown["message_wakes"], 1)
 
     def test_invented_change(self):
-        """It takes the user out, and keeps nobody from coming back for longer than the one poll takes that it asks for."""
+        """It takes the user out, and keeps nobody from coming back for longer than the one poll takes that it asks
+        for."""
         host, = self.hosts(1, **WHEN_TOLD, request_timeout="20s")
         late = []
         for user in range(1000, 1006):

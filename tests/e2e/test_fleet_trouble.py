@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Messages when the channel itself fails: Redis restarts, drops who does not read, or is flooded. What was said meanwhile is
-found in the store, and afterwards changes are felt at once again."""
+"""Messages when the channel itself fails: Redis restarts, drops who does not read, or is flooded. What was said
+meanwhile is found in the store, and afterwards changes are felt at once again."""
 
 import socket
 import statistics

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A hostile client, under the sidecar's own unprivileged uid: cannot change the table with what it was given, cannot stall or
-fill the sidecar with bytes, cannot make others wait much longer."""
+"""A hostile client, under the sidecar's own unprivileged uid: cannot change the table with what it was given, cannot
+stall or fill the sidecar with bytes, cannot make others wait much longer."""
 
 import os
 import pathlib
@@ -232,7 +232,8 @@ class Messages(HostileCase):
         connection.close()
 
     def test_replies_with_descriptors_that_nobody_reads(self):
-        """There are not many descriptors for all clients together, and each such reply holds two. Whoever reads again gets all."""
+        """There are not many descriptors for all clients together, and each such reply holds two. Whoever reads again
+        gets all."""
         if os.getuid() != 0:
             self.skipTest("another process' descriptors are counted")
         folder, asked = f"/proc/{self.serving.process.pid}/fd", 2000
@@ -248,7 +249,8 @@ class Messages(HostileCase):
                     os.close(rpc.descriptors.pop())
 
     def test_documents_that_nobody_reads(self):
-        """A client that does not read holds one of them, however many it asks for; one that reads gets as many as it likes."""
+        """A client that does not read holds one of them, however many it asks for; one that reads gets as many as it
+        likes."""
         with self.serving.rpc() as rpc:
             for number in range(2, 302):
                 rpc.socket.sendall(packed(0, number, "export", [{}]))
@@ -316,7 +318,8 @@ class Messages(HostileCase):
 
 class Resumption(SqliteCase):
     def test_a_late_reply_takes_along_what_kept_the_session_from_being_read(self):
-        """The reply of Redis is there before the client's socket has room: with it all that waited is sent, and reading goes on."""
+        """The reply of Redis is there before the client's socket has room: with it all that waited is sent, and
+        reading goes on."""
         redis = Redis(self.folder / "redis").start()
         self.addCleanup(redis.kill)
         serving = self.sidecar(redis=f"unix:{redis.socket}", redis_timeout="20s", redis_ping="20s", max_staleness="20s")

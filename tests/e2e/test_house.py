@@ -24,7 +24,8 @@ HOMES = {
     r"cmocka\.h": [],
 }
 
-# Pure: bytes and facts in, answers out. Nothing that they include, at whatever remove, knows a socket, an event or a store.
+# Pure: bytes and facts in, answers out. Nothing that they include, at whatever remove, knows a socket, an event or a
+# store.
 PURE = ["proxy/names/*", "proxy/rights/*", "proxy/base/histogram.*", "proxy/base/breaker.*", "proxy/feed/propagation.*",
         "proxy/document/json.c", "proxy/document/yaml.c", "proxy/redis/url.*", "proxy/l2/value.*", "proxy/l2/early_refresh.*",
         "proxy/delayed/task.*", "proxy/delayed/advice.*", "proxy/delayed/rates.*", "proxy/answer/user_filter.*",
@@ -40,7 +41,8 @@ MAY_INCLUDE = {
     "proxy": ["proxy/*/*", "proxy/*/*/*", "client/wire/*", "shm/*"],
 }
 
-# The face of each room of proxy/: the headers that other rooms may include. What a room links is in proxy/CMakeLists.txt.
+# The face of each room of proxy/: the headers that other rooms may include. What a room links is in
+# proxy/CMakeLists.txt.
 FACES = {
     "base": "array breaker clock container_of counters failure histogram log pause printable random timer trouble",
     "names": "l2_keys message scope target token",
@@ -307,7 +309,8 @@ class House(unittest.TestCase):
         self.assertEqual([], [f"{name}: {function}" for name, function in freed if f" {function}(NULL);" not in tried])
 
     def test_no_mutable_globals(self):
-        """At file scope: constants, tables and functions. The exceptions: the client's thread-local slot, the log's level."""
+        """At file scope: constants, tables and functions. The exceptions: the client's thread-local slot, the log's
+        level."""
         pattern = re.compile(r"^(static )?(struct \w+|u?int\d*(_t)?|bool|size_t|char|pid_t|long|unsigned)( \w+)* \**\w+"
                              r"(\[\w*\])*( = [^;]*)?;")
         wrong = [f"{name}:{number}: {line}" for name in files("shm/*.c", "client/*.c", "proxy/*.c")

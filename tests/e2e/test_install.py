@@ -130,7 +130,8 @@ class Install(unittest.TestCase):
             self.assertTrue(pathlib.Path(path).is_file(), path)
 
     def test_systemd_tries_again_what_may_end_well_and_nothing_else(self):
-        """tests/long/unit.sh has systemd itself do it. What is no main process has no part in RestartPreventExitStatus."""
+        """tests/long/unit.sh has systemd itself do it. What is no main process has no part in
+        RestartPreventExitStatus."""
         text = (self.prefix / self.installed("system/permtabd.service")[0]).read_text()
         self.assertEqual(["ExecStart"], re.findall(r"^(Exec\w+)=", text, re.M))
         for line in ("StartLimitIntervalSec=0", "Restart=always", "RestartPreventExitStatus=2 64"):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Invalidation on demand, through permtabctl, the socket and plain text on the channel: on this host, in Redis, and on another
-host over the same MariaDB and Redis."""
+"""Invalidation on demand, through permtabctl, the socket and plain text on the channel: on this host, in Redis, and
+on another host over the same MariaDB and Redis."""
 
 import json
 import subprocess
@@ -32,7 +32,8 @@ class Asking:
         return done.stdout if code == 0 else done.stderr
 
     def resident(self, reader, user, scope, permission=SEND):
-        """On a machine that has much to do the lease may have ended for a moment, which says nothing about the entry."""
+        """On a machine that has much to do the lease may have ended for a moment, which says nothing about the
+        entry."""
         def look():
             decision, why = reader.peek(user, scope, permission)
             return (decision != "unknown",) if decision != "unknown" or why in (MISS, RETIRED) else None

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""L2: what one host has read from the store, another one finds in Redis; and whatever happens to Redis, the answers are right."""
+"""L2: what one host has read from the store, another one finds in Redis; and whatever happens to Redis, the answers
+are right."""
 
 from harness import MariadbCase, SqliteCase, full_only, main
 from harness.policies import MEMBER, MODERATOR
@@ -88,7 +89,8 @@ class L2(Shared):
                 self.assertEqual(wanted, self.check(host, user, **question), sql)
 
     def test_an_overwrite_of_user_0(self):
-        """Its change row looks like one of a role. What L2 says of the user must go as well: others put the scope back."""
+        """Its change row looks like one of a role. What L2 says of the user must go as well: others put the scope
+        back."""
         first, second = self.hosts(2, strangers_max=0)
         self.fill(first, 0, permission="message.send")
         self.sql("INSERT INTO permtab_overwrite (scope_type, scope_id, subject, subject_id, permission, effect)"

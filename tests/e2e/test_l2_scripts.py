@@ -292,7 +292,8 @@ class Marker(Scripts):
         self.assertEqual(([1, *self.as_marker()], 0), (reply, told))
 
     def test_told_although_full(self):
-        """Redis lets a script go on that has written before; one that has not is stopped at the marker, and has told."""
+        """Redis lets a script go on that has written before; one that has not is stopped at the marker, and has
+        told."""
         self.set_marker()
         self.put()
         self.redis.command("CONFIG", "SET", "maxmemory", "1mb")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""L2 when Redis holds what it should not, forgets, goes back in time, is slow, is full or is gone: time is lost, and nothing
-else. Users are demoted meanwhile, and must stay so."""
+"""L2 when Redis holds what it should not, forgets, goes back in time, is slow, is full or is gone: time is lost, and
+nothing else. Users are demoted meanwhile, and must stay so."""
 
 import os
 

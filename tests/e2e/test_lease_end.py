@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Whenever the lease ends somebody says at that moment what is waited for and since when: the log, health, and each check."""
+"""Whenever the lease ends somebody says at that moment what is waited for and since when: the log, health, and each
+check."""
 
 import re
 import sqlite3
@@ -28,7 +29,8 @@ class LeaseEnd:
         self.assertEqual("allow", self.working.check(1, "channel:10", "message.send"))
 
     def answers(self):
-        """(Is everything unknown?, all that was said of it). A poll that was under way may bring the lease back for a moment."""
+        """(Is everything unknown?, all that was said of it). A poll that was under way may bring the lease back for a
+        moment."""
         wait_until(lambda: not self.serving.health()["ok"], 20, "the lease ends")
         with self.serving.rpc(timeout=20) as rpc:
             health = rpc.call("health")
@@ -51,8 +53,8 @@ class LeaseEnd:
         self.assert_each_end_told_once()
 
     def assert_each_end_told_once(self):
-        """With one line, and another only when it has another reason. Only of what comes and goes more often than the log is told
-        of are ends counted without a line."""
+        """With one line, and another only when it has another reason. Only of what comes and goes more often than the
+        log is told of are ends counted without a line."""
         ended, told = wait_until(self.ends, 20, "the lease stays as it is for the time of a look")
         for reasons in told:
             self.assertEqual(len(set(reasons)), len(reasons), reasons)

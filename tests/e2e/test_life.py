@@ -112,7 +112,8 @@ class Life(SqliteCase):
         self.assertEqual(0, serving.process.wait(60), serving.log())
 
     def test_shutdown_while_a_write_is_under_way(self):
-        """Its thread comes back when nobody listens to anything any more. Who asked was not answered, so nothing is done."""
+        """Its thread comes back when nobody listens to anything any more. Who asked was not answered, so nothing is
+        done."""
         redis = Redis(self.folder / "redis").start()
         self.addCleanup(redis.kill)
         serving = self.sidecar(redis=f"unix:{redis.socket}")
@@ -230,7 +231,8 @@ class Life(SqliteCase):
         self.assertIn("no command", serving.ops("fly"))
 
     def test_stats_agree_in_all_their_forms(self):
-        """Counters by the same names in each; of a histogram JSON and Prometheus have the buckets, the others what they say."""
+        """Counters by the same names in each; of a histogram JSON and Prometheus have the buckets, the others what
+        they say."""
         serving = self.sidecar()
         as_json = json.loads(serving.ops("stats json"))
         as_text = dict(line.split()[:2] for line in serving.ops("stats").splitlines() if line.strip())

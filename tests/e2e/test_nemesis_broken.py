@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The checker against daemons with one safety taken out (tests/e2e/broken/): each must be caught, by the violation that the
-safety is there to prevent, in a scenario through which the sound daemon comes unharmed."""
+"""The checker against daemons with one safety taken out (tests/e2e/broken/): each must be caught, by the violation
+that the safety is there to prevent, in a scenario through which the sound daemon comes unharmed."""
 
 import shutil
 import time
@@ -33,9 +33,9 @@ class Broken(unittest.TestCase):
         shutil.rmtree(cls.folder, ignore_errors=True)
 
     def scenario(self, name, play, binary):
-        """Two hosts, of which the second is hurt. Returns what the checker finds. Without the auditor, who may heal in time what
-        should not have happened; and with so much time for everything that a busy machine gives nothing up, and one connection
-        for fills, which the proxy knows as such once all is settled."""
+        """Two hosts, of which the second is hurt. Returns what the checker finds. Without the auditor, who may heal
+        in time what should not have happened; and with so much time for everything that a busy machine gives nothing
+        up, and one connection for fills, which the proxy knows as such once all is settled."""
         folder = self.folder / name
         folder.mkdir()
         with Fleet(folder, 2, redis=self.redis, poll_ms=POLL_MS, staleness_ms=STALENESS_MS, binary=binary,
@@ -60,8 +60,8 @@ class Broken(unittest.TestCase):
 
     @staticmethod
     def settle(fleet):
-        """Until everything that is asked is resident, so that what is filled later is what the scenario wants; and until so much has
-        been asked that the answers are worth checking, for in a scenario readers may be paused."""
+        """Until everything that is asked is resident, so that what is filled later is what the scenario wants; and
+        until so much has been asked that the answers are worth checking, for in a scenario readers may be paused."""
         for host in fleet.hosts:
             wait_until(lambda: host.reader.path.stat().st_size > 1000 * checker.RECORD.size, 60, f"{host.name} was asked", 0.05)
             wait_until(lambda: "U" not in host.reader.final(), 40, f"{host.name} answers everything", 0.1)
@@ -85,7 +85,8 @@ class Broken(unittest.TestCase):
         self.caught("lease", play, ["late"])
 
     def test_fence(self):
-        """A fill that is read before a change and arrives after it must not be published: fills are slow, polls are not."""
+        """A fill that is read before a change and arrives after it must not be published: fills are slow, polls are
+        not."""
         def play(fleet, writer):
             other, hurt = fleet.hosts
 
@@ -143,8 +144,8 @@ class Broken(unittest.TestCase):
             fleet.redis.kill()
             fleet.redis.start(dump)
             wait_until(lambda: int(marker()) >= revision, 30, "somebody has brought the marker up", 0.02)
-            # With an empty table a host asks L2, once it knows where that is. A value is of no use to a host that does not
-            # know its roles yet: so those first.
+            # With an empty table a host asks L2, once it knows where that is. A value is of no use to a host that
+            # does not know its roles yet: so those first.
             hurt.sidecar.kill()
             hurt.sidecar.start()
             wait_until(lambda: hurt.sidecar.stats()["l2_marker_known"], 30, "h1 knows where L2 is", 0.02)

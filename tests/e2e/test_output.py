@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Output that cannot be written is a failure that can be seen: a full device, a descriptor that was closed, a reader that has gone.
-And export FILE: what stands at that name stays what it is."""
+"""Output that cannot be written is a failure that can be seen: a full device, a descriptor that was closed, a reader
+that has gone. And export FILE: what stands at that name stays what it is."""
 
 import os
 import pathlib

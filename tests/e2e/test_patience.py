@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Bounds that are the product's own are not the machine's: harness.process.Stopwatch leaves out the time in which nobody gave a process
-a processor, and nothing else."""
+"""Bounds that are the product's own are not the machine's: harness.process.Stopwatch leaves out the time in which
+nobody gave a process a processor, and nothing else."""
 
 import os
 import subprocess

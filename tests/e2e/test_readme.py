@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Every command of README is typed by tests/fresh/readme.sh, on a machine that has only what README told to install. Here the two are
-compared, so that none is left out, and README's code is compiled."""
+"""Every command of README is typed by tests/fresh/readme.sh, on a machine that has only what README told to install.
+Here the two are compared, so that none is left out, and README's code is compiled."""
 
 import re
 import unittest

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Real access-control data: users and permissions that HP Labs published for role mining (Ene et al., SACMAT 2008), one role
-for each distinct permission set; and a community with Discord's permissions, against the algorithm Discord publishes.
+"""Real access-control data: users and permissions that HP Labs published for role mining (Ene et al., SACMAT 2008),
+one role for each distinct permission set; and a community with Discord's permissions, against the algorithm Discord
+publishes.
 
-PERMTAB_TEST_DATA names the folder with hp-rbac/; without it ../shared/data beside the checkout is tried, then a generator
-of the same shape stands in."""
+PERMTAB_TEST_DATA names the folder with hp-rbac/; without it ../shared/data beside the checkout is tried, then a
+generator of the same shape stands in."""
 
 import collections
 import gzip
@@ -39,8 +40,8 @@ def read_pairs(path):
 
 
 def generate_pairs():
-    """The same shape: 3,477 users, 1,587 permissions, about 105,000 pairs, a few hundred distinct sets, the largest with
-    some hundreds of permissions."""
+    """The same shape: 3,477 users, 1,587 permissions, about 105,000 pairs, a few hundred distinct sets, the largest
+    with some hundreds of permissions."""
     chance = random.Random(2008)
     bundles = [chance.sample(range(1, 1588), min(300, int(chance.paretovariate(1.1) * 3))) for _ in range(200)]
     combinations = [sorted(chance.sample(range(200), chance.randint(1, 5))) for _ in range(260)]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The account of docs/OPERATIONS.md in Redis: everything works with exactly that rule, and everything in it is used. And
-what Redis does with connections whose account is changed."""
+"""The account of docs/OPERATIONS.md in Redis: everything works with exactly that rule, and everything in it is used.
+And what Redis does with connections whose account is changed."""
 
 import pathlib
 import re

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A Redis that lets us read and not write: full, or with an account that may not. A few lines in the log, pauses between
-the attempts, right answers meanwhile, and all is well again when Redis is."""
+"""A Redis that lets us read and not write: full, or with an account that may not. A few lines in the log, pauses
+between the attempts, right answers meanwhile, and all is well again when Redis is."""
 
 from harness import SqliteCase, main
 from harness.policies import MODERATOR

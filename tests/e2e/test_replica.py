@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Fills from a replica: it is read as long as that helps, and however far it lags behind, whatever was written to it, and
-whether it answers at all, no answer is older than the table."""
+"""Fills from a replica: it is read as long as that helps, and however far it lags behind, whatever was written to it,
+and whether it answers at all, no answer is older than the table."""
 
 import time
 
@@ -137,7 +137,8 @@ class Replica(_Pair):
                 self.assertEqual(0, reply["decision"])
 
     def test_a_replica_that_was_written_to(self):
-        """It has a history of its own now: first it looks early, then it has the number of a revision and another nonce."""
+        """It has a history of its own now: first it looks early, then it has the number of a revision and another
+        nonce."""
         serving = self.serve()
         worker = self.worker(serving)
         self.replica.client(None, "STOP SLAVE SQL_THREAD;")

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Connections that rest between jobs and are ended meanwhile, by a restart, by KILL or by wait_timeout: nobody gets an error for it."""
+"""Connections that rest between jobs and are ended meanwhile, by a restart, by KILL or by wait_timeout: nobody gets
+an error for it."""
 
 import time
 

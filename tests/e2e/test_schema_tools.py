@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Other people's tools on the store's schema, with the real daemon: what they may change, and what permtabd --migrate mends."""
+"""Other people's tools on the store's schema, with the real daemon: what they may change, and what permtabd --migrate
+mends."""
 
 import pathlib
 import re
@@ -28,8 +29,8 @@ class Tools:
         self.assertIsNotNone(reader.watched(), f"{question} was never {decision}")
 
     def test_what_went_unseen_is_not_answered_from_redis(self):
-        """While no sidecar runs, a tool drops triggers and somebody a role. What is in Redis is of the same revision as the store, and
-        wrong: the start that makes the triggers again has it forgotten."""
+        """While no sidecar runs, a tool drops triggers and somebody a role. What is in Redis is of the same revision
+        as the store, and wrong: the start that makes the triggers again has it forgotten."""
         redis = Redis(self.folder / "redis").start()
         self.addCleanup(redis.kill)
         serving, reader = self.serving_small(redis=f"unix:{redis.socket}", audit_entries=0)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""No split fleet: while Redis is down and changes stream in, no host is behind another by more than the poll interval, plus
-what polls take on this machine."""
+"""No split fleet: while Redis is down and changes stream in, no host is behind another by more than the poll
+interval, plus what polls take on this machine."""
 
 import os
 import shutil
@@ -21,8 +21,9 @@ WORK_MS = 20  # to apply what a poll brings, and for the reader to look
 
 
 class Probe(threading.Thread):
-    """Asks the store as much as a poll does that finds something, through a link like the sidecars', again and again beside
-    them. A host polls an interval after its last poll has ended, so it may be behind another by the interval and two polls."""
+    """Asks the store as much as a poll does that finds something, through a link like the sidecars', again and again
+    beside them. A host polls an interval after its last poll has ended, so it may be behind another by the interval
+    and two polls."""
 
     def __init__(self, fleet):
         super().__init__(daemon=True)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A store that takes a question and does not answer: what clients send meanwhile does not fill the sidecar, and stopping it takes
-two seconds and no more."""
+"""A store that takes a question and does not answer: what clients send meanwhile does not fill the sidecar, and
+stopping it takes two seconds and no more."""
 
 import signal
 import socket

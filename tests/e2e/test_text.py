@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Text that is none, or that a terminal would obey: refused where it is written, named where it stands, and never passed on."""
+"""Text that is none, or that a terminal would obey: refused where it is written, named where it stands, and never
+passed on."""
 
 import json
 import socket

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes that wait for a lock of the store: reads go on, each asker is told in its time, and what was given up is never done later."""
+"""Writes that wait for a lock of the store: reads go on, each asker is told in its time, and what was given up is
+never done later."""
 
 import sqlite3
 import subprocess

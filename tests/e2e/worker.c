@@ -10,10 +10,11 @@
  *     trace MODE USER SCOPE PERMISSION MS       running; then spans "from,to,decision,why" of equal answers
  *     spin MODE USER SCOPE PERMISSION MS        running; then counts of allow, deny, unknown, and ns in all
  *     many MODE N, then N lines USER SCOPE PERMISSION   a letter an answer (A, D, U), and ns in all
- *     range MODE USER COUNT SCOPE PERMISSION    counts of allow, deny, unknown of so many users from that one on, and then
+ *     range MODE USER COUNT SCOPE PERMISSION    counts of allow, deny, unknown of COUNT users from USER on, and then
  *                                               those that are not allowed, eight at most
- *     crowd N COUNT USER SCOPE PERMISSION       running; forks N children that check so often and now and then after that, until
- *                                               the next line; then how many got nothing but allow at first
+ *     crowd N COUNT USER SCOPE PERMISSION       running; forks N children that check COUNT times, and now and then
+ *                                               after that, until the next line; then how many got nothing but
+ *                                               allow at first
  *
  * MODE is check or peek. What is wrong is answered with "error …". */
 #include "client/permtab.h"

@@ -1,5 +1,6 @@
-/* libFuzzer's entry for values of L2: whatever stands in Redis is refused or becomes facts within their bounds, and facts that
- * came of it can be written and read again to the same. The first byte says which of the two kinds it is. */
+/* libFuzzer's entry for values of L2: whatever stands in Redis is refused or becomes facts within their bounds, and
+ * facts that came of it can be written and read again to the same. The first byte says which of the two kinds it
+ * is. */
 #include "proxy/l2/value.h"
 
 #include <stdlib.h>

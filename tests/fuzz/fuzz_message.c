@@ -1,5 +1,5 @@
-/* libFuzzer's entry for messages of the invalidation channel: what parses can be written, and what was written parses to the
- * same. Any pattern that was taken is matched. */
+/* libFuzzer's entry for messages of the invalidation channel: what parses can be written, and what was written
+ * parses to the same. Any pattern that was taken is matched. */
 #include "proxy/names/message.h"
 
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /* The writer dies: killed right after its n-th shared store, for many n, by the hook of shm/order.h. What it leaves
  * behind is then only read. Every answer must be that of the applied revision or of the batch it died in; a bucket
- * or a set that it left odd must give no answer; nothing may loop; who was in the table is found, or busy. An entry that it was
- * moving may be in two slots, with one set; then its user is revoked, as a successor would, and nothing of it may be left.
+ * or a set that it left odd must give no answer; nothing may loop; who was in the table is found, or busy. An entry
+ * that it was moving may be in two slots, with one set; then its user is revoked, as a successor would, and nothing
+ * of it may be left.
  *
  *     stress_killed [--first N] [--last N] [--step N] [--seed N]
  *

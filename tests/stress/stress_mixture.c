@@ -1,6 +1,6 @@
 /* No mixture: readers hold every answer against the world's formula while the writer inserts, evicts, revokes,
- * rewrites sets, uses sets again, folds and unfolds, and moves entries within their windows at full speed. An entry that is
- * only moved must not even be missed.
+ * rewrites sets, uses sets again, folds and unfolds, and moves entries within their windows at full speed. An entry
+ * that is only moved must not even be missed.
  *
  *     stress_mixture [--seconds S] [--threads N] [--processes N] [--seed N]
  *
@@ -8,8 +8,8 @@
  * shared stores, so that the moments between two stores last long enough to be met.
  *
  * Threads read through the writer's own mapping, so that the thread sanitizer sees both sides; processes map the
- * descriptor read-only, as clients do. Exits 0 when no answer was wrong, nobody lost, everybody came back and every kind of
- * event has happened. */
+ * descriptor read-only, as clients do. Exits 0 when no answer was wrong, nobody lost, everybody came back and every
+ * kind of event has happened. */
 #include "tests/stress/world.h"
 
 #include <errno.h>

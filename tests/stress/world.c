@@ -155,8 +155,8 @@ static struct map_key entry_key(struct world_key key)
     return (struct map_key){key.user, key.scope_id, key.scope_type};
 }
 
-/* The key is there: said after it is. It goes: said before it does. Either way a reader that finds what is said unchanged
- * behind its look has looked while it was true, because the loads of the look are acquires. */
+/* The key is there: said after it is. It goes: said before it does. Either way a reader that finds what is said
+ * unchanged behind its look has looked while it was true, because the loads of the look are acquires. */
 static void residence_turn(struct world *world, struct map_key key)
 {
     if (key.type == WORLD_PLAIN) {

@@ -3,9 +3,9 @@
  *
  * Each revision edits one class (a role combination), moves one group of users to another class and turns some
  * scopes from folded to unfolded or to another fold, all in one batch. So nearly any pair of old and new state
- * makes an answer that no revision gives. Between batches entries move within their windows, as when the sidecar makes
- * room; whoever is in the table all the time must be found all the same. The bits of a set spell out its class, the class's version, its own index
- * and its life, so that a mixture shows in them. */
+ * makes an answer that no revision gives. Between batches entries move within their windows, as when the sidecar
+ * makes room; whoever is in the table all the time must be found all the same. The bits of a set spell out its
+ * class, the class's version, its own index and its life, so that a mixture shows in them. */
 #ifndef PERMTAB_TESTS_STRESS_WORLD_H
 #define PERMTAB_TESTS_STRESS_WORLD_H
 
@@ -56,9 +56,9 @@ struct world {
     uint64_t inserted, evicted, revoked, replaced, rewritten, moved, folded, unfolded, displaced;
 };
 
-/* What a reader needs. `residence`, a number for each key of type WORLD_PLAIN (the others may be folded): odd while the key is
- * in the table for certain, another one each time it comes back. A key that had the same odd number before and after a look
- * was there. */
+/* What a reader needs. `residence`, a number for each key of type WORLD_PLAIN (the others may be folded): odd while
+ * the key is in the table for certain, another one each time it comes back. A key that had the same odd number
+ * before and after a look was there. */
 struct world_view {
     const struct permtab_shm_table *table;
     const uint32_t *residence;
@@ -72,8 +72,8 @@ void world_fini(struct world *world);
 /* One batch: revision + 1, then `fills` attempts to fill a missing entry. */
 void world_step_writer(struct world *world, uint32_t fills);
 
-/* What a successor does to a dead writer's table when the user loses everything: clears each entry, also one that the dead one
- * was moving and left in two slots. */
+/* What a successor does to a dead writer's table when the user loses everything: clears each entry, also one that
+ * the dead one was moving and left in two slots. */
 void world_revoke_user_writer(struct world *world, uint64_t user);
 /* How many keys are in two slots. UINT32_MAX when one is in more, or with two sets. */
 uint32_t world_doubled(const struct world *world);

@@ -1,5 +1,5 @@
-/* What happens is drawn in two steps: which kind of thing, by the weights of this history, and to what. Some draws come to
- * nothing, for what they would change is not there. */
+/* What happens is drawn in two steps: which kind of thing, by the weights of this history, and to what. Some draws
+ * come to nothing, for what they would change is not there. */
 #include "tests/support/changing_policy.h"
 
 #include "tests/support/changing_private.h"
@@ -101,7 +101,7 @@ void change_log(struct changing_policy *changing, struct change change)
     change_append(&changing->log, change);
 }
 
-/* ---- which thing happens ------------------------------------------------------------------------------------------- */
+/* ---- which thing happens ----------------------------------------------------------------------------------------- */
 
 static void burst(struct changing_policy *changing)
 {
@@ -190,8 +190,8 @@ void changing_step(struct changing_policy *changing)
     }
 }
 
-/* A quarter to three quarters of what may happen do not; what makes rows comes with what takes them away. Rows that point to nothing are for
- * one history in four. */
+/* A quarter to three quarters of what may happen do not; what makes rows comes with what takes them away. Rows that
+ * point to nothing are for one history in four. */
 static void draw_weights(struct changing_policy *changing)
 {
     bool dangling = changing_draw(changing, 4) == 0;
@@ -248,7 +248,7 @@ void changing_expired(struct changing_policy *changing, int64_t from, struct cha
     }
 }
 
-/* ---- its life ----------------------------------------------------------------------------------------------------- */
+/* ---- its life ---------------------------------------------------------------------------------------------------- */
 
 static void put_first_rows(struct changing_policy *changing)
 {

@@ -1,9 +1,10 @@
-/* A policy in memory that changes at random, each change with the change rows that the store's triggers would write: what
- * tests of properties let happen.
+/* A policy in memory that changes at random, each change with the change rows that the store's triggers would
+ * write: what tests of properties let happen.
  *
- * Each one draws for itself how often each kind of thing happens in it, many of them never, and how many users, roles and
- * permissions there are: rare coincidences, of which most bugs are made, are common in some of them (Groce and others,
- * "Swarm Testing", ISSTA 2012). Rows that point to nothing are among what happens: references are not enforced everywhere. */
+ * Each one draws for itself how often each kind of thing happens in it, many of them never, and how many users,
+ * roles and permissions there are: rare coincidences, of which most bugs are made, are common in some of them
+ * (Groce and others, "Swarm Testing", ISSTA 2012). Rows that point to nothing are among what happens: references
+ * are not enforced everywhere. */
 #ifndef PERMTAB_TESTS_SUPPORT_CHANGING_POLICY_H
 #define PERMTAB_TESTS_SUPPORT_CHANGING_POLICY_H
 
@@ -42,8 +43,8 @@ struct scope_key changing_scope(struct changing_policy *changing);
 uint64_t changing_role(struct changing_policy *changing);
 /* Of a revision that is committed now. */
 uint64_t changing_nonce(const struct changing_policy *changing, uint64_t revision);
-/* What a batch brings: the role's definition and those of its ancestors, unless they are there; assignments that ended after
- * `from`; whether the catalogue is named. */
+/* What a batch brings: the role's definition and those of its ancestors, unless they are there; assignments that
+ * ended after `from`; whether the catalogue is named. */
 void changing_definitions(struct changing_policy *changing, struct role_list *roles, uint64_t id);
 void changing_expired(struct changing_policy *changing, int64_t from, struct change_list *out);
 

@@ -77,8 +77,9 @@ void change_overwrite(struct changing_policy *changing)
     struct memory_overwrite row = {changing_scope(changing), user ? OVERWRITE_USER : OVERWRITE_ROLE,
                                    user ? changing_user(changing) : changing_role(changing),
                                    changing_bit(changing), changing_draw(changing, 2) == 0};
+    /* else everybody would soon see some, and most of what is of interest is where only some do */
     if (row.scope.type == 0 && changing_draw(changing, 8) > 0)
-        return; /* else everybody would soon see some, and most of what is of interest is where only some do */
+        return;
     if (memory_scope_find(&changing->policy, row.scope) == NULL ||
         (!user && memory_role_find(&changing->policy, row.subject_id) == NULL))
         return;

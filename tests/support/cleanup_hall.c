@@ -23,8 +23,8 @@ void hall_on_done(void *context, int code, const struct cleanup_status *status)
     told->status = *status;
 }
 
-/* Only against hanging. A job that is made slow rests for a hundred times what its slices take, and on a busy machine they take
- * long: nothing here says how soon it ends. test_cleanup_pace.c is about rests. */
+/* Only against hanging. A job that is made slow rests for a hundred times what its slices take, and on a busy
+ * machine they take long: nothing here says how soon it ends. test_cleanup_pace.c is about rests. */
 #define HANG_NS (60000 * HALL_MS)
 
 bool hall_until(struct hall *hall, hall_condition_fn holds)

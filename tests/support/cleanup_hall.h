@@ -1,4 +1,5 @@
-/* A host, more or less, for tests of clean-ups: a Redis and a store of its own, and what was told of the last clean-up. */
+/* A host, more or less, for tests of clean-ups: a Redis and a store of its own, and what was told of the last
+ * clean-up. */
 #ifndef PERMTAB_TESTS_SUPPORT_CLEANUP_HALL_H
 #define PERMTAB_TESTS_SUPPORT_CLEANUP_HALL_H
 
@@ -75,7 +76,8 @@ int hall_start_cleanup(struct hall *hall);
 uint64_t hall_start(struct hall *hall, enum cleanup_kind kind, const char *pattern);
 /* Until it is told of the end, which must be `code`. */
 void hall_run_to_end(struct hall *hall, int code);
-/* Slow enough to be met in the middle: a slice takes some 50 us, so a second of an idle machine has about 200 of them. */
+/* Slow enough to be met in the middle: a slice takes some 50 us, so a second of an idle machine has about 200 of
+ * them. */
 void hall_slow_down(struct hall *hall);
 /* The latest job. */
 struct cleanup_status hall_latest(struct hall *hall);

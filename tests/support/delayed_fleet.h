@@ -1,6 +1,6 @@
-/* Several hosts of one fleet in one program, over one Redis, with the queue of delayed invalidations and nothing else: what they carry out is
- * recorded instead, and what they ask is answered by the test. One a program: `fleet`. A test that uses it is linked as
- * tests/CMakeLists.txt says. */
+/* Several hosts of one fleet in one program, over one Redis, with the queue of delayed invalidations and nothing
+ * else: what they carry out is recorded instead, and what they ask is answered by the test. One a program: `fleet`.
+ * A test that uses it is linked as tests/CMakeLists.txt says. */
 #ifndef PERMTAB_TESTS_SUPPORT_DELAYED_FLEET_H
 #define PERMTAB_TESTS_SUPPORT_DELAYED_FLEET_H
 

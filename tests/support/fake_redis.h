@@ -1,5 +1,5 @@
-/* A server that a test makes lie: it listens on a Unix socket, on the test's own loop, lets clients in as Redis would (unless it is
- * mute), counts what they send, and says whatever the test wants said. */
+/* A server that a test makes lie: it listens on a Unix socket, on the test's own loop, lets clients in as Redis
+ * would (unless it is mute), counts what they send, and says whatever the test wants said. */
 #ifndef PERMTAB_TESTS_SUPPORT_FAKE_REDIS_H
 #define PERMTAB_TESTS_SUPPORT_FAKE_REDIS_H
 

@@ -29,7 +29,7 @@ void fake_unlock(struct fake *fake)
     pthread_mutex_unlock(&fake->lock);
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 /* The feedback stays open: fake_feedback counts it in. */
 void fake_connection_close(struct fake_connection *connection)
@@ -195,7 +195,7 @@ void fake_stop(struct fake *fake)
     pthread_mutex_destroy(&fake->lock);
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------------------- */
+/* ---- looking ----------------------------------------------------------------------------------------------------- */
 
 struct fake_counts fake_counts(struct fake *fake)
 {

@@ -1,6 +1,6 @@
-/* A sidecar for tests of the client: a real segment kept by the real writer, a real socket, and a policy that a test can
- * work out by itself. One thread of its own; everything a test may turn is a plain field that is set under the lock
- * (fake_lock), or a function below. */
+/* A sidecar for tests of the client: a real segment kept by the real writer, a real socket, and a policy that a
+ * test can work out by itself. One thread of its own; everything a test may turn is a plain field that is set under
+ * the lock (fake_lock), or a function below. */
 #ifndef PERMTAB_TESTS_SUPPORT_FAKE_SIDECAR_H
 #define PERMTAB_TESTS_SUPPORT_FAKE_SIDECAR_H
 

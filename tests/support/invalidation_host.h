@@ -1,5 +1,6 @@
-/* A host for tests of invalidation: a publisher in memory, perhaps a real Redis and a subscription to it; the feed, L2 and the clean-up are a
- * few variables. The policy: server:1 and channel:9 below it, and role 100, which everybody has. */
+/* A host for tests of invalidation: a publisher in memory, perhaps a real Redis and a subscription to it; the feed,
+ * L2 and the clean-up are a few variables. The policy: server:1 and channel:9 below it, and role 100, which
+ * everybody has. */
 #ifndef PERMTAB_TESTS_SUPPORT_INVALIDATION_HOST_H
 #define PERMTAB_TESTS_SUPPORT_INVALIDATION_HOST_H
 

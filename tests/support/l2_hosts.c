@@ -10,7 +10,7 @@
 
 #define BITS_WORDS 2
 
-/* ---- the truth ------------------------------------------------------------------------------------------------------ */
+/* ---- the truth --------------------------------------------------------------------------------------------------- */
 
 /* What a host answers is what was true at the revision its table is at, by a resolver that shares no code with it. */
 static void compare(struct host *host, uint64_t user, struct scope_key scope, const struct answer *answer,
@@ -48,7 +48,7 @@ void host_remember_applied(struct host *host)
     memory_policy_copy(&host->applied, &host->world->past.policy);
 }
 
-/* ---- polls ---------------------------------------------------------------------------------------------------------- */
+/* ---- polls ------------------------------------------------------------------------------------------------------- */
 
 void host_rebuild(struct host *host)
 {
@@ -98,7 +98,7 @@ void host_poll(struct host *host)
     compare_resident(host, 20);
 }
 
-/* ---- fills ---------------------------------------------------------------------------------------------------------- */
+/* ---- fills ------------------------------------------------------------------------------------------------------- */
 
 /* NULL when none is so. */
 static struct pending *any_fill(struct host *host, bool used)
@@ -154,7 +154,7 @@ void host_fill_end(struct host *host)
     pending->used = false;
 }
 
-/* ---- looks ---------------------------------------------------------------------------------------------------------- */
+/* ---- looks ------------------------------------------------------------------------------------------------------- */
 
 struct asked {
     struct host *host;
@@ -200,7 +200,7 @@ void host_look(struct host *host)
     free(asked);
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void on_redis(void *context, bool connected)
 {
@@ -296,7 +296,7 @@ void host_restart(struct host *host)
     host_begin(world, number);
 }
 
-/* ---- one step at a time --------------------------------------------------------------------------------------------- */
+/* ---- one step at a time ------------------------------------------------------------------------------------------ */
 
 void host_follow(struct host *host)
 {

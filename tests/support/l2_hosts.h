@@ -1,4 +1,5 @@
-/* What the hosts of an L2 world do: their polls, fills and looks. Whatever a look answers is compared with the truth. */
+/* What the hosts of an L2 world do: their polls, fills and looks. Whatever a look answers is compared with the
+ * truth. */
 #ifndef PERMTAB_TESTS_SUPPORT_L2_HOSTS_H
 #define PERMTAB_TESTS_SUPPORT_L2_HOSTS_H
 
@@ -15,13 +16,15 @@ void host_restart(struct host *host);
 
 /* ---- polls: the table comes to where the store is ---- */
 
-/* By the store's log, or anew now and then and when the log does not say; L2 is told, and what is in the table compared. */
+/* By the store's log, or anew now and then and when the log does not say; L2 is told, and what is in the table
+ * compared. */
 void host_poll(struct host *host);
 /* The parts of it: the table anew, the table by the log, and the policy to compare with as at the table's revision. */
 void host_rebuild(struct host *host);
 void host_apply_batch(struct host *host);
 void host_remember_applied(struct host *host);
-/* Commits until the store is at another revision; then as host_poll, without a store that is perhaps replaced meanwhile. */
+/* Commits until the store is at another revision; then as host_poll, without a store that is perhaps replaced
+ * meanwhile. */
 void host_follow(struct host *host);
 
 /* ---- looks and fills as they happen to come ---- */

@@ -1,6 +1,7 @@
 /* The store of the world, its stand-ins, its Redis and its loop.
  *
- * feed_wake, store_threads_submit and the store's functions that l2/log.c calls are replaced at link time (--wrap, CMakeLists.txt). */
+ * feed_wake, store_threads_submit and the store's functions that l2/log.c calls are replaced at link time (--wrap,
+ * CMakeLists.txt). */
 #include "tests/support/l2_world.h"
 
 #include "proxy/base/clock.h"
@@ -19,7 +20,7 @@ uint64_t world_draw(struct world *world, uint64_t below)
     return changing_draw(&world->past, below);
 }
 
-/* ---- the store ------------------------------------------------------------------------------------------------------ */
+/* ---- the store --------------------------------------------------------------------------------------------------- */
 
 uint64_t world_nonce_at(const struct world *world, uint64_t revision)
 {
@@ -77,7 +78,7 @@ void world_restore_store(struct world *world)
     world->past.history++;
 }
 
-/* ---- in place of others --------------------------------------------------------------------------------------------- */
+/* ---- in place of others ------------------------------------------------------------------------------------------ */
 
 void __wrap_feed_wake(struct feed *feed);
 int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job);
@@ -158,7 +159,7 @@ void world_step_job(struct world *world)
     done->done(done);
 }
 
-/* ---- Redis and the loop -------------------------------------------------------------------------------------------- */
+/* ---- Redis and the loop ------------------------------------------------------------------------------------------ */
 
 void world_ask_redis(struct world *world, const char *command)
 {
@@ -216,7 +217,7 @@ void world_reconnect(struct world *world)
     fail_msg("no connection");
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 struct world *world_begin(uint64_t seed, struct redis_server *server)
 {

@@ -1,7 +1,8 @@
-/* The world of test_l2*.c: a store in memory that changes at random, some hosts that follow it, each at its own pace,
- * and one real Redis between them. A host is what of the daemon has to do with L2: publisher, struct redis, struct l2; the
- * feed, the fills and the helper threads are played, one step at a time, so that anything can come between. One world at
- * a time. A test that uses it is linked as tests/CMakeLists.txt says. What hosts do is in l2_hosts.h. */
+/* The world of test_l2*.c: a store in memory that changes at random, some hosts that follow it, each at its own
+ * pace, and one real Redis between them. A host is what of the daemon has to do with L2: publisher, struct redis,
+ * struct l2; the feed, the fills and the helper threads are played, one step at a time, so that anything can come
+ * between. One world at a time. A test that uses it is linked as tests/CMakeLists.txt says. What hosts do is in
+ * l2_hosts.h. */
 #ifndef PERMTAB_TESTS_SUPPORT_L2_WORLD_H
 #define PERMTAB_TESTS_SUPPORT_L2_WORLD_H
 
@@ -98,8 +99,8 @@ bool world_in_log(const struct world *world, const struct log_position *at);
 void world_append_rows(struct change_list *list, const struct change *items, size_t count);
 /* Keeps the store as it is now, in place of what was kept. */
 void world_backup_store(struct world *world);
-/* To what was kept, if anything was. What was committed since has never been; what comes now has the same revisions and other
- * nonces. */
+/* To what was kept, if anything was. What was committed since has never been; what comes now has the same revisions
+ * and other nonces. */
 void world_restore_store(struct world *world);
 /* A step of any read on the helper threads, if there is one at the place that is drawn: it runs, or its end is told. */
 void world_step_job(struct world *world);

@@ -74,8 +74,8 @@ MEMORY_LIST(memory_assignments, struct memory_assignment);
 MEMORY_LIST(memory_overwrites, struct memory_overwrite);
 
 /* Rows may be read at any time, and changed in place until the next call of a function below; their order is not
- * kept, except that of permissions: memory_facts sorts the lists that it looks things up in. After changing a key in place call
- * memory_policy_touch. */
+ * kept, except that of permissions: memory_facts sorts the lists that it looks things up in. After changing a key
+ * in place call memory_policy_touch. */
 struct memory_policy {
     struct scope_types types;
     struct memory_permissions permissions;

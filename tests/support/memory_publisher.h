@@ -1,5 +1,5 @@
-/* A publisher whose store is a policy in memory: its history has the store id 7, the nonce 1 throughout, and begins with revision 1 at time
- * 1000. */
+/* A publisher whose store is a policy in memory: its history has the store id 7, the nonce 1 throughout, and begins
+ * with revision 1 at time 1000. */
 #ifndef PERMTAB_TESTS_SUPPORT_MEMORY_PUBLISHER_H
 #define PERMTAB_TESTS_SUPPORT_MEMORY_PUBLISHER_H
 

@@ -1,5 +1,6 @@
-/* A store of its own for each test of policies, so that none depends on another's order: SQLite in a temporary folder, or a database of the
- * MariaDB or MySQL whose URL is in PERMTAB_TEST_MYSQL ("mysql://user@/db?socket=/path"). */
+/* A store of its own for each test of policies, so that none depends on another's order: SQLite in a temporary
+ * folder, or a database of the MariaDB or MySQL whose URL is in PERMTAB_TEST_MYSQL
+ * ("mysql://user@/db?socket=/path"). */
 #ifndef PERMTAB_TESTS_SUPPORT_POLICY_TRIAL_H
 #define PERMTAB_TESTS_SUPPORT_POLICY_TRIAL_H
 
@@ -35,7 +36,8 @@ struct trial_outcome {
 
 extern const struct scope_types trial_types;
 
-/* Runs tests whose state is a struct policy_trial, on SQLite and then on the server if there is one; how many failed. */
+/* Runs tests whose state is a struct policy_trial, on SQLite and then on the server if there is one; how many
+ * failed. */
 int trial_run_all(const struct CMUnitTest *tests, size_t count);
 
 /* One statement; must succeed. */

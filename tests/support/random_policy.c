@@ -1,5 +1,5 @@
-/* Probabilities are chosen so that most policies decide something in every step: owners and grants_all are rare, for they
- * end the matter early. */
+/* Probabilities are chosen so that most policies decide something in every step: owners and grants_all are rare,
+ * for they end the matter early. */
 #include "tests/support/random_policy.h"
 
 #include <stdio.h>

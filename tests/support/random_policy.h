@@ -1,5 +1,5 @@
-/* Small random policies that are full of what is awkward: cycles, diamonds, misplaced and expired rows, rows for roles that
- * are not there, tombstones, circular requirements, owners, permissions that grant all. */
+/* Small random policies that are full of what is awkward: cycles, diamonds, misplaced and expired rows, rows for
+ * roles that are not there, tombstones, circular requirements, owners, permissions that grant all. */
 #ifndef PERMTAB_TESTS_SUPPORT_RANDOM_POLICY_H
 #define PERMTAB_TESTS_SUPPORT_RANDOM_POLICY_H
 

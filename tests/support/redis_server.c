@@ -1,5 +1,5 @@
-/* Blocking and simple: a child process, and a client that speaks just enough to look into the server from outside. It uses
- * nothing of what is tested. */
+/* Blocking and simple: a child process, and a client that speaks just enough to look into the server from outside.
+ * It uses nothing of what is tested. */
 #include "tests/support/redis_server.h"
 
 #include <arpa/inet.h>
@@ -130,7 +130,7 @@ void redis_server_stop(struct redis_server *server)
     (void)rmdir(server->folder);
 }
 
-/* ---- asking --------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 static FILE *connect_to(const struct redis_server *server)
 {

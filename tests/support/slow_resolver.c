@@ -1,5 +1,5 @@
-/* The steps are numbered as in the design. Everything is looked for again whenever it is needed: slow is the point, there
- * is nothing here to get wrong twice in the same way. Limits are asserted; random policies are small. */
+/* The steps are numbered as in the design. Everything is looked for again whenever it is needed: slow is the point,
+ * there is nothing here to get wrong twice in the same way. Limits are asserted; random policies are small. */
 #include "tests/support/slow_resolver.h"
 
 #include <assert.h>

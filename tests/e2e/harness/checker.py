@@ -1,8 +1,8 @@
 """What must hold of everything that readers of a fleet were told. Pure: a record in, violations out.
 
-The store's log says what was true at each revision. When a revision was committed is known within bounds: not before its
-write was begun, nor before any earlier one; not after its write was acknowledged, nor after any later one. So an answer
-must be what some revision gave, out of those from
+The store's log says what was true at each revision. When a revision was committed is known within bounds: not before
+its write was begun, nor before any earlier one; not after its write was acknowledged, nor after any later one. So an
+answer must be what some revision gave, out of those from
 
     the newest that was certainly committed max_staleness before the call began, and the token's, up to
     the newest that may have been committed when the call had returned.
@@ -26,8 +26,9 @@ UNKNOWN, DENY, ALLOW = -1, 0, 1
 
 
 class Write(NamedTuple):
-    """One attempt to change something. With an acknowledgement the log's rows after `before` up to `revision` are its own. Without,
-    ended_ns is None and the outcome unknown; what it knew of revisions is there all the same, or None."""
+    """One attempt to change something. With an acknowledgement the log's rows after `before` up to `revision` are its
+    own. Without, ended_ns is None and the outcome unknown; what it knew of revisions is there all the same, or
+    None."""
     begun_ns: int
     ended_ns: int
     before: int
@@ -143,8 +144,8 @@ def check_log(record):
 # ---- answers ---------------------------------------------------------------------------------------------------------
 
 class Runs(NamedTuple):
-    """For one question and one answer, the runs of revisions that did not give it: the first and the one after the last; from
-    when on a call that begins may no more get the answer; until when one that ended may not have yet."""
+    """For one question and one answer, the runs of revisions that did not give it: the first and the one after the
+    last; from when on a call that begins may no more get the answer; until when one that ended may not have yet."""
     first: list
     after: list
     from_ns: list

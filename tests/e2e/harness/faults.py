@@ -1,5 +1,5 @@
-"""What the nemesis does to a fleet. A fault is begun, lasts for a while, and is ended by what its beginning returned. Two faults
-at a time never want the same thing."""
+"""What the nemesis does to a fleet. A fault is begun, lasts for a while, and is ended by what its beginning returned.
+Two faults at a time never want the same thing."""
 
 import signal
 
@@ -10,7 +10,7 @@ def _some(dice, things, most=None):
     return dice.sample(things, dice.randint(1, most))
 
 
-# ---- servers ----------------------------------------------------------------------------------------------------------
+# ---- servers ---------------------------------------------------------------------------------------------------------
 
 def redis_killed(fleet, dice, _):
     """It comes back empty."""
@@ -70,7 +70,7 @@ def mariadb_restarted(fleet, dice, _):
     return None
 
 
-# ---- links ------------------------------------------------------------------------------------------------------------
+# ---- links -----------------------------------------------------------------------------------------------------------
 
 def _on_links(fleet, links, **rules):
     for link, part in links:
@@ -118,7 +118,7 @@ def messages_mangled(fleet, dice, links):
     return _on_links(fleet, [(link, "marked") for link in links], hold_ms=dice.choice((30, 300, 1500)), **chosen)
 
 
-# ---- sidecars ---------------------------------------------------------------------------------------------------------
+# ---- sidecars --------------------------------------------------------------------------------------------------------
 
 def sidecar_stopped(fleet, dice, hosts):
     for host in hosts:
@@ -140,8 +140,9 @@ def sidecar_killed(fleet, dice, hosts):
 
 
 def sidecar_ended(fleet, dice, hosts):
-    """Told to end, with writes and fills under way. It may have to wait for a statement that waits for a lock; a supervisor
-    has no patience for that. What it must not do is crash. One that has not begun to serve does not know how to end in order."""
+    """Told to end, with writes and fills under way. It may have to wait for a statement that waits for a lock; a
+    supervisor has no patience for that. What it must not do is crash. One that has not begun to serve does not know
+    how to end in order."""
     ending = [host.sidecar.process for host in hosts if host.sidecar.process and host.sidecar.process.poll() is None]
     for process in ending:
         process.terminate()

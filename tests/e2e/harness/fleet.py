@@ -1,4 +1,5 @@
-"""Many sidecars over one MariaDB and one Redis, each through links of its own; readers on each, and a record of it all."""
+"""Many sidecars over one MariaDB and one Redis, each through links of its own; readers on each, and a record of it
+all."""
 
 import dataclasses
 import json
@@ -12,8 +13,8 @@ from .reader import Reader
 from .servers import Mariadb, Redis, free_port
 from .sidecar import Sidecar
 
-# After healing: a helper thread that found the store away does not ask again within a second, each one may first have to
-# find out that its connection is dead, and then all hosts fill their tables at once.
+# After healing: a helper thread that found the store away does not ask again within a second, each one may first have
+# to find out that its connection is dead, and then all hosts fill their tables at once.
 SETTLE_S = 30.0
 
 # Small, so that twenty of them fit two cores.
@@ -51,7 +52,7 @@ class Fleet:
         self.database = None
         self.store_id = self.begin_revision = self.begin_state = None
 
-    # ---- life ---------------------------------------------------------------------------------------------------------
+    # ---- life --------------------------------------------------------------------------------------------------------
 
     def start(self, document=None):
         """Servers, links and sidecars, with the policy of model.py (or another one) in all tables."""
@@ -105,7 +106,7 @@ class Fleet:
     def __exit__(self, *_):
         self.close()
 
-    # ---- asking ---------------------------------------------------------------------------------------------------------
+    # ---- asking ------------------------------------------------------------------------------------------------------
 
     def start_readers(self, sweep_us=10000, ask_us=20000, questions=None):
         for number, host in enumerate(self.hosts):
@@ -168,7 +169,7 @@ class Fleet:
             found = {name: count + stats[name] for name, count in found.items()}
         return found
 
-    # ---- the record -----------------------------------------------------------------------------------------------------
+    # ---- the record --------------------------------------------------------------------------------------------------
 
     def begin(self):
         """A record begins here: nobody writes, and everybody has what the store has."""

@@ -1,5 +1,5 @@
-"""What the tests of messages share: hosts that poll once a second or once a minute, so that polls explain nothing, and the
-channel."""
+"""What the tests of messages share: hosts that poll once a second or once a minute, so that polls explain nothing,
+and the channel."""
 
 import socket
 import time

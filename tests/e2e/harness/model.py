@@ -1,9 +1,9 @@
 """A small policy, and what it decides: the checker's own idea of permtab, short enough to be believed.
 
-Everything that changes in the fleet's tests is there or is not there: an assignment, what a role grants, whether it is active,
-an overwrite. Each such thing is named by what its change rows say, and each change row means that it came or went. So
-the log of the store alone tells the state at every revision, whatever the writers knew of their writes. One thing a
-key: a role has one grant that changes, a scope and a subject have one overwrite."""
+Everything that changes in the fleet's tests is there or is not there: an assignment, what a role grants, whether it
+is active, an overwrite. Each such thing is named by what its change rows say, and each change row means that it came
+or went. So the log of the store alone tells the state at every revision, whatever the writers knew of their writes.
+One thing a key: a role has one grant that changes, a scope and a subject have one overwrite."""
 
 ROLE, GRANT, PARENT, ASSIGNMENT, OVERWRITE = 4, 5, 6, 7, 8  # kinds of change rows
 SERVER, CHANNEL = 1, 2

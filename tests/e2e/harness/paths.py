@@ -31,8 +31,8 @@ _PROGRAMS = {
 
 
 def program(name):
-    """The path of a program of the build under test, "broken-NAME" for a daemon of tests/e2e/broken; an AssertionError when
-    it was not built."""
+    """The path of a program of the build under test, "broken-NAME" for a daemon of tests/e2e/broken; an
+    AssertionError when it was not built."""
     path = BUILD / _PROGRAMS.get(name, f"tests/e2e/permtabd-{name}")
     assert path.exists(), f"{path} was not built"
     return str(path)
@@ -56,8 +56,8 @@ def _open_to_all(path):
 
 
 def program_for_others(name, folder):
-    """A copy in `folder` of a program of the build, for another uid: the checkout may lie where others cannot go, and its
-    files be nobody's to read but their owner's."""
+    """A copy in `folder` of a program of the build, for another uid: the checkout may lie where others cannot go, and
+    its files be nobody's to read but their owner's."""
     copy = pathlib.Path(folder) / name
     shutil.copy(program(name), copy)
     _open_to_all(copy)
@@ -65,8 +65,8 @@ def program_for_others(name, folder):
 
 
 def harness_for_others(folder):
-    """A folder to be put into sys.path, from which another uid can import the modules of harness that need nothing of the
-    build."""
+    """A folder to be put into sys.path, from which another uid can import the modules of harness that need nothing of
+    the build."""
     library = pathlib.Path(folder) / "library"
     shutil.copytree(pathlib.Path(__file__).parent, library / "harness", ignore=shutil.ignore_patterns("__pycache__"))
     (library / "harness" / "__init__.py").write_text("")

@@ -10,8 +10,8 @@ import time
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 
-# A time-out here ends a test that hangs. How quickly something happens on a machine that does nothing else is what the caller
-# names; a machine that has much to do takes longer, and nothing is wrong with that.
+# A time-out here ends a test that hangs. How quickly something happens on a machine that does nothing else is what
+# the caller names; a machine that has much to do takes longer, and nothing is wrong with that.
 PATIENCE = 12
 
 
@@ -56,7 +56,8 @@ def kill(process):
 
 
 def wait_until(condition, seconds, what, pause=0.01):
-    """Returns the condition's first true value. AssertionError with `what` when it does not come: not for bounds that are promised."""
+    """Returns the condition's first true value. AssertionError with `what` when it does not come: not for bounds that
+    are promised."""
     deadline = time.monotonic() + seconds * PATIENCE
     while True:
         value = condition()
@@ -67,7 +68,8 @@ def wait_until(condition, seconds, what, pause=0.01):
 
 
 def _waited_for_a_processor(pid):
-    """Nanoseconds in which threads of a process could have run and had to wait for others (Documentation/scheduler/sched-stats.rst)."""
+    """Nanoseconds in which threads of a process could have run and had to wait for others
+    (Documentation/scheduler/sched-stats.rst)."""
     total = 0
     for path in pathlib.Path("/proc").glob(f"{pid}/task/*/schedstat"):
         try:
@@ -78,8 +80,8 @@ def _waited_for_a_processor(pid):
 
 
 class Stopwatch:
-    """For bounds that are the product's own: the time since it was made, less what this process and the named ones spent waiting
-    for a processor. So a machine that others keep busy is no reason to fail."""
+    """For bounds that are the product's own: the time since it was made, less what this process and the named ones
+    spent waiting for a processor. So a machine that others keep busy is no reason to fail."""
 
     def __init__(self, *processes):
         self._pids = ["self", *(process.pid for process in processes)]

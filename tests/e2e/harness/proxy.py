@@ -8,7 +8,8 @@ from .process import end, spawn, wait_until
 
 class Proxy:
     """One process with many links. The rules of a link are words of tests/e2e/proxy/rules.h, given by name:
-    proxy.set("h1.redis", "marked", drop=0.5, duplicate=0.1). Marked are subscriptions to Redis and fills from MariaDB."""
+    proxy.set("h1.redis", "marked", drop=0.5, duplicate=0.1). Marked are subscriptions to Redis and fills from
+    MariaDB."""
 
     def __init__(self, folder):
         self.path = folder / "proxy.sock"

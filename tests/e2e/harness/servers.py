@@ -45,8 +45,8 @@ def free_port():
 
 
 class Mariadb:
-    """One server in a folder. It keeps its data over stop, kill and start. With a port it also listens on 127.0.0.1, for
-    the user permtab, who has no password. `options` are for every start."""
+    """One server in a folder. It keeps its data over stop, kill and start. With a port it also listens on 127.0.0.1,
+    for the user permtab, who has no password. `options` are for every start."""
 
     def __init__(self, folder, template=None, port=None, options=()):
         self.options = list(options)
@@ -78,8 +78,8 @@ class Mariadb:
     def start(self, *options):
         network = ["--skip-networking"] if self.port is None else [f"--port={self.port}", "--bind-address=127.0.0.1"]
         with open(self.log, "a") as log:
-            # A server that starts removes temporary tables from where they are kept, those of other servers too: one folder each.
-            # Durability against a power cut is of no use to a folder that is thrown away.
+            # A server that starts removes temporary tables from where they are kept, those of other servers too: one
+            # folder each. Durability against a power cut is of no use to a folder that is thrown away.
             self.process = spawn(
                 [find("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}",
                  f"--pid-file={self.folder}/mariadb.pid", f"--tmpdir={self.folder}", "--innodb-log-file-size=16M",
@@ -146,7 +146,8 @@ def replica(folder, of):
 
 
 class Redis:
-    """One server, on a Unix socket; with a port also on 127.0.0.1. What it holds goes with its process, but for dumps."""
+    """One server, on a Unix socket; with a port also on 127.0.0.1. What it holds goes with its process, but for
+    dumps."""
 
     def __init__(self, folder, port=None):
         self.folder = pathlib.Path(folder)

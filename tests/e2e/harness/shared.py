@@ -15,7 +15,8 @@ MODERATES = "message.delete"  # what a moderator may do in server:1 and others m
 
 
 class Shared:
-    """A mixin for MariadbCase and SqliteCase. hosts() starts sidecars; users from 1000 on are moderators of server:1."""
+    """A mixin for MariadbCase and SqliteCase. hosts() starts sidecars; users from 1000 on are moderators of
+    server:1."""
 
     moderators = 200
     redis_timeout = "5s"  # a value that came too late is not put, and is no matter of most tests; None: as by default

@@ -118,8 +118,8 @@ class Sidecar:
                               input=input, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
 
     def apply(self, document, **options):
-        """Applies a policy (an object, or the text of one) over the socket, waits until the table follows it, and returns
-        the reply."""
+        """Applies a policy (an object, or the text of one) over the socket, waits until the table follows it, and
+        returns the reply."""
         text = document if isinstance(document, str) else json.dumps(document)
         with self.rpc(timeout=120) as rpc:
             reply = rpc.apply(text, **options)

@@ -1,5 +1,5 @@
-"""What a test finds around it when it is run by hand: the same as from tests/run.sh (tests/surroundings.sh), as far as a process
-can settle that for itself and its children."""
+"""What a test finds around it when it is run by hand: the same as from tests/run.sh (tests/surroundings.sh), as far
+as a process can settle that for itself and its children."""
 
 import os
 import signal
@@ -11,8 +11,8 @@ _TAKEN_OUT = {"NOTIFY_SOCKET", "XDG_RUNTIME_DIR", "LANG", "LANGUAGE"}
 
 
 def settle():
-    """Signals as they are by default, nothing blocked, umask 022, UTC, a locale that every machine has, no PERMTAB_* that is meant
-    for a sidecar."""
+    """Signals as they are by default, nothing blocked, umask 022, UTC, a locale that every machine has, no PERMTAB_*
+    that is meant for a sidecar."""
     for number in signal.valid_signals():
         if signal.getsignal(number) == signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):  # Python's own choice
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -87,7 +87,8 @@ class Worker:
         return dict(zip(("allow", "deny", "unknown", "ns"), map(int, words)))
 
     def range(self, first, count, scope, permission, mode="check"):
-        """{'allow': n, 'deny': n, 'unknown': n} of so many users from `first` on, and the first eight that are not allowed."""
+        """{'allow': n, 'deny': n, 'unknown': n} of so many users from `first` on, and the first eight that are not
+        allowed."""
         words = list(map(int, self.ask("range", mode, first, count, scope, permission)))
         return dict(zip(("allow", "deny", "unknown"), words)), words[3:]
 

@@ -1,5 +1,5 @@
-"""Who changes the policy while the fleet is being hurt: acknowledged writes through random sidecars, and plain SQL. Each attempt
-is written down with its times, whatever became of it."""
+"""Who changes the policy while the fleet is being hurt: acknowledged writes through random sidecars, and plain SQL.
+Each attempt is written down with its times, whatever became of it."""
 
 import os
 import random

@@ -1,8 +1,8 @@
 /* Connections in pairs, one to the client and one to the server, each direction through a flow.
  *
- * A connection is marked when its client has said a certain text, and stays so: that is how a subscription is told from
- * commands, and a connection for fills from the one that polls. Of a marked connection to Redis what comes down is taken
- * apart into values. */
+ * A connection is marked when its client has said a certain text, and stays so: that is how a subscription is told
+ * from commands, and a connection for fills from the one that polls. Of a marked connection to Redis what comes
+ * down is taken apart into values. */
 #include "tests/e2e/proxy/link.h"
 
 #include "tests/e2e/proxy/resp.h"
@@ -52,7 +52,7 @@ static const struct rules *rules_of(const struct connection *connection)
     return &connection->link->rules[connection->marked];
 }
 
-/* ---- the life of a connection --------------------------------------------------------------------------------------- */
+/* ---- the life of a connection ------------------------------------------------------------------------------------ */
 
 static void reset_socket(evutil_socket_t descriptor)
 {
@@ -100,7 +100,7 @@ static void choose_reading(struct connection *connection)
     }
 }
 
-/* ---- what passes ------------------------------------------------------------------------------------------------------ */
+/* ---- what passes ------------------------------------------------------------------------------------------------- */
 
 static void look_for_mark(struct connection *connection, const char *bytes, size_t size)
 {
@@ -196,7 +196,7 @@ static void on_event(struct bufferevent *side, short what, void *context)
     choose_reading(connection);
 }
 
-/* ---- accepting ------------------------------------------------------------------------------------------------------- */
+/* ---- accepting --------------------------------------------------------------------------------------------------- */
 
 static struct sockaddr_in local(uint16_t port)
 {
@@ -251,7 +251,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t descripto
         connection_free(connection, true);
 }
 
-/* ---- links ------------------------------------------------------------------------------------------------------------ */
+/* ---- links ------------------------------------------------------------------------------------------------------- */
 
 int link_add(struct links *links, const char *name, uint16_t target_port, enum link_kind kind)
 {

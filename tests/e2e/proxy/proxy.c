@@ -1,5 +1,5 @@
-/* A proxy between sidecars and their servers that does what networks do. One process has many links; a Unix socket takes
- * a command a line and answers each with "ok …" or "error …". tests/e2e/harness/proxy.py is the other end.
+/* A proxy between sidecars and their servers that does what networks do. One process has many links; a Unix socket
+ * takes a command a line and answers each with "ok …" or "error …". tests/e2e/harness/proxy.py is the other end.
  *
  *     add NAME PORT redis|mysql|raw        ok PORT: listens there, passes on to 127.0.0.1:PORT
  *     set NAME all|marked|unmarked WORD…   changes rules (rules.h), of those connections alone

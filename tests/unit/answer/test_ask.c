@@ -135,7 +135,8 @@ static void what_is_still_true_is_told(void **state)
     assert_int_equal(fixture->code, 0);
 }
 
-/* Its revisions may be higher, and its bits the same: what they have of the write that the token stands for is nothing. */
+/* Its revisions may be higher, and its bits the same: what they have of the write that the token stands for is
+ * nothing. */
 static void a_token_says_nothing_of_another_store(void **state)
 {
     struct fixture *fixture = *state;

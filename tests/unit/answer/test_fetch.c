@@ -1,6 +1,6 @@
-/* Where facts come from: the replica first, the primary when that fails, is another store, or is asked a second time. The "replica"
- * is another SQLite file, which the code cannot tell from one. What a replica that lags or hangs does is in
- * tests/e2e/test_replica.py. */
+/* Where facts come from: the replica first, the primary when that fails, is another store, or is asked a second
+ * time. The "replica" is another SQLite file, which the code cannot tell from one. What a replica that lags or
+ * hangs does is in tests/e2e/test_replica.py. */
 #include "proxy/answer/fetch.h"
 #include "proxy/table/fill.h"
 
@@ -199,8 +199,8 @@ static void another_store_is_no_replica(void **state)
     assert_int_equal(fixture->counters.fills_replica_failed, 1);
 }
 
-/* The table was made anew because rows were changed behind the log. The replica may not have them yet and stands at the same
- * revision: it is believed again from the next change on. */
+/* The table was made anew because rows were changed behind the log. The replica may not have them yet and stands at
+ * the same revision: it is believed again from the next change on. */
 static void a_replica_may_lag_behind_what_the_log_does_not_tell(void **state)
 {
     struct fixture *fixture = *state;

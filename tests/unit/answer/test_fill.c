@@ -1,5 +1,5 @@
-/* Fills whose facts are ahead of the table. Reads, and what comes of publishing, are played by this file (--wrap, CMakeLists.txt);
- * the publisher is there for its position and for when it was confirmed. */
+/* Fills whose facts are ahead of the table. Reads, and what comes of publishing, are played by this file (--wrap,
+ * CMakeLists.txt); the publisher is there for its position and for when it was confirmed. */
 #include "proxy/answer/fill.h"
 
 #include "proxy/l2/l2.h"

@@ -1,4 +1,5 @@
-/* The census and what is kept of strangers, one promise at a time. Random histories are in test_strangers_property.c. */
+/* The census and what is kept of strangers, one promise at a time. Random histories are in
+ * test_strangers_property.c. */
 #include "proxy/answer/fetch.h"
 #include "proxy/rights/resolve.h"
 #include "proxy/table/batch.h"

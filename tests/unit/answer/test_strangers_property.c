@@ -1,14 +1,15 @@
-/* Strangers against the truth. A policy in memory is changed at random, with the change rows that the store's triggers would
- * write; users gain and lose their first rows; the census is counted in slices while that goes on, lost and counted anew;
- * batches are applied late; questions are answered from what is kept, or as the store would, at once or after a
- * while. At every revision:
+/* Strangers against the truth. A policy in memory is changed at random, with the change rows that the store's
+ * triggers would write; users gain and lose their first rows; the census is counted in slices while that goes on,
+ * lost and counted anew; batches are applied late; questions are answered from what is kept, or as the store would,
+ * at once or after a while. At every revision:
  *
  *   who has rows is known to the census, or was given as known;
  *   every answer equals what the slow resolver says of the policy at the applied revision;
  *   so does every entry in the table.
  *
- * A census that forgets a change row, takes a slice of before its beginning or of another store, or is asked before it has
- * heard of a batch, and kept facts that pass for younger than they are, fail here; each of these was done to it once. */
+ * A census that forgets a change row, takes a slice of before its beginning or of another store, or is asked before
+ * it has heard of a batch, and kept facts that pass for younger than they are, fail here; each of these was done to
+ * it once. */
 #include "proxy/answer/fetch.h"
 #include "proxy/rights/resolve.h"
 #include "proxy/table/batch.h"
@@ -81,7 +82,7 @@ static void log_change(struct world *world, struct change change)
     world->log.items = items;
 }
 
-/* ---- changes ------------------------------------------------------------------------------------------------------- */
+/* ---- changes ----------------------------------------------------------------------------------------------------- */
 
 #define TAKE(world, list, at)                                                                                \
     ((world)->policy.list.items[at] = (world)->policy.list.items[--(world)->policy.list.count],              \
@@ -207,7 +208,7 @@ static void change_something(struct world *world)
     changes[draw(world, sizeof changes / sizeof *changes)](world);
 }
 
-/* ---- what is so ---------------------------------------------------------------------------------------------------- */
+/* ---- what is so -------------------------------------------------------------------------------------------------- */
 
 static bool has_rows(const struct memory_policy *policy, uint64_t user)
 {
@@ -247,7 +248,7 @@ static void compare_all(struct world *world)
     }
 }
 
-/* ---- the feed's, the census' and the fills' part -------------------------------------------------------------------- */
+/* ---- the feed's, the census' and the fills' part ----------------------------------------------------------------- */
 
 static void follow(struct world *world)
 {
@@ -381,7 +382,7 @@ static void publish_one(struct world *world, struct pending *fill)
     fill->used = false;
 }
 
-/* ---- histories ------------------------------------------------------------------------------------------------------ */
+/* ---- histories --------------------------------------------------------------------------------------------------- */
 
 static void world_new(struct world *world, uint64_t seed)
 {

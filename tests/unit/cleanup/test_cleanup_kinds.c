@@ -1,4 +1,5 @@
-/* Clean-ups against a real Redis and a real store: what must go goes, what must stay stays, by each kind of clean-up. */
+/* Clean-ups against a real Redis and a real store: what must go goes, what must stay stays, by each kind of
+ * clean-up. */
 #include "tests/support/cleanup_hall.h"
 
 #include <event2/thread.h>

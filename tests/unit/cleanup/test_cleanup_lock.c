@@ -28,7 +28,8 @@ static void test_one_at_a_time(void **state)
     cleanup_free(second);
 }
 
-/* A host died and left its lock: it ends, and another host begins. One that never ends is not waited for without end. */
+/* A host died and left its lock: it ends, and another host begins. One that never ends is not waited for without
+ * end. */
 static void test_a_dead_hosts_lock(void **state)
 {
     struct hall *hall = *state;

@@ -11,8 +11,8 @@
 #define MS     1000000ull
 #define SECOND 1000000000ull
 
-/* Sends slices as soon as allowed, or `late_ns` later, for a simulated while. Returns Redis' time in it, and how many there
- * were. */
+/* Sends slices as soon as allowed, or `late_ns` later, for a simulated while. Returns Redis' time in it, and how
+ * many there were. */
 static uint64_t simulate(struct cleanup_pace *pace, uint64_t lasting_ns, uint64_t slice_us, uint64_t late_ns,
                          uint64_t *slices)
 {

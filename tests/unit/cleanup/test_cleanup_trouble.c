@@ -1,4 +1,5 @@
-/* Clean-ups under way while the epoch changes and while Redis is killed, emptied, paused and full: nothing is left behind. */
+/* Clean-ups under way while the epoch changes and while Redis is killed, emptied, paused and full: nothing is left
+ * behind. */
 #include "tests/support/cleanup_hall.h"
 
 #include <event2/thread.h>

@@ -1,5 +1,5 @@
-/* permtab.h as C++11 sees it: every part of the interface, compiled with -Wall -Wextra -Wpedantic -Werror, linked against the
- * shared library, and run against a sidecar that is not there. */
+/* permtab.h as C++11 sees it: every part of the interface, compiled with -Wall -Wextra -Wpedantic -Werror, linked
+ * against the shared library, and run against a sidecar that is not there. */
 #include "client/permtab.h"
 
 #include <cstdio>

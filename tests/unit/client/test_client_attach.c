@@ -1,5 +1,5 @@
-/* The client library against a fake sidecar: attaching, waiting for it and being refused; and attaching again, when the segment is retired or the
- * catalogue changes. */
+/* The client library against a fake sidecar: attaching, waiting for it and being refused; and attaching again, when
+ * the segment is retired or the catalogue changes. */
 #include "tests/support/client_bench.h"
 
 #include <pthread.h>

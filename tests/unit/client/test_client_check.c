@@ -1,5 +1,5 @@
-/* The client library against a fake sidecar: every way a check can be answered, from the table and over the socket, one by one, many at once
- * and as a view. */
+/* The client library against a fake sidecar: every way a check can be answered, from the table and over the socket,
+ * one by one, many at once and as a view. */
 #include "tests/support/client_bench.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* Fork: a parent that opened the handle and eight children that go on using it. Each child counts for itself, talks over a
- * connection of its own, and leaves the parent's alone; also when the fork happened while another thread of the parent held
- * the lock and waited for a reply. */
+/* Fork: a parent that opened the handle and eight children that go on using it. Each child counts for itself, talks
+ * over a connection of its own, and leaves the parent's alone; also when the fork happened while another thread of
+ * the parent held the lock and waited for a reply. */
 #include "client/handle.h"
 #include "tests/support/fake_sidecar.h"
 

@@ -1,5 +1,5 @@
-/* The client library against a fake sidecar: every way a check can fail to be answered. Time runs out, replies are late, the sidecar goes
- * away. */
+/* The client library against a fake sidecar: every way a check can fail to be answered. Time runs out, replies are
+ * late, the sidecar goes away. */
 #include "client/handle.h"
 #include "tests/support/client_bench.h"
 #include "tests/support/stopwatch.h"
@@ -161,7 +161,8 @@ static void test_short_waits_open_no_circuit(void **state)
     handle_unlock(handle);
 }
 
-/* A sidecar that cannot be greeted within what a probe waits is reached all the same: what was begun is gone on with. */
+/* A sidecar that cannot be greeted within what a probe waits is reached all the same: what was begun is gone on
+ * with. */
 static void test_slow_greeting_is_gone_on_with(void **state)
 {
     struct client_bench *bench = *state;

@@ -1,4 +1,5 @@
-/* permtabctl as a command: bad command lines, each with its one line and its exit code; and check against a fake sidecar. */
+/* permtabctl as a command: bad command lines, each with its one line and its exit code; and check against a fake
+ * sidecar. */
 #include "tests/support/fake_sidecar.h"
 
 #include <setjmp.h>

@@ -11,7 +11,8 @@
 
 #include <cmocka.h>
 
-/* The fake's policy at user 2, channel 2: a.read and b.read and c allowed, a.write and b.write denied; own adds b.write. */
+/* The fake's policy at user 2, channel 2: a.read and b.read and c allowed, a.write and b.write denied; own adds
+ * b.write. */
 #define A PERMTAB_ALLOW
 #define D PERMTAB_DENY
 

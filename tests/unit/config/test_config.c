@@ -1,4 +1,5 @@
-/* The configuration: every bad one gets its exact message, and the sample file and the manual say what the table says. */
+/* The configuration: every bad one gets its exact message, and the sample file and the manual say what the table
+ * says. */
 #include "proxy/config/config.h"
 
 #include "proxy/config/options.h"
@@ -270,7 +271,7 @@ static void test_print_and_read_again(void **state)
     config_fini(&second);
 }
 
-/* ---- the sample file and the manual ------------------------------------------------------------------------------- */
+/* ---- the sample file and the manual ------------------------------------------------------------------------------ */
 
 static char *read_whole(const char *path)
 {

@@ -1,5 +1,5 @@
-/* The queue of delayed invalidations: what is due is taken by exactly one host and carried out, or put back: because it failed, because its
- * condition does not hold yet, because its host is gone. */
+/* The queue of delayed invalidations: what is due is taken by exactly one host and carried out, or put back:
+ * because it failed, because its condition does not hold yet, because its host is gone. */
 #include "tests/support/delayed_fleet.h"
 #include "tests/support/stopwatch.h"
 

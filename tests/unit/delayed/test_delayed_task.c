@@ -136,7 +136,7 @@ static void test_ids(void **state)
     assert_false(delayed_id_good("0001ABFF000000000000000000000000"));
 }
 
-/* ---- conditions -------------------------------------------------------------------------------------------------------- */
+/* ---- conditions -------------------------------------------------------------------------------------------------- */
 
 /* message.send 0, message.delete 1, channel.view 2, gone.name 3 (deleted) */
 static struct permission permissions[] = {
@@ -264,7 +264,7 @@ static void test_condition_bits_beyond_the_answer(void **state)
     condition_fini(&condition);
 }
 
-/* ---- rates, advice ------------------------------------------------------------------------------------------------------ */
+/* ---- rates, advice ----------------------------------------------------------------------------------------------- */
 
 static void test_rates(void **state)
 {

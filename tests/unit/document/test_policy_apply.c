@@ -1,5 +1,5 @@
-/* apply and export against a real store (tests/support/policy_trial.h): what is written, what is left, what goes. What is refused is
- * test_policy_check.c's. */
+/* apply and export against a real store (tests/support/policy_trial.h): what is written, what is left, what goes.
+ * What is refused is test_policy_check.c's. */
 #include "tests/support/policy_trial.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* The small changes against a real store (tests/support/policy_trial.h): grant, revoke, assign, unassign; and a commit whose outcome is
- * unknown. */
+/* The small changes against a real store (tests/support/policy_trial.h): grant, revoke, assign, unassign; and a
+ * commit whose outcome is unknown. */
 #include "proxy/store/store.h"
 #include "tests/support/policy_trial.h"
 

@@ -1,5 +1,5 @@
-/* apply against a real store (tests/support/policy_trial.h): documents that the store gives reason to refuse, and that whatever is refused leaves
- * everything as it was. */
+/* apply against a real store (tests/support/policy_trial.h): documents that the store gives reason to refuse, and
+ * that whatever is refused leaves everything as it was. */
 #include "proxy/store/store.h"
 #include "tests/support/policy_trial.h"
 

@@ -1,5 +1,5 @@
-/* The auditor over an SQLite store whose rows are changed behind the triggers' back: it finds what nobody told of, heals it and says
- * so. What may be wrong in the table is test_publisher_audit.c's. */
+/* The auditor over an SQLite store whose rows are changed behind the triggers' back: it finds what nobody told of,
+ * heals it and says so. What may be wrong in the table is test_publisher_audit.c's. */
 #include "proxy/feed/audit.h"
 
 #include "proxy/table/fill.h"

@@ -34,8 +34,8 @@ static void a_row_that_says_read_everything_leads_to_a_rebuild(void **state)
     assert_int_not_equal(publisher_generation(fixture->publisher), generation);
 }
 
-/* A server that was taken out of service goes on answering, and its past looks whole: what is disbelieved must not be believed
- * again for having been read anew. */
+/* A server that was taken out of service goes on answering, and its past looks whole: what is disbelieved must not
+ * be believed again for having been read anew. */
 static void a_server_that_is_not_believed_grants_no_lease_by_a_rebuild(void **state)
 {
     struct fixture *fixture = *state;
@@ -58,7 +58,8 @@ static void a_server_that_is_not_believed_grants_no_lease_by_a_rebuild(void **st
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
 
-/* Between two connections a table may have been restored, with rows that no change row names; the log is the same as before. */
+/* Between two connections a table may have been restored, with rows that no change row names; the log is the same
+ * as before. */
 static void expect_rebuild_after_an_absence(struct fixture *fixture, unsigned open_schema, uint64_t mark)
 {
     serve_polls(fixture, 3);
@@ -90,8 +91,8 @@ static void tables_made_anew_between_two_connections_are_disbelieved(void **stat
     expect_rebuild_after_an_absence(*state, 0, 2);
 }
 
-/* Somebody asked for a rebuild, and it is the rebuild that finds the store to be another. It may not pass for one like any other:
- * what is kept elsewhere is not to be trusted either. */
+/* Somebody asked for a rebuild, and it is the rebuild that finds the store to be another. It may not pass for one
+ * like any other: what is kept elsewhere is not to be trusted either. */
 static void a_rebuild_that_finds_the_schema_changed_is_distrust(void **state)
 {
     struct fixture *fixture = *state;

@@ -1,5 +1,5 @@
-/* The store's clock as learnt from polls, and what it makes of a change's time. The world here has a store whose clock is
- * ahead, behind, drifting or set; the estimate must contain the truth within its own error. */
+/* The store's clock as learnt from polls, and what it makes of a change's time. The world here has a store whose
+ * clock is ahead, behind, drifting or set; the estimate must contain the truth within its own error. */
 #include "proxy/feed/propagation.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
-/* The lane without Redis: what it does with the loop when much is retired for a message. What it makes of messages is in
- * tests/e2e/test_fleet.py. */
+/* The lane without Redis: what it does with the loop when much is retired for a message. What it makes of messages
+ * is in tests/e2e/test_fleet.py. */
 #include "proxy/invalidate/fleet.h"
 
 #include "proxy/base/clock.h"

@@ -1,4 +1,5 @@
-/* Invalidation against a real Redis that is paused, killed and told to refuse: keys of L2 go, and the other hosts hear of it. */
+/* Invalidation against a real Redis that is paused, killed and told to refuse: keys of L2 go, and the other hosts
+ * hear of it. */
 #include "proxy/names/l2_keys.h"
 #include "tests/support/invalidation_host.h"
 

@@ -1,4 +1,5 @@
-/* Tags, as far as Redis answers something else than it should, or nothing. What they hold is in test_invalidate_tags.c. */
+/* Tags, as far as Redis answers something else than it should, or nothing. What they hold is in
+ * test_invalidate_tags.c. */
 #include "proxy/invalidate/tags.h"
 #include "tests/support/redis_caller.h"
 

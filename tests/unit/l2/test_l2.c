@@ -6,8 +6,8 @@
 #include <signal.h>
 #include <unistd.h>
 
-/* A message that a revision has been reached, which it has not: by an invention, or because Redis was restored since. It may
- * not keep the marker from following, nor make this host ask without end. */
+/* A message that a revision has been reached, which it has not: by an invention, or because Redis was restored
+ * since. It may not keep the marker from following, nor make this host ask without end. */
 static void hearsay_of_the_marker(void **state)
 {
     struct world *world = world_begin(7, *state);
@@ -39,8 +39,9 @@ static void hearsay_of_the_marker(void **state)
     world_end(world, NULL);
 }
 
-/* Whoever waits for a value of a revision that this table does not come to is told so soon, however many polls come: the marker
- * may be of a history that was lost, or this host may read a server that nobody writes to any more. */
+/* Whoever waits for a value of a revision that this table does not come to is told so soon, however many polls
+ * come: the marker may be of a history that was lost, or this host may read a server that nobody writes to any
+ * more. */
 static void on_late(void *context, enum l2_outcome outcome, const struct answer *answer)
 {
     (void)answer;
@@ -70,8 +71,8 @@ static void held_for_ever_by_nothing(void **state)
     world_end(world, NULL);
 }
 
-/* What stands in the marker's place and is none, or means the same and is written otherwise, is replaced, and not asked about
- * again and again. */
+/* What stands in the marker's place and is none, or means the same and is written otherwise, is replaced, and not
+ * asked about again and again. */
 static void markers_that_are_none(void **state)
 {
     static const char *const markers[] = {
@@ -103,7 +104,7 @@ static void markers_that_are_none(void **state)
     world_end(world, NULL);
 }
 
-/* ---- what the log does not tell ------------------------------------------------------------------------------------- */
+/* ---- what the log does not tell ---------------------------------------------------------------------------------- */
 
 /* A host that has put something into L2 and finds it there. */
 static struct host *host_with_a_value(struct world *world)
@@ -178,8 +179,8 @@ static void what_was_distrusted_is_forgotten(void **state)
     world_end(world, NULL);
 }
 
-/* An epoch that was begun before that, and of which Redis has not told yet, does not count: between the two another host may have
- * put into it what it had read. */
+/* An epoch that was begun before that, and of which Redis has not told yet, does not count: between the two another
+ * host may have put into it what it had read. */
 static void what_was_distrusted_takes_an_epoch_of_its_own(void **state)
 {
     struct world *world = world_begin(20, *state);
@@ -283,8 +284,8 @@ static enum l2_outcome looked_for(struct world *world, struct host *host)
     return outcome;
 }
 
-/* The host that noticed ends before it can believe the store again, as one does that is started anew for not being healthy. What it
- * is when it comes back knows nothing of it, and finds revision and nonce as they were. */
+/* The host that noticed ends before it can believe the store again, as one does that is started anew for not being
+ * healthy. What it is when it comes back knows nothing of it, and finds revision and nonce as they were. */
 static void what_was_distrusted_is_forgotten_over_a_restart(void **state)
 {
     struct world *world = world_begin(18, *state);
@@ -316,8 +317,8 @@ static void assert_no_marker(struct world *world)
     assert_string_equal(reply, "0");
 }
 
-/* Others know nothing of it yet: they have moved the marker since it was seen here, or begun one where there was none. One that ends
- * soon after has no time for many news. */
+/* Others know nothing of it yet: they have moved the marker since it was seen here, or begun one where there was
+ * none. One that ends soon after has no time for many news. */
 static void what_was_distrusted_goes_whatever_others_do(void **state)
 {
     struct world *world = world_begin(24, *state);
@@ -383,8 +384,8 @@ static void an_epoch_that_is_past_does_not_come_back(void **state)
     world_end(world, NULL);
 }
 
-/* By a host that knows nothing of it yet, or was stopped meanwhile. The revision is as before, so nothing but the epoch in which it
- * began to read tells that it may have read the rows that are gone. */
+/* By a host that knows nothing of it yet, or was stopped meanwhile. The revision is as before, so nothing but the
+ * epoch in which it began to read tells that it may have read the rows that are gone. */
 static void what_another_host_read_before_is_not_put(void **state)
 {
     struct world *world = world_begin(17, *state);

@@ -1,5 +1,5 @@
-/* The log of a marker that is further back than the host remembers: it is believed only as far as it joins, row by row and
- * nonce by nonce, what the table itself has come through. */
+/* The log of a marker that is further back than the host remembers: it is believed only as far as it joins, row by
+ * row and nonce by nonce, what the table itself has come through. */
 #include "proxy/l2/private.h"
 #include "tests/support/memory_policy.h"
 

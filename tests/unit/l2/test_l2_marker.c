@@ -175,7 +175,7 @@ static void many_changes_take_many_steps(void **state)
     world_end(world, NULL);
 }
 
-/* ---- after a restart ---------------------------------------------------------------------------------------------------- */
+/* ---- after a restart --------------------------------------------------------------------------------------------- */
 
 /* Changes that nobody has brought into L2, and a host that was not there when they came. */
 static void miss_some_changes(struct world *world, struct scope_key touched)

@@ -1,15 +1,16 @@
-/* L2 against the truth. Some hosts share one Redis, each as far behind a store that changes at random as its polls happen to
- * be. Anything may come between two steps of anything: changes, polls, late puts, lost connections; Redis emptied, restored
- * from an older copy of itself, its marker and its values spoilt; the store's log trimmed, the store itself replaced by an
- * older backup that then goes another way; hosts started anew.
+/* L2 against the truth. Some hosts share one Redis, each as far behind a store that changes at random as its polls
+ * happen to be. Anything may come between two steps of anything: changes, polls, late puts, lost connections; Redis
+ * emptied, restored from an older copy of itself, its marker and its values spoilt; the store's log trimmed, the
+ * store itself replaced by an older backup that then goes another way; hosts started anew.
  *
  *   Whatever a look answers, and whatever it has left in the table, is what the slow resolver says of the policy at the
  *   revision of that host's table.
  *
- * A put at any revision or of another history, rows or scopes that stay, an advance from elsewhere, an epoch that is begun again, a
- * role that leaves its scope, roles believed without their definitions, a late put that is not judged again, values taken for
- * true at the table's revision, a token ignored: each was done to it once and failed here. Rarer ones (plain scopes that stay, an
- * advance of another history) are found by many histories, or by test_l2_scripts.py at once. */
+ * A put at any revision or of another history, rows or scopes that stay, an advance from elsewhere, an epoch that
+ * is begun again, a role that leaves its scope, roles believed without their definitions, a late put that is not
+ * judged again, values taken for true at the table's revision, a token ignored: each was done to it once and failed
+ * here. Rarer ones (plain scopes that stay, an advance of another history) are found by many histories, or by
+ * test_l2_scripts.py at once. */
 #include "proxy/base/clock.h"
 #include "proxy/table/retire.h"
 #include "tests/support/l2_hosts.h"
@@ -18,7 +19,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* ---- what befalls Redis --------------------------------------------------------------------------------------------- */
+/* ---- what befalls Redis ------------------------------------------------------------------------------------------ */
 
 static const char *const spoilings[] = {
     "FLUSHALL",
@@ -58,7 +59,7 @@ static void befall_redis(struct world *world)
     }
 }
 
-/* ---- steps ---------------------------------------------------------------------------------------------------------- */
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 /* Some turns of the loop, or until Redis owes nobody a reply. */
 static void turn(struct world *world)

@@ -1,5 +1,5 @@
-/* Values of L2: facts of random policies taken apart and put together again are the same facts; and whatever stands in Redis
- * instead, a clean refusal. ASan and UBSan look on. */
+/* Values of L2: facts of random policies taken apart and put together again are the same facts; and whatever stands
+ * in Redis instead, a clean refusal. ASan and UBSan look on. */
 #include "proxy/l2/value.h"
 #include "tests/support/random_policy.h"
 
@@ -13,7 +13,7 @@
 
 #define BITS 512u
 
-/* ---- there and back ------------------------------------------------------------------------------------------------- */
+/* ---- there and back ---------------------------------------------------------------------------------------------- */
 
 static void take_level(const struct facts *from, uint32_t level, struct facts *to, uint64_t cost_us)
 {
@@ -150,7 +150,7 @@ static void test_extremes(void **state)
     facts_fini(&to);
 }
 
-/* ---- what somebody else has written --------------------------------------------------------------------------------- */
+/* ---- what somebody else has written ------------------------------------------------------------------------------ */
 
 struct sample {
     struct wire_buffer bytes;

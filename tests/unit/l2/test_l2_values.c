@@ -1,4 +1,5 @@
-/* Values in L2: what is put, in what size, for how long, when it comes late, and when it is read again before it ends. */
+/* Values in L2: what is put, in what size, for how long, when it comes late, and when it is read again before it
+ * ends. */
 #include "proxy/table/retire.h"
 #include "tests/support/l2_hosts.h"
 
@@ -6,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- early refresh ---------------------------------------------------------------------------------------------------- */
+/* ---- early refresh ----------------------------------------------------------------------------------------------- */
 
 /* What a host is reading from the store; NULL: nothing. */
 static const struct facts *being_read(const struct host *host)
@@ -33,8 +34,8 @@ static uint64_t refreshes_of_a_look(struct host *host, uint64_t cost_us)
     return host->counters.l2_refreshes - refreshes;
 }
 
-/* What takes longer to read than it still lives is read again by whoever finds it; what has nearly all of its life before it, and is
- * soon read, is not. Between those it is a matter of chance (test_early_refresh.c). */
+/* What takes longer to read than it still lives is read again by whoever finds it; what has nearly all of its life
+ * before it, and is soon read, is not. Between those it is a matter of chance (test_early_refresh.c). */
 static void what_is_dear_is_refreshed_early(void **state)
 {
     const uint64_t life_us = 60000 * 1000, a_thousand_years = 1000000 * life_us;
@@ -52,7 +53,7 @@ static void what_is_dear_is_refreshed_early(void **state)
     world_end(world, NULL);
 }
 
-/* ---- lives of values -------------------------------------------------------------------------------------------------- */
+/* ---- lives of values --------------------------------------------------------------------------------------------- */
 
 static bool has_rows(const struct facts *facts)
 {
@@ -72,7 +73,8 @@ static long life_of(struct world *world, const char *kind)
     return strtol(reply, NULL, 10);
 }
 
-/* Ids that nobody has, and places that are none, are asked for by whoever guesses: they do not stay as long as what is there. */
+/* Ids that nobody has, and places that are none, are asked for by whoever guesses: they do not stay as long as what
+ * is there. */
 static void strangers_and_absent_places_live_briefly(void **state)
 {
     const long brief_ms = 30000, life_ms = 60000; /* of l2/put.c, of host_begin */
@@ -159,9 +161,10 @@ static void broken_chains_are_not_put(void **state)
     world_end(world, NULL);
 }
 
-/* ---- late puts ------------------------------------------------------------------------------------------------------- */
+/* ---- late puts --------------------------------------------------------------------------------------------------- */
 
-/* What this host has read is refused because another was quicker to see a change: it waits for the table to get there. */
+/* What this host has read is refused because another was quicker to see a change: it waits for the table to get
+ * there. */
 static struct host *host_with_a_late_put(struct world *world)
 {
     struct host *late = &world->hosts[0], *quick = &world->hosts[1];
@@ -219,7 +222,7 @@ static void a_late_put_that_is_outdated_is_dropped(void **state)
     world_end(world, NULL);
 }
 
-/* ---- bounds ---------------------------------------------------------------------------------------------------------- */
+/* ---- bounds ------------------------------------------------------------------------------------------------------ */
 
 static void what_is_too_large_is_not_put(void **state)
 {

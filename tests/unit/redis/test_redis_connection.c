@@ -1,5 +1,5 @@
-/* The command connection: how it comes in, why it is kept out, how it ends and comes back; and that it may be freed in each of its
- * callbacks. */
+/* The command connection: how it comes in, why it is kept out, how it ends and comes back; and that it may be freed
+ * in each of its callbacks. */
 #include "tests/support/redis_caller.h"
 #include "tests/support/stopwatch.h"
 

@@ -1,5 +1,5 @@
-/* Replies out of bytes: what a server says is read as it was meant in whatever pieces it comes, and what no server should
- * say is an end, never a crash. */
+/* Replies out of bytes: what a server says is read as it was meant in whatever pieces it comes, and what no server
+ * should say is an end, never a crash. */
 #include "proxy/redis/parser.h"
 
 #include "tests/support/random.h"

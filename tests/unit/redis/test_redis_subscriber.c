@@ -111,7 +111,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* ---- a real server ------------------------------------------------------------------------------------------------------ */
+/* ---- a real server ----------------------------------------------------------------------------------------------- */
 
 static void test_hears_its_channel(void **state)
 {
@@ -204,7 +204,7 @@ static void test_says_why_it_is_kept_out(void **state)
     assert_int_equal(fixture->ups + fixture->downs, 0);
 }
 
-/* ---- lies --------------------------------------------------------------------------------------------------------------- */
+/* ---- lies -------------------------------------------------------------------------------------------------------- */
 
 static void ends_it(struct fixture *fixture, const char *said, const char *why)
 {

@@ -107,7 +107,8 @@ static void property_explain(struct round *round)
         }                                                                                                    \
     } while (0)
 
-/* Rows doubled and shuffled; overwrites too, although facts promise them sorted by level: inputs sort for themselves. */
+/* Rows doubled and shuffled; overwrites too, although facts promise them sorted by level: inputs sort for
+ * themselves. */
 static void property_canonical(struct round *round)
 {
     struct facts *facts = &round->facts;

@@ -1,5 +1,5 @@
-/* Subscribers: what each kind of change tells them, and every bound: targets a notification and a batch, unsent output, a
- * second, how many there are. The connection is an array of what was sent and a number of bytes not read. */
+/* Subscribers: what each kind of change tells them, and every bound: targets a notification and a batch, unsent
+ * output, a second, how many there are. The connection is an array of what was sent and a number of bytes not read. */
 #include "proxy/serve/subscriptions.h"
 #include "proxy/table/batch.h"
 #include "tests/support/memory_policy.h"
@@ -60,7 +60,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- the connection ------------------------------------------------------------------------------------------------- */
+/* ---- the connection ---------------------------------------------------------------------------------------------- */
 
 static size_t unsent(const void *context)
 {
@@ -152,7 +152,7 @@ static void apply_users(struct house *house, uint64_t first, size_t count)
     free(changes);
 }
 
-/* ---- what is told ---------------------------------------------------------------------------------------------------- */
+/* ---- what is told ------------------------------------------------------------------------------------------------ */
 
 static void each_change_names_what_it_touches(void **state)
 {
@@ -274,7 +274,7 @@ static void invalidations_on_demand_are_told(void **state)
     subscriber_end(client.subscriber);
 }
 
-/* ---- bounds ----------------------------------------------------------------------------------------------------------- */
+/* ---- bounds ------------------------------------------------------------------------------------------------------ */
 
 static void a_large_batch_is_split(void **state)
 {

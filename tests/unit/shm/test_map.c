@@ -186,7 +186,8 @@ static void only_insertions_move_the_sequence_and_only_upwards(void **state)
     map_drop(&map);
 }
 
-/* To every place behind it in its window: found there once, by both sides, and only the bucket it comes to has moved. */
+/* To every place behind it in its window: found there once, by both sides, and only the bucket it comes to has
+ * moved. */
 static void entries_move_on_in_their_window(void **state)
 {
     (void)state;

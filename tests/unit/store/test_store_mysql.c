@@ -1,5 +1,5 @@
-/* The store on MariaDB: the common cases, and what only a server does. Needs PERMTAB_TEST_MYSQL, the URL of a database on a
- * server where the account may create databases without a password. */
+/* The store on MariaDB: the common cases, and what only a server does. Needs PERMTAB_TEST_MYSQL, the URL of a
+ * database on a server where the account may create databases without a password. */
 #include "proxy/store/private.h"
 
 #include "tests/unit/store/store_cases.h"

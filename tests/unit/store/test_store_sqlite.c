@@ -174,7 +174,8 @@ static void test_changed_and_changed_back_is_noticed(void **state)
     FAILS(store_check_schema(&f->store, &failure), PERMTAB_E_SCHEMA, "index more was added");
 }
 
-/* A look that breaks off, as one does when the connection ends, has said nothing: what it saw is for the next one to say. */
+/* A look that breaks off, as one does when the connection ends, has said nothing: what it saw is for the next one
+ * to say. */
 static void test_emptied_is_said_after_a_look_that_failed(void **state)
 {
     struct fixture *f = *state;

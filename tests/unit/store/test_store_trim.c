@@ -1,5 +1,5 @@
-/* Trimming the log beside somebody who writes for long. The thread that trims is the one that polls: were it to wait for the
- * writer as a writer does, the lease would end. */
+/* Trimming the log beside somebody who writes for long. The thread that trims is the one that polls: were it to
+ * wait for the writer as a writer does, the lease would end. */
 #include "proxy/store/sql.h"
 #include "proxy/store/store.h"
 #include "tests/support/stopwatch.h"

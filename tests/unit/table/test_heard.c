@@ -1,4 +1,5 @@
-/* What was said and not confirmed yet: it holds back the fills that it concerns, and no longer than until the next poll. */
+/* What was said and not confirmed yet: it holds back the fills that it concerns, and no longer than until the next
+ * poll. */
 #include "proxy/table/heard.h"
 
 #include <setjmp.h>

@@ -108,8 +108,8 @@ static bool still_true(const struct history *history, uint64_t user, uint64_t re
     return history_still_true(history, &facts);
 }
 
-/* A fill of a user at any time, against the ring's edges: false when the user changed since, when it is too long ago, or when it
- * is of another history. */
+/* A fill of a user at any time, against the ring's edges: false when the user changed since, when it is too long
+ * ago, or when it is of another history. */
 static void test_fills_at_the_edges(void **state)
 {
     struct history *history = *state;

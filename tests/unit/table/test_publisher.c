@@ -1,5 +1,5 @@
-/* The publisher, one promise at a time: what is retired, what stays, what a role edit costs, what the lease does. Random
- * histories are in test_publisher_property.c. */
+/* The publisher, one promise at a time: what is retired, what stays, what a role edit costs, what the lease does.
+ * Random histories are in test_publisher_property.c. */
 #include "proxy/table/batch.h"
 #include "proxy/table/fill.h"
 #include "proxy/table/private.h"
@@ -254,9 +254,9 @@ static void strangers_displace_nobody(void **state)
     assert_in_range(residents(fixture, 100000, 100999), 1, 200);
 }
 
-/* When known users fill the table, strangers have their eighth and no more; and known ones get the rest of it back. Once it may
- * happen that a window is full and a known one of it makes room beside the one that the table is full for: then a place is
- * free, and whoever comes next may take it, of either kind (test_table.c brings that about). */
+/* When known users fill the table, strangers have their eighth and no more; and known ones get the rest of it back.
+ * Once it may happen that a window is full and a known one of it makes room beside the one that the table is full
+ * for: then a place is free, and whoever comes next may take it, of either kind (test_table.c brings that about). */
 static void strangers_have_an_eighth_of_a_full_table(void **state)
 {
     struct fixture *fixture = *state;
@@ -401,8 +401,8 @@ static uint64_t catalogue_of(const struct fixture *fixture)
     return publisher_segment(fixture->publisher)->header->beat.catalogue;
 }
 
-/* A client keeps its names while the catalogue's number stays. The store that took the old one's place may stand at the same
- * revision and have other bits. */
+/* A client keeps its names while the catalogue's number stays. The store that took the old one's place may stand at
+ * the same revision and have other bits. */
 static void another_history_has_another_catalogue(void **state)
 {
     struct fixture *fixture = *state;
@@ -568,8 +568,8 @@ static void a_message_costs_one_poll(void **state)
     fill_well(fixture, 3, server);
 }
 
-/* Whoever publishes without end, about one user or about so many that nobody keeps count, delays the others and does not stop
- * them. */
+/* Whoever publishes without end, about one user or about so many that nobody keeps count, delays the others and
+ * does not stop them. */
 static void messages_without_end_do_not_keep_facts_for_ever(void **state)
 {
     struct fixture *fixture = *state;

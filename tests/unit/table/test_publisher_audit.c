@@ -1,5 +1,5 @@
-/* The auditor's look into the table, for each thing that may be wrong there, put there on purpose through the writer's own
- * mapping. The auditor as a whole is test_audit.c's. */
+/* The auditor's look into the table, for each thing that may be wrong there, put there on purpose through the
+ * writer's own mapping. The auditor as a whole is test_audit.c's. */
 #include "proxy/table/audit.h"
 
 #include "proxy/table/batch.h"
@@ -134,7 +134,7 @@ static int sees(const struct bench *bench, uint64_t user, struct scope_key scope
     return allowed;
 }
 
-/* ---- what may be wrong ---------------------------------------------------------------------------------------------- */
+/* ---- what may be wrong ------------------------------------------------------------------------------------------- */
 
 static void what_is_right_agrees(void **state)
 {
@@ -321,7 +321,7 @@ static void a_scope_that_came_unseen(void **state)
     assert_finds(bench, 1, late, AUDIT_FAULT_BOOKS, false, "in the store here and not there");
 }
 
-/* ---- the fence ------------------------------------------------------------------------------------------------------ */
+/* ---- the fence --------------------------------------------------------------------------------------------------- */
 
 static void apply(struct bench *bench, struct change change)
 {
@@ -374,7 +374,7 @@ static void an_assignment_about_to_end_says_nothing(void **state)
     assert_finds(bench, 2, server, AUDIT_FAULT_ENTRY, true, "another set");
 }
 
-/* ---- choosing ------------------------------------------------------------------------------------------------------- */
+/* ---- choosing ---------------------------------------------------------------------------------------------------- */
 
 static void everybody_has_a_turn(void **state)
 {

@@ -3,13 +3,13 @@
  * published at a later one, too early, between two slices of a batch, or after the store was replaced; entries are
  * invalidated on demand, and the table is rebuilt. After every step:
  *
- *   every entry, one that readers cannot find for a fold in front of it included, equals what is resolved afresh from the
- *   policy at the applied revision; an entry of a closed set is as good as none;
- *   what publisher_fill answers is that too, and readers find it afterwards;
- *   the auditor, asked about any of them, has nothing to say against it nor against the publisher's books.
+ *   every entry, one that readers cannot find for a fold in front of it included, equals what is resolved afresh from
+ *   the policy at the applied revision; an entry of a closed set is as good as none;
+ *   publisher_fill's answer equals that, too, and readers find it afterwards;
+ *   the auditor, asked about any of them, finds no fault with it nor with the publisher's books.
  *
- * A publisher that forgets to retire something, rewrites the wrong set, folds what is not plain, or lets an outdated fill
- * through fails here; each of these was done to it once. */
+ * A publisher that forgets to retire something, rewrites the wrong set, folds what is not plain, or lets an
+ * outdated fill through fails here; each of these was done to it once. */
 #include "proxy/table/audit.h"
 #include "proxy/table/batch.h"
 #include "proxy/table/fill.h"
@@ -260,7 +260,7 @@ static void fill_end(struct world *world)
     world->is_pending[at] = !fill_publish(world, &world->pending[at]);
 }
 
-/* ---- the feed ------------------------------------------------------------------------------------------------------- */
+/* ---- the feed ---------------------------------------------------------------------------------------------------- */
 
 static void read_batch(struct world *world, struct batch *batch)
 {

@@ -1,5 +1,6 @@
-/* Retiring in slices: what is true between two of them, what may happen there, and that nothing is left after the last. Random
- * histories with slices are in test_publisher_property.c, whole passes over the table in test_publisher_scan.c. */
+/* Retiring in slices: what is true between two of them, what may happen there, and that nothing is left after the
+ * last. Random histories with slices are in test_publisher_property.c, whole passes over the table in
+ * test_publisher_scan.c. */
 #include "proxy/table/audit.h"
 #include "proxy/table/batch.h"
 #include "proxy/table/fill.h"
@@ -124,7 +125,7 @@ static void hear(struct fixture *f, struct scope_key scope, uint64_t revision, u
     (void)publisher_hear(f->publisher, &target, revision, now_ns);
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 static void a_message_is_obeyed_slice_by_slice(void **state)
 {
@@ -192,7 +193,7 @@ static void a_poll_ends_what_an_invention_began(void **state)
     assert_int_equal(count(f, server) + count(f, channel), left);
 }
 
-/* ---- on demand ------------------------------------------------------------------------------------------------------- */
+/* ---- on demand --------------------------------------------------------------------------------------------------- */
 
 static void nothing_filled_meanwhile_is_left(void **state)
 {
@@ -217,8 +218,8 @@ static void nothing_filled_meanwhile_is_left(void **state)
     assert_int_equal(f->counters.entries, USERS);
 }
 
-/* A pattern that means a place meets it in one slot, and is not done with it in one slice. What is retired in that slice is not
- * what lies in that slot, so it is not done with the slot either. */
+/* A pattern that means a place meets it in one slot, and is not done with it in one slice. What is retired in that
+ * slice is not what lies in that slot, so it is not done with the slot either. */
 static bool is_server(void *context, struct scope_key scope)
 {
     (void)context;
@@ -242,7 +243,7 @@ static void a_place_takes_many_slices_of_a_pass(void **state)
     assert_int_equal(count(f, other), USERS);
 }
 
-/* ---- batches --------------------------------------------------------------------------------------------------------- */
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
 
 static void begin_batch(struct fixture *f, struct change change, int64_t now)
 {
@@ -306,8 +307,8 @@ static void fills_of_what_a_batch_touches_are_read_again(void **state)
     assert_int_equal(fill(f, 1, server), PUBLISHER_FILLED);
 }
 
-/* A guest's assignment ended long before the batch's clock, and his entry is gone with the first slice. Facts whose clock is older
- * do not bring it back; and the auditor, who would judge by the older clock, says nothing. */
+/* A guest's assignment ended long before the batch's clock, and his entry is gone with the first slice. Facts whose
+ * clock is older do not bring it back; and the auditor, who would judge by the older clock, says nothing. */
 static void what_has_ended_does_not_come_back(void **state)
 {
     struct fixture *f = *state;
