@@ -13,16 +13,14 @@
 #include "proxy/table/retire.h"
 
 #include <event2/event.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define WAKE_SPACING_NS 1000000ull
-#define CHANNEL_SIZE    128
 
 struct fleet {
     struct fleet_options options; /* without what is copied */
     struct redis_subscriber *subscriber;
-    char channel[CHANNEL_SIZE];
+    char channel[MESSAGE_CHANNEL_SIZE];
     /* revision up to which the sequence of changes has been heard; 0: from the next message on */
     uint64_t heard;
     uint64_t woken_ns;
@@ -192,7 +190,7 @@ int fleet_new(struct fleet **out, const struct fleet_options *options, struct fa
     fleet->options = *options;
     fleet->options.access = NULL; /* these two were lent for this call */
     fleet->options.prefix = NULL;
-    (void)snprintf(fleet->channel, sizeof fleet->channel, "%sinvalidate", options->prefix);
+    (void)message_channel(fleet->channel, options->prefix);
     struct redis_subscriber_options subscriber = {
         .base = options->base,
         .message = on_message,

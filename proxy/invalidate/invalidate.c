@@ -303,10 +303,10 @@ int invalidations_new(struct invalidations **out, const struct invalidation_opti
         return PERMTAB_E_MEMORY;
     all->options = *options;
     all->options.prefix = strdup(options->prefix);
+    (void)message_channel(all->channel, options->prefix);
     all->work = PUBLISHER_SLICE;
     all->turn = evtimer_new(options->base, on_turn, all);
     bool whole = all->options.prefix != NULL && all->turn != NULL &&
-                 asprintf(&all->channel, "%sinvalidate", options->prefix) >= 0 &&
                  invalidation_history_new(&all->history, options->history_max) == 0;
     if (!whole) {
         invalidations_free(all);
@@ -342,7 +342,6 @@ void invalidations_free(struct invalidations *all)
         event_free(all->turn);
     invalidation_history_free(all->history);
     free((char *)(uintptr_t)all->options.prefix);
-    free(all->channel);
     free(all);
 }
 

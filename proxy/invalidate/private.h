@@ -7,6 +7,7 @@
 
 #include "proxy/invalidate/history.h"
 #include "proxy/invalidate/invalidate.h"
+#include "proxy/names/message.h"
 #include "proxy/redis/retry.h"
 #include "proxy/table/retire.h"
 
@@ -37,7 +38,7 @@ struct invalidation_retiring {
 
 struct invalidations {
     struct invalidation_options options; /* prefix is ours */
-    char *channel;
+    char channel[MESSAGE_CHANNEL_SIZE];
     uint64_t self, number; /* of our own messages */
     struct heard_host origins[ORIGINS_MAX];
     uint64_t ticks;

@@ -8,6 +8,7 @@
 #include "proxy/base/trouble.h"
 #include "proxy/l2/l2.h"
 #include "proxy/names/l2_keys.h"
+#include "proxy/names/message.h"
 
 #include <uthash.h>
 
@@ -74,8 +75,8 @@ struct l2 {
     char marker_key[L2_KEY_SIZE];
     char key_prefix[L2_KEY_SIZE]; /* as configured */
     char prefix[L2_KEY_SIZE];     /* of all keys of L2 */
-    char channel[L2_KEY_SIZE];    /* of messages */
-    char token[17];               /* of our locks: this host's, of this life */
+    char channel[MESSAGE_CHANNEL_SIZE];
+    char token[17]; /* of our locks: this host's, of this life */
     struct random_source random;
     struct breaker breaker;
     uint64_t distrusted; /* the publisher_distrusted that the marker has heard of */

@@ -9,6 +9,12 @@
 
 #define OURS "permtab1"
 
+char *message_channel(char *out, const char *prefix)
+{
+    (void)snprintf(out, MESSAGE_CHANNEL_SIZE, "%sinvalidate", prefix);
+    return out;
+}
+
 struct words {
     const char *at, *end;
 };

@@ -12,10 +12,12 @@
 #ifndef PERMTAB_NAMES_MESSAGE_H
 #define PERMTAB_NAMES_MESSAGE_H
 
+#include "proxy/names/l2_keys.h"
 #include "proxy/names/target.h"
 
-#define MESSAGE_SIZE_MAX    65536u /* longer ones do not parse */
-#define MESSAGE_TARGETS_MAX 2048u
+#define MESSAGE_CHANNEL_SIZE (KEY_PREFIX_MAX + 16)
+#define MESSAGE_SIZE_MAX     65536u /* longer ones do not parse */
+#define MESSAGE_TARGETS_MAX  2048u
 
 enum message_kind { MESSAGE_PLAIN, MESSAGE_CHANGED, MESSAGE_WRITTEN, MESSAGE_INVALIDATE };
 
@@ -27,6 +29,8 @@ struct message {
     size_t count;
 };
 
+/* Writes the name of the channel into `out`, of MESSAGE_CHANNEL_SIZE, and returns it. */
+char *message_channel(char *out, const char *prefix);
 /* PERMTAB_E_INVALID, _LIMIT, _MEMORY; PERMTAB_E_NO_SCOPE_TYPE. Fini it after 0 alone. */
 int message_parse(const struct scope_types *types, const char *bytes, size_t size,
                   struct message *out) PERMTAB_MUST_CHECK;

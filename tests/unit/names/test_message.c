@@ -242,9 +242,19 @@ static void test_mutations(void **state)
     assert_true(taken > 1000);
 }
 
+static void test_channel(void **state)
+{
+    (void)state;
+    char longest[KEY_PREFIX_MAX + 1] = "", name[MESSAGE_CHANNEL_SIZE];
+    memset(longest, 'p', KEY_PREFIX_MAX);
+    assert_string_equal(message_channel(name, "permtab:"), "permtab:invalidate");
+    assert_string_equal(message_channel(name, longest) + KEY_PREFIX_MAX, "invalidate");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_channel),
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_changed),
         cmocka_unit_test(test_written_and_invalidate),
