@@ -90,12 +90,22 @@ void delayed_count(struct delayed *delayed, enum delayed_event event, uint64_t c
 #undef X
     };
     *totals[event] += count;
-    delayed_rates_add(&delayed->rates, event, (uint32_t)count, clock_ns() / 1000000000u);
+    rate_add(&delayed->rates[event], count, clock_ns() / 1000000000u);
 }
 
 uint64_t delayed_minute(struct delayed *delayed, enum delayed_event event)
 {
-    return delayed_rates_minute(&delayed->rates, event, clock_ns() / 1000000000u);
+    return rate_sum(&delayed->rates[event], clock_ns() / 1000000000u);
+}
+
+const char *delayed_event_name(enum delayed_event event)
+{
+    static const char *const names[] = {
+#define X(name) #name,
+        DELAYED_EVENTS(X)
+#undef X
+    };
+    return names[event];
 }
 
 bool delayed_room(const struct delayed *delayed)

@@ -11,10 +11,20 @@
 #include "proxy/answer/answer.h"
 #include "proxy/base/counters.h"
 #include "proxy/delayed/advice.h"
-#include "proxy/delayed/rates.h"
 #include "proxy/delayed/task.h"
 #include "proxy/invalidate/invalidate.h"
 #include "proxy/redis/redis.h"
+
+/* X(name): an event that is counted; the help of the counter delayed_NAME says what it means. */
+#define DELAYED_EVENTS(X)                                                                                    \
+    X(added) X(taken) X(done) X(failed) X(late) X(waited) X(expired) X(returned) X(cancelled)
+
+enum delayed_event {
+#define X(name) DELAYED_##name,
+    DELAYED_EVENTS(X)
+#undef X
+        DELAYED_EVENT_COUNT
+};
 
 struct delayed;
 
@@ -98,5 +108,6 @@ const struct delayed_advice *delayed_advised(const struct delayed *delayed, uint
 size_t delayed_advice(const struct delayed *delayed, const struct delayed_advice **out);
 /* How often the event happened on this host in the last minute. */
 uint64_t delayed_minute(struct delayed *delayed, enum delayed_event event);
+const char *delayed_event_name(enum delayed_event event);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef PERMTAB_DELAYED_PRIVATE_H
 #define PERMTAB_DELAYED_PRIVATE_H
 
+#include "proxy/base/rate.h"
 #include "proxy/delayed/delayed.h"
 
 #include "proxy/base/trouble.h"
@@ -38,11 +39,12 @@ struct delayed {
     struct delayed_adding *unsure;   /* to be added again at the next tick */
     struct delayed_sweeping *sweeps; /* that pause between two steps */
     unsigned client_calls;           /* of delayed_add, _list, _look and _sweep */
-    struct delayed_rates rates;
-    struct trouble given_up;                           /* tasks */
-    struct trouble refused;                            /* by Redis, to hand out any */
-    uint64_t advice_next;                              /* number */
-    size_t advice_count;                               /* of the last look */
+    struct rate rates
+        [DELAYED_EVENT_COUNT]; /* by second; in each host's own memory: in Redis they could be left behind */
+    struct trouble given_up;   /* tasks */
+    struct trouble refused;    /* by Redis, to hand out any */
+    uint64_t advice_next;      /* number */
+    size_t advice_count;       /* of the last look */
     struct delayed_advice advice[DELAYED_ADVICE_RING]; /* by number modulo the size */
     struct delayed_advice last[DELAYED_ADVICE_MAX];
 };

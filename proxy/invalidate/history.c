@@ -1,27 +1,24 @@
 /* A ring of records, each with its texts in one allocation of its own length: a thousand short ones cost little,
- * and a million are possible. Rates are rings of counts by second and by minute; a slot is emptied when the clock
- * passes it. */
+ * and a million are possible. */
 #include "proxy/invalidate/history.h"
+
+#include "proxy/base/rate.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define SLOTS   60u
 #define SOURCES INVALIDATION_SOURCES
 #define KINDS   (TARGET_POKE + 1)
-
-struct rate {
-    uint64_t seconds[SLOTS], minutes[SLOTS];
-};
 
 struct invalidation_history {
     struct invalidation_record **ring;
     size_t max;
-    uint64_t number;         /* of the last one */
-    uint64_t second, minute; /* the clock up to which the rates are kept */
-    struct rate rates[SOURCES][KINDS];
+    uint64_t number; /* of the last one */
+    struct {
+        struct rate seconds, minutes;
+    } rates[SOURCES][KINDS];
 };
 
 int invalidation_history_new(struct invalidation_history **out, size_t max)
@@ -96,47 +93,18 @@ const struct invalidation_record *invalidation_history_before(const struct inval
 
 /* ---- rates ------------------------------------------------------------------------------------------------------- */
 
-/* Empties the slots of a ring between the time it was kept up to and now. */
-static void forget(struct invalidation_history *history, uint64_t last, uint64_t now, bool minutes)
-{
-    uint64_t first = now - last > SLOTS ? now - SLOTS : last;
-    for (uint64_t at = first + 1; at <= now; at++)
-        for (size_t source = 0; source < SOURCES; source++)
-            for (size_t kind = 0; kind < KINDS; kind++) {
-                struct rate *rate = &history->rates[source][kind];
-                *(minutes ? &rate->minutes[at % SLOTS] : &rate->seconds[at % SLOTS]) = 0;
-            }
-}
-
-static void keep_up(struct invalidation_history *history, uint64_t now_s)
-{
-    if (now_s <= history->second)
-        return;
-    forget(history, history->second, now_s, false);
-    forget(history, history->minute, now_s / 60, true);
-    history->second = now_s;
-    history->minute = now_s / 60;
-}
-
 void invalidation_history_count(struct invalidation_history *history, enum invalidation_source source,
                                 enum target_kind kind, uint64_t now_s)
 {
-    keep_up(history, now_s);
-    struct rate *rate = &history->rates[source][kind];
-    rate->seconds[history->second % SLOTS]++;
-    rate->minutes[history->minute % SLOTS]++;
+    rate_add(&history->rates[source][kind].seconds, 1, now_s);
+    rate_add(&history->rates[source][kind].minutes, 1, now_s / 60);
 }
 
 void invalidation_history_rate(struct invalidation_history *history, enum invalidation_source source,
                                enum target_kind kind, uint64_t now_s, uint64_t *minute, uint64_t *hour)
 {
-    keep_up(history, now_s);
-    const struct rate *rate = &history->rates[source][kind];
-    *minute = *hour = 0;
-    for (size_t i = 0; i < SLOTS; i++) {
-        *minute += rate->seconds[i];
-        *hour += rate->minutes[i];
-    }
+    *minute = rate_sum(&history->rates[source][kind].seconds, now_s);
+    *hour = rate_sum(&history->rates[source][kind].minutes, now_s / 60);
 }
 
 /* ---- as text ----------------------------------------------------------------------------------------------------- */

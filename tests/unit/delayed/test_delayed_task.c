@@ -1,6 +1,6 @@
-/* Delayed tasks, their conditions, rates and advice as values. */
+/* Delayed tasks, their conditions, events and advice as values. */
 #include "proxy/delayed/advice.h"
-#include "proxy/delayed/rates.h"
+#include "proxy/delayed/delayed.h"
 #include "proxy/delayed/task.h"
 #include "proxy/rights/condition.h"
 
@@ -264,22 +264,12 @@ static void test_condition_bits_beyond_the_answer(void **state)
     condition_fini(&condition);
 }
 
-/* ---- rates, advice ----------------------------------------------------------------------------------------------- */
+/* ---- events, advice ----------------------------------------------------------------------------------------------  */
 
-static void test_rates(void **state)
+static void test_event_names(void **state)
 {
-    static struct delayed_rates rates;
     (void)state;
-    delayed_rates_add(&rates, DELAYED_added, 3, 1000);
-    delayed_rates_add(&rates, DELAYED_added, 4, 1030);
-    delayed_rates_add(&rates, DELAYED_done, 1, 1030);
-    assert_int_equal(delayed_rates_minute(&rates, DELAYED_added, 1030), 7);
-    assert_int_equal(delayed_rates_minute(&rates, DELAYED_added, 1059), 7);
-    assert_int_equal(delayed_rates_minute(&rates, DELAYED_added, 1060), 4);
-    assert_int_equal(delayed_rates_minute(&rates, DELAYED_done, 1089), 1);
-    assert_int_equal(delayed_rates_minute(&rates, DELAYED_done, 1090), 0);
-    delayed_rates_add(&rates, DELAYED_late, 9, 1000000);
-    assert_int_equal(delayed_rates_minute(&rates, DELAYED_late, 1000000), 9);
+    assert_string_equal(delayed_event_name(DELAYED_added), "added");
     assert_string_equal(delayed_event_name(DELAYED_cancelled), "cancelled");
 }
 
@@ -349,7 +339,7 @@ int main(void)
         cmocka_unit_test(test_condition_names),
         cmocka_unit_test(test_condition_judge),
         cmocka_unit_test(test_condition_bits_beyond_the_answer),
-        cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_event_names),
         cmocka_unit_test(test_advice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
