@@ -129,22 +129,6 @@ static void column_list(const struct link_shape *shape, char *out, size_t size)
         used += (size_t)snprintf(out + used, size - used, "%s%s", i > 0 ? ", " : "", shape->columns[i]);
 }
 
-static int load_all(struct link_run *run, const char *text)
-{
-    struct failure *failure = run->apply->failure;
-    struct sql_statement *statement = sql_prepare_built(run->apply->store->sql, text, failure);
-    int code;
-    if (statement == NULL)
-        return failure->code;
-    while ((code = sql_step(statement, failure)) > 0) {
-        code = link_take(run, statement);
-        if (code < 0)
-            break;
-    }
-    sql_reset(statement);
-    return code == PERMTAB_E_MEMORY ? apply_out_of_memory(run->apply) : code;
-}
-
 int apply_links_load(struct apply *apply, enum apply_link link, const struct row_list *keys,
                      struct row_list *out)
 {
@@ -157,7 +141,7 @@ int apply_links_load(struct apply *apply, enum apply_link link, const struct row
     column_list(shape, columns, sizeof columns);
     snprintf(verb, sizeof verb, "SELECT %s FROM %s", columns, shape->table);
     if (keys == NULL)
-        return load_all(&run, verb);
+        return sql_each(sql_prepare_built(sql, verb, apply->failure), link_take, &run, apply->failure);
     struct batch batch = {
         .shape = batch_select(sql_dialect(sql), &text, verb, shape->columns, shape->owner_width),
         .count = keys->count,

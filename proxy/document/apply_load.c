@@ -14,20 +14,9 @@ int apply_out_of_memory(const struct apply *apply)
 }
 
 /* Steps through a statement without parameters. */
-static int each_row(struct apply *apply, const char *text,
-                    int (*take)(void *context, struct sql_statement *statement))
+static int each_row(struct apply *apply, const char *text, sql_take_fn take)
 {
-    struct sql_statement *statement = sql_prepare(apply->store->sql, text, apply->failure);
-    int code;
-    if (statement == NULL)
-        return apply->failure->code;
-    while ((code = sql_step(statement, apply->failure)) > 0) {
-        code = take(apply, statement);
-        if (code < 0)
-            break;
-    }
-    sql_reset(statement);
-    return code == PERMTAB_E_MEMORY ? apply_out_of_memory(apply) : code;
+    return sql_each(sql_prepare(apply->store->sql, text, apply->failure), take, apply, apply->failure);
 }
 
 static int take_type(void *context, struct sql_statement *statement)

@@ -54,29 +54,21 @@ static bool assignment_wanted(const struct apply *apply, const struct row *row)
     return false;
 }
 
-static int unwanted_assignments(struct apply *apply, struct row_list *out)
+static int take_assignment(void *context, struct sql_statement *statement)
 {
-    static const char text[] = "SELECT user_id, role_id, scope_type, scope_id FROM permtab_assignment";
-    struct sql_statement *statement = sql_prepare(apply->store->sql, text, apply->failure);
-    int code;
-    if (statement == NULL)
-        return apply->failure->code;
-    while ((code = sql_step(statement, apply->failure)) > 0) {
-        struct row row = {.v = {sql_column_u64(statement, 0), sql_column_u64(statement, 1),
-                                sql_column_u64(statement, 2), sql_column_u64(statement, 3)}};
-        code = assignment_wanted(apply, &row) ? 0 : rows_add(out, row);
-        if (code < 0)
-            break;
-    }
-    sql_reset(statement);
-    return code == PERMTAB_E_MEMORY ? apply_out_of_memory(apply) : code;
+    struct doomed *doomed = context;
+    struct row row = {.v = {sql_column_u64(statement, 0), sql_column_u64(statement, 1),
+                            sql_column_u64(statement, 2), sql_column_u64(statement, 3)}};
+    return assignment_wanted(doomed->apply, &row) ? 0 : rows_add(&doomed->rows, row);
 }
 
 int apply_prune_assignments(struct apply *apply)
 {
     static const char *const columns[] = {"user_id", "role_id", "scope_type", "scope_id"};
+    static const char text[] = "SELECT user_id, role_id, scope_type, scope_id FROM permtab_assignment";
     struct doomed doomed = {.apply = apply, .width = 4};
-    int code = unwanted_assignments(apply, &doomed.rows);
+    struct sql_statement *statement = sql_prepare(apply->store->sql, text, apply->failure);
+    int code = sql_each(statement, take_assignment, &doomed, apply->failure);
     if (code >= 0)
         code = doomed_delete(&doomed, "permtab_assignment", columns);
     apply->changed_assignments += doomed.rows.count;

@@ -30,21 +30,6 @@ static char *batch_statement(const struct batch_shape *shape, size_t rows)
     return text;
 }
 
-static int step_all(const struct batch *batch, struct sql_statement *statement, struct failure *failure)
-{
-    int code;
-    while ((code = sql_step(statement, failure)) > 0) {
-        if (batch->take == NULL)
-            continue;
-        code = batch->take(batch->context, statement);
-        if (code == PERMTAB_E_MEMORY)
-            return failure_set(failure, code, "out of memory");
-        if (code < 0)
-            return code;
-    }
-    return code;
-}
-
 /* Runs as many batches of one size as fit into the rows that are left. */
 static int run_size(struct sql *sql, const struct batch *batch, size_t rows, size_t *done,
                     struct failure *failure)
@@ -57,14 +42,10 @@ static int run_size(struct sql *sql, const struct batch *batch, size_t rows, siz
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     while (code >= 0 && batch->count - *done >= rows) {
         struct sql_statement *statement = sql_prepare_built(sql, text, failure);
-        if (statement == NULL) {
-            code = failure != NULL ? failure->code : PERMTAB_E_STORE;
-            break;
-        }
         for (size_t i = 0; i < rows; i++)
             batch->bind(batch->context, *done + i, statement, (unsigned)i * batch->shape.parameters + 1);
-        code = step_all(batch, statement, failure);
-        sql_reset(statement);
+        code = batch->take != NULL ? sql_each(statement, batch->take, batch->context, failure)
+                                   : sql_run(statement, failure);
         *done += rows;
     }
     free(text);

@@ -22,22 +22,12 @@ struct change_request {
 static const char *const effect_names[] = {
     [GRANT_ALLOW] = "allow", [GRANT_ALLOW_OWN] = "allow_own", [GRANT_DENY] = "deny"};
 
-/* Steps a statement that gives at most one row to its end; 1 when there was a row. */
-static int finish(struct sql_statement *statement, struct failure *failure)
-{
-    int code = sql_step(statement, failure);
-    sql_reset(statement);
-    return code;
-}
-
 /* ---- what is there ---- */
 
 static int role_scope(struct store *store, uint64_t role, struct scope_key *scope, struct failure *failure)
 {
     static const char text[] = "SELECT scope_type, scope_id FROM permtab_role WHERE id = ?";
     struct sql_statement *statement = sql_prepare(store->sql, text, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
     sql_bind_u64(statement, 1, role);
     int code = sql_step(statement, failure);
     if (code > 0)
@@ -53,18 +43,13 @@ static int role_scope(struct store *store, uint64_t role, struct scope_key *scop
 static int permission_check(struct store *store, const char *name, bool granting, struct failure *failure)
 {
     static const char text[] = "SELECT deleted FROM permtab_permission WHERE name = ?";
-    bool deleted = false;
+    uint64_t deleted = 0;
     struct sql_statement *statement = sql_prepare(store->sql, text, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
     sql_bind_text(statement, 1, name);
-    int code = sql_step(statement, failure);
-    if (code > 0)
-        deleted = sql_column_u64(statement, 0) != 0;
-    sql_reset(statement);
+    int code = sql_number(statement, &deleted, failure);
     if (code == 0)
         return failure_set(failure, PERMTAB_E_NO_PERMISSION, "there is no permission \"%.100s\"", name);
-    if (code > 0 && deleted && granting)
+    if (code > 0 && deleted != 0 && granting)
         return failure_set(failure, PERMTAB_E_NO_PERMISSION, "permission \"%.100s\" was deleted", name);
     return code < 0 ? code : 0;
 }
@@ -75,8 +60,6 @@ static int scope_parent(struct store *store, struct scope_key scope, struct scop
 {
     static const char text[] = "SELECT parent_type, parent_id FROM permtab_scope WHERE type = ? AND id = ?";
     struct sql_statement *statement = sql_prepare(store->sql, text, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
     sql_bind_u64(statement, 1, scope.type);
     sql_bind_u64(statement, 2, scope.id);
     int code = sql_step(statement, failure);
@@ -94,8 +77,6 @@ static int type_names(struct store *store, struct scope_types *types, struct fai
     struct sql_statement *statement = sql_prepare(store->sql, text, failure);
     int code;
     memset(types, 0, sizeof *types);
-    if (statement == NULL)
-        return policy_failure_code(failure);
     while ((code = sql_step(statement, failure)) > 0) {
         uint64_t number = sql_column_u64(statement, 0);
         if (number >= PERMTAB_SHM_SCOPE_TYPES)
@@ -137,65 +118,40 @@ static int placement_check(struct store *store, uint64_t role, struct scope_key 
 
 /* ---- grant, revoke ---- */
 
-static int remove_others(struct change_request *request, struct failure *failure)
+/* Runs a statement about the role, the permission and its effect. 1 when it gave a row. */
+static int run_on_grant(struct change_request *request, const char *text, struct failure *failure)
 {
-    static const char text[] =
-        "DELETE FROM permtab_role_permission WHERE role_id = ? AND permission = ? AND effect <> ?";
     struct sql_statement *statement = sql_prepare(request->store->sql, text, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
     sql_bind_u64(statement, 1, request->role);
     sql_bind_text(statement, 2, request->permission);
     sql_bind_text(statement, 3, effect_names[request->effect]);
-    int code = finish(statement, failure);
-    if (code >= 0)
-        request->result->rows_written += sql_changes(request->store->sql);
-    return code;
-}
-
-/* 1 when the role has this effect already. */
-static int granted_already(struct change_request *request, struct failure *failure)
-{
-    static const char text[] =
-        "SELECT 1 FROM permtab_role_permission WHERE role_id = ? AND permission = ? AND effect = ?";
-    struct sql_statement *statement = sql_prepare(request->store->sql, text, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
-    sql_bind_u64(statement, 1, request->role);
-    sql_bind_text(statement, 2, request->permission);
-    sql_bind_text(statement, 3, effect_names[request->effect]);
-    return finish(statement, failure);
-}
-
-static int insert_grant(struct change_request *request, struct failure *failure)
-{
-    static const char text[] =
-        "INSERT INTO permtab_role_permission (role_id, permission, effect) VALUES (?, ?, ?)";
-    struct sql_statement *statement = sql_prepare(request->store->sql, text, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
-    sql_bind_u64(statement, 1, request->role);
-    sql_bind_text(statement, 2, request->permission);
-    sql_bind_text(statement, 3, effect_names[request->effect]);
-    int code = finish(statement, failure);
-    if (code >= 0)
-        request->result->rows_written++;
-    return code;
+    return sql_run(statement, failure);
 }
 
 static int grant_body(void *context, struct failure *failure)
 {
+    static const char remove_others[] =
+        "DELETE FROM permtab_role_permission WHERE role_id = ? AND permission = ? AND effect <> ?";
+    static const char granted_already[] =
+        "SELECT 1 FROM permtab_role_permission WHERE role_id = ? AND permission = ? AND effect = ?";
+    static const char insert[] =
+        "INSERT INTO permtab_role_permission (role_id, permission, effect) VALUES (?, ?, ?)";
     struct change_request *request = context;
     struct scope_key scope;
     int code = role_scope(request->store, request->role, &scope, failure);
     if (code >= 0)
         code = permission_check(request->store, request->permission, true, failure);
     if (code >= 0)
-        code = remove_others(request, failure);
-    if (code >= 0)
-        code = granted_already(request, failure);
-    if (code == 0)
-        code = insert_grant(request, failure);
+        code = run_on_grant(request, remove_others, failure);
+    if (code >= 0) {
+        request->result->rows_written += sql_changes(request->store->sql);
+        code = run_on_grant(request, granted_already, failure);
+    }
+    if (code == 0) {
+        code = run_on_grant(request, insert, failure);
+        if (code >= 0)
+            request->result->rows_written++;
+    }
     request->result->roles = request->result->rows_written > 0 ? 1 : 0;
     return code;
 }
@@ -211,11 +167,9 @@ static int revoke_body(void *context, struct failure *failure)
     if (code < 0)
         return code;
     struct sql_statement *statement = sql_prepare(request->store->sql, text, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
     sql_bind_u64(statement, 1, request->role);
     sql_bind_text(statement, 2, request->permission);
-    code = finish(statement, failure);
+    code = sql_run(statement, failure);
     if (code >= 0)
         request->result->rows_written = sql_changes(request->store->sql);
     request->result->roles = request->result->rows_written > 0 ? 1 : 0;
@@ -248,8 +202,6 @@ static int assignment_find(struct store *store, const struct policy_assignment *
     static const char text[] = "SELECT expires_at FROM permtab_assignment"
                                " WHERE user_id = ? AND role_id = ? AND scope_type = ? AND scope_id = ?";
     struct sql_statement *statement = sql_prepare(store->sql, text, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
     bind_key(statement, 1, assignment, scope);
     int code = sql_step(statement, failure);
     if (code > 0)
@@ -267,11 +219,9 @@ static int assignment_write(struct store *store, const struct policy_assignment 
     static const char update[] = "UPDATE permtab_assignment SET expires_at = ?"
                                  " WHERE user_id = ? AND role_id = ? AND scope_type = ? AND scope_id = ?";
     struct sql_statement *statement = sql_prepare(store->sql, exists ? update : insert, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
     bind_expiry(statement, 1, assignment->expires_at);
     bind_key(statement, 2, assignment, scope);
-    return finish(statement, failure);
+    return sql_run(statement, failure);
 }
 
 static int assign_body(void *context, struct failure *failure)
@@ -308,10 +258,8 @@ static int unassign_body(void *context, struct failure *failure)
     if (assignment->has_scope)
         scope = assignment->scope;
     struct sql_statement *statement = sql_prepare(request->store->sql, text, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
     bind_key(statement, 1, assignment, scope);
-    code = finish(statement, failure);
+    code = sql_run(statement, failure);
     if (code >= 0)
         request->result->rows_written = request->result->assignments = sql_changes(request->store->sql);
     return code;

@@ -29,8 +29,6 @@ static int each_row(struct export *export, const char *text, take_fn take)
 {
     struct sql_statement *statement = sql_prepare(export->store->sql, text, export->failure);
     int code;
-    if (statement == NULL)
-        return policy_failure_code(export->failure);
     while ((code = sql_step(statement, export->failure)) > 0) {
         code = take(export, statement);
         if (code == PERMTAB_E_MEMORY)

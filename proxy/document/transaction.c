@@ -18,39 +18,13 @@
 
 #define ATTEMPTS_MAX 12
 
-int policy_failure_code(const struct failure *failure)
-{
-    return failure->code < 0 ? failure->code : PERMTAB_E_STORE;
-}
-
 int policy_revision(struct store *store, uint64_t *revision, struct failure *failure)
 {
     static const char text[] = "SELECT revision FROM permtab_counter WHERE one = 1";
-    struct sql_statement *statement = sql_prepare(store->sql, text, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
-    int code = sql_step(statement, failure);
-    if (code > 0)
-        *revision = sql_column_u64(statement, 0);
-    sql_reset(statement);
+    int code = sql_number(sql_prepare(store->sql, text, failure), revision, failure);
     if (code == 0)
         return failure_set(failure, PERMTAB_E_SCHEMA, "the store's revision counter has no row");
     return code < 0 ? code : 0;
-}
-
-/* 1 and the nonce, 0 when there is no such row, or a code. */
-static int nonce_of(struct store *store, uint64_t revision, uint64_t *nonce, struct failure *failure)
-{
-    static const char text[] = "SELECT nonce FROM permtab_change WHERE revision = ?";
-    struct sql_statement *statement = sql_prepare(store->sql, text, failure);
-    if (statement == NULL)
-        return policy_failure_code(failure);
-    sql_bind_u64(statement, 1, revision);
-    int code = sql_step(statement, failure);
-    if (code > 0)
-        *nonce = sql_column_u64(statement, 0);
-    sql_reset(statement);
-    return code;
 }
 
 /* 1: the transaction was committed; 0: it was not; or a code. */
@@ -63,7 +37,7 @@ static int find_out(struct store *store, const struct gate_trace *trace, struct 
     code = sql_begin(store->sql, SQL_WRITE, failure);
     if (code < 0)
         return code;
-    code = nonce_of(store, trace->revision, &nonce, failure);
+    code = store_nonce(store, trace->revision, &nonce, failure);
     if (code > 0)
         code = nonce == trace->nonce ? 1 : 0;
     sql_rollback(store->sql);
@@ -131,7 +105,7 @@ static int once(struct store *store, bool dry_run, policy_body_fn body, void *co
     if (code >= 0)
         code = policy_revision(store, &trace.revision, failure);
     if (code >= 0 && trace.revision != before && !dry_run)
-        code = nonce_of(store, trace.revision, &trace.nonce, failure);
+        code = store_nonce(store, trace.revision, &trace.nonce, failure);
     if (code < 0 || dry_run || trace.revision == before) {
         sql_rollback(store->sql);
         result->revision = before;

@@ -14,8 +14,4 @@ int policy_transaction(struct store *store, bool dry_run, policy_body_fn body, v
 
 /* Called inside: the counter as this transaction sees it. */
 int policy_revision(struct store *store, uint64_t *revision, struct failure *failure) PERMTAB_MUST_CHECK;
-
-/* A failure's code; also when `failure` is NULL. */
-int policy_failure_code(const struct failure *failure);
-
 #endif

@@ -17,8 +17,6 @@ static int types_read(struct store *store, struct scope_types *out, struct failu
 {
     struct sql_statement *st =
         sql_prepare(store->sql, "SELECT number, name FROM permtab_scope_type ORDER BY number", failure);
-    if (!st)
-        return store_code(failure);
     memset(out, 0, sizeof(*out));
     int rc;
     while ((rc = sql_step(st, failure)) > 0) {
@@ -70,8 +68,6 @@ static int permissions_read(struct store *store, uint32_t max, struct catalogue 
                     "SELECT bit, name, description, grants_all, deprecated, deleted FROM permtab_permission"
                     " ORDER BY bit",
                     failure);
-    if (!st)
-        return store_code(failure);
     int rc;
     while ((rc = sql_step(st, failure)) > 0) {
         rc = permission_take(out, st, max, failure);
@@ -91,8 +87,6 @@ static int requirements_read(struct store *store, struct catalogue *out, struct 
                     " JOIN permtab_permission p ON p.name = r.permission"
                     " JOIN permtab_permission q ON q.name = r.requires ORDER BY p.bit, q.bit",
                     failure);
-    if (!st)
-        return store_code(failure);
     size_t at = 0;
     int rc;
     while ((rc = sql_step(st, failure)) > 0) {
@@ -138,13 +132,9 @@ static int type_append(struct store *store, uint32_t number, const char *name, s
 {
     struct sql_statement *st =
         sql_prepare(store->sql, "INSERT INTO permtab_scope_type (number, name) VALUES (?, ?)", failure);
-    if (!st)
-        return store_code(failure);
     sql_bind_u64(st, 1, number);
     sql_bind_text(st, 2, name);
-    int rc = sql_step(st, failure);
-    sql_reset(st);
-    return rc;
+    return sql_run(st, failure);
 }
 
 static int types_compare(const struct scope_types *stored, const struct scope_types *wanted,

@@ -35,8 +35,6 @@ static const char look_text[] =
 static int look(struct store *store, uint64_t *revision, uint32_t *filled, struct failure *failure)
 {
     struct sql_statement *st = sql_prepare(store->sql, look_text, failure);
-    if (!st)
-        return store_code(failure);
     int rc = sql_step(st, failure);
     *filled = 0;
     if (rc > 0) {
@@ -54,13 +52,9 @@ static int changed_since(struct store *store, enum change_kind kind, uint64_t re
 {
     struct sql_statement *st = sql_prepare(
         store->sql, "SELECT 1 FROM permtab_change WHERE revision > ? AND kind = ? LIMIT 1", failure);
-    if (!st)
-        return store_code(failure);
     sql_bind_u64(st, 1, revision);
     sql_bind_u64(st, 2, (uint64_t)kind);
-    int rc = sql_step(st, failure);
-    sql_reset(st);
-    return rc;
+    return sql_run(st, failure);
 }
 
 int store_emptied_check(struct store *store, struct failure *failure)

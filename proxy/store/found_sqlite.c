@@ -167,8 +167,6 @@ int objects_find_sqlite(struct objects *out, struct sql *sql, struct failure *fa
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof(reads) / sizeof(*reads); i++) {
         struct sql_statement *st = sql_prepare_once(sql, reads[i].text, failure);
-        if (!st)
-            return store_code(failure);
         while ((rc = sql_step(st, failure)) > 0)
             reads[i].add(out, st);
         sql_discard(st);

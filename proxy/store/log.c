@@ -70,8 +70,6 @@ int store_poll(struct store *store, const struct log_position *at, bool *newer, 
             return rc;
     }
     struct sql_statement *st = sql_prepare(store->sql, poll_text(dialect), failure);
-    if (!st)
-        return store_code(failure);
     sql_bind_u64(st, 1, at->revision);
     sql_bind_u64(st, 2, at->revision + 1);
     int rc = sql_step(st, failure);
@@ -105,8 +103,6 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
                     " FROM permtab_change WHERE revision > ? AND revision <= ?"
                     " ORDER BY revision",
                     failure);
-    if (!st)
-        return store_code(failure);
     sql_bind_u64(st, 1, after);
     sql_bind_u64(st, 2, end);
     uint64_t expected = after;
@@ -149,8 +145,6 @@ int store_read_expired(struct store *store, int64_t from, int64_t to, size_t lim
                     "SELECT user_id, role_id, scope_type, scope_id FROM permtab_assignment"
                     " WHERE expires_at > ? AND expires_at <= ? LIMIT ?",
                     failure);
-    if (!st)
-        return store_code(failure);
     sql_bind_i64(st, 1, from);
     sql_bind_i64(st, 2, to);
     sql_bind_u64(st, 3, (uint64_t)limit + 1);
@@ -198,8 +192,6 @@ static int trim_bound(struct store *store, int64_t cutoff, uint64_t last, size_t
     *bound = 0;
     struct sql_statement *st =
         sql_prepare(store->sql, "SELECT revision FROM permtab_change ORDER BY revision LIMIT 1", failure);
-    if (!st)
-        return store_code(failure);
     int rc = number_read(st, &first, &found, failure);
     if (rc < 0 || !found || first >= last)
         return rc;
@@ -208,8 +200,6 @@ static int trim_bound(struct store *store, int64_t cutoff, uint64_t last, size_t
                      "SELECT revision FROM permtab_change WHERE revision >= ? AND revision < ? AND at >= ?"
                      " ORDER BY revision LIMIT 1",
                      failure);
-    if (!st)
-        return store_code(failure);
     sql_bind_u64(st, 1, first);
     sql_bind_u64(st, 2, end);
     sql_bind_i64(st, 3, cutoff);
@@ -242,10 +232,7 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
         return rc;
     struct sql_statement *st =
         sql_prepare(store->sql, "DELETE FROM permtab_change WHERE revision < ?", failure);
-    if (!st)
-        return store_code(failure);
     sql_bind_u64(st, 1, bound);
-    rc = sql_step(st, failure);
-    sql_reset(st);
+    rc = sql_run(st, failure);
     return rc < 0 ? rc : (int)sql_changes(store->sql);
 }

@@ -91,12 +91,9 @@ static int mysql_lock(struct sql *sql, struct failure *failure)
 {
     struct sql_statement *st =
         sql_prepare(sql, "SELECT GET_LOCK(CONCAT('permtab.migrate.', SHA1(DATABASE())), 30)", failure);
-    if (!st)
-        return store_code(failure);
-    int rc = sql_step(st, failure);
-    bool locked = rc > 0 && sql_column_u64(st, 0) == 1;
-    sql_reset(st);
-    if (rc >= 0 && !locked)
+    uint64_t locked = 0;
+    int rc = sql_number(st, &locked, failure);
+    if (rc >= 0 && locked != 1)
         return failure_set(failure, PERMTAB_E_STORE,
                            "another migration of this store has been running for 30 seconds");
     return rc < 0 ? rc : 0;

@@ -65,8 +65,6 @@ int store_users_present(struct store *store, const uint64_t *users, size_t count
     memset(present, 0, count * sizeof *present);
     list_text(text, user_parts, 2);
     struct sql_statement *statement = sql_prepare_built(store->sql, text, failure);
-    if (!statement)
-        return store_code(failure);
     (void)bind_list(statement, bind_list(statement, 1, users, count), users, count);
     return take_rows(statement, users, places, count, present, failure);
 }
@@ -92,8 +90,6 @@ int store_scopes_present(struct store *store, const struct scope_key *scopes, si
         if (of_type == 0)
             continue;
         struct sql_statement *statement = sql_prepare_built(store->sql, text, failure);
-        if (!statement)
-            return store_code(failure);
         sql_bind_u64(statement, 1, type);
         (void)bind_list(statement, 2, ids, of_type);
         code = take_rows(statement, ids, places, of_type, present, failure);

@@ -35,12 +35,6 @@ int store_files_check(const struct store *store, struct failure *failure) PERMTA
 /* MySQL: PERMTAB_E_SCHEMA when the server is a replica. */
 int store_replica_check(struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
 
-/* The code of a failure that was just filled. */
-static inline int store_code(const struct failure *failure)
-{
-    return failure ? failure->code : PERMTAB_E_STORE;
-}
-
 #define STORE_ASSIGNMENTS_MAX 10000u
 #define STORE_OVERWRITES_MAX  100000u
 #define STORE_ROLES_MAX       100000u

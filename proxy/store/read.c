@@ -35,8 +35,6 @@ static bool chain_fits(const struct facts *facts, struct scope_key key, struct s
 static int chain_read(struct store *store, struct facts *out, struct failure *failure)
 {
     struct sql_statement *st = sql_prepare(store->sql, chain_text, failure);
-    if (!st)
-        return store_code(failure);
     sql_bind_u64(st, 1, out->scope.type);
     sql_bind_u64(st, 2, out->scope.id);
     bool whole = true;
@@ -172,8 +170,6 @@ static int overwrite_take(struct facts *out, struct sql_statement *st, uint32_t 
 static int hanging_read(struct store *store, struct facts *out, struct failure *failure)
 {
     struct sql_statement *st = hanging_prepare(store, out, failure);
-    if (!st)
-        return store_code(failure);
     int rc;
     while ((rc = sql_step(st, failure)) > 0) {
         struct scope_key key = {.id = sql_column_u64(st, 3), .type = (uint32_t)sql_column_u64(st, 2)};

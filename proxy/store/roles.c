@@ -146,8 +146,6 @@ static int slice_read(struct reading *reading, size_t count)
         return no_memory(reading->failure);
     struct sql_statement *st = sql_prepare_built(reading->store->sql, text, reading->failure);
     free(text);
-    if (!st)
-        return store_code(reading->failure);
     for (unsigned part = 0; part < 3; part++) {
         for (size_t i = 0; i < length; i++) {
             size_t which = reading->ids.asked + (i < count ? i : count - 1);

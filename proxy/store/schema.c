@@ -25,17 +25,12 @@ int schema_state_read(struct sql *sql, struct schema_state *out, struct failure 
 {
     memset(out, 0, sizeof(*out));
     struct sql_statement *st = sql_prepare(sql, exists_text(sql_dialect(sql)), failure);
-    if (!st)
-        return store_code(failure);
-    int rc = sql_step(st, failure);
-    bool exists = rc > 0 && sql_column_u64(st, 0) > 0;
-    sql_reset(st);
-    if (rc < 0 || !exists)
+    uint64_t tables = 0;
+    int rc = sql_number(st, &tables, failure);
+    if (rc < 0 || tables == 0)
         return rc < 0 ? rc : 0;
     st = sql_prepare(sql, "SELECT store_id, schema_version, schema_state FROM permtab_store WHERE one = 1",
                      failure);
-    if (!st)
-        return store_code(failure);
     out->exists = true;
     rc = sql_step(st, failure);
     if (rc > 0) {
@@ -113,8 +108,6 @@ static const char numbers_text[] =
 static int rows_hash(struct sql *sql, const char *text, uint64_t *value, struct failure *failure)
 {
     struct sql_statement *st = sql_prepare_once(sql, text, failure);
-    if (!st)
-        return store_code(failure);
     int rc;
     while ((rc = sql_step(st, failure)) > 0)
         *value = hash(*value, sql_column_text(st, 0));

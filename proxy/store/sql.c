@@ -185,9 +185,10 @@ struct sql_statement *sql_prepare_once(struct sql *sql, const char *text, struct
 
 void sql_discard(struct sql_statement *statement)
 {
-    struct sql *sql = statement->sql;
+    if (!statement)
+        return;
     sql_reset(statement);
-    sql->driver->free(statement);
+    statement->sql->driver->free(statement);
 }
 
 /* A place for one more built statement: a new one, or that of the least recently used one that is at rest. A running
@@ -241,6 +242,8 @@ struct sql_statement *sql_prepare_built(struct sql *sql, const char *text, struc
 
 static void bind(struct sql_statement *statement, unsigned index, struct sql_value value)
 {
+    if (!statement)
+        return;
     assert(statement->state == SQL_AT_REST);
     statement->sql->driver->bind(statement, index, value);
 }
@@ -268,6 +271,8 @@ void sql_bind_null(struct sql_statement *statement, unsigned index)
 
 int sql_step(struct sql_statement *statement, struct failure *failure)
 {
+    if (!statement)
+        return failure && failure->code < 0 ? failure->code : PERMTAB_E_STORE;
     struct sql *sql = statement->sql;
     if (statement->state == SQL_DONE)
         return 0;
@@ -286,10 +291,40 @@ int sql_step(struct sql_statement *statement, struct failure *failure)
 
 void sql_reset(struct sql_statement *statement)
 {
-    if (statement->state == SQL_AT_REST)
+    if (!statement || statement->state == SQL_AT_REST)
         return;
     statement->sql->driver->reset(statement);
     statement->state = SQL_AT_REST;
+}
+
+int sql_run(struct sql_statement *statement, struct failure *failure)
+{
+    int code = sql_step(statement, failure);
+    sql_reset(statement);
+    return code;
+}
+
+int sql_number(struct sql_statement *statement, uint64_t *out, struct failure *failure)
+{
+    int code = sql_step(statement, failure);
+    if (code > 0)
+        *out = sql_column_u64(statement, 0);
+    sql_reset(statement);
+    return code;
+}
+
+int sql_each(struct sql_statement *statement, sql_take_fn take, void *context, struct failure *failure)
+{
+    int code;
+    while ((code = sql_step(statement, failure)) > 0) {
+        code = take(context, statement);
+        if (code == PERMTAB_E_MEMORY)
+            failure_set(failure, code, "out of memory");
+        if (code < 0)
+            break;
+    }
+    sql_reset(statement);
+    return code;
 }
 
 bool sql_column_is_null(struct sql_statement *statement, unsigned index)

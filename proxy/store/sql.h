@@ -53,8 +53,9 @@ int sql_commit(struct sql *sql, struct failure *failure) PERMTAB_MUST_CHECK;
 void sql_rollback(struct sql *sql);
 
 /* Use: st = sql_prepare(…); sql_bind_*(st, 1, …); while ((row = sql_step(st, failure)) > 0) sql_column_*(st, 0);
- * sql_reset(st). sql_prepare returns NULL and fills failure when the text does not compile. Parameters count from 1,
- * columns from 0. A bound text must live until sql_reset. */
+ * sql_reset(st). sql_prepare returns NULL and fills failure when the text does not compile; sql_step of NULL then
+ * returns its code, and sql_bind, sql_reset and sql_discard of NULL do nothing, so that nobody has to look before.
+ * Parameters count from 1, columns from 0. A bound text must live until sql_reset. */
 struct sql_statement *sql_prepare(struct sql *sql, const char *text, struct failure *failure);
 void sql_bind_u64(struct sql_statement *statement, unsigned index, uint64_t value);
 void sql_bind_i64(struct sql_statement *statement, unsigned index, int64_t value);
@@ -63,6 +64,15 @@ void sql_bind_null(struct sql_statement *statement, unsigned index);
 /* 1 a row, 0 done, negative a failure (PERMTAB_E_STORE, _STORE_AGAIN, _CONFLICT when a trigger or key refused). */
 int sql_step(struct sql_statement *statement, struct failure *failure) PERMTAB_MUST_CHECK;
 void sql_reset(struct sql_statement *statement);
+/* Steps a statement that gives at most one row, and resets it. Returns what sql_step did. */
+int sql_run(struct sql_statement *statement, struct failure *failure) PERMTAB_MUST_CHECK;
+/* The same; with a row, *out is its first column. */
+int sql_number(struct sql_statement *statement, uint64_t *out, struct failure *failure) PERMTAB_MUST_CHECK;
+typedef int (*sql_take_fn)(void *context, struct sql_statement *row);
+/* Gives each row to `take` until that returns a code, and resets the statement. 0 or the code; PERMTAB_E_MEMORY of
+ * `take` gets its sentence here. */
+int sql_each(struct sql_statement *statement, sql_take_fn take, void *context,
+             struct failure *failure) PERMTAB_MUST_CHECK;
 bool sql_column_is_null(struct sql_statement *statement, unsigned index);
 uint64_t sql_column_u64(struct sql_statement *statement,
                         unsigned index); /* SQLite's negative ids come back above 2^63 */

@@ -54,19 +54,12 @@ void store_close(struct store *store)
     memset(store, 0, sizeof(*store));
 }
 
-/* Reads the nonce of a change row in the snapshot. 1 found, 0 not there. */
-static int nonce_read(struct store *store, uint64_t revision, uint64_t *nonce, struct failure *failure)
+int store_nonce(struct store *store, uint64_t revision, uint64_t *nonce, struct failure *failure)
 {
     struct sql_statement *st =
         sql_prepare(store->sql, "SELECT nonce FROM permtab_change WHERE revision = ?", failure);
-    if (!st)
-        return store_code(failure);
     sql_bind_u64(st, 1, revision);
-    int rc = sql_step(st, failure);
-    if (rc > 0)
-        *nonce = sql_column_u64(st, 0);
-    sql_reset(st);
-    return rc;
+    return sql_number(st, nonce, failure);
 }
 
 /* The position by the counter's row: used at first, and whenever the last known row is not found again. */
@@ -74,17 +67,12 @@ static int position_by_counter(struct store *store, struct log_position *at, str
 {
     struct sql_statement *st =
         sql_prepare(store->sql, "SELECT revision FROM permtab_counter WHERE one = 1", failure);
-    if (!st)
-        return store_code(failure);
-    int rc = sql_step(st, failure);
-    if (rc > 0)
-        at->revision = sql_column_u64(st, 0);
-    sql_reset(st);
+    int rc = sql_number(st, &at->revision, failure);
     if (rc == 0)
         return failure_set(failure, PERMTAB_E_SCHEMA,
                            "the store's revision counter has no row: it was deleted, or the log purged");
     if (rc > 0)
-        rc = nonce_read(store, at->revision, &at->nonce, failure);
+        rc = store_nonce(store, at->revision, &at->nonce, failure);
     if (rc == 0)
         return failure_set(
             failure, PERMTAB_E_SCHEMA,
@@ -93,7 +81,7 @@ static int position_by_counter(struct store *store, struct log_position *at, str
             (unsigned long long)at->revision);
     uint64_t beyond;
     if (rc > 0)
-        rc = nonce_read(store, at->revision + 1, &beyond, failure);
+        rc = store_nonce(store, at->revision + 1, &beyond, failure);
     if (rc > 0)
         return failure_set(
             failure, PERMTAB_E_SCHEMA,
@@ -108,7 +96,7 @@ static int position_by_probing(struct store *store, struct log_position *at, str
     uint64_t step = 1, missing = 0;
     while (missing == 0) {
         uint64_t nonce = 0;
-        int rc = nonce_read(store, at->revision + step, &nonce, failure);
+        int rc = store_nonce(store, at->revision + step, &nonce, failure);
         if (rc < 0)
             return rc;
         if (rc == 0) {
@@ -121,7 +109,7 @@ static int position_by_probing(struct store *store, struct log_position *at, str
     }
     while (missing - at->revision > 1) {
         uint64_t middle = at->revision + (missing - at->revision) / 2, nonce = 0;
-        int rc = nonce_read(store, middle, &nonce, failure);
+        int rc = store_nonce(store, middle, &nonce, failure);
         if (rc < 0)
             return rc;
         if (rc == 0) {
@@ -143,8 +131,6 @@ static int mysql_position(struct store *store, struct log_position *at, int64_t 
                                            " (SELECT nonce FROM permtab_change WHERE revision = ?)"
                                            " FROM permtab_store WHERE one = 1",
                                            failure);
-    if (!st)
-        return store_code(failure);
     const struct log_position *known = &store->known;
     sql_bind_u64(st, 1, known->revision);
     sql_bind_u64(st, 2, known->revision + 1);
@@ -172,12 +158,7 @@ static int sqlite_position(struct store *store, struct log_position *at, int64_t
                            struct failure *failure)
 {
     struct sql_statement *st = sql_prepare(store->sql, "SELECT store_id FROM permtab_store", failure);
-    if (!st)
-        return store_code(failure);
-    int rc = sql_step(st, failure);
-    if (rc > 0)
-        at->store_id = sql_column_u64(st, 0);
-    sql_reset(st);
+    int rc = sql_number(st, &at->store_id, failure);
     if (rc == 0)
         return failure_set(failure, PERMTAB_E_SCHEMA, "the row of permtab_store is missing");
     if (rc > 0)
@@ -228,11 +209,9 @@ int store_now(struct store *store, int64_t *now, struct failure *failure)
         return 0;
     }
     struct sql_statement *st = sql_prepare(store->sql, "SELECT " STORE_MYSQL_NOW, failure);
-    if (!st)
-        return store_code(failure);
-    int rc = sql_step(st, failure);
+    uint64_t number;
+    int rc = sql_number(st, &number, failure);
     if (rc > 0)
-        *now = sql_column_i64(st, 0);
-    sql_reset(st);
+        *now = (int64_t)number;
     return rc < 0 ? rc : 0;
 }

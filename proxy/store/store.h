@@ -58,6 +58,10 @@ void store_snapshot_end(struct store *store);
 /* The store's clock alone; in a snapshot or not. */
 int store_now(struct store *store, int64_t *now, struct failure *failure) PERMTAB_MUST_CHECK;
 
+/* The nonce of a change row; in a snapshot or not. 1 found, 0 there is none. */
+int store_nonce(struct store *store, uint64_t revision, uint64_t *nonce,
+                struct failure *failure) PERMTAB_MUST_CHECK;
+
 /* The following functions, up to store_read_catalogue, are called inside a snapshot. */
 
 /* PERMTAB_E_LIMIT when the user or the chain exceeds what one fill may read (10,000 assignments, 100,000 overwrite

@@ -27,8 +27,6 @@ int store_read_users(struct store *store, enum store_users which, uint64_t from,
                      size_t limit, size_t *count, struct failure *failure)
 {
     struct sql_statement *st = sql_prepare(store->sql, texts[which], failure);
-    if (!st)
-        return store_code(failure);
     sql_bind_u64(st, 1, from);
     sql_bind_u64(st, 2, limit);
     int rc;
