@@ -83,7 +83,7 @@ void fleet_run(unsigned ms);
 long fleet_ask(const char *command);
 /* Whether Redis holds nothing any more, at once or after `ms` at most. */
 bool fleet_until_empty(unsigned ms);
-/* Of every test the end: nothing leaks. */
+/* Of every test the end: nothing leaks. What Redis has replied is counted. */
 void fleet_assert_empty(void);
 
 /* What calls are given, to keep in `fleet` what they were told. */
