@@ -20,17 +20,24 @@ struct client_bench {
     permtab_type channel;
 };
 
-/* With which the handle was opened. */
+/* With which BENCH_TEST opens the handle: so patient that no check times out on a busy machine. */
 extern const struct permtab_options bench_options;
+/* For tests of what times out. */
+#define HASTY_CHECK_MS   300u
+#define PATIENT_CHECK_MS 60000u
 
 /* Of each test. */
 int bench_setup(void **state);
+int bench_setup_hasty(void **state);
 int bench_teardown(void **state);
-#define BENCH_TEST(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
+#define BENCH_TEST(name)       cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
+#define HASTY_BENCH_TEST(name) cmocka_unit_test_setup_teardown(name, bench_setup_hasty, bench_teardown)
 
 void pause_ms(unsigned ms);
 /* A field of the fake's, under its lock. */
 void bench_set(struct client_bench *bench, bool *field, bool value);
+/* How long checks wait from now on; of a handle that nobody else uses now. */
+void bench_check_ms(struct client_bench *bench, uint32_t ms);
 /* channel:id */
 permtab_scope bench_at(const struct client_bench *bench, uint64_t id);
 

@@ -154,6 +154,7 @@ void fake_start(struct fake *fake)
 {
     memset(fake, 0, sizeof(*fake));
     pthread_mutex_init(&fake->lock, NULL);
+    pthread_cond_init(&fake->released, NULL);
     (void)snprintf(fake->folder, sizeof(fake->folder), "/tmp/permtab-test-XXXXXX");
     fake_require(mkdtemp(fake->folder) != NULL, "mkdtemp");
     (void)snprintf(fake->path, sizeof(fake->path), "%s/permtab.sock", fake->folder);
@@ -192,6 +193,7 @@ void fake_stop(struct fake *fake)
         segment_free(&fake->segments[i]);
     (void)unlink(fake->path);
     (void)rmdir(fake->folder);
+    pthread_cond_destroy(&fake->released);
     pthread_mutex_destroy(&fake->lock);
 }
 

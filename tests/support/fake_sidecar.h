@@ -33,6 +33,7 @@ struct fake {
     int listener, wake[2];
     pthread_t thread;
     pthread_mutex_t lock;
+    pthread_cond_t released; /* `hold` has ended */
     struct segment segments[FAKE_SEGMENTS];
     unsigned segment_count; /* the last one is live */
     struct map map;
@@ -61,6 +62,7 @@ struct fake {
     uint64_t lease_ns; /* how far renewals go */
     uint64_t reply_ns; /* deadline of replies after now; 0: one that has passed */
     unsigned delay_ms; /* before every reply to a check */
+    bool hold;         /* a reply to a check waits for fake_release, and all that comes after it */
     int attach_code;   /* attach is refused with it */
 };
 
@@ -80,6 +82,8 @@ void fake_unlock(struct fake *fake);
 /* All below take the lock themselves. */
 void fake_put(struct fake *fake, uint64_t user, uint64_t scope); /* an entry for channel:scope */
 void fake_remove(struct fake *fake, uint64_t user, uint64_t scope);
+/* Ends `hold`. When the check is in the counts its reply has been sent. */
+void fake_release(struct fake *fake);
 void fake_rewrite(struct fake *fake);                /* closes and opens both sets with the same bits */
 void fake_retire(struct fake *fake, bool end_lease); /* a new segment takes over */
 void fake_set_revision(struct fake *fake, uint64_t revision);

@@ -239,6 +239,20 @@ static void send_stray(struct fake *fake, struct fake_connection *connection, ui
     wire_buffer_fini(&message);
 }
 
+static void hold(struct fake *fake)
+{
+    while (fake->hold)
+        pthread_cond_wait(&fake->released, &fake->lock);
+}
+
+void fake_release(struct fake *fake)
+{
+    fake_lock(fake);
+    fake->hold = false;
+    pthread_cond_broadcast(&fake->released);
+    fake_unlock(fake);
+}
+
 void fake_answer(struct fake *fake, struct fake_connection *connection, const struct wire_message *message)
 {
     struct wire_buffer reply;
@@ -249,6 +263,8 @@ void fake_answer(struct fake *fake, struct fake_connection *connection, const st
         fake_connection_close(connection);
         return;
     }
+    if (check)
+        hold(fake);
     if (check && fake->delay_ms > 0) {
         struct timespec pause = {.tv_nsec = (long)fake->delay_ms * 1000000};
         nanosleep(&pause, NULL);

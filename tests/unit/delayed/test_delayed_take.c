@@ -55,6 +55,7 @@ static void test_exactly_one_host(void **state)
 static void test_dead_host(void **state)
 {
     (void)state;
+    fleet.options.lease_ms = 2500;
     fleet_start(1);
     fleet.outcome = NEVER;
     fleet_add("user:1", "", 0);
@@ -94,6 +95,7 @@ static void test_lost_lease(void **state)
 {
     char text[64];
     (void)state;
+    fleet.options.lease_ms = 2500;
     fleet_start(1);
     fleet.outcome = SLOWLY;
     fleet.slow_ms = 300;
