@@ -1,14 +1,15 @@
-/* One entry against the store. The question is exact because three things are true at once, on the loop and between two
- * batches, not between two slices of one: the table stands at one revision and one expiry; the facts are true at that
- * revision (the same fence as for fills); and no assignment among them ends so near to that expiry that a fill may have judged it by a later clock.
+/* One entry against the store. The question is exact because three things are true at once, on the loop and between
+ * two batches, not between two slices of one: the table stands at one revision and one expiry; the facts are true
+ * at that revision (the same fence as for fills); and no assignment among them ends so near to that expiry that a
+ * fill may have judged it by a later clock.
  *
- * Three comparisons, because what is wrong may lie in three places:
+ * Three comparisons, because a fault may lie in three places:
  *
  *   what readers see                          word ─► set ─► bits      what the store says now
  *   what the next edit of a role would make   record ─► resident definitions ─► bits
  *   what the next retirement would find       links of user, scope and queue; set by inputs, set by role; the chain
  *
- * The last two find what is not wrong yet and would be. How often, and what is done about it, is in feed/audit.c. */
+ * The last two find faults that would show later. feed/audit.c decides how often to ask, and cures a difference. */
 #include "proxy/table/audit.h"
 
 #include "proxy/table/private.h"
@@ -17,12 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DRAWS       256u   /* slots tried at random … */
-#define SCAN_SLOTS  65536u /* … and then in order, where the table is nearly empty */
+#define DRAWS       256u   /* slots tried at random first, */
+#define SCAN_SLOTS  65536u /* and then in order, for a nearly empty table */
 #define WALK_MAX    16u    /* entries of a fold's target passed over */
 #define FOLD_CHANCE 4u     /* one question in so many goes through a fold */
 
-/* ---- choosing ------------------------------------------------------------------------------------------------------ */
+/* ---- choosing ---------------------------------------------------------------------------------------------------- */
 
 /* Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014 (SplitMix64). */
 static uint64_t throw(struct audit_dice * dice)
@@ -55,7 +56,7 @@ static uint32_t live_slot(const struct map *map, struct audit_dice *dice)
     return MAP_NO_SLOT;
 }
 
-/* A folded scope, and one of the users at the scope it answers as. */
+/* Picks a folded scope, and one of the users at the scope that it answers as. */
 static bool pick_through_fold(const struct table *table, struct audit_dice *dice, struct audit_question *out)
 {
     uint32_t fold = live_slot(&table->folding.map, dice);
@@ -89,7 +90,7 @@ bool publisher_audit_pick(const struct publisher *publisher, struct audit_dice *
     return true;
 }
 
-/* ---- what the store says ------------------------------------------------------------------------------------------- */
+/* ---- what the store says ----------------------------------------------------------------------------------------- */
 
 struct judgement {
     struct inputs inputs;
@@ -103,8 +104,8 @@ static void judgement_fini(struct judgement *judgement)
     free(judgement->bits);
 }
 
-/* An assignment that ends this soon after the table's expiry: a fill may have been judged by a clock that had passed its
- * end, but never by one further ahead than a lease is long. */
+/* An assignment that ends this soon after the table's expiry: a fill may have been judged by a clock that had
+ * passed its end, but never by one further ahead than a lease is long. */
 static bool about_to_end(const struct publisher *publisher, const struct facts *facts)
 {
     int64_t until = publisher->expiry + (int64_t)(publisher->options.max_staleness_ns / 1000);
@@ -114,7 +115,7 @@ static bool about_to_end(const struct publisher *publisher, const struct facts *
     return false;
 }
 
-/* AUDIT_AGREES: *out is good. */
+/* Judges the facts. AUDIT_AGREES: *out is good. */
 static enum audit_outcome judge(const struct publisher *publisher, struct facts *facts, struct judgement *out)
 {
     memset(out, 0, sizeof *out);
@@ -141,9 +142,9 @@ static enum audit_outcome judge(const struct publisher *publisher, struct facts 
     return code < 0 ? AUDIT_FAILED : AUDIT_AGREES;
 }
 
-/* ---- what is here -------------------------------------------------------------------------------------------------- */
+/* ---- what is here ------------------------------------------------------------------------------------------------ */
 
-/* Where the entry for a question stands. */
+/* The place of the entry for a question. */
 struct place {
     struct scope_node *target;
     uint32_t slot; /* MAP_NO_SLOT: nowhere */
@@ -170,7 +171,7 @@ static bool is_set(const struct table *table, uint32_t set)
            table->sets.records[set].entries > 0;
 }
 
-/* The scope and those above it hang here as they do in the store. */
+/* Whether the scope and those above it hang in the tree as they do in the store. */
 static bool chain_agrees(const struct table *table, const struct facts *facts)
 {
     const struct scope_node *node = scope_tree_find(&table->scopes, facts->scope);
@@ -187,7 +188,7 @@ static bool chain_agrees(const struct table *table, const struct facts *facts)
 /* Compares `any` and `own`, which `stride` words lie between. */
 struct comparison {
     bool same;
-    bool more; /* something that was not judged so */
+    bool more; /* a permission that the judgement does not give */
 };
 
 static void compare_word(struct comparison *comparison, uint64_t here, uint64_t judged)
@@ -207,7 +208,7 @@ static struct comparison compare_shared(const struct permtab_shm_set *shared, co
     return comparison;
 }
 
-/* 1: computed again from what is kept here, the set's bits would be those judged; 0: others; or a code. */
+/* 1: the set's bits, computed again from its record here, would be those judged; 0: others; or a code. */
 static int record_resolves(const struct publisher *publisher, uint32_t set, const struct judgement *judged)
 {
     struct role_sources sources = {&publisher->table->sets, NULL};
@@ -223,7 +224,7 @@ static int record_resolves(const struct publisher *publisher, uint32_t set, cons
     return code;
 }
 
-/* ---- comparing ----------------------------------------------------------------------------------------------------- */
+/* ---- comparing --------------------------------------------------------------------------------------------------- */
 
 static enum audit_outcome differs(struct audit_finding *finding, enum audit_fault fault, const char *what)
 {
@@ -232,7 +233,7 @@ static enum audit_outcome differs(struct audit_finding *finding, enum audit_faul
     return AUDIT_DIFFERS;
 }
 
-/* Readers found `look` where the books have `place`. */
+/* Compares: readers found `look`, and the publisher's indexes have `place`. */
 static enum audit_outcome compare(const struct publisher *publisher, const struct facts *facts,
                                   const struct place *place, const struct permtab_shm_look *look,
                                   const struct judgement *judged, struct audit_finding *finding)
@@ -240,7 +241,8 @@ static enum audit_outcome compare(const struct publisher *publisher, const struc
     const struct table *table = publisher->table;
     const struct set_record *record = &table->sets.records[place->set];
     bool absent = !record->inputs.exists;
-    /* Others may be negative, or not: that is for the room they take, and says nothing. */
+    /* Only an absent scope's entry must be negative: for others the kind decides which entries go first, and says
+     * nothing. */
     enum entry_kind kind = absent ? ENTRY_NEGATIVE : entries_kind(&table->entries, place->slot);
     struct comparison seen = compare_shared(look->set, judged);
     finding->overgrant = seen.more;
@@ -286,7 +288,7 @@ static enum audit_outcome look_and_compare(const struct publisher *publisher, co
     }
     finding->generation = table->sets.records[place.set].generation;
     if (table->sets.records[place.set].abandoned)
-        return AUDIT_UNSURE; /* as good as gone: its entries leave one by one */
+        return AUDIT_UNSURE; /* an abandoned set: its entries leave one by one */
     if (found != PERMTAB_SHM_FOUND || PERMTAB_SHM_WORD_INDEX(look.entry.word) != place.set)
         return differs(finding, AUDIT_FAULT_BOOKS, "readers do not find the entry that is known here");
     return compare(publisher, facts, &place, &look, judged, finding);
@@ -305,7 +307,7 @@ enum audit_outcome publisher_audit(const struct publisher *publisher, struct fac
     return outcome;
 }
 
-/* ---- healing ------------------------------------------------------------------------------------------------------- */
+/* ---- healing ----------------------------------------------------------------------------------------------------- */
 
 void publisher_audit_retire(struct publisher *publisher, const struct audit_question *question,
                             uint64_t now_ns)

@@ -1,5 +1,6 @@
-/* The auditor's look into the table: choose a live entry, judge facts that were read for it as if nothing were known about
- * it, compare with what readers see and with the publisher's own books, heal. On the loop's thread; blocks on nothing. */
+/* The auditor's look into the table: choose a live entry, judge facts that were read for it as if nothing were
+ * known about it, compare with what readers see and with the publisher's own indexes, heal. On the loop's thread;
+ * blocks on nothing. */
 #ifndef PERMTAB_TABLE_AUDIT_H
 #define PERMTAB_TABLE_AUDIT_H
 
@@ -10,13 +11,13 @@ struct audit_question {
     struct scope_key scope; /* of the entry, or of a scope that is folded into it */
 };
 
-/* Where the choice has got to. Zeroed but for `random`, which should differ from run to run. */
+/* The state of the choice. Zeroed but for `random`, which should differ from run to run. */
 struct audit_dice {
     uint64_t random;
     uint32_t slot;
 };
-/* A live entry at random; sometimes as it is seen through a fold. A bounded number of slots is looked at: false when none of
- * them held one. */
+/* Picks a live entry at random; sometimes as it is seen through a fold. Looks at a bounded number of slots: false
+ * when none of them held one. */
 bool publisher_audit_pick(const struct publisher *publisher, struct audit_dice *dice,
                           struct audit_question *out);
 
@@ -28,11 +29,12 @@ enum audit_outcome {
     AUDIT_FAILED, /* out of memory */
 };
 
-/* What is at fault, and so what must go. */
+/* The part at fault, which must go. */
 enum audit_fault {
     AUDIT_FAULT_ENTRY, /* it names a set that its facts do not lead to */
     AUDIT_FAULT_SET,   /* the right set, with wrong bits: all entries that name it are wrong */
-    AUDIT_FAULT_BOOKS, /* what the publisher knows privately: nothing it would do to this table can be relied on */
+    /* the publisher's private indexes: nothing it would do to this table can be relied on */
+    AUDIT_FAULT_BOOKS,
 };
 
 struct audit_finding {
@@ -40,16 +42,16 @@ struct audit_finding {
     bool overgrant; /* readers see a permission that the store does not give */
     uint32_t set;
     uint32_t generation; /* of that set: another one of the same number is another set */
-    const char *what;    /* in words */
+    const char *what;    /* the difference in words */
 };
 
-/* Compares at the applied revision. Role definitions come from the facts alone. The table must be leased, for that is what bounds
- * how far a fill's clock may be ahead of the table's. */
+/* Compares at the applied revision. Role definitions come from the facts alone. The table must be leased, because
+ * the lease bounds how far a fill's clock may be ahead of the table's. */
 enum audit_outcome publisher_audit(const struct publisher *publisher, struct facts *facts,
                                    struct audit_finding *finding);
 
-/* Takes the entry away, and the fold it was seen through. It keeps a hold on the set that the entry names: should the
- * entry have been given another set behind our back, that one is not let go once too often. */
+/* Retires the entry, and the fold it was seen through. The set that the entry names stays held: should the entry
+ * have got another set behind our back, that set is not let go once too often. */
 void publisher_audit_retire(struct publisher *publisher, const struct audit_question *question,
                             uint64_t now_ns);
 /* Closes the set for good, if it is still the same. */

@@ -1,20 +1,21 @@
 /* A batch: the table becomes true at a later revision, in one turn of the loop or in many.
  *
  * The order is the whole argument. Entries hold inputs, sets hold what roles made of them; a batch may change both.
- * Were a set rewritten while an entry that the batch takes away still names it, a reader could see new grants through old
- * inputs: an ALLOW that neither the state before nor the one after gives. Therefore
+ * Were a set rewritten while an entry that the batch takes away still names it, a reader could see new grants
+ * through old inputs: an ALLOW that neither the state before nor the one after gives. Therefore
  *
  *   1  entries and folds that the batch touches are cleared: their readers miss; this may take many turns;
  *   2  role definitions are replaced, and the touched sets computed, aside, in private memory;
  *   3  the touched sets are closed, all of them, written, and opened again;
  *   4  applied_revision and the expiry advance.
  *
- * A reader looks at an entry's word again after it has read the bits, so one that has read bits of step 3 knows of step 1.
- * Between two turns of step 1 the table is what it was, with holes: still true at the revision it had, for as long as its lease
- * lasts, which nobody renews. Fills of what the batch does not touch are published meanwhile, being true before and after; all
- * others are read again (fill.c), so nothing that was cleared comes back. Steps 2 to 4 are one turn.
+ * A reader looks at an entry's word again after it has read the bits, so one that has read bits of step 3 knows of
+ * step 1. Between two turns of step 1 the table is what it was, with holes: still true at the revision it had, for
+ * as long as its lease lasts, which nobody renews. Fills that the batch does not touch are published meanwhile,
+ * being true before and after; all others are read again (fill.c), so no cleared entry comes back. Steps 2 to 4 are
+ * one turn.
  *
- * If the sidecar dies between any two stores, what is left in the table is each time either of before the batch, within the
+ * If the sidecar dies between any two stores, every part of the table is either as before the batch, within the
  * lease, or closed or cleared. */
 #include "proxy/table/batch.h"
 
@@ -39,10 +40,10 @@ static void unfold_through(struct publisher *publisher, struct scope_key scope, 
         folding_unfold_through(&publisher->table->folding, node, now_ns);
 }
 
-/* A role's row changed. Everybody at a scope is concerned when the role is, or was, a default role there, or when it was
- * moved, because then assignments may begin or cease to be in place; coming into being is moving too, for
- * assignments may have waited for it. A default role that only changed its name or whether it is active stays in the same
- * sets. A role without a resident definition is in no set, and none was made without it. */
+/* A role's row changed. Every user at a scope is concerned when the role is, or was, a default role there, or when
+ * it was moved, because then assignments may begin or cease to be in place. A new role counts as moved: assignments
+ * may have waited for it. A default role that only changed its name or whether it is active stays in the same sets.
+ * A role without a resident definition is in no set, and none was made without it. */
 static bool role_row_concerns_scope(const struct resident_role *before, const struct role *after,
                                     struct scope_key scope)
 {
@@ -67,12 +68,13 @@ static void begin_role_row(struct publisher *publisher, const struct change *cha
     const struct role *after = role_list_find(&applying->batch->roles, change->role);
     if (role_row_concerns_scope(before, after, change->scope))
         add_place(applying, change->scope);
-    /* SQLite's REPLACE deletes a row without a trigger: the place that the role had is then named by no change row. */
+    /* SQLite's REPLACE deletes a row without a trigger: no change row then names the place that the role had. */
     if (before != NULL && before->present && after != NULL && !scope_equal(before->role.scope, after->scope))
         add_place(applying, before->role.scope);
 }
 
-/* Step 1 for one change, but for what lies below scopes: that is put down. Returns how many entries it cleared. */
+/* Does step 1 for one change, and notes the scopes whose subtrees retire_places clears. Returns how many entries it
+ * cleared. */
 static uint64_t begin_change(struct publisher *publisher, const struct change *change, uint64_t now_ns)
 {
     switch (change->kind) {
@@ -91,7 +93,7 @@ static uint64_t begin_change(struct publisher *publisher, const struct change *c
         unfold_through(publisher, change->scope, now_ns);
         if (change->user != 0)
             return table_retire_user(publisher->table, change->user, now_ns);
-        /* Neither named: the subject has the id 0, and which of the two it is the row does not say. */
+        /* Neither is named: the subject has the id 0, and the row does not say whether it is a user or a role. */
         add_place(&publisher->applying, change->scope);
         return 0;
     case CHANGE_PERMISSION:
@@ -99,12 +101,12 @@ static uint64_t begin_change(struct publisher *publisher, const struct change *c
     case CHANGE_ROLE_GRANT:
     case CHANGE_ROLE_PARENT:
     case CHANGE_STORE:
-        return 0; /* sets alone, see touch_sets; CHANGE_STORE makes the feed rebuild */
+        return 0; /* concerns sets alone, see touch_sets; CHANGE_STORE makes the feed rebuild */
     }
     return 0;
 }
 
-/* What lies below the scopes that were put down. Whether something is left. */
+/* Retires entries below the scopes that begin_change noted. Returns whether some are left. */
 static bool retire_places(struct publisher *publisher, uint64_t now_ns, uint64_t *work, uint64_t *retired)
 {
     struct applying *applying = &publisher->applying;
@@ -122,7 +124,7 @@ static void spend(uint64_t *work, uint64_t spent)
     *work -= spent < *work ? spent : *work;
 }
 
-/* Step 1, as far as `work` goes. Whether something is left. */
+/* Does step 1, as far as `work` goes. Returns whether something is left. */
 static bool retire(struct publisher *publisher, uint64_t now_ns, uint64_t work, uint64_t *retired)
 {
     struct applying *applying = &publisher->applying;
@@ -145,8 +147,8 @@ static bool retire(struct publisher *publisher, uint64_t now_ns, uint64_t work, 
     return true;
 }
 
-/* Inheritance decides which overwrite rows apply. Sets in whose chain there were any cannot be computed from their inputs
- * again: they are closed for good, and their entries filled afresh. */
+/* Inheritance decides which overwrite rows apply. Sets in whose chain there were any cannot be computed from their
+ * inputs again: they are closed for good, and their entries filled afresh. */
 static int touch_sets_of(struct publisher *publisher, struct batch *batch, const struct change *change,
                          struct rewrite *rewrite)
 {
@@ -154,7 +156,7 @@ static int touch_sets_of(struct publisher *publisher, struct batch *batch, const
     struct resident_role *role = set_table_role(sets, change->role);
     if (role == NULL)
         return 0;
-    /* Where references are not enforced, a role brings its old parents back when it comes back. */
+    /* A store without enforced references gives a role its old parents back when it is made again. */
     bool inheritance = change->kind == CHANGE_ROLE_PARENT ||
                        role->present != (role_list_find(&batch->roles, change->role) != NULL);
     for (size_t i = 0; i < role->link_count; i++) {
@@ -185,7 +187,8 @@ static bool is_role_change(const struct change *change)
            change->kind == CHANGE_ROLE_PARENT;
 }
 
-/* The resident definition becomes that of the batch. Only roles that changed: an ancestor that came along is the same. */
+/* Replaces the resident definition of a role by the batch's. Called for roles that changed alone: an ancestor that
+ * came along is the same. */
 static int replace_role(struct publisher *publisher, struct batch *batch, uint64_t id)
 {
     struct resident_role *resident = set_table_role(&publisher->table->sets, id);
@@ -203,7 +206,7 @@ static int replace_role(struct publisher *publisher, struct batch *batch, uint64
     return 0;
 }
 
-/* Step 2. */
+/* Does step 2. */
 static int compute(struct publisher *publisher, struct batch *batch, struct rewrite *rewrite)
 {
     int code = 0;
@@ -217,14 +220,14 @@ static int compute(struct publisher *publisher, struct batch *batch, struct rewr
         code = touch_all_sets(publisher, rewrite);
     if (code == 0 && batch->has_catalogue)
         publisher_catalogue_replace(publisher, &batch->catalogue, &batch->at);
-    /* A set that was closed for good by a later change of the batch is not opened again. */
+    /* A set that a later change of the batch has closed for good is not opened again. */
     rewrite_forget_abandoned(rewrite, &publisher->table->sets);
     if (code == 0)
         code = rewrite_compute(rewrite, &publisher->table->sets, &publisher->catalogue, &batch->roles);
     return code;
 }
 
-/* What went wrong leaves a table that is neither of before nor of after. */
+/* Ends a batch that failed: the table is neither as before nor as after it. */
 static int fail_batch(struct publisher *publisher, const struct batch *batch, int code,
                       struct failure *failure)
 {
@@ -241,7 +244,8 @@ int publisher_batch_begin(struct publisher *publisher, struct batch *batch, stru
 {
     assert(publisher->applying.batch == NULL);
     publisher->batch++;
-    /* The triggers refuse it, and whoever gets round them shall not end us. */
+    /* The triggers refuse a catalogue that contradicts the one before; a writer that gets round them must not end
+     * the process. */
     if (batch->has_catalogue && !catalogue_continues(&publisher->catalogue, &batch->catalogue))
         return fail_batch(publisher, batch, PERMTAB_E_SCHEMA, failure);
     role_list_sort(&batch->roles);
@@ -254,7 +258,7 @@ void publisher_batch_forget(struct publisher *publisher)
     publisher->applying = (struct applying){.batch = NULL};
 }
 
-/* Steps 2 to 4. */
+/* Does steps 2 to 4. */
 static int finish(struct publisher *publisher, struct batch *batch, struct failure *failure)
 {
     struct rewrite rewrite = {0};

@@ -31,15 +31,15 @@ void batch_fini(struct batch *batch);
 int publisher_batch(struct publisher *publisher, struct batch *batch, uint64_t now_ns,
                     struct failure *failure) PERMTAB_MUST_CHECK;
 
-/* The same in slices, because a batch may name a scope that half of the table lies below. Begin borrows the batch
- * until a slice returns something else than 1 (more to do), or it is forgotten. In between the table is true at the
- * revision it had, with holes; what the batch touches is not filled; there is no renewal; and anything but another
- * batch or a rebuild may happen. */
+/* publisher_batch in slices, because a batch may name a scope that half of the table lies below. Begin borrows the
+ * batch until a slice returns something other than 1 (more to do), or the batch is forgotten. In between the table
+ * is true at the revision it had, with holes; entries that the batch touches are not filled; the lease is not
+ * renewed; and anything but another batch or a rebuild may happen. */
 int publisher_batch_begin(struct publisher *publisher, struct batch *batch,
                           struct failure *failure) PERMTAB_MUST_CHECK;
 int publisher_batch_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work,
                           struct failure *failure) PERMTAB_MUST_CHECK;
-/* A batch that is not to be ended is let go; the holes that it has made stay. */
+/* Lets go of a batch that is not to be ended; the holes that it has made stay. */
 void publisher_batch_forget(struct publisher *publisher);
 
 #endif

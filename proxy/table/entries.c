@@ -132,7 +132,7 @@ void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct sc
     const struct entry_links *links = &all[from];
     enum entry_kind kind = entries_kind(entries, from);
     struct entry_queue *queue = &entries->queue[kind];
-    uint32_t no_end; /* lists of users and scopes do not know their last entry */
+    uint32_t no_end; /* for lists of users and scopes, which do not know their last entry */
     all[to] = *links;
     set_kind(entries, to, kind);
     point_to(to,
@@ -151,8 +151,8 @@ static void fetch_links(const struct entries *entries, uint32_t slot)
         permtab_shm_fetch(&entries->links[slot]);
 }
 
-/* Neighbours in the lists lie anywhere in memory. Asked for together they are waited for together; one after the other, an entry
- * would wait four or five times. */
+/* Neighbours in the lists lie anywhere in memory. Fetched together, their misses overlap; one after the other, an
+ * entry would wait four or five times. */
 void entries_fetch(const struct entries *entries, uint32_t first)
 {
     uint32_t slots[ENTRIES_AHEAD], count = 0;

@@ -1,5 +1,6 @@
-/* Private links over the slots of the entry map: the entries of a user, the entries of a scope, and the order in which they
- * were filled. 24 bytes and a bit a slot, and 4 bytes a bucket; made once for a segment, whose geometry never changes. */
+/* Private links over the slots of the entry map: the entries of a user, the entries of a scope, and the order in
+ * which they were filled. 24 bytes and a bit a slot, and 4 bytes a bucket; made once for a segment, whose geometry
+ * never changes. */
 #ifndef PERMTAB_TABLE_ENTRIES_H
 #define PERMTAB_TABLE_ENTRIES_H
 
@@ -34,21 +35,22 @@ struct entries {
 int entries_init(struct entries *entries, const struct map *map) PERMTAB_MUST_CHECK;
 void entries_fini(struct entries *entries);
 
-/* Links or unlinks the entry in `slot`, whose key is in the map already, or still. */
+/* Links the entry in `slot`, whose key is in the map already; unlinks it while its key is still there. */
 void entries_link(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind);
 void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *node);
 enum entry_kind entries_kind(const struct entries *entries, uint32_t slot);
 
-/* The links of the entry in `from` become those of `to`: it keeps its age. Call it before the entry itself moves. */
+/* Moves the links of the entry in `from` to `to`: it keeps its age. To be called before the entry itself moves. */
 void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct scope_node *node);
 
 #define ENTRIES_AHEAD 16u
-/* Asks for the memory that clearing `first` and the ENTRIES_AHEAD - 1 entries after it at their scope will touch. Changes nothing. */
+/* Prefetches the memory that clearing `first` and the ENTRIES_AHEAD - 1 entries after it at their scope will touch.
+ * Changes nothing. */
 void entries_fetch(const struct entries *entries, uint32_t first);
 
-/* The least recently filled one of a kind, or NO_ENTRY. */
+/* The least recently filled entry of a kind, or NO_ENTRY. */
 uint32_t entries_oldest(const struct entries *entries, enum entry_kind kind);
-/* First entry of a user, and the one after `slot` (ask before `slot` is unlinked); NO_ENTRY at the end. */
+/* The first entry of a user, and the one after `slot` (to be asked before `slot` is unlinked); NO_ENTRY at the end. */
 uint32_t entries_of_user(const struct entries *entries, uint64_t user);
 uint32_t entries_of_user_after(const struct entries *entries, uint64_t user, uint32_t slot);
 

@@ -1,7 +1,7 @@
 /* Fills: facts that were read from the store become an entry, if they are still true.
  *
- * What may have happened since the snapshot: later batches were applied (the history tells what they touched),
- * or assignments ended (they are judged again at the expiry the table has reached). Nothing is awaited in here. */
+ * Since the snapshot later batches may have been applied (the history tells what they touched), or assignments may
+ * have ended (they are judged again at the expiry that the table has reached). No function here waits. */
 #include "proxy/table/fill.h"
 
 #include "proxy/base/log.h"
@@ -61,7 +61,7 @@ bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct s
 /* Lineages with more steps than this are read from the store: a circle of parents, which plain SQL can make, too. */
 #define LINEAGE_MAX 256u
 
-/* The role and its ancestors. */
+/* Whether the role and its ancestors have resident definitions. */
 static bool knows_lineage(const struct set_table *sets, uint64_t role, unsigned *left)
 {
     const struct resident_role *resident = set_table_role(sets, role);
@@ -84,8 +84,8 @@ bool publisher_knows_roles(const struct publisher *publisher, const struct facts
     for (size_t i = 0; i < facts->default_count; i++) {
         const struct facts_default *item = &facts->defaults[i];
         const struct resident_role *resident = set_table_role(sets, item->role);
-        /* Where the store was changed by SQLite's REPLACE, the scope that a role was taken from is named by no change
-         * row: what L2 says of that scope still has it. */
+        /* SQLite's REPLACE may take a default role from a scope that no change row names: L2's value of that scope
+         * still has the role. */
         if (resident == NULL || !resident->present || !resident->role.is_default ||
             !scope_equal(resident->role.scope, facts->chain[item->level].key) ||
             !knows_lineage(sets, item->role, &left))
@@ -105,8 +105,8 @@ static uint32_t answering_level(const struct facts *facts)
     return level;
 }
 
-/* The node of one scope under `parent`. A node that hangs elsewhere is of a time when the chain was broken by rows
- * that the store should have refused; what hangs on it is retired. */
+/* The node of one scope under `parent`. A node that hangs elsewhere is from a time when the chain was broken by
+ * rows that the store should have refused; everything that hangs on it is retired. */
 static struct scope_node *place_one(struct table *table, struct scope_key key, struct scope_node *parent,
                                     uint64_t now_ns)
 {
@@ -141,7 +141,7 @@ static struct scope_node *place(struct table *table, const struct facts *facts, 
     return node;
 }
 
-/* The roles whose assignments were ignored: see resident_role.watched. */
+/* Watches the roles whose assignments were ignored: see resident_role.watched. */
 static int watch_misplaced(struct publisher *publisher, struct facts *facts, int64_t now,
                            struct role_sources *sources)
 {
@@ -161,15 +161,15 @@ static uint32_t intern(struct publisher *publisher, struct inputs *inputs, struc
     struct set_table *sets = &publisher->table->sets;
     uint32_t set = set_table_find(sets, inputs);
     if (set != 0) {
-        /* Overwrites seen are no part of the identity: others who share the set may have seen none. A change of
-         * inheritance must know. */
+        /* overwrites_seen is no part of the identity: other users of the set may have seen none. A change of
+         * inheritance must know it. */
         sets->records[set].inputs.overwrites_seen |= inputs->overwrites_seen;
         return set;
     }
     return set_table_add(sets, &publisher->catalogue, inputs, fresh, now_ns);
 }
 
-/* Bits without a set, when none is free: the socket still answers. */
+/* Computes the bits without a set, when none is free: the socket still answers. */
 static int answer_aside(struct publisher *publisher, const struct inputs *inputs,
                         struct role_sources *sources, struct answer *answer)
 {
@@ -197,12 +197,13 @@ static void put_entry(struct publisher *publisher, const struct facts *facts, ui
     if (node == NULL)
         return;
     node->pins++;
-    /* The scope that it answered as may have become plain since: readers would look there, and nobody fills there. */
+    /* Unfolds a scope whose old target may have become plain since: readers would look there, and no fill goes
+     * there. */
     if (node->fold_slot != NO_ENTRY && node->fold_target != target)
         folding_unfold(&table->folding, node, now_ns);
     if (node != target)
         folding_fold(&table->folding, node, target, now_ns);
-    /* Without room for the fold the entry stands at the scope itself. */
+    /* Without room for the fold the entry is put at the scope itself. */
     if (node->fold_slot == NO_ENTRY)
         target = node;
     if (table_put(table, facts->user, target, set, kind, now_ns, publisher->counters))
@@ -211,9 +212,10 @@ static void put_entry(struct publisher *publisher, const struct facts *facts, ui
     scope_tree_prune(&table->scopes, node); /* and with it the target, if both hold nothing */
 }
 
-/* One message costs one poll. Of a stream of them, about one user or about everybody, each would cost another, and
- * there would never be an answer: so after a while they are not heeded. What they say is in the table with its poll
- * in any case; what is published is true where the table stands, as without any messages. */
+/* Whether messages hold the facts back. One message costs one poll. In a stream of messages, about one user or
+ * about all of them, each would cost another poll, and there would never be an answer: so after a while messages
+ * are not heeded. Their changes come into the table with a poll in any case, and published facts are true at the
+ * table's revision, as without any messages. */
 #define DOUBT_MAX_NS 100000000ull
 
 static bool doubted_enough(const struct publisher *publisher, struct facts *facts, uint64_t now_ns)
@@ -253,7 +255,8 @@ enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts 
         return PUBLISHER_EARLY;
     facts->held_back_since_ns = 0;
     int64_t now = facts_judged_at(facts, publisher->expiry);
-    if (applying != NULL && applying->now > now) /* what it says has ended may have been retired already */
+    /* assignments that the batch says have ended may have been retired already */
+    if (applying != NULL && applying->now > now)
         now = applying->now;
     if (inputs_build(&inputs, facts, now, role_sources_find, &sources, &misplaced) < 0)
         return PUBLISHER_FAILED;
@@ -269,9 +272,10 @@ enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts 
     uint32_t set = intern(publisher, &inputs, &facts->roles, now_ns);
     int code;
     if (set != 0) {
-        set_table_hold(&publisher->table->sets, set); /* a set that no entry came to name is freed below */
+        set_table_hold(&publisher->table->sets, set); /* a set that no entry names is freed below */
         code = publisher_answer_from_set(publisher, set, answer);
-        /* What would mend a broken chain names a scope of which this entry knows nothing. */
+        /* An entry of a broken chain is not kept: the change that mends the chain names a scope that this entry
+         * does not know. */
         if (!facts->broken)
             put_entry(publisher, facts, set, now_ns);
         set_table_drop(&publisher->table->sets, set, now_ns + publisher->table->rest_ns);

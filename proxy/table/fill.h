@@ -10,14 +10,15 @@
 struct publisher;
 
 enum publisher_outcome {
-    PUBLISHER_FILLED, /* in the table (or nearly: no set or slot was free), and *answer is good */
-    /* The facts are ahead of applied_revision, or a message speaks of a change after them: again after the next poll. */
+    PUBLISHER_FILLED, /* in the table (unless no set or slot was free), and *answer is good */
+    /* The facts are ahead of applied_revision, or a message speaks of a change after them: to be published again
+     * after the next poll. */
     PUBLISHER_EARLY,
-    PUBLISHER_OUTDATED, /* something that they say has changed since: read again */
+    PUBLISHER_OUTDATED, /* something in the facts has changed since: read again */
     PUBLISHER_FAILED,   /* out of memory */
 };
 
-/* An answer apart from the table: two bitmaps of catalogue words, and when they were true. */
+/* An answer beside the table: two bitmaps of catalogue words, and when they were true. */
 struct answer {
     uint64_t *any; /* malloc'ed, 2 * words; own follows any */
     uint64_t *own;
@@ -26,11 +27,11 @@ struct answer {
     uint64_t deadline_ns;
 };
 void answer_fini(struct answer *answer);
-/* A number that equal answers at the same catalogue have, and others, but for a chance of 2^-64, have not. */
+/* A number that equal answers at the same catalogue share, and that others have with a chance of 2^-64. */
 uint64_t answer_mark(const struct publisher *publisher, const struct answer *answer);
 
-/* Publishes facts, read at facts->revision and judged at facts->now, if they are still true: this is the one fence of
- * all reads, wherever they were made. Takes what it keeps of facts->roles. */
+/* Publishes facts, read at facts->revision and judged at facts->now, if they are still true: this is the one fence
+ * of all reads, wherever they were made. Takes over the definitions that it keeps out of facts->roles. */
 enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
                                       struct answer *answer);
 /* The fence for those who keep facts that were published: whether they say what the store said at the applied

@@ -2,8 +2,8 @@
  * found a fold, read its target and finds the same word afterwards has read the target of that fold.
  *
  * Each scope on the way from a folded scope up to its target, the folded one included, counts the fold in
- * folds_through. So a change at a scope that is nobody's way costs one look, also when a hundred thousand
- * scopes below it are folded into it. */
+ * folds_through. So a change at a scope on no such way costs one look, even when a hundred thousand scopes below it
+ * are folded into it. */
 #include "proxy/table/folding.h"
 
 #include <assert.h>

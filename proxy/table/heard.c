@@ -1,5 +1,5 @@
-/* A short list, walked whole: messages of one poll interval, not of a day. What a said is about is judged as widely as the
- * history would judge a change of it. */
+/* A short list, walked whole: messages of one poll interval, not of a day. A said concerns the same facts as a
+ * change of the same user or scope would in the history. */
 #include "proxy/table/heard.h"
 
 void heard_add(struct heard *heard, const struct heard_change *said)
@@ -30,7 +30,7 @@ static bool concerns(const struct heard_change *said, const struct facts *facts)
     for (uint32_t level = 0; level < facts->chain_count; level++)
         if (scope_equal(facts->chain[level].key, said->scope))
             return true;
-    return facts->chain_count == 0; /* some scope was missing: this may be it */
+    return facts->chain_count == 0; /* some scope was missing, perhaps this one */
 }
 
 bool heard_outdates(const struct heard *heard, const struct facts *facts)

@@ -1,9 +1,9 @@
-/* The fence of fills. A ring of the last changes, searched from the newest backwards: a fill is usually a few changes
- * old, so a search looks at a few rows. When it would look at many, or the ring no longer reaches back far enough, the
- * answer is "perhaps not" and the fill is read again: time, not truth.
+/* The fence of fills. A ring of the last changes, searched from the newest backwards: a fill is usually a few
+ * changes old, so a search looks at a few rows. When it would look at many, or the ring no longer reaches back far
+ * enough, the answer is "perhaps not" and the fill is read again, which costs time and no truth.
  *
- * Whoever wants to know what a change means for resident entries looks into publisher.c; here it is only asked
- * whether a change could touch what was read. */
+ * This file only tells whether a change could touch facts that were read; batch.c has the meaning of a change for
+ * resident entries. */
 #include "proxy/table/history.h"
 
 #include <stdlib.h>
@@ -63,7 +63,7 @@ bool history_continues(const struct history *history, uint64_t revision, uint64_
     return revision == history->complete_from && nonce == history->from_nonce;
 }
 
-/* -1 when the scope is not on the chain. */
+/* The level of the scope on the chain; -1 when it is not there. */
 static int chain_level(const struct facts *facts, struct scope_key scope)
 {
     for (uint32_t level = 0; level < facts->chain_count; level++)
@@ -76,12 +76,12 @@ static bool names_role(const struct facts *facts, uint64_t role)
 {
     if (role_list_find((void *)(uintptr_t)&facts->roles, role) != NULL)
         return true;
-    /* A role that was missing is an absence that was read. */
+    /* A missing role is an absence that was read. */
     for (size_t i = 0; i < facts->assignment_count; i++)
         if (facts->assignments[i].role == role)
             return true;
     for (size_t i = 0; i < facts->default_count; i++)
-        if (facts->defaults[i].role == role) /* of L2, which brings no definitions */
+        if (facts->defaults[i].role == role) /* for facts of L2, which bring no definitions */
             return true;
     for (size_t i = 0; i < facts->overwrite_count; i++)
         if (facts->overwrites[i].subject == OVERWRITE_ROLE && facts->overwrites[i].role == role)
@@ -100,9 +100,9 @@ static bool touches(const struct change *change, const struct facts *facts)
     switch (change->kind) {
     case CHANGE_PERMISSION:
     case CHANGE_SCOPE_TYPE:
-        return false; /* facts speak of bits and numbers, which never change their meaning */
+        return false; /* facts name bits and numbers, which never change their meaning */
     case CHANGE_SCOPE:
-        return level >= 0 || facts->chain_count == 0; /* some scope was missing: this may be it */
+        return level >= 0 || facts->chain_count == 0; /* some scope was missing, perhaps this one */
     case CHANGE_ROLE:
         return level >= 0 || names_role(facts, change->role);
     case CHANGE_ROLE_GRANT:

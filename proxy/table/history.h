@@ -1,5 +1,5 @@
-/* The recent past: which keys changed at which revision. A fill that was read at an older revision is published only if
- * nothing it read is named here since. Plain data, on the loop's thread. */
+/* The history: which keys changed at which revision. A fill that was read at an older revision is published only if
+ * no later change here names anything that it read. Plain data, on the loop's thread. */
 #ifndef PERMTAB_TABLE_HISTORY_H
 #define PERMTAB_TABLE_HISTORY_H
 
@@ -20,23 +20,24 @@ struct history {
     uint64_t from_nonce;    /* of that revision */
 };
 
-/* Knows everything after `at`, which is nothing yet. */
+/* Makes a history that begins at `at`, empty. */
 int history_init(struct history *history, const struct log_position *at) PERMTAB_MUST_CHECK;
 void history_fini(struct history *history);
 void history_reset(struct history *history, const struct log_position *at);
 void history_add(struct history *history, const struct change *change);
 
-/* The change row of a revision; NULL when it is not remembered. Rows are without gaps, so history_at(r + 1) is the next one
- * until the newest. */
+/* The change row of a revision; NULL when it is not remembered. Rows are without gaps, so history_at(r + 1) is the
+ * next one until the newest. */
 const struct change *history_at(const struct history *history, uint64_t revision);
 /* Whether this history went through that revision with that nonce, and everything after it is remembered. */
 bool history_continues(const struct history *history, uint64_t revision, uint64_t nonce);
 
-/* True when the facts were read in this very history (a connection may have found another store at the same address before
- * the feed did), and nothing that they say, absences included, can have changed after facts->revision. False in doubt. */
+/* True when the facts were read in this very history (a connection may have found another store at the same address
+ * before the feed did), and nothing in them, absences included, can have changed after facts->revision. False in
+ * doubt. */
 bool history_still_true(const struct history *history, const struct facts *facts);
 
-/* Whether one of these changes, all of them after the facts, can have changed what the facts say. True in doubt. */
+/* Whether one of these changes, all of them after the facts, can have changed the facts. True in doubt. */
 bool changes_concern(const struct change_list *changes, const struct facts *facts);
 
 #endif

@@ -1,4 +1,4 @@
-/* What publisher.c, fill.c, batch.c, retire.c, scan.c and audit.c share. */
+/* Shared by publisher.c, fill.c, batch.c, retire.c, scan.c and audit.c. */
 #ifndef PERMTAB_TABLE_PRIVATE_H
 #define PERMTAB_TABLE_PRIVATE_H
 
@@ -11,8 +11,8 @@
 /* The batch that is being applied. */
 struct applying {
     struct batch *batch;        /* NULL: none */
-    size_t expired, changes;    /* how many of each have been seen to … */
-    struct scope_key places[2]; /* … but for what lies below these */
+    size_t expired, changes;    /* how many of each have been dealt with … */
+    struct scope_key places[2]; /* … except the entries below these */
     uint32_t place_count;
 };
 
@@ -27,8 +27,8 @@ struct publisher {
     struct log_position at;
     int64_t expiry;        /* store's clock up to which expiry is applied; never goes back within a history */
     uint64_t lag_ns;       /* of the coarse clock, taken off every lease */
-    bool believed;         /* not since publisher_end_lease */
-    uint64_t distrusted;   /* how often with STORE_NOT_BELIEVED */
+    bool believed;         /* false since publisher_end_lease */
+    uint64_t distrusted;   /* how many leases ended with STORE_NOT_BELIEVED */
     uint64_t kept_version; /* see retire.h */
     uint64_t meaning;      /* of bits and numbers: see publisher.h */
     uint64_t batch;        /* number of the present or last batch */
@@ -37,7 +37,7 @@ struct publisher {
     struct counters *counters;
 };
 
-/* Takes the catalogue as it is at `at`: names into the segment, then its number. */
+/* Takes the catalogue of `at`: writes its names into the segment, then its number. */
 void publisher_catalogue_replace(struct publisher *publisher, struct catalogue *catalogue,
                                  const struct log_position *at);
 /* Brings the gauges up to date. */

@@ -1,4 +1,4 @@
-/* The publisher's life: segments, the lease, where it stands. Fills are in fill.c, batches in batch.c, retiring in
+/* The publisher's life: segments, the lease, its position. Fills are in fill.c, batches in batch.c, retiring in
  * retire.c and scan.c. */
 #include "proxy/table/publisher.h"
 
@@ -11,7 +11,8 @@
 #include <time.h>
 #include <xxhash.h>
 
-/* How far the coarse clock may lag behind the one the lease is reckoned by: five ticks, and never less than 20 ms. */
+/* The time that the coarse clock may lag behind the one the lease is computed by: five ticks, and never less than
+ * 20 ms. */
 static uint64_t coarse_clock_lag(void)
 {
     struct timespec tick;
@@ -21,7 +22,8 @@ static uint64_t coarse_clock_lag(void)
     return lag;
 }
 
-/* The names of what is not deleted. A name that was deleted stays written: its bit is cleared in every set. */
+/* Writes the names of permissions that are not deleted. A deleted name stays written: its bit is cleared in every
+ * set. */
 static void write_names(struct publisher *publisher)
 {
     struct segment *segment = &publisher->table->segment;
@@ -34,9 +36,9 @@ static void write_names(struct publisher *publisher)
         segment_type_set_writer(segment, type, publisher->catalogue.types.names[type]);
 }
 
-/* Clients resolve their names again when it differs from theirs. Of a store that was restored or replaced, the
- * revision alone may well be the same and the bits others; the nonce is not. Never 0, which a client without names
- * has. */
+/* The catalogue's number: clients resolve their names again when it differs from theirs. It is made of the nonce,
+ * too, because a store that was restored or replaced may have the same revision with other bits. Never 0, which a
+ * client without names has. */
 static uint64_t catalogue_number(const struct log_position *at)
 {
     uint64_t words[3] = {at->store_id, at->revision, at->nonce};
@@ -129,7 +131,7 @@ int publisher_rebuild(struct publisher *publisher, const struct log_position *at
     publisher->kept_version++;
     if (!catalogue_continues(&publisher->catalogue, catalogue))
         publisher->meaning++;
-    publisher->expiry = now; /* another history: its clock is the one that counts */
+    publisher->expiry = now; /* another history, whose clock counts from now on */
     publisher_catalogue_replace(publisher, catalogue, at);
     begin_at(publisher, at, now);
     publisher->counters->rebuilds++;

@@ -2,9 +2,8 @@
  * or a scope has, which sets a role is in), the resident role definitions and the catalogue. Runs on the loop's
  * thread; blocks on nothing.
  *
- * This header is about its life, its lease, and where it stands. What is done to the table is in three others: facts
- * become entries in fill.h, changes of the store are applied in batch.h, entries are retired in retire.h. The
- * auditor's look is in audit.h. */
+ * This header has its life, its lease, and its position. Three others change the table: fill.h makes entries of
+ * facts, batch.h applies changes of the store, retire.h retires entries. audit.h has the auditor's look. */
 #ifndef PERMTAB_TABLE_PUBLISHER_H
 #define PERMTAB_TABLE_PUBLISHER_H
 
@@ -38,32 +37,34 @@ int publisher_new(struct publisher **out, const struct publisher_options *option
                   struct counters *counters, struct failure *failure) PERMTAB_MUST_CHECK;
 void publisher_free(struct publisher *publisher);
 
-/* A new segment, empty, true at `at`; the old one's lease is ended, and it is retired. What was resident is
- * forgotten. */
+/* Makes a new segment, empty, true at `at`; ends the old one's lease, and retires it. Forgets everything that was
+ * resident. */
 int publisher_rebuild(struct publisher *publisher, const struct log_position *at, int64_t now,
                       struct catalogue *catalogue, struct failure *failure) PERMTAB_MUST_CHECK;
 
-/* The lease: from a poll begun at `begun_ns`, once all that it read is applied. */
+/* Renews the lease from a poll begun at `begun_ns`, once all that it read is applied. */
 void publisher_renew(struct publisher *publisher, uint64_t begun_ns);
 uint64_t publisher_deadline(const struct publisher *publisher);
 bool publisher_leased(const struct publisher *publisher, uint64_t now_ns);
-/* Why a lease is ended before its time. */
+/* The reason why a lease is ended before its time. */
 enum lease_end {
-    STORE_NOT_BELIEVED, /* the store may be other than its log says: so may what was kept of it elsewhere, as in L2 */
-    OWN_FAULT, /* the table alone is at fault, or at its end: the log, and what was kept elsewhere, are good */
+    /* the store may be other than its log says, and so may copies of it elsewhere, as in L2 */
+    STORE_NOT_BELIEVED,
+    OWN_FAULT, /* the table alone is at fault, or at its end: the log, and copies elsewhere, are good */
 };
 /* Ends the lease now: the table answers nobody until publisher_rebuild. */
 void publisher_end_lease(struct publisher *publisher, enum lease_end why);
-/* How many leases have ended as STORE_NOT_BELIEVED; a table whose lease had been ended already is not counted again.
- * What was kept elsewhere under another number is no better than that table was. */
+/* How many leases have ended as STORE_NOT_BELIEVED; a table whose lease had been ended already is not counted
+ * again. A copy made elsewhere under another number is no better than that table was. */
 uint64_t publisher_distrusted(const struct publisher *publisher);
 
-/* Another number for every history, never 0: what was read before a rebuild says nothing about the table after it. */
+/* The number of the history, never 0, and another one after each rebuild: facts read before a rebuild say nothing
+ * about the table after it. */
 uint64_t publisher_generation(const struct publisher *publisher);
-/* Another number when bits and scope-type numbers that were looked up before mean something else now: the store was
- * replaced by another. */
+/* The version of names: it changes when bits and scope-type numbers that were looked up before mean something else,
+ * because the store was replaced by another. */
 uint64_t publisher_names_version(const struct publisher *publisher);
-/* When the last poll began (CLOCK_MONOTONIC) of which everything is applied. 0: none yet. */
+/* When the last poll began (CLOCK_MONOTONIC) whose rows are all applied. 0: none yet. */
 uint64_t publisher_confirmed(const struct publisher *publisher);
 const struct history *publisher_history(const struct publisher *publisher);
 struct log_position publisher_position(const struct publisher *publisher);

@@ -78,7 +78,7 @@ uint64_t publisher_retire_user_at(struct publisher *publisher, uint64_t user, st
         return 0;
     bool folded = node->fold_target != NULL;
     struct scope_key answers = folded ? node->fold_target->key : scope;
-    uint64_t retired = retire_entry(table, user, scope); /* it may forget the node */
+    uint64_t retired = retire_entry(table, user, scope); /* retire_entry may forget the node */
     return folded ? retired + retire_entry(table, user, answers) : retired;
 }
 

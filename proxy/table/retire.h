@@ -1,5 +1,5 @@
-/* Retiring: entries are taken out of the table, and the next check fills them again. For what messages say, for
- * invalidations on demand, and for a pass over all that is resident. */
+/* Retiring: entries are taken out of the table, and the next check fills them again. For messages, for
+ * invalidations on demand, and for a pass over all resident entries. */
 #ifndef PERMTAB_TABLE_RETIRE_H
 #define PERMTAB_TABLE_RETIRE_H
 
@@ -14,26 +14,26 @@ struct publisher;
 
 /* A message says that revision `revision` changed this user or scope. From now on fills that were read before that
  * revision wait until a poll begun after now has been applied. A user's entries are retired at once, those below a
- * scope by the slices to come. Other kinds of targets are left to the poll, and so are scopes when too much is being
- * said. Returns how many entries were retired. */
+ * scope by the slices to come. Other kinds of targets are left to the poll, and so are scopes when too many were
+ * heard. Returns how many entries were retired. */
 uint64_t publisher_hear(struct publisher *publisher, const struct target *target, uint64_t revision,
                         uint64_t now_ns);
-/* Retires what lies below the scopes that were heard of, until `work` entries and scopes were seen to. True while
- * there is more. A scope is done with when nothing is left there, or when a poll was applied that began after it was
+/* Retires the entries below scopes that were heard of, until `work` entries and scopes were looked at. True while
+ * there is more. A scope is done when no entry is left there, or when a poll was applied that began after it was
  * heard of. */
 bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work);
 
 /* ---- invalidation on demand -------------------------------------------------------------------------------------- */
 
-/* Retires the entries of a user: all, or the one at a scope and, when that is folded, the one that answers for it.
- * Returns how many. */
+/* Retire the entries of a user: all, or the one at a scope and, when that is folded, the one that answers for it.
+ * Return how many. */
 uint64_t publisher_retire_user(struct publisher *publisher, uint64_t user);
 uint64_t publisher_retire_user_at(struct publisher *publisher, uint64_t user, struct scope_key scope);
-/* Closes the sets of a role; their entries leave them at the next check. Returns how many entries these have. */
+/* Closes the sets of a role; their entries leave them at the next check. Returns how many entries the sets have. */
 uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role);
-/* What lies at and below a scope, in slices. Begin outdates what is kept apart from the table
- * (publisher_kept_version). A slice takes one off *work for each entry and each scope, and stops at 0; it adds to
- * *retired. True while something is left. When it says false nothing is, whatever was filled since
+/* Retires everything at and below a scope, in slices. publisher_retire_scope_begin outdates facts kept beside the
+ * table (publisher_kept_version). A slice takes one off *work for each entry and each scope, and stops at 0; it
+ * adds to *retired. True while something is left; false when nothing is, whatever was filled since
  * publisher_retire_scope_begin. */
 struct publisher_retiring {
     struct scope_key scope;
@@ -43,33 +43,34 @@ void publisher_retire_scope_begin(struct publisher *publisher, struct publisher_
 bool publisher_retire_scope_slice(struct publisher *publisher, const struct publisher_retiring *retiring,
                                   uint64_t *work, uint64_t *retired);
 
-/* A number that publisher_retire_role, publisher_retire_scope_begin, publisher_scan_begin and publisher_rebuild change.
- * Facts that are kept apart from the table are to be read again when it differs from that of when they were kept. */
+/* A number that publisher_retire_role, publisher_retire_scope_begin, publisher_scan_begin and publisher_rebuild
+ * change. Facts kept beside the table are to be read again when it differs from the number at which they were kept. */
 uint64_t publisher_kept_version(const struct publisher *publisher);
 
 /* ---- a pass over all that is resident, in slices (scan.c) -------------------------------------------------------- */
 
-/* Whom to retire: users, and scopes with all that lies below them. NULL: none of these. */
+/* The match of a pass: users, and scopes with everything below them. NULL: none of these. */
 struct publisher_match {
     bool (*user)(void *context, uint64_t user);
     bool (*scope)(void *context, struct scope_key scope);
     void *context;
 };
 
-/* Where a pass has come to. Plain data: it may be thrown away at any time. */
+/* The state of a pass. Plain data: it may be thrown away at any time. */
 struct publisher_scan {
     uint64_t generation; /* of the table that it looks at */
     uint32_t fold, slot; /* the next ones to look at */
     bool scopes;         /* may be retired */
 };
 
-/* Begins a pass for `match`, which outdates what is kept apart from the table when scopes may match. */
+/* Begins a pass for `match`; outdates facts kept beside the table when scopes may match. */
 void publisher_scan_begin(struct publisher *publisher, struct publisher_scan *scan,
                           const struct publisher_match *match);
-/* Looks on, and retires what matches, until `work` slots, entries and scopes were seen to; adds to *retired. True
- * while there is more to look at. What was resident at the beginning and is still there has been looked at when it
- * says false, whatever was filled, retired or moved between two slices; what was filled meanwhile may have been. Ends
- * at once when the table was rebuilt. `match` is that of publisher_scan_begin. */
+/* Goes on with a pass, and retires matches, until `work` slots, entries and scopes were looked at; adds to
+ * *retired. True while there is more to look at. When it returns false, every entry that was resident at the
+ * beginning and is still there has been looked at, whatever was filled, retired or moved between two slices;
+ * entries filled meanwhile may have been. Ends at once when the table was rebuilt. `match` is that of
+ * publisher_scan_begin. */
 bool publisher_scan_slice(struct publisher *publisher, struct publisher_scan *scan, uint64_t work,
                           const struct publisher_match *match, uint64_t *retired);
 

@@ -1,7 +1,7 @@
-/* A pass over everything that is resident, for who cannot name it: patterns. By slot number, because slots stay where
- * they are while lists change: first the folds, then the entries. An entry that is moved between two slices moves to
- * a later slot (table.c, displace), so none is passed over. A slot is left behind only when nothing in it matches any
- * more: a place that matches may hold half the table, and then takes many slices. */
+/* A pass over all resident entries, for patterns, which cannot name them. The pass goes by slot number, because
+ * slots stay where they are while lists change: first the folds, then the entries. An entry that is moved between
+ * two slices moves to a later slot (table.c, displace), so none is missed. The pass leaves a slot only when nothing
+ * in it matches any more: a matching place may hold half the table, and then takes many slices. */
 #include "proxy/base/clock.h"
 #include "proxy/table/private.h"
 #include "proxy/table/retire.h"
@@ -16,8 +16,8 @@ void publisher_scan_begin(struct publisher *publisher, struct publisher_scan *sc
     publisher->kept_version += scopes;
 }
 
-/* Retires the lowest scope that matches, from this one up: with it goes what is in the slot. Of a higher one that
- * matches as well, what else lies below it is met in slots of its own. True while something of it is left. */
+/* Retires the lowest scope that matches, from this one up, and with it the slot's contents. Other entries below a
+ * higher scope that matches, too, are met in slots of their own. True while some of the scope is left. */
 static bool retire_place(struct publisher *publisher, struct scope_key scope,
                          const struct publisher_match *match, uint64_t *work, uint64_t *retired)
 {
@@ -29,7 +29,7 @@ static bool retire_place(struct publisher *publisher, struct scope_key scope,
     return node != NULL && table_retire_scope_slice(publisher->table, node->key, clock_ns(), work, retired);
 }
 
-/* Both: whether to look here again. */
+/* look_at_fold and look_at_entry return whether to look at the slot again. */
 static bool look_at_fold(struct publisher *publisher, uint32_t slot, const struct publisher_match *match,
                          uint64_t *work, uint64_t *retired)
 {

@@ -1,5 +1,6 @@
-/* The tree of known scopes. Links are made when an entry or a fold is published, from the chain that the store gave; a scope
- * whose place in the tree changes is taken out with everything below it first, so links are never stale. */
+/* The tree of known scopes. Links are made when an entry or a fold is published, from the chain that the store
+ * gave; a scope whose place in the tree changes is first taken out with everything below it, so links are never
+ * stale. */
 #include "proxy/table/scope_tree.h"
 
 #include <assert.h>

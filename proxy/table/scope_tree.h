@@ -1,5 +1,5 @@
-/* The scopes that the table knows something about, as a tree: which entries are at each, which are folded, what
- * lies below. Private to the publisher. A scope that nothing is known about any more has no node. */
+/* The scopes that have entries or folds, and those above them, as a tree. Private to the publisher. A scope that
+ * holds nothing any more has no node. */
 #ifndef PERMTAB_TABLE_SCOPE_TREE_H
 #define PERMTAB_TABLE_SCOPE_TREE_H
 
@@ -19,7 +19,7 @@ struct scope_node {
     uint32_t fold_slot;                 /* in the fold map, or NO_ENTRY */
     struct scope_node *fold_target;     /* the ancestor this scope answers as, when folded */
     uint32_t folds_through;             /* folds, its own included, that rely on this scope being plain */
-    uint32_t pins;                      /* not to be forgotten now, though it may hold nothing */
+    uint32_t pins;                      /* > 0: not to be forgotten now, though the node may hold nothing */
     uint32_t target_index;              /* as a target of folds, or 0 */
     UT_hash_handle hh;
 };
@@ -31,14 +31,14 @@ struct scope_tree {
 struct scope_node *scope_tree_find(const struct scope_tree *tree, struct scope_key key);
 /* Finds or makes the node, and hangs it under `parent` (NULL: under nothing). NULL when memory is short. */
 struct scope_node *scope_tree_put(struct scope_tree *tree, struct scope_key key, struct scope_node *parent);
-/* Frees the node, and then its ancestors, as long as they hold nothing: no entries, no fold, no children. */
+/* Frees the node, then its ancestors, as long as each holds nothing: no entries, no fold, no children. */
 void scope_tree_prune(struct scope_tree *tree, struct scope_node *node);
 /* Frees this node alone, which must hold nothing. */
 void scope_tree_forget(struct scope_tree *tree, struct scope_node *node);
 void scope_tree_fini(struct scope_tree *tree);
 
-/* Walks the subtree below and with `top`, children before their parents. Start with scope_walk_first; ask for the next one before
- * the present one is freed. */
+/* Walk the subtree of `top`, `top` included, children before their parents. Start with scope_walk_first; ask for
+ * the next node before the present one is freed. */
 struct scope_node *scope_walk_first(struct scope_node *top);
 struct scope_node *scope_walk_next(struct scope_node *top, struct scope_node *node);
 

@@ -134,7 +134,8 @@ static int role_link(struct set_table *table, struct resident_role *role, uint32
     return 0;
 }
 
-/* One live link fewer. */
+/* Counts one live link fewer. Sweeps stale links out when they are more than half, and frees a role that no set
+ * holds and that is not watched. */
 static void role_unlinked(struct set_table *table, struct resident_role *role)
 {
     role->link_stale++;
@@ -162,7 +163,8 @@ static void closure_visit(void *context, uint64_t role)
         *id = role;
 }
 
-/* `hint`: where it would be if nothing had changed, as is usual; it keeps the comparison of two closures linear. */
+/* Whether the record's closure has the role. `hint`: its place if nothing had changed, as is usual; it keeps the
+ * comparison of two closures linear. */
 static bool record_has_role(const struct set_record *record, const struct resident_role *role, size_t hint)
 {
     if (hint < record->role_count && record->roles[hint] == role)
@@ -173,7 +175,7 @@ static bool record_has_role(const struct set_record *record, const struct reside
     return false;
 }
 
-/* Makes the record's closure what the definitions now say. New roles are linked before old ones are let go. */
+/* Updates the record's closure from the present definitions. New roles are linked before old ones are let go. */
 static int closure_update(struct set_table *table, uint32_t set, struct role_list *fresh)
 {
     struct set_record *record = &table->records[set];
@@ -198,7 +200,7 @@ static int closure_update(struct set_table *table, uint32_t set, struct role_lis
     }
     free(closure.ids);
     if (code < 0) {
-        /* The caller throws the whole table away; leave nothing that its destructor cannot free. */
+        /* The caller throws the whole table away; everything left here can be freed by its destructor. */
         free(roles);
         return code;
     }
@@ -263,7 +265,7 @@ uint32_t set_table_add(struct set_table *table, const struct catalogue *catalogu
     record->hash = inputs_hash(inputs);
     if (closure_update(table, set, fresh) < 0 ||
         resolve(catalogue, inputs, role_sources_find, &sources, bits, bits + words) < 0) {
-        memset(&record->inputs, 0, sizeof record->inputs); /* the caller's again */
+        memset(&record->inputs, 0, sizeof record->inputs); /* they are the caller's again */
         bucket_add(table, set);
         set_table_hold(table, set);
         set_table_drop(table, set, now_ns);
@@ -314,7 +316,7 @@ void set_table_abandon(struct set_table *table, uint32_t set)
     table->abandoned++;
 }
 
-#define LINKS_LOOKED_AT 4096u /* of a role; one that is in more sets than this is taken at its word */
+#define LINKS_LOOKED_AT 4096u /* of a role; a role in more sets than this is not checked further */
 
 static bool role_knows(const struct set_table *table, const struct resident_role *role, uint32_t set)
 {
@@ -335,7 +337,7 @@ bool set_table_agrees(const struct set_table *table, uint32_t set)
     return true;
 }
 
-/* ---- rewriting ---------------------------------------------------------------------------------------------------- */
+/* ---- rewriting --------------------------------------------------------------------------------------------------- */
 
 int rewrite_add(struct rewrite *rewrite, struct set_table *table, uint32_t set, uint64_t batch)
 {
@@ -396,7 +398,7 @@ size_t rewrite_publish(struct rewrite *rewrite, struct set_table *table)
 {
     size_t words = words_of(table);
     size_t differing = 0;
-    /* What stays the same need not be touched. The others go to the front. */
+    /* Sets whose bits stay the same need not be touched. The others go to the front. */
     for (size_t i = 0; i < rewrite->count; i++) {
         const uint64_t *any = rewrite->bits + i * 2 * words;
         if (set_has_bits(table, rewrite->sets[i], any, words))

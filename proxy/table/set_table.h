@@ -19,11 +19,11 @@ struct set_record {
     struct resident_role **roles; /* the closure of the inputs' roles */
     size_t role_count;
     uint32_t next;       /* in the hash bucket; 0 ends it */
-    uint32_t entries;    /* how many name it */
-    uint32_t generation; /* of this index, so that a stale link of a role is known */
+    uint32_t entries;    /* entries that name the set */
+    uint32_t generation; /* of this index, by which a stale link of a role is told */
     bool used;
-    bool
-        abandoned; /* closed for good: it is no longer found by its inputs, its entries leave it one by one */
+    /* closed for good: no longer found by its inputs; its entries leave it one by one */
+    bool abandoned;
     uint64_t batch; /* number of the last batch that touched it */
 };
 
@@ -34,12 +34,12 @@ struct set_link {
 
 struct resident_role {
     uint64_t id;
-    bool present; /* false: sets name it, the store does not have it */
+    bool present; /* false: sets name the role, the store does not have it */
     struct role role;
     struct set_link *links;
     size_t link_count, link_stale;
-    /* Somebody's assignment of it was ignored, because the role belongs elsewhere or is not there. No set holds it for that, and
-     * yet an entry must go when the role moves: its definition stays. */
+    /* watched: an assignment of the role was ignored, because the role belongs elsewhere or is not there. No set
+     * holds the role for that, and yet an entry must go when it moves, so its definition stays. */
     bool watched;
     UT_hash_handle hh;
 };
@@ -57,7 +57,8 @@ struct set_table {
 int set_table_init(struct set_table *table, struct segment *segment) PERMTAB_MUST_CHECK;
 void set_table_fini(struct set_table *table);
 
-/* Where role definitions come from: the resident ones first, then `fresh` (may be NULL). A role_find_fn over it. */
+/* The sources of role definitions: the resident ones first, then `fresh` (may be NULL); and a role_find_fn over
+ * them. */
 struct role_sources {
     struct set_table *table;
     struct role_list *fresh; /* sorted */
@@ -70,17 +71,17 @@ struct resident_role *set_table_role(const struct set_table *table, uint64_t rol
 
 /* The set of these inputs, or 0. */
 uint32_t set_table_find(const struct set_table *table, const struct inputs *inputs);
-/* Computes, writes and opens a new set, which no entry names yet. Takes the inputs when it succeeds. 0 when no set is free or
- * memory is short. */
+/* Computes, writes and opens a new set, which no entry names yet. Takes the inputs when it succeeds. 0 when no set
+ * is free or memory is short. */
 uint32_t set_table_add(struct set_table *table, const struct catalogue *catalogue, struct inputs *inputs,
                        struct role_list *fresh, uint64_t now_ns);
-/* One more, one fewer entry names it. The last one frees it; it rests until `rest_until_ns`. */
+/* One more, or one fewer, entry names the set. The last one frees it; it rests until `rest_until_ns`. */
 void set_table_hold(struct set_table *table, uint32_t set);
 void set_table_drop(struct set_table *table, uint32_t set, uint64_t rest_until_ns);
-/* Closes it for good; fills will make another for the same inputs. */
+/* Closes the set for good; fills will make another for the same inputs. */
 void set_table_abandon(struct set_table *table, uint32_t set);
 
-/* Whether the set is found by its inputs, and by each of its roles as far as that is soon said. For the auditor. */
+/* Whether the set is found by its inputs, and by each of its roles that is in few sets. For the auditor. */
 bool set_table_agrees(const struct set_table *table, uint32_t set);
 
 /* Sets whose bits are to be computed again together. */
@@ -94,10 +95,10 @@ int rewrite_add(struct rewrite *rewrite, struct set_table *table, uint32_t set,
                 uint64_t batch) PERMTAB_MUST_CHECK;
 /* Leaves out the sets that were abandoned since they were added. */
 void rewrite_forget_abandoned(struct rewrite *rewrite, const struct set_table *table);
-/* Computes all of them aside, with definitions as they are now. Nothing shared is touched. PERMTAB_E_MEMORY. */
+/* Computes the bits of all sets aside, with the present definitions. Touches nothing shared. PERMTAB_E_MEMORY. */
 int rewrite_compute(struct rewrite *rewrite, struct set_table *table, const struct catalogue *catalogue,
                     struct role_list *fresh) PERMTAB_MUST_CHECK;
-/* All odd, all written, all even. Returns how many differed. */
+/* Makes all sets odd, writes all, makes all even. Returns how many differed. */
 size_t rewrite_publish(struct rewrite *rewrite, struct set_table *table);
 void rewrite_fini(struct rewrite *rewrite);
 

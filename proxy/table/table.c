@@ -1,5 +1,5 @@
-/* Entries and what hangs on them. Every clearing of an entry goes through table_clear, every filling through table_put,
- * so that the map, the links, the sets' counts and the scope tree never disagree.
+/* Entries and the indexes over them. Every clearing of an entry goes through table_clear, every filling through
+ * table_put, so that the map, the links, the sets' counts and the scope tree never disagree.
  *
  * The order towards readers is the map's: a word is cleared by one store, and only then is its set let go. */
 #include "proxy/table/table.h"
@@ -21,7 +21,8 @@ int table_new(struct table **out, const struct publisher_options *options, uint6
     table->segment.descriptor = -1;
     table->entries_max = options->entries;
     table->negatives_max = options->entries / 8 + 1;
-    /* A reader that still believes a freed set read its deadline before; that is at most max_staleness ahead. */
+    /* rest_ns: a reader that still believes a freed set has read its deadline before, which is at most
+     * max_staleness ahead. */
     table->rest_ns = options->max_staleness_ns + 100000000ull;
     int code = segment_new(&table->segment, &segment_options);
     if (code < 0) {
@@ -87,8 +88,8 @@ static void evict(struct table *table, uint32_t slot, uint64_t now_ns, struct co
     counters->entries_evicted++;
 }
 
-/* Which kind makes room. Negative entries take what room there is, and of a full table no more than their part: what anybody can
- * make by asking for ids at random must not displace the entries of those who are there. */
+/* The kind that makes room. Negative entries take free room, and no more than their part of a full table: entries
+ * that anybody can make by asking for random ids must not displace those of real users. */
 static enum entry_kind victim_kind(const struct table *table, enum entry_kind newcomer)
 {
     const struct entry_queue *queue = table->entries.queue;
@@ -105,8 +106,9 @@ static uint32_t negative_between(const struct table *table, uint32_t first, uint
     return MAP_NO_SLOT;
 }
 
-/* Whoever leaves a full window: a negative entry when there are too many of them. Else the least recently filled one,
- * as far as a bounded look at the old end of the queue can tell: entries carry no time of filling of their own. */
+/* The entry that leaves a full window: a negative one when there are too many of them. Else the least recently
+ * filled one, as far as a bounded look at the old end of the queue can tell: entries carry no time of filling of
+ * their own. */
 static uint32_t window_victim(const struct table *table, struct map_key key, enum entry_kind newcomer)
 {
     uint32_t first, end;
@@ -122,18 +124,18 @@ static uint32_t window_victim(const struct table *table, struct map_key key, enu
             return slot;
         slot = table->entries.links[slot].newer;
     }
-    /* All of them are younger than a thousand others: any will do. */
+    /* All entries of the window are younger than a thousand others: any will do. */
     return first + (uint32_t)(key.key0 % (end - first));
 }
 
-/* Its set keeps its count: it has one entry as before. */
+/* Moves an entry. Its set keeps its count. */
 static void move_entry(struct table *table, uint32_t from, uint32_t to)
 {
     entries_move(&table->entries, from, to, slot_node(table, from));
     map_move_writer(&table->map, from, to);
 }
 
-/* The first entry from `slot` on that may as well live in `hole`; `hole` itself when there is none. */
+/* The first entry from `slot` on that may live in `hole`, too; `hole` itself when there is none. */
 static uint32_t movable_to(const struct table *table, uint32_t slot, uint32_t hole)
 {
     for (; slot < hole; slot++) {
@@ -147,8 +149,9 @@ static uint32_t movable_to(const struct table *table, uint32_t slot, uint32_t ho
 
 #define HOLE_SEARCH 1536u /* slots */
 
-/* Frees a slot of a full window: looks for a hole behind it and brings the hole nearer, moving entry by entry within their own
- * windows (Herlihy, Shavit and Tzafrir, "Hopscotch Hashing", 2008). MAP_NO_SLOT when that cannot be done. */
+/* Frees a slot of a full window: looks for a hole behind it and brings the hole nearer, moving entry by entry
+ * within their own windows (Herlihy, Shavit and Tzafrir, "Hopscotch Hashing", 2008). MAP_NO_SLOT when that cannot
+ * be done. */
 static uint32_t displace(struct table *table, struct map_key key)
 {
     uint32_t first, end;
@@ -194,7 +197,7 @@ bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint
 {
     struct map_key key = {user, node->key.id, node->key.type};
     uint32_t slot = map_writer_find(&table->map, key);
-    set_table_hold(&table->sets, set); /* first: dropping the old one must not free it */
+    set_table_hold(&table->sets, set); /* before the old set is dropped, which may be the same one */
     if (slot != MAP_NO_SLOT) {
         uint32_t before = slot_set(table, slot);
         entries_unlink(&table->entries, slot, node);
@@ -203,7 +206,7 @@ bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint
         set_table_drop(&table->sets, before, now_ns + table->rest_ns);
         return true;
     }
-    /* Making room may forget scopes that hold nothing: this one must not be among them. */
+    /* make_room may forget scopes that hold nothing: the pin keeps this one. */
     node->pins++;
     slot = make_room(table, key, kind, now_ns, counters);
     node->pins--;
@@ -231,7 +234,7 @@ uint64_t table_retire_user(struct table *table, uint64_t user, uint64_t now_ns)
     return retired;
 }
 
-/* Clears the entries at exactly this scope. Whether some are left. */
+/* Clears the entries at exactly this scope. Returns whether some are left. */
 static bool empty_node(struct table *table, struct scope_node *node, uint64_t now_ns, uint64_t *work,
                        uint64_t *retired)
 {
@@ -255,7 +258,7 @@ bool table_retire_scope_slice(struct table *table, struct scope_key scope, uint6
         if (empty_node(table, node, now_ns, work, retired))
             break;
         struct scope_node *next = scope_walk_next(top, node);
-        /* A child goes alone; the top takes with it the ancestors that held only it. */
+        /* A child is forgotten alone; pruning the top forgets the ancestors that held only it, too. */
         if (node != top)
             scope_tree_forget(&table->scopes, node);
         else

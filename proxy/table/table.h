@@ -1,5 +1,5 @@
-/* The table with everything the publisher knows privately about it. One a segment; a rebuild makes another. Used by
- * the files of this room alone. */
+/* The table with the publisher's private indexes over it. One a segment; a rebuild makes another. Used by the files
+ * of this room alone. */
 #ifndef PERMTAB_TABLE_TABLE_H
 #define PERMTAB_TABLE_TABLE_H
 
@@ -25,19 +25,20 @@ int table_new(struct table **out, const struct publisher_options *options,
               uint64_t store_id) PERMTAB_MUST_CHECK;
 void table_free(struct table *table);
 
-/* Puts the entry, or gives it another set; makes room when it must. Takes a hold on the set. False when there is no room. */
+/* Puts the entry, or gives it another set; makes room when it must. Holds the set. False when there is no room. */
 bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
                enum entry_kind kind, uint64_t now_ns, struct counters *counters);
-/* Clears the entry in `slot`. `prune`: also forget its scope when that was the last it held. */
+/* Clears the entry in `slot`. `prune`: forgets its scope, too, when that was the last entry there. */
 void table_clear(struct table *table, uint32_t slot, uint64_t now_ns, bool prune);
 
-/* Each returns how many entries it cleared. */
+/* Each of the two returns how many entries it cleared. */
 uint64_t table_retire_user(struct table *table, uint64_t user, uint64_t now_ns);
-/* Everything at and below the scope, folds included; the scopes are forgotten. */
+/* Retires everything at and below the scope, folds included; the scopes are forgotten. */
 uint64_t table_retire_scope(struct table *table, struct scope_key scope, uint64_t now_ns);
-/* The same in slices: takes one off *work for each entry and each scope, and stops at 0; adds to *retired. True while something is
- * left. Where it has come to is in the tree itself, which has lost what was retired: so anything may happen between two
- * slices, and when it says false nothing is left at or below the scope, what was filled meanwhile included. */
+/* table_retire_scope in slices: takes one off *work for each entry and each scope, and stops at 0; adds to
+ * *retired. True while something is left. The tree itself is the state, because it has lost everything that was
+ * retired: so anything may happen between two slices. When it returns false, nothing is left at or below the scope,
+ * entries filled meanwhile included. */
 bool table_retire_scope_slice(struct table *table, struct scope_key scope, uint64_t now_ns, uint64_t *work,
                               uint64_t *retired);
 /* Clears entries of abandoned sets, looking at no more than `slots` slots from *next on. */
