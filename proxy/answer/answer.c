@@ -1,4 +1,4 @@
-/* The parts of answering, each of which asks those before it: known users, strangers, fetches, fills, asks. */
+/* The parts of answering, each of which uses the ones before it: known users, strangers, fetches, fills, asks. */
 #include "proxy/answer/answer.h"
 
 #include "proxy/answer/ask.h"
@@ -23,7 +23,8 @@ static int make_filter(struct answering *answering, const struct answering_optio
     return code;
 }
 
-/* Fills and asks. As many fills at once as there are connections: more would only queue where nobody sorts them. */
+/* Makes fills and asks. As many fills run at once as there are connections: more would only wait in a queue that is
+ * not fair. */
 static int make_parts(struct answering *answering, const struct answering_options *options)
 {
     struct strangers *strangers = options->strangers_max > 0 ? &answering->strangers : NULL;
@@ -58,7 +59,7 @@ static int make_parts(struct answering *answering, const struct answering_option
     return code;
 }
 
-/* Counts in the background; until all are counted, everybody is known. */
+/* Starts the counting in the background; until all users are counted, every user counts as known. */
 static int start_counting(struct answering *answering, const struct answering_options *options)
 {
     struct known_users_read_options count = {.base = options->base,
@@ -83,7 +84,7 @@ int answering_new(struct answering **out, const struct answering_options *option
                            options->strangers_max);
     }
     code = make_parts(answering, options);
-    if (code == 0 && strangers) /* last: what a thread was given cannot be taken back here */
+    if (code == 0 && strangers) /* last: a job that a thread has cannot be taken back here */
         code = start_counting(answering, options);
     if (code < 0) {
         answering_end(answering);
@@ -119,7 +120,7 @@ void answering_applied(struct answering *answering, uint64_t revision)
 {
     if (answering == NULL)
         return;
-    if (answering->known_users_read != NULL) /* first: those who are judged next may have rows now */
+    if (answering->known_users_read != NULL) /* first: users judged next may have rows now */
         known_users_read_applied(answering->known_users_read);
     fills_applied(answering->fills, revision);
 }

@@ -1,5 +1,5 @@
-/* Answering: the way of a question from a client to its answer, from the table or by a fill. Fills are started in fair
- * order: one client with a thousand questions does not make another with one wait for them. On the loop's thread. */
+/* Answering: the way of a question from a client to its answer, from the table or by a fill. Fills are started in
+ * fair order: a client with one question does not wait for the thousand of another. On the loop's thread. */
 #ifndef PERMTAB_ANSWER_ANSWER_H
 #define PERMTAB_ANSWER_ANSWER_H
 
@@ -18,36 +18,36 @@ struct l2;
 struct l2_wait;
 struct store_threads;
 
-/* All of it is borrowed. */
+/* Everything that the options point to is borrowed. */
 struct answering_options {
     struct event_base *base;
     struct publisher *publisher;
     struct feed *feed;
-    struct l2 *l2;                 /* looked into before the store is asked; NULL: there is none */
+    struct l2 *l2;                 /* asked before the store; NULL: there is none */
     struct store_threads *primary; /* of the store */
     struct store_threads *replica; /* of its replica; NULL: there is none */
     struct counters *counters;
     unsigned threads;       /* of each of them */
     uint64_t timeout_ms;    /* a question that has waited so long fails */
-    uint64_t strangers_max; /* users with rows of their own; 0: nobody is a stranger */
+    uint64_t strangers_max; /* users with rows of their own; 0: no user counts as a stranger */
 };
 
 int answering_new(struct answering **out, const struct answering_options *options,
                   struct failure *failure) PERMTAB_MUST_CHECK;
-/* Reads that are under way are for nobody from now on. No ask may be under way. */
+/* Lets go of reads under way: their facts are for nobody from now on. No ask may be under way. */
 void answering_end(struct answering *answering);
-/* After answering_end, and after store_threads_free of both. */
+/* To be called after answering_end, and after store_threads_free of both. */
 void answering_free(struct answering *answering);
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 /* The questions of one client that wait. Embedded in its session; zeroed is empty. */
 struct ask_flow {
-    struct ask *asks;       /* that wait, the oldest first */
+    struct ask *asks;       /* those that wait, the oldest first */
     unsigned waiting;       /* in this list */
     unsigned running;       /* being filled */
-    unsigned catching_up;   /* wait for the feed to reach a token */
-    struct ask_flow **list; /* of the ask_queue: the one that it is in; NULL when nothing waits */
+    unsigned catching_up;   /* waiting for the feed to reach a token */
+    struct ask_flow **list; /* the list of the ask_queue that it is in; NULL when nothing waits */
     struct ask_flow *prev, *next;
 };
 
@@ -58,7 +58,7 @@ typedef void (*ask_done_fn)(struct ask *ask, int code, const char *text, const s
 /* ask.c has the drawing. */
 enum ask_state { ASK_IDLE, ASK_LOOKING, ASK_WAITING, ASK_RUNNING, ASK_CATCHING_UP };
 
-/* Owned by the caller, who fills in the first part. */
+/* An ask, owned by the caller, which fills in the first part. */
 struct ask {
     struct question question;
     ask_done_fn done;
@@ -76,16 +76,17 @@ struct ask {
 };
 
 void ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);
-/* Forgets it; done is not called. Nothing happens when it is not under way. */
+/* Forgets the ask; done is not called. Does nothing when it is not under way. */
 void ask_cancel(struct ask *ask);
 
 /* ---- what happens elsewhere -------------------------------------------------------------------------------------- */
 
-/* A poll was applied; after l2_applied, for what fills put comes after the marker. NULL does nothing. */
+/* To be called when a poll was applied, after l2_applied, because fills put values after the marker has moved. NULL
+ * does nothing. */
 void answering_applied(struct answering *answering, uint64_t revision);
-/* L2 is about to forget what is being asked for: it is read again, and nobody waits. */
+/* Reads a value again that L2 is about to forget and that is being asked for; nobody waits for it. */
 void answering_refresh(struct answering *answering, uint64_t user, struct scope_key scope);
-/* The store was found to have changed in ways that its log does not tell: nothing counts that is kept of strangers. */
+/* Drops all facts kept of strangers: the store was found to have changed in ways that its log does not tell. */
 void answering_forget_strangers(struct answering *answering);
 
 #endif

@@ -11,13 +11,13 @@
  *                       ├─► RUNNING      a fill ─► told
  *                       └─► CATCHING_UP  a fill that is not older than its token ─► told
  *
- * ask_move alone writes the state. An ask is IDLE before ask_start, while it is judged or told, and after ask_cancel.
- * What is told after a while goes through decide() once more.
+ * ask_move alone writes the state. An ask is IDLE before ask_start, while it is judged or told, and after
+ * ask_cancel. An ask that is told after a while goes through decide() once more.
  *
- * A fill costs a query, so a client that asks for what is not in the table could keep every store connection
- * busy. The order is that of FQ-CoDel (RFC 8290) without the CoDel: clients take turns, and a client that had
- * nothing waiting goes before those that keep a queue. So whoever asks now and then waits for the fills under
- * way and for no queue.
+ * A fill costs a query, so a client that asks for what is not in the table could keep every store connection busy.
+ * The order is that of FQ-CoDel (RFC 8290) without the CoDel: clients take turns, and a client that had nothing
+ * waiting goes before those that keep a queue. So a client that asks now and then waits for the fills under way and
+ * for no queue.
  *
  * L2 is asked first, out of turn: many of its answers take one round trip, and no connection to the store. */
 #include "proxy/answer/ask.h"
@@ -39,10 +39,10 @@
 struct ask_queue {
     struct ask_queue_options options;
     struct event *next_turn;
-    struct ask_flow *fresh;  /* had nothing waiting before */
-    struct ask_flow *steady; /* keep a queue */
+    struct ask_flow *fresh;  /* clients that had nothing waiting before */
+    struct ask_flow *steady; /* clients that keep a queue */
     unsigned running;
-    uint64_t fresh_seen_ns; /* when somebody last asked one thing while others were being served */
+    uint64_t fresh_seen_ns; /* when a client last asked one thing while others were being served */
 };
 
 static void run_waiting(struct ask_queue *asks);
@@ -110,7 +110,7 @@ static void enter(struct ask *ask)
     }
 }
 
-/* The lists and counts of both states follow. */
+/* Moves the ask to a state, and keeps the lists and counts of both states. */
 static void ask_move(struct ask *ask, enum ask_state state)
 {
     leave(ask);
@@ -131,8 +131,8 @@ static struct table_state state_of(const struct ask_queue *asks, uint64_t now_ns
     };
 }
 
-/* It was a while: the lease may have ended, or the store been replaced by another, with other bits or other revisions. So it is
- * decided again. */
+/* Tells the asker; decides again first, because the ask took a while: the lease may have ended, or the store been
+ * replaced by another, with other bits or other revisions. */
 static void tell(struct ask *ask, int code, const char *text, const struct answer *answer)
 {
     struct ask_queue *asks = ask->asks;
@@ -174,7 +174,7 @@ static void on_looked(void *context, enum l2_outcome outcome, const struct answe
         judge(ask->asks, ask, false);
 }
 
-/* False when L2 has been asked already, or is of no use: it has nothing of strangers. */
+/* Asks L2; false when it has been asked already, or is of no use: it has nothing of strangers. */
 static bool start_look(struct ask_queue *asks, struct ask *ask)
 {
     const struct question *question = &ask->question;
@@ -207,8 +207,8 @@ static void start_fill(struct ask_queue *asks, struct ask *ask)
         ask_move(ask, ASK_RUNNING);
 }
 
-/* Waiting for the feed keeps no connection busy, so it takes no place among the fills: else tokens from the future would
- * stop everybody. Each client may hold a few. */
+/* Begins to wait for the feed. That keeps no connection busy, so it takes no place among the fills: else tokens
+ * from the future would stop every client. Each client may have a few. */
 static void start_catching_up(struct ask_queue *asks, struct ask *ask)
 {
     if (ask->flow->catching_up >= CATCHING_UP_MAX) {
@@ -220,8 +220,8 @@ static void start_catching_up(struct ask_queue *asks, struct ask *ask)
         ask_move(ask, ASK_CATCHING_UP);
 }
 
-/* How many fills those who keep a queue may have under way. As long as others ask now and then, a quarter: so these find a
- * connection and a processor free. When nobody else is there, all but one. */
+/* How many fills the clients that keep a queue may have under way. A quarter as long as other clients ask now and
+ * then, so that these find a connection and a processor free. All but one when no other client is there. */
 static unsigned steady_max(const struct ask_queue *asks)
 {
     unsigned most = clock_ns() - asks->fresh_seen_ns < FRESH_NS ? asks->options.running_max / 4
@@ -229,7 +229,7 @@ static unsigned steady_max(const struct ask_queue *asks)
     return most > 0 ? most : 1;
 }
 
-/* Whether somebody who waits may be served now. */
+/* Whether a waiting client may be served now. */
 static bool turn_is_due(const struct ask_queue *asks)
 {
     return asks->fresh ? asks->running < asks->options.running_max
@@ -248,8 +248,7 @@ static void start_or_wait(struct ask_queue *asks, struct ask *ask)
         return;
     }
     ask_move(ask, ASK_WAITING);
-    /* A turn of the loop later, not now: whoever asks many things at once is not to be called back in
-     * between. */
+    /* A turn of the loop later, not now: a client that asks many things at once must not be called back in between. */
     if (turn_is_due(asks))
         event_active(asks->next_turn, EV_TIMEOUT, 0);
 }
@@ -330,14 +329,14 @@ static struct ask *take_next(struct ask_queue *asks)
     struct ask_flow *flow = asks->fresh ? asks->fresh : asks->steady;
     struct ask *ask = flow->asks;
     ask_move(ask, ASK_IDLE);
-    if (flow->list) { /* the others of this client come after those of all others */
+    if (flow->list) { /* the client's other asks come after those of all other clients */
         flow_remove(flow);
         flow_put(&asks->steady, flow);
     }
     return ask;
 }
 
-/* A question that turns out to be answered takes no place, so the count bounds the work of one turn too. */
+/* A question that the table answers by now takes no place, so the count bounds the work of one turn, too. */
 static void run_waiting(struct ask_queue *asks)
 {
     struct ask *ask;

@@ -7,20 +7,20 @@
 #include "proxy/answer/strangers.h"
 #include "proxy/feed/feed.h"
 
-/* All of it is borrowed. */
+/* Everything that the options point to is borrowed. */
 struct ask_queue_options {
     struct event_base *base;
     struct publisher *publisher;
     struct feed *feed;
     struct fills *fills;
-    const struct strangers *strangers; /* NULL: nobody is one */
-    struct l2 *l2;                     /* looked into before the store is asked; NULL: there is none */
+    const struct strangers *strangers; /* NULL: no user counts as one */
+    struct l2 *l2;                     /* asked before the store; NULL: there is none */
     unsigned running_max;              /* fills under way at once */
     uint64_t timeout_ms;               /* a question that has waited so long fails */
 };
 
 int ask_queue_new(struct ask_queue **out, const struct ask_queue_options *options) PERMTAB_MUST_CHECK;
-/* No ask may be under way. */
+/* To be called when no ask is under way. */
 void ask_queue_free(struct ask_queue *asks);
 
 #endif

@@ -1,8 +1,7 @@
 /* The one place that decides how a question is answered; ask.c carries it out.
  *
- * The lease comes first: without it even a resident entry may be a grant that was taken back. A token comes
- * before the entry: an entry that is older than the write would be exactly what check_at promises not to
- * give. */
+ * The lease comes first: without it even a resident entry may be a grant that was taken back. A token comes before
+ * the entry: check_at promises not to give an entry that is older than the write. */
 #include "proxy/answer/decide.h"
 
 enum decision decide(const struct question *question, const struct table_state *state)

@@ -1,6 +1,6 @@
-/* A fetch and the job of a thread are two objects: a thread that hangs at a replica keeps its job, while the fetch goes on to the
- * primary. Replica reads have a little time; the breaker counts those that fail, come late or bring what is outdated, and
- * when it has enough of them the replica is left alone for a while.
+/* A fetch and the job of a thread are two objects: a thread that hangs at a replica keeps its job, while the fetch
+ * goes on to the primary. Replica reads have a little time; the breaker counts those that fail, come late or bring
+ * outdated facts, and after enough of them the replica is left alone for a while.
  *
  * What may change while a read is away: the fill may have gone (cancelled: the job finds nobody), the time may be
  * over (likewise), the table may be made anew (facts are stamped when their read begins, and publisher_fill tells). */
@@ -17,17 +17,17 @@
 #include <string.h>
 #include <utlist.h>
 
-#define PATIENCE_NS 100000000ull /* with a replica */
+#define PATIENCE_NS 100000000ull /* for a read of the replica */
 
 struct fetch_job {
     struct store_job job;
     struct fetches *fetches;
-    struct fetch *fetch; /* NULL: nobody waits any more */
+    struct fetch *fetch; /* NULL: no fetch waits for the job any more */
     enum fetch_from from;
     uint64_t user;
     struct scope_key scope;
     uint64_t generation; /* the stamp of the facts */
-    uint64_t store_id;   /* of the store that it was read from */
+    uint64_t store_id;   /* of the store that the facts were read from */
     struct facts facts;
     bool have_facts;
     struct failure failure;
@@ -48,7 +48,7 @@ struct fetch {
 struct fetches {
     struct fetch_options options;
     struct breaker breaker;
-    struct fetch *ready; /* answered from what is kept, to be told */
+    struct fetch *ready; /* answered from kept facts, to be told */
     unsigned ready_count;
     struct fetch *impatient; /* reads of the replica, the oldest first */
     unsigned replica_running;
@@ -77,7 +77,7 @@ static int job_run(struct store_job *store_job, struct store *store, struct fail
     job->have_facts = true;
     job->facts.generation = job->generation;
     job->store_id = at.store_id;
-    /* A replica's clock is another one. What has ended by the primary's is judged at the expiry that the table has reached. */
+    /* A replica has another clock: ends are judged at the expiry that the table has reached. */
     if (job->from == FETCH_REPLICA)
         job->facts.now = 0;
     return 0;
@@ -85,7 +85,7 @@ static int job_run(struct store_job *store_job, struct store *store, struct fail
 
 /* ---- one fetch --------------------------------------------------------------------------------------------------- */
 
-/* Off the lists, and its job on its own. */
+/* Takes a fetch off the lists, and leaves its job alone. */
 static void unlink_fetch(struct fetch *fetch)
 {
     struct fetches *fetches = fetch->fetches;
@@ -168,7 +168,7 @@ static bool begin_at_replica(struct fetch *fetch)
     return true;
 }
 
-/* The replica was of no use: the fetch begins again at the primary. */
+/* Begins a fetch again at the primary, because the replica was of no use. */
 static void turn_to_primary(struct fetch *fetch)
 {
     struct fetches *fetches = fetch->fetches;
@@ -191,16 +191,17 @@ static void on_patience(evutil_socket_t descriptor, short what, void *context)
     arm_patience(fetches);
 }
 
-/* What was changed behind the log, and led to distrust, has not come to the replica before a later change of the log has: until
- * then revision and nonce there are those of the table, and the rows those of before. */
+/* Whether the facts have a later revision than the last distrust. Rows that were changed behind the log, and led to
+ * distrust, are at the replica only when a later change of the log is: until then the replica's revision and nonce
+ * are those of the table, and its rows are old. */
 static bool follows_distrust(const struct publisher *publisher, const struct facts *facts)
 {
     return publisher_distrusted(publisher) == 0 ||
            facts->revision > publisher_history(publisher)->complete_from;
 }
 
-/* Whether what a job brought may be shown to the publisher at all. Another store has other revisions: it could look early for
- * ever. */
+/* Whether a job's facts may be shown to the publisher at all. Another store has other revisions, and its facts
+ * could look early for ever. */
 static bool replica_is_ours(const struct fetch_job *job)
 {
     const struct publisher *publisher = job->fetches->options.publisher;
@@ -214,7 +215,7 @@ static void on_job(struct store_job *store_job)
     struct fetch *fetch = job->fetch;
     job->fetches->replica_running -= job->from == FETCH_REPLICA;
     if (fetch == NULL) {
-        /* Nobody waits. */
+        /* No fetch waits. */
     } else if (job->from == FETCH_REPLICA && !replica_is_ours(job)) {
         turn_to_primary(fetch);
     } else if (job->have_facts) {
@@ -234,7 +235,7 @@ static void on_tell(evutil_socket_t descriptor, short what, void *context)
 {
     struct fetches *fetches = context;
     (void)descriptor, (void)what;
-    /* Those that callbacks begin have the next turn of the loop: whoever floods does not keep it. */
+    /* Fetches that callbacks begin have the next turn of the loop, so that a flood does not keep this one. */
     for (unsigned left = fetches->ready_count; left > 0 && fetches->ready != NULL; left--) {
         struct facts facts = fetches->ready->kept;
         tell(fetches->ready, 0, "", &facts);
@@ -287,7 +288,7 @@ static void judge_replica(struct fetches *fetches, const struct facts *facts, st
     case PUBLISHER_EARLY:
         if (!origin->early)
             return;
-        /* A poll later it is still ahead: perhaps of a history that will never be ours. */
+        /* The facts are still ahead after another poll: perhaps of a history that will never be ours. */
         *outcome = PUBLISHER_OUTDATED;
         break;
     case PUBLISHER_OUTDATED:

@@ -1,6 +1,6 @@
 /* Fetches: the facts for a fill, from the nearest place that may be believed.
  *
- *   what is kept of strangers   no read at all
+ *   facts kept of strangers     no read at all
  *   a replica of the store      the first read of a fill, while it answers in time and mostly with what is still true
  *   the primary store           everything else, and each repeat
  *
@@ -17,43 +17,43 @@
 
 struct event_base;
 struct fetches;
-struct fetch; /* one that is under way */
+struct fetch; /* a fetch under way */
 
 enum fetch_from { FETCH_KEPT, FETCH_REPLICA, FETCH_PRIMARY };
 
-/* Where facts came from. Kept with them until they are published. */
+/* The origin of facts, kept with them until they are published. */
 struct fetch_origin {
     enum fetch_from from;
     uint64_t begun_ns;
-    bool early; /* they were found to be ahead of the table once */
+    bool early; /* the facts were found to be ahead of the table once */
 };
 
 /* code 0: `facts` are there, and the callee takes their contents. Else a failure. */
 typedef void (*fetch_done_fn)(void *context, int code, const char *text, struct facts *facts,
                               const struct fetch_origin *origin);
 
-/* All of it is borrowed. */
+/* Everything that the options point to is borrowed. */
 struct fetch_options {
     struct event_base *base;
     struct store_threads *primary;
     struct store_threads *replica; /* NULL: none */
-    unsigned replica_threads;      /* how many reads of it are worth beginning at a time */
-    struct strangers *strangers;   /* NULL: nobody is one */
+    unsigned replica_threads;      /* how many reads of it may be begun at a time */
+    struct strangers *strangers;   /* NULL: no user counts as one */
     struct publisher *publisher;
     struct counters *counters;
 };
 
 int fetches_new(struct fetches **out, const struct fetch_options *options) PERMTAB_MUST_CHECK;
-/* After store_threads_free of both, and when no fetch is under way. */
+/* To be called after store_threads_free of both, and when no fetch is under way. */
 void fetches_free(struct fetches *fetches);
 
-/* `again`: not the first try, so no short cuts. `done` is called later, never from inside, unless it is cancelled. PERMTAB_E_FULL
- * when too many wait for the store; PERMTAB_E_MEMORY. */
+/* Begins a fetch. `again`: not the first try, so it goes to the primary. `done` is called later, never from inside,
+ * unless it is cancelled. PERMTAB_E_FULL when too many wait for the store; PERMTAB_E_MEMORY. */
 int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
                 bool again, fetch_done_fn done, void *context) PERMTAB_MUST_CHECK;
 void fetch_cancel(struct fetch *fetch);
 
-/* publisher_fill, and what is to be learnt from its outcome. PUBLISHER_OUTDATED: fetch again. */
+/* Calls publisher_fill, and counts its outcome for the breaker and the strangers. PUBLISHER_OUTDATED: fetch again. */
 enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *facts,
                                      struct fetch_origin *origin, uint64_t now_ns, struct answer *answer);
 

@@ -1,4 +1,4 @@
-/* Fills: one read of the store for all who miss the same key.
+/* Fills: one read of the store for all askers that miss the same key.
  *
  * A fill is fetched (fetch.c), as it was at some snapshot S, and published on the loop:
  *
@@ -10,9 +10,9 @@
  *
  * fill_move alone writes the state.
  *
- * What may change while it is away: the table may advance (the publisher's history catches it), be rebuilt from another history
- * (the stamp of the facts catches it), the waiters may leave or run out of time. A fill whose waiters have all gone is
- * published all the same: it is read already. */
+ * What may change while it is away: the table may advance (the publisher's history catches it), be rebuilt from
+ * another history (the stamp of the facts catches it), the waiters may leave or run out of time. A fill whose
+ * waiters have all gone is published all the same, because it has been read. */
 #include "proxy/answer/fill.h"
 
 #include "proxy/base/clock.h"
@@ -39,8 +39,8 @@ struct fill {
     enum fill_state state;
     uint64_t epoch;             /* of L2, when the read began; 0: not known */
     struct fetch *fetch;        /* FILL_READING */
-    bool fetched;               /* once at least: the next fetch takes no short cut */
-    uint64_t cost_us;           /* what the read took */
+    bool fetched;               /* true after the first fetch: the next one goes to the primary */
+    uint64_t cost_us;           /* the time that the read took */
     bool refresh;               /* L2 asked for it */
     struct facts facts;         /* FILL_HELD */
     struct fetch_origin origin; /* of the facts */
@@ -87,7 +87,7 @@ static void wait_tell(struct fill_wait *wait, int code, const char *text, const 
     free(wait);
 }
 
-/* The callbacks may cancel other waits, so the list is taken up anew after each. */
+/* Tells all waits. The callbacks may cancel other waits, so each round takes the list's head. */
 static void tell_all(struct fill *fill, int code, const char *text)
 {
     while (fill->waits != NULL)
@@ -117,7 +117,7 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
 
 /* ---- a fill ------------------------------------------------------------------------------------------------------ */
 
-/* The count of those that read, and the facts, follow. */
+/* Moves the fill to a state, and keeps the count of fills that read, and the facts. */
 static void fill_move(struct fill *fill, enum fill_state state)
 {
     fill->fills->reading += state == FILL_READING;
@@ -186,7 +186,7 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     fill_finish(fill);
 }
 
-/* Answers those whose revision is reached; the others need a newer read. */
+/* Answers the waits whose revision is reached; the others need a newer read. */
 static void answer_waits(struct fill *fill, const struct answer *answer)
 {
     struct fill_wait *wait = fill->waits;
@@ -200,8 +200,8 @@ static void answer_waits(struct fill *fill, const struct answer *answer)
     }
 }
 
-/* What was found true is good for the other hosts as well; but what anybody can make by asking for ids at random is not for
- * Redis. */
+/* Puts facts that were found true into L2, for the other hosts; but not facts of random ids, which anybody can ask
+ * for. */
 static void keep(struct fill *fill)
 {
     if (fill->fills->options.l2 != NULL && !fill->facts.stranger) {
@@ -211,7 +211,7 @@ static void keep(struct fill *fill)
     fill->refresh = false;
 }
 
-/* For those who wait; else it was for nothing. */
+/* Reads again for the waits; without any, ends the fill. */
 static void fill_repeat(struct fill *fill)
 {
     fill->fills->options.counters->fills_repeated++;
@@ -221,8 +221,8 @@ static void fill_repeat(struct fill *fill)
         fill_free(fill);
 }
 
-/* Ahead of the table still, after a poll that began when they were read already: the feed reads another server than this fill
- * did. To hold them, and to poll again and again, would be for ever. */
+/* Whether the facts are still ahead of the table after a poll that began when they had been read: then the feed
+ * reads another server than this fill did, and holding them and polling would go on for ever. */
 static bool never_reached(struct fill *fill)
 {
     const struct publisher *publisher = fill->fills->options.publisher;
@@ -232,7 +232,7 @@ static bool never_reached(struct fill *fill)
            publisher_confirmed(publisher) > fill->early_ns;
 }
 
-/* With facts at hand: publish, wait, or read again. */
+/* Publishes the facts, holds them, or reads again. */
 static void fill_finish(struct fill *fill)
 {
     struct fills *fills = fill->fills;
@@ -278,7 +278,8 @@ static bool somebody_is_served_at(const struct fill *fill, uint64_t revision)
 void fills_applied(struct fills *fills, uint64_t revision)
 {
     struct fill *fill, *next;
-    /* Callbacks may ask for new fills, which are being read and left alone. Nothing but this loop and on_fetched frees one. */
+    /* Callbacks may ask for new fills, which are being read and left alone. Nothing but this loop and on_fetched
+     * frees one. */
     HASH_ITER(hh, fills->by_key, fill, next)
     {
         if (fill->state == FILL_READING)
@@ -349,7 +350,7 @@ void fill_cancel(struct fill_wait *wait)
     free(wait);
 }
 
-/* Refreshing is for quiet times: those who wait come first. */
+/* A refresh is for quiet times: fills with waiters come first. */
 #define REFRESHES_MAX 2u
 
 void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope)

@@ -1,7 +1,7 @@
-/* Why a slice is not simply added: a connection may have found a restored store at the same address before the feed did, and
- * what is missing there is not missing in the history that the table follows. So a slice counts only when the table has
- * come to its snapshot and went through the same nonce there; and never when it is older than the beginning,
- * for changes before that were not added. */
+/* A slice is not simply added, because a connection may have found a restored store at the same address before the
+ * feed did, and rows missing there are not missing in the history that the table follows. So a slice counts only
+ * when the table has come to its snapshot and went through the same nonce there; and never when it is older than
+ * the beginning, because changes before that were not added. */
 #include "proxy/answer/known_users.h"
 
 #include <string.h>
@@ -51,14 +51,15 @@ void known_users_complete(struct known_users *known_users)
         known_users->state = KNOWN_USERS_COMPLETE;
 }
 
-/* An overwrite's row names a user or a role. Neither: its subject has the id 0, and may be either. */
+/* Whether the change names a user. An overwrite's row names a user or a role; when it names neither, its subject
+ * has the id 0, and may be either. */
 static bool names_user(const struct change *change)
 {
     return change->kind == CHANGE_ASSIGNMENT ||
            (change->kind == CHANGE_OVERWRITE && (change->user != 0 || change->role == 0));
 }
 
-/* Everything after `seen`; false when that is not remembered any more. */
+/* Adds the users that changes after `seen` name; false when those are not remembered any more. */
 static bool add_named(struct known_users *known_users, const struct history *history, uint64_t to)
 {
     for (; known_users->seen < to; known_users->seen++) {

@@ -4,9 +4,9 @@
  *                                   │    ▲
  *                                   └────┘ after the next batch, when the snapshot was ahead of the table
  *
- * First the assignments, then the overwrites. A slice begins with the id after the last one of the slice before, so a user
- * with many rows is read once. What may change while a slice is away: what is known may be lost, or begun anew; then
- * it is dropped, and a new counting begins only after it has come back. */
+ * The assignments are read first, then the overwrites. A slice begins with the id after the last one of the slice
+ * before, so a user with many rows is read once. What may change while a slice is away: the filter may be lost, or
+ * begun anew; then the slice is dropped, and a new counting begins only after it has come back. */
 #include "proxy/answer/known_users_read.h"
 
 #include "proxy/base/clock.h"
@@ -20,11 +20,11 @@
 
 #define SLICE 10000u
 
-#define PAUSE_MS    5u      /* between slices: others want the store too */
+#define PAUSE_MS    5u      /* between slices, because others use the store, too */
 #define AGAIN_MS    1000u   /* after a failure */
 #define OVERFULL_MS 600000u /* until another try when there were too many users */
 
-/* What the thread reads and writes while it has the job. */
+/* The data of a job, which the thread reads and writes. */
 struct slice {
     struct store_job job;
     enum store_users which;
@@ -40,11 +40,11 @@ struct known_users_read {
     struct slice slice;
     struct known_users_read_options options;
     struct event *timer;
-    uint64_t begun;    /* how often */
+    uint64_t begun;    /* how often the counting began */
     bool reading;      /* a thread has the slice */
     bool in_hand;      /* the slice was read and is to be taken */
     uint64_t early_ns; /* since when it is ahead of the table; 0: it is not */
-    bool waiting;      /* for the timer */
+    bool waiting;      /* the timer is awaited */
     bool told_overfull;
 };
 
@@ -54,7 +54,7 @@ static void wait_ms(struct known_users_read *count, unsigned ms)
     (void)timer_in_ms(count->timer, ms);
 }
 
-/* On a helper thread. */
+/* Reads a slice, on a helper thread. */
 static int slice_run(struct store_job *job, struct store *store, struct failure *failure)
 {
     struct slice *slice = container_of(job, struct slice, job);
@@ -79,7 +79,7 @@ static int slice_run(struct store_job *job, struct store *store, struct failure 
 static void slice_read(struct known_users_read *count)
 {
     struct slice *slice = &count->slice;
-    /* Until it is known that all went well. */
+    /* The failure that counts until slice_run has succeeded. */
     slice->failure = (struct failure){.code = PERMTAB_E_STORE};
     count->reading = store_threads_submit(count->options.pool, &slice->job) == 0;
     if (!count->reading)
@@ -104,7 +104,7 @@ static void finished(struct known_users_read *count)
                  (unsigned long long)count->options.known_users->filter.users);
 }
 
-/* The slice was taken: the next one, or the end. */
+/* Goes on after a slice was taken: to the next one, or to the end. */
 static void advance(struct known_users_read *count)
 {
     struct slice *slice = &count->slice;
@@ -134,7 +134,7 @@ static void take(struct known_users_read *count)
     case KNOWN_USERS_EARLY:
         if (count->early_ns == 0)
             count->early_ns = clock_ns();
-        /* After a poll that began later it is of a server that the feed does not read. */
+        /* A slice that is ahead even after a poll that began later is of a server that the feed does not read. */
         if (publisher_confirmed(count->options.publisher) <= count->early_ns) {
             count->in_hand = true;
             feed_wake(count->options.feed);
@@ -157,12 +157,12 @@ static void overfull(struct known_users_read *count)
             "known users: more than strangers_max = %llu users have rows of their own: nobody is a stranger",
             (unsigned long long)count->options.known_users->filter.users_max);
     count->told_overfull = true;
-    count->options.known_users->state = KNOWN_USERS_NONE; /* when the time is over */
+    count->options.known_users->state = KNOWN_USERS_NONE; /* after the pause */
     user_filter_clear(&count->options.known_users->filter);
     wait_ms(count, OVERFULL_MS);
 }
 
-/* Whatever happened: what is to be done now? */
+/* Does the next step of counting, whatever happened before. */
 static void step(struct known_users_read *count)
 {
     switch (count->options.known_users->state) {

@@ -7,7 +7,7 @@
 
 struct answering {
     struct known_users known_users;
-    struct known_users_read *known_users_read; /* NULL: nobody is a stranger */
+    struct known_users_read *known_users_read; /* NULL: no user counts as a stranger */
     struct strangers strangers;
     struct fetches *fetches;
     struct fills *fills;

@@ -1,12 +1,12 @@
-/* Definitions of roles are kept with the facts. They may be used: the publisher takes the resident definition where there is
- * one, and else one of the facts; and facts outlive the history's question only if no change since their revision names a role
- * that they name. So what passes has the definitions of today.
+/* Definitions of roles are kept with the facts. They may be used, because the publisher takes the resident
+ * definition where there is one, and one of the facts' otherwise; and facts pass the history's fence only if no
+ * change since their revision names a role of theirs. So facts that pass have the present definitions.
  *
  * Facts that were just published are true at the applied revision, and are noted as such. So the history since then
- * is short, however long ago they were read, and the fence costs little. A user who came to have rows since
- * is named by a change row, which puts him among the known users.
+ * is short, however long ago they were read, and the fence costs little. A change row names each user who got rows
+ * since, which puts the user among the known users.
  *
- * Kept are a few thousand scopes and a bounded number of bytes; the least recently used go first. */
+ * A few thousand scopes and a bounded number of bytes are kept; the least recently used go first. */
 #include "proxy/answer/strangers.h"
 
 #include "proxy/table/retire.h"
@@ -59,7 +59,8 @@ void strangers_forget_all(struct strangers *strangers)
     strangers_fini(strangers);
 }
 
-/* What is kept goes when the table is made anew, and when somebody asks for a place or a role to be read again. */
+/* Finds the kept facts of a scope. Drops all kept facts first when the table was made anew, or when somebody asked
+ * for a place or a role to be read again. */
 static struct kept_facts *find(struct strangers *strangers, struct scope_key scope)
 {
     struct kept_key key = {scope.id, scope.type};
@@ -83,7 +84,7 @@ bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_ke
     if (kept == NULL || !strangers_include(strangers, user) || facts_copy(out, &kept->facts) < 0)
         return false;
     out->user = user;
-    /* uthash keeps the order of adding: this one was used last. */
+    /* uthash keeps the order of adding; adding again makes `kept` the last used. */
     HASH_DEL(strangers->kept, kept);
     HASH_ADD(hh, strangers->kept, key, sizeof kept->key, kept);
     return true;

@@ -1,5 +1,6 @@
-/* The looks are at h1, h1 + h2, h1 + 2 h2 …: two hashes do for any number of looks (A. Kirsch and M. Mitzenmacher, "Less
- * Hashing, Same Performance: Building a Better Bloom Filter", ESA 2006). Eleven is 16 ln 2, the best number for 16 bits. */
+/* The looks are at h1, h1 + h2, h1 + 2 h2 …: two hashes are enough for any number of looks (A. Kirsch and M.
+ * Mitzenmacher, "Less Hashing, Same Performance: Building a Better Bloom Filter", ESA 2006). Eleven is 16 ln 2, the
+ * best number for 16 bits. */
 #include "proxy/answer/user_filter.h"
 
 #include <stdlib.h>
@@ -20,7 +21,7 @@ int user_filter_init(struct user_filter *filter, uint64_t users_max, uint64_t se
     filter->bits = (users_max * BITS_A_USER + 63) / 64 * 64;
     filter->seed = seed;
     filter->users_max = users_max;
-    /* Large ones come from the kernel as zero pages, which cost nothing until they are written. */
+    /* The memory of a large filter comes from the kernel as zero pages, which cost nothing until they are written. */
     filter->words = calloc(word_count(filter), sizeof *filter->words);
     return filter->words != NULL ? 0 : PERMTAB_E_MEMORY;
 }
@@ -37,7 +38,7 @@ void user_filter_clear(struct user_filter *filter)
     filter->users = 0;
 }
 
-/* Where the look at `step` of 2^64 is among the bits. */
+/* The bit of the look at `step`, of 2^64. */
 static uint64_t place_of(const struct user_filter *filter, uint64_t step)
 {
     return (uint64_t)((unsigned __int128)step * filter->bits >> 64);
