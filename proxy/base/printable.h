@@ -1,5 +1,5 @@
-/* Short texts from outside that are quoted in messages and logs, byte by byte and in place; bytes that may not stay become
- * '?'. client/wire/text.h knows characters, which these need not: they cannot make a text longer. */
+/* Short texts from outside that are quoted in messages and logs, byte by byte and in place; bytes that may not stay
+ * become '?'. client/wire/text.h knows characters, which these need not: they cannot make a text longer. */
 #ifndef PERMTAB_BASE_PRINTABLE_H
 #define PERMTAB_BASE_PRINTABLE_H
 

@@ -23,7 +23,8 @@
 #define LOCK_MAX      (600 * SECOND) /* another host being at it */
 #define TROUBLE_AGAIN (SECOND / 2)
 #define RESTARTS_MAX  16u
-#define STARS_MAX     4u /* older Redises match a glob in time that grows with a power of the number of stars */
+/* older Redises match a glob in time that grows with a power of the number of stars */
+#define STARS_MAX 4u
 
 static const char *const kind_names[CLEANUP_KINDS] = {"pattern", "epochs", "orphans"};
 

@@ -2,7 +2,7 @@
  * as possible.
  *
  *   queued ─► sent ─► hit      ─► publisher_fill ─► FILLED    everybody is answered
- *               ▲     │                            EARLY     held: the marker is ahead of the table; after the next poll
+ *               ▲     │                            EARLY     held until the table is where the marker is
  *               │     │                            OUTDATED  missed
  *               │     ├ another host reads it ─► waiting 20 ms ─┐ at most ten times
  *               └─────┼─────────────────────────────────────────┘

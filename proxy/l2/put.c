@@ -22,7 +22,7 @@
 struct l2_late {
     struct l2 *l2;
     struct facts facts;
-    uint64_t epoch; /* in which they were read */
+    uint64_t epoch; /* in which the facts were read */
     uint64_t cost_us;
     bool refresh;
     unsigned tries;
