@@ -4,17 +4,17 @@
 # The CMake package is written by hand instead of exported: the targets here carry our own warning options, which
 # are nobody else's business.
 #
-# The prefix is what `cmake --install --prefix` says, perhaps another than when this was configured: whoever is installed finds
-# the rest from its own place, and what cannot is written at that time.
+# The prefix is what `cmake --install --prefix` says, perhaps another than when this was configured: whoever is
+# installed finds the rest from its own place, and what cannot is written at that time.
 
 set(permtab_data_dir ${CMAKE_INSTALL_DATADIR}/permtab)
 set(permtab_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/permtab)
 
 # Folders that are not there yet are made for everyone to enter, whatever the umask; CMake 3.25 lets the umask cut even
 # CMAKE_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS. Those that are there stay as they are. The second half is at the end.
-set(permtab_folders ${CMAKE_INSTALL_BINDIR} ${CMAKE_INSTALL_SBINDIR} ${CMAKE_INSTALL_LIBDIR}/pkgconfig ${permtab_package_dir}
-  ${CMAKE_INSTALL_INCLUDEDIR}/permtab/shm ${CMAKE_INSTALL_SYSCONFDIR}/permtab ${permtab_data_dir} ${CMAKE_INSTALL_DOCDIR}
-  lib/systemd/system lib/sysusers.d)
+set(permtab_folders ${CMAKE_INSTALL_BINDIR} ${CMAKE_INSTALL_SBINDIR} ${CMAKE_INSTALL_LIBDIR}/pkgconfig
+  ${permtab_package_dir} ${CMAKE_INSTALL_INCLUDEDIR}/permtab/shm ${CMAKE_INSTALL_SYSCONFDIR}/permtab
+  ${permtab_data_dir} ${CMAKE_INSTALL_DOCDIR} lib/systemd/system lib/sysusers.d)
 install(CODE "
 set(permtab_new_folders)
 foreach(folder ${permtab_folders})

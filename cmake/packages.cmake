@@ -1,7 +1,7 @@
 # The libraries that permtab is built from, found by pkg-config; deploy/packages.txt says which package has which.
 
-# Debian 13's msgpack-c.pc says `-Iinclude`, a folder that is relative to nothing: meant is the package's prefix. CMake refuses
-# an imported target with a folder that does not exist.
+# Debian 13's msgpack-c.pc says `-Iinclude`, a folder that is relative to nothing: meant is the package's prefix.
+# CMake refuses an imported target with a folder that does not exist.
 function(permtab_mend_includes prefix)
   if(NOT ${prefix}_INCLUDE_DIRS)
     return()

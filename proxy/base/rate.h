@@ -1,5 +1,5 @@
-/* How often something happened in the last RATE_SLOTS units of time: a ring of counts, a slot a unit. The caller says what a unit
- * is, a second or a minute, by the clock that it passes. Pure. */
+/* How often something happened in the last RATE_SLOTS units of time: a ring of counts, a slot a unit. The caller
+ * says what a unit is, a second or a minute, by the clock that it passes. Pure. */
 #ifndef PERMTAB_BASE_RATE_H
 #define PERMTAB_BASE_RATE_H
 

@@ -39,12 +39,12 @@ struct delayed {
     struct delayed_adding *unsure;   /* to be added again at the next tick */
     struct delayed_sweeping *sweeps; /* that pause between two steps */
     unsigned client_calls;           /* of delayed_add, _list, _look and _sweep */
-    struct rate rates
-        [DELAYED_EVENT_COUNT]; /* by second; in each host's own memory: in Redis they could be left behind */
-    struct trouble given_up;   /* tasks */
-    struct trouble refused;    /* by Redis, to hand out any */
-    uint64_t advice_next;      /* number */
-    size_t advice_count;       /* of the last look */
+    /* by second; in each host's own memory: in Redis they could be left behind */
+    struct rate rates[DELAYED_EVENT_COUNT];
+    struct trouble given_up;                           /* tasks */
+    struct trouble refused;                            /* by Redis, to hand out any */
+    uint64_t advice_next;                              /* number */
+    size_t advice_count;                               /* of the last look */
     struct delayed_advice advice[DELAYED_ADVICE_RING]; /* by number modulo the size */
     struct delayed_advice last[DELAYED_ADVICE_MAX];
 };

@@ -89,8 +89,8 @@ class Bench:
             options += ["--lmdb", lmdb]
         if peers and shutil.which("redis-server"):
             socket = os.path.join(self.folder, "redis.sock")
-            redis = self.start(["redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no",
-                                "--dir", self.folder], lambda: os.path.exists(socket))
+            redis = self.start(["redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly",
+                                "no", "--dir", self.folder], lambda: os.path.exists(socket))
             options += ["--redis", socket]
         self.run("bench_check", *options)
         if redis is not None:
@@ -178,8 +178,10 @@ def machine():
                 return file.read().strip()
         except OSError:
             return ""
-    model = [line.split(":", 1)[1].strip() for line in read("/proc/cpuinfo").splitlines() if line.startswith("model name")]
-    return {"kernel": platform.release(), "processor": model[0] if model else platform.machine(), "cores": os.cpu_count(),
+    model = [line.split(":", 1)[1].strip()
+             for line in read("/proc/cpuinfo").splitlines() if line.startswith("model name")]
+    return {"kernel": platform.release(), "processor": model[0] if model else platform.machine(),
+            "cores": os.cpu_count(),
             "load": os.getloadavg()[0], "shmem_huge_pages": read("/sys/kernel/mm/transparent_hugepage/shmem_enabled")}
 
 

@@ -52,7 +52,8 @@ class Bench:
         for number in range(hosts):
             folder = self.folder / f"{hosts}-{number}"
             folder.mkdir()
-            sidecars.append(Sidecar(folder, url, redis=f"unix:{redis.socket}", redis_prefix=f"fleet{hosts}:", table_entries=200000,
+            sidecars.append(Sidecar(folder, url, redis=f"unix:{redis.socket}", redis_prefix=f"fleet{hosts}:",
+                                    table_entries=200000,
                                     audit_entries=0, strangers_max=0, store_threads=4 if number < 2 else 1,
                                     change_retention_rows=1000000))
             sidecars[-1].start()
@@ -67,7 +68,8 @@ class Bench:
             for sidecar in sidecars:
                 wait_until(lambda: sidecar.health()["revision"] >= revision, 20, "the policy is everywhere")
             sockets = [sidecar.socket for sidecar in sidecars]
-            lines = self.run("bench_propagation", redis.socket, f"fleet{hosts}:invalidate", url, *sockets, "--rounds", rounds)
+            lines = self.run("bench_propagation", redis.socket, f"fleet{hosts}:invalidate", url, *sockets, "--rounds",
+                             rounds)
             lines += self.run("bench_fill", redis.socket, sockets[0], sockets[1], FIRST, users, "--rounds", rounds // 4)
             for line in lines:
                 line["hosts"] = hosts
@@ -94,21 +96,25 @@ def named(lines, hosts, name):
 def print_table(lines):
     for hosts in sorted({line["hosts"] for line in lines}):
         publish, by_hand = named(lines, hosts, "publish"), named(lines, hosts, "by hand")
-        print(f"\n{hosts} hosts: change to effect on another host, us      p50      p99   beside PUBLISH   beside SQL + PUBLISH")
-        for name, part, base in (("publish", "begin", publish), ("by hand", "begin", by_hand), ("api", "begin", by_hand),
+        print(f"\n{hosts} hosts: change to effect on another host, us      p50      p99   beside PUBLISH   "
+              f"beside SQL + PUBLISH")
+        for name, part, base in (("publish", "begin", publish), ("by hand", "begin", by_hand),
+                                 ("api", "begin", by_hand),
                                  ("sql", "begin", by_hand), ("by hand", "ack", publish), ("api", "ack", publish),
                                  ("sql", "ack", publish)):
             line = named(lines, hosts, name)
             p50, p99 = line[f"{part}_p50_us"], line[f"{part}_p99_us"]
             first = f"{p50 / publish['begin_p50_us']:6.2f}x {p99 / publish['begin_p99_us']:6.2f}x"
-            second = f"{p50 / by_hand['begin_p50_us']:6.2f}x {p99 / by_hand['begin_p99_us']:6.2f}x" if base is by_hand else ""
-            print(f"  {name:10} from {'the first byte' if part == 'begin' else 'acknowledged':16}{p50:18.0f}{p99:9.0f}   {first}   {second}")
+            second = (f"{p50 / by_hand['begin_p50_us']:6.2f}x {p99 / by_hand['begin_p99_us']:6.2f}x"
+                      if base is by_hand else "")
+            print(f"  {name:10} from {'the first byte' if part == 'begin' else 'acknowledged':16}"
+                  f"{p50:18.0f}{p99:9.0f}   {first}   {second}")
         raw = named(lines, hosts, "raw round trip + raw GET")
         print(f"{hosts} hosts: a miss, us                                    p50      p99            ratio")
         for line in lines:
             if line["hosts"] == hosts and line["contest"] == "fill":
-                print(f"  {line['name']:36}{line['p50_us']:20.1f}{line['p99_us']:9.1f}   {line['p50_us'] / raw['p50_us']:6.2f}x "
-                      f"{line['p99_us'] / raw['p99_us']:6.2f}x")
+                print(f"  {line['name']:36}{line['p50_us']:20.1f}{line['p99_us']:9.1f}   "
+                      f"{line['p50_us'] / raw['p50_us']:6.2f}x {line['p99_us'] / raw['p99_us']:6.2f}x")
 
 
 def main():
@@ -124,7 +130,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="permtab-bench-") as folder:
         bench = Bench(arguments, folder)
         bench.everything()
-    print(f"{os.cpu_count()} cores, load {before:.1f} before, {os.getloadavg()[0]:.1f} after; {arguments.rounds} rounds, interleaved")
+    print(f"{os.cpu_count()} cores, load {before:.1f} before, {os.getloadavg()[0]:.1f} after; "
+          f"{arguments.rounds} rounds, interleaved")
     print_table(bench.lines)
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(bench.lines, indent=1))

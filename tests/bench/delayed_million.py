@@ -50,7 +50,8 @@ class Latency(threading.Thread):
 
     def take(self):
         samples, self.samples, self.again = sorted(self.samples), [], True
-        return f"another client's GET p50 {samples[len(samples) // 2]:.2f} ms, p99 {samples[len(samples) * 99 // 100]:.2f} ms" \
+        return f"another client's GET p50 {samples[len(samples) // 2]:.2f} ms, " \
+            f"p99 {samples[len(samples) * 99 // 100]:.2f} ms" \
             if samples else ""
 
 
@@ -101,7 +102,8 @@ def main():
 
     def stage(name, begun, tasks):
         took = time.monotonic() - begun
-        print(f"{name:28} {tasks:9,} tasks  {took:7.1f} s  {tasks / took:9,.0f} a second  {memory():7.1f} MB  {latency.take()}",
+        print(f"{name:28} {tasks:9,} tasks  {took:7.1f} s  {tasks / took:9,.0f} a second  {memory():7.1f} MB  "
+              f"{latency.take()}",
               flush=True)
 
     def ctl(name, *words):
@@ -132,7 +134,8 @@ def main():
         print(f"keys: {keys():,}")
         gone = ctl("cancelled by user", "delayed", "cancel", "user:42")
         for server in range(20):
-            gone += ctl(f"cancelled by server:{server}", "delayed", "cancel", f"scope:server:{server}") if server < 2 else \
+            gone += ctl(f"cancelled by server:{server}", "delayed", "cancel", f"scope:server:{server}") \
+                if server < 2 else \
                 int(sidecar.ctl("delayed", "cancel", f"scope:server:{server}", timeout=600).stdout.split()[0])
         gone += ctl("cancelled by reason", "delayed", "cancel", "reason:reason 5")
         begun, carried = time.monotonic(), sidecar.stats()["delayed_done"]
@@ -144,8 +147,8 @@ def main():
         gone += ctl("cancelled all", "delayed", "cancel", "all")
         stats = sidecar.stats()
         left = keys()
-        print(f"added {stats['delayed_added']:,}, cancelled {stats['delayed_cancelled']:,}, done {stats['delayed_done']:,}, "
-              f"expired {stats['delayed_expired']:,}")
+        print(f"added {stats['delayed_added']:,}, cancelled {stats['delayed_cancelled']:,}, "
+              f"done {stats['delayed_done']:,}, expired {stats['delayed_expired']:,}")
         time.sleep(1)
         cli("MEMORY", "PURGE")
         print(f"after: {left} keys, {memory():.1f} MB (before: {before:.1f} MB)")

@@ -47,8 +47,10 @@ class SqliteLock:
 
 class MariadbLock:
     def __init__(self, server, database):
-        self.client = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={server.socket}", "--user=root", "--batch",
-                             "--unbuffered", "--skip-column-names", database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.client = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={server.socket}", "--user=root",
+                             "--batch",
+                             "--unbuffered", "--skip-column-names", database], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, text=True)
 
     def _say(self, text):
         self.client.stdin.write(text + "; SELECT 'done';\n")
@@ -97,7 +99,8 @@ class Contest:
         without, beside = (statistics.median(column) for column in zip(*rounds))
         ratio = statistics.median(b / a for a, b in rounds)
         kill(self.asker)
-        return {"store": self.name, "without_us": round(without, 1), "with_us": round(beside, 1), "ratio": round(ratio, 3),
+        return {"store": self.name, "without_us": round(without, 1), "with_us": round(beside, 1),
+                "ratio": round(ratio, 3),
                 "goal": GOAL, "rounds": self.arguments.rounds, "checks": self.arguments.checks}
 
 

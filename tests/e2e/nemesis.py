@@ -159,7 +159,8 @@ class Nemesis:
     def keep(self, kept, found, folder):
         """All there is to look at."""
         kept.save(folder)
-        (folder / "faults.json").write_text(json.dumps({"seed": self.seed, "round": self.rounds, "faults": self.history}, indent=1))
+        (folder / "faults.json").write_text(json.dumps({"seed": self.seed, "round": self.rounds,
+                                                        "faults": self.history}, indent=1))
         (folder / "violations.txt").write_text("".join(f"{violation.kind}: {violation.text}\n" for violation in found))
         for host in self.fleet.hosts:
             (folder / f"{host.name}.log").write_text(host.sidecar.log())
@@ -170,7 +171,8 @@ def run(hosts, seconds, round_s, seed, redis=True, poll_ms=100, staleness_ms=200
         daemon=None):
     """True when nothing was found."""
     folder = temporary_folder("nemesis")
-    say(f"seed {seed}: {hosts} hosts, {seconds:.0f} s in rounds of {round_s:.0f} s, poll {poll_ms} ms, bound {staleness_ms} ms, "
+    say(f"seed {seed}: {hosts} hosts, {seconds:.0f} s in rounds of {round_s:.0f} s, poll {poll_ms} ms, "
+        f"bound {staleness_ms} ms, "
         f"{'with' if redis else 'without'} Redis")
     good = True
     try:

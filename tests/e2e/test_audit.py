@@ -25,7 +25,8 @@ class Audit:
         self.serving = self.sidecar(audit_entries=AUDITS)
         policy = small()
         # Two roles each: who loses one is no stranger to the store.
-        policy["assignments"] += [{"user": user, "role": role, "scope": "server:1"} for user in range(1000, 1040) for role in (101, 102)]
+        policy["assignments"] += [{"user": user, "role": role, "scope": "server:1"} for user in range(1000, 1040)
+                                  for role in (101, 102)]
         self.serving.apply(policy)
         self.reader = self.worker(self.serving)
 
@@ -67,7 +68,8 @@ class Audit:
                 f"INSERT INTO permtab_role_parent VALUES (102, 101);",
                 f"DELETE FROM permtab_role_parent WHERE role_id = 102;")), check=False)  # many rows are there already
             for _ in range(8):
-                self.reader.check(random.randrange(1000, 1040), random.choice(("channel:10", "channel:11", "server:1")), DELETE)
+                self.reader.check(random.randrange(1000, 1040),
+                                  random.choice(("channel:10", "channel:11", "server:1")), DELETE)
         stats = self.serving.stats()
         self.say(f"{stats['audit_checks']} audits, {stats['audit_skipped']} said nothing, "
                  f"{stats['changes']} changes, {stats['entries_retired']} retired")
@@ -209,7 +211,8 @@ class AuditMariadb(Audit, MariadbCase):
                                  f"INSERT INTO {table} SELECT * FROM {self.database}.{table};")
         file = self.server.client(copy, "FLUSH BINARY LOGS; SHOW MASTER STATUS;").stdout.split()[0]
         self.server.client(copy, text + " FLUSH BINARY LOGS;")
-        events = subprocess.run([find("mariadb-binlog", "mysqlbinlog"), "--no-defaults", f"--rewrite-db={copy}->{self.database}",
+        events = subprocess.run([find("mariadb-binlog", "mysqlbinlog"), "--no-defaults",
+                                 f"--rewrite-db={copy}->{self.database}",
                                  str(self.server.data / file)], stdout=subprocess.PIPE, text=True, check=True).stdout
         before = self.rows("SELECT max(revision) FROM permtab_change;")
         self.server.client(None, events)

@@ -19,10 +19,12 @@ ops_socket = "{folder}/ops.sock"
 # Text of a configuration (after the three lines above), what the error says. permtabd -t exits 2 for each.
 CONFIGURATIONS = [
     ("an unknown option", 'colour = "red"\n', r":4: .*colour"),
-    ("an option given twice", 'poll_interval = "100ms"\npoll_interval = "200ms"\n', r":5: poll_interval: .*second time"),
+    ("an option given twice", 'poll_interval = "100ms"\npoll_interval = "200ms"\n',
+     r":5: poll_interval: .*second time"),
     ("no closing quote", 'redis_prefix = "permtab:\n', r"permtab\.conf:\d+: "),
     ("a list that does not end", 'scope_types = {"global", "server"\n', r"permtab\.conf:\d+: "),
-    ("a password in the URL of Redis", 'redis = "redis://:secret@127.0.0.1:6379/0"\n', r":4: redis: .*redis_password_file"),
+    ("a password in the URL of Redis", 'redis = "redis://:secret@127.0.0.1:6379/0"\n',
+     r":4: redis: .*redis_password_file"),
     ("a duration without unit", 'poll_interval = "100"\n', r":4: poll_interval: .*duration"),
     ("a negative duration", 'poll_interval = "-100ms"\n', r":4: poll_interval: .*duration"),
     ("a line end in a value", 'poll_interval = "100\nms"\n', r": poll_interval: .*duration"),
@@ -38,7 +40,8 @@ CONFIGURATIONS = [
     ("a size without number", 'table_memory_max = "GB"\n', r":4: table_memory_max: .*size"),
     ("scope types without global", 'scope_types = {"server", "channel"}\n', r":4: scope_types: .*first.*global"),
     ("a scope type twice", 'scope_types = {"global", "server", "server"}\n', r":4: scope_types: .*twice"),
-    ("a scope type with a blank", 'scope_types = {"global", "my server"}\n', r":4: scope_types: .*name of a scope type"),
+    ("a scope type with a blank", 'scope_types = {"global", "my server"}\n',
+     r":4: scope_types: .*name of a scope type"),
     ("sixteen scope types", "scope_types = {" + ", ".join(f'"{name}"' for name in ["global", *"abcdefghijklmno"]) +
      "}\n", r":4: scope_types: more than 15"),
     ("a store that is neither", 'store = "postgres://localhost/x"\n', r"store: "),
@@ -60,13 +63,15 @@ POLICIES = [
     ("trailing text", "{} {}", r"line 1"),
     ("a key twice", '{"permissions": [], "permissions": []}', r"permissions|line 1"),
     ("an unknown list", {"permisions": []}, r"permisions"),
-    ("an unknown key of a role", {"roles": [{"id": 1, "name": "a", "scope": "global", "alow": []}]}, r"roles\[0\].*alow"),
+    ("an unknown key of a role", {"roles": [{"id": 1, "name": "a", "scope": "global", "alow": []}]},
+     r"roles\[0\].*alow"),
     ("a role without id", {"roles": [{"name": "a", "scope": "global"}]}, r"roles\[0\].*id"),
     ("a role whose name is a number", {"roles": [{"id": 1, "name": 5, "scope": "global"}]}, r"roles\[0\]\.name"),
     ("a role twice", {"roles": [{"id": 1, "name": "a", "scope": "global"}, {"id": 1, "name": "b", "scope": "global"}]},
      r"roles\[1\]"),
     ("a role at a scope that is not there", {"roles": [{"id": 1, "name": "a", "scope": "server:99"}]}, r"server:99"),
-    ("a role that allows what is not there", {"roles": [{"id": 1, "name": "a", "scope": "global", "allow": ["no.such"]}]},
+    ("a role that allows what is not there",
+     {"roles": [{"id": 1, "name": "a", "scope": "global", "allow": ["no.such"]}]},
      r"roles\[0\]\.allow\[0\].*no\.such"),
     ("a role that inherits from nobody", {"roles": [{"id": 1, "name": "a", "scope": "global", "inherits": [77]}]},
      r"roles\[0\]\.inherits\[0\].*77"),
@@ -74,7 +79,8 @@ POLICIES = [
      r"roles\[0\].*(cycle|itself)"),
     ("a cycle of two roles", {"roles": [{"id": 1, "name": "a", "scope": "global", "inherits": [2]},
                                         {"id": 2, "name": "b", "scope": "global", "inherits": [1]}]}, r"cycle"),
-    ("a cycle with a role that is stored", {"roles": [{"id": 100, "name": "member", "scope": "server:1", "default": True,
+    ("a cycle with a role that is stored",
+     {"roles": [{"id": 100, "name": "member", "scope": "server:1", "default": True,
                                                        "inherits": [101]}]}, r"cycle"),
     ("a permission that is no name", {"permissions": [{"name": "Message Send"}]}, r"permissions\[0\].*Message Send"),
     ("a permission of 101 bytes", {"permissions": [{"name": "a" * 101}]}, r"permissions\[0\]"),
@@ -85,15 +91,18 @@ POLICIES = [
      r"permissions.*512"),
     ("a scope type nobody configured", {"scopes": [{"scope": "planet:1", "parent": "global"}]}, r"scopes\[0\].*planet"),
     ("a scope that is no scope", {"scopes": [{"scope": "server", "parent": "global"}]}, r"scopes\[0\].*server"),
-    ("a scope id that is negative", {"scopes": [{"scope": "server:-1", "parent": "global"}]}, r"scopes\[0\].*server:-1"),
+    ("a scope id that is negative", {"scopes": [{"scope": "server:-1", "parent": "global"}]},
+     r"scopes\[0\].*server:-1"),
     ("a scope id above 64 bits", {"scopes": [{"scope": "server:18446744073709551616", "parent": "global"}]},
      r"scopes\[0\].*18446744073709551616"),
     ("a scope twice", {"scopes": [{"scope": "server:5", "parent": "global"}] * 2}, r"scopes\[1\]"),
-    ("a scope below a narrower one", {"scopes": [{"scope": "server:5", "parent": "channel:10"}]}, r"scopes\[0\].*parent"),
+    ("a scope below a narrower one", {"scopes": [{"scope": "server:5", "parent": "channel:10"}]},
+     r"scopes\[0\].*parent"),
     ("a scope whose parent is not there", {"scopes": [{"scope": "channel:5", "parent": "server:99"}]},
      r"scopes\[0\].*server:99"),
     ("an overwrite for nobody", {"scopes": [{"scope": "channel:5", "parent": "server:1",
-                                             "overwrites": [{"allow": ["message.send"]}]}]}, r"overwrites\[0\].*(role|user)"),
+                                             "overwrites": [{"allow": ["message.send"]}]}]},
+                                             r"overwrites\[0\].*(role|user)"),
     ("an assignment of no role", {"assignments": [{"user": 1, "role": 999}]}, r"assignments\[0\].*999"),
     ("an assignment beside its role", {"assignments": [{"user": 1, "role": 101, "scope": "server:2"}]},
      r"assignments\[0\].*server:2"),
@@ -235,8 +244,10 @@ class BadInput(SqliteCase):
                     self.assertEqual(code, done.returncode)
 
     def test_batch(self):
-        for name, lines in [("a word is missing", "1 channel:10\n"), ("a user that is none", "x channel:10 message.send\n"),
-                            ("no such permission", "1 channel:10 no.such\n"), ("no such type", "1 planet:1 message.send\n"),
+        for name, lines in [("a word is missing", "1 channel:10\n"),
+                            ("a user that is none", "x channel:10 message.send\n"),
+                            ("no such permission", "1 channel:10 no.such\n"),
+                            ("no such type", "1 planet:1 message.send\n"),
                             ("the third of three", "1 channel:10 message.send\n" * 2 + "1 channel:10\n")]:
             with self.subTest(name):
                 done = self.serving.ctl("check", "--batch", input=lines)
@@ -258,14 +269,17 @@ class BadInput(SqliteCase):
                              (b"\xc0\xaf", "\ufffd" * 2), (b"\xe2\x82", "\ufffd" * 2), (b"\xed\xa0\x80", "\ufffd" * 3),
                              (b"\xf4\x90\x80\x80", "\ufffd" * 4), (b"\xe0\x80\x80", "\ufffd" * 3)]:
             with self.subTest(sent), self.serving.rpc() as rpc:
-                rpc.socket.sendall(msgpack.packb([0, 9, b"permissions", [{b"user": 1, b"scope": sent}]], use_bin_type=False))
-                self.assertEqual([1, 9, [-13, f'permissions: scope: "{echoed}" is neither global nor type:id'], None], rpc.receive())
+                rpc.socket.sendall(msgpack.packb([0, 9, b"permissions", [{b"user": 1, b"scope": sent}]],
+                                                 use_bin_type=False))
+                self.assertEqual([1, 9, [-13, f'permissions: scope: "{echoed}" is neither global nor type:id'], None],
+                                 rpc.receive())
 
     def test_sockets_that_are_no_sidecar(self):
         ctl = program("permtabctl")
-        for path, says in [("/nonexistent/permtab.sock", "/nonexistent/permtab.sock"), (str(self.folder), str(self.folder))]:
-            done = subprocess.run([ctl, "--socket", path, "health"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                  timeout=120)
+        for path, says in [("/nonexistent/permtab.sock", "/nonexistent/permtab.sock"),
+                           (str(self.folder), str(self.folder))]:
+            done = subprocess.run([ctl, "--socket", path, "health"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  text=True, timeout=120)
             self.assertNotIn(done.returncode, (0, 64))
             self.one_line(done.stderr)
             self.assertIn(says, done.stderr)

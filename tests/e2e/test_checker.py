@@ -31,7 +31,8 @@ def calls(first_ms, last_ms, decision, gap_ms=10, took_ms=0.01, question=0):
 def write(begun_ms, ended_ms, revision, keys, present, before=None):
     """An acknowledged write, of as many rows as it has keys; ended_ms None: its outcome was never heard."""
     before = revision - len(keys) if before is None and revision is not None else before
-    return Write(begun_ms * MS, None if ended_ms is None else ended_ms * MS, before, revision, tuple(keys), tuple(present), "h0")
+    return Write(begun_ms * MS, None if ended_ms is None else ended_ms * MS, before, revision, tuple(keys),
+                 tuple(present), "h0")
 
 
 class Checker(unittest.TestCase):
@@ -56,10 +57,12 @@ class Checker(unittest.TestCase):
         self.assertEqual([], self.check([call(6009, ALLOW), calls(100, 6009, ALLOW), call(10009, DENY)]))
 
     def test_while_the_write_was_under_way_both_are_true(self):
-        self.assertEqual([], self.check([call(4900, DENY, 5005), call(5005, ALLOW), call(5006, DENY), call(9005, ALLOW)]))
+        self.assertEqual([], self.check([call(4900, DENY, 5005), call(5005, ALLOW), call(5006, DENY),
+                                         call(9005, ALLOW)]))
 
     def test_unknown_is_no_answer(self):
-        self.assertEqual([], self.check([call(7000, UNKNOWN), call(7000, UNKNOWN, token=11), calls(100, 15000, UNKNOWN)]))
+        self.assertEqual([], self.check([call(7000, UNKNOWN), call(7000, UNKNOWN, token=11),
+                                         calls(100, 15000, UNKNOWN)]))
 
     def test_a_slow_call_may_know_what_came_meanwhile(self):
         self.assertEqual([], self.check([call(7000, ALLOW, 9001)]))
@@ -93,7 +96,8 @@ class Checker(unittest.TestCase):
                                               [(revision, HELD) for revision in (11, 12, 13)]))
 
     def test_each_host_is_looked_at(self):
-        self.assertEqual(["late", "late"], self.check([call(100, ALLOW), call(6011, ALLOW), call(7000, DENY), call(6012, ALLOW)]))
+        self.assertEqual(["late", "late"],
+                         self.check([call(100, ALLOW), call(6011, ALLOW), call(7000, DENY), call(6012, ALLOW)]))
 
     # ---- token -------------------------------------------------------------------------------------------------------
 
@@ -102,7 +106,8 @@ class Checker(unittest.TestCase):
         self.assertEqual(["token"], self.check([call(9100, DENY, token=12)]))
 
     def test_as_new_as_its_token(self):
-        self.assertEqual([], self.check([call(5100, DENY, token=11), call(5100, ALLOW, token=10), call(9100, ALLOW, token=12),
+        self.assertEqual([], self.check([call(5100, DENY, token=11), call(5100, ALLOW, token=10),
+                                         call(9100, ALLOW, token=12),
                                          call(9050, ALLOW, token=11), call(9050, DENY, token=11)]))
 
     # ---- never -------------------------------------------------------------------------------------------------------
@@ -194,7 +199,8 @@ class Checker(unittest.TestCase):
             at += dice.randrange(20, 3000)
             writes.append(write(at, at + dice.randrange(1, 15), revision, [HELD], [revision % 2 == 0]))
             log.append((revision, HELD))
-        spans = [call(begun, dice.choice((ALLOW, DENY)), begun + dice.choice((0.01, 1, 40)), token=dice.choice((0, 0, 11)))
+        spans = [call(begun, dice.choice((ALLOW, DENY)), begun + dice.choice((0.01, 1, 40)),
+                      token=dice.choice((0, 0, 11)))
                  for begun in (dice.uniform(1000, at) for _ in range(1000000))]
         record = Record(STALENESS, BEGIN, log, (at + 5000) * MS, writes, model.Timelines(ASKED, model.begin()),
                         {"h0": spans}, {})
@@ -205,7 +211,8 @@ class Checker(unittest.TestCase):
         print(f"    1,000,000 answers, {len(found)} of them wrong, in {took:.1f} s")
         part = spans[:2000]
         expected = [self.is_wrong(span, writes) for span in part]
-        alone = [bool(checker.check(record._replace(hosts={"h0": [span]}, timelines=model.Timelines(ASKED, model.begin()))))
+        alone = [bool(checker.check(record._replace(hosts={"h0": [span]},
+                                                    timelines=model.Timelines(ASKED, model.begin()))))
                  for span in part[:200]]
         self.assertEqual(expected[:200], alone)
         part_found = checker.check(record._replace(hosts={"h0": part}, timelines=model.Timelines(ASKED, model.begin())))

@@ -51,7 +51,8 @@ class Cleanup:
         return next(job for job in self.jobs() if job["id"] == number)
 
     def wait(self, number, state="done"):
-        wait_until(lambda: self.job(number)["state"] == state, 30, lambda: f"clean-up {number} is {state}: {self.jobs()}")
+        wait_until(lambda: self.job(number)["state"] == state, 30,
+                   lambda: f"clean-up {number} is {state}: {self.jobs()}")
         return self.job(number)
 
     # ---- kinds ------------------------------------------------------------------------------------------------
@@ -159,8 +160,8 @@ class Cleanup:
             self.skipTest("takes root to become somebody else")
         control = [program_for_others("permtabctl", self.folder), "--socket", str(self.serving.socket), "cleanup"]
         for words, code in ((["start", "epochs"], 1), (["cancel"], 1), (["status"], 0)):
-            done = subprocess.run(control + words, user=65534, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                  timeout=120)
+            done = subprocess.run(control + words, user=65534, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  text=True, timeout=120)
             self.assertEqual(code, done.returncode, done.stderr)
             if code:
                 self.assertIn("is for root or uid 0", done.stderr)

@@ -81,7 +81,8 @@ class Delayed(SqliteCase):
         self.ctl("delay", "user:2", "--in", "0s", "--if", "2 channel:10 message.delete AND NOT channel.manage")
         wait_until(lambda: self.total("delayed_waited") >= 2, 10, "it was looked at")
         self.assertEqual(0, self.total("delayed_done"))
-        self.assertRegex(self.ctl("delayed"), r'if "2 channel:10 message.delete AND NOT channel.manage"  waited \d times'
+        self.assertRegex(self.ctl("delayed"),
+                         r'if "2 channel:10 message.delete AND NOT channel.manage"  waited \d times'
                          r'  because "the condition does not hold"')
         self.ctl("assign", 2, 101, "server:1")
         wait_until(lambda: self.total("delayed_done") == 1, 15, "it was carried out")
@@ -152,7 +153,8 @@ class Delayed(SqliteCase):
         self.assertEqual("400 tasks\n", self.ctl("delayed", "do", number))
         wait_until(lambda: self.total("delayed_done") == 1, 10, "one was carried out for all of them")
         self.assertIn("ask for advice again", self.ctl("delayed", "do", number, host=self.second, code=1))
-        number = re.search(r"^(\d+)  recommended  \d+ tasks have the reason:end of term: carry", advice, re.MULTILINE).group(1)
+        number = re.search(r"^(\d+)  recommended  \d+ tasks have the reason:end of term: carry", advice,
+                           re.MULTILINE).group(1)
         self.assertEqual("800 tasks\n", self.ctl("delayed", "do", number))
         wait_until(lambda: self.total("delayed_done") == 801, 20, "all were carried out")
         self.nothing_left()
@@ -214,8 +216,8 @@ class Delayed(SqliteCase):
                   "    with Rpc(sys.argv[2]) as rpc:\n"
                   "        try:\n            rpc.call(method)\n            print(method, 0)\n"
                   "        except RpcError as error:\n            print(method, error.code)\n")
-        methods = ["delay", "delayed_cancel", "delayed_run", "delayed_replace", "delayed_do", "delayed", "delayed_stats",
-                   "delayed_advice"]
+        methods = ["delay", "delayed_cancel", "delayed_run", "delayed_replace", "delayed_do", "delayed",
+                   "delayed_stats", "delayed_advice"]
         self.folder.chmod(0o755)
         (self.folder / "a").chmod(0o755)
         done = subprocess.run([sys.executable, "-c", script, harness_for_others(self.folder),
@@ -226,7 +228,8 @@ class Delayed(SqliteCase):
     def test_redis_away(self):
         self.ctl("delay", "user:1", "--in", "1h")
         self.redis.kill()
-        wait_until(lambda: "away" in self.first.ctl("delay", "user:1", "--in", "1s").stderr, 10, "it says that Redis is away")
+        wait_until(lambda: "away" in self.first.ctl("delay", "user:1", "--in", "1s").stderr, 10,
+                   "it says that Redis is away")
         self.assertIn("Redis is away", self.ctl("delayed", "stats", code=1))
         self.assertTrue(self.first.health()["ok"])
         self.redis.start()
@@ -242,7 +245,8 @@ class Delayed(SqliteCase):
 
     def test_hostile_params(self):
         with self.first.rpc() as rpc:
-            for params in [{}, {"targets": "user:1", "in_ms": 1}, {"targets": [], "in_ms": 1}, {"targets": [7], "in_ms": 1},
+            for params in [{}, {"targets": "user:1", "in_ms": 1}, {"targets": [], "in_ms": 1},
+                           {"targets": [7], "in_ms": 1},
                            {"targets": ["user:1"] * 101, "in_ms": 1}, {"targets": ["user:1"], "in_ms": -1},
                            {"targets": ["user:1"], "in_ms": 2**64 - 1}, {"targets": ["user:1"], "at": 2**64 - 1},
                            {"targets": ["user:1"], "in_ms": 1, "expires_in_ms": 2**64 - 1},

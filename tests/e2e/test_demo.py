@@ -56,14 +56,16 @@ class Demo(unittest.TestCase):
         try:
             ctl = [f"{folder}/installed/bin/permtabctl", "--socket", f"{folder}/permtab.sock"]
             self.assertEqual(0, subprocess.run([*ctl, "health"], stdout=subprocess.DEVNULL, timeout=120).returncode)
-            self.assertEqual(0, subprocess.run([*ctl, "assign", "7", "101"], stdout=subprocess.DEVNULL, timeout=120).returncode)
+            self.assertEqual(0, subprocess.run([*ctl, "assign", "7", "101"], stdout=subprocess.DEVNULL,
+                                               timeout=120).returncode)
         finally:
             os.kill(int(pid), signal.SIGTERM)
             wait_until(lambda: self.ended(pid), 10, "the sidecar is gone")
             shutil.rmtree(folder)
 
     def test_usage(self):
-        done = subprocess.run([str(ROOT / "deploy" / "demo.sh"), "--fast"], stderr=subprocess.PIPE, text=True, timeout=120)
+        done = subprocess.run([str(ROOT / "deploy" / "demo.sh"), "--fast"], stderr=subprocess.PIPE, text=True,
+                              timeout=120)
         self.assertEqual(64, done.returncode)
         self.assertIn("usage", done.stderr)
 

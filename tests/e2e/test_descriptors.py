@@ -25,7 +25,8 @@ class Limited(Sidecar):
 
     def launch(self, *arguments):
         with open(self.log_path, "a") as log:
-            self.process = spawn(["bash", "-c", f'ulimit -n {self.limit}; exec "$@"', "-", self.binary, "-c", str(self.configuration),
+            self.process = spawn(["bash", "-c", f'ulimit -n {self.limit}; exec "$@"', "-", self.binary, "-c",
+                                  str(self.configuration),
                                   *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment)
         return self
 
@@ -48,8 +49,8 @@ class Few:
             connection.connect(str(self.serving.socket))
             idle.append(connection)
         wait_until(lambda: "clients are refused: RLIMIT_NOFILE" in self.serving.log(), 20, "some are refused")
-        wait_until(lambda: self.steady.call("stats")["clients_refused"] + self.steady.call("stats")["clients"] > IDLE, 20,
-                   "all have been seen to")
+        wait_until(lambda: self.steady.call("stats")["clients_refused"] + self.steady.call("stats")["clients"] > IDLE,
+                   20, "all have been seen to")
         stats = self.steady.call("stats")
         self.assertGreaterEqual(stats["clients"], 4)
         self.assertGreaterEqual(stats["clients_refused"], IDLE - LIMIT // 2)
@@ -57,7 +58,8 @@ class Few:
 
     def assert_serves(self):
         for user in range(5000, 5020):
-            self.assertIn(self.steady.call("check", user=user, scope="channel:10", permission="message.send")["decision"], (0, 1))
+            self.assertIn(self.steady.call("check", user=user, scope="channel:10",
+                                           permission="message.send")["decision"], (0, 1))
         self.assertIn(self.steady.call("assign", user=6, role=101, scope="server:1")["rows_written"], (0, 1))
         self.assertTrue(self.steady.call("health")["ok"])
         self.assertIn("ok", self.serving.ops("health"))  # operators come in
@@ -81,13 +83,15 @@ class Few:
         serving = self.sidecar(start=False, clients_max=100)
         said = serving.run("-t")
         self.assertEqual(0, said.returncode, said.stderr)
-        wanted, least = map(int, re.search(r"# RLIMIT_NOFILE must be (\d+) for clients_max = 100, and (\d+) at the least", said.stdout).groups())
+        found = re.search(r"# RLIMIT_NOFILE must be (\d+) for clients_max = 100, and (\d+) at the least", said.stdout)
+        wanted, least = map(int, found.groups())
         self.assertGreater(wanted, least)
         self.assertGreaterEqual(wanted, 200)
 
         def under(limit, *arguments):
             return subprocess.run(["bash", "-c", f'ulimit -n {limit}; exec "$@"', "-", program("permtabd"), "-c",
-                                   str(serving.configuration), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   str(serving.configuration), *arguments], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True,
                                   timeout=30)
         enough = under(wanted, "-t")
         self.assertEqual(0, enough.returncode)
@@ -98,14 +102,16 @@ class Few:
         for arguments in (["-t"], []):
             few = under(least - 1, *arguments)
             self.assertEqual(2, few.returncode, few.stderr)
-            self.assertRegex(few.stderr, rf"RLIMIT_NOFILE is {least - 1}, and this configuration needs {least} at the least")
+            self.assertRegex(few.stderr,
+                             rf"RLIMIT_NOFILE is {least - 1}, and this configuration needs {least} at the least")
 
     def test_a_soft_limit_is_raised(self):
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.assertGreater(soft, 1000)
         serving = self.sidecar(start=False, clients_max=100)
         with open(serving.log_path, "a") as log:
-            serving.process = spawn(["bash", "-c", 'ulimit -Sn 60; exec "$@"', "-", serving.binary, "-c", str(serving.configuration)],
+            serving.process = spawn(["bash", "-c", 'ulimit -Sn 60; exec "$@"', "-", serving.binary, "-c",
+                                     str(serving.configuration)],
                                     stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         serving.wait_healthy()
         self.assertNotIn("RLIMIT_NOFILE", serving.log())

@@ -99,7 +99,8 @@ class Distrust:
     def test_log_and_counter_are_guarded(self):
         """At a prompt, nothing but the purge of old rows passes."""
         before = self.rows("SELECT * FROM permtab_change ORDER BY revision;")
-        for sql in ("UPDATE permtab_counter SET revision = revision - 2;", "UPDATE permtab_counter SET revision = revision + 2;",
+        for sql in ("UPDATE permtab_counter SET revision = revision - 2;",
+                    "UPDATE permtab_counter SET revision = revision + 2;",
                     "DELETE FROM permtab_counter;", "DELETE FROM permtab_change;",
                     "DELETE FROM permtab_change WHERE revision = (SELECT revision FROM permtab_counter);"):
             with self.subTest(sql):
@@ -182,7 +183,8 @@ class OnSqlite(Distrust, SqliteCase):
     def triggers_of(self, table):
         """[(name, the statement that makes it again)]"""
         with contextlib.closing(sqlite3.connect(self.path)) as connection:
-            found = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", [table])
+            found = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?",
+                                       [table])
             return [(name, text + ";") for name, text in found]
 
     def replaced_by(self, other):
@@ -262,7 +264,8 @@ class OnSqliteWithRedis(OnSqlite):
         """Rows that went without a trigger. The new table reads the role from the store for somebody else, so that it
         would do with what L2 says of user 1."""
         other = (5, *MODERATOR[1:])
-        self.sql("INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES (5, 101, 1, 1), (5, 102, 1, 1), (1, 102, 1, 1);")
+        self.sql("INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) "
+                     "VALUES (5, 101, 1, 1), (5, 102, 1, 1), (1, 102, 1, 1);")
         self.expect(other, "allow")
         before = self.serving.stats()["l2_puts"]
         self.expect(MODERATOR, "allow")
@@ -279,7 +282,8 @@ class OnSqliteWithRedis(OnSqlite):
         """As whoever finds it unhealthy does. When it comes back the store is as it should be, at the revision that
         L2 is at."""
         other = (5, *MODERATOR[1:])
-        self.sql("INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) VALUES (5, 101, 1, 1), (5, 102, 1, 1), (1, 102, 1, 1);")
+        self.sql("INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) "
+                     "VALUES (5, 101, 1, 1), (5, 102, 1, 1), (1, 102, 1, 1);")
         self.expect(other, "allow")
         before = self.serving.stats()["l2_puts"]
         self.expect(MODERATOR, "allow")
@@ -322,7 +326,8 @@ class OnMariadb(Distrust, MariadbCase):
 
     def test_trigger_gone_between_two_looks(self):
         """It is there again, word for word, when the sidecar looks."""
-        name, text = next(trigger for trigger in self.triggers_of("permtab_assignment") if trigger[0].endswith("_delete"))
+        name, text = next(trigger for trigger in self.triggers_of("permtab_assignment")
+                          if trigger[0].endswith("_delete"))
 
         def ruin():
             self.serving.pause()
@@ -345,8 +350,8 @@ class OnMariadb(Distrust, MariadbCase):
         def ruin():
             failed = self.serving.stats()["polls_failed"]
             self.sql("SET foreign_key_checks = 0; DROP TABLE permtab_assignment;")
-            wait_until(lambda: self.serving.stats()["polls_failed"] + self.serving.stats()["polls_disbelieved"] > failed + 1, 10,
-                       "polls fail")
+            wait_until(lambda: self.serving.stats()["polls_failed"]
+                       + self.serving.stats()["polls_disbelieved"] > failed + 1, 10, "polls fail")
             self.sql(done.stdout)
         self.distrusted(ruin, "allow", "deny")
 
@@ -366,7 +371,8 @@ class OnMariadb(Distrust, MariadbCase):
         triggers = []
         for name, timing, event, text in found:
             text = text.replace("\\n", "\n").replace("\\t", "\t")
-            triggers.append((name, f"DELIMITER //\nCREATE TRIGGER {name} {timing} {event} ON {table} FOR EACH ROW\n{text}\n//\n"))
+            triggers.append((name, f"DELIMITER //\nCREATE TRIGGER {name} {timing} {event} ON {table} "
+                                    f"FOR EACH ROW\n{text}\n//\n"))
         return triggers
 
     def test_truncate_and_drop_are_refused(self):
@@ -413,7 +419,8 @@ class RestartedMariadb(MariadbCase):
             reader.watch(*MODERATOR, "allow", 20000)
             self.assertIsNotNone(reader.watched())
             after = serving.stats()
-            self.assertEqual((0, 0), tuple(after[name] - before[name] for name in ("polls_disbelieved", "rebuilds")), serving.log()[-1500:])
+            self.assertEqual((0, 0), tuple(after[name] - before[name] for name in ("polls_disbelieved", "rebuilds")),
+                             serving.log()[-1500:])
 
 
 if __name__ == "__main__":

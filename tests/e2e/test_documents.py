@@ -60,9 +60,12 @@ class Documents:
             self.rpc.apply(YAML, format="toml")
 
     def test_bad_names_are_told_what_is_good(self):
-        for document, says in [({"permissions": [{"name": "Message.Send"}]}, "a-z, 0-9 and _ in parts with dots between"),
-                               ({"permissions": [{"name": "message-send"}]}, "a-z, 0-9 and _ in parts with dots between"),
-                               ({"scopes": [{"scope": "guild:1", "parent": "global"}]}, "there are global, server, channel")]:
+        for document, says in [({"permissions": [{"name": "Message.Send"}]},
+                                "a-z, 0-9 and _ in parts with dots between"),
+                               ({"permissions": [{"name": "message-send"}]},
+                                "a-z, 0-9 and _ in parts with dots between"),
+                               ({"scopes": [{"scope": "guild:1", "parent": "global"}]},
+                                "there are global, server, channel")]:
             self.assertIn(says, self.ctl("apply", "-", input=json.dumps(document), code=1).stderr)
         with self.assertRaisesRegex(RpcError, "there are global, server, channel"):
             self.rpc.call("check", user=1, scope="guild:1", permission="message.send")
@@ -75,13 +78,14 @@ class Documents:
     def test_one_parser_everywhere(self):
         """The same text gives the same end through a document, the command line and a request."""
         for text, end in [("2027-01-01T00:00:00Z", 1798761600000000), ("2027-01-01t00:00:00z", 1798761600000000),
-                          ("2027-01-01T01:00:00.1234567+01:00", 1798761600123456), ("2016-12-31T23:59:60Z", 1483228800000000),
-                          ("1798761600000000", 1798761600000000)]:
+                          ("2027-01-01T01:00:00.1234567+01:00", 1798761600123456),
+                          ("2016-12-31T23:59:60Z", 1483228800000000), ("1798761600000000", 1798761600000000)]:
             for way in ("document", "command", "request"):
                 with self.subTest(text=text, way=way):
                     self.rpc.call("unassign", user=9, role=MODERATOR)
                     if way == "document":
-                        self.rpc.apply(json.dumps({"assignments": [{"user": 9, "role": MODERATOR, "expires_at": text}]}))
+                        self.rpc.apply(json.dumps({"assignments": [{"user": 9, "role": MODERATOR,
+                                                                    "expires_at": text}]}))
                     elif way == "command":
                         self.ctl("assign", 9, MODERATOR, "--expires", text)
                     else:
@@ -99,7 +103,8 @@ class Documents:
                     with self.assertRaisesRegex(RpcError, says):
                         self.rpc.call("assign", user=9, role=MODERATOR, expires_at=given)
                     with self.assertRaisesRegex(RpcError, r"assignments\[0\]\.expires_at: .*" + says):
-                        self.rpc.apply(json.dumps({"assignments": [{"user": 9, "role": MODERATOR, "expires_at": given}]}))
+                        self.rpc.apply(json.dumps({"assignments": [{"user": 9, "role": MODERATOR,
+                                                                    "expires_at": given}]}))
                 self.assertIn(says, self.ctl("assign", 9, MODERATOR, "--expires", end, code=64).stderr)
         self.assertEqual([], self.end())
 
@@ -114,7 +119,8 @@ class Documents:
         self.assertNotIn("warnings", self.rpc.call("assign", user=9, role=MODERATOR))
 
     def test_past_ends_of_a_document(self):
-        document = {"assignments": [{"user": 20 + number, "role": MODERATOR, "expires_at": LONG_AGO} for number in range(30)]}
+        document = {"assignments": [{"user": 20 + number, "role": MODERATOR, "expires_at": LONG_AGO}
+                                    for number in range(30)]}
         done = self.ctl("apply", "-", input=json.dumps(document))
         lines = done.stderr.splitlines()
         self.assertIn("assignments 30", done.stdout)

@@ -44,7 +44,8 @@ def random_policy(dice, now):
         role["allow_own"] = [name for name in role["allow_own"] if name not in role["allow"] + role["deny"]]
         role["deny"] = [name for name in role["deny"] if name not in role["allow"]]
     scopes = [{"scope": scope, "parent": parent,
-               "overwrites": [{"role": role, "allow": some(dice, PERMISSIONS[:3], 2), "deny": some(dice, PERMISSIONS[3:], 2)}
+               "overwrites": [{"role": role, "allow": some(dice, PERMISSIONS[:3], 2),
+                               "deny": some(dice, PERMISSIONS[3:], 2)}
                               for role in some(dice, ROLES, 2)]}
               for scope, parent in [("server:1", "global"), ("server:2", "global"), ("channel:10", "server:1"),
                                     ("channel:11", "server:1"), ("channel:20", "server:2")]]

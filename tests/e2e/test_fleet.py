@@ -82,8 +82,8 @@ class Messages(FleetShared, MariadbCase):
 
     def test_plain_messages(self):
         host, = self.hosts(1)
-        for message, retired in (("user:1000", 1), ("scope:server:1", 1), ("pattern:user:10*", 1), ("prefix:user:100", 1),
-                                 ("role:7", 0), ("poke", 0), ("user:1000 user:1001", 2)):
+        for message, retired in (("user:1000", 1), ("scope:server:1", 1), ("pattern:user:10*", 1),
+                                 ("prefix:user:100", 1), ("role:7", 0), ("poke", 0), ("user:1000 user:1001", 2)):
             for user in (1000, 1001):
                 self.assertEqual(1, self.check(host, user))
             with self.counted(host) as grown:
@@ -131,7 +131,8 @@ class Messages(FleetShared, MariadbCase):
         host, = self.hosts(1)
         self.check(host, 1000)
         garbage = [b"", b" ", b"\x00" * 50, b"\xff\xfe", b"user:", b"user:1000 and more", b"x" * 70000, b"permtab1",
-                   b"permtab1 changed", b"permtab1 changed 1 2 3 user:1000", b"permtab2 changed 0000000000000001 1 2 user:1000",
+                   b"permtab1 changed", b"permtab1 changed 1 2 3 user:1000",
+                   b"permtab2 changed 0000000000000001 1 2 user:1000",
                    b"user:99999999999999999999999", b"scope:nowhere:1", b"pattern:" + b"*" * 200, b"user:1000 \x00"]
         with self.counted(host) as grown:
             self.say_on_channel(*garbage)
@@ -148,7 +149,8 @@ class Messages(FleetShared, MariadbCase):
         with self.counted(host) as grown:
             self.say_on_channel(f"permtab1 changed 00000000deadbeef {revision} {revision + 1} user:1000")
             time.sleep(0.2)
-        self.assertEqual((1, 0, 0), (grown["messages_foreign"], grown["entries_retired"], grown["message_wakes"]), grown)
+        self.assertEqual((1, 0, 0), (grown["messages_foreign"], grown["entries_retired"], grown["message_wakes"]),
+                         grown)
 
     def test_gap(self):
         host, = self.hosts(1)

@@ -120,7 +120,8 @@ class Trouble(FleetShared, MariadbCase):
                 time.sleep(0.0005)
             took = time.monotonic() - begun
         connection.close()
-        self.say(f"{grown['messages']} messages in {took:.1f} s, {grown['message_wakes']} wakes, {grown['polls']} polls")
+        self.say(f"{grown['messages']} messages in {took:.1f} s, {grown['message_wakes']} wakes, "
+                 f"{grown['polls']} polls")
         self.assertGreater(grown["messages"], 500)
         self.assertLess(grown["polls"], 64 + 120 * took, grown)
         self.felt_at_once(1010)

@@ -309,8 +309,8 @@ class Messages(HostileCase):
                 "('unassign', dict(user=1, role=101)), ('invalidate', dict(what='all'))]:\n"
                 "    try: rpc.call(method, params); print('DONE', method)\n"
                 "    except RpcError as error: print(error.code)\n")
-        child = spawn([sys.executable, "-c", code, str(self.serving.socket), harness_for_others(self.folder)], uid=stranger,
-                      stdout=subprocess.PIPE, text=True, cwd="/")
+        child = spawn([sys.executable, "-c", code, str(self.serving.socket), harness_for_others(self.folder)],
+                      uid=stranger, stdout=subprocess.PIPE, text=True, cwd="/")
         out, _ = child.communicate(timeout=120)
         self.assertEqual(["-25"] * 5, out.split())
         self.assert_serves_others()
@@ -392,7 +392,8 @@ class Crowd(HostileCase):
             flooding.stdout.close()
             time.sleep(0.3)
         alone, among = statistics.median(quiet), statistics.median(crowded)
-        self.say(f"median miss with {self.IDLE} idle connections {alone:.0f} us, with {self.FLOODING} flooding ones beside them "
+        self.say(f"median miss with {self.IDLE} idle connections {alone:.0f} us, "
+                 f"with {self.FLOODING} flooding ones beside them "
                  f"{among:.0f} us ({among / alone:.2f} times); they got {answers} answers meanwhile")
         self.assertGreater(answers, 1000)
         self.assertLessEqual(among, 2 * alone)

@@ -146,13 +146,16 @@ class Install(unittest.TestCase):
         prefix = self.folder / "guarded"
         (prefix / "lib").mkdir(parents=True, mode=0o750)
         self.run_checked(["cmake", "--install", str(BUILD), "--prefix", str(prefix)], umask=0o077)
-        modes = {name: (prefix / name).stat().st_mode & 0o777 for name in (".", "lib", "lib/pkgconfig", "include/permtab/shm")}
-        self.assertEqual({"lib": 0o750, "lib/pkgconfig": 0o755, "include/permtab/shm": 0o755}, {k: v for k, v in modes.items() if k != "."})
+        modes = {name: (prefix / name).stat().st_mode & 0o777
+                 for name in (".", "lib", "lib/pkgconfig", "include/permtab/shm")}
+        self.assertEqual({"lib": 0o750, "lib/pkgconfig": 0o755, "include/permtab/shm": 0o755},
+                         {k: v for k, v in modes.items() if k != "."})
 
     def test_a_packager_has_a_stage_of_his_own(self):
         """DESTDIR is where it is put now, the prefix where it will be."""
         stage = self.folder / "stage"
-        self.run_checked(["cmake", "--install", str(BUILD), "--prefix", "/opt/permtab"], env={**os.environ, "DESTDIR": str(stage)})
+        self.run_checked(["cmake", "--install", str(BUILD), "--prefix", "/opt/permtab"],
+                         env={**os.environ, "DESTDIR": str(stage)})
         unit = next(stage.rglob("permtabd.service")).read_text()
         self.assertIn("\nExecStart=/opt/permtab/sbin/permtabd -c /opt/permtab/etc/permtab/permtab.conf\n", unit)
         self.assertNotIn(str(stage), unit)

@@ -87,7 +87,8 @@ class Prefork(SqliteCase):
         self.assertEqual(before["clients"] + self.CHILDREN, sidecar.stats()["clients"])
         self.assertEqual(before["table_misses"], sidecar.stats()["table_misses"])
         self.assertEqual([str(self.CHILDREN)], worker.ask("end"))
-        wait_until(lambda: sidecar.stats()["clients"] == before["clients"], 20, "the children are gone from the clients")
+        wait_until(lambda: sidecar.stats()["clients"] == before["clients"], 20,
+                   "the children are gone from the clients")
 
 
 if __name__ == "__main__":

@@ -88,19 +88,21 @@ class WithoutRedis(Asking, SqliteCase):
             reply = rpc.call("invalidate", what="user:5")
             self.assertEqual({"entries", "keys", "retries", "singles", "failed", "published", "took_us"}, set(reply))
             self.assertEqual((1, 0, 0, False), (reply["entries"], reply["keys"], reply["failed"], reply["published"]))
-            self.assertEqual(0, rpc.call("invalidate", targets=["user:5", "role:9"], reason="twice", batch=3)["entries"])
+            self.assertEqual(0, rpc.call("invalidate", targets=["user:5", "role:9"], reason="twice",
+                                         batch=3)["entries"])
 
     def test_refusals(self):
         with self.here.rpc() as rpc:
             for params, code, says in [
-                    ({}, -3, "what"), ({"what": "user:1", "targets": ["user:2"]}, -3, "what"), ({"targets": []}, -3, "what"),
+                    ({}, -3, "what"), ({"what": "user:1", "targets": ["user:2"]}, -3, "what"),
+                    ({"targets": []}, -3, "what"),
                     ({"targets": "user:1"}, -3, "what"), ({"targets": ["user:1", 5]}, -3, "no target"),
                     ({"targets": ["user:1", "planet"]}, -3, "planet"), ({"what": "x" * 5000}, -3, "no target"),
                     ({"what": "pattern:[a"}, -3, "pattern"), ({"what": "scope:guild:1"}, -12, "guild"),
                     ({"targets": ["user:1"] * 10001}, -4, "10001"), ({"targets": ["user:1"] * 100000}, -4, "100000"),
                     ({"targets": ["prefix:user:1"] * 17}, -4, "16"), ({"what": "user:1", "batch": 0}, -4, "batch"),
-                    ({"what": "user:1", "batch": 1025}, -4, "batch"), ({"what": "user:1", "reason": "x" * 200}, -3, "reason"),
-                    ({"what": "tag:raid"}, None, "Redis")]:
+                    ({"what": "user:1", "batch": 1025}, -4, "batch"),
+                    ({"what": "user:1", "reason": "x" * 200}, -3, "reason"), ({"what": "tag:raid"}, None, "Redis")]:
                 with self.subTest(str(params)[:80]):
                     with self.assertRaises(RpcError) as caught:
                         rpc.call("invalidate", params)
@@ -112,8 +114,10 @@ class WithoutRedis(Asking, SqliteCase):
             self.assertIn("Redis", caught.exception.text)
         self.assertIn("10000", self.done(self.here, "invalidate", "-", code=64, input="user:1\n" * 10001))
         self.assertIn("1 to 1024", self.done(self.here, "invalidate", "user:1", "--batch", "0", code=1))
-        self.assertIn("line 2: a zero byte", self.done(self.here, "invalidate", "-", code=64, input="user:1\nuser:2 \0 user:3\n"))
-        self.assertIn("line 2: longer", self.done(self.here, "invalidate", "-", code=64, input="user:1\n" + "user:2 " * 50))
+        self.assertIn("line 2: a zero byte",
+                      self.done(self.here, "invalidate", "-", code=64, input="user:1\nuser:2 \0 user:3\n"))
+        self.assertIn("line 2: longer",
+                      self.done(self.here, "invalidate", "-", code=64, input="user:1\n" + "user:2 " * 50))
 
     def test_history(self):
         for number in range(12):
@@ -152,7 +156,8 @@ class WithoutRedis(Asking, SqliteCase):
                                   (["prefix:user:6"], ["all"])]:
                 self.done(self.here, "invalidate", *targets, "--reason", "a test")
                 kind, method, [params] = subscriber.receive()
-                self.assertEqual((2, "invalidated", told, "a test"), (kind, method, params["targets"], params["reason"]))
+                self.assertEqual((2, "invalidated", told, "a test"),
+                                 (kind, method, params["targets"], params["reason"]))
 
     def test_who_goes_away(self):
         """The session ends while its pattern is being matched."""
@@ -316,7 +321,8 @@ class WithRedis(Asking, MariadbCase):
     def test_redis_is_away(self):
         self.fill_both([5])
         self.redis.kill()
-        wait_until(lambda: "info redis: connected" in self.here.log() and "is lost" in self.here.log(), 5, "it is noticed")
+        wait_until(lambda: "info redis: connected" in self.here.log() and "is lost" in self.here.log(), 5,
+                   "it is noticed")
         said = self.done(self.here, "invalidate", "user:5", code=1)
         self.assertIn("Redis is away", said)
         self.assertFalse(self.resident(self.near, 5, "channel:10"))

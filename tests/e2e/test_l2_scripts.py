@@ -54,17 +54,18 @@ class Scripts(unittest.TestCase):
     CHAIN = ("channel:9", "server:1", "1", "v-channel", "r-channel", "server:1", "global", "0", "v-server", "r-server",
              "global", "", "0", "v-global", "r-global")
 
-    def put(self, at=10, nonce="5", store=STORE, user_ms=5000, scope_ms=6000, token="me", refresh="0", user=42, chain=CHAIN,
-            epoch=EPOCH):
-        return self.run_script("l2_put", BASE, store, revision(at), nonce, epoch, user_ms, scope_ms, token, refresh, user, *chain)
+    def put(self, at=10, nonce="5", store=STORE, user_ms=5000, scope_ms=6000, token="me", refresh="0", user=42,
+            chain=CHAIN, epoch=EPOCH):
+        return self.run_script("l2_put", BASE, store, revision(at), nonce, epoch, user_ms, scope_ms, token, refresh,
+                               user, *chain)
 
     def read(self, *pairs, largest=1000, lock_ms=0, token="me"):
         words = [word for pair in pairs or [(42, "channel:9")] for word in pair]
         return self.run_script("l2_read", BASE, largest, lock_ms, token, *words)
 
     def advance(self, start, end, *changes, nonce="5", store=STORE, end_nonce="6", message="said"):
-        return self.run_script("l2_advance", BASE, store, revision(start), nonce, revision(end), end_nonce, CHANNEL, message,
-                               *changes)
+        return self.run_script("l2_advance", BASE, store, revision(start), nonce, revision(end), end_nonce, CHANNEL,
+                               message, *changes)
 
     def erase(self, seen):
         return self.run_script("l2_begin", seen)
@@ -143,7 +144,8 @@ class Read(Scripts):
 
     def test_misses(self):
         """One part missing is as good as none."""
-        for gone in (self.user_key(), self.scope_key("channel:9"), self.scope_key("server:1"), self.scope_key("global")):
+        for gone in (self.user_key(), self.scope_key("channel:9"), self.scope_key("server:1"),
+                     self.scope_key("global")):
             self.set_marker()
             self.put()
             self.assertEqual(b"hit", self.read()[1][0])
@@ -197,8 +199,8 @@ class Read(Scripts):
         self.set_marker()
         value = "v" * 1000
         for user in range(1, 31):
-            self.put(user=user, chain=("channel:9", "server:1", "1", value, value, "server:1", "global", "0", value, value,
-                                       "global", "", "0", value, value))
+            self.put(user=user, chain=("channel:9", "server:1", "1", value, value, "server:1", "global", "0", value,
+                                       value, "global", "", "0", value, value))
         said = self.read(*[(user, "channel:9") for user in range(1, 31)])[1:]
         self.assertEqual([b"hit"] * 10 + [b"miss"] * 20, [result[0] for result in said])
         self.assertEqual([b"miss", 1], said[-1])
@@ -266,7 +268,8 @@ class Marker(Scripts):
         self.set_marker()
         for key in (self.user_key(), self.scope_key("channel:9"), self.scope_key("server:1")):
             self.redis.command("SET", key, "x")
-        self.assertEqual(1, self.advance(10, 12, "rows", 42, "server:1", "plain", "channel:9", "", "scope", "server:1", "")[0])
+        self.assertEqual(1, self.advance(10, 12, "rows", 42, "server:1", "plain", "channel:9", "", "scope",
+                                         "server:1", "")[0])
         self.assertEqual([MARKER.encode()], self.redis.command("KEYS", "*"))
 
     def test_advance_refused(self):
@@ -275,7 +278,8 @@ class Marker(Scripts):
         self.set_marker()
         self.put()
         for start, wrong in ((9, {}), (11, {}), (10, {"nonce": "6"}), (10, {"store": "000000000000abce"})):
-            reply, told = self.listen(lambda: self.advance(start, 12, "rows", 42, "server:1", "scope", "global", "", **wrong))
+            reply, told = self.listen(lambda: self.advance(start, 12, "rows", 42, "server:1", "scope", "global", "",
+                                                           **wrong))
             self.assertEqual(([0, *self.as_marker()], 0), (reply, told), (start, wrong))
         self.assertEqual(b"hit", self.read()[1][0])
         self.assertEqual(tuple(self.as_marker()), self.marker())

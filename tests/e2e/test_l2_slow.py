@@ -151,8 +151,10 @@ class Race(Shared, MariadbCase):
 
     def lock(self, table, seconds):
         """A client that keeps everybody from reading that table for so long."""
-        client = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}", "--user=root", "--batch",
-                        "--skip-column-names", "--unbuffered", self.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        client = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}", "--user=root",
+                        "--batch",
+                        "--skip-column-names", "--unbuffered", self.database], stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
                        text=True)
         client.stdin.write(f"LOCK TABLES {table} WRITE; SELECT 'locked'; SELECT SLEEP({seconds}); UNLOCK TABLES;\n")
         client.stdin.close()

@@ -132,7 +132,8 @@ class Marker(Shared, MariadbCase):
         self.wait_check(second, 0, 1000)
         for host in self.all:  # what makes them look: somebody who is not in the table
             self.check(host, 1020)
-        wait_until(lambda: self._marker_is_well(), 4, lambda: f"the marker is well: {self.cli('HGETALL', MARKER)}", 0.02)
+        wait_until(lambda: self._marker_is_well(), 4, lambda: f"the marker is well: {self.cli('HGETALL', MARKER)}",
+                   0.02)
         if epochs:
             self.assertNotEqual(before, self.marker()["epoch"])
         self.wait_marker()

@@ -12,7 +12,8 @@ from harness.policies import small
 from harness.process import kill, spawn, wait_until
 from harness.servers import find
 
-HANGS = re.compile(r"the feed waits for (the store to|a connection to the store)[^,]*, since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+HANGS = re.compile(r"the feed waits for (the store to|a connection to the store)[^,]*, "
+                   r"since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 END = re.compile("feed: the lease has ended: (.*)")
 LINES_AT_ONCE = 5  # of one trouble: proxy/base/trouble.h
@@ -38,7 +39,8 @@ class LeaseEnd:
             many = rpc.call("check_many", queries=[[1, "channel:10", "message.send", None]])
         if self.working.check(1, "channel:10", "message.send") != "unknown" or reply["decision"] != -1:
             return False, []
-        said = [self.working.why(), health["trouble"], reply["trouble"], many.get("trouble", ""), self.serving.ops("health"),
+        said = [self.working.why(), health["trouble"], reply["trouble"], many.get("trouble", ""),
+                self.serving.ops("health"),
                 self.serving.ctl("health").stdout, self.serving.ctl("check", 1, "channel:10", "message.send").stderr]
         return not self.serving.health()["ok"], said
 
@@ -66,7 +68,8 @@ class LeaseEnd:
         ended = self.serving.stats()["leases_ended"]
         log = self.serving.log()[self.log_begin:]
         told = [END.findall(part) for part in log.split("feed: the lease is renewed again")]
-        return (ended, [reasons for reasons in told if reasons]) if self.serving.stats()["leases_ended"] == ended else None
+        return (ended, [reasons for reasons in told if reasons]) \
+            if self.serving.stats()["leases_ended"] == ended else None
 
     def assert_recovers(self):
         wait_until(lambda: self.serving.health()["ok"], 40, "the lease is back")
@@ -83,7 +86,8 @@ class LeaseEnd:
         time.sleep(5)
         self.serving.resume()
         wait_until(lambda: "the lease has ended" in self.serving.log(), 20, "it says that it had ended")
-        self.assertRegex(self.serving.log(), "the lease has ended: the sidecar itself was stopped, or had no processor, for [0-9.]+ s")
+        self.assertRegex(self.serving.log(),
+                         "the lease has ended: the sidecar itself was stopped, or had no processor, for [0-9.]+ s")
         self.assert_recovers()
 
 
@@ -94,8 +98,10 @@ class OverMariadb(LeaseEnd, MariadbCase):
         return self.own_server()
 
     def test_locked_tables(self):
-        locker = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}", "--user=root", "--batch",
-                        "--unbuffered", "--skip-column-names", self.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        locker = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}", "--user=root",
+                        "--batch",
+                        "--unbuffered", "--skip-column-names", self.database], stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE, text=True)
         for thing in (locker.stdout.close, locker.stdin.close):
             self.addCleanup(thing)
         self.addCleanup(kill, locker)

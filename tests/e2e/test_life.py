@@ -130,7 +130,8 @@ class Life(SqliteCase):
         time.sleep(0.3)
         writer.execute("COMMIT")
         self.assertEqual(0, serving.process.wait(60), serving.log())
-        self.assertEqual([(0,)], writer.execute("SELECT count(*) FROM permtab_assignment WHERE user_id = 4242").fetchall())
+        self.assertEqual([(0,)], writer.execute("SELECT count(*) FROM permtab_assignment "
+                                                "WHERE user_id = 4242").fetchall())
 
     def test_a_store_that_cannot_be_reached_is_perhaps_transient(self):
         serving = self.sidecar(start=False)

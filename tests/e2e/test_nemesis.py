@@ -15,8 +15,8 @@ POLL_MS, STALENESS_MS = 50, 1000
 class Short(unittest.TestCase):
     def run_nemesis(self, seed, **options):
         lines = []
-        good = nemesis.run(hosts=5, seconds=SECONDS, round_s=SECONDS, seed=seed, poll_ms=POLL_MS, staleness_ms=STALENESS_MS,
-                           ask_us=4000, say=lines.append, **options)
+        good = nemesis.run(hosts=5, seconds=SECONDS, round_s=SECONDS, seed=seed, poll_ms=POLL_MS,
+                           staleness_ms=STALENESS_MS, ask_us=4000, say=lines.append, **options)
         print("\n" + "\n".join(f"    {line}" for line in lines))
         self.assertTrue(good, f"seed {seed}: see above")
 

@@ -63,7 +63,8 @@ class Broken(unittest.TestCase):
         """Until everything that is asked is resident, so that what is filled later is what the scenario wants; and
         until so much has been asked that the answers are worth checking, for in a scenario readers may be paused."""
         for host in fleet.hosts:
-            wait_until(lambda: host.reader.path.stat().st_size > 1000 * checker.RECORD.size, 60, f"{host.name} was asked", 0.05)
+            wait_until(lambda: host.reader.path.stat().st_size > 1000 * checker.RECORD.size, 60,
+                       f"{host.name} was asked", 0.05)
             wait_until(lambda: "U" not in host.reader.final(), 40, f"{host.name} answers everything", 0.1)
 
     def caught(self, name, play, kinds, redis=False):

@@ -50,8 +50,8 @@ class Output(SqliteCase):
 
     def run_program(self, words, **options):
         # Python ignores SIGPIPE, and its children would; a shell's do not.
-        return subprocess.run([str(word) for word in words], stderr=subprocess.PIPE, text=True, timeout=60, restore_signals=True,
-                              **options)
+        return subprocess.run([str(word) for word in words], stderr=subprocess.PIPE, text=True, timeout=60,
+                              restore_signals=True, **options)
 
     def fails(self, words, code, **more):
         for name, options in self.broken.ways():
@@ -69,7 +69,8 @@ class Output(SqliteCase):
         self.fails(self.ctl("check", "--batch"), 2, input="1 channel:10 message.delete\n")
 
     def test_other_commands(self):
-        for words in (["permissions", 1, "channel:10"], ["permissions", 1, "channel:10", "--json"], ["explain", *ALLOWED],
+        for words in (["permissions", 1, "channel:10"], ["permissions", 1, "channel:10", "--json"],
+                      ["explain", *ALLOWED],
                       ["stats"], ["stats", "--json"], ["health"], ["export"], ["grant", 102, "member.kick"],
                       ["assign", 9, 101], ["invalidate", "user:1"], ["invalidations"], ["--help"], ["--version"],
                       ["check", "--help"]):
@@ -122,7 +123,8 @@ class Output(SqliteCase):
 
     def test_the_daemon_holds_them_too(self):
         self.serving.stop()
-        daemon = subprocess.Popen([self.serving.binary, "-c", str(self.serving.configuration)], preexec_fn=closing(0, 1, 2))
+        daemon = subprocess.Popen([self.serving.binary, "-c", str(self.serving.configuration)],
+                                  preexec_fn=closing(0, 1, 2))
         self.addCleanup(end, daemon)
         self.serving.process = daemon
         self.serving.wait_healthy()
@@ -165,7 +167,8 @@ class Export(SqliteCase):
             self.export(self.target)
             after = self.target.stat()
             self.holds(self.target)
-            self.assertEqual((before.st_mode, before.st_uid, before.st_gid), (after.st_mode, after.st_uid, after.st_gid))
+            self.assertEqual((before.st_mode, before.st_uid, before.st_gid),
+                             (after.st_mode, after.st_uid, after.st_gid))
 
     def test_other_names_of_the_file_stay_its_names(self):
         other = self.folder / "other.json"
@@ -242,8 +245,8 @@ class Export(SqliteCase):
 
         for prepare in (lambda: None, lambda: os.link(self.target, link)):  # beside, and in place
             prepare()
-            done = subprocess.run([*limit, str(self.target)], stderr=subprocess.PIPE, text=True, timeout=60, restore_signals=False,
-                                  preexec_fn=ignoring)
+            done = subprocess.run([*limit, str(self.target)], stderr=subprocess.PIPE, text=True, timeout=60,
+                                  restore_signals=False, preexec_fn=ignoring)
             self.assertEqual(1, done.returncode, done.stderr)
             self.assertIn("kept.json", done.stderr)
             self.assertEqual("old", self.target.read_text())

@@ -39,7 +39,8 @@ class Patience(unittest.TestCase):
     def test_waiting_for_a_processor_does_not_count(self):
         """One that three others keep off the only processor that it may use."""
         [first, *_] = os.sched_getaffinity(0)
-        pinned = [spawn([sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{first}])\n{BUSY}"]) for _ in range(4)]
+        pinned = [spawn([sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{first}])\n{BUSY}"])
+                  for _ in range(4)]
         for process in pinned:
             self.addCleanup(kill, process)
         time.sleep(0.5)

@@ -38,8 +38,10 @@ REQUESTS = [
     ("no method", ["", []], INVALID, NO_TEXT),
 ]
 
-NOTIFICATIONS = [["x", [7]], ["x", []], ["x", None], [5, {}], [None, None], ["m" * 1000, [{}, {}]], ["check", [QUESTION]],
-                 [b"nvim_error_event", [0, b"x"]], ["nvim_set_client_info", ["python-client", {"major": 0}, "remote", {}, {}]]]
+NOTIFICATIONS = [["x", [7]], ["x", []], ["x", None], [5, {}], [None, None], ["m" * 1000, [{}, {}]],
+                 ["check", [QUESTION]],
+                 [b"nvim_error_event", [0, b"x"]],
+                 ["nvim_set_client_info", ["python-client", {"major": 0}, "remote", {}, {}]]]
 
 # A check of user 2^32 + 7 as each library packs it, recorded.
 CHECK = bytes.fromhex("94 00 07 a5") + b"check\x91"
@@ -192,7 +194,8 @@ class Protocol(SqliteCase):
                           {"store_id": str(reply["store_id"]), "revision": float(reply["revision"])}):
                 self.assertEqual(1, self.rpc.call("check", token=token, **QUESTION)["decision"])
                 self.rpc.call("permissions", user=1, scope="channel:10", token=token)
-        self.assertEqual(len(replies) - 2, len({reply["token"] for reply in replies}), "apply and subscribe changed nothing")
+        self.assertEqual(len(replies) - 2, len({reply["token"] for reply in replies}),
+                         "apply and subscribe changed nothing")
         store = replies[0]["token"].split("-")[0]
         for wrong in ("", "x", store, f"{store}-01", f"{store}-1 ", f"{store.upper()}z-1", 7, [], f"{store}-{1 << 64}"):
             with self.subTest(wrong), self.assertRaisesRegex(RpcError, r"token|store_id"):

@@ -8,7 +8,8 @@ import unittest
 from harness import ROOT, main
 
 # How a command in the middle of a sentence begins.
-PROGRAM = re.compile(r"(\./|cc |cmake |ctest |make |ninja |sudo |apt|permtabd |permtabctl |redis-|mariadb|mysql|sqlite3|systemctl|pip)\S*")
+PROGRAM = re.compile(r"(\./|cc |cmake |ctest |make |ninja |sudo |apt|permtabd |permtabctl |redis-|mariadb|"
+                     r"mysql|sqlite3|systemctl|pip)\S*")
 
 
 def blocks(text):
@@ -60,9 +61,11 @@ class Readme(unittest.TestCase):
         self.assertEqual([], indented)
 
     def test_the_comparison_sees_what_is_left_out(self):
-        text = "```sh\nsudo a --b   # why\n\nc | d\n```\nRun `./x.sh --all` or `cmake -S .`, see `README` and `a/b.c`.\n```text\n$ no\n```\n"
+        text = ("```sh\nsudo a --b   # why\n\nc | d\n```\nRun `./x.sh --all` or `cmake -S .`, "
+                "see `README` and `a/b.c`.\n```text\n$ no\n```\n")
         self.assertEqual(["sudo a --b", "c | d", "./x.sh --all", "cmake -S ."], list(commands_of(text)))
-        self.assertEqual(["a", "b c", "d"], commands_of_test("run 'a'\n[ \"$(run 'b c' | tail)\" = x ]\n  elsewhere 'd' # e\n# run 'f'\n"))
+        self.assertEqual(["a", "b c", "d"],
+                         commands_of_test("run 'a'\n[ \"$(run 'b c' | tail)\" = x ]\n  elsewhere 'd' # e\n# run 'f'\n"))
 
 
 if __name__ == "__main__":

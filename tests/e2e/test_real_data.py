@@ -217,7 +217,8 @@ class Discord:
             wrong = [(query, answer, right) for query, answer, right in zip(queries, answers, expected)
                      if answer != right]
             self.assertEqual([], wrong[:5], f"{len(wrong)} of {len(queries)} differ ({mode})")
-        self.say(f"{len(guilds)} guilds, {len(DISCORD)} permissions: {len(queries)} decisions as Discord's algorithm gives "
+        self.say(f"{len(guilds)} guilds, {len(DISCORD)} permissions: {len(queries)} decisions "
+                 f"as Discord's algorithm gives "
                  f"them ({expected.count('A')} allowed), {nanoseconds / len(queries):.0f} ns a check")
 
 

@@ -75,8 +75,9 @@ class Replica(_Pair):
         serving = self.serve()
         worker = self.worker(serving)
         self.replica.client(None, "SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = 1;")
+        # root's: not those of the thread that replicates
         logged = ("SELECT COUNT(*) FROM mysql.general_log WHERE command_type IN ('Query', 'Execute')"
-                  " AND argument NOT LIKE '%general_log%' AND user_host LIKE 'root%';")  # not the thread that replicates
+                  " AND argument NOT LIKE '%general_log%' AND user_host LIKE 'root%';")
         polls = serving.stats()["polls"]
         with serving.rpc() as rpc:  # writes, and a second of polls
             for user in (1, 2, 3):

@@ -34,7 +34,8 @@ class Resting(MariadbCase):
                 ids = []
                 for _ in range(40):
                     self.next_user += 1
-                    ids.append(rpc.send("check", {"user": self.next_user, "scope": "channel:10", "permission": "message.send"}))
+                    ids.append(rpc.send("check",
+                                        {"user": self.next_user, "scope": "channel:10", "permission": "message.send"}))
                 for _ in ids:
                     self.assertIsNone(rpc.receive()[2])
             rpc.call("assign", user=5, role=101, scope="server:1")
@@ -57,7 +58,8 @@ class Resting(MariadbCase):
             for user in (6, 7, 8):
                 self.assertIn(rpc.call("assign", user=user, role=101, scope="server:1")["rows_written"], (0, 1))
                 self.assertIn(rpc.call("unassign", user=user, role=101, scope="server:1")["rows_written"], (0, 1))
-            self.assertIn(rpc.call("explain", user=1, scope="channel:10", permission="message.send")["decision"], (0, 1))
+            self.assertIn(rpc.call("explain", user=1, scope="channel:10", permission="message.send")["decision"],
+                          (0, 1))
 
     def connections(self):
         return [row[0] for row in self.rows("SELECT id FROM information_schema.processlist WHERE db = DATABASE()"

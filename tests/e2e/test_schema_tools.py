@@ -42,7 +42,8 @@ class Tools:
         wait_until(lambda: serving.stats()["l2_puts"] > before, 10, "L2 has an answer")
         serving.ctl("invalidate", "user:5")
         serving.stop()
-        self.sql("DROP TRIGGER permtab_assignment_delete; DELETE FROM permtab_assignment WHERE user_id = 1 AND role_id = 101;")
+        self.sql("DROP TRIGGER permtab_assignment_delete; "
+                 "DELETE FROM permtab_assignment WHERE user_id = 1 AND role_id = 101;")
         serving.start()
         self.assertIn("trigger permtab_assignment_delete is missing", serving.log())
         wait_until(lambda: serving.stats()["l2_marker_known"] == 1, 10, "Redis is connected")
@@ -82,9 +83,11 @@ class OnSqlite(Tools, SqliteCase):
                  'CREATE TABLE "new__permtab_assignment" ("user_id" integer NOT NULL, "role_id" integer NOT NULL'
                  ' REFERENCES "permtab_role" ("id"), "scope_type" integer NOT NULL, "scope_id" integer NOT NULL,'
                  ' "expires_at" integer, "note" text, PRIMARY KEY ("user_id", "role_id", "scope_type", "scope_id"),'
-                 ' FOREIGN KEY ("scope_type", "scope_id") REFERENCES "permtab_scope" ("type", "id")) STRICT, WITHOUT ROWID;'
+                 ' FOREIGN KEY ("scope_type", "scope_id") REFERENCES "permtab_scope" ("type", "id")) '
+             'STRICT, WITHOUT ROWID;'
                  'INSERT INTO "new__permtab_assignment" SELECT *, NULL FROM "permtab_assignment" WHERE user_id <> 1;'
-                 'DROP TABLE "permtab_assignment"; ALTER TABLE "new__permtab_assignment" RENAME TO "permtab_assignment"; COMMIT;')
+                 'DROP TABLE "permtab_assignment"; ALTER TABLE "new__permtab_assignment" '
+             'RENAME TO "permtab_assignment"; COMMIT;')
         self.expect(reader, MODERATOR, "unknown")
         done = serving.run("--migrate")
         self.assertEqual(0, done.returncode, done.stderr)
@@ -97,8 +100,10 @@ class OnMariadb(Tools, MariadbCase):
     quick = ("test_plain_client",)
 
     def plain(self, file, *arguments):
-        return subprocess.run([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}", "--user=root", *arguments,
-                               self.database], input=file.read_text(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.run([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}",
+                               "--user=root", *arguments,
+                               self.database], input=file.read_text(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True)
 
     def test_plain_client(self):
         """On a server where nothing is committed by itself, and with a mode of its own."""
@@ -113,9 +118,11 @@ class OnMariadb(Tools, MariadbCase):
         """What pt-online-schema-change --alter-foreign-keys-method=auto leaves behind, while the sidecar serves."""
         _, reader = self.serving_small()
         self.expect(reader, MODERATOR, "allow")
-        self.sql("ALTER TABLE permtab_assignment DROP FOREIGN KEY permtab_assignment_role, ADD CONSTRAINT _permtab_assignment_role"
+        self.sql("ALTER TABLE permtab_assignment DROP FOREIGN KEY permtab_assignment_role, "
+                 "ADD CONSTRAINT _permtab_assignment_role"
                  " FOREIGN KEY (role_id) REFERENCES permtab_role (id) ON DELETE RESTRICT ON UPDATE RESTRICT;"
-                 "ALTER TABLE permtab_guard DROP FOREIGN KEY permtab_guard_assignment, ADD CONSTRAINT _permtab_guard_assignment"
+                 "ALTER TABLE permtab_guard DROP FOREIGN KEY permtab_guard_assignment, "
+                 "ADD CONSTRAINT _permtab_guard_assignment"
                  " FOREIGN KEY (user_id, role_id, scope_type, scope_id)"
                  " REFERENCES permtab_assignment (user_id, role_id, scope_type, scope_id);"
                  "DELETE FROM permtab_assignment WHERE user_id = 1;")
@@ -125,9 +132,11 @@ class OnMariadb(Tools, MariadbCase):
         """Runs a shell command of SCHEMA on the test's own server."""
         dump = find("mariadb-dump", "mysqldump")
         client = f"--no-defaults --socket={self.server.socket} --user=root"
-        commands = commands.replace("mariadb-dump", f"{dump} {client}").replace("| mariadb", f"| {find('mariadb', 'mysql')} {client}")
+        commands = commands.replace("mariadb-dump",
+                                    f"{dump} {client}").replace("| mariadb", f"| {find('mariadb', 'mysql')} {client}")
         commands = commands.replace(" OLD ", f" {old} ").replace("NEW", new)
-        return subprocess.run(["bash", "-o", "pipefail", "-c", commands], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.run(["bash", "-o", "pipefail", "-c", commands], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
 
     def test_data_alone(self):
         """The commands of SCHEMA: into a store that was just migrated, and into one that a sidecar serves."""
@@ -146,7 +155,8 @@ class OnMariadb(Tools, MariadbCase):
             self.assertEqual(0, done.returncode, done.stderr)
             if not served:
                 serving.start()
-            wait_until(lambda: serving.ctl("check", *MODERATOR).stdout == "allow\n", 20, "the sidecar has read what was poured in")
+            wait_until(lambda: serving.ctl("check", *MODERATOR).stdout == "allow\n", 20,
+                       "the sidecar has read what was poured in")
             self.expect(self.worker(serving), MODERATOR, "allow")
 
 

@@ -61,7 +61,8 @@ class Stalled(MariadbCase):
         """As many checks as would be under way with client_requests_max batches; all are answered in the end."""
         before = memory_kb(self.serving.process.pid)
         frames = [msgpack.packb([0, number, "check_many", [{"queries": [
-            [(number << 32) + user, "channel:10", "message.send"] for user in range(10000)]}]]) for number in range(1, 61)]
+            [(number << 32) + user, "channel:10", "message.send"] for user in range(10000)]}]])
+            for number in range(1, 61)]
         self.stall()
         connection = flood(self.serving.socket, frames[:50])
         self.addCleanup(connection.close)
@@ -70,7 +71,8 @@ class Stalled(MariadbCase):
 
     def hold_the_counter(self):
         """A client with a transaction that every writer waits for."""
-        client = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}", "--user=root", "--batch",
+        client = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}", "--user=root",
+                        "--batch",
                         "--unbuffered", self.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.addCleanup(client.stdout.close)
         self.addCleanup(client.stdin.close)

@@ -144,7 +144,8 @@ class Subscribe:
         before = self.serving.stats()
         for user in range(70, 90):
             self.sql(ASSIGN.format(user))
-        wait_until(lambda: self.serving.stats()["propagation_count"] >= before["propagation_count"] + 20, 5, "all are measured")
+        wait_until(lambda: self.serving.stats()["propagation_count"] >= before["propagation_count"] + 20, 5,
+                   "all are measured")
         stats = self.serving.stats()
         self.assertEqual(before["propagation_count"] + 20, stats["propagation_count"])
         self.assertEqual(before["propagation_unmeasured"], stats["propagation_unmeasured"])

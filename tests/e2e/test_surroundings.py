@@ -12,10 +12,12 @@ from harness import ROOT, main, temporary_folder
 
 
 # An environment in which a test that leans on its caller's would fail.
-FOREIGN = {"PATH": "/nonexistent/bin:/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "POSIX", "TZ": "Pacific/Apia", "CC": "false",
-           "CFLAGS": "-Wrong", "PYTHONPATH": "/nonexistent", "TMPDIR": "/nonexistent", "NOTIFY_SOCKET": "/nonexistent", "BASH_ENV": "",
-           "GIT_DIR": "/nonexistent", "PERMTAB_TABLE_ENTRIES": "5", "PERMTAB_SOCKET": "/nonexistent", "PERMTAB_SETTLED": "1",
-           "PERMTAB_JOBS": "3", "CCACHE_DIR": "/nonexistent/ccache"}
+FOREIGN = {"PATH": "/nonexistent/bin:/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "POSIX", "TZ": "Pacific/Apia",
+           "CC": "false",
+           "CFLAGS": "-Wrong", "PYTHONPATH": "/nonexistent", "TMPDIR": "/nonexistent",
+           "NOTIFY_SOCKET": "/nonexistent", "BASH_ENV": "",
+           "GIT_DIR": "/nonexistent", "PERMTAB_TABLE_ENTRIES": "5", "PERMTAB_SOCKET": "/nonexistent",
+           "PERMTAB_SETTLED": "1", "PERMTAB_JOBS": "3", "CCACHE_DIR": "/nonexistent/ccache"}
 
 
 def in_bad_state():
@@ -29,8 +31,8 @@ def in_bad_state():
 
 class Surroundings(unittest.TestCase):
     def show(self, environment, prepare):
-        done = subprocess.run([ROOT / "tests" / "run.sh", "--surroundings"], env=environment, preexec_fn=prepare, cwd="/", text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+        done = subprocess.run([ROOT / "tests" / "run.sh", "--surroundings"], env=environment, preexec_fn=prepare,
+                              cwd="/", text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
         self.assertEqual((0, ""), (done.returncode, done.stderr))
         return done.stdout.splitlines()
 
@@ -58,27 +60,32 @@ class Surroundings(unittest.TestCase):
         script = folder / "run.sh"  # the checkout may lie where another uid cannot go
         (folder / "surroundings.sh").write_text((ROOT / "tests" / "surroundings.sh").read_text())
         script.write_text(f'. {folder}/surroundings.sh\necho it goes on\n')
-        done = subprocess.run(["/bin/bash", script], preexec_fn=prepare, env={}, cwd="/", text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=120)
+        done = subprocess.run(["/bin/bash", script], preexec_fn=prepare, env={}, cwd="/", text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
         self.assertEqual((1, ""), (done.returncode, done.stdout))
         self.assertEqual("tests/run.sh: the tests need `ulimit -n 4096`, and the hard limit here is 200\n", done.stderr)
 
     def test_usage(self):
-        done = subprocess.run([ROOT / "tests" / "run.sh", "--quick", "--fast"], stderr=subprocess.PIPE, text=True, timeout=120)
+        done = subprocess.run([ROOT / "tests" / "run.sh", "--quick", "--fast"], stderr=subprocess.PIPE, text=True,
+                              timeout=120)
         self.assertEqual((64, "usage: tests/run.sh [--quick]\n"), (done.returncode, done.stderr))
 
     def test_a_file_alone_settles_too(self):
         """A process that settles itself hands the same on to its children."""
         code = "from harness.surroundings import settle; settle(); import os; os.execvp('/bin/bash', ['bash', '-c', " \
                "'env; umask; grep ^Sig[BI] /proc/self/status'])"
-        done = subprocess.run([sys.executable, "-c", code], preexec_fn=in_bad_state, text=True, timeout=120, stdout=subprocess.PIPE,
-                              cwd=ROOT / "tests" / "e2e", env={**FOREIGN, "PATH": "/usr/bin:/bin", "PYTHONPATH": ".", "PERMTAB_TEST_REDIS": "x"})
+        done = subprocess.run([sys.executable, "-c", code], preexec_fn=in_bad_state, text=True, timeout=120,
+                              stdout=subprocess.PIPE,
+                              cwd=ROOT / "tests" / "e2e",
+                              env={**FOREIGN, "PATH": "/usr/bin:/bin", "PYTHONPATH": ".", "PERMTAB_TEST_REDIS": "x"})
         lines = done.stdout.splitlines()
         for wanted in ("LC_ALL=C.UTF-8", "TZ=UTC", "0022", "PERMTAB_TEST_REDIS=x", "SigBlk:\t0000000000000000"):
             self.assertIn(wanted, lines)
-        self.assertEqual([], [line for line in lines if line.startswith(("PERMTAB_TABLE", "PERMTAB_SOCKET", "NOTIFY_SOCKET"))])
+        self.assertEqual([], [line for line in lines if line.startswith(("PERMTAB_TABLE", "PERMTAB_SOCKET",
+                                                                         "NOTIFY_SOCKET"))])
         [ignored] = [line for line in lines if line.startswith("SigIgn:")]
-        kept = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)  # those that Python ignores; subprocess gives them back
+        # those that Python ignores; subprocess gives them back
+        kept = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)
         self.assertEqual(0, int(ignored.split()[1], 16) & ~kept, ignored)
 
 

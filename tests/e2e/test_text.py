@@ -54,7 +54,8 @@ class TextInTheStore(SqliteCase):
 
     def test_a_description_that_is_no_utf8(self):
         self.sql(f"UPDATE permtab_permission SET description = {LATIN1} WHERE name = 'member.kick'")
-        self.assertIn("permtab_permission, name member.kick: description is not UTF-8", self.ctl("export", code=1).stderr)
+        self.assertIn("permtab_permission, name member.kick: description is not UTF-8",
+                      self.ctl("export", code=1).stderr)
 
     def test_a_nul(self):
         """C ends there: what is behind it must not be lost in an export without a word."""
@@ -62,7 +63,8 @@ class TextInTheStore(SqliteCase):
         self.assertIn("permtab_role, id 101: name has a NUL in it", self.ctl("export", code=1).stderr)
         self.name("'moderator'")
         self.sql("UPDATE permtab_permission SET description = 'a' || char(0) WHERE name = 'member.kick'")
-        self.assertIn("permtab_permission, name member.kick: description has a NUL in it", self.ctl("export", code=1).stderr)
+        self.assertIn("permtab_permission, name member.kick: description has a NUL in it",
+                      self.ctl("export", code=1).stderr)
 
     def test_what_a_terminal_obeys(self):
         for character in OBEYED:
@@ -84,7 +86,8 @@ class TextInTheStore(SqliteCase):
         for character in OBEYED + ["\n", "\t"]:
             for place, document in [
                     (r"roles\[0\]\.name", {"roles": [{"id": 5, "name": f"x{character}"}]}),
-                    (r"permissions\[0\]\.description", {"permissions": [{"name": "a.b", "description": f"x{character}"}]})]:
+                    (r"permissions\[0\]\.description",
+                     {"permissions": [{"name": "a.b", "description": f"x{character}"}]})]:
                 with self.subTest(character=hex(ord(character)), place=place):
                     text = json.dumps(document)
                     if character in "\n\t" and "description" in place:
@@ -107,7 +110,8 @@ class TextInTheStore(SqliteCase):
         with self.assertRaises(RpcError) as raised:
             self.rpc.call(f"frob{OVERRIDE}", {})
         self.assertEqual([], obeyed_in(raised.exception.text))
-        for words in ([f"frob{CSI}"], ["check", 1, f"chan{OVERRIDE}nel:1", "a.b"], ["check", f"1{CSI}", "global", "a.b"],
+        for words in ([f"frob{CSI}"], ["check", 1, f"chan{OVERRIDE}nel:1", "a.b"],
+                      ["check", f"1{CSI}", "global", "a.b"],
                       ["apply", f"/nonexistent/{CSI}"], ["explain", 1, "channel:10", f"a{OVERRIDE}b"]):
             done = self.serving.ctl(*words)
             self.assertNotEqual(0, done.returncode)
@@ -145,12 +149,13 @@ class TextOfASidecar(unittest.TestCase):
                         connection.sendall(msgpack.packb([1, number, error, replies.get(method)]))
 
     def test_every_command(self):
-        for words in (["explain", "1", "global", "a.b"], ["permissions", "1", "global"], ["permissions", "1", "global", "--json"],
+        for words in (["explain", "1", "global", "a.b"], ["permissions", "1", "global"],
+                      ["permissions", "1", "global", "--json"],
                       ["health"], ["stats"], ["stats", "--json"], ["invalidations"], ["invalidations", "--json"],
                       ["grant", "1", "a.b"], ["tag", "names"]):
             with self.subTest(words=words):
-                done = subprocess.run([program("permtabctl"), "--socket", str(self.folder / "s"), *words], stdout=subprocess.PIPE,
-                                      stderr=subprocess.PIPE, timeout=60)
+                done = subprocess.run([program("permtabctl"), "--socket", str(self.folder / "s"), *words],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
                 text = (done.stdout + done.stderr).decode()
                 self.assertEqual([], obeyed_in(text))
                 self.assertIn("\\u009b\\u202e" if "--json" in words else "a\ufffd\ufffd\ufffd[2Jb", text)

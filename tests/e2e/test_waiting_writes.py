@@ -127,7 +127,8 @@ class Waiting:
         self.assertEqual(1, done.returncode, done.stderr)
         self.assertIn("permtabctl: assign: given up after ", done.stderr)
         self.assertIn("nothing was changed and nothing will be: it waited for the store's write lock", done.stderr)
-        dry = self.serving.ctl("apply", "--dry-run", "-", "--timeout", "1500ms", input='{"permissions": [{"name": "new.one"}]}')
+        dry = self.serving.ctl("apply", "--dry-run", "-", "--timeout", "1500ms",
+                               input='{"permissions": [{"name": "new.one"}]}')
         self.assertEqual(1, dry.returncode, dry.stderr)
         self.assertIn("given up after ", dry.stderr)
         self.release()
@@ -183,8 +184,10 @@ class OverMariadb(Waiting, MariadbCase):
     beginning = "BEGIN; DELETE FROM permtab_assignment WHERE user_id = 8;"
 
     def hold(self):
-        self.other = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}", "--user=root", "--batch",
-                            "--unbuffered", "--skip-column-names", self.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.other = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}",
+                            "--user=root", "--batch",
+                            "--unbuffered", "--skip-column-names", self.database], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE,
                            text=True)
         for thing in (self.other.stdout.close, self.other.stdin.close):
             self.addCleanup(thing)
@@ -206,7 +209,8 @@ class OverMariadb(Waiting, MariadbCase):
 class BehindPrepared(OverMariadb):
     """A transaction of two phases that is prepared keeps its locks without a connection, and over a restart."""
     quick = ()
-    beginning = "XA START 'waits'; DELETE FROM permtab_assignment WHERE user_id = 8; XA END 'waits'; XA PREPARE 'waits';"
+    beginning = "XA START 'waits'; DELETE FROM permtab_assignment WHERE user_id = 8; " \
+        "XA END 'waits'; XA PREPARE 'waits';"
     ending = "XA ROLLBACK 'waits';"
 
     def hold(self):
@@ -237,8 +241,10 @@ class LostCommit(MariadbCase):
         serving = self.sidecar(max_staleness="60s", audit_entries=0)
         serving.apply(small())
         # The log's flush waits for this lock, and a commit for the flush; statements before it do not.
-        locker = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}", "--user=root", "--batch",
-                        "--unbuffered", "--skip-column-names", self.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        locker = spawn([find("mariadb", "mysql"), "--no-defaults", f"--socket={self.server.socket}", "--user=root",
+                        "--batch",
+                        "--unbuffered", "--skip-column-names", self.database], stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE, text=True)
         for thing in (locker.stdout.close, locker.stdin.close):
             self.addCleanup(thing)
         self.addCleanup(kill, locker)
@@ -255,7 +261,8 @@ class LostCommit(MariadbCase):
         locker.stdin.write("BACKUP STAGE END; SELECT 'done';\n")
         locker.stdin.flush()
         self.assertEqual("done", locker.stdout.readline().strip())
-        wait_until(lambda: "whose outcome was unknown to its asker" in serving.log(), 30, "the log says what became of it")
+        wait_until(lambda: "whose outcome was unknown to its asker" in serving.log(), 30,
+                   "the log says what became of it")
         there = self.rows(f"SELECT 1 FROM permtab_change WHERE revision = {revision} AND nonce = {nonce};")
         row = self.rows("SELECT 1 FROM permtab_assignment WHERE user_id = 900;")
         self.assertEqual(there, row)

@@ -7,4 +7,5 @@ from .sidecar import Sidecar
 from .worker import Worker
 
 __all__ = ["BUILD", "MariadbCase", "QUICK", "ROOT", "Rpc", "RpcError", "SAMPLES", "Sidecar", "SqliteCase", "Worker",
-           "full_only", "harness_for_others", "main", "program", "program_for_others", "shared_mariadb", "temporary_folder"]
+           "full_only", "harness_for_others", "main", "program", "program_for_others", "shared_mariadb",
+           "temporary_folder"]

@@ -127,7 +127,8 @@ def check_log(record):
             return [Violation("lost", "store", -1, f"the log has no revision {expected}")]
     keys_of = dict(record.log)
     state, at = set(record.timelines.state), record.begin_revision
-    acknowledged = sorted((write for write in record.writes if write.ended_ns is not None and write.revision is not None),
+    acknowledged = sorted((write for write in record.writes if write.ended_ns is not None
+                           and write.revision is not None),
                           key=lambda write: write.revision)
     for write in acknowledged:
         while at < write.revision and at + 1 in keys_of:
@@ -137,7 +138,8 @@ def check_log(record):
         strange = [row for row in rows if row not in write.keys]
         wrong = [key for key, present in zip(write.keys, write.present) if (key in state) != present]
         if at < write.revision or strange or wrong:
-            found.append(Violation("lost", write.where, -1, f"{write}: the log has {rows}, the state is wrong in {wrong}"))
+            found.append(Violation("lost", write.where, -1,
+                                   f"{write}: the log has {rows}, the state is wrong in {wrong}"))
     return found
 
 
@@ -169,8 +171,8 @@ def runs_of(first, changes, answer, begin, earliest, latest, staleness_ns):
 
 def _all_runs(record, earliest, latest):
     lines = record.timelines
-    return [tuple(runs_of(lines.first[question], lines.changes[question], answer, record.begin_revision, earliest, latest,
-                          record.staleness_ns) for answer in (False, True))
+    return [tuple(runs_of(lines.first[question], lines.changes[question], answer, record.begin_revision, earliest,
+                          latest, record.staleness_ns) for answer in (False, True))
             for question in range(len(lines.asked))]
 
 
@@ -213,8 +215,8 @@ def _violation(asked, host, span, runs, index, by_time):
     first, after = runs.first[index], runs.after[index]
     began = "never given before" if first < 0 else f"not given since revision {first}"
     late = (span.last_begun - runs.from_ns[index]) / 1e6
-    text = (f"{host}: {answer} for {asked[span.question]} in a call begun at {span.last_begun} ({span.calls} calls from "
-            f"{span.first_begun}, mode {span.mode}, token {span.revision}); {began}, again from revision {after}"
+    text = (f"{host}: {answer} for {asked[span.question]} in a call begun at {span.last_begun} ({span.calls} calls "
+            f"from {span.first_begun}, mode {span.mode}, token {span.revision}); {began}, again from revision {after}"
             + (f"; {late:.1f} ms after the bound" if by_time and first >= 0 else ""))
     return Violation(kind, host, span.question, text)
 

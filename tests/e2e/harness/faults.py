@@ -152,13 +152,15 @@ def sidecar_ended(fleet, dice, hosts):
             process = host.sidecar.process
             if process in ending:
                 status = process.poll()
-                assert status in (None, 0, 1, -signal.SIGTERM), f"{host.name} ended with {status}: {host.sidecar.log()[-3000:]}"
+                assert status in (None, 0, 1, -signal.SIGTERM), \
+                    f"{host.name} ended with {status}: {host.sidecar.log()[-3000:]}"
                 host.sidecar.kill()
     return no_patience
 
 
 SERVER_FAULTS = {
-    "redis": [redis_killed, redis_paused, redis_emptied, redis_restored, redis_dumped, redis_flushed, redis_clients_killed],
+    "redis": [redis_killed, redis_paused, redis_emptied, redis_restored, redis_dumped, redis_flushed,
+              redis_clients_killed],
     "mariadb": [mariadb_killed, mariadb_paused, mariadb_restarted],
 }
 LINK_FAULTS = [link_cut, link_reset, link_stalled, link_slow, link_throttled]
@@ -188,6 +190,7 @@ def choose(fleet, dice, taken):
     links = free([host.store_link if kind == "store link" else host.redis_link for host in fleet.hosts])
     if not links:
         return None
-    links = _some(dice, links, {"messages": len(links), "redis link": len(fleet.hosts) // 2}.get(kind, len(fleet.hosts) // 3))
+    links = _some(dice, links,
+                  {"messages": len(links), "redis link": len(fleet.hosts) // 2}.get(kind, len(fleet.hosts) // 3))
     fault = messages_mangled if kind == "messages" else dice.choice(LINK_FAULTS)
     return f"{fault.__name__} ({kind})", links, lambda: fault(fleet, dice, links)

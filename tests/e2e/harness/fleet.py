@@ -110,8 +110,8 @@ class Fleet:
 
     def start_readers(self, sweep_us=10000, ask_us=20000, questions=None):
         for number, host in enumerate(self.hosts):
-            host.reader = Reader(host.sidecar.socket, self.folder / f"{host.name}.spans", questions or model.questions(),
-                                 number + 1)
+            host.reader = Reader(host.sidecar.socket, self.folder / f"{host.name}.spans",
+                                 questions or model.questions(), number + 1)
         for host in self.hosts:
             host.reader.start(sweep_us, ask_us)
 
@@ -137,7 +137,8 @@ class Fleet:
         """Until every host has applied it."""
         for host in self.hosts:
             wait_until(lambda: host.sidecar.health()["revision"] >= revision, seconds,
-                       lambda: f"{host.name} applies revision {revision}; its log says: {host.sidecar.log()[-2000:]}", 0.02)
+                       lambda: f"{host.name} applies revision {revision}; its log says: {host.sidecar.log()[-2000:]}",
+                       0.02)
 
     def heal(self, seconds=40):
         """Mends whatever is broken, and waits until everybody has what the store has."""
@@ -217,8 +218,8 @@ class Fleet:
 
     def _kept(self, log, read_ns, writes, finals):
         paths = {host.name: self.folder / f"{host.name}.spans" for host in self.hosts}
-        return Kept(self.staleness_ms * 1000000, self.begin_revision, sorted(self.begin_state), log, read_ns, writes, finals,
-                    {name: path for name, path in paths.items() if path.exists()})
+        return Kept(self.staleness_ms * 1000000, self.begin_revision, sorted(self.begin_state), log, read_ns, writes,
+                    finals, {name: path for name, path in paths.items() if path.exists()})
 
 
 @dataclasses.dataclass

@@ -43,7 +43,8 @@ class FleetShared(Shared):
         def follow():
             self.redis.command("PUBLISH", CHANNEL, "poke")
             return all(self._follows(host.stats()) for host in hosts or self.all)
-        wait_until(follow, seconds, lambda: f"the marker is known: {[host.stats() for host in hosts or self.all]}", 0.05)
+        wait_until(follow, seconds, lambda: f"the marker is known: {[host.stats() for host in hosts or self.all]}",
+                   0.05)
 
     def say_on_channel(self, *messages):
         for message in messages:

@@ -70,7 +70,8 @@ class Mariadb:
         self.folder.mkdir(exist_ok=True)
         done = subprocess.run(
             [find("mariadb-install-db"), "--no-defaults", "--auth-root-authentication-method=normal",
-             "--skip-test-db", "--skip-name-resolve", "--force", f"--datadir={self.data}", "--innodb-log-file-size=16M"] + self._owner(),
+             "--skip-test-db", "--skip-name-resolve", "--force", f"--datadir={self.data}",
+             "--innodb-log-file-size=16M"] + self._owner(),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env={**os.environ, "PATH": _PATH, "TMPDIR": str(self.folder)})
         assert done.returncode == 0, f"mariadb-install-db: {done.stdout}"
@@ -164,8 +165,10 @@ class Redis:
             shutil.copy(dump, self.folder / "dump.rdb")
         with open(self.folder / "redis.log", "a") as log:
             self.process = spawn(
-                [find("redis-server"), "--port", str(self.port or 0), "--bind", "127.0.0.1", "--unixsocket", str(self.socket),
-                 "--save", "", "--appendonly", "no", "--enable-debug-command", "yes", "--dir", str(self.folder)], stdout=log, stderr=log)
+                [find("redis-server"), "--port", str(self.port or 0), "--bind", "127.0.0.1", "--unixsocket",
+                 str(self.socket),
+                 "--save", "", "--appendonly", "no", "--enable-debug-command", "yes", "--dir", str(self.folder)],
+                 stdout=log, stderr=log)
         wait_until(self._answers, 20, "Redis answers")
         return self
 
@@ -181,7 +184,8 @@ class Redis:
             connection.settimeout(timeout)
             connection.connect(str(self.socket))
             parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-            connection.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
+            connection.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part)
+                                                                  for part in parts))
             with connection.makefile("rb") as reply:
                 return self._reply(reply)
 

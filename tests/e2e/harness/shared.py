@@ -34,7 +34,8 @@ class Shared:
 
     def host(self, number, **options):
         # The bound is for other tests; on a machine that has much to do it must not end these.
-        options = {"redis": f"unix:{self.redis.socket}", "max_staleness": "10s", "redis_timeout": self.redis_timeout, **options}
+        options = {"redis": f"unix:{self.redis.socket}", "max_staleness": "10s", "redis_timeout": self.redis_timeout,
+                   **options}
         return self.sidecar(folder=self.folder / f"h{number}", **options)
 
     def hosts(self, count, warm=True, **options):
@@ -57,7 +58,8 @@ class Shared:
 
     def wait_marker(self, hosts=None, seconds=10):
         for host in hosts or self.all:
-            wait_until(lambda: self._follows(host.stats()), seconds, lambda: f"the marker is known: {host.stats()}", 0.005)
+            wait_until(lambda: self._follows(host.stats()), seconds, lambda: f"the marker is known: {host.stats()}",
+                       0.005)
 
     @staticmethod
     def _follows(stats):
@@ -111,8 +113,8 @@ class Shared:
 
     def cli(self, *words):
         """As somebody at a prompt would: through redis-cli."""
-        done = subprocess.run([find("redis-cli"), "-s", str(self.redis.socket), *map(str, words)], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=120)
+        done = subprocess.run([find("redis-cli"), "-s", str(self.redis.socket), *map(str, words)],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 

@@ -14,7 +14,8 @@ def settle():
     """Signals as they are by default, nothing blocked, umask 022, UTC, a locale that every machine has, no PERMTAB_*
     that is meant for a sidecar."""
     for number in signal.valid_signals():
-        if signal.getsignal(number) == signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):  # Python's own choice
+        # Python itself ignores SIGPIPE and SIGXFSZ.
+        if signal.getsignal(number) == signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.umask(0o022)

@@ -50,7 +50,8 @@ class Prompt:
     def __init__(self, port, database):
         self.process = spawn(
             [find("mariadb", "mysql"), "--no-defaults", "--protocol=tcp", "--host=127.0.0.1", f"--port={port}",
-             "--user=permtab", "--batch", "--skip-column-names", "--unbuffered", "--skip-reconnect", "--connect-timeout=2",
+             "--user=permtab", "--batch", "--skip-column-names", "--unbuffered", "--skip-reconnect",
+             "--connect-timeout=2",
              "--init-command=SET SESSION innodb_lock_wait_timeout = 3, max_statement_time = 3", database],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self._buffer = b""

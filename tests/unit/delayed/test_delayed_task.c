@@ -264,7 +264,7 @@ static void test_condition_bits_beyond_the_answer(void **state)
     condition_fini(&condition);
 }
 
-/* ---- events, advice ----------------------------------------------------------------------------------------------  */
+/* ---- events, advice ---------------------------------------------------------------------------------------------- */
 
 static void test_event_names(void **state)
 {
