@@ -1,4 +1,4 @@
-/* The two rules for bytes that are shown. */
+/* The two rules for bytes that may be shown. */
 #include "proxy/base/printable.h"
 
 void printable_ascii(char *text)

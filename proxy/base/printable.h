@@ -3,9 +3,9 @@
 #ifndef PERMTAB_BASE_PRINTABLE_H
 #define PERMTAB_BASE_PRINTABLE_H
 
-/* Only printing ASCII stays. */
+/* Keeps printing ASCII alone. */
 void printable_ascii(char *text);
-/* All but the controls of ASCII stays, and with it UTF-8. */
+/* Keeps everything but the controls of ASCII, so UTF-8 stays. */
 void printable_line(char *text);
 
 #endif

@@ -29,10 +29,10 @@
 #include "proxy/store/threads.h"
 #include "proxy/table/publisher.h"
 
-/* How far main.c has come: the same code of a failure says something else before and after. */
+/* How far main.c has come: the same code of a failure means something else before and after. */
 enum daemon_phase {
     DAEMON_PREPARING, /* the process and its sockets */
-    DAEMON_STARTING,  /* the sockets are ours: the store, and all that comes after it */
+    DAEMON_STARTING,  /* the sockets are ours; the store, and everything after it */
 };
 
 struct daemon {
@@ -45,7 +45,7 @@ struct daemon {
     struct event *signals[3];
     struct event *grace; /* pending while the daemon goes on after SIGTERM */
     struct listener *listener, *ops_listener;
-    struct parts parts; /* what the server asks, too */
+    struct parts parts; /* the server uses them, too */
     bool use_replica;
     struct store_threads *replica; /* connections for fills alone; NULL without store_replica */
     struct l2 *l2;                 /* NULL without Redis */
@@ -78,7 +78,7 @@ void daemon_on_redis(void *context, bool connected);
 void daemon_on_refresh(void *context, uint64_t user, struct scope_key scope);
 void daemon_on_epoch(void *context);
 void daemon_on_difference(void *context, uint64_t user, bool everything);
-/* What invalidation asks of the feed, the subscribers, L2 and the clean-up. */
+/* The functions of the feed, the subscribers, L2 and the clean-up that invalidation calls. */
 struct invalidation_ports daemon_invalidation_ports(struct daemon *daemon);
 
 #endif

@@ -1,4 +1,4 @@
-/* What one part tells or asks and others must hear, and signals. */
+/* Events and questions of one part that other parts must hear or answer, and signals. */
 #include "proxy/daemon/daemon.h"
 
 #include "proxy/base/clock.h"

@@ -61,7 +61,8 @@ struct invalidation_result {
 typedef void (*invalidation_done_fn)(void *context, int code, const char *text,
                                      const struct invalidation_result *result);
 
-/* What is asked of other parts; daemon/events.c has the answers. Those of L2 are NULL when it is off. */
+/* The functions of other parts that invalidation calls; daemon/events.c has them. Those of L2 are NULL when it is
+ * off. */
 struct invalidation_ports {
     void *context;
     void (*wake)(void *context);    /* poll the store now */

@@ -11,7 +11,7 @@
  * A value is never believed for being there: it is true at the marker's revision, which came with it in one step,
  * and publisher_fill asks the history whether that still holds at the table's revision. What may change while a
  * lookup is away: waits are cancelled (the lookup goes on without them), the table is rebuilt or replaced
- * (publisher_fill sees it by the stamp of the facts, which is of when the script was sent), Redis goes away (all
+ * (publisher_fill sees that by the stamp of the facts, made when the script was sent), Redis goes away (all
  * missed).
  *
  * Roles are not kept in L2. When one is not resident here, the lookup has missed. */
@@ -83,7 +83,8 @@ void l2_lookup_publish(struct l2_lookup *lookup, struct facts *facts)
 {
     struct l2 *l2 = lookup->l2;
     struct answer answer = {0};
-    enum publisher_outcome outcome = PUBLISHER_OUTDATED; /* whatever they say: L2 is about to be forgotten */
+    /* whatever the facts are: L2 is about to be forgotten */
+    enum publisher_outcome outcome = PUBLISHER_OUTDATED;
     if (!l2->marker.flush)
         outcome = publisher_knows_roles(l2->publisher, facts)
                       ? publisher_fill(l2->publisher, facts, clock_ns(), &answer)

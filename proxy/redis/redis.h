@@ -17,7 +17,7 @@ struct event_base;
 struct redis;
 struct redis_script;
 
-/* Where a Redis is, and how long it may take. */
+/* The address of a Redis, and its time limits. */
 struct redis_access {
     const char *url;      /* "redis://[user@]host:port/database" or "unix:/path[?db=N]" */
     const char *password; /* or NULL; never logged */

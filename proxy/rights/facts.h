@@ -48,8 +48,8 @@ struct facts_key {
 struct facts {
     uint64_t revision; /* of the snapshot */
     uint64_t nonce;    /* of the change row of that revision: which history it was read in */
-    /* publisher_generation when the read began; whoever begins a read stamps what it brings. publisher_fill takes no
-     * facts that are not stamped, or were stamped before the table was made anew. */
+    /* generation: publisher_generation when the read began; the file that begins a read stamps its facts.
+     * publisher_fill takes no facts that are not stamped, or were stamped before the table was made anew. */
     uint64_t generation;
     /* the store's clock in that snapshot, microseconds UTC; 0: judge them as facts_judged_at says */
     int64_t now;

@@ -44,7 +44,7 @@ void request_fail(struct request *request, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void request_drop(struct request *request); /* without a reply */
 
-/* What names and bits mean now, for this host. */
+/* The catalogue by which names and bits are read now, on this host. */
 static inline const struct catalogue *request_catalogue(const struct request *request)
 {
     return publisher_catalogue(request->parts->publisher);

@@ -1,4 +1,4 @@
-/* What all sessions share: the parts they ask, the list of sessions, the sweep over them. On the loop's thread. */
+/* Shared by all sessions: the parts they use, the list of sessions, the sweep over them. On the loop's thread. */
 #ifndef PERMTAB_SERVE_SERVER_H
 #define PERMTAB_SERVE_SERVER_H
 
@@ -51,7 +51,7 @@ struct server {
 /* Starts the sweep; `parts` and `methods` are borrowed, and every part is there. PERMTAB_E_MEMORY. */
 int server_init(struct server *server, const struct parts *parts, const struct method *methods,
                 size_t method_count) PERMTAB_MUST_CHECK;
-/* Sends every session its last message, and closes it. Of a server that is all zeros: nothing to do. */
+/* Sends `goodbye` to every session, and closes it. Does nothing for a server that is all zeros. */
 void server_fini(struct server *server);
 /* The listener_accept_fn of clients; context is the server. */
 void server_accept(void *context, int descriptor);
