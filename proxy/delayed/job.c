@@ -15,13 +15,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #define TIMES_FAILING 3u  /* from then on a task is in the index `failing` */
 #define TIMES_WAITING 10u /* … `waiting` */
 
 struct delayed_job {
     struct delayed *delayed; /* NULL: it has been freed, and only on_invalidated is waited for */
-    struct delayed_job *next, **previous;
+    struct delayed_job *prev, *next;
     char owner[48];
     struct delayed_task task;
     struct condition condition; /* while its user's permissions are asked for */
@@ -57,9 +58,7 @@ static void on_put_back(struct delayed_call *call, enum redis_status status, con
 
 static void job_unlink(struct delayed_job *job)
 {
-    *job->previous = job->next;
-    if (job->next)
-        job->next->previous = job->previous;
+    DL_DELETE(job->delayed->jobs, job);
     job->delayed->job_count--;
     job->delayed = NULL;
 }
@@ -237,11 +236,7 @@ void delayed_job_start(struct delayed *delayed, const struct redis_reply *row, c
         return; /* its lease ends */
     job->delayed = delayed;
     (void)snprintf(job->owner, sizeof job->owner, "%s", owner);
-    job->next = delayed->jobs;
-    job->previous = &delayed->jobs;
-    if (job->next)
-        job->next->previous = &job->next;
-    delayed->jobs = job;
+    DL_PREPEND(delayed->jobs, job);
     delayed->job_count++;
     int code = read_task(delayed, row, &job->task);
     if (now_ms > job->task.due_ms + DELAYED_OVERDUE_MS)

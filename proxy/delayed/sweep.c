@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #define SLICE_NS 250000000u
 /* The longest pause between two steps: a step takes Redis under a millisecond, so a longer trip was spent waiting. */
@@ -21,7 +22,7 @@
 
 struct delayed_sweeping {
     struct delayed_call call;
-    struct delayed_sweeping *next, **previous;
+    struct delayed_sweeping *prev, *next;
     struct delayed_sweep sweep;
     char at[24];                /* of SSCAN */
     char keep[DELAYED_ID_SIZE]; /* the id of the task that replaces the others */
@@ -34,9 +35,7 @@ struct delayed_sweeping {
 
 static void sweeping_free(struct delayed_sweeping *sweeping)
 {
-    *sweeping->previous = sweeping->next;
-    if (sweeping->next)
-        sweeping->next->previous = sweeping->previous;
+    DL_DELETE(sweeping->call.delayed->sweeps, sweeping);
     event_free(sweeping->pause);
     free(sweeping);
 }
@@ -244,11 +243,7 @@ int delayed_sweep(struct delayed *delayed, const struct delayed_sweep *sweep, de
         free(sweeping);
         return PERMTAB_E_MEMORY;
     }
-    sweeping->next = delayed->sweeps;
-    sweeping->previous = &delayed->sweeps;
-    if (sweeping->next)
-        sweeping->next->previous = &sweeping->next;
-    delayed->sweeps = sweeping;
+    DL_PREPEND(delayed->sweeps, sweeping);
     int code = begin(sweeping);
     if (code < 0)
         sweeping_free(sweeping);
@@ -259,9 +254,9 @@ int delayed_sweep(struct delayed *delayed, const struct delayed_sweep *sweep, de
 
 void delayed_sweeps_end(struct delayed *delayed)
 {
-    struct delayed_sweeping *next;
-    for (struct delayed_sweeping *sweeping = delayed->sweeps; sweeping; sweeping = next) {
-        next = sweeping->next;
+    struct delayed_sweeping *sweeping, *next;
+    DL_FOREACH_SAFE(delayed->sweeps, sweeping, next)
+    {
         if (evtimer_pending(sweeping->pause, NULL)) /* the other sweeps are told with Redis' reply */
             finish(sweeping, PERMTAB_E_UNREACHABLE, "the sidecar is stopping", true);
     }

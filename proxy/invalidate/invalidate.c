@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <utlist.h>
 
 void invalidations_turn_soon(struct invalidations *all)
 {
@@ -86,12 +87,7 @@ static void count_targets(const struct invalidation_job *job)
 static void link_job(struct invalidation_job *job)
 {
     struct invalidations *all = job->all;
-    job->previous = all->last;
-    if (all->last != NULL)
-        all->last->next = job;
-    else
-        all->first = job;
-    all->last = job;
+    DL_APPEND(all->jobs, job);
     *(job->source == INVALIDATION_MESSAGE ? &all->heard : &all->asked) += 1;
     all->options.counters->invalidations_running = all->asked + all->heard;
 }
@@ -99,9 +95,7 @@ static void link_job(struct invalidation_job *job)
 static void unlink_job(struct invalidation_job *job)
 {
     struct invalidations *all = job->all;
-    *(job->previous != NULL ? &job->previous->next : &all->first) = job->next;
-    *(job->next != NULL ? &job->next->previous : &all->last) = job->previous;
-    job->next = job->previous = NULL;
+    DL_DELETE(all->jobs, job);
     *(job->source == INVALIDATION_MESSAGE ? &all->heard : &all->asked) -= 1;
     all->options.counters->invalidations_running = all->asked + all->heard;
 }
@@ -252,7 +246,7 @@ static void end_job(struct invalidation_job *job)
 /* Gives one slice to the first of the jobs that match resident users and scopes; it then waits behind the others. */
 static void match_one(struct invalidations *all)
 {
-    struct invalidation_job *job = all->first;
+    struct invalidation_job *job = all->jobs;
     while (job != NULL && !job->matching)
         job = job->next;
     if (job == NULL)
@@ -267,7 +261,7 @@ static void match_one(struct invalidations *all)
 
 static struct invalidation_job *take_ended(struct invalidations *all)
 {
-    struct invalidation_job *job = all->first;
+    struct invalidation_job *job = all->jobs;
     while (job != NULL && !job->ended)
         job = job->next;
     if (job != NULL)
@@ -286,7 +280,7 @@ static void on_turn(evutil_socket_t descriptor, short what, void *context)
     size_t most = all->asked + all->heard;
     while (most-- > 0 && (job = take_ended(all)) != NULL)
         end_job(job);
-    for (job = all->first; job != NULL; job = job->next)
+    for (job = all->jobs; job != NULL; job = job->next)
         if (job->matching || job->ended || invalidation_retire_busy(job))
             invalidations_turn_soon(all);
     if (invalidation_retire_left(all))
@@ -327,7 +321,7 @@ void invalidations_free(struct invalidations *all)
     if (all == NULL)
         return;
     all->stopping = true; /* a done called now may not begin another job */
-    while ((job = all->first) != NULL) {
+    while ((job = all->jobs) != NULL) {
         if (job->wave != NULL)
             invalidation_wave_cancel(job->wave);
         job->wave = NULL;

@@ -42,8 +42,8 @@ struct invalidations {
     uint64_t self, number; /* of our own messages */
     struct heard_host origins[ORIGINS_MAX];
     uint64_t ticks;
-    struct invalidation_job *first, *last;
-    size_t asked, heard; /* jobs under way */
+    struct invalidation_job *jobs; /* under way */
+    size_t asked, heard;           /* how many of them */
     bool stopping;
     uint64_t work; /* entries and scopes that may still be retired in this turn */
     struct invalidation_retiring spill;
@@ -54,7 +54,7 @@ struct invalidations {
 
 struct invalidation_job {
     struct invalidations *all;
-    struct invalidation_job *next, *previous;
+    struct invalidation_job *prev, *next;
     struct target *targets; /* in this order: named exactly, prefixes and patterns, tags */
     size_t count, glob_first, tag_first;
     size_t batch;

@@ -137,7 +137,7 @@ void invalidation_retire_turn(struct invalidations *all)
         spill_turn(all);
     }
     all->work = PUBLISHER_SLICE;
-    for (struct invalidation_job *job = all->first; job != NULL && all->work > 0; job = next) {
+    for (struct invalidation_job *job = all->jobs; job != NULL && all->work > 0; job = next) {
         next = job->next;
         if (invalidation_retire_busy(job))
             go_on(job);

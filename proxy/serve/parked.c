@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #define POLLS_AWAITED 2
 #define PARKED_MAX    1024u
@@ -15,8 +16,7 @@
 
 struct parked {
     struct request *request;
-    struct parked *next;
-    struct parked **previous;
+    struct parked *prev, *next;
     unsigned polls; /* still awaited */
     uint64_t since_ns;
     size_t size;
@@ -26,9 +26,7 @@ struct parked {
 static void unlink_parked(struct parked *parked)
 {
     struct server *server = parked->request->server;
-    *parked->previous = parked->next;
-    if (parked->next)
-        parked->next->previous = parked->previous;
+    DL_DELETE(server->parked, parked);
     server->parked_count--;
     server->parked_bytes -= parked->size;
 }
@@ -57,11 +55,7 @@ bool parked_wait(struct request *request)
     parked->since_ns = now;
     parked->size = request->frame_size;
     memcpy(parked->frame, request->frame, request->frame_size);
-    parked->next = server->parked;
-    parked->previous = &server->parked;
-    if (parked->next)
-        parked->next->previous = &parked->next;
-    server->parked = parked;
+    DL_PREPEND(server->parked, parked);
     server->parked_count++;
     server->parked_bytes += parked->size;
     request->waited = true;

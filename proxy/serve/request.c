@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <utlist.h>
 
 static const struct method *find_method(const struct server *server, const char *name)
 {
@@ -52,11 +53,7 @@ static void request_new(struct session *session, const struct method *method,
     request->id = message->id;
     request->frame = frame;
     request->frame_size = message->size;
-    request->next = session->requests;
-    request->previous = &session->requests;
-    if (request->next)
-        request->next->previous = &request->next;
-    session->requests = request;
+    DL_PREPEND(session->requests, request);
     session->request_count++;
     method->serve(request, message->params);
 }
@@ -102,15 +99,12 @@ void request_begin(struct session *session, const struct wire_message *message, 
     }
 }
 
-/* While session_close takes the list apart, `previous` of the other requests still holds. */
 static void request_unlink(struct request *request)
 {
     struct session *session = request->session;
     if (!session)
         return;
-    *request->previous = request->next;
-    if (request->next)
-        request->next->previous = request->previous;
+    DL_DELETE(session->requests, request);
     request->session = NULL;
     if (session->socket >= 0)
         session_request_ended(session);

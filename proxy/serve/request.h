@@ -28,9 +28,8 @@ struct request {
     void *state;       /* of the method, freed by it */
     const char *frame; /* the message's bytes, while it is being served */
     size_t frame_size;
-    bool waited; /* has been parked: parked.h */
-    struct request *next;
-    struct request **previous;
+    bool waited;                 /* has been parked: parked.h */
+    struct request *prev, *next; /* of the session */
 };
 
 /* Takes a decoded message of a session, and its bytes: finds the method, checks the peer, serves. */

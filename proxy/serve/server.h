@@ -41,11 +41,10 @@ struct server {
     struct trouble protocol_trouble; /* bytes that are not the protocol, from whatever client */
     uint64_t stop_at_ns;             /* when the grace after SIGTERM ends; 0: there was none */
     uint64_t next_session;           /* number of the next one */
-    struct session *turn_first;      /* sessions that have sent more than a turn takes, in order */
-    struct session *turn_last;
-    struct event *turn;  /* serves the first of them */
-    struct event *sweep; /* time limits and feedback */
-    struct event *bury;  /* frees `closed` */
+    struct session *turns;           /* sessions that have sent more than a turn takes, in order */
+    struct event *turn;              /* serves the first of them */
+    struct event *sweep;             /* time limits and feedback */
+    struct event *bury;              /* frees `closed` */
 };
 
 /* Starts the sweep; `parts` and `methods` are borrowed, and every part is there. PERMTAB_E_MEMORY. */

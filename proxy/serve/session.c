@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #define READ_SIZE     (64u * 1024)
 #define TURN_AT_ONCE  4u                 /* messages taken as soon as they are read */
@@ -80,11 +81,7 @@ out:
         return code;
     }
     session->number = ++server->next_session;
-    session->next = server->sessions;
-    session->previous = &server->sessions;
-    if (session->next)
-        session->next->previous = &session->next;
-    server->sessions = session;
+    DL_PREPEND(server->sessions, session);
     server->parts->counters->clients = ++server->session_count;
     server->parts->counters->clients_accepted++;
     return 0;
@@ -101,47 +98,32 @@ static void queue_turn(struct session *session)
     if (session->turn_queued)
         return;
     session->turn_queued = true;
-    session->turn_next = NULL;
-    session->turn_previous = server->turn_last;
-    if (server->turn_last)
-        server->turn_last->turn_next = session;
-    else
-        server->turn_first = session;
-    server->turn_last = session;
+    DL_APPEND2(server->turns, session, turn_prev, turn_next);
     (void)timer_at_once(server->turn);
 }
 
 static void unqueue_turn(struct session *session)
 {
-    struct server *server = session->server;
     if (!session->turn_queued)
         return;
     session->turn_queued = false;
-    if (session->turn_previous)
-        session->turn_previous->turn_next = session->turn_next;
-    else
-        server->turn_first = session->turn_next;
-    if (session->turn_next)
-        session->turn_next->turn_previous = session->turn_previous;
-    else
-        server->turn_last = session->turn_previous;
+    DL_DELETE2(session->server->turns, session, turn_prev, turn_next);
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------- */
 
 static void end_requests(struct session *session)
 {
-    struct request *next;
-    for (struct request *request = session->requests; request; request = next) {
-        next = request->next;
+    struct request *request, *next;
+    DL_FOREACH_SAFE(session->requests, request, next)
+    {
         if (request->cancel) {
             request->cancel(request);
         } else {
+            DL_DELETE(session->requests, request);
             request->session = NULL;
-            request->previous = NULL;
         }
     }
-    session->requests = NULL;
 }
 
 void session_close(struct session *session, const char *reason)
@@ -162,9 +144,7 @@ void session_close(struct session *session, const char *reason)
     end_requests(session);
     subscriber_end(session->subscriber);
     session->subscriber = NULL;
-    *session->previous = session->next;
-    if (session->next)
-        session->next->previous = session->previous;
+    DL_DELETE(server->sessions, session);
     server->parts->counters->clients = --server->session_count;
     session->next = server->closed;
     server->closed = session;
@@ -307,12 +287,12 @@ static void take_messages(struct session *session, unsigned most)
 
 void session_turn(struct server *server)
 {
-    struct session *session = server->turn_first;
+    struct session *session = server->turns;
     if (!session)
         return;
     unqueue_turn(session);
     take_messages(session, TURN_QUEUED);
-    if (server->turn_first)
+    if (server->turns)
         (void)timer_at_once(server->turn);
 }
 

@@ -21,8 +21,7 @@ struct subscriber;
 
 struct session {
     struct server *server;
-    struct session *next;
-    struct session **previous; /* the pointer to this session */
+    struct session *prev, *next; /* of the open ones, then `next` of the closed ones */
     uint64_t number;
     int socket; /* -1 once closed */
     pid_t pid;
@@ -38,8 +37,7 @@ struct session {
     struct event *writable;
     bool corked;      /* replies are queued, and sent together when the turn ends */
     bool turn_queued; /* in the server's queue of turns */
-    struct session *turn_next;
-    struct session *turn_previous;
+    struct session *turn_prev, *turn_next;
     struct wire_scan scan; /* how far the message at the front of `input` has been looked at */
     char *input;
     size_t input_size, input_capacity;

@@ -162,7 +162,7 @@ static void slow_patterns_in_short_slices(void **state)
         memcpy(targets[i].word + sizeof targets[i].word - 3, "]x", 3);
     }
     assert_return_code(host_start(host, targets, INVALIDATION_GLOBS_MAX, 0), 0);
-    struct invalidation_job *job = host->all->last;
+    struct invalidation_job *job = host->all->jobs->prev;
     unsigned slices = 0;
     for (; job->matching; slices++)
         invalidation_match_slice(job);
