@@ -73,9 +73,8 @@ static int call_check(struct handle *handle, const struct permtab_query *query, 
     wire_put_u64(out, "user", query->user);
     wire_put_str(out, "scope", scope);
     wire_put_str(out, "permission", permission);
-    if (query->owned) {
+    if (query->owned)
         wire_put_u64(out, "owner", query->owner);
-    }
     if (token != NULL) {
         wire_str(out, "token");
         wire_map(out, 2);

@@ -47,9 +47,8 @@ static int change_role(struct control *control, const char *effect)
         return code;
     wire_put_u64(out, "role", role);
     wire_put_str(out, "permission", control->arguments[1]);
-    if (effect != NULL) {
+    if (effect != NULL)
         wire_put_str(out, "effect", effect);
-    }
     return send_change(control);
 }
 
@@ -95,12 +94,10 @@ static int change_assignment(struct control *control)
         return code;
     wire_put_u64(out, "user", user);
     wire_put_u64(out, "role", role);
-    if (scope != NULL) {
+    if (scope != NULL)
         wire_put_str(out, "scope", scope);
-    }
-    if (control->expires != NULL) {
+    if (control->expires != NULL)
         wire_put_i64(out, "expires_at", expires);
-    }
     return send_change(control);
 }
 

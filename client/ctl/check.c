@@ -18,9 +18,8 @@ static void pack_question(struct control *control, const char *method, uint64_t 
     wire_put_u64(out, "user", user);
     wire_put_str(out, "scope", control->arguments[1]);
     wire_put_str(out, "permission", control->arguments[2]);
-    if (control->owner != NULL) {
+    if (control->owner != NULL)
         wire_put_u64(out, "owner", owner);
-    }
 }
 
 /* Prints a decision; returns what check exits with. A decision whose deadline has passed is not vouched for. */

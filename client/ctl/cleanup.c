@@ -30,9 +30,8 @@ static int start(struct control *control)
     struct wire_buffer *out = channel_request(&control->channel, "cleanup", pattern ? 3 : 2);
     wire_put_str(out, "action", "start");
     wire_put_str(out, "kind", kind);
-    if (pattern) {
+    if (pattern)
         wire_put_str(out, "pattern", control->arguments[2]);
-    }
     code = call(control, &reply);
     if (code != 0)
         return code;
@@ -54,9 +53,8 @@ static int cancel(struct control *control)
         return code;
     struct wire_buffer *out = channel_request(&control->channel, "cleanup", control->count == 2 ? 2 : 1);
     wire_put_str(out, "action", "cancel");
-    if (control->count == 2) {
+    if (control->count == 2)
         wire_put_u64(out, "id", id);
-    }
     code = call(control, &reply);
     if (code == 0)
         wire_message_fini(&reply);

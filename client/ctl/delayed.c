@@ -56,22 +56,20 @@ static int take_times(const struct control *control, struct times *times)
 
 static void put_text(struct wire_buffer *out, const char *key, const char *text)
 {
-    if (text != NULL) {
+    if (text != NULL)
         wire_put_str(out, key, text);
-    }
 }
 
 static void put_number(struct wire_buffer *out, const char *key, bool given, uint64_t number)
 {
-    if (given) {
+    if (given)
         wire_put_u64(out, key, number);
-    }
 }
 
 static void put_delay(struct control *control, const struct times *times)
 {
     const struct control_delay *delay = &control->delay;
-    const char *const given[] = {delay->in,        delay->at, delay->alive,    delay->reason,
+    const char *const given[] = {delay->in,        delay->at, delay->alive,    control->reason,
                                  delay->condition, delay->id, delay->revision, "targets"};
     uint32_t fields = 0;
     for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++)
@@ -81,7 +79,7 @@ static void put_delay(struct control *control, const struct times *times)
     put_number(out, "at", delay->at != NULL, (uint64_t)times->at_us);
     put_number(out, "expires_in_ms", delay->alive != NULL, times->alive_ms);
     put_number(out, "if_revision", delay->revision != NULL, times->revision);
-    put_text(out, "reason", delay->reason);
+    put_text(out, "reason", control->reason);
     put_text(out, "if", delay->condition);
     put_text(out, "id", delay->id);
     wire_put_array(out, "targets", (uint32_t)control->count);

@@ -163,12 +163,10 @@ int control_invalidate(struct control *control)
         uint32_t fields = 1 + (control->batch_size != NULL) + (control->reason != NULL);
         struct wire_buffer *out = channel_request(&control->channel, "invalidate", fields);
         control_targets_pack(out, &targets, 0, targets.count);
-        if (control->batch_size != NULL) {
+        if (control->batch_size != NULL)
             wire_put_u64(out, "batch", batch);
-        }
-        if (control->reason != NULL) {
+        if (control->reason != NULL)
             wire_put_str(out, "reason", control->reason);
-        }
         /* A pattern may take its time. */
         code = control_call(control, -1, CONTROL_LONG_MS, &reply);
     }

@@ -6,6 +6,7 @@
 #include "client/wire/standard.h"
 
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,31 +36,34 @@ enum option_bit {
     OPTION_TIMEOUT = 1 << 24,
 };
 
+#define AT(member) offsetof(struct control, member)
+
 static const struct option {
     const char *name;
     unsigned bit;
-    bool value;
+    bool value;    /* it is followed by a text; else it is a flag */
+    size_t offset; /* of that in struct control */
 } options[] = {
-    {"--batch", OPTION_BATCH, false},
-    {"--json", OPTION_JSON, false},
-    {"--dry-run", OPTION_DRY_RUN, false},
-    {"--prune", OPTION_PRUNE, false},
-    {"--own", OPTION_OWN, false},
-    {"--deny", OPTION_DENY, false},
-    {"--owner", OPTION_OWNER, true},
-    {"--expires", OPTION_EXPIRES, true},
-    {"--in", OPTION_IN, true},
-    {"--at", OPTION_AT, true},
-    {"--reason", OPTION_REASON, true},
-    {"--if", OPTION_IF, true},
-    {"--id", OPTION_ID, true},
-    {"--if-revision", OPTION_IF_REVISION, true},
-    {"--max", OPTION_MAX, true},
-    {"--expires-in", OPTION_EXPIRES_IN, true},
-    {"--batch", OPTION_BATCH_SIZE, true},
-    {"--last", OPTION_LAST, true},
-    {"--format", OPTION_FORMAT, true},
-    {"--timeout", OPTION_TIMEOUT, true},
+    {"--batch", OPTION_BATCH, false, AT(batch)},
+    {"--json", OPTION_JSON, false, AT(json)},
+    {"--dry-run", OPTION_DRY_RUN, false, AT(dry_run)},
+    {"--prune", OPTION_PRUNE, false, AT(prune)},
+    {"--own", OPTION_OWN, false, AT(own)},
+    {"--deny", OPTION_DENY, false, AT(deny)},
+    {"--owner", OPTION_OWNER, true, AT(owner)},
+    {"--expires", OPTION_EXPIRES, true, AT(expires)},
+    {"--in", OPTION_IN, true, AT(delay.in)},
+    {"--at", OPTION_AT, true, AT(delay.at)},
+    {"--reason", OPTION_REASON, true, AT(reason)},
+    {"--if", OPTION_IF, true, AT(delay.condition)},
+    {"--id", OPTION_ID, true, AT(delay.id)},
+    {"--if-revision", OPTION_IF_REVISION, true, AT(delay.revision)},
+    {"--max", OPTION_MAX, true, AT(delay.most)},
+    {"--expires-in", OPTION_EXPIRES_IN, true, AT(delay.alive)},
+    {"--batch", OPTION_BATCH_SIZE, true, AT(batch_size)},
+    {"--last", OPTION_LAST, true, AT(last)},
+    {"--format", OPTION_FORMAT, true, AT(format)},
+    {"--timeout", OPTION_TIMEOUT, true, AT(timeout)},
 };
 
 static const struct command {
@@ -172,47 +176,13 @@ static const struct option *find_option(const struct command *command, const cha
     return NULL;
 }
 
-static void set_delay_option(struct control_delay *delay, unsigned bit, const char *value)
-{
-    const struct {
-        unsigned bit;
-        const char **at;
-    } places[] = {{OPTION_IN, &delay->in},
-                  {OPTION_AT, &delay->at},
-                  {OPTION_REASON, &delay->reason},
-                  {OPTION_IF, &delay->condition},
-                  {OPTION_IF_REVISION, &delay->revision},
-                  {OPTION_EXPIRES_IN, &delay->alive},
-                  {OPTION_ID, &delay->id},
-                  {OPTION_MAX, &delay->most}};
-    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-        if (places[i].bit == bit)
-            *places[i].at = value;
-}
-
 static void set_option(struct control *control, const struct option *option, const char *value)
 {
-    control->batch |= option->bit == OPTION_BATCH;
-    control->json |= option->bit == OPTION_JSON;
-    control->dry_run |= option->bit == OPTION_DRY_RUN;
-    control->prune |= option->bit == OPTION_PRUNE;
-    control->own |= option->bit == OPTION_OWN;
-    control->deny |= option->bit == OPTION_DENY;
-    if (option->bit == OPTION_OWNER)
-        control->owner = value;
-    if (option->bit == OPTION_EXPIRES)
-        control->expires = value;
-    if (option->bit == OPTION_BATCH_SIZE)
-        control->batch_size = value;
-    if (option->bit == OPTION_REASON)
-        control->reason = value;
-    if (option->bit == OPTION_LAST)
-        control->last = value;
-    if (option->bit == OPTION_FORMAT)
-        control->format = value;
-    if (option->bit == OPTION_TIMEOUT)
-        control->timeout = value;
-    set_delay_option(&control->delay, option->bit, value);
+    void *at = (char *)control + option->offset;
+    if (option->value)
+        *(const char **)at = value;
+    else
+        *(bool *)at = true;
 }
 
 /* Sorts the words behind the command into options and arguments, in place. 0 or CONTROL_USAGE. */

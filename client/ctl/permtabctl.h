@@ -18,9 +18,9 @@
 #define CONTROL_LONG_MS   600000u /* for reading them */
 #define CONTROL_SLACK_MS  5000u   /* added to the sidecar's own time limit, for the way there and back */
 
-/* Options of delay and delayed; NULL: not given. */
+/* Options of delay and delayed alone; NULL: not given. */
 struct control_delay {
-    const char *in, *at, *reason, *condition, *revision, *alive, *id, *most;
+    const char *in, *at, *condition, *revision, *alive, *id, *most;
 };
 
 struct control {

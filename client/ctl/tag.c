@@ -108,9 +108,8 @@ static int read_pages(struct control *control, const char *name, struct lines *l
         struct wire_message reply;
         struct wire_buffer *out =
             channel_request(&control->channel, name != NULL ? "tag_list" : "tag_names", name != NULL ? 2 : 1);
-        if (name != NULL) {
+        if (name != NULL)
             wire_put_str(out, "tag", name);
-        }
         wire_put_str(out, "cursor", cursor);
         int code = control_call(control, -1, CONTROL_CALL_MS, &reply);
         if (code != 0)

@@ -246,9 +246,8 @@ static void tell_some(struct subscriber *subscriber, const struct told_text *tex
 {
     struct wire_buffer message;
     begin_notification(&message, subscriber->subscriptions, reason, more);
-    if (more) {
+    if (more)
         wire_put_bool(&message, "more", true);
-    }
     wire_put_array(&message, "targets", count);
     for (uint32_t told = 0; told < count; (*next)++) {
         if (!wants(subscriber, &texts[*next]))

@@ -188,12 +188,10 @@ static void pack_row(struct wire_buffer *reply, const struct delayed_row *row)
                    {"attempts", row->attempts},
                    {"waits", row->waits}};
     wire_map(reply, 11);
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         wire_put_str(reply, texts[i].key, texts[i].text);
-    }
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         wire_put_u64(reply, numbers[i].key, numbers[i].number);
-    }
 }
 
 static void on_listed(void *context, int code, const char *text, uint64_t now_ms,
@@ -342,9 +340,8 @@ static void on_stats(void *context, int code, const char *text, const struct del
     } numbers[] = {{"now_ms", state->now_ms},   {"queued", state->queued},   {"taken", state->taken},
                    {"overdue", state->overdue}, {"failing", state->failing}, {"waiting", state->waiting}};
     struct wire_buffer reply = reply_begin(request, 8);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         wire_put_u64(&reply, numbers[i].key, numbers[i].number);
-    }
     wire_str(&reply, "first_due_ms");
     if (state->has_first)
         wire_u64(&reply, state->first_ms);

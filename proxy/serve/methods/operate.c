@@ -38,9 +38,8 @@ void serve_health(struct request *request, const struct wire_value *params)
     struct server_health health = server_health(request->server);
     (void)params;
     struct wire_buffer reply = reply_begin(request, health.stopping ? 7 : 6);
-    if (health.stopping) {
+    if (health.stopping)
         wire_put_u64(&reply, "stopping_ms", health.stopping_ms);
-    }
     wire_put_bool(&reply, "ok", health.ok);
     wire_put_str(&reply, "trouble", health.trouble);
     wire_put_str(&reply, "alarm", health.alarm);
