@@ -61,6 +61,15 @@ int control_call(struct control *control, int descriptor, uint32_t timeout_ms, s
     return CONTROL_FAILED;
 }
 
+int control_ask(struct control *control, const char *method, uint32_t timeout_ms, struct wire_message *reply)
+{
+    int code = control_connect(control, timeout_ms);
+    if (code != 0)
+        return code;
+    (void)channel_request(&control->channel, method, 0);
+    return control_call(control, -1, timeout_ms, reply);
+}
+
 int control_write_time(struct control *control, uint32_t default_ms)
 {
     uint64_t ms = default_ms;
@@ -148,4 +157,11 @@ uint64_t control_u64(const struct wire_value *map, const char *key)
     uint64_t value = 0;
     (void)wire_as_id(wire_get(map, key), &value);
     return value;
+}
+
+const char *control_text(const struct wire_value *map, const char *key, char *out, size_t size)
+{
+    if (!wire_as_text(wire_get(map, key), out, size))
+        out[0] = '\0';
+    return out;
 }

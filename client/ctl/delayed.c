@@ -109,17 +109,10 @@ int control_delay(struct control *control)
 
 /* ---- the list ---------------------------------------------------------------------------------------------------- */
 
-static const char *text_of(const struct wire_value *map, const char *key, char *out, size_t size)
-{
-    if (!wire_as_text(wire_get(map, key), out, size))
-        out[0] = '\0';
-    return out;
-}
-
 static void print_named(const struct wire_value *task, const char *key, const char *name)
 {
     char text[2048];
-    if (text_of(task, key, text, sizeof(text))[0] != '\0')
+    if (control_text(task, key, text, sizeof(text))[0] != '\0')
         control_say("  %s \"%s\"", name, text);
 }
 
@@ -127,15 +120,15 @@ static void print_task(const struct wire_value *task, uint64_t now_ms)
 {
     char text[TEXT_SIZE], state[16];
     uint64_t time_ms = control_u64(task, "time_ms"), attempts = control_u64(task, "attempts");
-    bool taken = strcmp(text_of(task, "state", state, sizeof(state)), "taken") == 0;
-    control_say("%s  ", text_of(task, "id", text, sizeof(text)));
+    bool taken = strcmp(control_text(task, "state", state, sizeof(state)), "taken") == 0;
+    control_say("%s  ", control_text(task, "id", text, sizeof(text)));
     if (taken)
         control_say("being carried out");
     else if (time_ms > now_ms)
         control_say("due in %.1f s", (double)(time_ms - now_ms) / 1000);
     else
         control_say("due %.1f s ago", (double)(now_ms - time_ms) / 1000);
-    control_say("  %s", text_of(task, "targets", text, sizeof(text)));
+    control_say("  %s", control_text(task, "targets", text, sizeof(text)));
     print_named(task, "reason", "reason");
     print_named(task, "if", "if");
     print_named(task, "if_revision", "if-revision");
@@ -186,7 +179,7 @@ static int sweep_once(struct control *control, const char *method, const char *w
     if (code != 0)
         return code;
     *tasks += control_u64(reply.result, "tasks");
-    (void)text_of(reply.result, "cursor", cursor, size);
+    (void)control_text(reply.result, "cursor", cursor, size);
     wire_message_fini(&reply);
     return 0;
 }
@@ -239,21 +232,12 @@ static int carry_out(struct control *control)
 
 /* ---- how it stands ----------------------------------------------------------------------------------------------- */
 
-static int call_plain(struct control *control, const char *method, struct wire_message *reply)
-{
-    int code = control_connect(control, CONTROL_CALL_MS);
-    if (code != 0)
-        return code;
-    (void)channel_request(&control->channel, method, 0);
-    return control_call(control, -1, CONTROL_CALL_MS, reply);
-}
-
 static int stats(struct control *control)
 {
     static const char *const keys[] = {"queued", "taken", "overdue", "failing", "waiting"};
     struct wire_message reply;
     size_t count = 0;
-    int code = call_plain(control, "delayed_stats", &reply);
+    int code = control_ask(control, "delayed_stats", CONTROL_CALL_MS, &reply);
     if (code != 0)
         return code;
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
@@ -278,7 +262,7 @@ static int advice(struct control *control)
 {
     struct wire_message reply;
     size_t count = 0;
-    int code = call_plain(control, "delayed_advice", &reply);
+    int code = control_ask(control, "delayed_advice", CONTROL_CALL_MS, &reply);
     if (code != 0)
         return code;
     const struct wire_value *items = wire_get(reply.result, "advice");
@@ -290,8 +274,8 @@ static int advice(struct control *control)
         uint64_t number = control_u64(item, "number");
         (void)wire_as_bool(wire_get(item, "urgent"), &urgent);
         control_say("%" PRIu64 "  %s  %s\n", number, urgent ? "urgent" : "recommended",
-                    text_of(item, "text", text, sizeof(text)));
-        if (text_of(item, "command", command, sizeof(command))[0] != '\0')
+                    control_text(item, "text", text, sizeof(text)));
+        if (control_text(item, "command", command, sizeof(command))[0] != '\0')
             control_say("      permtabctl %s\n", command);
         control_say("      permtabctl delayed do %" PRIu64 "\n", number);
     }

@@ -35,11 +35,7 @@ static int print_stats(const struct control *control, const struct wire_value *s
 int control_stats(struct control *control)
 {
     struct wire_message reply;
-    int code = control_connect(control, CONTROL_CALL_MS);
-    if (code != 0)
-        return code;
-    (void)channel_request(&control->channel, "stats", 0);
-    code = control_call(control, -1, CONTROL_CALL_MS, &reply);
+    int code = control_ask(control, "stats", CONTROL_CALL_MS, &reply);
     if (code != 0)
         return code;
     code = print_stats(control, reply.result);
@@ -53,11 +49,7 @@ int control_health(struct control *control)
     char trouble[512] = "", alarm[512] = "";
     bool ok = false;
     int64_t lease_ms = 0;
-    int code = control_connect(control, CONTROL_HEALTH_MS);
-    if (code != 0)
-        return code;
-    (void)channel_request(&control->channel, "health", 0);
-    code = control_call(control, -1, CONTROL_HEALTH_MS, &reply);
+    int code = control_ask(control, "health", CONTROL_HEALTH_MS, &reply);
     if (code != 0)
         return code;
     (void)wire_as_bool(wire_get(reply.result, "ok"), &ok);

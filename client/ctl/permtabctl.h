@@ -69,6 +69,9 @@ int control_connect(struct control *control, uint32_t timeout_ms) PERMTAB_MUST_C
  * with one line printed and nothing to fini. */
 int control_call(struct control *control, int descriptor, uint32_t timeout_ms,
                  struct wire_message *reply) PERMTAB_MUST_CHECK;
+/* The two of them, for a method without parameters. */
+int control_ask(struct control *control, const char *method, uint32_t timeout_ms,
+                struct wire_message *reply) PERMTAB_MUST_CHECK;
 /* The texts of the reply's "warnings", a line each on stderr. */
 void control_warnings(const struct control *control, const struct wire_value *result);
 /* The time that a change has to be answered in: --timeout, or `default_ms`. 0, or CONTROL_USAGE with a line. */
@@ -110,6 +113,8 @@ void control_targets_pack(struct wire_buffer *out, const struct control_targets 
 
 /* The number under a key, 0 when there is none. */
 uint64_t control_u64(const struct wire_value *map, const char *key);
+/* The text under a key, "" when there is none or it does not fit. Returns `out`. */
+const char *control_text(const struct wire_value *map, const char *key, char *out, size_t size);
 
 /* ---- the commands: exit codes ----------------------------------------------------------------------------------- */
 

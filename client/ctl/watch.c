@@ -12,12 +12,6 @@
 #define WAIT_MS   1000u
 #define TEXT_SIZE 256u
 
-static void text_of(const struct wire_value *map, const char *key, char *out, size_t size)
-{
-    if (!wire_as_text(wire_get(map, key), out, size))
-        out[0] = '\0';
-}
-
 /* REVISION TARGET REASON, a line a target. */
 static void print_lines(const struct wire_value *params)
 {
@@ -25,7 +19,7 @@ static void print_lines(const struct wire_value *params)
     uint64_t revision = control_u64(params, "revision"), missed = control_u64(params, "missed");
     const struct wire_value *targets = wire_get(params, "targets");
     size_t count = 0;
-    text_of(params, "reason", reason, sizeof(reason));
+    (void)control_text(params, "reason", reason, sizeof(reason));
     (void)wire_as_array(targets, &count);
     for (size_t i = 0; i < count; i++)
         if (wire_as_text(wire_item(targets, i), target, sizeof(target)))
@@ -45,7 +39,7 @@ static int print_json(const struct wire_value *params)
     for (size_t i = 0; i < count; i++)
         if (wire_as_text(wire_item(targets, i), text, sizeof(text)))
             (void)json_array_append_new(list, json_string(text));
-    text_of(params, "reason", text, sizeof(text));
+    (void)control_text(params, "reason", text, sizeof(text));
     json_t *object = json_pack("{s:I, s:s, s:o}", "revision", (json_int_t)control_u64(params, "revision"),
                                "reason", text, "targets", list);
     if (wire_as_bool(wire_get(params, "more"), &more) && more)
@@ -77,11 +71,7 @@ static int print_one(const struct control *control, const struct wire_message *m
 int control_watch(struct control *control)
 {
     struct wire_message message;
-    int code = control_connect(control, CONTROL_CALL_MS);
-    if (code != 0)
-        return code;
-    (void)channel_request(&control->channel, "subscribe", 0);
-    code = control_call(control, -1, CONTROL_CALL_MS, &message);
+    int code = control_ask(control, "subscribe", CONTROL_CALL_MS, &message);
     if (code != 0)
         return code;
     wire_message_fini(&message);
