@@ -20,20 +20,25 @@ struct reader {
 typedef int (*read_fn)(const struct reader *reader, const struct policy_place *place, const json_t *value,
                        void *out);
 
-/* A key of an object and the field it fills. */
+struct list_shape;
+
+/* A key of an object and the field it fills: by `read`, or with what is in a list. */
 struct field {
     const char *key;
     bool required;
-    size_t offset;
+    size_t offset; /* of a list: where `items` and `count` of the shape begin */
     read_fn read;
+    const struct list_shape *list;
 };
 
-/* A list of objects. */
+/* A list, of objects unless its items have a `read` of their own. */
 struct list_shape {
-    const struct field *fields;
-    size_t field_count;
+    size_t items, count; /* offsets of the pointer to the items, and of their number */
     size_t item_size;
     size_t max;
+    read_fn read;
+    const struct field *fields;
+    size_t field_count;
     /* prepare sets defaults before; finish checks after. `given` has bit i for fields[i]. */
     void (*prepare)(void *item);
     int (*finish)(const struct reader *reader, const struct policy_place *place, void *item, unsigned given);
@@ -170,59 +175,8 @@ static int read_time(const struct reader *reader, const struct policy_place *pla
     return 0;
 }
 
-static int list_size(const struct reader *reader, const struct policy_place *place, const json_t *value,
-                     size_t max, size_t *count)
-{
-    if (!json_is_array(value))
-        return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "must be a list");
-    *count = json_array_size(value);
-    if (*count > max)
-        return policy_place_fail(reader->failure, PERMTAB_E_LIMIT, place, "has %zu items, more than %zu",
-                                 *count, max);
-    return 0;
-}
-
-static int read_names(const struct reader *reader, const struct policy_place *place, const json_t *value,
-                      void *out)
-{
-    struct policy_names *names = out;
-    size_t count = 0;
-    int code = list_size(reader, place, value, POLICY_LIST_MAX, &count);
-    if (code < 0 || count == 0)
-        return code;
-    names->items = calloc(count, sizeof *names->items);
-    if (names->items == NULL)
-        return out_of_memory(reader);
-    names->count = count;
-    for (size_t i = 0; i < count; i++) {
-        struct policy_place here = {.up = place, .index = i};
-        code = read_permission_name(reader, &here, json_array_get(value, i), &names->items[i]);
-        if (code < 0)
-            return code;
-    }
-    return 0;
-}
-
-static int read_inherits(const struct reader *reader, const struct policy_place *place, const json_t *value,
-                         void *out)
-{
-    struct policy_role *role = out;
-    size_t count = 0;
-    int code = list_size(reader, place, value, POLICY_LIST_MAX, &count);
-    if (code < 0 || count == 0)
-        return code;
-    role->inherits = calloc(count, sizeof *role->inherits);
-    if (role->inherits == NULL)
-        return out_of_memory(reader);
-    role->inherits_count = count;
-    for (size_t i = 0; i < count; i++) {
-        struct policy_place here = {.up = place, .index = i};
-        code = read_id(reader, &here, json_array_get(value, i), &role->inherits[i]);
-        if (code < 0)
-            return code;
-    }
-    return 0;
-}
+static int read_list(const struct reader *reader, const struct policy_place *place, const json_t *value,
+                     const struct list_shape *shape, void *out);
 
 /* Reads an object; every key must be known, and every required key there. */
 static int read_object(const struct reader *reader, const struct policy_place *place, const json_t *value,
@@ -243,7 +197,9 @@ static int read_object(const struct reader *reader, const struct policy_place *p
             return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "unknown key \"%s\"",
                                      policy_quote(quoted, key));
         struct policy_place here = {.up = place, .key = key};
-        int code = fields[i].read(reader, &here, member, (char *)out + fields[i].offset);
+        void *at = (char *)out + fields[i].offset;
+        int code = fields[i].list != NULL ? read_list(reader, &here, member, fields[i].list, at)
+                                          : fields[i].read(reader, &here, member, at);
         if (code < 0)
             return code;
         *given |= 1u << i;
@@ -255,42 +211,63 @@ static int read_object(const struct reader *reader, const struct policy_place *p
     return 0;
 }
 
-/* Reads a list. *count grows item by item, so that the items read can be released whenever it stops. */
-static int read_list(const struct reader *reader, const struct policy_place *place, const json_t *value,
-                     const struct list_shape *shape, void **items, size_t *count)
+static int read_item(const struct reader *reader, const struct policy_place *place, const json_t *value,
+                     const struct list_shape *shape, void *item)
 {
-    size_t size = 0;
-    int code = list_size(reader, place, value, shape->max, &size);
-    if (code < 0 || size == 0)
-        return code;
-    *items = calloc(size, shape->item_size);
-    if (*items == NULL)
+    unsigned given;
+    if (shape->read != NULL)
+        return shape->read(reader, place, value, item);
+    if (shape->prepare != NULL)
+        shape->prepare(item);
+    int code = read_object(reader, place, value, shape->fields, shape->field_count, item, &given);
+    return code >= 0 && shape->finish != NULL ? shape->finish(reader, place, item, given) : code;
+}
+
+/* Reads a list. The count grows item by item, so that the items read can be released whenever it stops. */
+static int read_list(const struct reader *reader, const struct policy_place *place, const json_t *value,
+                     const struct list_shape *shape, void *out)
+{
+    size_t *count = (size_t *)((char *)out + shape->count);
+    if (!json_is_array(value))
+        return policy_place_fail(reader->failure, PERMTAB_E_INVALID, place, "must be a list");
+    size_t size = json_array_size(value);
+    if (size > shape->max)
+        return policy_place_fail(reader->failure, PERMTAB_E_LIMIT, place, "has %zu items, more than %zu",
+                                 size, shape->max);
+    if (size == 0)
+        return 0;
+    char *items = calloc(size, shape->item_size);
+    if (items == NULL)
         return out_of_memory(reader);
+    memcpy((char *)out + shape->items, &items, sizeof items);
     for (size_t i = 0; i < size; i++) {
         struct policy_place here = {.up = place, .index = i};
-        void *item = (char *)*items + i * shape->item_size;
-        unsigned given;
         ++*count;
-        if (shape->prepare != NULL)
-            shape->prepare(item);
-        code = read_object(reader, &here, json_array_get(value, i), shape->fields, shape->field_count, item,
-                           &given);
-        if (code >= 0 && shape->finish != NULL)
-            code = shape->finish(reader, &here, item, given);
+        int code = read_item(reader, &here, json_array_get(value, i), shape, items + i * shape->item_size);
         if (code < 0)
             return code;
     }
     return 0;
 }
 
+/* ---- names ---- */
+
+static const struct list_shape name_list = {
+    .items = offsetof(struct policy_names, items),
+    .count = offsetof(struct policy_names, count),
+    .item_size = sizeof(char *),
+    .max = POLICY_LIST_MAX,
+    .read = read_permission_name,
+};
+
 /* ---- permissions ---- */
 
 static const struct field permission_fields[] = {
-    {"name", true, offsetof(struct policy_permission, name), read_permission_name},
-    {"description", false, offsetof(struct policy_permission, description), read_description},
-    {"requires", false, offsetof(struct policy_permission, requires), read_names},
-    {"grants_all", false, offsetof(struct policy_permission, grants_all), read_bool},
-    {"deprecated", false, offsetof(struct policy_permission, deprecated), read_bool},
+    {"name", true, offsetof(struct policy_permission, name), read_permission_name, NULL},
+    {"description", false, offsetof(struct policy_permission, description), read_description, NULL},
+    {"requires", false, offsetof(struct policy_permission, requires), NULL, &name_list},
+    {"grants_all", false, offsetof(struct policy_permission, grants_all), read_bool, NULL},
+    {"deprecated", false, offsetof(struct policy_permission, deprecated), read_bool, NULL},
 };
 
 static int empty_text(const struct reader *reader, char **text)
@@ -309,7 +286,9 @@ static int permission_finish(const struct reader *reader, const struct policy_pl
     return empty_text(reader, &permission->description);
 }
 
-static const struct list_shape permission_shape = {
+static const struct list_shape permission_list = {
+    .items = offsetof(struct policy, permissions),
+    .count = offsetof(struct policy, permission_count),
     .fields = permission_fields,
     .field_count = sizeof permission_fields / sizeof *permission_fields,
     .item_size = sizeof(struct policy_permission),
@@ -336,10 +315,10 @@ static int read_overwrite_user(const struct reader *reader, const struct policy_
 }
 
 static const struct field overwrite_fields[] = {
-    {"role", false, 0, read_overwrite_role},
-    {"user", false, 0, read_overwrite_user},
-    {"allow", false, offsetof(struct policy_overwrite, allow), read_names},
-    {"deny", false, offsetof(struct policy_overwrite, deny), read_names},
+    {"role", false, 0, read_overwrite_role, NULL},
+    {"user", false, 0, read_overwrite_user, NULL},
+    {"allow", false, offsetof(struct policy_overwrite, allow), NULL, &name_list},
+    {"deny", false, offsetof(struct policy_overwrite, deny), NULL, &name_list},
 };
 
 static int overwrite_finish(const struct reader *reader, const struct policy_place *place, void *item,
@@ -352,7 +331,9 @@ static int overwrite_finish(const struct reader *reader, const struct policy_pla
     return 0;
 }
 
-static const struct list_shape overwrite_shape = {
+static const struct list_shape overwrite_list = {
+    .items = offsetof(struct policy_scope, overwrites),
+    .count = offsetof(struct policy_scope, overwrite_count),
     .fields = overwrite_fields,
     .field_count = sizeof overwrite_fields / sizeof *overwrite_fields,
     .item_size = sizeof(struct policy_overwrite),
@@ -360,22 +341,12 @@ static const struct list_shape overwrite_shape = {
     .finish = overwrite_finish,
 };
 
-static int read_overwrites(const struct reader *reader, const struct policy_place *place, const json_t *value,
-                           void *out)
-{
-    struct policy_scope *scope = out;
-    void *items = NULL;
-    int code = read_list(reader, place, value, &overwrite_shape, &items, &scope->overwrite_count);
-    scope->overwrites = items;
-    return code;
-}
-
 #define SCOPE_PARENT 1 /* index of "parent" below */
 static const struct field scope_fields[] = {
-    {"scope", true, offsetof(struct policy_scope, key), read_scope},
-    {"parent", false, offsetof(struct policy_scope, parent), read_scope},
-    {"owner", false, 0, read_owner},
-    {"overwrites", false, 0, read_overwrites},
+    {"scope", true, offsetof(struct policy_scope, key), read_scope, NULL},
+    {"parent", false, offsetof(struct policy_scope, parent), read_scope, NULL},
+    {"owner", false, 0, read_owner, NULL},
+    {"overwrites", false, 0, NULL, &overwrite_list},
 };
 
 static int scope_finish(const struct reader *reader, const struct policy_place *place, void *item,
@@ -387,7 +358,9 @@ static int scope_finish(const struct reader *reader, const struct policy_place *
     return 0;
 }
 
-static const struct list_shape scope_shape = {
+static const struct list_shape scope_list = {
+    .items = offsetof(struct policy, scopes),
+    .count = offsetof(struct policy, scope_count),
     .fields = scope_fields,
     .field_count = sizeof scope_fields / sizeof *scope_fields,
     .item_size = sizeof(struct policy_scope),
@@ -397,16 +370,24 @@ static const struct list_shape scope_shape = {
 
 /* ---- roles ---- */
 
+static const struct list_shape inherits_list = {
+    .items = offsetof(struct policy_role, inherits),
+    .count = offsetof(struct policy_role, inherits_count),
+    .item_size = sizeof(uint64_t),
+    .max = POLICY_LIST_MAX,
+    .read = read_id,
+};
+
 static const struct field role_fields[] = {
-    {"id", true, offsetof(struct policy_role, id), read_id},
-    {"name", false, offsetof(struct policy_role, name), read_role_name},
-    {"scope", false, offsetof(struct policy_role, scope), read_scope},
-    {"default", false, offsetof(struct policy_role, is_default), read_bool},
-    {"active", false, offsetof(struct policy_role, active), read_bool},
-    {"inherits", false, 0, read_inherits},
-    {"allow", false, offsetof(struct policy_role, allow), read_names},
-    {"allow_own", false, offsetof(struct policy_role, allow_own), read_names},
-    {"deny", false, offsetof(struct policy_role, deny), read_names},
+    {"id", true, offsetof(struct policy_role, id), read_id, NULL},
+    {"name", false, offsetof(struct policy_role, name), read_role_name, NULL},
+    {"scope", false, offsetof(struct policy_role, scope), read_scope, NULL},
+    {"default", false, offsetof(struct policy_role, is_default), read_bool, NULL},
+    {"active", false, offsetof(struct policy_role, active), read_bool, NULL},
+    {"inherits", false, 0, NULL, &inherits_list},
+    {"allow", false, offsetof(struct policy_role, allow), NULL, &name_list},
+    {"allow_own", false, offsetof(struct policy_role, allow_own), NULL, &name_list},
+    {"deny", false, offsetof(struct policy_role, deny), NULL, &name_list},
 };
 
 static void role_prepare(void *item)
@@ -422,7 +403,9 @@ static int role_finish(const struct reader *reader, const struct policy_place *p
     return empty_text(reader, &((struct policy_role *)item)->name);
 }
 
-static const struct list_shape role_shape = {
+static const struct list_shape role_list = {
+    .items = offsetof(struct policy, roles),
+    .count = offsetof(struct policy, role_count),
     .fields = role_fields,
     .field_count = sizeof role_fields / sizeof *role_fields,
     .item_size = sizeof(struct policy_role),
@@ -434,10 +417,10 @@ static const struct list_shape role_shape = {
 /* ---- assignments ---- */
 
 static const struct field assignment_fields[] = {
-    {"user", true, offsetof(struct policy_assignment, user), read_id},
-    {"role", true, offsetof(struct policy_assignment, role), read_id},
-    {"scope", false, 0, read_assignment_scope},
-    {"expires_at", false, offsetof(struct policy_assignment, expires_at), read_time},
+    {"user", true, offsetof(struct policy_assignment, user), read_id, NULL},
+    {"role", true, offsetof(struct policy_assignment, role), read_id, NULL},
+    {"scope", false, 0, read_assignment_scope, NULL},
+    {"expires_at", false, offsetof(struct policy_assignment, expires_at), read_time, NULL},
 };
 
 static void assignment_prepare(void *item)
@@ -445,7 +428,9 @@ static void assignment_prepare(void *item)
     ((struct policy_assignment *)item)->expires_at = FACTS_NEVER;
 }
 
-static const struct list_shape assignment_shape = {
+static const struct list_shape assignment_list = {
+    .items = offsetof(struct policy, assignments),
+    .count = offsetof(struct policy, assignment_count),
     .fields = assignment_fields,
     .field_count = sizeof assignment_fields / sizeof *assignment_fields,
     .item_size = sizeof(struct policy_assignment),
@@ -455,51 +440,11 @@ static const struct list_shape assignment_shape = {
 
 /* ---- the document ---- */
 
-static int read_permissions(const struct reader *reader, const struct policy_place *place,
-                            const json_t *value, void *out)
-{
-    struct policy *policy = out;
-    void *items = NULL;
-    int code = read_list(reader, place, value, &permission_shape, &items, &policy->permission_count);
-    policy->permissions = items;
-    return code;
-}
-
-static int read_scopes(const struct reader *reader, const struct policy_place *place, const json_t *value,
-                       void *out)
-{
-    struct policy *policy = out;
-    void *items = NULL;
-    int code = read_list(reader, place, value, &scope_shape, &items, &policy->scope_count);
-    policy->scopes = items;
-    return code;
-}
-
-static int read_roles(const struct reader *reader, const struct policy_place *place, const json_t *value,
-                      void *out)
-{
-    struct policy *policy = out;
-    void *items = NULL;
-    int code = read_list(reader, place, value, &role_shape, &items, &policy->role_count);
-    policy->roles = items;
-    return code;
-}
-
-static int read_assignments(const struct reader *reader, const struct policy_place *place,
-                            const json_t *value, void *out)
-{
-    struct policy *policy = out;
-    void *items = NULL;
-    int code = read_list(reader, place, value, &assignment_shape, &items, &policy->assignment_count);
-    policy->assignments = items;
-    return code;
-}
-
 static const struct field document_fields[] = {
-    {"permissions", false, 0, read_permissions},
-    {"scopes", false, 0, read_scopes},
-    {"roles", false, 0, read_roles},
-    {"assignments", false, 0, read_assignments},
+    {"permissions", false, 0, NULL, &permission_list},
+    {"scopes", false, 0, NULL, &scope_list},
+    {"roles", false, 0, NULL, &role_list},
+    {"assignments", false, 0, NULL, &assignment_list},
 };
 
 int policy_read(struct policy *out, const json_t *tree, const struct scope_types *types,
