@@ -31,7 +31,7 @@ static bool roots_alone(const char *folder)
            (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
-/* The same for every folder from the top down to `folder`, which is absolute and free of links. */
+/* Whether roots_alone holds for `folder` and every folder above it. `folder` is absolute and free of links. */
 static bool roots_from_top(const char *folder)
 {
     char above[PATH_MAX];

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows permtab at work in about a minute: a sidecar over SQLite, a community, four worker processes that check a million times
-# each, a role taken away with plain SQL while they run, and a role edit that reaches 100,000 holders.
+# Shows permtab at work in about a minute: a sidecar over SQLite, a community, four worker processes that check a
+# million times each, a role taken away with plain SQL while they run, and a role edit that reaches 100,000 holders.
 #
 #     ./deploy/demo.sh           cleans up after itself
 #     ./deploy/demo.sh --keep    leaves the sidecar running and says what to try next

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# MariaDB 10.11.19 (Debian 12: mariadb-server). A table has an INSERT and an UPDATE trigger, and both write another table. Without locks an
-# INSERT passes. After LOCK TABLES t WRITE, which locks what the triggers write by itself, it fails with error 1442, "already used by
-# statement which invoked this trigger", though no statement used it. Right after FLUSH TABLES the same INSERT passes under the
-# same lock; once anybody has read the other table it fails again. With one trigger it always passes.
+# MariaDB 10.11.19 (Debian 12: mariadb-server). A table has an INSERT and an UPDATE trigger, and both write another
+# table. Without locks an INSERT passes. After LOCK TABLES t WRITE, which locks what the triggers write by itself, it
+# fails with error 1442, "already used by statement which invoked this trigger", though no statement used it. Right
+# after FLUSH TABLES the same INSERT passes under the same lock; once anybody has read the other table it fails again.
+# With one trigger it always passes.
 #
-# So a dump of data alone, which is full of LOCK TABLES (mysqldump's default), loads or not depending on who has read what before:
-# make it with --skip-add-locks when the tables have triggers.
+# So a dump of data alone, which is full of LOCK TABLES (mysqldump's default), loads or not depending on who has read
+# what before: make it with --skip-add-locks when the tables have triggers.
 . "$(dirname "$0")/lib.sh"
 start_mariadb
 

@@ -1,16 +1,18 @@
 #!/bin/sh
-# MariaDB 10.11: UNIX_TIMESTAMP() of a date after 2038-01-19 03:14:07 UTC is NULL, without an error or a warning, in strict mode too.
+# MariaDB 10.11: UNIX_TIMESTAMP() of a date after 2038-01-19 03:14:07 UTC is NULL, without an error or a warning, in
+# strict mode too.
 #
-# Where NULL stands for "never", as it does in most tables of grants and memberships, a grant that was to end in 2040 is stored as one
-# that never ends:
+# Where NULL stands for "never", as it does in most tables of grants and memberships, a grant that was to end in 2040
+# is stored as one that never ends:
 #
 #     INSERT INTO grants (expires_at) VALUES (UNIX_TIMESTAMP('2040-01-01 00:00:00') * 1000000);
 #
 # An engineer would expect 2208988800, or an error.
 # TIMESTAMPDIFF(MICROSECOND, '1970-01-01', '2040-01-01') has no such limit.
 #
-# Takes a pinned server from Debian 12 into a temporary folder and runs it there on its own, as --bootstrap does: SQL from standard
-# input, no socket. Exits with 0 when the server behaves as described, with 1 when it does not, with 77 when it could not be tried.
+# Takes a pinned server from Debian 12 into a temporary folder and runs it there on its own, as --bootstrap does: SQL
+# from standard input, no socket. Exits with 0 when the server behaves as described, with 1 when it does not, with 77
+# when it could not be tried.
 set -u
 version=1:10.11.19-0+deb12u1
 folder=$(mktemp -d) || exit 77

@@ -1,13 +1,13 @@
 #!/bin/sh
-# msgpackr 2.1.4, msgpack-lite 0.2.2 and @msgpack/msgpack 3.1.3 (npm): a whole number from 2^32 on may be sent as floating
-# point, and whether it is depends on an option about something else.
+# msgpackr 2.1.4, msgpack-lite 0.2.2 and @msgpack/msgpack 3.1.3 (npm): a whole number from 2^32 on may be sent as
+# floating point, and whether it is depends on an option about something else.
 #
-# MessagePack has 64-bit integers, and 4294967303 is a safe integer in JavaScript; an engineer expects it on the wire as
-# one (cf or d3). msgpackr and msgpack-lite send float64 (cb). @msgpack/msgpack sends an integer, until it is told
-# `useBigInt64: true`, which is chosen to get exact 64-bit integers: then plain numbers from 2^32 on become float64. So a
-# receiver in a typed language must take whole floats below 2^53, or ids stop working at 2^32. And a `Packr` of msgpackr
-# with its defaults (`useRecords`) sends objects as records: what any other library reads is a whole message in which
-# the object is an extension of one byte, and then more messages that nobody sent.
+# MessagePack has 64-bit integers, and 4294967303 is a safe integer in JavaScript; an engineer expects it on the wire
+# as one (cf or d3). msgpackr and msgpack-lite send float64 (cb). @msgpack/msgpack sends an integer, until it is told
+# `useBigInt64: true`, which is chosen to get exact 64-bit integers: then plain numbers from 2^32 on become float64.
+# So a receiver in a typed language must take whole floats below 2^53, or ids stop working at 2^32. And a `Packr` of
+# msgpackr with its defaults (`useRecords`) sends objects as records: what any other library reads is a whole message
+# in which the object is an extension of one byte, and then more messages that nobody sent.
 #
 # Installs the three from npm into a temporary folder; needs node and npm. Exits with 0 while it is so, 1 when that has
 # changed, 77 when it cannot be tried.

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# pt-online-schema-change 3.2.1 with MariaDB 10.11.19 (Debian 12: percona-toolkit, mariadb-server). With --preserve-triggers the tool makes a
-# table's triggers again from information_schema.TRIGGERS.ACTION_STATEMENT. MariaDB shows texts there with their escapes resolved:
-# '\\z' comes out as '\z', which as SQL means 'z'. SHOW CREATE TRIGGER, and so mysqldump, show the text as it was written.
-# The tool says "Successfully altered", and the trigger goes on with another text: here a regular expression that refused
-# names now demands that they end in z.
+# pt-online-schema-change 3.2.1 with MariaDB 10.11.19 (Debian 12: percona-toolkit, mariadb-server). With
+# --preserve-triggers the tool makes a table's triggers again from information_schema.TRIGGERS.ACTION_STATEMENT.
+# MariaDB shows texts there with their escapes resolved: '\\z' comes out as '\z', which as SQL means 'z'. SHOW CREATE
+# TRIGGER, and so mysqldump, show the text as it was written. The tool says "Successfully altered", and the trigger
+# goes on with another text: here a regular expression that refused names now demands that they end in z.
 #
-# So a trigger that tools may have to make again has no backslashes in its texts ('[.]' instead of '\\.'), and whoever compares
-# triggers reads SHOW CREATE TRIGGER.
+# So a trigger that tools may have to make again has no backslashes in its texts ('[.]' instead of '\\.'), and whoever
+# compares triggers reads SHOW CREATE TRIGGER.
 . "$(dirname "$0")/lib.sh"
 need pt-online-schema-change
 start_mariadb

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# sqlite-utils 3.38 with SQLite 3.40.1. `transform` changes a table by copying its rows into another one that then takes its name. SQLite
-# drops triggers with their table. sqlite-utils makes the indexes again and keeps STRICT, but it makes no trigger again, does not say
-# that they are gone, and exits with 0. Whatever the triggers kept (a log of changes, rules) ends there.
+# sqlite-utils 3.38 with SQLite 3.40.1. `transform` changes a table by copying its rows into another one that then
+# takes its name. SQLite drops triggers with their table. sqlite-utils makes the indexes again and keeps STRICT, but
+# it makes no trigger again, does not say that they are gone, and exits with 0. Whatever the triggers kept (a log of
+# changes, rules) ends there.
 #
 # So make triggers again after every transform: SELECT sql FROM sqlite_master WHERE type = 'trigger' before it.
 . "$(dirname "$0")/lib.sh"

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Tries everything on a machine that has nothing: makes Debian by debootstrap, clones the commit that is checked out here into it,
-# and does there what README says. Nothing is installed by hand.
+# Tries everything on a machine that has nothing: makes Debian by debootstrap, clones the commit that is checked out
+# here into it, and does there what README says. Nothing is installed by hand.
 #
 #     sudo ./tests/fresh.sh                      both releases, one after the other; about half an hour
 #     sudo ./tests/fresh.sh bookworm|trixie      one of them
 #     sudo ./tests/fresh.sh [RELEASE] --full     with all of tests/run.sh instead of --quick
 #
-# Three machines of a release, each a fresh copy of the same tree. On the first root has cloned into /root under umask 077: the demo,
-# then tests/run.sh. On the second a python3 that is no use comes first in PATH before anything is installed. On the third somebody
-# who may sudo has cloned into a home that others cannot enter, and types README's commands (tests/fresh/readme.sh).
+# Three machines of a release, each a fresh copy of the same tree. On the first root has cloned into /root under umask
+# 077: the demo, then tests/run.sh. On the second a python3 that is no use comes first in PATH before anything is
+# installed. On the third somebody who may sudo has cloned into a home that others cannot enter, and types README's
+# commands (tests/fresh/readme.sh).
 #
-# The mirror, proxies and the like are taken from this machine's own apt; PERMTAB_FRESH_MIRROR=URL is a mirror for a machine
-# without. The tree is kept in build/fresh to be copied again (remove it for a newer Debian), the logs too. Everything
-# else is in a temporary folder, in namespaces of its own, and gone at the end. Ends with `N passed, N failed`.
+# The mirror, proxies and the like are taken from this machine's own apt; PERMTAB_FRESH_MIRROR=URL is a mirror for a
+# machine without. The tree is kept in build/fresh to be copied again (remove it for a newer Debian), the logs too.
+# Everything else is in a temporary folder, in namespaces of its own, and gone at the end. Ends with `N passed, N
+# failed`.
 set -uo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

@@ -4,9 +4,9 @@
 #     ./tests/run.sh            both compilers, the sanitizers, all tests
 #     ./tests/run.sh --quick    one build, without the long tests; under three minutes
 #
-# Builds go to build/ in the checkout and are used again. Ends with `N passed, N failed` (and `, N skipped`); exits 0 only when
-# something ran and nothing failed. PERMTAB_JOBS: how many jobs at a time (the number of cores); of the rest of the environment
-# little comes through (tests/surroundings.sh).
+# Builds go to build/ in the checkout and are used again. Ends with `N passed, N failed` (and `, N skipped`); exits 0
+# only when something ran and nothing failed. PERMTAB_JOBS: how many jobs at a time (the number of cores); of the rest
+# of the environment little comes through (tests/surroundings.sh).
 set -uo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -129,7 +129,8 @@ find_hardening() {
     hardened=("-DCMAKE_C_FLAGS=$c $cpp" "-DCMAKE_CXX_FLAGS=$cxx $cpp" "-DCMAKE_EXE_LINKER_FLAGS=$link" "-DCMAKE_SHARED_LINKER_FLAGS=$link")
 }
 
-# The same sources, each way that they are packaged: the fast tests alone. Other ways of building are tests/long/builds.sh.
+# The same sources, each way that they are packaged: the fast tests alone. Other ways of building are
+# tests/long/builds.sh.
 other_builds() {
     build release -DCMAKE_BUILD_TYPE=Release "${gcc[@]}" "${hardened[@]}" && run_ctest release -LE "$slow"
     build clang -DCMAKE_BUILD_TYPE=RelWithDebInfo "${clang[@]}" "${hardened[@]}" && run_ctest clang -LE "$slow"
@@ -148,7 +149,8 @@ full() {
         run_ctest tsan -R "^(${threaded// /|})\$"
 }
 
-# Left out are the long tests, and those that write thousands of rows to MariaDB, labelled `full`: the end-to-end tests use it too.
+# Left out are the long tests, and those that write thousands of rows to MariaDB, labelled `full`: the end-to-end
+# tests use it too.
 quick() {
     build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo "${gcc[@]}" "${hardened[@]}" || return
     run_ctest gcc -LE 'full|model'

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# How long does `permtabctl apply` of 100,000 assignments take, in one transaction, with triggers? And a second time, when
-# nothing is to be changed? On SQLite, and on MariaDB when PERMTAB_TEST_MYSQL names a database (which is dropped and made anew).
+# How long does `permtabctl apply` of 100,000 assignments take, in one transaction, with triggers? And a second time,
+# when nothing is to be changed? On SQLite, and on MariaDB when PERMTAB_TEST_MYSQL names a database (which is dropped
+# and made anew).
 #
 #     tests/bench/apply.sh [ROUNDS]          builds in build/bench; prints medians of wall seconds
 set -euo pipefail

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# What does another client of Redis feel while a million L2 keys are cleaned up? An open loop of 1,000 GETs a second before, during
-# and after; the goal is a p99 during the clean-up of at most twice the p99 before. Redis, the sidecar and the load are its own.
+# What does another client of Redis feel while a million L2 keys are cleaned up? An open loop of 1,000 GETs a second
+# before, during and after; the goal is a p99 during the clean-up of at most twice the p99 before. Redis, the sidecar
+# and the load are its own.
 #
 #     tests/bench/cleanup.sh [--keys N] [--seconds N] [--budget PERCENT] [--build FOLDER] [--real-time yes]
 #
-# Needs a quiet machine: look at "late p99 us", which is how late the load itself was, and at the phase after. --real-time yes runs
-# Redis, the sidecar and the load before everything else on the machine (SCHED_RR, takes root).
+# Needs a quiet machine: look at "late p99 us", which is how late the load itself was, and at the phase after.
+# --real-time yes runs Redis, the sidecar and the load before everything else on the machine (SCHED_RR, takes root).
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"

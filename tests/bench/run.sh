@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the benchmarks with optimisation, runs them and prints a table; --json FILE keeps the figures too. Needs a quiet
-# machine: compare ratios of one run, never figures of two. About three minutes.
+# Builds the benchmarks with optimisation, runs them and prints a table; --json FILE keeps the figures too. Needs a
+# quiet machine: compare ratios of one run, never figures of two. About three minutes.
 #
 #     ./tests/bench/run.sh [--json FILE] [--quick] [--rounds N]
 set -euo pipefail

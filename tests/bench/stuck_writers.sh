@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds with optimisation, and times misses beside four writers that wait for the store's lock. Needs a quiet machine. A minute.
+# Builds with optimisation, and times misses beside four writers that wait for the store's lock. Needs a quiet
+# machine. A minute.
 #
 #     ./tests/bench/stuck_writers.sh [--rounds N] [--checks N] [--json FILE]
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# enter.sh TREE COMMAND...: runs a command as root in a tree that is a machine of its own, as far as namespaces make one: its
-# mounts and processes end with the command. The network is this machine's.
+# enter.sh TREE COMMAND...: runs a command as root in a tree that is a machine of its own, as far as namespaces make
+# one: its mounts and processes end with the command. The network is this machine's.
 set -euo pipefail
 
 tree="$1"
@@ -28,7 +28,8 @@ ln -s fd/2 "$tree/dev/stderr"
 mount -t tmpfs -o mode=755 run "$tree/run"
 mkdir -m 1777 "$tree/run/lock"
 
-# Nothing of the caller's environment but how to reach the network. The shell stays, to wait for those whose parents have gone.
+# Nothing of the caller's environment but how to reach the network. The shell stays, to wait for those whose parents
+# have gone.
 keep=()
 for name in http_proxy https_proxy no_proxy; do
     [ -z "${!name:-}" ] || keep+=("$name=${!name}")

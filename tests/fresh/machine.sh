@@ -1,5 +1,5 @@
-# Machines that have nothing: Debian by debootstrap, copied for each use. Sourced by tests/fresh.sh, tests/long/builds.sh and
-# tests/long/unit.sh, which stand in the checkout. Sets `kept`, `temporary` and `commit`.
+# Machines that have nothing: Debian by debootstrap, copied for each use. Sourced by tests/fresh.sh,
+# tests/long/builds.sh and tests/long/unit.sh, which stand in the checkout. Sets `kept`, `temporary` and `commit`.
 # shellcheck shell=bash
 
 kept="$PWD/build/fresh"

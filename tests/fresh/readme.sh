@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Types README's commands on a machine that has only what README told to install. It installs into the system: tests/fresh.sh
-# runs it on a machine that is thrown away, and nobody runs it elsewhere.
+# Types README's commands on a machine that has only what README told to install. It installs into the system:
+# tests/fresh.sh runs it on a machine that is thrown away, and nobody runs it elsewhere.
 #
 # `run` has each command as README has it, in its order; tests/e2e/test_readme.py compares the two.
 set -euo pipefail
 
 fail() { echo "readme: $1" >&2; exit 1; }
 
-# As root: the machine of somebody who may sudo, with systemd's programs as every Debian that was not made for a container has.
+# As root: the machine of somebody who may sudo, with systemd's programs as every Debian that was not made for a
+# container has.
 if [ "${1:-}" = prepare ]; then
     apt-get -q -y update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends sudo systemd
     useradd --shell /bin/bash reader

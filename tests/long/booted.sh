@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # booted.sh prepare: installs permtab as README says, on a machine that is not booted yet.
 # booted.sh check: the shipped unit under the real systemd, on that machine when it is.
-# tests/long/unit.sh runs it, on a machine that is thrown away: it installs into the system and breaks the configuration.
+# tests/long/unit.sh runs it, on a machine that is thrown away: it installs into the system and breaks the
+# configuration.
 set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds permtab in every way that tests/run.sh does not: each gcc and clang that the release has, at each level of optimisation, with
-# link-time optimisation, with all of Debian's hardening, and for other processors. Warnings are errors, and the fast tests run wherever
-# this processor can run them.
+# Builds permtab in every way that tests/run.sh does not: each gcc and clang that the release has, at each level of
+# optimisation, with link-time optimisation, with all of Debian's hardening, and for other processors. Warnings are
+# errors, and the fast tests run wherever this processor can run them.
 #
 #     sudo ./tests/long/builds.sh [bookworm|trixie]                  an hour or two; trixie without an argument
 #     sudo ./tests/long/builds.sh RELEASE gcc-14 clang-19 arm64      some of it
 #
-# It needs compilers that nobody should have to install, so it makes a machine as tests/fresh.sh does (see there) and tries what is
-# committed. Logs are in build/fresh/RELEASE-builds. Ends with `N passed, N failed`.
+# It needs compilers that nobody should have to install, so it makes a machine as tests/fresh.sh does (see there) and
+# tries what is committed. Logs are in build/fresh/RELEASE-builds. Ends with `N passed, N failed`.
 set -uo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
@@ -28,7 +28,8 @@ for name in "${@:2}"; do
 done
 [ $# -gt 1 ] || processors=(arm64 riscv64)
 
-# on NAME ARGUMENTS...: runs tests/long/NAME.sh on a new machine, shows its log as it comes, and adds up its lines `ok …` and `FAILED …`.
+# on NAME ARGUMENTS...: runs tests/long/NAME.sh on a new machine, shows its log as it comes, and adds up its lines `ok
+# …` and `FAILED …`.
 on() {
     local log="$logs/$1${2:+-$2}.log" ok bad
     new_machine "$release" "$1" && clone_into "$tree/root/permtab" || give_up "no copy of $release could be made"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# compilers.sh [NAME…]: each compiler that apt knows, or those named (gcc-14 clang-19), each way of optimising. tests/long/builds.sh runs
-# it on a machine of its own, for it installs them all.
+# compilers.sh [NAME…]: each compiler that apt knows, or those named (gcc-14 clang-19), each way of optimising.
+# tests/long/builds.sh runs it on a machine of its own, for it installs them all.
 set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
@@ -30,8 +30,9 @@ try() {
     fi
 }
 
-# try_all NAME C C++ LTO-FLAGS: the levels of optimisation, with their warnings, and Debian's flags with all hardening. The tests
-# replace functions by the linker's --wrap, which link-time optimisation does not respect: it builds what users get.
+# try_all NAME C C++ LTO-FLAGS: the levels of optimisation, with their warnings, and Debian's flags with all
+# hardening. The tests replace functions by the linker's --wrap, which link-time optimisation does not respect: it
+# builds what users get.
 try_all() {
     local name="$1" c="$2" cxx="$3" level flags link
     for level in 0 1 2 3 s; do

@@ -53,8 +53,8 @@ boot() {
     return 1
 }
 
-# add_up LOG COMMAND...: shows the command's lines `ok …` and `FAILED …` as they come, and counts them. A command without
-# any, or with an exit code, is a failure itself.
+# add_up LOG COMMAND...: shows the command's lines `ok …` and `FAILED …` as they come, and counts them. A command
+# without any, or with an exit code, is a failure itself.
 add_up() {
     local log="$1" code ok bad
     shift
