@@ -2,6 +2,7 @@
  * of another type would break the aliasing rules. */
 #include "proxy/base/array.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,8 @@ void *array_add(void *items, size_t *count, size_t item_size)
     char *first;
     memcpy(&first, items, sizeof first);
     if ((*count & (*count - 1)) == 0) {
-        void *grown = *count <= SIZE_MAX / 2 ? reallocarray(first, *count ? *count * 2 : 1, item_size) : NULL;
+        bool fits = *count <= SIZE_MAX / 2 / item_size;
+        void *grown = fits ? realloc(first, (*count ? *count * 2 : 1) * item_size) : NULL;
         if (!grown)
             return NULL;
         first = grown;
