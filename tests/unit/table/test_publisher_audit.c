@@ -216,27 +216,39 @@ static void a_word_that_names_no_set(void **state)
     assert_all_agree(bench);
 }
 
+/* A slot without an entry, which no list may name: its own links lead nowhere. */
+static uint32_t empty_slot(const struct bench *bench)
+{
+    struct entries *entries = &bench->publisher->table->entries;
+    uint32_t slot = 0;
+    while (map_word(&bench->publisher->table->map, slot) != 0)
+        slot++;
+    memset(&entries->links[slot], 0xff, sizeof entries->links[slot]);
+    return slot;
+}
+
 static void lists_out_of_step(void **state)
 {
     struct bench *bench = *state;
     fill_all(bench);
     struct entries *entries = &bench->publisher->table->entries;
     uint32_t slot = slot_of(bench, 1), *links = (uint32_t *)&entries->links[slot];
+    const uint32_t wrong[] = {empty_slot(bench), UINT32_MAX - 5, NO_ENTRY};
     for (size_t i = 0; i < sizeof(struct entry_links) / sizeof *links; i++) {
         uint32_t before = links[i];
-        static const uint32_t wrong[] = {2, UINT32_MAX - 5, NO_ENTRY};
         for (size_t k = 0; k < 3; k++) {
-            links[i] = wrong[k] == slot ? 3 : wrong[k];
+            links[i] = wrong[k];
             if (wrong[k] != NO_ENTRY) /* that may be right for what this list knows of it */
                 assert_finds(bench, 1, server, AUDIT_FAULT_BOOKS, false, "lists");
         }
         links[i] = before;
     }
-    /* What retires a user would no longer find its entry. */
-    for (uint32_t i = 0; i < entries->user_head_count; i++) /* whichever list it is in, and first or not */
+    /* What retires a user would no longer find its entry. User 5 was filled last, so his entry is the first of its
+     * list, which he may share with another user. */
+    for (uint32_t i = 0; i < entries->user_head_count; i++)
         entries->user_heads[i] = NO_ENTRY;
-    assert_int_equal(publisher_retire_user(bench->publisher, 1), 0);
-    assert_finds(bench, 1, server, AUDIT_FAULT_BOOKS, false, "lists");
+    assert_int_equal(publisher_retire_user(bench->publisher, 5), 0);
+    assert_finds(bench, 5, server, AUDIT_FAULT_BOOKS, false, "lists");
 }
 
 static void a_role_that_has_forgotten_a_set(void **state)
