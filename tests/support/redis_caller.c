@@ -16,13 +16,25 @@ void caller_free_redis(struct redis_caller *caller)
 void caller_on_state(void *context, bool connected)
 {
     struct redis_caller *caller = context;
-    if (connected)
+    if (connected) {
         caller->ups++;
-    else
+    } else {
         caller->downs++;
+        (void)snprintf(caller->why, sizeof caller->why, "%s", redis_trouble(caller->redis));
+    }
     assert_true(redis_connected(caller->redis) == connected);
     if (connected ? caller->free_in_up : caller->free_in_down)
         caller_free_redis(caller);
+}
+
+void caller_await_trouble(struct redis_caller *caller, const char *part)
+{
+    for (unsigned turns = 0; turns < 1000 * LOOP_PATIENCE; turns++) {
+        if (strstr(redis_trouble(caller->redis), part))
+            return;
+        loop_turn(caller->base);
+    }
+    fail_msg("\"%s\" does not say \"%s\"", redis_trouble(caller->redis), part);
 }
 
 static void describe(const struct redis_reply *reply, char *out, size_t size)

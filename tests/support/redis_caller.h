@@ -20,6 +20,7 @@ struct redis_caller {
     struct redis *redis;
     struct redis_args args;
     unsigned ups, downs;
+    char why[256];    /* redis_trouble when it was last lost: it may be connected again since */
     unsigned told[4]; /* by status */
     char last[256];   /* text of the last reply, or a word for it */
     char order[256];  /* a letter for each that was told, and for its status */
@@ -52,6 +53,8 @@ int caller_start(struct redis_caller *caller, const char *url, uint64_t timeout_
             fail_msg("not connected: %s", redis_trouble((caller)->redis));                                   \
     } while (0)
 void caller_free_redis(struct redis_caller *caller);
+/* Until redis_trouble has `part` in it; the test fails when it never has. */
+void caller_await_trouble(struct redis_caller *caller, const char *part);
 
 /* Sends a command whose words are divided by blanks. */
 int caller_ask(struct redis_caller *caller, const char *words);

@@ -29,6 +29,15 @@ struct fixture {
     struct facts facts;
 };
 
+int __wrap_timer_in_ns(struct event *timer, uint64_t ns);
+
+/* Patience with a replica does not run out here, however long a busy machine takes. */
+int __wrap_timer_in_ns(struct event *timer, uint64_t ns)
+{
+    (void)timer, (void)ns;
+    return 0;
+}
+
 static void ok(int code, const struct failure *failure)
 {
     if (code < 0)

@@ -71,7 +71,7 @@ static void test_a_stopped_server_is_given_up(void **state)
     assert_true(loop_until(caller->base, &caller->downs, 1, 2000));
     assert_in_range(clock_ms() - begun, 195, 1500);
     assert_string_equal(caller->order, "t");
-    assert_non_null(strstr(redis_trouble(caller->redis), "200 ms"));
+    assert_non_null(strstr(caller->why, "200 ms"));
     redis_server_resume(&caller->server);
     assert_true(loop_until(caller->base, &caller->ups, 2, 5000));
     assert_string_equal(redis_trouble(caller->redis), "");
@@ -103,7 +103,7 @@ static void test_a_trickle_is_given_up(void **state)
         loop_for(caller->base, 10);
     }
     assert_int_equal(caller->downs, 1);
-    assert_non_null(strstr(redis_trouble(caller->redis), "no reply"));
+    assert_non_null(strstr(caller->why, "no reply"));
 }
 
 static void test_a_long_queue_that_moves_is_not_given_up(void **state)
