@@ -16,11 +16,13 @@ static const char *absence(bool stored)
                   : "is neither in the document nor in the store";
 }
 
-static int check_names(const struct apply *apply, const struct policy_place *place,
+/* The names under `key` of an object. */
+static int check_names(const struct apply *apply, const struct policy_place *object, const char *key,
                        const struct policy_names *names)
 {
+    struct policy_place place = {.up = object, .key = key};
     for (size_t i = 0; i < names->count; i++) {
-        struct policy_place here = {.up = place, .index = i};
+        struct policy_place here = {.up = &place, .index = i};
         const struct apply_permission *permission = apply_permission_find(apply, names->items[i]);
         if (permission != NULL && permission->wanted != NULL)
             continue;
@@ -62,12 +64,11 @@ static int check_permissions(const struct apply *apply)
     for (size_t i = 0; code >= 0 && i < policy->permission_count; i++) {
         const struct policy_permission *wanted = &policy->permissions[i];
         struct policy_place list = {.key = "permissions"}, here = {.up = &list, .index = i};
-        struct policy_place requires = {.up = &here, .key = "requires"};
         if (apply_permission_find(apply, wanted->name)->deleted)
             return policy_place_fail(
                 apply->failure, PERMTAB_E_CONFLICT, &here,
                 "\"%s\" was deleted, and a deleted permission's name is never used again", wanted->name);
-        code = check_names(apply, &requires, &wanted->requires);
+        code = check_names(apply, &here, "requires", &wanted->requires);
     }
     return code;
 }
@@ -108,13 +109,12 @@ static int give_bits(const struct apply *apply)
 static int check_overwrite(const struct apply *apply, const struct policy_place *place,
                            const struct policy_overwrite *overwrite)
 {
-    struct policy_place role = {.up = place, .key = "role"}, allow = {.up = place, .key = "allow"};
-    struct policy_place deny = {.up = place, .key = "deny"};
+    struct policy_place role = {.up = place, .key = "role"};
     int code = overwrite->subject == OVERWRITE_ROLE ? check_role(apply, &role, overwrite->id) : 0;
     if (code >= 0)
-        code = check_names(apply, &allow, &overwrite->allow);
+        code = check_names(apply, place, "allow", &overwrite->allow);
     if (code >= 0)
-        code = check_names(apply, &deny, &overwrite->deny);
+        code = check_names(apply, place, "deny", &overwrite->deny);
     return code;
 }
 
@@ -143,19 +143,17 @@ static int check_role_lists(const struct apply *apply, const struct policy_place
                             const struct policy_role *role)
 {
     struct policy_place scope = {.up = place, .key = "scope"}, inherits = {.up = place, .key = "inherits"};
-    struct policy_place allow = {.up = place, .key = "allow"}, deny = {.up = place, .key = "deny"};
-    struct policy_place allow_own = {.up = place, .key = "allow_own"};
     int code = check_scope(apply, &scope, role->scope);
     for (size_t i = 0; code >= 0 && i < role->inherits_count; i++) {
         struct policy_place item = {.up = &inherits, .index = i};
         code = check_role(apply, &item, role->inherits[i]);
     }
     if (code >= 0)
-        code = check_names(apply, &allow, &role->allow);
+        code = check_names(apply, place, "allow", &role->allow);
     if (code >= 0)
-        code = check_names(apply, &allow_own, &role->allow_own);
+        code = check_names(apply, place, "allow_own", &role->allow_own);
     if (code >= 0)
-        code = check_names(apply, &deny, &role->deny);
+        code = check_names(apply, place, "deny", &role->deny);
     return code;
 }
 

@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The key of an object, and where it is. */
+/* The key of an object, numbers or a name, and where it is. */
 struct ref {
     uint64_t key[4];
+    const char *name; /* or NULL */
     size_t index;
 };
 
@@ -48,7 +49,7 @@ static int compare_keys(const struct ref *x, const struct ref *y)
     for (size_t i = 0; i < 4; i++)
         if (x->key[i] != y->key[i])
             return x->key[i] < y->key[i] ? -1 : 1;
-    return 0;
+    return x->name != NULL ? strcmp(x->name, y->name) : 0;
 }
 
 /* Orders refs by key; equal keys stay in the order of the document. */
@@ -82,38 +83,13 @@ static bool refs_repeat(struct ref *refs, size_t count, size_t *again, size_t *f
 
 /* ---- lists of names ---- */
 
-struct name_ref {
-    const char *name;
-    size_t index;
-};
-
-static int compare_names(const void *a, const void *b)
-{
-    const struct name_ref *x = a, *y = b;
-    int order = strcmp(x->name, y->name);
-    return order != 0 ? order : (x->index < y->index ? -1 : x->index > y->index);
-}
-
-static bool names_repeat(struct name_ref *names, size_t count, size_t *again, size_t *first)
-{
-    bool repeat = false;
-    *again = *first = 0;
-    qsort(names, count, sizeof *names, compare_names);
-    for (size_t i = 1; i < count; i++) {
-        if (strcmp(names[i - 1].name, names[i].name) != 0 || (repeat && names[i].index > *again))
-            continue;
-        repeat = true;
-        *again = names[i].index;
-        *first = names[i - 1].index;
-    }
-    return repeat;
-}
-
-static int check_names(const struct checker *checker, const struct policy_place *place,
+/* The names under `key` of an object. */
+static int check_names(const struct checker *checker, const struct policy_place *object, const char *key,
                        const struct policy_names *names)
 {
-    struct name_ref few[64];
-    struct name_ref *refs = few;
+    struct policy_place place = {.up = object, .key = key};
+    struct ref few[64];
+    struct ref *refs = few;
     size_t again, first;
     int code = 0;
     if (names->count < 2)
@@ -124,9 +100,9 @@ static int check_names(const struct checker *checker, const struct policy_place 
             return out_of_memory(checker);
     }
     for (size_t i = 0; i < names->count; i++)
-        refs[i] = (struct name_ref){.name = names->items[i], .index = i};
-    if (names_repeat(refs, names->count, &again, &first)) {
-        struct policy_place here = {.up = place, .index = again};
+        refs[i] = (struct ref){.name = names->items[i], .index = i};
+    if (refs_repeat(refs, names->count, &again, &first)) {
+        struct policy_place here = {.up = &place, .index = again};
         code = policy_place_fail(checker->failure, PERMTAB_E_INVALID, &here, "\"%s\" is in the list already",
                                  names->items[again]);
     }
@@ -140,14 +116,14 @@ static int check_names(const struct checker *checker, const struct policy_place 
 static int check_permission_names(const struct checker *checker)
 {
     const struct policy *policy = checker->policy;
-    struct name_ref *refs = calloc(policy->permission_count + 1, sizeof *refs);
+    struct ref *refs = calloc(policy->permission_count + 1, sizeof *refs);
     size_t again, first;
     int code = 0;
     if (refs == NULL)
         return out_of_memory(checker);
     for (size_t i = 0; i < policy->permission_count; i++)
-        refs[i] = (struct name_ref){.name = policy->permissions[i].name, .index = i};
-    if (names_repeat(refs, policy->permission_count, &again, &first)) {
+        refs[i] = (struct ref){.name = policy->permissions[i].name, .index = i};
+    if (refs_repeat(refs, policy->permission_count, &again, &first)) {
         struct policy_place list = {.key = "permissions"}, here = {.up = &list, .index = again};
         code = policy_place_fail(checker->failure, PERMTAB_E_INVALID, &here,
                                  "\"%s\" was already declared by permissions[%zu]",
@@ -168,7 +144,7 @@ static int check_permission(const struct checker *checker, size_t index)
             return policy_place_fail(checker->failure, PERMTAB_E_INVALID, &item,
                                      "\"%s\" cannot require itself", permission->name);
     }
-    return check_names(checker, &requires, &permission->requires);
+    return check_names(checker, &here, "requires", &permission->requires);
 }
 
 static int check_permissions(const struct checker *checker)
@@ -217,11 +193,10 @@ static int check_overwrites(const struct checker *checker, const struct policy_p
     for (size_t i = 0; code >= 0 && i < scope->overwrite_count; i++) {
         const struct policy_overwrite *overwrite = &scope->overwrites[i];
         struct policy_place here = {.up = &list, .index = i};
-        struct policy_place allow = {.up = &here, .key = "allow"}, deny = {.up = &here, .key = "deny"};
         refs[i] = (struct ref){.key = {overwrite->subject, overwrite->id}, .index = i};
-        code = check_names(checker, &allow, &overwrite->allow);
+        code = check_names(checker, &here, "allow", &overwrite->allow);
         if (code >= 0)
-            code = check_names(checker, &deny, &overwrite->deny);
+            code = check_names(checker, &here, "deny", &overwrite->deny);
     }
     if (code >= 0 && refs_repeat(refs, scope->overwrite_count, &again, &first)) {
         struct policy_place here = {.up = &list, .index = again};
@@ -306,16 +281,13 @@ static int check_role(const struct checker *checker, size_t index)
 {
     const struct policy_role *role = &checker->policy->roles[index];
     struct policy_place list = {.key = "roles"}, here = {.up = &list, .index = index};
-    struct policy_place allow = {.up = &here, .key = "allow"};
-    struct policy_place allow_own = {.up = &here, .key = "allow_own"};
-    struct policy_place deny = {.up = &here, .key = "deny"};
     int code = role->inherits_count > 1 ? check_inherits(checker, &here, role) : 0;
     if (code >= 0)
-        code = check_names(checker, &allow, &role->allow);
+        code = check_names(checker, &here, "allow", &role->allow);
     if (code >= 0)
-        code = check_names(checker, &allow_own, &role->allow_own);
+        code = check_names(checker, &here, "allow_own", &role->allow_own);
     if (code >= 0)
-        code = check_names(checker, &deny, &role->deny);
+        code = check_names(checker, &here, "deny", &role->deny);
     return code;
 }
 
