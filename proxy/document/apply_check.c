@@ -157,39 +157,6 @@ static int check_role_lists(const struct apply *apply, const struct policy_place
     return code;
 }
 
-/* Finds cycles that run through stored roles; the parser finds those inside the document. Only edges of the
- * document bear tags: a cycle that plain SQL has tied elsewhere is no reason to refuse this document. */
-static int check_cycles(const struct apply *apply)
-{
-    const struct policy *policy = apply->policy;
-    size_t count = apply->ancestry.count, used = 0, found;
-    if (count == 0)
-        return 0;
-    for (size_t i = 0; i < policy->role_count; i++)
-        count += policy->roles[i].inherits_count;
-    struct cycle_edge *edges = calloc(count, sizeof *edges);
-    if (edges == NULL)
-        return apply_out_of_memory(apply);
-    for (size_t i = 0; i < policy->role_count; i++)
-        for (size_t j = 0; j < policy->roles[i].inherits_count; j++, used++)
-            edges[used] = (struct cycle_edge){policy->roles[i].id, policy->roles[i].inherits[j], used};
-    for (size_t i = 0; i < apply->ancestry.count; i++, used++)
-        edges[used] =
-            (struct cycle_edge){apply->ancestry.items[i].v[0], apply->ancestry.items[i].v[1], CYCLE_NO_TAG};
-    int code = cycle_find(edges, count, &found);
-    if (code < 0) {
-        code = apply_out_of_memory(apply);
-    } else if (code > 0) {
-        const struct apply_role *role = apply_role_find(apply, edges[found].child);
-        struct policy_place list = {.key = "roles"};
-        struct policy_place here = {.up = &list, .index = (size_t)(role->wanted - policy->roles)};
-        struct policy_place inherits = {.up = &here, .key = "inherits"};
-        code = cycle_fail(apply->failure, &inherits, &edges[found]);
-    }
-    free(edges);
-    return code;
-}
-
 static int check_roles(const struct apply *apply)
 {
     int code = 0;
@@ -197,7 +164,10 @@ static int check_roles(const struct apply *apply)
         struct policy_place list = {.key = "roles"}, here = {.up = &list, .index = i};
         code = check_role_lists(apply, &here, &apply->policy->roles[i]);
     }
-    return code < 0 ? code : check_cycles(apply);
+    /* The parser has found cycles inside the document. */
+    return code < 0 || apply->ancestry.count == 0
+               ? code
+               : cycle_check(apply->policy, &apply->ancestry, apply->failure);
 }
 
 /* ---- assignments ---- */

@@ -291,39 +291,12 @@ static int check_role(const struct checker *checker, size_t index)
     return code;
 }
 
-/* Cycles inside the document. Tags number the edges in the order of the document. */
-static int check_cycles(const struct checker *checker)
-{
-    const struct policy *policy = checker->policy;
-    size_t count = 0, used = 0, found;
-    for (size_t i = 0; i < policy->role_count; i++)
-        count += policy->roles[i].inherits_count;
-    struct cycle_edge *edges = calloc(count + 1, sizeof *edges);
-    if (edges == NULL)
-        return out_of_memory(checker);
-    for (size_t i = 0; i < policy->role_count; i++)
-        for (size_t j = 0; j < policy->roles[i].inherits_count; j++, used++)
-            edges[used] = (struct cycle_edge){policy->roles[i].id, policy->roles[i].inherits[j], used};
-    int code = cycle_find(edges, count, &found);
-    if (code < 0) {
-        code = out_of_memory(checker);
-    } else if (code > 0) {
-        const struct policy_role *role = role_find(checker, edges[found].child);
-        struct policy_place list = {.key = "roles"};
-        struct policy_place here = {.up = &list, .index = (size_t)(role - policy->roles)};
-        struct policy_place inherits = {.up = &here, .key = "inherits"};
-        code = cycle_fail(checker->failure, &inherits, &edges[found]);
-    }
-    free(edges);
-    return code;
-}
-
 static int check_roles(const struct checker *checker)
 {
     int code = check_role_ids(checker);
     for (size_t i = 0; code >= 0 && i < checker->policy->role_count; i++)
         code = check_role(checker, i);
-    return code < 0 ? code : check_cycles(checker);
+    return code < 0 ? code : cycle_check(checker->policy, NULL, checker->failure);
 }
 
 /* ---- assignments ---- */

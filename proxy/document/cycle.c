@@ -3,10 +3,21 @@
  * cycle exactly when both its ends are in one component. */
 #include "proxy/document/cycle.h"
 
+#include "proxy/document/place.h"
+
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define NO_TAG SIZE_MAX
+
+/* An edge: child inherits from parent. One without a tag is not reported. */
+struct cycle_edge {
+    uint64_t child;
+    uint64_t parent;
+    size_t tag;
+};
 
 /* A role that inherits from something. Others cannot be on a cycle. */
 struct node {
@@ -108,7 +119,9 @@ static void nodes_make(struct walk *walk, size_t edge_count)
     }
 }
 
-int cycle_find(struct cycle_edge *edges, size_t count, size_t *found)
+/* 1 and *found (an index into `edges`) when an edge whose tag is not NO_TAG is part of a cycle: the one with the
+ * lowest tag; 0 when there is none; PERMTAB_E_MEMORY. Sorts the edges. */
+static int cycle_find(struct cycle_edge *edges, size_t count, size_t *found)
 {
     struct walk walk = {.edges = edges};
     int code = PERMTAB_E_MEMORY;
@@ -129,7 +142,7 @@ int cycle_find(struct cycle_edge *edges, size_t count, size_t *found)
     for (size_t i = 0; i < count; i++) {
         const struct node *child = node_find(&walk, edges[i].child);
         const struct node *parent = node_find(&walk, edges[i].parent);
-        if (edges[i].tag == CYCLE_NO_TAG || parent == NULL || child->component != parent->component)
+        if (edges[i].tag == NO_TAG || parent == NULL || child->component != parent->component)
             continue;
         if (code == 0 || edges[i].tag < edges[*found].tag)
             *found = i;
@@ -143,13 +156,40 @@ out:
     return code;
 }
 
-int cycle_fail(struct failure *failure, const struct policy_place *place, const struct cycle_edge *edge)
+/* At the role in the document, which bears the edge. */
+static int fail(struct failure *failure, const struct policy *policy, const struct cycle_edge *edge)
 {
+    size_t index = 0;
+    while (policy->roles[index].id != edge->child)
+        index++;
+    struct policy_place list = {.key = "roles"}, role = {.up = &list, .index = index};
+    struct policy_place place = {.up = &role, .key = "inherits"};
     if (edge->child == edge->parent)
-        return policy_place_fail(failure, PERMTAB_E_CONFLICT, place, "role %" PRIu64 " inherits from itself",
+        return policy_place_fail(failure, PERMTAB_E_CONFLICT, &place, "role %" PRIu64 " inherits from itself",
                                  edge->child);
-    return policy_place_fail(failure, PERMTAB_E_CONFLICT, place,
+    return policy_place_fail(failure, PERMTAB_E_CONFLICT, &place,
                              "role %" PRIu64 " inherits from role %" PRIu64
                              ", which inherits from it: a cycle",
                              edge->child, edge->parent);
+}
+
+/* Tags number the edges of the document in its order. */
+int cycle_check(const struct policy *policy, const struct row_list *stored, struct failure *failure)
+{
+    size_t count = stored != NULL ? stored->count : 0, used = 0, found = 0;
+    for (size_t i = 0; i < policy->role_count; i++)
+        count += policy->roles[i].inherits_count;
+    struct cycle_edge *edges = calloc(count + 1, sizeof *edges);
+    if (edges == NULL)
+        return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+    for (size_t i = 0; i < policy->role_count; i++)
+        for (size_t j = 0; j < policy->roles[i].inherits_count; j++, used++)
+            edges[used] = (struct cycle_edge){policy->roles[i].id, policy->roles[i].inherits[j], used};
+    for (size_t i = 0; used < count; i++, used++)
+        edges[used] = (struct cycle_edge){stored->items[i].v[0], stored->items[i].v[1], NO_TAG};
+    int code = cycle_find(edges, count, &found);
+    if (code != 0)
+        code = code < 0 ? failure_set(failure, code, "out of memory") : fail(failure, policy, &edges[found]);
+    free(edges);
+    return code;
 }
