@@ -138,7 +138,7 @@ void request_reply(struct request *request, struct wire_buffer *reply)
     request_reply_descriptors(request, reply, NULL, 0);
 }
 
-void request_fail(struct request *request, int code, const char *format, ...)
+bool request_fail(struct request *request, int code, const char *format, ...)
 {
     struct session *session = request->session;
     uint64_t id = request->id;
@@ -150,6 +150,7 @@ void request_fail(struct request *request, int code, const char *format, ...)
     request_drop(request);
     if (session && session->socket >= 0)
         send_error(session, id, code, text);
+    return false;
 }
 
 /* ---- parameters ------------------------------------------------------------------------------------------------ */
@@ -158,9 +159,9 @@ bool param_id(struct request *request, const struct wire_value *params, const ch
 {
     if (wire_as_id(wire_get(params, key), out))
         return true;
-    request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected an id, a whole number or its decimal digits%s",
-                 request->method->name, key, wire_number_hint(wire_get(params, key)));
-    return false;
+    return request_fail(request, PERMTAB_E_INVALID,
+                        "%s: %s: expected an id, a whole number or its decimal digits%s",
+                        request->method->name, key, wire_number_hint(wire_get(params, key)));
 }
 
 bool param_text(struct request *request, const struct wire_value *params, const char *key, char *out,
@@ -168,9 +169,8 @@ bool param_text(struct request *request, const struct wire_value *params, const 
 {
     if (wire_as_text(wire_get(params, key), out, size))
         return true;
-    request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected a text of at most %zu bytes",
-                 request->method->name, key, size - 1);
-    return false;
+    return request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected a text of at most %zu bytes",
+                        request->method->name, key, size - 1);
 }
 
 bool param_scope(struct request *request, const struct wire_value *params, const char *key,
@@ -185,13 +185,11 @@ bool param_scope(struct request *request, const struct wire_value *params, const
     if (code == PERMTAB_E_NO_SCOPE_TYPE && parked_wait(request))
         return false;
     if (code == PERMTAB_E_NO_SCOPE_TYPE)
-        request_fail(request, code, "%s: %s: there is no scope type in \"%s\": there are %s",
-                     request->method->name, key, text,
-                     scope_types_format(&request_catalogue(request)->types, known));
-    else
-        request_fail(request, code, "%s: %s: \"%s\" is neither global nor type:id", request->method->name,
-                     key, text);
-    return false;
+        return request_fail(request, code, "%s: %s: there is no scope type in \"%s\": there are %s",
+                            request->method->name, key, text,
+                            scope_types_format(&request_catalogue(request)->types, known));
+    return request_fail(request, code, "%s: %s: \"%s\" is neither global nor type:id", request->method->name,
+                        key, text);
 }
 
 bool param_permission(struct request *request, const struct wire_value *params, const char *key,
@@ -207,9 +205,8 @@ bool param_permission(struct request *request, const struct wire_value *params, 
     }
     if (parked_wait(request))
         return false;
-    request_fail(request, PERMTAB_E_NO_PERMISSION, "%s: %s: there is no permission \"%s\"",
-                 request->method->name, key, text);
-    return false;
+    return request_fail(request, PERMTAB_E_NO_PERMISSION, "%s: %s: there is no permission \"%s\"",
+                        request->method->name, key, text);
 }
 
 bool param_optional_bool(struct request *request, const struct wire_value *params, const char *key, bool *out)
@@ -217,8 +214,8 @@ bool param_optional_bool(struct request *request, const struct wire_value *param
     const struct wire_value *value = wire_get(params, key);
     if (wire_is_nil(value) || wire_as_bool(value, out))
         return true;
-    request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected true or false", request->method->name, key);
-    return false;
+    return request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected true or false", request->method->name,
+                        key);
 }
 
 bool param_optional_id(struct request *request, const struct wire_value *params, const char *key,
@@ -236,14 +233,11 @@ bool param_optional_time(struct request *request, const struct wire_value *param
     *present = !wire_is_nil(value);
     if (!*present)
         return true;
-    if (wire_as_text(value, text, sizeof text) ? !time_parse(text, out) : !wire_as_i64(value, out)) {
-        request_fail(request, PERMTAB_E_INVALID,
-                     "%s: %s: expected a time like " TIME_EXAMPLE ", or microseconds since 1970%s",
-                     request->method->name, key, wire_number_hint(value));
-        return false;
-    }
+    if (wire_as_text(value, text, sizeof text) ? !time_parse(text, out) : !wire_as_i64(value, out))
+        return request_fail(request, PERMTAB_E_INVALID,
+                            "%s: %s: expected a time like " TIME_EXAMPLE ", or microseconds since 1970%s",
+                            request->method->name, key, wire_number_hint(value));
     if (time_plausible(*out, trouble))
         return true;
-    request_fail(request, PERMTAB_E_INVALID, "%s: %s: %s", request->method->name, key, trouble);
-    return false;
+    return request_fail(request, PERMTAB_E_INVALID, "%s: %s: %s", request->method->name, key, trouble);
 }

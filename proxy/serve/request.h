@@ -39,7 +39,8 @@ void request_begin(struct session *session, const struct wire_message *message, 
 void request_reply(struct request *request, struct wire_buffer *reply);
 void request_reply_descriptors(struct request *request, struct wire_buffer *reply, const int *descriptors,
                                unsigned count);
-void request_fail(struct request *request, int code, const char *format, ...)
+/* Returns false, so that a reader of parameters may `return request_fail(…)`. */
+bool request_fail(struct request *request, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void request_drop(struct request *request); /* without a reply */
 

@@ -243,16 +243,14 @@ bool writes_deadline(struct request *request, const struct wire_value *params, u
         *out = *out < latest_ns ? *out : latest_ns;
         if (*out > now_ns)
             return true;
-        request_fail(request, PERMTAB_E_TIMEOUT,
-                     "%s: nothing was changed: its deadline was over when it was read",
-                     request->method->name);
-        return false;
+        return request_fail(request, PERMTAB_E_TIMEOUT,
+                            "%s: nothing was changed: its deadline was over when it was read",
+                            request->method->name);
     }
-    if (!wire_is_nil(timeout) && (!wire_as_u64(timeout, &ms) || ms == 0 || ms > WRITES_TIMEOUT_MS_MAX)) {
-        request_fail(request, PERMTAB_E_INVALID, "%s: timeout_ms: expected a whole number from 1 to %u",
-                     request->method->name, WRITES_TIMEOUT_MS_MAX);
-        return false;
-    }
+    if (!wire_is_nil(timeout) && (!wire_as_u64(timeout, &ms) || ms == 0 || ms > WRITES_TIMEOUT_MS_MAX))
+        return request_fail(request, PERMTAB_E_INVALID,
+                            "%s: timeout_ms: expected a whole number from 1 to %u", request->method->name,
+                            WRITES_TIMEOUT_MS_MAX);
     *out = now_ns + ms * MS_NS;
     return true;
 }

@@ -112,9 +112,8 @@ static bool read_effect(struct request *request, const struct wire_value *params
             }
         }
     }
-    request_fail(request, PERMTAB_E_INVALID, "%s: effect: expected allow, allow_own or deny",
-                 request->method->name);
-    return false;
+    return request_fail(request, PERMTAB_E_INVALID, "%s: effect: expected allow, allow_own or deny",
+                        request->method->name);
 }
 
 void serve_grant(struct request *request, const struct wire_value *params)

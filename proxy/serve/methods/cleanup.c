@@ -10,9 +10,8 @@ static bool may_write(struct request *request, const char *action)
     const struct session *session = request->session;
     if (server_may_write(request->server, session->uid))
         return true;
-    request_fail(request, PERMTAB_E_REFUSED, "cleanup: %s is for root or uid %u, not for uid %u", action,
-                 (unsigned)request->server->uid, (unsigned)session->uid);
-    return false;
+    return request_fail(request, PERMTAB_E_REFUSED, "cleanup: %s is for root or uid %u, not for uid %u",
+                        action, (unsigned)request->server->uid, (unsigned)session->uid);
 }
 
 static const char *start_trouble(int code)

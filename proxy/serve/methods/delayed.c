@@ -53,20 +53,17 @@ static bool read_targets(struct request *request, const struct wire_value *param
     const struct wire_value *list = wire_get(params, "targets");
     const struct scope_types *types = &request_catalogue(request)->types;
     size_t count = 0;
-    if (!wire_as_array(list, &count) || count == 0 || count > DELAYED_TARGETS_MAX) {
-        request_fail(request, PERMTAB_E_INVALID, "delay: targets: expected a list of 1 to %u texts",
-                     DELAYED_TARGETS_MAX);
-        return false;
-    }
+    if (!wire_as_array(list, &count) || count == 0 || count > DELAYED_TARGETS_MAX)
+        return request_fail(request, PERMTAB_E_INVALID, "delay: targets: expected a list of 1 to %u texts",
+                            DELAYED_TARGETS_MAX);
     for (; task->count < count; task->count++) {
         size_t size = 0;
         const char *text = "";
         if (wire_as_str(wire_item(list, task->count), &text, &size) &&
             target_parse(types, text, size, &task->targets[task->count]) == 0)
             continue;
-        request_fail(request, PERMTAB_E_INVALID, "delay: targets: \"%.*s\" is no target",
-                     (int)(size < TARGET_TEXT_SIZE ? size : TARGET_TEXT_SIZE), text);
-        return false;
+        return request_fail(request, PERMTAB_E_INVALID, "delay: targets: \"%.*s\" is no target",
+                            (int)(size < TARGET_TEXT_SIZE ? size : TARGET_TEXT_SIZE), text);
     }
     return true;
 }
@@ -100,17 +97,14 @@ static bool read_times(struct request *request, const struct wire_value *params,
     if (!param_optional_id(request, params, "in_ms", &has_in, &in_ms) ||
         !param_optional_time(request, params, "at", &when->at, &at_us))
         return false;
-    if (has_in == when->at) {
-        request_fail(request, PERMTAB_E_INVALID, "delay: expected in_ms or at, and one of them");
-        return false;
-    }
+    if (has_in == when->at)
+        return request_fail(request, PERMTAB_E_INVALID, "delay: expected in_ms or at, and one of them");
     when->due = when->at ? (uint64_t)at_us / 1000 : in_ms;
     bool has_alive;
     if (!param_optional_id(request, params, "expires_in_ms", &has_alive, &when->alive))
         return false;
     if (has_alive && when->alive == 0) { /* inside, 0 means the usual time */
-        request_fail(request, PERMTAB_E_INVALID, "delay: expires_in_ms: expected at least 1");
-        return false;
+        return request_fail(request, PERMTAB_E_INVALID, "delay: expires_in_ms: expected at least 1");
     }
     return true;
 }
@@ -122,15 +116,12 @@ static bool read_task(struct request *request, const struct wire_value *params, 
         !param_optional_text(request, params, "reason", reason, sizeof reason) ||
         !param_optional_id(request, params, "if_revision", &task->has_revision, &task->revision))
         return false;
-    if (task->id[0] && !delayed_id_good(task->id)) {
-        request_fail(request, PERMTAB_E_INVALID,
-                     "delay: id: expected 32 hexadecimal digits, in small letters");
-        return false;
-    }
-    if (strlen(reason) >= sizeof task->reason) {
-        request_fail(request, PERMTAB_E_LIMIT, "delay: reason: at most %zu bytes", sizeof task->reason - 1);
-        return false;
-    }
+    if (task->id[0] && !delayed_id_good(task->id))
+        return request_fail(request, PERMTAB_E_INVALID,
+                            "delay: id: expected 32 hexadecimal digits, in small letters");
+    if (strlen(reason) >= sizeof task->reason)
+        return request_fail(request, PERMTAB_E_LIMIT, "delay: reason: at most %zu bytes",
+                            sizeof task->reason - 1);
     delayed_reason(task->reason, reason);
     task->store_id = publisher_position(request->parts->publisher).store_id;
     return true;

@@ -88,11 +88,9 @@ static bool read_rest(struct request *request, const struct wire_value *params, 
     *batch = INVALIDATION_BATCH_DEFAULT;
     if (!param_optional_id(request, params, "batch", &present, batch))
         return false;
-    if (*batch == 0 || *batch > INVALIDATION_BATCH_MAX) {
-        request_fail(request, PERMTAB_E_LIMIT, "invalidate: batch: expected 1 to %u keys",
-                     INVALIDATION_BATCH_MAX);
-        return false;
-    }
+    if (*batch == 0 || *batch > INVALIDATION_BATCH_MAX)
+        return request_fail(request, PERMTAB_E_LIMIT, "invalidate: batch: expected 1 to %u keys",
+                            INVALIDATION_BATCH_MAX);
     reason[0] = '\0';
     return wire_is_nil(wire_get(params, "reason")) ||
            param_text(request, params, "reason", reason, INVALIDATION_REASON_SIZE);

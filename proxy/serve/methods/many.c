@@ -133,8 +133,7 @@ static bool read_queries(struct many *many, const struct wire_value *list)
             bool unknown = code == PERMTAB_E_NO_PERMISSION || code == PERMTAB_E_NO_SCOPE_TYPE;
             if (unknown && parked_wait(request))
                 return false;
-            request_fail(request, code, "check_many: queries[%zu]: %s%s", i, wrong, hint);
-            return false;
+            return request_fail(request, code, "check_many: queries[%zu]: %s%s", i, wrong, hint);
         }
     }
     return true;

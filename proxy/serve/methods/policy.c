@@ -139,8 +139,7 @@ static bool read_format(struct request *request, const struct wire_value *params
             return true;
         }
     }
-    request_fail(request, PERMTAB_E_INVALID, "apply: format: expected json, yaml or auto");
-    return false;
+    return request_fail(request, PERMTAB_E_INVALID, "apply: format: expected json, yaml or auto");
 }
 
 void serve_apply(struct request *request, const struct wire_value *params)

@@ -106,19 +106,17 @@ static bool param_tag(struct request *request, const struct wire_value *params, 
     int length = snprintf(text, sizeof text, "tag:%s", name);
     if (target_parse(&request_catalogue(request)->types, text, (size_t)length, out) == 0)
         return true;
-    request_fail(request, PERMTAB_E_INVALID, "%s: tag: expected letters, digits, . _ and -",
-                 request->method->name);
-    return false;
+    return request_fail(request, PERMTAB_E_INVALID, "%s: tag: expected letters, digits, . _ and -",
+                        request->method->name);
 }
 
 static bool judge_members(struct request *request, const struct target *targets, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (!tags_may_hold(targets[i].kind)) {
-            request_fail(request, PERMTAB_E_INVALID,
-                         "%s: a tag holds users, users at a scope, roles and scopes", request->method->name);
-            return false;
-        }
+        if (!tags_may_hold(targets[i].kind))
+            return request_fail(request, PERMTAB_E_INVALID,
+                                "%s: a tag holds users, users at a scope, roles and scopes",
+                                request->method->name);
     return true;
 }
 
