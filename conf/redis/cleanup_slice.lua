@@ -34,7 +34,8 @@ if kind == 'epochs' then
         if string.sub(key, from, from + 15) ~= epoch then gone[#gone + 1] = key end
     end
 else
-    -- The glob may be anybody's. A value is PREFIXl2:FORMAT:EPOCH:{…}; the marker and the locks are named otherwise and stay.
+    -- The glob may be anybody's. A value is PREFIXl2:FORMAT:EPOCH:{…}; the marker and the locks are
+    -- named otherwise and stay.
     local at = #base + 1
     for _, key in ipairs(found[2]) do
         local format, of, next = string.match(key, '^(%d+):(%x*)()', at)

@@ -1,7 +1,8 @@
 -- The tasks that are being carried out, then those that are due next.
 -- KEYS[1] the queue: id -> due   KEYS[2] taken: id -> end of the lease
 -- ARGV[1] base of the other keys   [2] at most so many   [3] bytes of the reply
--- Returns {now, {{id, time, 'queued' or 'taken', targets, reason, condition, revision, expires, attempts, waits, error}, …}}
+-- Returns {now, {{id, time, 'queued' or 'taken', targets, reason, condition, revision, expires, attempts,
+--         waits, error}, …}}
 local base, room = ARGV[1], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local list = {}

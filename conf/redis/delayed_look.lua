@@ -1,9 +1,10 @@
--- How the queue stands, and which indexes have most of it, from a sample: an index with a fiftieth of the queue is as good
--- as certain to be in it. Nothing is kept for this, so there is nothing to leak.
+-- How the queue stands, and which indexes have most of it, from a sample: an index with a fiftieth of the queue is as
+-- good as certain to be in it. Nothing is kept for this, so there is nothing to leak.
 -- KEYS[1] the queue: id -> due   KEYS[2] taken: id -> end of the lease
 -- ARGV[1] base of the other keys   [2] from how many ms a task counts as overdue   [3] tasks in the sample, 0 for none
 -- ARGV[4] how many indexes to name
--- Returns {now, queued, taken, overdue, due of the first or -1, failing, waiting, {index, tasks, …}} with the largest first.
+-- Returns {now, queued, taken, overdue, due of the first or -1, failing, waiting, {index, tasks, …}} with the largest
+-- first.
 local base = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -33,5 +34,5 @@ for _, one in ipairs(largest) do
     flat[#flat + 1] = one[2]
     flat[#flat + 1] = one[1]
 end
-return {string.format('%.0f', now), redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[2]), overdue, first[2] or '-1',
-        redis.call('SCARD', base .. 'by:failing'), redis.call('SCARD', base .. 'by:waiting'), flat}
+return {string.format('%.0f', now), redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[2]), overdue,
+        first[2] or '-1', redis.call('SCARD', base .. 'by:failing'), redis.call('SCARD', base .. 'by:waiting'), flat}

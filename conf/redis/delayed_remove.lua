@@ -1,11 +1,13 @@
--- Removes tasks and every trace of them, in steps of a bounded size: the caller goes on with the cursor while there is more.
+-- Removes tasks and every trace of them, in steps of a bounded size: the caller goes on with the cursor while there is
+-- more.
 -- KEYS[1] the queue: id -> due   KEYS[2] taken: id -> end of the lease
 -- ARGV[1] base of the other keys   [2] what: '' the ids that follow, '*' all, else the name of an index
 -- ARGV[3] cursor, '0' to begin   [4] only tasks with this owner, or ''   [5] only unconditional ones with exactly these
 -- targets, or ''   [6] an id to leave alone, or ''   [7] work of this step: a task costs 1 and each of its indexes 1
 -- ARGV[8…] ids
 -- Returns {how many were removed, the next cursor, 1 when there may be more}.
-local base, what, cursor, owner, only, keep, work = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+local base, what, cursor, owner, only, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local work = tonumber(ARGV[7])
 local removed = 0
 
 local function forget(id)

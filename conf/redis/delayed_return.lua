@@ -1,7 +1,8 @@
 -- Puts a task back that its owner could not carry out, or whose condition does not hold yet.
 -- KEYS[1] the queue: id -> due   KEYS[2] taken: id -> end of the lease
--- ARGV[1] base of the other keys   [2] id   [3] the owner's token   [4] ms until it is due again   [5] 'failing' or 'waiting'
--- ARGV[6] why   [7] after so many times the task is put into the index of that name, too   [8] life of a key that nobody touches
+-- ARGV[1] base of the other keys   [2] id   [3] the owner's token   [4] ms until it is due again
+-- ARGV[5] 'failing' or 'waiting'   [6] why   [7] after so many times the task is put into the index of that name, too
+-- ARGV[8] life of a key that nobody touches
 -- Returns the new due time in ms, or -1 when the task is no longer this owner's.
 local base, id, word = ARGV[1], ARGV[2], ARGV[5]
 local key = base .. 'task:' .. id

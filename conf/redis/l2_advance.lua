@@ -1,8 +1,8 @@
--- Brings L2 from one revision of the store's log to a later one, and tells the fleet. The one place where the marker moves
--- forward: it must stand exactly where the list of changes begins, else a change would be left out.
+-- Brings L2 from one revision of the store's log to a later one, and tells the fleet. The one place where the marker
+-- moves forward: it must stand exactly where the list of changes begins, else a change would be left out.
 -- KEYS[1] the marker
--- ARGV    prefix of L2, store, revision and nonce where the list begins, revision and nonce where it ends, channel, message,
---         then changes, three words each:
+-- ARGV    prefix of L2, store, revision and nonce where the list begins, revision and nonce where it ends, channel,
+--         message, then changes, three words each:
 --           "rows" user scope     what the user has at that scope is another thing now
 --           "scope" scope ""      what the scope has of its own is
 --           "plain" scope ""      the scope is not plain any more, if it was

@@ -2,11 +2,11 @@
 -- has found to be of no use, so that of many hosts that find so one does it.
 -- KEYS[1] the marker
 -- KEYS[2] how often markers of somebody else have been replaced of late
--- ARGV    the marker as it was seen: the first 160 bytes of its store, revision, nonce and epoch with "|" between, "|||"
---         when there was none; then as it shall be: store, revision, nonce, epoch; channel, message. Or nothing more:
---         then there is to be none, for whoever comes next begins an epoch. Or even more, when the marker is of another
---         store or another history: how often such a one may be replaced before whoever keeps it is left alone; and for
---         how many ms that is remembered
+-- ARGV    the marker as it was seen: the first 160 bytes of its store, revision, nonce and epoch with "|" between,
+--         "|||" when there was none; then as it shall be: store, revision, nonce, epoch; channel, message. Or nothing
+--         more: then there is to be none, for whoever comes next begins an epoch. Or even more, when the marker is of
+--         another store or another history: how often such a one may be replaced before whoever keeps it is left alone;
+--         and for how many ms that is remembered
 -- Returns {1 when done, 2 when it is to be left alone, else 0, store, revision, nonce, epoch}: the marker as it stands
 local marker = {}
 if redis.call('TYPE', KEYS[1]).ok == 'hash' then

@@ -1,9 +1,10 @@
--- Keeps what a host has read from the store, if the marker stands exactly where that host has found it to be true, and in the
--- epoch in which it began to read: who began another since may know of a change that the log does not tell.
+-- Keeps what a host has read from the store, if the marker stands exactly where that host has found it to be true, and
+-- in the epoch in which it began to read: who began another since may know of a change that the log does not tell.
 -- KEYS[1] the marker
--- ARGV    prefix of L2, store, revision, nonce, epoch, ms to live of the user's key and of a scope's, our token, "1" to begin
---         the user's key afresh, the user, then for each scope, from the one that was asked for up to global: scope, parent
---         ("" for global, "-" when the scope is not in the store), "1" when plain, its value, the user's value there
+-- ARGV    prefix of L2, store, revision, nonce, epoch, ms to live of the user's key and of a scope's, our token, "1" to
+--         begin the user's key afresh, the user, then for each scope, from the one that was asked for up to global:
+--         scope, parent ("" for global, "-" when the scope is not in the store), "1" when plain, its value, the user's
+--         value there
 -- Returns {1} or, when refused, {0, store, revision, nonce, epoch}
 local prefix = ARGV[1]
 local marker = redis.call('HMGET', KEYS[1], 'store', 'revision', 'nonce', 'epoch')

@@ -1,15 +1,16 @@
 -- Reads what is needed to answer for some (user, scope) pairs, together with the marker: one step, so that all of it is
 -- true at the marker's revision. What is not there may be read from the store by one host at a time: the lock says who.
 -- KEYS[1] the marker
--- ARGV    prefix of L2, largest value, life of a lock in ms ("0": none wanted), our token, then user and scope of each pair
+-- ARGV    prefix of L2, largest value, life of a lock in ms ("0": none wanted), our token, then user and scope of each
+--         pair
 -- Returns the marker {store, revision, nonce, epoch}, then for each pair
 --   {"hit", ms left, scope, its value, the user's value there, its parent scope, …} from the scope up to global
 --   {"absent"}         the scope is not in the store
 --   {"miss", 1 or 0}   ask the store; 0: another host is doing so. Also what would make the reply too long
 --   {"large"}          there, and larger than a value may be; it is gone now
 --   {"spoilt"}         there, and not of our making; it is gone now
--- What is wrong with one pair must not keep the others from being answered, so nothing here may fail: not what somebody else
--- has put under our names, and not a Redis that is full.
+-- What is wrong with one pair must not keep the others from being answered, so nothing here may fail: not what somebody
+-- else has put under our names, and not a Redis that is full.
 local prefix, largest, lock_ms, token = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local marker = redis.call('HMGET', KEYS[1], 'store', 'revision', 'nonce', 'epoch')
 local reply = {marker}
