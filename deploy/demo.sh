@@ -46,7 +46,8 @@ trap 'exit 130' INT TERM HUP
 build() {
     mkdir -p build
     if ! { cmake -S . -B build/demo -G Ninja -DPERMTAB_TESTS=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo &&
-        cmake --build build/demo && cmake --install build/demo --prefix "$folder/installed"; } >build/demo.log 2>&1; then
+        cmake --build build/demo &&
+        cmake --install build/demo --prefix "$folder/installed"; } >build/demo.log 2>&1; then
         tail -n 40 build/demo.log >&2
         fail "the build failed; all of it: build/demo.log"
     fi
@@ -128,17 +129,20 @@ four_workers() {
         $1 == "nanoseconds" && $2 > slowest { slowest = $2 }
         $1 == "processor" { total += $2 }
         $1 == "allowed" { allowed += $2 }
-        END { printf "  %d workers on %d cores: %.1f million checks a second in all, %.0f ns of processor time a check\n",
-              workers, cores, workers * checks / slowest * 1000, total / workers / checks
+        END { printf "  %d workers on %d cores: %.1f million checks a second in all", workers, cores,
+              workers * checks / slowest * 1000
+              printf ", %.0f ns of processor time a check\n", total / workers / checks
               printf "  (random users of 10,000; %d of %d allowed)\n", allowed, workers * checks }' "${outs[@]}"
     step "A role taken away with plain SQL, while the workers work"
     show check 7 channel:20 message.send
     echo "  \$ sqlite3 permtab.db \"DELETE FROM permtab_assignment WHERE user_id = 7 AND role_id = 201\""
     from="$(now)"
-    sqlite3 -cmd '.timeout 5000' "$folder/permtab.db" "DELETE FROM permtab_assignment WHERE user_id = 7 AND role_id = 201"
+    sqlite3 -cmd '.timeout 5000' "$folder/permtab.db" \
+        "DELETE FROM permtab_assignment WHERE user_id = 7 AND role_id = 201"
     wait_for denied "${outs[@]}"
     wait "${pids[@]}"
-    echo "  every worker saw it $(milliseconds "$from" "$(values denied "${outs[@]}" | sort -n | tail -n 1)") ms after sqlite3 was started" \
+    echo "  every worker saw it $(milliseconds "$from" "$(values denied "${outs[@]}" | sort -n | tail -n 1)") ms" \
+        "after sqlite3 was started" \
         "(the store is polled every 100 ms)"
     show check 7 channel:20 message.send
 }
@@ -150,13 +154,15 @@ role_edit() {
     wait_for resident "$out"
     entries="$(values resident "$out")"
     echo "  $entries holders are in the table, each allowed file.attach"
-    echo "  \$ sqlite3 permtab.db \"DELETE FROM permtab_role_permission WHERE role_id = 300 AND permission = 'file.attach'\""
+    echo "  \$ sqlite3 permtab.db" \
+        "\"DELETE FROM permtab_role_permission WHERE role_id = 300 AND permission = 'file.attach'\""
     from="$(now)"
     sqlite3 -cmd '.timeout 5000' "$folder/permtab.db" \
         "DELETE FROM permtab_role_permission WHERE role_id = 300 AND permission = 'file.attach'"
     wait_for at "$out"
     seen="$(values denied "$out")"
-    echo "  $seen holders lost it, $(milliseconds "$from" "$(values at "$out")") ms after sqlite3 was started; none of their entries was touched"
+    echo "  $seen holders lost it, $(milliseconds "$from" "$(values at "$out")") ms after sqlite3 was started;" \
+        "none of their entries was touched"
     if [ "$entries" != "$holders" ] || [ "$seen" != "$holders" ]; then
         fail "not every holder was reached"
     fi

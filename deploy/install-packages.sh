@@ -30,7 +30,8 @@ for section in "${sections[@]}"; do
     fi
 done
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-    echo "install-packages: this is not Debian or a relative of it; install by hand: $(names_of "${sections[@]}" | tr '\n' ' ')" >&2
+    echo "install-packages: this is not Debian or a relative of it; install by hand:" \
+        "$(names_of "${sections[@]}" | tr '\n' ' ')" >&2
     exit 1
 fi
 

@@ -17,8 +17,8 @@ need() {
 # A server of our own on a private socket; `sql DATABASE` is its client, which reads statements from standard input.
 start_mariadb() {
     need mariadbd mariadb mariadb-install-db
-    mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$folder/data" --auth-root-authentication-method=normal \
-        >"$folder/install.log" 2>&1 || { cat "$folder/install.log"; exit 77; }
+    mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$folder/data" \
+        --auth-root-authentication-method=normal >"$folder/install.log" 2>&1 || { cat "$folder/install.log"; exit 77; }
     mariadbd --no-defaults --user="$(id -un)" --datadir="$folder/data" --socket="$folder/s" --skip-networking \
         >"$folder/server.log" 2>&1 &
     server=$!

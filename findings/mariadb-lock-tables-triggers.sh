@@ -27,7 +27,8 @@ try() {
 
 seen "insert without a lock" passes "$(try 'INSERT INTO t VALUES (1)')"
 echo 'SELECT * FROM counter' | sql f >/dev/null
-seen "insert under LOCK TABLES, the counter was read before" 1442 "$(try 'LOCK TABLES t WRITE; INSERT INTO t VALUES (2)')"
+seen "insert under LOCK TABLES, the counter was read before" 1442 \
+    "$(try 'LOCK TABLES t WRITE; INSERT INTO t VALUES (2)')"
 echo 'FLUSH TABLES' | sql f
 seen "insert under LOCK TABLES, after FLUSH TABLES" passes "$(try 'LOCK TABLES t WRITE; INSERT INTO t VALUES (3)')"
 echo 'SELECT * FROM counter' | sql f >/dev/null

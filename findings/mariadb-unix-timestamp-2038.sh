@@ -23,7 +23,8 @@ apt-get download "mariadb-server-core=$version" liburing2 libnuma1 libaio1 >/dev
     exit 77
 }
 for package in *.deb; do dpkg-deb -x "$package" root; done
-export LD_LIBRARY_PATH="$folder/root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo x86_64-linux-gnu)"
+triplet="$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo x86_64-linux-gnu)"
+export LD_LIBRARY_PATH="$folder/root/usr/lib/$triplet"
 server="$folder/root/usr/sbin/mariadbd"
 mkdir data
 cat >look.sql <<END
@@ -40,8 +41,8 @@ SELECT VERSION() INTO OUTFILE '$folder/version';
 INSERT INTO grants VALUES ('warnings', @warnings);
 SELECT name, expires_at FROM grants INTO OUTFILE '$folder/seen';
 END
-"$server" --no-defaults --bootstrap --datadir="$folder/data" --lc-messages-dir="$folder/root/usr/share/mysql" --user="$(id -un)" \
-    --secure-file-priv= <look.sql >log 2>&1
+"$server" --no-defaults --bootstrap --datadir="$folder/data" --lc-messages-dir="$folder/root/usr/share/mysql" \
+    --user="$(id -un)" --secure-file-priv= <look.sql >log 2>&1
 [ -s version ] && [ -s seen ] || { cat log >&2; exit 77; }
 printf '%s\n' "MariaDB $(cat version)" "$(cat seen)"
 wanted=$(printf '2037\t2114380800000000\n2040\t\\N\n2040 by TIMESTAMPDIFF\t2208988800000000\nwarnings\t0')

@@ -32,9 +32,11 @@ shown() {
 
 seen "written" "REGEXP '^[a-z]+\\\\z'" "$(shown)"
 seen "information_schema" "REGEXP '^[a-z]+\\z'" \
-    "$(echo "SELECT ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_NAME = 't_check'" | sql f | grep -o "REGEXP '[^']*'")"
+    "$(echo "SELECT ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_NAME = 't_check'" | sql f |
+        grep -o "REGEXP '[^']*'")"
 seen "insert of abc" passes "$(try "INSERT INTO t VALUES ('abc')")"
-pt-online-schema-change --alter 'ADD COLUMN note INT' --preserve-triggers --execute "S=$folder/s,u=root,D=f,t=t" 2>&1 | tail -1
+pt-online-schema-change --alter 'ADD COLUMN note INT' --preserve-triggers --execute \
+    "S=$folder/s,u=root,D=f,t=t" 2>&1 | tail -1
 seen "written now" "REGEXP '^[a-z]+\\z'" "$(shown)"
 seen "insert of def" refused "$(try "INSERT INTO t (name) VALUES ('def')")"
 seen "insert of defz" passes "$(try "INSERT INTO t (name) VALUES ('defz')")"

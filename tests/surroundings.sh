@@ -1,9 +1,11 @@
 # What the tests find around them, whoever starts tests/run.sh and from where: sourced by it before anything else. It
 # runs the script again with an environment, signals and limits that are stated here, so that no test leans on what
-# its caller happened to have. shellcheck shell=bash
+# its caller happened to have.
+# shellcheck shell=bash
 
 # What comes through: how to reach the network, what makes a build quicker and no different, and the number of jobs.
-surroundings_kept=(PERMTAB_JOBS TERM http_proxy https_proxy no_proxy CMAKE_C_COMPILER_LAUNCHER CMAKE_CXX_COMPILER_LAUNCHER "${!CCACHE_@}")
+surroundings_kept=(PERMTAB_JOBS TERM http_proxy https_proxy no_proxy
+    CMAKE_C_COMPILER_LAUNCHER CMAKE_CXX_COMPILER_LAUNCHER "${!CCACHE_@}")
 
 # Programs are those that deploy/packages.txt installs; another python3 or cmake of the user's comes last in no case.
 surroundings_path=/usr/sbin:/usr/bin:/sbin:/bin
@@ -15,8 +17,8 @@ surroundings_again() {
     done
     # `nohup … &` leaves SIGINT ignored, which a shell cannot take back; env can, and unblocks what is blocked. The
     # process stays the same, by which it knows itself again.
-    exec /usr/bin/env -i --default-signal "${kept[@]}" PERMTAB_SETTLED=$$ PATH="$surroundings_path" LC_ALL=C.UTF-8 TZ=UTC \
-        /bin/bash "$0" "$@" </dev/null
+    exec /usr/bin/env -i --default-signal "${kept[@]}" PERMTAB_SETTLED=$$ PATH="$surroundings_path" \
+        LC_ALL=C.UTF-8 TZ=UTC /bin/bash "$0" "$@" </dev/null
 }
 
 # surroundings_limit FLAG VALUE: the soft limit, up or down.

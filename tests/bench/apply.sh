@@ -24,7 +24,8 @@ cmake -S . -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
 cmake --build build/bench --target permtabd permtabctl >/dev/null
 
 awk -v count="$assignments" 'BEGIN {
-    printf "{\"permissions\": [{\"name\": \"message.send\"}],\n \"scopes\": [{\"scope\": \"server:2\", \"parent\": \"global\"}],\n"
+    printf "{\"permissions\": [{\"name\": \"message.send\"}],\n"
+    printf " \"scopes\": [{\"scope\": \"server:2\", \"parent\": \"global\"}],\n"
     printf " \"roles\": [{\"id\": 300, \"scope\": \"server:2\", \"allow\": [\"message.send\"]}],\n \"assignments\": [\n"
     for (i = 0; i < count; i++)
         printf "  {\"user\": %d, \"role\": 300}%s\n", 1000001 + i, i + 1 < count ? "," : ""
@@ -42,8 +43,8 @@ seconds_of_apply() {
 
 # one_round NAME URL: on an empty store.
 one_round() {
-    printf 'store = "%s"\nstore_migrate = true\nsocket = "%s/permtab.sock"\nops_socket = "%s/ops.sock"\n' "$2" "$folder" "$folder" \
-        >"$folder/permtab.conf"
+    printf 'store = "%s"\nstore_migrate = true\nsocket = "%s/permtab.sock"\nops_socket = "%s/ops.sock"\n' \
+        "$2" "$folder" "$folder" >"$folder/permtab.conf"
     build/bench/proxy/permtabd -c "$folder/permtab.conf" 2>"$folder/log" &
     sidecar=$!
     for _ in $(seq 200); do
@@ -75,6 +76,7 @@ for _ in $(seq "$rounds"); do
     fi
 done
 for name in sqlite mariadb; do
-    [ ! -e "$folder/$name.first" ] || printf '%-8s apply of %d assignments: %s s; again, nothing to change: %s s (medians of %d)\n' \
+    [ ! -e "$folder/$name.first" ] ||
+        printf '%-8s apply of %d assignments: %s s; again, nothing to change: %s s (medians of %d)\n' \
         "$name" "$assignments" "$(median "$folder/$name.first")" "$(median "$folder/$name.second")" "$rounds"
 done

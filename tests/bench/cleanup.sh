@@ -22,7 +22,10 @@ while [ $# -gt 1 ]; do
     esac
     shift 2
 done
-[ $# -eq 0 ] || { echo "usage: cleanup.sh [--keys N] [--seconds N] [--budget PERCENT] [--build FOLDER] [--real-time yes]" >&2; exit 64; }
+[ $# -eq 0 ] || {
+    echo "usage: cleanup.sh [--keys N] [--seconds N] [--budget PERCENT] [--build FOLDER] [--real-time yes]" >&2
+    exit 64
+}
 
 if [ -z "$build" ]; then
     build="$root/build/bench"
@@ -50,7 +53,8 @@ wait_for() {
     exit 1
 }
 
-$first redis-server --port 0 --unixsocket "$folder/redis.sock" --save "" --appendonly no --dir "$folder" >"$folder/redis.log" &
+$first redis-server --port 0 --unixsocket "$folder/redis.sock" --save "" --appendonly no \
+    --dir "$folder" >"$folder/redis.log" &
 redis=$!
 wait_for ask PING
 
@@ -111,5 +115,6 @@ load=""
 cat "$folder/table"
 echo
 ctl cleanup status
-printf 'keys in Redis: %s before, %s after; %s processors, load average %s\n' "$before" "$(ask DBSIZE)" "$(nproc)" "$(cut -d' ' -f1-3 /proc/loadavg)"
+printf 'keys in Redis: %s before, %s after; %s processors, load average %s\n' \
+    "$before" "$(ask DBSIZE)" "$(nproc)" "$(cut -d' ' -f1-3 /proc/loadavg)"
 awk '$1 == "during" { printf "p99 during / before: %s (goal: at most 2)\n", $NF }' "$folder/table"

@@ -34,4 +34,5 @@ keep=()
 for name in http_proxy https_proxy no_proxy; do
     [ -z "${!name:-}" ] || keep+=("$name=${!name}")
 done
-chroot "$tree" /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${keep[@]}" "$@"
+chroot "$tree" /usr/bin/env -i HOME=/root \
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${keep[@]}" "$@"

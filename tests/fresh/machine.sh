@@ -35,7 +35,8 @@ mirror_of() {
 # What apt needs to reach its mirror from here, and nothing about what it installs.
 apt_settings() {
     command -v apt-config >/dev/null || return 0
-    apt-config dump | grep -E '^Acquire::(http|https|ftp|Check-Valid-Until|Check-Date|Retries)(::|:* )' | grep -v ' "";$'
+    apt-config dump | grep -E '^Acquire::(http|https|ftp|Check-Valid-Until|Check-Date|Retries)(::|:* )' |
+        grep -v ' "";$'
 }
 
 write_sources() {
@@ -57,7 +58,8 @@ make_pristine() {
     [ -n "$main" ] || give_up "this machine's apt has no mirror of Debian; name one in PERMTAB_FRESH_MIRROR"
     [ -n "${PERMTAB_FRESH_MIRROR:-}" ] || security="$(mirror_of security)"
     [ "${main#https}" = "$main" ] || more+=(--include=ca-certificates)
-    [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ] || more+=(--keyring=/usr/share/keyrings/debian-archive-keyring.gpg)
+    [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ] ||
+        more+=(--keyring=/usr/share/keyrings/debian-archive-keyring.gpg)
     echo "making $release"
     # It mounts /proc in the tree: in a namespace that goes with it.
     unshare --mount --propagation private debootstrap --variant=minbase "${more[@]}" "$release" "$tree" "$main" \

@@ -15,7 +15,8 @@ if [ "${1:-}" = prepare ]; then
     chown -R reader: ~reader
     echo 'reader ALL = (ALL) NOPASSWD: ALL' >/etc/sudoers.d/reader
     # systemd runs nowhere here, and its systemctl will not start what it enables: `start_unit` does.
-    printf '#!/bin/sh\n[ "$1 $2" = "enable --now" ] && exec /usr/bin/systemctl enable "$3"\nexit 64\n' >/usr/local/sbin/systemctl
+    printf '#!/bin/sh\n[ "$1 $2" = "enable --now" ] && exec /usr/bin/systemctl enable "$3"\nexit 64\n' \
+        >/usr/local/sbin/systemctl
     chmod 755 /usr/local/sbin/systemctl
     exec su - reader -c 'umask 077 && cd permtab && ./tests/fresh/readme.sh type'
 fi

@@ -33,7 +33,8 @@ done
 on() {
     local log="$logs/$1${2:+-$2}.log" ok bad
     new_machine "$release" "$1" && clone_into "$tree/root/permtab" || give_up "no copy of $release could be made"
-    "$root/tests/fresh/enter.sh" "$tree" sh -c "cd ~/permtab && ./tests/long/$1.sh ${*:2}" 2>&1 </dev/null | tee "$log" | grep --line-buffered -E '^(ok|FAILED) '
+    "$root/tests/fresh/enter.sh" "$tree" sh -c "cd ~/permtab && ./tests/long/$1.sh ${*:2}" 2>&1 </dev/null |
+        tee "$log" | grep --line-buffered -E '^(ok|FAILED) '
     [ "${PIPESTATUS[0]}" -eq 0 ] || { failed=$((failed + 1)); tail -n 40 "$log"; }
     ok="$(grep -c '^ok ' "$log")" bad="$(grep -c '^FAILED ' "$log")"
     passed=$((passed + ok)) failed=$((failed + bad))

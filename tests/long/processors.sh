@@ -11,7 +11,8 @@ apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 "$@"; }
 
 # The libraries of [build] in deploy/packages.txt, and cmocka; uthash is headers alone.
 libraries() {
-    awk '/^\[/ { section = $1; next } section == "[build]" && $1 ~ /^lib.*-dev$/ && $1 != "libc6-dev" { print $1 }' deploy/packages.txt
+    awk '/^\[/ { section = $1; next } section == "[build]" && $1 ~ /^lib.*-dev$/ && $1 != "libc6-dev" { print $1 }' \
+        deploy/packages.txt
     echo libcmocka-dev
 }
 
@@ -19,10 +20,14 @@ libraries() {
 try() {
     local architecture="$1" triplet="$2" log="$PWD/$logs/$1.log" names
     mapfile -t names < <(libraries | sed "s/\$/:$architecture/")
-    if dpkg --add-architecture "$architecture" && { apt update || echo "going on with the lists that could be had"; } && apt install --no-install-recommends cmake ninja-build pkg-config uthash-dev \
-        "gcc-$triplet" "g++-$triplet" "${names[@]}" && cmake -S . -B "build/$architecture" -G Ninja -DPERMTAB_TESTS=ON -DPERMTAB_WERROR=ON \
-        -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$3" -DCMAKE_C_COMPILER="$triplet-gcc" -DCMAKE_CXX_COMPILER="$triplet-g++" \
-        -DCMAKE_BUILD_TYPE=Release && cmake --build "build/$architecture"; then
+    if dpkg --add-architecture "$architecture" &&
+        { apt update || echo "going on with the lists that could be had"; } &&
+        apt install --no-install-recommends cmake ninja-build pkg-config uthash-dev \
+            "gcc-$triplet" "g++-$triplet" "${names[@]}" &&
+        cmake -S . -B "build/$architecture" -G Ninja -DPERMTAB_TESTS=ON -DPERMTAB_WERROR=ON \
+            -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$3" -DCMAKE_C_COMPILER="$triplet-gcc" \
+            -DCMAKE_CXX_COMPILER="$triplet-g++" -DCMAKE_BUILD_TYPE=Release &&
+        cmake --build "build/$architecture"; then
         echo "ok $architecture" >&3
     else
         tail -n 30 "$log" >&3
@@ -35,7 +40,8 @@ umask 022
 case "${1:-}" in
     arm64) triplet=aarch64-linux-gnu processor=aarch64 ;;
     riscv64) triplet=riscv64-linux-gnu processor=riscv64 ;;
-    *) echo "usage: tests/long/processors.sh arm64|riscv64" >&2; exit 64 ;; # those of 32 bits have no __int128, which the table needs
+    # Processors of 32 bits have no __int128, which the table needs.
+    *) echo "usage: tests/long/processors.sh arm64|riscv64" >&2; exit 64 ;;
 esac
 export PKG_CONFIG_LIBDIR="/usr/lib/$triplet/pkgconfig:/usr/share/pkgconfig"
 try "$1" "$triplet" "$processor"

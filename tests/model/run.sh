@@ -65,7 +65,8 @@ while IFS='|' read -r scenario definitions expected what; do
         mark='   <-- WRONG'
         cat "$work/$number"/*.out 2>/dev/null | head -20
     fi
-    printf '%-8s %-34s %-8s %-8s %9s  %s%s\n' "$scenario" "${definitions:--}" "$expected" "$found" "$states" "$what" "$mark"
+    printf '%-8s %-34s %-8s %-8s %9s  %s%s\n' \
+        "$scenario" "${definitions:--}" "$expected" "$found" "$states" "$what" "$mark"
 done <"$work/cases"
 echo "$number cases, $broken not as expected"
 [ "$number" -gt 0 ] && [ "$broken" -eq 0 ]
