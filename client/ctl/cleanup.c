@@ -65,11 +65,11 @@ static int cancel(struct control *control)
 
 static void print_job(const struct wire_value *job)
 {
-    char kind[16] = "", state[16] = "", pattern[600] = "", text[200] = "";
-    (void)wire_as_text(wire_get(job, "kind"), kind, sizeof kind);
-    (void)wire_as_text(wire_get(job, "state"), state, sizeof state);
-    (void)wire_as_text(wire_get(job, "pattern"), pattern, sizeof pattern);
-    (void)wire_as_text(wire_get(job, "text"), text, sizeof text);
+    char kind[16], state[16], pattern[600], text[200];
+    (void)control_text(job, "kind", kind, sizeof kind);
+    (void)control_text(job, "state", state, sizeof state);
+    (void)control_text(job, "pattern", pattern, sizeof pattern);
+    (void)control_text(job, "text", text, sizeof text);
     uint64_t ms = control_u64(job, "took_ms");
     control_say("%" PRIu64 " %s%s%s %s: %" PRIu64 " of about %" PRIu64 " keys seen, %" PRIu64
                 " removed in %" PRIu64 ".%03" PRIu64 " s (%" PRIu64 " a second), %" PRIu64
@@ -80,38 +80,18 @@ static void print_job(const struct wire_value *job)
                 control_u64(job, "slices"), control_u64(job, "redis_us"), text[0] ? "; " : "", text);
 }
 
-static json_t *job_json(const struct wire_value *job)
-{
-    json_t *object = json_object();
-    size_t count = 0;
-    (void)wire_as_map(job, &count);
-    for (size_t i = 0; i < count; i++) {
-        char name[64], text[600];
-        uint64_t number;
-        if (!wire_as_text(wire_key_at(job, i), name, sizeof name))
-            continue;
-        if (wire_as_u64(wire_value_at(job, i), &number))
-            (void)json_object_set_new(object, name, json_integer((json_int_t)number));
-        else if (wire_as_text(wire_value_at(job, i), text, sizeof text))
-            (void)json_object_set_new(object, name, json_string(text));
-    }
-    return object;
-}
-
 static int print_jobs(const struct control *control, const struct wire_value *jobs)
 {
-    json_t *list = json_array();
+    json_t *list = control->json ? json_array() : NULL;
     size_t count = 0;
     (void)wire_as_array(jobs, &count);
     for (size_t i = 0; i < count; i++) {
         if (control->json)
-            (void)json_array_append_new(list, job_json(wire_item(jobs, i)));
+            (void)json_array_append_new(list, control_json(wire_item(jobs, i)));
         else
             print_job(wire_item(jobs, i));
     }
-    bool said = !control->json || control_say_json(list, JSON_INDENT(2));
-    json_decref(list);
-    return !said ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
+    return control->json ? control_print_json(control, list, JSON_INDENT(2)) : 0;
 }
 
 static int status(struct control *control)

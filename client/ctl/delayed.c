@@ -91,7 +91,7 @@ int control_delay(struct control *control)
 {
     struct times times = {0};
     struct wire_message reply;
-    char id[64] = "";
+    char id[64];
     int code = take_times(control, &times);
     if (code == 0)
         code = control_connect(control, CONTROL_CALL_MS);
@@ -101,8 +101,7 @@ int control_delay(struct control *control)
     code = control_call(control, -1, CONTROL_CALL_MS, &reply);
     if (code != 0)
         return code;
-    (void)wire_as_text(wire_get(reply.result, "id"), id, sizeof(id));
-    control_say("%s\n", id);
+    control_say("%s\n", control_text(reply.result, "id", id, sizeof(id)));
     wire_message_fini(&reply);
     return 0;
 }

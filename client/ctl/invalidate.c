@@ -180,28 +180,6 @@ int control_invalidate(struct control *control)
 
 /* ---- invalidations ----------------------------------------------------------------------------------------------- */
 
-static json_t *json_of(const struct wire_value *map)
-{
-    json_t *object = json_object();
-    size_t count = 0;
-    (void)wire_as_map(map, &count);
-    for (size_t i = 0; i < count; i++) {
-        char name[64], text[512];
-        int64_t number;
-        bool flag;
-        const struct wire_value *value = wire_value_at(map, i);
-        if (!wire_as_text(wire_key_at(map, i), name, sizeof(name)))
-            continue;
-        if (wire_as_i64(value, &number))
-            (void)json_object_set_new(object, name, json_integer((json_int_t)number));
-        else if (wire_as_bool(value, &flag))
-            (void)json_object_set_new(object, name, json_boolean(flag));
-        else if (wire_as_text(value, text, sizeof(text)))
-            (void)json_object_set_new(object, name, json_string(text));
-    }
-    return object;
-}
-
 static void print_record(const json_t *record)
 {
     time_t seconds = (time_t)(json_integer_value(json_object_get(record, "at")) / 1000000);
@@ -240,7 +218,7 @@ static void append(json_t *list, const struct wire_value *array)
     size_t count = 0;
     (void)wire_as_array(array, &count);
     for (size_t i = 0; i < count; i++)
-        (void)json_array_append_new(list, json_of(wire_item(array, i)));
+        (void)json_array_append_new(list, control_json(wire_item(array, i)));
 }
 
 /* Pages until there are `last` of them, or no more. */
@@ -272,10 +250,8 @@ static int read_pages(struct control *control, uint64_t last, json_t *records, j
 static int print_all(const struct control *control, json_t *records, json_t *rates)
 {
     if (control->json) {
-        json_t *whole = json_pack("{sOsO}", "invalidations", records, "rates", rates);
-        bool said = control_say_json(whole, JSON_INDENT(2));
-        json_decref(whole);
-        return !said ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
+        return control_print_json(control, json_pack("{sOsO}", "invalidations", records, "rates", rates),
+                                  JSON_INDENT(2));
     }
     size_t i;
     json_t *item;

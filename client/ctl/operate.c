@@ -9,7 +9,7 @@
 /* name value, or a JSON object in the sidecar's order. */
 static int print_stats(const struct control *control, const struct wire_value *stats)
 {
-    json_t *object = json_object();
+    json_t *object = control->json ? json_object() : NULL;
     size_t count = 0;
     (void)wire_as_map(stats, &count);
     for (size_t i = 0; i < count; i++) {
@@ -27,9 +27,7 @@ static int print_stats(const struct control *control, const struct wire_value *s
         else
             control_say("%s %" PRIu64 "\n", name, value);
     }
-    bool said = !control->json || control_say_json(object, JSON_INDENT(2));
-    json_decref(object);
-    return !said ? control_fail(control, CONTROL_FAILED, "cannot print the answer") : 0;
+    return control->json ? control_print_json(control, object, JSON_INDENT(2)) : 0;
 }
 
 int control_stats(struct control *control)
@@ -46,7 +44,7 @@ int control_stats(struct control *control)
 int control_health(struct control *control)
 {
     struct wire_message reply;
-    char trouble[512] = "", alarm[512] = "";
+    char trouble[512], alarm[512], writes[512];
     bool ok = false;
     int64_t lease_ms = 0;
     int code = control_ask(control, "health", CONTROL_HEALTH_MS, &reply);
@@ -54,17 +52,14 @@ int control_health(struct control *control)
         return code;
     (void)wire_as_bool(wire_get(reply.result, "ok"), &ok);
     (void)wire_as_i64(wire_get(reply.result, "lease_ms"), &lease_ms);
-    (void)wire_as_text(wire_get(reply.result, "trouble"), trouble, sizeof(trouble));
+    (void)control_text(reply.result, "trouble", trouble, sizeof(trouble));
     control_say("%s, revision %" PRIu64 ", lease %" PRId64 " ms%s%s\n", ok ? "ok" : "not ok",
                 control_u64(reply.result, "revision"), lease_ms, trouble[0] != '\0' ? ": " : "", trouble);
     if (!wire_is_nil(wire_get(reply.result, "stopping_ms")))
         control_say("stopping in %" PRIu64 " ms\n", control_u64(reply.result, "stopping_ms"));
-    (void)wire_as_text(wire_get(reply.result, "alarm"), alarm, sizeof(alarm));
-    if (alarm[0] != '\0')
+    if (control_text(reply.result, "alarm", alarm, sizeof(alarm))[0] != '\0')
         control_say("alarm: %s\n", alarm);
-    char writes[512] = "";
-    (void)wire_as_text(wire_get(reply.result, "writes"), writes, sizeof(writes));
-    if (writes[0] != '\0')
+    if (control_text(reply.result, "writes", writes, sizeof(writes))[0] != '\0')
         control_say("writes: %s\n", writes);
     wire_message_fini(&reply);
     return ok ? 0 : CONTROL_FAILED;

@@ -96,9 +96,7 @@ static int print_json(const struct control *control, const struct permissions *p
     (void)json_object_set_new(object, "revision", id_to_json(permissions->revision));
     (void)json_object_set(object, "any", permissions->any);
     (void)json_object_set(object, "own", permissions->own);
-    bool said = control_say_json(object, 0);
-    json_decref(object);
-    return said ? 0 : control_fail(control, CONTROL_FAILED, "cannot print the answer");
+    return control_print_json(control, object, 0);
 }
 
 static const char *name_at(const json_t *names, size_t index)

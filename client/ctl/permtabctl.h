@@ -44,6 +44,10 @@ void control_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * there is no memory, or `value` is NULL. */
 struct json_t;
 bool control_say_json(const struct json_t *value, size_t flags) PERMTAB_MUST_CHECK;
+/* control_say_json of a whole answer, which it frees. 0, or CONTROL_FAILED with one line printed. */
+int control_print_json(const struct control *control, struct json_t *value, size_t flags) PERMTAB_MUST_CHECK;
+/* A new object of the numbers, truths and short texts of a map. */
+struct json_t *control_json(const struct wire_value *map);
 /* One line on stderr: "permtabctl: COMMAND: …". Returns `code`, so that `return control_fail(…)` reads well. */
 int control_fail(const struct control *control, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

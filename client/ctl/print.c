@@ -54,6 +54,35 @@ bool control_say_json(const json_t *value, size_t flags)
     return text != NULL;
 }
 
+int control_print_json(const struct control *control, json_t *value, size_t flags)
+{
+    bool said = control_say_json(value, flags);
+    json_decref(value);
+    return said ? 0 : control_fail(control, CONTROL_FAILED, "cannot print the answer");
+}
+
+json_t *control_json(const struct wire_value *map)
+{
+    json_t *object = json_object();
+    size_t count = 0;
+    (void)wire_as_map(map, &count);
+    for (size_t i = 0; i < count; i++) {
+        char name[64], text[600];
+        int64_t number;
+        bool flag;
+        const struct wire_value *value = wire_value_at(map, i);
+        if (!wire_as_text(wire_key_at(map, i), name, sizeof(name)))
+            continue;
+        if (wire_as_i64(value, &number))
+            (void)json_object_set_new(object, name, json_integer((json_int_t)number));
+        else if (wire_as_bool(value, &flag))
+            (void)json_object_set_new(object, name, json_boolean(flag));
+        else if (wire_as_text(value, text, sizeof(text)))
+            (void)json_object_set_new(object, name, json_string(text));
+    }
+    return object;
+}
+
 int control_fail(const struct control *control, int code, const char *format, ...)
 {
     char text[1024], clean[sizeof(text) * GROWTH];
