@@ -35,15 +35,21 @@ static void finish(struct delayed_adding *adding, int code, const char *text)
     free(adding);
 }
 
+/* Whether the command may have been carried out. */
+static bool unsure(int code)
+{
+    return code == PERMTAB_E_TIMEOUT || code == PERMTAB_E_UNREACHABLE;
+}
+
 /* The outcome is unknown: the task is added again at the next tick. */
 static void try_again(struct delayed_adding *adding, int code, const char *why)
 {
-    static const char unsure[] = "; it may have been added: with the same id it can be repeated";
+    static const char advice[] = "; it may have been added: with the same id it can be repeated";
     struct delayed *delayed = adding->call.delayed;
-    char text[FAILURE_TEXT_SIZE + sizeof unsure]; /* however long the reason is, the advice is not cut off */
+    char text[FAILURE_TEXT_SIZE + sizeof advice]; /* however long the reason is, the advice is not cut off */
     if (delayed->closed || ++adding->tries >= TRIES_MAX) {
         (void)snprintf(text, sizeof text, "%.*s%s", FAILURE_TEXT_SIZE - 1, why,
-                       adding->scheduled ? unsure : "");
+                       adding->scheduled ? advice : "");
         finish(adding, code, text);
         return;
     }
@@ -161,7 +167,7 @@ static void on_written(struct delayed_call *call, enum redis_status status, cons
     struct delayed *delayed = call->delayed;
     struct failure failure = {0};
     int code = delayed_outcome(delayed, status, reply, &failure);
-    if (code == PERMTAB_E_TIMEOUT || code == PERMTAB_E_UNREACHABLE) {
+    if (unsure(code)) {
         try_again(adding, code, failure.text);
         return;
     }
@@ -210,7 +216,7 @@ static void on_looked(struct delayed_call *call, enum redis_status status, const
     struct delayed *delayed = call->delayed;
     struct failure failure = {0};
     int code = delayed_outcome(delayed, status, reply, &failure);
-    if (code == PERMTAB_E_TIMEOUT || code == PERMTAB_E_UNREACHABLE) {
+    if (unsure(code)) {
         try_again(adding, code, failure.text);
         return;
     }
@@ -246,9 +252,10 @@ int delayed_add(struct delayed *delayed, const struct delayed_task *task, const 
                 delayed_added_fn done, void *context)
 {
     unsigned char random[16];
-    struct delayed_adding *adding = delayed_room(delayed) ? calloc(1, sizeof *adding) : NULL;
+    int code;
+    struct delayed_adding *adding = delayed_call_new(delayed, sizeof *adding, &code);
     if (!adding)
-        return delayed_room(delayed) ? PERMTAB_E_MEMORY : PERMTAB_E_FULL;
+        return code;
     adding->call.delayed = delayed;
     adding->task = *task;
     adding->when = *when;
@@ -262,12 +269,7 @@ int delayed_add(struct delayed *delayed, const struct delayed_task *task, const 
         }
         delayed_id_format(random, adding->task.id);
     }
-    int code = look(adding);
-    if (code < 0)
-        free(adding);
-    else
-        delayed->client_calls++;
-    return code;
+    return delayed_call_begun(delayed, look(adding), adding);
 }
 
 void delayed_add_again(struct delayed *delayed)

@@ -31,6 +31,23 @@ void delayed_remove_args(struct redis_args *args, const char *owner)
     redis_args_u64(args, 0); /* of work: for ids there is no bound */
 }
 
+void *delayed_call_new(const struct delayed *delayed, size_t size, int *code)
+{
+    bool room = delayed->client_calls < CLIENT_CALLS_MAX;
+    void *new = room ? calloc(1, size) : NULL;
+    *code = new ? 0 : room ? PERMTAB_E_MEMORY : PERMTAB_E_FULL;
+    return new;
+}
+
+int delayed_call_begun(struct delayed *delayed, int code, void *new)
+{
+    if (code < 0)
+        free(new);
+    else
+        delayed->client_calls++;
+    return code;
+}
+
 int delayed_run_script(struct delayed *delayed, const char *script, struct redis_args *args,
                        struct delayed_call *call)
 {
@@ -106,9 +123,4 @@ const char *delayed_event_name(enum delayed_event event)
 #undef X
     };
     return names[event];
-}
-
-bool delayed_room(const struct delayed *delayed)
-{
-    return delayed->client_calls < CLIENT_CALLS_MAX;
 }

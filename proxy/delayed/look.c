@@ -9,16 +9,6 @@
 #define LIST_BYTES (256u * 1024)
 #define SAMPLE     300u
 
-/* Runs a script for a client. Takes over `call`, and clears `args`. */
-static int ask(struct delayed *delayed, const char *script, struct redis_args *args,
-               struct delayed_call *call)
-{
-    int code = delayed_run_script(delayed, script, args, call);
-    if (code == 0)
-        delayed->client_calls++;
-    return code;
-}
-
 /* ---- the list ---------------------------------------------------------------------------------------------------- */
 
 struct listing {
@@ -64,19 +54,18 @@ static void on_listed(struct delayed_call *call, enum redis_status status, const
 int delayed_list(struct delayed *delayed, unsigned most, delayed_listed_fn done, void *context)
 {
     struct redis_args args;
-    struct listing *listing = delayed_room(delayed) ? calloc(1, sizeof *listing) : NULL;
+    int code;
+    struct listing *listing = delayed_call_new(delayed, sizeof *listing, &code);
     if (!listing)
-        return delayed_room(delayed) ? PERMTAB_E_MEMORY : PERMTAB_E_FULL;
+        return code;
     listing->call.done = on_listed;
     listing->done = done;
     listing->context = context;
     delayed_args(delayed, &args);
     redis_args_u64(&args, most < DELAYED_ROWS_MAX ? most : DELAYED_ROWS_MAX);
     redis_args_u64(&args, LIST_BYTES);
-    int code = ask(delayed, "delayed_list", &args, &listing->call);
-    if (code < 0)
-        free(listing);
-    return code;
+    code = delayed_run_script(delayed, "delayed_list", &args, &listing->call);
+    return delayed_call_begun(delayed, code, listing);
 }
 
 /* ---- how it stands ----------------------------------------------------------------------------------------------- */
@@ -138,9 +127,10 @@ static void on_looked(struct delayed_call *call, enum redis_status status, const
 int delayed_look(struct delayed *delayed, bool advise, delayed_looked_fn done, void *context)
 {
     struct redis_args args;
-    struct looking *looking = delayed_room(delayed) ? calloc(1, sizeof *looking) : NULL;
+    int code;
+    struct looking *looking = delayed_call_new(delayed, sizeof *looking, &code);
     if (!looking)
-        return delayed_room(delayed) ? PERMTAB_E_MEMORY : PERMTAB_E_FULL;
+        return code;
     looking->call.done = on_looked;
     looking->advise = advise;
     looking->done = done;
@@ -149,10 +139,8 @@ int delayed_look(struct delayed *delayed, bool advise, delayed_looked_fn done, v
     redis_args_u64(&args, DELAYED_OVERDUE_MS);
     redis_args_u64(&args, advise ? SAMPLE : 0);
     redis_args_u64(&args, DELAYED_LARGEST_MAX);
-    int code = ask(delayed, "delayed_look", &args, &looking->call);
-    if (code < 0)
-        free(looking);
-    return code;
+    code = delayed_run_script(delayed, "delayed_look", &args, &looking->call);
+    return delayed_call_begun(delayed, code, looking);
 }
 
 size_t delayed_advice(const struct delayed *delayed, const struct delayed_advice **out)

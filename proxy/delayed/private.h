@@ -57,6 +57,10 @@ struct delayed_call {
     void (*done)(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply);
 };
 
+/* A zeroed struct of `size` around a call of a client; NULL with *code when there is no room for another, or memory. */
+void *delayed_call_new(const struct delayed *delayed, size_t size, int *code);
+/* Returns `code`, with which the call of `new` has begun: it counts, or is freed when it is negative. */
+int delayed_call_begun(struct delayed *delayed, int code, void *new);
 /* Runs a script with the keys `queue` and `taken` and, as first argument, the base; `args` has them already, from
  * delayed_args. On failure the call is the caller's still. Clears `args`. */
 int delayed_run_script(struct delayed *delayed, const char *script, struct redis_args *args,
@@ -76,8 +80,6 @@ uint64_t delayed_u64_at(const struct redis_reply *reply, size_t index);
 
 /* Counts for the rates and for stats. */
 void delayed_count(struct delayed *delayed, enum delayed_event event, uint64_t count);
-/* Whether one more client's call may begin. */
-bool delayed_room(const struct delayed *delayed);
 /* Lets `tasks` due tasks be carried out beyond the pace. */
 void delayed_hurry(struct delayed *delayed, uint64_t tasks);
 /* Makes the timer go off after `ms`, or sooner if it is set so. */

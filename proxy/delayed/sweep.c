@@ -228,11 +228,10 @@ int delayed_sweep(struct delayed *delayed, const struct delayed_sweep *sweep, de
 {
     if (!is_good(sweep))
         return PERMTAB_E_INVALID;
-    if (!delayed_room(delayed))
-        return PERMTAB_E_FULL;
-    struct delayed_sweeping *sweeping = calloc(1, sizeof *sweeping);
+    int code;
+    struct delayed_sweeping *sweeping = delayed_call_new(delayed, sizeof *sweeping, &code);
     if (!sweeping)
-        return PERMTAB_E_MEMORY;
+        return code;
     sweeping->call.delayed = delayed;
     sweeping->sweep = *sweep;
     sweeping->done = done;
@@ -244,7 +243,7 @@ int delayed_sweep(struct delayed *delayed, const struct delayed_sweep *sweep, de
         return PERMTAB_E_MEMORY;
     }
     DL_PREPEND(delayed->sweeps, sweeping);
-    int code = begin(sweeping);
+    code = begin(sweeping);
     if (code < 0)
         sweeping_free(sweeping);
     else

@@ -105,14 +105,6 @@ static void hear_change(struct fleet *fleet, const struct message *message)
     }
 }
 
-static bool asks_for_a_poll(const struct message *message)
-{
-    for (size_t i = 0; i < message->count; i++)
-        if (message->targets[i].kind == TARGET_POKE)
-            return true;
-    return false;
-}
-
 static void on_message(void *context, const char *bytes, size_t size)
 {
     struct fleet *fleet = context;
@@ -129,7 +121,7 @@ static void on_message(void *context, const char *bytes, size_t size)
         hear_change(fleet, &message);
         break;
     case MESSAGE_PLAIN:
-        if (asks_for_a_poll(&message))
+        if (message_pokes(&message))
             wake(fleet);
         invalidations_heard(fleet->options.invalidations, &message);
         break;

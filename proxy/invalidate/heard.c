@@ -58,14 +58,6 @@ static size_t choose(struct invalidations *all, const struct message *message, s
     return count;
 }
 
-static bool pokes(const struct message *message)
-{
-    for (size_t i = 0; i < message->count; i++)
-        if (message->targets[i].kind == TARGET_POKE)
-            return true;
-    return false;
-}
-
 /* A digest of the targets, the same on every host that hears the message, and never 0. */
 static uint64_t digest_of(const struct invalidations *all, const struct target *targets, size_t count)
 {
@@ -101,7 +93,7 @@ static void count_heard(struct invalidations *all, const struct message *message
     if (message->kind == MESSAGE_PLAIN)
         return;
     check_number(all, message);
-    if (pokes(message)) /* fleet.c has obeyed a poke in plain text */
+    if (message_pokes(message)) /* fleet.c has obeyed a poke in plain text */
         all->options.ports.wake(all->options.ports.context);
 }
 

@@ -35,11 +35,6 @@ static uint64_t retire(struct invalidations *all, const struct target *target)
     return 0;
 }
 
-static void spend(uint64_t *work, uint64_t spent)
-{
-    *work -= spent < *work ? spent : *work;
-}
-
 /* Retires a slice of the scope at list->next. Returns whether some of it is left. */
 static bool retire_below(struct invalidations *all, struct invalidation_retiring *list, uint64_t *retired)
 {
@@ -59,12 +54,12 @@ static void retire_some(struct invalidations *all, struct invalidation_retiring 
         if (target->kind == TARGET_SCOPE) {
             if (retire_below(all, list, retired))
                 return;
-            spend(&all->work, 1);
+            publisher_spend(&all->work, 1);
         } else {
             if (target->kind != TARGET_ALL || !list->everything)
                 *retired += retire(all, target);
             list->everything |= target->kind == TARGET_ALL;
-            spend(&all->work, 1 + *retired - before);
+            publisher_spend(&all->work, 1 + *retired - before);
         }
     }
 }

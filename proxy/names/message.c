@@ -146,6 +146,14 @@ int message_parse(const struct scope_types *types, const char *bytes, size_t siz
     return code;
 }
 
+bool message_pokes(const struct message *message)
+{
+    for (size_t i = 0; i < message->count; i++)
+        if (message->targets[i].kind == TARGET_POKE)
+            return true;
+    return false;
+}
+
 void message_fini(struct message *message)
 {
     free(message->targets);

@@ -35,6 +35,8 @@ char *message_channel(char *out, const char *prefix);
 int message_parse(const struct scope_types *types, const char *bytes, size_t size,
                   struct message *out) PERMTAB_MUST_CHECK;
 void message_fini(struct message *message);
+/* Whether one of its targets asks for a poll. */
+bool message_pokes(const struct message *message);
 /* malloc'ed text of `message`; NULL without memory or when it would pass MESSAGE_SIZE_MAX (MESSAGE_CHANGED then
  * goes without its targets and does not fail). */
 char *message_format(const struct scope_types *types, const struct message *message);

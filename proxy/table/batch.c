@@ -119,11 +119,6 @@ static bool retire_places(struct publisher *publisher, uint64_t now_ns, uint64_t
     return false;
 }
 
-static void spend(uint64_t *work, uint64_t spent)
-{
-    *work -= spent < *work ? spent : *work;
-}
-
 /* Does step 1, as far as `work` goes. Returns whether something is left. */
 static bool retire(struct publisher *publisher, uint64_t now_ns, uint64_t work, uint64_t *retired)
 {
@@ -133,7 +128,7 @@ static bool retire(struct publisher *publisher, uint64_t now_ns, uint64_t work, 
         uint64_t cleared =
             table_retire_user(publisher->table, expired->items[applying->expired].user, now_ns);
         *retired += cleared;
-        spend(&work, 1 + cleared);
+        publisher_spend(&work, 1 + cleared);
     }
     while (!retire_places(publisher, now_ns, &work, retired)) {
         if (applying->expired == expired->count && applying->changes == changes->count)
@@ -142,7 +137,7 @@ static bool retire(struct publisher *publisher, uint64_t now_ns, uint64_t work, 
             return true;
         uint64_t cleared = begin_change(publisher, &changes->items[applying->changes++], now_ns);
         *retired += cleared;
-        spend(&work, 1 + cleared);
+        publisher_spend(&work, 1 + cleared);
     }
     return true;
 }

@@ -30,6 +30,11 @@ struct publisher_options {
 
 /* Entries, scopes and changes that one turn of the loop retires: about a millisecond. */
 #define PUBLISHER_SLICE 2048u
+/* Takes what was retired from what may still be, which ends at 0: one step may take more than is left. */
+static inline void publisher_spend(uint64_t *work, uint64_t spent)
+{
+    *work -= spent < *work ? spent : *work;
+}
 
 /* Creates the first segment from a catalogue read at `at`, empty of entries and not leased yet. Takes the catalogue. */
 int publisher_new(struct publisher **out, const struct publisher_options *options,

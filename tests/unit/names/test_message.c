@@ -251,10 +251,23 @@ static void test_channel(void **state)
     assert_string_equal(message_channel(name, longest) + KEY_PREFIX_MAX, "invalidate");
 }
 
+static void test_pokes(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"user:1", "poke", "user:1 poke", "all"};
+    for (size_t i = 0; i < 4; i++) {
+        struct message message;
+        assert_int_equal(message_parse(&TYPES, texts[i], strlen(texts[i]), &message), 0);
+        assert_int_equal(message_pokes(&message), i == 1 || i == 2);
+        message_fini(&message);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_channel),
+        cmocka_unit_test(test_pokes),
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_changed),
         cmocka_unit_test(test_written_and_invalidate),
