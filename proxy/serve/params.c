@@ -19,11 +19,10 @@ bool param_target(struct request *request, const struct wire_value *value, struc
         return true;
     if (code == PERMTAB_E_NO_SCOPE_TYPE && parked_wait(request))
         return false;
-    return request_fail(
-        request, code,
-        "%s: \"%.*s\" is no target, such as user:42, user:42@channel:9, role:7, scope:channel:9, "
-        "tag:raid, prefix:user:4, pattern:user:4? or all",
-        request->method->name, size < TARGET_TEXT_SIZE ? (int)size : (int)TARGET_TEXT_SIZE, text);
+    return request_fail(request, code,
+                        "\"%.*s\" is no target, such as user:42, user:42@channel:9, role:7, scope:channel:9, "
+                        "tag:raid, prefix:user:4, pattern:user:4? or all",
+                        size < TARGET_TEXT_SIZE ? (int)size : (int)TARGET_TEXT_SIZE, text);
 }
 
 bool param_targets(struct request *request, const struct wire_value *array, struct target *out, size_t count)
@@ -49,8 +48,7 @@ bool param_optional_token(struct request *request, const struct wire_value *para
     if (wire_as_text(token, text, sizeof text) &&
         token_parse(text, &question->token_store, &question->token_revision))
         return true;
-    return request_fail(request, PERMTAB_E_INVALID, "%s: token: this text is none that a reply had",
-                        request->method->name);
+    return request_fail(request, PERMTAB_E_INVALID, "token: this text is none that a reply had");
 }
 
 struct wire_buffer reply_begin(const struct request *request, uint32_t fields)

@@ -78,7 +78,7 @@ static void serve_again(struct parked *parked)
         request->method->serve(request, message.params);
         wire_message_fini(&message);
     } else { /* memory is short: the same message could be taken the first time */
-        request_fail(request, PERMTAB_E_MEMORY, "%s: out of memory", request->method->name);
+        request_fail(request, PERMTAB_E_MEMORY, "out of memory");
     }
     free(parked);
 }

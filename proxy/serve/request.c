@@ -144,8 +144,9 @@ bool request_fail(struct request *request, int code, const char *format, ...)
     uint64_t id = request->id;
     char text[FAILURE_TEXT_SIZE];
     va_list arguments;
+    int named = snprintf(text, sizeof text, "%s: ", request->method->name);
     va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments);
+    (void)vsnprintf(text + named, sizeof text - (size_t)named, format, arguments);
     va_end(arguments);
     request_drop(request);
     if (session && session->socket >= 0)
@@ -160,8 +161,8 @@ bool param_id(struct request *request, const struct wire_value *params, const ch
     if (wire_as_id(wire_get(params, key), out))
         return true;
     return request_fail(request, PERMTAB_E_INVALID,
-                        "%s: %s: expected an id, a whole number or its decimal digits%s",
-                        request->method->name, key, wire_number_hint(wire_get(params, key)));
+                        "%s: expected an id, a whole number or its decimal digits%s", key,
+                        wire_number_hint(wire_get(params, key)));
 }
 
 bool param_text(struct request *request, const struct wire_value *params, const char *key, char *out,
@@ -169,8 +170,8 @@ bool param_text(struct request *request, const struct wire_value *params, const 
 {
     if (wire_as_text(wire_get(params, key), out, size))
         return true;
-    return request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected a text of at most %zu bytes",
-                        request->method->name, key, size - 1);
+    return request_fail(request, PERMTAB_E_INVALID, "%s: expected a text of at most %zu bytes", key,
+                        size - 1);
 }
 
 bool param_scope(struct request *request, const struct wire_value *params, const char *key,
@@ -185,11 +186,9 @@ bool param_scope(struct request *request, const struct wire_value *params, const
     if (code == PERMTAB_E_NO_SCOPE_TYPE && parked_wait(request))
         return false;
     if (code == PERMTAB_E_NO_SCOPE_TYPE)
-        return request_fail(request, code, "%s: %s: there is no scope type in \"%s\": there are %s",
-                            request->method->name, key, text,
+        return request_fail(request, code, "%s: there is no scope type in \"%s\": there are %s", key, text,
                             scope_types_format(&request_catalogue(request)->types, known));
-    return request_fail(request, code, "%s: %s: \"%s\" is neither global nor type:id", request->method->name,
-                        key, text);
+    return request_fail(request, code, "%s: \"%s\" is neither global nor type:id", key, text);
 }
 
 bool param_permission(struct request *request, const struct wire_value *params, const char *key,
@@ -205,8 +204,7 @@ bool param_permission(struct request *request, const struct wire_value *params, 
     }
     if (parked_wait(request))
         return false;
-    return request_fail(request, PERMTAB_E_NO_PERMISSION, "%s: %s: there is no permission \"%s\"",
-                        request->method->name, key, text);
+    return request_fail(request, PERMTAB_E_NO_PERMISSION, "%s: there is no permission \"%s\"", key, text);
 }
 
 bool param_optional_bool(struct request *request, const struct wire_value *params, const char *key, bool *out)
@@ -214,8 +212,7 @@ bool param_optional_bool(struct request *request, const struct wire_value *param
     const struct wire_value *value = wire_get(params, key);
     if (wire_is_nil(value) || wire_as_bool(value, out))
         return true;
-    return request_fail(request, PERMTAB_E_INVALID, "%s: %s: expected true or false", request->method->name,
-                        key);
+    return request_fail(request, PERMTAB_E_INVALID, "%s: expected true or false", key);
 }
 
 bool param_optional_id(struct request *request, const struct wire_value *params, const char *key,
@@ -235,9 +232,9 @@ bool param_optional_time(struct request *request, const struct wire_value *param
         return true;
     if (wire_as_text(value, text, sizeof text) ? !time_parse(text, out) : !wire_as_i64(value, out))
         return request_fail(request, PERMTAB_E_INVALID,
-                            "%s: %s: expected a time like " TIME_EXAMPLE ", or microseconds since 1970%s",
-                            request->method->name, key, wire_number_hint(value));
+                            "%s: expected a time like " TIME_EXAMPLE ", or microseconds since 1970%s", key,
+                            wire_number_hint(value));
     if (time_plausible(*out, trouble))
         return true;
-    return request_fail(request, PERMTAB_E_INVALID, "%s: %s: %s", request->method->name, key, trouble);
+    return request_fail(request, PERMTAB_E_INVALID, "%s: %s", key, trouble);
 }

@@ -39,7 +39,8 @@ void request_begin(struct session *session, const struct wire_message *message, 
 void request_reply(struct request *request, struct wire_buffer *reply);
 void request_reply_descriptors(struct request *request, struct wire_buffer *reply, const int *descriptors,
                                unsigned count);
-/* Returns false, so that a reader of parameters may `return request_fail(…)`. */
+/* Puts the method's name in front of the sentence. Returns false, so that a reader of parameters may
+ * `return request_fail(…)`. */
 bool request_fail(struct request *request, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void request_drop(struct request *request); /* without a reply */
@@ -86,7 +87,7 @@ void reply_token(struct wire_buffer *reply, uint64_t store_id, uint64_t revision
 #define REPLY_PAGE_BYTES  (128u * 1024)
 #define REPLY_WHOLE_BYTES (WIRE_FRAME_MAX - 1024u)
 #define REPLY_TOO_LARGE                                                                                      \
-    "%s: the answer is larger than a message may be: ask for its pages, the first with from = 0"
+    "the answer is larger than a message may be: ask for its pages, the first with from = 0"
 /* Packs the pair `next`: where the next page begins, or nil. */
 void reply_next(struct wire_buffer *reply, size_t end, size_t count);
 

@@ -39,7 +39,7 @@ void task_forget(struct task *task)
 static void task_end(struct task *task)
 {
     if (task->code < 0)
-        request_fail(task->request, task->code, "%s: %s", task->request->method->name, task->failure.text);
+        request_fail(task->request, task->code, "%s", task->failure.text);
     else
         task->reply(task);
     task_forget(task);
@@ -122,7 +122,7 @@ void task_start(struct task *task, struct request *request)
     task->server = request->server;
     /* its end may have been in the socket for a while */
     if (task->locks && session_peer_left(request->session)) {
-        request_fail(request, PERMTAB_E_UNREACHABLE, "%s: its asker has gone", request->method->name);
+        request_fail(request, PERMTAB_E_UNREACHABLE, "its asker has gone");
         task->free(task);
         return;
     }
@@ -130,6 +130,6 @@ void task_start(struct task *task, struct request *request)
                            : store_threads_submit(task->server->parts->pool, &task->job);
     if (code == 0)
         return;
-    request_fail(request, code, "%s: too many requests wait for the store", request->method->name);
+    request_fail(request, code, "too many requests wait for the store");
     task->free(task);
 }

@@ -131,8 +131,7 @@ static void give_up(struct writes *writes, struct task *task, enum gate_wait wai
     writes->counters->writes_timed_out++;
     writes->given_up++;
     leave(writes, task);
-    request_fail(request, PERMTAB_E_TIMEOUT, "%s: " GIVEN_UP_TEXT, request->method->name, waited,
-                 gate_wait_text(wait));
+    request_fail(request, PERMTAB_E_TIMEOUT, GIVEN_UP_TEXT, waited, gate_wait_text(wait));
 }
 
 static void say_unsure(struct writes *writes, struct task *task, const struct gate_trace *trace,
@@ -147,10 +146,10 @@ static void say_unsure(struct writes *writes, struct task *task, const struct ga
     leave(writes, task);
     request_fail(
         request, PERMTAB_E_STORE_UNSURE,
-        "%s: the store did not confirm the commit within %.1f s, so whether it was done is unknown: it was "
+        "the store did not confirm the commit within %.1f s, so whether it was done is unknown: it was "
         "if the log has revision %" PRIu64 " with nonce %" PRIu64
         "; sent again, it changes nothing that is done already",
-        request->method->name, waited, trace->revision, trace->nonce);
+        waited, trace->revision, trace->nonce);
 }
 
 /* Answers a task whose time is over; true when it was answered. */
@@ -244,12 +243,10 @@ bool writes_deadline(struct request *request, const struct wire_value *params, u
         if (*out > now_ns)
             return true;
         return request_fail(request, PERMTAB_E_TIMEOUT,
-                            "%s: nothing was changed: its deadline was over when it was read",
-                            request->method->name);
+                            "nothing was changed: its deadline was over when it was read");
     }
     if (!wire_is_nil(timeout) && (!wire_as_u64(timeout, &ms) || ms == 0 || ms > WRITES_TIMEOUT_MS_MAX))
-        return request_fail(request, PERMTAB_E_INVALID,
-                            "%s: timeout_ms: expected a whole number from 1 to %u", request->method->name,
+        return request_fail(request, PERMTAB_E_INVALID, "timeout_ms: expected a whole number from 1 to %u",
                             WRITES_TIMEOUT_MS_MAX);
     *out = now_ns + ms * MS_NS;
     return true;

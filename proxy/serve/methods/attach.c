@@ -26,11 +26,11 @@ void serve_hello(struct request *request, const struct wire_value *params)
     struct log_position at = publisher_position(request->parts->publisher);
     uint64_t protocol = 0, layout = 0;
     if (!wire_as_u64(wire_get(params, "protocol"), &protocol)) {
-        request_fail(request, PERMTAB_E_INVALID, "hello: protocol: expected a number");
+        request_fail(request, PERMTAB_E_INVALID, "protocol: expected a number");
         return;
     }
     if (protocol != WIRE_PROTOCOL) {
-        request_fail(request, PERMTAB_E_PROTOCOL, "hello: protocol %llu is not spoken here, only %u",
+        request_fail(request, PERMTAB_E_PROTOCOL, "protocol %llu is not spoken here, only %u",
                      (unsigned long long)protocol, WIRE_PROTOCOL);
         return;
     }
@@ -68,14 +68,13 @@ void serve_attach(struct request *request, const struct wire_value *params)
     int descriptors[2];
     (void)params;
     if (session->layout != PERMTAB_SHM_LAYOUT) {
-        request_fail(request, PERMTAB_E_LAYOUT,
-                     "attach: the table has layout %u, the client was compiled for %u", PERMTAB_SHM_LAYOUT,
-                     session->layout);
+        request_fail(request, PERMTAB_E_LAYOUT, "the table has layout %u, the client was compiled for %u",
+                     PERMTAB_SHM_LAYOUT, session->layout);
         return;
     }
     int code = prepare_feedback(session);
     if (code < 0) {
-        request_fail(request, code, "attach: no page for the client's counters");
+        request_fail(request, code, "no page for the client's counters");
         return;
     }
     /* The descriptors are copies, because the reply may wait in the queue while the segment is replaced. */
@@ -87,7 +86,7 @@ void serve_attach(struct request *request, const struct wire_value *params)
             (void)close(descriptors[0]);
         if (descriptors[1] >= 0)
             (void)close(descriptors[1]);
-        request_fail(request, PERMTAB_E_SYSTEM, "attach: out of descriptors");
+        request_fail(request, PERMTAB_E_SYSTEM, "out of descriptors");
         return;
     }
     struct wire_buffer reply = reply_begin(request, 4);
@@ -149,7 +148,7 @@ void serve_catalogue(struct request *request, const struct wire_value *params)
     size_t first = from < catalogue->count ? (size_t)from : catalogue->count;
     size_t end = page_end(catalogue, first, paged ? REPLY_PAGE_BYTES : REPLY_WHOLE_BYTES);
     if (!paged && end < catalogue->count) /* a client that knows no pages */
-        request_fail(request, PERMTAB_E_LIMIT, REPLY_TOO_LARGE, request->method->name);
+        request_fail(request, PERMTAB_E_LIMIT, REPLY_TOO_LARGE);
     else
         reply_catalogue(request, first, end, paged);
 }

@@ -84,7 +84,7 @@ static void begin(struct request *request, const struct wire_value *params, cons
         return;
     struct change_task *work = malloc(sizeof *work);
     if (!work) {
-        request_fail(request, PERMTAB_E_MEMORY, "%s: out of memory", request->method->name);
+        request_fail(request, PERMTAB_E_MEMORY, "out of memory");
         return;
     }
     *work = *from;
@@ -112,8 +112,7 @@ static bool read_effect(struct request *request, const struct wire_value *params
             }
         }
     }
-    return request_fail(request, PERMTAB_E_INVALID, "%s: effect: expected allow, allow_own or deny",
-                        request->method->name);
+    return request_fail(request, PERMTAB_E_INVALID, "effect: expected allow, allow_own or deny");
 }
 
 void serve_grant(struct request *request, const struct wire_value *params)

@@ -99,7 +99,7 @@ static void reply_permissions(struct request *request, const struct check *check
     size_t first = check->from < catalogue->count ? (size_t)check->from : catalogue->count;
     size_t end = page_end(catalogue, answer, first, check->paged ? REPLY_PAGE_BYTES : REPLY_WHOLE_BYTES);
     if (!check->paged && end < catalogue->count) {
-        request_fail(request, PERMTAB_E_LIMIT, REPLY_TOO_LARGE, request->method->name);
+        request_fail(request, PERMTAB_E_LIMIT, REPLY_TOO_LARGE);
         return;
     }
     struct wire_buffer reply = reply_begin(request, check->paged ? 8 : 6);
@@ -133,8 +133,7 @@ static void check_done(struct ask *ask, int code, const char *text, const struct
     struct request *request = check->request;
     request->cancel = NULL;
     if (code < 0 && (code != PERMTAB_E_STALE || check->whole))
-        request_fail(request, code, "%s: %s", request->method->name,
-                     text && text[0] ? text : "the lease has ended");
+        request_fail(request, code, "%s", text && text[0] ? text : "the lease has ended");
     else if (check->whole)
         reply_permissions(request, check, answer);
     else if (code < 0)
@@ -150,7 +149,7 @@ static void begin(struct request *request, const struct check *from)
 {
     struct check *check = malloc(sizeof *check);
     if (!check) {
-        request_fail(request, PERMTAB_E_MEMORY, "%s: out of memory", request->method->name);
+        request_fail(request, PERMTAB_E_MEMORY, "out of memory");
         return;
     }
     *check = *from;

@@ -10,8 +10,8 @@ static bool may_write(struct request *request, const char *action)
     const struct session *session = request->session;
     if (server_may_write(request->server, session->uid))
         return true;
-    return request_fail(request, PERMTAB_E_REFUSED, "cleanup: %s is for root or uid %u, not for uid %u",
-                        action, (unsigned)request->server->uid, (unsigned)session->uid);
+    return request_fail(request, PERMTAB_E_REFUSED, "%s is for root or uid %u, not for uid %u", action,
+                        (unsigned)request->server->uid, (unsigned)session->uid);
 }
 
 static const char *start_trouble(int code)
@@ -29,8 +29,7 @@ static void serve_start(struct request *request, const struct wire_value *params
     if (!param_text(request, params, "kind", word, sizeof word))
         return;
     if (!cleanup_kind_parse(word, &kind)) {
-        request_fail(request, PERMTAB_E_INVALID, "cleanup: kind: \"%s\" is not pattern, epochs or orphans",
-                     word);
+        request_fail(request, PERMTAB_E_INVALID, "kind: \"%s\" is not pattern, epochs or orphans", word);
         return;
     }
     if (kind == CLEANUP_PATTERN && !param_text(request, params, "pattern", pattern, sizeof pattern))
@@ -38,7 +37,7 @@ static void serve_start(struct request *request, const struct wire_value *params
     int64_t id =
         cleanup_start(request->parts->cleanup, kind, kind == CLEANUP_PATTERN ? pattern : NULL, NULL, NULL);
     if (id < 0) {
-        request_fail(request, (int)id, "cleanup: %s", start_trouble((int)id));
+        request_fail(request, (int)id, "%s", start_trouble((int)id));
         return;
     }
     struct wire_buffer reply = reply_begin(request, 1);
@@ -82,7 +81,7 @@ static void serve_cancel(struct request *request, const struct wire_value *param
     if (!param_optional_id(request, params, "id", &named, &id))
         return;
     if ((named && id == 0) || cleanup_cancel(request->parts->cleanup, id) < 0) {
-        request_fail(request, PERMTAB_E_NOT_FOUND, "cleanup: no such clean-up waits or runs here");
+        request_fail(request, PERMTAB_E_NOT_FOUND, "no such clean-up waits or runs here");
         return;
     }
     struct wire_buffer reply = reply_begin(request, 0);
@@ -96,12 +95,11 @@ void serve_cleanup(struct request *request, const struct wire_value *params)
         return;
     bool start = strcmp(action, "start") == 0, cancel = strcmp(action, "cancel") == 0;
     if (!start && !cancel && strcmp(action, "status") != 0)
-        request_fail(request, PERMTAB_E_INVALID, "cleanup: action: \"%s\" is not start, status or cancel",
-                     action);
+        request_fail(request, PERMTAB_E_INVALID, "action: \"%s\" is not start, status or cancel", action);
     else if ((start || cancel) && !may_write(request, action))
         return;
     else if (!request->parts->cleanup)
-        request_fail(request, PERMTAB_E_NOT_FOUND, "cleanup: no Redis is configured: option `redis`");
+        request_fail(request, PERMTAB_E_NOT_FOUND, "no Redis is configured: option `redis`");
     else if (start)
         serve_start(request, params);
     else if (cancel)

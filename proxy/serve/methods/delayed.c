@@ -21,8 +21,7 @@ static struct delayed *queue_of(struct request *request)
     struct delayed *delayed = request->parts->delayed;
     if (!delayed)
         request_fail(request, PERMTAB_E_UNREACHABLE,
-                     "%s: delayed invalidations are kept in Redis, and none is configured",
-                     request->method->name);
+                     "delayed invalidations are kept in Redis, and none is configured");
     return delayed;
 }
 
@@ -35,8 +34,7 @@ static void fail_start(struct request *request, int code)
                       : code == PERMTAB_E_INVALID
                           ? "this cannot be done with that, or the cursor is of no call"
                           : "it could not be begun";
-    request_fail(request, code, "%s: %s%s", request->method->name,
-                 code == PERMTAB_E_UNREACHABLE ? "Redis is away: " : "", why);
+    request_fail(request, code, "%s%s", code == PERMTAB_E_UNREACHABLE ? "Redis is away: " : "", why);
 }
 
 static bool param_optional_text(struct request *request, const struct wire_value *params, const char *key,
@@ -54,7 +52,7 @@ static bool read_targets(struct request *request, const struct wire_value *param
     const struct scope_types *types = &request_catalogue(request)->types;
     size_t count = 0;
     if (!wire_as_array(list, &count) || count == 0 || count > DELAYED_TARGETS_MAX)
-        return request_fail(request, PERMTAB_E_INVALID, "delay: targets: expected a list of 1 to %u texts",
+        return request_fail(request, PERMTAB_E_INVALID, "targets: expected a list of 1 to %u texts",
                             DELAYED_TARGETS_MAX);
     for (; task->count < count; task->count++) {
         size_t size = 0;
@@ -62,7 +60,7 @@ static bool read_targets(struct request *request, const struct wire_value *param
         if (wire_as_str(wire_item(list, task->count), &text, &size) &&
             target_parse(types, text, size, &task->targets[task->count]) == 0)
             continue;
-        return request_fail(request, PERMTAB_E_INVALID, "delay: targets: \"%.*s\" is no target",
+        return request_fail(request, PERMTAB_E_INVALID, "targets: \"%.*s\" is no target",
                             (int)(size < TARGET_TEXT_SIZE ? size : TARGET_TEXT_SIZE), text);
     }
     return true;
@@ -85,7 +83,7 @@ static bool read_condition(struct request *request, const struct wire_value *par
         condition_fini(&condition);
     }
     if (code < 0)
-        request_fail(request, code, "delay: if: %s", failure.text);
+        request_fail(request, code, "if: %s", failure.text);
     return code == 0;
 }
 
@@ -98,13 +96,13 @@ static bool read_times(struct request *request, const struct wire_value *params,
         !param_optional_time(request, params, "at", &when->at, &at_us))
         return false;
     if (has_in == when->at)
-        return request_fail(request, PERMTAB_E_INVALID, "delay: expected in_ms or at, and one of them");
+        return request_fail(request, PERMTAB_E_INVALID, "expected in_ms or at, and one of them");
     when->due = when->at ? (uint64_t)at_us / 1000 : in_ms;
     bool has_alive;
     if (!param_optional_id(request, params, "expires_in_ms", &has_alive, &when->alive))
         return false;
     if (has_alive && when->alive == 0) { /* inside, 0 means the usual time */
-        return request_fail(request, PERMTAB_E_INVALID, "delay: expires_in_ms: expected at least 1");
+        return request_fail(request, PERMTAB_E_INVALID, "expires_in_ms: expected at least 1");
     }
     return true;
 }
@@ -118,10 +116,9 @@ static bool read_task(struct request *request, const struct wire_value *params, 
         return false;
     if (task->id[0] && !delayed_id_good(task->id))
         return request_fail(request, PERMTAB_E_INVALID,
-                            "delay: id: expected 32 hexadecimal digits, in small letters");
+                            "id: expected 32 hexadecimal digits, in small letters");
     if (strlen(reason) >= sizeof task->reason)
-        return request_fail(request, PERMTAB_E_LIMIT, "delay: reason: at most %zu bytes",
-                            sizeof task->reason - 1);
+        return request_fail(request, PERMTAB_E_LIMIT, "reason: at most %zu bytes", sizeof task->reason - 1);
     delayed_reason(task->reason, reason);
     task->store_id = publisher_position(request->parts->publisher).store_id;
     return true;
@@ -131,7 +128,7 @@ static void on_added(void *context, int code, const char *text, const struct del
 {
     struct request *request = context;
     if (code < 0) {
-        request_fail(request, code, "delay: %s (id %s)", text, task->id);
+        request_fail(request, code, "%s (id %s)", text, task->id);
         return;
     }
     struct wire_buffer reply = reply_begin(request, 3);
@@ -190,7 +187,7 @@ static void on_listed(void *context, int code, const char *text, uint64_t now_ms
 {
     struct request *request = context;
     if (code < 0) {
-        request_fail(request, code, "delayed: %s", text);
+        request_fail(request, code, "%s", text);
         return;
     }
     struct wire_buffer reply = reply_begin(request, 2);
@@ -220,7 +217,7 @@ static void on_swept(void *context, int code, const char *text, uint64_t count, 
 {
     struct request *request = context;
     if (code < 0) {
-        request_fail(request, code, "%s: %s (%" PRIu64 " done)", request->method->name, text, count);
+        request_fail(request, code, "%s (%" PRIu64 " done)", text, count);
         return;
     }
     struct wire_buffer reply = reply_begin(request, 2);
@@ -243,8 +240,8 @@ static bool read_what(struct request *request, const struct wire_value *params, 
         return false;
     int code = delayed_what_parse(&request_catalogue(request)->types, text, what);
     if (code < 0)
-        request_fail(request, code, "%s: what: \"%s\" is no id, target, reason:TEXT, failing, waiting or all",
-                     request->method->name, text);
+        request_fail(request, code, "what: \"%s\" is no id, target, reason:TEXT, failing, waiting or all",
+                     text);
     return code == 0;
 }
 
@@ -295,8 +292,7 @@ void serve_delayed_do(struct request *request, const struct wire_value *params)
     const struct delayed_advice *advice = delayed_advised(delayed, number);
     if (!advice) {
         request_fail(request, PERMTAB_E_NOT_FOUND,
-                     "delayed_do: this sidecar has not given advice %" PRIu64
-                     ", or long ago: ask for advice again",
+                     "this sidecar has not given advice %" PRIu64 ", or long ago: ask for advice again",
                      number);
         return;
     }
@@ -322,7 +318,7 @@ static void on_stats(void *context, int code, const char *text, const struct del
 {
     struct request *request = context;
     if (code < 0) {
-        request_fail(request, code, "%s: %s", request->method->name, text);
+        request_fail(request, code, "%s", text);
         return;
     }
     const struct {
@@ -348,7 +344,7 @@ static void on_advice(void *context, int code, const char *text, const struct de
     const struct delayed_advice *advice;
     (void)state;
     if (code < 0) {
-        request_fail(request, code, "%s: %s", request->method->name, text);
+        request_fail(request, code, "%s", text);
         return;
     }
     size_t count = delayed_advice(request->parts->delayed, &advice);

@@ -96,7 +96,7 @@ void serve_explain(struct request *request, const struct wire_value *params)
     from.expiry = publisher_expiry(request->parts->publisher);
     struct explain_task *work = malloc(sizeof *work);
     if (!work) {
-        request_fail(request, PERMTAB_E_MEMORY, "explain: out of memory");
+        request_fail(request, PERMTAB_E_MEMORY, "out of memory");
         return;
     }
     *work = from;

@@ -62,12 +62,11 @@ static struct target *read_targets(struct request *request, const struct wire_va
     bool one = !wire_is_nil(what);
     *count = 1;
     if (one != wire_is_nil(array) || (!one && !wire_as_array(array, count)) || *count == 0) {
-        request_fail(request, PERMTAB_E_INVALID,
-                     "invalidate: expected what, a text, or targets, a list of texts");
+        request_fail(request, PERMTAB_E_INVALID, "expected what, a text, or targets, a list of texts");
         return NULL;
     }
     if (*count > INVALIDATION_TARGETS_MAX) {
-        request_fail(request, PERMTAB_E_LIMIT, "invalidate: %zu targets; at most %u at once", *count,
+        request_fail(request, PERMTAB_E_LIMIT, "%zu targets; at most %u at once", *count,
                      INVALIDATION_TARGETS_MAX);
         return NULL;
     }
@@ -89,8 +88,7 @@ static bool read_rest(struct request *request, const struct wire_value *params, 
     if (!param_optional_id(request, params, "batch", &present, batch))
         return false;
     if (*batch == 0 || *batch > INVALIDATION_BATCH_MAX)
-        return request_fail(request, PERMTAB_E_LIMIT, "invalidate: batch: expected 1 to %u keys",
-                            INVALIDATION_BATCH_MAX);
+        return request_fail(request, PERMTAB_E_LIMIT, "batch: expected 1 to %u keys", INVALIDATION_BATCH_MAX);
     reason[0] = '\0';
     return wire_is_nil(wire_get(params, "reason")) ||
            param_text(request, params, "reason", reason, INVALIDATION_REASON_SIZE);
@@ -102,17 +100,17 @@ static void fail_start(struct request *request, int code)
 {
     switch (code) {
     case PERMTAB_E_LIMIT:
-        request_fail(request, code, "invalidate: at most %u prefixes and patterns and %u tags at once",
+        request_fail(request, code, "at most %u prefixes and patterns and %u tags at once",
                      INVALIDATION_GLOBS_MAX, INVALIDATION_TAGS_MAX);
         return;
     case PERMTAB_E_UNREACHABLE:
-        request_fail(request, code, "invalidate: tags are kept in Redis, and none is configured");
+        request_fail(request, code, "tags are kept in Redis, and none is configured");
         return;
     case PERMTAB_E_FULL:
-        request_fail(request, code, "invalidate: too many are under way");
+        request_fail(request, code, "too many are under way");
         return;
     default:
-        request_fail(request, code, "invalidate: it cannot be begun");
+        request_fail(request, code, "it cannot be begun");
         return;
     }
 }

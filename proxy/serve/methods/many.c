@@ -133,7 +133,7 @@ static bool read_queries(struct many *many, const struct wire_value *list)
             bool unknown = code == PERMTAB_E_NO_PERMISSION || code == PERMTAB_E_NO_SCOPE_TYPE;
             if (unknown && parked_wait(request))
                 return false;
-            return request_fail(request, code, "check_many: queries[%zu]: %s%s", i, wrong, hint);
+            return request_fail(request, code, "queries[%zu]: %s%s", i, wrong, hint);
         }
     }
     return true;
@@ -259,17 +259,16 @@ void serve_check_many(struct request *request, const struct wire_value *params)
     const struct wire_value *list = wire_get(params, "queries");
     size_t count;
     if (!wire_as_array(list, &count)) {
-        request_fail(request, PERMTAB_E_INVALID, "check_many: queries: expected an array");
+        request_fail(request, PERMTAB_E_INVALID, "queries: expected an array");
         return;
     }
     if (count > QUERIES_MAX) {
-        request_fail(request, PERMTAB_E_LIMIT, "check_many: queries: %zu are more than %d", count,
-                     QUERIES_MAX);
+        request_fail(request, PERMTAB_E_LIMIT, "queries: %zu are more than %d", count, QUERIES_MAX);
         return;
     }
     struct many *many = many_new(request, count);
     if (!many) {
-        request_fail(request, PERMTAB_E_MEMORY, "check_many: out of memory");
+        request_fail(request, PERMTAB_E_MEMORY, "out of memory");
         return;
     }
     if (!read_queries(many, list)) {

@@ -41,7 +41,7 @@ static struct policy_task *policy_task_new(struct request *request)
 {
     struct policy_task *work = calloc(1, sizeof *work);
     if (!work) {
-        request_fail(request, PERMTAB_E_MEMORY, "%s: out of memory", request->method->name);
+        request_fail(request, PERMTAB_E_MEMORY, "out of memory");
         return NULL;
     }
     work->task.free = policy_task_free;
@@ -139,7 +139,7 @@ static bool read_format(struct request *request, const struct wire_value *params
             return true;
         }
     }
-    return request_fail(request, PERMTAB_E_INVALID, "apply: format: expected json, yaml or auto");
+    return request_fail(request, PERMTAB_E_INVALID, "format: expected json, yaml or auto");
 }
 
 void serve_apply(struct request *request, const struct wire_value *params)
@@ -160,7 +160,7 @@ void serve_apply(struct request *request, const struct wire_value *params)
         return;
     }
     if (work->descriptor < 0) {
-        request_fail(request, PERMTAB_E_INVALID, "apply: no descriptor came with the request");
+        request_fail(request, PERMTAB_E_INVALID, "no descriptor came with the request");
         policy_task_free(&work->task);
         return;
     }
@@ -238,7 +238,7 @@ static bool may_export(struct request *request)
     for (const struct request *other = session->requests; other; other = other->next)
         waits |= other != request && other->method == request->method;
     if (waits)
-        request_fail(request, PERMTAB_E_FULL, "export: one at a time: the last one has not been read");
+        request_fail(request, PERMTAB_E_FULL, "one at a time: the last one has not been read");
     return !waits;
 }
 

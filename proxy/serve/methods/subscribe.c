@@ -52,7 +52,7 @@ static bool read_kinds(struct request *request, const struct wire_value *list, u
         good = read_kind(wire_item(list, i), kinds);
     if (!good)
         request_fail(request, PERMTAB_E_INVALID,
-                     "subscribe: kinds: expected a list of user, role, scope, catalogue, all");
+                     "kinds: expected a list of user, role, scope, catalogue, all");
     return good;
 }
 
@@ -76,7 +76,7 @@ void serve_subscribe(struct request *request, const struct wire_value *params)
         return;
     int code = subscribe(request->session, &what);
     if (code < 0) {
-        request_fail(request, code, "subscribe: %s",
+        request_fail(request, code, "%s",
                      code == PERMTAB_E_FULL ? "there are as many subscribers as may be" : "out of memory");
         return;
     }

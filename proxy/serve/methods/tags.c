@@ -47,7 +47,7 @@ static void on_done(void *context, const struct tags_result *result)
     struct request *request = state->request;
     free(state);
     if (result->code < 0)
-        request_fail(request, result->code, "%s: %s", request->method->name, result->text);
+        request_fail(request, result->code, "%s", result->text);
     else if (result->texts != NULL)
         reply_list(request, result);
     else
@@ -61,8 +61,7 @@ static struct tag_request *begin(struct request *request)
 {
     struct tag_request *state;
     if (request->parts->redis == NULL) {
-        request_fail(request, PERMTAB_E_UNREACHABLE, "%s: tags are kept in Redis, and none is configured",
-                     request->method->name);
+        request_fail(request, PERMTAB_E_UNREACHABLE, "tags are kept in Redis, and none is configured");
         return NULL;
     }
     state = calloc(1, sizeof *state);
@@ -91,11 +90,9 @@ static void begun(struct request *request, struct tag_request *state, int code)
     }
     free(state);
     if (code == PERMTAB_E_UNREACHABLE)
-        request_fail(request, code, "%s: Redis is away: %s", request->method->name,
-                     redis_trouble(request->parts->redis));
+        request_fail(request, code, "Redis is away: %s", redis_trouble(request->parts->redis));
     else
-        request_fail(request, code, "%s: Redis has too much to do, or memory is short",
-                     request->method->name);
+        request_fail(request, code, "Redis has too much to do, or memory is short");
 }
 
 static bool param_tag(struct request *request, const struct wire_value *params, struct target *out)
@@ -106,8 +103,7 @@ static bool param_tag(struct request *request, const struct wire_value *params, 
     int length = snprintf(text, sizeof text, "tag:%s", name);
     if (target_parse(&request_catalogue(request)->types, text, (size_t)length, out) == 0)
         return true;
-    return request_fail(request, PERMTAB_E_INVALID, "%s: tag: expected letters, digits, . _ and -",
-                        request->method->name);
+    return request_fail(request, PERMTAB_E_INVALID, "tag: expected letters, digits, . _ and -");
 }
 
 static bool judge_members(struct request *request, const struct target *targets, size_t count)
@@ -115,8 +111,7 @@ static bool judge_members(struct request *request, const struct target *targets,
     for (size_t i = 0; i < count; i++)
         if (!tags_may_hold(targets[i].kind))
             return request_fail(request, PERMTAB_E_INVALID,
-                                "%s: a tag holds users, users at a scope, roles and scopes",
-                                request->method->name);
+                                "a tag holds users, users at a scope, roles and scopes");
     return true;
 }
 
@@ -126,13 +121,11 @@ static struct target *read_members(struct request *request, const struct wire_va
     const struct wire_value *array = wire_get(params, "targets");
     *count = 0;
     if (!wire_is_nil(array) && !wire_as_array(array, count)) {
-        request_fail(request, PERMTAB_E_INVALID, "%s: targets: expected a list of texts",
-                     request->method->name);
+        request_fail(request, PERMTAB_E_INVALID, "targets: expected a list of texts");
         return NULL;
     }
     if (*count > TAG_CHANGE_MAX) {
-        request_fail(request, PERMTAB_E_LIMIT, "%s: %zu targets; at most %u at once", request->method->name,
-                     *count, TAG_CHANGE_MAX);
+        request_fail(request, PERMTAB_E_LIMIT, "%zu targets; at most %u at once", *count, TAG_CHANGE_MAX);
         return NULL;
     }
     struct target *targets = calloc(*count + 1, sizeof *targets);
@@ -157,7 +150,7 @@ static void change(struct request *request, const struct wire_value *params, boo
     /* An empty list of targets does not remove the whole tag: a program may have made it by mistake. */
     if (count == 0 && (adds || !wire_is_nil(wire_get(params, "targets")))) {
         free(targets);
-        request_fail(request, PERMTAB_E_INVALID, "%s: targets: expected at least one", request->method->name);
+        request_fail(request, PERMTAB_E_INVALID, "targets: expected at least one");
         return;
     }
     struct tag_request *state = begin(request);
@@ -188,8 +181,7 @@ static void list(struct request *request, const struct wire_value *params, const
         !param_text(request, params, "cursor", cursor, sizeof cursor))
         return;
     if (!id_parse(cursor, &number)) {
-        request_fail(request, PERMTAB_E_INVALID, "%s: cursor: expected one that was returned before",
-                     request->method->name);
+        request_fail(request, PERMTAB_E_INVALID, "cursor: expected one that was returned before");
         return;
     }
     struct tag_request *state = begin(request);
