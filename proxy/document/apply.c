@@ -76,6 +76,8 @@ static int apply_body(void *context, struct failure *failure)
         code = apply_check(&apply);
     if (code >= 0)
         code = apply_write(&apply);
+    if (code == PERMTAB_E_MEMORY)
+        failure_set(failure, code, "out of memory");
     if (code >= 0) {
         request->result->rows_written = apply.rows;
         request->result->permissions = distinct(&apply.changed_permissions);

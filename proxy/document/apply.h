@@ -73,6 +73,8 @@ struct apply {
     uint64_t rows, changed_assignments;
 };
 
+/* All of these may return PERMTAB_E_MEMORY without a sentence: apply.c has it. */
+
 /* ---- apply_load.c: what is stored ---- */
 int apply_load(struct apply *apply) PERMTAB_MUST_CHECK;
 struct apply_permission *apply_permission_find(const struct apply *apply, const char *name);
@@ -98,7 +100,5 @@ int apply_links_load(struct apply *apply, enum apply_link link, const struct row
                      struct row_list *out) PERMTAB_MUST_CHECK;
 /* Writes the differences between the document and the store. */
 int apply_links_write(struct apply *apply, enum apply_link link) PERMTAB_MUST_CHECK;
-
-int apply_out_of_memory(const struct apply *apply);
 
 #endif

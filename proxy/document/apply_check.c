@@ -80,7 +80,7 @@ static int give_bits(const struct apply *apply)
     uint32_t next = 0;
     int code = 0;
     if (taken == NULL)
-        return apply_out_of_memory(apply);
+        return PERMTAB_E_MEMORY;
     for (size_t i = 0; i < apply->permission_count; i++)
         if (apply->permissions[i].stored && apply->permissions[i].bit < PERMTAB_SHM_PERMISSIONS_MAX)
             taken[apply->permissions[i].bit] = true;
@@ -234,7 +234,7 @@ static int check_assignments(struct apply *apply)
     int code = 0;
     apply->assignments = calloc(count + 1, sizeof *apply->assignments);
     if (apply->assignments == NULL)
-        return apply_out_of_memory(apply);
+        return PERMTAB_E_MEMORY;
     for (size_t i = 0; code >= 0 && i < count; i++)
         code = place_assignment(apply, i, &apply->assignments[i]);
     if (code < 0)

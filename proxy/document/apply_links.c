@@ -342,14 +342,10 @@ int apply_links_write(struct apply *apply, enum apply_link link)
         code = note_owners(apply, link, &added);
     if (code >= 0)
         code = note_owners(apply, link, &removed);
-    if (code < 0) {
-        code = apply_out_of_memory(apply);
-        goto out;
-    }
-    code = delete_rows(apply, link, &removed);
+    if (code >= 0)
+        code = delete_rows(apply, link, &removed);
     if (code >= 0)
         code = insert_rows(apply, link, &added);
-out:
     rows_fini(&removed);
     rows_fini(&added);
     rows_fini(&wanted);

@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int apply_out_of_memory(const struct apply *apply)
-{
-    return failure_set(apply->failure, PERMTAB_E_MEMORY, "out of memory");
-}
-
 /* Steps through a statement without parameters. */
 static int each_row(struct apply *apply, const char *text, sql_take_fn take)
 {
@@ -75,7 +70,7 @@ static int load_permissions(struct apply *apply)
     apply->permissions =
         calloc(PERMTAB_SHM_PERMISSIONS_MAX + policy->permission_count, sizeof *apply->permissions);
     if (apply->permissions == NULL)
-        return apply_out_of_memory(apply);
+        return PERMTAB_E_MEMORY;
     int code = each_row(apply, text, take_permission);
     if (code < 0)
         return code;
@@ -252,7 +247,7 @@ static int load_scopes(struct apply *apply)
         code = scope_add(apply, &(struct apply_scope){.key = apply->policy->scopes[i].key,
                                                       .wanted = &apply->policy->scopes[i]});
     if (code < 0)
-        return apply_out_of_memory(apply);
+        return code;
     if (apply->options->prune) {
         code = each_row(apply, all, take_scope);
         scopes_merge(apply);
@@ -265,7 +260,7 @@ static int load_scopes(struct apply *apply)
             code = scope_keys_of_parents(&keys);
     }
     rows_fini(&keys.rows);
-    return code == PERMTAB_E_MEMORY ? apply_out_of_memory(apply) : code;
+    return code;
 }
 
 /* ---- roles ---- */
@@ -388,9 +383,7 @@ static int load_roles(struct apply *apply)
                                                     .wanted = &apply->policy->roles[i]});
     if (code >= 0 && !apply->options->prune)
         code = role_ids_of_document(&keys);
-    if (code < 0)
-        code = apply_out_of_memory(apply);
-    else
+    if (code >= 0)
         code = apply->options->prune ? each_row(apply, all, take_role) : read_roles(&keys);
     rows_fini(&keys.rows);
     roles_merge(apply);
@@ -427,7 +420,7 @@ static int load_ancestry(struct apply *apply)
     rows_fini(&next);
     rows_fini(&seen);
     rows_fini(&frontier);
-    return code == PERMTAB_E_MEMORY ? apply_out_of_memory(apply) : code;
+    return code;
 }
 
 /* Loads the lists of the objects that the document names and the store has. */
@@ -445,8 +438,6 @@ static int load_named_links(struct apply *apply)
         if (apply->scopes[i].wanted != NULL && apply->scopes[i].stored)
             code = rows_add(&keys[LINK_OVERWRITE],
                             (struct row){.v = {apply->scopes[i].key.type, apply->scopes[i].key.id}});
-    if (code < 0)
-        code = apply_out_of_memory(apply);
     for (enum apply_link link = 0; code >= 0 && link < LINK_COUNT; link++)
         code = apply_links_load(apply, link, &keys[link == LINK_ROLE_PARENT ? LINK_ROLE_PERMISSION : link],
                                 &apply->links[link]);

@@ -78,12 +78,12 @@ int apply_prune_assignments(struct apply *apply)
 
 /* ---- roles, scopes, permissions ---- */
 
-static int note(struct apply *apply, struct row_list *changed, const struct row_list *rows)
+static int note(struct row_list *changed, const struct row_list *rows)
 {
     int code = 0;
     for (size_t i = 0; code >= 0 && i < rows->count; i++)
         code = rows_add(changed, rows->items[i]);
-    return code < 0 ? apply_out_of_memory(apply) : 0;
+    return code;
 }
 
 static int prune_roles(struct apply *apply)
@@ -94,7 +94,7 @@ static int prune_roles(struct apply *apply)
     for (size_t i = 0; code >= 0 && i < apply->role_count; i++)
         if (apply->roles[i].wanted == NULL)
             code = rows_add(&doomed.rows, (struct row){.v = {apply->roles[i].id}});
-    code = code < 0 ? apply_out_of_memory(apply) : note(apply, &apply->changed_roles, &doomed.rows);
+    code = code < 0 ? code : note(&apply->changed_roles, &doomed.rows);
     if (code >= 0)
         code = doomed_delete(&doomed, "permtab_role", columns);
     rows_fini(&doomed.rows);
@@ -113,7 +113,7 @@ static int prune_scopes(struct apply *apply)
         for (size_t i = 0; code >= 0 && i < apply->scope_count; i++)
             if (apply->scopes[i].wanted == NULL && apply->scopes[i].key.type == type)
                 code = rows_add(&doomed.rows, (struct row){.v = {type, apply->scopes[i].key.id}});
-        code = code < 0 ? apply_out_of_memory(apply) : note(apply, &apply->changed_scopes, &doomed.rows);
+        code = code < 0 ? code : note(&apply->changed_scopes, &doomed.rows);
         if (code >= 0)
             code = doomed_delete(&doomed, "permtab_scope", columns);
     }
@@ -136,7 +136,7 @@ static int prune_permissions(struct apply *apply)
     for (size_t i = 0; code >= 0 && i < apply->permission_count; i++)
         if (apply->permissions[i].wanted == NULL && !apply->permissions[i].deleted)
             code = rows_add(&doomed.rows, (struct row){.v = {i}});
-    code = code < 0 ? apply_out_of_memory(apply) : note(apply, &apply->changed_permissions, &doomed.rows);
+    code = code < 0 ? code : note(&apply->changed_permissions, &doomed.rows);
     struct batch batch = {
         .shape = batch_where(sql_dialect(apply->store->sql), &text,
                              "UPDATE permtab_permission SET deleted = 1", columns, 1),

@@ -30,7 +30,7 @@ struct selection {
 static int selection_init(struct selection *selection, struct apply *apply, size_t capacity)
 {
     *selection = (struct selection){.apply = apply, .items = calloc(capacity + 1, sizeof *selection->items)};
-    return selection->items != NULL ? 0 : apply_out_of_memory(apply);
+    return selection->items != NULL ? 0 : PERMTAB_E_MEMORY;
 }
 
 static int run_selection(struct selection *selection, struct batch_shape shape,
@@ -71,8 +71,6 @@ int apply_write_permissions(struct apply *apply)
             continue;
         selection.items[selection.count++] = i;
         code = rows_add(&apply->changed_permissions, (struct row){.v = {i}});
-        if (code < 0)
-            apply_out_of_memory(apply);
     }
     apply->rows += selection.count;
     struct batch_shape shape = {
@@ -127,8 +125,6 @@ int apply_write_scopes(struct apply *apply)
             continue;
         selection.items[selection.count++] = i;
         code = rows_add(&apply->changed_scopes, (struct row){.v = {scope->key.type, scope->key.id}});
-        if (code < 0)
-            apply_out_of_memory(apply);
     }
     apply->rows += selection.count;
     struct batch_shape shape = {
@@ -179,8 +175,6 @@ int apply_write_roles(struct apply *apply)
             continue;
         selection.items[selection.count++] = i;
         code = rows_add(&apply->changed_roles, (struct row){.v = {apply->roles[i].id}});
-        if (code < 0)
-            apply_out_of_memory(apply);
     }
     apply->rows += selection.count;
     struct batch_shape shape = {

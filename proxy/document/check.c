@@ -39,11 +39,6 @@ bool policy_name_valid(const char *name)
     return inside && length <= POLICY_NAME_MAX;
 }
 
-static int out_of_memory(const struct checker *checker)
-{
-    return failure_set(checker->failure, PERMTAB_E_MEMORY, "out of memory");
-}
-
 static int compare_keys(const struct ref *x, const struct ref *y)
 {
     for (size_t i = 0; i < 4; i++)
@@ -97,7 +92,7 @@ static int check_names(const struct checker *checker, const struct policy_place 
     if (names->count > sizeof few / sizeof *few) {
         refs = calloc(names->count, sizeof *refs);
         if (refs == NULL)
-            return out_of_memory(checker);
+            return PERMTAB_E_MEMORY;
     }
     for (size_t i = 0; i < names->count; i++)
         refs[i] = (struct ref){.name = names->items[i], .index = i};
@@ -120,7 +115,7 @@ static int check_permission_names(const struct checker *checker)
     size_t again, first;
     int code = 0;
     if (refs == NULL)
-        return out_of_memory(checker);
+        return PERMTAB_E_MEMORY;
     for (size_t i = 0; i < policy->permission_count; i++)
         refs[i] = (struct ref){.name = policy->permissions[i].name, .index = i};
     if (refs_repeat(refs, policy->permission_count, &again, &first)) {
@@ -189,7 +184,7 @@ static int check_overwrites(const struct checker *checker, const struct policy_p
     size_t again, first;
     int code = 0;
     if (refs == NULL)
-        return out_of_memory(checker);
+        return PERMTAB_E_MEMORY;
     for (size_t i = 0; code >= 0 && i < scope->overwrite_count; i++) {
         const struct policy_overwrite *overwrite = &scope->overwrites[i];
         struct policy_place here = {.up = &list, .index = i};
@@ -265,7 +260,7 @@ static int check_inherits(const struct checker *checker, const struct policy_pla
     size_t again, first;
     int code = 0;
     if (refs == NULL)
-        return out_of_memory(checker);
+        return PERMTAB_E_MEMORY;
     for (size_t i = 0; i < role->inherits_count; i++)
         refs[i] = (struct ref){.key = {role->inherits[i]}, .index = i};
     if (refs_repeat(refs, role->inherits_count, &again, &first)) {
@@ -308,7 +303,7 @@ static int check_assignment_keys(const struct checker *checker)
     size_t again, first;
     int code = 0;
     if (refs == NULL)
-        return out_of_memory(checker);
+        return PERMTAB_E_MEMORY;
     for (size_t i = 0; i < policy->assignment_count; i++) {
         const struct policy_assignment *assignment = &policy->assignments[i];
         /* An assignment without a scope is at the role's own scope, which is known here when the role is in the
@@ -368,7 +363,7 @@ int policy_check(const struct policy *policy, const struct scope_types *types, s
     checker.scopes = calloc(policy->scope_count + 1, sizeof *checker.scopes);
     checker.roles = calloc(policy->role_count + 1, sizeof *checker.roles);
     if (checker.scopes == NULL || checker.roles == NULL) {
-        code = out_of_memory(&checker);
+        code = PERMTAB_E_MEMORY;
         goto out;
     }
     code = check_permissions(&checker);
@@ -381,5 +376,5 @@ int policy_check(const struct policy *policy, const struct scope_types *types, s
 out:
     free(checker.roles);
     free(checker.scopes);
-    return code;
+    return code == PERMTAB_E_MEMORY ? failure_set(failure, code, "out of memory") : code;
 }

@@ -40,14 +40,9 @@ struct list_shape {
     const struct field *fields;
     size_t field_count;
     /* prepare sets defaults before; finish checks after. `given` has bit i for fields[i]. */
-    void (*prepare)(void *item);
+    int (*prepare)(void *item);
     int (*finish)(const struct reader *reader, const struct policy_place *place, void *item, unsigned given);
 };
-
-static int out_of_memory(const struct reader *reader)
-{
-    return failure_set(reader->failure, PERMTAB_E_MEMORY, "out of memory");
-}
 
 static int read_text(const struct reader *reader, const struct policy_place *place, const json_t *value,
                      size_t max, bool lines, char **out)
@@ -63,7 +58,7 @@ static int read_text(const struct reader *reader, const struct policy_place *pla
             "%s, which a terminal would obey: no controls, and none that change the direction", trouble);
     free(*out);
     *out = strdup(json_string_value(value));
-    return *out != NULL ? 0 : out_of_memory(reader);
+    return *out != NULL ? 0 : PERMTAB_E_MEMORY;
 }
 
 static int read_permission_name(const struct reader *reader, const struct policy_place *place,
@@ -217,9 +212,9 @@ static int read_item(const struct reader *reader, const struct policy_place *pla
     unsigned given;
     if (shape->read != NULL)
         return shape->read(reader, place, value, item);
-    if (shape->prepare != NULL)
-        shape->prepare(item);
-    int code = read_object(reader, place, value, shape->fields, shape->field_count, item, &given);
+    int code = shape->prepare != NULL ? shape->prepare(item) : 0;
+    if (code >= 0)
+        code = read_object(reader, place, value, shape->fields, shape->field_count, item, &given);
     return code >= 0 && shape->finish != NULL ? shape->finish(reader, place, item, given) : code;
 }
 
@@ -238,7 +233,7 @@ static int read_list(const struct reader *reader, const struct policy_place *pla
         return 0;
     char *items = calloc(size, shape->item_size);
     if (items == NULL)
-        return out_of_memory(reader);
+        return PERMTAB_E_MEMORY;
     memcpy((char *)out + shape->items, &items, sizeof items);
     for (size_t i = 0; i < size; i++) {
         struct policy_place here = {.up = place, .index = i};
@@ -270,20 +265,11 @@ static const struct field permission_fields[] = {
     {"deprecated", false, offsetof(struct policy_permission, deprecated), read_bool, NULL},
 };
 
-static int empty_text(const struct reader *reader, char **text)
-{
-    if (*text == NULL)
-        *text = strdup("");
-    return *text != NULL ? 0 : out_of_memory(reader);
-}
-
-static int permission_finish(const struct reader *reader, const struct policy_place *place, void *item,
-                             unsigned given)
+static int permission_prepare(void *item)
 {
     struct policy_permission *permission = item;
-    (void)place;
-    (void)given;
-    return empty_text(reader, &permission->description);
+    permission->description = strdup("");
+    return permission->description != NULL ? 0 : PERMTAB_E_MEMORY;
 }
 
 static const struct list_shape permission_list = {
@@ -293,7 +279,7 @@ static const struct list_shape permission_list = {
     .field_count = sizeof permission_fields / sizeof *permission_fields,
     .item_size = sizeof(struct policy_permission),
     .max = PERMTAB_SHM_PERMISSIONS_MAX,
-    .finish = permission_finish,
+    .prepare = permission_prepare,
 };
 
 /* ---- scopes ---- */
@@ -390,17 +376,12 @@ static const struct field role_fields[] = {
     {"deny", false, offsetof(struct policy_role, deny), NULL, &name_list},
 };
 
-static void role_prepare(void *item)
+static int role_prepare(void *item)
 {
-    ((struct policy_role *)item)->active = true;
-}
-
-static int role_finish(const struct reader *reader, const struct policy_place *place, void *item,
-                       unsigned given)
-{
-    (void)place;
-    (void)given;
-    return empty_text(reader, &((struct policy_role *)item)->name);
+    struct policy_role *role = item;
+    role->active = true;
+    role->name = strdup("");
+    return role->name != NULL ? 0 : PERMTAB_E_MEMORY;
 }
 
 static const struct list_shape role_list = {
@@ -411,7 +392,6 @@ static const struct list_shape role_list = {
     .item_size = sizeof(struct policy_role),
     .max = POLICY_ROLES_MAX,
     .prepare = role_prepare,
-    .finish = role_finish,
 };
 
 /* ---- assignments ---- */
@@ -423,9 +403,10 @@ static const struct field assignment_fields[] = {
     {"expires_at", false, offsetof(struct policy_assignment, expires_at), read_time, NULL},
 };
 
-static void assignment_prepare(void *item)
+static int assignment_prepare(void *item)
 {
     ((struct policy_assignment *)item)->expires_at = FACTS_NEVER;
+    return 0;
 }
 
 static const struct list_shape assignment_list = {
@@ -454,6 +435,7 @@ int policy_read(struct policy *out, const json_t *tree, const struct scope_types
     unsigned given;
     if (!json_is_object(tree))
         return failure_set(failure, PERMTAB_E_INVALID, "the document must be an object");
-    return read_object(&reader, NULL, tree, document_fields, sizeof document_fields / sizeof *document_fields,
-                       out, &given);
+    int code = read_object(&reader, NULL, tree, document_fields,
+                           sizeof document_fields / sizeof *document_fields, out, &given);
+    return code == PERMTAB_E_MEMORY ? failure_set(failure, code, "out of memory") : code;
 }
