@@ -23,5 +23,5 @@ int timer_in_us(struct event *timer, uint64_t us)
 
 int timer_in_ms(struct event *timer, uint64_t ms)
 {
-    return timer_in_us(timer, ms * 1000);
+    return timer_in_us(timer, ms <= UINT64_MAX / 1000 ? ms * 1000 : UINT64_MAX);
 }

@@ -55,6 +55,16 @@ static void test_nanoseconds_are_rounded_up(void **state)
     expect(18446744073, 709552);
 }
 
+/* A time of Redis, which anybody may have written there. */
+static void test_milliseconds_do_not_overflow(void **state)
+{
+    (void)state;
+    (void)timer_in_ms(NULL, UINT64_MAX / 1000 + 1);
+    expect(18446744073709, 551615);
+    (void)timer_in_ms(NULL, UINT64_MAX);
+    expect(18446744073709, 551615);
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
@@ -68,6 +78,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_units),
         cmocka_unit_test(test_nanoseconds_are_rounded_up),
+        cmocka_unit_test(test_milliseconds_do_not_overflow),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
