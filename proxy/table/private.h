@@ -28,7 +28,8 @@ struct publisher {
     int64_t expiry;        /* store's clock up to which expiry is applied; never goes back within a history */
     uint64_t lag_ns;       /* of the coarse clock, taken off every lease */
     bool believed;         /* false since publisher_end_lease */
-    uint64_t distrusted;   /* how many leases ended with STORE_NOT_BELIEVED */
+    bool table_distrusted; /* this one, with STORE_NOT_BELIEVED */
+    uint64_t distrusted;   /* how many tables were */
     uint64_t kept_version; /* see retire.h */
     uint64_t meaning;      /* of bits and numbers: see publisher.h */
     uint64_t batch;        /* number of the present or last batch */

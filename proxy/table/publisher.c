@@ -65,6 +65,7 @@ static void begin_at(struct publisher *publisher, const struct log_position *at,
     segment_applied_writer(&publisher->table->segment, at->revision);
     segment_expiry_writer(&publisher->table->segment, publisher->expiry);
     publisher->believed = true;
+    publisher->table_distrusted = false;
     segment_publish_writer(&publisher->table->segment);
     publisher->generation++;
     publisher->counters->segments++;
@@ -191,7 +192,8 @@ void publisher_end_lease(struct publisher *publisher, enum lease_end why)
 {
     switch (why) {
     case STORE_NOT_BELIEVED:
-        publisher->distrusted += publisher->believed;
+        publisher->distrusted += !publisher->table_distrusted;
+        publisher->table_distrusted = true;
         break;
     case OWN_FAULT:
         break;

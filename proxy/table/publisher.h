@@ -59,8 +59,8 @@ enum lease_end {
 };
 /* Ends the lease now: the table answers nobody until publisher_rebuild. */
 void publisher_end_lease(struct publisher *publisher, enum lease_end why);
-/* How many leases have ended as STORE_NOT_BELIEVED; a table whose lease had been ended already is not counted
- * again. A copy made elsewhere under another number is no better than that table was. */
+/* How many tables have ended as STORE_NOT_BELIEVED, each counted once; also one whose lease had been ended as
+ * OWN_FAULT before. A copy made elsewhere under another number is no better than that table was. */
 uint64_t publisher_distrusted(const struct publisher *publisher);
 
 /* The number of the history, never 0, and another one after each rebuild: facts read before a rebuild say nothing

@@ -115,6 +115,21 @@ static void a_rebuild_that_finds_the_schema_changed_is_distrust(void **state)
     assert_true(clock_ns() - begun > 30000000);
 }
 
+/* The auditor ended the lease as this table's own fault, and it is the rebuild that finds why it differed. */
+static void a_rebuild_after_an_own_fault_may_be_distrust(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 3);
+    lock();
+    fake.mark = 2;
+    unlock();
+    publisher_end_lease(fixture->publisher, OWN_FAULT);
+    feed_rebuild(fixture->feed);
+    serve_polls(fixture, 6);
+    assert_int_equal(fixture->counters.rebuilds, 1);
+    assert_int_equal(publisher_distrusted(fixture->publisher), 1);
+}
+
 static void the_same_tables_after_an_absence_are_believed(void **state)
 {
     struct fixture *fixture = *state;
@@ -167,6 +182,7 @@ int main(void)
         FEED_TEST(a_schema_refused_while_connecting_is_disbelieved),
         FEED_TEST(tables_made_anew_between_two_connections_are_disbelieved),
         FEED_TEST(a_rebuild_that_finds_the_schema_changed_is_distrust),
+        FEED_TEST(a_rebuild_after_an_own_fault_may_be_distrust),
         FEED_TEST(the_same_tables_after_an_absence_are_believed),
         FEED_TEST(rebuilds_have_their_time),
     };

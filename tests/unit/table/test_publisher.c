@@ -308,6 +308,25 @@ static void lease_follows_the_poll(void **state)
     assert_int_equal(publisher_deadline(fixture->publisher), 0);
 }
 
+static void distrust_is_counted_once_a_table(void **state)
+{
+    struct fixture *fixture = *state;
+    struct log_position at = {8, 1, 5};
+    for (uint64_t tables = 1; tables <= 3; tables++) {
+        struct catalogue catalogue;
+        publisher_end_lease(fixture->publisher, OWN_FAULT);
+        assert_int_equal(publisher_distrusted(fixture->publisher), tables - 1);
+        publisher_end_lease(fixture->publisher, STORE_NOT_BELIEVED); /* another reason than the first */
+        assert_int_equal(publisher_distrusted(fixture->publisher), tables);
+        publisher_end_lease(fixture->publisher, OWN_FAULT);
+        publisher_end_lease(fixture->publisher, STORE_NOT_BELIEVED);
+        assert_int_equal(publisher_distrusted(fixture->publisher), tables);
+        memory_catalogue(&fixture->policy, 1, &catalogue);
+        assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL), 0);
+        assert_int_equal(publisher_distrusted(fixture->publisher), tables);
+    }
+}
+
 static void rebuild_forgets_everything(void **state)
 {
     struct fixture *fixture = *state;
@@ -613,6 +632,7 @@ int main(void)
         T(strangers_have_an_eighth_of_a_full_table),
         T(kinds_change_with_the_fill),
         T(lease_follows_the_poll),
+        T(distrust_is_counted_once_a_table),
         T(rebuild_forgets_everything),
         T(facts_of_another_history_are_refused),
         T(facts_read_before_a_rebuild_are_outdated),
