@@ -120,7 +120,7 @@ static int work(struct job *job, uint64_t checks, uint64_t followed)
     return 0;
 }
 
-/* How many of the crowd the table alone answers with this decision. */
+/* Counts those of the crowd whom the table alone answers with this decision. */
 static uint64_t count_crowd(struct job *job, enum permtab_decision decision)
 {
     uint64_t count = 0;

@@ -1,6 +1,6 @@
-/* What another client of Redis feels of a clean-up: an open loop of GETs at a fixed rate over a Unix socket. The
- * times of sending are fixed in advance and latency counts from them: a closed loop would ask less while Redis is
- * busy, and so hide it.
+/* Measures what another client of Redis feels of a clean-up: an open loop of GETs at a fixed rate over a Unix
+ * socket. The times of sending are fixed in advance and latency counts from them: a closed loop would ask less while
+ * Redis is busy, and so hide it.
  *
  *     bench_cleanup SOCKET RATE        words on stdin begin phases; its end prints a table
  *
@@ -154,7 +154,7 @@ static int by_size(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-/* Of samples that are sorted, in microseconds. */
+/* Returns a quantile of samples that are sorted, in microseconds. */
 static double at_share(const uint32_t *sorted, size_t count, double share)
 {
     size_t at = (size_t)(share * (double)count);

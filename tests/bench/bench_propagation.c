@@ -66,7 +66,7 @@ struct bench {
 
 /* ---- Redis, raw -------------------------------------------------------------------------------------------------- */
 
-/* Until this was read. Messages of the sidecars come before it, and after it. */
+/* Reads until `wanted` was read. Messages of the sidecars come before it, and after it. */
 static void read_until(int descriptor, const char *wanted)
 {
     char text[65536];

@@ -1,6 +1,6 @@
-/* How long the loop is held when everything below one scope is retired: by a message, by an invalidation on demand,
- * by a batch of the feed, by a pattern, and when the table is made anew. While it is held no lease is renewed and
- * nobody who misses is answered.
+/* Measures how long the loop is held when everything below one scope is retired: by a message, by an invalidation on
+ * demand, by a batch of the feed, by a pattern, and when the table is made anew. While it is held no lease is renewed
+ * and nobody who misses is answered.
  *
  * Facts are made in memory, so no store takes part. One server with a thousand channels that have overwrites, so
  * that each has entries of its own; every user is at ten of them, and they came one after the other. */
@@ -190,7 +190,7 @@ static uint64_t busy_ns(void)
     return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
 }
 
-/* With `check_only` that nothing is left is all that is looked at. */
+/* `check_only` looks at nothing but whether something is left. */
 static void measure_way(const struct measure *measure, struct house *house, const char *name,
                         bool (*turn)(struct house *house))
 {

@@ -158,7 +158,7 @@ static uint64_t edit(void *context, uint64_t seed, uint64_t count)
     return 0;
 }
 
-/* After the edits: every holder of a sample has the permission or not, as the last edit said, and none was filled
+/* Looks after the edits: every holder of a sample has the permission or not, as the last edit said, and none was filled
  * again. A few in a million were never resident: their window was full. */
 static void look(const struct house *house)
 {

@@ -88,7 +88,7 @@ static double run_once(const struct contest *contest, const struct contender *co
     return (double)(clock_of(clock) - begun);
 }
 
-/* How many operations fill a slice; finding out is the warming up. */
+/* Returns how many operations fill a slice; finding out is the warming up. */
 static uint64_t calibrate(const struct contest *contest, const struct contender *contender,
                           const struct measure *measure)
 {

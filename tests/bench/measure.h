@@ -14,7 +14,7 @@ struct contender {
     const char *name;
     /* Does `count` operations, beginning at `seed`, and returns the sum of their answers. */
     uint64_t (*run)(void *context, uint64_t seed, uint64_t count);
-    /* What `run` must return: tried before anything is timed. NULL: nothing to compare with. */
+    /* `truth` says what `run` must return: tried before anything is timed. NULL: nothing to compare with. */
     uint64_t (*truth)(void *context, uint64_t seed, uint64_t count);
     /* Called before each `run`, outside of the timing. May be NULL. */
     void (*prepare)(void *context, uint64_t count);

@@ -1,5 +1,5 @@
-/* What permtab is compared with. Each answers the questions of question.h: key → set → bit. The sets are a private
- * array for all of them, so that only the finding of the set differs. */
+/* The rivals that permtab is compared with. Each answers the questions of question.h: key → set → bit. The sets are a
+ * private array for all of them, so that only the finding of the set differs. */
 #ifndef PERMTAB_TESTS_BENCH_RIVALS_H
 #define PERMTAB_TESTS_BENCH_RIVALS_H
 
@@ -38,7 +38,7 @@ struct rival_hash {
     const struct rival_sets *sets;
 };
 
-/* By huge pages when `huge`: as the segment, so that it is the tables that are compared. */
+/* `huge` asks for huge pages: as the segment has them, so that it is the tables that are compared. */
 void rival_hash_init(struct rival_hash *hash, uint64_t entries, const struct rival_sets *sets, bool huge);
 void rival_hash_fini(struct rival_hash *hash);
 

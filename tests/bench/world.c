@@ -33,7 +33,7 @@ static void write_names(struct segment *segment)
     segment_catalogue_set_writer(segment, WORLD_CATALOGUE);
 }
 
-/* In the order of their numbers: the pool hands them out from 1 up, and the questions rely on it. */
+/* Writes sets in the order of their numbers: the pool hands them out from 1 up, and the questions rely on it. */
 static void write_sets(struct segment *segment, uint32_t count)
 {
     struct set_pool pool;
@@ -134,7 +134,7 @@ void world_start(struct world *world, const struct world_options *options)
     *world = (struct world){.options = *options};
     (void)snprintf(world->text, sizeof world->text, "%llu entries, %u sets%s",
                    (unsigned long long)options->entries, options->sets, options->folded ? ", folded" : "");
-    /* Among millions of windows there may be one that no rearrangement helps: about every third map of ten million has
+    /* One window among millions may be such that no rearrangement helps: about every third map of ten million has
      * one. Another map has another seed. */
     for (unsigned attempt = 0;; attempt++) {
         must(segment_new(&world->segment, &geometry), "segment");

@@ -1,5 +1,6 @@
-/* What a taken-over worker would try with the descriptors it was given: each attempt to change the table's memory is
- * made for real and must fail. Descriptor 3 is the segment, 4 the feedback memory, argv[1] the sidecar's process id.
+/* A taken-over worker, and what it would try with the descriptors it was given: each attempt to change the
+ * table's memory is made for real and must fail. Descriptor 3 is the segment, 4 the feedback memory, argv[1]
+ * the sidecar's process id.
  *
  * Prints a line an attempt: "refused NAME: reason" or "SUCCEEDED NAME". Exits with the number that succeeded. */
 #include "shm/layout.h"

@@ -282,7 +282,7 @@ static void stop(struct reader *reader, pthread_t threads[2])
         (void)pthread_join(threads[i], NULL);
 }
 
-/* Until there are no more commands. */
+/* Serves until there are no more commands. */
 static void serve(struct reader *reader)
 {
     pthread_t threads[2];

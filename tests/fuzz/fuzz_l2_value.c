@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             l2_value_pack_rows(&buffer, &facts, 0, cost_us);
         else
             l2_value_pack_scope(&buffer, &facts, 0);
-        /* What was written in a longer form than ours gets shorter, never longer. */
+        /* A value that was written in a longer form than ours gets shorter, never longer. */
         must(!buffer.failed && take(rows, buffer.data, buffer.size, &again, &cost_again) == 0);
         must(cost_us == cost_again);
         compare(&facts, &again);

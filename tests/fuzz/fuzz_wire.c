@@ -22,7 +22,7 @@ static void look_at_number(const struct wire_value *value)
         abort();
 }
 
-/* What a request lacks is said, and nothing is there that is not said to be. */
+/* A message says what it lacks, and nothing is there that it does not say to be. */
 static void look_at_request(const struct wire_message *message)
 {
     size_t pairs;

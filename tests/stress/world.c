@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* How many of the revisions 1 … revision leave `phase` when divided by `period`. */
+/* Counts those of the revisions 1 … revision that leave `phase` when divided by `period`. */
 static uint64_t times(uint64_t period, uint64_t phase, uint64_t revision)
 {
     return (revision + period - phase) / period - (phase == 0 ? 1u : 0u);

@@ -34,7 +34,7 @@ struct world_key {
     uint32_t scope_type;
 };
 
-/* What a set says in its first word. */
+/* The first word of a set says this. */
 struct world_truth {
     uint32_t class_number;
     uint64_t version;
@@ -56,9 +56,9 @@ struct world {
     uint64_t inserted, evicted, revoked, replaced, rewritten, moved, folded, unfolded, displaced;
 };
 
-/* What a reader needs. `residence`, a number for each key of type WORLD_PLAIN (the others may be folded): odd while
- * the key is in the table for certain, another one each time it comes back. A key that had the same odd number
- * before and after a look was there. */
+/* The part of the world that a reader needs. `residence` is a number for each key of type WORLD_PLAIN (the others may
+ * be folded): odd while the key is in the table for certain, another one each time it comes back. A key that had the
+ * same odd number before and after a look was there. */
 struct world_view {
     const struct permtab_shm_table *table;
     const uint32_t *residence;
@@ -72,17 +72,17 @@ void world_fini(struct world *world);
 /* One batch: revision + 1, then `fills` attempts to fill a missing entry. */
 void world_step_writer(struct world *world, uint32_t fills);
 
-/* What a successor does to a dead writer's table when the user loses everything: clears each entry, also one that
+/* Does what a successor does to a dead writer's table when the user loses everything: clears each entry, also one that
  * the dead one was moving and left in two slots. */
 void world_revoke_user_writer(struct world *world, uint64_t user);
-/* How many keys are in two slots. UINT32_MAX when one is in more, or with two sets. */
+/* Counts the keys that are in two slots. UINT32_MAX when one is in more, or with two sets. */
 uint32_t world_doubled(const struct world *world);
 
 struct world_truth world_truth(struct world_key key, uint64_t revision);
 struct world_key world_key_random(uint32_t users, uint64_t *random);
 uint64_t world_random(uint64_t *state);
 
-/* What came of one look at the table. */
+/* The outcome of one look at the table. */
 enum world_answer {
     WORLD_RIGHT,
     WORLD_MISS,

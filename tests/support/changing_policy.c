@@ -1,5 +1,5 @@
-/* What happens is drawn in two steps: which kind of thing, by the weights of this history, and to what. Some draws
- * come to nothing, for what they would change is not there. */
+/* The next thing to happen is drawn in two steps: which kind of thing, by the weights of this history, and to what.
+ * Some draws come to nothing, for what they would change is not there. */
 #include "tests/support/changing_policy.h"
 
 #include "tests/support/changing_private.h"
@@ -203,7 +203,7 @@ static void draw_weights(struct changing_policy *changing)
     changing->weight[ROLE]++;
     if (!dangling)
         changing->weight[ROLE_VANISH] = changing->weight[SCOPE_VANISH] = 0;
-    /* What empties the policy or the table is rarer. */
+    /* Things that empty the policy or the table are rarer. */
     static const enum happening rare[] = {ROLE_REPLACE, ROLE_DELETE,  ROLE_VANISH, SCOPE,
                                           SCOPE_DELETE, SCOPE_VANISH, CATALOGUE};
     for (size_t i = 0; i < sizeof rare / sizeof rare[0]; i++)

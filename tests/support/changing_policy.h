@@ -41,10 +41,10 @@ uint64_t changing_user(struct changing_policy *changing);
 /* global, server:1-2, category:10-12 or channel:100-104: type numbers 0 to 3. It may be gone. */
 struct scope_key changing_scope(struct changing_policy *changing);
 uint64_t changing_role(struct changing_policy *changing);
-/* Of a revision that is committed now. */
+/* The nonce of a revision that is committed now. */
 uint64_t changing_nonce(const struct changing_policy *changing, uint64_t revision);
-/* What a batch brings: the role's definition and those of its ancestors, unless they are there; assignments that
- * ended after `from`; whether the catalogue is named. */
+/* These collect what a batch brings: the role's definition and those of its ancestors, unless they are there;
+ * assignments that ended after `from`; whether the catalogue is named. */
 void changing_definitions(struct changing_policy *changing, struct role_list *roles, uint64_t id);
 void changing_expired(struct changing_policy *changing, int64_t from, struct change_list *out);
 

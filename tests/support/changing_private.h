@@ -1,4 +1,5 @@
-/* What changing_policy.c and changing_rows.c share: one change each, to what is drawn or to the row at a place. */
+/* Functions that changing_policy.c and changing_rows.c share: one change each, to what is drawn or
+ * to the row at a place. */
 #ifndef PERMTAB_TESTS_SUPPORT_CHANGING_PRIVATE_H
 #define PERMTAB_TESTS_SUPPORT_CHANGING_PRIVATE_H
 
@@ -6,7 +7,7 @@
 
 uint32_t changing_bit(struct changing_policy *changing);
 void change_append(struct change_list *list, struct change change);
-/* With the next revision. */
+/* Logs the change with the next revision. */
 void change_log(struct changing_policy *changing, struct change change);
 
 void change_unassign(struct changing_policy *changing, size_t at);

@@ -183,7 +183,7 @@ void change_scope_put(struct changing_policy *changing)
     change_log(changing, (struct change){.kind = CHANGE_SCOPE, .scope = key});
 }
 
-/* What refers to it goes first, or, as where references are not enforced, stays and points to nothing. */
+/* Rows that refer to the scope go first, or, as where references are not enforced, stay and point to nothing. */
 void change_scope_delete(struct changing_policy *changing, bool vanishes)
 {
     struct memory_policy *policy = &changing->policy;

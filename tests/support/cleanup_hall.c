@@ -23,8 +23,8 @@ void hall_on_done(void *context, int code, const struct cleanup_status *status)
     told->status = *status;
 }
 
-/* Only against hanging. A job that is made slow rests for a hundred times what its slices take, and on a busy
- * machine they take long: nothing here says how soon it ends. test_cleanup_pace.c is about rests. */
+/* The limit is only against hanging. A job that is made slow rests for a hundred times what its slices take, and on a
+ * busy machine they take long: nothing here says how soon it ends. test_cleanup_pace.c is about rests. */
 #define HANG_NS (60000 * HALL_MS)
 
 bool hall_until(struct hall *hall, hall_condition_fn holds)
@@ -95,7 +95,7 @@ bool hall_exists(struct hall *hall, const char *key)
     return hall_ask(hall, command) == 1;
 }
 
-/* No quotes: the server would take them off. */
+/* The script has no quotes: the server would take them off. */
 unsigned hall_count_users(struct hall *hall, const char *epoch)
 {
     char command[512];

@@ -36,7 +36,7 @@ struct hall {
     unsigned ups;
 };
 
-/* Of each test: a connected host, a store with a policy, and an L2 whose epoch is HALL_PRESENT. */
+/* Each test gets a connected host, a store with a policy, and an L2 whose epoch is HALL_PRESENT. */
 int hall_set_up(void **state);
 int hall_tear_down(void **state);
 #define HALL_TEST(name) cmocka_unit_test_setup_teardown(name, hall_set_up, hall_tear_down)
@@ -52,7 +52,7 @@ void hall_run(struct hall *hall, unsigned ms);
 bool hall_is_up(struct hall *hall);
 /* Redis owes no reply. */
 bool hall_is_idle(struct hall *hall);
-/* Of the clean-up's end. */
+/* Whether it was told of the clean-up's end. */
 bool hall_is_told(struct hall *hall);
 /* 300 keys, so that a clean-up that was slowed down is in the middle. */
 bool hall_removed_some(struct hall *hall);
@@ -64,7 +64,7 @@ void hall_put_users(struct hall *hall, const char *epoch, unsigned from, unsigne
 /* A reply's number; no error. */
 long hall_ask(struct hall *hall, const char *command);
 bool hall_exists(struct hall *hall, const char *key);
-/* How many users there are under an epoch. */
+/* Counts the users under an epoch. */
 unsigned hall_count_users(struct hall *hall, const char *epoch);
 long hall_scripts_run(struct hall *hall);
 void hall_set_marker(struct hall *hall, const char *epoch);
@@ -74,14 +74,14 @@ int hall_new_cleanup(struct hall *hall, struct cleanup **out, struct counters *c
 int hall_start_cleanup(struct hall *hall);
 /* A job whose end is told to hall->told; its number. */
 uint64_t hall_start(struct hall *hall, enum cleanup_kind kind, const char *pattern);
-/* Until it is told of the end, which must be `code`. */
+/* Runs until it is told of the end, which must be `code`. */
 void hall_run_to_end(struct hall *hall, int code);
 /* Slow enough to be met in the middle: a slice takes some 50 us, so a second of an idle machine has about 200 of
  * them. */
 void hall_slow_down(struct hall *hall);
 /* The latest job. */
 struct cleanup_status hall_latest(struct hall *hall);
-/* What a job is given that tells a struct hall_told. */
+/* Jobs that are to fill in a struct hall_told are given this. */
 void hall_on_done(void *context, int code, const struct cleanup_status *status);
 
 #endif

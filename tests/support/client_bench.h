@@ -20,13 +20,13 @@ struct client_bench {
     permtab_type channel;
 };
 
-/* With which BENCH_TEST opens the handle: so patient that no check times out on a busy machine. */
+/* BENCH_TEST opens the handle with these options: so patient that no check times out on a busy machine. */
 extern const struct permtab_options bench_options;
-/* For tests of what times out. */
+/* HASTY_CHECK_MS is for tests of what times out. */
 #define HASTY_CHECK_MS   300u
 #define PATIENT_CHECK_MS 60000u
 
-/* Of each test. */
+/* Each test begins and ends with these. */
 int bench_setup(void **state);
 int bench_setup_hasty(void **state);
 int bench_teardown(void **state);
@@ -36,7 +36,7 @@ int bench_teardown(void **state);
 void pause_ms(unsigned ms);
 /* A field of the fake's, under its lock. */
 void bench_set(struct client_bench *bench, bool *field, bool value);
-/* How long checks wait from now on; of a handle that nobody else uses now. */
+/* Sets how long checks wait from now on; nobody else may use the handle now. */
 void bench_check_ms(struct client_bench *bench, uint32_t ms);
 /* channel:id */
 permtab_scope bench_at(const struct client_bench *bench, uint64_t id);

@@ -17,7 +17,7 @@
 #define FLEET_HOSTS 4
 #define FLEET_USERS 20000
 
-/* Of what is carried out. */
+/* What becomes of an invalidation that is carried out. */
 enum outcome { SUCCEED, FAIL, NEVER, SLOWLY };
 
 struct host {
@@ -61,10 +61,10 @@ struct delayed_fleet {
 
 extern struct delayed_fleet fleet;
 
-/* Of the group of tests: Redis. */
+/* The group of tests has one Redis. */
 int fleet_start_redis(void **state);
 int fleet_stop_redis(void **state);
-/* Of each test: an empty Redis and no host. */
+/* Each test begins with an empty Redis and no host. */
 int fleet_setup(void **state);
 int fleet_teardown(void **state);
 #define FLEET_TEST(test) cmocka_unit_test_setup_teardown(test, fleet_setup, fleet_teardown)
@@ -83,10 +83,10 @@ void fleet_run(unsigned ms);
 long fleet_ask(const char *command);
 /* Whether Redis holds nothing any more, at once or after `ms` at most. */
 bool fleet_until_empty(unsigned ms);
-/* Of every test the end: nothing leaks. What Redis has replied is counted. */
+/* Every test ends with this: nothing leaks. What Redis has replied is counted. */
 void fleet_assert_empty(void);
 
-/* What calls are given, to keep in `fleet` what they were told. */
+/* Calls are given these, to keep in `fleet` what they were told. */
 void fleet_on_added(void *context, int code, const char *text, const struct delayed_task *task);
 void fleet_on_swept(void *context, int code, const char *text, uint64_t count, const char *cursor);
 void fleet_on_looked(void *context, int code, const char *text, const struct delayed_state *state);
@@ -94,15 +94,15 @@ void fleet_on_listed(void *context, int code, const char *text, uint64_t now_ms,
                      const struct delayed_row *rows, size_t count);
 
 /* Calls through the first host. They wait for the reply. */
-/* Without id, condition and revision. */
+/* Fills in a task without id, condition and revision. */
 void fleet_fill_task(struct delayed_task *task, const char *targets, const char *reason);
-/* What came of it is in fleet.code. */
+/* Leaves in fleet.code what came of it. */
 void fleet_add_task(const struct delayed_task *task, uint64_t in_ms, uint64_t alive_ms);
 /* Must succeed, as all below. */
 void fleet_add(const char *targets, const char *reason, uint64_t in_ms);
 /* Many at once: so many calls are kept under way. */
 void fleet_add_many(unsigned count, uint64_t in_ms, unsigned scopes, unsigned reasons);
-/* To its end; the number of tasks. */
+/* Sweeps to the end, and returns the number of tasks. */
 uint64_t fleet_sweep(enum delayed_action action, const char *what);
 void fleet_look(bool advise);
 void fleet_list(void);

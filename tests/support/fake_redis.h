@@ -21,7 +21,7 @@ struct fake_redis {
     unsigned commands; /* that were answered by nobody: for the test to answer */
     unsigned pings;
 
-    /* For tests to turn. */
+    /* Tests turn these. */
     bool mute;    /* nothing is answered */
     bool hang_up; /* every client is let in and dropped */
     bool deaf;    /* PING alone is not answered */
@@ -29,7 +29,7 @@ struct fake_redis {
 
 void fake_redis_start(struct fake_redis *fake, struct event_base *base);
 void fake_redis_stop(struct fake_redis *fake);
-/* To the last client, if it is there. */
+/* Sends the text to the last client, if it is there. */
 void fake_redis_say(struct fake_redis *fake, const char *text);
 void fake_redis_send(struct fake_redis *fake, const void *bytes, size_t size);
 void fake_redis_drop(struct fake_redis *fake);

@@ -1,4 +1,4 @@
-/* What the fake sidecar's files share. All under the lock. */
+/* Functions that the fake sidecar's files share. All are called under the lock. */
 #ifndef PERMTAB_TESTS_SUPPORT_FAKE_SIDECAR_PRIVATE_H
 #define PERMTAB_TESTS_SUPPORT_FAKE_SIDECAR_PRIVATE_H
 
@@ -17,7 +17,7 @@ void fake_table_new(struct fake *fake);
 void fake_table_renew(struct fake *fake);
 void fake_table_put(struct fake *fake, uint64_t user, uint64_t scope);
 
-/* To one request, unless the fake is mute. May close the connection. */
+/* Answers one request, unless the fake is mute. May close the connection. */
 void fake_answer(struct fake *fake, struct fake_connection *connection, const struct wire_message *message);
 void fake_connection_close(struct fake_connection *connection);
 

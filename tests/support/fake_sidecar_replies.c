@@ -1,4 +1,4 @@
-/* What the fake sidecar answers, and where it was told to lie. */
+/* The answers of the fake sidecar, and the lies that it was told to tell. */
 #include "tests/support/fake_sidecar_private.h"
 
 #include "client/channel.h"

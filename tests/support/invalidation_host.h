@@ -37,7 +37,7 @@ struct invalidation_host {
     struct invalidation_ports ports;
     bool connected, subscribed;
 
-    /* Of the ports. */
+    /* The ports leave this. */
     unsigned wakes, rebuilds, flushes;
     size_t told; /* targets, of subscribers */
     char told_reason[INVALIDATION_REASON_SIZE];
@@ -49,11 +49,11 @@ struct invalidation_host {
     int64_t sweep_number, forgotten;
     int sweep_refusal;
 
-    /* What was heard. */
+    /* Messages that were heard. */
     char messages[HOST_MESSAGES][MESSAGE_SIZE_MAX + 1];
     size_t message_count;
 
-    /* Of the last that was done. */
+    /* The last invalidation that was done. */
     unsigned done;
     int code;
     char text[INVALIDATION_TEXT_SIZE];
@@ -61,7 +61,7 @@ struct invalidation_host {
     bool inside; /* invalidation_start */
     bool again;  /* start another from inside done */
 
-    /* Of the last change of a tag, or list of one. */
+    /* The last change of a tag, or list of one. */
     struct {
         unsigned done;
         int code;
@@ -70,7 +70,7 @@ struct invalidation_host {
     } tag;
 };
 
-/* Of each test: with a Redis, or alone. */
+/* Each test begins with a Redis, or alone. */
 int host_setup(void **state);
 int host_setup_alone(void **state);
 int host_teardown(void **state);
@@ -87,7 +87,7 @@ int host_teardown(void **state);
     } while (0)
 void host_turn_for(struct invalidation_host *host, unsigned ms);
 
-/* For another host over the same Redis and publisher: a connection, and its invalidations. */
+/* Another host over the same Redis and publisher gets a connection, and its invalidations. */
 struct redis *host_connect_redis(struct invalidation_host *host);
 struct invalidations *host_invalidations(struct invalidation_host *host, struct redis *redis);
 
@@ -98,7 +98,7 @@ bool host_resident(struct invalidation_host *host, uint64_t user, struct scope_k
 /* redis_server_ask; the answer is that of the last question. */
 const char *host_ask(struct invalidation_host *host, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* How often Redis has carried out a command since CONFIG RESETSTAT. */
+/* Counts how often Redis has carried out a command since CONFIG RESETSTAT. */
 unsigned host_calls(struct invalidation_host *host, const char *command);
 /* The user's values in L2, and whether there are any. */
 void host_put_user(struct invalidation_host *host, uint64_t user);
@@ -117,7 +117,7 @@ void host_hear(struct invalidation_host *host, struct invalidations *all, const 
 /* The clean-up ends that a pattern has begun. */
 void host_sweep_ends(struct invalidation_host *host, int code, uint64_t removed, const char *text);
 
-/* What tags are given, with the host as context. */
+/* Tags are given this, with the host as context. */
 void host_on_tags(void *context, const struct tags_result *result);
 /* Adds targets to a tag or removes them (none: all), and waits. */
 void host_change_tag(struct invalidation_host *host, const char *name, const struct target *targets,

@@ -12,7 +12,7 @@
 
 /* ---- the truth --------------------------------------------------------------------------------------------------- */
 
-/* What a host answers is what was true at the revision its table is at, by a resolver that shares no code with it. */
+/* A host's answer is what was true at the revision its table is at, by a resolver that shares no code with it. */
 static void compare(struct host *host, uint64_t user, struct scope_key scope, const struct answer *answer,
                     const char *what)
 {
@@ -28,7 +28,7 @@ static void compare(struct host *host, uint64_t user, struct scope_key scope, co
     }
 }
 
-/* What L2 brought is in the table, and has to leave it when it is not true any more. */
+/* Entries that L2 brought are in the table, and have to leave it when they are not true any more. */
 static void compare_resident(struct host *host, int samples)
 {
     for (; samples > 0; samples--) {
@@ -265,7 +265,7 @@ static void count(struct host *host)
     totals->waits += counters->l2_lock_waits;
 }
 
-/* As daemon/main.c stops: the helper threads, Redis, L2. */
+/* Stops as daemon/main.c does: the helper threads, Redis, L2. */
 void host_end(struct host *host)
 {
     struct world *world = host->world;

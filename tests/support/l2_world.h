@@ -75,7 +75,7 @@ struct world {
     struct totals totals;
 };
 
-/* Of the group of tests: Redis, which becomes its state. */
+/* The group of tests has one Redis, which becomes its state. */
 int world_start_redis(void **state);
 int world_stop_redis(void **state);
 
@@ -89,9 +89,9 @@ uint64_t world_draw(struct world *world, uint64_t below);
 
 /* Something changes in the store, or nothing. */
 void world_commit(struct world *world);
-/* Of a revision that the log of this history has, or of its first. */
+/* The nonce of a revision that the log of this history has, or of its first. */
 uint64_t world_nonce_at(const struct world *world, uint64_t revision);
-/* Where the store is. */
+/* The position of the store. */
 struct log_position world_committed(const struct world *world);
 /* Whether a poll from there finds its row again. */
 bool world_in_log(const struct world *world, const struct log_position *at);
@@ -99,8 +99,8 @@ bool world_in_log(const struct world *world, const struct log_position *at);
 void world_append_rows(struct change_list *list, const struct change *items, size_t count);
 /* Keeps the store as it is now, in place of what was kept. */
 void world_backup_store(struct world *world);
-/* To what was kept, if anything was. What was committed since has never been; what comes now has the same revisions
- * and other nonces. */
+/* Sets the store back to what was kept, if anything was. What was committed since has never been; what comes now has
+ * the same revisions and other nonces. */
 void world_restore_store(struct world *world);
 /* A step of any read on the helper threads, if there is one at the place that is drawn: it runs, or its end is told. */
 void world_step_job(struct world *world);
@@ -112,9 +112,9 @@ void world_forget_values(struct world *world);
 
 /* Turns the loop until Redis owes nobody a reply: for some turns at most. */
 void world_until_quiet(struct world *world);
-/* However long Redis takes. */
+/* Does the same, however long Redis takes. */
 void world_until_answered(struct world *world);
-/* Until all hosts are connected. */
+/* Turns the loop until all hosts are connected. */
 void world_reconnect(struct world *world);
 
 #endif

@@ -12,8 +12,8 @@ uint64_t clock_ms(void);
 
 /* Waits for something to do, for a millisecond at most, and does it. */
 void loop_turn(struct event_base *base);
-/* Until `*value` has reached `wanted`; false when it never does: `ms` is how long it may take on a machine that does
- * nothing else, and one that has much to do is given LOOP_PATIENCE times as long. */
+/* Turns the loop until `*value` has reached `wanted`; false when it never does: `ms` is how long it may take on a
+ * machine that does nothing else, and one that has much to do is given LOOP_PATIENCE times as long. */
 #define LOOP_PATIENCE 12u
 bool loop_until(struct event_base *base, const unsigned *value, unsigned wanted, unsigned ms);
 void loop_for(struct event_base *base, unsigned ms);

@@ -48,7 +48,7 @@ void memory_catalogue(struct memory_policy *policy, uint32_t words, struct catal
 
 /* ---- facts ----------------------------------------------------------------------------------------------- */
 
-/* From the scope up, then turned round. Leaves the chain empty when a scope is missing or types do not
+/* Reads from the scope up, then turns the chain round. Leaves the chain empty when a scope is missing or types do not
  * descend. */
 static void read_chain(struct memory_policy *policy, struct facts *out)
 {

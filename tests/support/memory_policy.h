@@ -89,7 +89,7 @@ struct memory_policy {
     bool sorted;
 };
 
-/* With the scope types global, server, category, channel, and the global scope. */
+/* The policy begins with the scope types global, server, category, channel, and the global scope. */
 void memory_policy_init(struct memory_policy *policy);
 void memory_policy_fini(struct memory_policy *policy);
 void memory_policy_touch(struct memory_policy *policy);
@@ -116,7 +116,7 @@ void memory_overwrite(struct memory_policy *policy, struct scope_key scope, enum
 const struct memory_scope *memory_scope_find(struct memory_policy *policy, struct scope_key key);
 const struct memory_role *memory_role_find(struct memory_policy *policy, uint64_t id);
 
-/* What the store would read. fini them with catalogue_fini, facts_fini. The catalogue's words are as many as the
+/* Makes what the store would read. fini them with catalogue_fini, facts_fini. The catalogue's words are as many as the
  * permissions need, at least `words`. facts->roles is sorted. */
 void memory_catalogue(struct memory_policy *policy, uint32_t words, struct catalogue *out);
 void memory_facts(struct memory_policy *policy, uint64_t user, struct scope_key scope, int64_t now,

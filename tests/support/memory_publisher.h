@@ -6,10 +6,10 @@
 #include "proxy/table/publisher.h"
 #include "tests/support/memory_policy.h"
 
-/* With room for 100 sets, and a lease of 2 s. */
+/* A publisher with room for 100 sets, and a lease of 2 s. */
 struct publisher *memory_publisher(struct memory_policy *policy, uint32_t entries, uint32_t folds,
                                    struct counters *counters);
-/* What the store would read at that revision, for this table; facts_fini. */
+/* Reads what the store would read at that revision, for this table; facts_fini. */
 void memory_read(const struct publisher *publisher, struct memory_policy *policy, uint64_t revision,
                  uint64_t user, struct scope_key scope, struct facts *out);
 /* Reads at that revision and fills an entry; must succeed. */

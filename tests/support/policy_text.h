@@ -33,7 +33,7 @@ bool policy_words_split(struct policy_words *words, const char *line);
 /* 1: a statement of the policy, and it is carried out; 0: it is none; -1: it is wrong, and `error` says how. */
 int policy_text_line(struct policy_text *text, const struct policy_words *words);
 
-/* For checks; each fills `error` and returns false when the word is not one. */
+/* Checks use these; each fills `error` and returns false when the word is not one. */
 bool policy_text_permission(struct policy_text *text, const char *word, uint32_t *bit);
 bool policy_text_scope(struct policy_text *text, const char *word, struct scope_key *key);
 bool policy_text_id(struct policy_text *text, const char *word, uint64_t *id);

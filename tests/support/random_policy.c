@@ -106,7 +106,7 @@ static void add_roles(struct random *random, struct memory_policy *policy)
     add_grants(random, policy, roles);
 }
 
-/* At the role's own scope, at global or anywhere: then often misplaced. */
+/* Assigns at the role's own scope, at global or anywhere: then often misplaced. */
 static void add_assignment(struct random *random, struct memory_policy *policy)
 {
     static const int64_t ends[] = {RANDOM_NOW - 1, RANDOM_NOW,  RANDOM_NOW + 1, FACTS_NEVER,

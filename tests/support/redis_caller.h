@@ -29,7 +29,7 @@ struct redis_caller {
     uint64_t number; /* of the last reply, when each has to be one more */
 };
 
-/* Of each test: a server, one with a password and a port, or a fake; and no connection yet. */
+/* Each test gets a server, one with a password and a port, or a fake; and no connection yet. */
 int caller_with_server(void **state);
 int caller_with_locked_server(void **state);
 int caller_with_fake(void **state);
@@ -39,7 +39,7 @@ int caller_tear_down(void **state);
     cmocka_unit_test_setup_teardown(test, caller_with_locked_server, caller_tear_down)
 #define WITH_FAKE(test) cmocka_unit_test_setup_teardown(test, caller_with_fake, caller_tear_down)
 
-/* What connections and commands are given, with the caller as context. */
+/* Connections and commands are given these, with the caller as context. */
 void caller_on_state(void *context, bool connected);
 void caller_on_done(void *context, enum redis_status status, const struct redis_reply *reply);
 
@@ -53,7 +53,7 @@ int caller_start(struct redis_caller *caller, const char *url, uint64_t timeout_
             fail_msg("not connected: %s", redis_trouble((caller)->redis));                                   \
     } while (0)
 void caller_free_redis(struct redis_caller *caller);
-/* Until redis_trouble has `part` in it; the test fails when it never has. */
+/* Waits until redis_trouble has `part` in it; the test fails when it never has. */
 void caller_await_trouble(struct redis_caller *caller, const char *part);
 
 /* Sends a command whose words are divided by blanks. */

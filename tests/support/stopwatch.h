@@ -1,5 +1,5 @@
-/* For bounds that are the product's own: the time that passed, less what this process' threads, and another process,
- * spent waiting for a processor. So a machine that others keep busy is no reason to fail. */
+/* A stopwatch for bounds that are the product's own: the time that passed, less what this process' threads, and another
+ * process, spent waiting for a processor. So a machine that others keep busy is no reason to fail. */
 #ifndef PERMTAB_TESTS_SUPPORT_STOPWATCH_H
 #define PERMTAB_TESTS_SUPPORT_STOPWATCH_H
 
@@ -13,7 +13,7 @@ struct stopwatch {
 
 /* `other`: a process whose waiting does not count either, a server; 0 for none. */
 void stopwatch_begin(struct stopwatch *watch, pid_t other);
-/* Never more than what passed. */
+/* Returns never more than what passed. */
 uint64_t stopwatch_ms(const struct stopwatch *watch);
 
 #endif

@@ -49,7 +49,7 @@ static void arm(struct flow *flow, uint64_t now)
     (void)event_add(flow->timer, &wait);
 }
 
-/* After those that are due at the same time. */
+/* Queues the chunk after those that are due at the same time. */
 static void put(struct flow *flow, struct chunk *chunk)
 {
     struct chunk **at = &flow->first;

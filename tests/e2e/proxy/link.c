@@ -87,7 +87,7 @@ static size_t unsent(const struct connection *connection, enum direction directi
            evbuffer_get_length(bufferevent_get_output(connection->side[direction]));
 }
 
-/* What is read decides what can be forwarded: nobody's queue grows without a bound. */
+/* Reading decides what can be forwarded: it stops where a queue is full, so none grows without a bound. */
 static void choose_reading(struct connection *connection)
 {
     for (int i = 0; i < 2; i++) {
@@ -302,7 +302,7 @@ void link_cut(struct link *link, enum link_part part)
     }
 }
 
-/* What was read before a stall waits in the input. */
+/* Bytes that were read before a stall wait in the input. */
 static void pump(struct connection *connection)
 {
     choose_reading(connection);

@@ -9,7 +9,7 @@
 struct event_base;
 struct link;
 
-/* What a connection must have said to be a marked one: subscriptions of Redis, fills of MariaDB. */
+/* The kind tells what a connection must have said to be a marked one: subscriptions of Redis, fills of MariaDB. */
 enum link_kind { LINK_RAW, LINK_REDIS, LINK_MYSQL };
 enum link_part { LINK_UNMARKED, LINK_MARKED, LINK_ALL };
 

@@ -10,7 +10,7 @@
 /* The size of the value that begins at `bytes`; 0 when more bytes are needed, -1 when it is none. */
 ssize_t resp_size(const char *bytes, size_t size);
 
-/* For a whole value that is ["message", channel, payload]: where the payload lies. */
+/* Says where the payload lies in a whole value that is ["message", channel, payload]. */
 bool resp_message(const char *bytes, size_t size, size_t *payload, size_t *length);
 
 #endif

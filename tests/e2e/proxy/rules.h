@@ -1,5 +1,5 @@
-/* What a link does to what passes through it. Set by words such as "mode=stall" or "delay_down=50"; parts in 1 are
- * probabilities. Pure, but for the dice. */
+/* The rules of a link: what it does to what passes through it. They are set by words such as "mode=stall" or
+ * "delay_down=50"; parts in 1 are probabilities. Pure, but for the dice. */
 #ifndef PERMTAB_E2E_RULES_H
 #define PERMTAB_E2E_RULES_H
 
@@ -18,7 +18,7 @@ struct rules {
     enum mode mode;
     double delay_ms[2], jitter_ms[2]; /* by direction; jitter adds or takes away at most so much */
     double rate[2];                   /* bytes a second; 0: no limit */
-    /* Of messages of a subscription. */
+    /* Chances for each message of a subscription. */
     double drop, duplicate, reorder, hold, garble, corrupt;
     double hold_ms; /* held messages come so much later, and others overtake them */
 };
