@@ -18,14 +18,25 @@ void random_source_seed(struct random_source *source, uint64_t seed)
         source->state[i] = splitmix(&seed);
 }
 
+int random_bytes(void *out, size_t size)
+{
+    /* getrandom(2) gives so few bytes whole and is not interrupted. */
+    return getrandom(out, size, 0) == (ssize_t)size ? 0 : PERMTAB_E_SYSTEM;
+}
+
+int random_id(uint64_t *out)
+{
+    int code = random_bytes(out, sizeof *out);
+    return code == 0 && *out == 0 ? PERMTAB_E_SYSTEM : code;
+}
+
 int random_source_init(struct random_source *source)
 {
     uint64_t seed;
-    /* getrandom(2) gives so few bytes whole and is not interrupted. */
-    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
-        return PERMTAB_E_SYSTEM;
-    random_source_seed(source, seed);
-    return 0;
+    int code = random_bytes(&seed, sizeof seed);
+    if (code == 0)
+        random_source_seed(source, seed);
+    return code;
 }
 
 static uint64_t rotated(uint64_t word, unsigned by)

@@ -16,7 +16,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define SECOND        1000000000ull
 #define TROUBLE_MAX   (60 * SECOND)  /* Redis, the marker or the store being away */
@@ -425,11 +424,12 @@ int cleanup_new(struct cleanup **out, const struct cleanup_options *options)
     cleanup->prefix = options->prefix;
     cleanup->types = options->types;
     cleanup->counters = options->counters;
+    cleanup->seed = options->host_id;
     cleanup->trouble_max_ns = TROUBLE_MAX;
     cleanup->lock_max_ns = LOCK_MAX;
     cleanup_pace_init(&cleanup->pace, options->budget);
     cleanup->pump = evtimer_new(options->base, on_pump, cleanup);
-    if (cleanup->pump && getrandom(&cleanup->seed, sizeof cleanup->seed, 0) == sizeof cleanup->seed)
+    if (cleanup->pump)
         return 0;
     cleanup_free(cleanup);
     *out = NULL;

@@ -76,7 +76,8 @@ struct cleanup_options {
     struct counters *counters;
     const char *prefix; /* of permtab's keys in Redis, at most KEY_PREFIX_MAX bytes */
     const struct scope_types *types;
-    uint32_t budget; /* per cent of Redis' time that a clean-up may take */
+    uint64_t host_id; /* the first of the tokens of our locks */
+    uint32_t budget;  /* per cent of Redis' time that a clean-up may take */
 };
 
 int cleanup_new(struct cleanup **out, const struct cleanup_options *options) PERMTAB_MUST_CHECK;

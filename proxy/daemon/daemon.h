@@ -40,6 +40,7 @@ struct daemon {
     const char *config_path;
     struct config config;
     struct counters counters;
+    uint64_t host_id; /* of this host and this life of it: marks its locks, tokens and messages in Redis */
     struct descriptors descriptors;
     struct demo *demo;
     struct event *signals[3];

@@ -1,4 +1,5 @@
 /* Starting the parts. main.c has their order and dependencies; this file has their sizes and options. */
+#include "proxy/base/random.h"
 #include "proxy/daemon/daemon.h"
 
 #include "proxy/serve/methods/methods.h"
@@ -89,6 +90,7 @@ static int connect_redis(struct daemon *daemon, const struct redis_access *acces
                             .refresh = daemon_on_refresh,
                             .epoch = daemon_on_epoch,
                             .context = daemon,
+                            .host_id = daemon->host_id,
                             .prefix = config->redis_prefix,
                             .timeout_ms = config->redis_timeout_ms,
                             .ttl_ms = config->l2_ttl_ms,
@@ -98,6 +100,7 @@ static int connect_redis(struct daemon *daemon, const struct redis_access *acces
                                       .redis = daemon->parts.redis,
                                       .pool = daemon->parts.pool,
                                       .counters = &daemon->counters,
+                                      .host_id = daemon->host_id,
                                       .prefix = config->redis_prefix,
                                       .types = &config->scope_types,
                                       .budget = config->cleanup_budget};
@@ -114,7 +117,10 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
                                   .password = config->redis_password,
                                   .timeout_ms = config->redis_timeout_ms,
                                   .ping_ms = config->redis_ping_ms};
-    int code = config->redis[0] ? connect_redis(daemon, &access, failure) : 0;
+    int code = random_id(&daemon->host_id);
+    if (code < 0)
+        return failure_set(failure, code, "the kernel gives no random numbers");
+    code = config->redis[0] ? connect_redis(daemon, &access, failure) : 0;
     if (code < 0)
         return code;
     struct invalidation_options invalidation = {.base = daemon->parts.base,
@@ -122,6 +128,7 @@ int daemon_start_redis(struct daemon *daemon, struct failure *failure)
                                                 .redis = daemon->parts.redis,
                                                 .counters = &daemon->counters,
                                                 .ports = daemon_invalidation_ports(daemon),
+                                                .host_id = daemon->host_id,
                                                 .prefix = config->redis_prefix,
                                                 .history_max = (size_t)config->invalidation_history};
     code = invalidations_new(&daemon->parts.invalidations, &invalidation);
@@ -189,6 +196,7 @@ int daemon_start_delayed(struct daemon *daemon, struct failure *failure)
         .answering = daemon->parts.answering,
         .invalidations = daemon->parts.invalidations,
         .counters = &daemon->counters,
+        .host_id = daemon->host_id,
         .prefix = config->redis_prefix,
         .budget = config->cleanup_budget,
     };

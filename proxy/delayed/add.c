@@ -5,12 +5,12 @@
  * seconds: a task that is written twice is one task. Should some host have carried it out in between, it is carried
  * out once more, which costs a read of the store. */
 #include "proxy/base/container_of.h"
+#include "proxy/base/random.h"
 #include "proxy/delayed/private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define TRIES_MAX 5u
 
@@ -263,7 +263,7 @@ int delayed_add(struct delayed *delayed, const struct delayed_task *task, const 
     adding->context = context;
     adding->repeated = task->id[0] != '\0';
     if (!adding->repeated) {
-        if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
+        if (random_bytes(random, sizeof random) < 0) {
             free(adding);
             return PERMTAB_E_SYSTEM;
         }

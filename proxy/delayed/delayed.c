@@ -11,10 +11,10 @@
 #include "proxy/delayed/private.h"
 
 #include <event2/event.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define LEASE_MS   30000u
 #define TICK_MS    1000u
@@ -112,7 +112,7 @@ static void take_due(struct delayed *delayed)
     if (!take)
         return;
     take->call.done = on_taken;
-    (void)snprintf(take->owner, sizeof take->owner, "%s:%llu", delayed->host,
+    (void)snprintf(take->owner, sizeof take->owner, "%016" PRIx64 ":%llu", delayed->options.host_id,
                    (unsigned long long)++delayed->takes);
     delayed_args(delayed, &args);
     redis_args_u64(&args, most);
@@ -176,10 +176,7 @@ static void set_defaults(struct delayed_options *options)
 
 int delayed_new(struct delayed **out, const struct delayed_options *options)
 {
-    uint64_t host;
     *out = NULL;
-    if (getrandom(&host, sizeof host, 0) != (ssize_t)sizeof host)
-        return PERMTAB_E_SYSTEM;
     struct delayed *delayed = calloc(1, sizeof *delayed);
     if (!delayed)
         return PERMTAB_E_MEMORY;
@@ -187,7 +184,6 @@ int delayed_new(struct delayed **out, const struct delayed_options *options)
     (void)snprintf(delayed->base, sizeof delayed->base, "%sdelayed:", options->prefix);
     (void)snprintf(delayed->queue, sizeof delayed->queue, "%sdelayed:queue", options->prefix);
     (void)snprintf(delayed->taken, sizeof delayed->taken, "%sdelayed:taken", options->prefix);
-    (void)snprintf(delayed->host, sizeof delayed->host, "%016llx", (unsigned long long)host);
     set_defaults(&delayed->options);
     delayed->credit = BURST;
     delayed->credit_ns = delayed->renewed_ns = clock_ns();

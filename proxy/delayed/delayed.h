@@ -37,8 +37,10 @@ struct delayed_options {
     struct answering *answering;
     struct invalidations *invalidations;
     struct counters *counters;
-    /* Copied; zeros take the defaults. */
+    /* Copied. */
+    uint64_t host_id; /* our owner's tokens begin with it */
     const char *prefix;
+    /* Zeros take the defaults. */
     unsigned budget;    /* per cent of Redis' time that a command over many tasks may take */
     uint64_t lease_ms;  /* 30 s: after so long a dead host's tasks are taken by others */
     uint64_t tick_ms;   /* 1 s: how often the queue is looked at when nothing is known to be due */
@@ -46,7 +48,7 @@ struct delayed_options {
     uint64_t queue_max; /* DELAYED_QUEUE_MAX */
 };
 
-/* PERMTAB_E_MEMORY; _SYSTEM: no random numbers. */
+/* PERMTAB_E_MEMORY. */
 int delayed_new(struct delayed **out, const struct delayed_options *options) PERMTAB_MUST_CHECK;
 /* To be called before answering_end and redis_free. Each done of a waiting client gets PERMTAB_E_UNREACHABLE, at
  * the latest in redis_free. Other hosts take the tasks that this host has taken when their leases end. */

@@ -23,7 +23,6 @@ struct delayed {
     struct delayed_options options; /* prefix: not to be used, `base` is made of it */
     char base[DELAYED_KEY_SIZE];    /* PREFIXdelayed: */
     char queue[DELAYED_KEY_SIZE], taken[DELAYED_KEY_SIZE];
-    char host[17]; /* random: the beginning of our owner's tokens */
     uint64_t takes;
     struct event *timer;
     uint64_t wake_ns; /* when the timer goes off; 0: it is not armed */

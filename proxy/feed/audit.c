@@ -15,6 +15,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/container_of.h"
+#include "proxy/base/random.h"
 #include "proxy/base/timer.h"
 #include "proxy/base/trouble.h"
 #include "proxy/table/audit.h"
@@ -24,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <utlist.h>
 
 #define SECOND_NS      1000000000ull
@@ -352,7 +352,7 @@ int audit_new(struct audit **out, const struct audit_options *options)
     audit->context = options->context;
     audit->a_second = options->entries_a_second;
     audit->ticked_ns = clock_ns();
-    if (getrandom(&audit->dice.random, sizeof audit->dice.random, GRND_NONBLOCK) < 0)
+    if (random_bytes(&audit->dice.random, sizeof audit->dice.random) < 0)
         audit->dice.random = audit->ticked_ns;
     if (start_timer(audit, options->base) < 0) {
         if (audit->timer != NULL)

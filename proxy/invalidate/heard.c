@@ -101,7 +101,7 @@ void invalidations_heard(struct invalidations *all, const struct message *messag
 {
     if (message->kind == MESSAGE_CHANGED || message->kind == MESSAGE_WRITTEN)
         return; /* changes of the store are followed, not invalidated */
-    if (message->kind == MESSAGE_INVALIDATE && message->origin == all->self)
+    if (message->kind == MESSAGE_INVALIDATE && message->origin == all->options.host_id)
         return;
     struct target *targets = calloc(message->count + 1, sizeof *targets);
     if (targets == NULL) {

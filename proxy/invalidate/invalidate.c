@@ -11,11 +11,11 @@
 #include "proxy/base/timer.h"
 #include "proxy/invalidate/private.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <utlist.h>
 
 void invalidations_turn_soon(struct invalidations *all)
@@ -295,6 +295,7 @@ int invalidations_new(struct invalidations **out, const struct invalidation_opti
     *out = NULL;
     if (all == NULL)
         return PERMTAB_E_MEMORY;
+    assert(options->host_id != 0);
     all->options = *options;
     all->options.prefix = strdup(options->prefix);
     (void)message_channel(all->channel, options->prefix);
@@ -305,11 +306,6 @@ int invalidations_new(struct invalidations **out, const struct invalidation_opti
     if (!whole) {
         invalidations_free(all);
         return PERMTAB_E_MEMORY;
-    }
-    /* The id is random: with an id that another host has, too, its messages would be taken for our own. */
-    if (getrandom(&all->self, sizeof all->self, 0) != (ssize_t)sizeof all->self || all->self == 0) {
-        invalidations_free(all);
-        return PERMTAB_E_SYSTEM;
     }
     *out = all;
     return 0;

@@ -84,6 +84,7 @@ struct invalidation_options {
     struct counters *counters;
     struct invalidation_ports ports;
     /* Copied. */
+    uint64_t host_id;   /* a message of this origin is our own: not 0, and no other host's */
     const char *prefix; /* of keys and of the channel */
     size_t history_max; /* invalidations remembered */
 };

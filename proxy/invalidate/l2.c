@@ -93,7 +93,7 @@ static bool build_message(struct redis_args *args, const struct command *command
     struct invalidations *all = command->wave->job->all;
     struct message message = {
         .kind = MESSAGE_INVALIDATE,
-        .origin = all->self,
+        .origin = all->options.host_id,
         .number = ++all->number,
         .targets = (struct target *)(uintptr_t)(command->wave->targets + command->first),
         .count = command->end - command->first,

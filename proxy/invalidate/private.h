@@ -39,7 +39,7 @@ struct invalidation_retiring {
 struct invalidations {
     struct invalidation_options options; /* prefix is ours */
     char channel[MESSAGE_CHANNEL_SIZE];
-    uint64_t self, number; /* of our own messages */
+    uint64_t number; /* of our last message */
     struct heard_host origins[ORIGINS_MAX];
     uint64_t ticks;
     struct invalidation_job *jobs; /* under way */

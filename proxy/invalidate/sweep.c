@@ -74,7 +74,7 @@ static void take_lock(struct invalidation_job *job)
     redis_args_init(&args);
     redis_args_text(&args, "SET");
     redis_args_print(&args, "%sinvalidate:lock:%016" PRIx64, options->prefix, job->digest);
-    redis_args_print(&args, "%016" PRIx64, job->all->self);
+    redis_args_print(&args, "%016" PRIx64, options->host_id);
     redis_args_text(&args, "NX");
     redis_args_text(&args, "PX");
     redis_args_u64(&args, LOCK_MS);

@@ -52,7 +52,7 @@ int l2_new(struct l2 **out, const struct l2_options *options)
     (void)snprintf(l2->key_prefix, sizeof l2->key_prefix, "%s", options->prefix);
     (void)snprintf(l2->prefix, sizeof l2->prefix, "%sl2:%d:", options->prefix, L2_FORMAT);
     (void)message_channel(l2->channel, options->prefix);
-    (void)snprintf(l2->token, sizeof l2->token, "%016" PRIx64, random_source_next(&l2->random));
+    (void)snprintf(l2->token, sizeof l2->token, "%016" PRIx64, options->host_id);
     l2->options.prefix = NULL; /* borrowed for this call */
     return 0;
 }

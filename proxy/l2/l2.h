@@ -40,6 +40,7 @@ struct l2_options {
     void (*epoch)(void *context);
     void *context;
     /* Copied. */
+    uint64_t host_id;    /* the token of our locks */
     const char *prefix;  /* of all keys and of the channel */
     uint64_t timeout_ms; /* of a command to Redis; the breaker judges slowness by it */
     uint64_t ttl_ms;

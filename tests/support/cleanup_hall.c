@@ -2,6 +2,7 @@
 #include "tests/support/cleanup_hall.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/random.h"
 #include "tests/support/loop.h"
 #include "tests/unit/store/store_fixture.h"
 
@@ -126,6 +127,7 @@ int hall_new_cleanup(struct hall *hall, struct cleanup **out, struct counters *c
                                       .prefix = HALL_PREFIX,
                                       .types = &hall->types,
                                       .budget = 50};
+    assert_int_equal(random_id(&options.host_id), 0);
     return cleanup_new(out, &options);
 }
 

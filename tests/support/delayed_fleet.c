@@ -1,6 +1,7 @@
 /* Several hosts of one fleet in one program. What the queue asks other parts for is played here. */
 #include "tests/support/delayed_fleet.h"
 
+#include "proxy/base/random.h"
 #include "proxy/table/fill.h"
 
 #include <event2/event.h>
@@ -167,6 +168,7 @@ void fleet_start_host(struct host *host)
     delayed.counters = &host->counters;
     delayed.invalidations = (struct invalidations *)host;
     delayed.prefix = "t:";
+    assert_int_equal(random_id(&delayed.host_id), 0);
     assert_int_equal(delayed_new(&host->delayed, &delayed), 0);
     while (!host->connected)
         (void)event_base_loop(fleet.base, EVLOOP_ONCE);

@@ -1,6 +1,7 @@
 /* A host for tests of invalidation. */
 #include "tests/support/invalidation_host.h"
 
+#include "proxy/base/random.h"
 #include "proxy/names/l2_keys.h"
 
 #include <event2/event.h>
@@ -114,6 +115,7 @@ struct invalidations *host_invalidations(struct invalidation_host *host, struct 
                                            .prefix = HOST_PREFIX,
                                            .history_max = 100};
     struct invalidations *all;
+    assert_return_code(random_id(&options.host_id), 0);
     assert_return_code(invalidations_new(&all, &options), 0);
     return all;
 }

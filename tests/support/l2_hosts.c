@@ -2,6 +2,7 @@
 #include "tests/support/l2_hosts.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/random.h"
 #include "proxy/table/batch.h"
 #include "tests/support/slow_resolver.h"
 
@@ -248,6 +249,7 @@ void host_begin(struct world *world, unsigned number)
     assert_int_equal(redis_new(&host->redis, &redis, &failure), 0);
     l2.redis = host->redis;
     l2.publisher = host->publisher;
+    assert_int_equal(random_id(&l2.host_id), 0);
     assert_int_equal(l2_new(&host->l2, &l2), 0);
 }
 

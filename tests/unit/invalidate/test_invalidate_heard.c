@@ -43,7 +43,7 @@ static void own_messages_are_ignored(void **state)
     struct invalidation_host *host = *state;
     char text[128];
     host_fill(host, 1, server);
-    snprintf(text, sizeof text, "permtab1 invalidate %016" PRIx64 " 9 user:1", host->all->self);
+    snprintf(text, sizeof text, "permtab1 invalidate %016" PRIx64 " 9 user:1", host->all->options.host_id);
     host_hear(host, host->all, text);
     assert_true(host_resident(host, 1, server));
     assert_int_equal(host->counters.invalidations_heard, 0);

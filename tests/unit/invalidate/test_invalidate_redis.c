@@ -29,7 +29,7 @@ static void keys_go_and_others_hear(void **state)
     snprintf(expected, sizeof expected,
              "permtab1 invalidate %016" PRIx64
              " 1 user:1 user:2@channel:9 scope:channel:9 role:100 user:3 user:999",
-             host->all->self);
+             host->all->options.host_id);
     assert_string_equal(host->messages[0], expected);
     assert_int_equal(host->counters.invalidation_keys, 4);
 }
