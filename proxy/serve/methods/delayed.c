@@ -25,9 +25,11 @@ static struct delayed *queue_of(struct request *request)
     return delayed;
 }
 
-/* Fails a request whose call could not begin. */
-static void fail_start(struct request *request, int code)
+/* Fails the request when its call could not begin. */
+static void begun(struct request *request, int code)
 {
+    if (code >= 0)
+        return;
     const char *why = code == PERMTAB_E_UNREACHABLE ? redis_trouble(request->parts->redis)
                       : code == PERMTAB_E_FULL      ? "too much is under way"
                       : code == PERMTAB_E_MEMORY    ? "out of memory"
@@ -146,15 +148,12 @@ void serve_delay(struct request *request, const struct wire_value *params)
         return;
     struct delayed_task *task = calloc(1, sizeof *task);
     if (!task) {
-        fail_start(request, PERMTAB_E_MEMORY);
+        begun(request, PERMTAB_E_MEMORY);
         return;
     }
     if (read_targets(request, params, task) && read_task(request, params, task) &&
-        read_condition(request, params, task) && read_times(request, params, &when)) {
-        int code = delayed_add(delayed, task, &when, on_added, request);
-        if (code < 0)
-            fail_start(request, code);
-    }
+        read_condition(request, params, task) && read_times(request, params, &when))
+        begun(request, delayed_add(delayed, task, &when, on_added, request));
     free(task);
 }
 
@@ -162,24 +161,18 @@ void serve_delay(struct request *request, const struct wire_value *params)
 
 static void pack_row(struct wire_buffer *reply, const struct delayed_row *row)
 {
-    const struct {
-        const char *key, *text;
-    } texts[] = {{"id", row->id},           {"state", row->taken ? "taken" : "queued"},
-                 {"targets", row->targets}, {"reason", row->reason},
-                 {"if", row->condition},    {"if_revision", row->revision},
-                 {"error", row->error}};
-    const struct {
-        const char *key;
-        uint64_t number;
-    } numbers[] = {{"time_ms", row->time_ms},
-                   {"expires_ms", row->expires_ms},
-                   {"attempts", row->attempts},
-                   {"waits", row->waits}};
     wire_map(reply, 11);
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        wire_put_str(reply, texts[i].key, texts[i].text);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        wire_put_u64(reply, numbers[i].key, numbers[i].number);
+    wire_put_str(reply, "id", row->id);
+    wire_put_str(reply, "state", row->taken ? "taken" : "queued");
+    wire_put_str(reply, "targets", row->targets);
+    wire_put_str(reply, "reason", row->reason);
+    wire_put_str(reply, "if", row->condition);
+    wire_put_str(reply, "if_revision", row->revision);
+    wire_put_str(reply, "error", row->error);
+    wire_put_u64(reply, "time_ms", row->time_ms);
+    wire_put_u64(reply, "expires_ms", row->expires_ms);
+    wire_put_u64(reply, "attempts", row->attempts);
+    wire_put_u64(reply, "waits", row->waits);
 }
 
 static void on_listed(void *context, int code, const char *text, uint64_t now_ms,
@@ -205,10 +198,8 @@ void serve_delayed(struct request *request, const struct wire_value *params)
     struct delayed *delayed = queue_of(request);
     if (!delayed || !param_optional_id(request, params, "most", &given, &most))
         return;
-    int code = delayed_list(delayed, most < DELAYED_ROWS_MAX ? (unsigned)most : DELAYED_ROWS_MAX, on_listed,
-                            request);
-    if (code < 0)
-        fail_start(request, code);
+    begun(request, delayed_list(delayed, most < DELAYED_ROWS_MAX ? (unsigned)most : DELAYED_ROWS_MAX,
+                                on_listed, request));
 }
 
 /* ---- commands over many ------------------------------------------------------------------------------------------ */
@@ -224,13 +215,6 @@ static void on_swept(void *context, int code, const char *text, uint64_t count, 
     wire_put_u64(&reply, "tasks", count);
     wire_put_str(&reply, "cursor", cursor);
     request_reply(request, &reply);
-}
-
-static void start_sweep(struct request *request, struct delayed *delayed, const struct delayed_sweep *sweep)
-{
-    int code = delayed_sweep(delayed, sweep, on_swept, request);
-    if (code < 0)
-        fail_start(request, code);
 }
 
 static bool read_what(struct request *request, const struct wire_value *params, struct delayed_what *what)
@@ -251,7 +235,7 @@ static void serve_sweep(struct request *request, const struct wire_value *params
     struct delayed *delayed = queue_of(request);
     if (delayed && read_what(request, params, &sweep.what) &&
         param_optional_text(request, params, "cursor", sweep.cursor, sizeof sweep.cursor))
-        start_sweep(request, delayed, &sweep);
+        begun(request, delayed_sweep(delayed, &sweep, on_swept, request));
 }
 
 void serve_delayed_cancel(struct request *request, const struct wire_value *params)
@@ -277,7 +261,7 @@ void serve_delayed_run(struct request *request, const struct wire_value *params)
         return;
     if (sweep.most > RUN_MAX)
         sweep.most = RUN_MAX;
-    start_sweep(request, delayed, &sweep);
+    begun(request, delayed_sweep(delayed, &sweep, on_swept, request));
 }
 
 /* Carries out the advice given under a number. */
@@ -299,7 +283,7 @@ void serve_delayed_do(struct request *request, const struct wire_value *params)
     sweep.action = advice->action;
     sweep.what = advice->what;
     sweep.most = advice->most;
-    start_sweep(request, delayed, &sweep);
+    begun(request, delayed_sweep(delayed, &sweep, on_swept, request));
 }
 
 /* ---- how it stands ----------------------------------------------------------------------------------------------- */
@@ -321,14 +305,13 @@ static void on_stats(void *context, int code, const char *text, const struct del
         request_fail(request, code, "%s", text);
         return;
     }
-    const struct {
-        const char *key;
-        uint64_t number;
-    } numbers[] = {{"now_ms", state->now_ms},   {"queued", state->queued},   {"taken", state->taken},
-                   {"overdue", state->overdue}, {"failing", state->failing}, {"waiting", state->waiting}};
     struct wire_buffer reply = reply_begin(request, 8);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        wire_put_u64(&reply, numbers[i].key, numbers[i].number);
+    wire_put_u64(&reply, "now_ms", state->now_ms);
+    wire_put_u64(&reply, "queued", state->queued);
+    wire_put_u64(&reply, "taken", state->taken);
+    wire_put_u64(&reply, "overdue", state->overdue);
+    wire_put_u64(&reply, "failing", state->failing);
+    wire_put_u64(&reply, "waiting", state->waiting);
     wire_str(&reply, "first_due_ms");
     if (state->has_first)
         wire_u64(&reply, state->first_ms);
@@ -364,16 +347,14 @@ void serve_delayed_stats(struct request *request, const struct wire_value *param
 {
     struct delayed *delayed = queue_of(request);
     (void)params;
-    int code = delayed ? delayed_look(delayed, false, on_stats, request) : 0;
-    if (code < 0)
-        fail_start(request, code);
+    if (delayed)
+        begun(request, delayed_look(delayed, false, on_stats, request));
 }
 
 void serve_delayed_advice(struct request *request, const struct wire_value *params)
 {
     struct delayed *delayed = queue_of(request);
     (void)params;
-    int code = delayed ? delayed_look(delayed, true, on_advice, request) : 0;
-    if (code < 0)
-        fail_start(request, code);
+    if (delayed)
+        begun(request, delayed_look(delayed, true, on_advice, request));
 }
