@@ -220,11 +220,7 @@ void objects_add_checks(struct objects *objects, const char *table, const struct
         if (!token_is(tokens, i, "check") || !token_is(tokens, i + 1, "("))
             continue;
         char *what = tokens_join(tokens, i + 2, tokens_close(tokens, i + 1));
-        if (what)
-            (void)objects_add(objects, OBJECT_CHECK, table, NULL, what, NULL);
-        else
-            objects->failed = true;
-        free(what);
+        objects_take(objects, OBJECT_CHECK, table, NULL, what);
     }
 }
 
@@ -240,11 +236,7 @@ void objects_add_made(struct objects *objects, enum object_kind kind, const char
 {
     size_t at = name_at(tokens) + 1;
     char *what = at <= tokens->count ? tokens_join(tokens, at, tokens->count) : NULL;
-    if (what)
-        (void)objects_add(objects, kind, table, name, what, NULL);
-    else
-        objects->failed = true;
-    free(what);
+    objects_take(objects, kind, table, name, what);
 }
 
 /* Reads CREATE TRIGGER name time event ON table FOR EACH ROW body into the columns that MySQL shows. */
@@ -253,12 +245,8 @@ static void read_mysql_trigger(struct objects *objects, const struct tokens *tok
     char *body = tokens_join(tokens, 10, tokens->count), *what = NULL;
     if (body && asprintf(&what, "%s %s %s", tokens->items[3], tokens->items[4], body) < 0)
         what = NULL;
-    if (what)
-        (void)objects_add(objects, OBJECT_TRIGGER, tokens->items[6], tokens->items[2], what, NULL);
-    else
-        objects->failed = true;
+    objects_take(objects, OBJECT_TRIGGER, tokens->items[6], tokens->items[2], what);
     free(body);
-    free(what);
 }
 
 /* SQLite: the table of "… ON table …"; a view belongs to itself. */

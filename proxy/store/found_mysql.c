@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* A table with system versioning is one like any other: each change of its present rows fires triggers. */
 static const char tables_text[] =
@@ -45,8 +44,6 @@ static const char triggers_text[] =
     " FROM information_schema.TRIGGERS"
     " WHERE TRIGGER_SCHEMA = DATABASE() AND EVENT_OBJECT_TABLE LIKE 'permtab\\_%'";
 
-typedef void add_fn(struct objects *out, struct sql_statement *row);
-
 static void add_table(struct objects *out, struct sql_statement *row)
 {
     const char *name = sql_column_text(row, 0);
@@ -74,22 +71,17 @@ static void add_reference(struct objects *out, struct sql_statement *row)
 {
     char *what = NULL;
     if (asprintf(&what, "%s > %s(%s)", sql_column_text(row, 2), sql_column_text(row, 3),
-                 sql_column_text(row, 4)) < 0) {
-        out->failed = true;
-        return;
-    }
-    (void)objects_add(out, OBJECT_REFERENCE, sql_column_text(row, 0), sql_column_text(row, 1), what, NULL);
-    free(what);
+                 sql_column_text(row, 4)) < 0)
+        what = NULL;
+    objects_take(out, OBJECT_REFERENCE, sql_column_text(row, 0), sql_column_text(row, 1), what);
 }
 
 static void add_rule(struct objects *out, struct sql_statement *row)
 {
-    for (size_t i = 0; i < out->count; i++) {
-        struct object *object = &out->items[i];
-        if (object->kind == OBJECT_REFERENCE && strcasecmp(object->table, sql_column_text(row, 0)) == 0 &&
-            strcasecmp(object->name, sql_column_text(row, 1)) == 0)
-            object->flags |= OBJECT_CASCADES;
-    }
+    struct object *reference =
+        objects_called(out, OBJECT_REFERENCE, sql_column_text(row, 0), sql_column_text(row, 1));
+    if (reference)
+        reference->flags |= OBJECT_CASCADES;
 }
 
 static void add_trigger(struct objects *out, struct sql_statement *row)
@@ -103,30 +95,16 @@ static void add_trigger(struct objects *out, struct sql_statement *row)
     body = tokens_join(&tokens, 0, tokens.count);
     if (body && asprintf(&what, "%s %s", sql_column_text(row, 2), body) < 0)
         what = NULL;
-    if (what)
-        (void)objects_add(out, OBJECT_TRIGGER, sql_column_text(row, 0), sql_column_text(row, 1), what, NULL);
-    else
-        out->failed = true;
-    free(what);
+    objects_take(out, OBJECT_TRIGGER, sql_column_text(row, 0), sql_column_text(row, 1), what);
     free(body);
     tokens_fini(&tokens);
 }
 
 int objects_find_mysql(struct objects *out, struct sql *sql, struct failure *failure)
 {
-    static const struct {
-        const char *text;
-        add_fn *add;
-    } reads[] = {
+    static const struct objects_query queries[] = {
         {tables_text, add_table}, {columns_text, add_column},   {references_text, add_reference},
         {rules_text, add_rule},   {triggers_text, add_trigger},
     };
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < sizeof(reads) / sizeof(*reads); i++) {
-        struct sql_statement *st = sql_prepare_once(sql, reads[i].text, failure);
-        while ((rc = sql_step(st, failure)) > 0)
-            reads[i].add(out, st);
-        sql_discard(st);
-    }
-    return rc == 0 && out->failed ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : rc;
+    return objects_read(out, sql, queries, sizeof(queries) / sizeof(*queries), failure);
 }

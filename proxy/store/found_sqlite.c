@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* The first column of every statement here is the table. */
 #define OURS " m.name LIKE 'permtab\\_%' ESCAPE '\\'"
@@ -42,20 +41,6 @@ static const char texts_text[] =
     "SELECT m.tbl_name, m.type, m.name, m.sql FROM sqlite_master m WHERE m.sql IS NOT NULL"
     " AND (m.tbl_name LIKE 'permtab\\_%' ESCAPE '\\' OR" OURS ")";
 
-typedef void add_fn(struct objects *out, struct sql_statement *row);
-
-static struct object *find(struct objects *objects, enum object_kind kind, const char *table,
-                           const char *name)
-{
-    for (size_t i = 0; i < objects->count; i++) {
-        struct object *object = &objects->items[i];
-        if (object->kind == kind && strcasecmp(object->table, table) == 0 &&
-            strcasecmp(object->name, name) == 0)
-            return object;
-    }
-    return NULL;
-}
-
 static void add_table(struct objects *out, struct sql_statement *row)
 {
     const char *name = sql_column_text(row, 0);
@@ -88,7 +73,8 @@ static void add_index(struct objects *out, struct sql_statement *row)
 
 static void add_rowid(struct objects *out, struct sql_statement *row)
 {
-    struct object *table = find(out, OBJECT_TABLE, sql_column_text(row, 0), sql_column_text(row, 0));
+    struct object *table =
+        objects_called(out, OBJECT_TABLE, sql_column_text(row, 0), sql_column_text(row, 0));
     if (table)
         table->flags |= OBJECT_ROWID;
 }
@@ -96,7 +82,8 @@ static void add_rowid(struct objects *out, struct sql_statement *row)
 /* Adds the collation behind the type, which so becomes another type. */
 static void add_collation(struct objects *out, struct sql_statement *row)
 {
-    struct object *column = find(out, OBJECT_COLUMN, sql_column_text(row, 0), sql_column_text(row, 1));
+    struct object *column =
+        objects_called(out, OBJECT_COLUMN, sql_column_text(row, 0), sql_column_text(row, 1));
     char *detail = NULL;
     if (!column || asprintf(&detail, "%s %s", column->detail, sql_column_text(row, 2)) < 0)
         return;
@@ -156,20 +143,10 @@ static void add_text(struct objects *out, struct sql_statement *row)
 
 int objects_find_sqlite(struct objects *out, struct sql *sql, struct failure *failure)
 {
-    static const struct {
-        const char *text;
-        add_fn *add;
-    } reads[] = {
+    static const struct objects_query queries[] = {
         {tables_text, add_table}, {columns_text, add_column},       {indexes_text, add_index},
         {rowids_text, add_rowid}, {collations_text, add_collation}, {references_text, add_reference},
         {texts_text, add_text},
     };
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < sizeof(reads) / sizeof(*reads); i++) {
-        struct sql_statement *st = sql_prepare_once(sql, reads[i].text, failure);
-        while ((rc = sql_step(st, failure)) > 0)
-            reads[i].add(out, st);
-        sql_discard(st);
-    }
-    return rc == 0 && out->failed ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : rc;
+    return objects_read(out, sql, queries, sizeof(queries) / sizeof(*queries), failure);
 }

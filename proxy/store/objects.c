@@ -51,6 +51,28 @@ struct object *objects_add(struct objects *objects, enum object_kind kind, const
     return object;
 }
 
+void objects_take(struct objects *objects, enum object_kind kind, const char *table, const char *name,
+                  char *what)
+{
+    if (what)
+        (void)objects_add(objects, kind, table, name, what, NULL);
+    else
+        objects->failed = true;
+    free(what);
+}
+
+struct object *objects_called(const struct objects *objects, enum object_kind kind, const char *table,
+                              const char *name)
+{
+    for (size_t i = 0; i < objects->count; i++) {
+        struct object *object = &objects->items[i];
+        if (object->kind == kind && strcasecmp(object->table, table) == 0 &&
+            strcasecmp(object->name, name) == 0)
+            return object;
+    }
+    return NULL;
+}
+
 const struct object *objects_find(const struct objects *objects, enum object_kind kind, const char *table,
                                   const char *what)
 {
@@ -68,4 +90,17 @@ const struct object *objects_named(const struct objects *objects, enum object_ki
         if (objects->items[i].kind == kind && strcasecmp(objects->items[i].name, name) == 0)
             return &objects->items[i];
     return NULL;
+}
+
+int objects_read(struct objects *out, struct sql *sql, const struct objects_query *queries, size_t count,
+                 struct failure *failure)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        struct sql_statement *st = sql_prepare_once(sql, queries[i].text, failure);
+        while ((rc = sql_step(st, failure)) > 0)
+            queries[i].add(out, st);
+        sql_discard(st);
+    }
+    return rc == 0 && out->failed ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : rc;
 }

@@ -90,6 +90,12 @@ void objects_fini(struct objects *objects);
 /* Copies its arguments; NULL counts as "". Returns the object, or NULL with `failed` set. */
 struct object *objects_add(struct objects *objects, enum object_kind kind, const char *table,
                            const char *name, const char *what, const char *detail);
+/* The same for a `what` that it takes over; NULL sets `failed`. */
+void objects_take(struct objects *objects, enum object_kind kind, const char *table, const char *name,
+                  char *what);
+/* The object of that name in the table, or NULL. */
+struct object *objects_called(const struct objects *objects, enum object_kind kind, const char *table,
+                              const char *name);
 /* The object, or NULL. */
 const struct object *objects_find(const struct objects *objects, enum object_kind kind, const char *table,
                                   const char *what);
@@ -102,6 +108,15 @@ void objects_add_checks(struct objects *objects, const char *table, const struct
 /* Adds the trigger, view or index that a CREATE statement of SQLite makes. For both lists. */
 void objects_add_made(struct objects *objects, enum object_kind kind, const char *table, const char *name,
                       const struct tokens *tokens);
+/* A statement about the schema that is there, and what becomes of a row of it. */
+struct objects_query {
+    const char *text;
+    void (*add)(struct objects *out, struct sql_statement *row);
+};
+
+/* Reads the rows of all these statements. */
+int objects_read(struct objects *out, struct sql *sql, const struct objects_query *queries, size_t count,
+                 struct failure *failure) PERMTAB_MUST_CHECK;
 /* The objects that are there; found_sqlite.c, found_mysql.c. */
 int objects_find_sqlite(struct objects *out, struct sql *sql, struct failure *failure) PERMTAB_MUST_CHECK;
 int objects_find_mysql(struct objects *out, struct sql *sql, struct failure *failure) PERMTAB_MUST_CHECK;
