@@ -1,4 +1,4 @@
-/* Where facts come from: the replica first, the primary when that fails, is another store, or is asked a second
+/* Sources of facts: the replica first, the primary when that fails, is another store, or is asked a second
  * time. The "replica" is another SQLite file, which the code cannot tell from one. What a replica that lags or
  * hangs does is in tests/e2e/test_replica.py. */
 #include "proxy/answer/fetch.h"
@@ -22,7 +22,7 @@ struct fixture {
     struct counters counters;
     struct store_threads *primary, *replica;
     struct fetches *fetches;
-    /* Of the last fetch. */
+    /* The last fetch. */
     unsigned told;
     int code;
     struct fetch_origin origin;

@@ -193,7 +193,7 @@ static void ahead_for_ever_and_nobody_waits(void **state)
     assert_int_equal(fake.begun, 1);
 }
 
-/* Of a fill that is read twice, the epoch of the second reading. */
+/* A fill that is read twice is put with the epoch of the second reading. */
 static void what_is_put_is_of_the_epoch_in_which_its_reading_began(void **state)
 {
     struct fixture *fixture = *state;
@@ -218,7 +218,7 @@ static void what_is_put_is_of_the_epoch_in_which_its_reading_began(void **state)
     assert_int_equal(fake.put_epoch, 0); /* which is none */
 }
 
-/* What messages delay is of a revision that the table has: it is not read again for that. */
+/* Facts that messages delay are of a revision that the table has: they are not read again for that. */
 static void doubted_facts_are_held(void **state)
 {
     struct fixture *fixture = *state;

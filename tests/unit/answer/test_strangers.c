@@ -153,7 +153,7 @@ static int ask_store(struct fixture *fixture, uint64_t user, struct scope_key sc
     return allowed;
 }
 
-/* From what is kept: 1 allowed, 0 denied, -1 nothing is kept for this user, -2 it is outdated. */
+/* Answers from what is kept: 1 allowed, 0 denied, -1 nothing is kept for this user, -2 it is outdated. */
 static int ask_kept(struct fixture *fixture, uint64_t user, struct scope_key scope, uint32_t bit)
 {
     struct facts facts;
@@ -188,7 +188,7 @@ static void whom_changes_name_is_known(void **state)
 {
     struct fixture *fixture = *state;
     known_users_begin(&fixture->known_users, fixture->publisher);
-    /* Between two slices: the second one may not have this user. */
+    /* The change comes between two slices: the second one may not have this user. */
     apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 50, .role = 101, .scope = server});
     assert_int_equal(take(fixture, 1), KNOWN_USERS_TAKEN);
     known_users_complete(&fixture->known_users);
@@ -414,7 +414,7 @@ static void a_first_row_in_between_is_seen(void **state)
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, EDIT), -1);
 }
 
-/* What the log does not tell, and somebody asked to be read again. */
+/* The log does not tell of this change, and somebody asked for it to be read again. */
 static void invalidation_forgets_what_is_kept(void **state)
 {
     struct fixture *fixture = *state;

@@ -17,7 +17,7 @@ static void bounds_are_powers_of_two(void **state)
     assert_true(histogram_bound(HISTOGRAM_BOUNDS) == UINT64_MAX);
 }
 
-/* As Prometheus' `le`: the bound itself is inside. */
+/* Bounds are as Prometheus' `le`: the bound itself is inside. */
 static void a_bound_belongs_to_its_bucket(void **state)
 {
     (void)state;

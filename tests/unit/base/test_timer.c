@@ -1,4 +1,4 @@
-/* What the loop is asked for, microsecond by microsecond. */
+/* Timers ask the loop for the right times, microsecond by microsecond. */
 #include "proxy/base/timer.h"
 
 #include "shm/error.h"

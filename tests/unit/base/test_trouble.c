@@ -13,7 +13,7 @@
 #define SECOND 1000000000ull
 #define START  (1000 * SECOND)
 
-/* What was written to standard error since begin_log. */
+/* Holds what was written to standard error since begin_log. */
 static FILE *kept;
 static int before = -1;
 
@@ -25,7 +25,7 @@ static void begin_log(void)
     assert_true(before >= 0 && dup2(fileno(kept), STDERR_FILENO) >= 0);
 }
 
-/* How many lines; all of them without their times in `text`, each after a blank. */
+/* Returns how many lines there are; all of them without their times in `text`, each after a blank. */
 static unsigned end_log(char *text, size_t size)
 {
     char line[1024];
@@ -119,8 +119,8 @@ static void test_no_flood_whatever_happens(void **state)
     assert_non_null(strstr(text, " warning l2: refused: OOM (30"));
 }
 
-/* What begins while nothing may be said is said when it may, if it is still there; nothing is said of an end that
- * nobody has heard the beginning of. */
+/* Trouble that begins while nothing may be said is said when it may, if it is still there; nothing is said of an end
+ * that nobody has heard the beginning of. */
 static void test_what_was_not_told_is_told_later(void **state)
 {
     struct trouble trouble = {0};
@@ -145,7 +145,7 @@ static void test_what_was_not_told_is_told_later(void **state)
                               " info l2: well (after 299.000 s, 2 times)\n");
 }
 
-/* What lasts is no flood: it is told, and its end, however many lines were spent on others before. */
+/* Trouble that lasts is no flood: it is told, and its end, however many lines were spent on others before. */
 static void test_what_lasts_is_told_soon(void **state)
 {
     struct trouble trouble = {0};

@@ -9,7 +9,7 @@ static bool slice_is_away(struct hall *hall)
     return hall_removed_some(hall) && hall->cleanup->flight != NULL;
 }
 
-/* With a slice under way, which removes what it removes: the figures have it. */
+/* The cancel comes with a slice under way, which removes what it removes: the figures have it. */
 static void test_cancel(void **state)
 {
     struct hall *hall = *state;

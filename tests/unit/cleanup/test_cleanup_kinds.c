@@ -50,7 +50,7 @@ static void test_pattern(void **state)
     (void)hall_start(hall, CLEANUP_PATTERN, glob);
     hall_run_to_end(hall, 0);
     assert_int_equal(hall->told.status.keys_removed, 101); /* 4, and 400 to 499 */
-    /* Whatever the glob says, what is not a value of ours is not touched. */
+    /* Keys that are no values of ours are not touched, whatever the glob says. */
     hall_put(hall, "somebody:elses");
     hall_put(hall, "as-long:l2:1:" HALL_OLD ":{user:1}");
     hall_put(hall, HALL_PREFIX "l2:1:lock:5:channel:9");

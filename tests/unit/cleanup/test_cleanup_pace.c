@@ -70,7 +70,7 @@ static void test_credit(void **state)
     assert_true(pace.free_ns > later); /* 8 slices of 70 us are worth 5.6 ms: more than 5 */
 }
 
-/* What Redis' clock says is believed as far as it can be true. */
+/* Redis' clock is believed as far as it can be true. */
 static void test_clock(void **state)
 {
     struct cleanup_pace pace;

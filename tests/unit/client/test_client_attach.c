@@ -220,7 +220,7 @@ static void test_catalogue_change(void **state)
     fake_put(&bench->fake, 2, 2);
     assert_int_equal(permtab_permission(bench->table, "d.late", &late), PERMTAB_E_NO_PERMISSION);
     fake_set_catalogue(&bench->fake, true, false);
-    /* Not answered before the names are resolved again: which only a call that may block can do. */
+    /* The peek is not answered before the names are resolved again: which only a call that may block can do. */
     assert_int_equal(permtab_peek(bench->table, 2, bench_at(bench, 2), bench->read), PERMTAB_UNKNOWN);
     assert_int_equal(permtab_why(bench->table), PERMTAB_E_CATALOGUE);
     unsigned before = fake_counts(&bench->fake).catalogues;

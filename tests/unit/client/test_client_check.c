@@ -182,7 +182,7 @@ static void answer_both(struct client_bench *bench, const struct permtab_query q
     assert_int_equal(decisions[1], PERMTAB_ALLOW);
 }
 
-/* How many are known when the second has to be waited for, in vain and for longer than a lease lasts. */
+/* Returns how many are known when the second has to be waited for, in vain and for longer than a lease lasts. */
 static int answer_first(struct client_bench *bench, const struct permtab_query queries[2], bool renew,
                         enum permtab_decision decisions[2])
 {
@@ -277,7 +277,7 @@ static void test_views(void **state)
     assert_int_equal(fake_counts(&bench->fake).checks, 1);
     fake_remove(&bench->fake, 1, 1);
     assert_false(permtab_view_current(&view));
-    /* Without an entry there is no view, and what is left in *out says nothing. */
+    /* There is no view without an entry, and what is left in *out says nothing. */
     bench_set(bench, &bench->fake.fill, false);
     assert_int_equal(permtab_view_get(bench->table, 9, bench_at(bench, 1), &view), PERMTAB_E_MISS);
     assert_int_equal(permtab_view_has(&view, bench->read, false), PERMTAB_UNKNOWN);

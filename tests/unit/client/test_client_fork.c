@@ -61,7 +61,7 @@ static bool permtab_own_known(const struct permtab *table)
     return permtab_shm_load_pointer(&table->own->feedback) != NULL;
 }
 
-/* How many of our descriptors are connected to the fake. */
+/* Counts our descriptors that are connected to the fake. */
 static unsigned connections_to(const char *path)
 {
     unsigned count = 0;
@@ -131,7 +131,7 @@ static void test_preforking_parent(void **state)
     struct fake_counts counts = fake_counts(&bench->fake);
     assert_int_equal(counts.connects, 1 + CHILDREN);
     assert_int_equal(counts.checks, CHILDREN * 5 + 1);
-    /* What a child counted before it had a page of its own is in no page but that. */
+    /* The hits that a child counted before it had a page of its own are in no page but that. */
     struct permtab_shm_feedback parent;
     fake_lock(&bench->fake);
     assert_int_equal(pread(bench->fake.connections[0].feedback, &parent, sizeof(parent), 0), sizeof(parent));

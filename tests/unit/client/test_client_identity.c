@@ -245,7 +245,8 @@ static pid_t fork_player(struct player *player, unsigned steps, bool bare)
     pid_t child = bare ? (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) : fork();
     REQUIRE(child >= 0);
     if (child == 0) {
-        /* What a canary has been sent, its copy in the parent has, too; the player goes on with canaries of its own. */
+        /* The copy of a canary in the parent has what the canary has been sent, too; the player goes on
+         * with canaries of its own. */
         if (draw(player, 2) == 0)
             close_everything(player);
         player->depth++;
@@ -400,7 +401,7 @@ static void *ask_half(void *context)
     return NULL;
 }
 
-/* After a fork and close_range: two handles, each with a connection of its own. */
+/* Two handles after a fork and close_range, each with a connection of its own. */
 static void play_two_handles(struct player *player)
 {
     player->handles[0].table = NULL;

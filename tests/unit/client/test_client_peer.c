@@ -1,6 +1,6 @@
-/* Who may listen where: an application that names no uid takes the sidecar of an installation, under a uid of its own
- * in a folder that root made for it, and nobody who has put a socket elsewhere. Needs root, for there are three uids in
- * it. */
+/* Rules of who may listen where: an application that names no uid takes the sidecar of an installation, under a uid
+ * of its own in a folder that root made for it, and nobody who has put a socket elsewhere. Needs root, for there
+ * are three uids in it. */
 #include "client/channel.h"
 #include "client/peer.h"
 
@@ -125,7 +125,7 @@ static void test_impostors(void **state)
     assert_int_equal(at(places->given, IMPOSTOR, PEER_VOUCHED), PERMTAB_E_PEER);
     /* Anybody may have made a folder in /tmp before the sidecar did. */
     assert_int_equal(at(places->anybodys, SIDECAR, PEER_VOUCHED), PERMTAB_E_PEER);
-    /* Who owns a folder above can put any folder there. */
+    /* The owner of a folder above can put any folder there. */
     assert_int_equal(at(places->nested, SIDECAR, PEER_VOUCHED), PERMTAB_E_PEER);
     /* A uid that is named is the only good one, root included. */
     assert_int_equal(at(places->given, SIDECAR, IMPOSTOR), PERMTAB_E_PEER);
@@ -147,7 +147,7 @@ static void test_links(void **state)
     (void)unlink(link);
 }
 
-/* Whoever may put a link on the way may not lead to a folder of theirs: each user has one that root made, their home.
+/* Users who may put a link on the way may not lead to a folder of theirs: each user has one that root made, their home.
  * The link may stand for the socket, for its folder, or be met behind another link. */
 static void test_links_of_others(void **state)
 {
@@ -174,7 +174,8 @@ static void test_links_of_others(void **state)
     (void)rmdir(open);
 }
 
-/* In a container with a user namespace every user of the host has one uid, and owns every folder of the host. */
+/* Every user of the host has one uid in a container with a user namespace, and that uid owns
+ * every folder of the host. */
 static void test_unknown_users(void **state)
 {
     (void)state;

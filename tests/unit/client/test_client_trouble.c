@@ -85,8 +85,8 @@ static void *check_once(void *context)
     return NULL;
 }
 
-/* Who did not answer is not waited for by everybody else again: 200 checks that took check_ms each would be a minute.
- * One tries now and then, shortly. */
+/* A sidecar that did not answer is not waited for by everybody else again: 200 checks that took check_ms each would be
+ * a minute. One tries now and then, shortly. */
 static void test_silence_costs_one_wait(void **state)
 {
     struct client_bench *bench = *state;
@@ -150,7 +150,7 @@ static void test_seldom_asked_and_slow(void **state)
     assert_int_equal(decision, PERMTAB_ALLOW);
 }
 
-/* Who had hardly any time left has not found out that nobody answers. */
+/* A check that had hardly any time left has not found out that nobody answers. */
 static void test_short_waits_open_no_circuit(void **state)
 {
     struct client_bench *bench = *state;
@@ -242,7 +242,7 @@ static void test_numbers_go_round(void **state)
     assert_int_equal(fake_counts(&bench->fake).connects, 1);
 }
 
-/* Whoever shares the socket (a child does, until it forks off) may set its flags. */
+/* A process that shares the socket (a child does, until it forks off) may set its flags. */
 static void test_blocking_socket_is_not_waited_in(void **state)
 {
     struct client_bench *bench = *state;

@@ -14,7 +14,7 @@ struct row {
     uint64_t bit, flags;
 };
 
-/* What a page says; next 0: nil, NO_NEXT: the key is missing. */
+/* A page says this; next 0: nil, NO_NEXT: the key is missing. */
 #define NO_NEXT UINT64_MAX
 struct page {
     uint64_t catalogue, next;
@@ -103,7 +103,7 @@ static void test_pages_of_any_size(void **state)
 static const struct row abc[] = {{"a", 0, 0}, {"b", 1, 0}, {"c", 2, 0}};
 static const struct row xyz[] = {{"x", 0, 0}, {"y", 1, 0}, {"z", 2, 0}};
 
-/* What was read of the catalogue before is in none of what comes after. */
+/* Rows of the catalogue that were read before are in none of what comes after. */
 static void test_it_begins_again_when_the_catalogue_changes(void **state)
 {
     struct names *names = NULL;

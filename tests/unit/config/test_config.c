@@ -245,7 +245,7 @@ static void test_password_file(void **state)
     config_fini(&config);
 }
 
-/* What -t prints is a configuration, and the same one. */
+/* -t prints a configuration, and the same one. */
 static void test_print_and_read_again(void **state)
 {
     const struct fixture *fixture = *state;

@@ -81,7 +81,7 @@ static void test_deleted_by_hand(void **state)
     fleet_assert_empty();
 }
 
-/* What somebody has put in a hash's place keeps nobody else waiting, and can be looked past and cancelled. */
+/* A key that somebody has put in a hash's place keeps nobody else waiting, and can be looked past and cancelled. */
 static void test_replaced_by_hand(void **state)
 {
     char command[128];

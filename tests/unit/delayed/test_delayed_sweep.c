@@ -46,7 +46,7 @@ static void test_cancel_wide(void **state)
     fleet_assert_empty();
 }
 
-/* Also while they are being carried out. */
+/* Tasks are cancelled also while they are being carried out. */
 static void test_cancel_taken(void **state)
 {
     (void)state;

@@ -90,7 +90,7 @@ static void test_slow_host_keeps_its_lease(void **state)
     fleet_assert_empty();
 }
 
-/* What a host says about a task whose lease it has lost is not heard. */
+/* A host is not heard about a task whose lease it has lost. */
 static void test_lost_lease(void **state)
 {
     char text[64];

@@ -24,7 +24,7 @@ static void test_tombstones(void **state)
                   "roles[0].allow[0]: permission \"t.gone\" was deleted");
     trial_applied(trial, "{\"permissions\": [{\"name\": \"t.next\"}]}");
     assert_true(trial_number(trial, "SELECT bit FROM permtab_permission WHERE name = 't.next'") != bit);
-    /* What still refers to it is left alone, so that an export changes nothing. */
+    /* Rows that still refer to it are left alone, so that an export changes nothing. */
     char *text = trial_exported(trial);
     assert_null(strstr(text, "t.gone"));
     assert_int_equal(trial_applied(trial, text).rows_written, 0);

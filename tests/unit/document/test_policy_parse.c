@@ -262,7 +262,7 @@ static char *reprint(enum policy_format format, const char *text, size_t size)
     return out;
 }
 
-/* What a text is, when nobody says: seen from how it begins, behind a byte order mark and blanks. */
+/* The format of a text, when nobody says it, is seen from how it begins, behind a byte order mark and blanks. */
 static void test_formats_are_seen(void **state)
 {
     static const struct {

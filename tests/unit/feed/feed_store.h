@@ -14,7 +14,7 @@
 
 #define FIRST 5u
 
-/* What the store is, and what it shall do. Read and written by two threads. */
+/* The store as it is, and what it shall do. Read and written by two threads. */
 static struct {
     pthread_mutex_t mutex;
     uint64_t revision;

@@ -273,7 +273,7 @@ static void a_table_emptied_behind_the_triggers(void **state)
         fill_from_store(house, user);
     turn_until(house, &house->counters.audit_checks, 3);
     uint64_t generation = publisher_generation(house->publisher);
-    /* Not all of it: an empty table the feed's own look would notice, within a second. */
+    /* Some rows stay: the feed's own look would notice an empty table, within a second. */
     unseen(house, "DELETE FROM permtab_assignment WHERE user_id >= 2000");
     turn_until(house, &house->counters.audit_differences, 3);
     assert_false(publisher_leased(house->publisher, 0));

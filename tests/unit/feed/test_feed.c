@@ -5,7 +5,7 @@
 #define DUES_MAX 1000u
 #define REST_NS  1000000u /* who is woken sooner after the last poll waits for that long */
 
-/* What the feed waited for, one after the other, but for rests. Under lock(). */
+/* The times that the feed waited for, one after the other, but for rests. Under lock(). */
 static struct {
     uint64_t ns[DUES_MAX];
     size_t count;
@@ -93,8 +93,8 @@ static void a_watcher_sees_what_was_done_before_others_are_told(void **state)
     assert_int_equal(fixture->rebuilds_watched, 1);
 }
 
-/* By messages, by tokens of the future: as fast as it can is too fast for the store. What has news is not kept
- * waiting. */
+/* Messages and tokens of the future wake it: as fast as it can is too fast for the store. A poll that has
+ * news is not kept waiting. */
 static void who_is_woken_for_nothing_takes_his_time(void **state)
 {
     struct fixture *fixture = *state;
@@ -175,8 +175,8 @@ static void a_connection_that_was_ended_while_it_rested_is_made_anew_at_once(voi
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
 
-/* Whenever somebody wakes it, and however late the thread comes: polls stay due at the times that they would have
- * been due at. */
+/* Polls stay due at the times that they would have been due at, whenever somebody wakes the thread, and
+ * however late it comes. */
 static void a_wake_does_not_move_the_polls_that_follow(void **state)
 {
     struct fixture *fixture = *state;

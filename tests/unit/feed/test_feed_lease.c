@@ -1,4 +1,4 @@
-/* What the feed says when the lease has ended. */
+/* The feed's words when the lease has ended. */
 #include "tests/unit/feed/feed_crowd.h"
 
 /* Answers are UNKNOWN for a while then, and say why. */
@@ -19,7 +19,7 @@ static void a_batch_that_outlives_the_lease_says_so(void **state)
     assert_true(publisher_leased(fixture->publisher, clock_ns()));
 }
 
-/* What is said when the lease ends is what is waited for, and not what comes later. */
+/* The feed says, when the lease ends, what is waited for then, and not what comes later. */
 static void a_poll_that_hangs_is_named_when_the_lease_ends(void **state)
 {
     struct fixture *fixture = *state;

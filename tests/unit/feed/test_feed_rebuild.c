@@ -1,4 +1,4 @@
-/* When the feed throws the table away and reads everything again, and what it does not believe meanwhile. */
+/* The feed throws the table away and reads everything again: when, and what it does not believe meanwhile. */
 #include "tests/unit/feed/feed_fixture.h"
 
 static void a_rebuild_stays_wanted_while_the_store_is_away(void **state)
@@ -9,7 +9,7 @@ static void a_rebuild_stays_wanted_while_the_store_is_away(void **state)
     lock();
     fake.schema_failures = 3;
     unlock();
-    /* As after a batch that could not be applied. */
+    /* The lease ends as after a batch that could not be applied. */
     publisher_end_lease(fixture->publisher, STORE_NOT_BELIEVED);
     feed_rebuild(fixture->feed);
     serve_polls(fixture, 10);
@@ -58,7 +58,7 @@ static void a_server_that_is_not_believed_grants_no_lease_by_a_rebuild(void **st
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
 
-/* Between two connections a table may have been restored, with rows that no change row names; the log is the same
+/* A table may have been restored between two connections, with rows that no change row names; the log is the same
  * as before. */
 static void expect_rebuild_after_an_absence(struct fixture *fixture, unsigned open_schema, uint64_t mark)
 {
@@ -147,7 +147,7 @@ static void the_same_tables_after_an_absence_are_believed(void **state)
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
 
-/* Whoever asks for everything to be thrown away, again and again, has polls go on in between. */
+/* Polls go on in between when somebody asks for everything to be thrown away, again and again. */
 static void rebuilds_have_their_time(void **state)
 {
     struct fixture *fixture = *state;

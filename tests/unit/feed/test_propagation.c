@@ -142,7 +142,7 @@ static void a_change_is_measured_across_the_clocks(void **state)
     world.now += 7 * MS;
     assert_int_equal(propagation_measure(&clock, at, world.now * 1000, &us), PROPAGATION_MEASURED);
     assert_in_range(us, 7 * MS - 210, 7 * MS + 210);
-    /* Before it was made, within the error: no time at all. */
+    /* A moment before the change was made, within the error, is no time at all. */
     assert_int_equal(propagation_measure(&clock, at + (int64_t)(7 * MS) + 150, world.now * 1000, &us),
                      PROPAGATION_MEASURED);
     assert_int_equal(us, 0);

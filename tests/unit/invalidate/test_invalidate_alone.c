@@ -18,7 +18,7 @@ static void this_host_alone(void **state)
     host_fill(host, 2, channel);
     host_fill(host, 3, channel);
     host_start_texts(host, "user:1 user:2@channel:9 scope:channel:9 poke");
-    /* At once, before the loop turns. */
+    /* The entry goes at once, before the loop turns. */
     assert_false(host_resident(host, 1, server));
     assert_false(host_resident(host, 2, channel));
     assert_false(host_resident(host, 3, channel));
@@ -66,7 +66,7 @@ static void patterns_in_slices(void **state)
     assert_true(host_resident(host, 5, server));
 }
 
-/* Who remembers places apart from the table reads them again, however they were named. */
+/* Parts that remember places apart from the table read them again, however they were named. */
 static void places_are_forgotten_however_named(void **state)
 {
     struct invalidation_host *host = *state;
@@ -118,7 +118,7 @@ static void a_large_scope_in_slices(void **state)
     assert_in_range(host->result.entries, CROWD + CROWD / PUBLISHER_SLICE - 1, CROWD + turns);
 }
 
-/* Who comes later does not wait for the whole of it. */
+/* An invalidation that comes later does not wait for the whole of it. */
 static void a_small_one_beside_a_large_one(void **state)
 {
     struct invalidation_host *host = *state;
@@ -148,7 +148,7 @@ static void free_in_the_middle_of_a_scope(void **state)
     event_base_loop(host->base, EVLOOP_NONBLOCK);
 }
 
-/* What is slow to compare with takes more slices, and not longer ones. */
+/* Patterns that are slow to compare with take more slices, and not longer ones. */
 static void slow_patterns_in_short_slices(void **state)
 {
     struct invalidation_host *host = *state;

@@ -104,7 +104,7 @@ static void test_rates(void **state)
     assert_true(hour < 240);
     rate(history, INVALIDATION_CLIENT, TARGET_USER, 100180 + 3600);
     assert_int_equal(hour, 0);
-    /* After a long silence nothing of what the rings held before counts. */
+    /* Nothing of what the rings held before counts after a long silence. */
     invalidation_history_count(history, INVALIDATION_CLIENT, TARGET_USER, 900000);
     rate(history, INVALIDATION_CLIENT, TARGET_USER, 900000);
     assert_int_equal(minute, 1);

@@ -40,7 +40,7 @@ static void tags_have_limits(void **state)
 {
     struct invalidation_host *host = *state;
     struct target *targets = host_users(5000000, 10);
-    /* Beside what is there already. */
+    /* These come beside what is there already. */
     host_ask(host, "EVAL \"for i=1,%u do redis.call('SADD','" HOST_PREFIX "tag:full','user:'..i) end\" 0",
              TAG_MEMBERS_MAX - 5);
     host_ask(host, "SADD " HOST_PREFIX "tags full");

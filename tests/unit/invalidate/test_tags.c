@@ -137,7 +137,7 @@ static void names_are_listed_and_one_change_has_a_bound(void **state)
     assert_string_equal(heard.cursor, "0");
 }
 
-/* What would have to be looked for, or is a tag again, is not kept under a name. */
+/* Targets that would have to be looked for, or are tags again, are not kept under a name. */
 static void only_some_kinds_are_held(void **state)
 {
     (void)state;

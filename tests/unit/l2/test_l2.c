@@ -39,9 +39,8 @@ static void hearsay_of_the_marker(void **state)
     world_end(world, NULL);
 }
 
-/* Whoever waits for a value of a revision that this table does not come to is told so soon, however many polls
- * come: the marker may be of a history that was lost, or this host may read a server that nobody writes to any
- * more. */
+/* A look that waits for a value of a revision that this table does not come to is told so soon, however many polls
+ * come: the marker may be of a history that was lost, or this host may read a server that nobody writes to any more. */
 static void on_late(void *context, enum l2_outcome outcome, const struct answer *answer)
 {
     (void)answer;
@@ -71,8 +70,8 @@ static void held_for_ever_by_nothing(void **state)
     world_end(world, NULL);
 }
 
-/* What stands in the marker's place and is none, or means the same and is written otherwise, is replaced, and not
- * asked about again and again. */
+/* A key that stands in the marker's place and is no marker, or means the same and is written otherwise, is replaced,
+ * and not asked about again and again. */
 static void markers_that_are_none(void **state)
 {
     static const char *const markers[] = {
@@ -123,7 +122,7 @@ static struct host *host_with_a_value(struct world *world)
     return host;
 }
 
-/* As the feed does when it cannot believe the store, and then builds the table anew from it. */
+/* Does what the feed does when it cannot believe the store, and then builds the table anew from it. */
 static void distrust_and_rebuild(struct host *host)
 {
     publisher_end_lease(host->publisher, STORE_NOT_BELIEVED);
@@ -203,7 +202,7 @@ static void what_was_distrusted_takes_an_epoch_of_its_own(void **state)
     world_end(world, NULL);
 }
 
-/* What all hosts find out together they forget together: whoever comes second does not wait a second. */
+/* All hosts forget together what they find out together: the one that comes second does not wait a second. */
 static void all_forget_at_once(void **state)
 {
     struct world *world = world_begin(16, *state);
@@ -384,7 +383,7 @@ static void an_epoch_that_is_past_does_not_come_back(void **state)
     world_end(world, NULL);
 }
 
-/* By a host that knows nothing of it yet, or was stopped meanwhile. The revision is as before, so nothing but the
+/* The other host knows nothing of it yet, or was stopped meanwhile. The revision is as before, so nothing but the
  * epoch in which it began to read tells that it may have read the rows that are gone. */
 static void what_another_host_read_before_is_not_put(void **state)
 {
@@ -441,7 +440,7 @@ static void everything_is_read_again(void **state)
     world_end(world, NULL);
 }
 
-/* Whether L2 is of use is what operators look at. */
+/* Operators look at whether L2 is of use. */
 static void a_marker_of_unknown_place_is_not_said_to_be_known(void **state)
 {
     struct world *world = world_begin(23, *state);

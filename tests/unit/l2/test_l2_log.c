@@ -53,7 +53,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* As l2_log_read would leave it: the rows after FROM up to `last`. */
+/* Leaves the log as l2_log_read would: the rows after FROM up to `last`. */
 static void read_up_to(struct fixture *fixture, uint64_t last)
 {
     struct change_list *log = &fixture->l2.log;

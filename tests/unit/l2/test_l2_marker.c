@@ -14,7 +14,7 @@
         1, 1                                                                                                 \
     } /* server:1 */
 
-/* What was published last. */
+/* The message that was published last. */
 static char told[65536];
 static unsigned told_count;
 static bool listening;
@@ -187,7 +187,7 @@ static void miss_some_changes(struct world *world, struct scope_key touched)
     world_reconnect(world);
 }
 
-/* Until the marker stands where the table does. The thread that reads the log fails now and then. */
+/* Goes on until the marker stands where the table does. The thread that reads the log fails now and then. */
 static void pursue(struct world *world, struct host *host)
 {
     uint64_t begun = clock_ns();

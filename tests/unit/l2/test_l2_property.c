@@ -72,7 +72,8 @@ static void turn(struct world *world)
         (void)event_base_loop(world->base, EVLOOP_NONBLOCK);
 }
 
-/* By an older backup; often it then comes to the same revision as before on another way, and one host knows of it. */
+/* Replaces the store by an older backup; often it then comes to the same revision as before on another way, and
+ * one host knows of it. */
 static void replace_store(struct world *world)
 {
     uint64_t before = world->past.revision;

@@ -68,7 +68,7 @@ static uint64_t hash_of(const struct facts_overwrite *row)
     return hash ^ (hash >> 32);
 }
 
-/* As a set: rows of roles come before those of users afterwards. */
+/* Compares them as a set: rows of roles come before those of users afterwards. */
 static void assert_same_overwrites(const struct facts *a, const struct facts *b, uint32_t level)
 {
     uint64_t left = 0, right = 0;

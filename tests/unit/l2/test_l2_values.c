@@ -9,7 +9,7 @@
 
 /* ---- early refresh ----------------------------------------------------------------------------------------------- */
 
-/* What a host is reading from the store; NULL: nothing. */
+/* Returns what a host is reading from the store; NULL: nothing. */
 static const struct facts *being_read(const struct host *host)
 {
     for (size_t i = 0; i < HOST_FILLS; i++)
@@ -18,7 +18,7 @@ static const struct facts *being_read(const struct host *host)
     return NULL;
 }
 
-/* How often a look at a value that took so long to read asks for it to be read again. */
+/* Counts how often looks at a value that took so long to read ask for it to be read again. */
 static uint64_t refreshes_of_a_look(struct host *host, uint64_t cost_us)
 {
     static const struct scope_key everywhere = {0, 0};
@@ -34,8 +34,9 @@ static uint64_t refreshes_of_a_look(struct host *host, uint64_t cost_us)
     return host->counters.l2_refreshes - refreshes;
 }
 
-/* What takes longer to read than it still lives is read again by whoever finds it; what has nearly all of its life
- * before it, and is soon read, is not. Between those it is a matter of chance (test_early_refresh.c). */
+/* A value that takes longer to read than it still lives is read again by the host that finds it; one that has nearly
+ * all of its life before it, and is soon read, is not. Between those it is a matter of chance
+ * (test_early_refresh.c). */
 static void what_is_dear_is_refreshed_early(void **state)
 {
     const uint64_t life_us = 60000 * 1000, a_thousand_years = 1000000 * life_us;
@@ -143,7 +144,7 @@ static void own_overwrites_live_long_and_a_refresh_lives_anew(void **state)
     world_end(world, NULL);
 }
 
-/* What would mend a broken chain names a place of which the value says nothing. */
+/* The change that would mend a broken chain names a place of which the value says nothing. */
 static void broken_chains_are_not_put(void **state)
 {
     static const struct scope_key everywhere = {0, 0};
@@ -163,8 +164,8 @@ static void broken_chains_are_not_put(void **state)
 
 /* ---- late puts --------------------------------------------------------------------------------------------------- */
 
-/* What this host has read is refused because another was quicker to see a change: it waits for the table to get
- * there. */
+/* The put of what this host has read is refused because another was quicker to see a change: it waits for
+ * the table to get there. */
 static struct host *host_with_a_late_put(struct world *world)
 {
     struct host *late = &world->hosts[0], *quick = &world->hosts[1];

@@ -215,7 +215,7 @@ static void test_writing_to_the_last_byte(void **state)
     assert_null(message_format(&TYPES, &message));
 }
 
-/* What others may send: nothing is read behind its end, and what was read can be written. */
+/* Others may send anything: nothing is read behind its end, and what was read can be written. */
 static void test_mutations(void **state)
 {
     static const char sample[] =

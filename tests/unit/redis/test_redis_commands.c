@@ -281,7 +281,7 @@ static void test_so_much_may_be_unsent(void **state)
     assert_true(loop_until(caller->base, &caller->told[REDIS_OK], accepted, 5000));
 }
 
-/* What is kept of scripts that were sent, in case the server has forgotten them. */
+/* Only so much is kept of scripts that were sent, in case the server has forgotten them. */
 static void test_so_much_of_scripts_may_be_kept(void **state)
 {
     struct redis_caller *caller = *state;

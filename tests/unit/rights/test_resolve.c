@@ -267,7 +267,7 @@ static void test_vanished_definition(void **state)
     world_fini(&world);
 }
 
-/* What is not part of a set's identity, and what is. */
+/* The parts of a set's identity, and what is none of them. */
 static void test_identity(void **state)
 {
     struct held_role held[] = {{.role = 1}, {.role = 2, .by_default = true}};

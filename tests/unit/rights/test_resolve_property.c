@@ -230,7 +230,7 @@ static void property_rewrite(struct round *round, bool inheritance)
 
 /* ---- rounds ---------------------------------------------------------------------------------------------------- */
 
-/* How often something was decided at all: a generator that only makes empty policies would prove nothing. */
+/* Counts how often something was decided at all: a generator that only makes empty policies would prove nothing. */
 struct tally {
     uint64_t questions, some_any, more_own, overwrites, everything, plain;
 };

@@ -34,7 +34,7 @@ static uint32_t put(struct map *map, struct map_key key, uint32_t index)
     return slot;
 }
 
-/* As a reader sees it: the index, or 0. */
+/* Returns what a reader sees: the index, or 0. */
 static uint32_t seen(const struct map *map, struct map_key key)
 {
     struct permtab_shm_place place;
@@ -186,8 +186,8 @@ static void only_insertions_move_the_sequence_and_only_upwards(void **state)
     map_drop(&map);
 }
 
-/* To every place behind it in its window: found there once, by both sides, and only the bucket it comes to has
- * moved. */
+/* An entry moves to every place behind it in its window: it is found there once, by both sides, and only the bucket
+ * it comes to has moved. */
 static void entries_move_on_in_their_window(void **state)
 {
     (void)state;

@@ -106,7 +106,7 @@ static void test_missing_scope_has_no_chain(void **state)
     facts_fini(&facts);
 }
 
-/* What the triggers refuse and got in all the same: read as absent, not followed for ever. */
+/* Rows that the triggers refuse and that got in all the same are read as absent, and not followed for ever. */
 static void test_broken_chain_has_no_chain(void **state)
 {
     struct fixture *f = *state;

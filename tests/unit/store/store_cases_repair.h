@@ -5,7 +5,7 @@
 
 #include "tests/unit/store/store_fixture.h"
 
-/* What a sidecar that starts now says of the store. */
+/* Returns what a sidecar that starts now says of the store. */
 __attribute__((unused)) static int opens(struct fixture *f)
 {
     struct store other;
@@ -37,7 +37,7 @@ __attribute__((unused)) static void assert_change_is_seen(struct fixture *f, con
     assert_int_equal(number(f->writer, "SELECT revision FROM permtab_counter"), before + 1);
 }
 
-/* What was missing may have left changes unseen: so the log gets a row that says "read everything again". */
+/* A trigger that was missing may have left changes unseen: so the log gets a row that says "read everything again". */
 static void test_migrating_makes_triggers_again(void **state)
 {
     struct fixture *f = *state;

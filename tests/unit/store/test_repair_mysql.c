@@ -17,7 +17,8 @@ static void run_all(struct fixture *f, const char *const *texts)
         OK(run(f->writer, *texts));
 }
 
-/* What pt-online-schema-change --alter-foreign-keys-method=auto issues, and the same for a guard and a trigger. */
+/* Statements that pt-online-schema-change --alter-foreign-keys-method=auto issues, and the same for
+ * a guard and a trigger. */
 static void test_names_do_not_matter(void **state)
 {
     static const char *const renamed[] = {

@@ -57,7 +57,7 @@ static void remake(struct fixture *f, const char *table, const char *from, const
     free(text);
 }
 
-/* As Django writes it: names quoted, types in its case, everything in one line. */
+/* The table as Django writes it: names quoted, types in its case, everything in one line. */
 static const char by_an_orm[] = "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; BEGIN;"
                                 "CREATE TABLE \"new__permtab_role_parent\" (\"role_id\" integer NOT NULL "
                                 "REFERENCES \"permtab_role\" (\"id\") ON DELETE RESTRICT,"
@@ -152,7 +152,7 @@ static void test_migrating_rebuilds_tables(void **state)
     assert_change_is_seen(f, "INSERT INTO permtab_assignment VALUES (9, 1, 1, 5, NULL)");
 }
 
-/* What is the application's own is not thrown away: then it takes somebody who knows what it is for. */
+/* Columns that are the application's own are not thrown away: then it takes somebody who knows what they are for. */
 static void test_columns_of_the_application_are_kept(void **state)
 {
     struct fixture *f = *state;
@@ -247,7 +247,7 @@ static void test_a_file_swapped_in_gets_wal(void **state)
     assert_wal(f, true);
 }
 
-/* While somebody reads, the mode stays: the look sees to it when he has gone, and from then on guards the files beside
+/* The mode stays while somebody reads: the look sees to it when he has gone, and from then on guards the files beside
  * it. */
 static void test_wal_comes_when_it_can(void **state)
 {

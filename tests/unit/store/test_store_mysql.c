@@ -31,7 +31,7 @@ static void test_truncate_and_drop_are_refused(void **state)
     FAILS(run(f->writer, "INSERT INTO permtab_guard (one) VALUES (1)"), PERMTAB_E_CONFLICT, "");
 }
 
-/* With foreign keys off nothing refuses it and no trigger fires. Emptying by DELETE is no reason to doubt. */
+/* Nothing refuses it with foreign keys off, and no trigger fires. Emptying by DELETE is no reason to doubt. */
 static void test_truncate_forced_through_is_noticed(void **state)
 {
     struct fixture *f = *state;
@@ -262,7 +262,7 @@ static void test_long_texts_and_decimals(void **state)
     }
 }
 
-/* Behind a long transaction the snapshot's position is found by key; several commits later too. */
+/* The snapshot's position is found by key behind a long transaction; several commits later too. */
 static void test_position_behind_many_commits(void **state)
 {
     struct fixture *f = *state;

@@ -49,7 +49,7 @@ static void test_replaced_file_is_not_believed(void **state)
     store_close(&fresh);
 }
 
-/* Who removes the -wal file cuts us off from those who come after. */
+/* Removing the -wal file cuts us off from those who come after. */
 static void test_removed_wal_is_not_believed(void **state)
 {
     struct fixture *f = *state;
@@ -60,7 +60,7 @@ static void test_removed_wal_is_not_believed(void **state)
     FAILS(store_poll(&f->store, &at, &newer, &now, &failure), PERMTAB_E_SCHEMA, "-wal");
 }
 
-/* Also for programs without recursive triggers, whose REPLACE deletes unseen. */
+/* The log numbers itself also for programs without recursive triggers, whose REPLACE deletes unseen. */
 static void test_log_numbers_itself(void **state)
 {
     static const char *const refused[] = {
@@ -85,7 +85,8 @@ static void test_log_numbers_itself(void **state)
     sqlite3_close(db);
 }
 
-/* With the guards away for a moment: numbers left out, and the newest row gone and its number given again. */
+/* The log is forged with the guards away for a moment: numbers left out, and the newest row gone and
+ * its number given again. */
 static void test_forged_log_is_noticed_by_the_poll(void **state)
 {
     struct fixture *f = *state;
@@ -106,7 +107,7 @@ static void test_forged_log_is_noticed_by_the_poll(void **state)
     FAILS(store_check_schema(&f->store, &failure), PERMTAB_E_SCHEMA, "change_");
 }
 
-/* What a transaction that was rolled back had numbered is numbered again. */
+/* Numbers that a rolled back transaction had given are given again. */
 static void test_rolled_back_numbers_come_again(void **state)
 {
     struct fixture *f = *state;

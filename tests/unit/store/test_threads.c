@@ -190,7 +190,7 @@ static void test_store_away(void **state)
         assert_false(fixture->jobs[i].had_store);
         assert_string_equal(fixture->jobs[i].reason, "it is away");
     }
-    /* At most once a second, not once a job: both threads may have tried before either failed. */
+    /* Threads try at most once a second, not once a job: both threads may have tried before either failed. */
     assert_in_range(atomic_load(&opened), 1, 2);
     atomic_store(&away, 0);
     (void)nanosleep(&wait, NULL);

@@ -1,4 +1,4 @@
-/* What was said and not confirmed yet: it holds back the fills that it concerns, and no longer than until the next
+/* Hearsay: what was said and not confirmed yet holds back the fills that it concerns, and no longer than until the next
  * poll. */
 #include "proxy/table/heard.h"
 

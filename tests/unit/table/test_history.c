@@ -125,7 +125,7 @@ static void test_fills_at_the_edges(void **state)
     assert_false(history_still_true(history, &foreign));
 }
 
-/* Against a list that is searched from its beginning. */
+/* Compares the ring with a list that is searched from its beginning. */
 static void test_random_fills(void **state)
 {
     struct history *history = *state;

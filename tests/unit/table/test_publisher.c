@@ -207,7 +207,7 @@ static void configured_entries_fit(void **state)
     assert_int_equal(fixture->counters.entries, 1000);
 }
 
-/* What is not there may be remembered as long as nobody needs the room. */
+/* Entries of what is not there may stay as long as nobody needs the room. */
 static void negative_entries_give_way(void **state)
 {
     struct fixture *fixture = *state;
@@ -254,9 +254,9 @@ static void strangers_displace_nobody(void **state)
     assert_in_range(residents(fixture, 100000, 100999), 1, 200);
 }
 
-/* When known users fill the table, strangers have their eighth and no more; and known ones get the rest of it back.
+/* Strangers have their eighth and no more when known users fill the table; and known ones get the rest of it back.
  * Once it may happen that a window is full and a known one of it makes room beside the one that the table is full
- * for: then a place is free, and whoever comes next may take it, of either kind (test_table.c brings that about). */
+ * for: then a place is free, and the next to come may take it, of either kind (test_table.c brings that about). */
 static void strangers_have_an_eighth_of_a_full_table(void **state)
 {
     struct fixture *fixture = *state;
@@ -274,7 +274,7 @@ static void strangers_have_an_eighth_of_a_full_table(void **state)
     assert_in_range(residents(fixture, 1, 1000), 1000 - part - 1, 1000 - part + 1);
 }
 
-/* Who was a stranger and is filled as known is one of those who stay, and the other way round. */
+/* A user who was a stranger and is filled as known is one of those who stay, and the other way round. */
 static void kinds_change_with_the_fill(void **state)
 {
     struct fixture *fixture = *state;
@@ -297,7 +297,7 @@ static void lease_follows_the_poll(void **state)
     struct fixture *fixture = *state;
     assert_false(publisher_leased(fixture->publisher, SECOND));
     publisher_renew(fixture->publisher, 10 * SECOND);
-    /* Never longer than max_staleness after the poll began; a little shorter for the coarse clock. */
+    /* The deadline is never later than max_staleness after the poll began; a little shorter for the coarse clock. */
     assert_true(publisher_deadline(fixture->publisher) <= 12 * SECOND - 20000000ull);
     assert_true(publisher_deadline(fixture->publisher) >= 12 * SECOND - 200000000ull);
     publisher_renew(fixture->publisher, 9 * SECOND); /* never back */
@@ -471,7 +471,7 @@ static void assignment_falls_into_place(void **state)
     assert_true(resident(fixture, 1, server, SEND) < 1);
 }
 
-/* What SQLite's REPLACE does to a role leaves one change row, for the new place. */
+/* SQLite's REPLACE of a role leaves one change row, for the new place. */
 static void replaced_role_leaves_its_former_place(void **state)
 {
     struct fixture *fixture = *state;
@@ -587,8 +587,8 @@ static void a_message_costs_one_poll(void **state)
     fill_well(fixture, 3, server);
 }
 
-/* Whoever publishes without end, about one user or about so many that nobody keeps count, delays the others and
- * does not stop them. */
+/* Messages without end, about one user or about so many that nobody keeps count, delay the others
+ * and do not stop them. */
 static void messages_without_end_do_not_keep_facts_for_ever(void **state)
 {
     struct fixture *fixture = *state;

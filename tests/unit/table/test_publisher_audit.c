@@ -243,7 +243,7 @@ static void lists_out_of_step(void **state)
         }
         links[i] = before;
     }
-    /* What retires a user would no longer find its entry. User 5 was filled last, so his entry is the first of its
+    /* Retiring a user would no longer find the entry. User 5 was filled last, so his entry is the first of its
      * list, which he may share with another user. */
     for (uint32_t i = 0; i < entries->user_head_count; i++)
         entries->user_heads[i] = NO_ENTRY;

@@ -140,7 +140,7 @@ static void audit_all_resident(struct world *world)
     }
 }
 
-/* Whoever was filled is found, unless there was no set for them. */
+/* Users who were filled are found, unless there was no set for them. */
 static void assert_found(struct world *world, const struct facts *facts, uint64_t exhausted)
 {
     struct answer answer;
@@ -168,7 +168,8 @@ static void rebuild(struct world *world, bool replaced)
     memory_policy_fini(&world->applied);
     memory_policy_copy(&world->applied, &world->past.policy);
     world->applied_now = world->past.now;
-    /* What was read before may be told by the nonce, too, when the store was replaced: some lose their old stamp. */
+    /* Facts that were read before may be told by the nonce, too, when the store was replaced: some
+     * lose their old stamp. */
     for (size_t i = 0; i < PENDING; i++)
         if (world->is_pending[i] && replaced && changing_draw(&world->past, 2) == 0)
             world->pending[i].generation = publisher_generation(world->publisher);
@@ -280,7 +281,7 @@ static void read_batch(struct world *world, struct batch *batch)
         memory_catalogue(&world->past.policy, 2, &batch->catalogue);
 }
 
-/* What others do between two slices. */
+/* Does what others do between two slices. */
 static void between_slices(struct world *world)
 {
     if (world->applying_now == world->applied_now)

@@ -183,7 +183,7 @@ static void nothing_matches_nothing_goes(void **state)
     assert_int_equal(retired, 0);
 }
 
-/* Between slices entries are filled, which moves others out of full windows, and retired. Whoever was there at the
+/* Entries are filled between slices, which moves others out of full windows, and retired. One that was there at the
  * beginning, and is still there unfilled since, must not be there when the pass ends. */
 static void changes_in_between(void **state)
 {

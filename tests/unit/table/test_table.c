@@ -1,5 +1,5 @@
-/* Who makes room in a full table, where it also happens that a window is full and nothing in it can be moved on.
- * That is rare, and chance does not bring it about here: the ids are chosen so that it happens. */
+/* Entries that make room in a full table, where it also happens that a window is full and nothing in it can be moved
+ * on. That is rare, and chance does not bring it about here: the ids are chosen so that it happens. */
 #include "proxy/table/table.h"
 #include "tests/support/memory_policy.h"
 
@@ -100,7 +100,7 @@ static void fill_with_known(struct fixture *fixture)
     assert_counts(fixture, ENTRIES, 0);
 }
 
-/* While strangers have less than their part a known one makes room, and where that is of no use, because the window
+/* A known one makes room while strangers have less than their part, and where that is of no use, because the window
  * is full, another known one in the window: so one place stays free, which the next stranger may take. That makes
  * one more than their part; from then on strangers make room everywhere, and no known one goes any more. */
 static void strangers_have_one_more_than_their_part(void **state)

@@ -369,7 +369,7 @@ static void test_memory_bound(void **state)
     wire_message_fini(&message);
 }
 
-/* Whatever a changed byte makes of the sample, there is one code and no memory error, and a scan that got its
+/* A changed byte, whatever it makes of the sample, gives one code and no memory error, and a scan that got its
  * bytes one by one comes to the same end. */
 static void test_mutations(void **state)
 {

@@ -84,7 +84,7 @@ static void test_numbers(void **state)
     assert_string_equal(wire_number_hint(NULL), "");
 }
 
-/* Of 100,000 doubles around the bound, whatever the library made them of, none is taken for a neighbour. */
+/* None of 100,000 doubles around the bound, whatever the library made them of, is taken for a neighbour. */
 static void test_floats_are_exact(void **state)
 {
     (void)state;
