@@ -222,9 +222,7 @@ static int compare_assignments(const void *a, const void *b)
         return x->user < y->user ? -1 : 1;
     if (x->role != y->role)
         return x->role < y->role ? -1 : 1;
-    if (x->scope.type != y->scope.type)
-        return x->scope.type < y->scope.type ? -1 : 1;
-    return x->scope.id < y->scope.id ? -1 : x->scope.id > y->scope.id;
+    return scope_compare(x->scope, y->scope);
 }
 
 /* Sorts assignments by key, so that inserts go through the store's index from left to right. */

@@ -46,8 +46,6 @@ static const struct link_shape link_shapes[LINK_COUNT] = {
                         .owner_width = 2},
 };
 
-static const char *const effect_names[] = {
-    [GRANT_ALLOW] = "allow", [GRANT_ALLOW_OWN] = "allow_own", [GRANT_DENY] = "deny"};
 static const char *const subject_names[] = {[OVERWRITE_ROLE] = "role", [OVERWRITE_USER] = "user"};
 
 static const char *value_text(const struct apply *apply, enum column_kind kind, uint64_t value)
@@ -58,7 +56,7 @@ static const char *value_text(const struct apply *apply, enum column_kind kind, 
     case COLUMN_PERMISSION:
         return apply->permissions[value].name;
     case COLUMN_EFFECT:
-        return effect_names[value];
+        return grant_effect_names[value];
     case COLUMN_SUBJECT:
         return subject_names[value];
     }
@@ -68,8 +66,8 @@ static const char *value_text(const struct apply *apply, enum column_kind kind, 
 /* The number of a text; false for a text that is none of ours. */
 static bool text_value(const struct apply *apply, enum column_kind kind, const char *text, uint64_t *value)
 {
-    const char *const *names = kind == COLUMN_EFFECT ? effect_names : subject_names;
-    size_t count = kind == COLUMN_EFFECT ? 3 : 2;
+    const char *const *names = kind == COLUMN_EFFECT ? grant_effect_names : subject_names;
+    size_t count = kind == COLUMN_EFFECT ? GRANT_EFFECTS : 2;
     if (kind == COLUMN_PERMISSION) {
         const struct apply_permission *permission = apply_permission_find(apply, text);
         if (permission != NULL)

@@ -95,9 +95,7 @@ static int load_permissions(struct apply *apply)
 static int compare_scopes(const void *a, const void *b)
 {
     const struct apply_scope *x = a, *y = b;
-    if (x->key.type != y->key.type)
-        return x->key.type < y->key.type ? -1 : 1;
-    return x->key.id < y->key.id ? -1 : x->key.id > y->key.id;
+    return scope_compare(x->key, y->key);
 }
 
 struct apply_scope *apply_scope_find(const struct apply *apply, struct scope_key key)

@@ -19,9 +19,6 @@ struct change_request {
     struct policy_apply_result *result;
 };
 
-static const char *const effect_names[] = {
-    [GRANT_ALLOW] = "allow", [GRANT_ALLOW_OWN] = "allow_own", [GRANT_DENY] = "deny"};
-
 /* ---- what is there ---- */
 
 static int role_scope(struct store *store, uint64_t role, struct scope_key *scope, struct failure *failure)
@@ -124,7 +121,7 @@ static int run_on_grant(struct change_request *request, const char *text, struct
     struct sql_statement *statement = sql_prepare(request->store->sql, text, failure);
     sql_bind_u64(statement, 1, request->role);
     sql_bind_text(statement, 2, request->permission);
-    sql_bind_text(statement, 3, effect_names[request->effect]);
+    sql_bind_text(statement, 3, grant_effect_names[request->effect]);
     return sql_run(statement, failure);
 }
 

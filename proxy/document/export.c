@@ -144,9 +144,7 @@ static int compare_permissions(const void *a, const void *b)
 static int compare_scopes(const void *a, const void *b)
 {
     const struct policy_scope *x = a, *y = b;
-    if (x->key.type != y->key.type)
-        return x->key.type < y->key.type ? -1 : 1;
-    return x->key.id < y->key.id ? -1 : x->key.id > y->key.id;
+    return scope_compare(x->key, y->key);
 }
 
 static int compare_roles(const void *a, const void *b)

@@ -102,11 +102,6 @@ static int compare_u64(uint64_t x, uint64_t y)
     return x < y ? -1 : x > y;
 }
 
-static int compare_scope_keys(struct scope_key x, struct scope_key y)
-{
-    return x.type != y.type ? compare_u64(x.type, y.type) : compare_u64(x.id, y.id);
-}
-
 static int compare_texts(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -121,7 +116,7 @@ static int compare_permissions(const void *a, const void *b)
 static int compare_scopes(const void *a, const void *b)
 {
     const struct policy_scope *const *x = a, *const *y = b;
-    return compare_scope_keys((*x)->key, (*y)->key);
+    return scope_compare((*x)->key, (*y)->key);
 }
 
 static int compare_overwrites(const void *a, const void *b)
@@ -146,7 +141,7 @@ static int compare_assignments(const void *a, const void *b)
         order = compare_u64((*x)->role, (*y)->role);
     if (order == 0 && (*x)->has_scope != (*y)->has_scope)
         order = (*x)->has_scope ? 1 : -1;
-    return order != 0 ? order : compare_scope_keys((*x)->scope, (*y)->scope);
+    return order != 0 ? order : scope_compare((*x)->scope, (*y)->scope);
 }
 
 static int compare_ids(const void *a, const void *b)

@@ -30,6 +30,14 @@ static inline bool scope_equal(struct scope_key a, struct scope_key b)
     return a.id == b.id && a.type == b.type;
 }
 
+/* Orders scopes by type, so parents before their children, then by id. */
+static inline int scope_compare(struct scope_key a, struct scope_key b)
+{
+    if (a.type != b.type)
+        return a.type < b.type ? -1 : 1;
+    return a.id < b.id ? -1 : a.id > b.id;
+}
+
 /* PERMTAB_E_SYNTAX, PERMTAB_E_NO_SCOPE_TYPE. */
 int scope_parse(const struct scope_types *types, const char *text, struct scope_key *out) PERMTAB_MUST_CHECK;
 /* Writes at most SCOPE_TEXT_SIZE bytes; returns `text`. A type without a name is printed as its number. */

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const grant_effect_names[GRANT_EFFECTS] = {
+    [GRANT_ALLOW] = "allow", [GRANT_ALLOW_OWN] = "allow_own", [GRANT_DENY] = "deny"};
+
 void catalogue_fini(struct catalogue *catalogue)
 {
     for (size_t i = 0; i < catalogue->count; i++) {

@@ -30,6 +30,10 @@ struct catalogue {
 };
 
 enum grant_effect { GRANT_ALLOW = 0, GRANT_ALLOW_OWN = 1, GRANT_DENY = 2 };
+#define GRANT_EFFECTS 3
+
+/* As the store and requests have them. */
+extern const char *const grant_effect_names[GRANT_EFFECTS];
 
 struct grant {
     uint32_t bit;

@@ -101,12 +101,10 @@ static void begin(struct request *request, const struct wire_value *params, cons
 
 static bool read_effect(struct request *request, const struct wire_value *params, enum grant_effect *out)
 {
-    static const char *const names[] = {
-        [GRANT_ALLOW] = "allow", [GRANT_ALLOW_OWN] = "allow_own", [GRANT_DENY] = "deny"};
     char text[16];
     if (wire_as_text(wire_get(params, "effect"), text, sizeof text)) {
-        for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
-            if (strcmp(text, names[i]) == 0) {
+        for (unsigned i = 0; i < GRANT_EFFECTS; i++) {
+            if (strcmp(text, grant_effect_names[i]) == 0) {
                 *out = (enum grant_effect)i;
                 return true;
             }
