@@ -101,19 +101,23 @@ static int slots_add(struct slots *slots, const char *text, uint32_t *slot)
     return 0;
 }
 
+/* The slot of a name: the one that it has, or a new one while there are fewer than `most`. */
+static int slots_get(struct slots *slots, uint32_t most, const char *name, uint32_t *slot)
+{
+    *slot = slots_find(slots, name);
+    if (*slot != 0)
+        return 0;
+    return slots->count < most ? slots_add(slots, name, slot) : PERMTAB_E_LIMIT;
+}
+
 int geometry_permission_slot(struct handle *handle, const char *name, uint32_t *slot)
 {
     uint32_t bit = names_permission(handle->names, name);
     if (bit == UINT32_MAX)
         return PERMTAB_E_NO_PERMISSION;
-    *slot = slots_find(&handle->permissions, name);
-    if (*slot == 0) {
-        if (handle->permissions.count >= HANDLE_SLOTS_MAX)
-            return PERMTAB_E_LIMIT;
-        int result = slots_add(&handle->permissions, name, slot);
-        if (result < 0)
-            return result;
-    }
+    int result = slots_get(&handle->permissions, HANDLE_SLOTS_MAX, name, slot);
+    if (result < 0)
+        return result;
     struct geometry *geometry = geometry_now(handle);
     if (*slot >= geometry->visible.permission_slots)
         return geometry_renew(handle);
@@ -127,14 +131,9 @@ int geometry_type_slot(struct handle *handle, const char *name, uint32_t *slot)
     uint32_t number = names_type(handle->names, name);
     if (number == UINT32_MAX)
         return PERMTAB_E_NO_SCOPE_TYPE;
-    *slot = slots_find(&handle->types, name);
-    if (*slot == 0) {
-        if (handle->types.count >= PERMTAB_TYPE_SLOTS_)
-            return PERMTAB_E_LIMIT;
-        int result = slots_add(&handle->types, name, slot);
-        if (result < 0)
-            return result;
-    }
+    int result = slots_get(&handle->types, PERMTAB_TYPE_SLOTS_, name, slot);
+    if (result < 0)
+        return result;
     struct geometry *geometry = geometry_now(handle);
     if (geometry->visible.types[*slot] != number)
         geometry->visible.types[*slot] = number;
