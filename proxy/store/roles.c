@@ -111,8 +111,9 @@ static char *level_text(size_t length)
     return text;
 }
 
-static int row_take(struct reading *reading, struct sql_statement *st)
+static int row_take(void *context, struct sql_statement *st)
 {
+    struct reading *reading = context;
     uint64_t kind = sql_column_u64(st, 0), role = sql_column_u64(st, 1);
     if (kind == 1) {
         struct role *item = role_list_add(reading->roles);
@@ -153,14 +154,7 @@ static int slice_read(struct reading *reading, size_t count)
         }
     }
     reading->ids.asked += count;
-    int rc;
-    while ((rc = sql_step(st, reading->failure)) > 0) {
-        rc = row_take(reading, st);
-        if (rc < 0)
-            break;
-    }
-    sql_reset(st);
-    return rc;
+    return sql_each(st, row_take, reading, reading->failure);
 }
 
 static int compare(uint64_t a, uint64_t b)
