@@ -24,7 +24,7 @@ static int syntax_error(json_error_t *error, struct failure *failure)
                                             : "");
 }
 
-int policy_json_load(const char *text, size_t size, json_t **out, struct failure *failure)
+static int load(const char *text, size_t size, json_t **out, struct failure *failure)
 {
     json_error_t error;
     *out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
@@ -65,7 +65,7 @@ int policy_parse(struct policy *out, enum policy_format format, const char *text
     switch (format == POLICY_AUTO ? look_for_format(text, size) : format) {
     case POLICY_AUTO:
     case POLICY_JSON:
-        code = policy_json_load(text, size, &tree, failure);
+        code = load(text, size, &tree, failure);
         break;
     case POLICY_YAML:
         code = policy_yaml_load(text, size, &tree, failure);

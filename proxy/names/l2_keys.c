@@ -13,12 +13,6 @@ char *l2_key_marker(char *out, const char *prefix)
     return out;
 }
 
-char *l2_key_base(char *out, const char *prefix, uint64_t epoch)
-{
-    (void)snprintf(out, L2_KEY_SIZE, "%sl2:%d:%016" PRIx64 ":{", prefix, L2_FORMAT, epoch);
-    return out;
-}
-
 char *l2_key_user(char *out, const char *prefix, uint64_t epoch, uint64_t user)
 {
     (void)snprintf(out, L2_KEY_SIZE, "%sl2:%d:%016" PRIx64 ":{user:%" PRIu64 "}", prefix, L2_FORMAT, epoch,
@@ -31,15 +25,6 @@ char *l2_key_scope(char *out, const char *prefix, uint64_t epoch, const struct s
 {
     char text[SCOPE_TEXT_SIZE];
     (void)snprintf(out, L2_KEY_SIZE, "%sl2:%d:%016" PRIx64 ":{scope:%s}", prefix, L2_FORMAT, epoch,
-                   scope_format(types, scope, text));
-    return out;
-}
-
-char *l2_key_lock(char *out, const char *prefix, uint64_t user, const struct scope_types *types,
-                  struct scope_key scope)
-{
-    char text[SCOPE_TEXT_SIZE];
-    (void)snprintf(out, L2_KEY_SIZE, "%sl2:%d:lock:%" PRIu64 ":%s", prefix, L2_FORMAT, user,
                    scope_format(types, scope, text));
     return out;
 }

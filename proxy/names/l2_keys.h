@@ -3,7 +3,7 @@
  *     PREFIXl2:1:marker                    hash: what L2 is true at (l2/l2.h)
  *     PREFIXl2:1:EPOCH:{user:42}           hash: one user's rows, a field a scope
  *     PREFIXl2:1:EPOCH:{scope:channel:9}   hash: what a scope has of its own
- *     PREFIXl2:1:lock:42:channel:9         who is reading that from the store just now
+ *     PREFIXl2:1:lock:42:channel:9         who is reading that from the store just now; the scripts make it
  *
  * The 1 is the format of the values: another format has other keys, so releases can share a Redis. EPOCH is 16
  * hexadecimal digits; a flush makes another, and the keys of the old one are swept away later. The text in braces
@@ -25,9 +25,5 @@ char *l2_key_marker(char *out, const char *prefix);
 char *l2_key_user(char *out, const char *prefix, uint64_t epoch, uint64_t user);
 char *l2_key_scope(char *out, const char *prefix, uint64_t epoch, const struct scope_types *types,
                    struct scope_key scope);
-char *l2_key_lock(char *out, const char *prefix, uint64_t user, const struct scope_types *types,
-                  struct scope_key scope);
-/* The text in front of "user:42}" and "scope:…}": PREFIXl2:1:EPOCH:{ */
-char *l2_key_base(char *out, const char *prefix, uint64_t epoch);
 
 #endif

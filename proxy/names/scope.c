@@ -23,7 +23,7 @@ bool id_parse(const char *text, uint64_t *out)
     return true;
 }
 
-int scope_type_find(const struct scope_types *types, const char *name, size_t length)
+static int type_find(const struct scope_types *types, const char *name, size_t length)
 {
     for (uint32_t type = 0; type < types->count; type++)
         if (strlen(types->names[type]) == length && memcmp(types->names[type], name, length) == 0)
@@ -41,7 +41,7 @@ int scope_parse(const struct scope_types *types, const char *text, struct scope_
     struct scope_key key;
     if (colon == NULL || colon == text || !id_parse(colon + 1, &key.id))
         return PERMTAB_E_SYNTAX;
-    int type = scope_type_find(types, text, (size_t)(colon - text));
+    int type = type_find(types, text, (size_t)(colon - text));
     if (type < 0)
         return PERMTAB_E_NO_SCOPE_TYPE;
     if (type == 0)

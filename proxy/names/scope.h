@@ -45,8 +45,6 @@ const char *scope_format(const struct scope_types *types, struct scope_key key, 
 /* "global, server, channel"; the end of a long list is left out. Returns `text`. */
 #define SCOPE_TYPES_TEXT_SIZE 160
 const char *scope_types_format(const struct scope_types *types, char text[SCOPE_TYPES_TEXT_SIZE]);
-/* The number of the type of that name, or -1. */
-int scope_type_find(const struct scope_types *types, const char *name, size_t length);
 /* A whole decimal u64 and nothing else; false otherwise. */
 bool id_parse(const char *text, uint64_t *out);
 

@@ -244,29 +244,6 @@ const char *target_kind_name(enum target_kind kind)
     return names[kind];
 }
 
-bool target_equal(const struct target *a, const struct target *b)
-{
-    if (a->kind != b->kind)
-        return false;
-    switch (a->kind) {
-    case TARGET_USER:
-    case TARGET_ROLE:
-        return a->id == b->id;
-    case TARGET_USER_AT:
-        return a->id == b->id && scope_equal(a->scope, b->scope);
-    case TARGET_SCOPE:
-        return scope_equal(a->scope, b->scope);
-    case TARGET_TAG:
-    case TARGET_PREFIX:
-    case TARGET_PATTERN:
-        return strcmp(a->word, b->word) == 0;
-    case TARGET_ALL:
-    case TARGET_POKE:
-        return true;
-    }
-    return false;
-}
-
 bool target_matches(const struct target *target, const char *text)
 {
     if (target->kind == TARGET_PREFIX)

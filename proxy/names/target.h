@@ -49,7 +49,6 @@ int target_parse(const struct scope_types *types, const char *text, size_t size,
 char *target_format(const struct scope_types *types, const struct target *target, char *out);
 /* "user", "user@scope", "role" … */
 const char *target_kind_name(enum target_kind kind);
-bool target_equal(const struct target *a, const struct target *b);
 /* Whether a TARGET_PREFIX or TARGET_PATTERN means a text such as "user:42" or "scope:channel:9". */
 bool target_matches(const struct target *target, const char *text);
 /* Glob as in Redis' stringmatchlen: * ? [abc] [a-c] [^a] \x. Bounded: no more than size(pattern) * size(text) steps. */

@@ -1,6 +1,7 @@
 /* libFuzzer's entry for messages of the invalidation channel: what parses can be written, and what was written
  * parses to the same. Any pattern that was taken is matched. */
 #include "proxy/names/message.h"
+#include "tests/support/target_equal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,6 +2,7 @@
 #include "proxy/names/target.h"
 
 #include "tests/support/random.h"
+#include "tests/support/target_equal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
