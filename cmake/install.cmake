@@ -1,5 +1,5 @@
-# What `cmake --install` puts where. The client's headers keep their folders (permtab/permtab.h, permtab/shm/…), so that
-# the same #include lines work from the source tree and from an installation.
+# The places where `cmake --install` puts things. The client's headers keep their folders (permtab/permtab.h,
+# permtab/shm/…), so that the same #include lines work from the source tree and from an installation.
 #
 # The CMake package is written by hand instead of exported: the targets here carry our own warning options, which
 # are nobody else's business.

@@ -28,5 +28,5 @@ pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 permtab_mend_includes(MSGPACK)
-# For the tests alone.
+# These are for the tests alone.
 pkg_check_modules(CMOCKA QUIET IMPORTED_TARGET cmocka)

@@ -52,7 +52,7 @@ build() {
         fail "the build failed; all of it: build/demo.log"
     fi
     PATH="$folder/installed/bin:$folder/installed/sbin:$PATH"
-    # As an application would be compiled: header and library from an installation.
+    # The worker is compiled as an application would be: header and library from an installation.
     local library flags
     library="$(dirname "$(find "$folder/installed" -name libpermtab.a)")"
     export PKG_CONFIG_PATH="$library/pkgconfig"
@@ -79,7 +79,7 @@ EOF
 
 ctl() { permtabctl --socket "$folder/permtab.sock" "$@"; }
 
-# What a user types, and what comes back; a "deny" is no failure here.
+# Shows what a user types, and what comes back; a "deny" is no failure here.
 show() {
     printf '  $ permtabctl %s\n' "$*"
     ctl "$@" | sed 's/^/    /' || true

@@ -1,4 +1,4 @@
-# What the scripts share: a temporary folder, a private MariaDB in it, and words for the outcome. Sourced.
+# The parts that the scripts share: a temporary folder, a private MariaDB in it, and words for the outcome. Sourced.
 set -u
 folder=$(mktemp -d)
 server=

@@ -23,7 +23,7 @@ ask() { redis-cli -s "$folder/s" "$@"; }
 for _ in $(seq 100); do [ "$(ask PING 2>/dev/null)" = PONG ] && break; sleep 0.1; done
 ask INFO server | grep redis_version
 
-# How many hear a message after the account was changed so.
+# Counts those who hear a message after the account was changed so.
 after() {
     ask ACL SETUSER listener reset on '>first' '&news' +subscribe >/dev/null
     redis-cli -s "$folder/s" --user listener --pass first --no-auth-warning SUBSCRIBE news >/dev/null 2>&1 &

@@ -1,9 +1,10 @@
-# What the tests find around them, whoever starts tests/run.sh and from where: sourced by it before anything else. It
+# The surroundings that tests find, whoever starts tests/run.sh and from where: sourced by it before anything else. It
 # runs the script again with an environment, signals and limits that are stated here, so that no test leans on what
 # its caller happened to have.
 # shellcheck shell=bash
 
-# What comes through: how to reach the network, what makes a build quicker and no different, and the number of jobs.
+# Variables that come through: how to reach the network, what makes a build quicker and no
+# different, and the number of jobs.
 surroundings_kept=(PERMTAB_JOBS TERM http_proxy https_proxy no_proxy
     CMAKE_C_COMPILER_LAUNCHER CMAKE_CXX_COMPILER_LAUNCHER "${!CCACHE_@}")
 

@@ -1,5 +1,5 @@
--- How the queue stands, and which indexes have most of it, from a sample: an index with a fiftieth of the queue is as
--- good as certain to be in it. Nothing is kept for this, so there is nothing to leak.
+-- Says how the queue stands, and which indexes have most of it, from a sample: an index with a fiftieth of the queue
+-- is as good as certain to be in it. Nothing is kept for this, so there is nothing to leak.
 -- KEYS[1] the queue: id -> due   KEYS[2] taken: id -> end of the lease
 -- ARGV[1] base of the other keys   [2] from how many ms a task counts as overdue   [3] tasks in the sample, 0 for none
 -- ARGV[4] how many indexes to name

@@ -21,7 +21,8 @@ if times >= tonumber(ARGV[7]) and not string.find('\n' .. task[5] .. '\n', '\n' 
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- Never later than its end: whoever takes it then sees that it is over, and removes it from every index.
+-- The task is due never later than its end: the host that takes it then sees that it is over, and
+-- removes it from every index.
 local due = string.format('%.0f', math.min(now + ARGV[4], math.max(tonumber(task[2] or '0'), now)))
 redis.call('HSET', key, 'error', ARGV[6])
 redis.call('HDEL', key, 'owner')

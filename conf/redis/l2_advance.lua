@@ -14,7 +14,7 @@ end
 if marker[2] == ARGV[5] then
     return {1, marker[1], marker[2], marker[3], marker[4]}
 end
--- What somebody else has put under our names goes as a whole: it must not keep the marker where it is for ever.
+-- A key that somebody else has put under our names goes as a whole: it must not keep the marker where it is for ever.
 local base = ARGV[1] .. marker[4] .. ':{'
 for i = 9, #ARGV, 3 do
     if ARGV[i] == 'rows' then
@@ -30,7 +30,8 @@ for i = 9, #ARGV, 3 do
         end
     end
 end
--- Before the marker: when Redis is full, HSET is refused, and the others shall hear of the change all the same.
+-- The message goes before the marker: when Redis is full, HSET is refused, and the others shall hear of
+-- the change all the same.
 redis.call('PUBLISH', ARGV[7], ARGV[8])
 redis.call('HSET', KEYS[1], 'revision', ARGV[5], 'nonce', ARGV[6])
 return {1, marker[1], ARGV[5], ARGV[6], marker[4]}

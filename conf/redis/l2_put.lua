@@ -20,7 +20,7 @@ local user_key = base .. 'user:' .. ARGV[10] .. '}'
 local rows = {}
 for i = 11, #ARGV, 5 do
     local key = base .. 'scope:' .. ARGV[i] .. '}'
-    -- What is there is true at the marker's revision as well.
+    -- A value that is there is true at the marker's revision as well.
     if redis.call('EXISTS', key) == 0 then
         redis.call('HSET', key, 'parent', ARGV[i + 1], 'plain', ARGV[i + 2], 'value', ARGV[i + 3])
         redis.call('PEXPIRE', key, ARGV[7])

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# How long does `permtabctl apply` of 100,000 assignments take, in one transaction, with triggers? And a second time,
-# when nothing is to be changed? On SQLite, and on MariaDB when PERMTAB_TEST_MYSQL names a database (which is dropped
-# and made anew).
+# Times `permtabctl apply` of 100,000 assignments, in one transaction, with triggers; and a second time, when nothing is
+# to be changed. On SQLite, and on MariaDB when PERMTAB_TEST_MYSQL names a database (which is dropped and made anew).
 #
 #     tests/bench/apply.sh [ROUNDS]          builds in build/bench; prints medians of wall seconds
 set -euo pipefail

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What does another client of Redis feel while a million L2 keys are cleaned up? An open loop of 1,000 GETs a second
-# before, during and after; the goal is a p99 during the clean-up of at most twice the p99 before. Redis, the sidecar
-# and the load are its own.
+# Measures what another client of Redis feels while a million L2 keys are cleaned up. An open loop of 1,000 GETs a
+# second before, during and after; the goal is a p99 during the clean-up of at most twice the p99 before. Redis, the
+# sidecar and the load are its own.
 #
 #     tests/bench/cleanup.sh [--keys N] [--seconds N] [--budget PERCENT] [--build FOLDER] [--real-time yes]
 #

@@ -48,7 +48,7 @@ class Connection:
 
 
 def main():
-    # What a flood takes from the processor with its own work is the kernel's business; what is measured is what it
+    # A flood takes some of the processor with its own work, which is the kernel's business; what is measured is what it
     # takes from others inside the sidecar.
     os.nice(19)
     path, count, first_user = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

@@ -86,8 +86,8 @@ class Nemesis:
         present.append((time.monotonic() + (self.duration(takes) if end else 0), name, takes, end))
 
     def keep_up(self, taken):
-        """What a supervisor does. A sidecar may give up before it serves, when the store is away; ending later is a
-        failure."""
+        """Does what a supervisor does. A sidecar may give up before it serves, when the store is away;
+        ending later is a failure."""
         for host in self.fleet.hosts:
             process = host.sidecar.process
             if host.name in taken or (process and process.poll() is None):

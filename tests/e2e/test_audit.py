@@ -38,7 +38,8 @@ class Audit:
             self.reader.check(user, "channel:99", SEND)
 
     def audited(self, more=300, asking=()):
-        """So many more entries have been looked at. Somebody goes on asking: a rebuild leaves no entries."""
+        """Waits until so many more entries have been looked at. Somebody goes on asking: a
+        rebuild leaves no entries."""
         wanted = self.serving.stats()["audit_checks"] + more
 
         def enough():
@@ -154,8 +155,8 @@ class AuditSqlite(Audit, SqliteCase):
 
 @full_only
 class AuditWithRedis(AuditSqlite):
-    """What was read before is in L2 as well, under a marker that knows nothing of rows changed behind the triggers:
-    healing the table alone would fill it from there again and again."""
+    """Facts that were read before are in L2 as well, under a marker that knows nothing of rows changed behind the
+    triggers: healing the table alone would fill it from there again and again."""
 
     def sidecar(self, **options):
         redis = Redis(self.folder / "redis").start()

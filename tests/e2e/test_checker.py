@@ -113,7 +113,7 @@ class Checker(unittest.TestCase):
     # ---- never -------------------------------------------------------------------------------------------------------
 
     def test_never_given(self):
-        """Before it was begun, and of somebody who is never allowed."""
+        """Answers before the write was begun, and about somebody who is never allowed."""
         self.assertEqual(["never"], self.check([call(100, DENY)]))
         self.assertEqual(["never"], self.check([call(4990, DENY, 4999)]))
         self.assertEqual(["never"], self.check([call(100, ALLOW, question=2)]))
@@ -192,7 +192,7 @@ class Checker(unittest.TestCase):
 
     @full_only
     def test_a_million_answers(self):
-        """Against a slow and simple checker on a part of them, and all of them within seconds."""
+        """The checker agrees with a slow and simple one on a part of them, and checks all of them within seconds."""
         dice = random.Random(1)
         writes, log, at = [], [], 1000
         for revision in range(BEGIN + 1, BEGIN + 2001):
@@ -221,7 +221,7 @@ class Checker(unittest.TestCase):
 
     @staticmethod
     def is_wrong(span, writes):
-        """By looking at every revision."""
+        """Judges a span by looking at every revision."""
         low = max([BEGIN, span.revision] + [w.revision for w in writes if w.ended_ns + STALENESS < span.first_begun])
         high = max([BEGIN] + [w.revision for w in writes if w.begun_ns <= span.last_ended])
         # Revisions alternate: even ones have the role.

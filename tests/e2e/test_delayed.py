@@ -105,7 +105,7 @@ class Delayed(SqliteCase):
 
     @full_only
     def test_killed_host(self):
-        """Whatever a host had taken is carried out by the other."""
+        """The other host carries out whatever the killed one had taken."""
         with self.first.rpc() as rpc:
             for number in range(400):
                 rpc.call("delay", targets=[f"user:{number}"], in_ms=1500)

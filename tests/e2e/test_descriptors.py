@@ -19,7 +19,7 @@ IDLE = 90
 
 
 class Limited(Sidecar):
-    """Under `ulimit -n`: soft and hard, so that it cannot be raised."""
+    """A sidecar under `ulimit -n`: soft and hard, so that it cannot be raised."""
 
     limit = LIMIT
 
@@ -41,7 +41,7 @@ class Few:
         self.addCleanup(self.steady.close)
 
     def come(self):
-        """So many connections that stay as long as they are let; how many were."""
+        """Opens IDLE connections that stay as long as they are let, and returns how many were."""
         idle = []
         for _ in range(IDLE):
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -14,7 +14,8 @@ ROUNDS = 1 if QUICK else 3
 DELETE = "message.delete"
 SEND = "message.send"
 
-# Who must keep their entries whatever changes in server:1; and who must where only one user or one role is touched.
+# Those who must keep their entries whatever changes in server:1; and those who must where only one
+# user or one role is touched.
 ELSEWHERE = [(user, "channel:20", SEND) for user in (50, 51, 52)]
 SAME_PLACE = ELSEWHERE + [(user, "channel:10", SEND) for user in (60, 61)]
 NOBODY = []  # a change of the catalogue may touch everyone
@@ -111,7 +112,7 @@ class DirectSql:
         self.workers = [self.worker(self.serving) for _ in range(2)]
 
     def committed_ns(self):
-        """When the newest change was written, by its own row, as CLOCK_MONOTONIC."""
+        """Returns when the newest change was written, by its own row, as CLOCK_MONOTONIC."""
         offset = time.time_ns() - time.monotonic_ns()
         [[at]] = self.rows("SELECT at FROM permtab_change ORDER BY revision DESC LIMIT 1;")
         return int(at) * 1000 - offset

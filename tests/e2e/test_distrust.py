@@ -97,7 +97,7 @@ class Distrust:
         return int(self.rows("SELECT revision FROM permtab_counter;")[0][0])
 
     def test_log_and_counter_are_guarded(self):
-        """At a prompt, nothing but the purge of old rows passes."""
+        """Nothing but the purge of old rows passes at a prompt."""
         before = self.rows("SELECT * FROM permtab_change ORDER BY revision;")
         for sql in ("UPDATE permtab_counter SET revision = revision - 2;",
                     "UPDATE permtab_counter SET revision = revision + 2;",
@@ -141,7 +141,7 @@ class Distrust:
         self.distrusted(ruin, "deny", "allow")
 
     def test_all_change_rows_purged(self):
-        """With nothing left to recognise the history by, nothing is believed before the next change."""
+        """Nothing is believed before the next change when nothing is left to recognise the history by."""
         self.unguarded("UPDATE permtab_assignment SET user_id = 3 WHERE user_id = 1; DELETE FROM permtab_change;")
         self.reader.trace(*MODERATOR, STALENESS_MS + 500, "check")
         self.assertNotEqual("allow", self.reader.traced()[-1][2])
@@ -150,7 +150,7 @@ class Distrust:
         self.expect(OTHER, "allow")
 
     def test_trigger_dropped(self):
-        """What is written without it leaves no change row: nothing may be believed until it is back."""
+        """A write without the trigger leaves no change row: nothing may be believed until it is back."""
         name, text = next(trigger for trigger in self.triggers_of("permtab_assignment") if "delete" in trigger[0])
         dropped = time.monotonic_ns()
         self.sql(f"DROP TRIGGER {name}; DELETE FROM permtab_assignment WHERE user_id = 1;")
@@ -177,7 +177,7 @@ class OnSqlite(Distrust, SqliteCase):
         self.sql(f".restore {self.folder}/backup.db")
 
     def counter_set(self, revision):
-        """Nothing: in SQLite the counter is the log's newest number."""
+        """Returns no statement: the counter is the log's newest number in SQLite."""
         return ""
 
     def triggers_of(self, table):
@@ -279,8 +279,8 @@ class OnSqliteWithRedis(OnSqlite):
         self.assertEqual("deny", self.reader.check(*MODERATOR))
 
     def test_restarted_while_it_disbelieves(self):
-        """As whoever finds it unhealthy does. When it comes back the store is as it should be, at the revision that
-        L2 is at."""
+        """The sidecar is restarted as whoever finds it unhealthy does. When it comes back the store is as it should be,
+        at the revision that L2 is at."""
         other = (5, *MODERATOR[1:])
         self.sql("INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) "
                      "VALUES (5, 101, 1, 1), (5, 102, 1, 1), (1, 102, 1, 1);")
@@ -301,7 +301,7 @@ class OnSqliteWithRedis(OnSqlite):
     def sidecar(self, **options):
         redis = Redis(self.folder / "redis").start()
         self.addCleanup(redis.kill)
-        # Without the auditor, which might be first.
+        # The auditor is off, for it might be first.
         return super().sidecar(redis=f"unix:{redis.socket}", audit_entries=0, **options)
 
 
@@ -338,9 +338,9 @@ class OnMariadb(Distrust, MariadbCase):
         self.distrusted(ruin, "deny", "allow")
 
     def test_one_table_restored(self):
-        """From its own dump, as mysql reads it: dropped, made again, filled, and its triggers last. The log is none
-        the wiser; the feed has lost its connection over the missing table, and finds everything in its place when it
-        has another."""
+        """The table comes from its own dump, as mysql reads it: dropped, made again, filled, and its triggers last. The
+        log is none the wiser; the feed has lost its connection over the missing table, and finds everything in its
+        place when it has another."""
         done = subprocess.run([find("mariadb-dump", "mysqldump"), "--no-defaults", f"--socket={self.server.socket}",
                                "--user=root", "--triggers", self.database, "permtab_assignment"],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -356,7 +356,7 @@ class OnMariadb(Distrust, MariadbCase):
         self.distrusted(ruin, "allow", "deny")
 
     def test_counter_alone_set_back(self):
-        """Then the next writer fails, or is obeyed; it never succeeds unseen."""
+        """The next writer then fails, or is obeyed; it never succeeds unseen."""
         self.unguarded(self.counter_set("revision - 2"))
         self.sql("DELETE FROM permtab_assignment WHERE user_id = 1;", check=False)
         [[held]] = self.rows("SELECT count(*) FROM permtab_assignment WHERE user_id = 1;")
@@ -387,8 +387,8 @@ class OnMariadb(Distrust, MariadbCase):
         self.assertEqual("allow", self.reader.check(*MODERATOR))
 
     def test_truncate_forced_through(self):
-        """With foreign keys off it passes, unseen by any trigger: the next look at the schema stops renewal, or the
-        answers follow."""
+        """TRUNCATE passes with foreign keys off, unseen by any trigger: the next look at the schema stops renewal,
+        or the answers follow."""
         done = self.sql("SET foreign_key_checks = 0; TRUNCATE TABLE permtab_assignment;", check=False)
         if done.returncode != 0:
             return
@@ -402,7 +402,7 @@ class OnMariadb(Distrust, MariadbCase):
 
 
 class RestartedMariadb(MariadbCase):
-    """What costs every host its table must not come of every restart of the server."""
+    """Restarts of the server must not cost every host its table each time."""
 
     def make_server(self):
         return self.own_server()

@@ -67,7 +67,7 @@ class Agreement(SqliteCase):
         self.addCleanup(self.rpc.close)
 
     def answers(self, user, scope, permission, own):
-        """What the three of them say, as booleans, and the revisions they say it of."""
+        """Returns what the three of them say, as booleans, and the revisions they say it of."""
         owner = {"owner": user} if own else {}
         check = self.rpc.call("check", user=user, scope=scope, permission=permission, **owner)
         listed = self.rpc.call("permissions", user=user, scope=scope)
@@ -84,7 +84,7 @@ class Agreement(SqliteCase):
         return len(set(said)) == 1 and len(set(revisions)) == 1
 
     def compare(self, dice, count):
-        """Who ends at this moment may be seen before and after it: only those who go on differing do differ."""
+        """An end at this moment may be seen before and after it: only answers that go on differing do differ."""
         for _ in range(count):
             question = (dice.choice(USERS), dice.choice(SCOPES), dice.choice(PERMISSIONS), dice.random() < 0.5)
             if not self.agreed(question):

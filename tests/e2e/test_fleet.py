@@ -21,7 +21,7 @@ class Messages(FleetShared, MariadbCase):
             worker.watch(user, *QUESTION, decision, 30000)
 
     def felt(self, workers):
-        """When each saw it. Those that are not told do not see it while they watch."""
+        """Returns when each saw it. Those that are not told do not see it while they watch."""
         seen = [worker.watched() for worker in workers]
         self.assertNotIn(None, seen)
         return seen
@@ -44,7 +44,7 @@ class Messages(FleetShared, MariadbCase):
         self.say(f"felt {statistics.median(late):.1f} ms after the write's reply, at most {max(late):.1f}")
 
     def test_raw_sql(self):
-        """Whoever polls first tells the others."""
+        """The host that polls first tells the others."""
         told = self.hosts(2, **WHEN_TOLD)
         first = self.host(2, poll_interval="100ms")
         self.follow([first])

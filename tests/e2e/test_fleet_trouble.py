@@ -109,7 +109,7 @@ class Trouble(FleetShared, MariadbCase):
         self.wait_check(host, 0, 1150)
 
     def test_pokes_for_nothing(self):
-        """Whoever may publish cannot have all hosts ask the store a thousand times a second each."""
+        """A client that may publish cannot have all hosts ask the store a thousand times a second each."""
         first, _ = self.hosts(2)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.connect(str(self.redis.socket))

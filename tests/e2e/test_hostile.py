@@ -65,7 +65,7 @@ class TheTable(HostileCase):
             _, segment, feedback = rpc.attach()
 
             def become():
-                # Through high numbers first: the descriptors may themselves be 3 or 4.
+                # The descriptors go through high numbers first: they may themselves be 3 or 4.
                 os.dup2(segment, 200)
                 os.dup2(feedback, 201)
                 os.dup2(200, 3)
@@ -108,7 +108,7 @@ def packed(*message):
 
 HELLO = packed(0, 1, "hello", [{"protocol": 1, "layout": 1, "client": "hostile"}])
 
-# What is sent after hello: one error, or the session closed; never silence and never a second answer.
+# Messages that are sent after hello: one error, or the session closed; never silence and never a second answer.
 MESSAGES = [
     ("garbage", random.Random(1).randbytes(4096)),
     ("text", b"GET / HTTP/1.1\r\nHost: permtab\r\n\r\n"),
@@ -232,8 +232,8 @@ class Messages(HostileCase):
         connection.close()
 
     def test_replies_with_descriptors_that_nobody_reads(self):
-        """There are not many descriptors for all clients together, and each such reply holds two. Whoever reads again
-        gets all."""
+        """Descriptors for all clients together are not many, and each such reply holds two. A client that
+        reads again gets all."""
         if os.getuid() != 0:
             self.skipTest("another process' descriptors are counted")
         folder, asked = f"/proc/{self.serving.process.pid}/fd", 2000
@@ -355,7 +355,7 @@ class Crowd(HostileCase):
     """1,000 idle connections and 10 that flood: how long does somebody else's miss take?"""
 
     ROUNDS, MISSES, IDLE, FLOODING = 7, 40, 1000, 10
-    # Without the filter of strangers: each of these misses is to read the store, which is what all compete for.
+    # The filter of strangers is off: each of these misses is to read the store, which is what all compete for.
     options = {"clients_max": 2000, "strangers_max": 0}
 
     def misses(self, rpc):

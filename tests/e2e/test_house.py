@@ -11,7 +11,7 @@ import unittest
 from harness import ROOT, main
 from harness.paths import BUILD
 
-# Where each third-party header may be included. Tests may include what they test against.
+# The places where each third-party header may be included. Tests may include what they test against.
 HOMES = {
     r"mysql(/mysql)?\.h|mariadb.*\.h|mysqld_error\.h": ["proxy/store/sql_mysql.c"],
     r"sqlite3\.h": ["proxy/store/sql_sqlite.c"],
@@ -157,7 +157,7 @@ class House(unittest.TestCase):
         self.assertEqual([], wrong)
 
     def test_rooms_stand_on_what_is_below_them(self):
-        """In the order of proxy/CMakeLists.txt, so there is no cycle. And every folder is a room."""
+        """Rooms link in the order of proxy/CMakeLists.txt, so there is no cycle. And every folder is a room."""
         declared, below = rooms(), []
         for room, links in declared.items():
             self.assertEqual([], [link for link in links if link not in below], f"{room} links what is not below it")
@@ -190,7 +190,7 @@ class House(unittest.TestCase):
         self.assertEqual([], wrong)
 
     def test_rooms_call_what_they_link(self):
-        """By the symbols of their libraries: a prototype that is written down again is no way round."""
+        """The symbols of their libraries tell: a prototype that is written down again is no way round."""
         declared, wrong = rooms(), []
         found = {room: symbols(BUILD / "proxy" / f"libpermtab_{room.replace('/', '_')}.a") for room in declared}
         home = {symbol: room for room, (defined, _) in found.items() for symbol in defined}
@@ -310,7 +310,7 @@ class House(unittest.TestCase):
         self.assertEqual([], [f"{name}: {function}" for name, function in freed if f" {function}(NULL);" not in tried])
 
     def test_no_mutable_globals(self):
-        """At file scope: constants, tables and functions. The exceptions: the client's thread-local slot, the log's
+        """File scope holds constants, tables and functions. The exceptions: the client's thread-local slot, the log's
         level."""
         pattern = re.compile(r"^(static )?(struct \w+|u?int\d*(_t)?|bool|size_t|char|pid_t|long|unsigned)( \w+)* \**\w+"
                              r"(\[\w*\])*( = [^;]*)?;")

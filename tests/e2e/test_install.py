@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What `cmake --install` leaves behind is enough to build a C and a C++ program against, by pkg-config and by CMake."""
+"""An installation, as `cmake --install` leaves it behind, is enough to build a C and a C++ program against, by
+pkg-config and by CMake."""
 
 import os
 import pathlib
@@ -48,7 +49,7 @@ class Install(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = temporary_folder("install")
         cls.prefix = cls.folder / "prefix"
-        # As one who lets nobody in: what is installed is for all.
+        # The umask lets nobody else in: what is installed is for all.
         cls.run_checked(["cmake", "--install", str(BUILD), "--prefix", str(cls.prefix)], umask=0o077)
         (cls.folder / "consumer.c").write_text(CONSUMER)
         (cls.folder / "consumer.cpp").write_text(CONSUMER)
@@ -161,7 +162,8 @@ class Install(unittest.TestCase):
         self.assertNotIn(str(stage), unit)
 
     def test_it_may_be_moved(self):
-        """What is moved is found where it is, by pkg-config and by CMake; nothing names the prefix of the build."""
+        """An installation that was moved is found where it is, by pkg-config and by CMake; nothing names
+        the prefix of the build."""
         moved = self.folder / "else where"
         shutil.copytree(self.prefix, moved, symlinks=True)
         library = moved / self.library.relative_to(self.prefix)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""As it is installed: the sidecar under its own uid in a folder that the unit has made, workers under theirs, and an
+"""The sidecar as it is installed: under its own uid in a folder that the unit has made, workers under theirs, and an
 application that names no uid. Prefork workers that never miss are seen."""
 
 import os
@@ -25,12 +25,12 @@ def unit_value(name):
 
 @unittest.skipUnless(os.getuid() == 0 and os.access("/run", os.W_OK), "needs root: there are three uids in it")
 class TwoUids(SqliteCase):
-    """What systemd does with the unit, by hand: RuntimeDirectory and StateDirectory belong to User."""
+    """The unit as systemd starts it, by hand: RuntimeDirectory and StateDirectory belong to User."""
 
     def setUp(self):
         super().setUp()
         self.assertEqual("permtab", unit_value("User"))
-        # Beside the real one, which may be in use on this machine.
+        # The folder stands beside the real one, which may be in use on this machine.
         self.run = pathlib.Path(f"/run/{unit_value('RuntimeDirectory')}-test-{os.getpid()}")
         self.run.mkdir()
         self.addCleanup(shutil.rmtree, self.run, True)
@@ -49,7 +49,7 @@ class TwoUids(SqliteCase):
         self.sidecar_under_unit.binary = self.programs["permtabd"]
 
     def ask_as_worker(self):
-        """What the worker says when it opens with defaults."""
+        """Returns what the worker says when it opens with defaults."""
         process = spawn([self.programs["worker"], str(self.run / "permtab.sock"), "2000"], uid=WORKER,
                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return process.communicate("check 1 channel:10 message.delete\n", timeout=60)[0].splitlines()

@@ -24,7 +24,7 @@ def policy():
 
 
 class Asking:
-    """What all of them ask a sidecar."""
+    """Questions that all of them ask a sidecar."""
 
     def done(self, sidecar, *words, code=0, **options):
         done = sidecar.ctl(*words, **options)
@@ -32,8 +32,8 @@ class Asking:
         return done.stdout if code == 0 else done.stderr
 
     def resident(self, reader, user, scope, permission=SEND):
-        """On a machine that has much to do the lease may have ended for a moment, which says nothing about the
-        entry."""
+        """The lease may have ended for a moment on a machine that has much to do, which says
+        nothing about the entry."""
         def look():
             decision, why = reader.peek(user, scope, permission)
             return (decision != "unknown",) if decision != "unknown" or why in (MISS, RETIRED) else None
@@ -337,7 +337,7 @@ class WithRedis(Asking, MariadbCase):
         wait_until(lambda: self.here.ctl("invalidate", "user:5").returncode == 0, 10, "it is back")
 
     def test_stopping_in_the_middle(self):
-        """Whoever waits is not left hanging, and the sidecar ends cleanly."""
+        """A client that waits is not left hanging, and the sidecar ends cleanly."""
         self.redis.process.send_signal(19)  # SIGSTOP
         try:
             with self.here.rpc() as rpc:

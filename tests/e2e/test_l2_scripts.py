@@ -13,7 +13,7 @@ STORE, EPOCH = "000000000000abcd", "00000000000000ee"
 
 
 def revision(number):
-    """As they are compared: by their digits."""
+    """Writes a revision as they are compared: by their digits."""
     return f"{number:020d}"
 
 
@@ -227,7 +227,7 @@ class Read(Scripts):
         self.assertEqual(b"miss", self.read()[1][0])
 
     def test_full(self):
-        """What is there is found; what is not is missed, without a lock."""
+        """Values that are there are found; others are missed, without a lock."""
         self.set_marker()
         self.put()
         self.redis.command("CONFIG", "SET", "maxmemory", "1mb")
@@ -264,7 +264,7 @@ class Marker(Scripts):
         self.assertEqual(1, self.redis.command("EXISTS", self.scope_key("global")))
 
     def test_advance_over_what_is_spoilt(self):
-        """What is no hash is of nobody: it goes, and the marker with it goes on."""
+        """A key that is no hash is of nobody: it goes, and the marker with it goes on."""
         self.set_marker()
         for key in (self.user_key(), self.scope_key("channel:9"), self.scope_key("server:1")):
             self.redis.command("SET", key, "x")
@@ -273,7 +273,7 @@ class Marker(Scripts):
         self.assertEqual([MARKER.encode()], self.redis.command("KEYS", "*"))
 
     def test_advance_refused(self):
-        """From anywhere but where the marker stands: nothing is taken, nothing told."""
+        """An advance from anywhere but where the marker stands takes nothing and tells nothing."""
         self.assertEqual(0, self.advance(10, 12)[0])
         self.set_marker()
         self.put()
@@ -313,7 +313,8 @@ class Marker(Scripts):
         self.assertEqual(tuple(self.as_marker(12, "6")), self.marker())
 
     def test_begin(self):
-        """In place of what was seen and of nothing else: of many who find it of no use, one begins."""
+        """The new marker comes in place of what was seen and of nothing else: of many who find that
+        of no use, one begins."""
         new = [STORE.encode(), revision(20).encode(), b"9", b"00000000000000ff"]
         self.assertEqual([1, *new], self.begin("|||"))
         self.assertEqual(0, self.begin("|||", epoch="00000000000000f0")[0])
@@ -332,7 +333,7 @@ class Marker(Scripts):
         self.assertEqual(1, self.begin("|||")[0])
 
     def test_erased(self):
-        """By who does not believe the store any more, in place of what it has seen and of nothing else."""
+        """The marker is erased by a host that does not believe the store any more, if it is what that host has seen."""
         self.set_marker()
         self.assertEqual([0, *self.as_marker()], self.erase("|||"))
         self.assertEqual([0, *self.as_marker()], self.erase(f"{STORE}|{revision(11)}|5|{EPOCH}"))

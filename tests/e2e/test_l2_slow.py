@@ -51,7 +51,7 @@ class Slow(Shared, MariadbCase):
         wait_until(lambda: self.is_well_again(), 16, "L2 is used again", 0.1)
 
     def trials(self, opened, seconds):
-        """When a look went out again, seconds after the opening."""
+        """Returns when looks went out again, in seconds after the opening."""
         found, user = [], 1020
         with self.first.rpc() as rpc:
             errors = rpc.call("stats")["l2_errors"]
@@ -102,7 +102,7 @@ class Slow(Shared, MariadbCase):
         self.wait_marker()
 
     def test_full(self):
-        """No room: misses, no errors; a change is told to the others all the same."""
+        """A Redis without room makes for misses and no errors; a change is told to the others all the same."""
         self.first, second = self.hosts(2, poll_interval="1s", max_staleness="5s")
         self.fill(self.first, *range(1000, 1010))
         self.redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
@@ -131,7 +131,7 @@ class Slow(Shared, MariadbCase):
 
     @full_only
     def test_gone(self):
-        """No waiting at all while there is no connection."""
+        """Nobody waits at all while there is no connection."""
         self.first, second = self.hosts(2)
         self.redis.kill()
         wait_until(lambda: self.first.stats()["l2_marker_known"] == 0, 5, "it is noticed")
@@ -145,7 +145,7 @@ class Slow(Shared, MariadbCase):
 
 
 class Race(Shared, MariadbCase):
-    """Between reading the store and putting what was read."""
+    """Races between reading the store and putting what was read."""
 
     quick = []
 
@@ -187,7 +187,7 @@ class Race(Shared, MariadbCase):
         self.assertGreater(stats["l2_puts_refused"] + stats["fills_repeated"], 0)
 
     def test_one_read_of_the_store_for_two_hosts(self):
-        """Who misses second waits for what the first one reads."""
+        """The host that misses second waits for what the first one reads."""
         first, second = self.hosts(2)
         with self.counted(first) as one, self.counted(second) as two:
             for user in range(1000, 1010):
@@ -203,7 +203,7 @@ class Race(Shared, MariadbCase):
         self.assertLessEqual(one["l2_misses"] + two["l2_misses"], 14)  # 10, and a few that were too slow for the lock
 
     def test_a_lock_that_is_lost_costs_time_alone(self):
-        """Whoever held it is gone, or it is somebody else's: bounded waiting, then the store."""
+        """The lock's holder is gone, or it is somebody else's: bounded waiting, then the store."""
         first, second = self.hosts(2)
         for user in range(1000, 1005):
             self.redis.command("SET", f"permtab:l2:1:lock:{user}:channel:10", "somebody")

@@ -12,7 +12,7 @@ SERVER, CHANNEL = "scope:server:1", "scope:channel:10"
 
 
 class Spoilt(Shared, MariadbCase):
-    """What somebody wrote into the values."""
+    """Values into which somebody wrote something."""
 
     quick = ["test_every_field_holds_something_else"]
 
@@ -46,7 +46,7 @@ class Spoilt(Shared, MariadbCase):
                 self.heal()
 
     def heal(self):
-        """So that the next case is about its own field."""
+        """Removes what was spoilt, so that the next case is about its own field."""
         for key in self.keys("*{scope:*"):
             self.redis.command("DEL", key)
 
@@ -117,7 +117,7 @@ class Spoilt(Shared, MariadbCase):
 
 
 class Marker(Shared, MariadbCase):
-    """What happens to the marker."""
+    """The marker, and what may happen to it."""
 
     quick = ["test_emptied"]
 
@@ -185,7 +185,7 @@ class Marker(Shared, MariadbCase):
 
     @full_only
     def test_restored_from_an_older_dump(self):
-        """What was revoked in between does not come back."""
+        """Rights that were revoked in between do not come back."""
         def spoil():
             kept = self.redis.save("before")
             self.demote(1001)
@@ -203,7 +203,7 @@ class Marker(Shared, MariadbCase):
 
     @full_only
     def test_restored_under_open_connections(self):
-        """As by somebody who loads an older file into a running server: no connection ends, nobody is told."""
+        """Somebody loads an older file into a running server: no connection ends, nobody is told."""
         first, second = self.hosts(2)
         self.fill(first, *range(1000, 1010))
         kept = self.redis.command("DUMP", self.key_of("user:1000")), self.redis.command("DUMP", MARKER)

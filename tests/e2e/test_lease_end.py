@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Whenever the lease ends somebody says at that moment what is waited for and since when: the log, health, and each
-check."""
+"""The log, health, and each check say at the moment when the lease ends what is waited for and since when."""
 
 import re
 import sqlite3
@@ -45,7 +44,7 @@ class LeaseEnd:
         return not self.serving.health()["ok"], said
 
     def assert_said(self, pattern):
-        """By all of them."""
+        """Checks that all of them say it."""
         unknown, said = wait_until(lambda: (answers := self.answers())[0] and answers, 60, "everything is unknown")
         self.assertTrue(unknown)
         for sentence in said:
@@ -55,8 +54,8 @@ class LeaseEnd:
         self.assert_each_end_told_once()
 
     def assert_each_end_told_once(self):
-        """With one line, and another only when it has another reason. Only of what comes and goes more often than the
-        log is told of are ends counted without a line."""
+        """Each end has one line, and another only when it has another reason. Only of what comes and goes more often
+        than the log is told of are ends counted without a line."""
         ended, told = wait_until(self.ends, 20, "the lease stays as it is for the time of a look")
         for reasons in told:
             self.assertEqual(len(set(reasons)), len(reasons), reasons)

@@ -60,8 +60,9 @@ class Broken(unittest.TestCase):
 
     @staticmethod
     def settle(fleet):
-        """Until everything that is asked is resident, so that what is filled later is what the scenario wants; and
-        until so much has been asked that the answers are worth checking, for in a scenario readers may be paused."""
+        """Waits until everything that is asked is resident, so that what is filled later is what the
+        scenario wants; and until so much has been asked that the answers are worth checking, for in a
+        scenario readers may be paused."""
         for host in fleet.hosts:
             wait_until(lambda: host.reader.path.stat().st_size > 1000 * checker.RECORD.size, 60,
                        f"{host.name} was asked", 0.05)
@@ -101,7 +102,7 @@ class Broken(unittest.TestCase):
             other.reader.pause()  # until then: whoever has a snapshot open fills for h1
             # The entry goes, and is being filled again from now on: with the role still held.
             fleet.wait_for(writer.write(other, model.assignment(1, model.DELETER), True))
-            # Not oftener: InnoDB makes this table anew only when nobody has read it for 100 ms.
+            # The look is not more frequent: InnoDB makes this table anew only when nobody has read it for 100 ms.
             wait_until(snapshots, 30, "the fill has its snapshot", 0.15)
             other.reader.resume()
             before = fills()
@@ -135,7 +136,7 @@ class Broken(unittest.TestCase):
             for user in (1, 3):
                 fleet.wait_for(writer.write(other, model.assignment(user, model.DELETER), True))
             wait_until(kept, 30, "L2 has the rows of user 1", 0.3)
-            # From now on nobody asks but this test: whoever missed would put into L2 what is true.
+            # Nobody but this test asks from now on: a reader that missed would put into L2 what is true.
             for host in fleet.hosts:
                 host.reader.pause()
             dump = fleet.redis.save("older")
@@ -145,7 +146,7 @@ class Broken(unittest.TestCase):
             fleet.redis.kill()
             fleet.redis.start(dump)
             wait_until(lambda: int(marker()) >= revision, 30, "somebody has brought the marker up", 0.02)
-            # With an empty table a host asks L2, once it knows where that is. A value is of no use to a host that
+            # A host with an empty table asks L2, once it knows where that is. A value is of no use to a host that
             # does not know its roles yet: so those first.
             hurt.sidecar.kill()
             hurt.sidecar.start()

@@ -82,7 +82,7 @@ class Output(SqliteCase):
         self.fails(self.ctl("apply", path, "--dry-run"), 1)
 
     def test_watch_ends_with_its_reader(self):
-        """Without anything that it could tell, too."""
+        """The watch ends also when there is nothing that it could tell."""
         reader, writer = os.pipe()
         watcher = spawn(self.ctl("watch"), stdout=writer, stderr=subprocess.PIPE)
         self.addCleanup(end, watcher)
@@ -220,7 +220,7 @@ class Export(SqliteCase):
                 self.assertIn("No space left", done.stderr)
 
     def test_standard_output_by_name(self):
-        """By a link of the test's own: /dev/stdout is one like it, and the machine's."""
+        """The name is a link of the test's own: /dev/stdout is one like it, and the machine's."""
         link = self.folder / "stdout"
         link.symlink_to("/proc/self/fd/1")
         self.assertEqual(self.document, self.export(link).stdout)

@@ -25,7 +25,7 @@ class Patience(unittest.TestCase):
         self.addCleanup(kill, other)
 
         def counts():
-            """Where it waited for a processor all the time, the next try may say more."""
+            """The next try may say more where it waited for a processor all the time."""
             begun, watch = time.monotonic(), Stopwatch(other)
             while time.monotonic() - begun < 0.3:
                 pass

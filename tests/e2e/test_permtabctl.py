@@ -51,7 +51,8 @@ class Permtabctl:
         return self.done("apply", path, *options)
 
     def decision(self, user, scope, permission, code):
-        """What check prints and exits with. It may lag behind a write by a poll, for there is no token in it."""
+        """Waits for what check prints and exits with. It may lag behind a write by a poll, for
+        there is no token in it."""
         words = {0: "allow\n", 1: "deny\n", 2: "unknown\n"}
 
         def is_so():
@@ -198,7 +199,7 @@ class Permtabctl:
                 self.assertGreater(self.serving.stats()["fills"], fills)
 
     def test_a_write_is_obeyed_when_it_has_been_answered(self):
-        """On this host, without a token and however fast the next question comes."""
+        """The write is obeyed on this host, without a token and however fast the next question comes."""
         question = {"user": 424242, "scope": "channel:10", "permission": "message.delete"}
         with self.serving.rpc() as rpc:
             for _ in range(20):
@@ -216,7 +217,7 @@ class Permtabctl:
         self.done("health")
         self.serving.pause()
         try:
-            # Who asks for health wants to know soon: supervisors give up after a few seconds.
+            # Callers of health want to know soon: supervisors give up after a few seconds.
             self.assertNotEqual(0, self.ctl("health", timeout=6).returncode)
         finally:
             self.serving.resume()

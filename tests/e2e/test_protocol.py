@@ -15,7 +15,7 @@ from harness.policies import small
 QUESTION = {"user": 1, "scope": "channel:10", "permission": "message.delete"}
 NO_TEXT, NOT_FOUND, INVALID = "no name", -26, -3
 
-# What is sent after the id as method and params, the code of the error, what it says.
+# The method and params that are sent after the id, the code of the error, what it says.
 REQUESTS = [
     ("positional params", ["check", [1, "channel:10", "message.delete"]], INVALID, r"one map"),
     ("a list in the list", ["check", [[]]], INVALID, r"one map"),

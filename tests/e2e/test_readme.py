@@ -7,7 +7,7 @@ import unittest
 
 from harness import ROOT, main
 
-# How a command in the middle of a sentence begins.
+# The beginning of a command in the middle of a sentence.
 PROGRAM = re.compile(r"(\./|cc |cmake |ctest |make |ninja |sudo |apt|permtabd |permtabctl |redis-|mariadb|"
                      r"mysql|sqlite3|systemctl|pip)\S*")
 
@@ -31,7 +31,7 @@ def blocks(text):
 
 
 def commands_of(readme):
-    """What somebody who reads README may type, without the comments at the ends of lines."""
+    """Finds what somebody who reads README may type, without the comments at the ends of lines."""
     found, outside = blocks(readme)
     for language, lines in found:
         assert language in ("sh", "c", "text"), f"a block of README is neither sh, c nor text: {language!r}"

@@ -12,7 +12,7 @@ from harness.process import wait_until
 from harness.servers import Redis, free_port
 from harness.shared import CHANNEL, Shared
 
-# What closes a connection with a command of ours unread in it is a reset.
+# A connection that is closed with a command of ours unread in it is reset.
 CLOSED = r"\S+ is lost: (the server closed it|Connection reset by peer)"
 OURS = {"acl", "config", "info", "ping"}  # what this test says to Redis itself; PING until it answers
 
@@ -49,7 +49,7 @@ class Account(Shared, SqliteCase):
         return done.stdout
 
     def refused(self):
-        """What was, but for the name of a client, which may be."""
+        """Returns what was refused, but for the name of a client, which may be."""
         log = self.redis.command("ACL", "LOG")
         entries = [dict(zip(entry[::2], entry[1::2])) for entry in log]
         told = {(entry[b"object"].decode(), entry[b"context"].decode()) for entry in entries}

@@ -25,7 +25,7 @@ class Refused(Shared, SqliteCase):
         return [line for host in self.all for line in host.log().splitlines() if words in line]
 
     def ask_strangers_to_l2(self):
-        """Who misses is looked for, and put."""
+        """Asks about users who miss, so that each is looked for, and put."""
         for host in self.all:
             for user in range(1000, 1020):
                 self.assertIn(self.check(host, user), (0, 1))

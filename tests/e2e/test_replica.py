@@ -44,7 +44,7 @@ class _Pair(MariadbCase):
         return int(server.client(self.database, "SELECT revision FROM permtab_counter;").stdout)
 
     def follow(self, serving):
-        """Until replica and table are where the primary is."""
+        """Waits until replica and table are where the primary is."""
         wanted = self.revision_of(self.server)
         wait_until(lambda: self.revision_of(self.replica) >= wanted, 20, "the replica follows")
         wait_until(lambda: serving.health()["revision"] >= wanted, 20, "the table follows")
@@ -97,7 +97,7 @@ class Replica(_Pair):
         self.replica.client(None, "STOP SLAVE SQL_THREAD;")
         self.unassign(1000, 1199)
         self.applied(serving)
-        # Whoever is asked about was a moderator in the replica's eyes.
+        # Users who are asked about were moderators in the replica's eyes.
         self.asked(worker, range(1000, 1200), "deny")
         good, outdated, failed = self.figures(serving)
         self.assertGreaterEqual(outdated + failed, 5)
@@ -108,7 +108,7 @@ class Replica(_Pair):
         self.assign(range(3000, 3020))
         self.applied(serving)
         self.asked(worker, range(3000, 3020), "allow")
-        # When it has caught up it is read again.
+        # The replica is read again when it has caught up.
         self.replica.client(None, "START SLAVE SQL_THREAD;")
         self.follow(serving)
         users = iter(USERS[200:])

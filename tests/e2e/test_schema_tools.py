@@ -29,7 +29,7 @@ class Tools:
         self.assertIsNotNone(reader.watched(), f"{question} was never {decision}")
 
     def test_what_went_unseen_is_not_answered_from_redis(self):
-        """While no sidecar runs, a tool drops triggers and somebody a role. What is in Redis is of the same revision
+        """A tool drops triggers and somebody a role while no sidecar runs. Redis' values are of the same revision
         as the store, and wrong: the start that makes the triggers again has it forgotten."""
         redis = Redis(self.folder / "redis").start()
         self.addCleanup(redis.kill)
@@ -106,7 +106,7 @@ class OnMariadb(Tools, MariadbCase):
                                text=True)
 
     def test_plain_client(self):
-        """On a server where nothing is committed by itself, and with a mode of its own."""
+        """The files work on a server where nothing is committed by itself, and with a mode of its own."""
         for file in sorted((SCHEMA / "mysql").glob("*.sql")):
             done = self.plain(file, "--init-command=SET autocommit = 0, sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES'")
             self.assertEqual(0, done.returncode, done.stderr)
@@ -115,7 +115,8 @@ class OnMariadb(Tools, MariadbCase):
         self.expect(reader, MODERATOR, "allow")
 
     def test_references_renamed(self):
-        """What pt-online-schema-change --alter-foreign-keys-method=auto leaves behind, while the sidecar serves."""
+        """References are as pt-online-schema-change --alter-foreign-keys-method=auto leaves them behind,
+        while the sidecar serves."""
         _, reader = self.serving_small()
         self.expect(reader, MODERATOR, "allow")
         self.sql("ALTER TABLE permtab_assignment DROP FOREIGN KEY permtab_assignment_role, "

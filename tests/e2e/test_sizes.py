@@ -15,7 +15,7 @@ FRAME_MAX = 1 << 20
 
 
 def names(count, length, prefix="p"):
-    """So many names of exactly that length."""
+    """Returns so many names of exactly that length."""
     return [f"{prefix}.n{number:05}.".ljust(length, "x") for number in range(count)]
 
 
@@ -56,7 +56,7 @@ class Sizes:
         self.addCleanup(self.rpc.close)
 
     def check_everything(self, granted, dead=0):
-        """Whatever a client may ask is answered, and right."""
+        """Checks that whatever a client may ask is answered, and right."""
         first, last = granted[0], granted[-1]
         worker = self.worker(self.serving, timeout_ms=30000)
         for name in (first, last, granted[len(granted) // 2]):
@@ -149,7 +149,7 @@ class Sizes:
         self.assertEqual("allow", worker.check(1, "channel:10", granted[15999]))
 
     def test_an_older_client_of_a_small_catalogue(self):
-        """Without `from` there is one reply, as ever, without `next`."""
+        """A request without `from` gets one reply, as ever, without `next`."""
         granted = names(1000, 60)
         self.serve(document(granted))
         reply = self.rpc.call("catalogue")

@@ -55,7 +55,7 @@ def applied_times(path):
 
 
 def spreads(hosts, revisions):
-    """For each revision the milliseconds between the first host that had it and the last."""
+    """Returns for each revision the milliseconds between the first host that had it and the last."""
     found, at = [], {name: 0 for name in hosts}
     for revision in revisions:
         times = []

@@ -58,7 +58,8 @@ class Stalled(MariadbCase):
         self.assertTrue(self.serving.health()["ok"])
 
     def test_batches_of_one_client(self):
-        """As many checks as would be under way with client_requests_max batches; all are answered in the end."""
+        """One client asks as many checks as would be under way with client_requests_max batches; all
+        are answered in the end."""
         before = memory_kb(self.serving.process.pid)
         frames = [msgpack.packb([0, number, "check_many", [{"queries": [
             [(number << 32) + user, "channel:10", "message.send"] for user in range(10000)]}]])

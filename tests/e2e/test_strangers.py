@@ -160,7 +160,7 @@ class OnMariadb(Strangers, MariadbCase):
         self.assertLess(cost, 2 * FLOOD / 100)
 
     def test_without_a_filter_each_costs_some(self):
-        """What the test above measures is there to be seen."""
+        """The cost that the test above measures is there to be seen."""
         worker = self.serve(counted=False, strangers_max=0)
         selects = self.selects()
         self.flood(worker, ["channel:10"], SEND, "A", BATCH)

@@ -40,7 +40,7 @@ class Subscribe:
         return rpc
 
     def test_told_when_the_table_has_it(self):
-        """Whoever drops what it knows and asks again gets the new answer, each time."""
+        """A subscriber that drops what it knows and asks again gets the new answer, each time."""
         rpc = self.subscriber()
         asking = self.serving.rpc()
         self.addCleanup(asking.close)

@@ -53,7 +53,7 @@ class TwoStores(Shared, SqliteCase):
                 self.assertEqual(int(user in side["moderators"]), self.check(host, user), f"{user} on {host.folder}")
 
     def live(self, sides, seconds, until=lambda: False):
-        """Both are written to and asked."""
+        """Writes to both sides, and asks both."""
         chance, end = random.Random(7), time.monotonic() + seconds
         while time.monotonic() < end and not until():
             for side in sides:
@@ -107,7 +107,7 @@ class TwoStores(Shared, SqliteCase):
         self.assertEqual([0, 0, 0, 0], self.contested(first) + self.contested(second))
 
     def test_a_copy(self):
-        """Of the same id, and of the same history up to the day of the dump."""
+        """The copy is of the same id, and of the same history up to the day of the dump."""
         first = self.side(self.path, self.hosts(2))
         path = self.copy()
         self.share(first, self.side(path, [self.at(path, number) for number in range(2)]))

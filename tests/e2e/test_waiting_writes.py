@@ -36,7 +36,7 @@ class Waiting:
     options = {}
 
     def stick(self, count=STUCK, timeout_ms=60000):
-        """So many assignments that wait, each on a connection of its own."""
+        """Sends so many assignments that wait, each on a connection of its own."""
         waiting = []
         for number in range(count):
             rpc = self.serving.rpc(timeout=90)
@@ -50,7 +50,7 @@ class Waiting:
         return sorted(int(row[0]) for row in self.rows("SELECT user_id FROM permtab_assignment WHERE user_id >= 800;"))
 
     def write_another(self):
-        """Whatever was to be committed before it has been by then: the lock is one for all."""
+        """Writes once more: whatever was to be committed before has been by then, for the lock is one for all."""
         with self.serving.rpc(timeout=60) as rpc:
             rpc.call("assign", user=799, role=101, scope="server:1", timeout_ms=30000)
 

@@ -28,8 +28,8 @@ ln -s fd/2 "$tree/dev/stderr"
 mount -t tmpfs -o mode=755 run "$tree/run"
 mkdir -m 1777 "$tree/run/lock"
 
-# Nothing of the caller's environment but how to reach the network. The shell stays, to wait for those whose parents
-# have gone.
+# The environment has nothing of the caller's but how to reach the network. The shell stays, to wait for those
+# whose parents have gone.
 keep=()
 for name in http_proxy https_proxy no_proxy; do
     [ -z "${!name:-}" ] || keep+=("$name=${!name}")

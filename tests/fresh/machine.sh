@@ -32,7 +32,7 @@ mirror_of() {
         (kind == "security") == ($2 ~ /-security$/) { print $1; exit }'
 }
 
-# What apt needs to reach its mirror from here, and nothing about what it installs.
+# Prints what apt needs to reach its mirror from here, and nothing about what it installs.
 apt_settings() {
     command -v apt-config >/dev/null || return 0
     apt-config dump | grep -E '^Acquire::(http|https|ftp|Check-Valid-Until|Check-Date|Retries)(::|:* )' |

@@ -7,7 +7,7 @@ set -euo pipefail
 
 fail() { echo "readme: $1" >&2; exit 1; }
 
-# As root: the machine of somebody who may sudo, with systemd's programs as every Debian that was not made for a
+# Root makes the machine of somebody who may sudo, with systemd's programs as every Debian that was not made for a
 # container has.
 if [ "${1:-}" = prepare ]; then
     apt-get -q -y update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends sudo systemd
@@ -28,13 +28,13 @@ run() {
     eval "$1"
 }
 
-# What README names and is tried elsewhere: by tests/fresh.sh on another machine of the same kind, say.
+# Commands that README names and that are tried elsewhere: by tests/fresh.sh on another machine of the same kind, say.
 elsewhere() { :; }
 
 # The value of NAME in the installed unit.
 of_unit() { sed -n "s/^$1=//p" /usr/local/lib/systemd/system/permtabd.service; }
 
-# What systemd would do at `enable --now`, were it running here.
+# Does what systemd would do at `enable --now`, were it running here.
 start_unit() {
     local user
     user="$(of_unit User)"

@@ -109,7 +109,8 @@ sidecar_of_two() {
 
 answer_of_two() { as "$1" worker /tmp/impostor/permtab.sock 2000 <<<"check 8 channel:10 message.delete" | tail -n 1; }
 
-# In a folder that he made himself where everybody may. His own worker is served, so others are refused for who he is.
+# The user's sidecar is in a folder that he made himself where everybody may. His own worker is served, so others
+# are refused for who he is.
 impostor_is_refused() {
     as two mkdir /tmp/impostor && sidecar_of_two /tmp/impostor/permtab.sock || return 1
     as two permtabctl --socket /tmp/impostor/permtab.sock apply /usr/local/share/permtab/policies/community.json &&

@@ -20,7 +20,7 @@ esac
 passed=0 failed=0
 container="permtab-unit-$$"
 
-# Nothing of this machine's own containers is touched: storage, locks and state are in the temporary folder.
+# This machine's own containers are not touched: storage, locks and state are in the temporary folder.
 write_podman_configuration() {
     {
         printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nlock_type = "file"\n'

@@ -17,7 +17,7 @@
 #define FLEET_HOSTS 4
 #define FLEET_USERS 20000
 
-/* What becomes of an invalidation that is carried out. */
+/* The outcome of an invalidation that is carried out. */
 enum outcome { SUCCEED, FAIL, NEVER, SLOWLY };
 
 struct host {

@@ -1,4 +1,5 @@
-"""What the end-to-end tests share: servers, the sidecar, workers, plain SQL at a prompt, and the frame they run in."""
+"""The parts that the end-to-end tests share: servers, the sidecar, workers, plain SQL at a prompt, and
+the frame they run in."""
 
 from .case import QUICK, MariadbCase, SqliteCase, full_only, main, shared_mariadb
 from .paths import BUILD, ROOT, SAMPLES, harness_for_others, program, program_for_others, temporary_folder

@@ -81,7 +81,7 @@ class _StoreCase(unittest.TestCase):
 
 
 class SqliteCase(_StoreCase):
-    """Over SQLite; sql() is the plain sqlite3 command line."""
+    """Tests over SQLite; sql() is the plain sqlite3 command line."""
 
     store_name = "SQLite"
 
@@ -101,7 +101,7 @@ class SqliteCase(_StoreCase):
 
 
 class MariadbCase(_StoreCase):
-    """Over MariaDB; sql() is the plain mariadb command line."""
+    """Tests over MariaDB; sql() is the plain mariadb command line."""
 
     store_name = "MariaDB"
 
@@ -143,7 +143,7 @@ def _is_quick(test):
 
 
 def _select(suite):
-    """Without the tests that --quick leaves out."""
+    """The suite without the tests that --quick leaves out."""
     kept = unittest.TestSuite()
     for test in suite:
         if isinstance(test, unittest.TestSuite):

@@ -1,4 +1,4 @@
-"""What must hold of everything that readers of a fleet were told. Pure: a record in, violations out.
+"""The checker of everything that readers of a fleet were told. Pure: a record in, violations out.
 
 The store's log says what was true at each revision. When a revision was committed is known within bounds: not before
 its write was begun, nor before any earlier one; not after its write was acknowledged, nor after any later one. So an
@@ -146,7 +146,7 @@ def check_log(record):
 # ---- answers ---------------------------------------------------------------------------------------------------------
 
 class Runs(NamedTuple):
-    """For one question and one answer, the runs of revisions that did not give it: the first and the one after the
+    """The runs of revisions that did not give one answer to one question: the first and the one after the
     last; from when on a call that begins may no more get the answer; until when one that ended may not have yet."""
     first: list
     after: list
@@ -157,7 +157,7 @@ class Runs(NamedTuple):
 def runs_of(first, changes, answer, begin, earliest, latest, staleness_ns):
     edges = [None] + changes + [None]
     runs = Runs([], [], [], [])
-    # Between edges[i] and edges[i + 1] the answer was `first`, alternating.
+    # The answer was `first` between edges[i] and edges[i + 1], alternating.
     for index in range(len(edges) - 1):
         if (first if index % 2 == 0 else not first) == answer:
             continue

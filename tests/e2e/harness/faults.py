@@ -1,5 +1,5 @@
-"""What the nemesis does to a fleet. A fault is begun, lasts for a while, and is ended by what its beginning returned.
-Two faults at a time never want the same thing."""
+"""The faults that the nemesis does to a fleet. A fault is begun, lasts for a while, and is ended by what its beginning
+returned. Two faults at a time never want the same thing."""
 
 import signal
 
@@ -110,7 +110,7 @@ def link_throttled(fleet, dice, links):
 
 
 def messages_mangled(fleet, dice, links):
-    """What subscriptions bring is lost, late, doubled, out of order, garbled; singly or all of it."""
+    """Messages that subscriptions bring are lost, late, doubled, out of order, garbled; singly or all of them."""
     kinds = {"drop": 0.5, "duplicate": 0.5, "reorder": 0.5, "hold": 0.5, "garble": 0.5, "corrupt": 0.2}
     chosen = kinds if dice.random() < 0.3 else {kind: kinds[kind] for kind in _some(dice, sorted(kinds), 2)}
     if dice.random() < 0.2:
@@ -133,16 +133,16 @@ def sidecar_stopped(fleet, dice, hosts):
 
 
 def sidecar_killed(fleet, dice, hosts):
-    """Whoever keeps it up starts it again."""
+    """The killed sidecar is started again by whoever keeps it up."""
     for host in hosts:
         host.sidecar.kill()
     return None
 
 
 def sidecar_ended(fleet, dice, hosts):
-    """Told to end, with writes and fills under way. It may have to wait for a statement that waits for a lock; a
-    supervisor has no patience for that. What it must not do is crash. One that has not begun to serve does not know
-    how to end in order."""
+    """The sidecar is told to end, with writes and fills under way. It may have to wait for a statement that waits
+    for a lock; a supervisor has no patience for that. It must not crash. One that has not begun to serve does not
+    know how to end in order."""
     ending = [host.sidecar.process for host in hosts if host.sidecar.process and host.sidecar.process.poll() is None]
     for process in ending:
         process.terminate()

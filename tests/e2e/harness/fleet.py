@@ -13,8 +13,8 @@ from .reader import Reader
 from .servers import Mariadb, Redis, free_port
 from .sidecar import Sidecar
 
-# After healing: a helper thread that found the store away does not ask again within a second, each one may first have
-# to find out that its connection is dead, and then all hosts fill their tables at once.
+# The patience after healing: a helper thread that found the store away does not ask again within a second, each one may
+# first have to find out that its connection is dead, and then all hosts fill their tables at once.
 SETTLE_S = 30.0
 
 # Small, so that twenty of them fit two cores.
@@ -134,7 +134,7 @@ class Fleet:
         return int(self.rows("SELECT revision FROM permtab_counter;")[0][0])
 
     def wait_for(self, revision, seconds=30):
-        """Until every host has applied it."""
+        """Waits until every host has applied it."""
         for host in self.hosts:
             wait_until(lambda: host.sidecar.health()["revision"] >= revision, seconds,
                        lambda: f"{host.name} applies revision {revision}; its log says: {host.sidecar.log()[-2000:]}",
@@ -163,7 +163,7 @@ class Fleet:
         server.resume()
 
     def messages(self):
-        """What has become of the messages that Redis has sent to the hosts, in all."""
+        """Counts what has become of the messages that Redis has sent to the hosts, in all."""
         found = dict.fromkeys(("messages", "dropped", "duplicated", "reordered", "held", "garbled", "corrupted"), 0)
         for host in self.hosts:
             stats = self.proxy.stats(host.redis_link)
@@ -213,7 +213,7 @@ class Fleet:
         return letters
 
     def unfinished(self):
-        """What can be said when a round did not come to its end."""
+        """Returns what can be said when a round did not come to its end."""
         return self._kept([], 0, [], {})
 
     def _kept(self, log, read_ns, writes, finals):

@@ -1,5 +1,5 @@
-"""What the tests of messages share: hosts that poll once a second or once a minute, so that polls explain nothing,
-and the channel."""
+"""The parts that the tests of messages share: hosts that poll once a second or once a minute, so that polls explain
+nothing, and the channel."""
 
 import socket
 import time
@@ -39,7 +39,7 @@ class FleetShared(Shared):
         return super().hosts(count, **{"poll_interval": "1s", **options})
 
     def wait_marker(self, hosts=None, seconds=10):
-        """Who hears nothing of Redis in time asks with the next poll, which shall not be a minute away."""
+        """A host that hears nothing of Redis in time asks with the next poll, which shall not be a minute away."""
         def follow():
             self.redis.command("PUBLISH", CHANNEL, "poke")
             return all(self._follows(host.stats()) for host in hosts or self.all)

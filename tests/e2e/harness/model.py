@@ -11,7 +11,7 @@ SERVER_ID, CHANNELS = 1, (10, 11)
 
 VIEW, SEND, DELETE, MANAGE, KICK = "channel.view", "message.send", "message.delete", "channel.manage", "member.kick"
 MEMBER, SENDER, DELETER, MANAGER, MUTED, HEIR, PAIRED = 100, 101, 102, 103, 104, 105, 109
-# What each role grants while its key is there, and whether it is a deny.
+# Each role's grant while its key is there, and whether it is a deny.
 GRANTS = {SENDER: (SEND, False), DELETER: (DELETE, False), MANAGER: (MANAGE, False), MUTED: (SEND, True),
           PAIRED: (KICK, False)}
 USERS = tuple(range(1, 21))
@@ -102,7 +102,7 @@ def concerned(key, asked):
 
 
 class Timelines:
-    """For each question the revisions at which its answer changed. answers[i] holds before changes[question][i], the
+    """The revisions at which each question's answer changed. answers[i] holds before changes[question][i], the
     last one from the last change on; they alternate."""
 
     def __init__(self, asked, state):
@@ -128,5 +128,5 @@ class Timelines:
                 self.changes[index].append(revision)
 
     def last(self):
-        """What every question is to be answered with now."""
+        """Returns what every question is to be answered with now."""
         return "".join("A" if answer else "D" for answer in self._last)

@@ -1,4 +1,4 @@
-"""Where things are: the checkout, the build under test, temporary folders short enough for socket paths."""
+"""Paths: the checkout, the build under test, temporary folders short enough for socket paths."""
 
 import os
 import pathlib

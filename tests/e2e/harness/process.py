@@ -80,8 +80,8 @@ def _waited_for_a_processor(pid):
 
 
 class Stopwatch:
-    """For bounds that are the product's own: the time since it was made, less what this process and the named ones
-    spent waiting for a processor. So a machine that others keep busy is no reason to fail."""
+    """A stopwatch for bounds that are the product's own: the time since it was made, less what this process and the
+    named ones spent waiting for a processor. So a machine that others keep busy is no reason to fail."""
 
     def __init__(self, *processes):
         self._pids = ["self", *(process.pid for process in processes)]

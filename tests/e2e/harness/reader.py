@@ -31,7 +31,7 @@ class Reader:
         self._expect("started")
 
     def token(self, store_id, revision):
-        """What check_at asks for from now on."""
+        """Sets what check_at asks for from now on."""
         self._send("token", store_id, revision)
 
     def stop(self):

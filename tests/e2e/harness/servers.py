@@ -122,7 +122,7 @@ class Mariadb:
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self):
-        """As a crash would. Also how a folder that is thrown away is left behind."""
+        """Ends it as a crash would. A folder that is thrown away is left behind like this, too."""
         kill(self.process)
         self.process = None
 

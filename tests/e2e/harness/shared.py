@@ -112,7 +112,7 @@ class Shared:
     # ---- Redis ------------------------------------------------------------------------------------------------------
 
     def cli(self, *words):
-        """As somebody at a prompt would: through redis-cli."""
+        """Runs a command as somebody at a prompt would: through redis-cli."""
         done = subprocess.run([find("redis-cli"), "-s", str(self.redis.socket), *map(str, words)],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
@@ -132,7 +132,7 @@ class Shared:
     # ---- changing ---------------------------------------------------------------------------------------------------
 
     def demote(self, *users):
-        """In plain SQL. Returns when it was committed (CLOCK_MONOTONIC, seconds)."""
+        """Demotes users in plain SQL. Returns when it was committed (CLOCK_MONOTONIC, seconds)."""
         self.sql(f"DELETE FROM permtab_assignment WHERE role_id = {MODERATOR} AND user_id IN"
                  f" ({', '.join(map(str, users))});")
         return time.monotonic()
@@ -146,7 +146,7 @@ class Shared:
         return int(self.rows("SELECT revision FROM permtab_counter;")[0][0])
 
     def follow(self, hosts=None, seconds=5):
-        """Until all have what the store has."""
+        """Waits until all have what the store has."""
         revision = self.revision()
         for host in hosts or self.all:
             wait_until(lambda: host.health()["revision"] >= revision, seconds, "the change is applied", 0.005)

@@ -1,12 +1,12 @@
-"""What a test finds around it when it is run by hand: the same as from tests/run.sh (tests/surroundings.sh), as far
-as a process can settle that for itself and its children."""
+"""The surroundings that a test finds when it is run by hand: the same as from tests/run.sh (tests/surroundings.sh), as
+far as a process can settle that for itself and its children."""
 
 import os
 import signal
 
-# What steers the tests, and is said by whoever runs them.
+# Variables that steer the tests, and are set by whoever runs them.
 _KEPT = ("PERMTAB_BUILD", "PERMTAB_E2E_", "PERMTAB_TEST_", "PERMTAB_FLEET_")
-# What permtabd and permtabctl look at besides PERMTAB_*.
+# Variables that permtabd and permtabctl look at besides PERMTAB_*.
 _TAKEN_OUT = {"NOTIFY_SOCKET", "XDG_RUNTIME_DIR", "LANG", "LANGUAGE"}
 
 

@@ -1,5 +1,5 @@
-"""Who changes the policy while the fleet is being hurt: acknowledged writes through random sidecars, and plain SQL.
-Each attempt is written down with its times, whatever became of it."""
+"""The writers, which change the policy while the fleet is being hurt: acknowledged writes through random sidecars, and
+plain SQL. Each attempt is written down with its times, whatever became of it."""
 
 import os
 import random
@@ -149,7 +149,7 @@ class SqlWriter(Writer):
         done = lines[-1:] == ["done"]
         if not done:
             self.close()
-        # Nothing is committed before it has said "after": then the attempt is not worth remembering.
+        # The client commits nothing before it has said "after": then the attempt is not worth remembering.
         if after is not None:
             self.note(Write(begun, ended if done else None, before, after, keys, present, "sql"))
         return after if done else None
