@@ -46,9 +46,9 @@ enum known_users_slice known_users_take(struct known_users *known_users, const s
 /* To be called when all slices are taken. */
 void known_users_complete(struct known_users *known_users);
 
-/* Adds the users that changes name. To be called after every batch, before anybody asks. A filter of another
- * history, or one that missed changes, is lost; so is a complete one that has outgrown its room, because users may
- * have gone since. */
+/* Adds the users that changes name. To be called after every batch; until then, as while l2_applied tells those who
+ * wait for L2, every user counts as known. A filter of another history, or one that missed changes, is lost; so is a
+ * complete one that has outgrown its room, because users may have gone since. */
 void known_users_applied(struct known_users *known_users, const struct publisher *publisher);
 
 /* False: the user has no rows at the applied revision. True in doubt. */
