@@ -96,30 +96,30 @@ static int look_again(const struct handle *handle, const struct permtab_query *q
     uint32_t state;
     if (token != NULL && token->store_id != geometry->store_id)
         return PERMTAB_E_BEHIND;
-    int result = permtab_look_(geometry, query->user, query->scope, query->perm,
-                               query->owned && query->owner == query->user,
-                               token != NULL ? token->revision : 0, &state);
-    return result >= 0 && state != PERMTAB_SHM_LIVE ? PERMTAB_E_RETIRED : result;
+    int code = permtab_look_(geometry, query->user, query->scope, query->perm,
+                             query->owned && query->owner == query->user, token != NULL ? token->revision : 0,
+                             &state);
+    return code >= 0 && state != PERMTAB_SHM_LIVE ? PERMTAB_E_RETIRED : code;
 }
 
 int ask_locked(struct handle *handle, const struct permtab_query *query, const char *permission,
                const struct permtab_token *token, uint64_t deadline_ns)
 {
-    int result = PERMTAB_E_UNREACHABLE;
+    int code = PERMTAB_E_UNREACHABLE;
     for (int attempt = 0; attempt < 2; attempt++) {
-        result = handle_ready(handle, deadline_ns);
-        if (result == 0 && permission == NULL) {
-            result = look_again(handle, query, token);
-            if (result >= 0 || result == PERMTAB_E_NO_PERMISSION || result == PERMTAB_E_NO_SCOPE_TYPE)
-                return result;
-            result = 0;
+        code = handle_ready(handle, deadline_ns);
+        if (code == 0 && permission == NULL) {
+            code = look_again(handle, query, token);
+            if (code >= 0 || code == PERMTAB_E_NO_PERMISSION || code == PERMTAB_E_NO_SCOPE_TYPE)
+                return code;
+            code = 0;
         }
-        if (result == 0)
-            result = call_check(handle, query, permission, token, deadline_ns);
-        if (!handle_broken(handle, result))
+        if (code == 0)
+            code = call_check(handle, query, permission, token, deadline_ns);
+        if (!handle_broken(handle, code))
             break;
     }
-    return result;
+    return code;
 }
 
 enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_query *query,
@@ -127,13 +127,13 @@ enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_q
 {
     struct handle *handle = handle_of(table);
     uint64_t deadline_ns = ask_deadline(handle);
-    int result = handle_lock(handle, deadline_ns);
-    if (result == 0) {
-        result = ask_locked(handle, query, NULL, token, deadline_ns);
+    int code = handle_lock(handle, deadline_ns);
+    if (code == 0) {
+        code = ask_locked(handle, query, NULL, token, deadline_ns);
         handle_unlock(handle);
     }
     count_add(handle, 0, 1, 0);
-    return result >= 0 ? (enum permtab_decision)result : ask_unknown(handle, result);
+    return code >= 0 ? (enum permtab_decision)code : ask_unknown(handle, code);
 }
 
 enum permtab_decision permtab_unknown_(struct permtab *table, int code)

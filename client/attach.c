@@ -105,15 +105,15 @@ static int segment_map(const struct attachment *attachment, struct mapping **out
         return PERMTAB_E_SYSTEM;
     }
     (void)madvise(mapping->address, mapping->size, MADV_DONTDUMP); /* the table has no place in a core file */
-    int result = changed_hands(&attachment->segment, descriptor)
-                     ? PERMTAB_E_SYSTEM
-                     : segment_table_init(table, mapping->address, mapping->size);
-    if (result == 0 && table->header->identity.segment_id != attachment->segment_id)
-        result = PERMTAB_E_PROTOCOL;
-    if (result < 0) {
+    int code = changed_hands(&attachment->segment, descriptor)
+                   ? PERMTAB_E_SYSTEM
+                   : segment_table_init(table, mapping->address, mapping->size);
+    if (code == 0 && table->header->identity.segment_id != attachment->segment_id)
+        code = PERMTAB_E_PROTOCOL;
+    if (code < 0) {
         munmap(mapping->address, mapping->size);
         free(mapping);
-        return result;
+        return code;
     }
     *out = mapping;
     return 0;
@@ -131,16 +131,16 @@ static int segment_take(struct handle *handle, const struct attachment *attachme
     struct mapping *mapping;
     struct permtab_shm_table table;
     struct mapping *old = geometry_now(handle)->mapping;
-    int result = segment_map(attachment, &mapping, &table);
-    if (result < 0)
-        return result;
-    result = feedback_map(handle, attachment);
-    if (result == 0)
-        result = geometry_publish(handle, mapping, &table, table.header->identity.store_id, 0);
-    if (result < 0) {
+    int code = segment_map(attachment, &mapping, &table);
+    if (code < 0)
+        return code;
+    code = feedback_map(handle, attachment);
+    if (code == 0)
+        code = geometry_publish(handle, mapping, &table, table.header->identity.store_id, 0);
+    if (code < 0) {
         munmap(mapping->address, mapping->size);
         free(mapping);
-        return result;
+        return code;
     }
     mapping->next = handle->mappings;
     handle->mappings = mapping;
@@ -162,10 +162,10 @@ int attach_take(struct handle *handle, const struct attachment *attachment)
 int attach_void(struct handle *handle, uint64_t store_id, int trouble)
 {
     struct mapping *old = geometry_now(handle)->mapping;
-    int result = geometry_publish(handle, NULL, NULL, store_id, trouble);
-    if (result == 0 && old != NULL)
+    int code = geometry_publish(handle, NULL, NULL, store_id, trouble);
+    if (code == 0 && old != NULL)
         mapping_void(old);
-    return result;
+    return code;
 }
 
 int attach_init(struct handle *handle)

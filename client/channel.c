@@ -95,14 +95,14 @@ int channel_open(struct channel *channel, const char *path, int64_t server_uid, 
     int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (descriptor < 0)
         return PERMTAB_E_SYSTEM;
-    int result = connect_until(descriptor, &address, deadline_ns);
-    if (result == 0)
-        result = peer_check(descriptor, path, server_uid);
-    if (result < 0) {
+    int code = connect_until(descriptor, &address, deadline_ns);
+    if (code == 0)
+        code = peer_check(descriptor, path, server_uid);
+    if (code < 0) {
         int kept = errno;
         close(descriptor);
         errno = kept;
-        return result;
+        return code;
     }
     *channel = (struct channel){.open = true, .first_id = first_id()};
     channel->last_id = channel->first_id;
@@ -166,11 +166,11 @@ static int send_all(struct channel *channel, int descriptor, uint64_t deadline_n
         }
         if (socket >= 0 && errno == EINTR)
             continue;
-        int result =
+        int code =
             socket >= 0 && errno == EAGAIN ? wait_until(socket, POLLOUT, deadline_ns) : PERMTAB_E_UNREACHABLE;
-        if (result < 0) {
-            channel->broken = sent > 0 || result != PERMTAB_E_TIMEOUT;
-            return result;
+        if (code < 0) {
+            channel->broken = sent > 0 || code != PERMTAB_E_TIMEOUT;
+            return code;
         }
     }
     return 0;
@@ -195,7 +195,7 @@ static int room_for_read(struct channel *channel)
 /* Keeps what came with a message; more than the protocol passes is refused. */
 static int keep_descriptors(struct channel *channel, struct msghdr *message)
 {
-    int result = (message->msg_flags & MSG_CTRUNC) != 0 ? PERMTAB_E_PROTOCOL : 0;
+    int code = (message->msg_flags & MSG_CTRUNC) != 0 ? PERMTAB_E_PROTOCOL : 0;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL;
          header = CMSG_NXTHDR(message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
@@ -208,11 +208,11 @@ static int keep_descriptors(struct channel *channel, struct msghdr *message)
                 descriptor_own(&channel->received[channel->received_count++], descriptor);
             } else {
                 close(descriptor);
-                result = PERMTAB_E_PROTOCOL;
+                code = PERMTAB_E_PROTOCOL;
             }
         }
     }
-    return result;
+    return code;
 }
 
 static int read_some(struct channel *channel, uint64_t deadline_ns)
@@ -221,9 +221,9 @@ static int read_some(struct channel *channel, uint64_t deadline_ns)
         struct cmsghdr header;
         char space[CMSG_SPACE(CHANNEL_DESCRIPTORS * sizeof(int))];
     } control;
-    int result = room_for_read(channel);
-    if (result < 0)
-        return result;
+    int code = room_for_read(channel);
+    if (code < 0)
+        return code;
     for (;;) {
         struct iovec piece = {.iov_base = channel->in + channel->in_size,
                               .iov_len = channel->in_capacity - channel->in_size};
@@ -243,9 +243,9 @@ static int read_some(struct channel *channel, uint64_t deadline_ns)
             continue;
         if (errno != EAGAIN)
             return PERMTAB_E_UNREACHABLE;
-        result = wait_until(socket, POLLIN, deadline_ns);
-        if (result < 0)
-            return result;
+        code = wait_until(socket, POLLIN, deadline_ns);
+        if (code < 0)
+            return code;
     }
 }
 
@@ -255,19 +255,19 @@ static int next_message(struct channel *channel, uint64_t deadline_ns, struct wi
     struct wire_scan scan;
     wire_scan_init(&scan);
     for (;;) {
-        int result = wire_scan_more(&scan, channel->in, channel->in_size);
-        if (result == 1)
-            result = wire_take(channel->in, channel->in_size, message);
-        if (result < 0)
-            return result == PERMTAB_E_MEMORY ? result : PERMTAB_E_PROTOCOL;
-        if (result == 1) {
+        int code = wire_scan_more(&scan, channel->in, channel->in_size);
+        if (code == 1)
+            code = wire_take(channel->in, channel->in_size, message);
+        if (code < 0)
+            return code == PERMTAB_E_MEMORY ? code : PERMTAB_E_PROTOCOL;
+        if (code == 1) {
             channel->in_size -= message->size;
             memmove(channel->in, channel->in + message->size, channel->in_size);
             return 0;
         }
-        result = read_some(channel, deadline_ns);
-        if (result < 0)
-            return result;
+        code = read_some(channel, deadline_ns);
+        if (code < 0)
+            return code;
     }
 }
 
@@ -288,10 +288,10 @@ int channel_wait(struct channel *channel, uint64_t deadline_ns, struct wire_mess
 {
     for (;;) {
         *reply = (struct wire_message){0};
-        int result = next_message(channel, deadline_ns, reply);
-        if (result < 0) {
-            channel->broken = result != PERMTAB_E_TIMEOUT;
-            return result;
+        int code = next_message(channel, deadline_ns, reply);
+        if (code < 0) {
+            channel->broken = code != PERMTAB_E_TIMEOUT;
+            return code;
         }
         channel->heard = true;
         if (is_reply(channel, reply) && reply->id == channel->last_id)
@@ -309,18 +309,18 @@ int channel_wait(struct channel *channel, uint64_t deadline_ns, struct wire_mess
 int channel_call(struct channel *channel, int descriptor, uint64_t deadline_ns, struct wire_message *reply)
 {
     *reply = (struct wire_message){0};
-    int result = channel_send(channel, descriptor, deadline_ns);
-    return result < 0 ? result : channel_wait(channel, deadline_ns, reply);
+    int code = channel_send(channel, descriptor, deadline_ns);
+    return code < 0 ? code : channel_wait(channel, deadline_ns, reply);
 }
 
 int channel_notification(struct channel *channel, uint64_t deadline_ns, struct wire_message *out)
 {
     for (;;) {
         *out = (struct wire_message){0};
-        int result = next_message(channel, deadline_ns, out);
-        if (result < 0) {
-            channel->broken = result != PERMTAB_E_TIMEOUT;
-            return result;
+        int code = next_message(channel, deadline_ns, out);
+        if (code < 0) {
+            channel->broken = code != PERMTAB_E_TIMEOUT;
+            return code;
         }
         if (out->kind == WIRE_NOTIFICATION)
             return 0;

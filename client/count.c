@@ -65,8 +65,8 @@ void count_enrol(struct handle *handle)
     uint64_t clock = channel_clock_ns();
     if (clock < permtab_shm_load64_relaxed(&own->next_enrol_ns) || handle_lock(handle, HANDLE_NO_WAIT) < 0)
         return;
-    int result = handle_ready(handle, HANDLE_NO_WAIT);
-    uint64_t pause_ns = result < 0 && result != PERMTAB_E_TIMEOUT ? HANDLE_ATTEMPT_NS : ENROL_NS;
+    int code = handle_ready(handle, HANDLE_NO_WAIT);
+    uint64_t pause_ns = code < 0 && code != PERMTAB_E_TIMEOUT ? HANDLE_ATTEMPT_NS : ENROL_NS;
     permtab_shm_store64_relaxed(&own->next_enrol_ns, clock + pause_ns);
     handle_unlock(handle);
 }

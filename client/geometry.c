@@ -115,9 +115,9 @@ int geometry_permission_slot(struct handle *handle, const char *name, uint32_t *
     uint32_t bit = names_permission(handle->names, name);
     if (bit == UINT32_MAX)
         return PERMTAB_E_NO_PERMISSION;
-    int result = slots_get(&handle->permissions, HANDLE_SLOTS_MAX, name, slot);
-    if (result < 0)
-        return result;
+    int code = slots_get(&handle->permissions, HANDLE_SLOTS_MAX, name, slot);
+    if (code < 0)
+        return code;
     struct geometry *geometry = geometry_now(handle);
     if (*slot >= geometry->visible.permission_slots)
         return geometry_renew(handle);
@@ -131,9 +131,9 @@ int geometry_type_slot(struct handle *handle, const char *name, uint32_t *slot)
     uint32_t number = names_type(handle->names, name);
     if (number == UINT32_MAX)
         return PERMTAB_E_NO_SCOPE_TYPE;
-    int result = slots_get(&handle->types, PERMTAB_TYPE_SLOTS_, name, slot);
-    if (result < 0)
-        return result;
+    int code = slots_get(&handle->types, PERMTAB_TYPE_SLOTS_, name, slot);
+    if (code < 0)
+        return code;
     struct geometry *geometry = geometry_now(handle);
     if (geometry->visible.types[*slot] != number)
         geometry->visible.types[*slot] = number;

@@ -52,11 +52,11 @@ int handle_lock(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
     process_enter(handle);
-    int result = pthread_mutex_trylock(&own->lock);
-    if (result == EBUSY)
-        result = lock_until(&own->lock, deadline_ns);
-    if (result != 0)
-        return result == ETIMEDOUT ? PERMTAB_E_TIMEOUT : PERMTAB_E_SYSTEM;
+    int code = pthread_mutex_trylock(&own->lock);
+    if (code == EBUSY)
+        code = lock_until(&own->lock, deadline_ns);
+    if (code != 0)
+        return code == ETIMEDOUT ? PERMTAB_E_TIMEOUT : PERMTAB_E_SYSTEM;
     if (own->process == 0) { /* opened just now, or a child: the parent's connection is not ours to use */
         descriptor_close(&handle->inherited);
         permtab_shm_store64(&own->process, (uint64_t)getpid());
@@ -92,12 +92,12 @@ static bool long_enough(const struct handle *handle, uint64_t begin_ns)
 
 /* Tells the circuit what the result of a call says of the sidecar. An end of the connection is a sign, too: the
  * next connection may find another sidecar. `begin_ns`: since when it was waited for; NOT_WAITED: it was not. */
-static void judge_silence(struct handle *handle, int result, uint64_t begin_ns,
+static void judge_silence(struct handle *handle, int code, uint64_t begin_ns,
                           const struct wire_message *reply)
 {
     struct own_page *own = handle->own;
-    bool silent = result == PERMTAB_E_TIMEOUT && reply->error_code == 0;
-    if (own->channel.heard || result == PERMTAB_E_UNREACHABLE)
+    bool silent = code == PERMTAB_E_TIMEOUT && reply->error_code == 0;
+    if (own->channel.heard || code == PERMTAB_E_UNREACHABLE)
         circuit_heard(&own->circuit);
     own->channel.heard = false;
     if (silent && begin_ns != NOT_WAITED && long_enough(handle, begin_ns))
@@ -137,10 +137,10 @@ static uint64_t begin_of_wait(uint64_t deadline_ns)
 int handle_call(struct handle *handle, uint64_t deadline_ns, struct wire_message *reply)
 {
     uint64_t begin_ns = begin_of_wait(deadline_ns);
-    int result = channel_call(&handle->own->channel, -1, patience(handle, deadline_ns), reply);
-    judge_silence(handle, result, begin_ns, reply);
+    int code = channel_call(&handle->own->channel, -1, patience(handle, deadline_ns), reply);
+    judge_silence(handle, code, begin_ns, reply);
     keep_trouble(reply);
-    return result;
+    return code;
 }
 
 /* A call without which the connection is of no use. Sends what channel_request began, unless that is under way
@@ -150,24 +150,24 @@ static int call_vital(struct handle *handle, bool *under_way, uint64_t deadline_
 {
     struct channel *channel = &handle->own->channel;
     uint64_t begin_ns = begin_of_wait(deadline_ns), end_ns = patience(handle, deadline_ns);
-    int result = 0;
+    int code = 0;
     *reply = (struct wire_message){0};
     if (!*under_way)
-        result = channel_send(channel, -1, end_ns);
-    if (result == 0) {
-        result = channel_wait(channel, end_ns, reply);
-        *under_way = result == PERMTAB_E_TIMEOUT && reply->error_code == 0;
+        code = channel_send(channel, -1, end_ns);
+    if (code == 0) {
+        code = channel_wait(channel, end_ns, reply);
+        *under_way = code == PERMTAB_E_TIMEOUT && reply->error_code == 0;
     }
-    judge_silence(handle, result, begin_ns, reply);
-    return result;
+    judge_silence(handle, code, begin_ns, reply);
+    return code;
 }
 
 /* Takes messages that have come, without waiting: late replies end the silence. */
 static void listen(struct handle *handle)
 {
     struct wire_message reply;
-    int result = channel_wait(&handle->own->channel, HANDLE_NO_WAIT, &reply);
-    judge_silence(handle, result, NOT_WAITED, &reply);
+    int code = channel_wait(&handle->own->channel, HANDLE_NO_WAIT, &reply);
+    judge_silence(handle, code, NOT_WAITED, &reply);
     wire_message_fini(&reply);
 }
 
@@ -226,13 +226,13 @@ int handle_read_names(struct handle *handle, uint64_t deadline_ns)
 {
     struct names *names = NULL, *old = handle->names;
     uint64_t next = 0;
-    int result;
+    int code;
     do
-        result = read_page(handle, deadline_ns, &names, &next);
-    while (result > 0);
-    if (result < 0) {
+        code = read_page(handle, deadline_ns, &names, &next);
+    while (code > 0);
+    if (code < 0) {
         names_free(names);
-        return result;
+        return code;
     }
     pthread_mutex_lock(&handle->own->names_lock);
     handle->names = names;
@@ -282,30 +282,30 @@ static int attach_now(struct handle *handle, uint64_t deadline_ns)
     struct attachment attachment;
     if (handle->layout != PERMTAB_SHM_LAYOUT || own->server_layout != handle->layout)
         return PERMTAB_E_LAYOUT;
-    int result = ask_attachment(handle, deadline_ns, &attachment);
+    int code = ask_attachment(handle, deadline_ns, &attachment);
     /* PERMTAB_E_BUSY: the reply lay unread for long, and says little about the other side's clock. */
-    if (result == PERMTAB_E_BUSY)
-        result = ask_attachment(handle, deadline_ns, &attachment);
-    return result;
+    if (code == PERMTAB_E_BUSY)
+        code = ask_attachment(handle, deadline_ns, &attachment);
+    return code;
 }
 
 int handle_attach(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
-    int result = attach_now(handle, deadline_ns);
-    if (result == PERMTAB_E_LAYOUT) {
+    int code = attach_now(handle, deadline_ns);
+    if (code == PERMTAB_E_LAYOUT) {
         const struct geometry *now = geometry_now(handle);
         bool known = now->visible.trouble == PERMTAB_E_LAYOUT && now->visible.store_id == own->store_id;
-        result = known ? 0 : attach_void(handle, own->store_id, PERMTAB_E_LAYOUT);
+        code = known ? 0 : attach_void(handle, own->store_id, PERMTAB_E_LAYOUT);
     }
     /* next_attach_ns waits after attachments that did not help alone; a table may be retired again right after. */
     bool helped =
-        result == 0 && permtab_shm_beat_read(&geometry_now(handle)->visible.table).state == PERMTAB_SHM_LIVE;
+        code == 0 && permtab_shm_beat_read(&geometry_now(handle)->visible.table).state == PERMTAB_SHM_LIVE;
     own->attached_ns = channel_clock_ns();
     own->next_attach_ns = helped || own->attaching ? 0 : own->attached_ns + HANDLE_ATTEMPT_NS;
-    own->attached = own->attached || result == 0;
-    own->attach_code = result;
-    return result;
+    own->attached = own->attached || code == 0;
+    own->attach_code = code;
+    return code;
 }
 
 /* Whether the connection may be used although a step failed with `code`. A request that the sidecar cannot serve
@@ -333,15 +333,15 @@ int handle_refresh(struct handle *handle, uint64_t deadline_ns)
     const struct geometry *now = geometry_now(handle);
     if (now->visible.trouble == PERMTAB_E_LAYOUT && handle->own->attached)
         return 0;
-    int result = attaching_is_due(handle) ? handle_attach(handle, deadline_ns) : 0;
-    if (result < 0 && !bearable(handle, result))
-        return result;
+    int code = attaching_is_due(handle) ? handle_attach(handle, deadline_ns) : 0;
+    if (code < 0 && !bearable(handle, code))
+        return code;
     now = geometry_now(handle);
     struct permtab_shm_moment moment = permtab_shm_beat_read(&now->visible.table);
     if (moment.state == PERMTAB_SHM_VOID || moment.catalogue == now->visible.catalogue)
         return 0;
-    result = handle_read_names(handle, deadline_ns);
-    return result < 0 && !bearable(handle, result) ? result : 0;
+    code = handle_read_names(handle, deadline_ns);
+    return code < 0 && !bearable(handle, code) ? code : 0;
 }
 
 static int connect_now(struct handle *handle, uint64_t deadline_ns)
@@ -351,11 +351,11 @@ static int connect_now(struct handle *handle, uint64_t deadline_ns)
     if (clock < own->next_attempt_ns)
         return PERMTAB_E_UNREACHABLE;
     own->next_attempt_ns = clock + HANDLE_ATTEMPT_NS;
-    int result = channel_open(&own->channel, handle->path, handle->server_uid, patience(handle, deadline_ns));
-    if (result == PERMTAB_E_TIMEOUT && deadline_ns != HANDLE_NO_WAIT)
+    int code = channel_open(&own->channel, handle->path, handle->server_uid, patience(handle, deadline_ns));
+    if (code == PERMTAB_E_TIMEOUT && deadline_ns != HANDLE_NO_WAIT)
         circuit_timed_out(&own->circuit, channel_clock_ns());
-    if (result < 0)
-        return result;
+    if (code < 0)
+        return code;
     own->next_attach_ns = 0;
     descriptor_own(&handle->inherited, descriptor_number(&own->channel.descriptor));
     return 0;
@@ -364,19 +364,19 @@ static int connect_now(struct handle *handle, uint64_t deadline_ns)
 static int get_ready(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
-    int result = own->channel.open ? 0 : connect_now(handle, deadline_ns);
-    if (result == 0)
-        result = greet(handle, deadline_ns);
-    if (result == 0 && handle->names == NULL)
-        result = handle_read_names(handle, deadline_ns);
-    if (result == 0)
-        result = handle_refresh(handle, deadline_ns);
-    if (result == 0)
+    int code = own->channel.open ? 0 : connect_now(handle, deadline_ns);
+    if (code == 0)
+        code = greet(handle, deadline_ns);
+    if (code == 0 && handle->names == NULL)
+        code = handle_read_names(handle, deadline_ns);
+    if (code == 0)
+        code = handle_refresh(handle, deadline_ns);
+    if (code == 0)
         own->next_attempt_ns = 0;
     bool under_way = own->greeting || own->attaching;
-    if (result < 0 && own->channel.open && !under_way && !bearable(handle, result))
+    if (code < 0 && own->channel.open && !under_way && !bearable(handle, code))
         handle_disconnect(handle);
-    return result;
+    return code;
 }
 
 int handle_ready(struct handle *handle, uint64_t deadline_ns)

@@ -247,9 +247,9 @@ static void ask_open(struct many *many, size_t *chosen, uint64_t deadline_ns)
         next = choose_chunk(many, next, chosen, &count);
         if (count == 0)
             continue;
-        int result = call_chunk(many, chosen, count, deadline_ns);
-        for (size_t i = 0; result < 0 && i < count; i++)
-            many->results[chosen[i]] = result;
+        int code = call_chunk(many, chosen, count, deadline_ns);
+        for (size_t i = 0; code < 0 && i < count; i++)
+            many->results[chosen[i]] = code;
     }
 }
 
@@ -269,14 +269,14 @@ static void renew(struct many *many)
 static int settle(struct many *many, size_t *chosen)
 {
     uint64_t deadline_ns = ask_deadline(many->handle);
-    int result = handle_lock(many->handle, deadline_ns);
-    if (result < 0)
-        return result;
-    result = handle_ready(many->handle, deadline_ns);
-    if (result == 0 && look_all(many) > 0)
+    int code = handle_lock(many->handle, deadline_ns);
+    if (code < 0)
+        return code;
+    code = handle_ready(many->handle, deadline_ns);
+    if (code == 0 && look_all(many) > 0)
         ask_open(many, chosen, deadline_ns);
     handle_unlock(many->handle);
-    return result;
+    return code;
 }
 
 /* Decisions out of results; the last code is what permtab_why says. */

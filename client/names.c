@@ -129,12 +129,12 @@ int names_take(struct names **names, const struct wire_value *page, uint64_t *ne
     }
     if (*names == NULL && (*names = names_of_page(page, catalogue)) == NULL)
         return PERMTAB_E_MEMORY;
-    int result = take_permissions(*names, wire_get(page, "permissions"));
-    if (result == 0)
-        result = take_next(page, next);
-    if (result == 0)
+    int code = take_permissions(*names, wire_get(page, "permissions"));
+    if (code == 0)
+        code = take_next(page, next);
+    if (code == 0)
         qsort((*names)->items, (*names)->count, sizeof(*(*names)->items), compare_names);
-    return result;
+    return code;
 }
 
 void names_free(struct names *names)

@@ -70,21 +70,21 @@ static int standing(const struct handle *handle)
 static int stand(struct handle *handle, uint64_t deadline_ns)
 {
     for (int before = 0;;) {
-        int result = handle_lock(handle, deadline_ns);
-        if (result < 0)
-            return result;
-        result = handle_ready(handle, deadline_ns);
-        if (result == 0)
-            result = standing(handle);
+        int code = handle_lock(handle, deadline_ns);
+        if (code < 0)
+            return code;
+        code = handle_ready(handle, deadline_ns);
+        if (code == 0)
+            code = standing(handle);
         handle_unlock(handle);
-        if (result == 0 || hopeless(result))
-            return result;
-        if (result == PERMTAB_E_TIMEOUT && before < 0)
-            result = before;
+        if (code == 0 || hopeless(code))
+            return code;
+        if (code == PERMTAB_E_TIMEOUT && before < 0)
+            code = before;
         uint64_t now = channel_clock_ns();
         if (now + HANDLE_ATTEMPT_NS >= deadline_ns)
-            return result;
-        before = result;
+            return code;
+        before = code;
         pause_ns(HANDLE_ATTEMPT_NS + 1000000u);
     }
 }
@@ -123,20 +123,20 @@ int permtab_open_(struct permtab **out, const char *socket_path, const struct pe
     if (handle == NULL)
         return PERMTAB_E_MEMORY;
     handle->layout = layout;
-    int result = options_take(handle, options);
-    if (result == 0)
-        result = attach_init(handle);
-    if (result == 0)
-        result = process_join(handle);
-    if (result == 0)
-        result = geometry_publish(handle, NULL, NULL, 0, 0);
-    if (result == 0 && (handle->path = strdup(socket_path)) == NULL)
-        result = PERMTAB_E_MEMORY;
-    if (result == 0)
-        result = stand(handle, open_deadline(handle));
-    if (result < 0) {
+    int code = options_take(handle, options);
+    if (code == 0)
+        code = attach_init(handle);
+    if (code == 0)
+        code = process_join(handle);
+    if (code == 0)
+        code = geometry_publish(handle, NULL, NULL, 0, 0);
+    if (code == 0 && (handle->path = strdup(socket_path)) == NULL)
+        code = PERMTAB_E_MEMORY;
+    if (code == 0)
+        code = stand(handle, open_deadline(handle));
+    if (code < 0) {
         permtab_close(&handle->visible);
-        return result;
+        return code;
     }
     permtab_thread_.why = 0;
     *out = &handle->visible;
@@ -147,10 +147,10 @@ int permtab_refresh(struct permtab *table)
 {
     struct handle *handle = handle_of(table);
     uint64_t deadline_ns = open_deadline(handle);
-    int result = stand(handle, deadline_ns);
-    if (result == 0)
+    int code = stand(handle, deadline_ns);
+    if (code == 0)
         permtab_thread_.why = 0;
-    return result;
+    return code;
 }
 
 void permtab_close(struct permtab *table)
@@ -180,19 +180,19 @@ static int resolve(struct permtab *table, const char *name, uint32_t *slot,
         return PERMTAB_E_INVALID;
     if (strlen(name) > HANDLE_NAME_MAX)
         return PERMTAB_E_LIMIT;
-    int result = handle_lock(handle, deadline_ns);
-    if (result < 0)
-        return result;
-    result = handle->names != NULL ? slot_of(handle, name, slot) : missing;
-    if (result == missing) {
-        result = handle_ready(handle, deadline_ns);
-        if (result == 0)
-            result = handle_read_names(handle, deadline_ns);
-        if (result == 0)
-            result = slot_of(handle, name, slot);
+    int code = handle_lock(handle, deadline_ns);
+    if (code < 0)
+        return code;
+    code = handle->names != NULL ? slot_of(handle, name, slot) : missing;
+    if (code == missing) {
+        code = handle_ready(handle, deadline_ns);
+        if (code == 0)
+            code = handle_read_names(handle, deadline_ns);
+        if (code == 0)
+            code = slot_of(handle, name, slot);
     }
     handle_unlock(handle);
-    return result;
+    return code;
 }
 
 int permtab_permission(struct permtab *table, const char *name, permtab_perm *out)

@@ -83,11 +83,11 @@ uint32_t process_ticket(void)
 
 int process_join(struct handle *handle)
 {
-    int result = 0;
+    int code = 0;
     bool locked = list_lock();
     if (!process_handles.watching && pthread_atfork(before_fork, in_parent, in_child) != 0)
-        result = PERMTAB_E_MEMORY;
-    if (result == 0) {
+        code = PERMTAB_E_MEMORY;
+    if (code == 0) {
         process_handles.watching = true;
         handle->process_next = process_handles.first;
         handle->process_link = &process_handles.first;
@@ -96,7 +96,7 @@ int process_join(struct handle *handle)
         process_handles.first = handle;
     }
     list_unlock(locked);
-    return result;
+    return code;
 }
 
 void process_leave(struct handle *handle)

@@ -117,23 +117,23 @@ static int compile_names(struct permtab_rule *rule, size_t *error_at)
     struct handle *handle = rule->handle;
     uint64_t deadline_ns = ask_deadline(handle);
     uint32_t missing = rule->text.node_count;
-    int result = handle_lock(handle, deadline_ns);
-    if (result < 0)
-        return result;
+    int code = handle_lock(handle, deadline_ns);
+    if (code < 0)
+        return code;
     if (handle->names == NULL ||
         (count_bits(rule, handle->names, &missing), missing < rule->text.node_count)) {
-        result = handle_ready(handle, deadline_ns);
-        if (result == 0)
-            result = handle_read_names(handle, deadline_ns);
+        code = handle_ready(handle, deadline_ns);
+        if (code == 0)
+            code = handle_read_names(handle, deadline_ns);
     }
-    if (result == 0)
-        result = resolve_rule(rule, handle->names, &missing);
+    if (code == 0)
+        code = resolve_rule(rule, handle->names, &missing);
     handle_unlock(handle);
-    if (result == 0 && missing < rule->text.node_count) {
+    if (code == 0 && missing < rule->text.node_count) {
         *error_at = rule->text.nodes[missing].text;
-        result = PERMTAB_E_NO_PERMISSION;
+        code = PERMTAB_E_NO_PERMISSION;
     }
-    return result;
+    return code;
 }
 
 int permtab_rule_compile(struct permtab *table, const char *text, struct permtab_rule **out, size_t *error_at)
@@ -146,14 +146,14 @@ int permtab_rule_compile(struct permtab *table, const char *text, struct permtab
     if (rule == NULL)
         return PERMTAB_E_MEMORY;
     rule->handle = handle_of(table);
-    int result = rule_text_parse(&rule->text, text, error_at);
-    if (result == 0) {
+    int code = rule_text_parse(&rule->text, text, error_at);
+    if (code == 0) {
         *error_at = 0;
-        result = compile_names(rule, error_at);
+        code = compile_names(rule, error_at);
     }
-    if (result < 0) {
+    if (code < 0) {
         permtab_rule_free(rule);
-        return result;
+        return code;
     }
     *out = rule;
     return 0;

@@ -70,17 +70,17 @@ static int view_fill(struct handle *handle, uint64_t user, permtab_scope scope, 
                      struct permtab_view *out)
 {
     struct permtab_query query = {.user = user, .scope = scope};
-    int result = handle_ready(handle, deadline_ns);
-    if (result < 0 && !handle_broken(handle, result))
-        return result;
-    result = view_look(handle, user, scope, false, out);
-    if (result == 0 || result == PERMTAB_E_NO_SCOPE_TYPE || result == PERMTAB_E_LAYOUT)
-        return result;
+    int code = handle_ready(handle, deadline_ns);
+    if (code < 0 && !handle_broken(handle, code))
+        return code;
+    code = view_look(handle, user, scope, false, out);
+    if (code == 0 || code == PERMTAB_E_NO_SCOPE_TYPE || code == PERMTAB_E_LAYOUT)
+        return code;
     if (handle->names == NULL || handle->names->count == 0)
         return PERMTAB_E_MISS;
-    result = ask_locked(handle, &query, handle->names->items[0].text, NULL, deadline_ns);
-    if (result < 0)
-        return result;
+    code = ask_locked(handle, &query, handle->names->items[0].text, NULL, deadline_ns);
+    if (code < 0)
+        return code;
     return view_look(handle, user, scope, true, out);
 }
 
@@ -88,21 +88,21 @@ int permtab_view_get(struct permtab *table, uint64_t user, permtab_scope scope, 
 {
     struct handle *handle = handle_of(table);
     memset(out, 0, sizeof(*out));
-    int result = view_look(handle, user, scope, false, out);
-    if (result == 0) {
+    int code = view_look(handle, user, scope, false, out);
+    if (code == 0) {
         permtab_count_hit_(table, true);
         return 0;
     }
     uint64_t deadline_ns = ask_deadline(handle);
-    result = handle_lock(handle, deadline_ns);
-    if (result == 0) {
-        result = view_fill(handle, user, scope, deadline_ns, out);
+    code = handle_lock(handle, deadline_ns);
+    if (code == 0) {
+        code = view_fill(handle, user, scope, deadline_ns, out);
         handle_unlock(handle);
     }
     count_add(handle, 0, 1, 0);
-    if (result < 0)
-        (void)ask_unknown(handle, result);
-    return result;
+    if (code < 0)
+        (void)ask_unknown(handle, code);
+    return code;
 }
 
 bool permtab_view_current(const struct permtab_view *view)

@@ -15,13 +15,13 @@ static uint64_t deadline_after(uint32_t timeout_ms)
 /* Any server uid is accepted: the operator who names the socket knows whose it is. */
 static int open_any_uid(struct control *control, uint64_t deadline_ns)
 {
-    int result = channel_open(&control->channel, control->socket, PEER_ANY, deadline_ns);
-    if (result == 0)
+    int code = channel_open(&control->channel, control->socket, PEER_ANY, deadline_ns);
+    if (code == 0)
         return 0;
-    if (result == PERMTAB_E_UNREACHABLE || result == PERMTAB_E_SYSTEM)
+    if (code == PERMTAB_E_UNREACHABLE || code == PERMTAB_E_SYSTEM)
         return control_fail(control, CONTROL_FAILED, "cannot reach the sidecar at %s: %s", control->socket,
                             strerror(errno));
-    return control_fail(control, CONTROL_FAILED, "%s: %s", control->socket, permtab_strerror(result));
+    return control_fail(control, CONTROL_FAILED, "%s: %s", control->socket, permtab_strerror(code));
 }
 
 int control_connect(struct control *control, uint32_t timeout_ms)
@@ -50,13 +50,13 @@ static const char *without_method(const struct control *control, const char *tex
 
 int control_call(struct control *control, int descriptor, uint32_t timeout_ms, struct wire_message *reply)
 {
-    int result = channel_call(&control->channel, descriptor, deadline_after(timeout_ms), reply);
-    if (result == 0)
+    int code = channel_call(&control->channel, descriptor, deadline_after(timeout_ms), reply);
+    if (code == 0)
         return 0;
     if (reply->error_code != 0)
         (void)control_fail(control, 0, "%s", without_method(control, reply->error_text));
     else
-        (void)control_fail(control, 0, "%s", permtab_strerror(result));
+        (void)control_fail(control, 0, "%s", permtab_strerror(code));
     wire_message_fini(reply);
     return CONTROL_FAILED;
 }

@@ -102,9 +102,9 @@ static int parse_name(struct parser *parser, uint32_t *index)
     }
     if (length > RULE_NAME_MAX)
         return PERMTAB_E_LIMIT;
-    int result = add_node(parser, wildcard ? RULE_WILDCARD : RULE_NAME, index);
-    if (result < 0)
-        return result;
+    int code = add_node(parser, wildcard ? RULE_WILDCARD : RULE_NAME, index);
+    if (code < 0)
+        return code;
     parser->rule->nodes[*index].text = parser->at;
     parser->rule->nodes[*index].length = wildcard ? length - 1 : length;
     advance(parser);
@@ -126,14 +126,14 @@ static void link_child(struct parser *parser, uint32_t parent, uint32_t *last, u
 static int parse_list(struct parser *parser, enum rule_kind kind, uint32_t *index)
 {
     uint32_t child, last = 0;
-    int result = add_node(parser, kind, index);
-    if (result < 0)
-        return result;
+    int code = add_node(parser, kind, index);
+    if (code < 0)
+        return code;
     do {
         advance(parser);
-        result = parse_either(parser, &child);
-        if (result < 0)
-            return result;
+        code = parse_either(parser, &child);
+        if (code < 0)
+            return code;
         if (kind == RULE_ALL && parser->rule->nodes[child].kind == RULE_WILDCARD)
             parser->rule->nodes[child].every = true;
         link_child(parser, *index, &last, child);
@@ -154,9 +154,9 @@ static int parse_primary(struct parser *parser, uint32_t *index)
 {
     if (parser->token == TOKEN_OPEN) {
         advance(parser);
-        int result = parse_either(parser, index);
-        if (result < 0)
-            return result;
+        int code = parse_either(parser, index);
+        if (code < 0)
+            return code;
         if (parser->token != TOKEN_CLOSE)
             return PERMTAB_E_SYNTAX;
         advance(parser);
@@ -179,13 +179,13 @@ static int parse_unary(struct parser *parser, uint32_t *index)
         return parse_primary(parser, index);
     if (++parser->depth > RULE_DEPTH_MAX)
         return PERMTAB_E_LIMIT;
-    int result = add_node(parser, RULE_NOT, index);
-    if (result < 0)
-        return result;
+    int code = add_node(parser, RULE_NOT, index);
+    if (code < 0)
+        return code;
     advance(parser);
-    result = parse_unary(parser, &child);
-    if (result < 0)
-        return result;
+    code = parse_unary(parser, &child);
+    if (code < 0)
+        return code;
     parser->rule->nodes[*index].child = child;
     parser->depth--;
     return 0;
@@ -196,19 +196,19 @@ static int parse_chain(struct parser *parser, const char *word, enum rule_kind k
                        int (*operand)(struct parser *parser, uint32_t *index), uint32_t *index)
 {
     uint32_t child, last = 0;
-    int result = operand(parser, index);
-    if (result < 0 || !at_word(parser, word))
-        return result;
+    int code = operand(parser, index);
+    if (code < 0 || !at_word(parser, word))
+        return code;
     child = *index;
-    result = add_node(parser, kind, index);
-    if (result < 0)
-        return result;
+    code = add_node(parser, kind, index);
+    if (code < 0)
+        return code;
     link_child(parser, *index, &last, child);
     while (at_word(parser, word)) {
         advance(parser);
-        result = operand(parser, &child);
-        if (result < 0)
-            return result;
+        code = operand(parser, &child);
+        if (code < 0)
+            return code;
         link_child(parser, *index, &last, child);
     }
     return 0;
@@ -223,9 +223,9 @@ static int parse_either(struct parser *parser, uint32_t *index)
 {
     if (++parser->depth > RULE_DEPTH_MAX)
         return PERMTAB_E_LIMIT;
-    int result = parse_chain(parser, "or", RULE_ANY, parse_both, index);
+    int code = parse_chain(parser, "or", RULE_ANY, parse_both, index);
     parser->depth--;
-    return result;
+    return code;
 }
 
 static int parse(struct rule_text *rule, size_t *error_at)
@@ -233,17 +233,17 @@ static int parse(struct rule_text *rule, size_t *error_at)
     struct parser parser = {.rule = rule};
     uint32_t root, child;
     /* Node 0 stands above the tree, so that 0 can mean "none" everywhere else. */
-    int result = add_node(&parser, RULE_ALL, &root);
-    if (result == 0) {
+    int code = add_node(&parser, RULE_ALL, &root);
+    if (code == 0) {
         advance(&parser);
-        result = parse_either(&parser, &child);
+        code = parse_either(&parser, &child);
     }
-    if (result == 0 && parser.token != TOKEN_END)
-        result = PERMTAB_E_SYNTAX;
-    if (result == 0)
+    if (code == 0 && parser.token != TOKEN_END)
+        code = PERMTAB_E_SYNTAX;
+    if (code == 0)
         rule->nodes[root].child = child;
     *error_at = parser.at;
-    return result;
+    return code;
 }
 
 int rule_text_parse(struct rule_text *out, const char *text, size_t *error_at)
@@ -255,10 +255,10 @@ int rule_text_parse(struct rule_text *out, const char *text, size_t *error_at)
         return PERMTAB_E_LIMIT;
     }
     out->text = strdup(text);
-    int result = out->text != NULL ? parse(out, error_at) : PERMTAB_E_MEMORY;
-    if (result < 0)
+    int code = out->text != NULL ? parse(out, error_at) : PERMTAB_E_MEMORY;
+    if (code < 0)
         rule_text_fini(out);
-    return result;
+    return code;
 }
 
 void rule_text_fini(struct rule_text *rule)

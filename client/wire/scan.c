@@ -122,12 +122,12 @@ int wire_scan_more(struct wire_scan *scan, const char *data, size_t size)
         struct head head;
         if (scan->at >= size)
             return 0;
-        int result = head_read(bytes + scan->at, size - scan->at, &head);
-        if (result <= 0)
-            return result;
-        result = head_enter(scan, &head);
-        if (result < 0)
-            return result;
+        int code = head_read(bytes + scan->at, size - scan->at, &head);
+        if (code <= 0)
+            return code;
+        code = head_enter(scan, &head);
+        if (code < 0)
+            return code;
     }
     return scan->at <= size ? 1 : 0;
 }

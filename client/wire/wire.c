@@ -346,14 +346,14 @@ int wire_take(const char *data, size_t size, struct wire_message *out)
     struct wire_scan scan;
     *out = (struct wire_message){0};
     wire_scan_init(&scan);
-    int result = wire_scan_more(&scan, data, size);
-    if (result <= 0)
-        return result;
+    int code = wire_scan_more(&scan, data, size);
+    if (code <= 0)
+        return code;
     struct held *held;
     msgpack_object root;
-    result = held_new(&held, data, &scan, &root);
-    if (result < 0)
-        return result;
+    code = held_new(&held, data, &scan, &root);
+    if (code < 0)
+        return code;
     out->zone = held;
     out->size = scan.at;
     if (!take_root(&root, out)) {

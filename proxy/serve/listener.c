@@ -104,8 +104,8 @@ static bool somebody_listens(const struct sockaddr_un *address)
     int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (probe < 0)
         return false;
-    int result = connect(probe, (const struct sockaddr *)address, sizeof *address);
-    bool listens = result == 0 || errno == EAGAIN;
+    int code = connect(probe, (const struct sockaddr *)address, sizeof *address);
+    bool listens = code == 0 || errno == EAGAIN;
     (void)close(probe);
     return listens;
 }

@@ -18,21 +18,21 @@ static int types_read(struct store *store, struct scope_types *out, struct failu
     struct sql_statement *st =
         sql_prepare(store->sql, "SELECT number, name FROM permtab_scope_type ORDER BY number", failure);
     memset(out, 0, sizeof(*out));
-    int rc;
-    while ((rc = sql_step(st, failure)) > 0) {
+    int code;
+    while ((code = sql_step(st, failure)) > 0) {
         const char *name = sql_column_text(st, 1);
         if (sql_column_u64(st, 0) != out->count || out->count == PERMTAB_SHM_SCOPE_TYPES ||
             strlen(name) >= PERMTAB_SHM_TYPE_NAME_SIZE) {
-            rc = failure_set(failure, PERMTAB_E_SCHEMA, "scope type %u is missing or has no usable name",
-                             out->count);
+            code = failure_set(failure, PERMTAB_E_SCHEMA, "scope type %u is missing or has no usable name",
+                               out->count);
             break;
         }
         strcpy(out->names[out->count++], name);
     }
     sql_reset(st);
-    if (rc == 0 && out->count == 0)
-        rc = failure_set(failure, PERMTAB_E_SCHEMA, "the store has no scope types, not even global");
-    return rc;
+    if (code == 0 && out->count == 0)
+        code = failure_set(failure, PERMTAB_E_SCHEMA, "the store has no scope types, not even global");
+    return code;
 }
 
 static int permission_take(struct catalogue *out, struct sql_statement *st, uint32_t max,
@@ -68,14 +68,14 @@ static int permissions_read(struct store *store, uint32_t max, struct catalogue 
                     "SELECT bit, name, description, grants_all, deprecated, deleted FROM permtab_permission"
                     " ORDER BY bit",
                     failure);
-    int rc;
-    while ((rc = sql_step(st, failure)) > 0) {
-        rc = permission_take(out, st, max, failure);
-        if (rc < 0)
+    int code;
+    while ((code = sql_step(st, failure)) > 0) {
+        code = permission_take(out, st, max, failure);
+        if (code < 0)
             break;
     }
     sql_reset(st);
-    return rc;
+    return code;
 }
 
 /* Rows come in the order of the permissions, so one walk finds the one that each belongs to. */
@@ -88,8 +88,8 @@ static int requirements_read(struct store *store, struct catalogue *out, struct 
                     " JOIN permtab_permission q ON q.name = r.requires ORDER BY p.bit, q.bit",
                     failure);
     size_t at = 0;
-    int rc;
-    while ((rc = sql_step(st, failure)) > 0) {
+    int code;
+    while ((code = sql_step(st, failure)) > 0) {
         uint32_t bit = (uint32_t)sql_column_u64(st, 0);
         while (at < out->count && out->permissions[at].bit < bit)
             at++;
@@ -99,14 +99,14 @@ static int requirements_read(struct store *store, struct catalogue *out, struct 
         uint32_t *grown =
             realloc(permission->requires, (permission->requires_count + 1) * sizeof(*permission->requires));
         if (!grown) {
-            rc = no_memory(failure);
+            code = no_memory(failure);
             break;
         }
         permission->requires = grown;
         permission->requires[permission->requires_count++] = (uint32_t)sql_column_u64(st, 1);
     }
     sql_reset(st);
-    return rc;
+    return code;
 }
 
 int store_read_catalogue(struct store *store, uint32_t permissions_max, struct catalogue *out,
@@ -114,16 +114,16 @@ int store_read_catalogue(struct store *store, uint32_t permissions_max, struct c
 {
     memset(out, 0, sizeof(*out));
     out->words = (permissions_max + 63) / 64;
-    int rc = types_read(store, &out->types, failure);
-    if (rc == 0)
-        rc = permissions_read(store, permissions_max, out, failure);
-    if (rc == 0)
-        rc = requirements_read(store, out, failure);
-    if (rc == 0 && catalogue_index(out) < 0)
-        rc = failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
-    if (rc < 0)
+    int code = types_read(store, &out->types, failure);
+    if (code == 0)
+        code = permissions_read(store, permissions_max, out, failure);
+    if (code == 0)
+        code = requirements_read(store, out, failure);
+    if (code == 0 && catalogue_index(out) < 0)
+        code = failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+    if (code < 0)
         catalogue_fini(out);
-    return rc;
+    return code;
 }
 
 /* ---- the configured scope types ------------------------------------------------------------------------------ */
@@ -159,22 +159,22 @@ static int types_compare(const struct scope_types *stored, const struct scope_ty
 int store_sync_types(struct store *store, const struct scope_types *wanted, struct failure *failure)
 {
     struct scope_types stored;
-    int rc = types_read(store, &stored, failure);
-    if (rc == 0)
-        rc = types_compare(&stored, wanted, failure);
-    if (rc < 0 || stored.count == wanted->count)
-        return rc;
+    int code = types_read(store, &stored, failure);
+    if (code == 0)
+        code = types_compare(&stored, wanted, failure);
+    if (code < 0 || stored.count == wanted->count)
+        return code;
     /* The types are read once more with the lock: another sidecar may be starting, too. */
-    rc = sql_begin(store->sql, SQL_WRITE, failure);
-    if (rc < 0)
-        return rc;
-    rc = types_read(store, &stored, failure);
-    if (rc == 0)
-        rc = types_compare(&stored, wanted, failure);
-    for (uint32_t i = stored.count; rc == 0 && i < wanted->count; i++)
-        rc = type_append(store, i, wanted->names[i], failure);
-    if (rc == 0)
+    code = sql_begin(store->sql, SQL_WRITE, failure);
+    if (code < 0)
+        return code;
+    code = types_read(store, &stored, failure);
+    if (code == 0)
+        code = types_compare(&stored, wanted, failure);
+    for (uint32_t i = stored.count; code == 0 && i < wanted->count; i++)
+        code = type_append(store, i, wanted->names[i], failure);
+    if (code == 0)
         return sql_commit(store->sql, failure);
     sql_rollback(store->sql);
-    return rc;
+    return code;
 }

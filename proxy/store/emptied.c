@@ -35,15 +35,15 @@ static const char look_text[] =
 static int look(struct store *store, uint64_t *revision, uint32_t *filled, struct failure *failure)
 {
     struct sql_statement *st = sql_prepare(store->sql, look_text, failure);
-    int rc = sql_step(st, failure);
+    int code = sql_step(st, failure);
     *filled = 0;
-    if (rc > 0) {
+    if (code > 0) {
         *revision = sql_column_u64(st, 0);
         for (unsigned i = 0; i < POLICY_TABLES; i++)
             *filled |= (uint32_t)(sql_column_u64(st, i + 1) != 0) << i;
     }
     sql_reset(st);
-    return rc < 0 ? rc : 0;
+    return code < 0 ? code : 0;
 }
 
 /* 1 when a change of this kind came after `revision`. */
@@ -61,23 +61,23 @@ int store_emptied_check(struct store *store, struct failure *failure)
 {
     uint64_t revision = 0;
     uint32_t filled = 0;
-    int rc = look(store, &revision, &filled, failure);
-    if (rc < 0)
-        return rc;
+    int code = look(store, &revision, &filled, failure);
+    if (code < 0)
+        return code;
     uint32_t emptied = store->looked.filled & ~filled;
-    for (unsigned i = 0; rc >= 0 && i < POLICY_TABLES; i++) {
+    for (unsigned i = 0; code >= 0 && i < POLICY_TABLES; i++) {
         if ((emptied >> i & 1u) == 0)
             continue;
-        rc = changed_since(store, policy_tables[i].kind, store->looked.revision, failure);
-        if (rc == 0)
-            rc = failure_set(failure, PERMTAB_E_SCHEMA, "%s was emptied without a change row: TRUNCATE?",
-                             policy_tables[i].name);
+        code = changed_since(store, policy_tables[i].kind, store->looked.revision, failure);
+        if (code == 0)
+            code = failure_set(failure, PERMTAB_E_SCHEMA, "%s was emptied without a change row: TRUNCATE?",
+                               policy_tables[i].name);
     }
     /* no failure was reported: the next look, perhaps over another connection, begins where this one did */
-    if (rc < 0 && rc != PERMTAB_E_SCHEMA)
-        return rc;
+    if (code < 0 && code != PERMTAB_E_SCHEMA)
+        return code;
     /* Reported once: the caller then reads everything again, as it now is. */
     store->looked.filled = filled;
     store->looked.revision = revision;
-    return rc < 0 ? rc : 0;
+    return code < 0 ? code : 0;
 }

@@ -282,9 +282,9 @@ static void read_made(struct objects *objects, enum sql_dialect dialect, const s
 static int read_statement(struct objects *out, enum sql_dialect dialect, const char *text)
 {
     struct tokens tokens;
-    int rc = tokens_read(&tokens, text, dialect);
-    if (rc < 0)
-        return rc;
+    int code = tokens_read(&tokens, text, dialect);
+    if (code < 0)
+        return code;
     if (token_is(&tokens, 0, "create") && token_is(&tokens, 1, "table"))
         read_table(out, dialect, &tokens, text);
     else if (token_is(&tokens, 0, "create"))
@@ -295,15 +295,15 @@ static int read_statement(struct objects *out, enum sql_dialect dialect, const c
 
 int objects_expect(struct objects *out, enum sql_dialect dialect, struct failure *failure)
 {
-    int rc = 0;
+    int code = 0;
     const struct migration *migration;
-    for (unsigned number = 1; rc == 0 && (migration = migration_find(dialect, number)) != NULL; number++) {
+    for (unsigned number = 1; code == 0 && (migration = migration_find(dialect, number)) != NULL; number++) {
         struct splitter splitter = SPLITTER(migration->text);
         char *text = NULL;
-        while (rc == 0 && (rc = splitter_next(&splitter, &text)) > 0) {
-            rc = read_statement(out, dialect, text);
+        while (code == 0 && (code = splitter_next(&splitter, &text)) > 0) {
+            code = read_statement(out, dialect, text);
             free(text);
         }
     }
-    return rc < 0 ? failure_set(failure, rc, "out of memory") : 0;
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }

@@ -65,22 +65,22 @@ int store_poll(struct store *store, const struct log_position *at, bool *newer, 
     enum sql_dialect dialect = sql_dialect(store->sql);
     *newer = false;
     if (dialect == SQL_SQLITE) {
-        int rc = store_files_check(store, failure);
-        if (rc < 0)
-            return rc;
+        int code = store_files_check(store, failure);
+        if (code < 0)
+            return code;
     }
     struct sql_statement *st = sql_prepare(store->sql, poll_text(dialect), failure);
     sql_bind_u64(st, 1, at->revision);
     sql_bind_u64(st, 2, at->revision + 1);
-    int rc = sql_step(st, failure);
-    if (rc > 0) {
+    int code = sql_step(st, failure);
+    if (code > 0) {
         *now = dialect == SQL_SQLITE ? wall_us() : sql_column_i64(st, 3);
-        rc = poll_judge(st, at, newer, failure);
-    } else if (rc == 0) {
-        rc = failure_set(failure, PERMTAB_E_SCHEMA, "the row of permtab_store is missing");
+        code = poll_judge(st, at, newer, failure);
+    } else if (code == 0) {
+        code = failure_set(failure, PERMTAB_E_SCHEMA, "the row of permtab_store is missing");
     }
     sql_reset(st);
-    return rc;
+    return code;
 }
 
 /* ---- what changed --------------------------------------------------------------------------------------------- */
@@ -106,13 +106,13 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
     sql_bind_u64(st, 1, after);
     sql_bind_u64(st, 2, end);
     uint64_t expected = after;
-    int rc;
-    while ((rc = sql_step(st, failure)) > 0) {
+    int code;
+    while ((code = sql_step(st, failure)) > 0) {
         if (sql_column_u64(st, 0) != ++expected)
             break;
         struct change *change = change_list_add(out);
         if (!change) {
-            rc = failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+            code = failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
             break;
         }
         change->revision = expected;
@@ -128,12 +128,12 @@ int store_read_changes(struct store *store, uint64_t after, size_t limit, struct
             (struct scope_key){.id = sql_column_u64(st, 5), .type = (uint32_t)sql_column_u64(st, 4)};
     }
     sql_reset(st);
-    if (rc >= 0 && (rc > 0 || expected != end))
-        rc = failure_set(failure, PERMTAB_E_SCHEMA, "change %llu is missing from the store's log",
-                         (unsigned long long)expected + (rc == 0));
-    if (rc < 0)
+    if (code >= 0 && (code > 0 || expected != end))
+        code = failure_set(failure, PERMTAB_E_SCHEMA, "change %llu is missing from the store's log",
+                           (unsigned long long)expected + (code == 0));
+    if (code < 0)
         change_list_fini(out);
-    return rc;
+    return code;
 }
 
 int store_read_expired(struct store *store, int64_t from, int64_t to, size_t limit, struct change_list *out,
@@ -148,13 +148,13 @@ int store_read_expired(struct store *store, int64_t from, int64_t to, size_t lim
     sql_bind_i64(st, 1, from);
     sql_bind_i64(st, 2, to);
     sql_bind_u64(st, 3, (uint64_t)limit + 1);
-    int rc;
-    while ((rc = sql_step(st, failure)) > 0) {
+    int code;
+    while ((code = sql_step(st, failure)) > 0) {
         struct change *change = out->count < limit ? change_list_add(out) : NULL;
         if (!change) {
-            rc = out->count < limit ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory")
-                                    : failure_set(failure, PERMTAB_E_LIMIT,
-                                                  "more than %zu assignments expired at once", limit);
+            code = out->count < limit ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory")
+                                      : failure_set(failure, PERMTAB_E_LIMIT,
+                                                    "more than %zu assignments expired at once", limit);
             break;
         }
         change->kind = CHANGE_ASSIGNMENT;
@@ -164,9 +164,9 @@ int store_read_expired(struct store *store, int64_t from, int64_t to, size_t lim
             (struct scope_key){.id = sql_column_u64(st, 3), .type = (uint32_t)sql_column_u64(st, 2)};
     }
     sql_reset(st);
-    if (rc < 0)
+    if (code < 0)
         change_list_fini(out);
-    return rc;
+    return code;
 }
 
 /* ---- retention ------------------------------------------------------------------------------------------------ */
@@ -174,12 +174,12 @@ int store_read_expired(struct store *store, int64_t from, int64_t to, size_t lim
 /* One number; *found is false for NULL and for no row. */
 static int number_read(struct sql_statement *st, uint64_t *value, bool *found, struct failure *failure)
 {
-    int rc = sql_step(st, failure);
-    *found = rc > 0 && !sql_column_is_null(st, 0);
+    int code = sql_step(st, failure);
+    *found = code > 0 && !sql_column_is_null(st, 0);
     if (*found)
         *value = sql_column_u64(st, 0);
     sql_reset(st);
-    return rc < 0 ? rc : 0;
+    return code < 0 ? code : 0;
 }
 
 /* The oldest row that stays: rows before it are old enough, beyond the number kept, and not more than a slice. It
@@ -192,9 +192,9 @@ static int trim_bound(struct store *store, int64_t cutoff, uint64_t last, size_t
     *bound = 0;
     struct sql_statement *st =
         sql_prepare(store->sql, "SELECT revision FROM permtab_change ORDER BY revision LIMIT 1", failure);
-    int rc = number_read(st, &first, &found, failure);
-    if (rc < 0 || !found || first >= last)
-        return rc;
+    int code = number_read(st, &first, &found, failure);
+    if (code < 0 || !found || first >= last)
+        return code;
     uint64_t end = last - first > slice ? first + slice : last;
     st = sql_prepare(store->sql,
                      "SELECT revision FROM permtab_change WHERE revision >= ? AND revision < ? AND at >= ?"
@@ -203,9 +203,9 @@ static int trim_bound(struct store *store, int64_t cutoff, uint64_t last, size_t
     sql_bind_u64(st, 1, first);
     sql_bind_u64(st, 2, end);
     sql_bind_i64(st, 3, cutoff);
-    rc = number_read(st, &young, &found, failure);
+    code = number_read(st, &young, &found, failure);
     *bound = found ? young : end;
-    return rc;
+    return code;
 }
 
 int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows, size_t slice,
@@ -216,23 +216,23 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
     struct log_position at;
     int64_t now;
     uint64_t bound = 0;
-    int rc = store_snapshot(store, &at, &now, failure);
-    if (rc < 0)
-        return rc;
+    int code = store_snapshot(store, &at, &now, failure);
+    if (code < 0)
+        return code;
     uint64_t kept = keep_rows > 0 ? keep_rows : 1;
     if (at.revision > kept)
-        rc = trim_bound(store, now - keep_us, at.revision - kept + 1, slice, &bound, failure);
+        code = trim_bound(store, now - keep_us, at.revision - kept + 1, slice, &bound, failure);
     store_snapshot_end(store);
-    if (rc < 0 || bound == 0)
-        return rc;
+    if (code < 0 || bound == 0)
+        return code;
     /* The trimming thread polls, too, and must not wait behind a long write for longer than a lease. */
     if (sql_dialect(store->sql) == SQL_SQLITE)
-        rc = sql_execute(store->sql, "PRAGMA busy_timeout = 20", failure);
-    if (rc < 0)
-        return rc;
+        code = sql_execute(store->sql, "PRAGMA busy_timeout = 20", failure);
+    if (code < 0)
+        return code;
     struct sql_statement *st =
         sql_prepare(store->sql, "DELETE FROM permtab_change WHERE revision < ?", failure);
     sql_bind_u64(st, 1, bound);
-    rc = sql_run(st, failure);
-    return rc < 0 ? rc : (int)sql_changes(store->sql);
+    code = sql_run(st, failure);
+    return code < 0 ? code : (int)sql_changes(store->sql);
 }

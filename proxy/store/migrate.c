@@ -16,16 +16,16 @@ static int statements_run(struct sql *sql, const struct migration *migration, un
 {
     struct splitter splitter = SPLITTER(migration->text);
     char *text = NULL;
-    int rc;
+    int code;
     *done = 0;
-    while ((rc = splitter_next(&splitter, &text)) > 0) {
-        rc = sql_execute(sql, text, failure);
+    while ((code = splitter_next(&splitter, &text)) > 0) {
+        code = sql_execute(sql, text, failure);
         free(text);
-        if (rc < 0)
+        if (code < 0)
             return failure_wrap(failure, "migration %s, statement %u", migration->name, *done + 1);
         ++*done;
     }
-    return rc < 0 ? failure_set(failure, rc, "out of memory") : 0;
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
 }
 
 /* MySQL: no transaction holds DDL together. When only the first two statements were done, which set the session's mode
@@ -33,11 +33,11 @@ static int statements_run(struct sql *sql, const struct migration *migration, un
 static int mysql_apply(struct sql *sql, const struct migration *migration, struct failure *failure)
 {
     unsigned done;
-    int rc = statements_run(sql, migration, &done, failure);
-    if (rc < 0 && done == 2 && migration->number > 1 &&
+    int code = statements_run(sql, migration, &done, failure);
+    if (code < 0 && done == 2 && migration->number > 1 &&
         sql_execute(sql, "UPDATE permtab_store SET schema_state = 'ready'", NULL) < 0)
-        return rc; /* the migration stays half applied, and the state says so */
-    return rc;
+        return code; /* the migration stays half applied, and the state says so */
+    return code;
 }
 
 /* Brings the schema one version further, or, when it is the newest already, mends it. *done: nothing is left. */
@@ -46,25 +46,25 @@ static int step(struct sql *sql, unsigned *applied, bool *done, struct failure *
     enum sql_dialect dialect = sql_dialect(sql);
     unsigned newest = schema_newest(dialect);
     struct schema_state state;
-    int rc = schema_state_read(sql, &state, failure);
-    if (rc == 0 && !state.mending)
-        rc = schema_state_check(&state, newest, failure);
-    if (rc < 0)
-        return rc;
+    int code = schema_state_read(sql, &state, failure);
+    if (code == 0 && !state.mending)
+        code = schema_state_check(&state, newest, failure);
+    if (code < 0)
+        return code;
     if (state.version == newest) {
         *done = true;
         return schema_repair(sql, state.mending, failure);
     }
     const struct migration *migration = migration_find(dialect, state.version + 1);
     if (dialect == SQL_MYSQL) {
-        rc = mysql_apply(sql, migration, failure);
+        code = mysql_apply(sql, migration, failure);
     } else {
-        rc = sql_execute(sql, migration->text, failure);
-        if (rc < 0)
+        code = sql_execute(sql, migration->text, failure);
+        if (code < 0)
             failure_wrap(failure, "migration %s", migration->name);
     }
-    *applied += rc == 0;
-    return rc;
+    *applied += code == 0;
+    return code;
 }
 
 static int sqlite_migrate(struct sql *sql, unsigned *applied, struct failure *failure)
@@ -72,18 +72,18 @@ static int sqlite_migrate(struct sql *sql, unsigned *applied, struct failure *fa
     bool done = false;
     /* Both pragmas are for a table that has to be rebuilt: it is dropped although others refer to it, and the new
      * one takes its name without a change of their references. Neither can be set in a transaction. */
-    int rc = sql_execute(sql, "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON", failure);
-    if (rc == 0)
-        rc = sql_begin(sql, SQL_WRITE, failure);
-    if (rc < 0)
-        return rc;
-    while (rc == 0 && !done)
-        rc = step(sql, applied, &done, failure);
-    if (rc == 0)
+    int code = sql_execute(sql, "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON", failure);
+    if (code == 0)
+        code = sql_begin(sql, SQL_WRITE, failure);
+    if (code < 0)
+        return code;
+    while (code == 0 && !done)
+        code = step(sql, applied, &done, failure);
+    if (code == 0)
         return sql_commit(sql, failure);
     sql_rollback(sql);
     *applied = 0;
-    return rc;
+    return code;
 }
 
 /* One migrator at a time, by a lock of the connection: it goes when the connection does. */
@@ -92,20 +92,20 @@ static int mysql_lock(struct sql *sql, struct failure *failure)
     struct sql_statement *st =
         sql_prepare(sql, "SELECT GET_LOCK(CONCAT('permtab.migrate.', SHA1(DATABASE())), 30)", failure);
     uint64_t locked = 0;
-    int rc = sql_number(st, &locked, failure);
-    if (rc >= 0 && locked != 1)
+    int code = sql_number(st, &locked, failure);
+    if (code >= 0 && locked != 1)
         return failure_set(failure, PERMTAB_E_STORE,
                            "another migration of this store has been running for 30 seconds");
-    return rc < 0 ? rc : 0;
+    return code < 0 ? code : 0;
 }
 
 static int mysql_migrate(struct sql *sql, unsigned *applied, struct failure *failure)
 {
     bool done = false;
-    int rc = mysql_lock(sql, failure);
-    while (rc == 0 && !done)
-        rc = step(sql, applied, &done, failure);
-    return rc;
+    int code = mysql_lock(sql, failure);
+    while (code == 0 && !done)
+        code = step(sql, applied, &done, failure);
+    return code;
 }
 
 int store_migrate(const struct sql_options *options, unsigned *applied, struct failure *failure)
@@ -115,15 +115,15 @@ int store_migrate(const struct sql_options *options, unsigned *applied, struct f
     own.timeout_s =
         options->timeout_s > 60 ? options->timeout_s : 60; /* DDL on large tables takes its time */
     *applied = 0;
-    int rc = sql_create(&own, failure);
-    if (rc < 0)
-        return rc;
+    int code = sql_create(&own, failure);
+    if (code < 0)
+        return code;
     struct sql *sql = NULL;
-    rc = sql_connect(&sql, &own, failure);
-    if (rc < 0)
-        return rc;
-    rc = sql_dialect(sql) == SQL_SQLITE ? sqlite_migrate(sql, applied, failure)
-                                        : mysql_migrate(sql, applied, failure);
+    code = sql_connect(&sql, &own, failure);
+    if (code < 0)
+        return code;
+    code = sql_dialect(sql) == SQL_SQLITE ? sqlite_migrate(sql, applied, failure)
+                                          : mysql_migrate(sql, applied, failure);
     sql_close(sql);
-    return rc;
+    return code;
 }

@@ -95,12 +95,12 @@ const struct object *objects_named(const struct objects *objects, enum object_ki
 int objects_read(struct objects *out, struct sql *sql, const struct objects_query *queries, size_t count,
                  struct failure *failure)
 {
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < count; i++) {
+    int code = 0;
+    for (size_t i = 0; code == 0 && i < count; i++) {
         struct sql_statement *st = sql_prepare_once(sql, queries[i].text, failure);
-        while ((rc = sql_step(st, failure)) > 0)
+        while ((code = sql_step(st, failure)) > 0)
             queries[i].add(out, st);
         sql_discard(st);
     }
-    return rc == 0 && out->failed ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : rc;
+    return code == 0 && out->failed ? failure_set(failure, PERMTAB_E_MEMORY, "out of memory") : code;
 }

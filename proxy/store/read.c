@@ -38,8 +38,8 @@ static int chain_read(struct store *store, struct facts *out, struct failure *fa
     sql_bind_u64(st, 1, out->scope.type);
     sql_bind_u64(st, 2, out->scope.id);
     bool whole = true;
-    int rc;
-    while ((rc = sql_step(st, failure)) > 0) {
+    int code;
+    while ((code = sql_step(st, failure)) > 0) {
         struct facts_scope level = {
             .key = {.id = sql_column_u64(st, 1), .type = (uint32_t)sql_column_u64(st, 0)},
             .has_owner = !sql_column_is_null(st, 4),
@@ -59,7 +59,7 @@ static int chain_read(struct store *store, struct facts *out, struct failure *fa
         out->chain_count = 0;
         out->broken = true;
     }
-    return rc;
+    return code;
 }
 
 /* ---- what hangs on the chain ---------------------------------------------------------------------------------- */
@@ -170,26 +170,26 @@ static int overwrite_take(struct facts *out, struct sql_statement *st, uint32_t 
 static int hanging_read(struct store *store, struct facts *out, struct failure *failure)
 {
     struct sql_statement *st = hanging_prepare(store, out, failure);
-    int rc;
-    while ((rc = sql_step(st, failure)) > 0) {
+    int code;
+    while ((code = sql_step(st, failure)) > 0) {
         struct scope_key key = {.id = sql_column_u64(st, 3), .type = (uint32_t)sql_column_u64(st, 2)};
         uint32_t level = level_of(out, key);
         switch ((enum hanging)sql_column_u64(st, 0)) {
         case HANGING_ASSIGNMENT:
-            rc = assignment_take(out, st, level, failure);
+            code = assignment_take(out, st, level, failure);
             break;
         case HANGING_DEFAULT:
-            rc = default_take(out, st, level, failure);
+            code = default_take(out, st, level, failure);
             break;
         case HANGING_OVERWRITE:
-            rc = overwrite_take(out, st, level, failure);
+            code = overwrite_take(out, st, level, failure);
             break;
         }
-        if (rc < 0)
+        if (code < 0)
             break;
     }
     sql_reset(st);
-    return rc;
+    return code;
 }
 
 static int overwrite_order(const void *a, const void *b)
@@ -213,9 +213,9 @@ static int held_read(struct store *store, struct facts *out, struct failure *fai
         ids[i] = out->assignments[i].role;
     for (size_t i = 0; i < out->default_count; i++)
         ids[out->assignment_count + i] = out->defaults[i].role;
-    int rc = store_read_roles(store, ids, count, &out->roles, failure);
+    int code = store_read_roles(store, ids, count, &out->roles, failure);
     free(ids);
-    return rc;
+    return code;
 }
 
 int store_read_facts(struct store *store, uint64_t user, struct scope_key scope, struct facts *out,
@@ -228,14 +228,14 @@ int store_read_facts(struct store *store, uint64_t user, struct scope_key scope,
     out->now = store->snapshot_now;
     out->user = user;
     out->scope = scope;
-    int rc = chain_read(store, out, failure);
-    if (rc == 0 && out->chain_count > 0)
-        rc = hanging_read(store, out, failure);
-    if (rc == 0 && out->overwrite_count > 1)
+    int code = chain_read(store, out, failure);
+    if (code == 0 && out->chain_count > 0)
+        code = hanging_read(store, out, failure);
+    if (code == 0 && out->overwrite_count > 1)
         qsort(out->overwrites, out->overwrite_count, sizeof(*out->overwrites), overwrite_order);
-    if (rc == 0)
-        rc = held_read(store, out, failure);
-    if (rc < 0)
+    if (code == 0)
+        code = held_read(store, out, failure);
+    if (code < 0)
         facts_fini(out);
-    return rc;
+    return code;
 }

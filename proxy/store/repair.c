@@ -36,9 +36,9 @@ __attribute__((format(printf, 2, 3))) static int run(struct repair *repair, cons
     va_end(arguments);
     if (length < 0)
         return failure_set(repair->failure, PERMTAB_E_MEMORY, "out of memory");
-    int rc = sql_execute(repair->sql, text, repair->failure);
+    int code = sql_execute(repair->sql, text, repair->failure);
     free(text);
-    return rc;
+    return code;
 }
 
 /* ---- a table of SQLite, made anew from its rows ----------------------------------------------------------------- */
@@ -92,19 +92,20 @@ static int rebuild(struct repair *repair, const char *table)
     const struct object *made = objects_find(&repair->schema->expected, OBJECT_TABLE, table, "");
     const char *items = made ? strchr(made->sql, '(') : NULL;
     char *columns = columns_of(repair->schema, table), *others = others_of(repair, table);
-    int rc = items && columns && others ? 0 : failure_set(repair->failure, PERMTAB_E_MEMORY, "out of memory");
-    if (rc == 0)
-        rc = run(repair, "CREATE TABLE permtab_mend %s", items);
-    if (rc == 0)
-        rc = run(repair, "INSERT INTO permtab_mend (%s) SELECT %s FROM \"%s\"", columns, columns, table);
-    if (rc < 0)
+    int code =
+        items && columns && others ? 0 : failure_set(repair->failure, PERMTAB_E_MEMORY, "out of memory");
+    if (code == 0)
+        code = run(repair, "CREATE TABLE permtab_mend %s", items);
+    if (code == 0)
+        code = run(repair, "INSERT INTO permtab_mend (%s) SELECT %s FROM \"%s\"", columns, columns, table);
+    if (code < 0)
         failure_wrap(repair->failure, "table %s cannot be rebuilt from its rows", table);
-    if (rc == 0)
-        rc = run(repair, "DROP TABLE \"%s\"; ALTER TABLE permtab_mend RENAME TO \"%s\"; %s", table, table,
-                 others);
+    if (code == 0)
+        code = run(repair, "DROP TABLE \"%s\"; ALTER TABLE permtab_mend RENAME TO \"%s\"; %s", table, table,
+                   others);
     free(columns);
     free(others);
-    return rc;
+    return code;
 }
 
 /* ---- one trouble ------------------------------------------------------------------------------------------------ */
@@ -112,8 +113,8 @@ static int rebuild(struct repair *repair, const char *table)
 /* Drops first an object of another kind that bears the name. */
 static int make_again(struct repair *repair, const char *sort, const struct object *object)
 {
-    int rc = run(repair, "DROP %s IF EXISTS %s", sort, object->name);
-    return rc < 0 ? rc : sql_execute(repair->sql, object->sql, repair->failure);
+    int code = run(repair, "DROP %s IF EXISTS %s", sort, object->name);
+    return code < 0 ? code : sql_execute(repair->sql, object->sql, repair->failure);
 }
 
 /* "a,b > table(x,y)"; the server finds it a name, for ours may be that of something else by now. */
@@ -189,23 +190,23 @@ static int mend_one(struct sql *sql, bool *history, struct failure *last, struct
 {
     struct schema schema;
     struct failure said = {0};
-    int rc = schema_read(&schema, sql, failure);
-    const struct trouble *trouble = rc == 0 ? first_mendable(&schema) : NULL;
+    int code = schema_read(&schema, sql, failure);
+    const struct trouble *trouble = code == 0 ? first_mendable(&schema) : NULL;
     if (trouble) {
         struct repair repair = {.sql = sql, .schema = &schema, .failure = failure};
         (void)trouble_say(&schema, trouble, &said);
         *history = *history || trouble->kind != TROUBLE_COMFORT;
-        rc = strcmp(last->text, said.text) == 0 ? failure_set(failure, PERMTAB_E_SCHEMA, "it is so again")
-                                                : mend(&repair, trouble);
-        if (rc < 0)
+        code = strcmp(last->text, said.text) == 0 ? failure_set(failure, PERMTAB_E_SCHEMA, "it is so again")
+                                                  : mend(&repair, trouble);
+        if (code < 0)
             failure_wrap(failure, "%s; but that failed", said.text);
         else
             log_warning("store: %s: done", said.text);
         *last = said;
-        rc = rc < 0 ? rc : 1;
+        code = code < 0 ? code : 1;
     }
     schema_fini(&schema);
-    return rc;
+    return code;
 }
 
 /* ---- all of them ------------------------------------------------------------------------------------------------ */
@@ -217,20 +218,20 @@ static int begin_page(struct sql *sql, struct failure *failure)
                            "INSERT INTO permtab_change (kind) VALUES (9);"
                            "UPDATE permtab_store SET schema_state = 'ready' WHERE schema_state <> 'ready'",
                            failure);
-    int rc = sql_begin(sql, SQL_WRITE, failure);
-    if (rc < 0)
-        return rc;
-    rc = sql_execute(sql, "UPDATE permtab_counter SET revision = revision + 1", failure);
-    if (rc == 0)
-        rc = sql_execute(
+    int code = sql_begin(sql, SQL_WRITE, failure);
+    if (code < 0)
+        return code;
+    code = sql_execute(sql, "UPDATE permtab_counter SET revision = revision + 1", failure);
+    if (code == 0)
+        code = sql_execute(
             sql, "INSERT INTO permtab_change (revision, kind) SELECT revision, 9 FROM permtab_counter",
             failure);
-    if (rc == 0)
-        rc = sql_execute(sql, "UPDATE permtab_store SET schema_state = 'ready'", failure);
-    if (rc == 0)
+    if (code == 0)
+        code = sql_execute(sql, "UPDATE permtab_store SET schema_state = 'ready'", failure);
+    if (code == 0)
         return sql_commit(sql, failure);
     sql_rollback(sql);
-    return rc;
+    return code;
 }
 
 /* PERMTAB_E_SCHEMA when something has to be mended by hand: that comes first, and no half repair is made. Else 0;
@@ -238,16 +239,16 @@ static int begin_page(struct sql *sql, struct failure *failure)
 static int what_is_left(struct sql *sql, bool *mendable, struct failure *failure)
 {
     struct schema schema;
-    int rc = schema_read(&schema, sql, failure);
-    const struct trouble *hopeless = rc == 0 ? first_hopeless(&schema) : NULL;
-    const struct trouble *trouble = rc == 0 ? first_mendable(&schema) : NULL;
+    int code = schema_read(&schema, sql, failure);
+    const struct trouble *hopeless = code == 0 ? first_hopeless(&schema) : NULL;
+    const struct trouble *trouble = code == 0 ? first_mendable(&schema) : NULL;
     *mendable = !hopeless && trouble;
     if (hopeless)
-        rc = trouble_say(&schema, hopeless, failure);
+        code = trouble_say(&schema, hopeless, failure);
     else if (trouble)
         (void)trouble_say(&schema, trouble, failure);
     schema_fini(&schema);
-    return rc;
+    return code;
 }
 
 int schema_repair(struct sql *sql, bool unfinished, struct failure *failure)

@@ -229,10 +229,10 @@ static int relations_give(struct reading *reading)
             grant++;
         size_t parent_end = run_end(parents, parent, role->id), grant_end = run_end(grants, grant, role->id);
         /* A list without rows has no memory: not even 0 may be added to its NULL pointer. */
-        int rc = parent < parent_end ? parents_give(role, parents->items + parent, parent_end - parent) : 0;
-        if (rc == 0 && grant < grant_end)
-            rc = grants_give(role, grants->items + grant, grant_end - grant);
-        if (rc < 0)
+        int code = parent < parent_end ? parents_give(role, parents->items + parent, parent_end - parent) : 0;
+        if (code == 0 && grant < grant_end)
+            code = grants_give(role, grants->items + grant, grant_end - grant);
+        if (code < 0)
             return no_memory(reading->failure);
         parent = parent_end;
         grant = grant_end;
@@ -244,21 +244,21 @@ int store_read_roles(struct store *store, const uint64_t *ids, size_t count, str
                      struct failure *failure)
 {
     struct reading reading = {.store = store, .roles = out, .failure = failure};
-    int rc = 0;
+    int code = 0;
     memset(out, 0, sizeof(*out));
-    for (size_t i = 0; i < count && rc == 0; i++)
-        rc = id_add(&reading, ids[i]);
-    while (rc == 0 && reading.ids.asked < reading.ids.count) {
+    for (size_t i = 0; i < count && code == 0; i++)
+        code = id_add(&reading, ids[i]);
+    while (code == 0 && reading.ids.asked < reading.ids.count) {
         size_t left = reading.ids.count - reading.ids.asked;
-        rc = slice_read(&reading, left < LIST_MAX ? left : LIST_MAX);
+        code = slice_read(&reading, left < LIST_MAX ? left : LIST_MAX);
     }
-    if (rc == 0)
-        rc = relations_give(&reading);
-    if (rc < 0)
+    if (code == 0)
+        code = relations_give(&reading);
+    if (code < 0)
         role_list_fini(out);
     free(reading.ids.ids);
     free(reading.ids.slots);
     free(reading.parents.items);
     free(reading.grants.items);
-    return rc;
+    return code;
 }

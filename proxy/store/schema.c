@@ -26,24 +26,24 @@ int schema_state_read(struct sql *sql, struct schema_state *out, struct failure 
     memset(out, 0, sizeof(*out));
     struct sql_statement *st = sql_prepare(sql, exists_text(sql_dialect(sql)), failure);
     uint64_t tables = 0;
-    int rc = sql_number(st, &tables, failure);
-    if (rc < 0 || tables == 0)
-        return rc < 0 ? rc : 0;
+    int code = sql_number(st, &tables, failure);
+    if (code < 0 || tables == 0)
+        return code < 0 ? code : 0;
     st = sql_prepare(sql, "SELECT store_id, schema_version, schema_state FROM permtab_store WHERE one = 1",
                      failure);
     out->exists = true;
-    rc = sql_step(st, failure);
-    if (rc > 0) {
+    code = sql_step(st, failure);
+    if (code > 0) {
         out->store_id = sql_column_u64(st, 0);
         out->version = (unsigned)sql_column_u64(st, 1);
         snprintf(out->state, sizeof(out->state), "%s", sql_column_text(st, 2));
         out->ready = strcmp(out->state, "ready") == 0;
         out->mending = strcmp(out->state, "mending") == 0;
-    } else if (rc == 0) {
+    } else if (code == 0) {
         snprintf(out->state, sizeof(out->state), "created, but empty");
     }
     sql_reset(st);
-    return rc < 0 ? rc : 0;
+    return code < 0 ? code : 0;
 }
 
 int schema_state_check(const struct schema_state *state, unsigned newest, struct failure *failure)
@@ -108,22 +108,22 @@ static const char numbers_text[] =
 static int rows_hash(struct sql *sql, const char *text, uint64_t *value, struct failure *failure)
 {
     struct sql_statement *st = sql_prepare_once(sql, text, failure);
-    int rc;
-    while ((rc = sql_step(st, failure)) > 0)
+    int code;
+    while ((code = sql_step(st, failure)) > 0)
         *value = hash(*value, sql_column_text(st, 0));
     sql_discard(st);
-    return rc;
+    return code;
 }
 
 static int mark_read(struct sql *sql, uint64_t *mark, struct failure *failure)
 {
     struct failure refused = {0};
     uint64_t value = 0xcbf29ce484222325ull, numbers = value;
-    int rc = rows_hash(sql, mark_text(sql_dialect(sql)), &value, failure);
-    if (rc == 0 && sql_dialect(sql) == SQL_MYSQL)
-        rc = rows_hash(sql, triggers_text, &value, failure);
-    if (rc < 0)
-        return rc;
+    int code = rows_hash(sql, mark_text(sql_dialect(sql)), &value, failure);
+    if (code == 0 && sql_dialect(sql) == SQL_MYSQL)
+        code = rows_hash(sql, triggers_text, &value, failure);
+    if (code < 0)
+        return code;
     /* Without the privilege, or on a server that has no such view, the times alone are the mark. */
     if (sql_dialect(sql) == SQL_MYSQL && rows_hash(sql, numbers_text, &numbers, &refused) == 0)
         value ^= numbers * 31u;
@@ -135,15 +135,15 @@ int schema_compare(struct sql *sql, uint64_t *mark, struct failure *failure)
 {
     struct schema schema = {0};
     uint64_t now = 0, before = *mark;
-    int rc = mark_read(sql, &now, failure);
-    if (rc == 0)
-        rc = schema_read(&schema, sql, failure);
-    const struct trouble *trouble = rc == 0 ? schema_refuses(&schema) : NULL;
+    int code = mark_read(sql, &now, failure);
+    if (code == 0)
+        code = schema_read(&schema, sql, failure);
+    const struct trouble *trouble = code == 0 ? schema_refuses(&schema) : NULL;
     if (trouble)
-        rc = trouble_say(&schema, trouble, failure);
+        code = trouble_say(&schema, trouble, failure);
     schema_fini(&schema);
-    if (rc < 0)
-        return rc;
+    if (code < 0)
+        return code;
     /* Reported once: the caller then reads everything again, and the present schema is as it should be. */
     *mark = now;
     if (before != 0 && before != now)
@@ -156,21 +156,21 @@ int schema_compare(struct sql *sql, uint64_t *mark, struct failure *failure)
 int store_check_schema(struct store *store, struct failure *failure)
 {
     struct schema_state state;
-    int rc = sql_settle(store->sql) ? store_files_remember(store, failure) : 0;
-    if (rc == 0)
-        rc = schema_state_read(store->sql, &state, failure);
-    if (rc == 0)
-        rc = schema_state_check(&state, schema_newest(sql_dialect(store->sql)), failure);
-    if (rc == 0 && !state.exists)
-        rc = failure_set(failure, PERMTAB_E_SCHEMA,
-                         "the schema of the store was changed: permtab_store is missing");
-    if (rc == 0)
-        rc = schema_compare(store->sql, &store->looked.mark, failure);
-    if (rc == 0)
-        rc = store_emptied_check(store, failure);
-    else if (rc == PERMTAB_E_SCHEMA)
+    int code = sql_settle(store->sql) ? store_files_remember(store, failure) : 0;
+    if (code == 0)
+        code = schema_state_read(store->sql, &state, failure);
+    if (code == 0)
+        code = schema_state_check(&state, schema_newest(sql_dialect(store->sql)), failure);
+    if (code == 0 && !state.exists)
+        code = failure_set(failure, PERMTAB_E_SCHEMA,
+                           "the schema of the store was changed: permtab_store is missing");
+    if (code == 0)
+        code = schema_compare(store->sql, &store->looked.mark, failure);
+    if (code == 0)
+        code = store_emptied_check(store, failure);
+    else if (code == PERMTAB_E_SCHEMA)
         store->looked.filled = 0; /* reported already; the present rows are the new beginning */
-    if (rc == 0 && sql_dialect(store->sql) == SQL_MYSQL)
-        rc = store_replica_check(store, failure);
-    return rc;
+    if (code == 0 && sql_dialect(store->sql) == SQL_MYSQL)
+        code = store_replica_check(store, failure);
+    return code;
 }

@@ -24,13 +24,13 @@ static const struct sql_driver *driver_of(enum sql_dialect dialect)
 int sql_connect(struct sql **out, const struct sql_options *options, struct failure *failure)
 {
     struct sql_address address;
-    int rc = sql_address_parse(&address, options->url, failure);
-    if (rc < 0)
-        return rc;
+    int code = sql_address_parse(&address, options->url, failure);
+    if (code < 0)
+        return code;
     const struct sql_driver *driver = driver_of(address.dialect);
-    rc = driver->connect(out, &address, options, failure);
-    if (rc < 0)
-        return rc;
+    code = driver->connect(out, &address, options, failure);
+    if (code < 0)
+        return code;
     (*out)->driver = driver;
     (*out)->dialect = address.dialect;
     (*out)->read_only = options->read_only;
@@ -51,9 +51,9 @@ int sql_reconnect(struct sql **sql, struct failure *failure)
                                   .read_only = (*sql)->read_only,
                                   .timeout_s = (*sql)->timeout_s};
     struct sql *anew = NULL;
-    int rc = sql_connect(&anew, &options, failure);
-    if (rc < 0)
-        return rc;
+    int code = sql_connect(&anew, &options, failure);
+    if (code < 0)
+        return code;
     anew->gate = (*sql)->gate;
     sql_close(*sql);
     *sql = anew;
@@ -63,9 +63,9 @@ int sql_reconnect(struct sql **sql, struct failure *failure)
 int sql_create(const struct sql_options *options, struct failure *failure)
 {
     struct sql_address address;
-    int rc = sql_address_parse(&address, options->url, failure);
-    if (rc < 0)
-        return rc;
+    int code = sql_address_parse(&address, options->url, failure);
+    if (code < 0)
+        return code;
     const struct sql_driver *driver = driver_of(address.dialect);
     return driver->create ? driver->create(&address, failure) : 0;
 }

@@ -89,10 +89,10 @@ static int host_parse(struct sql_address *out, const char *text, size_t length, 
             port = colon + 1;
         }
     }
-    int rc = part_copy(out->host, sizeof(out->host), text, host_length, "host", failure);
-    if (rc == 0 && port)
-        rc = port_parse(out, port, (size_t)(text + length - port), failure);
-    return rc;
+    int code = part_copy(out->host, sizeof(out->host), text, host_length, "host", failure);
+    if (code == 0 && port)
+        code = port_parse(out, port, (size_t)(text + length - port), failure);
+    return code;
 }
 
 static int query_parse(struct sql_address *out, const char *query, struct failure *failure)
@@ -101,12 +101,12 @@ static int query_parse(struct sql_address *out, const char *query, struct failur
         return failure_set(
             failure, PERMTAB_E_SYNTAX,
             "store: after the ? only socket=PATH is known, as in mysql://user@/db?socket=/path");
-    int rc = part_copy(out->socket, sizeof(out->socket), query + 7, strlen(query + 7), "socket", failure);
-    if (rc == 0 && out->socket[0] != '/')
+    int code = part_copy(out->socket, sizeof(out->socket), query + 7, strlen(query + 7), "socket", failure);
+    if (code == 0 && out->socket[0] != '/')
         return failure_set(failure, PERMTAB_E_SYNTAX, "store: the socket is not an absolute path");
-    if (rc == 0 && out->host[0] != '\0')
+    if (code == 0 && out->host[0] != '\0')
         return failure_set(failure, PERMTAB_E_SYNTAX, "store: give a host or a socket, not both");
-    return rc;
+    return code;
 }
 
 static int mysql_parse(struct sql_address *out, const char *rest, struct failure *failure)
@@ -121,21 +121,21 @@ static int mysql_parse(struct sql_address *out, const char *rest, struct failure
     if (memchr(rest, ':', (size_t)(at - rest)))
         return failure_set(failure, PERMTAB_E_SYNTAX,
                            "store: no password in the URL please: put it into store_password_file");
-    int rc = part_copy(out->user, sizeof(out->user), rest, (size_t)(at - rest), "user", failure);
-    if (rc == 0)
-        rc = host_parse(out, at + 1, (size_t)(slash - at - 1), failure);
+    int code = part_copy(out->user, sizeof(out->user), rest, (size_t)(at - rest), "user", failure);
+    if (code == 0)
+        code = host_parse(out, at + 1, (size_t)(slash - at - 1), failure);
     const char *query = strchr(slash + 1, '?');
     size_t length = query ? (size_t)(query - slash - 1) : strlen(slash + 1);
-    if (rc == 0)
-        rc = part_copy(out->database, sizeof(out->database), slash + 1, length, "database", failure);
-    if (rc == 0 && out->database[0] == '\0')
+    if (code == 0)
+        code = part_copy(out->database, sizeof(out->database), slash + 1, length, "database", failure);
+    if (code == 0 && out->database[0] == '\0')
         return failure_set(failure, PERMTAB_E_SYNTAX, "store: no database: mysql://user@host:3306/database");
-    if (rc == 0 && query)
-        rc = query_parse(out, query + 1, failure);
-    if (rc == 0 && out->host[0] == '\0' && out->socket[0] == '\0')
+    if (code == 0 && query)
+        code = query_parse(out, query + 1, failure);
+    if (code == 0 && out->host[0] == '\0' && out->socket[0] == '\0')
         return failure_set(failure, PERMTAB_E_SYNTAX,
                            "store: neither a host nor a socket: mysql://user@/db?socket=/path");
-    return rc;
+    return code;
 }
 
 int sql_address_parse(struct sql_address *out, const char *url, struct failure *failure)

@@ -167,14 +167,14 @@ static int limits_set(struct mysql *mysql, unsigned read_s, bool read_only, stru
             version >= 100300 ? ", system_versioning_asof = DEFAULT" : "");
     else
         snprintf(text + used, sizeof(text) - used, "max_execution_time = %u", limit_ms);
-    int rc = mysql_driver_execute(&mysql->sql, text, failure);
-    if (rc == 0)
-        rc = mysql_driver_execute(&mysql->sql,
-                                  read_only
-                                      ? "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-                                      : "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE",
-                                  failure);
-    return rc;
+    int code = mysql_driver_execute(&mysql->sql, text, failure);
+    if (code == 0)
+        code = mysql_driver_execute(
+            &mysql->sql,
+            read_only ? "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+                      : "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE",
+            failure);
+    return code;
 }
 
 static void library_begin(void)
@@ -211,10 +211,10 @@ static int mysql_driver_connect(struct sql **out, const struct sql_address *addr
     unsigned connect_s = options->timeout_s ? options->timeout_s : 5;
     /* A writer may wait for a lock, and must learn from the server that it waited too long. */
     unsigned read_s = !options->read_only && connect_s < LOCK_WAIT_S + 2 ? LOCK_WAIT_S + 2 : connect_s;
-    int rc = 0;
+    int code = 0;
     mysql->handle = mysql_init(NULL);
     if (!mysql->handle || options_set(mysql->handle, connect_s, read_s)) {
-        rc = failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+        code = failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
         goto out;
     }
     const char *host = address->host[0] ? address->host : NULL;
@@ -222,18 +222,18 @@ static int mysql_driver_connect(struct sql **out, const struct sql_address *addr
     const char *password = options->password && options->password[0] ? options->password : NULL;
     if (!mysql_real_connect(mysql->handle, host, address->user, password, address->database, address->port,
                             socket, 0)) {
-        rc = failure_set(failure, PERMTAB_E_STORE, "store %s%s%s: %s (%u)", host ? host : socket, "/",
-                         address->database, mysql_error(mysql->handle), mysql_errno(mysql->handle));
+        code = failure_set(failure, PERMTAB_E_STORE, "store %s%s%s: %s (%u)", host ? host : socket, "/",
+                           address->database, mysql_error(mysql->handle), mysql_errno(mysql->handle));
         goto out;
     }
-    rc = limits_set(mysql, read_s, options->read_only, failure);
+    code = limits_set(mysql, read_s, options->read_only, failure);
     mysql->lock_wait_s = LOCK_WAIT_S;
 out:
-    if (rc < 0)
+    if (code < 0)
         mysql_driver_close(&mysql->sql);
     else
         *out = &mysql->sql;
-    return rc;
+    return code;
 }
 
 /* ---- transactions ----------------------------------------------------------------------------------------------- */
@@ -255,43 +255,43 @@ static int lock_wait_set(struct mysql *mysql, struct failure *failure)
     if (wait_s == mysql->lock_wait_s)
         return 0;
     snprintf(text, sizeof(text), "SET SESSION innodb_lock_wait_timeout = %u", wait_s);
-    int rc = mysql_driver_execute(&mysql->sql, text, failure);
-    if (rc == 0)
+    int code = mysql_driver_execute(&mysql->sql, text, failure);
+    if (code == 0)
         mysql->lock_wait_s = wait_s;
-    return rc;
+    return code;
 }
 
 static int mysql_driver_begin(struct sql *sql, enum sql_begin how, struct failure *failure)
 {
-    int rc = 0;
+    int code = 0;
     switch (how) {
     case SQL_READ_SNAPSHOT:
         return mysql_driver_execute(sql, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", failure);
     case SQL_WRITE:
-        rc = lock_wait_set(of(sql), failure);
-        if (rc == 0)
-            rc = mysql_driver_execute(sql, "START TRANSACTION READ WRITE", failure);
-        if (rc == 0)
-            rc = mysql_driver_execute(sql, "SELECT revision FROM permtab_counter WHERE one = 1 FOR UPDATE",
-                                      failure);
-        if (rc < 0)
+        code = lock_wait_set(of(sql), failure);
+        if (code == 0)
+            code = mysql_driver_execute(sql, "START TRANSACTION READ WRITE", failure);
+        if (code == 0)
+            code = mysql_driver_execute(sql, "SELECT revision FROM permtab_counter WHERE one = 1 FOR UPDATE",
+                                        failure);
+        if (code < 0)
             mysql_driver_rollback(sql);
-        return rc;
+        return code;
     }
-    return rc;
+    return code;
 }
 
 static int mysql_driver_commit(struct sql *sql, struct failure *failure)
 {
-    int rc = mysql_driver_execute(sql, "COMMIT", failure);
-    if (rc == 0)
+    int code = mysql_driver_execute(sql, "COMMIT", failure);
+    if (code == 0)
         return 0;
     if (sql->broken)
         return failure_set(
             failure, PERMTAB_E_STORE_UNSURE,
             "the connection to the store was lost while committing: whether it was done is unknown");
     mysql_driver_rollback(sql);
-    return rc;
+    return code;
 }
 
 /* ---- statements ------------------------------------------------------------------------------------------------- */
@@ -321,7 +321,7 @@ static int columns_make(struct mysql_statement *statement)
     MYSQL_RES *result = mysql_stmt_result_metadata(statement->handle);
     if (!result)
         return mysql_stmt_errno(statement->handle) ? PERMTAB_E_STORE : 0;
-    int rc = PERMTAB_E_MEMORY;
+    int code = PERMTAB_E_MEMORY;
     unsigned count = mysql_num_fields(result);
     MYSQL_FIELD *fields = mysql_fetch_fields(result);
     statement->results = calloc(count, sizeof(*statement->results));
@@ -345,10 +345,10 @@ static int columns_make(struct mysql_statement *statement)
         column_bind(statement, i);
         statement->results[i].is_unsigned = (fields[i].flags & UNSIGNED_FLAG) != 0;
     }
-    rc = 0;
+    code = 0;
 out:
     mysql_free_result(result);
-    return rc;
+    return code;
 }
 
 static void mysql_driver_free(struct sql_statement *base)
@@ -470,20 +470,20 @@ static int texts_complete(struct mysql_statement *statement, struct failure *fai
 static int mysql_driver_step(struct sql_statement *base, struct failure *failure)
 {
     struct mysql_statement *statement = statement_of(base);
-    int rc = base->state == SQL_AT_REST ? statement_execute(statement, failure) : 0;
-    if (rc < 0 || statement->column_count == 0)
+    int code = base->state == SQL_AT_REST ? statement_execute(statement, failure) : 0;
+    if (code < 0 || statement->column_count == 0)
         goto out;
     int fetched = mysql_stmt_fetch(statement->handle);
     if (fetched == 0 || fetched == MYSQL_DATA_TRUNCATED) {
-        rc = texts_complete(statement, failure);
-        if (rc == 0)
+        code = texts_complete(statement, failure);
+        if (code == 0)
             return 1;
     } else if (fetched != MYSQL_NO_DATA) {
-        rc = fail_statement(statement, failure);
+        code = fail_statement(statement, failure);
     }
 out:
     mysql_stmt_free_result(statement->handle);
-    return rc;
+    return code;
 }
 
 static void mysql_driver_reset(struct sql_statement *base)

@@ -166,26 +166,27 @@ static int sqlite_connect(struct sql **out, const struct sql_address *address,
     struct sqlite *sqlite = calloc(1, sizeof(*sqlite));
     if (!sqlite)
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
-    int rc = open_file(sqlite, address->path, SQLITE_OPEN_READWRITE, failure);
-    if (rc < 0)
+    int code = open_file(sqlite, address->path, SQLITE_OPEN_READWRITE, failure);
+    if (code < 0)
         goto out;
     sqlite->timeout_ns = (options->timeout_s ? options->timeout_s : 5) * 1000000000ull;
     (void)sqlite3_busy_handler(sqlite->db, on_busy, sqlite);
     /* Reading the header here makes a file that is not a database fail now, once. */
-    rc = sqlite_execute(&sqlite->sql,
-                        "PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON; PRAGMA synchronous = FULL;"
-                        "SELECT count(*) FROM sqlite_master;",
-                        failure);
-    if (rc == 0)
+    code =
+        sqlite_execute(&sqlite->sql,
+                       "PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON; PRAGMA synchronous = FULL;"
+                       "SELECT count(*) FROM sqlite_master;",
+                       failure);
+    if (code == 0)
         (void)sqlite_settle(&sqlite->sql);
-    if (rc == 0 && options->read_only)
-        rc = sqlite_execute(&sqlite->sql, "PRAGMA query_only = ON;", failure);
+    if (code == 0 && options->read_only)
+        code = sqlite_execute(&sqlite->sql, "PRAGMA query_only = ON;", failure);
 out:
-    if (rc < 0)
+    if (code < 0)
         sqlite_close(&sqlite->sql);
     else
         *out = &sqlite->sql;
-    return rc;
+    return code;
 }
 
 static int sqlite_create(const struct sql_address *address, struct failure *failure)
@@ -193,20 +194,20 @@ static int sqlite_create(const struct sql_address *address, struct failure *fail
     struct sqlite *sqlite = calloc(1, sizeof(*sqlite));
     if (!sqlite)
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
-    int rc = open_file(sqlite, address->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, failure);
-    if (rc == 0) {
+    int code = open_file(sqlite, address->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, failure);
+    if (code == 0) {
         sqlite3_busy_timeout(sqlite->db, 5000);
-        rc = sqlite_execute(&sqlite->sql, "PRAGMA journal_mode = WAL;", failure);
+        code = sqlite_execute(&sqlite->sql, "PRAGMA journal_mode = WAL;", failure);
     }
     char mode[16] = "";
-    if (rc == 0 && sqlite3_exec(sqlite->db, "PRAGMA journal_mode", keep_text, mode, NULL) == SQLITE_OK &&
+    if (code == 0 && sqlite3_exec(sqlite->db, "PRAGMA journal_mode", keep_text, mode, NULL) == SQLITE_OK &&
         strcmp(mode, "wal") != 0)
-        rc =
+        code =
             failure_set(failure, PERMTAB_E_STORE,
                         "store %s: journal mode %s cannot be changed to WAL, which needs a local file system",
                         address->path, mode);
     sqlite_close(&sqlite->sql);
-    return rc;
+    return code;
 }
 
 static int sqlite_begin(struct sql *sql, enum sql_begin how, struct failure *failure)
@@ -225,10 +226,10 @@ static int sqlite_commit(struct sql *sql, struct failure *failure)
 {
     if (sqlite3_get_autocommit(of(sql)->db))
         return failure_set(failure, PERMTAB_E_STORE_AGAIN, "the store has rolled the transaction back");
-    int rc = sqlite_execute(sql, "COMMIT", failure);
-    if (rc < 0)
+    int code = sqlite_execute(sql, "COMMIT", failure);
+    if (code < 0)
         sqlite_rollback(sql);
-    return rc;
+    return code;
 }
 
 static struct sql_statement *sqlite_prepare(struct sql *sql, const char *text, struct failure *failure)

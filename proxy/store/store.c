@@ -14,37 +14,37 @@
 int store_open(struct store *out, const struct sql_options *options, struct failure *failure)
 {
     memset(out, 0, sizeof(*out));
-    int rc = sql_connect(&out->sql, options, failure);
-    if (rc < 0)
-        return rc;
+    int code = sql_connect(&out->sql, options, failure);
+    if (code < 0)
+        return code;
     struct schema_state state;
-    rc = schema_state_read(out->sql, &state, failure);
-    if (rc < 0)
+    code = schema_state_read(out->sql, &state, failure);
+    if (code < 0)
         goto out;
     unsigned newest = schema_newest(sql_dialect(out->sql));
-    rc = schema_state_check(&state, newest, failure);
-    if (rc < 0)
+    code = schema_state_check(&state, newest, failure);
+    if (code < 0)
         goto out;
     if (!state.exists || state.version < newest) {
-        rc = failure_set(
+        code = failure_set(
             failure, PERMTAB_E_SCHEMA,
             "the schema of the store has version %u and this program needs %u: run permtabd --migrate",
             state.version, newest);
         goto out;
     }
-    rc = schema_compare(out->sql, &out->looked.mark, failure);
-    if (rc < 0)
+    code = schema_compare(out->sql, &out->looked.mark, failure);
+    if (code < 0)
         goto out;
     out->store_id = state.store_id;
     if (sql_dialect(out->sql) == SQL_SQLITE) {
         out->path = strdup(options->url + strlen("sqlite:"));
-        rc = out->path ? store_files_remember(out, failure)
-                       : failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
+        code = out->path ? store_files_remember(out, failure)
+                         : failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     }
 out:
-    if (rc < 0)
+    if (code < 0)
         store_close(out);
-    return rc;
+    return code;
 }
 
 void store_close(struct store *store)
@@ -67,27 +67,27 @@ static int position_by_counter(struct store *store, struct log_position *at, str
 {
     struct sql_statement *st =
         sql_prepare(store->sql, "SELECT revision FROM permtab_counter WHERE one = 1", failure);
-    int rc = sql_number(st, &at->revision, failure);
-    if (rc == 0)
+    int code = sql_number(st, &at->revision, failure);
+    if (code == 0)
         return failure_set(failure, PERMTAB_E_SCHEMA,
                            "the store's revision counter has no row: it was deleted, or the log purged");
-    if (rc > 0)
-        rc = store_nonce(store, at->revision, &at->nonce, failure);
-    if (rc == 0)
+    if (code > 0)
+        code = store_nonce(store, at->revision, &at->nonce, failure);
+    if (code == 0)
         return failure_set(
             failure, PERMTAB_E_SCHEMA,
             "the store's log has no row %llu, where its counter stands: it was purged, or the counter "
             "was set by hand",
             (unsigned long long)at->revision);
     uint64_t beyond;
-    if (rc > 0)
-        rc = store_nonce(store, at->revision + 1, &beyond, failure);
-    if (rc > 0)
+    if (code > 0)
+        code = store_nonce(store, at->revision + 1, &beyond, failure);
+    if (code > 0)
         return failure_set(
             failure, PERMTAB_E_SCHEMA,
             "the store's log goes on beyond its counter, which stands at %llu: it was set back",
             (unsigned long long)at->revision);
-    return rc;
+    return code;
 }
 
 /* The position by probing from a row that is there: doubling steps up to one that is not, then bisection. */
@@ -96,10 +96,10 @@ static int position_by_probing(struct store *store, struct log_position *at, str
     uint64_t step = 1, missing = 0;
     while (missing == 0) {
         uint64_t nonce = 0;
-        int rc = store_nonce(store, at->revision + step, &nonce, failure);
-        if (rc < 0)
-            return rc;
-        if (rc == 0) {
+        int code = store_nonce(store, at->revision + step, &nonce, failure);
+        if (code < 0)
+            return code;
+        if (code == 0) {
             missing = at->revision + step;
         } else {
             at->revision += step;
@@ -109,10 +109,10 @@ static int position_by_probing(struct store *store, struct log_position *at, str
     }
     while (missing - at->revision > 1) {
         uint64_t middle = at->revision + (missing - at->revision) / 2, nonce = 0;
-        int rc = store_nonce(store, middle, &nonce, failure);
-        if (rc < 0)
-            return rc;
-        if (rc == 0) {
+        int code = store_nonce(store, middle, &nonce, failure);
+        if (code < 0)
+            return code;
+        if (code == 0) {
             missing = middle;
         } else {
             at->revision = middle;
@@ -134,19 +134,19 @@ static int mysql_position(struct store *store, struct log_position *at, int64_t 
     const struct log_position *known = &store->known;
     sql_bind_u64(st, 1, known->revision);
     sql_bind_u64(st, 2, known->revision + 1);
-    int rc = sql_step(st, failure);
+    int code = sql_step(st, failure);
     bool found = false, newer = false;
-    if (rc > 0) {
+    if (code > 0) {
         at->store_id = sql_column_u64(st, 0);
         *now = sql_column_i64(st, 1);
         found = known->revision != 0 && !sql_column_is_null(st, 2) && sql_column_u64(st, 2) == known->nonce;
         newer = !sql_column_is_null(st, 3);
     }
     sql_reset(st);
-    if (rc == 0)
+    if (code == 0)
         return failure_set(failure, PERMTAB_E_SCHEMA, "the row of permtab_store is missing");
-    if (rc < 0)
-        return rc;
+    if (code < 0)
+        return code;
     if (!found || at->store_id != known->store_id)
         return position_by_counter(store, at, failure);
     at->revision = known->revision;
@@ -158,34 +158,34 @@ static int sqlite_position(struct store *store, struct log_position *at, int64_t
                            struct failure *failure)
 {
     struct sql_statement *st = sql_prepare(store->sql, "SELECT store_id FROM permtab_store", failure);
-    int rc = sql_number(st, &at->store_id, failure);
-    if (rc == 0)
+    int code = sql_number(st, &at->store_id, failure);
+    if (code == 0)
         return failure_set(failure, PERMTAB_E_SCHEMA, "the row of permtab_store is missing");
-    if (rc > 0)
-        rc = position_by_counter(store, at, failure);
+    if (code > 0)
+        code = position_by_counter(store, at, failure);
     *now = wall_us();
-    return rc;
+    return code;
 }
 
 int store_snapshot(struct store *store, struct log_position *at, int64_t *now, struct failure *failure)
 {
-    int rc = sql_begin(store->sql, SQL_READ_SNAPSHOT, failure);
-    if (rc < 0)
-        return rc;
+    int code = sql_begin(store->sql, SQL_READ_SNAPSHOT, failure);
+    if (code < 0)
+        return code;
     memset(at, 0, sizeof(*at));
     switch (sql_dialect(store->sql)) {
     case SQL_SQLITE:
-        rc = sqlite_position(store, at, now, failure);
+        code = sqlite_position(store, at, now, failure);
         break;
     case SQL_MYSQL:
-        rc = mysql_position(store, at, now, failure);
+        code = mysql_position(store, at, now, failure);
         break;
     }
-    if (rc == 0 && at->store_id != store->store_id)
-        rc = failure_set(failure, PERMTAB_E_SCHEMA, "the store is another one now: its store id changed");
-    if (rc < 0) {
+    if (code == 0 && at->store_id != store->store_id)
+        code = failure_set(failure, PERMTAB_E_SCHEMA, "the store is another one now: its store id changed");
+    if (code < 0) {
         sql_rollback(store->sql);
-        return rc;
+        return code;
     }
     store->snapshot = *at;
     store->snapshot_now = *now;
@@ -210,8 +210,8 @@ int store_now(struct store *store, int64_t *now, struct failure *failure)
     }
     struct sql_statement *st = sql_prepare(store->sql, "SELECT " STORE_MYSQL_NOW, failure);
     uint64_t number;
-    int rc = sql_number(st, &number, failure);
-    if (rc > 0)
+    int code = sql_number(st, &number, failure);
+    if (code > 0)
         *now = (int64_t)number;
-    return rc < 0 ? rc : 0;
+    return code < 0 ? code : 0;
 }

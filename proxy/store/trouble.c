@@ -152,15 +152,15 @@ int schema_read(struct schema *out, struct sql *sql, struct failure *failure)
     out->troubles = calloc(TROUBLES_MAX, sizeof(*out->troubles));
     if (!out->troubles)
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
-    int rc = objects_expect(&out->expected, out->dialect, failure);
-    if (rc == 0)
-        rc = out->dialect == SQL_SQLITE ? objects_find_sqlite(&out->found, sql, failure)
-                                        : objects_find_mysql(&out->found, sql, failure);
-    for (size_t i = 0; rc == 0 && i < out->found.count; i++)
+    int code = objects_expect(&out->expected, out->dialect, failure);
+    if (code == 0)
+        code = out->dialect == SQL_SQLITE ? objects_find_sqlite(&out->found, sql, failure)
+                                          : objects_find_mysql(&out->found, sql, failure);
+    for (size_t i = 0; code == 0 && i < out->found.count; i++)
         judge_found(out, &out->found.items[i]);
-    for (size_t i = 0; rc == 0 && i < out->expected.count; i++)
+    for (size_t i = 0; code == 0 && i < out->expected.count; i++)
         judge_expected(out, &out->expected.items[i]);
-    return rc;
+    return code;
 }
 
 void schema_fini(struct schema *schema)

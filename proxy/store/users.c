@@ -29,9 +29,9 @@ int store_read_users(struct store *store, enum store_users which, uint64_t from,
     struct sql_statement *st = sql_prepare(store->sql, texts[which], failure);
     sql_bind_u64(st, 1, from);
     sql_bind_u64(st, 2, limit);
-    int rc;
-    for (*count = 0; (rc = sql_step(st, failure)) > 0 && *count < limit;)
+    int code;
+    for (*count = 0; (code = sql_step(st, failure)) > 0 && *count < limit;)
         users[(*count)++] = sql_column_u64(st, 0);
     sql_reset(st);
-    return rc < 0 ? rc : 0;
+    return code < 0 ? code : 0;
 }
