@@ -130,7 +130,7 @@ static void column_list(const struct link_shape *shape, char *out, size_t size)
 int apply_links_load(struct apply *apply, enum apply_link link, const struct row_list *keys,
                      struct row_list *out)
 {
-    struct sql *sql = apply->store->sql;
+    struct sql *sql = store_sql(apply->store);
     const struct link_shape *shape = &link_shapes[link];
     struct link_run run = {
         .apply = apply, .shape = shape, .rows = keys, .out = out, .bound = shape->owner_width};
@@ -282,13 +282,13 @@ static int delete_rows(struct apply *apply, enum apply_link link, const struct r
     struct link_run run = {.apply = apply, .shape = shape, .rows = rows, .bound = shape->width};
     struct batch_text text;
     struct batch batch = {
-        .shape =
-            batch_delete(sql_dialect(apply->store->sql), &text, shape->table, shape->columns, shape->width),
+        .shape = batch_delete(sql_dialect(store_sql(apply->store)), &text, shape->table, shape->columns,
+                              shape->width),
         .count = rows->count,
         .bind = link_bind,
         .context = &run,
     };
-    return batch_run(apply->store->sql, &batch, apply->failure);
+    return batch_run(store_sql(apply->store), &batch, apply->failure);
 }
 
 static int insert_rows(struct apply *apply, enum apply_link link, const struct row_list *rows)
@@ -307,7 +307,7 @@ static int insert_rows(struct apply *apply, enum apply_link link, const struct r
         .bind = link_bind,
         .context = &run,
     };
-    return batch_run(apply->store->sql, &batch, apply->failure);
+    return batch_run(store_sql(apply->store), &batch, apply->failure);
 }
 
 /* Notes the objects whose lists change. */

@@ -11,7 +11,7 @@
 /* Steps through a statement without parameters. */
 static int each_row(struct apply *apply, const char *text, sql_take_fn take)
 {
-    return sql_each(sql_prepare(apply->store->sql, text, apply->failure), take, apply, apply->failure);
+    return sql_each(sql_prepare(store_sql(apply->store), text, apply->failure), take, apply, apply->failure);
 }
 
 static int take_type(void *context, struct sql_statement *statement)
@@ -175,7 +175,7 @@ static int take_scope_of_keys(void *context, struct sql_statement *statement)
 static int read_scopes(struct keys *keys)
 {
     static const char *const columns[] = {"type", "id"};
-    struct sql *sql = keys->apply->store->sql;
+    struct sql *sql = store_sql(keys->apply->store);
     struct batch_text text;
     rows_sort(&keys->rows);
     struct batch batch = {
@@ -354,7 +354,7 @@ static int role_ids_of_document(struct keys *keys)
 static int read_roles(struct keys *keys)
 {
     static const char *const columns[] = {"id"};
-    struct sql *sql = keys->apply->store->sql;
+    struct sql *sql = store_sql(keys->apply->store);
     struct batch_text text;
     for (size_t i = 0; i < keys->rows.count; i++) /* id_add puts ids second */
         keys->rows.items[i] = (struct row){.v = {keys->rows.items[i].v[1]}};

@@ -22,7 +22,7 @@ static void bind_row(void *context, size_t index, struct sql_statement *statemen
 
 static int doomed_delete(struct doomed *doomed, const char *table, const char *const *columns)
 {
-    struct sql *sql = doomed->apply->store->sql;
+    struct sql *sql = store_sql(doomed->apply->store);
     struct batch_text text;
     struct batch batch = {
         .shape = batch_delete(sql_dialect(sql), &text, table, columns, doomed->width),
@@ -67,7 +67,7 @@ int apply_prune_assignments(struct apply *apply)
     static const char *const columns[] = {"user_id", "role_id", "scope_type", "scope_id"};
     static const char text[] = "SELECT user_id, role_id, scope_type, scope_id FROM permtab_assignment";
     struct doomed doomed = {.apply = apply, .width = 4};
-    struct sql_statement *statement = sql_prepare(apply->store->sql, text, apply->failure);
+    struct sql_statement *statement = sql_prepare(store_sql(apply->store), text, apply->failure);
     int code = sql_each(statement, take_assignment, &doomed, apply->failure);
     if (code >= 0)
         code = doomed_delete(&doomed, "permtab_assignment", columns);
@@ -138,7 +138,7 @@ static int prune_permissions(struct apply *apply)
             code = rows_add(&doomed.rows, (struct row){.v = {i}});
     code = code < 0 ? code : note(&apply->changed_permissions, &doomed.rows);
     struct batch batch = {
-        .shape = batch_where(sql_dialect(apply->store->sql), &text,
+        .shape = batch_where(sql_dialect(store_sql(apply->store)), &text,
                              "UPDATE permtab_permission SET deleted = 1", columns, 1),
         .count = doomed.rows.count,
         .bind = bind_name,
@@ -146,7 +146,7 @@ static int prune_permissions(struct apply *apply)
     };
     apply->rows += doomed.rows.count;
     if (code >= 0)
-        code = batch_run(apply->store->sql, &batch, apply->failure);
+        code = batch_run(store_sql(apply->store), &batch, apply->failure);
     rows_fini(&doomed.rows);
     return code;
 }

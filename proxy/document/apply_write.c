@@ -11,7 +11,7 @@
 /* The end of "insert, or make it so": SQLite and MySQL say it differently. */
 static const char *tail_for(const struct apply *apply, const char *sqlite, const char *mysql)
 {
-    switch (sql_dialect(apply->store->sql)) {
+    switch (sql_dialect(store_sql(apply->store))) {
     case SQL_SQLITE:
         return sqlite;
     case SQL_MYSQL:
@@ -38,7 +38,7 @@ static int run_selection(struct selection *selection, struct batch_shape shape,
                                       unsigned first))
 {
     struct batch batch = {.shape = shape, .count = selection->count, .bind = bind, .context = selection};
-    return batch_run(selection->apply->store->sql, &batch, selection->apply->failure);
+    return batch_run(store_sql(selection->apply->store), &batch, selection->apply->failure);
 }
 
 /* ---- permissions ---- */
@@ -230,7 +230,7 @@ int apply_write_assignments(struct apply *apply)
     uint64_t before, after;
     int code = policy_revision(apply->store, &before, apply->failure);
     if (code >= 0)
-        code = batch_run(apply->store->sql, &batch, apply->failure);
+        code = batch_run(store_sql(apply->store), &batch, apply->failure);
     if (code >= 0)
         code = policy_revision(apply->store, &after, apply->failure);
     if (code < 0)

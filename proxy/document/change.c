@@ -24,7 +24,7 @@ struct change_request {
 static int role_scope(struct store *store, uint64_t role, struct scope_key *scope, struct failure *failure)
 {
     static const char text[] = "SELECT scope_type, scope_id FROM permtab_role WHERE id = ?";
-    struct sql_statement *statement = sql_prepare(store->sql, text, failure);
+    struct sql_statement *statement = sql_prepare(store_sql(store), text, failure);
     sql_bind_u64(statement, 1, role);
     int code = sql_step(statement, failure);
     if (code > 0)
@@ -41,7 +41,7 @@ static int permission_check(struct store *store, const char *name, bool granting
 {
     static const char text[] = "SELECT deleted FROM permtab_permission WHERE name = ?";
     uint64_t deleted = 0;
-    struct sql_statement *statement = sql_prepare(store->sql, text, failure);
+    struct sql_statement *statement = sql_prepare(store_sql(store), text, failure);
     sql_bind_text(statement, 1, name);
     int code = sql_number(statement, &deleted, failure);
     if (code == 0)
@@ -56,7 +56,7 @@ static int scope_parent(struct store *store, struct scope_key scope, struct scop
                         struct failure *failure)
 {
     static const char text[] = "SELECT parent_type, parent_id FROM permtab_scope WHERE type = ? AND id = ?";
-    struct sql_statement *statement = sql_prepare(store->sql, text, failure);
+    struct sql_statement *statement = sql_prepare(store_sql(store), text, failure);
     sql_bind_u64(statement, 1, scope.type);
     sql_bind_u64(statement, 2, scope.id);
     int code = sql_step(statement, failure);
@@ -71,7 +71,7 @@ static int scope_parent(struct store *store, struct scope_key scope, struct scop
 static int type_names(struct store *store, struct scope_types *types, struct failure *failure)
 {
     static const char text[] = "SELECT number, name FROM permtab_scope_type";
-    struct sql_statement *statement = sql_prepare(store->sql, text, failure);
+    struct sql_statement *statement = sql_prepare(store_sql(store), text, failure);
     int code;
     memset(types, 0, sizeof *types);
     while ((code = sql_step(statement, failure)) > 0) {
@@ -118,7 +118,7 @@ static int placement_check(struct store *store, uint64_t role, struct scope_key 
 /* Runs a statement about the role, the permission and its effect. 1 when it gave a row. */
 static int run_on_grant(struct change_request *request, const char *text, struct failure *failure)
 {
-    struct sql_statement *statement = sql_prepare(request->store->sql, text, failure);
+    struct sql_statement *statement = sql_prepare(store_sql(request->store), text, failure);
     sql_bind_u64(statement, 1, request->role);
     sql_bind_text(statement, 2, request->permission);
     sql_bind_text(statement, 3, grant_effect_names[request->effect]);
@@ -141,7 +141,7 @@ static int grant_body(void *context, struct failure *failure)
     if (code >= 0)
         code = run_on_grant(request, remove_others, failure);
     if (code >= 0) {
-        request->result->rows_written += sql_changes(request->store->sql);
+        request->result->rows_written += sql_changes(store_sql(request->store));
         code = run_on_grant(request, granted_already, failure);
     }
     if (code == 0) {
@@ -163,12 +163,12 @@ static int revoke_body(void *context, struct failure *failure)
         code = permission_check(request->store, request->permission, false, failure);
     if (code < 0)
         return code;
-    struct sql_statement *statement = sql_prepare(request->store->sql, text, failure);
+    struct sql_statement *statement = sql_prepare(store_sql(request->store), text, failure);
     sql_bind_u64(statement, 1, request->role);
     sql_bind_text(statement, 2, request->permission);
     code = sql_run(statement, failure);
     if (code >= 0)
-        request->result->rows_written = sql_changes(request->store->sql);
+        request->result->rows_written = sql_changes(store_sql(request->store));
     request->result->roles = request->result->rows_written > 0 ? 1 : 0;
     return code;
 }
@@ -198,7 +198,7 @@ static int assignment_find(struct store *store, const struct policy_assignment *
 {
     static const char text[] = "SELECT expires_at FROM permtab_assignment"
                                " WHERE user_id = ? AND role_id = ? AND scope_type = ? AND scope_id = ?";
-    struct sql_statement *statement = sql_prepare(store->sql, text, failure);
+    struct sql_statement *statement = sql_prepare(store_sql(store), text, failure);
     bind_key(statement, 1, assignment, scope);
     int code = sql_step(statement, failure);
     if (code > 0)
@@ -215,7 +215,7 @@ static int assignment_write(struct store *store, const struct policy_assignment 
         " (expires_at, user_id, role_id, scope_type, scope_id) VALUES (?, ?, ?, ?, ?)";
     static const char update[] = "UPDATE permtab_assignment SET expires_at = ?"
                                  " WHERE user_id = ? AND role_id = ? AND scope_type = ? AND scope_id = ?";
-    struct sql_statement *statement = sql_prepare(store->sql, exists ? update : insert, failure);
+    struct sql_statement *statement = sql_prepare(store_sql(store), exists ? update : insert, failure);
     bind_expiry(statement, 1, assignment->expires_at);
     bind_key(statement, 2, assignment, scope);
     return sql_run(statement, failure);
@@ -254,11 +254,11 @@ static int unassign_body(void *context, struct failure *failure)
         return code;
     if (assignment->has_scope)
         scope = assignment->scope;
-    struct sql_statement *statement = sql_prepare(request->store->sql, text, failure);
+    struct sql_statement *statement = sql_prepare(store_sql(request->store), text, failure);
     bind_key(statement, 1, assignment, scope);
     code = sql_run(statement, failure);
     if (code >= 0)
-        request->result->rows_written = request->result->assignments = sql_changes(request->store->sql);
+        request->result->rows_written = request->result->assignments = sql_changes(store_sql(request->store));
     return code;
 }
 

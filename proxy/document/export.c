@@ -27,7 +27,7 @@ typedef int (*take_fn)(struct export *export, struct sql_statement *statement);
 
 static int each_row(struct export *export, const char *text, take_fn take)
 {
-    struct sql_statement *statement = sql_prepare(export->store->sql, text, export->failure);
+    struct sql_statement *statement = sql_prepare(store_sql(export->store), text, export->failure);
     int code;
     while ((code = sql_step(statement, export->failure)) > 0) {
         code = take(export, statement);
@@ -304,11 +304,11 @@ int policy_export(struct store *store, struct policy *out, struct failure *failu
     struct failure own = {0};
     struct export export = {.store = store, .policy = out, .failure = failure != NULL ? failure : &own};
     memset(out, 0, sizeof *out);
-    int code = sql_begin(store->sql, SQL_READ_SNAPSHOT, export.failure);
+    int code = sql_begin(store_sql(store), SQL_READ_SNAPSHOT, export.failure);
     if (code < 0)
         return code;
     code = export_read(&export);
-    sql_rollback(store->sql);
+    sql_rollback(store_sql(store));
     if (code < 0)
         policy_fini(out);
     return code;

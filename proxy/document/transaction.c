@@ -21,7 +21,7 @@
 int policy_revision(struct store *store, uint64_t *revision, struct failure *failure)
 {
     static const char text[] = "SELECT revision FROM permtab_counter WHERE one = 1";
-    int code = sql_number(sql_prepare(store->sql, text, failure), revision, failure);
+    int code = sql_number(sql_prepare(store_sql(store), text, failure), revision, failure);
     if (code == 0)
         return failure_set(failure, PERMTAB_E_SCHEMA, "the store's revision counter has no row");
     return code < 0 ? code : 0;
@@ -34,13 +34,13 @@ static int find_out(struct store *store, const struct gate_trace *trace, struct 
     int code = sql_reconnect(&store->sql, failure);
     if (code < 0)
         return code;
-    code = sql_begin(store->sql, SQL_WRITE, failure);
+    code = sql_begin(store_sql(store), SQL_WRITE, failure);
     if (code < 0)
         return code;
     code = store_nonce(store, trace->revision, &nonce, failure);
     if (code > 0)
         code = nonce == trace->nonce ? 1 : 0;
-    sql_rollback(store->sql);
+    sql_rollback(store_sql(store));
     return code;
 }
 
@@ -48,7 +48,7 @@ static int find_out(struct store *store, const struct gate_trace *trace, struct 
 static int find_out_patiently(struct store *store, const struct gate_trace *trace, struct failure *failure)
 {
     int code = PERMTAB_E_STORE_UNSURE;
-    struct gate *gate = sql_gate(store->sql);
+    struct gate *gate = sql_gate(store_sql(store));
     gate_waits(gate, GATE_FOR_OUTCOME);
     for (unsigned attempt = 0; attempt < 5 && gate_wanted(gate); attempt++) {
         nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
@@ -69,12 +69,12 @@ static int given_up(struct failure *failure)
 
 static int commit(struct store *store, const struct gate_trace *trace, struct failure *failure)
 {
-    struct gate *gate = sql_gate(store->sql);
+    struct gate *gate = sql_gate(store_sql(store));
     if (!gate_commit(gate, trace)) {
-        sql_rollback(store->sql);
+        sql_rollback(store_sql(store));
         return given_up(failure);
     }
-    int code = sql_commit(store->sql, failure);
+    int code = sql_commit(store_sql(store), failure);
     if (code == 0)
         return 0;
     if (code == PERMTAB_E_STORE_UNSURE) {
@@ -94,11 +94,11 @@ static int once(struct store *store, bool dry_run, policy_body_fn body, void *co
 {
     struct gate_trace trace = {0};
     uint64_t before = 0;
-    gate_waits(sql_gate(store->sql), GATE_FOR_LOCK);
-    int code = sql_begin(store->sql, SQL_WRITE, failure);
+    gate_waits(sql_gate(store_sql(store)), GATE_FOR_LOCK);
+    int code = sql_begin(store_sql(store), SQL_WRITE, failure);
     if (code < 0)
         return code;
-    gate_waits(sql_gate(store->sql), GATE_FOR_STORE);
+    gate_waits(sql_gate(store_sql(store)), GATE_FOR_STORE);
     code = policy_revision(store, &before, failure);
     if (code >= 0)
         code = body(context, failure);
@@ -107,7 +107,7 @@ static int once(struct store *store, bool dry_run, policy_body_fn body, void *co
     if (code >= 0 && trace.revision != before && !dry_run)
         code = store_nonce(store, trace.revision, &trace.nonce, failure);
     if (code < 0 || dry_run || trace.revision == before) {
-        sql_rollback(store->sql);
+        sql_rollback(store_sql(store));
         result->revision = before;
         return code;
     }
@@ -128,7 +128,7 @@ int policy_transaction(struct store *store, bool dry_run, policy_body_fn body, v
                        struct policy_apply_result *result, struct failure *failure)
 {
     struct failure own = {0};
-    struct gate *gate = sql_gate(store->sql);
+    struct gate *gate = sql_gate(store_sql(store));
     int code = PERMTAB_E_STORE_AGAIN;
     if (failure == NULL)
         failure = &own;

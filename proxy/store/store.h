@@ -44,6 +44,12 @@ int store_open(struct store *out, const struct sql_options *options,
                struct failure *failure) PERMTAB_MUST_CHECK;
 void store_close(struct store *store);
 
+/* The connection below it, borrowed: for documents, which write their own SQL. */
+static inline struct sql *store_sql(const struct store *store)
+{
+    return store->sql;
+}
+
 /* False when this connection reads a file that is no longer the one at its path (SQLite: replaced, removed, or its
  * -wal or -shm file gone): close the store and open it anew. A few stat calls, so a connection that rests between
  * jobs asks before each. */
