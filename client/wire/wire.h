@@ -3,7 +3,10 @@
  *
  *     request      [0, id, method, [params]]      params is one map
  *     response     [1, id, error, result]         error is nil or [code, text]
- *     notification [2, method, [params]] */
+ *     notification [2, method, [params]]
+ *
+ * Values that L2 keeps in Redis are packed as notifications, too (proxy/l2/value.c): another frame is another format at
+ * rest, and takes another L2_FORMAT (proxy/names/l2_keys.h). */
 #ifndef PERMTAB_CLIENT_WIRE_WIRE_H
 #define PERMTAB_CLIENT_WIRE_WIRE_H
 

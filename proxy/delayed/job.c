@@ -63,9 +63,9 @@ static void job_unlink(struct delayed_job *job)
     job->delayed = NULL;
 }
 
-/* Ends the job and tells Redis with a script. */
+/* Ends the job and tells Redis with a script, whose reply goes to `done`. */
 static void job_tell(struct delayed_job *job, const char *script, struct redis_args *args,
-                     enum delayed_event event)
+                     enum delayed_event event, delayed_reply_fn done)
 {
     struct delayed *delayed = job->delayed;
     struct ending *ending = calloc(1, sizeof *ending);
@@ -78,7 +78,7 @@ static void job_tell(struct delayed_job *job, const char *script, struct redis_a
         return;
     }
     ending->event = event;
-    ending->call.done = strcmp(script, "delayed_remove") == 0 ? on_ended : on_put_back;
+    ending->call.done = done;
     if (delayed_run_script(delayed, script, args, &ending->call) < 0)
         free(ending);
 }
@@ -89,7 +89,7 @@ static void job_remove(struct delayed_job *job, enum delayed_event event)
     delayed_args(job->delayed, &args);
     delayed_remove_args(&args, job->owner);
     redis_args_text(&args, job->task.id);
-    job_tell(job, "delayed_remove", &args, event);
+    job_tell(job, "delayed_remove", &args, event, on_ended);
 }
 
 static void job_put_back(struct delayed_job *job, enum delayed_event event, const char *why)
@@ -105,7 +105,7 @@ static void job_put_back(struct delayed_job *job, enum delayed_event event, cons
     redis_args_print(&args, "%.200s", why);
     redis_args_u64(&args, waited ? TIMES_WAITING : TIMES_FAILING);
     redis_args_u64(&args, DELAYED_KEY_LIFE_MS);
-    job_tell(job, "delayed_return", &args, event);
+    job_tell(job, "delayed_return", &args, event, on_put_back);
 }
 
 /* ---- carrying it out --------------------------------------------------------------------------------------------- */

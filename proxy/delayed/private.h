@@ -51,9 +51,12 @@ struct delayed {
 /* ---- call.c: a command, and who waits for its reply ------------------------------------------------------------ */
 
 /* A member of a struct on the heap, which `done` frees. */
+struct delayed_call;
+typedef void (*delayed_reply_fn)(struct delayed_call *call, enum redis_status status,
+                                 const struct redis_reply *reply);
 struct delayed_call {
     struct delayed *delayed;
-    void (*done)(struct delayed_call *call, enum redis_status status, const struct redis_reply *reply);
+    delayed_reply_fn done;
 };
 
 /* A zeroed struct of `size` around a call of a client; NULL with *code when there is no room for another, or memory. */
