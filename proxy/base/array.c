@@ -7,13 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FIRST 4 /* a power of two; most arrays are short */
+
+static bool is_full(size_t count)
+{
+    return count == 0 || (count >= FIRST && (count & (count - 1)) == 0);
+}
+
 void *array_add(void *items, size_t *count, size_t item_size)
 {
     char *first;
     memcpy(&first, items, sizeof first);
-    if ((*count & (*count - 1)) == 0) {
+    if (is_full(*count)) {
         bool fits = *count <= SIZE_MAX / 2 / item_size;
-        void *grown = fits ? realloc(first, (*count ? *count * 2 : 1) * item_size) : NULL;
+        void *grown = fits ? realloc(first, (*count ? *count * 2 : FIRST) * item_size) : NULL;
         if (!grown)
             return NULL;
         first = grown;

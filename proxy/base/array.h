@@ -1,4 +1,4 @@
-/* Arrays that double: full at 0, 1, 2, 4, 8 … items, so that they need no capacity beside their count. A count that
+/* Arrays that double: full at 0, 4, 8, 16 … items, so that they need no capacity beside their count. A count that
  * went down is fine; an array of another origin is not. */
 #ifndef PERMTAB_BASE_ARRAY_H
 #define PERMTAB_BASE_ARRAY_H
