@@ -42,8 +42,10 @@ static void test_a_count_may_go_down(void **state)
     uint64_t *items = NULL;
     size_t count = 0;
     for (size_t kept = 40; kept > 0; kept--) {
-        while (count < 70)
-            *(uint64_t *)array_add(&items, &count, sizeof *items) = count;
+        while (count < 70) {
+            uint64_t *item = array_add(&items, &count, sizeof *items);
+            *item = count;
+        }
         count = kept - 1;
         for (size_t i = 0; i < count; i++)
             assert_int_equal(items[i], i + 1);
