@@ -22,10 +22,10 @@ apt-get download "mariadb-server-core=$version" liburing2 libnuma1 libaio1 >/dev
     echo "mariadb-server-core $version cannot be had here" >&2
     exit 77
 }
-for package in *.deb; do dpkg-deb -x "$package" root; done
+for package in *.deb; do dpkg-deb -x "$package" unpacked; done
 triplet="$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo x86_64-linux-gnu)"
-export LD_LIBRARY_PATH="$folder/root/usr/lib/$triplet"
-server="$folder/root/usr/sbin/mariadbd"
+export LD_LIBRARY_PATH="$folder/unpacked/usr/lib/$triplet"
+server="$folder/unpacked/usr/sbin/mariadbd"
 mkdir data
 cat >look.sql <<END
 CREATE DATABASE IF NOT EXISTS mysql;
@@ -41,7 +41,7 @@ SELECT VERSION() INTO OUTFILE '$folder/version';
 INSERT INTO grants VALUES ('warnings', @warnings);
 SELECT name, expires_at FROM grants INTO OUTFILE '$folder/seen';
 END
-"$server" --no-defaults --bootstrap --datadir="$folder/data" --lc-messages-dir="$folder/root/usr/share/mysql" \
+"$server" --no-defaults --bootstrap --datadir="$folder/data" --lc-messages-dir="$folder/unpacked/usr/share/mysql" \
     --user="$(id -un)" --secure-file-priv= <look.sql >log 2>&1
 [ -s version ] && [ -s seen ] || { cat log >&2; exit 77; }
 printf '%s\n' "MariaDB $(cat version)" "$(cat seen)"

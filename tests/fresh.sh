@@ -64,17 +64,17 @@ try_release() {
         echo "FAILED: $release could not be made"
         return
     fi
-    new_machine "$release" plain && clone_into "$tree/root/permtab" || give_up "no copy of $release could be made"
+    new_machine "$release" plain && clone_for_root || give_up "no copy of $release could be made"
     step "demo" sh -c 'cd ~/permtab && umask 077 && ./deploy/demo.sh'
     step "tests${how:+ quick}" sh -c "cd ~/permtab && umask 077 && ./tests/run.sh $how"
     remove_machine
-    new_machine "$release" python && clone_into "$tree/root/permtab" || give_up "no copy of $release could be made"
+    new_machine "$release" python && clone_for_root || give_up "no copy of $release could be made"
     put_foreign_python
     step "tests quick beside a foreign python3" sh -c 'cd ~/permtab && umask 077 && ./tests/run.sh --quick'
     remove_machine
     new_machine "$release" readme && mkdir -m 700 "$tree/home/reader" && clone_into "$tree/home/reader/permtab" ||
         give_up "no copy of $release could be made"
-    cp tests/fresh/readme.sh "$tree/root/" || give_up "no copy of $release could be made"
+    cp tests/fresh/readme.sh "$tree$root_home/" || give_up "no copy of $release could be made"
     step "README" sh -c '~/readme.sh prepare'
     remove_machine
 }

@@ -4,6 +4,7 @@
 
 kept="$PWD/build/fresh"
 temporary=""
+root_home="/root" # on the machine
 
 give_up() { echo "${0##*/}: $1" >&2; exit 1; }
 
@@ -80,5 +81,8 @@ new_machine() {
 clone_into() {
     (umask 077 && git clone --quiet --no-hardlinks "$PWD" "$1" && git -C "$1" checkout --quiet --detach "$commit")
 }
+
+# The clone of somebody who works as root on the machine in `tree`.
+clone_for_root() { clone_into "$tree$root_home/permtab"; }
 
 remove_machine() { rm -rf --one-file-system "$tree"; }

@@ -32,13 +32,13 @@ done
 # …` and `FAILED …`.
 on() {
     local log="$logs/$1${2:+-$2}.log" ok bad
-    new_machine "$release" "$1" && clone_into "$tree/root/permtab" || give_up "no copy of $release could be made"
+    new_machine "$release" "$1" && clone_for_root || give_up "no copy of $release could be made"
     "$root/tests/fresh/enter.sh" "$tree" sh -c "cd ~/permtab && ./tests/long/$1.sh ${*:2}" 2>&1 </dev/null |
         tee "$log" | grep --line-buffered -E '^(ok|FAILED) '
     [ "${PIPESTATUS[0]}" -eq 0 ] || { failed=$((failed + 1)); tail -n 40 "$log"; }
     ok="$(grep -c '^ok ' "$log")" bad="$(grep -c '^FAILED ' "$log")"
     passed=$((passed + ok)) failed=$((failed + bad))
-    mkdir -p "$logs/$1" && cp -r "$tree/root/permtab/build/logs/." "$logs/$1" 2>/dev/null
+    mkdir -p "$logs/$1" && cp -r "$tree$root_home/permtab/build/logs/." "$logs/$1" 2>/dev/null
     remove_machine
 }
 

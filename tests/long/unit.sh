@@ -71,7 +71,7 @@ try_release() {
     printf '\n## %s\n' "$release"
     rm -rf "$logs" && mkdir -p "$logs"
     make_pristine "$release" || give_up "$release could not be made: $kept/$release.debootstrap.log"
-    new_machine "$release" "$release" && clone_into "$tree/root/permtab" || give_up "no copy of $release could be made"
+    new_machine "$release" "$release" && clone_for_root || give_up "no copy of $release could be made"
     add_up "$logs/prepare.log" "$root/tests/fresh/enter.sh" "$tree" sh -c '~/permtab/tests/long/booted.sh prepare'
     if boot >"$logs/boot.log" 2>&1; then
         add_up "$logs/check.log" podman exec "$container" sh -c '~/permtab/tests/long/booted.sh check'
