@@ -12,6 +12,7 @@ from harness import MariadbCase, Sidecar, SqliteCase, main
 from harness.policies import small
 from harness.process import wait_until
 from harness.servers import Redis, find
+from harness.shared import Shared
 from harness.sidecar import STALENESS_MS
 
 DELETE = "message.delete"
@@ -421,6 +422,32 @@ class RestartedMariadb(MariadbCase):
             after = serving.stats()
             self.assertEqual((0, 0), tuple(after[name] - before[name] for name in ("polls_disbelieved", "rebuilds")),
                              serving.log()[-1500:])
+
+
+class BesideL2(Shared, SqliteCase):
+    def test_what_no_trigger_saw_is_in_l2_no_more(self):
+        """The log stands where the marker does, so the marker must go; and subscribers hear that all may be other."""
+        host, = self.hosts(1)
+        self.fill(host, 1010)
+        epoch, before = self.marker()["epoch"], host.stats()
+        subscriber = host.rpc()
+        self.addCleanup(subscriber.close)
+        subscriber.call("subscribe", kinds=["role"])
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            (text,), = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'permtab_assignment_delete'")
+        self.sql("DROP TRIGGER permtab_assignment_delete; DELETE FROM permtab_assignment WHERE user_id = 1010;")
+        wait_until(lambda: host.stats()["polls_disbelieved"] > before["polls_disbelieved"], 10, "it is seen")
+        wait_until(lambda: self.marker().get("epoch") != epoch, 10, "no other host begins with what is there")
+        self.sql(text + ";")
+        wait_until(lambda: self.check(host, 1010) != -1, 20, "the store is believed again")
+        self.assertEqual(0, self.check(host, 1010))
+        self.assertEqual(before["applied_revision"], host.stats()["applied_revision"])
+        subscriber.socket.settimeout(10)
+        note = subscriber.receive()
+        self.assertEqual(["invalidated", (["all"], "rebuilt")],
+                         [note[1], (note[2][0]["targets"], note[2][0]["reason"])])
+        self.wait_marker()
+        self.assertNotEqual(epoch, self.marker()["epoch"])
 
 
 if __name__ == "__main__":
