@@ -28,7 +28,8 @@
 #endif
 #endif
 
-#define FEEDBACK_SIZE sizeof(struct permtab_shm_feedback)
+#define FEEDBACK_SIZE  sizeof(struct permtab_shm_feedback)
+#define FEEDBACK_LINES offsetof(struct permtab_shm_feedback, sample) /* what every sidecar's has */
 
 static bool clock_agrees(const struct attachment *attachment)
 {
@@ -47,7 +48,7 @@ static bool size_is(int descriptor, uint64_t size)
 static bool feedback_good(const struct attachment *attachment, int descriptor)
 {
     int seals = fcntl(descriptor, F_GET_SEALS);
-    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && attachment->feedback_size >= FEEDBACK_SIZE &&
+    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && attachment->feedback_size >= FEEDBACK_LINES &&
            size_is(descriptor, attachment->feedback_size);
 }
 
@@ -65,6 +66,18 @@ static void *feedback_place(const struct handle *handle)
     return now != handle->feedback[0] ? handle->feedback[0] : handle->feedback[1];
 }
 
+/* The part of a feedback that an older sidecar's does not have becomes memory that nobody reads. */
+static int feedback_rest(void *place, size_t shared)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t begin = (shared + page - 1) / page * page;
+    if (begin >= FEEDBACK_SIZE)
+        return 0;
+    void *rest = mmap((char *)place + begin, FEEDBACK_SIZE - begin, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    return rest != MAP_FAILED ? 0 : PERMTAB_E_SYSTEM;
+}
+
 static int feedback_map(struct handle *handle, const struct attachment *attachment)
 {
     const int protection = PROT_READ | PROT_WRITE;
@@ -72,13 +85,15 @@ static int feedback_map(struct handle *handle, const struct attachment *attachme
     int descriptor = descriptor_number(&attachment->feedback);
     if (descriptor < 0 || !feedback_good(attachment, descriptor))
         return PERMTAB_E_PROTOCOL;
+    size_t size =
+        attachment->feedback_size < FEEDBACK_SIZE ? (size_t)attachment->feedback_size : FEEDBACK_SIZE;
     /* The mapping is put to use only once the descriptor is known to be ours. */
-    void *address = mmap(NULL, FEEDBACK_SIZE, protection, MAP_SHARED, descriptor, 0);
+    void *address = mmap(NULL, size, protection, MAP_SHARED, descriptor, 0);
     if (address == MAP_FAILED)
         return PERMTAB_E_SYSTEM;
-    if (changed_hands(&attachment->feedback, descriptor) ||
-        mremap(address, FEEDBACK_SIZE, FEEDBACK_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, place) == MAP_FAILED) {
-        munmap(address, FEEDBACK_SIZE);
+    if (changed_hands(&attachment->feedback, descriptor) || feedback_rest(place, size) < 0 ||
+        mremap(address, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place) == MAP_FAILED) {
+        munmap(address, size);
         return PERMTAB_E_SYSTEM;
     }
     permtab_shm_store_pointer(&handle->own->visible.feedback, place);

@@ -23,7 +23,7 @@ static struct permtab_shm_feedback_line *line_of_thread(struct handle *handle)
         return line;
     if (permtab_thread_.line == 0)
         permtab_thread_enter_(&handle->visible);
-    return &handle->own->local.line[permtab_thread_.line - 1];
+    return &handle->own->local[permtab_thread_.line - 1];
 }
 
 void count_add(struct handle *handle, uint64_t hits, uint64_t misses, uint64_t unknowns)
@@ -47,7 +47,7 @@ void count_carry(struct handle *handle)
 {
     struct permtab_shm_feedback_line sum = {0};
     for (uint32_t i = 0; i < PERMTAB_SHM_FEEDBACK_LINES; i++) {
-        const struct permtab_shm_feedback_line *line = &handle->own->local.line[i];
+        const struct permtab_shm_feedback_line *line = &handle->own->local[i];
         sum.hits += permtab_shm_load64_relaxed(&line->hits);
         sum.misses += permtab_shm_load64_relaxed(&line->misses);
         sum.unknowns += permtab_shm_load64_relaxed(&line->unknowns);
@@ -69,6 +69,36 @@ void count_enrol(struct handle *handle)
     uint64_t pause_ns = code < 0 && code != PERMTAB_E_TIMEOUT ? HANDLE_ATTEMPT_NS : ENROL_NS;
     permtab_shm_store64_relaxed(&own->next_enrol_ns, clock + pause_ns);
     handle_unlock(handle);
+}
+
+/* Runs in signal handlers, too (permtab_peek). */
+void permtab_sample_(struct permtab *table, uint64_t user, permtab_scope scope)
+{
+    struct permtab_shm_feedback *feedback = permtab_shm_load_pointer(&table->own->feedback);
+    const struct permtab_geometry_ *geometry = permtab_geometry_of_(table);
+    uint32_t number = permtab_thread_.line, type = geometry->types[scope.type.slot % PERMTAB_TYPE_SLOTS_];
+    if (feedback == NULL || number == 0 || type >= PERMTAB_SHM_SCOPE_TYPES)
+        return;
+    uint64_t *samples = &feedback->line[number - 1].samples;
+    uint64_t place = number * 31u + permtab_shm_load64_relaxed(samples);
+    struct permtab_shm_sample *sample = &feedback->sample[place % PERMTAB_SHM_FEEDBACK_SAMPLES];
+    uint32_t mark = permtab_shm_load32_relaxed(&sample->mark) + 1;
+    add(samples, 1);
+    permtab_shm_store64_relaxed(&sample->user, user);
+    permtab_shm_store64_relaxed(&sample->scope_id, scope.id);
+    permtab_shm_store32_relaxed(&sample->type, type);
+    permtab_shm_store32_relaxed(&sample->mark, mark != 0 ? mark : 1);
+}
+
+void count_samples(struct handle *handle, const struct permtab_query *queries, const int *results,
+                   size_t count)
+{
+    uint64_t hits = permtab_shm_load64_relaxed(&line_of_thread(handle)->hits);
+    for (size_t base = 0; base < count; base += PERMTAB_SHM_SAMPLE_HITS) {
+        size_t i = base + permtab_until_sample_(hits + base);
+        if (i < count && results[i] >= 0)
+            permtab_sample_(&handle->visible, queries[i].user, queries[i].scope);
+    }
 }
 
 void permtab_uncounted_hit_(struct permtab *table, bool blocks)

@@ -49,7 +49,8 @@ struct own_page {
     int attach_code;          /* how the last attachment ended */
     uint64_t store_id;        /* as hello said */
     uint32_t server_layout;
-    struct permtab_shm_feedback local;        /* counts from before there was a feedback */
+    struct permtab_shm_feedback_line
+        local[PERMTAB_SHM_FEEDBACK_LINES];    /* counts from before there was a feedback */
     struct permtab_shm_feedback_line carried; /* the part of its sum that was added to a feedback */
 };
 
@@ -179,6 +180,9 @@ const char *ask_permission_text(const struct handle *handle, permtab_perm perm);
 
 /* Adds to this thread's counters. */
 void count_add(struct handle *handle, uint64_t hits, uint64_t misses, uint64_t unknowns);
+/* Stores samples of the queries that the table answered. */
+void count_samples(struct handle *handle, const struct permtab_query *queries, const int *results,
+                   size_t count);
 /* Makes this process known to the sidecar if it is not yet, without waiting: begins, or goes on with what was begun. */
 void count_enrol(struct handle *handle);
 /* There is a feedback now: adds what was counted before. With the lock held. */

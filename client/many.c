@@ -306,6 +306,7 @@ int permtab_check_many(struct permtab *table, const struct permtab_query *querie
     _Static_assert(sizeof(enum permtab_decision) == sizeof(int), "results share the caller's array");
     struct many many = {.handle = handle_of(table), .queries = queries, .results = (int *)out, .count = n};
     size_t open = look_all(&many);
+    count_samples(many.handle, queries, many.results, n);
     size_t *chosen = NULL;
     int failed = 0;
     if (open > 0) {

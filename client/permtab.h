@@ -256,6 +256,8 @@ PERMTAB_API int permtab_open_(struct permtab **out, const char *socket_path,
 /* Counts a hit where there is no feedback yet. `blocks`: the caller may block, so this process may make itself
  * known to the sidecar (it does not wait for that). */
 PERMTAB_API void permtab_uncounted_hit_(struct permtab *table, bool blocks);
+/* Stores a sample of a hit. */
+PERMTAB_API void permtab_sample_(struct permtab *table, uint64_t user, permtab_scope scope);
 /* Chooses a line for this thread. */
 PERMTAB_API void permtab_thread_enter_(struct permtab *table);
 /* Counts and remembers an UNKNOWN of a peek. */
@@ -283,19 +285,25 @@ static inline struct permtab_shm_feedback_line *permtab_line_(struct permtab *ta
     return &feedback->line[permtab_thread_.line - 1];
 }
 
-/* A plain addition: the line is this thread's own, or a shared one that may lose counts. */
-static inline void permtab_count_(uint64_t *counter)
+/* A number below PERMTAB_SHM_SAMPLE_HITS that is 0 for one count in so many, at uneven distances (multiples of the
+ * golden ratio): so a caller whose checks have a rhythm has all of them sampled in time. */
+static inline uint32_t permtab_until_sample_(uint64_t hits)
 {
-    permtab_shm_store64_relaxed(counter, permtab_shm_load64_relaxed(counter) + 1);
+    return (uint32_t)((hits * 0x9e3779b97f4a7c15ull) >> 58);
 }
 
-static inline void permtab_count_hit_(struct permtab *table, bool blocks)
+/* A plain addition: the line is this thread's own, or a shared one that may lose counts. */
+static inline void permtab_count_hit_(struct permtab *table, uint64_t user, permtab_scope scope, bool blocks)
 {
     struct permtab_shm_feedback_line *line = permtab_line_(table);
-    if (PERMTAB_LIKELY_(line != NULL))
-        permtab_count_(&line->hits);
-    else
+    if (PERMTAB_LIKELY_(line != NULL)) {
+        uint64_t hits = permtab_shm_load64_relaxed(&line->hits) + 1;
+        permtab_shm_store64_relaxed(&line->hits, hits);
+        if (!PERMTAB_LIKELY_(permtab_until_sample_(hits) != 0))
+            permtab_sample_(table, user, scope);
+    } else {
         permtab_uncounted_hit_(table, blocks);
+    }
 }
 
 /* A code for a look that gave no answer. */
@@ -359,7 +367,7 @@ static inline enum permtab_decision permtab_peek(struct permtab *table, uint64_t
         return permtab_unknown_(table, result);
     if (!PERMTAB_LIKELY_(state == PERMTAB_SHM_LIVE))
         permtab_thread_.why = PERMTAB_E_RETIRED;
-    permtab_count_hit_(table, false);
+    permtab_count_hit_(table, user, scope, false);
     return result != 0 ? PERMTAB_ALLOW : PERMTAB_DENY;
 }
 
@@ -374,7 +382,7 @@ PERMTAB_INLINE_ enum permtab_decision permtab_decide_(struct permtab *table, uin
         int result = permtab_look_(geometry, user, scope, perm, owned && owner == user,
                                    token != NULL ? token->revision : 0, &state);
         if (PERMTAB_LIKELY_(result >= 0 && state == PERMTAB_SHM_LIVE)) {
-            permtab_count_hit_(table, true);
+            permtab_count_hit_(table, user, scope, true);
             return result != 0 ? PERMTAB_ALLOW : PERMTAB_DENY;
         }
     }

@@ -90,7 +90,7 @@ int permtab_view_get(struct permtab *table, uint64_t user, permtab_scope scope, 
     memset(out, 0, sizeof(*out));
     int code = view_look(handle, user, scope, false, out);
     if (code == 0) {
-        permtab_count_hit_(table, true);
+        permtab_count_hit_(table, user, scope, true);
         return 0;
     }
     uint64_t deadline_ns = ask_deadline(handle);

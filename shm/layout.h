@@ -149,18 +149,36 @@ struct permtab_shm_header {
 };
 
 /* Feedback: one small memfd a client, written by the client, read by the sidecar with pread and believed in
- * nothing. A thread owns one line; threads beyond the last share it and may lose counts. */
-#define PERMTAB_SHM_FEEDBACK_LINES 64u
+ * nothing. A thread owns one line; threads beyond the last share it and may lose counts.
+ *
+ * Behind the lines lies a ring of samples: which keys are hit. Feedback grows at its end alone, so any two versions
+ * get on: each side uses as much of the file as it knows and as is there. The lines always are. */
+#define PERMTAB_SHM_FEEDBACK_LINES   64u
+#define PERMTAB_SHM_FEEDBACK_SAMPLES 128u
+#define PERMTAB_SHM_SAMPLE_HITS      64u /* about so many hits of a line for each sample */
 
 struct permtab_shm_feedback_line {
     uint64_t hits;
     uint64_t misses;
     uint64_t unknowns;
-    uint64_t reserved[5];
+    uint64_t samples; /* stored into the ring from this line */
+    uint64_t reserved[4];
+};
+
+/* A key that was hit. Threads store into the ring without regard for each other (relaxed), so a sample may be lost,
+ * or be put together of two. */
+struct permtab_shm_sample {
+    uint64_t user;
+    uint64_t scope_id;
+    uint32_t type; /* the table's number of the scope's type */
+    uint32_t
+        mark; /* never 0 in a sample, and another number in the next sample of the same place; stored last */
+    uint64_t reserved;
 };
 
 struct permtab_shm_feedback {
     struct permtab_shm_feedback_line line[PERMTAB_SHM_FEEDBACK_LINES];
+    struct permtab_shm_sample sample[PERMTAB_SHM_FEEDBACK_SAMPLES];
 };
 
 #ifdef __cplusplus
@@ -180,5 +198,8 @@ PERMTAB_SHM_ASSERT(offsetof(struct permtab_shm_header, beat) == 64, "layout 1");
 PERMTAB_SHM_ASSERT(offsetof(struct permtab_shm_header, geometry) == 128, "layout 1");
 PERMTAB_SHM_ASSERT(sizeof(struct permtab_shm_header) <= PERMTAB_SHM_PAGE, "the header is one page");
 PERMTAB_SHM_ASSERT(sizeof(struct permtab_shm_feedback_line) == 64, "one cache line a thread");
+PERMTAB_SHM_ASSERT(sizeof(struct permtab_shm_sample) == 32, "two samples a cache line");
+PERMTAB_SHM_ASSERT(offsetof(struct permtab_shm_feedback, sample) == 4096,
+                   "the lines are what there always was");
 
 #endif

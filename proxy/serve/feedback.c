@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -55,16 +56,16 @@ static uint64_t growth(uint64_t before, uint64_t now, uint64_t most)
 
 void feedback_collect(struct feedback *feedback, uint64_t now_ns, struct counters *counters)
 {
-    struct permtab_shm_feedback now;
-    if (pread(feedback->descriptor, &now, sizeof now, 0) != (ssize_t)sizeof now)
+    struct permtab_shm_feedback_line now[PERMTAB_SHM_FEEDBACK_LINES];
+    if (pread(feedback->descriptor, now, sizeof now, 0) != (ssize_t)sizeof now)
         return;
     uint64_t most = now_ns - feedback->read_at + SLACK_NS;
     for (unsigned i = 0; i < PERMTAB_SHM_FEEDBACK_LINES; i++) {
-        const struct permtab_shm_feedback_line *before = &feedback->last.line[i];
-        counters->table_hits += growth(before->hits, now.line[i].hits, most);
-        counters->table_misses += growth(before->misses, now.line[i].misses, most);
-        counters->table_unknowns += growth(before->unknowns, now.line[i].unknowns, most);
+        const struct permtab_shm_feedback_line *before = &feedback->last[i];
+        counters->table_hits += growth(before->hits, now[i].hits, most);
+        counters->table_misses += growth(before->misses, now[i].misses, most);
+        counters->table_unknowns += growth(before->unknowns, now[i].unknowns, most);
     }
-    feedback->last = now;
+    memcpy(feedback->last, now, sizeof now);
     feedback->read_at = now_ns;
 }

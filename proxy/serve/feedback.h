@@ -12,7 +12,7 @@
 struct feedback {
     int descriptor;   /* -1: none */
     uint64_t read_at; /* CLOCK_MONOTONIC ns */
-    struct permtab_shm_feedback last;
+    struct permtab_shm_feedback_line last[PERMTAB_SHM_FEEDBACK_LINES];
 };
 
 /* Creates the memfd: full size, sealed against resizing. PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY. */

@@ -71,14 +71,15 @@ static void connection_read(struct fake *fake, struct fake_connection *connectio
 
 static void add_feedback(const struct fake_connection *connection, struct permtab_shm_feedback_line *sum)
 {
-    struct permtab_shm_feedback feedback;
+    struct permtab_shm_feedback_line line[PERMTAB_SHM_FEEDBACK_LINES];
     if (connection->feedback < 0 ||
-        pread(connection->feedback, &feedback, sizeof(feedback), 0) != (ssize_t)sizeof(feedback))
+        pread(connection->feedback, line, sizeof(line), 0) != (ssize_t)sizeof(line))
         return;
-    for (unsigned line = 0; line < PERMTAB_SHM_FEEDBACK_LINES; line++) {
-        sum->hits += feedback.line[line].hits;
-        sum->misses += feedback.line[line].misses;
-        sum->unknowns += feedback.line[line].unknowns;
+    for (unsigned i = 0; i < PERMTAB_SHM_FEEDBACK_LINES; i++) {
+        sum->hits += line[i].hits;
+        sum->misses += line[i].misses;
+        sum->unknowns += line[i].unknowns;
+        sum->samples += line[i].samples;
     }
 }
 
@@ -165,6 +166,7 @@ void fake_start(struct fake *fake)
     fake->lease_ns = fake->reply_ns = 2000000000;
     fake->revision = 10;
     fake->catalogue = 1;
+    fake->feedback_size = sizeof(struct permtab_shm_feedback);
     fake_table_new(fake);
     fake_resume(fake);
 }
@@ -225,4 +227,20 @@ struct permtab_shm_feedback_line fake_feedback(struct fake *fake)
         add_feedback(&fake->connections[i], &sum);
     fake_unlock(fake);
     return sum;
+}
+
+void fake_samples(struct fake *fake, struct permtab_shm_sample out[PERMTAB_SHM_FEEDBACK_SAMPLES])
+{
+    const size_t size = PERMTAB_SHM_FEEDBACK_SAMPLES * sizeof(out[0]);
+    unsigned found = 0;
+    fake_lock(fake);
+    for (unsigned i = 0; i < FAKE_CONNECTIONS; i++)
+        if (fake->connections[i].socket >= 0 && fake->connections[i].feedback >= 0) {
+            fake_require(pread(fake->connections[i].feedback, out, size,
+                               offsetof(struct permtab_shm_feedback, sample)) == (ssize_t)size,
+                         "pread");
+            found++;
+        }
+    fake_unlock(fake);
+    fake_require(found == 1, "one connection");
 }

@@ -19,6 +19,7 @@
 struct fake_connection {
     int socket; /* -1: free */
     int feedback;
+    size_t feedback_size;
     char *input;
     size_t size, capacity;
 };
@@ -45,25 +46,26 @@ struct fake {
     uint64_t revision, catalogue;
 
     /* For tests to turn. */
-    bool fill;         /* a check that misses puts the entry into the table */
-    bool renew;        /* the lease is being renewed */
-    bool mute;         /* requests are read and not answered */
-    bool late;         /* d.late is in the catalogue */
-    bool gone;         /* a.read is a tombstone */
-    unsigned page;     /* rows of a page of the catalogue; 0: all at once, as older sidecars do */
-    unsigned restless; /* so many pages to come are each of another catalogue */
-    bool hang_up;      /* every `check` is answered by closing the connection */
-    bool strays;       /* an ALLOW to a request that was never made comes before every reply */
-    bool chatty;       /* notifications that nobody asked for come before every reply */
-    bool unsealed;     /* attach hands out a copy of the segment that bears no seals */
-    bool truncated;    /* attach says a size that is not the segment's */
-    uint32_t layout;   /* what hello says */
-    int64_t clock_off; /* added to attach's clock */
-    uint64_t lease_ns; /* how far renewals go */
-    uint64_t reply_ns; /* deadline of replies after now; 0: one that has passed */
-    unsigned delay_ms; /* before every reply to a check */
-    bool hold;         /* a reply to a check waits for fake_release, and all that comes after it */
-    int attach_code;   /* attach is refused with it */
+    bool fill;            /* a check that misses puts the entry into the table */
+    bool renew;           /* the lease is being renewed */
+    bool mute;            /* requests are read and not answered */
+    bool late;            /* d.late is in the catalogue */
+    bool gone;            /* a.read is a tombstone */
+    unsigned page;        /* rows of a page of the catalogue; 0: all at once, as older sidecars do */
+    unsigned restless;    /* so many pages to come are each of another catalogue */
+    bool hang_up;         /* every `check` is answered by closing the connection */
+    bool strays;          /* an ALLOW to a request that was never made comes before every reply */
+    bool chatty;          /* notifications that nobody asked for come before every reply */
+    bool unsealed;        /* attach hands out a copy of the segment that bears no seals */
+    bool truncated;       /* attach says a size that is not the segment's */
+    uint32_t layout;      /* what hello says */
+    int64_t clock_off;    /* added to attach's clock */
+    uint64_t lease_ns;    /* how far renewals go */
+    uint64_t reply_ns;    /* deadline of replies after now; 0: one that has passed */
+    unsigned delay_ms;    /* before every reply to a check */
+    bool hold;            /* a reply to a check waits for fake_release, and all that comes after it */
+    int attach_code;      /* attach is refused with it */
+    size_t feedback_size; /* as new connections get it */
 };
 
 /* The policy. `bit` is the permission's number in the list above. */
@@ -92,5 +94,7 @@ struct fake_counts fake_counts(struct fake *fake);
 unsigned fake_open_connections(struct fake *fake);
 /* Sum of a feedback's lines, over all connections there have been or are. */
 struct permtab_shm_feedback_line fake_feedback(struct fake *fake);
+/* The ring of the one connection that is open. */
+void fake_samples(struct fake *fake, struct permtab_shm_sample out[PERMTAB_SHM_FEEDBACK_SAMPLES]);
 
 #endif

@@ -67,7 +67,8 @@ static void reply_attach(struct fake *fake, struct fake_connection *connection, 
     if (connection->feedback < 0) {
         connection->feedback = memfd_create("feedback", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         fake_require(connection->feedback >= 0, "memfd_create");
-        fake_require(ftruncate(connection->feedback, sizeof(struct permtab_shm_feedback)) == 0, "ftruncate");
+        fake_require(ftruncate(connection->feedback, (off_t)fake->feedback_size) == 0, "ftruncate");
+        connection->feedback_size = fake->feedback_size;
         fake_require(fcntl(connection->feedback, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0,
                      "seals");
     }
@@ -85,7 +86,7 @@ static void reply_attach(struct fake *fake, struct fake_connection *connection, 
     wire_str(reply, "size");
     wire_u64(reply, segment->size + (fake->truncated ? 4096 : 0));
     wire_str(reply, "feedback_size");
-    wire_u64(reply, sizeof(struct permtab_shm_feedback));
+    wire_u64(reply, connection->feedback_size);
     wire_str(reply, "clock");
     wire_u64(reply, channel_clock_ns() + (uint64_t)fake->clock_off);
     send_reply(connection, reply, descriptors, 2);

@@ -363,9 +363,9 @@ static void test_nothing_is_carried_over_twice(void **state)
     struct bench *bench = *state;
     struct handle *handle = handle_of(bench->table);
     uint64_t before = fake_feedback(&bench->fake).hits;
-    handle->own->local.line[5].hits = 1000;
+    handle->own->local[5].hits = 1000;
     count_carry(handle);
-    handle->own->local.line[5].hits = 1001; /* late */
+    handle->own->local[5].hits = 1001; /* late */
     count_carry(handle);
     count_carry(handle);
     assert_int_equal(fake_feedback(&bench->fake).hits, before + 1001);
