@@ -52,6 +52,7 @@ static int make_parts(struct answering *answering, const struct answering_option
                                      .fills = answering->fills,
                                      .strangers = strangers,
                                      .l2 = options->l2,
+                                     .counters = options->counters,
                                      .running_max = options->threads,
                                      .timeout_ms = options->timeout_ms};
     if (code == 0)

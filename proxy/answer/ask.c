@@ -262,6 +262,7 @@ static void judge(struct ask_queue *asks, struct ask *ask, bool queued)
                                                       ask->question.scope, &answer);
     switch (decide(&ask->question, &state)) {
     case DECIDE_REPLY:
+        asks->options.counters->socket_hits += !queued;
         ask->done(ask, 0, NULL, &answer);
         break;
     case DECIDE_CATCH_UP:

@@ -15,8 +15,9 @@ struct ask_queue_options {
     struct fills *fills;
     const struct strangers *strangers; /* NULL: no user counts as one */
     struct l2 *l2;                     /* asked before the store; NULL: there is none */
-    unsigned running_max;              /* fills under way at once */
-    uint64_t timeout_ms;               /* a question that has waited so long fails */
+    struct counters *counters;
+    unsigned running_max; /* fills under way at once */
+    uint64_t timeout_ms;  /* a question that has waited so long fails */
 };
 
 int ask_queue_new(struct ask_queue **out, const struct ask_queue_options *options) PERMTAB_MUST_CHECK;

@@ -18,7 +18,9 @@
     X(table_hits, COUNTER, "checks answered in shared memory, as clients report them")                       \
     X(table_misses, COUNTER, "checks that were not in shared memory, as clients report them")                \
     X(table_unknowns, COUNTER, "checks answered unknown, as clients report them")                            \
+    X(socket_hits, COUNTER, "checks over the socket that were answered from the table")                      \
     X(fills, COUNTER, "entries filled from the store")                                                       \
+    X(fills_known, COUNTER, "of these, those for users with rows, at places that are there")                 \
     X(fills_joined, COUNTER, "requests that waited for a fill already under way")                            \
     X(fills_repeated, COUNTER, "fills dropped and repeated because something they read had changed")         \
     X(fills_failed, COUNTER, "fills that the store refused or that timed out")                               \
@@ -31,6 +33,7 @@
     X(entries, GAUGE, "entries resident")                                                                    \
     X(entries_negative, GAUGE, "entries for scopes that do not exist or users without rows")                 \
     X(entries_evicted, COUNTER, "entries that made room for others")                                         \
+    X(entries_returned, COUNTER, "of these, those that were soon asked for again, about")                    \
     X(entries_retired, COUNTER, "entries retired because something they depend on changed")                  \
     X(sets, GAUGE, "permission sets in use")                                                                 \
     X(sets_rewritten, COUNTER, "permission sets computed again after a role changed")                        \

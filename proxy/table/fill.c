@@ -206,8 +206,12 @@ static void put_entry(struct publisher *publisher, const struct facts *facts, ui
     /* Without room for the fold the entry is put at the scope itself. */
     if (node->fold_slot == NO_ENTRY)
         target = node;
-    if (table_put(table, facts->user, target, set, kind, now_ns, publisher->counters))
+    struct map_key key = {facts->user, target->key.id, target->key.type};
+    bool missing = map_writer_find(&table->map, key) == MAP_NO_SLOT;
+    if (table_put(table, facts->user, target, set, kind, now_ns, publisher->counters)) {
         publisher->counters->fills++;
+        publisher->counters->fills_known += missing && kind == ENTRY_POSITIVE;
+    }
     node->pins--;
     scope_tree_prune(&table->scopes, node); /* and with it the target, if both hold nothing */
 }

@@ -36,6 +36,8 @@ int table_new(struct table **out, const struct publisher_options *options, uint6
         code = set_table_init(&table->sets, &table->segment);
     if (code == 0)
         code = folding_init(&table->folding, &table->segment, table->rest_ns);
+    if (code == 0)
+        code = ghosts_init(&table->ghosts, options->entries, ~view->hash_seed);
     if (code < 0) {
         table_free(table);
         return code;
@@ -48,6 +50,7 @@ void table_free(struct table *table)
 {
     if (table == NULL)
         return;
+    ghosts_fini(&table->ghosts);
     folding_fini(&table->folding);
     set_table_fini(&table->sets);
     entries_fini(&table->entries);
@@ -84,6 +87,8 @@ void table_clear(struct table *table, uint32_t slot, uint64_t now_ns, bool prune
 
 static void evict(struct table *table, uint32_t slot, uint64_t now_ns, struct counters *counters)
 {
+    if (entries_kind(&table->entries, slot) == ENTRY_POSITIVE)
+        ghosts_note(&table->ghosts, map_key_at(&table->map, slot));
     table_clear(table, slot, now_ns, true);
     counters->entries_evicted++;
 }
@@ -216,6 +221,8 @@ bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint
     }
     map_insert_writer(&table->map, slot, key, set);
     entries_link(&table->entries, slot, node, kind);
+    if (kind == ENTRY_POSITIVE)
+        counters->entries_returned += ghosts_take(&table->ghosts, key);
     return true;
 }
 

@@ -5,6 +5,7 @@
 
 #include "proxy/table/entries.h"
 #include "proxy/table/folding.h"
+#include "proxy/table/ghosts.h"
 #include "proxy/table/publisher.h"
 #include "proxy/table/scope_tree.h"
 #include "proxy/table/set_table.h"
@@ -16,6 +17,7 @@ struct table {
     struct scope_tree scopes;
     struct set_table sets;
     struct folding folding;
+    struct ghosts ghosts; /* of positive entries */
     uint64_t entries_max;
     uint64_t negatives_max; /* how many may stay when others need the room */
     uint64_t rest_ns;       /* quarantine: longer than any lease */

@@ -83,8 +83,11 @@ static int setup(void **state)
         publisher_new(&fixture->publisher, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
     publisher_renew(fixture->publisher, clock_ns());
     fixture->base = event_base_new();
-    struct ask_queue_options asks = {
-        .base = fixture->base, .publisher = fixture->publisher, .running_max = 4, .timeout_ms = 5000};
+    struct ask_queue_options asks = {.base = fixture->base,
+                                     .publisher = fixture->publisher,
+                                     .counters = &fixture->counters,
+                                     .running_max = 4,
+                                     .timeout_ms = 5000};
     assert_int_equal(ask_queue_new(&fixture->answering.asks, &asks), 0);
     fixture->ask.question = (struct question){.user = 1,
                                               .meaning = publisher_names_version(fixture->publisher),

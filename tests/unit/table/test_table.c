@@ -145,6 +145,45 @@ static void known_ones_take_their_place_back(void **state)
     assert_counts(fixture, ENTRIES - PART, PART);
 }
 
+static bool put_user(struct fixture *fixture, uint64_t user, enum entry_kind kind)
+{
+    return table_put(fixture->table, user, fixture->node, fixture->set, kind, 1, &fixture->counters);
+}
+
+/* What made room and is asked for again is counted, once each time; what was never there, or is there still, is not,
+ * and no stranger is. */
+static void those_who_come_back_are_counted(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t user = 1; user <= ENTRIES; user++)
+        assert_true(put_user(fixture, user, ENTRY_POSITIVE));
+    assert_true(put_user(fixture, ENTRIES, ENTRY_POSITIVE));
+    assert_int_equal(fixture->counters.entries_evicted, 0);
+    assert_true(put_user(fixture, ENTRIES + 1, ENTRY_POSITIVE)); /* in the place of user 1 */
+    assert_int_equal(fixture->counters.entries_evicted, 1);
+    assert_int_equal(fixture->counters.entries_returned, 0);
+    assert_true(put_user(fixture, 1, ENTRY_POSITIVE)); /* in that of user 2 */
+    assert_int_equal(fixture->counters.entries_returned, 1);
+    assert_true(put_user(fixture, 1, ENTRY_POSITIVE));
+    assert_int_equal(fixture->counters.entries_returned, 1);
+    assert_true(put_user(fixture, 2, ENTRY_NEGATIVE)); /* in that of user 3 */
+    assert_int_equal(fixture->counters.entries_returned, 1);
+    assert_true(put_user(fixture, 3, ENTRY_POSITIVE));
+    assert_int_equal(fixture->counters.entries_returned, 2);
+}
+
+static void strangers_leave_no_ghosts(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t user = 1; user <= 3 * ENTRIES; user++)
+        assert_true(put_user(fixture, user, ENTRY_NEGATIVE));
+    assert_true(fixture->counters.entries_evicted > ENTRIES);
+    for (uint64_t user = 1; user <= 3 * ENTRIES; user++)
+        assert_true(put_user(fixture, user, ENTRY_POSITIVE));
+    /* The known ones make room for each other, but none of them comes back. */
+    assert_int_equal(fixture->counters.entries_returned, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +191,8 @@ int main(void)
         T(strangers_have_one_more_than_their_part),
         T(a_window_of_known_ones_stays_theirs),
         T(known_ones_take_their_place_back),
+        T(those_who_come_back_are_counted),
+        T(strangers_leave_no_ghosts),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
