@@ -52,6 +52,7 @@ FACES = {
     "config": "config",
     "store": "gate orphans sql store threads",
     "table": "audit batch fill publisher retire",
+    "keys": "keys",
     "document": "policy",
     "cleanup": "cleanup",
     "feed": "audit feed propagation",

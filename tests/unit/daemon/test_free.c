@@ -15,6 +15,7 @@
 #include "proxy/invalidate/fleet.h"
 #include "proxy/invalidate/history.h"
 #include "proxy/invalidate/invalidate.h"
+#include "proxy/keys/keys.h"
 #include "proxy/l2/l2.h"
 #include "proxy/redis/dial.h"
 #include "proxy/redis/link.h"
@@ -59,6 +60,7 @@ static void test_nothing_is_freed(void **state)
     fleet_free(NULL);
     invalidation_history_free(NULL);
     invalidations_free(NULL);
+    keys_free(NULL);
     l2_free(NULL);
     redis_dial_free(NULL);
     redis_link_free(NULL);

@@ -1,0 +1,264 @@
+/* Keys in sets of four records, by hash. A key that is noted counts up. One that is new takes a free record of its
+ * set; in a full set it takes from the least frequent one what it weighs, and that one's record when nothing is left:
+ * keys that come once wear the cold ones away, and hot ones stay ("Space-Saving" turned round; the decrement is that
+ * of Misra and Gries, "Finding Repeated Elements", 1982). A hand goes round and halves, so that what was hot last
+ * week is not hot for ever.
+ *
+ * What may happen at any store: the worker dies. The record's word is cleared before its key changes and written last,
+ * so a record is there in full or not at all. Nothing depends on that, because each record is checked by its hash,
+ * too: memory that a stray store has hit is not believed.
+ *
+ * Left to others: the memory (memory.c), what is noted (serve/feedback.c, answer/), what is done with it (warm/). */
+#include "proxy/keys/keys.h"
+
+#include "proxy/base/random.h"
+#include "proxy/keys/private.h"
+#include "shm/order.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <xxhash.h>
+
+/* Each so many notes the hand halves one set: a round of all sets takes a million notes. */
+#define NOTES_A_STEP 16u
+
+struct keys {
+    struct keys_header *header;
+    struct keys_record *records;
+    uint64_t seed;
+    uint32_t hand; /* the next set to halve */
+    uint32_t notes;
+};
+
+/* ---- records ----------------------------------------------------------------------------------------------------- */
+
+/* A key with the place that its hash gives it. */
+struct place {
+    uint64_t user;
+    struct scope_key scope;
+    uint32_t set;
+    uint32_t check;
+};
+
+static struct place place_of(const struct keys *keys, uint64_t user, struct scope_key scope)
+{
+    uint64_t words[3] = {user, scope.id, scope.type};
+    uint64_t hash = XXH3_64bits_withSeed(words, sizeof words, keys->seed);
+    return (struct place){user, scope, (uint32_t)(hash >> 48), (uint32_t)hash};
+}
+
+static struct keys_record *set_at(const struct keys *keys, uint32_t set)
+{
+    return &keys->records[(size_t)set * KEYS_WAYS];
+}
+
+static uint32_t frequency_of(const struct keys_record *record)
+{
+    return KEYS_WORD_FREQUENCY(permtab_shm_load32_relaxed(&record->word));
+}
+
+static bool is_of(const struct keys_record *record, const struct place *place)
+{
+    uint32_t word = permtab_shm_load32_relaxed(&record->word);
+    return word != 0 && KEYS_WORD_TYPE(word) == place->scope.type &&
+           permtab_shm_load32_relaxed(&record->check) == place->check &&
+           permtab_shm_load64_relaxed(&record->user) == place->user &&
+           permtab_shm_load64_relaxed(&record->scope_id) == place->scope.id;
+}
+
+static void set_frequency(struct keys_record *record, uint32_t type, uint32_t frequency)
+{
+    if (frequency > KEYS_FREQUENCY_MAX)
+        frequency = KEYS_FREQUENCY_MAX;
+    permtab_shm_store32(&record->word, frequency == 0 ? 0 : KEYS_WORD(type, frequency));
+}
+
+/* Takes from the frequency, whatever it is of. A frequency that cannot be is rubbish, and the record free. */
+static void wear(struct keys_record *record, uint32_t weight)
+{
+    uint32_t word = permtab_shm_load32_relaxed(&record->word);
+    uint32_t frequency = KEYS_WORD_FREQUENCY(word);
+    if (frequency > KEYS_FREQUENCY_MAX)
+        frequency = 0;
+    set_frequency(record, KEYS_WORD_TYPE(word), frequency > weight ? frequency - weight : 0);
+}
+
+/* The record is free: its word is 0, and becomes another last. */
+static void put(struct keys_record *record, const struct place *place, uint32_t frequency)
+{
+    permtab_shm_store64(&record->user, place->user);
+    permtab_shm_store64(&record->scope_id, place->scope.id);
+    permtab_shm_store32(&record->check, place->check);
+    set_frequency(record, place->scope.type, frequency);
+}
+
+/* The record that a new key may have, or has to wear away first: a free one, else the least frequent. */
+static struct keys_record *weakest(struct keys_record *set)
+{
+    struct keys_record *found = set;
+    for (uint32_t way = 1; way < KEYS_WAYS; way++)
+        if (frequency_of(&set[way]) < frequency_of(found))
+            found = &set[way];
+    return found;
+}
+
+/* ---- noting ------------------------------------------------------------------------------------------------------ */
+
+static void turn_hand(struct keys *keys)
+{
+    if (++keys->notes % NOTES_A_STEP != 0)
+        return;
+    struct keys_record *set = set_at(keys, keys->hand++ % KEYS_SETS);
+    for (uint32_t way = 0; way < KEYS_WAYS; way++)
+        wear(&set[way], (frequency_of(&set[way]) + 1) / 2);
+}
+
+void keys_note(struct keys *keys, uint64_t user, struct scope_key scope, uint32_t weight)
+{
+    if (scope.type >= PERMTAB_SHM_SCOPE_TYPES || weight == 0)
+        return;
+    if (weight > KEYS_FREQUENCY_MAX)
+        weight = KEYS_FREQUENCY_MAX;
+    struct place place = place_of(keys, user, scope);
+    struct keys_record *set = set_at(keys, place.set);
+    turn_hand(keys);
+    for (uint32_t way = 0; way < KEYS_WAYS; way++) {
+        if (is_of(&set[way], &place)) {
+            set_frequency(&set[way], scope.type, frequency_of(&set[way]) + weight);
+            return;
+        }
+    }
+    struct keys_record *record = weakest(set);
+    if (permtab_shm_load32_relaxed(&record->word) != 0)
+        wear(record, weight);
+    if (permtab_shm_load32_relaxed(&record->word) == 0)
+        put(record, &place, weight);
+}
+
+/* ---- reading what is there --------------------------------------------------------------------------------------- */
+
+/* A record's key, if it is one: type and frequency in their bounds, the hash right, and the only one in its set. */
+static bool valid(const struct keys *keys, uint32_t set, uint32_t way, uint32_t types, struct hot_key *out)
+{
+    const struct keys_record *record = &set_at(keys, set)[way];
+    uint32_t word = permtab_shm_load32_relaxed(&record->word);
+    *out = (struct hot_key){.user = permtab_shm_load64_relaxed(&record->user),
+                            .scope = {permtab_shm_load64_relaxed(&record->scope_id), KEYS_WORD_TYPE(word)},
+                            .frequency = KEYS_WORD_FREQUENCY(word)};
+    if (out->frequency == 0 || out->frequency > KEYS_FREQUENCY_MAX || out->scope.type >= types)
+        return false;
+    struct place place = place_of(keys, out->user, out->scope);
+    for (uint32_t before = 0; before < way; before++)
+        if (is_of(&set_at(keys, set)[before], &place))
+            return false;
+    return place.set == set && place.check == permtab_shm_load32_relaxed(&record->check);
+}
+
+/* Frees what is not valid, and counts the keys of each frequency. */
+static void count_frequencies(struct keys *keys, uint32_t types, uint32_t counts[KEYS_FREQUENCY_MAX + 1])
+{
+    struct hot_key key;
+    for (uint32_t slot = 0; slot < KEYS_SLOTS; slot++) {
+        struct keys_record *record = &keys->records[slot];
+        if (permtab_shm_load32_relaxed(&record->word) == 0)
+            continue;
+        if (valid(keys, slot / KEYS_WAYS, slot % KEYS_WAYS, types, &key))
+            counts[key.frequency]++;
+        else
+            permtab_shm_store32(&record->word, 0);
+    }
+}
+
+/* Sorts by counting: `at[f]` is where the next key of frequency f goes. */
+size_t keys_hottest(struct keys *keys, uint32_t types, struct hot_key *out, size_t max)
+{
+    uint32_t at[KEYS_FREQUENCY_MAX + 1] = {0};
+    uint32_t first = 0;
+    if (types > PERMTAB_SHM_SCOPE_TYPES)
+        types = PERMTAB_SHM_SCOPE_TYPES;
+    count_frequencies(keys, types, at);
+    for (uint32_t frequency = KEYS_FREQUENCY_MAX; frequency > 0; frequency--) {
+        uint32_t count = at[frequency];
+        at[frequency] = first;
+        first += count;
+    }
+    for (uint32_t slot = 0; slot < KEYS_SLOTS; slot++) {
+        const struct keys_record *record = &keys->records[slot];
+        uint32_t word = permtab_shm_load32_relaxed(&record->word);
+        uint32_t frequency = KEYS_WORD_FREQUENCY(word);
+        if (word != 0 && frequency <= KEYS_FREQUENCY_MAX && at[frequency] < max)
+            out[at[frequency]++] = (struct hot_key){
+                .user = permtab_shm_load64_relaxed(&record->user),
+                .scope = {permtab_shm_load64_relaxed(&record->scope_id), KEYS_WORD_TYPE(word)},
+                .frequency = frequency,
+            };
+    }
+    return first < max ? first : max;
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+static bool header_good(const struct keys_header *header, uint64_t store_id)
+{
+    return header->magic == KEYS_MAGIC && header->layout == KEYS_LAYOUT &&
+           header->record_size == sizeof(struct keys_record) && header->sets == KEYS_SETS &&
+           header->store_id == store_id;
+}
+
+/* Forgets everything, and writes a header of its own. */
+static int begin_anew(struct keys *keys, uint64_t store_id)
+{
+    struct keys_header *header = keys->header;
+    uint64_t seed;
+    int code = random_bytes(&seed, sizeof seed);
+    if (code < 0)
+        return code;
+    permtab_shm_store64(&header->magic, 0);
+    for (uint32_t slot = 0; slot < KEYS_SLOTS; slot++)
+        permtab_shm_store32(&keys->records[slot].word, 0);
+    header->layout = KEYS_LAYOUT;
+    header->record_size = sizeof(struct keys_record);
+    header->sets = KEYS_SETS;
+    header->store_id = store_id;
+    header->seed = seed;
+    permtab_shm_store64(&header->magic, KEYS_MAGIC);
+    return 0;
+}
+
+int keys_open(struct keys **out, int descriptor, uint64_t store_id)
+{
+    *out = NULL;
+    if (!keys_memfd_is_ours(descriptor))
+        return PERMTAB_E_INVALID;
+    struct keys *keys = calloc(1, sizeof *keys);
+    if (keys == NULL)
+        return PERMTAB_E_MEMORY;
+    void *mapping = mmap(NULL, KEYS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    if (mapping == MAP_FAILED) {
+        free(keys);
+        return errno == ENOMEM ? PERMTAB_E_MEMORY : PERMTAB_E_SYSTEM;
+    }
+    keys->header = mapping;
+    keys->records = (struct keys_record *)(void *)((char *)mapping + KEYS_PAGE);
+    /* Workers that die young must not halve the same sets again and again. */
+    int code = random_bytes(&keys->hand, sizeof keys->hand);
+    if (code == 0 && !header_good(keys->header, store_id))
+        code = begin_anew(keys, store_id);
+    if (code < 0) {
+        keys_free(keys);
+        return code;
+    }
+    keys->seed = keys->header->seed;
+    *out = keys;
+    return 0;
+}
+
+void keys_free(struct keys *keys)
+{
+    if (keys == NULL)
+        return;
+    (void)munmap(keys->header, KEYS_SIZE);
+    free(keys);
+}

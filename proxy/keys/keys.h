@@ -1,0 +1,50 @@
+/* Keys: which (user, scope) were asked for lately, and about how often. They outlive the worker, in a memfd that the
+ * master holds, so that the next worker knows what to read first.
+ *
+ * A key is a hint and never an answer. The memory may have been left by a worker that died anywhere, or that wrote
+ * rubbish before it died: whatever is in it costs time and nothing else. Every record is looked at in full before it
+ * is used. */
+#ifndef PERMTAB_KEYS_KEYS_H
+#define PERMTAB_KEYS_KEYS_H
+
+#include "proxy/names/scope.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct keys;
+
+struct hot_key {
+    uint64_t user;
+    struct scope_key scope;
+    uint32_t frequency; /* 1 to KEYS_FREQUENCY_MAX */
+};
+
+#define KEYS_FREQUENCY_MAX 4095u
+/* How many keys there is room for. */
+#define KEYS_SLOTS 262144u
+
+/* A sample of a client stands for many hits. A fill was one miss. */
+enum keys_weight { KEYS_FILL = 1, KEYS_SAMPLE = 8 };
+
+/* Makes the memory: full size, allocated, and sealed against resizing. It is not mapped here, so a master that calls
+ * it cannot be hurt by what a worker writes. The caller owns the descriptor. PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY;
+ * errno says why. */
+int keys_memfd_new(int *descriptor) PERMTAB_MUST_CHECK;
+/* Whether the descriptor is such a memory, whatever is in it. Changes nothing. */
+bool keys_memfd_is_ours(int descriptor);
+
+/* Maps the memory; the descriptor stays the caller's, and may be closed. What is there of another layout or of
+ * another store is forgotten. At most one process may have it open. PERMTAB_E_INVALID: the descriptor is not
+ * keys_memfd_new's. PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY. */
+int keys_open(struct keys **out, int descriptor, uint64_t store_id) PERMTAB_MUST_CHECK;
+void keys_free(struct keys *keys);
+
+/* Notes that the key was asked for. `weight`: how much that counts. */
+void keys_note(struct keys *keys, uint64_t user, struct scope_key scope, uint32_t weight);
+/* The most frequent keys, sorted, the most frequent first: at most `max`. Records that are not valid, as those with
+ * a scope type of `types` or above, are forgotten. Reads all of the memory: some milliseconds. */
+size_t keys_hottest(struct keys *keys, uint32_t types, struct hot_key *out, size_t max);
+
+#endif

@@ -1,0 +1,64 @@
+/* The memfd of the keys. It stays writable, because each worker maps it anew: sealed is only its size, so that nobody
+ * who has the descriptor can make a worker die of SIGBUS. All pages are allocated at once for the same reason. */
+#include "proxy/keys/private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+static int create(void)
+{
+    const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    int descriptor = memfd_create("permtab-keys", flags | MFD_NOEXEC_SEAL);
+    if (descriptor < 0 && errno == EINVAL) /* before Linux 6.3 */
+        descriptor = memfd_create("permtab-keys", flags);
+    return descriptor;
+}
+
+static int allocate(int descriptor)
+{
+    do {
+        errno = posix_fallocate(descriptor, 0, (off_t)KEYS_SIZE);
+    } while (errno == EINTR);
+    if (errno == 0)
+        return 0;
+    return errno == ENOMEM || errno == ENOSPC ? PERMTAB_E_MEMORY : PERMTAB_E_SYSTEM;
+}
+
+int keys_memfd_new(int *descriptor)
+{
+    int made = create();
+    if (made < 0)
+        return errno == ENOMEM ? PERMTAB_E_MEMORY : PERMTAB_E_SYSTEM;
+    int code = allocate(made);
+    if (code == 0 && fcntl(made, F_ADD_SEALS, SEALS) < 0)
+        code = PERMTAB_E_SYSTEM;
+    if (code < 0) {
+        int saved = errno;
+        (void)close(made);
+        errno = saved;
+        return code;
+    }
+    *descriptor = made;
+    return 0;
+}
+
+bool keys_memfd_is_ours(int descriptor)
+{
+    struct stat status;
+    int seals = fcntl(descriptor, F_GET_SEALS); /* of anything but a memfd: EINVAL */
+    int mode = fcntl(descriptor, F_GETFL);
+    if (seals < 0 || mode < 0 || fstat(descriptor, &status) < 0)
+        return false;
+    /* A seal against writing would make mmap fail; and it is none of ours. */
+    return (seals & SEALS) == SEALS && (seals & F_SEAL_WRITE) == 0 && (mode & O_ACCMODE) == O_RDWR &&
+           S_ISREG(status.st_mode) && status.st_size == (off_t)KEYS_SIZE;
+}
