@@ -170,7 +170,7 @@ static int apply(struct feed *feed, struct news *news)
         (void)trouble_happens(&feed->rebuilds, LOG_LEVEL_INFO, clock_ns(),
                               "feed: the table is rebuilt at revision %llu",
                               (unsigned long long)batch->at.revision);
-        return publisher_rebuild(feed->publisher, &batch->at, batch->now, &batch->catalogue, &news->failure);
+        return publisher_rebuild(feed->publisher, &batch->at, batch->now, &batch->catalogue, NULL, &news->failure);
     case NEWS_FAILED:
         feed->counters->polls_failed++;
         return news->failure.code;

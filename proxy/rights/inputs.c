@@ -168,6 +168,27 @@ void inputs_fini(struct inputs *inputs)
     memset(inputs, 0, sizeof *inputs);
 }
 
+/* A copy of an array; NULL for an empty one. */
+static void *copy_of(const void *items, size_t count, size_t size, bool *failed)
+{
+    void *copy = count > 0 ? malloc(count * size) : NULL;
+    if (copy != NULL)
+        memcpy(copy, items, count * size);
+    *failed |= count > 0 && copy == NULL;
+    return copy;
+}
+
+int inputs_copy(struct inputs *out, const struct inputs *from)
+{
+    bool failed = false;
+    *out = *from;
+    out->held = copy_of(from->held, from->held_count, sizeof *from->held, &failed);
+    out->overwrites = copy_of(from->overwrites, from->overwrite_count, sizeof *from->overwrites, &failed);
+    if (failed)
+        inputs_fini(out);
+    return failed ? PERMTAB_E_MEMORY : 0;
+}
+
 bool inputs_equal(const struct inputs *a, const struct inputs *b)
 {
     if (a->exists != b->exists || a->owner != b->owner || a->held_count != b->held_count ||

@@ -52,6 +52,8 @@ typedef const struct role *(*role_find_fn)(void *context, uint64_t role);
 int inputs_build(struct inputs *out, const struct facts *facts, int64_t now, role_find_fn find, void *context,
                  size_t *misplaced) PERMTAB_MUST_CHECK;
 void inputs_fini(struct inputs *inputs);
+/* PERMTAB_E_MEMORY. */
+int inputs_copy(struct inputs *out, const struct inputs *from) PERMTAB_MUST_CHECK;
 bool inputs_equal(const struct inputs *a, const struct inputs *b);
 uint64_t inputs_hash(const struct inputs *inputs);
 

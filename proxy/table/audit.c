@@ -209,15 +209,16 @@ static struct comparison compare_shared(const struct permtab_shm_set *shared, co
 }
 
 /* 1: the set's bits, computed again from its record here, would be those judged; 0: others; or a code. */
-static int record_resolves(const struct publisher *publisher, uint32_t set, const struct judgement *judged)
+static int record_resolves(const struct publisher *publisher, struct table *table, uint32_t set,
+                           const struct judgement *judged)
 {
-    struct role_sources sources = {&publisher->table->sets, NULL};
+    struct role_sources sources = {&table->sets, NULL, NULL};
     size_t size = 2 * (size_t)judged->words * sizeof *judged->bits;
     uint64_t *bits = malloc(size);
     if (bits == NULL)
         return PERMTAB_E_MEMORY;
-    int code = resolve(&publisher->catalogue, &publisher->table->sets.records[set].inputs, role_sources_find,
-                       &sources, bits, bits + judged->words);
+    int code = resolve(&publisher->catalogue, &table->sets.records[set].inputs, role_sources_find, &sources,
+                       bits, bits + judged->words);
     if (code == 0)
         code = memcmp(bits, judged->bits, size) == 0;
     free(bits);
@@ -234,11 +235,11 @@ static enum audit_outcome differs(struct audit_finding *finding, enum audit_faul
 }
 
 /* Compares: readers found `look`, and the publisher's indexes have `place`. */
-static enum audit_outcome compare(const struct publisher *publisher, const struct facts *facts,
-                                  const struct place *place, const struct permtab_shm_look *look,
-                                  const struct judgement *judged, struct audit_finding *finding)
+static enum audit_outcome compare(const struct publisher *publisher, struct table *table,
+                                  const struct facts *facts, const struct place *place,
+                                  const struct permtab_shm_look *look, const struct judgement *judged,
+                                  struct audit_finding *finding)
 {
-    const struct table *table = publisher->table;
     const struct set_record *record = &table->sets.records[place->set];
     bool absent = !record->inputs.exists;
     /* Only an absent scope's entry must be negative: for others the kind decides which entries go first, and says
@@ -252,7 +253,7 @@ static enum audit_outcome compare(const struct publisher *publisher, const struc
         return differs(finding, AUDIT_FAULT_BOOKS, "its scope is in the store here and not there");
     if (!chain_agrees(table, facts))
         return differs(finding, AUDIT_FAULT_BOOKS, "its scope hangs elsewhere than in the store");
-    int resolves = record_resolves(publisher, place->set, judged);
+    int resolves = record_resolves(publisher, table, place->set, judged);
     if (resolves < 0)
         return AUDIT_FAILED;
     if (!seen.same && !inputs_equal(&record->inputs, &judged->inputs))
@@ -267,10 +268,10 @@ static enum audit_outcome compare(const struct publisher *publisher, const struc
     return AUDIT_AGREES;
 }
 
-static enum audit_outcome look_and_compare(const struct publisher *publisher, const struct facts *facts,
-                                           const struct judgement *judged, struct audit_finding *finding)
+static enum audit_outcome look_and_compare(const struct publisher *publisher, struct table *table,
+                                           const struct facts *facts, const struct judgement *judged,
+                                           struct audit_finding *finding)
 {
-    const struct table *table = publisher->table;
     struct audit_question question = {facts->user, facts->scope};
     struct place place = find_place(table, &question);
     struct permtab_shm_look look = {.set = NULL};
@@ -291,45 +292,62 @@ static enum audit_outcome look_and_compare(const struct publisher *publisher, co
         return AUDIT_UNSURE; /* an abandoned set: its entries leave one by one */
     if (found != PERMTAB_SHM_FOUND || PERMTAB_SHM_WORD_INDEX(look.entry.word) != place.set)
         return differs(finding, AUDIT_FAULT_BOOKS, "readers do not find the entry that is known here");
-    return compare(publisher, facts, &place, &look, judged, finding);
+    return compare(publisher, table, facts, &place, &look, judged, finding);
 }
 
-enum audit_outcome publisher_audit(const struct publisher *publisher, struct facts *facts,
-                                   struct audit_finding *finding)
+enum audit_outcome publisher_audit_table(const struct publisher *publisher, struct table *table,
+                                         struct facts *facts, struct audit_finding *finding)
 {
     struct judgement judged;
     memset(finding, 0, sizeof *finding);
     finding->what = "";
     enum audit_outcome outcome = judge(publisher, facts, &judged);
     if (outcome == AUDIT_AGREES)
-        outcome = look_and_compare(publisher, facts, &judged, finding);
+        outcome = look_and_compare(publisher, table, facts, &judged, finding);
     judgement_fini(&judged);
     return outcome;
 }
 
+enum audit_outcome publisher_audit(const struct publisher *publisher, struct facts *facts,
+                                   struct audit_finding *finding)
+{
+    return publisher_audit_table(publisher, publisher->table, facts, finding);
+}
+
 /* ---- healing ----------------------------------------------------------------------------------------------------- */
 
-void publisher_audit_retire(struct publisher *publisher, const struct audit_question *question,
-                            uint64_t now_ns)
+static uint64_t retire_in(struct table *table, const struct audit_question *question, uint64_t now_ns)
 {
-    struct table *table = publisher->table;
     struct place place = find_place(table, question);
     struct scope_node *node = scope_tree_find(&table->scopes, question->scope);
     if (place.slot == MAP_NO_SLOT || !is_set(table, place.set))
-        return;
+        return 0;
     node->pins++;
     folding_unfold(&table->folding, node, now_ns);
     set_table_hold(&table->sets, place.set);
     table_clear(table, place.slot, now_ns, true);
     node->pins--;
     scope_tree_prune(&table->scopes, node);
-    publisher->counters->entries_retired++;
+    return 1;
+}
+
+/* The other table may have a copy of what is wrong. */
+void publisher_audit_retire(struct publisher *publisher, const struct audit_question *question,
+                            uint64_t now_ns)
+{
+    publisher->counters->entries_retired += retire_in(publisher->table, question, now_ns);
+    if (publisher->other != NULL)
+        (void)retire_in(publisher->other, question, now_ns);
     publisher_count(publisher);
 }
 
 void publisher_audit_abandon(struct publisher *publisher, uint32_t set, uint32_t generation)
 {
-    const struct table *table = publisher->table;
-    if (is_set(table, set) && table->sets.records[set].generation == generation)
-        set_table_abandon(&publisher->table->sets, set);
+    struct table *table = publisher->table, *other = publisher->other;
+    if (!is_set(table, set) || table->sets.records[set].generation != generation)
+        return;
+    uint32_t beside = other != NULL ? set_table_find(&other->sets, &table->sets.records[set].inputs) : 0;
+    if (beside != 0)
+        set_table_abandon(&other->sets, beside);
+    set_table_abandon(&table->sets, set);
 }

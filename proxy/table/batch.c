@@ -35,9 +35,12 @@ void batch_fini(struct batch *batch)
 
 static void unfold_through(struct publisher *publisher, struct scope_key scope, uint64_t now_ns)
 {
-    struct scope_node *node = scope_tree_find(&publisher->table->scopes, scope);
-    if (node != NULL)
-        folding_unfold_through(&publisher->table->folding, node, now_ns);
+    EACH_TABLE(publisher, table)
+    {
+        struct scope_node *node = scope_tree_find(&table->scopes, scope);
+        if (node != NULL)
+            folding_unfold_through(&table->folding, node, now_ns);
+    }
 }
 
 /* A role's row changed. Every user at a scope is concerned when the role is, or was, a default role there, or when
@@ -56,21 +59,31 @@ static bool role_row_concerns_scope(const struct resident_role *before, const st
     return was_default != is_default || moved;
 }
 
+/* Notes a place, once. */
 static void add_place(struct applying *applying, struct scope_key scope)
 {
+    for (uint32_t i = 0; i < applying->place_count; i++)
+        if (scope_equal(applying->places[i], scope))
+            return;
     applying->places[applying->place_count++] = scope;
 }
 
+/* Each table decides by the definition that it has: a role may be resident in one and not in the other. A place that
+ * one of them names is retired in both, which costs the other one misses alone. */
 static void begin_role_row(struct publisher *publisher, const struct change *change)
 {
     struct applying *applying = &publisher->applying;
-    const struct resident_role *before = set_table_role(&publisher->table->sets, change->role);
     const struct role *after = role_list_find(&applying->batch->roles, change->role);
-    if (role_row_concerns_scope(before, after, change->scope))
-        add_place(applying, change->scope);
-    /* SQLite's REPLACE deletes a row without a trigger: no change row then names the place that the role had. */
-    if (before != NULL && before->present && after != NULL && !scope_equal(before->role.scope, after->scope))
-        add_place(applying, before->role.scope);
+    EACH_TABLE(publisher, table)
+    {
+        const struct resident_role *before = set_table_role(&table->sets, change->role);
+        if (role_row_concerns_scope(before, after, change->scope))
+            add_place(applying, change->scope);
+        /* SQLite's REPLACE deletes a row without a trigger: no change row then names the place that the role had. */
+        if (before != NULL && before->present && after != NULL &&
+            !scope_equal(before->role.scope, after->scope))
+            add_place(applying, before->role.scope);
+    }
 }
 
 /* Does step 1 for one change, and notes the scopes whose subtrees retire_places clears. Returns how many entries it
@@ -88,11 +101,11 @@ static uint64_t begin_change(struct publisher *publisher, const struct change *c
         return 0;
     case CHANGE_ASSIGNMENT:
         unfold_through(publisher, change->scope, now_ns);
-        return table_retire_user(publisher->table, change->user, now_ns);
+        return publisher_retire_user_now(publisher, change->user, now_ns);
     case CHANGE_OVERWRITE:
         unfold_through(publisher, change->scope, now_ns);
         if (change->user != 0)
-            return table_retire_user(publisher->table, change->user, now_ns);
+            return publisher_retire_user_now(publisher, change->user, now_ns);
         /* Neither is named: the subject has the id 0, and the row does not say whether it is a user or a role. */
         add_place(&publisher->applying, change->scope);
         return 0;
@@ -111,8 +124,8 @@ static bool retire_places(struct publisher *publisher, uint64_t now_ns, uint64_t
 {
     struct applying *applying = &publisher->applying;
     while (applying->place_count > 0) {
-        if (table_retire_scope_slice(publisher->table, applying->places[applying->place_count - 1], now_ns,
-                                     work, retired))
+        if (publisher_retire_scope_now(publisher, applying->places[applying->place_count - 1], now_ns, work,
+                                       retired))
             return true;
         applying->place_count--;
     }
@@ -126,7 +139,7 @@ static bool retire(struct publisher *publisher, uint64_t now_ns, uint64_t work, 
     const struct change_list *expired = &applying->batch->expired, *changes = &applying->batch->changes;
     for (; work > 0 && applying->expired < expired->count; applying->expired++) {
         uint64_t cleared =
-            table_retire_user(publisher->table, expired->items[applying->expired].user, now_ns);
+            publisher_retire_user_now(publisher, expired->items[applying->expired].user, now_ns);
         *retired += cleared;
         publisher_spend(&work, 1 + cleared);
     }
@@ -144,10 +157,9 @@ static bool retire(struct publisher *publisher, uint64_t now_ns, uint64_t work, 
 
 /* Inheritance decides which overwrite rows apply. Sets in whose chain there were any cannot be computed from their
  * inputs again: they are closed for good, and their entries filled afresh. */
-static int touch_sets_of(struct publisher *publisher, struct batch *batch, const struct change *change,
-                         struct rewrite *rewrite)
+static int touch_sets_of(struct publisher *publisher, struct set_table *sets, struct batch *batch,
+                         const struct change *change, struct rewrite *rewrite)
 {
-    struct set_table *sets = &publisher->table->sets;
     struct resident_role *role = set_table_role(sets, change->role);
     if (role == NULL)
         return 0;
@@ -167,10 +179,9 @@ static int touch_sets_of(struct publisher *publisher, struct batch *batch, const
     return 0;
 }
 
-static int touch_all_sets(struct publisher *publisher, struct rewrite *rewrite)
+static int touch_all_sets(struct publisher *publisher, struct set_table *sets, struct rewrite *rewrite)
 {
-    struct set_table *sets = &publisher->table->sets;
-    for (uint32_t set = 1; set < publisher->table->segment.table.set_count; set++)
+    for (uint32_t set = 1; set < sets->segment->table.set_count; set++)
         if (sets->records[set].used && rewrite_add(rewrite, sets, set, publisher->batch) < 0)
             return PERMTAB_E_MEMORY;
     return 0;
@@ -184,9 +195,9 @@ static bool is_role_change(const struct change *change)
 
 /* Replaces the resident definition of a role by the batch's. Called for roles that changed alone: an ancestor that
  * came along is the same. */
-static int replace_role(struct publisher *publisher, struct batch *batch, uint64_t id)
+static int replace_role(struct set_table *sets, struct batch *batch, uint64_t id)
 {
-    struct resident_role *resident = set_table_role(&publisher->table->sets, id);
+    struct resident_role *resident = set_table_role(sets, id);
     const struct role *after = role_list_find(&batch->roles, id);
     struct role copy;
     if (resident == NULL)
@@ -201,24 +212,53 @@ static int replace_role(struct publisher *publisher, struct batch *batch, uint64
     return 0;
 }
 
-/* Does step 2. */
-static int compute(struct publisher *publisher, struct batch *batch, struct rewrite *rewrite)
+/* Does the part of step 2 that replaces definitions, and finds the sets that they touch. */
+static int touch(struct publisher *publisher, struct set_table *sets, struct batch *batch,
+                 struct rewrite *rewrite)
 {
     int code = 0;
     for (size_t i = 0; code == 0 && i < batch->changes.count; i++)
         if (is_role_change(&batch->changes.items[i]))
-            code = touch_sets_of(publisher, batch, &batch->changes.items[i], rewrite);
+            code = touch_sets_of(publisher, sets, batch, &batch->changes.items[i], rewrite);
     for (size_t i = 0; code == 0 && i < batch->changes.count; i++)
         if (is_role_change(&batch->changes.items[i]))
-            code = replace_role(publisher, batch, batch->changes.items[i].role);
+            code = replace_role(sets, batch, batch->changes.items[i].role);
     if (code == 0 && batch->has_catalogue)
-        code = touch_all_sets(publisher, rewrite);
+        code = touch_all_sets(publisher, sets, rewrite);
+    return code;
+}
+
+/* Does the part of step 2 that computes. The catalogue is the new one already. */
+static int compute(struct publisher *publisher, struct set_table *sets, struct batch *batch,
+                   struct rewrite *rewrite)
+{
+    /* A set that a later change of the batch has closed for good is not opened again. */
+    rewrite_forget_abandoned(rewrite, sets);
+    return rewrite_compute(rewrite, sets, &publisher->catalogue, &batch->roles);
+}
+
+/* Does steps 2 and 3 in all tables. A failure in the other table is the end of that one alone. */
+static int rewrite_sets(struct publisher *publisher, struct batch *batch)
+{
+    struct rewrite rewrite = {0}, beside = {0};
+    struct table *first = publisher->table, *other = publisher->other;
+    int code = touch(publisher, &first->sets, batch, &rewrite);
+    int code_beside = other != NULL ? touch(publisher, &other->sets, batch, &beside) : 0;
     if (code == 0 && batch->has_catalogue)
         publisher_catalogue_replace(publisher, &batch->catalogue, &batch->at);
-    /* A set that a later change of the batch has closed for good is not opened again. */
-    rewrite_forget_abandoned(rewrite, &publisher->table->sets);
     if (code == 0)
-        code = rewrite_compute(rewrite, &publisher->table->sets, &publisher->catalogue, &batch->roles);
+        code = compute(publisher, &first->sets, batch, &rewrite);
+    if (code == 0 && code_beside == 0 && other != NULL)
+        code_beside = compute(publisher, &other->sets, batch, &beside);
+    if (code == 0) {
+        publisher->counters->sets_rewritten += rewrite_publish(&rewrite, &first->sets);
+        if (code_beside < 0)
+            publisher_drop_other(publisher);
+        else if (other != NULL)
+            (void)rewrite_publish(&beside, &other->sets);
+    }
+    rewrite_fini(&rewrite);
+    rewrite_fini(&beside);
     return code;
 }
 
@@ -256,22 +296,20 @@ void publisher_batch_forget(struct publisher *publisher)
 /* Does steps 2 to 4. */
 static int finish(struct publisher *publisher, struct batch *batch, struct failure *failure)
 {
-    struct rewrite rewrite = {0};
     struct counters *counters = publisher->counters;
     for (size_t i = 0; i < batch->changes.count; i++)
         history_add(&publisher->history, &batch->changes.items[i]);
-    int code = compute(publisher, batch, &rewrite);
-    if (code < 0) {
-        rewrite_fini(&rewrite);
+    int code = rewrite_sets(publisher, batch);
+    if (code < 0)
         return fail_batch(publisher, batch, code, failure);
-    }
-    counters->sets_rewritten += rewrite_publish(&rewrite, &publisher->table->sets);
-    rewrite_fini(&rewrite);
     publisher->at = batch->at;
     if (batch->now > publisher->expiry)
         publisher->expiry = batch->now;
-    segment_expiry_writer(&publisher->table->segment, publisher->expiry);
-    segment_applied_writer(&publisher->table->segment, batch->at.revision);
+    EACH_TABLE(publisher, table)
+    {
+        segment_expiry_writer(&table->segment, publisher->expiry);
+        segment_applied_writer(&table->segment, batch->at.revision);
+    }
     counters->batches += batch->changes.count > 0;
     counters->changes += batch->changes.count;
     counters->expiries += batch->expired.count;

@@ -36,6 +36,13 @@ void entries_fini(struct entries *entries)
     entries->user_heads = NULL;
 }
 
+uint64_t entries_memory(const struct entries *entries)
+{
+    uint64_t slots = map_slot_count(entries->map);
+    return slots * sizeof *entries->links + entries->user_head_count * sizeof *entries->user_heads +
+           slots / 8;
+}
+
 enum entry_kind entries_kind(const struct entries *entries, uint32_t slot)
 {
     return entries->negative[slot / 64] >> (slot % 64) & 1 ? ENTRY_NEGATIVE : ENTRY_POSITIVE;

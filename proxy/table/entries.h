@@ -34,6 +34,8 @@ struct entries {
 
 int entries_init(struct entries *entries, const struct map *map) PERMTAB_MUST_CHECK;
 void entries_fini(struct entries *entries);
+/* Bytes. */
+uint64_t entries_memory(const struct entries *entries);
 
 /* Links the entry in `slot`, whose key is in the map already; unlinks it while its key is still there. */
 void entries_link(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind);

@@ -27,10 +27,11 @@ uint64_t answer_mark(const struct publisher *publisher, const struct answer *ans
     return XXH3_64bits_withSeed(answer->any, 2 * answer->words * sizeof *answer->any, catalogue);
 }
 
-int publisher_answer_from_set(const struct publisher *publisher, uint32_t set, struct answer *answer)
+int publisher_answer_from_set(const struct publisher *publisher, const struct table *table, uint32_t set,
+                              struct answer *answer)
 {
     uint32_t words = publisher->options.permissions_max / 64;
-    const struct permtab_shm_set *shared = set_at(&publisher->table->segment, set);
+    const struct permtab_shm_set *shared = set_at(&table->segment, set);
     answer->any = malloc(2 * (size_t)words * sizeof *answer->any);
     if (answer->any == NULL)
         return PERMTAB_E_MEMORY;
@@ -53,7 +54,8 @@ bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct s
     if (permtab_shm_look_once(&publisher->table->segment.table, user, scope.id, scope.type, &look) !=
         PERMTAB_SHM_FOUND)
         return false;
-    return publisher_answer_from_set(publisher, PERMTAB_SHM_WORD_INDEX(look.entry.word), answer) == 0;
+    uint32_t set = PERMTAB_SHM_WORD_INDEX(look.entry.word);
+    return publisher_answer_from_set(publisher, publisher->table, set, answer) == 0;
 }
 
 /* ---- facts without definitions ----------------------------------------------------------------------------------- */
@@ -142,23 +144,22 @@ static struct scope_node *place(struct table *table, const struct facts *facts, 
 }
 
 /* Watches the roles whose assignments were ignored: see resident_role.watched. */
-static int watch_misplaced(struct publisher *publisher, struct facts *facts, int64_t now,
-                           struct role_sources *sources)
+static int watch_misplaced(const struct facts *facts, int64_t now, struct role_sources *sources)
 {
     int code = 0;
     for (size_t i = 0; code == 0 && i < facts->assignment_count; i++) {
         const struct facts_assignment *assignment = &facts->assignments[i];
         if (assignment->expires_at > now &&
             !facts_well_placed(facts, assignment, role_sources_find(sources, assignment->role)))
-            code = set_table_watch(&publisher->table->sets, assignment->role, &facts->roles);
+            code = set_table_watch(sources, assignment->role);
     }
     return code;
 }
 
-static uint32_t intern(struct publisher *publisher, struct inputs *inputs, struct role_list *fresh,
+static uint32_t intern(struct publisher *publisher, struct inputs *inputs, struct role_sources *sources,
                        uint64_t now_ns)
 {
-    struct set_table *sets = &publisher->table->sets;
+    struct set_table *sets = sources->table;
     uint32_t set = set_table_find(sets, inputs);
     if (set != 0) {
         /* overwrites_seen is no part of the identity: other users of the set may have seen none. A change of
@@ -166,7 +167,7 @@ static uint32_t intern(struct publisher *publisher, struct inputs *inputs, struc
         sets->records[set].inputs.overwrites_seen |= inputs->overwrites_seen;
         return set;
     }
-    return set_table_add(sets, &publisher->catalogue, inputs, fresh, now_ns);
+    return set_table_add(sources, &publisher->catalogue, inputs, now_ns);
 }
 
 /* Computes the bits without a set, when none is free: the socket still answers. */
@@ -188,9 +189,10 @@ static int answer_aside(struct publisher *publisher, const struct inputs *inputs
     return code;
 }
 
-static void put_entry(struct publisher *publisher, const struct facts *facts, uint32_t set, uint64_t now_ns)
+static void put_entry(struct publisher *publisher, struct table *table, const struct facts *facts,
+                      uint32_t set, uint64_t now_ns)
 {
-    struct table *table = publisher->table;
+    struct counters *counters = table == publisher->table ? publisher->counters : NULL;
     enum entry_kind kind = facts->chain_count == 0 || facts->stranger ? ENTRY_NEGATIVE : ENTRY_POSITIVE;
     struct scope_node *target = NULL;
     struct scope_node *node = place(table, facts, &target, now_ns);
@@ -208,9 +210,9 @@ static void put_entry(struct publisher *publisher, const struct facts *facts, ui
         target = node;
     struct map_key key = {facts->user, target->key.id, target->key.type};
     bool missing = map_writer_find(&table->map, key) == MAP_NO_SLOT;
-    if (table_put(table, facts->user, target, set, kind, now_ns, publisher->counters)) {
-        publisher->counters->fills++;
-        publisher->counters->fills_known += missing && kind == ENTRY_POSITIVE;
+    if (table_put(table, facts->user, target, set, kind, now_ns, counters) && counters != NULL) {
+        counters->fills++;
+        counters->fills_known += missing && kind == ENTRY_POSITIVE;
     }
     node->pins--;
     scope_tree_prune(&table->scopes, node); /* and with it the target, if both hold nothing */
@@ -240,12 +242,76 @@ bool publisher_still_true(const struct publisher *publisher, const struct facts 
     return !publisher_rebuilt_since(publisher, facts) && history_still_true(&publisher->history, facts);
 }
 
-enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
-                                      struct answer *answer)
+/* Builds the inputs with the definitions of one table, and watches there what they leave out. */
+static int build(struct facts *facts, int64_t now, struct role_sources *sources, struct inputs *inputs,
+                 size_t *misplaced)
 {
-    struct role_sources sources = {&publisher->table->sets, &facts->roles};
+    int code = inputs_build(inputs, facts, now, role_sources_find, sources, misplaced);
+    if (code == 0 && *misplaced > 0 && (code = watch_misplaced(facts, now, sources)) < 0)
+        inputs_fini(inputs);
+    return code;
+}
+
+/* Puts an entry that names the set. An entry of a broken chain is not kept: the change that mends the chain names a
+ * scope that this entry does not know. */
+static void put_under(struct publisher *publisher, struct table *table, const struct facts *facts,
+                      uint32_t set, uint64_t now_ns)
+{
+    if (!facts->broken)
+        put_entry(publisher, table, facts, set, now_ns);
+    set_table_drop(&table->sets, set, now_ns + table->rest_ns);
+}
+
+/* Fills the table that clients are handed, and answers. A negative code: no memory. */
+static int fill_first(struct publisher *publisher, struct facts *facts, int64_t now, uint64_t now_ns,
+                      struct answer *answer)
+{
+    struct table *table = publisher->table;
+    struct role_sources sources = {&table->sets, &facts->roles, NULL};
     struct inputs inputs;
     size_t misplaced = 0;
+    int code = build(facts, now, &sources, &inputs, &misplaced);
+    if (misplaced > 0) {
+        publisher->counters->misplaced_rows += misplaced;
+        log_debug("user %llu: %zu assignments ignored: their roles belong elsewhere",
+                  (unsigned long long)facts->user, misplaced);
+    }
+    if (code < 0)
+        return code;
+    uint32_t set = intern(publisher, &inputs, &sources, now_ns);
+    if (set != 0) {
+        set_table_hold(&table->sets, set); /* a set that no entry names is freed by put_under */
+        code = publisher_answer_from_set(publisher, table, set, answer);
+        put_under(publisher, table, facts, set, now_ns);
+    } else {
+        code = answer_aside(publisher, &inputs, &sources, answer);
+    }
+    inputs_fini(&inputs);
+    return code;
+}
+
+/* Fills the other table. Facts of L2 bring no definitions; those that this table does not have are in the first one,
+ * which has just been filled. Without memory, or a free set, the entry is left out: nothing that is there becomes
+ * wrong. */
+static void fill_other(struct publisher *publisher, struct facts *facts, int64_t now, uint64_t now_ns)
+{
+    struct table *table = publisher->other;
+    struct role_sources sources = {&table->sets, &facts->roles, &publisher->table->sets};
+    struct inputs inputs;
+    size_t misplaced = 0;
+    if (build(facts, now, &sources, &inputs, &misplaced) < 0)
+        return;
+    uint32_t set = intern(publisher, &inputs, &sources, now_ns);
+    if (set != 0) {
+        set_table_hold(&table->sets, set);
+        put_under(publisher, table, facts, set, now_ns);
+    }
+    inputs_fini(&inputs);
+}
+
+/* Whether the facts may be published now: PUBLISHER_FILLED. */
+static enum publisher_outcome fence(struct publisher *publisher, struct facts *facts, uint64_t now_ns)
+{
     if (publisher_rebuilt_since(publisher, facts))
         return PUBLISHER_OUTDATED;
     if (facts->revision > publisher->at.revision)
@@ -258,35 +324,23 @@ enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts 
     if (heard_outdates(&publisher->heard, facts) && !doubted_enough(publisher, facts, now_ns))
         return PUBLISHER_EARLY;
     facts->held_back_since_ns = 0;
+    return PUBLISHER_FILLED;
+}
+
+enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
+                                      struct answer *answer)
+{
+    enum publisher_outcome outcome = fence(publisher, facts, now_ns);
+    if (outcome != PUBLISHER_FILLED)
+        return outcome;
+    const struct batch *applying = publisher->applying.batch;
     int64_t now = facts_judged_at(facts, publisher->expiry);
     /* assignments that the batch says have ended may have been retired already */
     if (applying != NULL && applying->now > now)
         now = applying->now;
-    if (inputs_build(&inputs, facts, now, role_sources_find, &sources, &misplaced) < 0)
-        return PUBLISHER_FAILED;
-    if (misplaced > 0) {
-        publisher->counters->misplaced_rows += misplaced;
-        log_debug("user %llu: %zu assignments ignored: their roles belong elsewhere",
-                  (unsigned long long)facts->user, misplaced);
-        if (watch_misplaced(publisher, facts, now, &sources) < 0) {
-            inputs_fini(&inputs);
-            return PUBLISHER_FAILED;
-        }
-    }
-    uint32_t set = intern(publisher, &inputs, &facts->roles, now_ns);
-    int code;
-    if (set != 0) {
-        set_table_hold(&publisher->table->sets, set); /* a set that no entry names is freed below */
-        code = publisher_answer_from_set(publisher, set, answer);
-        /* An entry of a broken chain is not kept: the change that mends the chain names a scope that this entry
-         * does not know. */
-        if (!facts->broken)
-            put_entry(publisher, facts, set, now_ns);
-        set_table_drop(&publisher->table->sets, set, now_ns + publisher->table->rest_ns);
-    } else {
-        code = answer_aside(publisher, &inputs, &sources, answer);
-    }
-    inputs_fini(&inputs);
+    int code = fill_first(publisher, facts, now, now_ns, answer);
+    if (code == 0 && publisher->other != NULL)
+        fill_other(publisher, facts, now, now_ns);
     publisher_count(publisher);
     return code < 0 ? PUBLISHER_FAILED : PUBLISHER_FILLED;
 }

@@ -24,9 +24,9 @@ static uint64_t coarse_clock_lag(void)
 
 /* Writes the names of permissions that are not deleted. A deleted name stays written: its bit is cleared in every
  * set. */
-static void write_names(struct publisher *publisher)
+static void write_names(const struct publisher *publisher, struct table *table)
 {
-    struct segment *segment = &publisher->table->segment;
+    struct segment *segment = &table->segment;
     for (size_t i = 0; i < publisher->catalogue.count; i++) {
         const struct permission *permission = &publisher->catalogue.permissions[i];
         if (!permission->deleted)
@@ -52,8 +52,30 @@ void publisher_catalogue_replace(struct publisher *publisher, struct catalogue *
     catalogue_fini(&publisher->catalogue);
     publisher->catalogue = *catalogue;
     memset(catalogue, 0, sizeof *catalogue);
-    write_names(publisher);
-    segment_catalogue_set_writer(&publisher->table->segment, catalogue_number(at));
+    publisher->catalogue_number = catalogue_number(at);
+    EACH_TABLE(publisher, table)
+    {
+        write_names(publisher, table);
+        segment_catalogue_set_writer(&table->segment, publisher->catalogue_number);
+    }
+}
+
+/* Nothing that is written here is read before the table is handed out. */
+void publisher_write_position(struct publisher *publisher, struct table *table)
+{
+    write_names(publisher, table);
+    segment_catalogue_set_writer(&table->segment, publisher->catalogue_number);
+    segment_applied_writer(&table->segment, publisher->at.revision);
+    segment_expiry_writer(&table->segment, publisher->expiry);
+}
+
+void publisher_hand_out(struct publisher *publisher, struct table *table)
+{
+    publisher->table = table;
+    publisher->tables++;
+    segment_publish_writer(&table->segment);
+    publisher->counters->segments++;
+    publisher->counters->segment_bytes = table->segment.size;
 }
 
 static void begin_at(struct publisher *publisher, const struct log_position *at, int64_t now)
@@ -62,15 +84,24 @@ static void begin_at(struct publisher *publisher, const struct log_position *at,
     if (now > publisher->expiry)
         publisher->expiry = now;
     history_reset(&publisher->history, at);
-    segment_applied_writer(&publisher->table->segment, at->revision);
-    segment_expiry_writer(&publisher->table->segment, publisher->expiry);
     publisher->believed = true;
     publisher->table_distrusted = false;
-    segment_publish_writer(&publisher->table->segment);
     publisher->generation++;
-    publisher->counters->segments++;
-    publisher->counters->segment_bytes = publisher->table->segment.size;
+}
+
+static void hand_out_empty(struct publisher *publisher, struct table *table)
+{
+    publisher_write_position(publisher, table);
+    publisher_hand_out(publisher, table);
     publisher_count(publisher);
+}
+
+/* Ends the lease of every table. Next has none, and is never handed out after this. */
+static void end_lease(struct publisher *publisher)
+{
+    publisher->believed = false;
+    EACH_TABLE(publisher, table)
+    segment_disbelieve_writer(&table->segment);
 }
 
 int publisher_new(struct publisher **out, const struct publisher_options *options,
@@ -83,17 +114,19 @@ int publisher_new(struct publisher **out, const struct publisher_options *option
     publisher->options = *options;
     publisher->counters = counters;
     publisher->lag_ns = coarse_clock_lag();
+    struct table *table;
     int code = history_init(&publisher->history, at);
     if (code == 0)
-        code = table_new(&publisher->table, options, at->store_id);
+        code = table_new(&table, options, at->store_id);
     if (code < 0) {
         history_fini(&publisher->history);
         free(publisher);
         return failure_set(failure, code, "cannot make a table of %llu entries",
                            (unsigned long long)options->entries);
     }
-    publisher_catalogue_replace(publisher, catalogue, at);
     begin_at(publisher, at, now);
+    publisher_catalogue_replace(publisher, catalogue, at);
+    hand_out_empty(publisher, table);
     *out = publisher;
     return 0;
 }
@@ -102,7 +135,8 @@ void publisher_free(struct publisher *publisher)
 {
     if (publisher == NULL)
         return;
-    segment_disbelieve_writer(&publisher->table->segment);
+    end_lease(publisher);
+    publisher_drop_other(publisher);
     segment_retire_writer(&publisher->table->segment);
     table_free(publisher->table);
     history_fini(&publisher->history);
@@ -110,39 +144,37 @@ void publisher_free(struct publisher *publisher)
     free(publisher);
 }
 
-static void end_lease(struct publisher *publisher)
-{
-    publisher->believed = false;
-    segment_disbelieve_writer(&publisher->table->segment);
-}
-
 int publisher_rebuild(struct publisher *publisher, const struct log_position *at, int64_t now,
-                      struct catalogue *catalogue, struct failure *failure)
+                      struct catalogue *catalogue, struct table *fresh, struct failure *failure)
 {
-    struct table *fresh;
+    struct table *before = publisher->table;
     assert(publisher->applying.batch == NULL);
     end_lease(publisher);
-    int code = table_new(&fresh, &publisher->options, at->store_id);
-    if (code < 0)
+    int code = fresh == NULL ? table_new(&fresh, &before->options, at->store_id)
+                             : publisher_takes(publisher, fresh, at->store_id);
+    if (code < 0) {
+        if (fresh != NULL)
+            publisher_drop(publisher, fresh);
         return failure_set(failure, code, "cannot make another table");
-    segment_retire_writer(&publisher->table->segment);
-    table_free(publisher->table);
-    publisher->table = fresh;
-    publisher->sweep = 0;
-    publisher->kept_version++;
+    }
+    publisher_drop_other(publisher);
+    publisher->table = NULL; /* its names are not those of another store's catalogue */
     if (!catalogue_continues(&publisher->catalogue, catalogue))
         publisher->meaning++;
+    publisher->kept_version++;
     publisher->expiry = now; /* another history, whose clock counts from now on */
-    publisher_catalogue_replace(publisher, catalogue, at);
     begin_at(publisher, at, now);
+    publisher_catalogue_replace(publisher, catalogue, at);
+    hand_out_empty(publisher, fresh);
+    segment_retire_writer(&before->segment);
+    publisher_drop(publisher, before);
     publisher->counters->rebuilds++;
     return 0;
 }
 
 uint64_t publisher_entries(const struct publisher *publisher)
 {
-    const struct entries *entries = &publisher->table->entries;
-    return entries->queue[ENTRY_POSITIVE].count + entries->queue[ENTRY_NEGATIVE].count;
+    return table_entries(publisher->table);
 }
 
 void publisher_count(struct publisher *publisher)
@@ -162,19 +194,29 @@ void publisher_count(struct publisher *publisher)
 /* Each renewal also looks at a stretch of the map for entries of sets that were closed for good. */
 #define SWEEP_SLOTS 65536u
 
+static void sweep(struct publisher *publisher, uint64_t now_ns)
+{
+    EACH_TABLE(publisher, table)
+    {
+        uint64_t cleared = table->sets.abandoned > 0 ? table_sweep(table, SWEEP_SLOTS, now_ns) : 0;
+        publisher->counters->entries_retired += table == publisher->table ? cleared : 0;
+    }
+}
+
 void publisher_renew(struct publisher *publisher, uint64_t begun_ns)
 {
     assert(publisher->applying.batch == NULL);
     if (!publisher->believed)
         return;
-    segment_lease_writer(&publisher->table->segment,
-                         begun_ns + publisher->options.max_staleness_ns - publisher->lag_ns);
+    uint64_t deadline_ns = begun_ns + publisher->options.max_staleness_ns - publisher->lag_ns;
+    segment_lease_writer(&publisher->table->segment, deadline_ns);
+    if (publisher->other_is == OTHER_RETIRED)
+        segment_lease_writer(&publisher->other->segment, deadline_ns);
     publisher->confirmed_ns = begun_ns;
     heard_settle(&publisher->heard, begun_ns);
     publisher->counters->lease_renewals++;
-    if (publisher->table->sets.abandoned > 0)
-        publisher->counters->entries_retired +=
-            table_sweep(publisher->table, &publisher->sweep, SWEEP_SLOTS, begun_ns);
+    sweep(publisher, begun_ns);
+    publisher_tend(publisher, begun_ns); /* begun_ns is not later than now */
     publisher_count(publisher);
 }
 

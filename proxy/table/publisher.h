@@ -2,6 +2,8 @@
  * or a scope has, which sets a role is in), the resident role definitions and the catalogue. Runs on the loop's
  * thread; blocks on nothing.
  *
+ * There may be two tables for a while, of which clients are handed one: grow.h.
+ *
  * This header has its life, its lease, and its position. Three others change the table: fill.h makes entries of
  * facts, batch.h applies changes of the store, retire.h retires entries. audit.h has the auditor's look. */
 #ifndef PERMTAB_TABLE_PUBLISHER_H
@@ -42,10 +44,13 @@ int publisher_new(struct publisher **out, const struct publisher_options *option
                   struct counters *counters, struct failure *failure) PERMTAB_MUST_CHECK;
 void publisher_free(struct publisher *publisher);
 
-/* Makes a new segment, empty, true at `at`; ends the old one's lease, and retires it. Forgets everything that was
- * resident. */
+struct table;
+/* Begins anew with an empty table, true at `at`; ends the lease of all others, retires and drops them. Forgets
+ * everything that was resident. Takes `fresh`, whatever comes of it. Without it (NULL) one is made here, as large as
+ * the present one, which takes as long as it is large. PERMTAB_E_INVALID: `fresh` is of another kind. */
 int publisher_rebuild(struct publisher *publisher, const struct log_position *at, int64_t now,
-                      struct catalogue *catalogue, struct failure *failure) PERMTAB_MUST_CHECK;
+                      struct catalogue *catalogue, struct table *fresh,
+                      struct failure *failure) PERMTAB_MUST_CHECK;
 
 /* Renews the lease from a poll begun at `begun_ns`, once all that it read is applied. */
 void publisher_renew(struct publisher *publisher, uint64_t begun_ns);

@@ -5,6 +5,27 @@
 #include "proxy/base/clock.h"
 #include "proxy/table/private.h"
 
+/* ---- in each table ----------------------------------------------------------------------------------------------- */
+
+uint64_t publisher_retire_user_now(struct publisher *publisher, uint64_t user, uint64_t now_ns)
+{
+    uint64_t retired = table_retire_user(publisher->table, user, now_ns);
+    if (publisher->other != NULL)
+        (void)table_retire_user(publisher->other, user, now_ns);
+    return retired;
+}
+
+/* The other table's turn comes when nothing is left in the first. What is then filled into the first goes into the
+ * other as well, and what is copied from it was filled after that. */
+bool publisher_retire_scope_now(struct publisher *publisher, struct scope_key scope, uint64_t now_ns,
+                                uint64_t *work, uint64_t *retired)
+{
+    uint64_t beside = 0;
+    return table_retire_scope_slice(publisher->table, scope, now_ns, work, retired) ||
+           (publisher->other != NULL &&
+            table_retire_scope_slice(publisher->other, scope, now_ns, work, &beside));
+}
+
 /* ---- what messages say ------------------------------------------------------------------------------------------- */
 
 uint64_t publisher_hear(struct publisher *publisher, const struct target *target, uint64_t revision,
@@ -14,7 +35,7 @@ uint64_t publisher_hear(struct publisher *publisher, const struct target *target
         .user = target->id, .scope = target->scope, .revision = revision, .heard_ns = now_ns};
     uint64_t retired = 0;
     if (target->kind == TARGET_USER || target->kind == TARGET_USER_AT) {
-        retired = table_retire_user(publisher->table, target->id, now_ns);
+        retired = publisher_retire_user_now(publisher, target->id, now_ns);
     } else if (target->kind == TARGET_SCOPE) {
         said.of_scope = said.resident = true;
     } else {
@@ -33,8 +54,8 @@ bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t
     for (uint32_t i = 0; i < heard->count && !more; i++) {
         struct heard_change *said = &heard->items[i];
         if (said->resident)
-            said->resident = table_retire_scope_slice(publisher->table, said->scope, now_ns, &work,
-                                                      &publisher->counters->entries_retired);
+            said->resident = publisher_retire_scope_now(publisher, said->scope, now_ns, &work,
+                                                        &publisher->counters->entries_retired);
         more = said->resident;
     }
     publisher_count(publisher);
@@ -45,7 +66,7 @@ bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t
 
 uint64_t publisher_retire_user(struct publisher *publisher, uint64_t user)
 {
-    return table_retire_user(publisher->table, user, clock_ns());
+    return publisher_retire_user_now(publisher, user, clock_ns());
 }
 
 void publisher_retire_scope_begin(struct publisher *publisher, struct publisher_retiring *retiring,
@@ -58,7 +79,7 @@ void publisher_retire_scope_begin(struct publisher *publisher, struct publisher_
 bool publisher_retire_scope_slice(struct publisher *publisher, const struct publisher_retiring *retiring,
                                   uint64_t *work, uint64_t *retired)
 {
-    return table_retire_scope_slice(publisher->table, retiring->scope, clock_ns(), work, retired);
+    return publisher_retire_scope_now(publisher, retiring->scope, clock_ns(), work, retired);
 }
 
 static uint64_t retire_entry(struct table *table, uint64_t user, struct scope_key scope)
@@ -70,9 +91,8 @@ static uint64_t retire_entry(struct table *table, uint64_t user, struct scope_ke
     return 1;
 }
 
-uint64_t publisher_retire_user_at(struct publisher *publisher, uint64_t user, struct scope_key scope)
+static uint64_t retire_user_at(struct table *table, uint64_t user, struct scope_key scope)
 {
-    struct table *table = publisher->table;
     const struct scope_node *node = scope_tree_find(&table->scopes, scope);
     if (node == NULL)
         return 0;
@@ -82,12 +102,18 @@ uint64_t publisher_retire_user_at(struct publisher *publisher, uint64_t user, st
     return folded ? retired + retire_entry(table, user, answers) : retired;
 }
 
-uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role)
+uint64_t publisher_retire_user_at(struct publisher *publisher, uint64_t user, struct scope_key scope)
 {
-    struct table *table = publisher->table;
+    uint64_t retired = retire_user_at(publisher->table, user, scope);
+    if (publisher->other != NULL)
+        (void)retire_user_at(publisher->other, user, scope);
+    return retired;
+}
+
+static uint64_t retire_role(struct table *table, uint64_t role)
+{
     const struct resident_role *resident = set_table_role(&table->sets, role);
     uint64_t entries = 0;
-    publisher->kept_version++;
     if (resident == NULL)
         return 0;
     for (size_t i = 0; i < resident->link_count; i++) {
@@ -98,6 +124,15 @@ uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role)
         entries += record->entries;
         set_table_abandon(&table->sets, set);
     }
+    return entries;
+}
+
+uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role)
+{
+    publisher->kept_version++;
+    uint64_t entries = retire_role(publisher->table, role);
+    if (publisher->other != NULL)
+        (void)retire_role(publisher->other, role);
     return entries;
 }
 

@@ -25,6 +25,9 @@ bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t
 
 /* ---- invalidation on demand -------------------------------------------------------------------------------------- */
 
+/* What these return, or add to *retired, counts entries of the table that clients are handed. Beside it there may be
+ * another one (grow.h), in which the same is retired. */
+
 /* Retire the entries of a user: all, or the one at a scope and, when that is folded, the one that answers for it.
  * Return how many. */
 uint64_t publisher_retire_user(struct publisher *publisher, uint64_t user);
@@ -58,7 +61,9 @@ struct publisher_match {
 
 /* The state of a pass. Plain data: it may be thrown away at any time. */
 struct publisher_scan {
-    uint64_t generation; /* of the table that it looks at */
+    uint64_t generation; /* of the history in which it began */
+    uint64_t tables;     /* the tables that were there: when others are, the pass begins again */
+    bool other;          /* it is at the second table */
     uint32_t fold, slot; /* the next ones to look at */
     bool scopes;         /* may be retired */
 };
@@ -68,8 +73,8 @@ void publisher_scan_begin(struct publisher *publisher, struct publisher_scan *sc
                           const struct publisher_match *match);
 /* Goes on with a pass, and retires matches, until `work` slots, entries and scopes were looked at; adds to
  * *retired. True while there is more to look at. When it returns false, every entry that was resident at the
- * beginning and is still there has been looked at, whatever was filled, retired or moved between two slices;
- * entries filled meanwhile may have been. Ends at once when the table was rebuilt. `match` is that of
+ * beginning and is still there has been looked at, whatever was filled, retired, moved or copied between two
+ * slices; entries filled meanwhile may have been. Ends at once when the table was rebuilt. `match` is that of
  * publisher_scan_begin. */
 bool publisher_scan_slice(struct publisher *publisher, struct publisher_scan *scan, uint64_t work,
                           const struct publisher_match *match, uint64_t *retired);

@@ -61,6 +61,13 @@ void set_table_fini(struct set_table *table)
     memset(table, 0, sizeof *table);
 }
 
+uint64_t set_table_memory(const struct set_table *table)
+{
+    const uint64_t each =
+        sizeof *table->records + sizeof *table->buckets + 2 * sizeof(uint32_t) + sizeof(uint64_t) + 1;
+    return (uint64_t)table->segment->table.set_count * each;
+}
+
 /* ---- roles ----------------------------------------------------------------------------------------------------- */
 
 struct resident_role *set_table_role(const struct set_table *table, uint64_t role)
@@ -76,11 +83,16 @@ const struct role *role_sources_find(void *context, uint64_t role)
     const struct resident_role *resident = set_table_role(sources->table, role);
     if (resident != NULL)
         return resident->present ? &resident->role : NULL;
-    return sources->fresh != NULL ? role_list_find(sources->fresh, role) : NULL;
+    const struct role *definition = sources->fresh != NULL ? role_list_find(sources->fresh, role) : NULL;
+    if (definition != NULL || sources->beside == NULL)
+        return definition;
+    resident = set_table_role(sources->beside, role);
+    return resident != NULL && resident->present ? &resident->role : NULL;
 }
 
-static struct resident_role *role_put(struct set_table *table, uint64_t id, struct role_list *fresh)
+static struct resident_role *role_put(const struct role_sources *sources, uint64_t id)
 {
+    struct set_table *table = sources->table;
     struct resident_role *role = set_table_role(table, id);
     if (role != NULL)
         return role;
@@ -88,7 +100,7 @@ static struct resident_role *role_put(struct set_table *table, uint64_t id, stru
     if (role == NULL)
         return NULL;
     role->id = id;
-    const struct role *definition = fresh != NULL ? role_list_find(fresh, id) : NULL;
+    const struct role *definition = role_sources_find((void *)(uintptr_t)sources, id);
     if (definition != NULL) {
         if (role_copy(&role->role, definition) < 0) {
             free(role);
@@ -100,12 +112,20 @@ static struct resident_role *role_put(struct set_table *table, uint64_t id, stru
     return role;
 }
 
-int set_table_watch(struct set_table *table, uint64_t role, struct role_list *fresh)
+int set_table_watch(const struct role_sources *sources, uint64_t role)
 {
-    struct resident_role *resident = role_put(table, role, fresh);
+    struct set_table *table = sources->table;
+    struct resident_role *resident = role_put(sources, role);
     if (resident == NULL)
         return PERMTAB_E_MEMORY;
+    if (resident->watched)
+        return 0;
     resident->watched = true;
+    if (table->last_watched != NULL)
+        table->last_watched->next_watched = resident;
+    else
+        table->watched = resident;
+    table->last_watched = resident;
     return 0;
 }
 
@@ -176,21 +196,22 @@ static bool record_has_role(const struct set_record *record, const struct reside
 }
 
 /* Updates the record's closure from the present definitions. New roles are linked before old ones are let go. */
-static int closure_update(struct set_table *table, uint32_t set, struct role_list *fresh)
+static int closure_update(const struct role_sources *sources, uint32_t set)
 {
+    struct set_table *table = sources->table;
     struct set_record *record = &table->records[set];
-    struct role_sources sources = {table, fresh};
     struct closure closure = {0};
     struct resident_role **roles = NULL;
     struct set_record before = *record;
     size_t linked = 0;
-    int code = inputs_roles(&record->inputs, role_sources_find, &sources, closure_visit, &closure);
+    int code =
+        inputs_roles(&record->inputs, role_sources_find, (void *)(uintptr_t)sources, closure_visit, &closure);
     if (code == 0 && closure.failed)
         code = PERMTAB_E_MEMORY;
     if (code == 0 && closure.count > 0 && (roles = malloc(closure.count * sizeof *roles)) == NULL)
         code = PERMTAB_E_MEMORY;
     for (; code == 0 && linked < closure.count; linked++) {
-        roles[linked] = role_put(table, closure.ids[linked], fresh);
+        roles[linked] = role_put(sources, closure.ids[linked]);
         if (roles[linked] == NULL)
             code = PERMTAB_E_MEMORY;
         else if (!record_has_role(&before, roles[linked], linked))
@@ -222,7 +243,11 @@ static int closure_update(struct set_table *table, uint32_t set, struct role_lis
 
 uint32_t set_table_find(const struct set_table *table, const struct inputs *inputs)
 {
-    uint64_t hash = inputs_hash(inputs);
+    return set_table_find_hashed(table, inputs, inputs_hash(inputs));
+}
+
+uint32_t set_table_find_hashed(const struct set_table *table, const struct inputs *inputs, uint64_t hash)
+{
     uint32_t set = table->buckets[hash & table->bucket_mask];
     while (set != 0 &&
            !(table->records[set].hash == hash && inputs_equal(&table->records[set].inputs, inputs)))
@@ -245,11 +270,18 @@ static void bucket_remove(struct set_table *table, uint32_t set)
     *at = table->records[set].next;
 }
 
-uint32_t set_table_add(struct set_table *table, const struct catalogue *catalogue, struct inputs *inputs,
-                       struct role_list *fresh, uint64_t now_ns)
+bool set_table_has_room(const struct set_table *table, uint64_t now_ns)
 {
+    const struct index_pool *pool = &table->pool.indices;
+    return pool->free_count > 0 ||
+           (pool->resting_count > 0 && pool->resting_until[pool->resting_head] <= now_ns);
+}
+
+uint32_t set_table_add(const struct role_sources *sources, const struct catalogue *catalogue,
+                       struct inputs *inputs, uint64_t now_ns)
+{
+    struct set_table *table = sources->table;
     uint32_t words = words_of(table);
-    struct role_sources sources = {table, fresh};
     uint64_t *bits = malloc(2 * (size_t)words * sizeof *bits);
     uint32_t set = bits != NULL ? set_take_writer(&table->pool, now_ns) : 0;
     if (set == 0) {
@@ -263,8 +295,8 @@ uint32_t set_table_add(struct set_table *table, const struct catalogue *catalogu
     record->used = true;
     record->inputs = *inputs;
     record->hash = inputs_hash(inputs);
-    if (closure_update(table, set, fresh) < 0 ||
-        resolve(catalogue, inputs, role_sources_find, &sources, bits, bits + words) < 0) {
+    if (closure_update(sources, set) < 0 ||
+        resolve(catalogue, inputs, role_sources_find, (void *)(uintptr_t)sources, bits, bits + words) < 0) {
         memset(&record->inputs, 0, sizeof record->inputs); /* they are the caller's again */
         bucket_add(table, set);
         set_table_hold(table, set);
@@ -365,7 +397,7 @@ int rewrite_compute(struct rewrite *rewrite, struct set_table *table, const stru
                     struct role_list *fresh)
 {
     size_t words = words_of(table);
-    struct role_sources sources = {table, fresh};
+    struct role_sources sources = {table, fresh, NULL};
     if (rewrite->count == 0)
         return 0;
     rewrite->bits = malloc(rewrite->count * 2 * words * sizeof *rewrite->bits);
@@ -374,7 +406,7 @@ int rewrite_compute(struct rewrite *rewrite, struct set_table *table, const stru
     for (size_t i = 0; i < rewrite->count; i++) {
         uint32_t set = rewrite->sets[i];
         uint64_t *any = rewrite->bits + i * 2 * words;
-        int code = closure_update(table, set, fresh);
+        int code = closure_update(&sources, set);
         if (code == 0)
             code = resolve(catalogue, &table->records[set].inputs, role_sources_find, &sources, any,
                            any + words);

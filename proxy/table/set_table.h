@@ -41,6 +41,7 @@ struct resident_role {
     /* watched: an assignment of the role was ignored, because the role belongs elsewhere or is not there. No set
      * holds the role for that, and yet an entry must go when it moves, so its definition stays. */
     bool watched;
+    struct resident_role *next_watched; /* in set_table.watched; later ones come after earlier ones */
     UT_hash_handle hh;
 };
 
@@ -51,30 +52,38 @@ struct set_table {
     uint32_t *buckets;
     uint32_t bucket_mask;
     struct resident_role *roles; /* uthash by id */
-    uint32_t abandoned;          /* sets that are closed for good and still named by entries */
+    struct resident_role *watched, *last_watched;
+    uint32_t abandoned; /* sets that are closed for good and still named by entries */
 };
 
 int set_table_init(struct set_table *table, struct segment *segment) PERMTAB_MUST_CHECK;
 void set_table_fini(struct set_table *table);
+/* Bytes, without what sets and roles have of their own. */
+uint64_t set_table_memory(const struct set_table *table);
 
-/* The sources of role definitions: the resident ones first, then `fresh` (may be NULL); and a role_find_fn over
- * them. */
+/* The sources of role definitions: the resident ones first, then `fresh`, then those resident `beside`, in another
+ * table that is true at the same revision (either may be NULL); and a role_find_fn over them. */
 struct role_sources {
     struct set_table *table;
     struct role_list *fresh; /* sorted */
+    const struct set_table *beside;
 };
 const struct role *role_sources_find(void *sources, uint64_t role);
 
 /* Keeps the role's definition from now on, whether sets hold it or not. PERMTAB_E_MEMORY. */
-int set_table_watch(struct set_table *table, uint64_t role, struct role_list *fresh) PERMTAB_MUST_CHECK;
+int set_table_watch(const struct role_sources *sources, uint64_t role) PERMTAB_MUST_CHECK;
 struct resident_role *set_table_role(const struct set_table *table, uint64_t role);
 
 /* The set of these inputs, or 0. */
 uint32_t set_table_find(const struct set_table *table, const struct inputs *inputs);
+/* The same, with the inputs' hash. */
+uint32_t set_table_find_hashed(const struct set_table *table, const struct inputs *inputs, uint64_t hash);
 /* Computes, writes and opens a new set, which no entry names yet. Takes the inputs when it succeeds. 0 when no set
  * is free or memory is short. */
-uint32_t set_table_add(struct set_table *table, const struct catalogue *catalogue, struct inputs *inputs,
-                       struct role_list *fresh, uint64_t now_ns);
+uint32_t set_table_add(const struct role_sources *sources, const struct catalogue *catalogue,
+                       struct inputs *inputs, uint64_t now_ns);
+/* Whether a set is free now. */
+bool set_table_has_room(const struct set_table *table, uint64_t now_ns);
 /* One more, or one fewer, entry names the set. The last one frees it; it rests until `rest_until_ns`. */
 void set_table_hold(struct set_table *table, uint32_t set);
 void set_table_drop(struct set_table *table, uint32_t set, uint64_t rest_until_ns);

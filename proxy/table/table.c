@@ -18,6 +18,7 @@ int table_new(struct table **out, const struct publisher_options *options, uint6
     struct table *table = calloc(1, sizeof *table);
     if (table == NULL)
         return PERMTAB_E_MEMORY;
+    table->options = *options;
     table->segment.descriptor = -1;
     table->entries_max = options->entries;
     table->negatives_max = options->entries / 8 + 1;
@@ -59,6 +60,25 @@ void table_free(struct table *table)
     free(table);
 }
 
+/* What the definitions and inputs of sets take is left out: it goes by their number, which is small beside entries. */
+uint64_t table_memory(const struct table *table)
+{
+    return table->segment.size + entries_memory(&table->entries) + set_table_memory(&table->sets) +
+           (uint64_t)table->segment.table.target_count * sizeof(struct fold_target) +
+           (uint64_t)HASH_COUNT(table->scopes.nodes) * sizeof(struct scope_node);
+}
+
+const struct segment *table_segment(const struct table *table)
+{
+    return &table->segment;
+}
+
+uint64_t table_entries(const struct table *table)
+{
+    const struct entry_queue *queue = table->entries.queue;
+    return queue[ENTRY_POSITIVE].count + queue[ENTRY_NEGATIVE].count;
+}
+
 static uint32_t slot_set(const struct table *table, uint32_t slot)
 {
     return PERMTAB_SHM_WORD_INDEX(map_word(&table->map, slot));
@@ -90,7 +110,8 @@ static void evict(struct table *table, uint32_t slot, uint64_t now_ns, struct co
     if (entries_kind(&table->entries, slot) == ENTRY_POSITIVE)
         ghosts_note(&table->ghosts, map_key_at(&table->map, slot));
     table_clear(table, slot, now_ns, true);
-    counters->entries_evicted++;
+    if (counters != NULL)
+        counters->entries_evicted++;
 }
 
 /* The kind that makes room. Negative entries take free room, and no more than their part of a full table: entries
@@ -182,8 +203,7 @@ static uint32_t displace(struct table *table, struct map_key key)
 static uint32_t make_room(struct table *table, struct map_key key, enum entry_kind kind, uint64_t now_ns,
                           struct counters *counters)
 {
-    const struct entry_queue *queue = table->entries.queue;
-    if (queue[ENTRY_POSITIVE].count + queue[ENTRY_NEGATIVE].count >= table->entries_max)
+    if (table_entries(table) >= table->entries_max)
         evict(table, entries_oldest(&table->entries, victim_kind(table, kind)), now_ns, counters);
     uint32_t slot = map_writer_vacancy(&table->map, key);
     if (slot == MAP_NO_SLOT)
@@ -221,7 +241,7 @@ bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint
     }
     map_insert_writer(&table->map, slot, key, set);
     entries_link(&table->entries, slot, node, kind);
-    if (kind == ENTRY_POSITIVE)
+    if (kind == ENTRY_POSITIVE && counters != NULL)
         counters->entries_returned += ghosts_take(&table->ghosts, key);
     return true;
 }
@@ -282,13 +302,13 @@ uint64_t table_retire_scope(struct table *table, struct scope_key scope, uint64_
     return retired;
 }
 
-uint64_t table_sweep(struct table *table, uint32_t *next, uint32_t slots, uint64_t now_ns)
+uint64_t table_sweep(struct table *table, uint32_t slots, uint64_t now_ns)
 {
     uint64_t cleared = 0;
     uint32_t count = map_slot_count(&table->map);
     for (uint32_t looked = 0; looked < slots && looked < count && table->sets.abandoned > 0; looked++) {
-        uint32_t slot = *next < count ? *next : 0;
-        *next = slot + 1;
+        uint32_t slot = table->sweep < count ? table->sweep : 0;
+        table->sweep = slot + 1;
         uint32_t set = slot_set(table, slot);
         if (set != 0 && table->sets.records[set].abandoned) {
             table_clear(table, slot, now_ns, true);

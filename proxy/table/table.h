@@ -6,11 +6,13 @@
 #include "proxy/table/entries.h"
 #include "proxy/table/folding.h"
 #include "proxy/table/ghosts.h"
+#include "proxy/table/grow.h"
 #include "proxy/table/publisher.h"
 #include "proxy/table/scope_tree.h"
 #include "proxy/table/set_table.h"
 
 struct table {
+    struct publisher_options options;
     struct segment segment;
     struct map map;
     struct entries entries;
@@ -21,13 +23,15 @@ struct table {
     uint64_t entries_max;
     uint64_t negatives_max; /* how many may stay when others need the room */
     uint64_t rest_ns;       /* quarantine: longer than any lease */
+    uint32_t sweep;         /* next slot to look at for entries of abandoned sets */
 };
 
 int table_new(struct table **out, const struct publisher_options *options,
               uint64_t store_id) PERMTAB_MUST_CHECK;
 void table_free(struct table *table);
 
-/* Puts the entry, or gives it another set; makes room when it must. Holds the set. False when there is no room. */
+/* Puts the entry, or gives it another set; makes room when it must. Holds the set. False when there is no room.
+ * `counters`: NULL, or to count evictions and returns. */
 bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
                enum entry_kind kind, uint64_t now_ns, struct counters *counters);
 /* Clears the entry in `slot`. `prune`: forgets its scope, too, when that was the last entry there. */
@@ -43,7 +47,9 @@ uint64_t table_retire_scope(struct table *table, struct scope_key scope, uint64_
  * entries filled meanwhile included. */
 bool table_retire_scope_slice(struct table *table, struct scope_key scope, uint64_t now_ns, uint64_t *work,
                               uint64_t *retired);
-/* Clears entries of abandoned sets, looking at no more than `slots` slots from *next on. */
-uint64_t table_sweep(struct table *table, uint32_t *next, uint32_t slots, uint64_t now_ns);
+/* Clears entries of abandoned sets, looking at no more than `slots` slots from where it stopped. */
+uint64_t table_sweep(struct table *table, uint32_t slots, uint64_t now_ns);
+/* How many entries there are. */
+uint64_t table_entries(const struct table *table);
 
 #endif

@@ -179,7 +179,7 @@ static bool by_rebuild(struct house *house)
     struct catalogue catalogue;
     struct log_position at = {7, ++house->revision, 1};
     memory_catalogue(&house->policy, 512 / 64, &catalogue);
-    must(publisher_rebuild(house->publisher, &at, 1000, &catalogue, NULL), "publisher_rebuild");
+    must(publisher_rebuild(house->publisher, &at, 1000, &catalogue, NULL, NULL), "publisher_rebuild");
     return false;
 }
 

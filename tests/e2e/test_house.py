@@ -51,7 +51,7 @@ FACES = {
     "redis": "redis retry subscriber url",
     "config": "config",
     "store": "gate orphans sql store threads",
-    "table": "audit batch fill publisher retire",
+    "table": "audit batch fill grow publisher retire workshop",
     "keys": "keys",
     "document": "policy",
     "cleanup": "cleanup",

@@ -58,7 +58,7 @@ void host_rebuild(struct host *host)
     struct catalogue catalogue;
     struct failure failure;
     memory_catalogue(&world->past.policy, BITS_WORDS, &catalogue);
-    assert_int_equal(publisher_rebuild(host->publisher, &at, world->past.now, &catalogue, &failure), 0);
+    assert_int_equal(publisher_rebuild(host->publisher, &at, world->past.now, &catalogue, NULL, &failure), 0);
 }
 
 void host_apply_batch(struct host *host)

@@ -126,7 +126,7 @@ static void rebuild_at(struct fixture *fixture, struct log_position at)
 {
     struct catalogue catalogue;
     read_catalogue(&catalogue);
-    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 1000, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 1000, &catalogue, NULL, NULL), 0);
     publisher_renew(fixture->publisher, clock_ns());
 }
 

@@ -222,7 +222,7 @@ static void a_replica_may_lag_behind_what_the_log_does_not_tell(void **state)
     start(fixture, "store.db");
     publisher_end_lease(fixture->publisher, STORE_NOT_BELIEVED);
     read_beginning(fixture, &at, &now, &catalogue);
-    ok(publisher_rebuild(fixture->publisher, &at, now, &catalogue, &failure), &failure);
+    ok(publisher_rebuild(fixture->publisher, &at, now, &catalogue, NULL, &failure), &failure);
     assert_int_equal(fetch(fixture, false), PUBLISHER_FILLED);
     assert_int_equal(fixture->origin.from, FETCH_PRIMARY);
     ok(sql_connect(&writer, &options, &failure), &failure);
@@ -245,7 +245,7 @@ static void what_a_rebuild_overtakes_is_outdated(void **state)
     for (unsigned again = 0; again < 2; again++) {
         begin(fixture, again > 0);
         read_beginning(fixture, &at, &now, &catalogue);
-        ok(publisher_rebuild(fixture->publisher, &at, now, &catalogue, &failure), &failure);
+        ok(publisher_rebuild(fixture->publisher, &at, now, &catalogue, NULL, &failure), &failure);
         wait_told(fixture, again + 1);
         assert_int_equal(fixture->origin.from, again > 0 ? FETCH_PRIMARY : FETCH_REPLICA);
         assert_int_equal(fetch_publish(fixture->fetches, &fixture->facts, &fixture->origin, 1, &answer),

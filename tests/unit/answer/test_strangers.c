@@ -239,7 +239,7 @@ static void rebuild(struct fixture *fixture)
 {
     struct catalogue catalogue;
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(publisher_rebuild(fixture->publisher, &fixture->at, 1000, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &fixture->at, 1000, &catalogue, NULL, NULL), 0);
 }
 
 static void a_rebuild_loses_the_census(void **state)

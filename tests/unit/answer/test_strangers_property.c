@@ -285,7 +285,7 @@ static void rebuild(struct world *world)
     world->at.revision -= draw(world, 3) == 0 ? draw(world, world->at.revision) : 0;
     world->at.nonce = random_next(&world->random);
     memory_catalogue(&world->policy, 1, &catalogue);
-    assert_int_equal(publisher_rebuild(world->publisher, &world->at, NOW, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(world->publisher, &world->at, NOW, &catalogue, NULL, NULL), 0);
     change_list_fini(&world->log);
     follow(world);
 }

@@ -32,6 +32,7 @@
 #include "proxy/store/threads.h"
 #include "proxy/table/publisher.h"
 #include "proxy/table/table.h"
+#include "proxy/table/workshop.h"
 #include "shm/segment.h"
 #include "shm/segment_memory.h"
 
@@ -78,6 +79,7 @@ static void test_nothing_is_freed(void **state)
     store_threads_free(NULL);
     publisher_free(NULL);
     table_free(NULL);
+    workshop_free(NULL);
     segment_free(NULL);
     segment_memory_free(NULL);
 }

@@ -318,7 +318,7 @@ static void rebuild(struct house *house)
     OK(store_snapshot(&house->store->store, &at, &now, &failure));
     OK(store_read_catalogue(&house->store->store, 128, &catalogue, &failure));
     store_snapshot_end(&house->store->store);
-    OK(publisher_rebuild(house->publisher, &at, now, &catalogue, &failure));
+    OK(publisher_rebuild(house->publisher, &at, now, &catalogue, NULL, &failure));
     publisher_renew(house->publisher, clock_ns());
 }
 

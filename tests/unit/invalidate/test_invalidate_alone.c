@@ -194,7 +194,7 @@ static void rebuild_while_matching(void **state)
     event_base_loop(host->base, EVLOOP_ONCE);
     assert_int_equal(host->done, 0);
     memory_catalogue(&host->policy, 1, &catalogue);
-    assert_int_equal(publisher_rebuild(host->publisher, &at, 1000, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(host->publisher, &at, 1000, &catalogue, NULL, NULL), 0);
     host_fill(host, 1, server);
     HOST_UNTIL(host, host->done == 1);
     assert_int_equal(host->code, 0);

@@ -83,7 +83,7 @@ static void compare_all_resident(struct world *world)
         struct answer answer;
         if (set == 0 || table->sets.records[set].abandoned)
             continue;
-        assert_int_equal(publisher_answer_from_set(world->publisher, set, &answer), 0);
+        assert_int_equal(publisher_answer_from_set(world->publisher, table, set, &answer), 0);
         compare(world, key.key0, (struct scope_key){key.key1, key.type}, &answer, world->applied_now);
         answer_fini(&answer);
     }
@@ -163,7 +163,7 @@ static void rebuild(struct world *world, bool replaced)
     }
     struct log_position at = {7, world->past.revision, changing_nonce(&world->past, world->past.revision)};
     memory_catalogue(&world->past.policy, 2, &catalogue);
-    assert_int_equal(publisher_rebuild(world->publisher, &at, world->past.now, &catalogue, &failure), 0);
+    assert_int_equal(publisher_rebuild(world->publisher, &at, world->past.now, &catalogue, NULL, &failure), 0);
     change_list_fini(&world->past.log);
     memory_policy_fini(&world->applied);
     memory_policy_copy(&world->applied, &world->past.policy);

@@ -31,7 +31,7 @@ static void distrust_is_counted_once_a_table(void **state)
         publisher_end_lease(fixture->publisher, STORE_NOT_BELIEVED);
         assert_int_equal(publisher_distrusted(fixture->publisher), tables);
         memory_catalogue(&fixture->policy, 1, &catalogue);
-        assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL), 0);
+        assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL, NULL), 0);
         assert_int_equal(publisher_distrusted(fixture->publisher), tables);
     }
 }
@@ -48,7 +48,7 @@ static void rebuild_forgets_everything(void **state)
     fill_well(fixture, 1, server);
     publisher_renew(fixture->publisher, SECOND);
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL, NULL), 0);
     assert_int_equal(resident(fixture, 1, server, SEND), -1);
     assert_int_not_equal(publisher_generation(fixture->publisher), generation);
     assert_int_not_equal(publisher_segment(fixture->publisher)->header->identity.segment_id, id);
@@ -66,7 +66,7 @@ static void rebuild_here(struct fixture *fixture)
     struct log_position at = publisher_position(fixture->publisher);
     struct catalogue catalogue;
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 1000, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 1000, &catalogue, NULL, NULL), 0);
 }
 
 /* The reason of a rebuild may be one that neither revision nor nonce tells: rows that were changed behind the log. */
@@ -138,13 +138,13 @@ static void another_history_has_another_catalogue(void **state)
     struct catalogue catalogue;
     uint64_t number = catalogue_of(fixture), meaning = publisher_names_version(fixture->publisher);
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL, NULL), 0);
     assert_int_not_equal(catalogue_of(fixture), number);
     assert_int_equal(publisher_names_version(fixture->publisher), meaning); /* all bits are as they were */
     strcpy(fixture->policy.permissions.items[SEND].name, "message.edit");
     strcpy(fixture->policy.permissions.items[EDIT].name, "message.send");
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 900, &catalogue, NULL, NULL), 0);
     assert_int_not_equal(publisher_names_version(fixture->publisher), meaning);
 }
 

@@ -224,7 +224,7 @@ static void rebuild_ends_the_pass(void **state)
     publisher_scan_begin(fixture->publisher, &scan, &match);
     assert_true(publisher_scan_slice(fixture->publisher, &scan, 10, &match, &retired));
     memory_catalogue(&fixture->policy, 1, &catalogue);
-    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 1000, &catalogue, NULL), 0);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 1000, &catalogue, NULL, NULL), 0);
     fill(fixture, 1, server_of(1));
     retired = 0;
     assert_false(publisher_scan_slice(fixture->publisher, &scan, 100000, &match, &retired));

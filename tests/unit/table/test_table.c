@@ -36,9 +36,10 @@ static int setup(void **state)
     memory_policy_init(&policy);
     memory_catalogue(&policy, 1, &catalogue);
     assert_int_equal(table_new(&fixture->table, &options, 7), 0);
+    struct role_sources sources = {&fixture->table->sets, &none, NULL};
     fixture->node = scope_tree_put(&fixture->table->scopes, server, NULL);
     fixture->node->pins++;
-    fixture->set = set_table_add(&fixture->table->sets, &catalogue, &inputs, &none, 1);
+    fixture->set = set_table_add(&sources, &catalogue, &inputs, 1);
     assert_int_not_equal(fixture->set, 0);
     set_table_hold(&fixture->table->sets, fixture->set);
     fixture->next_user[0] = fixture->next_user[1] = 1;
