@@ -149,6 +149,8 @@ full() {
     build asan -DCMAKE_BUILD_TYPE=Debug "${gcc[@]}" -DPERMTAB_ASAN=ON && run_ctest asan -LE 'bench|model'
     local threaded="stress_mixture stress_mixture_slow test_threads test_store_sqlite test_client_check"
     threaded+=" test_client_attach test_client_fork test_client_identity test_client_trouble"
+    targets=fuzzers build fuzz -DCMAKE_BUILD_TYPE=RelWithDebInfo "${clang[@]}" -DPERMTAB_FUZZ=ON &&
+        run_ctest fuzz -L '^fuzz$' # each for five seconds; tests/long/fuzz.sh runs them for longer
     targets="$threaded" build tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo "${clang[@]}" -DPERMTAB_TSAN=ON &&
         run_ctest tsan -R "^(${threaded// /|})\$"
 }

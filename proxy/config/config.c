@@ -318,11 +318,17 @@ void config_fini(struct config *config)
     memset(config, 0, sizeof *config);
 }
 
+/* Escapes what libconfuse takes for something else in double quotes, a variable among it, and what a terminal would
+ * obey. */
 static void print_quoted(FILE *file, const char *text)
 {
     (void)fputc('"', file);
     for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
+        if ((unsigned char)*text < ' ' || *text == 0x7f) {
+            (void)fprintf(file, "\\x%02x", (unsigned char)*text);
+            continue;
+        }
+        if (*text == '"' || *text == '\\' || *text == '$')
             (void)fputc('\\', file);
         (void)fputc(*text, file);
     }
@@ -344,7 +350,9 @@ void config_print(const struct config *config, void *stdio_file)
         const struct config_option *option = &config_options[i];
         config_option_format(config, option, value, sizeof value);
         (void)fprintf(file, "%s = ", option->name);
-        if (option->kind == CONFIG_TYPES)
+        if (option->kind == CONFIG_TEXT) /* may be longer than `value` */
+            print_quoted(file, *(char *const *)(const void *)((const char *)config + option->offset));
+        else if (option->kind == CONFIG_TYPES)
             print_types(file, &config->scope_types);
         else if (config_option_quoted(option))
             print_quoted(file, value);

@@ -2,24 +2,15 @@
  * facts that came of it can be written and read again to the same. The first byte says which of the two kinds it
  * is. */
 #include "proxy/l2/value.h"
-
-#include <stdlib.h>
+#include "tests/fuzz/fuzz.h"
 
 #define BITS 512u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int take(bool rows, const char *bytes, size_t size, struct facts *facts, uint64_t *cost_us)
 {
     facts->chain_count = 1;
     return rows ? l2_value_take_rows(bytes, size, 0, BITS, facts, cost_us)
                 : l2_value_take_scope(bytes, size, 0, BITS, facts);
-}
-
-static void must(bool condition)
-{
-    if (!condition)
-        abort();
 }
 
 static void compare(const struct facts *a, const struct facts *b)

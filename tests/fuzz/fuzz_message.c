@@ -1,12 +1,8 @@
 /* libFuzzer's entry for messages of the invalidation channel: what parses can be written, and what was written
  * parses to the same. Any pattern that was taken is matched. */
 #include "proxy/names/message.h"
+#include "tests/fuzz/fuzz.h"
 #include "tests/support/target_equal.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static bool same(const struct message *a, const struct message *b)
 {

@@ -1,10 +1,7 @@
 /* libFuzzer's entry for the wire: any bytes, as one message and in pieces. The two looks must agree, and
  * every value of a message that was taken must be readable. */
 #include "client/wire/wire.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 /* A number is one thing however it is asked for, and whole when it is one. */
 static void look_at_number(const struct wire_value *value)

@@ -271,6 +271,31 @@ static void test_print_and_read_again(void **state)
     config_fini(&second);
 }
 
+/* Whatever a value has in it: a variable's name that was meant as it stands, lines, controls, a great length. */
+static void test_print_and_read_odd_texts_again(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const char *const texts[] = {"sqlite:/a/${HOME}/b", "sqlite:/$HOME ${",
+                                        "sqlite:/a\nb\tc\x1b[31m\x7f", "sqlite:/\\x41\\${HOME}\"$"};
+    char longest[3000] = "sqlite:/";
+    memset(longest + 8, 'x', sizeof longest - 9);
+    for (size_t i = 0; i <= sizeof texts / sizeof *texts; i++) {
+        const char *text = i < sizeof texts / sizeof *texts ? texts[i] : longest;
+        struct config config;
+        assert_int_equal(setenv("PERMTAB_STORE", text, 1), 0);
+        load(&config, NULL);
+        assert_int_equal(unsetenv("PERMTAB_STORE"), 0);
+        FILE *out = fopen(fixture->path, "w");
+        assert_non_null(out);
+        config_print(&config, out);
+        assert_int_equal(fclose(out), 0);
+        config_fini(&config);
+        load(&config, fixture->path);
+        assert_string_equal(config.store, text);
+        config_fini(&config);
+    }
+}
+
 /* ---- the sample file and the manual ------------------------------------------------------------------------------ */
 
 static char *read_whole(const char *path)
@@ -349,10 +374,15 @@ static void test_manual(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_files),     cmocka_unit_test(test_no_file),
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_environment_wins),
-        cmocka_unit_test(test_password_file), cmocka_unit_test(test_print_and_read_again),
-        cmocka_unit_test(test_sample_file),   cmocka_unit_test(test_manual),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_environment_wins),
+        cmocka_unit_test(test_password_file),
+        cmocka_unit_test(test_print_and_read_again),
+        cmocka_unit_test(test_print_and_read_odd_texts_again),
+        cmocka_unit_test(test_sample_file),
+        cmocka_unit_test(test_manual),
     };
     return cmocka_run_group_tests_name("config", tests, set_up, tear_down);
 }

@@ -1,0 +1,55 @@
+/* libFuzzer's entry for what clients write into their feedback: snapshots of the memfd, one after the other, with time
+ * passing between them. The sums never go back, and grow no faster than the bound says: a nanosecond a count, the slack
+ * and a line. */
+#include "proxy/serve/feedback.h"
+#include "tests/fuzz/fuzz.h"
+
+#include <unistd.h>
+
+#define SLACK_NS 1000000000ull /* as in proxy/serve/feedback.c */
+
+static uint64_t sum(const struct counters *counters)
+{
+    return counters->table_hits + counters->table_misses + counters->table_unknowns;
+}
+
+/* Bytes of one snapshot: some words of it change. */
+static void scribble(struct choices *choices, struct permtab_shm_feedback *feedback)
+{
+    char *bytes = (char *)feedback;
+    for (unsigned left = (unsigned)choose(choices, 1) % 32; left > 0 && choices_left(choices); left--) {
+        size_t at = choose(choices, 2) % (sizeof *feedback / 8) * 8;
+        uint64_t word, kind = choose(choices, 1);
+        memcpy(&word, bytes + at, 8);
+        word = kind % 4 == 0   ? choose(choices, 8)
+               : kind % 4 == 1 ? word + choose(choices, 4)
+               : kind % 4 == 2 ? word - choose(choices, 1)
+                               : 0 - choose(choices, 4);
+        memcpy(bytes + at, &word, 8);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct cost_limit limit = {.steps_fixed = 20000, .steps_each = 2000, .bytes_fixed = 100000};
+    struct choices choices = choices_of(data, size);
+    struct permtab_shm_feedback written = {0};
+    struct counters counters = {0};
+    struct feedback *feedback;
+    uint64_t now = 1;
+    cost_begin();
+    must(feedback_new(&feedback, now) == 0);
+    while (choices_left(&choices)) {
+        uint64_t before = sum(&counters), passed = choose(&choices, 5);
+        scribble(&choices, &written);
+        must(pwrite(feedback->descriptor, &written, sizeof written, 0) == (ssize_t)sizeof written);
+        must(ftruncate(feedback->descriptor, 0) < 0 && ftruncate(feedback->descriptor, 1 << 20) < 0);
+        now += passed;
+        feedback_collect(feedback, now, &counters);
+        must(sum(&counters) >= before &&
+             sum(&counters) - before <= 3 * PERMTAB_SHM_FEEDBACK_LINES * (passed + SLACK_NS));
+    }
+    feedback_free(feedback);
+    cost_check(size, &limit);
+    return 0;
+}
