@@ -9,6 +9,8 @@
 /* X(name, kind, help): kind is COUNTER (only grows), GAUGE, or SIGNED (a gauge that may be below zero). Times are
  * microseconds, their names end in _us, and `help` names no unit: Prometheus shows them in seconds. */
 #define COUNTERS(X)                                                                                          \
+    X(worker_starts, COUNTER, "workers that the master has begun, this one included")                        \
+    X(worker_age_us, GAUGE, "how long this worker has been there")                                           \
     X(clients, GAUGE, "connected clients")                                                                   \
     X(clients_accepted, COUNTER, "connections accepted")                                                     \
     X(clients_refused, COUNTER, "connections refused: clients_max or descriptors ran out")                   \

@@ -318,6 +318,41 @@ void config_fini(struct config *config)
     memset(config, 0, sizeof *config);
 }
 
+/* ---- comparing and printing --------------------------------------------------------------------------------- */
+
+static bool same_text(const char *one, const char *other)
+{
+    return strcmp(one ? one : "", other ? other : "") == 0;
+}
+
+/* A password may change in its file. */
+static bool same_secret(const struct config *one, const struct config *other, const char *name)
+{
+    if (strcmp(name, "store_password_file") == 0)
+        return same_text(one->store_password, other->store_password);
+    if (strcmp(name, "redis_password_file") == 0)
+        return same_text(one->redis_password, other->redis_password);
+    return true;
+}
+
+void config_compare(const struct config *before, const struct config *after, config_change_fn changed,
+                    void *context)
+{
+    char old[VALUE_SIZE], new[VALUE_SIZE];
+    for (size_t i = 0; i < config_option_count; i++) {
+        const struct config_option *option = &config_options[i];
+        config_option_format(before, option, old, sizeof old);
+        config_option_format(after, option, new, sizeof new);
+        bool same = strcmp(old, new) == 0;
+        if (option->kind == CONFIG_TEXT) /* it may be longer than what is shown of it */
+            same = same_text(*(char *const *)(const void *)((const char *)before + option->offset),
+                             *(char *const *)(const void *)((const char *)after + option->offset));
+        struct config_change change = {option->name, option->reload, old, new};
+        if (!same || !same_secret(before, after, option->name))
+            changed(context, &change);
+    }
+}
+
 /* Escapes what libconfuse takes for something else in double quotes, a variable among it, and what a terminal would
  * obey. */
 static void print_quoted(FILE *file, const char *text)

@@ -48,7 +48,8 @@ struct config {
     uint32_t client_requests_max; /* in flight, one client */
     uint64_t client_idle_ms;
     uint64_t request_timeout_ms;
-    uint64_t stop_grace_ms; /* how long the daemon goes on after SIGTERM */
+    uint64_t stop_grace_ms;     /* how long the daemon goes on after SIGTERM */
+    uint64_t worker_timeout_ms; /* a worker that is silent for so long is killed; 0: never */
     char *log_level;
 };
 
@@ -59,6 +60,22 @@ void config_fini(struct config *config);
 /* Gives one option, which must exist, another value, as the file would. */
 int config_set(struct config *config, const char *name, const char *text,
                struct failure *failure) PERMTAB_MUST_CHECK;
+/* How a change of an option takes effect while the daemon runs. */
+enum config_reload {
+    CONFIG_WORKER, /* in a new worker */
+    CONFIG_LIVE,   /* at once */
+    CONFIG_FIXED,  /* not at all: the daemon must be restarted */
+};
+struct config_change {
+    const char *name;
+    enum config_reload reload;
+    const char *before,
+        *after; /* as config_set reads them; a secret that differs has its file's name twice */
+};
+typedef void (*config_change_fn)(void *context, const struct config_change *change);
+/* Calls `changed` for each option whose value differs, in the order of the table. */
+void config_compare(const struct config *before, const struct config *after, config_change_fn changed,
+                    void *context);
 /* Prints the effective configuration in the file's own syntax, secrets left out. */
 void config_print(const struct config *config, void *stdio_file);
 

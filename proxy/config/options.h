@@ -25,7 +25,7 @@ struct config_option {
     /* the default, as it would be written in the file without quotes; lists with commas */
     const char *fallback;
     uint64_t min, max; /* of numbers, sizes (bytes), durations (ms) and modes */
-    bool reloadable;   /* may change while the daemon runs */
+    enum config_reload reload;
     const char *help;
 };
 

@@ -1,7 +1,7 @@
-/* The daemon: every part of it, and how each is started. main.c has the order, and stops the parts in reverse.
+/* The worker: every part of it, and how each is started. worker.c has the order, and stops the parts in reverse.
  *
  * Each start takes what it needs from the parts that are there already. On failure the parts that were made stay
- * for main.c to stop. */
+ * for worker.c to stop. */
 #ifndef PERMTAB_DAEMON_DAEMON_H
 #define PERMTAB_DAEMON_DAEMON_H
 
@@ -18,6 +18,7 @@
 #include "proxy/invalidate/fleet.h"
 #include "proxy/invalidate/invalidate.h"
 #include "proxy/l2/l2.h"
+#include "proxy/master/master.h"
 #include "proxy/redis/redis.h"
 #include "proxy/serve/descriptors.h"
 #include "proxy/serve/listener.h"
@@ -29,22 +30,25 @@
 #include "proxy/store/threads.h"
 #include "proxy/table/publisher.h"
 
-/* How far main.c has come: the same code of a failure means something else before and after. */
+/* How far worker.c has come: the same code of a failure means something else before and after. */
 enum daemon_phase {
-    DAEMON_PREPARING, /* the process and its sockets */
-    DAEMON_STARTING,  /* the sockets are ours; the store, and everything after it */
+    DAEMON_PREPARING, /* the process and its limits */
+    DAEMON_STARTING,  /* the store, and everything after it */
 };
 
 struct daemon {
     enum daemon_phase phase;
-    const char *config_path;
-    struct config config;
+    const struct worker_start *start; /* what the master gave */
+    uint64_t begun_ns;
+    struct config config; /* a copy of the process' own: options may change in it */
     struct counters counters;
     uint64_t host_id; /* of this host and this life of it: marks its locks, tokens and messages in Redis */
     struct descriptors descriptors;
-    struct demo *demo;
-    struct event *signals[3];
-    struct event *grace; /* pending while the daemon goes on after SIGTERM */
+    const struct demo *demo; /* NULL: none */
+    struct event *master;    /* reads what it says */
+    struct event *beat;      /* tells it that the loop turns */
+    bool leaving;            /* for another worker: the lease stays as it is */
+    struct event *grace;     /* pending while the daemon goes on after SIGTERM */
     struct listener *listener, *ops_listener;
     struct parts parts; /* the server uses them, too */
     bool use_replica;
@@ -55,6 +59,9 @@ struct daemon {
     struct server server;
     struct ops *ops;
 };
+
+/* Serves for a master until it says stop, and returns the exit code: the worker's whole life. */
+int daemon_work(const struct worker_start *start, const struct demo *demo);
 
 /* The store's address and times. Borrowed from the configuration. */
 struct sql_options daemon_store_options(const struct config *config);

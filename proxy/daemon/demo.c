@@ -24,6 +24,17 @@ static int set_option(struct config *config, const char *name, const struct demo
     return config_set(config, name, value, failure);
 }
 
+int demo_configure(const struct demo *demo, struct config *config, struct failure *failure)
+{
+    int code = set_option(config, "store", demo, "sqlite:", "/permtab.db", failure);
+    if (code == 0)
+        code = set_option(config, "socket", demo, "", "/permtab.sock", failure);
+    if (code == 0)
+        code = set_option(config, "ops_socket", demo, "", "/permtab-ops.sock", failure);
+    config->store_migrate = true;
+    return code;
+}
+
 int demo_new(struct demo **out, struct config *config, struct failure *failure)
 {
     const char *parent = getenv("XDG_RUNTIME_DIR");
@@ -41,12 +52,7 @@ int demo_new(struct demo **out, struct config *config, struct failure *failure)
         free(demo);
         return code;
     }
-    code = set_option(config, "store", demo, "sqlite:", "/permtab.db", failure);
-    if (code == 0)
-        code = set_option(config, "socket", demo, "", "/permtab.sock", failure);
-    if (code == 0)
-        code = set_option(config, "ops_socket", demo, "", "/permtab-ops.sock", failure);
-    config->store_migrate = true;
+    code = demo_configure(demo, config, failure);
     if (code < 0) {
         demo_free(demo);
         return code;

@@ -12,6 +12,9 @@ struct demo;
 
 /* Makes the folder and points store and sockets of the configuration into it. PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY. */
 int demo_new(struct demo **out, struct config *config, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Points store and sockets of a configuration into the folder, which is there. PERMTAB_E_MEMORY. */
+int demo_configure(const struct demo *demo, struct config *config,
+                   struct failure *failure) PERMTAB_MUST_CHECK;
 /* Applies the built-in policy. Blocks. */
 int demo_fill_store(const struct config *config, struct store *store,
                     struct failure *failure) PERMTAB_MUST_CHECK;

@@ -1,19 +1,18 @@
-/* Events and questions of one part that other parts must hear or answer, and signals. */
+/* Events and questions of one part that other parts must hear or answer, and what the master says. */
 #include "proxy/daemon/daemon.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/base/timer.h"
-#include "proxy/daemon/notify.h"
+#include "proxy/master/channel.h"
 
 #include <event2/event.h>
 #include <event2/thread.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-static const int stop_signals[] = {SIGTERM, SIGINT};
+#define BEAT_MS 1000u
 
 /* ---- the feed's news ------------------------------------------------------------------------------------------ */
 
@@ -184,37 +183,22 @@ struct invalidation_ports daemon_invalidation_ports(struct daemon *daemon)
     return ports;
 }
 
-/* ---- signals --------------------------------------------------------------------------------------------------- */
-
-/* Asks systemd to wait longer than TimeoutStopSec: for the grace, and for the stop, which may take two seconds
- * after it. */
-#define AFTER_GRACE_MS 5000u
-
-static void tell_supervisor(uint64_t grace_ms)
-{
-    char state[96];
-    (void)snprintf(state, sizeof state, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64,
-                   (grace_ms + AFTER_GRACE_MS) * 1000);
-    notify_supervisor(state);
-}
+/* ---- the master ------------------------------------------------------------------------------------------------ */
 
 /* Begins the grace, in which nothing else changes: clients that still ask are answered, and workers that still have
  * to be forked may connect. */
-static void on_stop(evutil_socket_t number, short what, void *context)
+static void stop_on(struct daemon *daemon, const char *number)
 {
-    struct daemon *daemon = context;
     uint64_t grace_ms = daemon->config.stop_grace_ms;
-    (void)what;
     bool again = event_pending(daemon->grace, EV_TIMEOUT, NULL);
     if (grace_ms > 0 && !again && timer_in_ms(daemon->grace, grace_ms) == 0) {
-        log_info("permtabd: signal %d: everything goes on for stop_grace, %" PRIu64
+        log_info("permtabd: signal %s: everything goes on for stop_grace, %" PRIu64
                  " ms; a second signal ends it at once",
-                 (int)number, grace_ms);
+                 number, grace_ms);
         daemon->server.stop_at_ns = clock_ns() + grace_ms * 1000000;
-        tell_supervisor(grace_ms);
         return;
     }
-    log_info("permtabd: stopping on signal %d", (int)number);
+    log_info("permtabd: stopping on signal %s", number);
     (void)event_base_loopbreak(daemon->parts.base);
 }
 
@@ -226,45 +210,88 @@ static void on_grace_over(evutil_socket_t descriptor, short what, void *context)
     (void)event_base_loopbreak(daemon->parts.base);
 }
 
-/* Reloads the options that may change while the daemon runs: in this release the log level and the grace. A grace
- * that runs stays as long as it was. */
-static void on_reload(evutil_socket_t number, short what, void *context)
+/* Often enough for the master, which gives a loop up that does not turn for worker_timeout, and for its supervisor. */
+static uint64_t beat_ms(const struct daemon *daemon)
 {
-    struct daemon *daemon = context;
-    struct config config;
-    struct failure failure;
-    enum log_level level;
-    (void)number, (void)what;
-    if (config_load(&config, daemon->config_path, &failure) < 0) {
-        log_error("permtabd: the configuration was not read again: %s", failure.text);
-        return;
-    }
-    if (log_level_parse(config.log_level, &level) == 0)
-        log_level_set(level);
-    daemon->config.stop_grace_ms = config.stop_grace_ms;
-    log_info("permtabd: log_level is %s now, and stop_grace %" PRIu64
-             " ms; every other option takes a restart",
-             config.log_level, config.stop_grace_ms);
-    config_fini(&config);
+    uint64_t timeout_ms = daemon->config.worker_timeout_ms, watchdog_ms = daemon->start->watchdog_ms;
+    uint64_t ms = BEAT_MS;
+    if (timeout_ms != 0 && timeout_ms / 8 < ms)
+        ms = timeout_ms / 8;
+    if (watchdog_ms != 0 && watchdog_ms / 8 < ms)
+        ms = watchdog_ms / 8;
+    return ms > 0 ? ms : 1;
 }
 
-static int watch_signals(struct daemon *daemon)
+static void on_beat(evutil_socket_t descriptor, short what, void *context)
 {
-    for (size_t i = 0; i < 3; i++) {
-        bool stop = i < sizeof stop_signals / sizeof stop_signals[0];
-        daemon->signals[i] = evsignal_new(daemon->parts.base, stop ? stop_signals[i] : SIGHUP,
-                                          stop ? on_stop : on_reload, daemon);
-        if (!daemon->signals[i] || event_add(daemon->signals[i], NULL) < 0)
-            return PERMTAB_E_MEMORY;
+    struct daemon *daemon = context;
+    (void)descriptor, (void)what;
+    daemon->counters.worker_age_us = (clock_ns() - daemon->begun_ns) / 1000;
+    (void)channel_tell(daemon->start->channel, CHANNEL_BEAT, "");
+}
+
+/* Takes over an option that may change while the worker runs. A grace that runs stays as long as it was. */
+static void change_option(struct daemon *daemon, char *text)
+{
+    struct failure failure;
+    enum log_level level;
+    char *value = strchr(text, '=');
+    if (!value)
+        return;
+    *value++ = 0;
+    if (config_set(&daemon->config, text, value, &failure) < 0) {
+        log_error("permtabd: %s: %s", text, failure.text);
+        return;
     }
-    return 0;
+    if (log_level_parse(daemon->config.log_level, &level) == 0)
+        log_level_set(level);
+    (void)timer_in_ms(daemon->beat, beat_ms(daemon));
+}
+
+static void obey(struct daemon *daemon, struct channel_message *message)
+{
+    switch (message->kind) {
+    case CHANNEL_STOP:
+        stop_on(daemon, message->text);
+        break;
+    case CHANNEL_LEAVE:
+        log_info("permtabd: this worker makes room for another one");
+        daemon->leaving = true;
+        (void)event_base_loopbreak(daemon->parts.base);
+        break;
+    case CHANNEL_OPTION:
+        change_option(daemon, message->text);
+        break;
+    default: /* what a worker tells */
+        break;
+    }
+}
+
+/* The end of the channel is that of the master. Nobody would begin another worker, nor hold the lock: this one ends
+ * with it, as the kernel is asked to see to. */
+static void on_master(evutil_socket_t channel, short what, void *context)
+{
+    struct daemon *daemon = context;
+    struct channel_message message;
+    int code;
+    (void)what;
+    while ((code = channel_hear(channel, &message)) > 0)
+        obey(daemon, &message);
+    if (code < 0)
+        _exit(EXIT_TRANSIENT);
 }
 
 int daemon_start_loop(struct daemon *daemon, struct failure *failure)
 {
-    daemon->parts.base = evthread_use_pthreads() == 0 ? event_base_new() : NULL;
-    daemon->grace = daemon->parts.base ? evtimer_new(daemon->parts.base, on_grace_over, daemon) : NULL;
-    if (!daemon->grace || watch_signals(daemon) < 0)
+    struct event_base *base = evthread_use_pthreads() == 0 ? event_base_new() : NULL;
+    daemon->parts.base = base;
+    if (base) {
+        daemon->grace = evtimer_new(base, on_grace_over, daemon);
+        daemon->beat = event_new(base, -1, EV_PERSIST, on_beat, daemon);
+        daemon->master = event_new(base, daemon->start->channel, EV_READ | EV_PERSIST, on_master, daemon);
+    }
+    if (!daemon->grace || !daemon->beat || !daemon->master || event_add(daemon->master, NULL) < 0 ||
+        timer_in_ms(daemon->beat, beat_ms(daemon)) < 0)
         return failure_set(failure, PERMTAB_E_SYSTEM, "the event loop cannot be set up");
     return 0;
 }

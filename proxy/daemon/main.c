@@ -1,4 +1,5 @@
-/* permtabd: the order of starting, serving, stopping. Every part is a struct of this one; nothing is global.
+/* permtabd: the command line, and what it asks for. To serve is the master's affair (proxy/master/), and in a process
+ * of its own the worker's (worker.c).
  *
  * A failure while starting ends the process with one line: exit code 2 when the configuration is to blame, 64 for
  * the command line, 1 when the next start may succeed. */
@@ -6,27 +7,22 @@
 #include "client/wire/text.h"
 #include "proxy/base/log.h"
 #include "proxy/daemon/daemon.h"
-#include "proxy/daemon/notify.h"
+#include "proxy/master/master.h"
 
-#include <event2/event.h>
 #include <getopt.h>
-#include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <time.h>
-#include <unistd.h>
-
-#define STOP_SECONDS 2
-
-enum { EXIT_FINE = 0, EXIT_TRANSIENT = 1, EXIT_CONFIGURATION = 2, EXIT_USAGE = 64 };
 
 struct arguments {
     const char *config_path;
     bool test, demo, migrate;
+};
+
+struct program {
+    struct arguments arguments;
+    struct config config;
+    struct demo *demo;
 };
 
 /* ---- command line ------------------------------------------------------------------------------------------------ */
@@ -98,177 +94,87 @@ static void complain(const struct failure *failure)
     (void)fprintf(stderr, "permtabd: %s\n", text);
 }
 
-/* ---- starting and stopping --------------------------------------------------------------------------------------- */
+/* ---- what it asks for -------------------------------------------------------------------------------------------- */
 
-static int start(struct daemon *daemon, struct failure *failure)
+static int work(void *context, const struct worker_start *start)
 {
-    int code;
-    /* 1. Nobody of our uid may look into this process or write through /proc: before there is anything to write. */
-    if (prctl(PR_SET_DUMPABLE, 0) < 0)
-        return failure_set(failure, PERMTAB_E_SYSTEM, "PR_SET_DUMPABLE is refused");
-    /* 2. Descriptors, before any is made: clients get what store, Redis and files leave. */
-    if ((code = descriptors_init(&daemon->descriptors, &daemon->config, failure)) < 0)
-        return code;
-    /* 3. The loop, because sockets and threads report to it. It does not turn before everything is there. */
-    if ((code = daemon_start_loop(daemon, failure)) < 0)
-        return code;
-    /* 4. The sockets, before the store: a second instance is refused before it has changed anything. Clients that
-     *    connect now wait in the backlog. */
-    if ((code = daemon_start_listening(daemon, failure)) < 0)
-        return code;
-    daemon->phase = DAEMON_STARTING;
-    /* 5. The store and the table: the table needs the store's id, its revision and its catalogue. */
-    if ((code = daemon_open_store(daemon, failure)) < 0)
-        return code;
-    /* 6. Threads and the feed, which writes into the table. Its first poll grants the first lease. */
-    if ((code = daemon_start_helpers(daemon, failure)) < 0)
-        return code;
-    /* 7. Redis, with the parts that work there and for the fleet. */
-    if ((code = daemon_start_redis(daemon, failure)) < 0)
-        return code;
-    /* 8. Questions and fills, which use Redis when it is there; the queue in Redis, which asks questions. */
-    if ((code = daemon_start_answering(daemon, failure)) < 0 ||
-        (code = daemon_start_delayed(daemon, failure)) < 0)
-        return code;
-    /* 9. The watching parts, the auditor and the subscriptions. They know all parts above; the sessions know them. */
-    if ((code = daemon_start_watching(daemon, failure)) < 0)
-        return code;
-    /* 10. The sessions, which ask all parts above. */
-    return daemon_start_serving(daemon, failure);
+    const struct program *program = context;
+    return daemon_work(start, program->demo);
 }
 
-/* Ends the process when the stop takes too long: it waits for threads that wait for the store, perhaps for
- * store_timeout and longer. By then everything that others see of the end has been done, and a statement under way
- * may end as it does when a process is killed: the store keeps what was committed and nothing else. Nothing is
- * shared with the threads that are left behind, so nothing is taken from under them. */
-static void *leave_in_time(void *context)
+/* A configuration that was loaded again knows nothing of the demo's folder. */
+static int adjust(void *context, struct config *config, struct failure *failure)
 {
-    struct timespec left = {.tv_sec = STOP_SECONDS};
-    (void)context;
-    while (nanosleep(&left, &left) < 0)
-        continue;
-    log_warning("permtabd: the store has not answered for %d s: what it was asked is left to it",
-                STOP_SECONDS);
-    _exit(EXIT_FINE);
+    const struct program *program = context;
+    return program->demo ? demo_configure(program->demo, config, failure) : 0;
 }
 
-static void leave_in_any_case(void)
+static void serves(void *context, const struct config *config)
 {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, leave_in_time, NULL) == 0)
-        (void)pthread_detach(thread);
+    const struct program *program = context;
+    if (program->demo)
+        demo_print(program->demo, config, stdout);
 }
 
-/* Stops the parts in reverse, with readers first: a part that ends after the lease cannot mislead anybody. */
-static void stop(struct daemon *daemon, bool served)
+static int serve(struct program *program, struct failure *failure)
 {
-    if (daemon->parts.publisher)
-        publisher_end_lease(daemon->parts.publisher, OWN_FAULT);
-    listener_free(daemon->ops_listener);
-    listener_free(daemon->listener);
-    server_fini(&daemon->server);
-    if (served && !daemon->demo) /* otherwise an exit code, or a folder to be removed, comes after it */
-        leave_in_any_case();
-    ops_free(daemon->ops);
-    delayed_free(daemon->parts.delayed); /* before all that it asks and waits for */
-    answering_end(daemon->parts.answering);
-    audit_free(daemon->parts.audit);
-    invalidations_free(daemon->parts.invalidations);
-    cleanup_free(daemon->parts.cleanup);
-    writes_free(daemon->parts.writes);
-    /* Calls back the last jobs, which know the feed, the fleet and the counters. */
-    store_threads_free(daemon->parts.pool);
-    store_threads_free(daemon->replica);
-    fleet_free(daemon->parts.fleet); /* a write that has just ended was announced over it */
-    answering_free(daemon->parts.answering);
-    redis_free(daemon->parts.redis); /* tells the others that their commands are lost */
-    l2_free(daemon->l2);
-    feed_free(daemon->parts.feed);
-    subscriptions_free(daemon->parts.subscriptions);
-    publisher_free(daemon->parts.publisher);
-    for (size_t i = 0; i < 3; i++) {
-        if (daemon->signals[i])
-            event_free(daemon->signals[i]);
-    }
-    if (daemon->grace)
-        event_free(daemon->grace);
-    if (daemon->parts.base)
-        event_base_free(daemon->parts.base);
+    struct master_options options = {.config = &program->config,
+                                     .config_path = program->arguments.config_path,
+                                     .work = work,
+                                     .adjust = adjust,
+                                     .serves = serves,
+                                     .context = program};
+    if (program->arguments.demo && demo_new(&program->demo, &program->config, failure) < 0)
+        return EXIT_TRANSIENT;
+    return master_run(&options, failure);
 }
 
-/* The exit code for a failure. One that the store or the table's size cause is mended in the configuration; a
- * socket that another instance serves may be free at the next start. */
-static int exit_code_of(const struct daemon *daemon, int code)
+static int migrate(const struct config *config, struct failure *failure)
 {
-    bool contradicted = code == PERMTAB_E_CONFLICT || code == PERMTAB_E_LIMIT || code == PERMTAB_E_INVALID;
-    switch (daemon->phase) {
-    case DAEMON_PREPARING: /* a limit is that of descriptors */
-        return code == PERMTAB_E_LIMIT ? EXIT_CONFIGURATION : EXIT_TRANSIENT;
-    case DAEMON_STARTING:
-        return contradicted ? EXIT_CONFIGURATION : EXIT_TRANSIENT;
-    }
-    return EXIT_TRANSIENT;
+    if (daemon_migrate(config, failure) < 0)
+        return EXIT_TRANSIENT;
+    (void)puts("permtabd: the schema is up to date");
+    return EXIT_FINE;
 }
 
-static int serve(struct daemon *daemon, struct failure *failure)
+static int test(const struct config *config, struct failure *failure)
 {
-    int code = start(daemon, failure);
-    if (code == 0) {
-        log_info("permtabd " PERMTAB_VERSION ": serving %s from revision %" PRIu64, daemon->config.socket,
-                 publisher_position(daemon->parts.publisher).revision);
-        if (daemon->demo)
-            demo_print(daemon->demo, &daemon->config, stdout);
-        notify_supervisor("READY=1");
-        if (event_base_dispatch(daemon->parts.base) < 0)
-            code = failure_set(failure, PERMTAB_E_SYSTEM, "the event loop broke off");
-        notify_supervisor("STOPPING=1");
-    }
-    stop(daemon, code == 0);
-    return code;
+    config_print(config, stdout);
+    descriptors_print(config, stdout);
+    return descriptors_check(config, failure) < 0 ? EXIT_CONFIGURATION : EXIT_FINE;
 }
 
-/* Does what the arguments ask for; on failure `failure` says why. */
-static int run(struct daemon *daemon, const struct arguments *arguments, struct failure *failure)
+/* Does what the arguments ask for; when the exit code is not 0, `failure` says why, or the log has said it. */
+static int run(struct program *program, struct failure *failure)
 {
-    int code;
-    if (arguments->test) {
-        config_print(&daemon->config, stdout);
-        descriptors_print(&daemon->config, stdout);
-        return descriptors_check(&daemon->config, failure);
-    }
-    if (arguments->demo && (code = demo_new(&daemon->demo, &daemon->config, failure)) < 0)
-        return code;
-    if (!arguments->migrate)
-        return serve(daemon, failure);
-    code = daemon_migrate(&daemon->config, failure);
-    if (code == 0)
-        (void)puts("permtabd: the schema is up to date");
-    return code;
+    if (program->arguments.test)
+        return test(&program->config, failure);
+    if (program->arguments.migrate)
+        return migrate(&program->config, failure);
+    return serve(program, failure);
 }
 
 /* The program without the care for descriptors and output. */
 static int live(int count, char **words)
 {
-    struct arguments arguments = {0};
+    struct program program = {0};
     struct failure failure = {0};
-    struct daemon daemon = {0};
     enum log_level level = LOG_LEVEL_INFO;
-    int status = read_arguments(count, words, &arguments);
+    int status = read_arguments(count, words, &program.arguments);
     if (status >= 0)
         return status;
-    daemon.config_path = arguments.config_path;
-    if (config_load(&daemon.config, arguments.config_path, &failure) < 0) {
+    if (config_load(&program.config, program.arguments.config_path, &failure) < 0) {
         complain(&failure);
         return EXIT_CONFIGURATION;
     }
-    if (log_level_parse(daemon.config.log_level, &level) == 0)
+    if (log_level_parse(program.config.log_level, &level) == 0)
         log_level_set(level);
-    int code = run(&daemon, &arguments, &failure);
-    if (code < 0)
+    status = run(&program, &failure);
+    if (failure.code < 0)
         complain(&failure);
-    demo_free(daemon.demo);
-    config_fini(&daemon.config);
-    return code < 0 ? exit_code_of(&daemon, code) : EXIT_FINE;
+    demo_free(program.demo);
+    config_fini(&program.config);
+    return status;
 }
 
 /* Output that could not be written is a failure, whatever else went well. */

@@ -1,4 +1,4 @@
-/* Starting the parts. main.c has their order and dependencies; this file has their sizes and options. */
+/* Starting the parts. worker.c has their order and dependencies; this file has their sizes and options. */
 #include "proxy/base/random.h"
 #include "proxy/daemon/daemon.h"
 
@@ -19,15 +19,15 @@ int daemon_start_listening(struct daemon *daemon, struct failure *failure)
     struct listener_options clients = {.base = daemon->parts.base,
                                        .accept = server_accept,
                                        .context = &daemon->server,
-                                       .path = config->socket,
-                                       .mode = config->socket_mode};
+                                       .socket = daemon->start->socket,
+                                       .path = config->socket};
     struct listener_options ops = {.base = daemon->parts.base,
                                    .accept = ops_accept,
                                    .context = daemon->ops,
-                                   .path = config->ops_socket,
-                                   .mode = config->socket_mode};
+                                   .socket = daemon->start->ops_socket,
+                                   .path = config->ops_socket};
     code = listener_new(&daemon->listener, &clients, failure);
-    if (code == 0 && config->ops_socket[0])
+    if (code == 0 && ops.socket >= 0)
         code = listener_new(&daemon->ops_listener, &ops, failure);
     return code;
 }

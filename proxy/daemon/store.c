@@ -2,6 +2,7 @@
 #include "proxy/daemon/daemon.h"
 
 #include "proxy/base/log.h"
+#include "proxy/master/channel.h"
 
 struct sql_options daemon_store_options(const struct config *config)
 {
@@ -66,13 +67,18 @@ int daemon_open_store(struct daemon *daemon, struct failure *failure)
     const struct config *config = &daemon->config;
     struct sql_options options = daemon_store_options(config);
     struct store store;
-    int code = config->store_migrate ? daemon_migrate(config, failure) : 0;
+    int code = 0;
+    if (config->store_migrate) {
+        (void)channel_tell(daemon->start->channel, CHANNEL_MIGRATING, "");
+        code = daemon_migrate(config, failure);
+        (void)channel_tell(daemon->start->channel, CHANNEL_BEAT, "");
+    }
     if (code == 0)
         code = store_open(&store, &options, failure);
     if (code < 0)
         return code;
     code = store_sync_types(&store, &config->scope_types, failure);
-    if (code == 0 && daemon->demo)
+    if (code == 0 && daemon->demo && daemon->start->number == 1)
         code = demo_fill_store(config, &store, failure);
     if (code == 0)
         code = publish_first(daemon, &store, failure);

@@ -1,11 +1,8 @@
-/* A listening Unix socket: one instance only, a stale file replaced, removed at the end. */
+/* Connections from a listening socket, on the loop. */
 #ifndef PERMTAB_SERVE_LISTENER_H
 #define PERMTAB_SERVE_LISTENER_H
 
 #include "proxy/base/failure.h"
-
-#include <stdint.h>
-#include <sys/types.h>
 
 struct event_base;
 struct listener;
@@ -14,20 +11,17 @@ struct listener;
 typedef void (*listener_accept_fn)(void *context, int descriptor);
 
 struct listener_options {
-    /* Borrowed until listener_free. */
-    struct event_base *base;
+    struct event_base *base; /* borrowed until listener_free, as is the context */
     listener_accept_fn accept;
     void *context;
-    /* Copied. */
-    const char *path;
-    uint32_t mode; /* of the socket's file */
+    int socket;       /* listening; closed by listener_free */
+    const char *path; /* for the log; borrowed */
 };
 
-/* Binds and listens. PERMTAB_E_CONFLICT: another instance serves this path, or something that is no socket
- * lies there; PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY. */
+/* Accepts from now on. On failure the socket is closed. PERMTAB_E_MEMORY. */
 int listener_new(struct listener **out, const struct listener_options *options,
                  struct failure *failure) PERMTAB_MUST_CHECK;
-/* Stops listening and removes the files. */
+/* Accepts nobody any more. */
 void listener_free(struct listener *listener);
 
 #endif

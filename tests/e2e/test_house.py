@@ -32,7 +32,7 @@ PURE = ["proxy/names/*", "proxy/rights/*", "proxy/base/histogram.*", "proxy/base
         "proxy/l2/early_refresh.*", "proxy/delayed/task.*", "proxy/delayed/advice.*", "proxy/answer/user_filter.*",
         "client/wire/*"]
 IMPURE = (r"event2?/.*|sys/socket\.h|sys/un\.h|mysql.*|sqlite3\.h|pthread\.h|proxy/base/timer\.h|"
-          r"proxy/(store|table|feed/feed|serve|daemon)/.*")
+          r"proxy/(store|table|feed/feed|serve|master|daemon)/.*")
 
 MAY_INCLUDE = {
     "shm": ["shm/*"],
@@ -50,6 +50,7 @@ FACES = {
     "rights": "catalogue change condition explain facts resolve",
     "redis": "redis retry subscriber url",
     "config": "config",
+    "master": "channel master",
     "store": "gate orphans sql store threads",
     "table": "audit batch fill grow publisher retire workshop",
     "keys": "keys",

@@ -9,7 +9,6 @@ import sys
 import unittest
 
 from .paths import temporary_folder
-from .process import kill
 from .servers import Mariadb
 from .sidecar import Sidecar
 from .surroundings import settle
@@ -62,7 +61,7 @@ class _StoreCase(unittest.TestCase):
         return sidecar
 
     def _end_sidecar(self, sidecar):
-        kill(sidecar.process)
+        sidecar.kill()
         if self._failed():
             print(f"---- {self.id()}: the sidecar's log\n{sidecar.log()[-4000:]}----", file=sys.stderr)
 

@@ -128,7 +128,7 @@ def sidecar_stopped(fleet, dice, hosts):
     def go_on():
         for host in hosts:
             if host.sidecar.process and host.sidecar.process.poll() is None:
-                host.sidecar.process.send_signal(signal.SIGCONT)
+                host.sidecar.resume()
     return go_on
 
 

@@ -34,6 +34,27 @@ def spawn(arguments, uid=None, **options):
     return subprocess.Popen(arguments, preexec_fn=become, **options)
 
 
+def children(pid):
+    """Process ids of those that it has forked and that have not ended."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rsplit(")", 1)[1].split()[:2]
+        except OSError:  # it has ended
+            continue
+        if int(parent) == pid and state not in "ZX":
+            found.append(int(path.parent.name))
+    return found
+
+
+def is_there(pid):
+    """Whether a process that is nobody's child here has not ended."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def end(process, patience=120):
     """SIGTERM, and SIGKILL for who does not go. Returns the exit status, or None when there is no process."""
     if process is None:
@@ -80,11 +101,13 @@ def _waited_for_a_processor(pid):
 
 
 class Stopwatch:
-    """A stopwatch for bounds that are the product's own: the time since it was made, less what this process and the
-    named ones spent waiting for a processor. So a machine that others keep busy is no reason to fail."""
+    """A stopwatch for bounds that are the product's own: the time since it was made, less what this process, the
+    named ones and those that they have forked spent waiting for a processor. So a machine that others keep busy is no
+    reason to fail."""
 
     def __init__(self, *processes):
-        self._pids = ["self", *(process.pid for process in processes)]
+        named = [process.pid for process in processes]
+        self._pids = ["self", *named, *(child for pid in named for child in children(pid))]
         self._waited = self._waiting()
         self._begun = time.monotonic_ns()
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 from .paths import program
-from .process import end, kill, spawn, wait_until
+from .process import children, end, is_there, kill, spawn, wait_until
 from .rpc import Rpc, RpcError
 
 POLL_MS = 100
@@ -87,15 +87,33 @@ class Sidecar:
         self.process = None
         return status
 
+    @property
+    def worker_pid(self):
+        """The process that serves: a child of `process`, its master. None while there is none."""
+        pids = children(self.process.pid)
+        return pids[0] if pids else None
+
     def kill(self):
+        """Both processes, at once: the worker dies with its master."""
+        pids = children(self.process.pid) if self.process is not None else []
         kill(self.process)
         self.process = None
+        wait_until(lambda: not any(map(is_there, pids)), 20, "the worker is gone with its master")
 
     def pause(self):
-        self.process.send_signal(signal.SIGSTOP)
+        """Both processes: the master would take a worker that is stopped for one that hangs."""
+        self._signal(signal.SIGSTOP)
 
     def resume(self):
-        self.process.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number):
+        self.process.send_signal(number)
+        for pid in children(self.process.pid):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
 
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

@@ -1,6 +1,6 @@
 /* Tells systemd the daemon's state (sd_notify's protocol), without its library. */
-#ifndef PERMTAB_DAEMON_NOTIFY_H
-#define PERMTAB_DAEMON_NOTIFY_H
+#ifndef PERMTAB_MASTER_NOTIFY_H
+#define PERMTAB_MASTER_NOTIFY_H
 
 /* Sends `state`, lines such as "READY=1" or "STOPPING=1", to $NOTIFY_SOCKET; does nothing when that is not set.
  * Never blocks. */

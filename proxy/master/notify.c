@@ -1,6 +1,6 @@
 /* One datagram to the socket that systemd names in the environment: sd_notify(3), "Notes". Nothing depends on it, so
  * failures are not reported. */
-#include "proxy/daemon/notify.h"
+#include "proxy/master/notify.h"
 
 #include <stddef.h>
 #include <stdlib.h>
