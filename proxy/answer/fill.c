@@ -16,6 +16,7 @@
 #include "proxy/answer/fill.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/hash.h"
 #include "proxy/base/timer.h"
 #include "proxy/l2/l2.h"
 
@@ -23,7 +24,6 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <utlist.h>
 
 enum fill_state {
@@ -309,11 +309,16 @@ static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struc
         return NULL;
     fill->fills = fills;
     fill->key = key;
-    if (fill_submit(fill) < 0) {
+    HASH_ADD(hh, fills->by_key, key, sizeof fill->key, fill);
+    if (!HASH_ADDED(fill)) {
         free(fill);
         return NULL;
     }
-    HASH_ADD(hh, fills->by_key, key, sizeof fill->key, fill);
+    if (fill_submit(fill) < 0) {
+        HASH_DEL(fills->by_key, fill);
+        free(fill);
+        return NULL;
+    }
     return fill;
 }
 

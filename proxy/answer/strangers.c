@@ -9,11 +9,11 @@
  * A few thousand scopes and a bounded number of bytes are kept; the least recently used go first. */
 #include "proxy/answer/strangers.h"
 
+#include "proxy/base/hash.h"
 #include "proxy/table/retire.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #define SCOPES_MAX 4096u
 #define BYTES_MAX  (32u << 20)
@@ -39,13 +39,31 @@ void strangers_init(struct strangers *strangers, const struct known_users *known
     strangers->publisher = publisher;
 }
 
+static void kept_free(struct kept_facts *kept)
+{
+    facts_fini(&kept->facts);
+    free(kept);
+}
+
 static void drop(struct strangers *strangers, struct kept_facts *kept)
 {
     HASH_DEL(strangers->kept, kept);
     strangers->count--;
     strangers->bytes -= kept->bytes;
-    facts_fini(&kept->facts);
-    free(kept);
+    kept_free(kept);
+}
+
+/* Makes it the last used: uthash keeps the order of adding. False: there is no memory, and it is no longer there. */
+static bool add_last(struct strangers *strangers, struct kept_facts *kept)
+{
+    HASH_ADD(hh, strangers->kept, key, sizeof kept->key, kept);
+    if (HASH_ADDED(kept)) {
+        strangers->count++;
+        strangers->bytes += kept->bytes;
+        return true;
+    }
+    kept_free(kept);
+    return false;
 }
 
 void strangers_fini(struct strangers *strangers)
@@ -84,9 +102,10 @@ bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_ke
     if (kept == NULL || !strangers_include(strangers, user) || facts_copy(out, &kept->facts) < 0)
         return false;
     out->user = user;
-    /* uthash keeps the order of adding; adding again makes `kept` the last used. */
     HASH_DEL(strangers->kept, kept);
-    HASH_ADD(hh, strangers->kept, key, sizeof kept->key, kept);
+    strangers->count--;
+    strangers->bytes -= kept->bytes;
+    (void)add_last(strangers, kept);
     return true;
 }
 
@@ -121,11 +140,8 @@ void strangers_learn(struct strangers *strangers, const struct facts *facts)
         if (kept != NULL)
             drop(strangers, kept);
         kept = copy_of(facts);
-        if (kept == NULL)
+        if (kept == NULL || !add_last(strangers, kept))
             return;
-        HASH_ADD(hh, strangers->kept, key, sizeof kept->key, kept);
-        strangers->count++;
-        strangers->bytes += kept->bytes;
     }
     kept->facts.revision = at.revision;
     kept->facts.nonce = at.nonce;

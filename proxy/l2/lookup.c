@@ -160,6 +160,10 @@ static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scop
     lookup->l2 = l2;
     lookup->key = key;
     HASH_ADD(hh, l2->by_key, key, sizeof lookup->key, lookup);
+    if (!HASH_ADDED(lookup)) {
+        free(lookup);
+        return NULL;
+    }
     l2_lookup_enqueue(lookup);
     return lookup;
 }

@@ -3,14 +3,13 @@
 #define PERMTAB_L2_PRIVATE_H
 
 #include "proxy/base/breaker.h"
+#include "proxy/base/hash.h"
 #include "proxy/base/pause.h"
 #include "proxy/base/random.h"
 #include "proxy/base/trouble.h"
 #include "proxy/l2/l2.h"
 #include "proxy/names/l2_keys.h"
 #include "proxy/names/message.h"
-
-#include <uthash.h>
 
 #define L2_SEEN_SIZE     160u          /* as in l2_begin.lua */
 #define L2_CATCH_UP_MAX  8192u         /* changes; with more, forgetting everything is cheaper */

@@ -52,9 +52,13 @@ struct scope_node *scope_tree_put(struct scope_tree *tree, struct scope_key key,
     node->hash_key[1] = key.type;
     node->entries = NO_ENTRY;
     node->fold_slot = NO_ENTRY;
+    HASH_ADD(hh, tree->nodes, hash_key, sizeof node->hash_key, node);
+    if (!HASH_ADDED(node)) {
+        free(node);
+        return NULL;
+    }
     if (parent != NULL)
         hang_under(node, parent);
-    HASH_ADD(hh, tree->nodes, hash_key, sizeof node->hash_key, node);
     return node;
 }
 

@@ -3,9 +3,8 @@
 #ifndef PERMTAB_TABLE_SCOPE_TREE_H
 #define PERMTAB_TABLE_SCOPE_TREE_H
 
+#include "proxy/base/hash.h"
 #include "proxy/names/scope.h"
-
-#include <uthash.h>
 
 #define NO_ENTRY UINT32_MAX
 

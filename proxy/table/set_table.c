@@ -109,6 +109,11 @@ static struct resident_role *role_put(const struct role_sources *sources, uint64
         role->present = true;
     }
     HASH_ADD(hh, table->roles, id, sizeof role->id, role);
+    if (!HASH_ADDED(role)) {
+        role_fini(&role->role);
+        free(role);
+        return NULL;
+    }
     return role;
 }
 

@@ -6,10 +6,9 @@
 #ifndef PERMTAB_TABLE_SET_TABLE_H
 #define PERMTAB_TABLE_SET_TABLE_H
 
+#include "proxy/base/hash.h"
 #include "proxy/rights/resolve.h"
 #include "shm/set.h"
-
-#include <uthash.h>
 
 struct resident_role;
 
