@@ -158,8 +158,10 @@ static void answer_line(struct ops_session *session, const char *line)
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    if (!out)
+    if (!out) {
+        session->leaving = true; /* nobody waits for an answer that does not come */
         return;
+    }
     size_t i = 0;
     while (i < COMMAND_COUNT && strcmp(commands[i].name, line) != 0)
         i++;
@@ -167,10 +169,12 @@ static void answer_line(struct ops_session *session, const char *line)
         commands[i].print(session, out);
     else
         (void)fprintf(out, "error: there is no command \"%.40s\"; try help\n", line);
-    if (fclose(out) == 0 && !session->leaving) {
-        (void)bufferevent_write(session->channel, text, size);
-        (void)bufferevent_write(session->channel, "\n", 1);
-    }
+    bool cut = ferror(out) != 0;
+    if (fclose(out) != 0 || cut)
+        session->leaving = true;
+    if (!session->leaving && (bufferevent_write(session->channel, text, size) < 0 ||
+                              bufferevent_write(session->channel, "\n", 1) < 0))
+        session->leaving = true;
     free(text);
 }
 
@@ -214,13 +218,15 @@ static void on_line(struct bufferevent *channel, void *context)
     }
     if (session->leaving)
         finish(session);
+    else if (evbuffer_get_length(output) >= OUTPUT_MAX)
+        (void)bufferevent_disable(channel, EV_READ); /* until on_sent */
 }
 
 /* The output has been sent: goes on with lines that waited for it, or closes the session. */
 static void on_sent(struct bufferevent *channel, void *context)
 {
     struct ops_session *session = context;
-    if (session->leaving)
+    if (session->leaving || bufferevent_enable(channel, EV_READ) < 0)
         end_session(session);
     else if (evbuffer_get_length(bufferevent_get_input(channel)) > 0)
         on_line(channel, context);
@@ -260,9 +266,12 @@ void ops_accept(void *context, int descriptor)
     ops->sessions = session;
     ops->session_count++;
     bufferevent_setcb(session->channel, on_line, on_sent, on_end, session);
-    bufferevent_setwatermark(session->channel, EV_READ, 0, 4 * OPS_LINE_MAX);
-    (void)bufferevent_set_timeouts(session->channel, &idle, &idle);
-    (void)bufferevent_enable(session->channel, EV_READ | EV_WRITE);
+    /* Input is read in such pieces, and not at all while lines wait for much output to be sent. (libevent's own limit
+     * of a buffer is a callback, and is written into without a look whether there was memory for it.) */
+    if (bufferevent_set_max_single_read(session->channel, 4 * OPS_LINE_MAX) < 0 ||
+        bufferevent_set_timeouts(session->channel, &idle, &idle) < 0 ||
+        bufferevent_enable(session->channel, EV_READ | EV_WRITE) < 0)
+        end_session(session);
 }
 
 int ops_new(struct ops **out, struct server *server)

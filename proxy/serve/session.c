@@ -34,6 +34,9 @@
 #define QUERIES_PAUSE 50000u             /* of check_many; they take our memory, not the socket's */
 #define INPUT_KEEP    (64u * 1024)       /* a larger buffer is given back once it is empty */
 
+/* Why a session is closed that the loop would never look at again. */
+#define UNWATCHED "the kernel does not watch its socket: no memory, or too many are watched"
+
 static void on_readable(evutil_socket_t socket, short what, void *context);
 static void on_writable(evutil_socket_t socket, short what, void *context);
 static void send_output(struct session *session);
@@ -251,10 +254,12 @@ static void settle(struct session *session, bool more)
     bool awaited = !session->greeted || session->input_size > 0;
     /* Messages that have been read are taken first: else a client that sends faster than its turns come fills our
      * memory. */
-    if (full || more)
+    if (full || more) {
         (void)event_del(session->readable);
-    else
-        (void)event_add(session->readable, NULL);
+    } else if (event_add(session->readable, NULL) < 0) {
+        session_close(session, UNWATCHED);
+        return;
+    }
     if (more && !full)
         queue_turn(session);
     if (!awaited || full || more)
@@ -408,7 +413,8 @@ static void send_output(struct session *session)
     } else {
         if (session->output_since_ns == 0 || session->output.size < before)
             session->output_since_ns = clock_ns();
-        (void)event_add(session->writable, NULL);
+        if (event_add(session->writable, NULL) < 0)
+            session_close(session, UNWATCHED);
     }
 }
 
