@@ -5,6 +5,7 @@
 
 #include "client/wire/standard.h"
 
+#include <jansson.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -272,6 +273,8 @@ int main(int count, char **words)
         return CONTROL_UNKNOWN;
     /* 2. SIGPIPE off: a reader of our output that goes away is a failed write, which is noticed, and not our end. */
     (void)signal(SIGPIPE, SIG_IGN);
+    /* 3. Before the first value of JSON. */
+    json_set_alloc_funcs(control_allocate, free);
     const char *from_environment = getenv("PERMTAB_SOCKET");
     struct control control = {.socket = from_environment != NULL && from_environment[0] != '\0'
                                             ? from_environment

@@ -37,6 +37,11 @@ struct control {
 
 /* ---- print.c ------------------------------------------------------------------------------------------- */
 
+/* malloc; without memory the program ends here, with CONTROL_UNKNOWN and a line. An answer that is cut short would be
+ * worse: a line of check --batch less, and all that follow are taken for other questions'. Jansson allocates with it,
+ * too, and leaves nothing out. */
+void *control_allocate(size_t size);
+
 /* Prints to stdout. Characters that a terminal would obey, and bytes that are not UTF-8, become U+FFFD.
  * control_finish sees whether all could be written. */
 void control_say(const char *format, ...) __attribute__((format(printf, 1, 2)));

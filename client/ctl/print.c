@@ -16,22 +16,28 @@
 
 #define GROWTH 3 /* U+FFFD for a byte */
 
+void *control_allocate(size_t size)
+{
+    void *memory = malloc(size);
+    if (memory == NULL)
+        _exit(control_fail(NULL, CONTROL_UNKNOWN, "out of memory"));
+    return memory;
+}
+
 void control_say(const char *format, ...)
 {
-    char *text = NULL;
-    va_list arguments;
+    va_list arguments, again;
     va_start(arguments, format);
-    int length = vasprintf(&text, format, arguments);
+    va_copy(again, arguments);
+    int length = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    size_t size = length < 0 ? 0 : (size_t)length, room = size * GROWTH + 1;
+    char *text = control_allocate(size + 1), *clean = control_allocate(room);
+    (void)vsnprintf(text, size + 1, format, arguments);
     va_end(arguments);
-    size_t room = length < 0 ? 0 : (size_t)length * GROWTH + 1;
-    char *clean = length < 0 ? NULL : malloc(room);
-    if (clean != NULL)
-        (void)fwrite(clean, 1, text_clean_lines(clean, room, text, (size_t)length), stdout);
-    else
-        (void)control_fail(NULL, 0, "out of memory");
+    (void)fwrite(clean, 1, text_clean_lines(clean, room, text, size), stdout);
     free(clean);
-    if (length >= 0)
-        free(text);
+    free(text);
 }
 
 /* Jansson escapes characters below U+0020 and passes the rest on. The rest occurs in strings alone, where \u says
