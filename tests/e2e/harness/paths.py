@@ -27,6 +27,8 @@ _PROGRAMS = {
     "hostile": "tests/e2e/e2e_hostile",
     "reader": "tests/e2e/e2e_reader",
     "proxy": "tests/e2e/e2e_proxy",
+    "fault_shim": "tests/fault/libfault_shim.so",
+    "fault_client": "tests/fault/fault_client",
 }
 
 

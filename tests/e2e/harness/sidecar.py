@@ -144,10 +144,10 @@ class Sidecar:
             wait_until(lambda: rpc.call("health")["revision"] >= reply["revision"], 20, "the policy is in the table")
             return reply
 
-    def ops(self, command):
+    def ops(self, command, seconds=60):
         """One line to the ops socket; what it answers until it is silent or closes."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(60)
+            connection.settimeout(seconds)
             connection.connect(str(self.ops_socket))
             connection.sendall(command.encode() + b"\n")
             connection.shutdown(socket.SHUT_WR)

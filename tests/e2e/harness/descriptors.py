@@ -1,0 +1,41 @@
+"""What a process has open, by what it is."""
+
+import os
+import pathlib
+import re
+
+
+def descriptors(pid):
+    """{what it is: how many} of a process."""
+    kinds = {}
+    for path in pathlib.Path(f"/proc/{pid}/fd").glob("*"):
+        try:
+            name = re.sub(r"\d{3,}|\[\d+\]", "", os.readlink(path))
+        except OSError:
+            continue
+        kinds[name] = kinds.get(name, 0) + 1
+    return kinds
+
+
+def children(pid):
+    found = set()
+    for path in pathlib.Path("/proc").glob(f"{pid}/task/*/children"):
+        try:
+            found.update(map(int, path.read_text().split()))
+        except OSError:
+            pass
+    return found
+
+
+def without_life(name):
+    """A descriptor's name without what differs from life to life."""
+    return re.sub(r"permtab-fault-\w+", "*", name)
+
+
+def usual_descriptors(lives):
+    """The most that any of these lives had, by what they are."""
+    usual = {}
+    for counts in lives:
+        for name, count in counts.items():
+            usual[without_life(name)] = max(count, usual.get(without_life(name), 0))
+    return usual

@@ -1,0 +1,59 @@
+"""Stores for lives (lives.py): a fresh one each, which can be changed behind the sidecar's back."""
+
+import sqlite3
+
+from . import servers
+
+PATIENCE = 90  # seconds that a write may wait for a lock
+
+
+class Sqlite:
+    """A fresh store in the life's folder."""
+
+    def __init__(self, folder):
+        self.path = folder / "permtab.db"
+        self.url = f"sqlite:{self.path}"
+
+    def write(self, text):
+        with sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None) as connection:
+            connection.execute(text)
+        connection.close()
+
+    def troubles(self):
+        if not self.path.exists():
+            return []
+        connection = sqlite3.connect(self.path, timeout=PATIENCE)
+        found = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+        connection.close()
+        return found
+
+    def clean(self):
+        pass
+
+
+class Mariadb:
+    """A server for many lives, each with a database of its own. store(folder) is for DaemonLife."""
+
+    def __init__(self, folder):
+        self.server = servers.Mariadb(folder).start()
+
+    def kill(self):
+        self.server.kill()
+
+    def store(self, folder):
+        return MariadbStore(self.server, folder.name.replace("-", "_"))
+
+
+class MariadbStore:
+    def __init__(self, server, name):
+        self.server, self.name = server, server.database(name)
+        self.url = server.url(self.name)
+
+    def write(self, text):
+        self.server.client(self.name, text)
+
+    def troubles(self):
+        return []
+
+    def clean(self):
+        self.server.client(None, f"DROP DATABASE {self.name}")

@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""A sample of what faults.py does: calls of the daemon, of the client library and of permtabctl fail, one after the
+other. The sample is another one each time, and the seed is printed; tests/long/faults.sh does all of it."""
+
+import os
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+from harness import QUICK, full_only, main
+from harness.injection import KIND, MEMORY, ONCE, SYSTEM, Faults, Order, learn
+from harness.lives import DaemonLife
+from harness.paths import program, temporary_folder
+from harness.servers import Redis
+
+SEED = random.SystemRandom().randrange(1 << 31)
+
+
+class TheShim(unittest.TestCase):
+    """It sees what it is to see, and fails what it is told to."""
+
+    def setUp(self):
+        self.folder = temporary_folder("shim")
+        self.addCleanup(shutil.rmtree, self.folder, True)
+
+    def run_under(self, order, *words):
+        faults = Faults(self.folder / "faults", order)
+        done = subprocess.run([program("permtabd"), *words], env={**os.environ, **faults.environment()},
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        return faults, done
+
+    def configured(self):
+        path = self.folder / "permtab.conf"
+        path.write_text(f'store = "sqlite:{self.folder}/permtab.db"\n')
+        return "-t", "-c", str(path)
+
+    def test_counts_without_failing(self):
+        faults, done = self.run_under(Order(), *self.configured())
+        self.assertEqual(0, done.returncode, done.stderr)
+        calls, failed, lost = faults.figures()
+        places = faults.places()
+        self.assertEqual((0, 0), (failed, lost))
+        self.assertEqual(calls, sum(place.calls for place in places))
+        functions = {place.function for place in places}
+        self.assertTrue({"malloc", "open"} & functions, functions)
+        learn(program("permtabd"), places)
+        self.assertTrue(any("config_load" in str(place) for place in places), list(map(str, places)))
+
+    def test_fails_once_or_for_good(self):
+        counted, done = self.run_under(Order(kinds=MEMORY), *self.configured())
+        self.assertEqual(0, done.returncode, done.stderr)
+        for reach, most in ((ONCE, 1), (KIND, counted.figures()[0])):
+            faults, done = self.run_under(Order(kinds=MEMORY, number=3, reach=reach), *self.configured())
+            self.assertLessEqual(1, faults.figures()[1])
+            self.assertLessEqual(faults.figures()[1], most)
+            self.assertEqual(MEMORY, faults.first().kind)
+            self.assertNotEqual(0, done.returncode)
+            self.assertRegex(done.stderr, r"^permtabd: .*memory\n$")
+
+    def test_fails_at_one_place(self):
+        counted, _ = self.run_under(Order(kinds=SYSTEM), *self.configured())
+        place = next(place for place in counted.places() if place.function in ("open", "open64", "fopen", "fopen64"))
+        faults, done = self.run_under(Order(kinds=SYSTEM, place=place.place, caller=place.caller, number=1, variant=1),
+                                      *self.configured())
+        self.assertEqual((1, place.place), (faults.figures()[1], faults.first().place))
+        self.assertEqual(2, done.returncode)
+        self.assertIn("Permission denied", done.stderr)
+
+
+class Judging(unittest.TestCase):
+    """A life finds what is wrong with a daemon."""
+
+    def setUp(self):
+        self.folder = temporary_folder("judge")
+        self.addCleanup(shutil.rmtree, self.folder, True)
+        self.redis = Redis(self.folder / "redis").start()
+        self.addCleanup(self.redis.kill)
+
+    def live(self, order=Order(kinds=0), change=None):
+        life = DaemonLife(order, f"unix:{self.redis.socket}")
+        self.addCleanup(life.clean)
+        if change:
+            change(life)
+        return life.live(), life
+
+    def test_finds_nothing_without_a_fault(self):
+        complaints, life = self.live()
+        self.assertEqual([], complaints, life.log)
+
+    def test_finds_an_answer_that_is_too_old(self):
+        def slow(life):
+            life.sidecar.configure(max_staleness="20s", poll_interval="5s", redis="")
+        complaints, life = self.live(change=slow)
+        self.assertTrue(any("is allow, and only deny was true" in text for text in complaints), complaints)
+
+    def test_finds_a_death(self):
+        def deadly(life):
+            script = self.folder / "permtabd"
+            script.write_text(f"#!/bin/sh\n{program('permtabd')} \"$@\" &\nsleep 1\nkill -SEGV $!\nwait $!\n"
+                              "kill -SEGV $$\n")
+            script.chmod(0o755)
+            life.sidecar.binary = str(script)
+        complaints, life = self.live(change=deadly)
+        self.assertTrue(any("ended" in text and "-11" in text for text in complaints), complaints)
+
+
+class Samples(unittest.TestCase):
+    """Other calls each time; what is found has an order by which faults.py repeats it."""
+
+    def sample(self, name, quick, full):
+        script = pathlib.Path(__file__).with_name("faults.py")
+        done = subprocess.run([sys.executable, str(script), "--program", name, "--seed", str(SEED), "--lives",
+                               str(quick if QUICK else full)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=800)
+        found = re.search(r"^(\d+) faults at (\d+) places, (\d+) not reached, 0 sites", done.stdout, re.MULTILINE)
+        self.assertTrue(found and done.returncode == 0, done.stdout)
+        self.assertGreaterEqual(int(found[1]), quick)
+        self.assertLess(int(found[3]), int(found[1]) / 4, "most calls were not reached")
+        print(f"    {name}, seed {SEED}: {found[0]}", flush=True)
+
+    def test_daemon(self):
+        self.sample("daemon", 40, 400)
+
+    def test_client(self):
+        self.sample("client", 60, 400)
+
+    def test_permtabctl(self):
+        self.sample("permtabctl", 100, 900)
+
+    @full_only
+    def test_daemon_on_mariadb(self):
+        self.sample("mariadb", 20, 60)
+
+
+if __name__ == "__main__":
+    main()
