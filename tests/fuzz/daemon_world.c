@@ -1,0 +1,74 @@
+/* main.c without what is the process's own: signals, sockets, the end. The store is in a temporary folder, which is
+ * removed at the exit; the parts are not stopped. */
+#include "tests/fuzz/daemon_world.h"
+
+#include "proxy/base/log.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/support/loop.h"
+
+#include <event2/event.h>
+#include <event2/thread.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+static struct daemon world;
+
+static void remove_folder(void)
+{
+    demo_free(world.demo);
+}
+
+static void set(const char *name, const char *value)
+{
+    struct failure failure;
+    must(config_set(&world.config, name, value, &failure) == 0);
+}
+
+static void good(int code, const struct failure *failure)
+{
+    if (code < 0)
+        (void)fprintf(stderr, "the daemon does not start: %s\n", failure->text);
+    must(code == 0);
+}
+
+static void start(void)
+{
+    struct failure failure = {0};
+    log_level_set(LOG_LEVEL_ERROR);
+    good(config_load(&world.config, NULL, &failure), &failure);
+    good(demo_new(&world.demo, &world.config, &failure), &failure);
+    must(atexit(remove_folder) == 0);
+    set("poll_interval", "5ms"); /* a request may wait for a poll */
+    set("table_sets", "256");
+    set("table_folds", "256");
+    set("store_threads", "1");
+    set("store_write_threads", "1");
+    set("clients_max", "16");
+    good(descriptors_init(&world.descriptors, &world.config, &failure), &failure);
+    must(evthread_use_pthreads() == 0 && (world.parts.base = event_base_new()) != NULL);
+    must(ops_new(&world.ops, &world.server) == 0);
+    good(daemon_open_store(&world, &failure), &failure);
+    good(daemon_start_helpers(&world, &failure), &failure);
+    good(daemon_start_redis(&world, &failure), &failure);
+    good(daemon_start_answering(&world, &failure), &failure);
+    good(daemon_start_delayed(&world, &failure), &failure);
+    good(daemon_start_watching(&world, &failure), &failure);
+    good(daemon_start_serving(&world, &failure), &failure);
+}
+
+struct daemon *daemon_world(void)
+{
+    if (world.parts.base == NULL)
+        start();
+    return &world;
+}
+
+void daemon_world_connect(int ends[2])
+{
+    must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+}
+
+void daemon_world_turn(void)
+{
+    loop_turn(world.parts.base);
+}
