@@ -1,5 +1,5 @@
-/* The daemon's parts in this process, with a small community in a store of their own and without listeners: fuzzers hand
- * connections to it. */
+/* The daemon's parts in this process, with a small community in a store of their own and without listeners: fuzzers
+ * hand connections to it. */
 #ifndef PERMTAB_TESTS_FUZZ_DAEMON_WORLD_H
 #define PERMTAB_TESTS_FUZZ_DAEMON_WORLD_H
 

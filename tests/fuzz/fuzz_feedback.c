@@ -31,7 +31,8 @@ static void scribble(struct choices *choices, struct permtab_shm_feedback *feedb
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct cost_limit limit = {.steps_fixed = 20000, .steps_each = 2000, .bytes_fixed = 100000};
+    static const struct cost_limit limit = {
+        .steps_fixed = 5000, .steps_each = 400, .bytes_fixed = 50000, .bytes_each = 20};
     struct choices choices = choices_of(data, size);
     struct permtab_shm_feedback written = {0};
     struct counters counters = {0};

@@ -30,12 +30,10 @@ static void compare(const struct facts *a, const struct facts *b)
              a->overwrites[i].role == b->overwrites[i].role);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void look(const uint8_t *data, size_t size)
 {
     struct facts facts = {0}, again = {0};
     uint64_t cost_us = 0, cost_again = 0;
-    if (size == 0)
-        return 0;
     bool rows = data[0] & 1;
     if (take(rows, (const char *)data + 1, size - 1, &facts, &cost_us) == 0) {
         struct wire_buffer buffer;
@@ -52,5 +50,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     facts_fini(&facts);
     facts_fini(&again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct cost_limit limit = {
+        .steps_fixed = 2000, .steps_each = 40, .bytes_fixed = 5000, .bytes_each = 100};
+    if (size == 0)
+        return 0;
+    cost_begin();
+    look(data, size);
+    cost_check(size, &limit);
     return 0;
 }

@@ -13,12 +13,12 @@ static bool same(const struct message *a, const struct message *b)
     return equal;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void look(const uint8_t *data, size_t size)
 {
     static const struct scope_types types = {.count = 3, .names = {"global", "server", "channel"}};
     struct message message, again;
     if (message_parse(&types, (const char *)data, size, &message) < 0)
-        return 0;
+        return;
     for (size_t i = 0; i < message.count; i++)
         (void)target_matches(&message.targets[i], "user:18446744073709551615");
     char *text = message_format(&types, &message);
@@ -28,5 +28,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     message_fini(&again);
     message_fini(&message);
     free(text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    /* A message that is written asks for as much memory as one may have. */
+    static const struct cost_limit limit = {
+        .steps_fixed = 2000, .steps_each = 40, .bytes_fixed = 4 * MESSAGE_SIZE_MAX, .bytes_each = 200};
+    cost_begin();
+    look(data, size);
+    cost_check(size, &limit);
     return 0;
 }

@@ -55,9 +55,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* A million elements may be announced by the reply that ends the input: they are asked for at once, eight
      * megabytes, and gone through once when that reply is given up. */
     static const struct cost_limit limit = {.steps_fixed = 10 * REDIS_ELEMENTS_MAX,
-                                            .steps_each = 200,
+                                            .steps_each = 20,
                                             .bytes_fixed = 16 * REDIS_ELEMENTS_MAX + 1000000,
-                                            .bytes_each = 2000};
+                                            .bytes_each = 40};
     static const size_t pieces[] = {1, 2, 3, 7, 16, 64, 1000, 16384};
     char *texts[2] = {NULL};
     size_t sizes[2];

@@ -1,6 +1,6 @@
-/* libFuzzer's entry for the socket as a whole: the daemon itself, and a client whose requests the input chooses: methods
- * and parameters that exist, with values that mean something, that nearly do, or that mean nothing; whole, in pieces,
- * cut off, with descriptors, many before the first reply is read. Garbage ends the connection after one error.
+/* libFuzzer's entry for the socket as a whole: the daemon itself, and a client whose requests the input chooses:
+ * methods and parameters that exist, with values that mean something, that nearly do, or that mean nothing; whole, in
+ * pieces, cut off, with descriptors, many before the first reply is read. Garbage ends the connection after one error.
  *
  * Each request is answered exactly once, under its id, as long as the connection stands; every text of a reply may be
  * shown; a decision is one of three. When the client has gone nothing of it is left, and the next one is served. */

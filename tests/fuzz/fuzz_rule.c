@@ -103,7 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct scope_types types = {.count = 3, .names = {"global", "server", "channel"}};
     static const struct cost_limit limit = {
-        .steps_fixed = 20000, .steps_each = 400, .bytes_fixed = 200000, .bytes_each = 400};
+        .steps_fixed = 5000, .steps_each = 8, .bytes_fixed = 20000, .bytes_each = 8};
     if (world.table == NULL)
         world_begin();
     struct choices choices = choices_of(data, size);

@@ -59,7 +59,7 @@ static void walk(const struct wire_value *value, unsigned depth)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void look(const uint8_t *data, size_t size)
 {
     const char *bytes = (const char *)data;
     struct wire_scan scan;
@@ -82,5 +82,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         walk(message.result, 0);
         wire_message_fini(&message);
     }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct cost_limit limit = {
+        .steps_fixed = 1000, .steps_each = 40, .bytes_fixed = 1000, .bytes_each = 40};
+    cost_begin();
+    look(data, size);
+    cost_check(size, &limit);
     return 0;
 }

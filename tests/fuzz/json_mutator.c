@@ -1,6 +1,6 @@
 /* Mutating JSON by its tree: most changes of bytes make a text that ends at its syntax error, so the checks behind the
- * parser would hardly be reached. A node is dropped, doubled, swapped for a copy of another one, or a scalar is given
- * another value. What is no JSON is mutated by its bytes. */
+ * parser would hardly be reached. A node is dropped, doubled, multiplied, swapped for a copy of another one, or a
+ * scalar is given another value. What is no JSON is mutated by its bytes. */
 #include "tests/fuzz/fuzz.h"
 
 #include <jansson.h>
@@ -92,10 +92,30 @@ static void put(const struct node *at, json_t *value)
         (void)json_array_set_new(at->parent, at->index, value);
 }
 
+/* Adds to the numbers of a copy, so that what is numbered is there many times and not twice. */
+static void renumber(json_t *value, json_int_t by)
+{
+    const char *name;
+    json_t *child;
+    if (json_is_object(value))
+        json_object_foreach(value, name, child) if (json_is_integer(child))(void)
+            json_integer_set(child, (json_int_t)((uint64_t)json_integer_value(child) + (uint64_t)by));
+}
+
+/* Many of an element of a list: what costs the square of its length is seen in long ones alone. */
+static void multiply(struct tree *tree, const struct node *at)
+{
+    for (uint64_t i = 0, count = 1 + next_random(tree) % 100; at->key == NULL && i < count; i++) {
+        json_t *copy = json_deep_copy(at->value);
+        renumber(copy, (json_int_t)(i + 1) * 1000);
+        (void)json_array_insert_new(at->parent, at->index, copy);
+    }
+}
+
 static void change(struct tree *tree, const struct node *at)
 {
     const struct node *other = &tree->nodes[next_random(tree) % tree->count];
-    switch (next_random(tree) % 5) {
+    switch (next_random(tree) % 6) {
     case 0:
         if (at->key != NULL)
             (void)json_object_del(at->parent, at->key);
@@ -108,6 +128,9 @@ static void change(struct tree *tree, const struct node *at)
         return;
     case 2:
         put(at, json_deep_copy(other->value));
+        return;
+    case 3:
+        multiply(tree, at);
         return;
     default:
         if (!json_is_object(at->value) && !json_is_array(at->value))

@@ -12,7 +12,8 @@ program="$1" seconds="$2"
 shift 2
 name="$(basename "$program")"
 name="${name#fuzz_}"
-arguments=(-max_total_time="$seconds" -timeout=120 -rss_limit_mb=4096 -artifact_prefix="$program-" -print_final_stats=1)
+arguments=(-max_total_time="$seconds" -timeout=120
+     -rss_limit_mb=4096 -max_len=32768 -artifact_prefix="$program-" -print_final_stats=1)
 mkdir -p "$program.corpus"
 folders=("$program.corpus")
 [ ! -d "$here/seeds/$name" ] || folders+=("$here/seeds/$name")

@@ -1,0 +1,128 @@
+/* libFuzzer's entry for the memory of the keys: keys are noted, workers die and open it again, and between that
+ * somebody writes into it anything anywhere: records and header. The hottest keys are always sorted, within their
+ * bounds, each there once, and every one was noted: rubbish never becomes a key. */
+#include "proxy/keys/private.h"
+#include "tests/fuzz/fuzz.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#define TYPES   3u
+#define USERS   64u
+#define SCOPES  4u
+#define HOTTEST 512u
+
+struct memory {
+    int descriptor;
+    char *bytes;
+};
+
+static struct memory memory;
+static bool noted[USERS][SCOPES][TYPES];
+
+static struct keys_record *record_at(size_t slot)
+{
+    return (struct keys_record *)(void *)(memory.bytes + KEYS_PAGE) + slot;
+}
+
+/* The number'th record that is in use after the place `from`, or that place. */
+static size_t used_slot(size_t from)
+{
+    for (size_t i = 0; i < 8192; i++)
+        if (record_at((from + i) % KEYS_SLOTS)->word != 0)
+            return (from + i) % KEYS_SLOTS;
+    return from % KEYS_SLOTS;
+}
+
+/* What a stray store, or a worker that died in the middle, may leave. */
+static void scribble(struct choices *choices)
+{
+    uint64_t kind = choose(choices, 1);
+    struct keys_record *record = record_at(used_slot(choose(choices, 3)));
+    switch (kind % 8) {
+    case 0:
+        memcpy(record_at(choose(choices, 3) % KEYS_SLOTS), record, sizeof *record);
+        return;
+    case 1: { /* the same key again in its set */
+        size_t slot = (size_t)(record - record_at(0));
+        memcpy(record_at(slot ^ (1 + kind / 8 % 3)), record, sizeof *record);
+        return;
+    }
+    case 2:
+        record->word = (uint32_t)choose(choices, 4);
+        return;
+    case 3:
+        record->word ^= 1u << kind / 8 % 32;
+        return;
+    case 4:
+        record->user = choose(choices, 2);
+        return;
+    case 5:
+        record->scope_id = choose(choices, 1);
+        return;
+    case 6:
+        record->check = (uint32_t)choose(choices, 4);
+        return;
+    default: /* words of the header, rarely the seed: nothing is left of the keys after that */
+        if (kind / 8 < 8)
+            memory.bytes[kind / 8 % 4 * 8 + choose(choices, 1) % 8] = (char)choose(choices, 1);
+        return;
+    }
+}
+
+static void note(struct keys *keys, struct choices *choices)
+{
+    uint64_t user = choose(choices, 1) % USERS, scope = choose(choices, 1) % SCOPES;
+    uint32_t type = (uint32_t)choose(choices, 1) % 20, weight = (uint32_t)choose(choices, 1);
+    keys_note(keys, user, (struct scope_key){scope, type}, weight < 250 ? weight : UINT32_MAX - weight);
+    if (type < TYPES && weight != 0)
+        noted[user][scope][type] = true;
+}
+
+static void look(struct keys *keys, size_t max)
+{
+    static struct hot_key hot[HOTTEST];
+    static bool seen[USERS][SCOPES][TYPES];
+    size_t count = keys_hottest(keys, TYPES, hot, max);
+    must(count <= max);
+    memset(seen, 0, sizeof seen);
+    for (size_t i = 0; i < count; i++) {
+        struct scope_key scope = hot[i].scope;
+        must(hot[i].user < USERS && scope.id < SCOPES && scope.type < TYPES);
+        must(noted[hot[i].user][scope.id][scope.type] && !seen[hot[i].user][scope.id][scope.type]);
+        must(hot[i].frequency > 0 && hot[i].frequency <= KEYS_FREQUENCY_MAX);
+        must(i == 0 || hot[i].frequency <= hot[i - 1].frequency);
+        seen[hot[i].user][scope.id][scope.type] = true;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct choices choices = choices_of(data, size);
+    struct keys *keys;
+    if (memory.bytes == NULL) {
+        must(keys_memfd_new(&memory.descriptor) == 0);
+        memory.bytes = mmap(NULL, KEYS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memory.descriptor, 0);
+        must(memory.bytes != MAP_FAILED);
+    }
+    /* Whatever the last input has left goes, the header too. */
+    must(fallocate(memory.descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)KEYS_SIZE) == 0);
+    must(keys_open(&keys, memory.descriptor, 2) == 0);
+    memset(noted, 0, sizeof noted);
+    for (unsigned looks = 0, opens = 0; choices_left(&choices);) {
+        uint64_t kind = choose(&choices, 1);
+        if (kind >= 252 && opens++ < 3) {
+            keys_free(keys);
+            must(keys_open(&keys, memory.descriptor, 2) == 0);
+        } else if (kind >= 248 && looks++ < 3) {
+            look(keys, choose(&choices, 2) % (HOTTEST + 1));
+        } else if (kind >= 160) {
+            scribble(&choices);
+        } else {
+            note(keys, &choices);
+        }
+    }
+    look(keys, HOTTEST);
+    keys_free(keys);
+    return 0;
+}
