@@ -33,17 +33,28 @@ void permtab_store_hook(void);
 #else
 #define PERMTAB_SHM_STORED() ((void)0)
 #endif
+/* A test builds the reader with PERMTAB_LOAD_HOOK and lets the writer go on after each of its loads. */
+#ifdef PERMTAB_LOAD_HOOK
+void permtab_load_hook(void);
+#define PERMTAB_SHM_LOADED() permtab_load_hook()
+#else
+#define PERMTAB_SHM_LOADED() ((void)0)
+#endif
 
 /* Reader: R1, R2 and R3 above; and every header field. Every access that follows it in the program is done after
  * it. */
 static inline uint32_t permtab_shm_load32(const uint32_t *from)
 {
-    return __atomic_load_n(from, __ATOMIC_ACQUIRE);
+    uint32_t value = __atomic_load_n(from, __ATOMIC_ACQUIRE);
+    PERMTAB_SHM_LOADED();
+    return value;
 }
 
 static inline uint64_t permtab_shm_load64(const uint64_t *from)
 {
-    return __atomic_load_n(from, __ATOMIC_ACQUIRE);
+    uint64_t value = __atomic_load_n(from, __ATOMIC_ACQUIRE);
+    PERMTAB_SHM_LOADED();
+    return value;
 }
 
 /* Orders nothing. For the writer's own reading of fields that it alone writes, and for a reader's look at a value
