@@ -1,0 +1,63 @@
+/* A publisher and the truth beside it, for test_publisher_property.c: a policy in memory that changes at random, a
+ * copy of it as at the publisher's revision, and all that may happen to a publisher. publisher_truth.c compares;
+ * publisher_world.c lets things happen. */
+#ifndef PERMTAB_TESTS_SUPPORT_PUBLISHER_WORLD_H
+#define PERMTAB_TESTS_SUPPORT_PUBLISHER_WORLD_H
+
+#include "proxy/table/private.h"
+#include "proxy/table/retire.h"
+#include "tests/support/changing_policy.h"
+
+#define PENDING 12
+#define SECOND  1000000000ull
+
+struct publisher_world {
+    struct changing_policy past;  /* as committed, and the change rows that are not applied yet */
+    struct memory_policy applied; /* as at the publisher's revision */
+    int64_t applied_now;
+    int64_t applying_now; /* between two slices of a batch: its clock; else 0 */
+    uint64_t slices;      /* that were not the last ones */
+    struct publisher *publisher;
+    struct counters counters;
+    struct facts pending[PENDING]; /* fills that are under way */
+    bool is_pending[PENDING];
+    uint64_t clock_ns;
+    uint64_t agreed;                               /* audits */
+    bool grows;                                    /* has two tables at times */
+    uint64_t handed_over, ended, released, beside; /* beside: entries compared in a second table */
+    struct publisher_scan scan;
+    bool scanning;
+    uint64_t scanned; /* passes that went on over a table that came or went */
+};
+
+/* ---- what happens ------------------------------------------------------------------------------------------------ */
+
+struct publisher_totals {
+    struct counters counters;
+    uint64_t slices, audits, handed_over, ended, released, beside, scanned;
+};
+
+/* A history of so many steps; adds to *totals. `grows`: there are two tables at times. Of the options, entries, sets
+ * and folds count. */
+void publisher_world_run(uint64_t seed, int steps, bool grows, const struct publisher_options *options,
+                         struct publisher_totals *totals);
+
+/* ---- comparisons, which fail the test ---------------------------------------------------------------------------- */
+
+/* The answer is what the policy says at the publisher's revision, and at that time. */
+void publisher_world_compare(struct publisher_world *world, uint64_t user, struct scope_key scope,
+                             const struct answer *answer, int64_t now);
+/* All tables: each entry, what readers find, and the header. */
+void publisher_world_compare_all(struct publisher_world *world);
+/* The auditor finds no fault in any table with the entry that these facts are of; with any entry. */
+void publisher_world_audit(struct publisher_world *world, struct facts *facts);
+void publisher_world_audit_all(struct publisher_world *world);
+/* Who was filled is found in each table, unless there was no set: `exhausted` is that counter before. */
+void publisher_world_found(struct publisher_world *world, const struct facts *facts, uint64_t exhausted);
+/* Nobody finds the user, or anything at or below the scope, in any table. */
+void publisher_world_gone(struct publisher_world *world, uint64_t user, bool all_users,
+                          struct scope_key scope, bool all_scopes);
+/* What the retired table has, and the new one had room for, is in the new one. */
+void publisher_world_copied(struct publisher_world *world);
+
+#endif
