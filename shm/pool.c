@@ -2,6 +2,8 @@
  * recently rested index first, because its memory may still be in a cache. */
 #include "shm/pool.h"
 
+#include "shm/pages.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -11,10 +13,10 @@ int index_pool_init(struct index_pool *pool, uint32_t count)
 {
     size_t room = (size_t)count + 1u;
     *pool = (struct index_pool){
-        .free_list = calloc(room, sizeof(*pool->free_list)),
-        .resting = calloc(room, sizeof(*pool->resting)),
-        .resting_until = calloc(room, sizeof(*pool->resting_until)),
-        .state = calloc(room, sizeof(*pool->state)),
+        .free_list = pages_new(room, sizeof(*pool->free_list)),
+        .resting = pages_new(room, sizeof(*pool->resting)),
+        .resting_until = pages_new(room, sizeof(*pool->resting_until)),
+        .state = pages_new(room, sizeof(*pool->state)),
         .count = count,
     };
     if (!pool->free_list || !pool->resting || !pool->resting_until || !pool->state) {
@@ -28,10 +30,11 @@ int index_pool_init(struct index_pool *pool, uint32_t count)
 
 void index_pool_fini(struct index_pool *pool)
 {
-    free(pool->free_list);
-    free(pool->resting);
-    free(pool->resting_until);
-    free(pool->state);
+    size_t room = (size_t)pool->count + 1u;
+    pages_free(pool->free_list, room, sizeof(*pool->free_list));
+    pages_free(pool->resting, room, sizeof(*pool->resting));
+    pages_free(pool->resting_until, room, sizeof(*pool->resting_until));
+    pages_free(pool->state, room, sizeof(*pool->state));
     *pool = (struct index_pool){0};
 }
 

@@ -7,6 +7,7 @@
  */
 #include "shm/segment_memory.h"
 
+#include "shm/pages.h"
 #include "shm/segment.h"
 
 #include <errno.h>
@@ -23,10 +24,6 @@
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 static int code_of_errno(void)
 {
     return errno == ENOMEM || errno == ENOSPC ? PERMTAB_E_MEMORY : PERMTAB_E_SYSTEM;
@@ -56,16 +53,12 @@ static void *aligned_address(size_t size)
     return (void *)address; /* a hint: another thread may have been faster, and then it is merely slower */
 }
 
-/* Allocates every page now: an error here instead of a SIGBUS later. MADV_POPULATE_WRITE (Linux 5.14) gives huge
- * pages where they are allowed; posix_fallocate gives small ones. */
+/* Allocates every page now: an error here instead of a SIGBUS later. pages_populate gives huge pages where they are
+ * allowed; posix_fallocate, on a kernel before 5.14, gives small ones, and does not hold the address space. */
 static int populate(const struct segment_memory *memory)
 {
     (void)madvise(memory->mapping, memory->size, MADV_HUGEPAGE); /* refused where the kernel has none */
-    int outcome;
-    do {
-        outcome = madvise(memory->mapping, memory->size, MADV_POPULATE_WRITE);
-    } while (outcome < 0 && errno == EINTR);
-    if (outcome == 0)
+    if (pages_populate(memory->mapping, memory->size) == 0)
         return 0;
     if (errno != EINVAL)
         return errno == EFAULT ? PERMTAB_E_MEMORY : code_of_errno();
@@ -141,7 +134,7 @@ void segment_memory_free(struct segment_memory *memory)
     if (memory == NULL)
         return;
     if (memory->mapping != MAP_FAILED && memory->mapping != NULL)
-        (void)munmap(memory->mapping, memory->size);
+        pages_unmap(memory->mapping, memory->size);
     if (memory->descriptor >= 0)
         (void)close(memory->descriptor);
     *memory = (struct segment_memory){.descriptor = -1};

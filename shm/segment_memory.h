@@ -16,7 +16,8 @@ struct segment_memory {
     size_t size;
 };
 
-/* `size` is a multiple of the page. PERMTAB_E_MEMORY, _SYSTEM (errno tells). */
+/* `size` is a multiple of the page. PERMTAB_E_MEMORY, _SYSTEM (errno tells). Takes as long as it is large, and holds
+ * up no other thread (pages.h); so does segment_memory_free. */
 int segment_memory_new(struct segment_memory *out, size_t size) PERMTAB_MUST_CHECK;
 /* Seals the memfd: from here on nobody can map it writable, write, resize or punch it; the mapping made before
  * stays writable. PERMTAB_E_SYSTEM. */

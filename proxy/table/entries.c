@@ -2,6 +2,7 @@
  * a bucket; the key itself is compared in the map, so no key is stored twice. */
 #include "proxy/table/entries.h"
 
+#include "shm/pages.h"
 #include "shm/reader.h"
 
 #include <stdlib.h>
@@ -13,9 +14,9 @@ int entries_init(struct entries *entries, const struct map *map)
     memset(entries, 0, sizeof *entries);
     entries->map = map;
     entries->user_head_count = slots / 2 + 1;
-    entries->links = malloc((size_t)slots * sizeof *entries->links);
-    entries->user_heads = malloc((size_t)entries->user_head_count * sizeof *entries->user_heads);
-    entries->negative = calloc(slots / 64 + 1, sizeof *entries->negative);
+    entries->links = pages_new(slots, sizeof *entries->links);
+    entries->user_heads = pages_new(entries->user_head_count, sizeof *entries->user_heads);
+    entries->negative = pages_new(slots / 64 + 1, sizeof *entries->negative);
     if (entries->links == NULL || entries->user_heads == NULL || entries->negative == NULL) {
         entries_fini(entries);
         return PERMTAB_E_MEMORY;
@@ -28,9 +29,10 @@ int entries_init(struct entries *entries, const struct map *map)
 
 void entries_fini(struct entries *entries)
 {
-    free(entries->links);
-    free(entries->user_heads);
-    free(entries->negative);
+    uint32_t slots = entries->map != NULL ? map_slot_count(entries->map) : 0;
+    pages_free(entries->links, slots, sizeof *entries->links);
+    pages_free(entries->user_heads, entries->user_head_count, sizeof *entries->user_heads);
+    pages_free(entries->negative, slots / 64 + 1, sizeof *entries->negative);
     entries->negative = NULL;
     entries->links = NULL;
     entries->user_heads = NULL;

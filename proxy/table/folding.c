@@ -6,6 +6,8 @@
  * are folded into it. */
 #include "proxy/table/folding.h"
 
+#include "shm/pages.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +19,9 @@ int folding_init(struct folding *folding, struct segment *segment, uint64_t rest
     folding->segment = segment;
     folding->rest_ns = rest_ns;
     folding->map = (struct map){segment->folds, segment->table.fold_buckets, segment->table.hash_seed};
-    folding->targets = calloc(count, sizeof *folding->targets);
+    folding->targets = pages_new(count, sizeof *folding->targets);
     if (folding->targets == NULL || index_pool_init(&folding->indices, count - 1) < 0) {
-        free(folding->targets);
+        pages_free(folding->targets, count, sizeof *folding->targets);
         memset(folding, 0, sizeof *folding);
         return PERMTAB_E_MEMORY;
     }
@@ -31,7 +33,7 @@ void folding_fini(struct folding *folding)
     if (folding->targets == NULL)
         return;
     index_pool_fini(&folding->indices);
-    free(folding->targets);
+    pages_free(folding->targets, folding->segment->table.target_count, sizeof *folding->targets);
     memset(folding, 0, sizeof *folding);
 }
 

@@ -3,14 +3,37 @@
  * stale. */
 #include "proxy/table/scope_tree.h"
 
+#include "proxy/base/random.h"
+#include "shm/pages.h"
+#include "shm/reader.h"
+
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
+
+#define BUCKETS_MAX ((size_t)1 << 24)
+
+int scope_tree_init(struct scope_tree *tree, uint64_t scopes)
+{
+    *tree = (struct scope_tree){.bucket_count = 64};
+    while (tree->bucket_count < scopes && tree->bucket_count < BUCKETS_MAX)
+        tree->bucket_count *= 2;
+    if (random_bytes(&tree->seed, sizeof tree->seed) < 0)
+        return PERMTAB_E_SYSTEM;
+    tree->buckets = pages_new(tree->bucket_count, sizeof *tree->buckets);
+    return tree->buckets != NULL ? 0 : PERMTAB_E_MEMORY;
+}
+
+static struct scope_node **bucket_of(const struct scope_tree *tree, struct scope_key key)
+{
+    return &tree->buckets[permtab_shm_hash(tree->seed, key.id, key.id, key.type) & (tree->bucket_count - 1)];
+}
 
 struct scope_node *scope_tree_find(const struct scope_tree *tree, struct scope_key key)
 {
-    struct scope_node *node;
-    uint64_t bytes[2] = {key.id, key.type};
-    HASH_FIND(hh, tree->nodes, bytes, sizeof bytes, node);
+    struct scope_node *node = *bucket_of(tree, key);
+    while (node != NULL && !scope_equal(node->key, key))
+        node = node->next_of_bucket;
     return node;
 }
 
@@ -48,17 +71,14 @@ struct scope_node *scope_tree_put(struct scope_tree *tree, struct scope_key key,
     if (node == NULL)
         return NULL;
     node->key = key;
-    node->hash_key[0] = key.id;
-    node->hash_key[1] = key.type;
     node->entries = NO_ENTRY;
     node->fold_slot = NO_ENTRY;
-    HASH_ADD(hh, tree->nodes, hash_key, sizeof node->hash_key, node);
-    if (!HASH_ADDED(node)) {
-        free(node);
-        return NULL;
-    }
     if (parent != NULL)
         hang_under(node, parent);
+    struct scope_node **bucket = bucket_of(tree, key);
+    node->next_of_bucket = *bucket;
+    *bucket = node;
+    tree->count++;
     return node;
 }
 
@@ -71,7 +91,11 @@ void scope_tree_forget(struct scope_tree *tree, struct scope_node *node)
 {
     assert(holds_nothing(node));
     unhang(node);
-    HASH_DEL(tree->nodes, node);
+    struct scope_node **at = bucket_of(tree, node->key);
+    while (*at != node)
+        at = &(*at)->next_of_bucket;
+    *at = node->next_of_bucket;
+    tree->count--;
     free(node);
 }
 
@@ -86,12 +110,15 @@ void scope_tree_prune(struct scope_tree *tree, struct scope_node *node)
 
 void scope_tree_fini(struct scope_tree *tree)
 {
-    struct scope_node *node, *next;
-    HASH_ITER(hh, tree->nodes, node, next)
-    {
-        HASH_DEL(tree->nodes, node);
-        free(node);
+    for (size_t i = 0; tree->buckets != NULL && i < tree->bucket_count && tree->count > 0; i++) {
+        for (struct scope_node *node = tree->buckets[i], *next; node != NULL; node = next) {
+            next = node->next_of_bucket;
+            free(node);
+            tree->count--;
+        }
     }
+    pages_free(tree->buckets, tree->bucket_count, sizeof *tree->buckets);
+    memset(tree, 0, sizeof *tree);
 }
 
 static struct scope_node *deepest_first(struct scope_node *node)

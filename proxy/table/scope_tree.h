@@ -3,14 +3,16 @@
 #ifndef PERMTAB_TABLE_SCOPE_TREE_H
 #define PERMTAB_TABLE_SCOPE_TREE_H
 
-#include "proxy/base/hash.h"
 #include "proxy/names/scope.h"
+
+#include "shm/error.h"
+
+#include <stddef.h>
 
 #define NO_ENTRY UINT32_MAX
 
 struct scope_node {
     struct scope_key key;
-    uint64_t hash_key[2];               /* the same without padding: uthash looks at every byte */
     struct scope_node *parent;          /* NULL for global, and for a scope that is not in the store */
     struct scope_node *child;           /* first */
     struct scope_node *next, *previous; /* siblings */
@@ -20,12 +22,19 @@ struct scope_node {
     uint32_t folds_through;             /* folds, its own included, that rely on this scope being plain */
     uint32_t pins;                      /* > 0: not to be forgotten now, though the node may hold nothing */
     uint32_t target_index;              /* as a target of folds, or 0 */
-    UT_hash_handle hh;
+    struct scope_node *next_of_bucket;
 };
 
 struct scope_tree {
-    struct scope_node *nodes; /* uthash by key */
+    struct scope_node **buckets; /* by key */
+    size_t
+        bucket_count; /* a power of two; never changes, so that no turn of the loop has to move all nodes */
+    size_t count;     /* of nodes */
+    uint64_t seed;    /* private: anybody may ask for scopes that are not there, and so choose keys */
 };
+
+/* For about so many scopes; more merely take longer to find. PERMTAB_E_MEMORY, _SYSTEM. */
+int scope_tree_init(struct scope_tree *tree, uint64_t scopes) PERMTAB_MUST_CHECK;
 
 struct scope_node *scope_tree_find(const struct scope_tree *tree, struct scope_key key);
 /* Finds or makes the node, and hangs it under `parent` (NULL: under nothing). NULL when memory is short. */

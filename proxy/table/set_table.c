@@ -4,6 +4,7 @@
 #include "proxy/table/set_table.h"
 
 #include "proxy/base/array.h"
+#include "shm/pages.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -12,6 +13,13 @@
 static uint32_t words_of(const struct set_table *table)
 {
     return table->segment->table.permissions_max / 64;
+}
+
+static void free_arrays(struct set_table *table)
+{
+    pages_free(table->records, table->segment->table.set_count, sizeof *table->records);
+    pages_free(table->buckets, (size_t)table->bucket_mask + 1, sizeof *table->buckets);
+    memset(table, 0, sizeof *table);
 }
 
 int set_table_init(struct set_table *table, struct segment *segment)
@@ -23,15 +31,12 @@ int set_table_init(struct set_table *table, struct segment *segment)
     memset(table, 0, sizeof *table);
     table->segment = segment;
     table->bucket_mask = buckets - 1;
-    table->records = calloc(count, sizeof *table->records);
-    table->buckets = calloc(buckets, sizeof *table->buckets);
-    if (table->records == NULL || table->buckets == NULL || set_pool_init(&table->pool, segment) < 0) {
-        free(table->records);
-        free(table->buckets);
-        memset(table, 0, sizeof *table);
-        return PERMTAB_E_MEMORY;
-    }
-    return 0;
+    table->records = pages_new(count, sizeof *table->records);
+    table->buckets = pages_new(buckets, sizeof *table->buckets);
+    if (table->records != NULL && table->buckets != NULL && set_pool_init(&table->pool, segment) == 0)
+        return 0;
+    free_arrays(table);
+    return PERMTAB_E_MEMORY;
 }
 
 static void role_free(struct set_table *table, struct resident_role *role)
@@ -56,9 +61,7 @@ void set_table_fini(struct set_table *table)
     HASH_ITER(hh, table->roles, role, next)
     role_free(table, role);
     set_pool_fini(&table->pool);
-    free(table->records);
-    free(table->buckets);
-    memset(table, 0, sizeof *table);
+    free_arrays(table);
 }
 
 uint64_t set_table_memory(const struct set_table *table)

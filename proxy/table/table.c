@@ -34,6 +34,8 @@ int table_new(struct table **out, const struct publisher_options *options, uint6
     table->map = (struct map){table->segment.map, view->map_buckets, view->hash_seed};
     code = entries_init(&table->entries, &table->map);
     if (code == 0)
+        code = scope_tree_init(&table->scopes, options->entries / 8 + options->folds);
+    if (code == 0)
         code = set_table_init(&table->sets, &table->segment);
     if (code == 0)
         code = folding_init(&table->folding, &table->segment, table->rest_ns);
@@ -65,7 +67,8 @@ uint64_t table_memory(const struct table *table)
 {
     return table->segment.size + entries_memory(&table->entries) + set_table_memory(&table->sets) +
            (uint64_t)table->segment.table.target_count * sizeof(struct fold_target) +
-           (uint64_t)HASH_COUNT(table->scopes.nodes) * sizeof(struct scope_node);
+           table->scopes.count * sizeof(struct scope_node) +
+           table->scopes.bucket_count * sizeof *table->scopes.buckets;
 }
 
 const struct segment *table_segment(const struct table *table)
