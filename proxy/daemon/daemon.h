@@ -29,6 +29,7 @@
 #include "proxy/store/store.h"
 #include "proxy/store/threads.h"
 #include "proxy/table/publisher.h"
+#include "proxy/table/workshop.h"
 
 /* How far worker.c has come: the same code of a failure means something else before and after. */
 enum daemon_phase {

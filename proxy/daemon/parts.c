@@ -58,8 +58,13 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
     int code = start_threads(daemon, &store, failure);
     if (code < 0)
         return code;
+    code = workshop_new(&daemon->parts.workshop, daemon->parts.base);
+    if (code < 0)
+        return failure_set(failure, code, "threads cannot be started");
+    publisher_drop_to(daemon->parts.publisher, workshop_drop, daemon->parts.workshop);
     struct feed_options feed = {.base = daemon->parts.base,
                                 .publisher = daemon->parts.publisher,
+                                .workshop = daemon->parts.workshop,
                                 .counters = &daemon->counters,
                                 .news = daemon_on_news,
                                 .context = daemon,

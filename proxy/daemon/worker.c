@@ -102,6 +102,7 @@ static void stop(struct daemon *daemon, bool served)
     feed_free(daemon->parts.feed);
     subscriptions_free(daemon->parts.subscriptions);
     publisher_free(daemon->parts.publisher);
+    workshop_free(daemon->parts.workshop); /* frees the tables that the publisher had dropped */
     struct event *events[] = {daemon->master, daemon->beat, daemon->grace};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
         if (events[i])

@@ -4,6 +4,8 @@
  *     thread  poll ─► read batch ─► post news ─► wait ················► next poll
  *     loop                             └─► publisher_batch, renew ─► done ──┘
  *
+ * The table of a rebuild is made by the workshop, however long that takes, while the loop goes on with what there is.
+ *
  * A batch that takes long, because half of the table lies below a scope that it names, is applied in many turns of
  * the loop. The lease is renewed after the last turn: before it, the poll's changes are not in force.
  *
@@ -18,6 +20,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/timer.h"
 #include "proxy/feed/private.h"
+#include "proxy/table/workshop.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -156,7 +159,29 @@ static double seconds(uint64_t ns)
     return (double)ns / (double)SECOND_NS;
 }
 
-/* Applies the news: 0, a code, or 1 when there is more of a batch to do. */
+static void on_fresh(void *context, int code, struct table *table);
+
+/* Gives a growth up, which would be thrown away with the rest, and orders a table. */
+static int begin_rebuild(struct feed *feed, struct news *news)
+{
+    struct batch *batch = &news->batch;
+    struct workshop_order order;
+    (void)trouble_happens(&feed->rebuilds, LOG_LEVEL_INFO, clock_ns(),
+                          "feed: the table is rebuilt at revision %llu",
+                          (unsigned long long)batch->at.revision);
+    if (feed->workshop == NULL)
+        return publisher_rebuild(feed->publisher, &batch->at, batch->now, &batch->catalogue, NULL,
+                                 &news->failure);
+    publisher_grow_end(feed->publisher);
+    publisher_rebuild_order(feed->publisher, batch->at.store_id, &order);
+    order.made = on_fresh;
+    order.context = feed;
+    feed_step(feed, FEED_ORDERS);
+    feed->order = workshop_order(feed->workshop, &order);
+    return feed->order != 0 ? 1 : failure_set(&news->failure, PERMTAB_E_MEMORY, "no memory for a rebuild");
+}
+
+/* Applies the news: 0, a code, or 1 when there is more to do. */
 static int apply(struct feed *feed, struct news *news)
 {
     struct batch *batch = &news->batch;
@@ -167,10 +192,7 @@ static int apply(struct feed *feed, struct news *news)
         return code < 0 ? code
                         : publisher_batch_slice(feed->publisher, clock_ns(), PUBLISHER_SLICE, &news->failure);
     case NEWS_REBUILD:
-        (void)trouble_happens(&feed->rebuilds, LOG_LEVEL_INFO, clock_ns(),
-                              "feed: the table is rebuilt at revision %llu",
-                              (unsigned long long)batch->at.revision);
-        return publisher_rebuild(feed->publisher, &batch->at, batch->now, &batch->catalogue, NULL, &news->failure);
+        return begin_rebuild(feed, news);
     case NEWS_FAILED:
         feed->counters->polls_failed++;
         return news->failure.code;
@@ -239,7 +261,8 @@ static void go_on(struct feed *feed, int code)
         return;
     }
     feed_lease_look(feed);
-    (void)timer_at_once(feed->turn);
+    if (feed->order == 0)
+        (void)timer_at_once(feed->turn);
 }
 
 static void on_turn(evutil_socket_t descriptor, short what, void *context)
@@ -247,6 +270,26 @@ static void on_turn(evutil_socket_t descriptor, short what, void *context)
     struct feed *feed = context;
     (void)descriptor, (void)what;
     go_on(feed, publisher_batch_slice(feed->publisher, clock_ns(), PUBLISHER_SLICE, &feed->news.failure));
+}
+
+/* The workshop has made the table of a rebuild, or cannot. */
+static void on_fresh(void *context, int code, struct table *table)
+{
+    struct feed *feed = context;
+    struct news *news = &feed->news;
+    struct batch *batch = &news->batch;
+    uint64_t before = publisher_capacity(feed->publisher);
+    feed->order = 0;
+    if (code < 0)
+        (void)failure_set(&news->failure, code, "there is no memory for another table");
+    else
+        code = publisher_rebuild(feed->publisher, &batch->at, batch->now, &batch->catalogue, table,
+                                 &news->failure);
+    if (code == 0 && publisher_capacity(feed->publisher) < before)
+        log_warning("feed: the new table has room for %llu entries, and not for %llu as before: there was no "
+                    "memory for more beside it",
+                    (unsigned long long)publisher_capacity(feed->publisher), (unsigned long long)before);
+    go_on(feed, code);
 }
 
 static void on_news(evutil_socket_t descriptor, short what, void *context)
@@ -315,6 +358,7 @@ int feed_new(struct feed **out, const struct feed_options *options, struct failu
     if (feed == NULL)
         return failure_set(failure, PERMTAB_E_MEMORY, "no memory for the feed");
     feed->publisher = options->publisher;
+    feed->workshop = options->workshop;
     feed->counters = options->counters;
     feed->tell = options->news;
     feed->context = options->context;
@@ -358,6 +402,8 @@ void feed_free(struct feed *feed)
         event_free(feed->turn);
     if (feed->lease != NULL)
         event_free(feed->lease);
+    if (feed->workshop != NULL)
+        workshop_cancel(feed->workshop, feed->order);
     publisher_batch_forget(feed->publisher);
     if (feed->event_descriptor >= 0)
         close(feed->event_descriptor);

@@ -12,6 +12,7 @@
 struct sql_options;
 struct event_base;
 struct feed;
+struct workshop;
 
 /* The result of one poll, as the loop has just applied it. Borrowed for the call. */
 struct feed_news {
@@ -32,6 +33,7 @@ struct feed_options {
     /* Borrowed until feed_free. */
     struct event_base *base;
     struct publisher *publisher;
+    struct workshop *workshop; /* makes the tables of rebuilds; NULL: the loop waits for them */
     struct counters *counters;
     feed_news_fn news;
     void *context;

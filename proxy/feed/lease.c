@@ -34,6 +34,8 @@ static const char *step_text(enum feed_step step)
         return "the feed waits for the store to remove old rows of its log";
     case FEED_POSTS:
         return "what a poll brought waits for the loop to take it";
+    case FEED_ORDERS:
+        return "memory for a new table is being allocated";
     case FEED_APPLIES:
         return "a change of very many entries is being applied";
     }

@@ -27,6 +27,7 @@ enum feed_step {
     FEED_TRIMS,
     FEED_POSTS,   /* the thread waits for the loop */
     FEED_APPLIES, /* the loop is at work */
+    FEED_ORDERS,  /* the loop waits for the workshop */
 };
 
 struct news {
@@ -41,6 +42,7 @@ struct news {
 struct feed {
     /* Constant while the thread runs. */
     struct publisher *publisher;
+    struct workshop *workshop;
     struct counters *counters;
     feed_news_fn tell;
     void *context;
@@ -86,6 +88,7 @@ struct feed {
     /* The loop's own. */
     struct event *turn; /* pending while a batch is being applied */
     uint64_t taken_ns;  /* when it took the news under way */
+    uint64_t order;     /* at the workshop, for the table of a rebuild; 0: none */
     /* Private to lease.c. */
     struct event *lease; /* due when the lease ends */
     uint64_t staleness_ns;

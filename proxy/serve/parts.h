@@ -19,6 +19,7 @@ struct publisher;
 struct redis;
 struct store_threads;
 struct subscriptions;
+struct workshop;
 struct writes;
 
 struct parts {
@@ -28,6 +29,7 @@ struct parts {
     struct counters *counters;
     struct histograms *histograms;
     struct publisher *publisher;
+    struct workshop *workshop;  /* makes and frees tables */
     struct store_threads *pool; /* connections for reads */
     struct writes *writes;      /* connections for writes */
     struct feed *feed;

@@ -18,6 +18,7 @@
 #include "proxy/table/grow.h"
 
 #include "proxy/table/private.h"
+#include "proxy/table/workshop.h"
 
 #include <assert.h>
 
@@ -296,6 +297,29 @@ uint64_t publisher_segment_bytes(const struct publisher *publisher)
 struct publisher_options publisher_present_options(const struct publisher *publisher)
 {
     return publisher->table->options;
+}
+
+#define LEAST_ENTRIES 1000u
+
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Both the table and the fresh one count towards memory_max while there are two. */
+void publisher_rebuild_order(const struct publisher *publisher, uint64_t store_id,
+                             struct workshop_order *order)
+{
+    const struct publisher_options *first = &publisher->options;
+    uint64_t taken = publisher_segment_bytes(publisher);
+    *order = (struct workshop_order){.options = publisher->table->options, .store_id = store_id};
+    order->options.memory_max = first->memory_max;
+    if (first->memory_max != 0)
+        order->options.memory_max = first->memory_max > taken ? first->memory_max - taken : 1;
+    order->least =
+        (struct table_size){.entries = lesser(LEAST_ENTRIES, lesser(first->entries, order->options.entries)),
+                            .sets = (uint32_t)lesser(first->sets, order->options.sets),
+                            .folds = (uint32_t)lesser(first->folds, order->options.folds)};
 }
 
 #define SMALL_ENTRIES 100000u

@@ -57,6 +57,12 @@ struct publisher_options publisher_next_options(const struct publisher *publishe
  * client attach again; then so few more that the new table is two thirds full at once (docs/PERFORMANCE.md). */
 uint64_t table_next_entries(uint64_t entries);
 
+/* What a rebuild is to order at the workshop: a table like the present one, in the room that the tables which are
+ * there leave; if need be down to the size of the first one, and to a thousand entries. */
+struct workshop_order;
+void publisher_rebuild_order(const struct publisher *publisher, uint64_t store_id,
+                             struct workshop_order *order);
+
 /* ---- what others do with tables ---------------------------------------------------------------------------------- */
 
 /* The segment of a table, for whoever was given a dropped one (see publisher_drop_to). */

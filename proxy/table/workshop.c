@@ -41,15 +41,28 @@ struct workshop {
 
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
 
+/* The next smaller size, and whether there is one. The least of all may be larger than memory_max allows: a host
+ * without any table answers nobody. */
+static bool shrink(struct publisher_options *options, const struct table_size *least)
+{
+    if (least->entries == 0 || (options->entries <= least->entries && options->sets <= least->sets &&
+                                options->folds <= least->folds && options->memory_max == 0))
+        return false;
+    options->entries = options->entries / 2 > least->entries ? options->entries / 2 : least->entries;
+    options->sets = options->sets / 2 > least->sets ? options->sets / 2 : least->sets;
+    options->folds = options->folds / 2 > least->folds ? options->folds / 2 : least->folds;
+    if (options->entries == least->entries && options->sets == least->sets && options->folds == least->folds)
+        options->memory_max = 0;
+    return true;
+}
+
 static void make(struct job *job)
 {
-    const struct workshop_order *order = &job->order;
-    struct publisher_options options = order->options;
+    struct publisher_options options = job->order.options;
     do {
-        job->code = table_new(&job->table, &options, order->store_id);
-        options.entries /= 2;
-    } while ((job->code == PERMTAB_E_MEMORY || job->code == PERMTAB_E_LIMIT) && order->entries_min > 0 &&
-             options.entries >= order->entries_min);
+        job->code = table_new(&job->table, &options, job->order.store_id);
+    } while ((job->code == PERMTAB_E_MEMORY || job->code == PERMTAB_E_LIMIT) &&
+             shrink(&options, &job->order.least));
 }
 
 /* Under the mutex. */

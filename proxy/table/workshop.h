@@ -3,7 +3,7 @@
 #ifndef PERMTAB_TABLE_WORKSHOP_H
 #define PERMTAB_TABLE_WORKSHOP_H
 
-#include "proxy/table/publisher.h"
+#include "proxy/table/grow.h"
 
 struct event_base;
 struct table;
@@ -13,12 +13,17 @@ struct workshop;
  * than memory_max; _MEMORY; _SYSTEM; _INVALID. */
 typedef void (*workshop_made_fn)(void *context, int code, struct table *table);
 
+struct table_size {
+    uint64_t entries;
+    uint32_t sets, folds;
+};
+
 struct workshop_order {
     struct publisher_options options; /* `entries` is what is wanted */
     uint64_t store_id;
-    /* When a table of so many entries cannot be had, one of half as many is tried, and so on down to entries_min. 0:
-     * no smaller one will do. */
-    uint64_t entries_min;
+    /* When such a table cannot be had, one of half the size is tried, and so on, as long as one of these is not
+     * reached; at last one of just these sizes is, whatever memory_max says. `entries` 0: no smaller one will do. */
+    struct table_size least;
     workshop_made_fn made;
     void *context;
 };

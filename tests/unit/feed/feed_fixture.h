@@ -3,6 +3,7 @@
 #define PERMTAB_TESTS_UNIT_FEED_FEED_FIXTURE_H
 
 #include "proxy/feed/feed.h"
+#include "proxy/table/workshop.h"
 #include "tests/unit/feed/feed_store.h"
 
 #include <setjmp.h>
@@ -18,6 +19,7 @@
 struct fixture {
     struct event_base *base;
     struct publisher *publisher;
+    struct workshop *workshop;
     struct feed *feed;
     struct counters counters;
     unsigned polls_watched, batches_watched, rebuilds_watched;
@@ -91,8 +93,11 @@ static int setup(void **state)
     assert_int_equal(
         publisher_new(&fixture->publisher, &options, &at, 1000, &catalogue, &fixture->counters, NULL), 0);
     fixture->base = event_base_new();
+    assert_int_equal(workshop_new(&fixture->workshop, fixture->base), 0);
+    publisher_drop_to(fixture->publisher, workshop_drop, fixture->workshop);
     struct feed_options feed = {.base = fixture->base,
                                 .publisher = fixture->publisher,
+                                .workshop = fixture->workshop,
                                 .counters = &fixture->counters,
                                 .news = on_news,
                                 .context = fixture,
@@ -113,6 +118,7 @@ static int teardown(void **state)
     unlock();
     feed_free(fixture->feed);
     publisher_free(fixture->publisher);
+    workshop_free(fixture->workshop);
     event_base_free(fixture->base);
     free(fixture);
     return 0;
