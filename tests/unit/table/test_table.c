@@ -27,8 +27,11 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    struct publisher_options options = {
-        .permissions_max = 64, .entries = ENTRIES, .sets = 10, .folds = 1, .max_staleness_ns = 1000000000};
+    struct publisher_options options = {.permissions_max = 64,
+                                        .entries = ENTRIES * 9 / 7 + 1,
+                                        .sets = 10,
+                                        .folds = 1,
+                                        .max_staleness_ns = 1000000000};
     struct memory_policy policy;
     struct catalogue catalogue;
     struct inputs inputs = {0};
@@ -36,6 +39,8 @@ static int setup(void **state)
     memory_policy_init(&policy);
     memory_catalogue(&policy, 1, &catalogue);
     assert_int_equal(table_new(&fixture->table, &options, 7), 0);
+    fixture->table->entries_max = ENTRIES; /* at a load of 0.70, where windows are full only on purpose */
+    fixture->table->negatives_max = PART;
     struct role_sources sources = {&fixture->table->sets, &none, NULL};
     fixture->node = scope_tree_put(&fixture->table->scopes, server, NULL);
     fixture->node->pins++;
