@@ -88,7 +88,7 @@ static int call_check(struct handle *handle, const struct permtab_query *query, 
     return result;
 }
 
-/* As the inline path, but for the moment after the table was brought up to date. */
+/* As the inline path. */
 static int look_again(const struct handle *handle, const struct permtab_query *query,
                       const struct permtab_token *token)
 {
@@ -96,10 +96,20 @@ static int look_again(const struct handle *handle, const struct permtab_query *q
     uint32_t state;
     if (token != NULL && token->store_id != geometry->store_id)
         return PERMTAB_E_BEHIND;
-    int code = permtab_look_(geometry, query->user, query->scope, query->perm,
-                             query->owned && query->owner == query->user, token != NULL ? token->revision : 0,
-                             &state);
-    return code >= 0 && state != PERMTAB_SHM_LIVE ? PERMTAB_E_RETIRED : code;
+    return permtab_look_(geometry, query->user, query->scope, query->perm,
+                         query->owned && query->owner == query->user, token != NULL ? token->revision : 0,
+                         &state);
+}
+
+/* The inline path leaves to us what a table answers that is about to be replaced. PERMTAB_E_MISS: it is not that. */
+static int look_at_ending(const struct handle *handle, const struct permtab_query *query,
+                          const struct permtab_token *token)
+{
+    const struct permtab_geometry_ *geometry = permtab_geometry_of_(&handle->visible);
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
+    if (!ahead_wanted(geometry, &moment, permtab_shm_clock_ns()))
+        return PERMTAB_E_MISS;
+    return look_again(handle, query, token);
 }
 
 int ask_locked(struct handle *handle, const struct permtab_query *query, const char *permission,
@@ -126,8 +136,14 @@ enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_q
                                    const struct permtab_token *token)
 {
     struct handle *handle = handle_of(table);
+    int code = look_at_ending(handle, query, token);
+    if (code >= 0) {
+        permtab_count_hit_(table, query->user, query->scope, true);
+        ahead_look(handle);
+        return (enum permtab_decision)code;
+    }
     uint64_t deadline_ns = ask_deadline(handle);
-    int code = handle_lock(handle, deadline_ns);
+    code = handle_lock(handle, deadline_ns);
     if (code == 0) {
         code = ask_locked(handle, query, NULL, token, deadline_ns);
         handle_unlock(handle);

@@ -66,18 +66,8 @@ static void *feedback_place(const struct handle *handle)
     return now != handle->feedback[0] ? handle->feedback[0] : handle->feedback[1];
 }
 
-/* The part of a feedback that an older sidecar's does not have becomes memory that nobody reads. */
-static int feedback_rest(void *place, size_t shared)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t begin = (shared + page - 1) / page * page;
-    if (begin >= FEEDBACK_SIZE)
-        return 0;
-    void *rest = mmap((char *)place + begin, FEEDBACK_SIZE - begin, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    return rest != MAP_FAILED ? 0 : PERMTAB_E_SYSTEM;
-}
-
+/* An older sidecar's feedback has no ring. What is mapped where that would be stays there: memory of our own, or the
+ * ring of a connection that has ended. */
 static int feedback_map(struct handle *handle, const struct attachment *attachment)
 {
     const int protection = PROT_READ | PROT_WRITE;
@@ -91,7 +81,7 @@ static int feedback_map(struct handle *handle, const struct attachment *attachme
     void *address = mmap(NULL, size, protection, MAP_SHARED, descriptor, 0);
     if (address == MAP_FAILED)
         return PERMTAB_E_SYSTEM;
-    if (changed_hands(&attachment->feedback, descriptor) || feedback_rest(place, size) < 0 ||
+    if (changed_hands(&attachment->feedback, descriptor) ||
         mremap(address, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place) == MAP_FAILED) {
         munmap(address, size);
         return PERMTAB_E_SYSTEM;
@@ -102,7 +92,7 @@ static int feedback_map(struct handle *handle, const struct attachment *attachme
 }
 
 /* Maps and checks; 0 with a mapping that is in no list yet. */
-static int segment_map(const struct attachment *attachment, struct mapping **out,
+static int segment_map(const struct handle *handle, const struct attachment *attachment, struct mapping **out,
                        struct permtab_shm_table *table)
 {
     int descriptor = descriptor_number(&attachment->segment);
@@ -114,6 +104,7 @@ static int segment_map(const struct attachment *attachment, struct mapping **out
         return PERMTAB_E_MEMORY;
     mapping->size = (size_t)attachment->size;
     mapping->segment_id = attachment->segment_id;
+    mapping->early_ns = handle->own->lease_ns / 4;
     mapping->address = mmap(NULL, mapping->size, PROT_READ, MAP_SHARED, descriptor, 0);
     if (mapping->address == MAP_FAILED) {
         free(mapping);
@@ -141,15 +132,23 @@ static void mapping_void(struct mapping *mapping)
                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
+/* Nobody leaves a table that answers for one that does not. */
+static bool worse(const struct handle *handle, const struct permtab_shm_table *table)
+{
+    struct permtab_shm_moment now = permtab_shm_beat_read(&geometry_now(handle)->visible.table);
+    struct permtab_shm_moment next = permtab_shm_beat_read(table);
+    return permtab_shm_fresh(&now) && !(next.state == PERMTAB_SHM_LIVE && permtab_shm_fresh(&next));
+}
+
 static int segment_take(struct handle *handle, const struct attachment *attachment)
 {
     struct mapping *mapping;
     struct permtab_shm_table table;
     struct mapping *old = geometry_now(handle)->mapping;
-    int code = segment_map(attachment, &mapping, &table);
+    int code = segment_map(handle, attachment, &mapping, &table);
     if (code < 0)
         return code;
-    code = feedback_map(handle, attachment);
+    code = worse(handle, &table) ? PERMTAB_E_STALE : feedback_map(handle, attachment);
     if (code == 0)
         code = geometry_publish(handle, mapping, &table, table.header->identity.store_id, 0);
     if (code < 0) {

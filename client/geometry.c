@@ -50,6 +50,7 @@ int geometry_publish(struct handle *handle, struct mapping *mapping, const struc
     geometry->visible.catalogue = handle->names != NULL ? handle->names->catalogue : 0;
     geometry->visible.permissions = geometry->permissions;
     geometry->visible.permission_slots = room;
+    geometry->visible.early_ns = mapping != NULL ? mapping->early_ns : 0;
     geometry->mapping = mapping;
     resolve_slots(handle, geometry, room);
     geometry->next = handle->geometries;

@@ -53,6 +53,8 @@ int handle_lock(struct handle *handle, uint64_t deadline_ns)
     struct own_page *own = handle->own;
     process_enter(handle);
     int code = pthread_mutex_trylock(&own->lock);
+    if (code == EBUSY && deadline_ns == HANDLE_NO_WAIT)
+        return PERMTAB_E_TIMEOUT;
     if (code == EBUSY)
         code = lock_until(&own->lock, deadline_ns);
     if (code != 0)
@@ -176,6 +178,8 @@ bool handle_broken(const struct handle *handle, int code)
     return !handle->own->channel.open && (code == PERMTAB_E_UNREACHABLE || code == PERMTAB_E_PROTOCOL);
 }
 
+#define LEASE_MS_MAX 3600000u
+
 static void request_hello(struct handle *handle)
 {
     struct wire_buffer *out = channel_request(&handle->own->channel, "hello", 3);
@@ -188,7 +192,7 @@ static int greet(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
     struct wire_message reply;
-    uint64_t protocol, layout;
+    uint64_t protocol, layout, lease_ms;
     if (own->greeted)
         return 0;
     if (!own->greeting)
@@ -201,6 +205,8 @@ static int greet(struct handle *handle, uint64_t deadline_ns)
         result = PERMTAB_E_PROTOCOL;
     if (result == 0) {
         own->server_layout = (uint32_t)layout;
+        bool told = wire_as_u64(wire_get(reply.result, "max_staleness_ms"), &lease_ms);
+        own->lease_ns = told && lease_ms <= LEASE_MS_MAX ? lease_ms * 1000000u : 0;
         own->greeted = true;
     }
     wire_message_fini(&reply);
@@ -289,20 +295,38 @@ static int attach_now(struct handle *handle, uint64_t deadline_ns)
     return code;
 }
 
+/* The sidecar's tables have another layout. The present table is left when its lease has ended, and not before. */
+static int leave_table(struct handle *handle)
+{
+    const struct geometry *now = geometry_now(handle);
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&now->visible.table);
+    bool left = now->visible.trouble == PERMTAB_E_LAYOUT && now->visible.store_id == handle->own->store_id;
+    if (left || permtab_shm_fresh(&moment))
+        return 0;
+    return attach_void(handle, handle->own->store_id, PERMTAB_E_LAYOUT);
+}
+
+/* There is no pause after an attachment that helped: that table may be retired right after. */
+static uint64_t pause_after_attachment(const struct handle *handle, int code)
+{
+    const struct permtab_geometry_ *geometry = &geometry_now(handle)->visible;
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
+    if (code < 0 || moment.state != PERMTAB_SHM_LIVE)
+        return HANDLE_ATTEMPT_NS;
+    if (!ahead_wanted(geometry, &moment, channel_clock_ns()))
+        return 0;
+    uint64_t pause_ns = geometry->early_ns / 4; /* nothing newer: the lease is just not renewed */
+    return pause_ns > HANDLE_ATTEMPT_NS ? pause_ns : HANDLE_ATTEMPT_NS;
+}
+
 int handle_attach(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
     int code = attach_now(handle, deadline_ns);
-    if (code == PERMTAB_E_LAYOUT) {
-        const struct geometry *now = geometry_now(handle);
-        bool known = now->visible.trouble == PERMTAB_E_LAYOUT && now->visible.store_id == own->store_id;
-        code = known ? 0 : attach_void(handle, own->store_id, PERMTAB_E_LAYOUT);
-    }
-    /* next_attach_ns waits after attachments that did not help alone; a table may be retired again right after. */
-    bool helped =
-        code == 0 && permtab_shm_beat_read(&geometry_now(handle)->visible.table).state == PERMTAB_SHM_LIVE;
+    if (code == PERMTAB_E_LAYOUT)
+        code = leave_table(handle);
     own->attached_ns = channel_clock_ns();
-    own->next_attach_ns = helped || own->attaching ? 0 : own->attached_ns + HANDLE_ATTEMPT_NS;
+    own->next_attach_ns = own->attaching ? 0 : own->attached_ns + pause_after_attachment(handle, code);
     own->attached = own->attached || code == 0;
     own->attach_code = code;
     return code;
@@ -318,13 +342,25 @@ static bool bearable(const struct handle *handle, int code)
            code != PERMTAB_E_PROTOCOL;
 }
 
-static bool attaching_is_due(const struct handle *handle)
+/* Whether the present table is to be replaced, or may be. */
+static bool newer_is_wanted(struct handle *handle, uint64_t clock)
 {
     const struct own_page *own = handle->own;
-    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry_now(handle)->visible.table);
+    const struct permtab_geometry_ *geometry = &geometry_now(handle)->visible;
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
+    if (moment.state == PERMTAB_SHM_VOID)
+        return true;
+    if (clock < moment.lease_deadline)
+        return ahead_wanted(geometry, &moment, clock) &&
+               (own->eager || clock >= ahead_from(handle, geometry, &moment, clock));
+    return moment.state == PERMTAB_SHM_RETIRED || clock >= own->attached_ns + HANDLE_RECHECK_NS;
+}
+
+static bool attaching_is_due(struct handle *handle)
+{
+    const struct own_page *own = handle->own;
     uint64_t clock = channel_clock_ns();
-    bool stale = clock >= moment.lease_deadline && clock >= own->attached_ns + HANDLE_RECHECK_NS;
-    bool wanted = !own->attached || moment.state != PERMTAB_SHM_LIVE || stale;
+    bool wanted = !own->attached || newer_is_wanted(handle, clock);
     return own->attaching || (wanted && clock >= own->next_attach_ns);
 }
 

@@ -5,6 +5,7 @@
  *   ask.c       one check over the socket              many.c      many checks
  *   view.c      views                                  rule*.c     rules
  *   process.c   fork                                   count.c     what was answered, and enrolling to tell it
+ *   ahead.c     a newer table, before it is needed
  *   circuit.c   not to wait for who does not answer    descriptor.c, peer.c   whose is it?
  *
  * Fork. A child may be made while another thread of the parent is anywhere in here. So: everything that is changed
@@ -36,6 +37,7 @@ struct own_page {
     pthread_mutex_t names_lock; /* handle.names alone, never held while waiting */
     struct channel channel;
     struct circuit circuit;
+    bool eager;    /* an attachment is wanted at once: permtab_refresh */
     bool greeting; /* hello was sent on the channel and not answered yet */
     bool greeted;  /* … and answered */
     /* attach was sent and not answered yet; its reply brings descriptors, so nothing else is sent meanwhile */
@@ -45,10 +47,14 @@ struct own_page {
     uint64_t next_attempt_ns; /* no connection is tried before it */
     uint64_t next_attach_ns;  /* no attachment on an open connection before it */
     uint64_t next_enrol_ns;   /* no enrolment before it; read without the lock */
-    uint64_t attached_ns;     /* when this process attached last */
-    int attach_code;          /* how the last attachment ended */
-    uint64_t store_id;        /* as hello said */
+    uint64_t next_look_ns;    /* no look ahead before it; this and the next three are read without the lock */
+    uint64_t share; /* this process's random part of the time that is left for looks ahead; 0: not drawn */
+    uint64_t retired_segment, retired_ns; /* which table was seen retired, and when first */
+    uint64_t attached_ns;                 /* when this process attached last */
+    int attach_code;                      /* how the last attachment ended */
+    uint64_t store_id;                    /* as hello said */
     uint32_t server_layout;
+    uint64_t lease_ns; /* max_staleness, as hello said */
     struct permtab_shm_feedback_line
         local[PERMTAB_SHM_FEEDBACK_LINES];    /* counts from before there was a feedback */
     struct permtab_shm_feedback_line carried; /* the part of its sum that was added to a feedback */
@@ -60,6 +66,7 @@ struct mapping {
     void *address;
     size_t size;
     uint64_t segment_id;
+    uint64_t early_ns; /* as its geometries say */
 };
 
 /* The object that readers use, and what geometry_publish needs to make the next one. */
@@ -128,6 +135,17 @@ void handle_disconnect(struct handle *handle);
 /* Whether this code of a call means that the connection is gone and one more attempt is worth it. */
 bool handle_broken(const struct handle *handle, int code);
 
+/* ---- ahead.c ------------------------------------------------------------------------------------------------- */
+
+/* Whether there may be a newer table although this one answers. */
+bool ahead_wanted(const struct permtab_geometry_ *geometry, const struct permtab_shm_moment *moment,
+                  uint64_t clock_ns);
+/* From when on this process looks for it, when it is wanted. */
+uint64_t ahead_from(struct handle *handle, const struct permtab_geometry_ *geometry,
+                    const struct permtab_shm_moment *moment, uint64_t clock_ns);
+/* Looks for it, without waiting, when it is wanted and time. Without the lock held. */
+void ahead_look(struct handle *handle);
+
 /* ---- attach.c ------------------------------------------------------------------------------------------------ */
 
 /* The contents of a reply to `attach`. */
@@ -138,7 +156,7 @@ struct attachment {
 };
 
 /* Checks clock, seals and sizes, maps both, publishes a geometry, and turns the old mapping into zero pages. On failure
- * everything is as it was. PERMTAB_E_CLOCK, _PROTOCOL, _LAYOUT, _MEMORY, _SYSTEM. */
+ * everything is as it was. PERMTAB_E_STALE (the present table has a lease, and that one has none), _CLOCK, _PROTOCOL, _LAYOUT, _MEMORY, _SYSTEM. */
 int attach_take(struct handle *handle, const struct attachment *attachment) PERMTAB_MUST_CHECK;
 /* Leaves the table, when there is one: from now on there is none, and `trouble` says why. */
 int attach_void(struct handle *handle, uint64_t store_id, int trouble) PERMTAB_MUST_CHECK;

@@ -26,6 +26,7 @@ struct many {
     int *results; /* decisions and codes; OPEN_: still to be asked for */
     size_t count;
     uint64_t deadline_ns; /* until when all decisions among them may be believed */
+    bool ending;          /* some came from a table that is about to be replaced */
 };
 
 static bool numbers_of(const struct permtab_geometry_ *geometry, const struct permtab_query *query,
@@ -103,26 +104,30 @@ static void leave_open(int *results, size_t count)
         results[i] = OPEN_;
 }
 
-/* Steps 1 to 6 for a block. Returns how many are left open; *deadline_ns is lowered to that of the others. */
-static size_t look_block(const struct permtab_geometry_ *geometry, const struct permtab_query *queries,
-                         int *results, size_t count, uint64_t *deadline_ns)
+/* Steps 1 to 6 for a block. Returns how many are left open; the deadline is lowered to that of the others. */
+static size_t look_block(struct many *many, size_t first, size_t count)
 {
+    const struct permtab_geometry_ *geometry = permtab_geometry_of_(&many->handle->visible);
+    const struct permtab_query *queries = many->queries + first;
+    int *results = many->results + first;
     struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
     size_t open = 0;
     leave_open(results, count);
-    if (moment.state != PERMTAB_SHM_LIVE || moment.catalogue != geometry->catalogue)
+    if (moment.state == PERMTAB_SHM_VOID || moment.catalogue != geometry->catalogue)
         return count;
     fetch_block(geometry, queries, count);
     for (size_t i = 0; i < count; i++) {
         results[i] = check_one(geometry, &queries[i]);
         open += results[i] == OPEN_;
     }
-    if (!permtab_shm_fresh(&moment)) {
+    uint64_t clock = permtab_shm_clock_ns();
+    if (clock >= moment.lease_deadline) {
         leave_open(results, count);
         return count;
     }
-    if (open < count && moment.lease_deadline < *deadline_ns)
-        *deadline_ns = moment.lease_deadline;
+    many->ending = many->ending || ahead_wanted(geometry, &moment, clock);
+    if (open < count && moment.lease_deadline < many->deadline_ns)
+        many->deadline_ns = moment.lease_deadline;
     return open;
 }
 
@@ -132,8 +137,7 @@ static size_t look_all(struct many *many)
     many->deadline_ns = UINT64_MAX;
     for (size_t i = 0; i < many->count; i += BLOCK) {
         size_t count = many->count - i < BLOCK ? many->count - i : BLOCK;
-        open += look_block(permtab_geometry_of_(&many->handle->visible), many->queries + i, many->results + i,
-                           count, &many->deadline_ns);
+        open += look_block(many, i, count);
     }
     return open;
 }
@@ -318,5 +322,7 @@ int permtab_check_many(struct permtab *table, const struct permtab_query *querie
     int known = conclude(&many, failed < 0 ? failed : PERMTAB_E_BUSY, out);
     count_add(many.handle, n - open, open, n - (size_t)known);
     count_enrol(many.handle);
+    if (many.ending)
+        ahead_look(many.handle);
     return known;
 }

@@ -73,7 +73,9 @@ static int stand(struct handle *handle, uint64_t deadline_ns)
         int code = handle_lock(handle, deadline_ns);
         if (code < 0)
             return code;
+        handle->own->eager = true;
         code = handle_ready(handle, deadline_ns);
+        handle->own->eager = false;
         if (code == 0)
             code = standing(handle);
         handle_unlock(handle);

@@ -12,6 +12,10 @@
  * A hit is a few loads from a read-only mapping. A miss asks the sidecar over its Unix socket. An answer is never
  * older than the sidecar's lease (max_staleness, 2 s by default); when that cannot be kept, it is PERMTAB_UNKNOWN.
  *
+ * The sidecar may give its table up for another, and may die and be there again. Whoever calls something that may block
+ * follows it without waiting, while the old table still answers: such calls look for the newer table when the old one
+ * was retired, or less than a quarter of its lease is left.
+ *
  * Threads may share a handle. After fork the child may go on using it: the mapping is the same, the socket and the
  * counters become the child's own at its first call that may block. Others may close our descriptors at any time (a
  * daemonizer closes all of them): the library connects again, and never touches files that have got those numbers
@@ -110,7 +114,8 @@ static inline int permtab_open(struct permtab **out, const char *socket_path,
                                const struct permtab_options *options) PERMTAB_MUST_CHECK;
 
 /* Attaches again, for workers that only peek: call it when permtab_why says PERMTAB_E_RETIRED, _STALE, _CATALOGUE or
- * _UNREACHABLE. Waits up to open_ms. The codes of permtab_open; on failure the handle is as it was. Blocks. */
+ * _UNREACHABLE. Waits up to open_ms. The codes of permtab_open; on failure the handle is as it was. 0 when there is no
+ * newer table, and this one has a lease: then call it again after a pause. Blocks. */
 PERMTAB_API int permtab_refresh(struct permtab *table) PERMTAB_MUST_CHECK;
 
 /* Gives everything back; NULL is allowed. No other thread may be inside the library with this handle, and its rules
@@ -137,8 +142,8 @@ static inline bool permtab_allowed(struct permtab *table, uint64_t user, permtab
 static inline enum permtab_decision permtab_check(struct permtab *table, uint64_t user, permtab_scope scope,
                                                   permtab_perm perm);
 
-/* The table alone, a retired one included while its lease lasts; permtab_why then says PERMTAB_E_RETIRED although
- * the answer is good. Never blocks; may be called in a signal handler. */
+/* The table alone. When it was retired, or less than a quarter of its lease is left, permtab_why says
+ * PERMTAB_E_RETIRED although the answer is good. Never blocks; may be called in a signal handler. */
 static inline enum permtab_decision permtab_peek(struct permtab *table, uint64_t user, permtab_scope scope,
                                                  permtab_perm perm);
 
@@ -163,7 +168,7 @@ PERMTAB_API int permtab_check_many(struct permtab *table, const struct permtab_q
 /* Why this thread's last UNKNOWN was one: a code, or 0 when there was none since permtab_open or permtab_refresh
  * succeeded in this thread. Not changed by ALLOW or DENY (but see permtab_peek).
  *   _MISS         not in the table (permtab_peek)         _BUSY         the entry kept changing: try again
- *   _STALE        the lease has ended                     _RETIRED      another table took over: permtab_refresh
+ *   _STALE        the lease has ended                     _RETIRED      another table took over, or is about to: permtab_refresh
  *   _CATALOGUE    names must be resolved again            _BEHIND       the table is behind the token (peek)
  *   _UNREACHABLE  the sidecar is away                     _TIMEOUT      no answer within check_ms, now or just before
  *   _LAYOUT       served over the socket alone (peek)     _NO_PERMISSION, _NO_SCOPE_TYPE  the name has gone
@@ -228,6 +233,8 @@ struct permtab_geometry_ {
     uint32_t permission_slots;
     uint32_t types[PERMTAB_TYPE_SLOTS_]; /* slot → number, or PERMTAB_NO_NUMBER_ */
     int trouble;                         /* why there is no table: PERMTAB_E_LAYOUT, or 0 */
+    uint64_t
+        early_ns; /* with less than this left of a lease, checks look for a newer table: client/ahead.c */
 };
 
 /* The start of the page that is all zero in a child: so a child counts nothing into its parent's lines, and knows
@@ -314,7 +321,10 @@ static inline int permtab_stale_(const struct permtab_geometry_ *geometry, uint3
     return state == PERMTAB_SHM_RETIRED ? PERMTAB_E_RETIRED : PERMTAB_E_STALE;
 }
 
-/* Steps 1 to 6 of shm/reader.h. 1, 0, or a code; *state is the segment's. */
+/* In place of a state: live, and less than a quarter of the lease is left. */
+#define PERMTAB_ENDING_ 3u
+
+/* Steps 1 to 6 of shm/reader.h. 1, 0, or a code; *state is the segment's, or PERMTAB_ENDING_. */
 PERMTAB_INLINE_ int permtab_look_(const struct permtab_geometry_ *geometry, uint64_t user,
                                   permtab_scope scope, permtab_perm perm, bool own, uint64_t revision,
                                   uint32_t *state)
@@ -337,8 +347,13 @@ PERMTAB_INLINE_ int permtab_look_(const struct permtab_geometry_ *geometry, uint
         return PERMTAB_E_BEHIND;
     enum permtab_shm_found found =
         permtab_shm_check(&geometry->table, user, scope.id, type, bit, own, &allowed);
-    if (!PERMTAB_LIKELY_(permtab_shm_fresh(&moment)))
-        return permtab_stale_(geometry, moment.state);
+    uint64_t clock = permtab_shm_clock_ns();
+    if (!PERMTAB_LIKELY_(clock + geometry->early_ns < moment.lease_deadline)) {
+        if (clock >= moment.lease_deadline)
+            return permtab_stale_(geometry, moment.state);
+        if (moment.state == PERMTAB_SHM_LIVE)
+            *state = PERMTAB_ENDING_;
+    }
     if (!PERMTAB_LIKELY_(found == PERMTAB_SHM_FOUND))
         return found == PERMTAB_SHM_MISS ? PERMTAB_E_MISS : PERMTAB_E_BUSY;
     return allowed ? 1 : 0;

@@ -40,15 +40,14 @@ static void view_pack(struct permtab_view *view, struct handle *handle,
     view->private_[7] = look->fold.bucket != NULL ? pack_words(&look->fold) : 0;
 }
 
-/* One look; 0 with *out filled, or a code. `retired_too`: a retired table is looked at, too. */
-static int view_look(struct handle *handle, uint64_t user, permtab_scope scope, bool retired_too,
-                     struct permtab_view *out)
+/* One look; 0 with *out filled, or a code. */
+static int view_look(struct handle *handle, uint64_t user, permtab_scope scope, struct permtab_view *out)
 {
     const struct permtab_geometry_ *geometry = permtab_geometry_of_(&handle->visible);
     struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
     uint32_t type = geometry->types[scope.type.slot % PERMTAB_TYPE_SLOTS_];
     struct permtab_shm_look look;
-    if (moment.state != PERMTAB_SHM_LIVE && !(retired_too && moment.state == PERMTAB_SHM_RETIRED))
+    if (moment.state != PERMTAB_SHM_LIVE && moment.state != PERMTAB_SHM_RETIRED)
         return permtab_stale_(geometry, moment.state);
     if (moment.catalogue != geometry->catalogue)
         return PERMTAB_E_CATALOGUE;
@@ -73,7 +72,7 @@ static int view_fill(struct handle *handle, uint64_t user, permtab_scope scope, 
     int code = handle_ready(handle, deadline_ns);
     if (code < 0 && !handle_broken(handle, code))
         return code;
-    code = view_look(handle, user, scope, false, out);
+    code = view_look(handle, user, scope, out);
     if (code == 0 || code == PERMTAB_E_NO_SCOPE_TYPE || code == PERMTAB_E_LAYOUT)
         return code;
     if (handle->names == NULL || handle->names->count == 0)
@@ -81,14 +80,24 @@ static int view_fill(struct handle *handle, uint64_t user, permtab_scope scope, 
     code = ask_locked(handle, &query, handle->names->items[0].text, NULL, deadline_ns);
     if (code < 0)
         return code;
-    return view_look(handle, user, scope, true, out);
+    return view_look(handle, user, scope, out);
+}
+
+/* A view ends with its table, so a newer one is looked for before the view is made, and not after. */
+static void look_before(struct handle *handle)
+{
+    const struct permtab_geometry_ *geometry = permtab_geometry_of_(&handle->visible);
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
+    if (ahead_wanted(geometry, &moment, permtab_shm_clock_ns()))
+        ahead_look(handle);
 }
 
 int permtab_view_get(struct permtab *table, uint64_t user, permtab_scope scope, struct permtab_view *out)
 {
     struct handle *handle = handle_of(table);
     memset(out, 0, sizeof(*out));
-    int code = view_look(handle, user, scope, false, out);
+    look_before(handle);
+    int code = view_look(handle, user, scope, out);
     if (code == 0) {
         permtab_count_hit_(table, user, scope, true);
         return 0;

@@ -60,7 +60,7 @@ struct fake {
     bool truncated;       /* attach says a size that is not the segment's */
     uint32_t layout;      /* what hello says */
     int64_t clock_off;    /* added to attach's clock */
-    uint64_t lease_ns;    /* how far renewals go */
+    uint64_t lease_ns;    /* how far renewals go, and what hello says */
     uint64_t reply_ns;    /* deadline of replies after now; 0: one that has passed */
     unsigned delay_ms;    /* before every reply to a check */
     bool hold;            /* a reply to a check waits for fake_release, and all that comes after it */
@@ -88,6 +88,7 @@ void fake_remove(struct fake *fake, uint64_t user, uint64_t scope);
 void fake_release(struct fake *fake);
 void fake_rewrite(struct fake *fake);                /* closes and opens both sets with the same bits */
 void fake_retire(struct fake *fake, bool end_lease); /* a new segment takes over */
+void fake_succeed(struct fake *fake); /* … the table of another worker: nobody retires the old */
 void fake_set_revision(struct fake *fake, uint64_t revision);
 void fake_set_catalogue(struct fake *fake, bool late, bool gone); /* another catalogue number too */
 struct fake_counts fake_counts(struct fake *fake);

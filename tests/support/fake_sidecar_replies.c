@@ -51,7 +51,7 @@ static void reply_hello(struct fake *fake, struct wire_buffer *reply, uint64_t i
     wire_str(reply, "permissions_max");
     wire_u64(reply, 64);
     wire_str(reply, "max_staleness_ms");
-    wire_u64(reply, 2000);
+    wire_u64(reply, fake->lease_ns / 1000000u);
 }
 
 static void reply_attach(struct fake *fake, struct fake_connection *connection, struct wire_buffer *reply,

@@ -110,6 +110,13 @@ void fake_retire(struct fake *fake, bool end_lease)
     fake_unlock(fake);
 }
 
+void fake_succeed(struct fake *fake)
+{
+    fake_lock(fake);
+    fake_table_new(fake);
+    fake_unlock(fake);
+}
+
 void fake_set_revision(struct fake *fake, uint64_t revision)
 {
     fake_lock(fake);
