@@ -1,6 +1,6 @@
 /* The slow path: one check that the table did not answer. Under the lock, the table is brought up to date where
  * that is due and looked at once more (another thread may have asked for the same entry meanwhile); then the
- * sidecar is asked. A connection that breaks is made anew once.
+ * sidecar is asked. A connection that breaks is made anew, and the question asked again, while there is time.
  *
  * A reply is believed as a table is: its deadline is compared with our clock after it has come. */
 #include "client/handle.h"
@@ -115,8 +115,9 @@ static int look_at_ending(const struct handle *handle, const struct permtab_quer
 int ask_locked(struct handle *handle, const struct permtab_query *query, const char *permission,
                const struct permtab_token *token, uint64_t deadline_ns)
 {
-    int code = PERMTAB_E_UNREACHABLE;
-    for (int attempt = 0; attempt < 2; attempt++) {
+    uint32_t ended = handle->own->ended;
+    int code;
+    do {
         code = handle_ready(handle, deadline_ns);
         if (code == 0 && permission == NULL) {
             code = look_again(handle, query, token);
@@ -126,9 +127,7 @@ int ask_locked(struct handle *handle, const struct permtab_query *query, const c
         }
         if (code == 0)
             code = call_check(handle, query, permission, token, deadline_ns);
-        if (!handle_broken(handle, code))
-            break;
-    }
+    } while (handle_again(handle, code, ended, deadline_ns));
     return code;
 }
 

@@ -51,6 +51,11 @@ static int wait_until(int descriptor, short events, uint64_t deadline_ns)
     }
 }
 
+void channel_pause(uint64_t until_ns)
+{
+    (void)wait_until(-1, 0, until_ns);
+}
+
 static void received_close(struct channel *channel)
 {
     for (size_t i = 0; i < channel->received_count; i++)

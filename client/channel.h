@@ -26,6 +26,9 @@ struct channel {
 /* CLOCK_MONOTONIC, nanoseconds, the precise one: the clock of all deadlines. */
 uint64_t channel_clock_ns(void);
 
+/* Lets time pass. */
+void channel_pause(uint64_t until_ns);
+
 /* Connects and checks who listens (`server_uid` as for peer_check). PERMTAB_E_UNREACHABLE, _TIMEOUT, _PEER,
  * _INVALID (path too long), _SYSTEM. The channel must be closed before. With a deadline that has passed it connects
  * if that needs no waiting. */

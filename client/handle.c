@@ -74,6 +74,7 @@ void handle_unlock(struct handle *handle)
 void handle_disconnect(struct handle *handle)
 {
     struct own_page *own = handle->own;
+    own->ended += own->channel.open;
     descriptor_forget(&handle->inherited); /* first: what a child inherits from now on is not to be closed */
     channel_close(&own->channel);
     own->greeting = own->greeted = own->attaching = own->attached = false;
@@ -104,8 +105,10 @@ static void judge_silence(struct handle *handle, int code, uint64_t begin_ns,
     own->channel.heard = false;
     if (silent && begin_ns != NOT_WAITED && long_enough(handle, begin_ns))
         circuit_timed_out(&own->circuit, channel_clock_ns());
-    if (own->channel.broken)
+    if (own->channel.broken) {
+        outage_begin(&own->outage, channel_clock_ns());
         handle_disconnect(handle);
+    }
 }
 
 static uint64_t patience(const struct handle *handle, uint64_t deadline_ns)
@@ -179,6 +182,7 @@ bool handle_broken(const struct handle *handle, int code)
 }
 
 #define LEASE_MS_MAX 3600000u
+#define LEASE_NS     2000000000u /* before a sidecar has said it */
 
 static void request_hello(struct handle *handle)
 {
@@ -380,18 +384,35 @@ int handle_refresh(struct handle *handle, uint64_t deadline_ns)
     return code < 0 && !bearable(handle, code) ? code : 0;
 }
 
+/* How long an outage is waited for: a caller that was there when it began has all of its time, and nobody fails for an
+ * outage that no answer of the table has suffered from. Later callers fail at once, else a server whose sidecar is
+ * away for good would have all of its threads wait here, one after the other. */
+static uint64_t outage_age(const struct handle *handle)
+{
+    uint64_t check_ns = (uint64_t)handle->check_ms * 1000000u;
+    uint64_t lease_ns = handle->own->lease_ns > 0 ? handle->own->lease_ns : LEASE_NS;
+    return check_ns > lease_ns ? check_ns : lease_ns;
+}
+
 static int connect_now(struct handle *handle, uint64_t deadline_ns)
 {
     struct own_page *own = handle->own;
     uint64_t clock = channel_clock_ns();
-    if (clock < own->next_attempt_ns)
-        return PERMTAB_E_UNREACHABLE;
-    own->next_attempt_ns = clock + HANDLE_ATTEMPT_NS;
+    if (!outage_allows(&own->outage, clock)) {
+        uint64_t next_ns = own->outage.next_attempt_ns;
+        if (next_ns >= deadline_ns || !outage_is_young(&own->outage, clock, outage_age(handle)))
+            return PERMTAB_E_UNREACHABLE;
+        channel_pause(next_ns);
+        clock = channel_clock_ns();
+    }
+    outage_attempt(&own->outage, clock);
     int code = channel_open(&own->channel, handle->path, handle->server_uid, patience(handle, deadline_ns));
     if (code == PERMTAB_E_TIMEOUT && deadline_ns != HANDLE_NO_WAIT)
         circuit_timed_out(&own->circuit, channel_clock_ns());
-    if (code < 0)
+    if (code < 0) {
+        outage_begin(&own->outage, clock);
         return code;
+    }
     own->next_attach_ns = 0;
     descriptor_own(&handle->inherited, descriptor_number(&own->channel.descriptor));
     return 0;
@@ -408,7 +429,7 @@ static int get_ready(struct handle *handle, uint64_t deadline_ns)
     if (code == 0)
         code = handle_refresh(handle, deadline_ns);
     if (code == 0)
-        own->next_attempt_ns = 0;
+        outage_end(&own->outage);
     bool under_way = own->greeting || own->attaching;
     if (code < 0 && own->channel.open && !under_way && !bearable(handle, code))
         handle_disconnect(handle);
@@ -431,4 +452,37 @@ int handle_ready(struct handle *handle, uint64_t deadline_ns)
             return PERMTAB_E_TIMEOUT;
     }
     return get_ready(handle, deadline_ns);
+}
+
+/* So many connections may end under one call, and one of a sidecar that does not speak the protocol. Should it be the
+ * request that ends them, it is not sent for ever. */
+#define ENDED_MAX         4u
+#define ENDED_STRANGE_MAX 1u
+
+bool handle_again(struct handle *handle, int code, uint32_t ended, uint64_t deadline_ns)
+{
+    const struct own_page *own = handle->own;
+    uint64_t clock = channel_clock_ns();
+    uint32_t count = own->ended - ended;
+    if (!handle_broken(handle, code) || clock >= deadline_ns ||
+        !outage_is_young(&own->outage, clock, outage_age(handle)) ||
+        count > (code == PERMTAB_E_PROTOCOL ? ENDED_STRANGE_MAX : ENDED_MAX))
+        return false;
+    uint64_t next_ns = own->outage.next_attempt_ns;
+    if (count > 1 && next_ns < clock + (OUTAGE_PAUSE_MIN_NS << count))
+        next_ns = clock + (OUTAGE_PAUSE_MIN_NS << count);
+    if (next_ns >= deadline_ns)
+        return false;
+    channel_pause(next_ns);
+    return true;
+}
+
+int handle_ready_again(struct handle *handle, uint64_t deadline_ns)
+{
+    uint32_t ended = handle->own->ended;
+    int code;
+    do
+        code = handle_ready(handle, deadline_ns);
+    while (handle_again(handle, code, ended, deadline_ns));
+    return code;
 }

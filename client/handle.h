@@ -7,6 +7,7 @@
  *   process.c   fork                                   count.c     what was answered, and enrolling to tell it
  *   ahead.c     a newer table, before it is needed
  *   circuit.c   not to wait for who does not answer    descriptor.c, peer.c   whose is it?
+ *   outage.c    how long to try again
  *
  * Fork. A child may be made while another thread of the parent is anywhere in here. So: everything that is changed
  * under the lock, the lock included, lives in one mapping that is all zero in the child (process.c). Everything
@@ -17,11 +18,12 @@
 #include "client/channel.h"
 #include "client/circuit.h"
 #include "client/names.h"
+#include "client/outage.h"
 #include "client/permtab.h"
 
 #include <pthread.h>
 
-#define HANDLE_ATTEMPT_NS 50000000ull   /* between two attempts to connect or to attach */
+#define HANDLE_ATTEMPT_NS 50000000ull   /* between two attempts to attach */
 #define HANDLE_RECHECK_NS 1000000000ull /* between two attachments because the table is stale */
 #define HANDLE_TRIP_NS    500000000ull  /* a reply to attach that was not fetched sooner is asked for again */
 #define HANDLE_NAME_MAX   NAMES_PERMISSION_MAX
@@ -37,17 +39,18 @@ struct own_page {
     pthread_mutex_t names_lock; /* handle.names alone, never held while waiting */
     struct channel channel;
     struct circuit circuit;
-    bool eager;    /* an attachment is wanted at once: permtab_refresh */
-    bool greeting; /* hello was sent on the channel and not answered yet */
-    bool greeted;  /* … and answered */
+    struct outage outage;
+    uint32_t ended; /* connections that ended */
+    bool eager;     /* an attachment is wanted at once: permtab_refresh */
+    bool greeting;  /* hello was sent on the channel and not answered yet */
+    bool greeted;   /* … and answered */
     /* attach was sent and not answered yet; its reply brings descriptors, so nothing else is sent meanwhile */
     bool attaching;
-    bool attached;            /* an attach succeeded on this channel */
-    uint64_t asked_ns;        /* when attach was sent */
-    uint64_t next_attempt_ns; /* no connection is tried before it */
-    uint64_t next_attach_ns;  /* no attachment on an open connection before it */
-    uint64_t next_enrol_ns;   /* no enrolment before it; read without the lock */
-    uint64_t next_look_ns;    /* no look ahead before it; this and the next three are read without the lock */
+    bool attached;           /* an attach succeeded on this channel */
+    uint64_t asked_ns;       /* when attach was sent */
+    uint64_t next_attach_ns; /* no attachment on an open connection before it */
+    uint64_t next_enrol_ns;  /* no enrolment before it; read without the lock */
+    uint64_t next_look_ns;   /* no look ahead before it; this and the next three are read without the lock */
     uint64_t share; /* this process's random part of the time that is left for looks ahead; 0: not drawn */
     uint64_t retired_segment, retired_ns; /* which table was seen retired, and when first */
     uint64_t attached_ns;                 /* when this process attached last */
@@ -118,9 +121,16 @@ void handle_unlock(struct handle *handle);
 
 /* All functions below are called with the lock held. */
 
-/* Makes the handle connected, greeted, attached, and its names read. Attempts are HANDLE_ATTEMPT_NS apart: between
- * them PERMTAB_E_UNREACHABLE at once. PERMTAB_E_TIMEOUT at once while the circuit is open. */
+/* Makes the handle connected, greeted, attached, and its names read. Attempts to connect have pauses between them, which
+ * are waited for in a young outage; else PERMTAB_E_UNREACHABLE at once. PERMTAB_E_TIMEOUT at once while the circuit is
+ * open. */
 int handle_ready(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
+/* The same, again and again while handle_again says so. */
+int handle_ready_again(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
+/* Whether a call that failed with this code is to be tried again, after a pause that is waited for in here: its
+ * connection is gone, there is time left, the outage is young, and not many connections have ended under the call.
+ * `ended`: own->ended when the call began. */
+bool handle_again(struct handle *handle, int code, uint32_t ended, uint64_t deadline_ns);
 /* Attaches again when the table was retired or is stale, and reads the catalogue when that changed. Returns 0
  * although that fails as long as the channel stays open: the socket still answers. */
 int handle_refresh(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
@@ -132,7 +142,7 @@ int handle_read_names(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_
 int handle_call(struct handle *handle, uint64_t deadline_ns, struct wire_message *reply) PERMTAB_MUST_CHECK;
 /* Forgets the connection. */
 void handle_disconnect(struct handle *handle);
-/* Whether this code of a call means that the connection is gone and one more attempt is worth it. */
+/* Whether this code of a call means that the connection is gone, or could not be made. */
 bool handle_broken(const struct handle *handle, int code);
 
 /* ---- ahead.c ------------------------------------------------------------------------------------------------- */
@@ -156,7 +166,8 @@ struct attachment {
 };
 
 /* Checks clock, seals and sizes, maps both, publishes a geometry, and turns the old mapping into zero pages. On failure
- * everything is as it was. PERMTAB_E_STALE (the present table has a lease, and that one has none), _CLOCK, _PROTOCOL, _LAYOUT, _MEMORY, _SYSTEM. */
+ * everything is as it was. PERMTAB_E_STALE (the present table has a lease, and that one has
+ * none), _CLOCK, _PROTOCOL, _LAYOUT, _MEMORY, _SYSTEM. */
 int attach_take(struct handle *handle, const struct attachment *attachment) PERMTAB_MUST_CHECK;
 /* Leaves the table, when there is one: from now on there is none, and `trouble` says why. */
 int attach_void(struct handle *handle, uint64_t store_id, int trouble) PERMTAB_MUST_CHECK;

@@ -227,8 +227,9 @@ static int take_chunk(struct many *many, const size_t *chosen, size_t count, con
 static int call_chunk(struct many *many, const size_t *chosen, size_t count, uint64_t deadline_ns)
 {
     struct wire_message reply;
-    int result = PERMTAB_E_UNREACHABLE;
-    for (int attempt = 0; attempt < 2; attempt++) {
+    uint32_t ended = many->handle->own->ended;
+    int result;
+    do {
         result = handle_ready(many->handle, deadline_ns);
         if (result == 0) {
             pack_chunk(many, chosen, count);
@@ -237,9 +238,7 @@ static int call_chunk(struct many *many, const size_t *chosen, size_t count, uin
                 result = take_chunk(many, chosen, count, reply.result);
             wire_message_fini(&reply);
         }
-        if (!handle_broken(many->handle, result))
-            break;
-    }
+    } while (handle_again(many->handle, result, ended, deadline_ns));
     return result;
 }
 
@@ -276,7 +275,7 @@ static int settle(struct many *many, size_t *chosen)
     int code = handle_lock(many->handle, deadline_ns);
     if (code < 0)
         return code;
-    code = handle_ready(many->handle, deadline_ns);
+    code = handle_ready_again(many->handle, deadline_ns);
     if (code == 0 && look_all(many) > 0)
         ask_open(many, chosen, deadline_ns);
     handle_unlock(many->handle);

@@ -5,10 +5,8 @@
 #include "client/process.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 __thread struct permtab_thread_ permtab_thread_;
@@ -32,13 +30,6 @@ const char *permtab_why_text(const struct permtab *table)
         return "";
     bool told = permtab_thread_.told == permtab_thread_.why && permtab_thread_.trouble[0] != '\0';
     return told ? permtab_thread_.trouble : permtab_strerror(permtab_thread_.why);
-}
-
-static void pause_ns(uint64_t ns)
-{
-    struct timespec left = {.tv_sec = (time_t)(ns / 1000000000ull), .tv_nsec = (long)(ns % 1000000000ull)};
-    while (nanosleep(&left, &left) < 0 && errno == EINTR)
-        ;
 }
 
 /* Whether waiting cannot help. */
@@ -87,7 +78,7 @@ static int stand(struct handle *handle, uint64_t deadline_ns)
         if (now + HANDLE_ATTEMPT_NS >= deadline_ns)
             return code;
         before = code;
-        pause_ns(HANDLE_ATTEMPT_NS + 1000000u);
+        channel_pause(now + HANDLE_ATTEMPT_NS + 1000000u);
     }
 }
 
@@ -172,6 +163,18 @@ void permtab_close(struct permtab *table)
     free(handle);
 }
 
+static int read_names_again(struct handle *handle, uint64_t deadline_ns)
+{
+    uint32_t ended = handle->own->ended;
+    int code;
+    do {
+        code = handle_ready(handle, deadline_ns);
+        if (code == 0)
+            code = handle_read_names(handle, deadline_ns);
+    } while (handle_again(handle, code, ended, deadline_ns));
+    return code;
+}
+
 /* Calls `slot_of` with the names as they are, and when it finds nothing once more with the names as they are now. */
 static int resolve(struct permtab *table, const char *name, uint32_t *slot,
                    int (*slot_of)(struct handle *handle, const char *name, uint32_t *slot), int missing)
@@ -187,9 +190,7 @@ static int resolve(struct permtab *table, const char *name, uint32_t *slot,
         return code;
     code = handle->names != NULL ? slot_of(handle, name, slot) : missing;
     if (code == missing) {
-        code = handle_ready(handle, deadline_ns);
-        if (code == 0)
-            code = handle_read_names(handle, deadline_ns);
+        code = read_names_again(handle, deadline_ns);
         if (code == 0)
             code = slot_of(handle, name, slot);
     }

@@ -69,8 +69,8 @@ static int view_fill(struct handle *handle, uint64_t user, permtab_scope scope, 
                      struct permtab_view *out)
 {
     struct permtab_query query = {.user = user, .scope = scope};
-    int code = handle_ready(handle, deadline_ns);
-    if (code < 0 && !handle_broken(handle, code))
+    int code = handle_ready_again(handle, deadline_ns);
+    if (code < 0)
         return code;
     code = view_look(handle, user, scope, out);
     if (code == 0 || code == PERMTAB_E_NO_SCOPE_TYPE || code == PERMTAB_E_LAYOUT)

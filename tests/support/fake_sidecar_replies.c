@@ -260,7 +260,8 @@ void fake_answer(struct fake *fake, struct fake_connection *connection, const st
     bool check = strcmp(message->method, "check") == 0 || strcmp(message->method, "check_many") == 0;
     if (fake->mute)
         return;
-    if (check && fake->hang_up) {
+    if (check && (fake->hang_up || fake->hang_ups > 0)) {
+        fake->hang_ups -= fake->hang_ups > 0;
         fake_connection_close(connection);
         return;
     }

@@ -160,6 +160,7 @@ static void test_check_many(void **state)
             fail_msg("query %u", i);
     }
     fake_suspend(&bench->fake);
+    bench_check_ms(bench, 100);
     assert_int_equal(permtab_check_many(bench->table, queries, 2000, decisions), 999);
     assert_int_equal(permtab_why(bench->table), PERMTAB_E_UNREACHABLE);
     fake_resume(&bench->fake);
