@@ -3,11 +3,8 @@
  *
  * Trusting means: the clock in the reply lies between our own two looks at ours (else the sidecar lives in another time
  * namespace and its deadlines mean nothing here), the segment bears every seal (so that nobody can truncate it under us
- * or write to it any more), and every offset in its header is inside of it (segment_table_init).
- *
- * A mapping that has been replaced is not unmapped: another thread may be reading it. Private zero pages are put in
- * its place, in one system call, at the same address. A zero page reads as state VOID and lease 0, which is to say
- * stale. */
+ * or write to it any more), and every offset in its header is inside of it (segment_table_init). mapping.c reads a table in before it is shown, and
+ * puts away one that was replaced. */
 #include "client/handle.h"
 #include "shm/segment.h"
 
@@ -16,17 +13,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* The thread sanitizer takes an mmap for a write to all of its pages, and readers for racing with it, which here is
- * the point: a mapping put over another is atomic for readers, page by page. Past its interceptor it sees nothing. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#include <sys/syscall.h>
-#define mmap(address, size, protection, flags, descriptor, offset)                                           \
-    ((void *)syscall(SYS_mmap, (void *)(address), (size_t)(size), (long)(protection), (long)(flags),         \
-                     (long)(descriptor), (long)(offset)))
-#endif
-#endif
 
 #define FEEDBACK_SIZE  sizeof(struct permtab_shm_feedback)
 #define FEEDBACK_LINES offsetof(struct permtab_shm_feedback, sample) /* what every sidecar's has */
@@ -121,15 +107,20 @@ static int segment_map(const struct handle *handle, const struct attachment *att
         free(mapping);
         return code;
     }
+    mapping_sections(mapping, table);
     *out = mapping;
     return 0;
 }
 
-/* Readers that are still in there find nothing from now on. Should it fail, the lease ends their belief. */
-static void mapping_void(struct mapping *mapping)
+/* The mapping is put away by handle_unlock, so that nobody waits for the lock meanwhile. What a parent's thread was
+ * putting away when this child was made is finished here. */
+static void leave(struct handle *handle, struct mapping *old)
 {
-    (void)mmap(mapping->address, mapping->size, PROT_READ,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    for (struct mapping *mapping = handle->mappings; mapping != NULL; mapping = mapping->next)
+        if (mapping != old && mapping != geometry_now(handle)->mapping &&
+            permtab_shm_load32_relaxed(&mapping->voided) == 0)
+            mapping_void(mapping);
+    handle->own->leaving = old;
 }
 
 /* Nobody leaves a table that answers for one that does not. */
@@ -150,6 +141,8 @@ static int segment_take(struct handle *handle, const struct attachment *attachme
         return code;
     code = worse(handle, &table) ? PERMTAB_E_STALE : feedback_map(handle, attachment);
     if (code == 0)
+        mapping_populate(mapping);
+    if (code == 0)
         code = geometry_publish(handle, mapping, &table, table.header->identity.store_id, 0);
     if (code < 0) {
         munmap(mapping->address, mapping->size);
@@ -159,7 +152,7 @@ static int segment_take(struct handle *handle, const struct attachment *attachme
     mapping->next = handle->mappings;
     handle->mappings = mapping;
     if (old != NULL)
-        mapping_void(old);
+        leave(handle, old);
     return 0;
 }
 
@@ -178,7 +171,7 @@ int attach_void(struct handle *handle, uint64_t store_id, int trouble)
     struct mapping *old = geometry_now(handle)->mapping;
     int code = geometry_publish(handle, NULL, NULL, store_id, trouble);
     if (code == 0 && old != NULL)
-        mapping_void(old);
+        leave(handle, old);
     return code;
 }
 

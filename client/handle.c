@@ -68,7 +68,11 @@ int handle_lock(struct handle *handle, uint64_t deadline_ns)
 
 void handle_unlock(struct handle *handle)
 {
+    struct mapping *leaving = handle->own->leaving;
+    handle->own->leaving = NULL;
     pthread_mutex_unlock(&handle->own->lock);
+    if (leaving != NULL)
+        mapping_void(leaving);
 }
 
 void handle_disconnect(struct handle *handle)

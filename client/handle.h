@@ -2,6 +2,7 @@
  *
  *   permtab.c   opening, closing, names → slots        handle.c    the lock, connecting, keeping the table current
  *   attach.c    descriptors → mappings                 geometry.c  mapping and names → the object readers use
+ *   mapping.c   a mapping's beginning and end
  *   ask.c       one check over the socket              many.c      many checks
  *   view.c      views                                  rule*.c     rules
  *   process.c   fork                                   count.c     what was answered, and enrolling to tell it
@@ -38,6 +39,7 @@ struct own_page {
     pthread_mutex_t lock; /* everything below, and all of struct handle that changes */
     pthread_mutex_t names_lock; /* handle.names alone, never held while waiting */
     struct channel channel;
+    struct mapping *leaving; /* was replaced, and is to be put away when the lock is given back */
     struct circuit circuit;
     struct outage outage;
     uint32_t ended; /* connections that ended */
@@ -69,7 +71,9 @@ struct mapping {
     void *address;
     size_t size;
     uint64_t segment_id;
-    uint64_t early_ns; /* as its geometries say */
+    uint64_t early_ns;          /* as its geometries say */
+    size_t map_begin, sets_end; /* where its entry map begins, and its sets end */
+    uint32_t voided;            /* all of it was replaced */
 };
 
 /* The object that readers use, and what geometry_publish needs to make the next one. */
@@ -175,6 +179,16 @@ int attach_void(struct handle *handle, uint64_t store_id, int trouble) PERMTAB_M
 int attach_init(struct handle *handle) PERMTAB_MUST_CHECK;
 /* Unmaps everything. */
 void attach_fini(struct handle *handle);
+
+/* ---- mapping.c ----------------------------------------------------------------------------------------------- */
+
+/* Notes what mapping_void has to know of the table. */
+void mapping_sections(struct mapping *mapping, const struct permtab_shm_table *table);
+/* Brings the pages near, so that readers meet no page faults. A hint: it cannot fail. Takes 20 ms a gigabyte. */
+void mapping_populate(const struct mapping *mapping);
+/* Puts zero pages in its place, under its readers, who find nothing from then on. Takes 100 ms a gigabyte. Needs no
+ * lock; doing it twice, or two threads at once, does no harm. */
+void mapping_void(struct mapping *mapping);
 
 /* ---- geometry.c ---------------------------------------------------------------------------------------------- */
 
