@@ -3,8 +3,9 @@
  *
  * Trusting means: the clock in the reply lies between our own two looks at ours (else the sidecar lives in another time
  * namespace and its deadlines mean nothing here), the segment bears every seal (so that nobody can truncate it under us
- * or write to it any more), and every offset in its header is inside of it (segment_table_init). mapping.c reads a table in before it is shown, and
- * puts away one that was replaced. */
+ * or write to it any more), and every offset in its header is inside of it (segment_table_init).
+ *
+ * mapping.c reads a table in before it is shown, and puts away one that was replaced. */
 #include "client/handle.h"
 #include "shm/segment.h"
 

@@ -125,9 +125,9 @@ void handle_unlock(struct handle *handle);
 
 /* All functions below are called with the lock held. */
 
-/* Makes the handle connected, greeted, attached, and its names read. Attempts to connect have pauses between them, which
- * are waited for in a young outage; else PERMTAB_E_UNREACHABLE at once. PERMTAB_E_TIMEOUT at once while the circuit is
- * open. */
+/* Makes the handle connected, greeted, attached, and its names read. Attempts to connect have pauses between them,
+ * which are waited for in a young outage; else PERMTAB_E_UNREACHABLE at once. PERMTAB_E_TIMEOUT at once while the
+ * circuit is open. */
 int handle_ready(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;
 /* The same, again and again while handle_again says so. */
 int handle_ready_again(struct handle *handle, uint64_t deadline_ns) PERMTAB_MUST_CHECK;

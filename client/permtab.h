@@ -78,12 +78,14 @@ struct permtab_token {
 };
 
 /* size: sizeof(struct permtab_options), so that fields can be added. open_ms: how long permtab_open and permtab_refresh
- * wait for the sidecar (0: 5000). check_ms: how long one blocking call may take in all (0: 1000). Within that, a connection that ends or cannot be made is
- * tried again, so a sidecar that is started anew fails no check that has time left. But not for ever: when the sidecar
- * has been away for longer than check_ms and longer than a lease, calls that need it fail at once until it is back. server_uid: the uid
+ * wait for the sidecar (0: 5000). check_ms: how long one blocking call may take in all (0: 1000). server_uid: the uid
  * the sidecar must run as (so set it: 0 means root alone). -1 and NULL options: root, our own, or the owner of the
  * socket's folder where root alone can have made that folder, as systemd makes /run/permtab for the sidecar's user: no
- * folder above it, and none with a link that leads there, belongs to, or may be written by, anybody but root. */
+ * folder above it, and none with a link that leads there, belongs to, or may be written by, anybody but root.
+ *
+ * Within these times a connection that ends, or cannot be made, is tried again: a sidecar that is started anew fails no
+ * check that has time left. But when it has been away for longer than both check_ms and a lease, calls that need it
+ * fail at once until it is back, so that a server whose sidecar stays away does not stand still. */
 struct permtab_options {
     size_t size;
     uint32_t open_ms, check_ms;
@@ -170,7 +172,7 @@ PERMTAB_API int permtab_check_many(struct permtab *table, const struct permtab_q
 /* Why this thread's last UNKNOWN was one: a code, or 0 when there was none since permtab_open or permtab_refresh
  * succeeded in this thread. Not changed by ALLOW or DENY (but see permtab_peek).
  *   _MISS         not in the table (permtab_peek)         _BUSY         the entry kept changing: try again
- *   _STALE        the lease has ended                     _RETIRED      another table took over, or will: permtab_refresh
+ *   _STALE        the lease has ended                     _RETIRED      another table takes over: permtab_refresh
  *   _CATALOGUE    names must be resolved again            _BEHIND       the table is behind the token (peek)
  *   _UNREACHABLE  the sidecar is away                     _TIMEOUT      no answer within check_ms, now or just before
  *   _LAYOUT       served over the socket alone (peek)     _NO_PERMISSION, _NO_SCOPE_TYPE  the name has gone
