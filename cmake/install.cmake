@@ -61,7 +61,7 @@ foreach(folder permtab_docdir permtab_sbindir permtab_sysconfdir)
 endforeach()
 configure_file(${PROJECT_SOURCE_DIR}/deploy/systemd/permtabd.service.in ${PROJECT_BINARY_DIR}/permtabd.service @ONLY)
 ")
-install(FILES ${PROJECT_BINARY_DIR}/permtabd.service DESTINATION lib/systemd/system)
+install(FILES ${PROJECT_BINARY_DIR}/permtabd.service deploy/systemd/permtabd.socket DESTINATION lib/systemd/system)
 install(FILES deploy/systemd/permtab.sysusers DESTINATION lib/sysusers.d RENAME permtab.conf)
 
 # permtab_pc_folder NAME FOLDER: a folder as permtab.pc names it.

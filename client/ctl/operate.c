@@ -44,7 +44,7 @@ int control_stats(struct control *control)
 int control_health(struct control *control)
 {
     struct wire_message reply;
-    char trouble[512], alarm[512], writes[512];
+    char trouble[512], alarm[512], writes[512], death[512];
     bool ok = false;
     int64_t lease_ms = 0;
     int code = control_ask(control, "health", CONTROL_HEALTH_MS, &reply);
@@ -61,6 +61,8 @@ int control_health(struct control *control)
         control_say("alarm: %s\n", alarm);
     if (control_text(reply.result, "writes", writes, sizeof(writes))[0] != '\0')
         control_say("writes: %s\n", writes);
+    if (control_text(reply.result, "last_death", death, sizeof(death))[0] != '\0')
+        control_say("the worker before ended by %s\n", death);
     wire_message_fini(&reply);
     return ok ? 0 : CONTROL_FAILED;
 }

@@ -47,6 +47,8 @@ struct daemon {
     struct descriptors descriptors;
     const struct demo *demo; /* NULL: none */
     struct event *master;    /* reads what it says */
+    struct event *doors;     /* opens them, if no poll has done so */
+    bool open;               /* clients are accepted */
     struct event *beat;      /* tells it that the loop turns */
     bool leaving;            /* for another worker: the lease stays as it is */
     struct event *grace;     /* pending while the daemon goes on after SIGTERM */

@@ -58,6 +58,31 @@ static void go_on_from(struct daemon *daemon, uint64_t revision)
     server_applied(&daemon->server);
 }
 
+/* Accepts clients. Before the first poll has been applied every check would be answered unknown, for want of a lease;
+ * who has to wait for it does so in the backlog. */
+static void open_doors(struct daemon *daemon)
+{
+    if (daemon->open)
+        return;
+    daemon->open = true;
+    (void)event_del(daemon->doors);
+    if (listener_begin(daemon->listener) < 0 ||
+        (daemon->ops_listener && listener_begin(daemon->ops_listener) < 0)) {
+        log_error("permtabd: clients cannot be accepted: out of memory");
+        _exit(EXIT_TRANSIENT);
+    }
+    log_info("permtabd " PERMTAB_VERSION ": serving %s from revision %" PRIu64, daemon->config.socket,
+             publisher_position(daemon->parts.publisher).revision);
+    (void)channel_tell(daemon->start->channel, CHANNEL_READY, "");
+}
+
+/* The store lets the first poll wait: then clients are told that, instead of nothing. */
+static void on_no_poll(evutil_socket_t descriptor, short what, void *context)
+{
+    (void)descriptor, (void)what;
+    open_doors(context);
+}
+
 void daemon_on_news(void *context, const struct feed_news *news)
 {
     struct daemon *daemon = context;
@@ -76,6 +101,7 @@ void daemon_on_news(void *context, const struct feed_news *news)
         subscriptions_rebuilt(daemon->parts.subscriptions);
     if (news->applied)
         go_on_from(daemon, news->revision);
+    open_doors(daemon);
 }
 
 /* ---- what other parts tell ------------------------------------------------------------------------------------- */
@@ -287,11 +313,12 @@ int daemon_start_loop(struct daemon *daemon, struct failure *failure)
     daemon->parts.base = base;
     if (base) {
         daemon->grace = evtimer_new(base, on_grace_over, daemon);
+        daemon->doors = evtimer_new(base, on_no_poll, daemon);
         daemon->beat = event_new(base, -1, EV_PERSIST, on_beat, daemon);
         daemon->master = event_new(base, daemon->start->channel, EV_READ | EV_PERSIST, on_master, daemon);
     }
-    if (!daemon->grace || !daemon->beat || !daemon->master || event_add(daemon->master, NULL) < 0 ||
-        timer_in_ms(daemon->beat, beat_ms(daemon)) < 0)
+    if (!daemon->grace || !daemon->doors || !daemon->beat || !daemon->master ||
+        event_add(daemon->master, NULL) < 0 || timer_in_ms(daemon->beat, beat_ms(daemon)) < 0)
         return failure_set(failure, PERMTAB_E_SYSTEM, "the event loop cannot be set up");
     return 0;
 }

@@ -230,6 +230,7 @@ int daemon_start_serving(struct daemon *daemon, struct failure *failure)
     daemon->parts.config = &daemon->config;
     daemon->parts.descriptors = &daemon->descriptors;
     daemon->parts.counters = &daemon->counters;
+    daemon->parts.last_death = daemon->start->last_death;
     daemon->parts.histograms = &daemon->histograms;
     int code = server_init(&daemon->server, &daemon->parts, methods, method_count);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;

@@ -4,6 +4,7 @@
  * is to blame and 1 when the next start may succeed. */
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/base/timer.h"
 #include "proxy/daemon/daemon.h"
 #include "proxy/master/channel.h"
 
@@ -13,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define DOORS_MS     500u      /* longest wait for the first poll, see open_doors in events.c */
 #define STOP_SECONDS 2         /* the master's patience is longer, see proxy/master/workers.c */
 #define LEAVE_NS     500000000 /* for another worker: clients wait for it */
 
@@ -28,7 +30,7 @@ static int start(struct daemon *daemon, struct failure *failure)
     if ((code = daemon_start_loop(daemon, failure)) < 0)
         return code;
     daemon->phase = DAEMON_STARTING;
-    /* 3. Accepting. Clients that connect now wait in the backlog until the loop turns. */
+    /* 3. The sockets, on which nobody is accepted yet: clients that connect now wait in the backlog. */
     if ((code = daemon_start_listening(daemon, failure)) < 0)
         return code;
     /* 4. The store and the table: the table needs the store's id, its revision and its catalogue. */
@@ -103,7 +105,7 @@ static void stop(struct daemon *daemon, bool served)
     subscriptions_free(daemon->parts.subscriptions);
     publisher_free(daemon->parts.publisher);
     workshop_free(daemon->parts.workshop); /* frees the tables that the publisher had dropped */
-    struct event *events[] = {daemon->master, daemon->beat, daemon->grace};
+    struct event *events[] = {daemon->master, daemon->beat, daemon->doors, daemon->grace};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
         if (events[i])
             event_free(events[i]);
@@ -129,9 +131,7 @@ static int serve(struct daemon *daemon, struct failure *failure)
 {
     int code = start(daemon, failure);
     if (code == 0) {
-        log_info("permtabd " PERMTAB_VERSION ": serving %s from revision %" PRIu64, daemon->config.socket,
-                 publisher_position(daemon->parts.publisher).revision);
-        (void)channel_tell(daemon->start->channel, CHANNEL_READY, "");
+        (void)timer_in_ms(daemon->doors, DOORS_MS);
         if (event_base_dispatch(daemon->parts.base) < 0)
             code = failure_set(failure, PERMTAB_E_SYSTEM, "the event loop broke off");
     }

@@ -8,6 +8,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/keys/keys.h"
 #include "proxy/master/notify.h"
 #include "proxy/master/private.h"
 
@@ -23,6 +24,7 @@
 
 #define WAIT_FOR_OTHER_NS (5000 * MS) /* for an instance that ends to be gone */
 #define LOOK_AGAIN_MS     20
+#define KEYS_NAME         "permtab-keys"
 #define AFTER_GRACE_MS    5000u /* what a stop may take after stop_grace, for the supervisor */
 
 /* ---- signals ------------------------------------------------------------------------------------------------- */
@@ -115,14 +117,38 @@ static int open_socket(struct master *master, struct bound_socket *out, const ch
     }
 }
 
-static int open_sockets(struct master *master, struct failure *failure)
+/* ---- the keys ------------------------------------------------------------------------------------------------ */
+
+/* Makes the memory in which workers note what is asked for, or takes what the supervisor has kept of the last instance.
+ * Without one all works, and a new worker does not know what to read first. */
+static void take_keys(struct master *master)
+{
+    int kept = inherited_named(&master->inherited, KEYS_NAME);
+    if (kept >= 0 && keys_memfd_is_ours(kept)) {
+        master->keys = kept;
+        return;
+    }
+    if (kept >= 0) {
+        log_warning("permtabd: the stored keys are not ours: new ones are made");
+        notify_supervisor("FDSTOREREMOVE=1\nFDNAME=" KEYS_NAME);
+        (void)close(kept);
+    }
+    if (keys_memfd_new(&master->keys) < 0) {
+        master->keys = -1;
+        log_warning("permtabd: no memory for keys, so workers begin without: %s", strerror(errno));
+        return;
+    }
+    notify_supervisor_store(KEYS_NAME, master->keys);
+}
+
+static int open_all(struct master *master, struct failure *failure)
 {
     const struct config *config = master->config;
-    int code = inherited_read(&master->inherited, failure);
-    if (code == 0)
-        code = open_socket(master, &master->socket, config->socket, failure);
+    int code = open_socket(master, &master->socket, config->socket, failure);
     if (code == 0 && config->ops_socket[0] && !master->done)
         code = open_socket(master, &master->ops_socket, config->ops_socket, failure);
+    if (code == 0 && !master->done)
+        take_keys(master);
     if (code == 0 && !master->done)
         code = inherited_refuse_rest(&master->inherited, failure);
     return code;
@@ -205,11 +231,12 @@ int master_run(const struct master_options *options, struct failure *failure)
         goto out;
     }
     /* 2. Signals, before there is anything to wait for. */
-    if ((code = block_signals(&master, failure)) < 0)
+    if ((code = block_signals(&master, failure)) < 0 ||
+        (code = inherited_read(&master.inherited, failure)) < 0)
         goto out;
-    /* 3. The sockets: a second instance is refused before it has changed anything. Clients that connect now wait in the
-     *    backlog. */
-    if ((code = open_sockets(&master, failure)) < 0)
+    /* 3. The sockets, and what else was passed to us: a second instance is refused before it has changed anything.
+     *    Clients that connect now wait in the backlog. */
+    if ((code = open_all(&master, failure)) < 0)
         goto out;
     failure->code = 0; /* that of waiting for another instance */
     /* 4. The first worker. */
@@ -228,7 +255,10 @@ out:
     inherited_fini(&master.inherited);
     if (master.has_previous)
         config_fini(&master.previous);
-    if (master.signals >= 0)
-        (void)close(master.signals);
+    int descriptors[] = {master.keys, master.signals};
+    for (size_t i = 0; i < sizeof descriptors / sizeof descriptors[0]; i++) {
+        if (descriptors[i] >= 0)
+            (void)close(descriptors[i]);
+    }
     return master.status;
 }

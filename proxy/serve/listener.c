@@ -76,11 +76,16 @@ int listener_new(struct listener **out, const struct listener_options *options, 
     listener->event =
         event_new(options->base, listener->socket, EV_READ | EV_PERSIST, on_connection, listener);
     listener->pause = evtimer_new(options->base, on_resume, listener);
-    if (listener->event && listener->pause && event_add(listener->event, NULL) == 0)
+    if (listener->event && listener->pause)
         return 0;
     listener_free(listener);
     *out = NULL;
     return failure_set(failure, PERMTAB_E_MEMORY, "%s: out of memory", options->path);
+}
+
+int listener_begin(struct listener *listener)
+{
+    return event_add(listener->event, NULL) < 0 ? PERMTAB_E_MEMORY : 0;
 }
 
 void listener_free(struct listener *listener)

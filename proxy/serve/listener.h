@@ -18,9 +18,11 @@ struct listener_options {
     const char *path; /* for the log; borrowed */
 };
 
-/* Accepts from now on. On failure the socket is closed. PERMTAB_E_MEMORY. */
+/* Accepts nobody yet. On failure the socket is closed. PERMTAB_E_MEMORY. */
 int listener_new(struct listener **out, const struct listener_options *options,
                  struct failure *failure) PERMTAB_MUST_CHECK;
+/* Accepts from now on, first of all those who wait. PERMTAB_E_MEMORY. */
+int listener_begin(struct listener *listener) PERMTAB_MUST_CHECK;
 /* Accepts nobody any more. */
 void listener_free(struct listener *listener);
 

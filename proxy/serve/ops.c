@@ -94,6 +94,8 @@ static void print_health(struct ops_session *session, FILE *out)
         (void)fprintf(out, "alarm %s\n", one_line(text, health.alarm));
     if (health.writes[0])
         (void)fprintf(out, "writes %s\n", one_line(text, health.writes));
+    if (health.last_death[0])
+        (void)fprintf(out, "last_death %s\n", one_line(text, health.last_death));
 }
 
 static void print_invalidations(struct ops_session *session, FILE *out)

@@ -28,6 +28,7 @@ struct parts {
     const struct descriptors *descriptors;
     struct counters *counters;
     struct histograms *histograms;
+    const char *last_death; /* how the worker before this one ended, if nobody told it to; or "" */
     struct publisher *publisher;
     struct workshop *workshop;  /* makes and frees tables */
     struct store_threads *pool; /* connections for reads */

@@ -145,6 +145,7 @@ struct server_health server_health(const struct server *server)
         .trouble = feed_trouble(parts->feed),
         .revision = publisher_position(parts->publisher).revision,
         .alarm = audit_alarm(parts->audit, time(NULL)),
+        .last_death = parts->last_death ? parts->last_death : "",
         .writes = writes_trouble(parts->writes),
         .lease_ms = deadline == 0 ? 0 : (int64_t)(deadline - now) / 1000000,
         .stopping = server->stop_at_ns != 0,

@@ -65,10 +65,11 @@ static inline bool server_may_write(const struct server *server, uid_t uid)
 
 /* The contents of a reply to `health`. */
 struct server_health {
-    bool ok;             /* the lease holds */
-    const char *trouble; /* why the lease is not being renewed, or "" */
-    const char *alarm;   /* what the auditor found, or "" */
-    const char *writes;  /* which writes wait, for what and since when, or "" */
+    bool ok;                /* the lease holds */
+    const char *trouble;    /* why the lease is not being renewed, or "" */
+    const char *alarm;      /* what the auditor found, or "" */
+    const char *last_death; /* how the worker before this one ended, or "" */
+    const char *writes;     /* which writes wait, for what and since when, or "" */
     uint64_t revision;
     int64_t lease_ms;     /* left; negative when it has ended */
     bool stopping;        /* it was told to stop */

@@ -134,8 +134,9 @@ class Install(unittest.TestCase):
         """tests/long/unit.sh has systemd itself do it. What is no main process has no part in
         RestartPreventExitStatus."""
         text = (self.prefix / self.installed("system/permtabd.service")[0]).read_text()
-        self.assertEqual(["ExecStart"], re.findall(r"^(Exec\w+)=", text, re.M))
-        for line in ("StartLimitIntervalSec=0", "Restart=always", "RestartPreventExitStatus=2 64"):
+        self.assertEqual(["ExecStart", "ExecReload"], re.findall(r"^(Exec\w+)=", text, re.M))
+        for line in ("Type=notify", "KillMode=mixed", "OOMPolicy=continue", "FileDescriptorStoreMax=1",
+                     "StartLimitIntervalSec=0", "Restart=always", "RestartPreventExitStatus=2 64"):
             self.assertRegex(text, f"(?m)^{line}$")
 
     def test_everybody_may_read_it(self):

@@ -107,7 +107,8 @@ class StopGrace(SqliteCase):
             supervisor.bind(str(path))
             supervisor.settimeout(20)
             self.serve(stop_grace="90s", environment={**os.environ, "NOTIFY_SOCKET": str(path)})
-            self.assertEqual("READY=1", supervisor.recv(1000).decode().split("\n")[0])
+            self.assertEqual(["FDSTORE=1", "READY=1"],
+                             [supervisor.recv(1000).decode().split("\n")[0] for _ in range(2)])
             self.tell()
             lines = supervisor.recv(1000).decode().split("\n")
             self.assertEqual("STOPPING=1", lines[0])

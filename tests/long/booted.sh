@@ -129,6 +129,40 @@ restart_is_bridged() {
     systemctl restart "$unit" && starts_afresh "$before" && ask_worker
 }
 
+has_another_worker() { is_active && [ -n "$(worker_of_unit)" ] && [ "$(worker_of_unit)" != "$1" ]; }
+
+worker_of_unit() {
+    grep -sl "^PPid:[[:space:]]*$(of_unit MainPID)\$" /proc/[0-9]*/status | cut -d / -f 3 | head -n 1
+}
+
+# The worker alone: its master replaces it, and systemd has nothing to do.
+worker_is_replaced() {
+    local main before
+    main="$(of_unit MainPID)" before="$(worker_of_unit)"
+    kill -9 "$before"
+    wait_for 30 has_another_worker "$before" && ask_worker || return 1
+    is MainPID "$(of_unit MainPID)" "$main" && is NRestarts "$(of_unit NRestarts)" 0
+}
+
+reload_is_followed() {
+    local main before
+    main="$(of_unit MainPID)" before="$(worker_of_unit)"
+    systemctl reload "$unit" || return 1
+    wait_for 30 has_another_worker "$before" && ask_worker && is MainPID "$(of_unit MainPID)" "$main"
+}
+
+keys_are_stored() { is NFileDescriptorStore "$(of_unit NFileDescriptorStore)" 1; }
+
+# With the socket unit: a worker that asks while nobody serves waits.
+sockets_are_kept() {
+    local inode
+    systemctl stop "$unit" && systemctl start permtabd.socket && systemctl start "$unit" || return 1
+    inode="$(stat -c %i "$socket")"
+    ask_worker && systemctl restart "$unit" && ask_worker && is "the socket" "$(stat -c %i "$socket")" "$inode" &&
+        systemctl stop "$unit" && [ -S "$socket" ] && systemctl stop permtabd.socket && systemctl start "$unit" &&
+        ask_worker
+}
+
 kill_is_mended() {
     local before
     before="$(of_unit MainPID)"
@@ -184,7 +218,12 @@ check_all() {
     read -r -t 60 <&"${worker[0]}" # ready
     check "a worker is answered" ask_worker
     check "its next call after systemctl restart is answered" restart_is_bridged
-    check "kill -9 is followed by a start" kill_is_mended
+    check "a worker that is killed is replaced by its master" worker_is_replaced
+    check "systemctl reload takes a new worker for what needs one" \
+        with_configuration 's/^audit_entries = .*/audit_entries = 9/' reload_is_followed
+    check "the keys are in systemd's store" keys_are_stored
+    check "kill -9 of all is followed by a start" kill_is_mended
+    check "the socket unit's sockets outlive the sidecar" sockets_are_kept
     check "systemctl stop ends it in time, with 0" stops_in_time
     check "a wrong configuration is not tried again" with_configuration '$a nonsense = 1' fails_for_good
     check "one that contradicts the store is not tried again" \

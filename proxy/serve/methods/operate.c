@@ -37,7 +37,9 @@ void serve_health(struct request *request, const struct wire_value *params)
 {
     struct server_health health = server_health(request->server);
     (void)params;
-    struct wire_buffer reply = reply_begin(request, health.stopping ? 7 : 6);
+    struct wire_buffer reply = reply_begin(request, 6u + health.stopping + (health.last_death[0] != 0));
+    if (health.last_death[0])
+        wire_put_str(&reply, "last_death", health.last_death);
     if (health.stopping)
         wire_put_u64(&reply, "stopping_ms", health.stopping_ms);
     wire_put_bool(&reply, "ok", health.ok);
