@@ -7,6 +7,7 @@
 #include "proxy/answer/known_users_read.h"
 #include "proxy/answer/private.h"
 #include "proxy/base/random.h"
+#include "proxy/keys/keys.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -52,6 +53,7 @@ static int make_parts(struct answering *answering, const struct answering_option
                                      .fills = answering->fills,
                                      .strangers = strangers,
                                      .l2 = options->l2,
+                                     .keys = options->keys,
                                      .counters = options->counters,
                                      .running_max = options->threads,
                                      .timeout_ms = options->timeout_ms};
@@ -129,6 +131,16 @@ void answering_applied(struct answering *answering, uint64_t revision)
 void answering_refresh(struct answering *answering, uint64_t user, struct scope_key scope)
 {
     fill_refresh(answering->fills, user, scope);
+}
+
+void answering_sampled(struct answering *answering, uint64_t user, struct scope_key scope)
+{
+    ask_note(answering->asks, user, scope, KEYS_SAMPLE);
+}
+
+bool answering_knows_users(const struct answering *answering)
+{
+    return answering->known_users_read == NULL || strangers_can_tell(&answering->strangers);
 }
 
 void answering_forget_strangers(struct answering *answering)

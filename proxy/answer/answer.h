@@ -14,6 +14,7 @@ struct counters;
 struct event_base;
 struct feed;
 struct fill_wait;
+struct keys;
 struct l2;
 struct l2_wait;
 struct store_threads;
@@ -26,6 +27,7 @@ struct answering_options {
     struct l2 *l2;                 /* asked before the store; NULL: there is none */
     struct store_threads *primary; /* of the store */
     struct store_threads *replica; /* of its replica; NULL: there is none */
+    struct keys *keys;             /* where it is noted what was asked for; NULL: nowhere */
     struct counters *counters;
     unsigned threads;       /* of each of them */
     uint64_t timeout_ms;    /* a question that has waited so long fails */
@@ -43,6 +45,10 @@ void answering_free(struct answering *answering);
 
 /* The questions of one client that wait. Embedded in its session; zeroed is empty. */
 struct ask_flow {
+    /* Of the warm-up, set by its owner: their turn comes when nobody else waits. They wait as long as it takes, are
+     * not noted, displace no entry (PERMTAB_E_FULL), and make none for places that are not there and users without
+     * rows (PERMTAB_E_NOT_FOUND; _BUSY: it is not known yet whether the user has any). */
+    bool warms;
     struct ask *asks;       /* those that wait, the oldest first */
     unsigned waiting;       /* in this list */
     unsigned running;       /* being filled */
@@ -78,6 +84,13 @@ struct ask {
 void ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);
 /* Forgets the ask; done is not called. Does nothing when it is not under way. */
 void ask_cancel(struct ask *ask);
+
+/* Notes what a client says that it hits: a hint for the next start. It counts only if the table has it, because it may
+ * be made up. */
+void answering_sampled(struct answering *answering, uint64_t user, struct scope_key scope);
+
+/* Whether users without rows are told from the others: they are counted in the background after a start. */
+bool answering_knows_users(const struct answering *answering);
 
 /* ---- what happens elsewhere -------------------------------------------------------------------------------------- */
 

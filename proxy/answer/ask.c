@@ -25,6 +25,7 @@
 #include "proxy/answer/private.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/timer.h"
+#include "proxy/keys/keys.h"
 #include "proxy/l2/l2.h"
 
 #include <assert.h>
@@ -41,13 +42,21 @@ struct ask_queue {
     struct event *next_turn;
     struct ask_flow *fresh;  /* clients that had nothing waiting before */
     struct ask_flow *steady; /* clients that keep a queue */
+    struct ask_flow *warm;   /* the warm-up */
     unsigned running;
     uint64_t fresh_seen_ns; /* when a client last asked one thing while others were being served */
+    unsigned hits;          /* questions that the table had the answer to */
 };
 
 static void run_waiting(struct ask_queue *asks);
 
 /* ---- states ---------------------------------------------------------------------------------------------------- */
+
+/* The list for clients that keep a queue, and that of the warm-up, which keeps one, too. */
+static struct ask_flow **list_of(struct ask_queue *asks, const struct ask_flow *flow)
+{
+    return flow->warms ? &asks->warm : &asks->steady;
+}
 
 static void flow_put(struct ask_flow **list, struct ask_flow *flow)
 {
@@ -98,7 +107,7 @@ static void enter(struct ask *ask)
     case ASK_WAITING:
         DL_APPEND(flow->asks, ask);
         if (flow->waiting++ == 0)
-            flow_put(flow->running == 0 ? &asks->fresh : &asks->steady, flow);
+            flow_put(flow->running == 0 && !flow->warms ? &asks->fresh : list_of(asks, flow), flow);
         break;
     case ASK_RUNNING:
         flow->running++;
@@ -153,11 +162,38 @@ static void tell(struct ask *ask, int code, const char *text, const struct answe
     }
 }
 
+/* ---- what is asked for ----------------------------------------------------------------------------------- */
+
+/* Hits over the socket that are noted once: as many as make up one fill, as samples of clients do. */
+#define HITS_A_NOTE (PERMTAB_SHM_SAMPLE_HITS / KEYS_SAMPLE)
+
+/* A folded scope is noted as the one that it answers as, too, and only lightly by itself: a thousand plain channels of
+ * one server are one entry a member. */
+void ask_note(const struct ask_queue *asks, uint64_t user, struct scope_key scope, uint32_t weight)
+{
+    struct scope_key at;
+    if (asks->options.keys == NULL || !publisher_resident(asks->options.publisher, user, scope, &at))
+        return;
+    keys_note(asks->options.keys, user, at, weight);
+    if (!scope_equal(at, scope))
+        keys_note(asks->options.keys, user, scope, KEYS_FILL);
+}
+
+static void note(struct ask_queue *asks, const struct ask *ask, bool hit)
+{
+    if (!ask->flow->warms && (!hit || asks->hits++ % HITS_A_NOTE == 0))
+        ask_note(asks, ask->question.user, ask->question.scope, KEYS_FILL);
+}
+
+/* ---- one question, once more ----------------------------------------------------------------------------- */
+
 static void on_filled(void *context, int code, const char *text, const struct answer *answer)
 {
     struct ask *ask = context;
     struct ask_queue *asks = ask->asks;
     ask_move(ask, ASK_IDLE);
+    if (code == 0)
+        note(asks, ask, false);
     tell(ask, code, text, answer);
     run_waiting(asks);
 }
@@ -168,17 +204,24 @@ static void on_looked(void *context, enum l2_outcome outcome, const struct answe
 {
     struct ask *ask = context;
     ask_move(ask, ASK_IDLE);
-    if (outcome == L2_ANSWERED)
+    if (outcome == L2_ANSWERED) {
+        note(ask->asks, ask, false);
         tell(ask, 0, NULL, answer);
-    else
+    } else {
         judge(ask->asks, ask, false);
+    }
 }
+
+/* What L2 has is published as it comes, so the warm-up looks there while there is room for all that may be under way. */
+#define WARM_ROOM 8192u
 
 /* Asks L2; false when it has been asked already, or is of no use: it has nothing of strangers. */
 static bool start_look(struct ask_queue *asks, struct ask *ask)
 {
     const struct question *question = &ask->question;
     if (asks->options.l2 == NULL || ask->looked || strangers_include(asks->options.strangers, question->user))
+        return false;
+    if (ask->flow->warms && publisher_room(asks->options.publisher) < WARM_ROOM)
         return false;
     ask->looked = true;
     ask->l2_wait = l2_lookup_start(asks->options.l2, question->user, question->scope,
@@ -193,7 +236,8 @@ static bool request_fill(struct ask_queue *asks, struct ask *ask)
 {
     const struct question *question = &ask->question;
     uint64_t revision = question->has_token ? question->token_revision : 0;
-    ask->wait = fill_request(asks->options.fills, question->user, question->scope, revision, on_filled, ask);
+    ask->wait = fill_request(asks->options.fills, question->user, question->scope, revision, ask->flow->warms,
+                             on_filled, ask);
     if (!ask->wait) {
         ask->done(ask, PERMTAB_E_LIMIT, "too many requests wait for the store", NULL);
         return false;
@@ -233,17 +277,17 @@ static unsigned steady_max(const struct ask_queue *asks)
 static bool turn_is_due(const struct ask_queue *asks)
 {
     return asks->fresh ? asks->running < asks->options.running_max
-                       : asks->steady && asks->running < steady_max(asks);
+                       : (asks->steady || asks->warm) && asks->running < steady_max(asks);
 }
 
 static void start_or_wait(struct ask_queue *asks, struct ask *ask)
 {
     struct ask_flow *flow = ask->flow;
-    bool fresh = flow->waiting == 0 && flow->running == 0;
+    bool fresh = flow->waiting == 0 && flow->running == 0 && !flow->warms;
     if (fresh && asks->running > 0)
         asks->fresh_seen_ns = clock_ns();
     if (asks->running < (fresh ? asks->options.running_max : steady_max(asks)) && !asks->fresh &&
-        (fresh || !asks->steady)) {
+        (fresh || !asks->steady) && (!flow->warms || !asks->warm)) {
         start_fill(asks, ask);
         return;
     }
@@ -262,14 +306,15 @@ static void judge(struct ask_queue *asks, struct ask *ask, bool queued)
                                                       ask->question.scope, &answer);
     switch (decide(&ask->question, &state)) {
     case DECIDE_REPLY:
-        asks->options.counters->socket_hits += !queued;
+        asks->options.counters->socket_hits += !queued && !ask->flow->warms;
+        note(asks, ask, true);
         ask->done(ask, 0, NULL, &answer);
         break;
     case DECIDE_CATCH_UP:
         start_catching_up(asks, ask);
         break;
     case DECIDE_FILL:
-        if (queued && now - ask->begun_ns > asks->options.timeout_ms * 1000000)
+        if (queued && !ask->flow->warms && now - ask->begun_ns > asks->options.timeout_ms * 1000000)
             ask->done(ask, PERMTAB_E_TIMEOUT, "waited too long for the store", NULL);
         else if (queued)
             start_fill(asks, ask);
@@ -327,12 +372,12 @@ static struct ask *take_next(struct ask_queue *asks)
 {
     if (!turn_is_due(asks))
         return NULL;
-    struct ask_flow *flow = asks->fresh ? asks->fresh : asks->steady;
+    struct ask_flow *flow = asks->fresh ? asks->fresh : asks->steady ? asks->steady : asks->warm;
     struct ask *ask = flow->asks;
     ask_move(ask, ASK_IDLE);
     if (flow->list) { /* the client's other asks come after those of all other clients */
         flow_remove(flow);
-        flow_put(&asks->steady, flow);
+        flow_put(list_of(asks, flow), flow);
     }
     return ask;
 }
@@ -373,7 +418,7 @@ void ask_queue_free(struct ask_queue *asks)
 {
     if (!asks)
         return;
-    assert(asks->running == 0 && !asks->fresh && !asks->steady);
+    assert(asks->running == 0 && !asks->fresh && !asks->steady && !asks->warm);
     event_free(asks->next_turn);
     free(asks);
 }

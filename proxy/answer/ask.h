@@ -15,6 +15,7 @@ struct ask_queue_options {
     struct fills *fills;
     const struct strangers *strangers; /* NULL: no user counts as one */
     struct l2 *l2;                     /* asked before the store; NULL: there is none */
+    struct keys *keys;                 /* NULL: none */
     struct counters *counters;
     unsigned running_max; /* fills under way at once */
     uint64_t timeout_ms;  /* a question that has waited so long fails */
@@ -23,5 +24,7 @@ struct ask_queue_options {
 int ask_queue_new(struct ask_queue **out, const struct ask_queue_options *options) PERMTAB_MUST_CHECK;
 /* To be called when no ask is under way. */
 void ask_queue_free(struct ask_queue *asks);
+/* Notes that it was asked for, if the table has it. `weight`: of enum keys_weight. */
+void ask_note(const struct ask_queue *asks, uint64_t user, struct scope_key scope, uint32_t weight);
 
 #endif

@@ -313,6 +313,18 @@ static void judge_stranger(struct fetches *fetches, const struct facts *facts,
     fetches->options.counters->strangers_answered += kept && outcome == PUBLISHER_FILLED;
 }
 
+int fetch_is_known(const struct fetches *fetches, const struct facts *facts)
+{
+    const struct strangers *strangers = fetches->options.strangers;
+    if (facts->chain_count == 0)
+        return PERMTAB_E_NOT_FOUND;
+    if (strangers == NULL || !facts_name_no_user(facts))
+        return 0;
+    if (strangers_include(strangers, facts->user))
+        return PERMTAB_E_NOT_FOUND;
+    return strangers_can_tell(strangers) ? 0 : PERMTAB_E_BUSY;
+}
+
 enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *facts,
                                      struct fetch_origin *origin, uint64_t now_ns, struct answer *answer)
 {

@@ -53,6 +53,9 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
                 bool again, fetch_done_fn done, void *context) PERMTAB_MUST_CHECK;
 void fetch_cancel(struct fetch *fetch);
 
+/* 0: the facts are of a place that is there and a user with rows. PERMTAB_E_NOT_FOUND: they are not. PERMTAB_E_BUSY:
+ * that is not known before all users have been counted. */
+int fetch_is_known(const struct fetches *fetches, const struct facts *facts) PERMTAB_MUST_CHECK;
 /* Calls publisher_fill, and counts its outcome for the breaker and the strangers. PUBLISHER_OUTDATED: fetch again. */
 enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *facts,
                                      struct fetch_origin *origin, uint64_t now_ns, struct answer *answer);

@@ -53,6 +53,7 @@ struct fill_wait {
     struct fills *fills;
     struct fill *fill;
     uint64_t revision;
+    bool warms; /* is the warm-up's */
     uint64_t deadline_ns;
     fill_done_fn done;
     void *context;
@@ -232,11 +233,36 @@ static bool never_reached(struct fill *fill)
            publisher_confirmed(publisher) > fill->early_ns;
 }
 
+/* Whether the warm-up alone waits. */
+static bool warms_only(const struct fill *fill)
+{
+    for (const struct fill_wait *wait = fill->waits; wait != NULL; wait = wait->next)
+        if (!wait->warms)
+            return false;
+    return fill->waits != NULL;
+}
+
+/* What the warm-up may not publish: 0, or the code that says why. Judged at the moment of publishing, because room and
+ * rows may have gone since it began. */
+static int unwelcome(const struct fill *fill)
+{
+    if (!warms_only(fill))
+        return 0;
+    int code = fetch_is_known(fill->fills->options.fetches, &fill->facts);
+    return code == 0 && publisher_room(fill->fills->options.publisher) == 0 ? PERMTAB_E_FULL : code;
+}
+
 /* Publishes the facts, holds them, or reads again. */
 static void fill_finish(struct fill *fill)
 {
     struct fills *fills = fill->fills;
     struct answer answer = {0};
+    int code = unwelcome(fill);
+    if (code < 0) {
+        tell_all(fill, code, "");
+        fill_free(fill);
+        return;
+    }
     switch (fetch_publish(fills->options.fetches, &fill->facts, &fill->origin, clock_ns(), &answer)) {
     case PUBLISHER_FILLED:
         answer_waits(fill, &answer);
@@ -323,7 +349,7 @@ static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struc
 }
 
 struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_key scope, uint64_t revision,
-                               fill_done_fn done, void *context)
+                               bool warms, fill_done_fn done, void *context)
 {
     /* Fills outlive their waits: while the feed stands still, those that were read ahead of it are kept for it. */
     if (fills->waiting >= fills->options.waiting_max ||
@@ -338,6 +364,7 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
     wait->fills = fills;
     wait->fill = fill;
     wait->revision = revision;
+    wait->warms = warms;
     wait->deadline_ns = clock_ns() + fills->options.timeout_ms * 1000000ull;
     wait->done = done;
     wait->context = context;

@@ -85,11 +85,15 @@ void known_users_applied(struct known_users *known_users, const struct publisher
             known_users->state == KNOWN_USERS_COMPLETE ? KNOWN_USERS_NONE : KNOWN_USERS_OVERFULL;
 }
 
+bool known_users_tell(const struct known_users *known_users, const struct publisher *publisher)
+{
+    return known_users->state == KNOWN_USERS_COMPLETE &&
+           known_users->generation == publisher_generation(publisher) &&
+           known_users->seen == publisher_position(publisher).revision;
+}
+
 bool known_users_include(const struct known_users *known_users, const struct publisher *publisher,
                          uint64_t user)
 {
-    return known_users->state != KNOWN_USERS_COMPLETE ||
-           known_users->generation != publisher_generation(publisher) ||
-           known_users->seen != publisher_position(publisher).revision ||
-           user_filter_has(&known_users->filter, user);
+    return !known_users_tell(known_users, publisher) || user_filter_has(&known_users->filter, user);
 }

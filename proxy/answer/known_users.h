@@ -51,6 +51,8 @@ void known_users_complete(struct known_users *known_users);
  * complete one that has outgrown its room, because users may have gone since. */
 void known_users_applied(struct known_users *known_users, const struct publisher *publisher);
 
+/* Whether known_users_include tells known users from others. */
+bool known_users_tell(const struct known_users *known_users, const struct publisher *publisher);
 /* False: the user has no rows at the applied revision. True in doubt. */
 bool known_users_include(const struct known_users *known_users, const struct publisher *publisher,
                          uint64_t user);

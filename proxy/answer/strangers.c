@@ -96,6 +96,11 @@ bool strangers_include(const struct strangers *strangers, uint64_t user)
     return strangers != NULL && !known_users_include(strangers->known_users, strangers->publisher, user);
 }
 
+bool strangers_can_tell(const struct strangers *strangers)
+{
+    return known_users_tell(strangers->known_users, strangers->publisher);
+}
+
 bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_key scope, struct facts *out)
 {
     struct kept_facts *kept = strangers != NULL ? find(strangers, scope) : NULL;
@@ -107,14 +112,6 @@ bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_ke
     strangers->bytes -= kept->bytes;
     (void)add_last(strangers, kept);
     return true;
-}
-
-static bool names_no_user(const struct facts *facts)
-{
-    for (size_t i = 0; i < facts->overwrite_count; i++)
-        if (facts->overwrites[i].subject == OVERWRITE_USER)
-            return false;
-    return facts->assignment_count == 0;
 }
 
 static struct kept_facts *copy_of(const struct facts *facts)
@@ -135,7 +132,7 @@ void strangers_learn(struct strangers *strangers, const struct facts *facts)
     struct kept_facts *kept = find(strangers, facts->scope);
     bool same = kept != NULL && kept->facts.revision == facts->revision && kept->facts.nonce == facts->nonce;
     if (!same) {
-        if (facts->broken || !names_no_user(facts) || facts_size(facts) > ONE_MAX)
+        if (facts->broken || !facts_name_no_user(facts) || facts_size(facts) > ONE_MAX)
             return;
         if (kept != NULL)
             drop(strangers, kept);

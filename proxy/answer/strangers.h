@@ -27,6 +27,8 @@ void strangers_fini(struct strangers *strangers);
 
 /* Whether the user is a stranger at the applied revision. NULL: no user is one. */
 bool strangers_include(const struct strangers *strangers, uint64_t user);
+/* Whether strangers_include knows the strangers: false while users are being counted, and everybody counts as known. */
+bool strangers_can_tell(const struct strangers *strangers);
 /* Copies the kept facts of the scope for that user; fini the copy after true. False, also for NULL strangers: ask
  * the store. */
 bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_key scope, struct facts *out);

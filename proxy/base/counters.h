@@ -21,11 +21,16 @@
     X(table_misses, COUNTER, "checks that were not in shared memory, as clients report them")                \
     X(table_unknowns, COUNTER, "checks answered unknown, as clients report them")                            \
     X(socket_hits, COUNTER, "checks over the socket that were answered from the table")                      \
+    X(samples, COUNTER, "samples of hits that clients have left")                                            \
     X(fills, COUNTER, "entries filled from the store")                                                       \
     X(fills_known, COUNTER, "of these, those for users with rows, at places that are there")                 \
     X(fills_joined, COUNTER, "requests that waited for a fill already under way")                            \
     X(fills_repeated, COUNTER, "fills dropped and repeated because something they read had changed")         \
     X(fills_failed, COUNTER, "fills that the store refused or that timed out")                               \
+    X(warm_left, GAUGE, "keys that the warm-up has still to fill")                                           \
+    X(warm_filled, COUNTER, "keys that the warm-up has filled")                                              \
+    X(warm_strangers, COUNTER, "keys that it skipped: no such place, or a user without rows")                \
+    X(warm_failed, COUNTER, "keys that it could not read")                                                   \
     X(fills_replica, COUNTER, "fills that the replica's answer was good for")                                \
     X(fills_replica_outdated, COUNTER, "answers of the replica that were outdated, or not of our history")   \
     X(fills_replica_failed, COUNTER, "reads of the replica that failed or came late")                        \

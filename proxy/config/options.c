@@ -82,6 +82,8 @@ const struct config_option config_options[] = {
      "how many plain scopes can answer as the scope above them"},
     {"table_memory_max", CONFIG_SIZE, AT(table_memory_max), "1GB", 65536, 16 * TB, CONFIG_WORKER,
      "the shared memory may not take more than this"},
+    {"warm_at_start", CONFIG_BOOL, AT(warm_at_start), "true", 0, 1, CONFIG_WORKER,
+     "after a start fill the table with what was asked for before it, hottest first, behind all clients"},
     {"poll_interval", CONFIG_DURATION, AT(poll_interval_ms), "100ms", 5, MINUTE, CONFIG_WORKER,
      "how often the store is asked for changes"},
     {"max_staleness", CONFIG_DURATION, AT(max_staleness_ms), "2s", 100, 60 * MINUTE, CONFIG_WORKER,

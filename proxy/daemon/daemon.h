@@ -17,6 +17,7 @@
 #include "proxy/feed/propagation.h"
 #include "proxy/invalidate/fleet.h"
 #include "proxy/invalidate/invalidate.h"
+#include "proxy/keys/keys.h"
 #include "proxy/l2/l2.h"
 #include "proxy/master/master.h"
 #include "proxy/redis/redis.h"
@@ -30,6 +31,7 @@
 #include "proxy/store/threads.h"
 #include "proxy/table/publisher.h"
 #include "proxy/table/workshop.h"
+#include "proxy/warm/warm.h"
 
 /* How far worker.c has come: the same code of a failure means something else before and after. */
 enum daemon_phase {
@@ -56,6 +58,8 @@ struct daemon {
     struct parts parts; /* the server uses them, too */
     bool use_replica;
     struct store_threads *replica; /* connections for fills alone; NULL without store_replica */
+    struct keys *keys;             /* what is asked for; NULL when there is no memory for it */
+    struct warm *warm;             /* NULL without keys, or without warm_at_start */
     struct l2 *l2;                 /* NULL without Redis */
     struct histograms histograms;
     struct store_clock store_clock; /* as this host sees it */
@@ -77,6 +81,11 @@ int daemon_start_listening(struct daemon *daemon, struct failure *failure) PERMT
 int daemon_start_helpers(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_redis(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_answering(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Opens the memory of keys. Nothing depends on it: its failure is a warning. */
+void daemon_open_keys(struct daemon *daemon);
+int daemon_start_warming(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+/* To be called when the table was made anew. */
+void daemon_warm_again(struct daemon *daemon);
 int daemon_start_delayed(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_watching(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_serving(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;

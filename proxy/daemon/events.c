@@ -99,8 +99,12 @@ void daemon_on_news(void *context, const struct feed_news *news)
         subscriptions_applied(daemon->parts.subscriptions, news->batch);
     if (daemon->parts.subscriptions && news->rebuilt)
         subscriptions_rebuilt(daemon->parts.subscriptions);
-    if (news->applied)
+    if (news->rebuilt)
+        daemon_warm_again(daemon);
+    if (news->applied) {
         go_on_from(daemon, news->revision);
+        warm_applied(daemon->warm);
+    }
     open_doors(daemon);
 }
 

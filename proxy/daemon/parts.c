@@ -181,6 +181,7 @@ int daemon_start_answering(struct daemon *daemon, struct failure *failure)
         .l2 = daemon->l2,
         .primary = daemon->parts.pool,
         .replica = daemon->replica,
+        .keys = daemon->keys,
         .counters = &daemon->counters,
         .threads = config->store_threads,
         .timeout_ms = config->request_timeout_ms,

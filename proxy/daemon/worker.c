@@ -42,8 +42,11 @@ static int start(struct daemon *daemon, struct failure *failure)
     /* 6. Redis, with the parts that work there and for the fleet. */
     if ((code = daemon_start_redis(daemon, failure)) < 0)
         return code;
-    /* 7. Questions and fills, which use Redis when it is there; the queue in Redis, which asks questions. */
+    /* 7. Questions and fills, which use Redis when it is there, and note what is asked for; the warm-up and the queue
+     *    in Redis, which ask questions. */
+    daemon_open_keys(daemon);
     if ((code = daemon_start_answering(daemon, failure)) < 0 ||
+        (code = daemon_start_warming(daemon, failure)) < 0 ||
         (code = daemon_start_delayed(daemon, failure)) < 0)
         return code;
     /* 8. The watching parts, the auditor and the subscriptions. They know all parts above; the sessions know them. */
@@ -89,6 +92,7 @@ static void stop(struct daemon *daemon, bool served)
         leave_in_any_case(daemon);
     ops_free(daemon->ops);
     delayed_free(daemon->parts.delayed); /* before all that it asks and waits for */
+    warm_free(daemon->warm);             /* before all that it asks */
     answering_end(daemon->parts.answering);
     audit_free(daemon->parts.audit);
     invalidations_free(daemon->parts.invalidations);
@@ -99,6 +103,7 @@ static void stop(struct daemon *daemon, bool served)
     store_threads_free(daemon->replica);
     fleet_free(daemon->parts.fleet); /* a write that has just ended was announced over it */
     answering_free(daemon->parts.answering);
+    keys_free(daemon->keys);
     redis_free(daemon->parts.redis); /* tells the others that their commands are lost */
     l2_free(daemon->l2);
     feed_free(daemon->parts.feed);

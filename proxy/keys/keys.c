@@ -208,13 +208,9 @@ static bool header_good(const struct keys_header *header, uint64_t store_id)
 }
 
 /* Forgets everything, and writes a header of its own. */
-static int begin_anew(struct keys *keys, uint64_t store_id)
+static void begin_anew(struct keys *keys, uint64_t store_id)
 {
     struct keys_header *header = keys->header;
-    uint64_t seed;
-    int code = random_bytes(&seed, sizeof seed);
-    if (code < 0)
-        return code;
     permtab_shm_store64(&header->magic, 0);
     for (uint32_t slot = 0; slot < KEYS_SLOTS; slot++)
         permtab_shm_store32(&keys->records[slot].word, 0);
@@ -222,9 +218,15 @@ static int begin_anew(struct keys *keys, uint64_t store_id)
     header->record_size = sizeof(struct keys_record);
     header->sets = KEYS_SETS;
     header->store_id = store_id;
-    header->seed = seed;
+    header->seed = keys->seed;
     permtab_shm_store64(&header->magic, KEYS_MAGIC);
-    return 0;
+}
+
+void keys_belong_to(struct keys *keys, uint64_t store_id)
+{
+    if (!header_good(keys->header, store_id))
+        begin_anew(keys, store_id);
+    keys->seed = keys->header->seed;
 }
 
 int keys_open(struct keys **out, int descriptor, uint64_t store_id)
@@ -242,15 +244,16 @@ int keys_open(struct keys **out, int descriptor, uint64_t store_id)
     }
     keys->header = mapping;
     keys->records = (struct keys_record *)(void *)((char *)mapping + KEYS_PAGE);
-    /* Workers that die young must not halve the same sets again and again. */
-    int code = random_bytes(&keys->hand, sizeof keys->hand);
-    if (code == 0 && !header_good(keys->header, store_id))
-        code = begin_anew(keys, store_id);
+    /* The hand begins anywhere: workers that die young must not halve the same sets again and again. */
+    uint64_t chance[2];
+    int code = random_bytes(chance, sizeof chance);
     if (code < 0) {
         keys_free(keys);
         return code;
     }
-    keys->seed = keys->header->seed;
+    keys->seed = chance[0];
+    keys->hand = (uint32_t)chance[1];
+    keys_belong_to(keys, store_id);
     *out = keys;
     return 0;
 }

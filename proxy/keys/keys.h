@@ -40,6 +40,8 @@ bool keys_memfd_is_ours(int descriptor);
  * keys_memfd_new's. PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY. */
 int keys_open(struct keys **out, int descriptor, uint64_t store_id) PERMTAB_MUST_CHECK;
 void keys_free(struct keys *keys);
+/* Forgets them when they are of another store. */
+void keys_belong_to(struct keys *keys, uint64_t store_id);
 
 /* Notes that the key was asked for. `weight`: how much that counts. */
 void keys_note(struct keys *keys, uint64_t user, struct scope_key scope, uint32_t weight);

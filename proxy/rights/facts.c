@@ -46,6 +46,14 @@ int facts_copy(struct facts *out, const struct facts *from)
     return PERMTAB_E_MEMORY;
 }
 
+bool facts_name_no_user(const struct facts *facts)
+{
+    for (size_t i = 0; i < facts->overwrite_count; i++)
+        if (facts->overwrites[i].subject == OVERWRITE_USER)
+            return false;
+    return facts->assignment_count == 0;
+}
+
 size_t facts_size(const struct facts *facts)
 {
     size_t size = sizeof *facts + facts->assignment_count * sizeof *facts->assignments +

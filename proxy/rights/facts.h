@@ -90,6 +90,8 @@ static inline int64_t facts_judged_at(const struct facts *facts, int64_t expiry)
 }
 /* Deep copy. PERMTAB_E_MEMORY. */
 int facts_copy(struct facts *out, const struct facts *from) PERMTAB_MUST_CHECK;
+/* Whether no row among them is a user's. */
+bool facts_name_no_user(const struct facts *facts);
 /* The memory that facts take, about, in bytes. */
 size_t facts_size(const struct facts *facts);
 /* Whether the assigned role belongs to the place of its assignment: its own scope is on the chain, at the

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -68,4 +70,23 @@ void feedback_collect(struct feedback *feedback, uint64_t now_ns, struct counter
     }
     memcpy(feedback->last, now, sizeof now);
     feedback->read_at = now_ns;
+}
+
+/* Begins somewhere else each time, so that no place of the ring is always passed over. */
+size_t feedback_samples(struct feedback *feedback, struct permtab_shm_sample *out, size_t most)
+{
+    struct permtab_shm_sample now[PERMTAB_SHM_FEEDBACK_SAMPLES];
+    size_t count = 0;
+    if (pread(feedback->descriptor, now, sizeof now, offsetof(struct permtab_shm_feedback, sample)) !=
+        (ssize_t)sizeof now)
+        return 0;
+    for (uint32_t i = 0; i < PERMTAB_SHM_FEEDBACK_SAMPLES; i++) {
+        uint32_t at = (feedback->first + i) % PERMTAB_SHM_FEEDBACK_SAMPLES;
+        bool fresh = now[at].mark != 0 && now[at].mark != feedback->marks[at];
+        feedback->marks[at] = now[at].mark;
+        if (fresh && count < most)
+            out[count++] = now[at];
+    }
+    feedback->first += 37; /* has no divisor in common with the ring's length */
+    return count;
 }

@@ -5,6 +5,7 @@
 #include "proxy/base/timer.h"
 #include "proxy/feed/audit.h"
 #include "proxy/serve/parked.h"
+#include "proxy/serve/samples.h"
 #include "proxy/serve/session.h"
 #include "proxy/serve/task.h"
 #include "proxy/serve/writes.h"
@@ -52,6 +53,12 @@ static void on_sweep(evutil_socket_t descriptor, short what, void *context)
     task_release(server, publisher_position(server->parts->publisher).revision, now);
 }
 
+static void on_sample(evutil_socket_t descriptor, short what, void *context)
+{
+    (void)descriptor, (void)what;
+    samples_collect(context);
+}
+
 void server_applied(struct server *server)
 {
     task_release(server, publisher_position(server->parts->publisher).revision, clock_ns());
@@ -67,9 +74,11 @@ int server_init(struct server *server, const struct parts *parts, const struct m
     server->method_count = method_count;
     server->uid = geteuid();
     server->sweep = event_new(parts->base, -1, EV_PERSIST, on_sweep, server);
+    server->sample = event_new(parts->base, -1, EV_PERSIST, on_sample, server);
     server->turn = evtimer_new(parts->base, on_turn, server);
     server->bury = evtimer_new(parts->base, on_bury, server);
-    if (!server->sweep || !server->bury || !server->turn || timer_in_ms(server->sweep, ms) < 0)
+    if (!server->sweep || !server->sample || !server->bury || !server->turn ||
+        timer_in_ms(server->sweep, ms) < 0 || timer_in_ms(server->sample, SAMPLES_MS) < 0)
         return PERMTAB_E_MEMORY;
     return 0;
 }
@@ -91,11 +100,13 @@ void server_fini(struct server *server)
     bury_closed(server);
     if (server->sweep)
         event_free(server->sweep);
+    if (server->sample)
+        event_free(server->sample);
     if (server->bury)
         event_free(server->bury);
     if (server->turn)
         event_free(server->turn);
-    server->sweep = server->bury = server->turn = NULL;
+    server->sweep = server->sample = server->bury = server->turn = NULL;
 }
 
 void server_accept(void *context, int descriptor)

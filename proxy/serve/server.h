@@ -44,6 +44,8 @@ struct server {
     struct session *turns;           /* sessions that have sent more than a turn takes, in order */
     struct event *turn;              /* serves the first of them */
     struct event *sweep;             /* time limits and feedback */
+    struct event *sample;            /* takes samples of clients' hits */
+    struct session *sampled;         /* the next one to take samples from; NULL: the first */
     struct event *bury;              /* frees `closed` */
 };
 

@@ -14,6 +14,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/timer.h"
 #include "proxy/serve/request.h"
+#include "proxy/serve/samples.h"
 #include "proxy/serve/subscriptions.h"
 
 #include <errno.h>
@@ -147,6 +148,7 @@ void session_close(struct session *session, const char *reason)
     end_requests(session);
     subscriber_end(session->subscriber);
     session->subscriber = NULL;
+    samples_forget(server, session);
     DL_DELETE(server->sessions, session);
     server->parts->counters->clients = --server->session_count;
     session->next = server->closed;

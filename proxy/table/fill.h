@@ -49,5 +49,11 @@ bool publisher_knows_roles(const struct publisher *publisher, const struct facts
 /* Looks into the table as a reader would, without the lease. False when not resident. */
 bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct scope_key scope,
                       struct answer *answer);
+/* Whether the table has a positive entry for it, leased or not. *at: the scope of the entry, which is another one when
+ * `scope` is folded. */
+bool publisher_resident(const struct publisher *publisher, uint64_t user, struct scope_key scope,
+                        struct scope_key *at);
+/* How many entries can be filled before one has to make room. */
+uint64_t publisher_room(const struct publisher *publisher);
 
 #endif

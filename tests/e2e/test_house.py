@@ -61,6 +61,7 @@ FACES = {
     "feed": "audit feed propagation",
     "l2": "l2",
     "answer": "answer",
+    "warm": "warm",
     "invalidate": "fleet history invalidate tags",
     "delayed": "delayed",
     "serve": "descriptors listener ops server subscriptions writes",

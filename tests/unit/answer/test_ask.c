@@ -22,13 +22,13 @@ static struct {
 } fake;
 
 struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
-                                      uint64_t revision, fill_done_fn done, void *context);
+                                      uint64_t revision, bool warms, fill_done_fn done, void *context);
 const char *__wrap_feed_trouble(const struct feed *feed);
 
 struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
-                                      uint64_t revision, fill_done_fn done, void *context)
+                                      uint64_t revision, bool warms, fill_done_fn done, void *context)
 {
-    (void)fills, (void)user, (void)scope, (void)revision;
+    (void)fills, (void)user, (void)scope, (void)revision, (void)warms;
     fake.done = done;
     fake.context = context;
     return (struct fill_wait *)(void *)&fake;

@@ -28,7 +28,9 @@ static struct {
     enum publisher_outcome outcome;
     uint64_t revision; /* of what is read */
     uint64_t epoch, put_epoch;
-    unsigned puts;
+    unsigned puts, published;
+    int known;
+    bool full; /* the table */
 } fake;
 
 int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
@@ -37,6 +39,8 @@ void __wrap_fetch_cancel(struct fetch *fetch);
 enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
                                             struct fetch_origin *origin, uint64_t now_ns,
                                             struct answer *answer);
+int __wrap_fetch_is_known(const struct fetches *fetches, const struct facts *facts);
+uint64_t __wrap_publisher_room(const struct publisher *publisher);
 void __wrap_feed_wake(struct feed *feed);
 bool __wrap_l2_epoch(const struct l2 *l2, uint64_t *epoch);
 void __wrap_l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us, bool refresh);
@@ -62,7 +66,20 @@ enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct fact
                                             struct answer *answer)
 {
     (void)fetches, (void)origin, (void)now_ns, (void)facts, (void)answer;
+    fake.published++;
     return fake.outcome;
+}
+
+int __wrap_fetch_is_known(const struct fetches *fetches, const struct facts *facts)
+{
+    (void)fetches, (void)facts;
+    return fake.known;
+}
+
+uint64_t __wrap_publisher_room(const struct publisher *publisher)
+{
+    (void)publisher;
+    return fake.full ? 0 : 1;
 }
 
 void __wrap_feed_wake(struct feed *feed)
@@ -92,6 +109,7 @@ struct fixture {
     struct fills *fills;
     struct counters counters;
     unsigned answered, failed;
+    int code; /* of the last one */
 };
 
 static int setup(void **state)
@@ -136,6 +154,7 @@ static void on_filled(void *context, int code, const char *text, const struct an
     (void)text, (void)answer;
     fixture->answered += code == 0;
     fixture->failed += code < 0;
+    fixture->code = code;
 }
 
 /* The oldest read that is under way comes back. */
@@ -158,7 +177,7 @@ static void poll_is_applied(struct fixture *fixture)
 
 static struct fill_wait *ask(struct fixture *fixture)
 {
-    return fill_request(fixture->fills, 1, (struct scope_key){0, 0}, 0, on_filled, fixture);
+    return fill_request(fixture->fills, 1, (struct scope_key){0, 0}, 0, false, on_filled, fixture);
 }
 
 /* A poll that began after the read must bring the table to where it was read, or it was read elsewhere. */
@@ -234,14 +253,63 @@ static void doubted_facts_are_held(void **state)
     assert_int_equal(fixture->answered, 1);
 }
 
+/* ---- the warm-up's ----------------------------------------------------------------------------------------------- */
+
+static struct fill_wait *warm(struct fixture *fixture)
+{
+    return fill_request(fixture->fills, 1, (struct scope_key){0, 0}, 0, true, on_filled, fixture);
+}
+
+static void the_warm_up_fills_no_stranger(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISHER_FILLED;
+    fake.revision = 5;
+    static const int codes[] = {PERMTAB_E_NOT_FOUND, PERMTAB_E_BUSY, 0};
+    for (unsigned i = 0; i < 3; i++) {
+        fake.known = codes[i];
+        assert_non_null(warm(fixture));
+        read_ends();
+        assert_int_equal(fixture->code, codes[i]);
+    }
+    assert_int_equal(fake.published, 1);
+}
+
+/* There is room when it begins, and none when the facts are there. */
+static void the_warm_up_displaces_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISHER_FILLED;
+    fake.revision = 5;
+    assert_non_null(warm(fixture));
+    fake.full = true;
+    read_ends();
+    assert_int_equal(fixture->code, PERMTAB_E_FULL);
+    assert_int_equal(fake.published, 0);
+}
+
+static void what_a_client_asks_for_is_filled(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISHER_FILLED;
+    fake.revision = 5;
+    fake.known = PERMTAB_E_NOT_FOUND;
+    assert_non_null(warm(fixture));
+    assert_non_null(ask(fixture));
+    fake.full = true;
+    read_ends();
+    assert_int_equal(fixture->answered, 2);
+    assert_int_equal(fake.published, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        T(ahead_for_ever_is_read_again),
-        T(ahead_for_ever_and_nobody_waits),
-        T(doubted_facts_are_held),
-        T(what_is_put_is_of_the_epoch_in_which_its_reading_began),
+        T(ahead_for_ever_is_read_again),     T(ahead_for_ever_and_nobody_waits),
+        T(doubted_facts_are_held),           T(what_is_put_is_of_the_epoch_in_which_its_reading_began),
+        T(the_warm_up_fills_no_stranger),    T(the_warm_up_displaces_nothing),
+        T(what_a_client_asks_for_is_filled),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

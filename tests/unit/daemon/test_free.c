@@ -33,6 +33,7 @@
 #include "proxy/table/publisher.h"
 #include "proxy/table/table.h"
 #include "proxy/table/workshop.h"
+#include "proxy/warm/warm.h"
 #include "shm/segment.h"
 #include "shm/segment_memory.h"
 
@@ -80,6 +81,7 @@ static void test_nothing_is_freed(void **state)
     publisher_free(NULL);
     table_free(NULL);
     workshop_free(NULL);
+    warm_free(NULL);
     segment_free(NULL);
     segment_memory_free(NULL);
 }

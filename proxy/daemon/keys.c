@@ -1,0 +1,44 @@
+/* The memory of keys, and the warm-up from it. Both are hints: a daemon without them starts colder, and that is all. */
+#include "proxy/daemon/daemon.h"
+
+#include "proxy/base/log.h"
+
+#include <unistd.h>
+
+/* The master's, which outlive this worker. Without them its own, for when the table is made anew. */
+static int open_keys(struct keys **out, int masters, uint64_t store_id)
+{
+    int descriptor = -1;
+    int code = masters >= 0 ? 0 : keys_memfd_new(&descriptor);
+    if (code == 0)
+        code = keys_open(out, masters >= 0 ? masters : descriptor, store_id);
+    if (descriptor >= 0)
+        (void)close(descriptor);
+    return code;
+}
+
+void daemon_open_keys(struct daemon *daemon)
+{
+    uint64_t store_id = publisher_position(daemon->parts.publisher).store_id;
+    if (open_keys(&daemon->keys, daemon->start->keys, store_id) < 0)
+        log_warning("keys: there is no memory for them: the next start will not know what was asked for");
+}
+
+int daemon_start_warming(struct daemon *daemon, struct failure *failure)
+{
+    struct warm_options options = {.base = daemon->parts.base,
+                                   .publisher = daemon->parts.publisher,
+                                   .answering = daemon->parts.answering,
+                                   .keys = daemon->keys,
+                                   .counters = &daemon->counters};
+    int code = daemon->config.warm_at_start && daemon->keys ? warm_new(&daemon->warm, &options) : 0;
+    return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
+/* Another store has other users, places and numbers of types. */
+void daemon_warm_again(struct daemon *daemon)
+{
+    if (daemon->keys)
+        keys_belong_to(daemon->keys, publisher_position(daemon->parts.publisher).store_id);
+    warm_again(daemon->warm);
+}

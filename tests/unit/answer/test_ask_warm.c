@@ -1,0 +1,229 @@
+/* Asks of the warm-up come after those of all clients, and leave no trace in what is noted; asks of clients are noted.
+ * Fills are played by this file (--wrap, CMakeLists.txt): they end when a test says so. */
+#include "proxy/answer/ask.h"
+
+#include "proxy/answer/private.h"
+#include "proxy/base/clock.h"
+#include "proxy/keys/keys.h"
+#include "tests/support/memory_publisher.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <event2/event.h>
+
+#define ASKS  64u
+#define USERS 40u /* with rows */
+
+static const struct scope_key global = {0, 0}, server = {1, 1}, channel = {100, 3};
+
+/* Fills under way and done, in the order in which they were begun. */
+static struct {
+    struct started {
+        fill_done_fn done;
+        void *context;
+        uint64_t user;
+        struct scope_key scope;
+        bool warms;
+    } started[ASKS];
+    unsigned begun, ended;
+} fake;
+
+struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
+                                      uint64_t revision, bool warms, fill_done_fn done, void *context);
+const char *__wrap_feed_trouble(const struct feed *feed);
+
+struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
+                                      uint64_t revision, bool warms, fill_done_fn done, void *context)
+{
+    (void)fills, (void)revision;
+    assert_true(fake.begun < ASKS);
+    struct started *started = &fake.started[fake.begun++];
+    *started = (struct started){done, context, user, scope, warms};
+    return (struct fill_wait *)(void *)started;
+}
+
+const char *__wrap_feed_trouble(const struct feed *feed)
+{
+    (void)feed;
+    return "";
+}
+
+struct fixture {
+    struct event_base *base;
+    struct memory_policy policy;
+    struct publisher *publisher;
+    struct keys *keys;
+    struct answering answering; /* asks alone */
+    struct counters counters;
+    struct ask_flow warm, client, other;
+    struct ask asks[ASKS];
+    unsigned asked, told;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    int descriptor;
+    memset(&fake, 0, sizeof fake);
+    memory_policy_init(&fixture->policy);
+    memory_scope(&fixture->policy, server, global, NULL);
+    memory_scope(&fixture->policy, channel, server, NULL);
+    memory_role(&fixture->policy, 100, "member", server, false, true);
+    for (uint64_t user = 1; user <= USERS; user++)
+        memory_assign(&fixture->policy, user, 100, server, FACTS_NEVER);
+    fixture->publisher = memory_publisher(&fixture->policy, 1000, 10, &fixture->counters);
+    publisher_renew(fixture->publisher, clock_ns());
+    assert_int_equal(keys_memfd_new(&descriptor), 0);
+    assert_int_equal(keys_open(&fixture->keys, descriptor, 7), 0);
+    (void)close(descriptor);
+    fixture->base = event_base_new();
+    struct ask_queue_options asks = {.base = fixture->base,
+                                     .publisher = fixture->publisher,
+                                     .keys = fixture->keys,
+                                     .counters = &fixture->counters,
+                                     .running_max = 4,
+                                     .timeout_ms = 60000};
+    assert_int_equal(ask_queue_new(&fixture->answering.asks, &asks), 0);
+    fixture->warm.warms = true;
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    for (unsigned i = 0; i < fixture->asked; i++)
+        if (fixture->asks[i].state == ASK_WAITING)
+            ask_cancel(&fixture->asks[i]);
+    while (fake.ended < fake.begun) {
+        struct started *started = &fake.started[fake.ended++];
+        started->done(started->context, PERMTAB_E_STORE, "", NULL);
+    }
+    ask_queue_free(fixture->answering.asks);
+    event_base_free(fixture->base);
+    publisher_free(fixture->publisher);
+    keys_free(fixture->keys);
+    memory_policy_fini(&fixture->policy);
+    free(fixture);
+    return 0;
+}
+
+static void on_done(struct ask *ask, int code, const char *text, const struct answer *answer)
+{
+    struct fixture *fixture = ask->context;
+    (void)code, (void)text, (void)answer;
+    fixture->told++;
+}
+
+static void start(struct fixture *fixture, struct ask_flow *flow, uint64_t user, struct scope_key scope)
+{
+    struct ask *ask = &fixture->asks[fixture->asked++];
+    ask->question = (struct question){
+        .user = user, .scope = scope, .meaning = publisher_names_version(fixture->publisher)};
+    ask->done = on_done;
+    ask->context = fixture;
+    ask_start(&fixture->answering, flow, ask);
+}
+
+/* The oldest fill that is under way fills its entry and ends; then the loop turns. */
+static void fill_ends(struct fixture *fixture)
+{
+    struct started *started = &fake.started[fake.ended++];
+    struct answer answer = {.revision = 1, .deadline_ns = UINT64_MAX};
+    memory_fill(fixture->publisher, &fixture->policy, 1, started->user, started->scope);
+    started->done(started->context, 0, "", &answer);
+    (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+}
+
+static size_t noted(struct fixture *fixture, struct hot_key out[ASKS])
+{
+    return keys_hottest(fixture->keys, 4, out, ASKS);
+}
+
+static void the_warm_up_comes_last(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t user = 1; user <= 10; user++)
+        start(fixture, &fixture->warm, user, server);
+    (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+    assert_int_equal(fake.begun, 3); /* one connection is left for clients */
+    start(fixture, &fixture->client, 20, server);
+    assert_int_equal(fake.begun, 4);
+    for (uint64_t user = 21; user <= 24; user++)
+        start(fixture, &fixture->client, user, server);
+    start(fixture, &fixture->other, 30, server);
+    while (fake.ended < fake.begun)
+        fill_ends(fixture);
+    assert_int_equal(fake.begun, 16);
+    assert_int_equal(fixture->told, 16);
+    for (unsigned i = 4; i < 9; i++)
+        assert_false(fake.started[i].warms);
+    assert_int_equal(fake.started[4].user, 30); /* it had nothing waiting */
+    for (unsigned i = 9; i < 16; i++)
+        assert_true(fake.started[i].warms);
+    assert_int_equal(fixture->counters.socket_hits, 0);
+}
+
+static void what_clients_ask_for_is_noted(void **state)
+{
+    struct fixture *fixture = *state;
+    struct hot_key keys[ASKS];
+    start(fixture, &fixture->warm, 1, server);
+    start(fixture, &fixture->client, 2, server);
+    while (fake.ended < fake.begun)
+        fill_ends(fixture);
+    assert_int_equal(noted(fixture, keys), 1);
+    assert_int_equal(keys[0].user, 2);
+    assert_int_equal(keys[0].frequency, KEYS_FILL);
+    for (unsigned i = 0; i < 16; i++) {
+        start(fixture, &fixture->warm, 1, server); /* hits now */
+        start(fixture, &fixture->client, 2, server);
+        fixture->asked -= 2;
+    }
+    assert_int_equal(noted(fixture, keys), 1);
+    assert_int_equal(keys[0].frequency, KEYS_FILL + 2 * KEYS_FILL);
+    assert_int_equal(fixture->counters.socket_hits, 16);
+}
+
+static void what_is_made_up_is_not_noted(void **state)
+{
+    struct fixture *fixture = *state;
+    struct hot_key keys[ASKS];
+    start(fixture, &fixture->client, 5, (struct scope_key){777, 3}); /* no such place */
+    fill_ends(fixture);
+    ask_note(fixture->answering.asks, 6, server, KEYS_SAMPLE); /* is not in the table */
+    ask_note(fixture->answering.asks, 5, (struct scope_key){777, 3}, KEYS_SAMPLE);
+    assert_int_equal(noted(fixture, keys), 0);
+}
+
+/* As the scope that has the entry, and lightly by itself. */
+static void a_folded_place_is_noted_as_what_it_answers_as(void **state)
+{
+    struct fixture *fixture = *state;
+    struct hot_key keys[ASKS];
+    memory_fill(fixture->publisher, &fixture->policy, 1, 5, channel);
+    ask_note(fixture->answering.asks, 5, channel, KEYS_SAMPLE);
+    assert_int_equal(noted(fixture, keys), 2);
+    assert_true(scope_equal(keys[0].scope, server));
+    assert_int_equal(keys[0].frequency, KEYS_SAMPLE);
+    assert_true(scope_equal(keys[1].scope, channel));
+    assert_int_equal(keys[1].frequency, KEYS_FILL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(the_warm_up_comes_last),
+        T(what_clients_ask_for_is_noted),
+        T(what_is_made_up_is_not_noted),
+        T(a_folded_place_is_noted_as_what_it_answers_as),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

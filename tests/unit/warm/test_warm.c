@@ -1,0 +1,389 @@
+/* The warm-up against a world that this file plays (--wrap, CMakeLists.txt): who is asked for a key answers when a test
+ * says so, or at once; the store may be away, the table full, users not counted yet. The clock is this file's. */
+#include "proxy/warm/warm.h"
+
+#include "proxy/answer/answer.h"
+#include "proxy/base/counters.h"
+#include "proxy/keys/keys.h"
+#include "proxy/rights/catalogue.h"
+#include "proxy/table/publisher.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <event2/event.h>
+
+#define KEYS    1000u
+#define ASKED   100000u
+#define TYPES   3u
+#define MINUTES 60000000000ull
+
+static struct {
+    struct catalogue catalogue;
+    bool leased, counted, away;
+    uint64_t room;
+    struct ask *under_way[64];
+    unsigned running, most_running;
+    uint64_t asked[ASKED]; /* users, in order */
+    unsigned asked_count;
+    unsigned filled[KEYS + 1]; /* how often, by user */
+    bool resident[KEYS + 1];
+    bool stranger[KEYS + 1], unsure[KEYS + 1], fails[KEYS + 1];
+    uint64_t clock_offset_ns;
+} fake;
+
+void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);
+void __wrap_ask_cancel(struct ask *ask);
+bool __wrap_answering_knows_users(const struct answering *answering);
+const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher);
+bool __wrap_publisher_leased(const struct publisher *publisher, uint64_t now_ns);
+uint64_t __wrap_publisher_names_version(const struct publisher *publisher);
+uint64_t __wrap_publisher_room(const struct publisher *publisher);
+int __real_clock_gettime(clockid_t clock, struct timespec *out);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
+
+void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask)
+{
+    (void)answering;
+    assert_true(flow->warms);
+    assert_int_equal(ask->question.meaning, 9);
+    assert_true(fake.asked_count < ASKED);
+    fake.asked[fake.asked_count++] = ask->question.user;
+    if (fake.resident[ask->question.user]) {
+        struct answer answer = {0};
+        ask->done(ask, 0, NULL, &answer);
+        return;
+    }
+    if (fake.away) {
+        ask->done(ask, PERMTAB_E_STALE, "", NULL);
+        return;
+    }
+    assert_true(fake.running < 64);
+    fake.under_way[fake.running++] = ask;
+    if (fake.running > fake.most_running)
+        fake.most_running = fake.running;
+}
+
+void __wrap_ask_cancel(struct ask *ask)
+{
+    for (unsigned i = 0; i < fake.running; i++)
+        if (fake.under_way[i] == ask)
+            fake.under_way[i] = fake.under_way[--fake.running];
+}
+
+bool __wrap_answering_knows_users(const struct answering *answering)
+{
+    (void)answering;
+    return fake.counted;
+}
+
+const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher)
+{
+    (void)publisher;
+    return &fake.catalogue;
+}
+
+bool __wrap_publisher_leased(const struct publisher *publisher, uint64_t now_ns)
+{
+    (void)publisher, (void)now_ns;
+    return fake.leased;
+}
+
+uint64_t __wrap_publisher_names_version(const struct publisher *publisher)
+{
+    (void)publisher;
+    return 9;
+}
+
+uint64_t __wrap_publisher_room(const struct publisher *publisher)
+{
+    (void)publisher;
+    return fake.room;
+}
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
+{
+    int code = __real_clock_gettime(clock, out);
+    uint64_t ns = (uint64_t)out->tv_sec * 1000000000 + (uint64_t)out->tv_nsec + fake.clock_offset_ns;
+    *out = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+    return code;
+}
+
+struct fixture {
+    struct event_base *base;
+    struct keys *keys;
+    struct warm *warm;
+    struct counters counters;
+};
+
+/* KEYS keys: user 1 is the hottest. */
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    int descriptor;
+    memset(&fake, 0, sizeof fake);
+    fake.catalogue.types.count = TYPES;
+    fake.leased = fake.counted = true;
+    fake.room = 1000000;
+    assert_int_equal(keys_memfd_new(&descriptor), 0);
+    assert_int_equal(keys_open(&fixture->keys, descriptor, 7), 0);
+    (void)close(descriptor);
+    for (uint64_t user = 1; user <= KEYS; user++)
+        keys_note(fixture->keys, user, (struct scope_key){user, 2}, (uint32_t)(4000 - user));
+    fixture->base = event_base_new();
+    struct warm_options options = {
+        .base = fixture->base, .keys = fixture->keys, .counters = &fixture->counters};
+    assert_int_equal(warm_new(&fixture->warm, &options), 0);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    warm_free(fixture->warm);
+    assert_int_equal(fake.running, 0);
+    event_base_free(fixture->base);
+    keys_free(fixture->keys);
+    free(fixture);
+    return 0;
+}
+
+/* The answer to the oldest ask, as answer/ would have it. */
+static void answer_one(void)
+{
+    struct answer answer = {0};
+    struct ask *ask = fake.under_way[0];
+    uint64_t user = ask->question.user;
+    memmove(&fake.under_way[0], &fake.under_way[1], --fake.running * sizeof fake.under_way[0]);
+    int code = fake.away || fake.fails[user]        ? PERMTAB_E_STORE
+               : fake.stranger[user]                ? PERMTAB_E_NOT_FOUND
+               : fake.unsure[user] && !fake.counted ? PERMTAB_E_BUSY
+               : fake.room == 0                     ? PERMTAB_E_FULL
+                                                    : 0;
+    if (code == 0) {
+        fake.filled[user]++;
+        fake.room--;
+    }
+    ask->done(ask, code, "", code == 0 ? &answer : NULL);
+}
+
+/* Lets the loop turn, and answers, until nothing happens for that many turns of a millisecond. */
+static void run(struct fixture *fixture, unsigned turns)
+{
+    for (unsigned quiet = 0; quiet < turns; quiet++) {
+        unsigned asked = fake.asked_count;
+        (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+        while (fake.running > 0) {
+            answer_one();
+            quiet = 0;
+        }
+        if (fake.asked_count != asked)
+            quiet = 0;
+        (void)usleep(1000);
+    }
+}
+
+static unsigned count_filled(void)
+{
+    unsigned count = 0;
+    for (uint64_t user = 1; user <= KEYS; user++)
+        count += fake.filled[user] == 1;
+    return count;
+}
+
+static void hottest_first_and_a_few_at_a_time(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.leased = false;
+    warm_applied(fixture->warm);
+    run(fixture, 5);
+    assert_int_equal(fake.asked_count, 0); /* no lease yet */
+    fake.leased = true;
+    warm_applied(fixture->warm);
+    run(fixture, 5);
+    assert_int_equal(count_filled(), KEYS);
+    assert_int_equal(fake.asked_count, KEYS);
+    assert_in_range(fake.most_running, 2, 32);
+    unsigned later = 0; /* the hand of keys may have halved some */
+    for (unsigned i = 0; i < KEYS; i++)
+        later += fake.asked[i] > i + 200 || fake.asked[i] + 200 < i;
+    assert_true(later < KEYS / 20);
+    assert_int_equal(fixture->counters.warm_filled, KEYS);
+    assert_int_equal(fixture->counters.warm_left, 0);
+    warm_applied(fixture->warm); /* it has ended */
+    run(fixture, 5);
+    assert_int_equal(fake.asked_count, KEYS);
+}
+
+static void what_is_there_is_passed_over(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t user = 1; user <= KEYS; user += 2)
+        fake.resident[user] = true;
+    warm_applied(fixture->warm);
+    run(fixture, 5);
+    assert_int_equal(count_filled(), KEYS / 2);
+    assert_int_equal(fixture->counters.warm_filled, KEYS / 2);
+}
+
+static void strangers_are_skipped(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t user = 1; user <= 100; user++)
+        fake.stranger[user] = true;
+    warm_applied(fixture->warm);
+    run(fixture, 5);
+    assert_int_equal(count_filled(), KEYS - 100);
+    assert_int_equal(fixture->counters.warm_strangers, 100);
+    assert_int_equal(fake.asked_count, KEYS);
+}
+
+/* Those of whom it is not known are asked for again when it is, and then some of them are strangers. */
+static void the_unsure_are_put_off(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.counted = false;
+    for (uint64_t user = 1; user <= 300; user++)
+        fake.unsure[user] = true;
+    warm_applied(fixture->warm);
+    run(fixture, 5);
+    assert_int_equal(count_filled(), KEYS - 300);
+    assert_int_equal(fixture->counters.warm_left, 300);
+    for (uint64_t user = 1; user <= 100; user++)
+        fake.stranger[user] = true;
+    fake.counted = true;
+    run(fixture, 700); /* it looks every half a second */
+    assert_int_equal(count_filled(), KEYS - 100);
+    assert_int_equal(fixture->counters.warm_strangers, 100);
+    assert_int_equal(fake.asked_count, KEYS + 300);
+    assert_int_equal(fixture->counters.warm_left, 0);
+}
+
+static void it_does_not_wait_for_ever_for_the_count(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.counted = false;
+    fake.unsure[7] = true;
+    warm_applied(fixture->warm);
+    run(fixture, 5);
+    assert_int_equal(fixture->counters.warm_left, 1);
+    fake.clock_offset_ns += 2 * MINUTES;
+    run(fixture, 700);
+    assert_int_equal(fixture->counters.warm_left, 0);
+    assert_int_equal(fake.asked_count, KEYS);
+}
+
+/* In the middle, for some seconds by its own clock: all of them are filled in the end, and it does not ask all the
+ * time. */
+static void the_store_goes_away_and_comes_back(void **state)
+{
+    struct fixture *fixture = *state;
+    warm_applied(fixture->warm);
+    for (unsigned i = 0; i < 300; i++) {
+        (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+        if (fake.running > 0)
+            answer_one();
+    }
+    unsigned before = count_filled();
+    assert_in_range(before, 100, 300);
+    fake.away = true;
+    unsigned asked = fake.asked_count;
+    run(fixture, 150);
+    assert_in_range(fake.asked_count, asked, asked + 32 * 6);
+    assert_int_equal(count_filled(), before);
+    fake.away = false;
+    fake.clock_offset_ns += 10000000000ull;
+    run(fixture, 900); /* the timer knows nothing of this clock */
+    assert_int_equal(count_filled(), KEYS);
+    assert_int_equal(fixture->counters.warm_failed, 0);
+}
+
+static void a_key_that_always_fails_is_left(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.fails[3] = fake.fails[500] = true;
+    warm_applied(fixture->warm);
+    for (unsigned i = 0; i < 60 && fixture->counters.warm_left > 0; i++) {
+        fake.clock_offset_ns += 6000000000ull;
+        run(fixture, 120);
+    }
+    assert_int_equal(fixture->counters.warm_left, 0);
+    assert_int_equal(count_filled(), KEYS - 2);
+    assert_int_equal(fixture->counters.warm_failed, 2);
+}
+
+static void a_full_table_grows_or_ends_it(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.room = 250;
+    warm_applied(fixture->warm);
+    run(fixture, 5);
+    assert_int_equal(count_filled(), 250);
+    unsigned asked = fake.asked_count;
+    assert_in_range(asked, 250, 250 + 32);
+    fake.room = 100;
+    run(fixture, 700);
+    assert_int_equal(count_filled(), 350);
+    run(fixture, 700);
+    assert_true(fixture->counters.warm_left > 0);
+    fake.clock_offset_ns += 2 * MINUTES;
+    run(fixture, 700);
+    assert_int_equal(count_filled(), 350);
+    assert_int_equal(fixture->counters.warm_left, 0);
+}
+
+static void a_table_made_anew_is_warmed_again(void **state)
+{
+    struct fixture *fixture = *state;
+    warm_applied(fixture->warm);
+    (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+    assert_true(fake.running > 0);
+    warm_again(fixture->warm);
+    assert_int_equal(fake.running, 0);
+    run(fixture, 5);
+    assert_int_equal(count_filled(), 0);
+    warm_applied(fixture->warm);
+    run(fixture, 5);
+    assert_int_equal(count_filled(), KEYS);
+    warm_again(fixture->warm);
+    warm_applied(fixture->warm);
+    run(fixture, 5);
+    assert_int_equal(count_filled(), 0); /* each was filled twice */
+    assert_int_equal(fake.filled[1], 2);
+}
+
+static void without_keys_there_is_nothing_to_do(void **state)
+{
+    struct fixture *fixture = *state;
+    keys_belong_to(fixture->keys, 8);
+    warm_applied(fixture->warm);
+    run(fixture, 5);
+    assert_int_equal(fake.asked_count, 0);
+    warm_applied(NULL);
+    warm_again(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(hottest_first_and_a_few_at_a_time),
+        T(what_is_there_is_passed_over),
+        T(strangers_are_skipped),
+        T(the_unsure_are_put_off),
+        T(it_does_not_wait_for_ever_for_the_count),
+        T(the_store_goes_away_and_comes_back),
+        T(a_key_that_always_fails_is_left),
+        T(a_full_table_grows_or_ends_it),
+        T(a_table_made_anew_is_warmed_again),
+        T(without_keys_there_is_nothing_to_do),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
