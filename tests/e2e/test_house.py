@@ -28,6 +28,7 @@ HOMES = {
 # Pure: bytes and facts in, answers out. Nothing that they include, at whatever remove, knows a socket, an event or a
 # store.
 PURE = ["proxy/names/*", "proxy/rights/*", "proxy/base/histogram.*", "proxy/base/breaker.*", "proxy/base/rate.*",
+        "proxy/growth/policy.*", "proxy/growth/room.*",
         "proxy/feed/propagation.*", "proxy/document/json.c", "proxy/document/yaml.c", "proxy/redis/url.*",
         "proxy/l2/value.*",
         "proxy/l2/early_refresh.*", "proxy/delayed/task.*", "proxy/delayed/advice.*", "proxy/answer/user_filter.*",
@@ -56,6 +57,7 @@ FACES = {
     "store": "gate orphans sql store threads",
     "table": "audit batch fill grow publisher retire workshop",
     "keys": "keys",
+    "growth": "growth",
     "document": "policy",
     "cleanup": "cleanup",
     "feed": "audit feed propagation",
