@@ -26,6 +26,10 @@ void feed_disconnect(struct feed *feed)
 
 static int connect_store(struct feed *feed, struct failure *failure)
 {
+    /* A snapshot that could not be ended is still open: polls would look into it, find nothing new for ever, and renew
+     * the lease of a table that the store has left behind. */
+    if (feed->connected && sql_broken(feed->store.sql))
+        feed_disconnect(feed);
     if (feed->connected)
         return 0;
     feed_step(feed, FEED_CONNECTS);

@@ -12,7 +12,7 @@ import sys
 import unittest
 
 from harness import QUICK, full_only, main
-from harness.injection import KIND, MEMORY, ONCE, SYSTEM, Faults, Order, learn
+from harness.injection import KIND, MEMORY, ONCE, SQL, SYSTEM, Faults, Order, calls, learn
 from harness.lives import DaemonLife
 from harness.paths import program, temporary_folder
 from harness.servers import Redis
@@ -106,6 +106,35 @@ class Judging(unittest.TestCase):
             life.sidecar.binary = str(script)
         complaints, life = self.live(change=deadly)
         self.assertTrue(any("ended" in text and "-11" in text for text in complaints), complaints)
+
+
+class Known(unittest.TestCase):
+    """Calls that were found, and are tried every time."""
+
+    def setUp(self):
+        self.folder = temporary_folder("known")
+        self.addCleanup(shutil.rmtree, self.folder, True)
+        self.redis = Redis(self.folder / "redis").start()
+        self.addCleanup(self.redis.kill)
+
+    def live(self, order):
+        life = DaemonLife(order, f"unix:{self.redis.socket}")
+        self.addCleanup(life.clean)
+        return life.live(), life
+
+    def test_a_snapshot_of_the_feed_that_cannot_be_ended(self):
+        """Polls of that connection would look into it for ever, and renew the lease of answers that are long wrong."""
+        complaints, life = self.live(Order(kinds=SQL))
+        self.assertEqual([], complaints, life.log)
+        places = life.faults.places()
+        learn(program("permtabd"), places)
+        places = [place for place in places if place.function == "sqlite3_exec" and
+                  {"sqlite_rollback", "read_batch"} <= {call.split(" ")[0] for call in calls(place.frames)}]
+        self.assertNotEqual([], places)
+        for place in places:
+            complaints, life = self.live(Order(kinds=SQL, place=place.place, caller=place.caller, number=1))
+            self.assertEqual(1, life.notes["failed"])
+            self.assertEqual([], complaints, life.log)
 
 
 class Samples(unittest.TestCase):

@@ -157,16 +157,19 @@ def _call(path, offset):
     return [f"{name} ({pathlib.Path(line.split(' ')[0]).name})" for name, line in zip(lines[::2], lines[1::2])]
 
 
+def calls(frames):
+    """["function (file.c:line)"] of our own code, the innermost first."""
+    return [call for path, offset in frames if _own(path) for call in _call(path, offset)]
+
+
 def describe(frames, most=4):
     """The innermost functions of our own code, and the library in between."""
     library = next((pathlib.Path(path).name.split(".so")[0] for path, _ in frames[:1] if not _own(path)), "")
-    calls = [call for path, offset in frames if _own(path) for call in _call(path, offset)]
-    text = " < ".join(calls[:most]) or "no code of ours"
+    text = " < ".join(calls(frames)[:most]) or "no code of ours"
     return f"{library} < {text}" if library else text
 
 
 def site(place):
     """What places have in common that come from one line of ours: (function, library, function of ours and line)."""
     library = next((pathlib.Path(path).name.split(".so")[0] for path, _ in place.frames[:1] if not _own(path)), "")
-    calls = [call for path, offset in place.frames if _own(path) for call in _call(path, offset)]
-    return place.function, library, calls[0] if calls else "?"
+    return place.function, library, (calls(place.frames) or ["?"])[0]
