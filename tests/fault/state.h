@@ -69,7 +69,10 @@ void fault_forked(void);
 
 /* The errors, likeliest first. */
 #define FAULT_DUE(kind, function, ...)                                                                       \
-    fault_due(kind, function, __builtin_return_address(0), (const int[]){__VA_ARGS__, 0})
+    ({                                                                                                       \
+        static const int errors_[] = {__VA_ARGS__, 0};                                                       \
+        fault_due(kind, function, __builtin_return_address(0), errors_);                                     \
+    })
 /* The next function of that name; a static of the wrapper remembers it. */
 #define FAULT_NEXT(function)                                                                                 \
     ({                                                                                                       \

@@ -5,6 +5,9 @@ import pathlib
 import re
 
 
+CONNECTIONS = 5  # the feed's, and those of the threads of a life: lives.py
+
+
 def descriptors(pid):
     """{what it is: how many} of a process."""
     kinds = {}
@@ -29,12 +32,13 @@ def children(pid):
 
 def without_life(name):
     """A descriptor's name without what differs from life to life."""
-    return re.sub(r"permtab-fault-\w+", "*", name)
+    return re.sub(r"^/.*/", "", name)
 
 
 def usual_descriptors(lives):
-    """The most that any of these lives had, by what they are."""
-    usual = {}
+    """The most that any of these lives had, by what they are; of the store's files, as many as there are connections
+    when every thread has one."""
+    usual = {f"permtab.db{kind}": CONNECTIONS for kind in ("", "-wal", "-shm")}
     for counts in lives:
         for name, count in counts.items():
             usual[without_life(name)] = max(count, usual.get(without_life(name), 0))
