@@ -212,7 +212,8 @@ static void on_looked(void *context, enum l2_outcome outcome, const struct answe
     }
 }
 
-/* What L2 has is published as it comes, so the warm-up looks there while there is room for all that may be under way. */
+/* What L2 has is published as it comes, so the warm-up looks there while there is room for all that may be under
+ * way. */
 #define WARM_ROOM 8192u
 
 /* Asks L2; false when it has been asked already, or is of no use: it has nothing of strangers. */

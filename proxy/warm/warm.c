@@ -6,10 +6,13 @@
  * What is read first time of keys without rows of the user may be a stranger's, and strangers are not filled. Users are
  * counted in the background after a start; such keys are put off until that is done.
  *
- * What may happen meanwhile: the store is slow (its hands wait, and clients' questions go first), or
- * goes away (a failure begins a pause that grows, and keys are tried again after it), the table fills up (it waits for growth a while, and then ends), is made anew (it begins again, because what
- * it filled has gone), the process dies (the next one begins again by itself, with keys that say what was hot until
- * then). */
+ * What may happen meanwhile:
+ *
+ *   the store is slow           its threads wait, and clients' questions go first
+ *   the store goes away         a failure begins a pause that grows, and keys are tried again after it
+ *   the table fills up          the warm-up waits for growth a while, and then ends
+ *   the table is made anew      the warm-up begins again, because what it filled has gone
+ *   the process dies            the next one begins again by itself, with keys that say what was hot until then */
 #include "proxy/warm/warm.h"
 
 #include "proxy/answer/answer.h"

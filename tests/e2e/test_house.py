@@ -314,7 +314,7 @@ class House(unittest.TestCase):
         freed = [(name, function) for name in files("shm/*.h", "client/*.h", "proxy/*.h")
                  for function in re.findall(r"^(?:PERMTAB_API )?void (\w+_free)\(", read(name), re.MULTILINE)]
         self.assertGreater(len(freed), 25)
-        self.assertEqual([], [f"{name}: {function}" for name, function in freed if f" {function}(NULL);" not in tried])
+        self.assertEqual([], [f"{name}: {function}" for name, function in freed if f" {function}(NULL" not in tried])
 
     def test_no_mutable_globals(self):
         """File scope holds constants, tables and functions. The exceptions: the client's thread-local slot, the log's

@@ -34,6 +34,7 @@
 #include "proxy/table/table.h"
 #include "proxy/table/workshop.h"
 #include "proxy/warm/warm.h"
+#include "shm/pages.h"
 #include "shm/segment.h"
 #include "shm/segment_memory.h"
 
@@ -78,6 +79,7 @@ static void test_nothing_is_freed(void **state)
     subscriptions_free(NULL);
     writes_free(NULL);
     store_threads_free(NULL);
+    pages_free(NULL, 0, 0);
     publisher_free(NULL);
     table_free(NULL);
     workshop_free(NULL);
