@@ -62,18 +62,20 @@ static int start(struct daemon *daemon, struct failure *failure)
  * shared with the threads that are left behind, so nothing is taken from under them. */
 static void *leave_in_time(void *context)
 {
-    const bool *leaving = context;
-    struct timespec left = {.tv_sec = *leaving ? 0 : STOP_SECONDS, .tv_nsec = *leaving ? LEAVE_NS : 0};
+    struct timespec left = *(const struct timespec *)context;
     while (nanosleep(&left, &left) < 0)
         continue;
     log_warning("permtabd: the store has not answered in time: what it was asked is left to it");
     _exit(EXIT_FINE);
 }
 
-static void leave_in_any_case(struct daemon *daemon)
+static void leave_in_any_case(const struct daemon *daemon)
 {
+    /* The thread may begin when the daemon is no more. */
+    static const struct timespec stopping = {.tv_sec = STOP_SECONDS}, leaving = {.tv_nsec = LEAVE_NS};
     pthread_t thread;
-    if (pthread_create(&thread, NULL, leave_in_time, &daemon->leaving) == 0)
+    const struct timespec *time = daemon->leaving ? &leaving : &stopping;
+    if (pthread_create(&thread, NULL, leave_in_time, (void *)(uintptr_t)time) == 0)
         (void)pthread_detach(thread);
 }
 

@@ -272,7 +272,7 @@ CALL(int, pthread_create,
      (out, attributes, run, context), errno, EAGAIN)
 CALL(int, pthread_atfork, (void (*before)(void), void (*parent)(void), void (*child)(void)),
      (before, parent, child), errno, ENOMEM)
-CALL(pid_t, waitpid, (pid_t child, int *status, int flags), (child, status, flags), -1, ECHILD, EINTR)
+CALL(pid_t, waitpid, (pid_t child, int *status, int flags), (child, status, flags), -1, EINTR)
 CALL(int, kill, (pid_t process, int number), (process, number), -1, EPERM)
 
 FAULT_PUBLIC void *mremap(void *at, size_t old_size, size_t new_size, int flags, ...)
