@@ -36,6 +36,12 @@ void *pages_new(size_t count, size_t size)
     return memory != MAP_FAILED ? memory : NULL;
 }
 
+void pages_touch(void *memory, size_t count, size_t size)
+{
+    if (memory != NULL && count * size >= SMALL)
+        (void)pages_populate(memory, count * size);
+}
+
 void pages_free(void *memory, size_t count, size_t size)
 {
     if (memory == NULL || count * size < SMALL)

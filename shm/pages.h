@@ -12,6 +12,9 @@
 
 /* Private memory, zeroed; pages are allocated when they are touched. NULL when there is none. */
 void *pages_new(size_t count, size_t size);
+/* Allocates the pages of such memory, for whoever will touch all of it soon and has no time then. Where that cannot be
+ * done, they are allocated when they are touched. */
+void pages_touch(void *memory, size_t count, size_t size);
 /* The same two numbers. */
 void pages_free(void *memory, size_t count, size_t size);
 

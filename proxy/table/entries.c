@@ -21,6 +21,8 @@ int entries_init(struct entries *entries, const struct map *map)
         entries_fini(entries);
         return PERMTAB_E_MEMORY;
     }
+    /* Entries go to random places: the first thousands would each allocate a page. */
+    pages_touch(entries->links, slots, sizeof *entries->links);
     memset(entries->user_heads, 0xff, (size_t)entries->user_head_count * sizeof *entries->user_heads);
     for (int kind = 0; kind < 2; kind++)
         entries->queue[kind] = (struct entry_queue){NO_ENTRY, NO_ENTRY, 0};

@@ -191,8 +191,9 @@ void publisher_count(struct publisher *publisher)
 
 /* ---- lease ------------------------------------------------------------------------------------------------------- */
 
-/* Each renewal also looks at a stretch of the map for entries of sets that were closed for good. */
-#define SWEEP_SLOTS 65536u
+/* Each renewal also looks at a stretch of the map, of each table, for entries of sets that were closed for good: a few
+ * milliseconds when all of them are. */
+#define SWEEP_SLOTS 16384u
 
 static void sweep(struct publisher *publisher, uint64_t now_ns)
 {

@@ -121,6 +121,8 @@ class Bench:
             self.checks(2000, 50, folded=True)
             self.run("bench_role_edit", "--few", "200", "--many", "2000")
             self.run("bench_retire", "20000")
+            self.run("bench_load", "--slots", "20000")
+            self.run("bench_grow", "--entries", "5000")
         elif self.arguments.quick:
             self.checks(10000, 1000, peers=True)
             self.checks(1000000, 1000)

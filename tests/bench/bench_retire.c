@@ -6,8 +6,10 @@
  * that each has entries of its own; every user is at ten of them, and they came one after the other. */
 #include "proxy/table/batch.h"
 #include "proxy/table/fill.h"
+#include "proxy/table/grow.h"
 #include "proxy/table/publisher.h"
 #include "proxy/table/retire.h"
+#include "proxy/table/table.h"
 #include "tests/bench/measure.h"
 #include "tests/support/memory_policy.h"
 
@@ -33,7 +35,8 @@ struct house {
     struct publisher_scan scan;
     struct publisher_retiring retiring;
     struct batch batch;
-    uint64_t turn; /* of the way that is being measured */
+    uint64_t turn;                 /* of the way that is being measured */
+    struct table *fresh, *dropped; /* what the workshop makes and frees beside the loop */
 };
 
 static struct scope_key channel_of(uint64_t number)
@@ -174,12 +177,24 @@ static bool by_role(struct house *house)
     return house->counters.entries > 0;
 }
 
+static void drop(void *context, struct table *table)
+{
+    ((struct house *)context)->dropped = table;
+}
+
+static void prepare_rebuild(struct house *house)
+{
+    struct publisher_options options = publisher_present_options(house->publisher);
+    must(table_new(&house->fresh, &options, 7), "table_new");
+    publisher_drop_to(house->publisher, drop, house);
+}
+
 static bool by_rebuild(struct house *house)
 {
     struct catalogue catalogue;
     struct log_position at = {7, ++house->revision, 1};
     memory_catalogue(&house->policy, 512 / 64, &catalogue);
-    must(publisher_rebuild(house->publisher, &at, 1000, &catalogue, NULL, NULL), "publisher_rebuild");
+    must(publisher_rebuild(house->publisher, &at, 1000, &catalogue, house->fresh, NULL), "publisher_rebuild");
     return false;
 }
 
@@ -200,6 +215,8 @@ static void measure_way(const struct measure *measure, struct house *house, cons
     publisher_renew(house->publisher, 2 * SECOND); /* what messages said is settled */
     fill(house);
     (void)snprintf(world, sizeof world, "%llu entries", (unsigned long long)house->entries);
+    if (turn == by_rebuild)
+        prepare_rebuild(house);
     for (house->turn = 0; more; house->turn++) {
         uint64_t before = busy_ns();
         more = turn(house);
@@ -207,6 +224,8 @@ static void measure_way(const struct measure *measure, struct house *house, cons
         longest = took > longest ? took : longest;
         sum += took;
     }
+    table_free(house->dropped);
+    house->dropped = NULL;
     publisher_renew(house->publisher, 2 * SECOND); /* counts */
     if (house->counters.entries > 0)
         bench_die("%s left %llu entries", name, (unsigned long long)house->counters.entries);

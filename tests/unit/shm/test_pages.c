@@ -90,6 +90,24 @@ static void large_memory_is_zeroed_and_unmapped_in_pieces(void **state)
     assert_false(is_mapped((char *)memory + 4 * MB));
 }
 
+static void memory_can_be_touched_beforehand(void **state)
+{
+    (void)state;
+    begin();
+    char *memory = pages_new(3 * MB, 1);
+    pages_touch(memory, 3 * MB, 1);
+    assert_true(seen.pieces >= 1); /* 1 before Linux 5.14 */
+    assert_true(seen.largest <= PAGES_PIECE);
+    assert_int_equal(memory[3 * MB - 1], 0);
+    pages_free(memory, 3 * MB, 1);
+    begin();
+    memory = pages_new(1000, 1);
+    pages_touch(memory, 1000, 1);
+    pages_touch(NULL, 3 * MB, 1);
+    assert_int_equal(seen.pieces, 0);
+    pages_free(memory, 1000, 1);
+}
+
 static void small_memory_needs_no_pages(void **state)
 {
     (void)state;
@@ -159,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(large_memory_is_zeroed_and_unmapped_in_pieces),
+        cmocka_unit_test(memory_can_be_touched_beforehand),
         cmocka_unit_test(small_memory_needs_no_pages),
         cmocka_unit_test(no_number_is_too_large_to_be_refused),
         cmocka_unit_test(every_page_is_allocated),
