@@ -5,9 +5,11 @@
  *     that, so whoever renewed it has died, perhaps, and his successor has a table of his own. A process that is
  *     answered by the table alone would learn of it when the lease has ended, and then have to wait.
  *
- * Nobody waits for the look: a caller that has its answer sends what is to be sent, takes what has come, and leaves the
- * rest to the next. All processes of a host see the sign at the same moment, so each lets pass a random part of three
- * quarters of the time that is left. */
+ * A caller that comes often does not wait for the look: it has its answer, sends what is to be sent, takes what has
+ * come, and leaves the rest to the next one. A new connection takes three such steps. A process that asks a few times a
+ * second would not be through with them before the lease ends, so a caller that comes SELDOM_NS after the look was due
+ * waits for PATIENCE_NS at most. All processes of a host see the sign at the same moment, so each lets pass a random
+ * part of three quarters of the time that is left. */
 #include "client/handle.h"
 
 #include "shm/order.h"
@@ -15,8 +17,10 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define LOOK_NS 1000000u /* between two looks for the reply */
-#define SHARES  256u
+#define LOOK_NS     1000000u /* between two looks for the reply */
+#define SHARES      256u
+#define SELDOM_NS   10000000u
+#define PATIENCE_NS 5000000u
 
 bool ahead_wanted(const struct permtab_geometry_ *geometry, const struct permtab_shm_moment *moment,
                   uint64_t clock_ns)
@@ -69,8 +73,8 @@ uint64_t ahead_from(struct handle *handle, const struct permtab_geometry_ *geome
 void ahead_look(struct handle *handle)
 {
     struct own_page *own = handle->own;
-    uint64_t clock = channel_clock_ns();
-    if (clock < permtab_shm_load64_relaxed(&own->next_look_ns))
+    uint64_t clock = channel_clock_ns(), due = permtab_shm_load64_relaxed(&own->next_look_ns);
+    if (clock < due)
         return;
     const struct permtab_geometry_ *geometry = permtab_geometry_of_(&handle->visible);
     struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
@@ -83,10 +87,11 @@ void ahead_look(struct handle *handle)
     }
     if (handle_lock(handle, HANDLE_NO_WAIT) < 0)
         return;
-    int code = handle_ready(handle, HANDLE_NO_WAIT);
+    uint64_t until = clock > due + SELDOM_NS ? clock + PATIENCE_NS : HANDLE_NO_WAIT;
+    int code = handle_ready(handle, until);
     if (handle_broken(handle,
-                      code)) /* the connection turned out to have ended: the next one is begun at once */
-        code = handle_ready(handle, HANDLE_NO_WAIT);
+                      code)) /* the connection has ended, as it turned out: the next one is begun at once */
+        code = handle_ready(handle, until);
     uint64_t pause_ns = code == PERMTAB_E_TIMEOUT ? LOOK_NS : HANDLE_ATTEMPT_NS;
     permtab_shm_store64_relaxed(&own->next_look_ns, clock + pause_ns);
     handle_unlock(handle);

@@ -13,8 +13,9 @@
  * older than the sidecar's lease (max_staleness, 2 s by default); when that cannot be kept, it is PERMTAB_UNKNOWN.
  *
  * The sidecar may give its table up for another, and may die and be there again. Whoever calls something that may block
- * follows it without waiting, while the old table still answers: such calls look for the newer table when the old one
- * was retired, or less than a quarter of its lease is left.
+ * follows it while the old table still answers: such calls look for the newer table when the old one was retired, or
+ * less than a quarter of its lease is left. A process that asks often does not wait for that; one that asks now and
+ * then waits 5 ms at most.
  *
  * Threads may share a handle. After fork the child may go on using it: the mapping is the same, the socket and the
  * counters become the child's own at its first call that may block. Others may close our descriptors at any time (a

@@ -25,7 +25,8 @@ uint64_t histogram_percentile(const struct histogram *histogram, unsigned percen
 
 /* X(name, help). Times in microseconds. */
 #define HISTOGRAMS(X)                                                                                        \
-    X(propagation, "from the statement that changed the store to its effect in this host's table")
+    X(propagation, "from the statement that changed the store to its effect in this host's table")           \
+    X(turns, "processor time of the event loop from one wait for events to the next")
 
 struct histograms {
 #define X(name, help) struct histogram name;

@@ -241,7 +241,7 @@ class Life(SqliteCase):
                       if line.strip() and not line.startswith("#")]
         self.assertEqual(set(as_text), set(serving.stats()))
         histograms = {name for name, value in as_json.items() if isinstance(value, dict)}
-        self.assertEqual(histograms, {"propagation"})
+        self.assertEqual(histograms, {"propagation", "turns"})
         counters = {name for name in as_text if not any(name.startswith(f"{histogram}_") and name not in as_json
                                                         for histogram in histograms)}
         self.assertEqual(counters, set(as_json) - histograms)

@@ -48,6 +48,7 @@ class Metrics(SqliteCase):
                 base = re.sub("_us$", "_seconds", name)
                 self.assertTrue({base, f"{base}_total"} & names, name)
         figures.pop("propagation")
+        self.assertGreater(figures.pop("turns")["count"], 0)
         self.assertLessEqual(set(figures), set(self.serving.stats()))
         buckets = re.findall(r'^permtab_propagation_seconds_bucket\{le="[^"]+"\} (\d+)$', text, re.M)
         self.assertEqual(sorted(buckets, key=int), buckets)

@@ -29,6 +29,7 @@ _PROGRAMS = {
     "proxy": "tests/e2e/e2e_proxy",
     "fault_shim": "tests/fault/libfault_shim.so",
     "fault_client": "tests/fault/fault_client",
+    "crowd": "tests/e2e/e2e_crowd",
 }
 
 

@@ -81,6 +81,9 @@ static void test_text(void **state)
     assert_string_equal(strsep(&rest, "\n"), "propagation_sum_us 100005600");
     for (unsigned i = 2; i < HISTOGRAM_FIGURES; i++)
         assert_int_equal(strncmp(strsep(&rest, "\n"), "propagation_", 12), 0);
+    assert_string_equal(strsep(&rest, "\n"), "turns_count 4");
+    for (unsigned i = 1; i < HISTOGRAM_FIGURES; i++)
+        assert_int_equal(strncmp(strsep(&rest, "\n"), "turns_", 6), 0);
     assert_string_equal(rest, "");
     free(text);
 }
@@ -179,6 +182,8 @@ static void test_prometheus(void **state)
         assert_string_equal(strsep(&rest, "\n"), line);
     }
     check_prometheus_histogram(&rest);
+    for (size_t i = 0; i < HISTOGRAM_BOUNDS + 5; i++) /* HELP, TYPE, buckets with +Inf, sum, count */
+        assert_non_null(strstr(strsep(&rest, "\n"), "permtab_turns_seconds"));
     assert_string_equal(rest, "");
     free(text);
 }

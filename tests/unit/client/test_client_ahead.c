@@ -1,5 +1,5 @@
 /* The client library against a fake sidecar: a newer table is looked for while the present one still answers, and
- * nobody waits for that. */
+ * nobody waits for that who comes often. */
 #include "client/handle.h"
 #include "tests/support/client_bench.h"
 
@@ -254,6 +254,27 @@ static void test_nobody_waits(void **state)
     assert_true(circuit_allows(&handle_of(bench->table)->own->circuit, channel_clock_ns()));
 }
 
+/* A process that asks now and then has no later call that could go on with what this one has begun: one call connects,
+ * greets and attaches. When the machine has no time for the fake within a call's patience, the next round may. */
+static void test_who_comes_seldom_waits_a_little(void **state)
+{
+    struct client_bench *bench = *state;
+    struct own_page *own = handle_of(bench->table)->own;
+    bool attached = false;
+    fake_put(&bench->fake, 2, 2);
+    for (unsigned round = 0; round < 100 && !attached; round++) {
+        fake_suspend(&bench->fake);
+        fake_resume(&bench->fake);
+        end_is_near(bench);
+        own->next_look_ns = 0;
+        unsigned before = fake_counts(&bench->fake).attaches;
+        hit(bench);
+        attached = fake_counts(&bench->fake).attaches > before;
+    }
+    assert_true(attached);
+    assert_int_equal(fake_counts(&bench->fake).checks, 0);
+}
+
 /* Processes do not come at the same moment: each lets pass its own part of three quarters of what is left. */
 static void test_shares(void **state)
 {
@@ -304,6 +325,7 @@ int main(void)
         BENCH_TEST(test_other_layout_leaves_the_old_table),
         BENCH_TEST(test_looks_are_repeated),
         BENCH_TEST(test_nobody_waits),
+        BENCH_TEST(test_who_comes_seldom_waits_a_little),
         BENCH_TEST(test_shares),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
