@@ -43,6 +43,8 @@ static void forget(struct truth *truth, uint64_t oldest_ns)
     size_t old = 0;
     while (old < truth->count && truth->versions[old].until_ns < oldest_ns)
         old++;
+    if (old == 0)
+        return;
     truth->count -= old;
     memmove(truth->versions, truth->versions + old, truth->count * sizeof *truth->versions);
 }

@@ -178,7 +178,7 @@ int main(int argc, char **argv)
         return 64;
     }
     for (uint64_t stores = settings.first; stores <= settings.last; stores += settings.step) {
-        (void)alarm(10); /* a read that never ends ends the test by a signal */
+        (void)alarm(120); /* a read that never ends ends the test by a signal */
         broken += kill_after(stores, settings.seed, &tally);
         deaths++;
     }
