@@ -5,6 +5,7 @@
  * are in nobody's policy and must never be found. */
 #define LOCATIONS 5
 #define MESSAGES 8
+#define IS_32(where) ((where) == 0 || (where) == 3)
 #include "memory.pml"
 
 #define SEQUENCE 0

@@ -11,6 +11,7 @@
  * 2 is never right at c. At last the target is used again, for another scope that is folded into s1. */
 #define LOCATIONS 8
 #define MESSAGES 7
+#define IS_32(where) ((where) < 3 || (where) > 4)
 #include "memory.pml"
 
 #define COUNT 0

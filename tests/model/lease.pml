@@ -5,6 +5,7 @@
  * The clock is one for all processes of the machine, and is read without delay. */
 #define LOCATIONS 2
 #define MESSAGES 4
+#define IS_32(where) ((where) == 1)
 #include "memory.pml"
 
 #define DEADLINE 0

@@ -11,10 +11,27 @@
  * So stores may become visible in any order that releases do not forbid, and a load may in effect be done early or
  * late in any way that acquires do not forbid. Weaker than x86, ARMv8 and POWER; nothing here relies on a fence.
  *
- * The scenario defines LOCATIONS and MESSAGES before it includes this. */
+ * The scenario defines LOCATIONS and MESSAGES before it includes this, and IS_32(location): which of them are accessed
+ * by the helpers for 32 bits in shm/order.h. WEAK_LOAD32, WEAK_LOAD64, WEAK_STORE32 and WEAK_STORE64 each make one of
+ * those helpers relaxed, for all that the scenario does with it. */
 
 #define RELAXED 0
 #define ORDERED 1 /* release for a store, acquire for a load */
+
+#ifdef WEAK_LOAD32
+#define LOADED(where, order) (IS_32(where) -> RELAXED : (order))
+#elif defined(WEAK_LOAD64)
+#define LOADED(where, order) (IS_32(where) -> (order) : RELAXED)
+#else
+#define LOADED(where, order) (order)
+#endif
+#ifdef WEAK_STORE32
+#define STORED(where, order) (IS_32(where) -> RELAXED : (order))
+#elif defined(WEAK_STORE64)
+#define STORED(where, order) (IS_32(where) -> (order) : RELAXED)
+#else
+#define STORED(where, order) (order)
+#endif
 
 typedef location {
     byte value[MESSAGES];
@@ -40,7 +57,7 @@ inline store(where, what, order)
         memory[where].count++;
         memory[where].value[memory[where].count] = what;
         memory[where].number[memory[where].count] = stores;
-        memory[where].released[memory[where].count] = order
+        memory[where].released[memory[where].count] = STORED(where, order)
     }
 }
 
@@ -61,7 +78,7 @@ inline load(where, order, out)
         od;
         out = memory[where].value[at];
         if
-        :: order == ORDERED && memory[where].released[at] && memory[where].number[at] > horizon ->
+        :: LOADED(where, order) == ORDERED && memory[where].released[at] && memory[where].number[at] > horizon ->
             horizon = memory[where].number[at]
         :: else
         fi;

@@ -20,6 +20,7 @@
  * tell how many there are. */
 #define LOCATIONS 9
 #define MESSAGES 12
+#define IS_32(where) ((where) < 2 || (where) > 4 && (where) < 8)
 #include "memory.pml"
 
 #define SEQUENCE(bucket) (bucket)

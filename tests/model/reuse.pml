@@ -6,6 +6,7 @@
  * The bit is 0 for the user and becomes 1 in the set's next life. Granting it is wrong. */
 #define LOCATIONS 3
 #define MESSAGES 6
+#define IS_32(where) ((where) == 1)
 #include "memory.pml"
 
 #define DEADLINE 0

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Runs every case of cases.txt through spin: the order of shm/reader.h must hold, each mutation of it must fail.
 # Prints a table; exits 1 when any expectation is broken, 77 when spin or a C compiler is missing.
-#     tests/model/run.sh [SCENARIO]      one scenario only
+#     tests/model/run.sh [SCENARIO [DEFINITIONS]]      one scenario only ('': all), what matches the expression only
 here=$(cd "$(dirname "$0")" && pwd)
 only=${1:-}
+defined=${2:-}
 compiler=${CC:-cc}
 if ! command -v spin >/dev/null || ! command -v "$compiler" >/dev/null; then
     echo "model: skipped, because spin or $compiler is not installed"
@@ -45,6 +46,10 @@ ONE
 grep -v '^#' "$here/cases.txt" | grep -v '^ *$' | sed 's/ *| */|/g' >"$work/cases"
 if [ -n "$only" ]; then
     grep "^$only|" "$work/cases" >"$work/chosen"
+    mv "$work/chosen" "$work/cases"
+fi
+if [ -n "$defined" ]; then
+    grep -E "^[^|]*\|[^|]*($defined)" "$work/cases" >"$work/chosen"
     mv "$work/chosen" "$work/cases"
 fi
 number=0

@@ -11,6 +11,7 @@
  * (1,1) is never right. (1,0), (0,1), (0,0) are right in their time. */
 #define LOCATIONS 8
 #define MESSAGES 8
+#define IS_32(where) ((where) == 0)
 #include "memory.pml"
 
 #define WORD 0
