@@ -248,7 +248,7 @@ static int unassign_body(void *context, struct failure *failure)
                                " WHERE user_id = ? AND role_id = ? AND scope_type = ? AND scope_id = ?";
     struct change_request *request = context;
     const struct policy_assignment *assignment = request->assignment;
-    struct scope_key scope;
+    struct scope_key scope = {0, 0}; /* else gcc for arm64 warns that it may be uninitialised */
     int code = role_scope(request->store, assignment->role, &scope, failure);
     if (code < 0)
         return code;

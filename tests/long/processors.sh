@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# processors.sh ARCHITECTURE: a cross build, for what another processor's compiler says of the sources. Nothing is run.
+# processors.sh ARCHITECTURE: a cross build, for what another processor's compiler says of the sources. Nothing is run;
+# tests/long/arm64.sh takes `try` from here and runs what it has built.
 # tests/long/builds.sh runs it, each on a machine of its own: packages of two architectures are in each other's way.
 set -uo pipefail
 
@@ -16,7 +17,7 @@ libraries() {
     echo libcmocka-dev
 }
 
-# try ARCHITECTURE TRIPLET PROCESSOR
+# try ARCHITECTURE TRIPLET PROCESSOR [CMAKE-ARGUMENTS…]
 try() {
     local architecture="$1" triplet="$2" log="$PWD/$logs/$1.log" names
     mapfile -t names < <(libraries | sed "s/\$/:$architecture/")
@@ -26,7 +27,7 @@ try() {
             "gcc-$triplet" "g++-$triplet" "${names[@]}" &&
         cmake -S . -B "build/$architecture" -G Ninja -DPERMTAB_TESTS=ON -DPERMTAB_WERROR=ON \
             -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$3" -DCMAKE_C_COMPILER="$triplet-gcc" \
-            -DCMAKE_CXX_COMPILER="$triplet-g++" -DCMAKE_BUILD_TYPE=Release &&
+            -DCMAKE_CXX_COMPILER="$triplet-g++" -DCMAKE_BUILD_TYPE=Release "${@:4}" &&
         cmake --build "build/$architecture"; then
         echo "ok $architecture" >&3
     else
@@ -37,6 +38,7 @@ try() {
 
 export LC_ALL=C.UTF-8
 umask 022
+[ "${BASH_SOURCE[0]}" = "$0" ] || return 0
 case "${1:-}" in
     arm64) triplet=aarch64-linux-gnu processor=aarch64 ;;
     riscv64) triplet=riscv64-linux-gnu processor=riscv64 ;;
