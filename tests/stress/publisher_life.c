@@ -121,7 +121,7 @@ static void commit(void)
 
 static void time_passes(void)
 {
-    life.witness.clock_ns += draw(SECOND / 2);
+    life.witness.clock_ns += draw(draw(4) == 0 ? 2 * SECOND : SECOND / 2);
     uint64_t passed = draw(6);
     life.policy.now += (int64_t)passed;
     if (passed > 0)
@@ -276,7 +276,7 @@ static void grow(void)
         (void)publisher_grow_slice(life.publisher, tick(), draw(4) == 0 ? UINT64_MAX : 1 + draw(40));
     else if (publisher_retired_segment(life.publisher) == 0)
         grow_begin();
-    else if (draw(4) == 0)
+    else if (draw(8) == 0) /* for longer than the bound: what is not written through becomes too old */
         publisher_retired_release(life.publisher);
     else
         publisher_tend(life.publisher, tick());
