@@ -49,6 +49,16 @@
     X(roles, GAUGE, "role definitions resident")                                                             \
     X(segments, COUNTER, "segments built, the first one included")                                           \
     X(segment_bytes, GAUGE, "bytes of the live segment")                                                     \
+    X(table_capacity, GAUGE, "entries that the table has room for")                                          \
+    X(table_bytes, GAUGE, "bytes of the tables there are, private indexes included")                         \
+    X(retired_bytes, GAUGE, "bytes of retired segments that clients still have mapped")                      \
+    X(growths, COUNTER, "times the table grew")                                                              \
+    X(growths_hit_rate, COUNTER, "of these, because there were too few hits")                                \
+    X(growths_returned, COUNTER, "of these, because entries that had made room were asked for again")        \
+    X(growths_given_up, COUNTER, "times growth was begun and given up")                                      \
+    X(growth_held_memory_max, GAUGE, "1 when table_memory_max kept the table from growing lately")           \
+    X(growth_held_cgroup, GAUGE, "1 when the memory limit of the cgroup did")                                \
+    X(growth_held_machine, GAUGE, "1 when the memory that is left on the machine did")                       \
     X(polls, COUNTER, "polls of the store")                                                                  \
     X(polls_failed, COUNTER, "polls that failed")                                                            \
     X(polls_disbelieved, COUNTER, "polls after which the store was not believed")                            \

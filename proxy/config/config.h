@@ -40,6 +40,7 @@ struct config {
     uint64_t table_sets;
     uint64_t table_folds;
     uint64_t table_memory_max; /* bytes */
+    double hit_rate_target;    /* below it the table grows */
     bool warm_at_start;        /* fill what was asked for before */
     uint64_t poll_interval_ms;
     uint64_t max_staleness_ms;

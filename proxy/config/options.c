@@ -75,13 +75,16 @@ const struct config_option config_options[] = {
     {"permissions_max", CONFIG_NUMBER, AT(permissions_max), "512", 64, PERMTAB_SHM_PERMISSIONS_MAX,
      CONFIG_WORKER, "how many permissions the table has room for, a multiple of 64"},
     {"table_entries", CONFIG_COUNT, AT(table_entries), "1000", 1, 1000000000, CONFIG_WORKER,
-     "how many (user, scope) entries the table has room for; when it is full, the oldest fill makes room"},
+     "how many (user, scope) entries the table has room for when it begins; it grows while it is too small"},
     {"table_sets", CONFIG_COUNT, AT(table_sets), "4096", 16, PERMTAB_SHM_INDEX_MASK, CONFIG_WORKER,
      "how many distinct permission sets the table has room for"},
     {"table_folds", CONFIG_COUNT, AT(table_folds), "16384", 16, PERMTAB_SHM_INDEX_MASK, CONFIG_WORKER,
      "how many plain scopes can answer as the scope above them"},
     {"table_memory_max", CONFIG_SIZE, AT(table_memory_max), "1GB", 65536, 16 * TB, CONFIG_WORKER,
-     "the shared memory may not take more than this"},
+     "the shared memory may not take more than this, also while the table grows and there are two"},
+    {"hit_rate_target", CONFIG_FRACTION, AT(hit_rate_target), "0.5", 0, 1, CONFIG_WORKER,
+     "a full table with a lower share of hits grows; one whose evicted entries are asked for again does so "
+     "in any case"},
     {"warm_at_start", CONFIG_BOOL, AT(warm_at_start), "true", 0, 1, CONFIG_WORKER,
      "after a start fill the table with what was asked for before it, hottest first, behind all clients"},
     {"poll_interval", CONFIG_DURATION, AT(poll_interval_ms), "100ms", 5, MINUTE, CONFIG_WORKER,
@@ -206,6 +209,20 @@ static int parse_number(const struct config_option *option, const char *text, ui
     return failure_set(failure, PERMTAB_E_INVALID, "%.60s is not within %s to %s", text, low, high);
 }
 
+/* Digits, and a point with digits: no sign, no exponent, no blanks. */
+static int parse_fraction(const char *text, double *out, struct failure *failure)
+{
+    size_t whole = strspn(text, "0123456789");
+    size_t part = text[whole] == '.' ? strspn(text + whole + 1, "0123456789") + 1 : 0;
+    double value = whole > 0 && part != 1 && text[whole + part] == 0 ? strtod(text, NULL) : -1;
+    if (value < 0)
+        return failure_set(failure, PERMTAB_E_INVALID, "\"%.60s\" is not a number such as 0.5", text);
+    if (value > 1)
+        return failure_set(failure, PERMTAB_E_INVALID, "%.60s is not within 0 to 1", text);
+    *out = value;
+    return 0;
+}
+
 static bool type_name_valid(const char *name, size_t length)
 {
     if (length == 0 || name[0] < 'a' || name[0] > 'z')
@@ -287,6 +304,8 @@ int config_option_set(struct config *config, const struct config_option *option,
         return set_text(at, text, failure);
     case CONFIG_BOOL:
         return set_bool(at, text, failure);
+    case CONFIG_FRACTION:
+        return parse_fraction(text, at, failure);
     case CONFIG_TYPES:
         return parse_types(text, at, failure);
     case CONFIG_NUMBER:
@@ -325,6 +344,9 @@ void config_option_format(const struct config *config, const struct config_optio
     case CONFIG_BOOL:
         (void)snprintf(out, size, "%s", *(const bool *)at ? "true" : "false");
         return;
+    case CONFIG_FRACTION:
+        (void)snprintf(out, size, "%.6g", *(const double *)at);
+        return;
     case CONFIG_TYPES:
         format_types(at, out, size);
         return;
@@ -344,5 +366,6 @@ void config_option_format(const struct config *config, const struct config_optio
 
 bool config_option_quoted(const struct config_option *option)
 {
-    return option->kind != CONFIG_BOOL && option->kind != CONFIG_NUMBER && option->kind != CONFIG_COUNT;
+    return option->kind != CONFIG_BOOL && option->kind != CONFIG_NUMBER && option->kind != CONFIG_COUNT &&
+           option->kind != CONFIG_FRACTION;
 }

@@ -15,6 +15,7 @@
 #include "proxy/feed/audit.h"
 #include "proxy/feed/feed.h"
 #include "proxy/feed/propagation.h"
+#include "proxy/growth/growth.h"
 #include "proxy/invalidate/fleet.h"
 #include "proxy/invalidate/invalidate.h"
 #include "proxy/keys/keys.h"
@@ -79,6 +80,7 @@ int daemon_open_store(struct daemon *daemon, struct failure *failure) PERMTAB_MU
 int daemon_start_loop(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_listening(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_helpers(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+int daemon_start_growth(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_redis(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_answering(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 /* Opens the memory of keys. Nothing depends on it: its failure is a warning. */
@@ -97,6 +99,7 @@ void daemon_on_news(void *context, const struct feed_news *news);
 void daemon_on_redis(void *context, bool connected);
 void daemon_on_refresh(void *context, uint64_t user, struct scope_key scope);
 void daemon_on_epoch(void *context);
+bool daemon_attached(void *context, uint64_t segment_id);
 void daemon_on_difference(void *context, uint64_t user, bool everything);
 /* The functions of the feed, the subscribers, L2 and the clean-up that invalidation calls. */
 struct invalidation_ports daemon_invalidation_ports(struct daemon *daemon);

@@ -152,6 +152,13 @@ void daemon_on_difference(void *context, uint64_t user, bool everything)
     subscriptions_tell(daemon->parts.subscriptions, &target, 1, "audit");
 }
 
+/* Whether anybody uses the segment; asked by growth, which knows no clients. */
+bool daemon_attached(void *context, uint64_t segment_id)
+{
+    const struct daemon *daemon = context;
+    return server_attached(&daemon->server, segment_id);
+}
+
 /* ---- what invalidation asks of other parts --------------------------------------------------------------------- */
 
 static void wake_feed(void *context)

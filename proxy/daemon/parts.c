@@ -77,6 +77,22 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure)
     return feed_new(&daemon->parts.feed, &feed, failure);
 }
 
+int daemon_start_growth(struct daemon *daemon, struct failure *failure)
+{
+    const struct config *config = &daemon->config;
+    struct growth_options growth = {.base = daemon->parts.base,
+                                    .publisher = daemon->parts.publisher,
+                                    .workshop = daemon->parts.workshop,
+                                    .counters = &daemon->counters,
+                                    .attached = daemon_attached,
+                                    .context = daemon,
+                                    .entries_min = config->table_entries,
+                                    .memory_max = config->table_memory_max,
+                                    .hit_rate_target = config->hit_rate_target};
+    int code = growth_new(&daemon->parts.growth, &growth);
+    return code < 0 ? failure_set(failure, code, "the table's growth cannot be set up") : 0;
+}
+
 /* Connects L2, and messages to the fleet. Nothing waits for Redis: it may come and go. */
 static int connect_redis(struct daemon *daemon, const struct redis_access *access, struct failure *failure)
 {

@@ -39,6 +39,9 @@ static int start(struct daemon *daemon, struct failure *failure)
     /* 5. Threads and the feed, which writes into the table. Its first poll grants the first lease. */
     if ((code = daemon_start_helpers(daemon, failure)) < 0)
         return code;
+    /*    Growth, which makes the next tables. */
+    if ((code = daemon_start_growth(daemon, failure)) < 0)
+        return code;
     /* 6. Redis, with the parts that work there and for the fleet. */
     if ((code = daemon_start_redis(daemon, failure)) < 0)
         return code;
@@ -110,6 +113,7 @@ static void stop(struct daemon *daemon, bool served)
     l2_free(daemon->l2);
     feed_free(daemon->parts.feed);
     subscriptions_free(daemon->parts.subscriptions);
+    growth_free(daemon->parts.growth);
     publisher_free(daemon->parts.publisher);
     workshop_free(daemon->parts.workshop); /* frees the tables that the publisher had dropped */
     struct event *events[] = {daemon->master, daemon->beat, daemon->doors, daemon->grace};

@@ -11,6 +11,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/printable.h"
 #include "proxy/cleanup/cleanup.h"
+#include "proxy/growth/growth.h"
 #include "proxy/invalidate/history.h"
 #include "proxy/serve/stats.h"
 
@@ -104,6 +105,11 @@ static void print_invalidations(struct ops_session *session, FILE *out)
                                INVALIDATIONS_SHOWN, clock_ns() / 1000000000, out);
 }
 
+static void print_table(struct ops_session *session, FILE *out)
+{
+    growth_print(session->ops->server->parts->growth, out);
+}
+
 static void print_cleanup(struct ops_session *session, FILE *out)
 {
     if (session->ops->server->parts->cleanup)
@@ -127,6 +133,7 @@ static const struct ops_command commands[] = {
      "ok or unhealthy, the revision, what is left of the lease, the trouble, the alarm and what "
      "writes wait for",
      print_health},
+    {"table", "how large it is, why it grew last, and what keeps it from growing", print_table},
     {"invalidations", "the last invalidations, one a line, and how many of late", print_invalidations},
     {"cleanup", "clean-ups of Redis that run, wait or have ended, one a line", print_cleanup},
     {"help", "this list", print_help},

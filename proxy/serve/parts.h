@@ -13,6 +13,7 @@ struct descriptors;
 struct event_base;
 struct feed;
 struct fleet;
+struct growth;
 struct histograms;
 struct invalidations;
 struct publisher;
@@ -34,6 +35,7 @@ struct parts {
     struct store_threads *pool; /* connections for reads */
     struct writes *writes;      /* connections for writes */
     struct feed *feed;
+    struct growth *growth;
     struct answering *answering;
     struct invalidations *invalidations;
     struct subscriptions *subscriptions;

@@ -135,6 +135,14 @@ void server_accept(void *context, int descriptor)
         parts->counters->clients_refused++;
 }
 
+bool server_attached(const struct server *server, uint64_t segment_id)
+{
+    const struct session *session = server->sessions;
+    while (session && session->segment_id != segment_id)
+        session = session->next;
+    return session != NULL;
+}
+
 void server_print_clients(const struct server *server, FILE *out)
 {
     uint64_t now = clock_ns();

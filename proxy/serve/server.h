@@ -56,6 +56,8 @@ int server_init(struct server *server, const struct parts *parts, const struct m
 void server_fini(struct server *server);
 /* The listener_accept_fn of clients; context is the server. */
 void server_accept(void *context, int descriptor);
+/* Whether a connected client was handed this segment last. */
+bool server_attached(const struct server *server, uint64_t segment_id);
 /* Prints one line a client. */
 void server_print_clients(const struct server *server, FILE *out);
 

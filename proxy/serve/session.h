@@ -32,6 +32,7 @@ struct session {
     uint32_t layout;              /* the layout that the client was compiled for; 0 for none */
     char name[SESSION_NAME_SIZE]; /* the name that the client gave, made printable */
     struct feedback *feedback;    /* once attached */
+    uint64_t segment_id;          /* of the table that it was handed last; 0: none */
 
     struct event *readable;
     struct event *writable;

@@ -19,6 +19,7 @@
 
 #include "proxy/table/private.h"
 #include "proxy/table/workshop.h"
+#include "shm/segment_options.h"
 
 #include <assert.h>
 
@@ -323,6 +324,17 @@ void publisher_rebuild_order(const struct publisher *publisher, uint64_t store_i
         (struct table_size){.entries = lesser(LEAST_ENTRIES, lesser(first->entries, order->options.entries)),
                             .sets = (uint32_t)lesser(first->sets, order->options.sets),
                             .folds = (uint32_t)lesser(first->folds, order->options.folds)};
+}
+
+struct table_bytes publisher_bytes_of(const struct publisher *publisher,
+                                      const struct publisher_options *options)
+{
+    const struct table *table = publisher->table;
+    struct segment_options segment =
+        segment_options_of(options->permissions_max, options->entries, options->sets, options->folds);
+    double more = (double)options->entries / (double)table->options.entries;
+    uint64_t entries = entries_memory(&table->entries), all = table_memory(table) - table->segment.size;
+    return (struct table_bytes){segment_size(&segment), (uint64_t)((double)entries * more) + all - entries};
 }
 
 /* A table that is full has a load of 0.90 (segment.c); a step of 1.3 leaves 0.69: 30.8 bytes an

@@ -53,6 +53,13 @@ struct publisher_options publisher_present_options(const struct publisher *publi
 /* The options of the table that growth would make next: table_next_entries, and more sets and folds when most of
  * those that are there are in use. */
 struct publisher_options publisher_next_options(const struct publisher *publisher);
+/* Bytes that a table of these options would take, about: as many scopes as now, and the indexes of its slots. No table
+ * of these options can be laid out: segment = 0. */
+struct table_bytes {
+    uint64_t segment, indexes;
+};
+struct table_bytes publisher_bytes_of(const struct publisher *publisher,
+                                      const struct publisher_options *options);
 /* How many entries follow `entries`: four times as many while the table is small, because each step makes every
  * client attach again; then so few more that the new table is two thirds full at once (docs/PERFORMANCE.md). */
 uint64_t table_next_entries(uint64_t entries);
@@ -69,6 +76,10 @@ void publisher_rebuild_order(const struct publisher *publisher, uint64_t store_i
 const struct segment *table_segment(const struct table *table);
 /* Bytes of its segment and of its private indexes, about. */
 uint64_t table_memory(const struct table *table);
+
+/* Frees the private indexes of a dropped table; its segment stays mapped, and table_segment and freeing it are all that
+ * may follow. On any thread, when no other has the table. */
+void table_close_books(struct table *table);
 
 /* Takes a table that the publisher has no more use for; it may still be mapped by clients, who do not believe it any
  * more. Called on the loop; table_free or workshop_free_table ends it. */

@@ -49,15 +49,20 @@ int table_new(struct table **out, const struct publisher_options *options, uint6
     return 0;
 }
 
-void table_free(struct table *table)
+void table_close_books(struct table *table)
 {
-    if (table == NULL)
-        return;
     ghosts_fini(&table->ghosts);
     folding_fini(&table->folding);
     set_table_fini(&table->sets);
     entries_fini(&table->entries);
     scope_tree_fini(&table->scopes);
+}
+
+void table_free(struct table *table)
+{
+    if (table == NULL)
+        return;
+    table_close_books(table);
     segment_free(&table->segment);
     free(table);
 }

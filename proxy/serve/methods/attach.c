@@ -90,7 +90,8 @@ void serve_attach(struct request *request, const struct wire_value *params)
         return;
     }
     struct wire_buffer reply = reply_begin(request, 4);
-    wire_put_u64(&reply, "segment_id", segment->header->identity.segment_id);
+    session->segment_id = segment->header->identity.segment_id;
+    wire_put_u64(&reply, "segment_id", session->segment_id);
     wire_put_u64(&reply, "size", segment->size);
     wire_put_u64(&reply, "feedback_size", sizeof(struct permtab_shm_feedback));
     wire_put_u64(&reply, "clock", clock_ns());

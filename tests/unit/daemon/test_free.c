@@ -12,6 +12,8 @@
 #include "proxy/delayed/delayed.h"
 #include "proxy/feed/audit.h"
 #include "proxy/feed/feed.h"
+#include "proxy/growth/growth.h"
+#include "proxy/growth/look.h"
 #include "proxy/invalidate/fleet.h"
 #include "proxy/invalidate/history.h"
 #include "proxy/invalidate/invalidate.h"
@@ -60,6 +62,8 @@ static void test_nothing_is_freed(void **state)
     delayed_free(NULL);
     audit_free(NULL);
     feed_free(NULL);
+    growth_free(NULL);
+    look_free(NULL);
     fleet_free(NULL);
     invalidation_history_free(NULL);
     invalidations_free(NULL);
