@@ -20,6 +20,7 @@
 
 #define SLICE 10000u
 
+#define FIRST_MS    200u    /* before the first one: the questions that wait for the start come first */
 #define PAUSE_MS    5u      /* between slices, because others use the store, too */
 #define AGAIN_MS    1000u   /* after a failure */
 #define OVERFULL_MS 600000u /* until another try when there were too many users */
@@ -232,7 +233,7 @@ int known_users_read_new(struct known_users_read **out, const struct known_users
         known_users_read_free(count);
         return PERMTAB_E_MEMORY;
     }
-    step(count);
+    wait_ms(count, FIRST_MS);
     *out = count;
     return 0;
 }

@@ -19,7 +19,7 @@ struct known_users_read_options {
     struct counters *counters;
 };
 
-/* Begins to read at once. */
+/* Begins to read a moment after the start. */
 int known_users_read_new(struct known_users_read **out,
                          const struct known_users_read_options *options) PERMTAB_MUST_CHECK;
 /* To be called after store_threads_free: a slice may be under way. */

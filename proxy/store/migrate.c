@@ -1,7 +1,10 @@
 /* Migrations: numbered SQL files of conf/schema, compiled in. Each begins by setting the state to "applying N" and
  * ends with "ready": MySQL commits after every DDL statement, so a migration that stops in the middle shows by its
  * state and is refused from then on. SQLite runs each in one transaction. When nothing is left to apply, repair.c
- * mends later damage. */
+ * mends later damage.
+ *
+ * All of that is done under a lock, which for SQLite is that of all writers. A start would wait there for whoever
+ * writes, perhaps for minutes, so it looks first without one whether anything is left to do. */
 #include "proxy/store/schema.h"
 
 #include <stdio.h>
@@ -86,6 +89,18 @@ static int sqlite_migrate(struct sql *sql, unsigned *applied, struct failure *fa
     return code;
 }
 
+/* Whether there is nothing to do, as far as can be seen beside others. In doubt there is: with the lock it is looked
+ * at again. */
+static bool is_done(struct sql *sql)
+{
+    unsigned newest = schema_newest(sql_dialect(sql));
+    struct failure unused = {0};
+    struct schema_state state;
+    return schema_state_read(sql, &state, &unused) == 0 && state.exists && !state.mending &&
+           schema_state_check(&state, newest, &unused) == 0 && state.version == newest &&
+           !schema_is_damaged(sql);
+}
+
 /* One migrator at a time, by a lock of the connection: it goes when the connection does. */
 static int mysql_lock(struct sql *sql, struct failure *failure)
 {
@@ -122,8 +137,9 @@ int store_migrate(const struct sql_options *options, unsigned *applied, struct f
     code = sql_connect(&sql, &own, failure);
     if (code < 0)
         return code;
-    code = sql_dialect(sql) == SQL_SQLITE ? sqlite_migrate(sql, applied, failure)
-                                          : mysql_migrate(sql, applied, failure);
+    if (!is_done(sql))
+        code = sql_dialect(sql) == SQL_SQLITE ? sqlite_migrate(sql, applied, failure)
+                                              : mysql_migrate(sql, applied, failure);
     sql_close(sql);
     return code;
 }

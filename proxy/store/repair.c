@@ -251,6 +251,13 @@ static int what_is_left(struct sql *sql, bool *mendable, struct failure *failure
     return code;
 }
 
+bool schema_is_damaged(struct sql *sql)
+{
+    struct failure unused = {0};
+    bool mendable = true;
+    return what_is_left(sql, &mendable, &unused) < 0 || mendable;
+}
+
 int schema_repair(struct sql *sql, bool unfinished, struct failure *failure)
 {
     bool mendable = false, history = unfinished;

@@ -168,6 +168,8 @@ int trouble_say(const struct schema *schema, const struct trouble *trouble, stru
 
 /* ---- repair.c --------------------------------------------------------------------------------------------- */
 
+/* Whether schema_repair would do anything, or fail. True in doubt. Locks nothing. */
+bool schema_is_damaged(struct sql *sql);
 /* Mends the troubles that can be mended, in SQLite inside of the open transaction, with foreign keys off. Writes
  * nothing when nothing is wrong. PERMTAB_E_SCHEMA with the first trouble that is left. */
 int schema_repair(struct sql *sql, bool unfinished, struct failure *failure) PERMTAB_MUST_CHECK;
