@@ -13,11 +13,16 @@ socket=/run/permtab/permtab.sock
 
 # ---- what the checks are made of ----
 
-# check NAME COMMAND...: one line, and what the command said if it failed.
+# check NAME COMMAND...: one line, with the times that the command measured, and what it said if it failed.
 check() {
-    local name="$1" said
+    local name="$1" said times
     shift
-    if said="$("$@" 2>&1)"; then echo "ok $name"; else printf 'FAILED %s\n%s\n' "$name" "$said"; fi
+    if said="$("$@" 2>&1)"; then
+        times="$(grep '^took ' <<<"$said" | sed 's/^took //' | paste -s -d ,)"
+        echo "ok $name${times:+ ($times)}"
+    else
+        printf 'FAILED %s\n%s\n' "$name" "$said"
+    fi
 }
 
 as() { setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"; }
@@ -141,7 +146,8 @@ worker_is_replaced() {
     main="$(of_unit MainPID)" before="$(worker_of_unit)"
     kill -9 "$before"
     wait_for 30 has_another_worker "$before" && ask_worker || return 1
-    is MainPID "$(of_unit MainPID)" "$main" && is NRestarts "$(of_unit NRestarts)" 0
+    is MainPID "$(of_unit MainPID)" "$main" && is NRestarts "$(of_unit NRestarts)" 0 &&
+        took_from "worker $before died: signal 9"
 }
 
 reload_is_followed() {
@@ -167,7 +173,80 @@ kill_is_mended() {
     local before
     before="$(of_unit MainPID)"
     kill -9 "$before"
-    wait_for 30 starts_afresh "$before" && is Restart "$(of_unit NRestarts)" 1 && ask_worker
+    wait_for 30 starts_afresh "$before" && is Restart "$(of_unit NRestarts)" 1 && ask_worker &&
+        took_from "Main process exited"
+}
+
+# served_since TEXT: how long it took from the journal's last line with that text to the next at which clients are
+# served.
+served_since() {
+    journalctl --sync
+    journalctl -b --no-pager -o short-unix -u "$unit" | awk -v text="$1" '
+        index($0, text) { from = $1; to = 0 }
+        index($0, ": serving ") && from && !to { to = $1 }
+        END { if (!to) exit 1; printf "took %.0f ms\n", 1000 * (to - from) }'
+}
+
+# Workers are answered out of the old table for a while, so an answer does not say that somebody serves.
+took_from() { wait_for 30 served_since "$1" && served_since "$1"; }
+
+# The group that counts the unit's memory. podman gives systemd no memory to control with cgroup v1, so limit_memory
+# makes one there.
+memory_of_unit() {
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        echo "/sys/fs/cgroup$(of_unit ControlGroup)"
+    else
+        echo /sys/fs/cgroup/memory/permtabd
+    fi
+}
+
+limit_memory() {
+    local process
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        systemctl set-property --runtime "$unit" MemoryMax="$1" MemorySwapMax=0
+        return
+    fi
+    mount -o remount,bind,rw /sys/fs/cgroup/memory && mkdir -p "$memory" &&
+        echo "$1" >"$memory/memory.limit_in_bytes" || return 1
+    for process in "$(of_unit MainPID)" "$(worker_of_unit)"; do
+        echo "$process" >"$memory/cgroup.procs" || return 1
+    done
+}
+
+oom_kills() {
+    cat "$memory"/memory.events "$memory"/memory.oom_control 2>/dev/null | awk '$1 == "oom_kill" { print $2 }'
+}
+
+# A process in the unit's group takes memory until there is none, and the kernel ends who counts most: the worker.
+run_out_of_memory() {
+    echo 1000 >"/proc/$(worker_of_unit)/oom_score_adj"
+    sh -c 'echo $$ >"$1/cgroup.procs" && exec tail /dev/zero' - "$memory"
+    true
+}
+
+# systemd's default, with the unit's OOMPolicy: what the kernel has ended is replaced by its master.
+oom_kill_is_mended() {
+    local main before kills restarts
+    main="$(of_unit MainPID)" before="$(worker_of_unit)" restarts="$(of_unit NRestarts)"
+    kills="$(oom_kills)"
+    run_out_of_memory
+    wait_for 30 has_another_worker "$before" && ask_worker || return 1
+    [ "$(oom_kills)" -gt "$kills" ] || { echo "the kernel has ended nobody"; return 1; }
+    is MainPID "$(of_unit MainPID)" "$main" && is NRestarts "$(of_unit NRestarts)" "$restarts" && is_active &&
+        took_from "worker $before died: signal 9"
+}
+
+# kubelet's default, memory.oom.group: the kernel ends all processes of the group. cgroup v1 does not have it, so there
+# all are ended by hand.
+oom_kill_of_all_is_mended() {
+    local main
+    main="$(of_unit MainPID)"
+    if [ -e "$memory/memory.oom.group" ]; then
+        echo 1 >"$memory/memory.oom.group" && run_out_of_memory
+    else
+        kill -9 $(cat "$memory/cgroup.procs")
+    fi
+    wait_for 30 starts_afresh "$main" && ask_worker && took_from "Main process exited"
 }
 
 stops_in_time() {
@@ -223,6 +302,10 @@ check_all() {
         with_configuration 's/^audit_entries = .*/audit_entries = 9/' reload_is_followed
     check "the keys are in systemd's store" keys_are_stored
     check "kill -9 of all is followed by a start" kill_is_mended
+    memory="$(memory_of_unit)"
+    check "its memory can be limited" limit_memory 64M
+    check "an OOM kill of the worker is mended by its master" oom_kill_is_mended
+    check "an OOM kill of all is followed by a start" oom_kill_of_all_is_mended
     check "the socket unit's sockets outlive the sidecar" sockets_are_kept
     check "systemctl stop ends it in time, with 0" stops_in_time
     check "a wrong configuration is not tried again" with_configuration '$a nonsense = 1' fails_for_good
