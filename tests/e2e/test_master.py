@@ -16,6 +16,7 @@ import threading
 import time
 
 from harness import Rpc, SqliteCase, main
+from harness.descriptors import children as unread_children
 from harness.paths import program
 from harness.policies import small
 from harness.process import children, end, is_there, kill, spawn, wait_until
@@ -152,7 +153,8 @@ class StoreAway(MasterCase):
 
     def test_told_to_stop_in_a_pause(self):
         self.break_it()
-        wait_until(lambda: len(self.begins()) >= 4, 20, "pauses are long")
+        wait_until(lambda: len(self.begins()) >= 5 and not unread_children(self.serving.process.pid), 20,
+                   "there is nobody, and will not be for a second and more")
         self.assertEqual(0, self.serving.stop())
         self.assertFalse(self.serving.socket.exists())
         self.assertFalse(self.serving.ops_socket.exists())
