@@ -259,7 +259,8 @@ void master_reap(struct master *master, uint64_t now_ns, struct failure *failure
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid != master->worker.pid)
-            continue; /* an orphan that process 1 was given */
+            continue;        /* an orphan that process 1 was given */
+        now_ns = clock_ns(); /* it may have died in this turn: its age and the pause begin after that */
         master_hear_worker(master, now_ns);
         ended(master, status, now_ns, failure);
     }

@@ -1,0 +1,283 @@
+/* The master's decisions about workers, with workers that are played: each is told its number, and does what the test
+ * wants of that one. The master runs in a process of its own, for it blocks signals and reads all children. */
+#include "proxy/master/master.h"
+
+#include "proxy/base/clock.h"
+#include "proxy/master/channel.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define WORKERS_MAX 16
+#define MS          1000000u
+
+/* What master and workers have noted. */
+struct notes {
+    struct {
+        uint64_t begun_ns, ended_ns;
+        char last_death[WORKER_DEATH_SIZE];
+    } workers[WORKERS_MAX];
+    uint64_t begun;
+    char failure[FAILURE_TEXT_SIZE];
+};
+
+struct fixture {
+    char folder[64], config[96];
+    struct notes *notes;
+    master_work_fn play;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    assert_non_null(fixture);
+    (void)snprintf(fixture->folder, sizeof fixture->folder, "/tmp/permtab-master-XXXXXX");
+    assert_non_null(mkdtemp(fixture->folder));
+    (void)snprintf(fixture->config, sizeof fixture->config, "%s/c", fixture->folder);
+    FILE *file = fopen(fixture->config, "w");
+    assert_non_null(file);
+    (void)fprintf(file, "socket = \"%s/s\"\nops_socket = \"\"\nstore = \"sqlite:%s/store\"\n",
+                  fixture->folder, fixture->folder);
+    assert_int_equal(fclose(file), 0);
+    fixture->notes =
+        mmap(NULL, sizeof *fixture->notes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(fixture->notes, MAP_FAILED);
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    (void)munmap(fixture->notes, sizeof *fixture->notes);
+    (void)unlink(fixture->config);
+    int left = rmdir(fixture->folder); /* fails when the master has left a socket or a lock behind */
+    free(fixture);
+    return left;
+}
+
+/* ---- both processes ---------------------------------------------------------------------------------------------- */
+
+static int play(void *context, const struct worker_start *start)
+{
+    const struct fixture *fixture = context;
+    struct notes *notes = fixture->notes;
+    if (start->number > WORKERS_MAX)
+        return EXIT_USAGE; /* there is no end to it */
+    notes->begun = start->number;
+    notes->workers[start->number - 1].begun_ns = clock_ns();
+    memcpy(notes->workers[start->number - 1].last_death, start->last_death, WORKER_DEATH_SIZE);
+    int code = fixture->play(context, start);
+    notes->workers[start->number - 1].ended_ns = clock_ns();
+    return code;
+}
+
+static int adjust(void *context, struct config *config, struct failure *failure)
+{
+    (void)context, (void)config, (void)failure;
+    return 0;
+}
+
+static void serves(void *context, const struct config *config)
+{
+    (void)context, (void)config;
+}
+
+static int run_master(struct fixture *fixture)
+{
+    struct failure failure = {0};
+    struct config config;
+    struct master_options options = {.config = &config,
+                                     .config_path = fixture->config,
+                                     .work = play,
+                                     .adjust = adjust,
+                                     .serves = serves,
+                                     .context = fixture};
+    if (config_load(&config, fixture->config, &failure) < 0)
+        return EXIT_USAGE;
+    int code = master_run(&options, &failure);
+    (void)snprintf(fixture->notes->failure, FAILURE_TEXT_SIZE, "%s", failure.code != 0 ? failure.text : "");
+    config_fini(&config);
+    return code;
+}
+
+/* Returns the master's exit code. */
+static int run(struct fixture *fixture, master_work_fn how)
+{
+    int status;
+    fixture->play = how;
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)alarm(120); /* ends what hangs */
+        _exit(run_master(fixture));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void tell(const struct worker_start *start, enum channel_kind kind, const char *text)
+{
+    if (!channel_tell(start->channel, kind, text))
+        _exit(EXIT_USAGE);
+}
+
+/* Serves and has the master told to stop; returns when it has said so. */
+static void serve_to_the_end(const struct worker_start *start)
+{
+    struct channel_message message = {0};
+    struct pollfd wait = {.fd = start->channel, .events = POLLIN};
+    tell(start, CHANNEL_READY, "");
+    (void)kill(getppid(), SIGTERM);
+    while (message.kind != CHANNEL_STOP) {
+        (void)poll(&wait, 1, -1);
+        if (channel_hear(start->channel, &message) < 0)
+            _exit(EXIT_USAGE);
+    }
+}
+
+/* ---- the first one ----------------------------------------------------------------------------------------------- */
+
+static int refuse_configuration(void *context, const struct worker_start *start)
+{
+    (void)context;
+    tell(start, CHANNEL_FAILED, "the store is another one");
+    return EXIT_CONFIGURATION;
+}
+
+static int leave_for_no_reason(void *context, const struct worker_start *start)
+{
+    (void)context, (void)start;
+    return EXIT_FINE;
+}
+
+static int die_of_a_signal(void *context, const struct worker_start *start)
+{
+    (void)context, (void)start;
+    (void)signal(SIGUSR1, SIG_DFL);
+    (void)raise(SIGUSR1);
+    return EXIT_FINE;
+}
+
+static void test_the_first_workers_end_is_the_daemons(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(run(fixture, refuse_configuration), EXIT_CONFIGURATION);
+    assert_string_equal(fixture->notes->failure, "the store is another one");
+    assert_int_equal(run(fixture, leave_for_no_reason), EXIT_TRANSIENT); /* a supervisor is to try again */
+    assert_non_null(strstr(fixture->notes->failure, "code 0 after "));
+    assert_int_equal(run(fixture, die_of_a_signal), EXIT_TRANSIENT);
+    assert_non_null(strstr(fixture->notes->failure, "signal 10, "));
+    assert_int_equal(fixture->notes->begun, 1);
+}
+
+static int end_with_a_code(void *context, const struct worker_start *start)
+{
+    (void)context;
+    serve_to_the_end(start);
+    return 3;
+}
+
+static int end_well(void *context, const struct worker_start *start)
+{
+    (void)context;
+    tell(start, (enum channel_kind)'?', "nobody knows what this is");
+    tell(start, (enum channel_kind)0, "");
+    serve_to_the_end(start);
+    return EXIT_FINE;
+}
+
+static void test_its_end_when_it_was_told(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(run(fixture, end_with_a_code), 3);
+    assert_int_equal(run(fixture, end_well), EXIT_FINE);
+    assert_string_equal(fixture->notes->failure, "");
+}
+
+/* ---- the next ones ----------------------------------------------------------------------------------------------- */
+
+/* How long after its death the next one began. */
+static uint64_t gap_after(const struct notes *notes, uint64_t number)
+{
+    return notes->workers[number].begun_ns - notes->workers[number - 1].ended_ns;
+}
+
+#define LAST_QUICK 8
+
+static int serve_for_a_moment(void *context, const struct worker_start *start)
+{
+    (void)context;
+    if (start->number < LAST_QUICK) {
+        tell(start, CHANNEL_READY, "");
+        return 7;
+    }
+    serve_to_the_end(start);
+    return EXIT_FINE;
+}
+
+/* Five that die quickly are replaced at once; then there are pauses, which grow. */
+static void test_quick_deaths(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(run(fixture, serve_for_a_moment), EXIT_FINE);
+    assert_int_equal(fixture->notes->begun, LAST_QUICK);
+    assert_string_equal(fixture->notes->workers[0].last_death, "");
+    assert_non_null(strstr(fixture->notes->workers[1].last_death, "code 7 after "));
+    assert_null(strstr(fixture->notes->workers[1].last_death, "before it served"));
+    assert_true(gap_after(fixture->notes, 6) >= 100 * MS);
+    assert_true(gap_after(fixture->notes, 7) >= 200 * MS);
+}
+
+#define LAST_FAILED 5
+
+static int fail_to_start(void *context, const struct worker_start *start)
+{
+    (void)context;
+    if (start->number == 1) {
+        tell(start, CHANNEL_READY, "");
+        return EXIT_TRANSIENT;
+    }
+    if (start->number < LAST_FAILED) {
+        tell(start, CHANNEL_FAILED, "the store is away");
+        return EXIT_CONFIGURATION; /* it was right before */
+    }
+    serve_to_the_end(start);
+    return EXIT_FINE;
+}
+
+/* Whoever dies before he serves is given pauses from the first time on; but is never the end of the daemon. */
+static void test_starts_that_fail(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(run(fixture, fail_to_start), EXIT_FINE);
+    assert_int_equal(fixture->notes->begun, LAST_FAILED);
+    for (uint64_t number = 2; number < LAST_FAILED; number++)
+        assert_true(gap_after(fixture->notes, number) >= (100u << (number - 2)) * MS);
+    const char *last_death = fixture->notes->workers[LAST_FAILED - 1].last_death;
+    assert_non_null(strstr(last_death, ", before it served: the store is away"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_the_first_workers_end_is_the_daemons, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_its_end_when_it_was_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_quick_deaths, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_starts_that_fail, set_up, tear_down),
+    };
+    return cmocka_run_group_tests_name("master", tests, NULL, NULL);
+}
