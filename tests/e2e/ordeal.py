@@ -5,8 +5,11 @@ be. Prints what was done, how often, and what came of it; exits 1 when something
     ordeal.py kills    [--count 100] [--every 30] [--entries 1000000] [--hot 50000] [--processes 4] [--period 200]
                        [--who worker|master|both] [--signal KILL|SEGV|STOP]
     ordeal.py crowd    [--processes 10000] [--period 1000000] [--count 3]
+    ordeal.py restarts [--count 10] [--every 8] [--entries 100000] [--hot 20000] [--processes 2] [--period 200]
 
 `kills`: peek may be UNKNOWN for a share of the time, which is printed; check never fails, and nothing is ever wrong.
+`restarts`: whoever holds the sockets starts the daemon again, and then in turns one of another version, whose tables
+these processes cannot read, and this one; nobody is refused, and check never fails.
 `crowd`: so many processes hold the table of a worker that dies; all have the next one's before the lease has ended.
 docs/RELIABILITY.md has what came of them, and the promises."""
 
@@ -15,16 +18,18 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import statistics
 import sys
 import threading
 import time
 
 from harness.crowd import Crowd, assign_all, policy
-from harness.paths import temporary_folder
+from harness.paths import program, temporary_folder
 from harness.process import kill, wait_until
 from harness.rpc import Rpc, RpcError
 from harness.sidecar import STALENESS_MS, Sidecar
+from harness.supervisor import Supervisor
 
 ANSWER_LIMIT_MS = 300  # from the death of a worker to the first answer over the socket, 99 times of 100
 BLIND_SHARE = 0.01     # of the time in which peek may be UNKNOWN on what is hot
@@ -142,6 +147,112 @@ def kills(arguments):
     return ordeal.broken
 
 
+# ---- restarts ----------------------------------------------------------------------------------------------------
+
+SLICE = 0.05     # seconds, in each of which the rate of hits is measured
+BACK_RATE = 0.99
+SUMMED = ("peeks", "peek_unknown", "checks", "check_unknown", "wrong")
+
+
+class Visitor(threading.Thread):
+    """Connects and leaves, without end."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.path, self.connected, self.refused, self.leaving = str(path), 0, [], threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.leaving.wait(0.002):
+            try:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
+                    one.connect(self.path)
+                    self.connected += 1
+            except OSError as error:
+                self.refused.append(repr(error))
+
+    def leave(self):
+        self.leaving.set()
+        self.join()
+
+
+def watch_restart(crowd, begun, seconds):
+    """The sums until so long after `begun`, and when the rate of hits was back for good; None: it was not."""
+    total, back = dict.fromkeys((*SUMMED, "longest_check_us"), 0), 0.0
+    while (now := time.monotonic()) < begun + seconds:
+        time.sleep(SLICE)
+        report = crowd.report()
+        for name in SUMMED:
+            total[name] += report[name]
+        total["longest_check_us"] = max(total["longest_check_us"], report["longest_check_us"])
+        if report["peek_unknown"] > (1 - BACK_RATE) * report["peeks"]:
+            back = time.monotonic() - begun
+    return total, back if back < now - begun else None
+
+
+ROW = "{:>3}  {:14}  {:>10}  {:>12}  {:>8}  {:>16}  {:>13}  {:>15}  {:>12}"
+
+
+def show_restart(row, version, stopped, first, refused, total, back):
+    blind = f"{1000 * total['seconds'] * total['peek_unknown'] / total['peeks']:.0f} ms"
+    show(ROW.format(row, version, f"{1000 * stopped:.0f} ms", f"{1000 * first:.0f} ms", refused,
+                    f"{total['check_unknown']} of {total['checks']}", f"{total['longest_check_us'] / 1000:.0f} ms",
+                    blind, "-" if back is None else f"{1000 * back:.0f} ms"))
+
+
+def restart(ordeal, supervisor, crowd, visitor, row, binary, every):
+    """One restart, and a line about it. Returns what was summed."""
+    own = binary is None
+    refused, begun = len(visitor.refused), time.monotonic()
+    status = ordeal.sidecar.stop()
+    stopped = time.monotonic() - begun
+    supervisor.launch(binary)
+    first = []
+    answered = threading.Thread(target=lambda: first.append(ordeal.seconds_to_answer(begun)))
+    answered.start()
+    total, back = watch_restart(crowd, begun, every)
+    answered.join()
+    total["seconds"] = time.monotonic() - begun
+    show_restart(row, "itself" if own else "another layout", stopped, first[0], len(visitor.refused) - refused,
+                 total, back)
+    ordeal.expect(status == 0, f"it ended with {status}")
+    ordeal.expect(not own or back is not None, "the rate of hits did not come back")
+    return total
+
+
+def restarts(arguments):
+    folder = temporary_folder("ordeal")
+    ordeal = Ordeal(folder, arguments.entries, table_entries=2 * arguments.entries, table_memory_max="1GB",
+                    strangers_max=2 * arguments.entries)
+    ordeal.sidecar.stop()
+    supervisor = Supervisor(ordeal.sidecar)
+    totals = []
+    try:
+        supervisor.launch()
+        ordeal.sidecar.wait_healthy(120)
+        visitor = Visitor(ordeal.sidecar.socket)
+        with Crowd(ordeal.sidecar.socket, arguments.processes, arguments.period, arguments.hot) as crowd:
+            warm_up(ordeal, crowd, arguments.entries, arguments.hot)
+            show(ROW.format("", "restart to", "ended in", "first answer", "refused", "check failed", "longest check",
+                            "peek unknown", "hits back in"))
+            binaries = [None] * arguments.count + [program("broken-layout"), None] * arguments.count
+            for row, binary in enumerate(binaries, 1):
+                totals.append(restart(ordeal, supervisor, crowd, visitor, row, binary, arguments.every))
+        visitor.leave()
+    finally:
+        kill(ordeal.sidecar.process)
+        supervisor.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    own = totals[:arguments.count]
+    blind = sum(one["peek_unknown"] for one in own) / sum(one["peeks"] for one in own)
+    show(f"{len(totals)} restarts; {visitor.connected} connected, {len(visitor.refused)} were refused; to itself peek "
+         f"unknown {100 * blind:.2f} % of the time")
+    ordeal.expect(not visitor.refused, f"somebody was refused: {visitor.refused[:3]}")
+    ordeal.expect(sum(one["check_unknown"] for one in totals) == 0, "a check failed")
+    ordeal.expect(sum(one["wrong"] for one in totals) == 0, "an answer was wrong")
+    return ordeal.broken
+
+
 # ---- a crowd -----------------------------------------------------------------------------------------------------
 
 def crowd(arguments):
@@ -191,6 +302,14 @@ def main():
     part.add_argument("--table-entries", type=int, default=1000)
     part.add_argument("--worker-timeout", default="10s")
     part.set_defaults(run=kills)
+    part = parts.add_parser("restarts")
+    part.add_argument("--count", type=int, default=10, help="to itself; and so often to another version and back")
+    part.add_argument("--every", type=float, default=8, help="seconds from one restart to the next")
+    part.add_argument("--entries", type=int, default=100000)
+    part.add_argument("--hot", type=int, default=20000)
+    part.add_argument("--processes", type=int, default=2)
+    part.add_argument("--period", type=int, default=200, help="microseconds between two questions of a process")
+    part.set_defaults(run=restarts)
     part = parts.add_parser("crowd")
     part.add_argument("--processes", type=int, default=10000)
     part.add_argument("--period", type=int, default=1000000)

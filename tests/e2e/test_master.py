@@ -21,6 +21,7 @@ from harness.paths import program
 from harness.policies import small
 from harness.process import children, end, is_there, kill, spawn, wait_until
 from harness.sidecar import Sidecar
+from harness.supervisor import hold, launch_with
 
 QUESTION = (1, "channel:10", "message.delete")
 UNKNOWN_ONES = (4242, "channel:20", "message.delete")
@@ -553,24 +554,12 @@ class Inherited(MasterCase):
         self.serving = self.sidecar(start=False)
 
     def hold(self, path):
-        held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        held = hold(path)
         self.addCleanup(held.close)
-        held.bind(str(path))
-        held.listen(64)
         return held
 
-    def launch(self, *descriptors, names="", binary=None):
-        """Starts the daemon with these as 3, 4 …; the shell's process id becomes the daemon's."""
-        high = [os.dup2(descriptor, 40 + number) for number, descriptor in enumerate(descriptors)]
-        moves = " ".join(f"{number}<&{descriptor}" for number, descriptor in enumerate(high, 3))
-        script = f'exec {moves}; export LISTEN_PID=$$; exec "$@"'
-        with open(self.serving.log_path, "a") as log:
-            self.serving.process = spawn(
-                ["bash", "-c", script, "-", binary or self.serving.binary, "-c", str(self.serving.configuration)],
-                pass_fds=high, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                env={**os.environ, "LISTEN_FDS": str(len(high)), "LISTEN_FDNAMES": names})
-        for descriptor in high:
-            os.close(descriptor)
+    def launch(self, *descriptors, **options):
+        launch_with(self.serving, descriptors, **options)
 
     def test_matched_by_what_they_are_bound_to(self):
         """In whatever order; and they stay when the daemon goes."""
