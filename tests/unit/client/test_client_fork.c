@@ -250,8 +250,9 @@ static void test_retired_after_fork(void **state)
     struct bench *bench = *state;
     permtab_scope place = permtab_at(bench->channel, 1);
     fake_put(&bench->fake, 1, 1);
-    int told[2];
+    int told[2], peeked[2];
     assert_int_equal(pipe(told), 0);
+    assert_int_equal(pipe(peeked), 0);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
@@ -259,6 +260,7 @@ static void test_retired_after_fork(void **state)
         pid_t grandchild = fork();
         REQUIRE(grandchild >= 0);
         REQUIRE(permtab_peek(bench->table, 1, place, bench->read) == PERMTAB_ALLOW);
+        REQUIRE(write(peeked[1], "x", 1) == 1);
         REQUIRE(read(told[0], &byte, 1) == 1);
         REQUIRE(permtab_peek(bench->table, 1, place, bench->read) == PERMTAB_UNKNOWN);
         REQUIRE(permtab_why(bench->table) == PERMTAB_E_RETIRED);
@@ -270,7 +272,10 @@ static void test_retired_after_fork(void **state)
         }
         _exit(0);
     }
-    pause_ms(50);
+    for (unsigned i = 0; i < 2; i++) {
+        char byte;
+        assert_int_equal(read(peeked[0], &byte, 1), 1);
+    }
     fake_retire(&bench->fake, true);
     assert_int_equal(write(told[1], "xx", 2), 2);
     wait_for(pid);
@@ -278,6 +283,8 @@ static void test_retired_after_fork(void **state)
     assert_int_equal(fake_counts(&bench->fake).connects, 3);
     close(told[0]);
     close(told[1]);
+    close(peeked[0]);
+    close(peeked[1]);
 }
 
 /* ---- an application with handlers of its own, which were there before ours ---- */
