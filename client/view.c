@@ -3,6 +3,7 @@
  * never given back before. */
 #include "client/view.h"
 
+#include <stdio.h>
 #include <string.h>
 
 _Static_assert(PERMTAB_SHM_SLOTS <= 64, "a slot fits below a bucket's alignment");
@@ -69,6 +70,7 @@ static int view_fill(struct handle *handle, uint64_t user, permtab_scope scope, 
                      struct permtab_view *out)
 {
     struct permtab_query query = {.user = user, .scope = scope};
+    char permission[HANDLE_NAME_MAX + 1];
     int code = handle_ready_again(handle, deadline_ns);
     if (code < 0)
         return code;
@@ -77,7 +79,9 @@ static int view_fill(struct handle *handle, uint64_t user, permtab_scope scope, 
         return code;
     if (handle->names == NULL || handle->names->count == 0)
         return PERMTAB_E_MISS;
-    code = ask_locked(handle, &query, handle->names->items[0].text, NULL, deadline_ns);
+    /* A copy, because ask_locked may read another catalogue, and then these names are gone. */
+    (void)snprintf(permission, sizeof(permission), "%s", handle->names->items[0].text);
+    code = ask_locked(handle, &query, permission, NULL, deadline_ns);
     if (code < 0)
         return code;
     return view_look(handle, user, scope, out);

@@ -3,6 +3,7 @@
 #include "tests/fuzz/daemon_world.h"
 
 #include "proxy/base/log.h"
+#include "proxy/master/master.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/loop.h"
 
@@ -12,10 +13,12 @@
 #include <sys/socket.h>
 
 static struct daemon world;
+static struct demo *demo; /* its folder */
+static const char *redis_url;
 
 static void remove_folder(void)
 {
-    demo_free(world.demo);
+    demo_free(demo);
 }
 
 static void set(const char *name, const char *value)
@@ -33,19 +36,25 @@ static void good(int code, const struct failure *failure)
 
 static void start(void)
 {
+    /* Nobody is its master; the first worker fills the store. */
+    static const struct worker_start alone = {
+        .channel = -1, .socket = -1, .ops_socket = -1, .keys = -1, .number = 1};
     struct failure failure = {0};
+    world.start = &alone;
     log_level_set(LOG_LEVEL_ERROR);
     good(config_load(&world.config, NULL, &failure), &failure);
-    good(demo_new(&world.demo, &world.config, &failure), &failure);
+    good(demo_new(&demo, &world.config, &failure), &failure);
     must(atexit(remove_folder) == 0);
+    world.demo = demo;
     set("poll_interval", "5ms"); /* a request may wait for a poll */
     set("table_sets", "256");
     set("table_folds", "256");
     set("store_threads", "1");
     set("store_write_threads", "1");
     set("clients_max", "16");
+    if (redis_url != NULL)
+        set("redis", redis_url);
     good(descriptors_init(&world.descriptors, &world.config, &failure), &failure);
-    must(evthread_use_pthreads() == 0 && (world.parts.base = event_base_new()) != NULL);
     must(ops_new(&world.ops, &world.server) == 0);
     good(daemon_open_store(&world, &failure), &failure);
     good(daemon_start_helpers(&world, &failure), &failure);
@@ -56,9 +65,22 @@ static void start(void)
     good(daemon_start_serving(&world, &failure), &failure);
 }
 
-struct daemon *daemon_world(void)
+struct event_base *daemon_world_base(void)
 {
     if (world.parts.base == NULL)
+        must(evthread_use_pthreads() == 0 && (world.parts.base = event_base_new()) != NULL);
+    return world.parts.base;
+}
+
+void daemon_world_redis(const char *url)
+{
+    redis_url = url;
+}
+
+struct daemon *daemon_world(void)
+{
+    (void)daemon_world_base();
+    if (world.ops == NULL)
         start();
     return &world;
 }

@@ -4,21 +4,16 @@
  *
  * Each request is answered exactly once, under its id, as long as the connection stands; every text of a reply may be
  * shown; a decision is one of three. When the client has gone nothing of it is left, and the next one is served. */
-#include "client/wire/text.h"
 #include "client/wire/wire.h"
 #include "proxy/serve/methods/methods.h"
+#include "tests/fuzz/client_world.h"
 #include "tests/fuzz/daemon_world.h"
 #include "tests/fuzz/fuzz.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
-
-#define REQUESTS_MAX 24u
-#define TURNS_MAX    60000u /* of a millisecond: only a hang takes so long */
 
 /* ---- what is sent ------------------------------------------------------------------------------------------------ */
 
@@ -218,104 +213,7 @@ static void put_any(struct wire_buffer *out, struct choices *choices, uint64_t i
         put_good(out, choices, keys[choose_below(choices, COUNT(keys))]);
 }
 
-/* ---- the client -------------------------------------------------------------------------------------------------- */
-
-struct client {
-    int socket;   /* -1: closed */
-    bool garbage; /* it has sent bytes that are no request: one error under id 0 may come, and the end */
-    uint64_t asked, answered; /* bits by id - 1 */
-    unsigned asked_count;
-    char *in;
-    size_t in_size;
-};
-
-static void leave(struct client *client)
-{
-    if (client->socket >= 0)
-        (void)close(client->socket);
-    client->socket = -1;
-}
-
-/* Every text may be shown, however it came into the reply. */
-static void look_at(const struct wire_value *value)
-{
-    size_t count;
-    const char *text;
-    char trouble[TEXT_TROUBLE_SIZE];
-    if (wire_as_str(value, &text, &count))
-        must(text_is_clean(text, count, true, trouble));
-    if (wire_as_array(value, &count))
-        for (size_t i = 0; i < count; i++)
-            look_at(wire_item(value, i));
-    if (wire_as_map(value, &count))
-        for (size_t i = 0; i < count; i++) {
-            look_at(wire_key_at(value, i));
-            look_at(wire_value_at(value, i));
-        }
-}
-
-static void look_at_decision(const struct wire_value *value)
-{
-    int64_t decision;
-    if (value != NULL)
-        must(wire_as_i64(value, &decision) && decision >= -1 && decision <= 1);
-}
-
-static void take_reply(struct client *client, const struct wire_message *message)
-{
-    char trouble[TEXT_TROUBLE_SIZE];
-    size_t count = 0;
-    if (message->kind == WIRE_NOTIFICATION) {
-        look_at(message->params);
-        return;
-    }
-    must(message->kind == WIRE_RESPONSE);
-    if (message->error_code != 0)
-        must(message->error_text[0] != '\0' &&
-             text_is_clean(message->error_text, strlen(message->error_text), true, trouble));
-    if (client->garbage && message->id == 0)
-        return;
-    uint64_t bit = (uint64_t)1 << (message->id - 1);
-    must(message->id >= 1 && message->id <= REQUESTS_MAX && (client->answered & bit) == 0);
-    must(client->garbage || (client->asked & bit) != 0);
-    client->answered |= bit;
-    look_at(message->result);
-    look_at_decision(wire_get(message->result, "decision"));
-    const struct wire_value *decisions = wire_get(message->result, "decisions");
-    for (size_t i = 0; wire_as_array(decisions, &count) && i < count; i++)
-        look_at_decision(wire_item(decisions, i));
-}
-
-/* Reads what is there; descriptors that come with it are closed by the kernel, as there is no room for them. */
-static void read_replies(struct client *client)
-{
-    struct wire_message message;
-    char bytes[65536];
-    while (client->socket >= 0) {
-        ssize_t got = recv(client->socket, bytes, sizeof bytes, MSG_DONTWAIT);
-        if (got < 0 && errno == EAGAIN)
-            break;
-        if (got <= 0) {
-            leave(client);
-            break;
-        }
-        must((client->in = realloc(client->in, client->in_size + (size_t)got)) != NULL);
-        memcpy(client->in + client->in_size, bytes, (size_t)got);
-        client->in_size += (size_t)got;
-    }
-    size_t at = 0;
-    int code = 1;
-    while (at < client->in_size && (code = wire_take(client->in + at, client->in_size - at, &message)) == 1) {
-        take_reply(client, &message);
-        at += message.size;
-        wire_message_fini(&message);
-    }
-    must(code >= 0);
-    if (at == 0)
-        return;
-    memmove(client->in, client->in + at, client->in_size - at);
-    client->in_size -= at;
-}
+/* ---- what the client does --------------------------------------------------------------------------------------- */
 
 /* A document or something else that is a file, perhaps none that may be read. */
 static int choose_file(struct choices *choices)
@@ -334,39 +232,6 @@ static int choose_file(struct choices *choices)
     const char *text = documents[kind % COUNT(documents)];
     must(descriptor >= 0 && write(descriptor, text, strlen(text)) == (ssize_t)strlen(text));
     return descriptor;
-}
-
-/* Sends in pieces of `piece` bytes with the loop turning between, the first with `descriptor`. */
-static void send_bytes(struct client *client, const char *bytes, size_t size, size_t piece, int descriptor)
-{
-    unsigned turns = 0;
-    for (size_t at = 0; at < size && client->socket >= 0 && turns < TURNS_MAX;) {
-        union {
-            struct cmsghdr header;
-            char space[CMSG_SPACE(sizeof(int))];
-        } control = {.space = {0}};
-        struct iovec part = {(char *)(uintptr_t)bytes + at, size - at < piece ? size - at : piece};
-        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-        if (descriptor >= 0 && at == 0) {
-            message.msg_control = &control;
-            message.msg_controllen = sizeof control;
-            control.header.cmsg_level = SOL_SOCKET;
-            control.header.cmsg_type = SCM_RIGHTS;
-            control.header.cmsg_len = CMSG_LEN(sizeof(int));
-            memcpy(CMSG_DATA(&control.header), &descriptor, sizeof(int));
-        }
-        ssize_t sent = sendmsg(client->socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent > 0)
-            at += (size_t)sent;
-        else if (errno != EAGAIN)
-            leave(client);
-        if (at < size) {
-            daemon_world_turn();
-            read_replies(client);
-            turns++;
-        }
-    }
-    must(turns < TURNS_MAX);
 }
 
 static void act(struct client *client, struct choices *choices)
@@ -394,58 +259,27 @@ static void act(struct client *client, struct choices *choices)
     must(!out.failed);
     if (!garbage)
         client->asked |= (uint64_t)1 << (id - 1);
-    send_bytes(client, out.data, out.size, piece, descriptor);
+    client_send(client, out.data, out.size, piece, descriptor);
     wire_buffer_fini(&out);
     if (descriptor >= 0)
         (void)close(descriptor);
     for (unsigned turns = (unsigned)choose(choices, 1) % 4; turns > 0; turns--) {
         daemon_world_turn();
-        read_replies(client);
+        client_read(client);
     }
-}
-
-static void greet(struct client *client)
-{
-    struct wire_buffer out;
-    wire_buffer_init(&out);
-    wire_request(&out, ++client->asked_count, "hello", 3);
-    wire_put_u64(&out, "protocol", WIRE_PROTOCOL);
-    wire_put_u64(&out, "layout", PERMTAB_SHM_LAYOUT);
-    wire_put_str(&out, "client", "fuzz");
-    client->asked |= (uint64_t)1 << (client->asked_count - 1);
-    send_bytes(client, out.data, out.size, out.size, -1);
-    wire_buffer_fini(&out);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct daemon *daemon = daemon_world();
     struct choices choices = choices_of(data, size);
-    struct client client = {0};
-    int ends[2];
-    daemon_world_connect(ends);
-    client.socket = ends[0];
-    server_accept(&daemon->server, ends[1]);
-    must(daemon->server.session_count == 1);
+    struct client client;
     uint64_t manner = choose(&choices, 1);
-    if (manner < 240)
-        greet(&client);
-    while (choices_left(&choices) && client.asked_count < REQUESTS_MAX && client.socket >= 0)
+    client_open(&client, manner < 240);
+    while (choices_left(&choices) && client.asked_count < CLIENT_REQUESTS_MAX && client.socket >= 0)
         act(&client, &choices);
     /* A client that leaves early leaves nothing behind; another one waits for all its replies. */
-    unsigned turns = 0;
-    for (; manner % 8 != 0 && client.socket >= 0 && !client.garbage && client.answered != client.asked;
-         turns++) {
-        must(turns < TURNS_MAX);
-        daemon_world_turn();
-        read_replies(&client);
-    }
-    leave(&client);
-    for (turns = 0; daemon->server.sessions != NULL || daemon->server.closed != NULL; turns++) {
-        must(turns < TURNS_MAX);
-        daemon_world_turn();
-    }
-    must(daemon->server.session_count == 0);
-    free(client.in);
+    if (manner % 8 != 0)
+        client_wait(&client);
+    client_close(&client);
     return 0;
 }

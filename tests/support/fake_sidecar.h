@@ -55,6 +55,7 @@ struct fake {
     unsigned restless;    /* so many pages to come are each of another catalogue */
     bool hang_up;         /* every `check` is answered by closing the connection */
     unsigned hang_ups;    /* so many checks to come are answered so */
+    bool fickle;          /* the next check is answered by closing the connection, and by another catalogue */
     bool strays;          /* an ALLOW to a request that was never made comes before every reply */
     bool chatty;          /* notifications that nobody asked for come before every reply */
     bool unsealed;        /* attach hands out a copy of the segment that bears no seals */

@@ -260,8 +260,11 @@ void fake_answer(struct fake *fake, struct fake_connection *connection, const st
     bool check = strcmp(message->method, "check") == 0 || strcmp(message->method, "check_many") == 0;
     if (fake->mute)
         return;
-    if (check && (fake->hang_up || fake->hang_ups > 0)) {
+    if (check && fake->fickle)
+        segment_catalogue_set_writer(&fake->segments[fake->segment_count - 1], ++fake->catalogue);
+    if (check && (fake->hang_up || fake->hang_ups > 0 || fake->fickle)) {
         fake->hang_ups -= fake->hang_ups > 0;
+        fake->fickle = false;
         fake_connection_close(connection);
         return;
     }

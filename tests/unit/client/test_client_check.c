@@ -286,6 +286,19 @@ static void test_views(void **state)
 }
 
 /* A scope without anything of its own answers as its ancestor does. */
+/* The question that fills an entry for a view is asked again on another connection, and meanwhile the names are others:
+ * the name that it is asked with must not have gone with them. */
+static void test_view_over_another_catalogue(void **state)
+{
+    struct client_bench *bench = *state;
+    struct permtab_view view;
+    bench_set(bench, &bench->fake.fickle, true);
+    assert_int_equal(permtab_view_get(bench->table, 1, bench_at(bench, 1), &view), 0);
+    assert_int_equal(fake_counts(&bench->fake).connects, 2);
+    assert_int_equal(fake_counts(&bench->fake).checks, 1);
+    assert_int_equal(permtab_view_has(&view, bench->read, false), fake_allows(1, 1, 0, false));
+}
+
 static void test_fold(void **state)
 {
     struct client_bench *bench = *state;
@@ -338,6 +351,7 @@ int main(void)
         HASTY_BENCH_TEST(test_check_many_waits_too_long),
         BENCH_TEST(test_check_many_waits_for_the_next_frame),
         BENCH_TEST(test_views),
+        BENCH_TEST(test_view_over_another_catalogue),
         BENCH_TEST(test_fold),
         cmocka_unit_test(test_strerror),
     };
