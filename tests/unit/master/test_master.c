@@ -49,6 +49,7 @@ static int set_up(void **state)
     assert_non_null(file);
     (void)fprintf(file, "socket = \"%s/s\"\nops_socket = \"\"\nstore = \"sqlite:%s/store\"\n",
                   fixture->folder, fixture->folder);
+    (void)fputs("worker_timeout = \"2s\"\n", file);
     assert_int_equal(fclose(file), 0);
     fixture->notes =
         mmap(NULL, sizeof *fixture->notes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -271,6 +272,28 @@ static void test_starts_that_fail(void **state)
     assert_non_null(strstr(last_death, ", before it served: the store is away"));
 }
 
+static int fall_silent(void *context, const struct worker_start *start)
+{
+    (void)context;
+    if (start->number > 1) {
+        serve_to_the_end(start);
+        return EXIT_FINE;
+    }
+    tell(start, CHANNEL_READY, "");
+    for (;;)
+        (void)pause();
+}
+
+static void test_silence(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(run(fixture, fall_silent), EXIT_FINE);
+    assert_int_equal(fixture->notes->begun, 2);
+    assert_non_null(strstr(fixture->notes->workers[1].last_death, "signal 9, Killed of its master after "));
+    uint64_t lived_ns = fixture->notes->workers[1].begun_ns - fixture->notes->workers[0].begun_ns;
+    assert_true(lived_ns >= 1000 * MS); /* a turn that took long counts from its begin */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +301,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_its_end_when_it_was_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_quick_deaths, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_starts_that_fail, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_silence, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("master", tests, NULL, NULL);
 }
