@@ -114,7 +114,10 @@ static void stop(struct daemon *daemon, bool served)
     feed_free(daemon->parts.feed);
     subscriptions_free(daemon->parts.subscriptions);
     growth_free(daemon->parts.growth);
-    publisher_free(daemon->parts.publisher);
+    if (followed)
+        publisher_leave(daemon->parts.publisher);
+    else
+        publisher_free(daemon->parts.publisher);
     workshop_free(daemon->parts.workshop); /* frees the tables that the publisher had dropped */
     struct event *events[] = {daemon->master, daemon->beat, daemon->doors, daemon->grace};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {

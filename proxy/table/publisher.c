@@ -138,6 +138,14 @@ void publisher_free(struct publisher *publisher)
     end_lease(publisher);
     publisher_drop_other(publisher);
     segment_retire_writer(&publisher->table->segment);
+    publisher_leave(publisher);
+}
+
+void publisher_leave(struct publisher *publisher)
+{
+    if (publisher == NULL)
+        return;
+    table_free(publisher->other);
     table_free(publisher->table);
     history_fini(&publisher->history);
     catalogue_fini(&publisher->catalogue);

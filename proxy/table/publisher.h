@@ -42,7 +42,10 @@ static inline void publisher_spend(uint64_t *work, uint64_t spent)
 int publisher_new(struct publisher **out, const struct publisher_options *options,
                   const struct log_position *at, int64_t now, struct catalogue *catalogue,
                   struct counters *counters, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Ends the leases. */
 void publisher_free(struct publisher *publisher);
+/* Frees it and leaves the segments to their readers as a death would: each is true for as long as its lease says. */
+void publisher_leave(struct publisher *publisher);
 
 struct table;
 /* Begins anew with an empty table, true at `at`; ends the lease of all others, retires and drops them. Forgets

@@ -6,7 +6,7 @@ import pathlib
 import signal
 
 from harness import main
-from harness.master import QUESTION, MasterCase
+from harness.master import QUESTION, UNKNOWN_ONES, MasterCase
 from harness.process import children, end, spawn, wait_until
 from harness.sidecar import Sidecar
 
@@ -49,6 +49,7 @@ class Reload(MasterCase):
         self.new_worker(before)
         self.said("the new configuration serves")
         self.assertEqual("allow", worker.check(*QUESTION))
+        self.assertEqual("deny", worker.check(*UNKNOWN_ONES))  # the table of before does not know
         self.assertEqual([self.serving.worker_pid], children(self.serving.process.pid))
         with self.serving.rpc():  # with the worker's that is two
             with self.assertRaises((OSError, EOFError)):

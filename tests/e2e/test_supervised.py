@@ -142,6 +142,19 @@ class Inherited(MasterCase):
         self.assertIn(f'permtabd: LISTEN_FDS: descriptor 3 is bound to "{self.folder}/other.sock", which is neither '
                       "socket nor ops_socket", self.serving.log())
 
+    def test_the_table_is_true_for_as_long_as_its_lease_says(self):
+        """Somebody else will serve, so readers are answered until then, as they are when a worker dies."""
+        self.serving.configure(max_staleness="60s")
+        clients = self.hold(self.serving.socket)
+        self.launch(clients.fileno())
+        self.serving.wait_healthy()
+        self.serving.apply(small())
+        worker = self.worker(self.serving)
+        self.assertEqual("allow", worker.check(*QUESTION))
+        self.assertEqual(("allow", 0), worker.peek(*QUESTION))
+        self.assertEqual(0, self.serving.stop())
+        self.assertEqual(("allow", 0), worker.peek(*QUESTION))
+
     def test_restarts_under_load(self):
         self.restart_under_load([self.serving.binary] * 3)
 
