@@ -122,22 +122,23 @@ class StoreAway(MasterCase):
 
 class Starts(MasterCase):
     def hang(self):
-        """A start that waits for the store."""
-        self.serve(store_timeout="60s")
-        self.serving.stop()
+        """A start that waits for a store whose schema it has to make."""
+        self.serving = self.sidecar(start=False, store_timeout="60s")
         writer = sqlite3.connect(self.path, isolation_level=None)
         self.addCleanup(writer.close)
         writer.execute("BEGIN EXCLUSIVE")
         self.serving.launch()
         wait_until(lambda: self.serving.worker_pid is not None, 20, "a worker begins")
         time.sleep(0.3)
+        self.assertIsNotNone(self.serving.worker_pid)
+        self.assertNotIn("serving", self.serving.log())
         return writer
 
     def test_a_first_worker_that_is_killed_is_the_end(self):
         self.hang()
         os.kill(self.serving.worker_pid, signal.SIGKILL)
         self.assertEqual(1, self.serving.process.wait(60))
-        self.assertRegex(self.serving.log(), r"\npermtabd: signal 9, \w+ after \d+\.\d{3} s, before it served\n$")
+        self.assertRegex(self.serving.log(), r"^permtabd: signal 9, \w+ after \d+\.\d{3} s, before it served\n$")
         self.assertFalse(self.serving.socket.exists())
 
     def test_told_to_stop_while_it_starts(self):
