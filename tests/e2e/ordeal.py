@@ -242,6 +242,7 @@ def restarts(arguments):
     finally:
         kill(ordeal.sidecar.process)
         supervisor.close()
+        (pathlib.Path.cwd() / "build" / "ordeal.log").write_text(ordeal.sidecar.log())
         shutil.rmtree(folder, ignore_errors=True)
     own = totals[:arguments.count]
     blind = sum(one["peek_unknown"] for one in own) / sum(one["peeks"] for one in own)
