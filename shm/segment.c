@@ -1,9 +1,10 @@
 /* The segment: how big its sections are, how it comes into being, and the stores to its header.
  *
- * Geometry is fixed for a segment's life. The entry map is nine tenths full when the table is: 23.7 bytes an entry,
- * and 30.8 after a step of growth (table_next_entries). By then one entry in a thousand finds a full window in which
- * nothing can be moved on, and evicts another; a reader does not notice the load (docs/PERFORMANCE.md). The fold map,
- * in which nothing is moved, is made for a load of 0.70.
+ * Geometry is fixed for a segment's life. A large table's entry map is nine tenths full when the table is: 23.7 bytes
+ * an entry, and 30.8 after a step of growth (table_next_entries). By then one entry in a thousand finds a full window
+ * in which nothing can be moved on, and evicts another; a reader does not notice the load (docs/PERFORMANCE.md). A
+ * small table has a load of 0.70 when it is full, at which as many entries fit as were asked for. So has the fold map,
+ * in which nothing is moved.
  *
  * Left to others: the memory (segment_memory.c), the checks of a reader (segment_table.c, which segment_new
  * runs too, on its own work), when to publish, renew and retire (the publisher). */
@@ -11,15 +12,16 @@
 
 #include "shm/order.h"
 #include "shm/segment_memory.h"
+#include "shm/segment_options.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
 
-/* 3 slots a bucket: 27 entries in 10 buckets are a load of 0.90, 21 folds one of 0.70. */
-#define ENTRIES_IN_10 27u
-#define FOLDS_IN_10   21u
+/* 3 slots a bucket: 27 in 10 buckets are a load of 0.90, 21 one of 0.70. */
+#define DENSE_IN_10 27u
+#define LOOSE_IN_10 21u
 
 static uint64_t buckets_for(uint64_t count, uint64_t in_10)
 {
@@ -60,8 +62,9 @@ static int plan(const struct segment_options *options, struct permtab_shm_geomet
     if (options->permissions_max < 64u || options->permissions_max % 64u != 0 || options->entries == 0 ||
         options->sets == 0)
         return PERMTAB_E_INVALID;
-    uint64_t map_buckets = buckets_for(options->entries, ENTRIES_IN_10);
-    uint64_t fold_buckets = buckets_for(options->folds, FOLDS_IN_10);
+    bool small = options->entries <= SEGMENT_SMALL_ENTRIES;
+    uint64_t map_buckets = buckets_for(options->entries, small ? LOOSE_IN_10 : DENSE_IN_10);
+    uint64_t fold_buckets = buckets_for(options->folds, LOOSE_IN_10);
     if (options->permissions_max > PERMTAB_SHM_PERMISSIONS_MAX || map_buckets > PERMTAB_SHM_BUCKETS_MAX ||
         fold_buckets > PERMTAB_SHM_BUCKETS_MAX || options->sets > PERMTAB_SHM_INDEX_MASK ||
         options->targets > PERMTAB_SHM_INDEX_MASK)

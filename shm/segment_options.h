@@ -6,6 +6,9 @@
 
 #include "shm/segment.h"
 
+/* Tables of more entries than this are made densely, and grow by small steps. */
+#define SEGMENT_SMALL_ENTRIES 100000u
+
 /* A fold target is a scope that plain scopes answer as: mostly many share one. */
 static inline struct segment_options segment_options_of(uint32_t permissions_max, uint64_t entries,
                                                         uint32_t sets, uint32_t folds)

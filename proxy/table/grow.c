@@ -337,14 +337,12 @@ struct table_bytes publisher_bytes_of(const struct publisher *publisher,
     return (struct table_bytes){segment_size(&segment), (uint64_t)((double)entries * more) + all - entries};
 }
 
-/* A table that is full has a load of 0.90 (segment.c); a step of 1.3 leaves 0.69: 30.8 bytes an
- * entry, and up to a thirty-second more where the segment is rounded up to a huge page. */
-#define SMALL_ENTRIES 100000u
-
+/* A large table that is full has a load of 0.90 (segment.c); a step of 1.3 leaves 0.69: 30.8 bytes an entry, and up to
+ * a thirty-second more where the segment is rounded up to a huge page. */
 uint64_t table_next_entries(uint64_t entries)
 {
-    if (entries < SMALL_ENTRIES)
-        return 4 * entries < SMALL_ENTRIES ? 4 * entries : SMALL_ENTRIES;
+    if (entries < SEGMENT_SMALL_ENTRIES)
+        return 4 * entries < SEGMENT_SMALL_ENTRIES ? 4 * entries : SEGMENT_SMALL_ENTRIES;
     return entries + entries / 10 * 3;
 }
 
