@@ -16,6 +16,7 @@ import random
 import shutil
 import sys
 import time
+import traceback
 
 from harness.descriptors import usual_descriptors
 from harness.injection import ANY_PROCESS, FUNCTION, KIND, KINDS, MEMORY, PLACE, Order, learn, site
@@ -155,15 +156,19 @@ def run(trial, options):
     def one(item):
         place, order, command = item
         life, begun = trial.life(order, command), time.monotonic()
-        life.live()
+        try:
+            life.live()
+        except Exception:  # a hole of the test's own: it must not end the run unseen
+            life.complaints.append(traceback.format_exc())
+            life.notes.setdefault("failed", 0)
         life.notes["seconds"] = time.monotonic() - begun
+        life.clean()
         return item, life
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for done in concurrent.futures.as_completed([pool.submit(one, item) for item in work]):
             (place, order, command), life = done.result()
             report.add(place, order, command, life)
-            life.clean()
             if report.lives % 200 == 0:
                 print(f"    {report.lives} of {len(work)} in {time.monotonic() - begun:.0f} s", flush=True)
     report.print(len({place.place for place, _, _ in work}))
