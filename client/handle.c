@@ -411,7 +411,7 @@ static int connect_now(struct handle *handle, uint64_t deadline_ns)
     }
     outage_attempt(&own->outage, clock);
     int code = channel_open(&own->channel, handle->path, handle->server_uid, patience(handle, deadline_ns));
-    if (code == PERMTAB_E_TIMEOUT && deadline_ns != HANDLE_NO_WAIT)
+    if (code == PERMTAB_E_TIMEOUT && deadline_ns != HANDLE_NO_WAIT && long_enough(handle, clock))
         circuit_timed_out(&own->circuit, channel_clock_ns());
     if (code < 0) {
         outage_begin(&own->outage, clock);
