@@ -6,6 +6,7 @@ import sqlite3
 
 from harness import MariadbCase, SqliteCase, main
 from harness.policies import MODERATOR, small
+from harness.process import wait_until
 
 HELD = {"strangers_max": 0, "audit_entries": 0, "poll_interval": "20s", "max_staleness": "60s"}
 MANY = 3000
@@ -34,6 +35,12 @@ class Sqlite(SqliteCase):
             serving = self.sidecar()  # waits until it is healthy
             self.assertTrue(serving.health()["ok"])
             other.execute("ROLLBACK")
+
+    def test_a_large_table_begins_small(self):
+        """Nobody waits for its memory: it grows to table_entries beside everything else."""
+        serving = self.sidecar(table_entries=300000)
+        wait_until(lambda: serving.stats()["table_capacity"] == 300000, 20, "the table is as large as it is to be")
+        self.assertRegex(serving.log(), r"it grows from 100000 to 300000 entries")
 
 
 class Mariadb(MariadbCase):
