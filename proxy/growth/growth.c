@@ -20,7 +20,7 @@
 
 #define TICK_MS          1000u /* while nothing is under way */
 #define COPY_PAUSE_US    1000u /* between two turns of copying */
-#define COPY_TURN_NS     2000000u
+#define COPY_TURN_NS     1000000u
 #define COPY_SLICE       256u
 #define COPY_SLICES      16u /* in a turn; while a batch is being applied they copy nothing */
 #define LEAVING_MS       250u

@@ -3,7 +3,7 @@
  *
  *     IDLE ─► LOOKING ─► ORDERED ─► COPYING ─► LEAVING ─► IDLE
  *
- * policy.h says when, room.h how far. On the loop's thread; no turn takes longer than about 2 ms. */
+ * policy.h says when, room.h how far. On the loop's thread; no turn takes longer than about 1 ms. */
 #ifndef PERMTAB_GROWTH_GROWTH_H
 #define PERMTAB_GROWTH_GROWTH_H
 

@@ -1,0 +1,297 @@
+/* The drive: a table that is too small is replaced by a larger one with the same entries, and let go when its clients
+ * have left. A first table below entries_min is the quickest reason to grow. */
+#include "proxy/growth/growth.h"
+
+#include "proxy/base/clock.h"
+#include "proxy/table/grow.h"
+#include "proxy/table/workshop.h"
+#include "tests/support/memory_publisher.h"
+
+#include <event2/event.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SECOND   1000000000ull
+#define PATIENCE (60 * SECOND)
+#define ENTRIES  100u
+
+static const struct scope_key global = {0, 0}, server = {1, 1};
+
+struct fixture {
+    struct memory_policy policy;
+    struct counters counters;
+    struct publisher *publisher;
+    struct event_base *base;
+    struct workshop *workshop;
+    struct growth *growth;
+    bool attached;
+    uint64_t asked_about;
+};
+
+static bool on_attached(void *context, uint64_t segment_id)
+{
+    struct fixture *fixture = context;
+    fixture->asked_about = segment_id;
+    return fixture->attached;
+}
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    memory_policy_init(&fixture->policy);
+    memory_permission(&fixture->policy, "a.b");
+    memory_scope(&fixture->policy, server, global, NULL);
+    memory_role(&fixture->policy, 1, "member", server, true, true);
+    memory_grant(&fixture->policy, 1, GRANT_ALLOW, 0);
+    fixture->publisher = memory_publisher(&fixture->policy, ENTRIES, 10, &fixture->counters);
+    fixture->base = event_base_new();
+    assert_int_equal(workshop_new(&fixture->workshop, fixture->base), 0);
+    publisher_renew(fixture->publisher, clock_ns());
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    growth_free(fixture->growth);
+    publisher_free(fixture->publisher);
+    workshop_free(fixture->workshop);
+    event_base_free(fixture->base);
+    memory_policy_fini(&fixture->policy);
+    free(fixture);
+    return 0;
+}
+
+static void begin(struct fixture *fixture, uint64_t entries_min, uint64_t memory_max)
+{
+    struct growth_options options = {.base = fixture->base,
+                                     .publisher = fixture->publisher,
+                                     .workshop = fixture->workshop,
+                                     .counters = &fixture->counters,
+                                     .attached = on_attached,
+                                     .context = fixture,
+                                     .entries_min = entries_min,
+                                     .memory_max = memory_max,
+                                     .hit_rate_target = 0.5};
+    assert_int_equal(growth_new(&fixture->growth, &options), 0);
+}
+
+static uint64_t segment_id(const struct fixture *fixture)
+{
+    return publisher_segment(fixture->publisher)->header->identity.segment_id;
+}
+
+static void turn(struct fixture *fixture)
+{
+    publisher_renew(fixture->publisher, clock_ns());
+    /* Growth has a timer at all times; without it nothing ends a wait. */
+    assert_true(event_base_loop(fixture->base, fixture->growth ? EVLOOP_ONCE : EVLOOP_NONBLOCK) >= 0);
+    publisher_tend(fixture->publisher, clock_ns());
+}
+
+#define TURN_UNTIL(condition)                                                                                \
+    do {                                                                                                     \
+        uint64_t until_ns = clock_ns() + PATIENCE;                                                           \
+        while (!(condition)) {                                                                               \
+            assert_true(clock_ns() < until_ns);                                                              \
+            turn(fixture);                                                                                   \
+        }                                                                                                    \
+    } while (0)
+
+static void turn_for(struct fixture *fixture, uint64_t ns)
+{
+    uint64_t until_ns = clock_ns() + ns;
+    while (clock_ns() < until_ns)
+        turn(fixture);
+}
+
+static void fill(struct fixture *fixture, uint64_t users)
+{
+    for (uint64_t user = 1; user <= users; user++)
+        memory_fill(fixture->publisher, &fixture->policy, 1, user, server);
+}
+
+static char *printed(const struct fixture *fixture)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    growth_print(fixture->growth, out);
+    assert_int_equal(fclose(out), 0);
+    return text;
+}
+
+static void assert_prints(const struct fixture *fixture, const char *expected)
+{
+    char *text = printed(fixture);
+    if (!strstr(text, expected))
+        fail_msg("\"%s\" is not in\n%s", expected, text);
+    free(text);
+}
+
+static void a_small_first_table_is_made_larger(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t first = segment_id(fixture);
+    fill(fixture, 50);
+    begin(fixture, 1234, 1u << 30);
+    assert_int_equal(fixture->counters.table_capacity, ENTRIES);
+    TURN_UNTIL(fixture->counters.growths == 1);
+    assert_int_equal(publisher_capacity(fixture->publisher), 1234);
+    assert_int_not_equal(segment_id(fixture), first);
+    for (uint64_t user = 1; user <= 50; user++)
+        assert_true(memory_resident(fixture->publisher, user, server));
+    assert_prints(fixture, "because table_entries is 1234");
+    TURN_UNTIL(publisher_retired_segment(fixture->publisher) == 0);
+    assert_int_equal(fixture->asked_about, first);
+    TURN_UNTIL(fixture->counters.retired_bytes == 0); /* nobody else has it mapped */
+    assert_int_equal(fixture->counters.table_capacity, 1234);
+    turn_for(fixture, 3 * SECOND);
+    assert_int_equal(fixture->counters.growths, 1);
+    assert_prints(fixture, "growth none");
+}
+
+/* The old one is leased for as long as a client has it. */
+static void clients_keep_the_table_before(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t first = segment_id(fixture);
+    fixture->attached = true;
+    begin(fixture, 1000, 1u << 30);
+    TURN_UNTIL(fixture->counters.growths == 1);
+    turn_for(fixture, 4 * SECOND); /* longer than the lease */
+    assert_int_equal(publisher_retired_segment(fixture->publisher), first);
+    assert_prints(fixture, "growth clients leave the table before");
+    fixture->attached = false;
+    TURN_UNTIL(publisher_retired_segment(fixture->publisher) == 0);
+}
+
+static void table_memory_max_holds_it(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t size = publisher_segment_bytes(fixture->publisher);
+    begin(fixture, 100000, 2 * size + size / 2);
+    turn_for(fixture, 3 * SECOND);
+    uint64_t capacity = publisher_capacity(fixture->publisher);
+    assert_in_range(capacity, ENTRIES * 5 / 4, 99999); /* a smaller step, and then none */
+    assert_true(publisher_segment_bytes(fixture->publisher) <= 2 * size + size / 2);
+    TURN_UNTIL(fixture->counters.growth_held_memory_max == 1 &&
+               publisher_retired_segment(fixture->publisher) == 0);
+    assert_prints(fixture, "held by table_memory_max");
+}
+
+/* Nothing fits: nothing happens. */
+static void no_room_at_all(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, 1000, publisher_segment_bytes(fixture->publisher) + 1000);
+    TURN_UNTIL(fixture->counters.growth_held_memory_max == 1);
+    turn_for(fixture, 2 * SECOND);
+    assert_int_equal(fixture->counters.growths + fixture->counters.growths_given_up, 0);
+    assert_int_equal(publisher_capacity(fixture->publisher), ENTRIES);
+}
+
+static void rebuild(struct fixture *fixture)
+{
+    struct log_position at = publisher_position(fixture->publisher);
+    struct catalogue catalogue;
+    memory_catalogue(&fixture->policy, 1, &catalogue);
+    assert_int_equal(publisher_rebuild(fixture->publisher, &at, 1000, &catalogue, NULL, NULL), 0);
+    publisher_renew(fixture->publisher, clock_ns());
+}
+
+/* A rebuild takes both tables away, wherever growth is. */
+static void made_anew_meanwhile(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, 200000, 1u << 30);
+    TURN_UNTIL(publisher_growing(fixture->publisher));
+    rebuild(fixture);
+    TURN_UNTIL(fixture->counters.growths_given_up == 1);
+    assert_int_equal(fixture->counters.growths, 0);
+    assert_int_equal(publisher_capacity(fixture->publisher), ENTRIES);
+    TURN_UNTIL(fixture->counters.growths == 1); /* after a pause */
+    assert_int_equal(publisher_capacity(fixture->publisher), 200000);
+    fixture->attached = true;
+    rebuild(fixture);
+    TURN_UNTIL(publisher_retired_segment(fixture->publisher) == 0);
+    turn_for(fixture, 2 * SECOND);
+    assert_prints(fixture, "growth none");
+    assert_int_equal(publisher_capacity(fixture->publisher), 200000); /* the rebuild keeps the size */
+}
+
+/* Ended in the middle: whatever is under way is given up, and nothing leaks. */
+static void ended_at_any_time(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t turns = 0; turns < 12; turns++) {
+        begin(fixture, 200000 + turns, 1u << 30);
+        for (uint64_t i = 0; i < turns; i++)
+            turn(fixture);
+        growth_free(fixture->growth);
+        fixture->growth = NULL;
+        publisher_grow_end(fixture->publisher);
+        publisher_retired_release(fixture->publisher);
+        TURN_UNTIL(publisher_retired_segment(fixture->publisher) == 0);
+        if (publisher_capacity(fixture->publisher) >= 200000)
+            break;
+    }
+}
+
+/* Two seconds that do not count, two that do. What clients claim is all that is made up here. */
+static void too_few_hits(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, ENTRIES, 1u << 30);
+    fill(fixture, ENTRIES);
+    uint64_t begun_ns = clock_ns();
+    while (fixture->counters.growths == 0) {
+        assert_true(clock_ns() - begun_ns < PATIENCE);
+        fill(fixture, 2 * ENTRIES); /* each makes room for the next, round and round */
+        fixture->counters.table_hits += ENTRIES;
+        turn(fixture);
+    }
+    assert_true(clock_ns() - begun_ns >= 4 * SECOND - SECOND / 10);
+    assert_int_equal(fixture->counters.growths_hit_rate, 1);
+    assert_int_equal(publisher_capacity(fixture->publisher), 4 * ENTRIES);
+    assert_prints(fixture, "because the hit rate is 0.33, and hit_rate_target 0.50");
+}
+
+/* However many hits are claimed. */
+static void evicted_ones_return(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, ENTRIES, 1u << 30);
+    uint64_t begun_ns = clock_ns();
+    while (fixture->counters.growths == 0) {
+        assert_true(clock_ns() - begun_ns < PATIENCE);
+        fill(fixture, 2 * ENTRIES);
+        fixture->counters.table_hits += 1000000;
+        turn(fixture);
+    }
+    assert_int_equal(fixture->counters.growths_returned, 1);
+    assert_int_equal(publisher_capacity(fixture->publisher), 4 * ENTRIES);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(a_small_first_table_is_made_larger),
+        T(clients_keep_the_table_before),
+        T(table_memory_max_holds_it),
+        T(no_room_at_all),
+        T(made_anew_meanwhile),
+        T(ended_at_any_time),
+        T(too_few_hits),
+        T(evicted_ones_return),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
