@@ -2,13 +2,14 @@
  * removed at the exit; the parts are not stopped. */
 #include "tests/fuzz/daemon_world.h"
 
+#include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/keys/keys.h"
 #include "proxy/master/master.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/loop.h"
 
 #include <event2/event.h>
-#include <event2/thread.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -34,32 +35,47 @@ static void good(int code, const struct failure *failure)
     must(code == 0);
 }
 
-static void start(void)
+/* The configuration, the loop, and a master that hears nothing. */
+static void prepare(void)
 {
-    /* Nobody is its master; the first worker fills the store. */
-    static const struct worker_start alone = {
-        .channel = -1, .socket = -1, .ops_socket = -1, .keys = -1, .number = 1};
+    static struct worker_start alone = {.socket = -1, .ops_socket = -1, .keys = -1, .number = 1};
     struct failure failure = {0};
-    world.start = &alone;
+    int channel[2];
     log_level_set(LOG_LEVEL_ERROR);
     good(config_load(&world.config, NULL, &failure), &failure);
     good(demo_new(&demo, &world.config, &failure), &failure);
     must(atexit(remove_folder) == 0);
+    must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == 0);
+    alone.channel = channel[0];
+    must(keys_memfd_new(&alone.keys) == 0);
     world.demo = demo;
+    world.start = &alone;
+    world.begun_ns = clock_ns();
     set("poll_interval", "5ms"); /* a request may wait for a poll */
     set("table_sets", "256");
     set("table_folds", "256");
     set("store_threads", "1");
     set("store_write_threads", "1");
     set("clients_max", "16");
+    good(descriptors_init(&world.descriptors, &world.config, &failure), &failure);
+    good(daemon_start_loop(&world, &failure), &failure);
+}
+
+/* As in proxy/daemon/worker.c, without listeners: they would be begun when the first poll has been applied. */
+static void start(void)
+{
+    struct failure failure = {0};
     if (redis_url != NULL)
         set("redis", redis_url);
-    good(descriptors_init(&world.descriptors, &world.config, &failure), &failure);
+    world.open = true;
     must(ops_new(&world.ops, &world.server) == 0);
     good(daemon_open_store(&world, &failure), &failure);
     good(daemon_start_helpers(&world, &failure), &failure);
+    good(daemon_start_growth(&world, &failure), &failure);
     good(daemon_start_redis(&world, &failure), &failure);
+    daemon_open_keys(&world);
     good(daemon_start_answering(&world, &failure), &failure);
+    good(daemon_start_warming(&world, &failure), &failure);
     good(daemon_start_delayed(&world, &failure), &failure);
     good(daemon_start_watching(&world, &failure), &failure);
     good(daemon_start_serving(&world, &failure), &failure);
@@ -68,7 +84,7 @@ static void start(void)
 struct event_base *daemon_world_base(void)
 {
     if (world.parts.base == NULL)
-        must(evthread_use_pthreads() == 0 && (world.parts.base = event_base_new()) != NULL);
+        prepare();
     return world.parts.base;
 }
 
