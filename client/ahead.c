@@ -87,11 +87,14 @@ void ahead_look(struct handle *handle)
     }
     if (handle_lock(handle, HANDLE_NO_WAIT) < 0)
         return;
-    uint64_t until = clock > due + SELDOM_NS ? clock + PATIENCE_NS : HANDLE_NO_WAIT;
+    bool patient = clock > due + SELDOM_NS && own->circuit.pause_ns == 0;
+    uint64_t until = patient ? clock + PATIENCE_NS : HANDLE_NO_WAIT;
+    own->looking = true;
     int code = handle_ready(handle, until);
     if (handle_broken(handle,
                       code)) /* the connection has ended, as it turned out: the next one is begun at once */
         code = handle_ready(handle, until);
+    own->looking = false;
     uint64_t pause_ns = code == PERMTAB_E_TIMEOUT ? LOOK_NS : HANDLE_ATTEMPT_NS;
     permtab_shm_store64_relaxed(&own->next_look_ns, clock + pause_ns);
     handle_unlock(handle);

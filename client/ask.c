@@ -101,17 +101,6 @@ static int look_again(const struct handle *handle, const struct permtab_query *q
                          &state);
 }
 
-/* The inline path leaves to us what a table answers that is about to be replaced. PERMTAB_E_MISS: it is not that. */
-static int look_at_ending(const struct handle *handle, const struct permtab_query *query,
-                          const struct permtab_token *token)
-{
-    const struct permtab_geometry_ *geometry = permtab_geometry_of_(&handle->visible);
-    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
-    if (!ahead_wanted(geometry, &moment, permtab_shm_clock_ns()))
-        return PERMTAB_E_MISS;
-    return look_again(handle, query, token);
-}
-
 int ask_locked(struct handle *handle, const struct permtab_query *query, const char *permission,
                const struct permtab_token *token, uint64_t deadline_ns)
 {
@@ -135,11 +124,16 @@ enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_q
                                    const struct permtab_token *token)
 {
     struct handle *handle = handle_of(table);
-    int code = look_at_ending(handle, query, token);
+    /* The inline path leaves to us what a table answers that is about to be replaced. Looking for the newer one may
+     * take time, in which the lease of the answer may end. */
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&permtab_geometry_of_(table)->table);
+    int code = look_again(handle, query, token);
     if (code >= 0) {
-        permtab_count_hit_(table, query->user, query->scope, true);
         ahead_look(handle);
-        return (enum permtab_decision)code;
+        if (permtab_shm_fresh(&moment)) {
+            permtab_count_hit_(table, query->user, query->scope, true);
+            return (enum permtab_decision)code;
+        }
     }
     uint64_t deadline_ns = ask_deadline(handle);
     code = handle_lock(handle, deadline_ns);

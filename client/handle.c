@@ -138,14 +138,14 @@ static void keep_trouble(const struct wire_message *reply)
         (void)snprintf(thread->trouble, sizeof(thread->trouble), "%.*s", size < 256 ? (int)size : 255, text);
 }
 
-static uint64_t begin_of_wait(uint64_t deadline_ns)
+static uint64_t begin_of_wait(const struct handle *handle, uint64_t deadline_ns)
 {
-    return deadline_ns != HANDLE_NO_WAIT ? channel_clock_ns() : NOT_WAITED;
+    return deadline_ns != HANDLE_NO_WAIT && !handle->own->looking ? channel_clock_ns() : NOT_WAITED;
 }
 
 int handle_call(struct handle *handle, uint64_t deadline_ns, struct wire_message *reply)
 {
-    uint64_t begin_ns = begin_of_wait(deadline_ns);
+    uint64_t begin_ns = begin_of_wait(handle, deadline_ns);
     int code = channel_call(&handle->own->channel, -1, patience(handle, deadline_ns), reply);
     judge_silence(handle, code, begin_ns, reply);
     keep_trouble(reply);
@@ -158,7 +158,7 @@ static int call_vital(struct handle *handle, bool *under_way, uint64_t deadline_
                       struct wire_message *reply)
 {
     struct channel *channel = &handle->own->channel;
-    uint64_t begin_ns = begin_of_wait(deadline_ns), end_ns = patience(handle, deadline_ns);
+    uint64_t begin_ns = begin_of_wait(handle, deadline_ns), end_ns = patience(handle, deadline_ns);
     int code = 0;
     *reply = (struct wire_message){0};
     if (!*under_way)
@@ -411,7 +411,7 @@ static int connect_now(struct handle *handle, uint64_t deadline_ns)
     }
     outage_attempt(&own->outage, clock);
     int code = channel_open(&own->channel, handle->path, handle->server_uid, patience(handle, deadline_ns));
-    if (code == PERMTAB_E_TIMEOUT && deadline_ns != HANDLE_NO_WAIT && long_enough(handle, clock))
+    if (code == PERMTAB_E_TIMEOUT && deadline_ns != HANDLE_NO_WAIT && !own->looking)
         circuit_timed_out(&own->circuit, channel_clock_ns());
     if (code < 0) {
         outage_begin(&own->outage, clock);

@@ -44,6 +44,7 @@ struct own_page {
     struct outage outage;
     uint32_t ended; /* connections that ended */
     bool eager;     /* an attachment is wanted at once: permtab_refresh */
+    bool looking;   /* ahead (ahead.c): with a patience so short that silence says nothing of the sidecar */
     bool greeting;  /* hello was sent on the channel and not answered yet */
     bool greeted;   /* … and answered */
     /* attach was sent and not answered yet; its reply brings descriptors, so nothing else is sent meanwhile */
@@ -157,7 +158,7 @@ bool ahead_wanted(const struct permtab_geometry_ *geometry, const struct permtab
 /* From when on this process looks for it, when it is wanted. */
 uint64_t ahead_from(struct handle *handle, const struct permtab_geometry_ *geometry,
                     const struct permtab_shm_moment *moment, uint64_t clock_ns);
-/* Looks for it, without waiting, when it is wanted and time. Without the lock held. */
+/* Looks for it, when it is wanted and time; see ahead.c for who waits. Without the lock held. */
 void ahead_look(struct handle *handle);
 
 /* ---- attach.c ------------------------------------------------------------------------------------------------ */

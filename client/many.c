@@ -317,11 +317,11 @@ int permtab_check_many(struct permtab *table, const struct permtab_query *querie
         failed = chosen != NULL ? settle(&many, chosen) : PERMTAB_E_MEMORY;
         free(chosen);
     }
+    if (many.ending)
+        ahead_look(many.handle); /* before the answers' clocks are looked at for the last time */
     renew(&many);
     int known = conclude(&many, failed < 0 ? failed : PERMTAB_E_BUSY, out);
     count_add(many.handle, n - open, open, n - (size_t)known);
     count_enrol(many.handle);
-    if (many.ending)
-        ahead_look(many.handle);
     return known;
 }

@@ -87,20 +87,11 @@ static int view_fill(struct handle *handle, uint64_t user, permtab_scope scope, 
     return view_look(handle, user, scope, out);
 }
 
-/* A view ends with its table, so a newer one is looked for before the view is made, and not after. */
-static void look_before(struct handle *handle)
-{
-    const struct permtab_geometry_ *geometry = permtab_geometry_of_(&handle->visible);
-    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
-    if (ahead_wanted(geometry, &moment, permtab_shm_clock_ns()))
-        ahead_look(handle);
-}
-
 int permtab_view_get(struct permtab *table, uint64_t user, permtab_scope scope, struct permtab_view *out)
 {
     struct handle *handle = handle_of(table);
     memset(out, 0, sizeof(*out));
-    look_before(handle);
+    ahead_look(handle); /* before the view is made, because a view ends with its table */
     int code = view_look(handle, user, scope, out);
     if (code == 0) {
         permtab_count_hit_(table, user, scope, true);

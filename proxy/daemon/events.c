@@ -101,11 +101,11 @@ void daemon_on_news(void *context, const struct feed_news *news)
         subscriptions_rebuilt(daemon->parts.subscriptions);
     if (news->rebuilt)
         daemon_warm_again(daemon);
-    if (news->applied) {
+    if (news->applied)
         go_on_from(daemon, news->revision);
-        warm_applied(daemon->warm);
-    }
     open_doors(daemon);
+    if (news->applied)
+        warm_applied(daemon->warm);
 }
 
 /* ---- what other parts tell ------------------------------------------------------------------------------------- */
@@ -282,6 +282,7 @@ static void change_option(struct daemon *daemon, char *text)
     }
     if (log_level_parse(daemon->config.log_level, &level) == 0)
         log_level_set(level);
+    (void)channel_tell(daemon->start->channel, CHANNEL_BEAT, ""); /* the master's patience may be shorter now */
     (void)timer_in_ms(daemon->beat, beat_ms(daemon));
 }
 

@@ -92,6 +92,8 @@ static void carry_out(struct master *master, struct reload *reload, uint64_t now
     if (master->worker.pid != 0)
         config_compare(master->config, &reload->config, tell_worker, reload);
     take(master, reload, replaces && master->worker.ready);
+    /* A shorter worker_timeout counts from now: the worker's last beat may be older, and that was in order. */
+    master->worker.heard_ns = now_ns;
     if (!replaces)
         return;
     if (master->worker.pid != 0)

@@ -360,6 +360,8 @@ struct publisher_options publisher_next_options(const struct publisher *publishe
 {
     const struct table *table = publisher->table;
     struct publisher_options next = table->options;
+    /* a table that a rebuild made had what was left at that moment */
+    next.memory_max = publisher->options.memory_max;
     next.entries = table_next_entries(table->options.entries);
     next.sets = next_count(next.sets, table->sets.pool.indices.used, &table->options, &next);
     next.folds = next_count(next.folds, table->folding.folds, &table->options, &next);

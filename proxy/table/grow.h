@@ -35,7 +35,7 @@ bool publisher_growing(const struct publisher *publisher);
 /* The segment that is written through and leased beside the table: its id, 0: there is none. */
 uint64_t publisher_retired_segment(const struct publisher *publisher);
 /* The retired table's lease is not renewed any more. It is written through until the lease has lapsed, and then
- * dropped: by publisher_renew, publisher_grow_begin or publisher_tend. */
+ * dropped: by publisher_renew or publisher_tend. */
 void publisher_retired_release(struct publisher *publisher);
 /* Drops a released table whose lease has lapsed. To be called now and then: while the store is away nobody renews. */
 void publisher_tend(struct publisher *publisher, uint64_t now_ns);

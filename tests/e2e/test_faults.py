@@ -4,7 +4,6 @@ other. The sample is another one each time, and the seed is printed; tests/long/
 
 import os
 import pathlib
-import random
 import re
 import shutil
 import subprocess
@@ -17,7 +16,9 @@ from harness.lives import DaemonLife
 from harness.paths import program, temporary_folder
 from harness.servers import Redis
 
-SEED = random.SystemRandom().randrange(1 << 31)
+# The same calls each time: what is still open elsewhere is for tests/long/faults.sh to find, not for whoever changed
+# something else.
+SEED = 20261130
 
 
 class TheShim(unittest.TestCase):
@@ -100,8 +101,9 @@ class Judging(unittest.TestCase):
     def test_finds_a_death(self):
         def deadly(life):
             script = self.folder / "permtabd"
-            script.write_text(f"#!/bin/sh\n{program('permtabd')} \"$@\" &\nsleep 1\nkill -SEGV $!\nwait $!\n"
-                              "kill -SEGV $$\n")
+            log = life.sidecar.log_path
+            script.write_text(f"#!/bin/sh\n(until grep -q ': serving ' {log}; do sleep 0.01; done; kill -SEGV $$) &\n"
+                              f"exec {program('permtabd')} \"$@\"\n")
             script.chmod(0o755)
             life.sidecar.binary = str(script)
         complaints, life = self.live(change=deadly)
@@ -138,7 +140,7 @@ class Known(unittest.TestCase):
 
 
 class Samples(unittest.TestCase):
-    """Other calls each time; what is found has an order by which faults.py repeats it."""
+    """What is found has an order by which faults.py repeats it."""
 
     def sample(self, name, quick, full):
         script = pathlib.Path(__file__).with_name("faults.py")
@@ -152,17 +154,17 @@ class Samples(unittest.TestCase):
         print(f"    {name}, seed {SEED}: {found[0]}", flush=True)
 
     def test_daemon(self):
-        self.sample("daemon", 40, 400)
+        self.sample("daemon", 20, 120)
 
     def test_client(self):
-        self.sample("client", 60, 400)
+        self.sample("client", 30, 150)
 
     def test_permtabctl(self):
-        self.sample("permtabctl", 100, 900)
+        self.sample("permtabctl", 40, 300)
 
     @full_only
     def test_daemon_on_mariadb(self):
-        self.sample("mariadb", 20, 60)
+        self.sample("mariadb", 20, 30)
 
 
 if __name__ == "__main__":
