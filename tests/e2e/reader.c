@@ -4,9 +4,10 @@
  *
  *     question USER SCOPE PERMISSION    before start; numbered from 0
  *     start SWEEP_US ASK_US             "started". One thread peeks at all questions every SWEEP_US, and looks at the
- *                                       table's revision; another asks a random one every ASK_US, by check or check_at
+ *                                       table's revision; another asks a random one every ASK_US, by check or check_at.
+ *                                       ASK_US 0: nobody asks, so nobody looks for another table either
  *     token STORE REVISION              from now on check_at asks for it
- *     stop                              "stopped": everything is in the file
+ *     stop                              "stopped": everything is in the file; it may be started again
  *     final                             a letter a question (A, D, U), by check
  *
  * Times are CLOCK_MONOTONIC, taken before a call and after it: all readers are on one machine and have one clock.
@@ -271,14 +272,17 @@ static bool start(struct reader *reader, const char *line, pthread_t threads[2])
         return false;
     reader->sweep_ns = sweep_us * 1000;
     reader->ask_ns = ask_us * 1000;
+    for (uint32_t i = 0; i < reader->count; i++)
+        reader->questions[i].span.calls = 0;
+    set_stop(reader, false);
     return pthread_create(&threads[0], NULL, peek_all, reader) == 0 &&
-           pthread_create(&threads[1], NULL, ask_some, reader) == 0;
+           (ask_us == 0 || pthread_create(&threads[1], NULL, ask_some, reader) == 0);
 }
 
 static void stop(struct reader *reader, pthread_t threads[2])
 {
     set_stop(reader, true);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < (reader->ask_ns > 0 ? 2 : 1); i++)
         (void)pthread_join(threads[i], NULL);
 }
 

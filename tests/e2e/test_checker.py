@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""The checker of the fleet's tests, on records made by hand: what is good passes, and each kind of wrong is seen."""
+"""The checker of the fleet's tests, on records made by hand: what is good passes, and each kind of wrong is seen. And how
+workers died, by logs made by hand."""
 
 import random
 import unittest
 
-from harness import checker, full_only, main, model
+from harness import checker, deaths, full_only, main, model
 from harness.checker import ALLOW, CHECK, CHECK_AT, DENY, PEEK, UNKNOWN, Record, Span, Write
 from harness.process import Stopwatch
 
@@ -226,6 +227,33 @@ class Checker(unittest.TestCase):
         high = max([BEGIN] + [w.revision for w in writes if w.begun_ns <= span.last_ended])
         # Revisions alternate: even ones have the role.
         return not any((revision % 2 == 0) == (span.decision == ALLOW) for revision in range(low, max(low, high) + 1))
+
+
+class Deaths(unittest.TestCase):
+    """What masters say of their workers, next to what was done to them."""
+    LOG = """\
+error permtabd: worker 41 died: signal 9, Killed after 2.500 s; another one begins
+error permtabd: worker 42 died: signal 9, Killed of its master after 9.000 s; another one begins
+info table: it has room for 32 entries now, after 20 ms; 7 were brought along; tables take 0 MB
+error permtabd: worker died: signal 11, Segmentation fault after 0.010 s, before it served; another one begins after a pause
+error permtabd: worker died: code 1 after 1.000 s, before it served: the store is away; another one begins after a pause
+error permtabd: worker 45 died while it was to stop: code 1 after 7.000 s
+"""
+    SENT = [(41, 9), (43, 11)]
+
+    def test_explained(self):
+        self.assertEqual([], deaths.unexplained(self.LOG, self.SENT))
+        self.assertEqual((3, 1), deaths.deaths(self.LOG))
+        self.assertEqual(1, deaths.growths(self.LOG))
+
+    def test_unexplained(self):
+        for sent in ([(43, 11)], [(40, 9), (43, 11)], [(41, 11), (43, 11)], [(41, 9)], [(41, 9), (43, 9)]):
+            with self.subTest(sent=sent):
+                self.assertEqual(1, len(deaths.unexplained(self.LOG, sent)))
+        for line in ("error permtabd: worker 46 died: code 1 after 5.000 s: the loop broke off; another one begins",
+                     "error permtabd: worker 46 died while it was to leave: signal 6, Aborted after 5.000 s"):
+            with self.subTest(line=line):
+                self.assertEqual(1, len(deaths.unexplained(self.LOG + line + "\n", self.SENT)))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 """The checker against daemons with one safety taken out (tests/e2e/broken/): each must be caught, by the violation
 that the safety is there to prevent, in a scenario through which the sound daemon comes unharmed."""
 
+import os
 import shutil
+import signal
 import time
 import unittest
 
@@ -15,6 +17,7 @@ from harness.writers import RpcWriter, statement
 
 POLL_MS, STALENESS_MS = 50, 1000
 HELD = model.assignment(1, model.SENDER)
+CROWD = range(1000, 1128)  # more users than a small table has room for
 QUESTION = model.questions().index((1, "server:1", model.SEND))
 
 
@@ -32,7 +35,7 @@ class Broken(unittest.TestCase):
         cls.mariadb.kill()
         shutil.rmtree(cls.folder, ignore_errors=True)
 
-    def scenario(self, name, play, binary):
+    def scenario(self, name, play, binary, options):
         """Two hosts, of which the second is hurt. Returns what the checker finds. Without the auditor, who may heal
         in time what should not have happened; and with so much time for everything that a busy machine gives nothing
         up, and one connection for fills, which the proxy knows as such once all is settled."""
@@ -40,7 +43,7 @@ class Broken(unittest.TestCase):
         folder.mkdir()
         with Fleet(folder, 2, redis=self.redis, poll_ms=POLL_MS, staleness_ms=STALENESS_MS, binary=binary,
                    mariadb=self.mariadb, request_timeout="10s", redis_timeout="2s", audit_entries=0,
-                   store_threads=1) as fleet:
+                   store_threads=1, **options) as fleet:
             fleet.start()
             fleet.start_readers(sweep_us=5000, ask_us=1000)
             writer = RpcWriter(fleet, 1, 1)
@@ -68,12 +71,14 @@ class Broken(unittest.TestCase):
                        f"{host.name} was asked", 0.05)
             wait_until(lambda: "U" not in host.reader.final(), 40, f"{host.name} answers everything", 0.1)
 
-    def caught(self, name, play, kinds, redis=False):
+    def caught(self, name, play, kinds, redis=False, questions=(QUESTION,), **options):
+        """One of the questions, at least, was answered wrongly on h1."""
         self.redis = redis
-        self.assertEqual([], self.scenario(f"{name}-sound", play, None), "the sound daemon")
+        self.assertEqual([], self.scenario(f"{name}-sound", play, None, options), "the sound daemon")
         begun = time.monotonic()
-        found = self.scenario(f"{name}-broken", play, program(f"broken-{name}"))
-        self.assertIn(("h1", QUESTION), {(violation.host, violation.question) for violation in found})
+        found = self.scenario(f"{name}-broken", play, program(f"broken-{name}"), options)
+        self.assertTrue({violation.question for violation in found if violation.host == "h1"}.intersection(questions),
+                        found[:10])
         self.assertEqual(set(kinds), {violation.kind for violation in found}, found[:10])
         print(f"    without the {name}: {len(found)} violations after {time.monotonic() - begun:.1f} s, such as "
               f"{found[0].kind}: {found[0].text}")
@@ -159,6 +164,47 @@ class Broken(unittest.TestCase):
                 host.reader.resume()
             time.sleep(0.5)
         self.caught("gap", play, ["late"], redis=True)
+
+    def test_retired(self):
+        """A table that another one has taken the place of is kept true for those who still have it, or it is not
+        believed any more. The reader of h1 has it until the end: it only peeks, and who peeks looks for no other.
+        The sound daemon keeps it true for half a minute, and lets its lease end then."""
+        held = (1, 3, 5)
+
+        def play(fleet, writer):
+            other, hurt = fleet.hosts
+            hurt.reader.stop()
+            hurt.reader.start(sweep_us=5000, ask_us=0)
+            fleet.sql("".join(statement(model.assignment(user, model.SENDER), True) for user in CROWD))
+            fleet.wait_for(fleet.revision())
+            with hurt.sidecar.rpc(timeout=60) as rpc:
+                def asked_by_many():
+                    """The oldest entry makes room, so those of the questions go now and then, one at a time."""
+                    for number, user in enumerate(CROWD):
+                        for each in (user, held[number % len(held)]):
+                            rpc.call("check", user=each, scope="server:1", permission=model.SEND)
+                    return hurt.sidecar.stats()["growths"] > 0
+                wait_until(asked_by_many, 60, "the table has grown")
+            for user in held:
+                self.assertIsNotNone(writer.write(other, model.assignment(user, model.SENDER), False))
+            fleet.wait_for(fleet.revision())
+            time.sleep(2 * STALENESS_MS / 1000)
+        questions = [model.questions().index((user, "server:1", model.SEND)) for user in held]
+        self.caught("retired", play, ["late"], questions=questions, table_entries=64)
+
+    def test_successor(self):
+        """Answers die with the worker that vouched for them: nobody renews the lease of its table, and readers come to
+        the next one's."""
+        def play(fleet, writer):
+            other, hurt = fleet.hosts
+            worker = hurt.sidecar.worker_pid
+            os.kill(worker, signal.SIGKILL)
+            wait_until(lambda: hurt.sidecar.worker_pid not in (worker, None), 30, "another worker begins", 0.02)
+            hurt.sidecar.wait_healthy()
+            self.assertIsNotNone(writer.write(other, HELD, False))
+            fleet.wait_for(fleet.revision())
+            time.sleep(2.5 * STALENESS_MS / 1000)
+        self.caught("successor", play, ["late"])
 
 
 if __name__ == "__main__":

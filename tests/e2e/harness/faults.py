@@ -1,7 +1,12 @@
 """The faults that the nemesis does to a fleet. A fault is begun, lasts for a while, and is ended by what its beginning
 returned. Two faults at a time never want the same thing."""
 
+import os
 import signal
+import subprocess
+
+from .paths import program
+from .process import children, kill, spawn
 
 
 def _some(dice, things, most=None):
@@ -141,8 +146,8 @@ def sidecar_killed(fleet, dice, hosts):
 
 def sidecar_ended(fleet, dice, hosts):
     """The sidecar is told to end, with writes and fills under way. It may have to wait for a statement that waits
-    for a lock; a supervisor has no patience for that. It must not crash. One that has not begun to serve does not
-    know how to end in order."""
+    for a lock; a supervisor has no patience for that. It must not crash: the master, whose status this is; of the
+    worker its log tells (deaths.py). One that has not begun to serve does not know how to end in order."""
     ending = [host.sidecar.process for host in hosts if host.sidecar.process and host.sidecar.process.poll() is None]
     for process in ending:
         process.terminate()
@@ -158,20 +163,78 @@ def sidecar_ended(fleet, dice, hosts):
     return no_patience
 
 
+# ---- workers ---------------------------------------------------------------------------------------------------------
+
+def _signal_worker(host, number):
+    """To the worker alone: its master is to see to it. Returns the worker's pid; None when there is none."""
+    process = host.sidecar.process
+    pid = host.sidecar.worker_pid if process and process.poll() is None else None
+    if pid is not None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return None
+        host.signalled.append((pid, int(number)))
+    return pid
+
+
+def worker_killed(fleet, dice, hosts):
+    """The master begins another one. One that dies before any has served ends its master, as at any start."""
+    for host in hosts:
+        _signal_worker(host, dice.choice((signal.SIGKILL, signal.SIGSEGV)))
+    return None
+
+
+def worker_stopped(fleet, dice, hosts):
+    """For less than worker_timeout, and it goes on with what it was doing; or for longer, and is killed."""
+    stopped = [(host, _signal_worker(host, signal.SIGSTOP)) for host in hosts]
+
+    def go_on():
+        for host, pid in stopped:
+            process = host.sidecar.process
+            if process and pid in children(process.pid):
+                _signal_worker(host, signal.SIGCONT)
+    return go_on
+
+
+def worker_replaced(fleet, dice, hosts):
+    """Its master is told of another configuration, which only another worker can live by. A master that has no worker
+    may not have begun to listen to signals."""
+    for host in hosts:
+        process = host.sidecar.process
+        if process and process.poll() is None and host.sidecar.worker_pid is not None:
+            host.sidecar.configure(audit_entries=5 - host.sidecar.options["audit_entries"])
+            process.send_signal(signal.SIGHUP)
+    return None
+
+
+def table_flushed(fleet, dice, hosts):
+    """Every sidecar that hears of it rebuilds its table. Whoever flushes does not wait for it."""
+    flushing = [spawn([program("permtabctl"), "--socket", str(host.sidecar.socket), "invalidate", "all"],
+                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for host in hosts[:2]]
+
+    def no_patience():
+        for process in flushing:
+            kill(process)
+            process.wait()
+    return no_patience
+
+
 SERVER_FAULTS = {
     "redis": [redis_killed, redis_paused, redis_emptied, redis_restored, redis_dumped, redis_flushed,
               redis_clients_killed],
     "mariadb": [mariadb_killed, mariadb_paused, mariadb_restarted],
 }
 LINK_FAULTS = [link_cut, link_reset, link_stalled, link_slow, link_throttled]
-HOST_FAULTS = [sidecar_stopped, sidecar_killed, sidecar_ended]
+HOST_FAULTS = [sidecar_stopped, sidecar_killed, sidecar_ended, worker_killed, worker_killed, worker_stopped,
+               worker_replaced, table_flushed]
 
 
 def choose(fleet, dice, taken):
     """(name, what it takes, begin()) of a random fault that wants nothing of `taken`; None when there is none."""
     def free(names):
         return [name for name in names if name not in taken]
-    kinds = ["mariadb", "store link", "store link", "host", "host"]
+    kinds = ["mariadb", "store link", "store link", "host", "host", "host", "host"]
     if fleet.redis:
         kinds += ["redis", "redis", "redis", "redis link", "redis link", "messages", "messages"]
     kind = dice.choice(kinds)

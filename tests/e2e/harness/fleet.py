@@ -29,6 +29,7 @@ class Host:
     store_link: str
     redis_link: str
     reader: Reader = None
+    signalled: list = dataclasses.field(default_factory=list)  # (pid, signal) that workers were sent by a test
 
     @property
     def links(self):
@@ -36,9 +37,11 @@ class Host:
 
 
 class Fleet:
-    """Starts nothing before start(). Without redis the sidecars live by polls. binary: another permtabd."""
+    """Starts nothing before start(). Without redis the sidecars live by polls. binary: another permtabd. every_other:
+    further options of h0, h2 and so on."""
 
-    def __init__(self, folder, hosts, redis=True, poll_ms=100, staleness_ms=2000, binary=None, mariadb=None, **options):
+    def __init__(self, folder, hosts, redis=True, poll_ms=100, staleness_ms=2000, binary=None, mariadb=None,
+                 every_other=None, **options):
         self.folder = folder
         self.staleness_ms = staleness_ms
         self.own_mariadb = mariadb is None
@@ -48,6 +51,7 @@ class Fleet:
         self.hosts = []
         self.count = hosts
         self.binary = binary
+        self.every_other = every_other or {}
         self.options = {**SMALL, "poll_interval": f"{poll_ms}ms", "max_staleness": f"{staleness_ms}ms", **options}
         self.database = None
         self.store_id = self.begin_revision = self.begin_state = None
@@ -77,7 +81,7 @@ class Fleet:
     def _make_host(self, name):
         store, redis = f"{name}.store", f"{name}.redis" if self.redis else None
         port = self.proxy.add(store, self.mariadb.port, "mysql")
-        options = dict(self.options)
+        options = dict(self.options, **(self.every_other if len(self.hosts) % 2 == 0 else {}))
         if redis:
             options["redis"] = f"redis://127.0.0.1:{self.proxy.add(redis, self.redis.port, 'redis')}/0"
         folder = self.folder / name

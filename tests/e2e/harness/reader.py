@@ -27,6 +27,7 @@ class Reader:
         assert line == word, f"the reader said {line!r} where {word!r} was expected"
 
     def start(self, sweep_us=10000, ask_us=20000):
+        """Without asking (0) it stays with its table, come what may: peeking looks for no other."""
         self._send("start", sweep_us, ask_us)
         self._expect("started")
 
