@@ -23,8 +23,8 @@ from harness.paths import temporary_folder
 from harness.writers import RpcWriter, SqlWriter
 
 SHOWN = 20
-# On every other host the 63 entries of the questions do not fit at first, and the table grows whenever a worker has been
-# left alone for five seconds: by its fills, for no hit rate is high enough.
+# On every other host the 63 entries of the questions do not fit at first, and the table grows whenever a worker has
+# been left alone for five seconds: by its fills, for no hit rate is high enough.
 GROWING = {"table_entries": 8, "hit_rate_target": "1.0"}
 
 
@@ -170,8 +170,8 @@ class Nemesis:
         logs = [host.sidecar.log()[self.logged[host.name]:] for host in self.fleet.hosts]
         died, by_master = (sum(counts) for counts in zip(*map(deaths.deaths, logs)))
         grown = list(map(deaths.growths, logs))
-        self.say(f"  tables grew {sum(grown)} times, on {sum(map(bool, grown))} hosts; {died} workers died by a signal, "
-                 f"{by_master} of them of their masters")
+        self.say(f"  tables grew {sum(grown)} times, on {sum(map(bool, grown))} hosts; "
+                 f"{died} workers died by a signal, {by_master} of them of their masters")
 
     def keep(self, kept, found, folder):
         """All there is to look at."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The checker of the fleet's tests, on records made by hand: what is good passes, and each kind of wrong is seen. And how
-workers died, by logs made by hand."""
+"""The checker of the fleet's tests, on records made by hand: what is good passes, and each kind of wrong is seen.
+And how workers died, by logs made by hand."""
 
 import random
 import unittest
@@ -235,8 +235,8 @@ class Deaths(unittest.TestCase):
 error permtabd: worker 41 died: signal 9, Killed after 2.500 s; another one begins
 error permtabd: worker 42 died: signal 9, Killed of its master after 9.000 s; another one begins
 info table: it has room for 32 entries now, after 20 ms; 7 were brought along; tables take 0 MB
-error permtabd: worker died: signal 11, Segmentation fault after 0.010 s, before it served; another one begins after a pause
-error permtabd: worker died: code 1 after 1.000 s, before it served: the store is away; another one begins after a pause
+error permtabd: worker died: signal 11, Segmentation fault after 0.010 s, before it served; another begins after a pause
+error permtabd: worker died: code 1 after 1.000 s, before it served: the store is away; another begins after a pause
 error permtabd: worker 45 died while it was to stop: code 1 after 7.000 s
 """
     SENT = [(41, 9), (43, 11)]
