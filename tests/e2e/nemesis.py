@@ -123,7 +123,8 @@ class Nemesis:
         self.logged = {host.name: len(host.sidecar.log()) for host in fleet.hosts}
         self.begun = time.monotonic()
         fleet.proxy.seed(self.seed * 100 + self.rounds)
-        fleet.start_readers(sweep_us, ask_us)
+        # Long enough to be told, by a table that nobody may believe any more, what was not true within the bound.
+        fleet.start_readers(sweep_us, ask_us, lazy_us=fleet.staleness_ms * 2500)
         writers = self.writers(rate)
         for writer in writers:
             writer.start()

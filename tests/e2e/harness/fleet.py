@@ -29,11 +29,16 @@ class Host:
     store_link: str
     redis_link: str
     reader: Reader = None
+    lazy: Reader = None
     signalled: list = dataclasses.field(default_factory=list)  # (pid, signal) that workers were sent by a test
 
     @property
     def links(self):
         return [link for link in (self.store_link, self.redis_link) if link]
+
+    @property
+    def readers(self):
+        return [reader for reader in (self.reader, self.lazy) if reader]
 
 
 class Fleet:
@@ -93,8 +98,8 @@ class Fleet:
 
     def close(self):
         for host in self.hosts:
-            if host.reader:
-                host.reader.close()
+            for reader in host.readers:
+                reader.close()
         for host in self.hosts:
             kill(host.sidecar.process)
         if self.proxy:
@@ -112,21 +117,30 @@ class Fleet:
 
     # ---- asking ------------------------------------------------------------------------------------------------------
 
-    def start_readers(self, sweep_us=10000, ask_us=20000, questions=None):
+    def start_readers(self, sweep_us=10000, ask_us=20000, questions=None, lazy_us=0):
+        """With lazy_us each host has a second reader, which asks so seldom: meanwhile it stays with the table that it
+        has, whatever became of that."""
         for number, host in enumerate(self.hosts):
             host.reader = Reader(host.sidecar.socket, self.folder / f"{host.name}.spans",
                                  questions or model.questions(), number + 1)
+            if lazy_us:
+                host.lazy = Reader(host.sidecar.socket, self.folder / f"{host.name}-lazy.spans",
+                                   questions or model.questions(), len(self.hosts) + number + 1)
         for host in self.hosts:
             host.reader.start(sweep_us, ask_us)
+            if host.lazy:
+                host.lazy.start(4 * sweep_us, lazy_us)
 
     def stop_readers(self):
         for host in self.hosts:
-            host.reader.stop()
+            for reader in host.readers:
+                reader.stop()
 
     def end_readers(self):
         for host in self.hosts:
-            host.reader.close()
-            host.reader = None
+            for reader in host.readers:
+                reader.close()
+            host.reader = host.lazy = None
 
     def sql(self, text):
         return self.mariadb.client(self.database, text)
@@ -221,7 +235,8 @@ class Fleet:
         return self._kept([], 0, [], {})
 
     def _kept(self, log, read_ns, writes, finals):
-        paths = {host.name: self.folder / f"{host.name}.spans" for host in self.hosts}
+        names = [name for host in self.hosts for name in (host.name, f"{host.name}-lazy")]
+        paths = {name: self.folder / f"{name}.spans" for name in names}
         return Kept(self.staleness_ms * 1000000, self.begin_revision, sorted(self.begin_state), log, read_ns, writes,
                     finals, {name: path for name, path in paths.items() if path.exists()})
 
