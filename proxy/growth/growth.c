@@ -115,11 +115,13 @@ static void order(struct growth *growth, uint64_t entries)
 /* Says once what the table is kept from growing by, and again when it is something else. */
 static void tell_bound(struct growth *growth, enum growth_bound bound, uint64_t fits, const char *text)
 {
-    if (bound == growth->bound)
+    bool stays = bound != GROWTH_FREE && fits == 0;
+    if (bound == growth->bound && stays == growth->stays)
         return;
     growth->bound = bound;
+    growth->stays = stays;
     uint64_t capacity = publisher_capacity(growth->options.publisher);
-    if (bound != GROWTH_FREE && fits == 0)
+    if (stays)
         log_warning("table: it stays at %" PRIu64 " entries, because of %s; %s", capacity,
                     growth_bound_text(bound), text);
 }

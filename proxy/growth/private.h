@@ -37,6 +37,7 @@ struct growth {
     bool released;
 
     enum growth_bound bound; /* what kept the last step small, or from being made */
+    bool stays;              /* the table does not grow at all because of it, and that was logged */
     struct pause pause;      /* before the next attempt */
     struct trouble trouble;  /* growth that is given up */
     uint64_t last_ns;        /* when the table last grew; 0: never */

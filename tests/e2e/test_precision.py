@@ -26,6 +26,7 @@ class Precision(Shared, MariadbCase):
         hosts[0].apply(self.policy())
         for host in hosts:
             wait_until(lambda: host.stats()["filter_users"] > 0, 20, "the users are counted")
+            wait_until(lambda: host.stats()["table_capacity"] == USERS * 5 // 4, 20, "there is room for all of them")
         workers = [self.worker(host, timeout_ms=30000) for host in hosts]
         for host, worker in zip(hosts, workers):
             counts, _ = worker.range(FIRST, USERS, SCOPE, PERMISSION)

@@ -57,8 +57,8 @@ class Tools:
         self.expect(reader, MODERATOR, "allow")
         self.sql("DROP TRIGGER permtab_assignment_delete; DELETE FROM permtab_assignment WHERE user_id = 1;")
         self.expect(reader, MODERATOR, "unknown")
-        said = serving.ctl("health")
-        self.assertIn("permtabd --migrate makes it again", said.stdout + said.stderr)
+        wait_until(lambda: "permtabd --migrate makes it again" in serving.ctl("health").stdout, 10,
+                   "it says what mends it")
         done = serving.run("--migrate")
         self.assertEqual(0, done.returncode, done.stderr)
         self.expect(reader, MODERATOR, "deny")
