@@ -257,8 +257,8 @@ class WithRedis(Asking, MariadbCase):
         segments = self.there.stats()["segments"]
         self.done(self.here, "invalidate", "all")
         wait_until(lambda: self.there.stats()["segments"] > segments, 5, "the other host has another table")
-        wait_until(lambda: not self.keys("user:5"), 20, "the old keys are swept")
-        self.fill_both([5])
+        wait_until(lambda: not set(before) & set(self.keys("user:5")), 20, "the old keys are swept")
+        self.fill_both([5])  # the warm-up may have been there before
         self.assertNotEqual(before, self.keys("user:5"))
 
     def test_tags(self):
