@@ -11,6 +11,7 @@ import time
 from harness import MariadbCase, Sidecar, SqliteCase, main
 from harness.policies import small
 from harness.process import wait_until
+from harness.rpc import RpcError
 from harness.servers import Redis, find
 from harness.shared import Shared
 from harness.sidecar import STALENESS_MS
@@ -425,6 +426,13 @@ class RestartedMariadb(MariadbCase):
 
 
 class BesideL2(Shared, SqliteCase):
+    def answered(self, host, user):
+        """A read may find the broken schema before the feed does, and says so."""
+        try:
+            return self.check(host, user) != -1
+        except RpcError:
+            return False
+
     def test_what_no_trigger_saw_is_in_l2_no_more(self):
         """The log stands where the marker does, so the marker must go; and subscribers hear that all may be other."""
         host, = self.hosts(1)
@@ -439,7 +447,7 @@ class BesideL2(Shared, SqliteCase):
         wait_until(lambda: host.stats()["polls_disbelieved"] > before["polls_disbelieved"], 10, "it is seen")
         wait_until(lambda: self.marker().get("epoch") != epoch, 10, "no other host begins with what is there")
         self.sql(text + ";")
-        wait_until(lambda: self.check(host, 1010) != -1, 20, "the store is believed again")
+        wait_until(lambda: self.answered(host, 1010), 20, "the store is believed again")
         self.assertEqual(0, self.check(host, 1010))
         self.assertEqual(before["applied_revision"], host.stats()["applied_revision"])
         subscriber.socket.settimeout(10)
