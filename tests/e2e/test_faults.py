@@ -94,7 +94,7 @@ class Judging(unittest.TestCase):
 
     def test_finds_an_answer_that_is_too_old(self):
         def slow(life):
-            life.sidecar.configure(max_staleness="90s", poll_interval="30s", redis="")
+            life.sidecar.configure(max_staleness="20s", poll_interval="5s", redis="")
         complaints, life = self.live(change=slow)
         self.assertTrue(any("is allow, and only deny was true" in text for text in complaints), complaints)
 
