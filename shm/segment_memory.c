@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -53,15 +54,24 @@ static void *aligned_address(size_t size)
     return (void *)address; /* a hint: another thread may have been faster, and then it is merely slower */
 }
 
+/* Whether the kernel has given all of it. qemu-user takes every advice, returns 0 and does nothing. */
+static bool all_is_there(const struct segment_memory *memory)
+{
+    struct stat status;
+    return fstat(memory->descriptor, &status) == 0 && (uint64_t)status.st_blocks * 512 >= memory->size;
+}
+
 /* Allocates every page now: an error here instead of a SIGBUS later. pages_populate gives huge pages where they are
- * allowed; posix_fallocate, on a kernel before 5.14, gives small ones, and does not hold the address space. */
+ * allowed. Where the kernel does not populate (before 5.14, qemu-user), posix_fallocate gives small ones. */
 static int populate(const struct segment_memory *memory)
 {
     (void)madvise(memory->mapping, memory->size, MADV_HUGEPAGE); /* refused where the kernel has none */
-    if (pages_populate(memory->mapping, memory->size) == 0)
-        return 0;
-    if (errno != EINVAL)
+    if (pages_populate(memory->mapping, memory->size) == 0) {
+        if (all_is_there(memory))
+            return 0;
+    } else if (errno != EINVAL) {
         return errno == EFAULT ? PERMTAB_E_MEMORY : code_of_errno();
+    }
     do {
         errno = posix_fallocate(memory->descriptor, 0, (off_t)memory->size);
     } while (errno == EINTR);

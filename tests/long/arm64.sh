@@ -17,7 +17,9 @@
 # 16 or 64 KB: the pages are this machine's. Nor speed.
 #
 # Left out, with the reason in skip_reason below: what starts programs of the build, which this machine's kernel cannot
-# run without binfmt_misc, and what qemu-user itself does not do as a kernel does.
+# run without binfmt_misc, and what qemu-user itself does not do as a kernel does. Single cases find that out by trying
+# and skip themselves: qemu-user ignores most advice of madvise and RLIMIT_AS, and says that it has done as told
+# (tests/unit/shm/test_segment.c; the same on x86: qemu-x86_64 build/tests/test_segment).
 set -uo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"

@@ -14,10 +14,33 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+/* qemu-user (tests/long/arm64.sh) says that it has done what it has not done. What it does not do is tried here, and the
+ * cases that need it are skipped there alone: a kernel that refuses, or does it, is no reason. */
+
+/* linux-user/mmap.c: all advice but MADV_DONTNEED, _WIPEONFORK and _KEEPONFORK returns 0 and does nothing. */
+static bool advice_is_ignored(void)
+{
+    char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(page, MAP_FAILED);
+    *(volatile char *)page = 'x';
+    bool ignored = madvise(page, 4096, MADV_REMOVE) == 0 && *(volatile char *)page == 'x';
+    munmap(page, 4096);
+    return ignored;
+}
+
+static void skip_where_advice_is_ignored(void)
+{
+    if (!advice_is_ignored())
+        return;
+    print_message("advice is ignored here (qemu-user): nothing to be seen\n");
+    skip();
+}
 
 static const struct segment_options small = {
     .permissions_max = 512, .entries = 1000, .sets = 20, .folds = 30, .targets = 5, .store_id = 77};
@@ -112,6 +135,8 @@ static void extreme_options_work(void **state)
     segment_free(&segment);
 }
 
+#define NO_LIMIT 3
+
 /* Runs in a child: a process without memory gets an error, not a signal. */
 static int child_without_memory(void)
 {
@@ -121,6 +146,9 @@ static int child_without_memory(void)
     options.entries = 10000000;
     if (setrlimit(RLIMIT_AS, &limit) < 0)
         return 2;
+    /* qemu-user would limit itself, so it passes RLIMIT_AS, _DATA and _STACK over, and returns 0. */
+    if (mmap(NULL, 128u << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED)
+        return NO_LIMIT;
     return segment_new(&segment, &options) == PERMTAB_E_MEMORY ? 0 : 1;
 }
 
@@ -137,20 +165,22 @@ static void memory_shortage_is_an_error(void **state)
         _exit(child_without_memory());
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == NO_LIMIT) {
+        print_message("RLIMIT_AS is ignored here (qemu-user): memory cannot be made short\n");
+        skip();
+    }
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* Blocks, and not mincore: that does not count pages which posix_fallocate has made and nobody has written. */
 static void all_of_it_is_allocated(void **state)
 {
     (void)state;
     struct segment segment;
+    struct stat status;
     assert_int_equal(segment_new(&segment, &small), 0);
-    size_t pages = segment.size / PERMTAB_SHM_PAGE;
-    unsigned char *resident = malloc(pages);
-    assert_int_equal(mincore(segment.header, segment.size, resident), 0);
-    for (size_t page = 0; page < pages; page++)
-        assert_true(resident[page] & 1u);
-    free(resident);
+    assert_int_equal(fstat(segment.descriptor, &status), 0);
+    assert_true((uint64_t)status.st_blocks * 512 >= segment.size);
     segment_free(&segment);
 }
 
@@ -173,7 +203,8 @@ static void seals_hold_against_the_descriptor(const struct segment *segment, int
     void *reading = mmap(NULL, segment->size, PROT_READ, MAP_SHARED, descriptor, 0);
     assert_ptr_not_equal(reading, MAP_FAILED);
     assert_int_equal(mprotect(reading, segment->size, PROT_READ | PROT_WRITE), -1);
-    assert_int_not_equal(madvise(reading, segment->size, MADV_REMOVE), 0);
+    if (!advice_is_ignored()) /* where it is, nothing is removed either */
+        assert_int_not_equal(madvise(reading, segment->size, MADV_REMOVE), 0);
     struct permtab_shm_table table;
     assert_int_equal(segment_table_init(&table, reading, segment->size), 0);
     munmap(reading, segment->size);
@@ -226,6 +257,7 @@ static void helpers_do_not_inherit_it(void **state)
     (void)state;
     struct segment segment;
     int status;
+    skip_where_advice_is_ignored();
     assert_int_equal(segment_new(&segment, &small), 0);
     pid_t child = fork();
     if (child == 0) {
