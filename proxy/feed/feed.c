@@ -18,6 +18,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/base/thread.h"
 #include "proxy/base/timer.h"
 #include "proxy/feed/private.h"
 #include "proxy/table/workshop.h"
@@ -348,8 +349,9 @@ static int start(struct feed *feed, struct event_base *base)
         return PERMTAB_E_MEMORY;
     if (feed_lease_start(feed, base) < 0)
         return PERMTAB_E_MEMORY;
-    feed->running = pthread_create(&feed->thread, NULL, feed_main, feed) == 0;
-    return feed->running ? 0 : PERMTAB_E_SYSTEM;
+    int code = thread_start(&feed->thread, feed_main, feed);
+    feed->running = code == 0;
+    return code;
 }
 
 int feed_new(struct feed **out, const struct feed_options *options, struct failure *failure)

@@ -2,12 +2,12 @@
  * between look_begin and the eventfd. */
 #include "proxy/growth/look.h"
 
+#include "proxy/base/thread.h"
 #include "proxy/growth/held.h"
 #include "proxy/table/grow.h"
 
 #include <event2/event.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,13 +106,9 @@ static bool take_tables(struct look *look, struct table *const *tables, size_t c
 
 bool look_begin(struct look *look, struct table *const *tables, size_t count)
 {
-    sigset_t all, before;
     if (look->running || !take_tables(look, tables, count))
         return false;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    look->running = pthread_create(&look->thread, NULL, thread_main, look) == 0;
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    look->running = thread_start(&look->thread, thread_main, look) == 0;
     if (!look->running)
         forget_tables(look);
     return look->running;

@@ -8,13 +8,13 @@
 #include "proxy/store/threads.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/thread.h"
 #include "proxy/base/trouble.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,20 +236,13 @@ static void on_wake(evutil_socket_t descriptor, short what, void *context)
     call_finished(context);
 }
 
-/* Threads block all signals, which are for the loop. */
 static int start_threads(struct store_threads *pool, unsigned threads)
 {
-    sigset_t all, before;
     int code = 0;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     while (pool->thread_count < threads && code == 0) {
-        if (pthread_create(&pool->threads[pool->thread_count], NULL, thread_main, pool) != 0)
-            code = PERMTAB_E_SYSTEM;
-        else
-            pool->thread_count++;
+        code = thread_start(&pool->threads[pool->thread_count], thread_main, pool);
+        pool->thread_count += code == 0;
     }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return code;
 }
 

@@ -5,12 +5,12 @@
  * is freed then. */
 #include "proxy/table/workshop.h"
 
+#include "proxy/base/thread.h"
 #include "proxy/table/table.h"
 
 #include <assert.h>
 #include <event2/event.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -206,18 +206,15 @@ void workshop_drop(void *workshop, struct table *table)
 
 static int start(struct workshop *workshop, struct event_base *base)
 {
-    sigset_t all, before;
     workshop->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (workshop->wake < 0)
         return PERMTAB_E_SYSTEM;
     workshop->event = event_new(base, workshop->wake, EV_READ | EV_PERSIST, on_made, workshop);
     if (workshop->event == NULL || event_add(workshop->event, NULL) < 0)
         return PERMTAB_E_MEMORY;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    workshop->running = pthread_create(&workshop->thread, NULL, thread_main, workshop) == 0;
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return workshop->running ? 0 : PERMTAB_E_SYSTEM;
+    int code = thread_start(&workshop->thread, thread_main, workshop);
+    workshop->running = code == 0;
+    return code;
 }
 
 int workshop_new(struct workshop **out, struct event_base *base)
