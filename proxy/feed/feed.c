@@ -162,7 +162,7 @@ static double seconds(uint64_t ns)
 
 static void on_fresh(void *context, int code, struct table *table);
 
-/* Gives a growth up, which would be thrown away with the rest, and orders a table. */
+/* Orders a table, or makes one here without a workshop. */
 static int begin_rebuild(struct feed *feed, struct news *news)
 {
     struct batch *batch = &news->batch;
@@ -173,13 +173,15 @@ static int begin_rebuild(struct feed *feed, struct news *news)
     if (feed->workshop == NULL)
         return publisher_rebuild(feed->publisher, &batch->at, batch->now, &batch->catalogue, NULL,
                                  &news->failure);
-    publisher_grow_end(feed->publisher);
     publisher_rebuild_order(feed->publisher, batch->at.store_id, &order);
     order.made = on_fresh;
     order.context = feed;
     feed_step(feed, FEED_ORDERS);
     feed->order = workshop_order(feed->workshop, &order);
-    return feed->order != 0 ? 1 : failure_set(&news->failure, PERMTAB_E_MEMORY, "no memory for a rebuild");
+    if (feed->order != 0)
+        return 1;
+    publisher_rebuild_given_up(feed->publisher);
+    return failure_set(&news->failure, PERMTAB_E_MEMORY, "no memory for a rebuild");
 }
 
 /* Applies the news: 0, a code, or 1 when there is more to do. */
@@ -281,11 +283,13 @@ static void on_fresh(void *context, int code, struct table *table)
     struct batch *batch = &news->batch;
     uint64_t before = publisher_capacity(feed->publisher);
     feed->order = 0;
-    if (code < 0)
+    if (code < 0) {
+        publisher_rebuild_given_up(feed->publisher);
         (void)failure_set(&news->failure, code, "there is no memory for another table");
-    else
+    } else {
         code = publisher_rebuild(feed->publisher, &batch->at, batch->now, &batch->catalogue, table,
                                  &news->failure);
+    }
     if (code == 0 && publisher_capacity(feed->publisher) < before)
         log_warning("feed: the new table has room for %llu entries, and not for %llu as before: there was no "
                     "memory for more beside it",

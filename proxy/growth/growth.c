@@ -1,8 +1,9 @@
 /* The states, and one timer that is set anew in each of them.
  *
- * A rebuild takes both tables away, at any time. That is noticed when the next call says so: publisher_grow_begin
- * refuses, publisher_grow_slice says GROW_ENDED, there is no retired segment any more. A table that is ordered
- * meanwhile is not lost: it is larger than the one that the rebuild has made. */
+ * A rebuild takes both tables away, at any time. Before it orders its own table, growth gives up the one that it has
+ * ordered, or is filling (on_yield), and wants none until the rebuild is over. A rebuild that orders none is noticed
+ * when the next call says so: publisher_grow_begin refuses, publisher_grow_slice says GROW_ENDED, there is no retired
+ * segment any more. */
 #include "proxy/growth/growth.h"
 
 #include "proxy/base/clock.h"
@@ -16,6 +17,7 @@
 #include <event2/event.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define TICK_MS          1000u /* while nothing is under way */
@@ -70,6 +72,7 @@ static void count(struct growth *growth)
 static void rest(struct growth *growth)
 {
     struct growth_figures now = figures(growth);
+    growth->reason = GROWTH_NOT_NEEDED;
     enter(growth, GROWTH_IDLE);
     growth_policy_void(&growth->policy, &now, growth->since_ns);
     again_in_ms(growth, TICK_MS);
@@ -112,18 +115,16 @@ static void order(struct growth *growth, uint64_t entries)
         give_up(growth, "there is no memory for the order");
 }
 
-/* Says once what the table is kept from growing by, and again when it is something else. */
-static void tell_bound(struct growth *growth, enum growth_bound bound, uint64_t fits, const char *text)
+/* Says what the table is kept from growing by: once for each bound, until it has grown. What memory is left changes all
+ * the time, so the bounds may take turns for ever. */
+static void tell_bound(struct growth *growth, enum growth_bound bound, uint64_t fits)
 {
-    bool stays = bound != GROWTH_FREE && fits == 0;
-    if (bound == growth->bound && stays == growth->stays)
-        return;
     growth->bound = bound;
-    growth->stays = stays;
-    uint64_t capacity = publisher_capacity(growth->options.publisher);
-    if (stays)
-        log_warning("table: it stays at %" PRIu64 " entries, because of %s; %s", capacity,
-                    growth_bound_text(bound), text);
+    if (fits != 0 || (growth->stays & 1u << bound) != 0)
+        return;
+    growth->stays |= 1u << bound;
+    log_warning("table: it stays at %" PRIu64 " entries, because of %s; %s",
+                publisher_capacity(growth->options.publisher), growth_bound_text(bound), growth->wanted_text);
 }
 
 static void on_looked(void *context, const struct look_result *result)
@@ -135,7 +136,6 @@ static void on_looked(void *context, const struct look_result *result)
         count(growth);
         return;
     }
-    char text[GROWTH_TEXT_SIZE];
     enum growth_bound bound;
     struct growth_room room = {
         .memory_max = growth->options.memory_max,
@@ -147,13 +147,14 @@ static void on_looked(void *context, const struct look_result *result)
     uint64_t wanted = growth->reason == GROWTH_START ? growth->options.entries_min
                                                      : publisher_next_options(publisher).entries;
     uint64_t fits = growth_fit(&room, capacity, wanted, cost_of, growth, &bound);
-    growth_reason_print(growth->reason, &growth->policy, text);
-    tell_bound(growth, bound, fits, text);
+    tell_bound(growth, bound, fits);
     if (fits == 0) {
         pause_begins(&growth->pause, clock_ns(), RETRY_FIRST_NS, RETRY_MOST_NS);
         rest(growth);
     } else {
-        log_info("table: it grows from %" PRIu64 " to %" PRIu64 " entries: %s", capacity, fits, text);
+        if (!trouble_lasts(&growth->trouble)) /* which says itself that it has been tried again */
+            log_info("table: it grows from %" PRIu64 " to %" PRIu64 " entries: %s", capacity, fits,
+                     growth->wanted_text);
         order(growth, fits);
     }
     count(growth);
@@ -194,8 +195,10 @@ static void finish_copy(struct growth *growth)
     counters->growths++;
     counters->growths_hit_rate += growth->reason == GROWTH_HIT_RATE;
     counters->growths_returned += growth->reason == GROWTH_RETURNED;
-    growth_reason_print(growth->reason, &growth->policy, growth->last_text);
+    memcpy(growth->last_text, growth->wanted_text, sizeof growth->last_text);
     growth->last_ns = now_ns;
+    growth->wanted_ns = 0;
+    growth->stays = 0;
     pause_ends(&growth->pause);
     trouble_ends(&growth->trouble, now_ns, "table: it grows again");
     log_info("table: it has room for %" PRIu64 " entries now, after %" PRIu64 " ms; %" PRIu64
@@ -250,11 +253,37 @@ static void leave_turn(struct growth *growth, uint64_t now_ns)
     again_in_ms(growth, LEAVING_MS);
 }
 
+/* A table that no client was handed is free at once. */
 static void on_dropped(void *context, struct table *table)
 {
     struct growth *growth = context;
+    if (!table_was_handed_out(table)) {
+        workshop_free_table(growth->options.workshop, table);
+        return;
+    }
     retired_add(&growth->retired, table);
     growth->look_pause = (struct pause){0};
+}
+
+/* A rebuild is about to be ordered. */
+static uint64_t on_yield(void *context)
+{
+    struct growth *growth = context;
+    switch (growth->state) {
+    case GROWTH_ORDERED:
+    case GROWTH_COPYING:
+        workshop_cancel(growth->options.workshop, growth->ordered);
+        growth->ordered = 0;
+        give_up(growth, "the table is made anew");
+        break;
+    case GROWTH_LOOKING:
+        rest(growth);
+        break;
+    case GROWTH_IDLE:
+    case GROWTH_LEAVING:
+        break;
+    }
+    return retired_bytes(&growth->retired);
 }
 
 /* Looks at retired tables, at first every second, then more and more seldom. */
@@ -268,18 +297,30 @@ static void look_at_retired(struct growth *growth, uint64_t now_ns)
 
 /* ---- the timer --------------------------------------------------------------------------------------------------- */
 
-static void idle_turn(struct growth *growth, uint64_t now_ns)
+static bool finds_reason(struct growth *growth, uint64_t now_ns)
 {
     struct growth_figures now = figures(growth);
-    enum growth_reason reason = growth_policy_look(&growth->policy, &now, now_ns);
+    growth->reason = growth_policy_look(&growth->policy, &now, now_ns);
+    if (growth->reason == GROWTH_NOT_NEEDED)
+        return false;
+    growth_reason_print(growth->reason, &growth->policy, growth->wanted_text);
+    growth->wanted_ns = now_ns;
+    return true;
+}
+
+static void idle_turn(struct growth *growth, uint64_t now_ns)
+{
     again_in_ms(growth, TICK_MS);
-    if (reason == GROWTH_NOT_NEEDED || pause_lasts(&growth->pause, now_ns))
+    if (publisher_rebuild_ordered(growth->options.publisher))
         return;
-    growth->reason = reason;
+    if (growth->reason == GROWTH_NOT_NEEDED && !finds_reason(growth, now_ns))
+        return;
     growth->released = false;
-    if (publisher_leased(growth->options.publisher, now_ns) &&
-        look_begin(growth->look, growth->retired.tables, growth->retired.count))
+    if (pause_lasts(&growth->pause, now_ns) || !publisher_leased(growth->options.publisher, now_ns))
+        growth->reason = GROWTH_NOT_NEEDED;
+    else if (look_begin(growth->look, growth->retired.tables, growth->retired.count))
         enter(growth, GROWTH_LOOKING);
+    /* else a look at retired tables is under way; the window that has given the reason will not come again */
 }
 
 static void on_timer(evutil_socket_t descriptor, short what, void *context)
@@ -332,6 +373,7 @@ int growth_new(struct growth **out, const struct growth_options *options)
     growth_policy_init(&growth->policy, options->hit_rate_target, options->entries_min, &now,
                        growth->since_ns);
     publisher_drop_to(options->publisher, on_dropped, growth);
+    publisher_yield_to(options->publisher, on_yield, growth);
     count(growth);
     *out = growth;
     return 0;
@@ -343,6 +385,7 @@ void growth_free(struct growth *growth)
         return;
     workshop_cancel(growth->options.workshop, growth->ordered);
     publisher_drop_to(growth->options.publisher, workshop_drop, growth->options.workshop);
+    publisher_yield_to(growth->options.publisher, NULL, NULL);
     look_free(growth->look);
     retired_fini(&growth->retired);
     event_free(growth->timer);

@@ -65,6 +65,9 @@ void growth_print(const struct growth *growth, FILE *out)
         (void)fprintf(out, "grown %" PRIu64 " times, %" PRIu64 " s ago because %s\n",
                       growth->options.counters->growths, (clock_ns() - growth->last_ns) / 1000000000,
                       growth->last_text);
+    if (growth->wanted_ns != 0)
+        (void)fprintf(out, "wanted %" PRIu64 " s ago because %s\n",
+                      (clock_ns() - growth->wanted_ns) / 1000000000, growth->wanted_text);
     if (growth->bound != GROWTH_FREE)
         (void)fprintf(out, "held by %s\n", growth_bound_text(growth->bound));
     if (growth->trouble.since_ns != 0)

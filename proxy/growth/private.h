@@ -30,17 +30,19 @@ struct growth {
 
     enum growth_state state;
     uint64_t since_ns;         /* in this state */
-    enum growth_reason reason; /* of what is under way */
+    enum growth_reason reason; /* of what is under way, or waits for a look that is */
     uint64_t wanted;           /* entries of the table that was ordered last */
     uint64_t ordered;          /* its number at the workshop; 0: none is under way */
     uint64_t leaving_segment;
     bool released;
 
     enum growth_bound bound; /* what kept the last step small, or from being made */
-    bool stays;              /* the table does not grow at all because of it, and that was logged */
+    unsigned stays;          /* bits of bounds: since it last grew, the log has said that it stays because of these */
     struct pause pause;      /* before the next attempt */
     struct trouble trouble;  /* growth that is given up */
-    uint64_t last_ns;        /* when the table last grew; 0: never */
+    uint64_t wanted_ns;      /* when growth was last wanted and has not come of it yet; 0: never */
+    char wanted_text[GROWTH_TEXT_SIZE];
+    uint64_t last_ns; /* when the table last grew; 0: never */
     char last_text[GROWTH_TEXT_SIZE];
 };
 

@@ -52,6 +52,12 @@ void publisher_drop_to(struct publisher *publisher, publisher_drop_fn drop, void
     publisher->drop_context = context;
 }
 
+void publisher_yield_to(struct publisher *publisher, publisher_yield_fn yield, void *context)
+{
+    publisher->yield = yield;
+    publisher->yield_context = context;
+}
+
 void publisher_drop_other(struct publisher *publisher)
 {
     struct table *other = publisher->other;
@@ -69,7 +75,7 @@ void publisher_drop_other(struct publisher *publisher)
 
 int publisher_grow_begin(struct publisher *publisher, struct table *fresh)
 {
-    if (!publisher->believed)
+    if (!publisher->believed || publisher->rebuild_ordered)
         return PERMTAB_E_INVALID;
     if (publisher->other != NULL)
         return PERMTAB_E_FULL;
@@ -82,11 +88,6 @@ int publisher_grow_begin(struct publisher *publisher, struct table *fresh)
     publisher->other_is = OTHER_NEXT;
     publisher->tables++;
     return 0;
-}
-
-bool publisher_growing(const struct publisher *publisher)
-{
-    return publisher->other_is == OTHER_NEXT;
 }
 
 void publisher_grow_end(struct publisher *publisher)
@@ -298,11 +299,6 @@ uint64_t publisher_segment_bytes(const struct publisher *publisher)
     return bytes;
 }
 
-struct publisher_options publisher_present_options(const struct publisher *publisher)
-{
-    return publisher->table->options;
-}
-
 #define LEAST_ENTRIES 1000u
 
 static uint64_t lesser(uint64_t a, uint64_t b)
@@ -311,11 +307,13 @@ static uint64_t lesser(uint64_t a, uint64_t b)
 }
 
 /* Both the table and the fresh one count towards memory_max while there are two. */
-void publisher_rebuild_order(const struct publisher *publisher, uint64_t store_id,
-                             struct workshop_order *order)
+void publisher_rebuild_order(struct publisher *publisher, uint64_t store_id, struct workshop_order *order)
 {
     const struct publisher_options *first = &publisher->options;
-    uint64_t taken = publisher_segment_bytes(publisher);
+    publisher->rebuild_ordered = true;
+    publisher_grow_end(publisher);
+    uint64_t held = publisher->yield != NULL ? publisher->yield(publisher->yield_context) : 0;
+    uint64_t taken = publisher_segment_bytes(publisher) + held;
     *order = (struct workshop_order){.options = publisher->table->options, .store_id = store_id};
     order->options.memory_max = first->memory_max;
     if (first->memory_max != 0)
@@ -324,6 +322,16 @@ void publisher_rebuild_order(const struct publisher *publisher, uint64_t store_i
         (struct table_size){.entries = lesser(LEAST_ENTRIES, lesser(first->entries, order->options.entries)),
                             .sets = (uint32_t)lesser(first->sets, order->options.sets),
                             .folds = (uint32_t)lesser(first->folds, order->options.folds)};
+}
+
+void publisher_rebuild_given_up(struct publisher *publisher)
+{
+    publisher->rebuild_ordered = false;
+}
+
+bool publisher_rebuild_ordered(const struct publisher *publisher)
+{
+    return publisher->rebuild_ordered;
 }
 
 struct table_bytes publisher_bytes_of(const struct publisher *publisher,

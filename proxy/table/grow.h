@@ -16,7 +16,8 @@
 struct table;
 
 /* Takes `fresh`, an empty table of this publisher's permissions_max and store, as next. PERMTAB_E_FULL: there are two
- * tables already; _INVALID: the table is not believed, or `fresh` is of another kind. `fresh` is then the caller's. */
+ * tables already; _INVALID: the table is not believed, a rebuild is ordered, or `fresh` is of another kind. `fresh` is
+ * then the caller's. */
 int publisher_grow_begin(struct publisher *publisher, struct table *fresh) PERMTAB_MUST_CHECK;
 
 enum grow_outcome {
@@ -30,7 +31,6 @@ enum grow_outcome {
 enum grow_outcome publisher_grow_slice(struct publisher *publisher, uint64_t now_ns, uint64_t work);
 /* Gives growth up: next is dropped. Does nothing without one. */
 void publisher_grow_end(struct publisher *publisher);
-bool publisher_growing(const struct publisher *publisher);
 
 /* The segment that is written through and leased beside the table: its id, 0: there is none. */
 uint64_t publisher_retired_segment(const struct publisher *publisher);
@@ -48,8 +48,6 @@ uint64_t publisher_capacity(const struct publisher *publisher);
 uint64_t publisher_memory(const struct publisher *publisher);
 /* Bytes of the segments alone. */
 uint64_t publisher_segment_bytes(const struct publisher *publisher);
-/* The options by which the present table was made. */
-struct publisher_options publisher_present_options(const struct publisher *publisher);
 /* The options of the table that growth would make next: table_next_entries, and more sets and folds when most of
  * those that are there are in use. */
 struct publisher_options publisher_next_options(const struct publisher *publisher);
@@ -64,11 +62,14 @@ struct table_bytes publisher_bytes_of(const struct publisher *publisher,
  * client attach again; then so few more that the new table is two thirds full at once (docs/PERFORMANCE.md). */
 uint64_t table_next_entries(uint64_t entries);
 
-/* What a rebuild is to order at the workshop: a table like the present one, in the room that the tables which are
- * there leave; if need be down to the size of the first one, and to a thousand entries. */
+/* What a rebuild is to order at the workshop: a table like the present one, in the room that all tables which are
+ * there leave, dropped ones that clients hold among them; if need be down to the size of the first one, and to a
+ * thousand entries. Growth ends, which would be thrown away with the rest, and there is no other before
+ * publisher_rebuild or publisher_rebuild_given_up: so no more than one table is being made. */
 struct workshop_order;
-void publisher_rebuild_order(const struct publisher *publisher, uint64_t store_id,
-                             struct workshop_order *order);
+void publisher_rebuild_order(struct publisher *publisher, uint64_t store_id, struct workshop_order *order);
+void publisher_rebuild_given_up(struct publisher *publisher);
+bool publisher_rebuild_ordered(const struct publisher *publisher);
 
 /* ---- what others do with tables ---------------------------------------------------------------------------------- */
 
@@ -76,6 +77,9 @@ void publisher_rebuild_order(const struct publisher *publisher, uint64_t store_i
 const struct segment *table_segment(const struct table *table);
 /* Bytes of its segment and of its private indexes, about. */
 uint64_t table_memory(const struct table *table);
+
+/* Whether clients were handed the table at any time: else nobody else can have it mapped. */
+bool table_was_handed_out(const struct table *table);
 
 /* Frees the private indexes of a dropped table; its segment stays mapped, and table_segment and freeing it are all that
  * may follow. On any thread, when no other has the table. */
@@ -86,5 +90,10 @@ void table_close_books(struct table *table);
 typedef void (*publisher_drop_fn)(void *context, struct table *table);
 /* Without it tables are freed at once, which takes as long as they are large. */
 void publisher_drop_to(struct publisher *publisher, publisher_drop_fn drop, void *context);
+
+/* A rebuild is about to be ordered: takes orders back that are under way, and returns the bytes of dropped segments
+ * that are still held. NULL: there is nobody who has any. */
+typedef uint64_t (*publisher_yield_fn)(void *context);
+void publisher_yield_to(struct publisher *publisher, publisher_yield_fn yield, void *context);
 
 #endif

@@ -40,8 +40,11 @@ struct publisher {
     enum other_table other_is;
     struct growing growing;
     uint64_t tables; /* changes whenever one comes, goes, or changes places */
+    bool rebuild_ordered; /* nothing grows until it is there, or given up */
     publisher_drop_fn drop;
     void *drop_context;
+    publisher_yield_fn yield;
+    void *yield_context;
     struct catalogue catalogue;
     struct history history;
     struct heard heard;

@@ -73,6 +73,7 @@ void publisher_hand_out(struct publisher *publisher, struct table *table)
 {
     publisher->table = table;
     publisher->tables++;
+    table->handed_out = true;
     segment_publish_writer(&table->segment);
     publisher->counters->segments++;
     publisher->counters->segment_bytes = table->segment.size;
@@ -157,6 +158,7 @@ int publisher_rebuild(struct publisher *publisher, const struct log_position *at
 {
     struct table *before = publisher->table;
     assert(publisher->applying.batch == NULL);
+    publisher->rebuild_ordered = false;
     end_lease(publisher);
     int code = fresh == NULL ? table_new(&fresh, &before->options, at->store_id)
                              : publisher_takes(publisher, fresh, at->store_id);

@@ -81,6 +81,11 @@ const struct segment *table_segment(const struct table *table)
     return &table->segment;
 }
 
+bool table_was_handed_out(const struct table *table)
+{
+    return table->handed_out;
+}
+
 uint64_t table_entries(const struct table *table)
 {
     const struct entry_queue *queue = table->entries.queue;

@@ -24,6 +24,7 @@ struct table {
     uint64_t negatives_max; /* how many may stay when others need the room */
     uint64_t rest_ns;       /* quarantine: longer than any lease */
     uint32_t sweep;         /* next slot to look at for entries of abandoned sets */
+    bool handed_out;        /* clients may have it mapped */
 };
 
 int table_new(struct table **out, const struct publisher_options *options,

@@ -1,5 +1,6 @@
 /* The workshop's thread. Orders wait in a list and are made one at a time; what was made goes through another list and
- * one eventfd to the loop. Tables to be freed wait in a third list, behind the orders.
+ * one eventfd to the loop. Tables to be freed wait in a third list, and go before the orders: an order is for what
+ * memory there is without them, and freeing takes a fraction of making.
  *
  * An order that is taken back while the thread is at it is still made: a table takes a third of a second at most. It
  * is freed then. */
@@ -85,8 +86,8 @@ static void job_free(struct job *job)
 /* Makes one order, or frees one table. The mutex is held before and afterwards. */
 static void work_once(struct workshop *workshop)
 {
-    struct job *job = workshop->orders != NULL ? workshop->orders : workshop->dropped;
-    bool order = workshop->orders != NULL;
+    bool order = workshop->dropped == NULL;
+    struct job *job = order ? workshop->orders : workshop->dropped;
     if (order)
         DL_DELETE(workshop->orders, job);
     else

@@ -36,7 +36,7 @@ void workshop_free(struct workshop *workshop);
 uint64_t workshop_order(struct workshop *workshop, const struct workshop_order *order);
 /* Takes an order back: `made` will not be called. Nothing happens when it was called already, or for 0. */
 void workshop_cancel(struct workshop *workshop, uint64_t number);
-/* Frees a table that nobody writes any more. Orders go first. */
+/* Frees a table that nobody writes any more, before anything else is made. */
 void workshop_free_table(struct workshop *workshop, struct table *table);
 /* The same as a publisher_drop_fn; the context is the workshop. */
 void workshop_drop(void *workshop, struct table *table);

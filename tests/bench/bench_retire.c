@@ -7,6 +7,7 @@
 #include "proxy/table/batch.h"
 #include "proxy/table/fill.h"
 #include "proxy/table/grow.h"
+#include "proxy/table/private.h"
 #include "proxy/table/publisher.h"
 #include "proxy/table/retire.h"
 #include "proxy/table/table.h"
@@ -184,7 +185,7 @@ static void drop(void *context, struct table *table)
 
 static void prepare_rebuild(struct house *house)
 {
-    struct publisher_options options = publisher_present_options(house->publisher);
+    struct publisher_options options = house->publisher->table->options;
     must(table_new(&house->fresh, &options, 7), "table_new");
     publisher_drop_to(house->publisher, drop, house);
 }

@@ -272,7 +272,7 @@ static void grow_begin(void)
 static void grow(void)
 {
     operation_begin(OPERATION_GROW);
-    if (publisher_growing(life.publisher))
+    if (life.publisher->other_is == OTHER_NEXT)
         (void)publisher_grow_slice(life.publisher, tick(), draw(4) == 0 ? UINT64_MAX : 1 + draw(40));
     else if (publisher_retired_segment(life.publisher) == 0)
         grow_begin();

@@ -2,6 +2,7 @@
 #include "tests/support/publisher_world.h"
 
 #include "proxy/table/batch.h"
+#include "proxy/table/private.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -110,7 +111,7 @@ static void retire_something(struct publisher_world *world)
 
 static void grow_begin(struct publisher_world *world)
 {
-    struct publisher_options options = publisher_present_options(world->publisher);
+    struct publisher_options options = world->publisher->table->options;
     struct table *fresh;
     if (world->publisher->other != NULL)
         return;

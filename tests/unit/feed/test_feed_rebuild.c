@@ -1,6 +1,45 @@
 /* The feed throws the table away and reads everything again: when, and what it does not believe meanwhile. */
 #include "tests/unit/feed/feed_fixture.h"
 
+#include <stdatomic.h>
+
+/* So many orders are refused, and then so many tables cannot be made. */
+static atomic_uint orders_refused, tables_refused;
+
+int __real_table_new(struct table **out, const struct publisher_options *options, uint64_t store_id);
+int __wrap_table_new(struct table **out, const struct publisher_options *options, uint64_t store_id);
+int __wrap_table_new(struct table **out, const struct publisher_options *options, uint64_t store_id)
+{
+    if (tables_refused == 0)
+        return __real_table_new(out, options, store_id);
+    tables_refused--;
+    return PERMTAB_E_SYSTEM;
+}
+
+uint64_t __real_workshop_order(struct workshop *workshop, const struct workshop_order *order);
+uint64_t __wrap_workshop_order(struct workshop *workshop, const struct workshop_order *order);
+uint64_t __wrap_workshop_order(struct workshop *workshop, const struct workshop_order *order)
+{
+    if (orders_refused == 0)
+        return __real_workshop_order(workshop, order);
+    orders_refused--;
+    return 0;
+}
+
+/* Growth may have the memory meanwhile; the fixture looks at each poll. */
+static void without_memory_for_its_table_it_is_tried_again(void **state)
+{
+    struct fixture *fixture = *state;
+    serve_polls(fixture, 2);
+    orders_refused = tables_refused = 2;
+    feed_rebuild(fixture->feed);
+    while (fixture->counters.rebuilds == 0)
+        serve_polls(fixture, 1);
+    assert_int_equal(orders_refused + tables_refused, 0);
+    serve_polls(fixture, 2);
+    assert_string_equal(feed_trouble(fixture->feed), "");
+}
+
 static void a_rebuild_stays_wanted_while_the_store_is_away(void **state)
 {
     struct fixture *fixture = *state;
@@ -177,6 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FEED_TEST(a_rebuild_stays_wanted_while_the_store_is_away),
+        FEED_TEST(without_memory_for_its_table_it_is_tried_again),
         FEED_TEST(a_row_that_says_read_everything_leads_to_a_rebuild),
         FEED_TEST(a_server_that_is_not_believed_grants_no_lease_by_a_rebuild),
         FEED_TEST(a_schema_refused_while_connecting_is_disbelieved),

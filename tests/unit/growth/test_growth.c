@@ -3,7 +3,10 @@
 #include "proxy/growth/growth.h"
 
 #include "proxy/base/clock.h"
-#include "proxy/table/grow.h"
+#include "proxy/base/log.h"
+#include "proxy/growth/cgroup.h"
+#include "proxy/growth/look.h"
+#include "proxy/table/private.h"
 #include "proxy/table/workshop.h"
 #include "tests/support/memory_publisher.h"
 
@@ -13,12 +16,65 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #define SECOND   1000000000ull
 #define PATIENCE (60 * SECOND)
 #define ENTRIES  100u
+
+/* ---- what this test plays ---------------------------------------------------------------------------------------- */
+
+static struct {
+    uint64_t offset_ns;       /* of the clock */
+    unsigned refused;         /* so many looks, because another one is under way */
+    bool cgroup_full, machine_full, no_orders;
+    unsigned stays, grows; /* lines of the log */
+} fake;
+
+int __real_clock_gettime(clockid_t clock, struct timespec *out);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
+{
+    int code = __real_clock_gettime(clock, out);
+    if (clock == CLOCK_MONOTONIC)
+        out->tv_sec += (time_t)(fake.offset_ns / SECOND);
+    return code;
+}
+
+bool __real_look_begin(struct look *look, struct table *const *tables, size_t count);
+bool __wrap_look_begin(struct look *look, struct table *const *tables, size_t count);
+bool __wrap_look_begin(struct look *look, struct table *const *tables, size_t count)
+{
+    return fake.refused > 0 ? fake.refused--, false : __real_look_begin(look, tables, count);
+}
+
+uint64_t __real_workshop_order(struct workshop *workshop, const struct workshop_order *order);
+uint64_t __wrap_workshop_order(struct workshop *workshop, const struct workshop_order *order);
+uint64_t __wrap_workshop_order(struct workshop *workshop, const struct workshop_order *order)
+{
+    return fake.no_orders ? 0 : __real_workshop_order(workshop, order);
+}
+
+void __wrap_memory_left(const char *root, struct memory_left *out);
+void __wrap_memory_left(const char *root, struct memory_left *out)
+{
+    (void)root;
+    *out = (struct memory_left){.cgroup = fake.cgroup_full ? 0 : UINT64_MAX,
+                                .machine = fake.machine_full ? 0 : UINT64_MAX};
+}
+
+void __wrap_log_line(enum log_level level, const char *format, ...);
+void __wrap_log_line(enum log_level level, const char *format, ...)
+{
+    (void)level;
+    fake.stays += strstr(format, "it stays at") != NULL;
+    fake.grows += strstr(format, "it grows from") != NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
 
 static const struct scope_key global = {0, 0}, server = {1, 1};
 
@@ -43,6 +99,8 @@ static bool on_attached(void *context, uint64_t segment_id)
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
+    fake.refused = fake.stays = fake.grows = 0; /* the clock goes on */
+    fake.cgroup_full = fake.machine_full = fake.no_orders = false;
     memory_policy_init(&fixture->policy);
     memory_permission(&fixture->policy, "a.b");
     memory_scope(&fixture->policy, server, global, NULL);
@@ -211,7 +269,7 @@ static void made_anew_meanwhile(void **state)
 {
     struct fixture *fixture = *state;
     begin(fixture, 200000, 1u << 30);
-    TURN_UNTIL(publisher_growing(fixture->publisher));
+    TURN_UNTIL(fixture->publisher->other_is == OTHER_NEXT);
     rebuild(fixture);
     TURN_UNTIL(fixture->counters.growths_given_up == 1);
     assert_int_equal(fixture->counters.growths, 0);
@@ -224,6 +282,85 @@ static void made_anew_meanwhile(void **state)
     turn_for(fixture, 2 * SECOND);
     assert_prints(fixture, "growth none");
     assert_int_equal(publisher_capacity(fixture->publisher), 200000); /* the rebuild keeps the size */
+}
+
+static void order_rebuild(struct fixture *fixture, struct workshop_order *order)
+{
+    publisher_rebuild_order(fixture->publisher, publisher_position(fixture->publisher).store_id, order);
+}
+
+static bool prints(const struct fixture *fixture, const char *expected)
+{
+    char *text = printed(fixture);
+    bool found = strstr(text, expected) != NULL;
+    free(text);
+    return found;
+}
+
+/* What growth has ordered would come beside what the rebuild orders. */
+static void its_order_makes_way_for_a_rebuild(void **state)
+{
+    struct fixture *fixture = *state;
+    struct workshop_order order;
+    begin(fixture, 200000, 1u << 30);
+    TURN_UNTIL(prints(fixture, "growth makes the next table"));
+    order_rebuild(fixture, &order);
+    assert_prints(fixture, "growth none");
+    assert_int_equal(fixture->counters.growths_given_up, 1);
+    rebuild(fixture);
+    turn_for(fixture, 2 * SECOND);
+    assert_int_equal(publisher_capacity(fixture->publisher), ENTRIES);
+    assert_int_equal(fixture->publisher->other_is, OTHER_NONE);
+    fake.offset_ns += 60 * SECOND; /* the pause is over */
+    TURN_UNTIL(fixture->counters.growths == 1);
+}
+
+/* Nobody can have it mapped, so it does not count as held. */
+static void a_next_table_that_is_given_up_is_not_retired(void **state)
+{
+    struct fixture *fixture = *state;
+    struct workshop_order order;
+    begin(fixture, 200000, 1u << 30);
+    TURN_UNTIL(fixture->publisher->other_is == OTHER_NEXT);
+    order_rebuild(fixture, &order);
+    assert_prints(fixture, "retired 0 tables of 0 bytes");
+    assert_prints(fixture, "growth none");
+}
+
+static void no_growth_begins_while_a_rebuild_is_ordered(void **state)
+{
+    struct fixture *fixture = *state;
+    struct workshop_order order;
+    begin(fixture, 1000, 1u << 30);
+    TURN_UNTIL(prints(fixture, "growth looks"));
+    order_rebuild(fixture, &order);
+    assert_prints(fixture, "growth none");
+    turn_for(fixture, 3 * SECOND);
+    assert_prints(fixture, "growth none");
+    assert_int_equal(fixture->counters.growths_given_up, 0);
+    publisher_rebuild_given_up(fixture->publisher);
+    TURN_UNTIL(fixture->counters.growths == 1);
+}
+
+static void what_clients_hold_is_no_room_for_a_rebuild(void **state)
+{
+    struct fixture *fixture = *state;
+    struct workshop_order order;
+    const struct segment *first = publisher_segment(fixture->publisher);
+    size_t size = first->size;
+    volatile char *held = mmap(NULL, size, PROT_READ, MAP_SHARED, first->descriptor, 0);
+    assert_ptr_not_equal(held, MAP_FAILED);
+    (void)*held;
+    fixture->publisher->options.memory_max = 1u << 30;
+    begin(fixture, 1000, 1u << 30);
+    TURN_UNTIL(fixture->counters.growths == 1 && publisher_retired_segment(fixture->publisher) == 0);
+    turn_for(fixture, 2 * SECOND); /* it has been looked at */
+    assert_int_equal(fixture->counters.retired_bytes, size);
+    order_rebuild(fixture, &order);
+    assert_int_equal(order.options.memory_max,
+                     (1u << 30) - publisher_segment_bytes(fixture->publisher) - size);
+    publisher_rebuild_given_up(fixture->publisher);
+    (void)munmap((void *)(uintptr_t)held, size);
 }
 
 /* Ended in the middle: whatever is under way is given up, and nothing leaks. */
@@ -279,6 +416,65 @@ static void evicted_ones_return(void **state)
     assert_int_equal(publisher_capacity(fixture->publisher), 4 * ENTRIES);
 }
 
+/* The window that has shown the need comes once. */
+static void a_reason_waits_for_a_look_that_is_under_way(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, ENTRIES, 1u << 30);
+    fake.refused = 1;
+    uint64_t begun_ns = clock_ns();
+    while (fake.refused > 0) {
+        assert_true(clock_ns() - begun_ns < PATIENCE);
+        fill(fixture, 2 * ENTRIES);
+        turn(fixture);
+    }
+    assert_int_equal(fixture->counters.growths, 0);
+    assert_prints(fixture, "wanted 0 s ago because the hit rate is 0.00");
+    TURN_UNTIL(fixture->counters.growths == 1); /* nothing is filled any more */
+    assert_int_equal(fixture->counters.growths_hit_rate, 1);
+    assert_prints(fixture, "because the hit rate is 0.00");
+    assert_false(prints(fixture, "wanted"));
+}
+
+/* What is left of memory changes all the time. The log says each of the two once, the ops socket the last one. */
+static void what_it_is_held_by_is_said_once(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.cgroup_full = true;
+    begin(fixture, 100000, 1u << 30);
+    for (unsigned round = 0; round < 3; round++) {
+        fake.cgroup_full = true;
+        TURN_UNTIL(fixture->counters.growth_held_cgroup == 1);
+        fake.cgroup_full = false;
+        fake.machine_full = true;
+        fake.offset_ns += 400 * SECOND;
+        TURN_UNTIL(fixture->counters.growth_held_machine == 1);
+        fake.offset_ns += 400 * SECOND;
+    }
+    assert_int_equal(fake.stays, 2);
+    assert_int_equal(fake.grows, 0);
+    assert_prints(fixture, "held by the memory that is left on this machine");
+    assert_prints(fixture, "because table_entries is 100000");
+    fake.machine_full = false;
+    TURN_UNTIL(fixture->counters.growths == 1);
+    assert_int_equal(fake.grows, 1);
+}
+
+/* There seems to be room, and then there is none: again and again. The trouble has lines of its own. */
+static void what_is_given_up_every_time_is_announced_once(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.no_orders = true;
+    begin(fixture, 1000, 1u << 30);
+    for (uint64_t round = 1; round <= 3; round++) {
+        TURN_UNTIL(fixture->counters.growths_given_up == round);
+        fake.offset_ns += 400 * SECOND;
+    }
+    assert_int_equal(fake.grows, 1);
+    fake.no_orders = false;
+    TURN_UNTIL(fixture->counters.growths == 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +487,13 @@ int main(void)
         T(ended_at_any_time),
         T(too_few_hits),
         T(evicted_ones_return),
+        T(its_order_makes_way_for_a_rebuild),
+        T(a_next_table_that_is_given_up_is_not_retired),
+        T(no_growth_begins_while_a_rebuild_is_ordered),
+        T(what_clients_hold_is_no_room_for_a_rebuild),
+        T(a_reason_waits_for_a_look_that_is_under_way),
+        T(what_it_is_held_by_is_said_once),
+        T(what_is_given_up_every_time_is_announced_once),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

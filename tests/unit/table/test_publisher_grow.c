@@ -65,7 +65,7 @@ static int teardown_growing(void **state)
 
 static struct table *make(struct fixture *fixture, uint64_t entries, uint32_t sets)
 {
-    struct publisher_options options = publisher_present_options(fixture->publisher);
+    struct publisher_options options = fixture->publisher->table->options;
     struct table *fresh;
     options.entries = entries;
     options.sets = sets;
@@ -121,9 +121,9 @@ static void nobody_is_handed_next_before_it_is_whole(void **state)
     const struct table *table = fixture->publisher->table;
     fill_members(fixture);
     publisher_renew(fixture->publisher, SECOND);
-    assert_false(publisher_growing(fixture->publisher));
+    assert_int_equal(fixture->publisher->other_is, OTHER_NONE);
     struct table *next = begin(fixture);
-    assert_true(publisher_growing(fixture->publisher));
+    assert_int_equal(fixture->publisher->other_is, OTHER_NEXT);
     while (publisher_grow_slice(fixture->publisher, SECOND, 100) == GROW_MORE) {
         publisher_renew(fixture->publisher, 2 * SECOND);
         assert_ptr_equal(publisher_segment(fixture->publisher), &table->segment);
@@ -179,7 +179,7 @@ static void the_retired_one_goes_on_until_it_is_released(void **state)
     publisher_renew(publisher, SECOND);
     (void)begin(fixture);
     publisher_retired_release(publisher); /* there is none */
-    assert_true(publisher_growing(publisher));
+    assert_int_equal(publisher->other_is, OTHER_NEXT);
     finish(fixture);
     assert_int_equal(beat(old)->state, PERMTAB_SHM_RETIRED);
     assert_int_equal(publisher_retired_segment(publisher), id_of(old));
@@ -245,7 +245,7 @@ static void an_end_of_the_lease_is_that_of_both(void **state)
 static void some_tables_are_not_taken(void **state)
 {
     struct fixture *fixture = *state;
-    struct publisher_options options = publisher_present_options(fixture->publisher);
+    struct publisher_options options = fixture->publisher->table->options;
     struct table *other;
     assert_int_equal(table_new(&other, &options, 8), 0); /* another store's */
     assert_int_equal(publisher_grow_begin(fixture->publisher, other), PERMTAB_E_INVALID);
@@ -313,7 +313,7 @@ static void a_rebuild_ends_both_tables(void **state)
 static void a_rebuild_with_the_wrong_table_fails(void **state)
 {
     struct fixture *fixture = *state;
-    struct publisher_options options = publisher_present_options(fixture->publisher);
+    struct publisher_options options = fixture->publisher->table->options;
     struct table *wrong;
     options.max_staleness_ns++;
     assert_int_equal(table_new(&wrong, &options, 7), 0);
@@ -665,7 +665,63 @@ static void a_rebuild_orders_what_there_is_room_for(void **state)
     publisher_rebuild_order(fixture->publisher, 9, &order);
     assert_int_equal(order.options.memory_max, 1); /* none; and yet there will be a table */
     assert_int_equal(order.least.entries, 1000);
+    publisher_rebuild_given_up(fixture->publisher);
     fixture->publisher->options.memory_max = 0;
+}
+
+static uint64_t on_yield(void *context)
+{
+    return *(const uint64_t *)context;
+}
+
+/* What was dropped, and clients still have mapped, is no room. */
+static void a_rebuild_leaves_the_room_of_held_ones(void **state)
+{
+    struct fixture *fixture = *state;
+    struct workshop_order order;
+    uint64_t size = publisher_segment(fixture->publisher)->size, held = size + 4096;
+    publisher_yield_to(fixture->publisher, on_yield, &held);
+    fixture->publisher->options.memory_max = 5 * size;
+    publisher_rebuild_order(fixture->publisher, 9, &order);
+    assert_int_equal(order.options.memory_max, 5 * size - size - held);
+    held = 4 * size;
+    publisher_rebuild_order(fixture->publisher, 9, &order);
+    assert_int_equal(order.options.memory_max, 1);
+    publisher_rebuild_given_up(fixture->publisher);
+    fixture->publisher->options.memory_max = 0;
+}
+
+/* One table at a time is being made. */
+static void a_rebuild_that_is_ordered_keeps_growth_away(void **state)
+{
+    struct fixture *fixture = *state;
+    struct workshop_order order;
+    struct table *next = begin(fixture);
+    assert_false(table_was_handed_out(next));
+    assert_true(table_was_handed_out(fixture->publisher->table));
+    fixture->publisher->options.memory_max = 1u << 30;
+    publisher_rebuild_order(fixture->publisher, 7, &order);
+    uint64_t size = fixture->publisher->table->segment.size;
+    assert_int_equal(order.options.memory_max, (1u << 30) - size); /* without next, which is gone */
+    assert_int_equal(dropped.count, 1);
+    assert_ptr_equal(dropped.table[0], next);
+    assert_true(publisher_rebuild_ordered(fixture->publisher));
+    struct table *fresh = make(fixture, 2000, 100);
+    assert_int_equal(publisher_grow_begin(fixture->publisher, fresh), PERMTAB_E_INVALID);
+    publisher_rebuild_given_up(fixture->publisher);
+    assert_int_equal(publisher_grow_begin(fixture->publisher, fresh), 0);
+    finish(fixture);
+    assert_true(table_was_handed_out(fresh));
+    fixture->publisher->options.memory_max = 0;
+}
+
+static void a_rebuild_ends_its_order(void **state)
+{
+    struct fixture *fixture = *state;
+    struct workshop_order order;
+    publisher_rebuild_order(fixture->publisher, 7, &order);
+    rebuild_with(fixture, NULL, 0);
+    assert_false(publisher_rebuild_ordered(fixture->publisher));
 }
 
 static void both_tables_count(void **state)
@@ -744,6 +800,9 @@ int main(void)
         T(a_pass_goes_over_what_was_handed_over),
         T(a_pass_goes_over_both),
         T(a_rebuild_orders_what_there_is_room_for),
+        T(a_rebuild_leaves_the_room_of_held_ones),
+        T(a_rebuild_that_is_ordered_keeps_growth_away),
+        T(a_rebuild_ends_its_order),
         T(both_tables_count),
         T(large_tables_are_never_less_than_two_thirds_full),
         T(more_sets_come_when_most_are_used),

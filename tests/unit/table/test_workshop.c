@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -13,6 +14,33 @@
 #include <time.h>
 
 #include <cmocka.h>
+
+/* What is told of the making of tables, and lets it wait. */
+static struct {
+    sem_t begun, go_on;
+    bool waits;
+    const void *looked_at;
+    bool was_mapped; /* looked_at, when the last table was begun */
+} making;
+
+static bool is_mapped(const void *page)
+{
+    unsigned char resident;
+    return mincore((void *)(uintptr_t)page, 1, &resident) == 0;
+}
+
+int __real_table_new(struct table **out, const struct publisher_options *options, uint64_t store_id);
+int __wrap_table_new(struct table **out, const struct publisher_options *options, uint64_t store_id);
+int __wrap_table_new(struct table **out, const struct publisher_options *options, uint64_t store_id)
+{
+    making.was_mapped = making.looked_at != NULL && is_mapped(making.looked_at);
+    if (making.waits) {
+        making.waits = false;
+        (void)sem_post(&making.begun);
+        (void)sem_wait(&making.go_on);
+    }
+    return __real_table_new(out, options, store_id);
+}
 
 struct fixture {
     struct event_base *base;
@@ -144,12 +172,6 @@ static void what_was_made_can_be_taken_back(void **state)
     assert_int_equal(fixture->made, 0);
 }
 
-static bool is_mapped(const void *page)
-{
-    unsigned char resident;
-    return mincore((void *)(uintptr_t)page, 1, &resident) == 0;
-}
-
 static void what_is_dropped_is_unmapped(void **state)
 {
     struct fixture *fixture = *state;
@@ -167,6 +189,28 @@ static void what_is_dropped_is_unmapped(void **state)
     assert_false(is_mapped(header + size - 4096));
 }
 
+/* The order is for the memory that is left without it. An order that is taken back while it is being made is one of
+ * those. */
+static void what_is_dropped_goes_before_orders(void **state)
+{
+    struct fixture *fixture = *state;
+    struct workshop_order order = order_of(fixture, 100000);
+    assert_int_not_equal(workshop_order(fixture->workshop, &order), 0);
+    wait_for(fixture, 1);
+    making.looked_at = fixture->tables[0]->segment.header;
+    making.waits = true;
+    fixture->made = 0;
+    uint64_t number = workshop_order(fixture->workshop, &order);
+    assert_int_equal(sem_wait(&making.begun), 0);
+    assert_int_not_equal(workshop_order(fixture->workshop, &order), 0);
+    workshop_drop(fixture->workshop, fixture->tables[0]);
+    workshop_cancel(fixture->workshop, number);
+    (void)sem_post(&making.go_on);
+    wait_for(fixture, 1);
+    assert_false(making.was_mapped);
+    making.looked_at = NULL;
+}
+
 /* The sanitizer of leaks looks on. */
 static void the_end_may_come_at_any_time(void **state)
 {
@@ -182,6 +226,8 @@ static void the_end_may_come_at_any_time(void **state)
 
 int main(void)
 {
+    (void)sem_init(&making.begun, 0, 0);
+    (void)sem_init(&making.go_on, 0, 0);
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(what_is_ordered_comes),
@@ -190,6 +236,7 @@ int main(void)
         T(what_is_taken_back_does_not_come),
         T(what_was_made_can_be_taken_back),
         T(what_is_dropped_is_unmapped),
+        T(what_is_dropped_goes_before_orders),
         T(the_end_may_come_at_any_time),
 #undef T
     };
