@@ -231,6 +231,7 @@ struct house {
     struct event *fill, *renew;
     uint64_t handed; /* segment */
     uint64_t longest_turn_ns, turns;
+    bool check_only; /* nothing is reported, and nothing rests */
 };
 
 static void hand_table(struct house *house)
@@ -385,6 +386,8 @@ static void say_phase(const struct house *house, enum phase phase)
     static const char *const names[] = {"at rest", "growing"};
     const struct histogram_ns *seen = &house->common->histograms[phase];
     char world[64], text[64];
+    if (house->check_only)
+        return;
     (void)snprintf(world, sizeof world, "%llu entries",
                    (unsigned long long)publisher_capacity(house->publisher));
     (void)snprintf(text, sizeof text, "%s: longest turn", names[phase]);
@@ -407,7 +410,11 @@ static void grow_once(struct house *house)
     begin_phase(house, PHASE_GROWING);
     while (house->counters.growths == growths || publisher_retired_segment(house->publisher) != 0)
         turn(house);
+    if (house->common->histograms[PHASE_GROWING].hits == 0)
+        bench_die("no check was a hit while the table grew");
     say_phase(house, PHASE_GROWING);
+    if (house->check_only)
+        return;
     measure_figure("growth", "the reader", "attaches again in",
                    (double)house->common->histograms[PHASE_GROWING].attach_ns / 1e6, "ms");
 }
@@ -441,7 +448,17 @@ static void say_end(const struct house *house)
 
 int main(int count, char **arguments)
 {
-    if (count != 3)
+    struct measure measure = {0};
+    uint64_t sizes[2];
+    int given = 0;
+    for (int i = 1; i < count; i++) {
+        if (measure_option(&measure, count, arguments, &i))
+            continue;
+        if (given == 2)
+            bench_die("usage: bench_growth FROM_ENTRIES TO_ENTRIES");
+        sizes[given++] = measure_number(arguments[i]);
+    }
+    if (given != 2)
         bench_die("usage: bench_growth FROM_ENTRIES TO_ENTRIES");
     struct common *common =
         mmap(NULL, sizeof *common, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -452,14 +469,17 @@ int main(int count, char **arguments)
     int socket;
     pid_t reader = start_reader(common, &socket);
     stay_on_core(0);
-    house_init(house, common, measure_number(arguments[1]), measure_number(arguments[2]));
+    house_init(house, common, sizes[0], sizes[1]);
+    house->check_only = measure.check_only;
     house->socket = socket;
     house_start(house);
     while (!at_goal(house)) {
         grow_once(house);
-        rest(house);
+        if (!house->check_only)
+            rest(house);
     }
-    say_end(house);
+    if (!house->check_only)
+        say_end(house);
     __atomic_store_n(&common->stop, 1, __ATOMIC_RELAXED);
     (void)waitpid(reader, NULL, 0);
     house_fini(house);
