@@ -226,7 +226,8 @@ static bool start_look(struct ask_queue *asks, struct ask *ask)
         return false;
     ask->looked = true;
     ask->l2_wait = l2_lookup_start(asks->options.l2, question->user, question->scope,
-                                   question->has_token ? question->token_revision : 0, on_looked, ask);
+                                   question->has_token ? question->token_revision : 0, ask->flow->warms,
+                                   on_looked, ask);
     if (ask->l2_wait == NULL)
         return false;
     ask_move(ask, ASK_LOOKING);

@@ -42,6 +42,7 @@ struct fill {
     bool fetched;               /* true after the first fetch: the next one goes to the primary */
     uint64_t cost_us;           /* the time that the read took */
     bool refresh;               /* L2 asked for it */
+    bool asked;                 /* a client did, now or before */
     struct facts facts;         /* FILL_HELD */
     struct fetch_origin origin; /* of the facts */
     uint64_t early_ns;          /* when they were first found to be too early; 0: not yet */
@@ -263,6 +264,7 @@ static void fill_finish(struct fill *fill)
         fill_free(fill);
         return;
     }
+    fill->facts.unasked = !fill->asked;
     switch (fetch_publish(fills->options.fetches, &fill->facts, &fill->origin, clock_ns(), &answer)) {
     case PUBLISHER_FILLED:
         answer_waits(fill, &answer);
@@ -365,6 +367,7 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
     wait->fill = fill;
     wait->revision = revision;
     wait->warms = warms;
+    fill->asked |= !warms;
     wait->deadline_ns = clock_ns() + fills->options.timeout_ms * 1000000ull;
     wait->done = done;
     wait->context = context;

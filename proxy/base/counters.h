@@ -23,7 +23,7 @@
     X(socket_hits, COUNTER, "checks over the socket that were answered from the table")                      \
     X(samples, COUNTER, "samples of hits that clients have left")                                            \
     X(fills, COUNTER, "entries filled from the store")                                                       \
-    X(fills_known, COUNTER, "of these, those for users with rows, at places that are there")                 \
+    X(fills_known, COUNTER, "of these, misses of clients: users with rows, at places that are there")        \
     X(fills_joined, COUNTER, "requests that waited for a fill already under way")                            \
     X(fills_repeated, COUNTER, "fills dropped and repeated because something they read had changed")         \
     X(fills_failed, COUNTER, "fills that the store refused or that timed out")                               \

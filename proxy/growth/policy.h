@@ -6,8 +6,8 @@
  *   - filled entries again that had made room for others not long before,
  *
  * is too small. Misses are the fills of entries for users with rows, at places that are there: strangers and places
- * that do not exist buy nothing, and neither does what a client claims to have missed. Hits are what clients report,
- * which nobody can check; a client that claims too many hides the first sign, and the second one, which is made of
+ * that do not exist buy nothing, and neither do the warm-up and what a client claims to have missed. Hits are what
+ * clients report, which nobody can check; a client that claims too many hides the first sign, and the second one, which is made of
  * the sidecar's own figures alone, is still seen. So a lie neither buys growth nor prevents it. What is left to a
  * hostile client is to ask for real users at real places, all of them. No sidecar can tell that from use, and what it
  * costs ends at table_memory_max.

@@ -81,11 +81,11 @@ enum l2_outcome {
 };
 typedef void (*l2_done_fn)(void *context, enum l2_outcome outcome, const struct answer *answer);
 
-/* Looks for the values needed to answer for (user, scope) not older than `revision`. NULL when L2 is of no use just
- * now (away, slow, too much under way): ask the store. done is called later, never from inside. All looks of one
- * turn of the loop go to Redis together. */
+/* Looks for the values needed to answer for (user, scope) not older than `revision`. `warms`: for the warm-up, which is
+ * no miss. NULL when L2 is of no use just now (away, slow, too much under way): ask the store. done is called later,
+ * never from inside. All looks of one turn of the loop go to Redis together. */
 struct l2_wait *l2_lookup_start(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
-                                l2_done_fn done, void *context);
+                                bool warms, l2_done_fn done, void *context);
 void l2_lookup_cancel(struct l2_wait *wait);
 
 /* ---- putting ----------------------------------------------------------------------------------------------------- */

@@ -83,6 +83,7 @@ void l2_lookup_publish(struct l2_lookup *lookup, struct facts *facts)
 {
     struct l2 *l2 = lookup->l2;
     struct answer answer = {0};
+    facts->unasked = !lookup->asked;
     /* whatever the facts are: L2 is about to be forgotten */
     enum publisher_outcome outcome = PUBLISHER_OUTDATED;
     if (!l2->marker.flush)
@@ -169,7 +170,7 @@ static struct l2_lookup *find_or_start(struct l2 *l2, uint64_t user, struct scop
 }
 
 struct l2_wait *l2_lookup_start(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
-                                l2_done_fn done, void *context)
+                                bool warms, l2_done_fn done, void *context)
 {
     if (!l2->options.values || !l2->marker.known || l2->marker.flush || l2->closing ||
         !redis_connected(l2->redis))
@@ -180,6 +181,7 @@ struct l2_wait *l2_lookup_start(struct l2 *l2, uint64_t user, struct scope_key s
         free(wait);
         return NULL;
     }
+    lookup->asked |= !warms;
     wait->lookup = lookup;
     wait->revision = revision;
     wait->done = done;

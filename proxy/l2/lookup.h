@@ -12,6 +12,7 @@ struct l2_lookup {
     enum l2_lookup_state state;
     unsigned tries;
     uint64_t generation; /* when it was sent: the stamp of what it finds */
+    bool asked;          /* a client did, now or before */
     struct facts facts;  /* LOOKUP_HELD */
     struct event *timer; /* LOOKUP_WAITING, LOOKUP_HELD */
     struct l2_wait *waits;

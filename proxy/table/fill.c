@@ -210,9 +210,13 @@ static void put_entry(struct publisher *publisher, struct table *table, const st
         target = node;
     struct map_key key = {facts->user, target->key.id, target->key.type};
     bool missing = map_writer_find(&table->map, key) == MAP_NO_SLOT;
-    if (table_put(table, facts->user, target, set, kind, now_ns, counters) && counters != NULL) {
-        counters->fills++;
-        counters->fills_known += missing && kind == ENTRY_POSITIVE;
+    struct made_room made_room = {0};
+    bool put = table_put(table, facts->user, target, set, kind, now_ns, counters != NULL ? &made_room : NULL);
+    if (counters != NULL) {
+        counters->fills += put;
+        counters->fills_known += put && missing && kind == ENTRY_POSITIVE && !facts->unasked;
+        counters->entries_evicted += made_room.evicted;
+        counters->entries_returned += facts->unasked ? 0 : made_room.returned;
     }
     node->pins--;
     scope_tree_prune(&table->scopes, node); /* and with it the target, if both hold nothing */

@@ -118,13 +118,13 @@ void table_clear(struct table *table, uint32_t slot, uint64_t now_ns, bool prune
 
 /* ---- filling ----------------------------------------------------------------------------------------------------- */
 
-static void evict(struct table *table, uint32_t slot, uint64_t now_ns, struct counters *counters)
+static void evict(struct table *table, uint32_t slot, uint64_t now_ns, struct made_room *made_room)
 {
     if (entries_kind(&table->entries, slot) == ENTRY_POSITIVE)
         ghosts_note(&table->ghosts, map_key_at(&table->map, slot));
     table_clear(table, slot, now_ns, true);
-    if (counters != NULL)
-        counters->entries_evicted++;
+    if (made_room != NULL)
+        made_room->evicted++;
 }
 
 /* The kind that makes room. Negative entries take free room, and no more than their part of a full table: entries
@@ -214,10 +214,10 @@ static uint32_t displace(struct table *table, struct map_key key)
 }
 
 static uint32_t make_room(struct table *table, struct map_key key, enum entry_kind kind, uint64_t now_ns,
-                          struct counters *counters)
+                          struct made_room *made_room)
 {
     if (table_entries(table) >= table->entries_max)
-        evict(table, entries_oldest(&table->entries, victim_kind(table, kind)), now_ns, counters);
+        evict(table, entries_oldest(&table->entries, victim_kind(table, kind)), now_ns, made_room);
     uint32_t slot = map_writer_vacancy(&table->map, key);
     if (slot == MAP_NO_SLOT)
         slot = displace(table, key);
@@ -226,12 +226,12 @@ static uint32_t make_room(struct table *table, struct map_key key, enum entry_ki
     uint32_t victim = window_victim(table, key, kind);
     if (victim == MAP_NO_SLOT)
         return MAP_NO_SLOT;
-    evict(table, victim, now_ns, counters);
+    evict(table, victim, now_ns, made_room);
     return map_writer_vacancy(&table->map, key);
 }
 
 bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
-               enum entry_kind kind, uint64_t now_ns, struct counters *counters)
+               enum entry_kind kind, uint64_t now_ns, struct made_room *made_room)
 {
     struct map_key key = {user, node->key.id, node->key.type};
     uint32_t slot = map_writer_find(&table->map, key);
@@ -246,7 +246,7 @@ bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint
     }
     /* make_room may forget scopes that hold nothing: the pin keeps this one. */
     node->pins++;
-    slot = make_room(table, key, kind, now_ns, counters);
+    slot = make_room(table, key, kind, now_ns, made_room);
     node->pins--;
     if (slot == MAP_NO_SLOT) {
         set_table_drop(&table->sets, set, now_ns + table->rest_ns);
@@ -254,8 +254,8 @@ bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint
     }
     map_insert_writer(&table->map, slot, key, set);
     entries_link(&table->entries, slot, node, kind);
-    if (kind == ENTRY_POSITIVE && counters != NULL)
-        counters->entries_returned += ghosts_take(&table->ghosts, key);
+    if (kind == ENTRY_POSITIVE && made_room != NULL)
+        made_room->returned += ghosts_take(&table->ghosts, key);
     return true;
 }
 

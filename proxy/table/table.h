@@ -32,9 +32,13 @@ int table_new(struct table **out, const struct publisher_options *options,
 void table_free(struct table *table);
 
 /* Puts the entry, or gives it another set; makes room when it must. Holds the set. False when there is no room.
- * `counters`: NULL, or to count evictions and returns. */
+ * `made_room`: NULL, or to be added to. */
+struct made_room {
+    uint64_t evicted;  /* entries that have made room */
+    uint64_t returned; /* about: whether this one had, not long before */
+};
 bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
-               enum entry_kind kind, uint64_t now_ns, struct counters *counters);
+               enum entry_kind kind, uint64_t now_ns, struct made_room *made_room);
 /* Clears the entry in `slot`. `prune`: forgets its scope, too, when that was the last entry there. */
 void table_clear(struct table *table, uint32_t slot, uint64_t now_ns, bool prune);
 

@@ -19,7 +19,7 @@ static const unsigned percents[LOADS] = {70, 84, 90, 93, 95};
 struct loaded {
     struct table *table;
     uint64_t entries;
-    struct counters counters;
+    struct made_room made_room;
     char name[32];
 };
 
@@ -73,7 +73,7 @@ static void load(struct loaded *loaded, uint64_t slots, unsigned percent)
     for (uint64_t index = 0; index < loaded->entries; index++) {
         if (index == loaded->entries - loaded->entries / 100)
             late = measure_now_ns();
-        if (!table_put(table, question_user(index), node, set, ENTRY_POSITIVE, 1, &loaded->counters))
+        if (!table_put(table, question_user(index), node, set, ENTRY_POSITIVE, 1, &loaded->made_room))
             bench_die("no room");
     }
     uint64_t now = measure_now_ns();
@@ -82,7 +82,7 @@ static void load(struct loaded *loaded, uint64_t slots, unsigned percent)
     measure_figure("a put", loaded->name, "of the last hundredth",
                    (double)(now - late) / (double)(loaded->entries / 100), "ns");
     measure_figure("evicted for want of a movable one", loaded->name, "of a million",
-                   1e6 * (double)loaded->counters.entries_evicted / (double)loaded->entries, "entries");
+                   1e6 * (double)loaded->made_room.evicted / (double)loaded->entries, "entries");
     measure_figure("in the home bucket", loaded->name, "", 100.0 * (double)home / (double)loaded->entries,
                    "percent");
     measure_figure("bytes an entry", loaded->name, "", 64.0 / 3 * 100 / percent, "bytes");

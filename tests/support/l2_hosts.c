@@ -193,7 +193,7 @@ void host_look(struct host *host)
         (struct asked){.host = host, .user = world->recent[which].user, .scope = world->recent[which].scope};
     if (world_draw(world, 10) == 0)
         asked->revision = publisher_position(host->publisher).revision;
-    if (l2_lookup_start(host->l2, asked->user, asked->scope, asked->revision, on_look, asked) != NULL) {
+    if (l2_lookup_start(host->l2, asked->user, asked->scope, asked->revision, false, on_look, asked) != NULL) {
         world->looks++;
         return;
     }
@@ -350,5 +350,5 @@ void host_on_looked(void *context, enum l2_outcome outcome, const struct answer 
 struct l2_wait *host_look_for(struct host *host, enum l2_outcome *outcome)
 {
     *outcome = (enum l2_outcome)99;
-    return l2_lookup_start(host->l2, 1, nowhere, 0, host_on_looked, outcome);
+    return l2_lookup_start(host->l2, 1, nowhere, 0, false, host_on_looked, outcome);
 }

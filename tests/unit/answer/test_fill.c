@@ -30,7 +30,8 @@ static struct {
     uint64_t epoch, put_epoch;
     unsigned puts, published;
     int known;
-    bool full; /* the table */
+    bool full;    /* the table */
+    bool unasked; /* what was published last */
 } fake;
 
 int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
@@ -65,8 +66,9 @@ enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct fact
                                             struct fetch_origin *origin, uint64_t now_ns,
                                             struct answer *answer)
 {
-    (void)fetches, (void)origin, (void)now_ns, (void)facts, (void)answer;
+    (void)fetches, (void)origin, (void)now_ns, (void)answer;
     fake.published++;
+    fake.unasked = facts->unasked;
     return fake.outcome;
 }
 
@@ -302,6 +304,32 @@ static void what_a_client_asks_for_is_filled(void **state)
     assert_int_equal(fake.published, 1);
 }
 
+/* A client makes a miss of it, also one that has given up, and one that asks for the same as the warm-up. */
+static void what_a_client_asks_for_is_a_miss(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISHER_FILLED;
+    fake.revision = 5;
+    assert_non_null(warm(fixture));
+    read_ends();
+    assert_true(fake.unasked);
+    assert_non_null(ask(fixture));
+    read_ends();
+    assert_false(fake.unasked);
+    assert_non_null(warm(fixture));
+    assert_non_null(ask(fixture));
+    read_ends();
+    assert_false(fake.unasked);
+    fill_cancel(ask(fixture));
+    assert_non_null(warm(fixture));
+    read_ends();
+    assert_false(fake.unasked);
+    fill_refresh(fixture->fills, 1, (struct scope_key){0, 0});
+    read_ends();
+    assert_true(fake.unasked);
+    assert_int_equal(fake.published, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,7 +337,7 @@ int main(void)
         T(ahead_for_ever_is_read_again),     T(ahead_for_ever_and_nobody_waits),
         T(doubted_facts_are_held),           T(what_is_put_is_of_the_epoch_in_which_its_reading_began),
         T(the_warm_up_fills_no_stranger),    T(the_warm_up_displaces_nothing),
-        T(what_a_client_asks_for_is_filled),
+        T(what_a_client_asks_for_is_filled), T(what_a_client_asks_for_is_a_miss),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -400,6 +400,32 @@ static void too_few_hits(void **state)
     assert_prints(fixture, "because the hit rate is 0.33, and hit_rate_target 0.50");
 }
 
+/* Twice the time in which clients' misses make it grow. */
+static void nobody_has_missed_what_is_filled_unasked(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, ENTRIES, 1u << 30);
+    fill(fixture, ENTRIES);
+    uint64_t until_ns = clock_ns() + 8 * SECOND;
+    while (clock_ns() < until_ns) {
+        for (uint64_t user = 1; user <= 2 * ENTRIES; user++) {
+            struct facts facts;
+            struct answer answer = {0};
+            memory_read(fixture->publisher, &fixture->policy, 1, user, server, &facts);
+            facts.unasked = true;
+            assert_int_equal(publisher_fill(fixture->publisher, &facts, clock_ns(), &answer), PUBLISHER_FILLED);
+            answer_fini(&answer);
+            facts_fini(&facts);
+        }
+        turn(fixture);
+    }
+    assert_true(fixture->counters.entries_evicted > ENTRIES);
+    assert_int_equal(fixture->counters.fills_known, ENTRIES);
+    assert_int_equal(fixture->counters.entries_returned, 0);
+    assert_int_equal(fixture->counters.growths, 0);
+    assert_false(prints(fixture, "wanted"));
+}
+
 /* However many hits are claimed. */
 static void evicted_ones_return(void **state)
 {
@@ -486,6 +512,7 @@ int main(void)
         T(made_anew_meanwhile),
         T(ended_at_any_time),
         T(too_few_hits),
+        T(nobody_has_missed_what_is_filled_unasked),
         T(evicted_ones_return),
         T(its_order_makes_way_for_a_rebuild),
         T(a_next_table_that_is_given_up_is_not_retired),

@@ -1,6 +1,7 @@
 /* L2, one promise at a time, between hosts that take their steps when the test says so. Values are in
  * test_l2_values.c, random histories in test_l2_property.c. */
 #include "proxy/base/clock.h"
+#include "proxy/table/private.h"
 #include "tests/support/l2_hosts.h"
 
 #include <signal.h>
@@ -58,7 +59,7 @@ static void held_for_ever_by_nothing(void **state)
     world_until_answered(world);
     host_put(&world->hosts[1], 1, nowhere, 1);
     world_until_answered(world);
-    held += l2_lookup_start(world->hosts[0].l2, 1, nowhere, 0, on_late, &held) != NULL;
+    held += l2_lookup_start(world->hosts[0].l2, 1, nowhere, 0, false, on_late, &held) != NULL;
     world_until_answered(world);
     assert_int_equal(held, 1);
     for (int polls = 0; polls < 3600 && held > 0; polls++) {
@@ -141,7 +142,7 @@ static void lookups_that_a_rebuild_overtakes_have_missed(void **state)
     world_until_answered(world);
     redis_server_pause(*state);
     assert_non_null(host_look_for(host, &absent));
-    assert_non_null(l2_lookup_start(host->l2, 50, everywhere, 0, host_on_looked, &hit));
+    assert_non_null(l2_lookup_start(host->l2, 50, everywhere, 0, false, host_on_looked, &hit));
     world_until_quiet(world); /* they go off */
     host_rebuild(host);
     host_put(host, 50, everywhere, 1); /* its roles are known here */
@@ -153,6 +154,32 @@ static void lookups_that_a_rebuild_overtakes_have_missed(void **state)
     assert_non_null(host_look_for(host, &absent));
     world_until_answered(world);
     assert_int_equal(absent, L2_ANSWERED);
+    world_end(world, NULL);
+}
+
+/* The warm-up fills from L2 as well. Who asks for the same meanwhile makes a miss of it. */
+static void what_the_warm_up_finds_is_no_miss(void **state)
+{
+    static const struct scope_key everywhere = {0, 0};
+    struct world *world = world_begin(33, *state);
+    struct host *host = host_with_a_value(world);
+    host_put(host, 50, everywhere, 1);
+    host_put(host, 51, everywhere, 1); /* its definitions stay resident */
+    world_until_answered(world);
+    for (unsigned round = 0; round < 3; round++) {
+        enum l2_outcome warmed = (enum l2_outcome)99, asked = (enum l2_outcome)99;
+        uint64_t fills = host->counters.fills, known = host->counters.fills_known;
+        assert_int_equal(publisher_retire_user_now(host->publisher, 50, clock_ns()), 1);
+        if (round < 2)
+            assert_non_null(l2_lookup_start(host->l2, 50, everywhere, 0, true, host_on_looked, &warmed));
+        if (round > 0)
+            assert_non_null(l2_lookup_start(host->l2, 50, everywhere, 0, false, host_on_looked, &asked));
+        world_until_answered(world);
+        assert_int_equal(host->counters.fills, fills + 1);
+        assert_int_equal(host->counters.fills_known, known + (round > 0));
+        assert_int_equal(warmed, round < 2 ? L2_ANSWERED : 99);
+        assert_int_equal(asked, round > 0 ? L2_ANSWERED : 99);
+    }
     world_end(world, NULL);
 }
 
@@ -476,6 +503,7 @@ int main(void)
         cmocka_unit_test(hearsay_of_the_marker),
         cmocka_unit_test(held_for_ever_by_nothing),
         cmocka_unit_test(markers_that_are_none),
+        cmocka_unit_test(what_the_warm_up_finds_is_no_miss),
         cmocka_unit_test(what_was_distrusted_is_forgotten),
         cmocka_unit_test(what_was_distrusted_takes_an_epoch_of_its_own),
         cmocka_unit_test(all_forget_at_once),

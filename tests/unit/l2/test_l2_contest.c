@@ -107,7 +107,7 @@ static void what_is_defended_is_left_alone(void **state)
         struct host *host = begin_and_yield(world, store);
         uint64_t advances = host->counters.l2_advances, epochs = host->counters.l2_epochs;
         assert_false(host->l2->marker.known);
-        assert_null(l2_lookup_start(host->l2, 1, somewhere, 0, NULL, NULL));
+        assert_null(l2_lookup_start(host->l2, 1, somewhere, 0, false, NULL, NULL));
         host->l2->marker.yielding.until_ns = clock_ns() + WORLD_HANG_NS;
         for (unsigned i = 0; i < 50; i++)
             follow(world, host);

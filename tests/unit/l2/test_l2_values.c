@@ -28,7 +28,7 @@ static uint64_t refreshes_of_a_look(struct host *host, uint64_t cost_us)
     host_put(host, 1, everywhere, cost_us);
     world_until_answered(host->world);
     assert_int_equal(host->counters.l2_misses, 0);
-    assert_non_null(l2_lookup_start(host->l2, 1, everywhere, 0, host_on_looked, &outcome));
+    assert_non_null(l2_lookup_start(host->l2, 1, everywhere, 0, false, host_on_looked, &outcome));
     world_until_answered(host->world);
     assert_int_equal(outcome, L2_ANSWERED); /* by what is there, in any case */
     return host->counters.l2_refreshes - refreshes;

@@ -21,7 +21,7 @@ struct fixture {
     struct scope_node *node;
     uint32_t set;
     uint64_t next_user[2]; /* by whether they live in the last window */
-    struct counters counters;
+    struct made_room made_room;
 };
 
 static int setup(void **state)
@@ -77,7 +77,7 @@ static uint64_t another_user(struct fixture *fixture, bool last)
 static bool put(struct fixture *fixture, enum entry_kind kind, bool last)
 {
     return table_put(fixture->table, another_user(fixture, last), fixture->node, fixture->set, kind, 1,
-                     &fixture->counters);
+                     &fixture->made_room);
 }
 
 static void put_many(struct fixture *fixture, unsigned count, enum entry_kind kind, bool last)
@@ -153,7 +153,7 @@ static void known_ones_take_their_place_back(void **state)
 
 static bool put_user(struct fixture *fixture, uint64_t user, enum entry_kind kind)
 {
-    return table_put(fixture->table, user, fixture->node, fixture->set, kind, 1, &fixture->counters);
+    return table_put(fixture->table, user, fixture->node, fixture->set, kind, 1, &fixture->made_room);
 }
 
 /* What made room and is asked for again is counted, once each time; what was never there, or is there still, is not,
@@ -164,18 +164,18 @@ static void those_who_come_back_are_counted(void **state)
     for (uint64_t user = 1; user <= ENTRIES; user++)
         assert_true(put_user(fixture, user, ENTRY_POSITIVE));
     assert_true(put_user(fixture, ENTRIES, ENTRY_POSITIVE));
-    assert_int_equal(fixture->counters.entries_evicted, 0);
+    assert_int_equal(fixture->made_room.evicted, 0);
     assert_true(put_user(fixture, ENTRIES + 1, ENTRY_POSITIVE)); /* in the place of user 1 */
-    assert_int_equal(fixture->counters.entries_evicted, 1);
-    assert_int_equal(fixture->counters.entries_returned, 0);
+    assert_int_equal(fixture->made_room.evicted, 1);
+    assert_int_equal(fixture->made_room.returned, 0);
     assert_true(put_user(fixture, 1, ENTRY_POSITIVE)); /* in that of user 2 */
-    assert_int_equal(fixture->counters.entries_returned, 1);
+    assert_int_equal(fixture->made_room.returned, 1);
     assert_true(put_user(fixture, 1, ENTRY_POSITIVE));
-    assert_int_equal(fixture->counters.entries_returned, 1);
+    assert_int_equal(fixture->made_room.returned, 1);
     assert_true(put_user(fixture, 2, ENTRY_NEGATIVE)); /* in that of user 3 */
-    assert_int_equal(fixture->counters.entries_returned, 1);
+    assert_int_equal(fixture->made_room.returned, 1);
     assert_true(put_user(fixture, 3, ENTRY_POSITIVE));
-    assert_int_equal(fixture->counters.entries_returned, 2);
+    assert_int_equal(fixture->made_room.returned, 2);
 }
 
 static void strangers_leave_no_ghosts(void **state)
@@ -183,11 +183,11 @@ static void strangers_leave_no_ghosts(void **state)
     struct fixture *fixture = *state;
     for (uint64_t user = 1; user <= 3 * ENTRIES; user++)
         assert_true(put_user(fixture, user, ENTRY_NEGATIVE));
-    assert_true(fixture->counters.entries_evicted > ENTRIES);
+    assert_true(fixture->made_room.evicted > ENTRIES);
     for (uint64_t user = 1; user <= 3 * ENTRIES; user++)
         assert_true(put_user(fixture, user, ENTRY_POSITIVE));
     /* The known ones make room for each other, but none of them comes back. */
-    assert_int_equal(fixture->counters.entries_returned, 0);
+    assert_int_equal(fixture->made_room.returned, 0);
 }
 
 int main(void)
