@@ -156,46 +156,98 @@ static bool valid(const struct keys *keys, uint32_t set, uint32_t way, uint32_t 
     return place.set == set && place.check == permtab_shm_load32_relaxed(&record->check);
 }
 
-/* Frees what is not valid, and counts the keys of each frequency. */
-static void count_frequencies(struct keys *keys, uint32_t types, uint32_t counts[KEYS_FREQUENCY_MAX + 1])
+/* What is noted between two slices may be in the reading or not, and counts from the next one on. A key has one set,
+ * which is read in one piece, so it is not found twice. */
+struct keys_reading {
+    struct keys *keys;
+    uint32_t types;
+    uint32_t slot;          /* the next one to read */
+    struct hot_key *found;  /* as they come */
+    struct hot_key *sorted; /* by counting */
+    size_t count, placed;
+    uint32_t at[KEYS_FREQUENCY_MAX + 1]; /* how many have each frequency; then, where the next one of it goes */
+};
+
+/* Frees what is not valid. */
+static void read_set(struct keys_reading *reading)
 {
-    struct hot_key key;
-    for (uint32_t slot = 0; slot < KEYS_SLOTS; slot++) {
-        struct keys_record *record = &keys->records[slot];
+    struct keys *keys = reading->keys;
+    for (uint32_t way = 0; way < KEYS_WAYS; way++, reading->slot++) {
+        struct keys_record *record = &keys->records[reading->slot];
+        struct hot_key *key = &reading->found[reading->count];
         if (permtab_shm_load32_relaxed(&record->word) == 0)
             continue;
-        if (valid(keys, slot / KEYS_WAYS, slot % KEYS_WAYS, types, &key))
-            counts[key.frequency]++;
-        else
+        if (valid(keys, reading->slot / KEYS_WAYS, way, reading->types, key)) {
+            reading->at[key->frequency]++;
+            reading->count++;
+        } else {
             permtab_shm_store32(&record->word, 0);
+        }
     }
 }
 
-/* Sorts by counting: `at[f]` is where the next key of frequency f goes. */
-size_t keys_hottest(struct keys *keys, uint32_t types, struct hot_key *out, size_t max)
+/* The most frequent ones first. */
+static void give_places(struct keys_reading *reading)
 {
-    uint32_t at[KEYS_FREQUENCY_MAX + 1] = {0};
     uint32_t first = 0;
-    if (types > PERMTAB_SHM_SCOPE_TYPES)
-        types = PERMTAB_SHM_SCOPE_TYPES;
-    count_frequencies(keys, types, at);
     for (uint32_t frequency = KEYS_FREQUENCY_MAX; frequency > 0; frequency--) {
-        uint32_t count = at[frequency];
-        at[frequency] = first;
+        uint32_t count = reading->at[frequency];
+        reading->at[frequency] = first;
         first += count;
     }
-    for (uint32_t slot = 0; slot < KEYS_SLOTS; slot++) {
-        const struct keys_record *record = &keys->records[slot];
-        uint32_t word = permtab_shm_load32_relaxed(&record->word);
-        uint32_t frequency = KEYS_WORD_FREQUENCY(word);
-        if (word != 0 && frequency <= KEYS_FREQUENCY_MAX && at[frequency] < max)
-            out[at[frequency]++] = (struct hot_key){
-                .user = permtab_shm_load64_relaxed(&record->user),
-                .scope = {permtab_shm_load64_relaxed(&record->scope_id), KEYS_WORD_TYPE(word)},
-                .frequency = frequency,
-            };
+}
+
+bool keys_reading_slice(struct keys_reading *reading, uint32_t work)
+{
+    uint64_t end = (uint64_t)reading->slot + work;
+    if (reading->slot < KEYS_SLOTS) {
+        while (reading->slot < KEYS_SLOTS && reading->slot < end)
+            read_set(reading);
+        if (reading->slot == KEYS_SLOTS)
+            give_places(reading);
+        return true;
     }
-    return first < max ? first : max;
+    for (; work > 0 && reading->placed < reading->count; work--, reading->placed++) {
+        const struct hot_key *key = &reading->found[reading->placed];
+        reading->sorted[reading->at[key->frequency]++] = *key;
+    }
+    return reading->placed < reading->count;
+}
+
+struct hot_key *keys_reading_take(struct keys_reading *reading, size_t *count)
+{
+    struct hot_key *sorted = reading->sorted;
+    *count = reading->placed;
+    reading->sorted = NULL;
+    keys_reading_free(reading);
+    return sorted;
+}
+
+void keys_reading_free(struct keys_reading *reading)
+{
+    if (reading == NULL)
+        return;
+    free(reading->found);
+    free(reading->sorted);
+    free(reading);
+}
+
+/* Pages that are not written take no memory. One key more than there can be: what is not valid is written there. */
+int keys_reading_new(struct keys_reading **out, struct keys *keys, uint32_t types)
+{
+    struct keys_reading *reading = calloc(1, sizeof *reading);
+    if (reading == NULL)
+        return PERMTAB_E_MEMORY;
+    reading->keys = keys;
+    reading->types = types < PERMTAB_SHM_SCOPE_TYPES ? types : PERMTAB_SHM_SCOPE_TYPES;
+    reading->found = malloc((KEYS_SLOTS + 1) * sizeof *reading->found);
+    reading->sorted = malloc(KEYS_SLOTS * sizeof *reading->sorted);
+    if (reading->found == NULL || reading->sorted == NULL) {
+        keys_reading_free(reading);
+        return PERMTAB_E_MEMORY;
+    }
+    *out = reading;
+    return 0;
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */

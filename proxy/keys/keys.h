@@ -45,8 +45,15 @@ void keys_belong_to(struct keys *keys, uint64_t store_id);
 
 /* Notes that the key was asked for. `weight`: how much that counts. */
 void keys_note(struct keys *keys, uint64_t user, struct scope_key scope, uint32_t weight);
-/* The most frequent keys, sorted, the most frequent first: at most `max`. Records that are not valid, as those with
- * a scope type of `types` or above, are forgotten. Reads all of the memory: some milliseconds. */
-size_t keys_hottest(struct keys *keys, uint32_t types, struct hot_key *out, size_t max);
+
+/* A reading of all keys, in slices; keys may be noted in between. Records that are not valid, as those with a scope
+ * type of `types` or above, are forgotten. PERMTAB_E_MEMORY. */
+struct keys_reading;
+int keys_reading_new(struct keys_reading **out, struct keys *keys, uint32_t types) PERMTAB_MUST_CHECK;
+/* Reads or sorts `work` keys, or three more: 16,384 take about a millisecond. True while something is left. */
+bool keys_reading_slice(struct keys_reading *reading, uint32_t work);
+/* Ends a reading of which nothing is left: all keys, the most frequent first, malloc'ed. */
+struct hot_key *keys_reading_take(struct keys_reading *reading, size_t *count);
+void keys_reading_free(struct keys_reading *reading);
 
 #endif

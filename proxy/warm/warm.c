@@ -1,7 +1,7 @@
 /* The warm-up. It is an asker like a client, with one flow of its own that comes last (answer/ask.c).
  *
- *   WAITING ─► FILLING ─► COUNTING ─► FILLING ─► ENDED       warm_again, from anywhere ─► WAITING
- *      │ the first lease     │ until it is known who has rows
+ *   WAITING ─► READING ─► FILLING ─► COUNTING ─► FILLING ─► ENDED       warm_again, from anywhere ─► WAITING
+ *      │ the first lease                │ until it is known who has rows
  *
  * What is read first time of keys without rows of the user may be a stranger's, and strangers are not filled. Users are
  * counted in the background after a start; such keys are put off until that is done.
@@ -32,6 +32,7 @@
 
 #define HANDS       32u  /* keys under way; the store's connections bound how many of them are being read */
 #define KEYS_A_TURN 512u /* most of them are there already, or this would be more than a turn takes */
+#define READ_A_TURN 16384u
 #define TRIES       3u   /* of a key, while others are answered */
 #define TRIES_ALONE 20u  /* while none is */
 
@@ -40,7 +41,7 @@
 #define LOOK_MS        500u           /* whether there is room, or users are counted */
 #define PATIENCE_NS    60000000000ull /* for either */
 
-enum warm_state { WARM_WAITING, WARM_FILLING, WARM_COUNTING, WARM_ENDED };
+enum warm_state { WARM_WAITING, WARM_READING, WARM_FILLING, WARM_COUNTING, WARM_ENDED };
 
 /* A key under way, or one that is to be tried again. */
 struct hand {
@@ -57,6 +58,7 @@ struct warm {
     struct ask_flow flow;
     struct event *turn;
     enum warm_state state;
+    struct keys_reading *reading; /* WARM_READING: of the keys that are known from before */
     struct hot_key *hot; /* malloc'ed: those to fill, from `next` on; before it those that were put off */
     size_t count, next, put_off;
     struct hand hands[HANDS];
@@ -80,6 +82,8 @@ static void forget_keys(struct warm *warm)
         warm->hands[i].is = HAND_FREE;
     }
     warm->busy = warm->asking = 0;
+    keys_reading_free(warm->reading);
+    warm->reading = NULL;
     free(warm->hot);
     warm->hot = NULL;
     warm->count = warm->next = warm->put_off = 0;
@@ -235,12 +239,16 @@ static bool has_work(const struct warm *warm)
     return warm->busy == 0 || warm->busy > warm->asking || (warm->busy < HANDS && warm->next < warm->count);
 }
 
-/* Calls step when there is something to do for it. While all hands ask, their answers are waited for. */
+/* Calls step when there is something to do for it. While all hands ask, their answers are waited for. While it is not
+ * known how many keys there are, one is left. */
 static void schedule(struct warm *warm)
 {
     uint64_t now_ns = clock_ns();
-    warm->options.counters->warm_left = warm->count - warm->next + warm->put_off + warm->busy;
-    if (warm->state == WARM_COUNTING || (warm->state == WARM_FILLING && !has_room(warm)))
+    bool reads = warm->state == WARM_READING;
+    warm->options.counters->warm_left = warm->count - warm->next + warm->put_off + warm->busy + reads;
+    if (reads)
+        (void)timer_at_once(warm->turn);
+    else if (warm->state == WARM_COUNTING || (warm->state == WARM_FILLING && !has_room(warm)))
         (void)timer_in_ms(warm->turn, LOOK_MS);
     else if (warm->state == WARM_FILLING && has_work(warm))
         (void)timer_in_ns(warm->turn, pause_lasts(&warm->pause, now_ns) ? warm->pause.until_ns - now_ns : 0);
@@ -279,8 +287,25 @@ static void turn_to_put_off(struct warm *warm)
     warm->state = WARM_FILLING;
 }
 
+static void read_on(struct warm *warm)
+{
+    if (keys_reading_slice(warm->reading, READ_A_TURN))
+        return;
+    warm->hot = keys_reading_take(warm->reading, &warm->count);
+    warm->reading = NULL;
+    warm->state = warm->count > 0 ? WARM_FILLING : WARM_ENDED;
+    if (warm->count == 0)
+        forget_keys(warm);
+    else
+        log_info("warm-up: %zu keys are known from before", warm->count);
+}
+
 static void step(struct warm *warm)
 {
+    if (warm->state == WARM_READING) {
+        read_on(warm);
+        return;
+    }
     if (warm->next == warm->count && warm->busy == 0 && warm->put_off > 0)
         turn_to_put_off(warm);
     if (warm->state != WARM_FILLING)
@@ -313,14 +338,8 @@ static void begin(struct warm *warm)
     uint32_t types = publisher_catalogue(warm->options.publisher)->types.count;
     warm->begun_ns = clock_ns();
     warm->filled = warm->resident = warm->strangers = warm->failed = warm->left_out = 0;
-    warm->hot = malloc(KEYS_SLOTS * sizeof *warm->hot); /* pages that are not written take no memory */
-    warm->count = warm->hot != NULL ? keys_hottest(warm->options.keys, types, warm->hot, KEYS_SLOTS) : 0;
-    warm->next = warm->put_off = 0;
-    warm->state = warm->count > 0 ? WARM_FILLING : WARM_ENDED;
-    if (warm->count == 0)
-        forget_keys(warm);
-    else
-        log_info("warm-up: %zu keys are known from before", warm->count);
+    warm->state =
+        keys_reading_new(&warm->reading, warm->options.keys, types) == 0 ? WARM_READING : WARM_ENDED;
 }
 
 void warm_applied(struct warm *warm)

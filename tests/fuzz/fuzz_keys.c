@@ -3,6 +3,7 @@
  * bounds, each there once, and every one was noted: rubbish never becomes a key. */
 #include "proxy/keys/private.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/support/keys_hottest.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

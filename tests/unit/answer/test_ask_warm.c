@@ -5,6 +5,7 @@
 #include "proxy/answer/private.h"
 #include "proxy/base/clock.h"
 #include "proxy/keys/keys.h"
+#include "tests/support/keys_hottest.h"
 #include "tests/support/memory_publisher.h"
 
 #include <setjmp.h>

@@ -2,6 +2,7 @@
  * costs time and nothing more. */
 #include "proxy/keys/private.h"
 
+#include "tests/support/keys_hottest.h"
 #include "tests/support/random.h"
 
 #include <fcntl.h>
@@ -212,6 +213,45 @@ static void test_hot_keys_stay(void **state)
     (void)close(descriptor);
 }
 
+/* Keys are noted between all slices, in the end as many as there is room for. What is found is a key each, whole, once,
+ * and sorted; and no slice does more than it may. */
+static void test_noting_goes_on_between_slices(void **state)
+{
+    (void)state;
+    const uint32_t work = 1000;
+    static bool seen[2 * KEYS_SLOTS];
+    int descriptor = new_memory();
+    struct keys *keys = opened(descriptor);
+    struct keys_reading *reading;
+    struct random random = {5};
+    uint64_t user = 0;
+    unsigned slices = 0;
+    memset(seen, 0, sizeof seen);
+    while (user < KEYS_SLOTS / 2)
+        note(keys, user++, 7, 1 + (uint32_t)(random_next(&random) % 100));
+    assert_int_equal(keys_reading_new(&reading, keys, TYPES), 0);
+    do {
+        slices++;
+        for (unsigned i = 0; i < 1000 && user < 2 * KEYS_SLOTS; i++) {
+            note(keys, user++, 7, 1 + (uint32_t)(random_next(&random) % 100));
+            note(keys, random_next(&random) % user, 7, 1 + (uint32_t)(random_next(&random) % 4000));
+        }
+    } while (keys_reading_slice(reading, work));
+    size_t count;
+    struct hot_key *hot = keys_reading_take(reading, &count);
+    assert_in_range(count, KEYS_SLOTS / 4, KEYS_SLOTS);
+    assert_int_equal(slices, KEYS_SLOTS / work + 1 + count / work + (count % work != 0));
+    for (size_t i = 0; i < count; i++) {
+        assert_true(hot[i].user < user && !seen[hot[i].user]);
+        assert_true(hot[i].scope.id == 7 && hot[i].scope.type == 2);
+        assert_true(hot[i].frequency > 0 && (i == 0 || hot[i].frequency <= hot[i - 1].frequency));
+        seen[hot[i].user] = true;
+    }
+    free(hot);
+    keys_free(keys);
+    (void)close(descriptor);
+}
+
 /* What was hot is worn away by time, measured in notes of others, even where nobody wants its room. */
 static void test_old_keys_fade(void **state)
 {
@@ -372,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_they_outlive_the_worker),
         cmocka_unit_test(test_a_frequency_has_a_bound),
         cmocka_unit_test(test_hot_keys_stay),
+        cmocka_unit_test(test_noting_goes_on_between_slices),
         cmocka_unit_test(test_old_keys_fade),
         cmocka_unit_test(test_a_damaged_record_is_no_key),
         cmocka_unit_test(test_a_key_elsewhere_or_twice_is_no_key),

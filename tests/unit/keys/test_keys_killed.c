@@ -3,6 +3,8 @@
  * one, and every user is below USERS. keys.c is built into this test with a hook after each store. */
 #include "proxy/keys/keys.h"
 
+#include "tests/support/keys_hottest.h"
+
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
