@@ -7,10 +7,10 @@
  *
  * is too small. Misses are the fills of entries for users with rows, at places that are there: strangers and places
  * that do not exist buy nothing, and neither do the warm-up and what a client claims to have missed. Hits are what
- * clients report, which nobody can check; a client that claims too many hides the first sign, and the second one, which is made of
- * the sidecar's own figures alone, is still seen. So a lie neither buys growth nor prevents it. What is left to a
- * hostile client is to ask for real users at real places, all of them. No sidecar can tell that from use, and what it
- * costs ends at table_memory_max.
+ * clients report, which nobody can check; a client that claims too many hides the first sign, and the second one, which
+ * is made of the sidecar's own figures alone, is still seen. So a lie neither buys growth nor prevents it. What is left
+ * to a hostile client is to ask for real users at real places, all of them. No sidecar can tell that from use, and what
+ * it costs ends at table_memory_max.
  *
  * A window in which the figures mean something else counts for nothing: the worker began, a table was made or handed
  * over, or the lease ended. */
@@ -23,7 +23,7 @@
 struct growth_figures {
     /* since the worker began */
     uint64_t hits;
-    uint64_t filled;   /* entries that were missing, for users with rows at places that are there */
+    uint64_t filled;   /* entries that clients missed, for users with rows at places that are there */
     uint64_t returned; /* of these, those that had been evicted; an estimate */
     uint64_t breaks;   /* how often something happened that voids a window */
     /* now */

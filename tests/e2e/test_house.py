@@ -47,8 +47,8 @@ MAY_INCLUDE = {
 # The face of each room of proxy/: the headers that other rooms may include. What a room links is in
 # proxy/CMakeLists.txt.
 FACES = {
-    "base": "array breaker clock container_of counters failure hash histogram log pause printable random rate timer "
-            "trouble",
+    "base": "array breaker clock container_of counters failure hash histogram log pause printable random rate thread "
+            "timer trouble",
     "names": "l2_keys message scope target token",
     "rights": "catalogue change condition explain facts resolve",
     "redis": "redis retry subscriber url",

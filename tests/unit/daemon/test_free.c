@@ -68,6 +68,7 @@ static void test_nothing_is_freed(void **state)
     invalidation_history_free(NULL);
     invalidations_free(NULL);
     keys_free(NULL);
+    keys_reading_free(NULL);
     l2_free(NULL);
     redis_dial_free(NULL);
     redis_link_free(NULL);

@@ -20,8 +20,8 @@
 
 #include <cmocka.h>
 
-/* qemu-user (tests/long/arm64.sh) says that it has done what it has not done. What it does not do is tried here, and the
- * cases that need it are skipped there alone: a kernel that refuses, or does it, is no reason. */
+/* qemu-user (tests/long/arm64.sh) says that it has done what it has not done. What it does not do is tried here, and
+ * the cases that need it are skipped there alone: a kernel that refuses, or does it, is no reason. */
 
 /* linux-user/mmap.c: all advice but MADV_DONTNEED, _WIPEONFORK and _KEEPONFORK returns 0 and does nothing. */
 static bool advice_is_ignored(void)
