@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 import unittest
 
 from .paths import temporary_folder
@@ -126,10 +127,27 @@ class MariadbCase(_StoreCase):
 
 
 class _Result(unittest.TextTestResult):
-    """Prints a line a test with the time it took."""
+    """Prints a line a test, and at last those that took longest: where to look when the whole takes too long."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.seconds = {}
 
     def getDescription(self, test):
         return test.id().split(".", 1)[-1]
+
+    def startTest(self, test):
+        self.seconds[self.getDescription(test)] = -time.monotonic()
+        super().startTest(test)
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        self.seconds[self.getDescription(test)] += time.monotonic()
+
+    def print_slowest(self):
+        slow = sorted((name for name in self.seconds if self.seconds[name] >= 0.5), key=self.seconds.get, reverse=True)
+        if slow:
+            self.stream.writeln("took longest: " + ", ".join(f"{name} {self.seconds[name]:.1f} s" for name in slow[:8]))
 
 
 def _is_quick(test):
@@ -162,6 +180,7 @@ def main():
     suite = loader.loadTestsFromNames(names, module) if names else loader.loadTestsFromModule(module)
     try:
         result = unittest.TextTestRunner(stream=sys.stdout, resultclass=_Result, verbosity=2).run(_select(suite))
+        result.print_slowest()
     finally:
         _end_shared()
     failed = len({test.id() for test, _ in result.failures + result.errors}) + len(result.unexpectedSuccesses)
