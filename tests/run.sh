@@ -27,6 +27,9 @@ if [ "${1:-}" = --surroundings ]; then
 fi
 cd "$root" || exit 1
 jobs="${PERMTAB_JOBS:-$(nproc)}"
+# Most tests wait for most of their time. Twice as many as there are processors is as fast as it gets; where the long
+# ones run, and those that compute, it is fewer.
+tests="$((2 * jobs))"
 # The python that Debian's python3-msgpack belongs to. It may have to be installed first.
 python=/usr/bin/python3
 
@@ -75,7 +78,7 @@ run_ctest() {
     shift
     say "tests of the build $name"
     rm -f "$report"
-    (cd "build/$name" && ctest -j "$jobs" --output-on-failure --no-tests=ignore --output-junit "$report" "$@")
+    (cd "build/$name" && ctest -j "$tests" --output-on-failure --no-tests=ignore --output-junit "$report" "$@")
     counts="$("$python" - "$report" <<'EOF'
 import sys, xml.etree.ElementTree as tree
 cases = tree.parse(sys.argv[1]).getroot().findall("testcase")
@@ -87,11 +90,15 @@ EOF
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
-# Starts the servers, and takes over PERMTAB_TEST_MYSQL and PERMTAB_TEST_REDIS.
-start_servers() {
-    say "servers"
+# Begins to start the servers, which takes some of the time of the first build.
+begin_servers() {
     "$python" tests/e2e/harness/servers.py "$temporary" &
     servers=$!
+}
+
+# Waits until the servers are there, and takes over PERMTAB_TEST_MYSQL and PERMTAB_TEST_REDIS.
+await_servers() {
+    say "servers"
     for _ in $(seq 600); do
         if [ -e "$temporary/environment" ]; then
             # shellcheck disable=SC1091
@@ -102,6 +109,7 @@ start_servers() {
         sleep 0.1
     done
     echo "the servers did not start; see the messages above"
+    failed=$((failed + 1))
     return 1
 }
 
@@ -143,24 +151,26 @@ other_builds() {
 # The thread sanitizer is clang's, which follows every atomic; it runs what has threads.
 full() {
     build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo "${gcc[@]}" "${hardened[@]}" || return
+    await_servers || return
     run_ctest gcc
-    run_e2e --jobs 2
+    run_e2e --jobs "$((jobs + jobs / 2))"
     other_builds
-    build asan -DCMAKE_BUILD_TYPE=Debug "${gcc[@]}" -DPERMTAB_ASAN=ON && run_ctest asan -LE 'bench|model'
+    build asan -DCMAKE_BUILD_TYPE=Debug "${gcc[@]}" -DPERMTAB_ASAN=ON && run_ctest asan -j "$jobs" -LE 'bench|model'
     local threaded="stress_mixture stress_mixture_slow test_threads test_store_sqlite test_client_check"
     threaded+=" test_client_attach test_client_fork test_client_identity test_client_trouble"
     targets=fuzzers build fuzz -DCMAKE_BUILD_TYPE=RelWithDebInfo "${clang[@]}" -DPERMTAB_FUZZ=ON &&
-        run_ctest fuzz -L '^fuzz$' # each for five seconds; tests/long/fuzz.sh runs them for longer
+        run_ctest fuzz -j "$jobs" -L '^fuzz$' # each for five seconds; tests/long/fuzz.sh runs them for longer
     targets="$threaded" build tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo "${clang[@]}" -DPERMTAB_TSAN=ON &&
-        run_ctest tsan -R "^(${threaded// /|})\$"
+        run_ctest tsan -j "$jobs" -R "^(${threaded// /|})\$"
 }
 
 # Left out are the long tests, and those that write thousands of rows to MariaDB, labelled `full`: the end-to-end
 # tests use it too.
 quick() {
     build gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo "${gcc[@]}" "${hardened[@]}" || return
+    await_servers || return
     run_ctest gcc -LE 'full|model'
-    run_e2e --quick --jobs 2
+    run_e2e --quick --jobs "$tests"
 }
 
 slow='full|model|bench|stress'
@@ -176,11 +186,12 @@ elif ! "$python" -c 'import msgpack'; then
 elif ! find_hardening; then
     echo "dpkg-buildflags does not say how Debian builds packages"
     failed=1
-elif ! start_servers; then
-    failed=1
-elif [ "$quick" = yes ]; then
-    quick
 else
-    full
+    begin_servers
+    if [ "$quick" = yes ]; then
+        quick
+    else
+        full
+    fi
 fi
 total

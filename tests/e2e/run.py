@@ -20,8 +20,9 @@ from harness.surroundings import settle
 
 HERE = pathlib.Path(__file__).resolve().parent
 LIMIT_SECONDS = 900
-# They compare times, or keep both processors busy: nothing runs beside them.
+# They compare times, or keep both processors busy: nothing runs beside them. Their quick tests do neither, but for one.
 ALONE = {"test_faults.py", "test_hostile.py", "test_nemesis.py", "test_nemesis_broken.py", "test_split_fleet.py"}
+ALONE_QUICK = {"test_faults.py"}
 
 
 def run_file(path, quick):
@@ -65,8 +66,9 @@ def main():
             raise SystemExit(f"no such test: {', '.join(sorted(missing))}")
         paths = [path for path in paths if path.name in wanted]
     total = {"passed": 0, "failed": 0, "skipped": 0}
-    together = [path for path in paths if path.name not in ALONE]
-    for jobs, some in ((arguments.jobs, together), (1, [path for path in paths if path.name in ALONE])):
+    alone = ALONE_QUICK if arguments.quick else ALONE
+    together = [path for path in paths if path.name not in alone]
+    for jobs, some in ((arguments.jobs, together), (1, [path for path in paths if path.name in alone])):
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             for counts, text in pool.map(lambda path: run_file(path, arguments.quick), some):
                 print(text, flush=True)

@@ -198,6 +198,7 @@ class DirectSql:
 
 
 class OnSqlite(DirectSql, SqliteCase):
+    quick = ("test_each_kind_of_change", "test_role_edit_leaves_every_entry")
     max_id = "-1"
 
 

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import time
 
-from harness import MariadbCase, Sidecar, SqliteCase, main
+from harness import MariadbCase, Sidecar, SqliteCase, full_only, main
 from harness.policies import small
 from harness.process import wait_until
 from harness.rpc import RpcError
@@ -403,6 +403,7 @@ class OnMariadb(Distrust, MariadbCase):
         self.assertNotEqual("allow", spans[-1][2])
 
 
+@full_only
 class RestartedMariadb(MariadbCase):
     """Restarts of the server must not cost every host its table each time."""
 

@@ -154,13 +154,13 @@ class Samples(unittest.TestCase):
         print(f"    {name}, seed {SEED}: {found[0]}", flush=True)
 
     def test_daemon(self):
-        self.sample("daemon", 20, 120)
+        self.sample("daemon", 6, 120)
 
     def test_client(self):
-        self.sample("client", 30, 150)
+        self.sample("client", 15, 150)
 
     def test_permtabctl(self):
-        self.sample("permtabctl", 40, 300)
+        self.sample("permtabctl", 20, 300)
 
     @full_only
     def test_daemon_on_mariadb(self):

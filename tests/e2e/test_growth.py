@@ -12,7 +12,9 @@ from harness.policies import MODERATOR, small
 from harness.process import wait_until
 
 DELETE, SEND = "message.delete", "message.send"
-FIRST, BUSY = 100000, 20000
+FIRST = 100000
+# More than fit after one step, and after three. Each takes two looks at a few seconds of misses.
+BUSY, STEPS = (3000, 1) if QUICK else (20000, 3)
 BLOCK = 500
 PATIENCE = 120
 
@@ -96,11 +98,12 @@ class Growth(SqliteCase):
         self.assertGreaterEqual(stats["table_capacity"], BUSY)
         self.assertLessEqual(stats["table_capacity"], 4 * BUSY)
         self.assertGreaterEqual(stats["entries"], BUSY)
-        self.assertEqual(3, stats["growths"])
+        self.assertEqual(STEPS, stats["growths"])
         self.assertEqual(stats["growths"], stats["growths_hit_rate"] + stats["growths_returned"])
         counts, _ = self.patient_worker().range(FIRST, BUSY, "channel:10", DELETE, "peek")
         self.assertGreater(counts["allow"], BUSY * 0.99)
-        self.assertRegex(self.serving.ops("table"), r"grown 3 times, \d+ s ago because (the hit rate is|about \d+ of)")
+        self.assertRegex(self.serving.ops("table"),
+                         rf"grown {STEPS} times, \d+ s ago because (the hit rate is|about \d+ of)")
         self.assertIn("table: it grows from 1000 to 4000 entries: ", self.serving.log())
         def left():
             """A worker that does nothing keeps the table that it has."""
@@ -144,7 +147,7 @@ class Growth(SqliteCase):
         self.assertEqual(600, counts["allow"])
         wait_until(lambda: "known users: " in self.serving.log(), 20, "the users are counted", 0.05)
         begun, asked = time.monotonic(), 0
-        while time.monotonic() - begun < (8 if QUICK else 20):
+        while time.monotonic() - begun < 12:
             places = ["channel:10", "channel:20", "server:1", f"channel:{random.getrandbits(60)}"]
             answers, _ = worker.many([(random.getrandbits(64), random.choice(places), SEND) for _ in range(BLOCK)])
             self.assertNotIn("U", answers)
@@ -171,7 +174,7 @@ class Growth(SqliteCase):
         """`invalidate all` throws both tables away, in the middle of whatever growth is at; nobody's check fails."""
         self.serve()
         crowd, begun, flushes = self.crowd(), time.monotonic(), 0
-        while time.monotonic() - begun < (15 if QUICK else 60):
+        while time.monotonic() - begun < 30:
             time.sleep(random.random() * 3)
             self.assertEqual(0, self.serving.ctl("invalidate", "all").returncode)
             flushes += 1
@@ -181,7 +184,7 @@ class Growth(SqliteCase):
         self.say(f"{flushes} flushes, {stats['growths']} growths, {stats['growths_given_up']} given up")
         self.assertEqual(flushes, stats["rebuilds"])
 
-    quick = ("test_a_busy_host_grows_out_of_the_default", "test_a_flood_of_strangers_buys_nothing")
+    quick = ("test_a_busy_host_grows_out_of_the_default",)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ on another host over the same MariaDB and Redis."""
 import json
 import subprocess
 
-from harness import MariadbCase, RpcError, SqliteCase, main
+from harness import MariadbCase, RpcError, SqliteCase, full_only, main
 from harness.policies import HELPER, MEMBER, MODERATOR, small
 from harness.process import wait_until
 from harness.servers import Redis, find
@@ -221,6 +221,7 @@ class WithRedis(Asking, MariadbCase):
         self.assertEqual(0, self.here.stats()["invalidations_heard"])
         self.assertIn("message what=user:5 ", self.there.ops("invalidations"))
 
+    @full_only
     def test_group_in_batches(self):
         users = list(range(100, 150))
         self.fill_both(users)
@@ -243,6 +244,7 @@ class WithRedis(Asking, MariadbCase):
         self.gone_both([51, 52])
         self.kept_both([5, 6])
 
+    @full_only
     def test_scope_and_role(self):
         self.fill_both([5])
         self.done(self.here, "invalidate", "scope:server:1")
@@ -282,6 +284,7 @@ class WithRedis(Asking, MariadbCase):
         self.assertIn("a tag holds", self.done(self.here, "tag", "add", "raid", "prefix:user:5", code=1))
         self.assertIn("letters", self.done(self.here, "tag", "add", "*", "user:5", code=1))
 
+    @full_only
     def test_a_long_tag(self):
         users = "".join(f"user:{user}\n" for user in range(2500))
         self.assertEqual("2500 added, 2500 in tag:many\n", self.done(self.here, "tag", "add", "many", "-", input=users))
@@ -318,6 +321,7 @@ class WithRedis(Asking, MariadbCase):
             self.cli("PUBLISH", "e2e[1]:invalidate", message.format(number))
         wait_until(lambda: self.here.stats()["invalidation_gaps"] == 2, 5, "two are missed")
 
+    @full_only
     def test_redis_is_away(self):
         self.fill_both([5])
         self.redis.kill()
@@ -336,6 +340,7 @@ class WithRedis(Asking, MariadbCase):
         self.redis.start()
         wait_until(lambda: self.here.ctl("invalidate", "user:5").returncode == 0, 10, "it is back")
 
+    @full_only
     def test_stopping_in_the_middle(self):
         """A client that waits is not left hanging, and the sidecar ends cleanly."""
         self.redis.process.send_signal(19)  # SIGSTOP

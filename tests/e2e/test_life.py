@@ -11,7 +11,7 @@ import stat
 import subprocess
 import time
 
-from harness import MariadbCase, SqliteCase, main, program
+from harness import MariadbCase, SqliteCase, full_only, main, program
 from harness.policies import small
 from harness.process import Stopwatch, end, spawn, wait_until
 from harness.servers import Redis
@@ -47,6 +47,7 @@ class Life(SqliteCase):
         for path in (serving.socket, serving.ops_socket):
             self.assertEqual(0o600, stat.S_IMODE(path.stat().st_mode))
 
+    @full_only
     def test_second_instance_is_refused(self):
         serving = self.sidecar()
         inode = serving.socket.stat().st_ino
@@ -79,6 +80,7 @@ class Life(SqliteCase):
             self.assertFalse(serving.socket.exists())
             self.assertFalse(serving.ops_socket.exists())
 
+    @full_only
     def test_shutdown_while_clients_are_attached(self):
         """It does not wait for them; their answers end at once or with the lease; and they come back by themselves."""
         serving = self.sidecar()
@@ -290,6 +292,7 @@ class Life(SqliteCase):
 
 
 class OnMariadb(MariadbCase):
+    @full_only
     def test_a_server_that_is_not_there_yet(self):
         """Started before its store, the sidecar ends with 1 or waits; started again it serves."""
         self.server = self.own_server()

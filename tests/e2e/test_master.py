@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import time
 
-from harness import main
+from harness import full_only, main
 from harness.descriptors import children as unread_children
 from harness.master import QUESTION, UNKNOWN_ONES, MasterCase
 from harness.process import children, is_there, kill, wait_until
@@ -98,6 +98,7 @@ class StoreAway(MasterCase):
         times = re.findall(r"^(\S+)Z info permtabd: worker \d+ begins", self.serving.log(), re.M)
         return [datetime.datetime.fromisoformat(when).timestamp() for when in times]
 
+    @full_only
     def test_pauses_grow_and_end(self):
         self.break_it()
         wait_until(lambda: len(self.begins()) >= 5, 20, "it was tried five times")
@@ -199,6 +200,7 @@ class Hanging(MasterCase):
         self.assertIn("signal 9, Killed of its master", self.serving.health()["last_death"])
         self.assertEqual("allow", worker.check(*QUESTION))
 
+    @full_only
     def test_never(self):
         self.serve(worker_timeout="0s")
         before = self.serving.worker_pid
@@ -208,6 +210,7 @@ class Hanging(MasterCase):
         self.serving.wait_healthy()
         self.assertEqual(before, self.serving.worker_pid)
 
+    @full_only
     def test_whoever_was_away_does_not_judge(self):
         """Both processes stopped, as by a terminal or a debugger, or the master alone. What it has not heard meanwhile
         nobody could have told it. Its patience is long enough for a worker that waits for a processor."""
@@ -235,6 +238,7 @@ class Hanging(MasterCase):
         self.assertEqual(0, self.serving.process.wait(60), self.serving.log())
         self.assertFalse(self.serving.socket.exists())
 
+    @full_only
     def test_one_that_does_not_end_is_killed(self):
         """It is stopped again and again, so it never gets to it."""
         self.serve(worker_timeout="0s")

@@ -2,7 +2,7 @@
 """A Redis that lets us read and not write: full, or with an account that may not. A few lines in the log, pauses
 between the attempts, right answers meanwhile, and all is well again when Redis is."""
 
-from harness import SqliteCase, main
+from harness import SqliteCase, full_only, main
 from harness.policies import MODERATOR
 from harness.process import wait_until
 from harness.servers import Redis, free_port
@@ -60,6 +60,7 @@ class Refused(Shared, SqliteCase):
         wait_until(over, 60, "it is said that it is over", 0.1)
         self.wait_marker()
 
+    @full_only
     def test_full_and_nothing_changes(self):
         """A step that is refused is not tried ten times a second."""
         first, _ = self.hosts(2)
@@ -77,6 +78,7 @@ class Refused(Shared, SqliteCase):
     def account(self, *rules):
         self.redis.command("ACL", "SETUSER", "permtab", "reset", "on", ">secret", "~*", *rules)
 
+    @full_only
     def test_an_account_without_the_channel(self):
         self.redis = Redis(self.folder / "redis", port=free_port()).start()
         self.addCleanup(lambda: self.redis.kill())

@@ -108,6 +108,7 @@ class Sizes:
         self.serve(document(granted))
         self.check_everything(granted)
 
+    @full_only
     def test_eleven_thousand_names_of_a_hundred_bytes(self):
         granted = names(11000, 100)
         self.serve(document(granted))
@@ -121,6 +122,7 @@ class Sizes:
         with self.assertRaisesRegex(RpcError, r"permissions.*16384"):
             self.rpc.apply(json.dumps({"permissions": [{"name": "one.more"}]}))
 
+    @full_only
     def test_tombstones_count(self):
         """A store that was filled up and emptied again is of use."""
         self.serve(document(names(16000, 100)))

@@ -9,7 +9,7 @@ import time
 
 import msgpack
 
-from harness import MariadbCase, main
+from harness import MariadbCase, full_only, main
 from harness.policies import small
 from harness.process import Stopwatch, kill, spawn
 from harness.servers import find
@@ -46,6 +46,7 @@ class Stalled(MariadbCase):
         self.server.pause()
         time.sleep(0.3)  # the next poll is under way
 
+    @full_only
     def test_requests_that_name_what_is_not_there(self):
         """They wait for a poll, with their messages of a mebibyte."""
         before = memory_kb(self.serving.worker_pid)
@@ -96,6 +97,7 @@ class Stalled(MariadbCase):
         self.assert_stops_in_time()
         self.assertIn("left to it", self.serving.log())
 
+    @full_only
     def test_stopping_while_a_write_is_under_way(self):
         """It was never acknowledged, and it never happened; the next one does."""
         blocking = self.hold_the_counter()
@@ -111,6 +113,7 @@ class Stalled(MariadbCase):
             rpc.call("assign", user=4242, role=101, scope="server:1")
         self.assertEqual([["1"]], self.rows("SELECT count(*) FROM permtab_assignment WHERE user_id = 4242;"))
 
+    @full_only
     def test_stopping_is_as_quick_as_ever_when_it_answers(self):
         watch = Stopwatch(self.serving.process)
         self.assertEqual(0, self.serving.stop())

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 
-from harness import SqliteCase, main
+from harness import SqliteCase, full_only, main
 from harness.policies import small
 from harness.process import wait_until
 
@@ -79,6 +79,7 @@ class StopGrace(SqliteCase):
         self.assertEqual(0, self.serving.process.wait(60))
         self.assertNotIn(GOES_ON, self.serving.log())
 
+    @full_only
     def test_the_next_instance_waits_for_the_socket(self):
         self.serve(stop_grace="10m")
         self.tell()

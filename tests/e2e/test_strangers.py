@@ -5,7 +5,7 @@ whoever gets a first row has it at once."""
 import random
 import time
 
-from harness import QUICK, MariadbCase, SqliteCase, main
+from harness import QUICK, MariadbCase, SqliteCase, full_only, main
 from harness.policies import MODERATOR, OWNER, small
 from harness.process import wait_until
 
@@ -102,6 +102,7 @@ class Strangers:
         self.assertEqual("allow", worker.check(10000, "channel:10", DELETE))
         self.assertEqual(0, self.serving.stats()["strangers_answered"])
 
+    @full_only
     def test_all_of_many_users_are_counted(self):
         """More than fit into one slice, and there before the sidecar: no change names them."""
         many = range(10_000_000, 10_025_000)
@@ -142,6 +143,8 @@ class OnSqlite(Strangers, SqliteCase):
 
 
 class OnMariadb(Strangers, MariadbCase):
+    quick = ("test_a_flood_costs_no_reads", "test_a_stranger_may_own_a_server")
+
     def selects(self):
         return int(self.server.client(None, "SHOW GLOBAL STATUS LIKE 'Com_select';").stdout.split()[1])
 

@@ -242,6 +242,8 @@ class SubscribeIdle(SqliteCase):
 
 
 class SubscribeMariadb(Subscribe, MariadbCase):
+    quick = ("test_told_when_the_table_has_it", "test_long_transaction_counts_its_own_length")
+
     def test_long_transaction_counts_its_own_length(self):
         self.sql("START TRANSACTION;" + ASSIGN.format(77) + "SELECT SLEEP(1.2); COMMIT;")
         wait_until(lambda: self.serving.stats()["propagation_max_us"] > 1200000, 3, "the statement's time counts")

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 
-from harness import main
+from harness import full_only, main
 from harness.master import QUESTION, UNKNOWN_ONES, MasterCase
 from harness.paths import program
 from harness.policies import small
@@ -73,6 +73,7 @@ class Supervised(MasterCase):
         self.assertEqual("STOPPING=1", self.hear()[0][0])
         self.assertEqual(0, self.serving.process.wait(60))
 
+    @full_only
     def test_the_watchdog_hears_of_a_loop_that_turns(self):
         """And of nothing else. The master's own patience is off, so that the supervisor's is what counts."""
         self.serve(environment={**self.environment, "WATCHDOG_USEC": "800000"}, worker_timeout="0s")

@@ -6,7 +6,7 @@ are written, and one of them has L2 while the other does without until it is con
 import random
 import time
 
-from harness import SqliteCase, full_only, main
+from harness import QUICK, SqliteCase, full_only, main
 from harness.process import wait_until
 from harness.shared import Shared
 from harness.sidecar import Sidecar
@@ -76,7 +76,7 @@ class TwoStores(Shared, SqliteCase):
         self.assertEqual([1, 1], self.contested(second), self.lines(second))
         self.assertEqual([0, 0], self.contested(first), self.lines(first))
         epochs = sum(host.stats()["l2_epochs"] for side in sides for host in side["hosts"])
-        self.live(sides, 10)
+        self.live(sides, 2 if QUICK else 10)
         self.assertEqual([0, 0, 1, 1], self.contested(first) + self.contested(second))
         self.assertEqual(epochs, sum(host.stats()["l2_epochs"] for side in sides for host in side["hosts"]))
         told = self.lines(first) + self.lines(second)
@@ -103,7 +103,7 @@ class TwoStores(Shared, SqliteCase):
                 self.fill(one, user)
                 self.assertEqual(1, self.check(other, user))
         self.assertEqual(20, grown["l2_hits"], grown)
-        self.live(sides, 3)
+        self.live(sides, 1 if QUICK else 3)
         self.assertEqual([0, 0, 0, 0], self.contested(first) + self.contested(second))
 
     def test_a_copy(self):

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 
-from harness import MariadbCase, SqliteCase, main
+from harness import MariadbCase, SqliteCase, full_only, main
 from harness.policies import MODERATOR, small
 from harness.process import wait_until
 
@@ -114,6 +114,7 @@ class Sqlite(WarmUp, SqliteCase):
     pass
 
 
+@full_only
 class Mariadb(WarmUp, MariadbCase):
     pass
 
