@@ -1,27 +1,8 @@
-/* Two tables at a time: what next may show and when, what the hand-over keeps, how long the retired one lives, and what
- * happens when memory or sets run out on the way. test_publisher_property.c has what is true of both meanwhile. */
-#include "proxy/table/grow.h"
+/* Growth of a table: what next may show and when, what the hand-over keeps, how long the retired one lives, and what
+ * happens when memory or sets run out on the way. test_publisher_both.c has what happens to both meanwhile. */
 #include "proxy/table/workshop.h"
 #include "shm/segment_options.h"
-#include "tests/unit/table/publisher_fixture.h"
-
-static struct {
-    struct table *table[4];
-    unsigned count;
-} dropped;
-
-static void on_drop(void *context, struct table *table)
-{
-    (void)context;
-    assert_true(dropped.count < 4);
-    dropped.table[dropped.count++] = table;
-}
-
-static void free_dropped(void)
-{
-    while (dropped.count > 0)
-        table_free(dropped.table[--dropped.count]);
-}
+#include "tests/unit/table/grow_fixture.h"
 
 /* ---- failures ---------------------------------------------------------------------------------------------------- */
 
@@ -45,47 +26,10 @@ int __wrap_resolve(const struct catalogue *catalogue, const struct inputs *input
            __real_resolve(catalogue, inputs, find, context, any, own) : PERMTAB_E_MEMORY;
 }
 
-static int setup_growing(void **state)
+static int setup_whole(void **state)
 {
     copies_left = resolves_left = UINT32_MAX;
-    (void)setup(state);
-    struct fixture *fixture = *state;
-    publisher_drop_to(fixture->publisher, on_drop, NULL);
-    return 0;
-}
-
-static int teardown_growing(void **state)
-{
-    (void)teardown(state);
-    free_dropped();
-    return 0;
-}
-
-/* ---- what tests do ----------------------------------------------------------------------------------------------- */
-
-static struct table *make(struct fixture *fixture, uint64_t entries, uint32_t sets)
-{
-    struct publisher_options options = fixture->publisher->table->options;
-    struct table *fresh;
-    options.entries = entries;
-    options.sets = sets;
-    assert_int_equal(table_new(&fresh, &options, 7), 0);
-    return fresh;
-}
-
-static struct table *begin(struct fixture *fixture)
-{
-    struct table *fresh = make(fixture, 2000, 100);
-    assert_int_equal(publisher_grow_begin(fixture->publisher, fresh), 0);
-    return fresh;
-}
-
-static void finish(struct fixture *fixture)
-{
-    enum grow_outcome outcome;
-    while ((outcome = publisher_grow_slice(fixture->publisher, SECOND, 100)) == GROW_MORE)
-        ;
-    assert_int_equal(outcome, GROW_DONE);
+    return setup_growing(state);
 }
 
 static const struct permtab_shm_beat *beat(const struct table *table)
@@ -96,21 +40,6 @@ static const struct permtab_shm_beat *beat(const struct table *table)
 static uint64_t id_of(const struct table *table)
 {
     return table->segment.header->identity.segment_id;
-}
-
-/* 1 allowed, 0 denied, -1 not resident: in that table. */
-static int resident_in(const struct table *table, uint64_t user, struct scope_key scope, uint32_t bit)
-{
-    struct permtab_shm_look look;
-    if (permtab_shm_look_once(&table->segment.table, user, scope.id, scope.type, &look) != PERMTAB_SHM_FOUND)
-        return -1;
-    return (int)(look.set->bits[bit / 64 * 2] >> (bit % 64) & 1);
-}
-
-static void fill_members(struct fixture *fixture)
-{
-    for (uint64_t user = 1; user <= 5; user++)
-        fill_well(fixture, user, channel);
 }
 
 /* ---- the hand-over ----------------------------------------------------------------------------------------------- */
@@ -417,236 +346,6 @@ static void what_there_is_no_set_for_is_left_out(void **state)
     assert_int_equal(fixture->counters.sets_exhausted, 0); /* of next, before it was the table */
 }
 
-/* ---- what happens to both ---------------------------------------------------------------------------------------- */
-
-/* Facts out of L2 name roles and bring no definitions. */
-static void facts_without_definitions_fill_both(void **state)
-{
-    struct fixture *fixture = *state;
-    struct facts facts;
-    struct answer answer = {0};
-    fill_well(fixture, 1, server);
-    struct table *next = begin(fixture);
-    read_facts(fixture, 2, server, &facts);
-    role_list_fini(&facts.roles);
-    memset(&facts.roles, 0, sizeof facts.roles);
-    assert_true(publisher_knows_roles(fixture->publisher, &facts));
-    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
-    assert_int_equal(resident(fixture, 2, server, SEND), 1);
-    assert_int_equal(resident_in(next, 2, server, SEND), 1);
-    assert_true(set_table_role(&next->sets, 100)->present);
-    answer_fini(&answer);
-    facts_fini(&facts);
-}
-
-static void nothing_is_copied_between_two_slices_of_a_batch(void **state)
-{
-    struct fixture *fixture = *state;
-    struct change change = {.kind = CHANGE_SCOPE, .scope = server, .revision = 2, .nonce = 1};
-    struct batch batch = {.at = {7, 2, 1}, .now = 1000};
-    fill_members(fixture);
-    struct table *next = begin(fixture);
-    batch.changes.items = &change;
-    batch.changes.count = 1;
-    assert_int_equal(publisher_batch_begin(fixture->publisher, &batch, NULL), 0);
-    assert_int_equal(publisher_batch_slice(fixture->publisher, SECOND, 3, NULL), 1);
-    assert_true(publisher_entries(fixture->publisher) > 0);
-    for (unsigned i = 0; i < 1000; i++)
-        assert_int_equal(publisher_grow_slice(fixture->publisher, SECOND, 1000), GROW_MORE);
-    assert_int_equal(table_entries(next), 0);
-    while (publisher_batch_slice(fixture->publisher, SECOND, 3, NULL) == 1)
-        ;
-    finish(fixture);
-    assert_int_equal(publisher_entries(fixture->publisher), 0);
-}
-
-static void what_next_evicts_is_not_counted(void **state)
-{
-    struct fixture *fixture = *state;
-    struct table *small = make(fixture, 2, 100);
-    assert_int_equal(publisher_grow_begin(fixture->publisher, small), 0);
-    fill_members(fixture);
-    for (uint64_t user = 1; user <= 5; user++)
-        fill_well(fixture, user, global);
-    assert_int_equal(table_entries(small), 2);
-    assert_int_equal(fixture->counters.entries_evicted, 0);
-    assert_int_equal(fixture->counters.fills, 10);
-    assert_int_equal(fixture->counters.entries_returned, 0);
-}
-
-static void the_auditor_heals_both(void **state)
-{
-    struct fixture *fixture = *state;
-    const struct table *old = fixture->publisher->table;
-    fill_members(fixture);
-    struct table *next = begin(fixture);
-    finish(fixture);
-    struct audit_question question = {1, channel};
-    publisher_audit_retire(fixture->publisher, &question, SECOND);
-    assert_int_equal(resident(fixture, 1, server, SEND), -1);
-    assert_int_equal(resident_in(old, 1, server, SEND), -1);
-    assert_int_equal(fixture->counters.entries_retired, 1);
-    uint32_t slot = map_writer_find(&next->map, (struct map_key){2, server.id, server.type});
-    assert_int_not_equal(slot, MAP_NO_SLOT);
-    uint32_t set = PERMTAB_SHM_WORD_INDEX(map_word(&next->map, slot));
-    publisher_audit_abandon(fixture->publisher, set, next->sets.records[set].generation);
-    assert_int_equal(resident(fixture, 2, server, SEND), -1);
-    assert_int_equal(resident_in(old, 2, server, SEND), -1);
-    assert_int_equal(old->sets.abandoned, 1);
-    assert_true(table_entries(old) > 0);
-    publisher_renew(fixture->publisher, SECOND); /* sweeps both */
-    assert_int_equal(table_entries(old), 0);
-    assert_int_equal(table_entries(next), 0);
-}
-
-static void a_role_is_retired_in_both(void **state)
-{
-    struct fixture *fixture = *state;
-    const struct table *table = fixture->publisher->table;
-    fill_members(fixture);
-    struct table *next = begin(fixture);
-    fill_well(fixture, 1, server);
-    assert_int_equal(publisher_retire_role(fixture->publisher, 100), 5);
-    assert_int_equal(resident_in(table, 1, server, SEND), -1);
-    assert_int_equal(resident_in(next, 1, server, SEND), -1);
-    finish(fixture);
-    assert_int_equal(publisher_entries(fixture->publisher), 1); /* the swept-out word of a closed set */
-}
-
-static void a_user_at_a_scope_is_retired_in_both(void **state)
-{
-    struct fixture *fixture = *state;
-    const struct table *table = fixture->publisher->table;
-    fill_members(fixture);
-    struct table *next = begin(fixture);
-    finish(fixture);
-    assert_int_equal(publisher_retire_user_at(fixture->publisher, 3, channel), 1);
-    assert_int_equal(resident_in(table, 3, channel, SEND), -1);
-    assert_int_equal(resident_in(next, 3, channel, SEND), -1);
-    assert_int_equal(resident_in(table, 4, channel, SEND), 1);
-}
-
-/* The channel is plain no more, and the table where nobody has asked for it since must know, too. */
-static void a_fold_goes_from_both(void **state)
-{
-    struct fixture *fixture = *state;
-    const struct table *old = fixture->publisher->table;
-    fill_members(fixture);
-    struct table *next = begin(fixture);
-    finish(fixture);
-    assert_int_equal(old->folding.folds, next->folding.folds);
-    assert_int_equal(resident_in(old, 2, channel, SEND), 1);
-    memory_role(&fixture->policy, 200, "editor", server, false, true);
-    memory_grant(&fixture->policy, 200, GRANT_ALLOW, EDIT);
-    memory_assign(&fixture->policy, 1, 200, channel, FACTS_NEVER);
-    apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 1, .role = 200, .scope = channel});
-    fill_well(fixture, 1, server);
-    assert_int_equal(resident_in(old, 1, server, EDIT), 0);
-    assert_int_equal(resident_in(old, 1, channel, EDIT), -1);
-    assert_int_equal(resident_in(next, 1, channel, EDIT), -1);
-    assert_int_equal(old->folding.folds, next->folding.folds);
-}
-
-/* Two users share a set, one of whom has seen overwrites that did not apply: a change of inheritance must know it,
- * whoever of them came first. */
-static void a_set_that_is_shared_remembers_what_one_has_seen(void **state)
-{
-    struct fixture *fixture = *state;
-    const struct scope_key overwritten = {101, 3};
-    memory_scope(&fixture->policy, overwritten, category, NULL);
-    memory_role(&fixture->policy, 500, "nobody", server, false, true);
-    memory_overwrite(&fixture->policy, overwritten, OVERWRITE_ROLE, 500, PIN, true);
-    fill_well(fixture, 2, overwritten);
-    struct table *next = begin(fixture);
-    fill_well(fixture, 1, server);
-    uint32_t slot = map_writer_find(&next->map, (struct map_key){1, server.id, server.type});
-    uint32_t set = PERMTAB_SHM_WORD_INDEX(map_word(&next->map, slot));
-    assert_false(next->sets.records[set].inputs.overwrites_seen);
-    finish(fixture);
-    assert_int_equal(next->sets.records[set].entries, 2);
-    assert_true(next->sets.records[set].inputs.overwrites_seen);
-}
-
-/* A role that is resident in the retired table alone, because the new one had no set for its holders. */
-static void each_table_decides_by_its_own_definitions(void **state)
-{
-    struct fixture *fixture = *state;
-    const struct table *old = fixture->publisher->table;
-    const struct scope_key other = {2, 1};
-    fill_members(fixture);
-    memory_scope(&fixture->policy, other, global, NULL);
-    memory_role(&fixture->policy, 300, "everyone", other, true, true);
-    memory_grant(&fixture->policy, 300, GRANT_ALLOW, PIN);
-    fill_well(fixture, 6, other);
-    assert_int_equal(resident_in(old, 6, other, PIN), 1);
-    struct table *next = make(fixture, 2000, 1);
-    assert_int_equal(publisher_grow_begin(fixture->publisher, next), 0);
-    finish(fixture);
-    bool left_out = set_table_role(&next->sets, 300) == NULL;
-    for (size_t i = 0; i < fixture->policy.roles.count; i++)
-        if (fixture->policy.roles.items[i].id == 300)
-            fixture->policy.roles.items[i].is_default = false;
-    apply(fixture, (struct change){.kind = CHANGE_ROLE, .role = 300, .scope = other});
-    assert_int_equal(resident_in(old, 6, other, PIN), -1);
-    assert_int_equal(resident_in(next, 6, other, PIN), -1);
-    if (!left_out) /* the other way round, in the order of slots: nothing was shown */
-        print_message("role 300 was copied\n");
-}
-
-/* ---- a pass over both -------------------------------------------------------------------------------------------- */
-
-static bool is_three(void *context, uint64_t user)
-{
-    (void)context;
-    return user == 3;
-}
-
-static const struct publisher_match match_three = {.user = is_three};
-
-static void scan_to_the_end(struct fixture *fixture, struct publisher_scan *scan)
-{
-    uint64_t retired = 0;
-    while (publisher_scan_slice(fixture->publisher, scan, 50, &match_three, &retired))
-        ;
-}
-
-/* Begun in one table, and over when the other has taken its place. */
-static void a_pass_goes_over_what_was_handed_over(void **state)
-{
-    struct fixture *fixture = *state;
-    const struct table *old = fixture->publisher->table;
-    struct publisher_scan scan;
-    uint64_t retired = 0;
-    fill_members(fixture);
-    struct table *next = begin(fixture);
-    for (unsigned i = 0; table_entries(next) < 5; i++)
-        assert_int_equal(publisher_grow_slice(fixture->publisher, SECOND, 20), GROW_MORE);
-    publisher_scan_begin(fixture->publisher, &scan, &match_three);
-    uint32_t slots = map_slot_count(&old->map);
-    /* To the last slot of the first table. */
-    assert_true(publisher_scan_slice(fixture->publisher, &scan, slots - 1, &match_three, &retired));
-    finish(fixture);
-    scan_to_the_end(fixture, &scan);
-    assert_int_equal(resident_in(old, 3, server, SEND), -1);
-    assert_int_equal(resident_in(next, 3, server, SEND), -1);
-    assert_int_equal(resident_in(next, 4, server, SEND), 1);
-}
-
-static void a_pass_goes_over_both(void **state)
-{
-    struct fixture *fixture = *state;
-    const struct table *old = fixture->publisher->table;
-    struct publisher_scan scan;
-    fill_members(fixture);
-    struct table *next = begin(fixture);
-    finish(fixture);
-    publisher_scan_begin(fixture->publisher, &scan, &match_three);
-    scan_to_the_end(fixture, &scan);
-    assert_int_equal(resident_in(old, 3, server, SEND), -1);
-    assert_int_equal(resident_in(next, 3, server, SEND), -1);
-    assert_int_equal(resident_in(old, 4, server, SEND), 1);
-}
-
 /* ---- sizes ------------------------------------------------------------------------------------------------------- */
 
 static void a_rebuild_orders_what_there_is_room_for(void **state)
@@ -773,7 +472,7 @@ static void more_sets_come_when_most_are_used(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup_growing, teardown_growing)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_whole, teardown_growing)
         T(nobody_is_handed_next_before_it_is_whole),
         T(the_hand_over_keeps_everything),
         T(the_retired_one_goes_on_until_it_is_released),
@@ -788,17 +487,6 @@ int main(void)
         T(a_batch_that_fails_beside_ends_the_other_alone),
         T(a_batch_that_fails_ends_the_lease_of_both),
         T(what_there_is_no_set_for_is_left_out),
-        T(facts_without_definitions_fill_both),
-        T(nothing_is_copied_between_two_slices_of_a_batch),
-        T(what_next_evicts_is_not_counted),
-        T(the_auditor_heals_both),
-        T(a_role_is_retired_in_both),
-        T(a_fold_goes_from_both),
-        T(a_set_that_is_shared_remembers_what_one_has_seen),
-        T(each_table_decides_by_its_own_definitions),
-        T(a_user_at_a_scope_is_retired_in_both),
-        T(a_pass_goes_over_what_was_handed_over),
-        T(a_pass_goes_over_both),
         T(a_rebuild_orders_what_there_is_room_for),
         T(a_rebuild_leaves_the_room_of_held_ones),
         T(a_rebuild_that_is_ordered_keeps_growth_away),
