@@ -25,13 +25,13 @@ ALONE = {"test_faults.py", "test_hostile.py", "test_nemesis.py", "test_nemesis_b
 ALONE_QUICK = {"test_faults.py"}
 
 
-def run_file(path, quick):
+def run_file(path, quick, shared):
     """Runs one file; returns its counts and what it printed. A file that ends without counts, or never, is one
     failure."""
     begun = time.monotonic()
     with tempfile.NamedTemporaryFile(suffix=".json") as counts, tempfile.TemporaryFile("w+") as output:
         environment = {**os.environ, "PERMTAB_E2E_COUNTS": counts.name, "PERMTAB_TEST_QUICK": "1" if quick else "0",
-                       "PYTHONDONTWRITEBYTECODE": "1"}
+                       "PERMTAB_E2E_MARIADB": shared, "PYTHONDONTWRITEBYTECODE": "1"}
         process = subprocess.Popen([sys.executable, str(path)], env=environment, start_new_session=True,
                                    stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         result, note = {"passed": 0, "failed": 1, "skipped": 0}, ""
@@ -68,12 +68,13 @@ def main():
     total = {"passed": 0, "failed": 0, "skipped": 0}
     alone = ALONE_QUICK if arguments.quick else ALONE
     together = [path for path in paths if path.name not in alone]
-    for jobs, some in ((arguments.jobs, together), (1, [path for path in paths if path.name in alone])):
-        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-            for counts, text in pool.map(lambda path: run_file(path, arguments.quick), some):
-                print(text, flush=True)
-                for name in total:
-                    total[name] += counts[name]
+    with tempfile.TemporaryDirectory(prefix="permtab-shared-") as shared:
+        for jobs, some in ((arguments.jobs, together), (1, [path for path in paths if path.name in alone])):
+            with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+                for counts, text in pool.map(lambda path: run_file(path, arguments.quick, shared), some):
+                    print(text, flush=True)
+                    for name in total:
+                        total[name] += counts[name]
     line = f"{total['passed']} passed, {total['failed']} failed"
     print(line + (f", {total['skipped']} skipped" if total["skipped"] else ""))
     sys.exit(0 if total["failed"] == 0 and total["passed"] > 0 else 1)

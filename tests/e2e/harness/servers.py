@@ -3,6 +3,7 @@
 As a script, for tests/run.sh: `servers.py FOLDER` starts both, writes FOLDER/environment when they answer, and stops
 them when it is told to end or its parent is gone."""
 
+import fcntl
 import os
 import pathlib
 import pwd
@@ -46,9 +47,12 @@ def free_port():
 
 class Mariadb:
     """One server in a folder. It keeps its data over stop, kill and start. With a port it also listens on 127.0.0.1,
-    for the user permtab, who has no password. `options` are for every start."""
+    for the user permtab, who has no password. `options` are for every start.
 
-    def __init__(self, folder, template=None, port=None, options=()):
+    To make its first tables takes a second of a processor, and dozens of servers are begun: those of run.py share them,
+    in the folder that PERMTAB_E2E_MARIADB names."""
+
+    def __init__(self, folder, port=None, options=()):
         self.options = list(options)
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
@@ -57,20 +61,30 @@ class Mariadb:
         self.port = port
         self.process = None
         self._numbers = 0
-        if template:
+        if not self.data.exists():
             self.folder.mkdir(exist_ok=True)
-            shutil.copytree(template.data, self.data)
-        elif not self.data.exists():
-            self._install()
+            shared = os.environ.get("PERMTAB_E2E_MARIADB")
+            if shared:
+                shutil.copytree(self._shared(pathlib.Path(shared)), self.data)
+            else:
+                self._install(self.data)
+
+    def _shared(self, folder):
+        """First tables that nobody has written to, made by whoever comes first."""
+        with open(folder / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "data").exists():
+                self._install(folder / "begun")
+                (folder / "begun").rename(folder / "data")
+        return folder / "data"
 
     def _owner(self):
         return [f"--user={pwd.getpwuid(os.getuid()).pw_name}"]
 
-    def _install(self):
-        self.folder.mkdir(exist_ok=True)
+    def _install(self, data):
         done = subprocess.run(
             [find("mariadb-install-db"), "--no-defaults", "--auth-root-authentication-method=normal",
-             "--skip-test-db", "--skip-name-resolve", "--force", f"--datadir={self.data}",
+             "--skip-test-db", "--skip-name-resolve", "--force", f"--datadir={data}",
              "--innodb-log-file-size=16M"] + self._owner(),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env={**os.environ, "PATH": _PATH, "TMPDIR": str(self.folder)})
