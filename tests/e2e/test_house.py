@@ -3,6 +3,7 @@
 orders in one file, headers that compile alone, links that lead somewhere."""
 
 import fnmatch
+import functools
 import pathlib
 import re
 import subprocess
@@ -76,22 +77,30 @@ FACES_FOR = {("serve/methods", "serve"): "parked request task"}
 COMPILER_FLAGS = ["-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", '-DPERMTAB_VERSION="0"', f"-I{ROOT}"]
 
 
+@functools.cache
+def all_files():
+    """Paths in the checkout, relative; builds and hidden folders are left out, and not looked into."""
+    tops = [path for path in ROOT.iterdir() if not path.name.startswith((".", "build"))]
+    paths = [path for top in tops for path in (top.rglob("*") if top.is_dir() else [top])]
+    return sorted(path.relative_to(ROOT).as_posix() for path in paths if path.is_file())
+
+
 def files(*patterns):
-    """Paths in the checkout, relative; builds and hidden folders are left out."""
-    for path in sorted(ROOT.rglob("*")):
-        name = path.relative_to(ROOT).as_posix()
-        if name.startswith((".", "build")) or not path.is_file():
-            continue
-        if any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
-            yield name
+    return [name for name in all_files() if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
+@functools.cache
 def read(name):
     return (ROOT / name).read_text()
 
 
+@functools.cache
 def includes(name):
-    """(line number, what is included) of each #include."""
+    """[(line number, what is included)] of each #include."""
+    return list(_includes(name))
+
+
+def _includes(name):
     for number, line in enumerate(read(name).splitlines(), 1):
         match = re.match(r'\s*#\s*include\s+[<"]([^>"]+)[>"]', line)
         if match:
