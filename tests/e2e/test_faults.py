@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A sample of what faults.py does: calls of the daemon, of the client library and of permtabctl fail, one after the
-other. The sample is another one each time, and the seed is printed; tests/long/faults.sh does all of it."""
+other. The sample is the same each time; tests/long/faults.sh does all of it."""
 
 import os
 import pathlib
@@ -81,8 +81,8 @@ class Judging(unittest.TestCase):
         self.redis = Redis(self.folder / "redis").start()
         self.addCleanup(self.redis.kill)
 
-    def live(self, order=Order(kinds=0), change=None):
-        life = DaemonLife(order, f"unix:{self.redis.socket}")
+    def live(self, change=None):
+        life = DaemonLife(Order(kinds=0), f"unix:{self.redis.socket}")
         self.addCleanup(life.clean)
         if change:
             change(life)
@@ -93,10 +93,14 @@ class Judging(unittest.TestCase):
         self.assertEqual([], complaints, life.log)
 
     def test_finds_an_answer_that_is_too_old(self):
-        def slow(life):
-            life.sidecar.configure(max_staleness="20s", poll_interval="5s", redis="")
-        complaints, life = self.live(change=slow)
-        self.assertTrue(any("is allow, and only deny was true" in text for text in complaints), complaints)
+        """A daemon that is merely slow would not do: any fill that is newer than the table lets it poll at once."""
+        def broken(life):
+            life.sidecar.binary = program("broken-assignment")
+            life.sidecar.configure(redis="", audit_entries=0)  # no message and no auditor mends it
+        complaints, life = self.live(broken)
+        question = (2, "server:1", "member.kick")  # changed behind its back
+        for how in ("check", "check over the socket"):
+            self.assertIn(f"{how} of {question} is allow, and only deny was true", complaints, life.log)
 
     def test_finds_a_death(self):
         def deadly(life):
@@ -106,7 +110,7 @@ class Judging(unittest.TestCase):
                               f"exec {program('permtabd')} \"$@\"\n")
             script.chmod(0o755)
             life.sidecar.binary = str(script)
-        complaints, life = self.live(change=deadly)
+        complaints, life = self.live(deadly)
         self.assertTrue(any("ended" in text and "-11" in text for text in complaints), complaints)
 
 
