@@ -104,11 +104,13 @@ static bool rested(const struct feed *feed)
 
 /* The next poll is on this host's own grid (phase_ns). A message wakes all hosts at once, and if each then waited
  * one interval they would all poll in step, and a change that nobody announces would wait for that step. With a
- * grid each, one of many hosts polls soon. */
-static uint64_t next_due(const struct feed *feed)
+ * grid each, one of many hosts polls soon. After a poll that took so long that its lease may end before the next one
+ * is done, that one is due at once. */
+uint64_t feed_due(const struct feed *feed, uint64_t now_ns)
 {
-    uint64_t since = clock_ns() - feed->phase_ns;
-    return feed->phase_ns + (since / feed->interval_ns + 1) * feed->interval_ns;
+    uint64_t since = now_ns - feed->phase_ns;
+    uint64_t due_ns = feed->phase_ns + (since / feed->interval_ns + 1) * feed->interval_ns;
+    return due_ns + feed->interval_ns / 2 > feed->begun_ns + feed->staleness_ns ? now_ns : due_ns;
 }
 
 static void *feed_main(void *argument)
@@ -145,7 +147,7 @@ static void *feed_main(void *argument)
         post_and_wait(feed);
         feed_trim(feed, clock_ns());
         feed_step(feed, FEED_RESTS);
-        due_ns = next_due(feed);
+        due_ns = feed_due(feed, clock_ns());
         if (lost)
             due_ns = clock_ns(); /* for the rebuild, which waits for REBUILD_NS after the last one */
     }

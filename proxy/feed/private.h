@@ -50,6 +50,7 @@ struct feed {
     struct sql_options options;
     uint32_t permissions_max;
     uint64_t interval_ns;
+    uint64_t staleness_ns; /* how long a lease lasts; the loop's, too */
     int64_t keep_us;
     uint64_t keep_rows;
     int event_descriptor;
@@ -91,13 +92,15 @@ struct feed {
     uint64_t order;     /* at the workshop, for the table of a rebuild; 0: none */
     /* Private to lease.c. */
     struct event *lease; /* due when the lease ends */
-    uint64_t staleness_ns;
     uint64_t started_ns;
     bool lapsed; /* the lease has ended, and that was logged */
     char trouble[FAILURE_TEXT_SIZE];
     struct trouble rebuilds;
     struct trouble told;
 };
+
+/* Returns when the poll after the last one is due. Pure. */
+uint64_t feed_due(const struct feed *feed, uint64_t now_ns);
 
 /* The functions of read.c: called on the feed's thread, and they block on the store. */
 

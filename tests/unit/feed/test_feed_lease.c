@@ -1,4 +1,5 @@
 /* The feed's words when the lease has ended. */
+#include "proxy/feed/private.h"
 #include "tests/unit/feed/feed_crowd.h"
 
 /* Answers are UNKNOWN for a while then, and say why. */
@@ -58,11 +59,30 @@ static void a_poll_that_hangs_is_named_when_the_lease_ends(void **state)
     assert_string_equal(feed_trouble(fixture->feed), "");
 }
 
+/* Were it due with the others, the lease that a slow poll has left would end before, with nobody to blame. */
+static void the_poll_after_a_slow_one_is_due_at_once(void **state)
+{
+    const uint64_t ms = 1000000, begun = 10000 * ms;
+    static struct feed feed;
+    (void)state;
+    feed.phase_ns = 70 * ms;
+    feed.interval_ns = 100 * ms;
+    feed.staleness_ns = 2000 * ms;
+    feed.begun_ns = begun;
+    assert_int_equal(feed_due(&feed, begun + 1 * ms), begun + 70 * ms);
+    assert_int_equal(feed_due(&feed, begun + 70 * ms), begun + 170 * ms);
+    assert_int_equal(feed_due(&feed, begun + 1800 * ms), begun + 1870 * ms);
+    assert_int_equal(feed_due(&feed, begun + 1880 * ms), begun + 1880 * ms);
+    assert_int_equal(feed_due(&feed, begun + 1999 * ms), begun + 1999 * ms);
+    assert_int_equal(feed_due(&feed, begun + 5000 * ms), begun + 5000 * ms);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FEED_TEST(a_batch_that_outlives_the_lease_says_so),
         FEED_TEST(a_poll_that_hangs_is_named_when_the_lease_ends),
+        cmocka_unit_test(the_poll_after_a_slow_one_is_due_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
