@@ -37,10 +37,8 @@ def without_life(name):
 
 def usual_descriptors(lives):
     """The most that any of these lives had, by what they are. Of the store's files, as many as there are connections
-    when every thread has one; of tables two, while one takes another's place; and one socket more, of a connection
-    that is made anew before the old one has gone."""
+    when every thread has one; and one socket more, of a connection that is made anew before the old one has gone."""
     usual = {f"permtab.db{kind}": CONNECTIONS for kind in ("", "-wal", "-shm")}
-    usual["memfd:permtab (deleted)"] = 2
     for counts in lives:
         for name, count in counts.items():
             usual[without_life(name)] = max(count, usual.get(without_life(name), 0))
