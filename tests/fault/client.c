@@ -3,7 +3,7 @@
  * or the error. Nothing that fails ends it, but for permtab_open failing every time. tests/e2e/harness/injection.py
  * knows what is true.
  *
- *     fault_client SOCKET
+ *     fault_client SOCKET MS      MS: how long each of a few attempts to open may take
  *
  * The last line has the number of descriptors that were not closed. */
 #include "client/permtab.h"
@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -41,10 +42,10 @@ static void say_decision(struct client *client, const char *what, enum permtab_d
     (void)fflush(stdout);
 }
 
-static int open_table(struct client *client, const char *path)
+static int open_table(struct client *client, const char *path, const char *ms)
 {
     struct permtab_options options = {
-        .size = sizeof options, .open_ms = 1500, .check_ms = 1500, .server_uid = -1};
+        .size = sizeof options, .open_ms = (uint32_t)atoi(ms), .check_ms = 1500, .server_uid = -1};
     int code = PERMTAB_E_UNREACHABLE;
     for (unsigned i = 0; code < 0 && i < TRIES; i++) {
         code = permtab_open(&client->table, path, &options);
@@ -93,7 +94,7 @@ static void ask_many(struct client *client)
             .user = i % 2 ? 1 : 100 + i, .scope = permtab_at(client->channel, 10), .perm = client->remove};
     int code = permtab_check_many(client->table, queries, 8, decisions);
     say("many", code);
-    for (unsigned i = 0; code == 0 && i < 8; i++)
+    for (unsigned i = 0; code >= 0 && i < 8; i++)
         say_decision(client, i % 2 ? "many-allow" : "many-deny", decisions[i]);
 }
 
@@ -154,9 +155,9 @@ int main(int argc, char **argv)
 {
     struct client client = {0};
     int descriptors = count_descriptors();
-    if (argc != 2)
+    if (argc != 3)
         return 64;
-    if (open_table(&client, argv[1]) < 0)
+    if (open_table(&client, argv[1], argv[2]) < 0)
         return 1;
     if (look_names_up(&client) == 0) {
         ask_singly(&client);
