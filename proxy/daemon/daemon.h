@@ -52,6 +52,7 @@ struct daemon {
     struct event *master;    /* reads what it says */
     struct event *doors;     /* opens them, if no poll has done so */
     bool open;               /* clients are accepted */
+    bool answers;            /* the table has had a lease, and the master knows */
     struct event *beat;      /* tells it that the loop turns */
     bool leaving;            /* for another worker: the lease stays as it is */
     struct event *grace;     /* pending while the daemon goes on after SIGTERM */

@@ -104,6 +104,8 @@ void daemon_on_news(void *context, const struct feed_news *news)
     if (news->applied)
         go_on_from(daemon, news->revision);
     open_doors(daemon);
+    if (!daemon->answers && publisher_leased(daemon->parts.publisher, now_ns))
+        daemon->answers = channel_tell(daemon->start->channel, CHANNEL_ANSWERS, "");
     if (news->applied)
         warm_applied(daemon->warm);
 }

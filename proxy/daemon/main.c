@@ -39,7 +39,7 @@ static void print_usage(FILE *out)
         "  --version   print the version\n"
         "  --help      print this\n"
         "\n"
-        "SIGTERM and SIGINT end it after stop_grace; SIGHUP reads the configuration again.\n"
+        "SIGTERM and SIGINT end it after stop_grace, a second one at once; SIGHUP reads the configuration again.\n"
         "\n"
         "exit codes: 0 fine, 1 perhaps transient, 2 the configuration is wrong, 64 the command line is\n",
         out);

@@ -11,8 +11,9 @@
 
 enum channel_kind {
     /* The worker tells. */
-    CHANNEL_READY = 'r', /* it serves */
-    CHANNEL_BEAT = 'b',  /* its loop turns, or its start goes on */
+    CHANNEL_READY = 'r',   /* it accepts clients */
+    CHANNEL_ANSWERS = 'a', /* its table has had a lease, so checks are answered */
+    CHANNEL_BEAT = 'b',    /* its loop turns, or its start goes on */
     CHANNEL_MIGRATING =
         'm', /* it changes the store's schema: that takes as long as it takes, until the next beat */
     CHANNEL_FAILED = 'f', /* it could not start; the text says why */

@@ -166,15 +166,13 @@ static uint64_t read_watchdog(void)
 }
 
 /* Tells the supervisor that all is well. While no worker serves that means: the next one is under way, or its time has
- * not come. A loop that does not turn is kept from it. */
+ * not come. A loop that does not turn is kept from it, and a start that does not go on. */
 static void feed_watchdog(struct master *master, uint64_t now_ns)
 {
-    const struct child *worker = &master->worker;
     if (master->watchdog_ns == 0 || now_ns < master->watched_ns + master->watchdog_ns / 2)
         return;
-    bool hangs = worker->ready && now_ns - worker->heard_ns > master->watchdog_ns / 2;
     master->watched_ns = now_ns;
-    if (!hangs)
+    if (!master_worker_hangs(master, now_ns))
         notify_supervisor("WATCHDOG=1");
 }
 

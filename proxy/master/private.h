@@ -20,7 +20,8 @@ struct child {
     uint64_t begun_ns;               /* CLOCK_MONOTONIC */
     uint64_t heard_ns;               /* of its last message */
     uint64_t kill_ns;                /* it is killed when it is still there; 0: never */
-    bool ready;                      /* it serves */
+    bool ready;                      /* it accepts clients */
+    bool answers;                    /* and its table has had a lease */
     bool migrating;                  /* may take as long as it takes */
     bool leaving;                    /* was told to make room for another */
     bool killed;                     /* by us */
@@ -45,7 +46,7 @@ struct master {
     char last_death[WORKER_DEATH_SIZE];
     bool reload_wanted;
     bool has_previous;      /* the configuration is on trial: */
-    struct config previous; /* this one served */
+    struct config previous; /* the last one that served */
     bool stopping;
     bool done;
     int status;
@@ -63,7 +64,7 @@ static inline uint32_t master_backlog(const struct config *config)
 
 /* Forks a worker, or sets a pause before the next attempt. */
 void master_begin_worker(struct master *master, uint64_t now_ns, struct failure *failure);
-/* Reads what the worker has told. */
+/* Reads what the worker has told, or some of it, when that is much: the rest is for the next turn. */
 void master_hear_worker(struct master *master, uint64_t now_ns);
 /* Collects all children that have ended, ours or such as process 1 is given. */
 void master_reap(struct master *master, uint64_t now_ns, struct failure *failure);
@@ -73,7 +74,10 @@ void master_watch_worker(struct master *master, uint64_t now_ns, struct failure 
 uint64_t master_tick_ns(const struct master *master);
 /* When master_watch_worker has to look again; UINT64_MAX: never. */
 uint64_t master_worker_due(const struct master *master);
-/* Tells the worker to end: for good, on a signal; or for another one. */
+/* Whether the supervisor's watchdog is to know that the worker says nothing. */
+bool master_worker_hangs(const struct master *master, uint64_t now_ns);
+/* Tells the worker to end: for good, on a signal; or for another one. One that does not serve yet is killed when it is
+ * told for the second time. */
 void master_stop_worker(struct master *master, uint64_t now_ns, int signal);
 void master_replace_worker(struct master *master, uint64_t now_ns);
 
@@ -81,9 +85,9 @@ void master_replace_worker(struct master *master, uint64_t now_ns);
 
 /* Loads the configuration again, if that is wanted and the worker is in no change. */
 void master_reload(struct master *master, uint64_t now_ns, struct failure *failure);
-/* The configuration on trial serves. */
+/* With the configuration on trial checks are answered. */
 void master_keep_configuration(struct master *master);
-/* It does not start: back to the one before. False when there is none. */
-bool master_restore_configuration(struct master *master);
+/* A worker died before it came to that: back to the one before. False when there is none. */
+bool master_restore_configuration(struct master *master, const struct child *worker);
 
 #endif

@@ -1,8 +1,8 @@
 /* SIGHUP: the configuration is loaded again, and each option that differs is named.
  *
  * A wrong one changes nothing. What may change while the worker runs is told to it. Anything else takes a new worker,
- * which is the same as after a crash; when that one does not start, the configuration that served before is put back.
- * What only a restart of the daemon can change keeps its value. */
+ * which is the same as after a crash; when that one dies before its table has had a lease, the configuration that served
+ * before is put back. What only a restart of the daemon can change keeps its value. */
 #include "proxy/master/private.h"
 
 #include "proxy/base/clock.h"
@@ -69,19 +69,24 @@ static void set_log_level(const struct config *config)
         log_level_set(level);
 }
 
+static void put_in_force(struct master *master, const struct config *config)
+{
+    *master->config = *config;
+    set_log_level(master->config);
+    bound_socket_resize(&master->socket, master_backlog(master->config));
+    bound_socket_resize(&master->ops_socket, master_backlog(master->config));
+}
+
 /* The new configuration is in force from here on. */
 static void take(struct master *master, struct reload *reload, bool on_trial)
 {
-    if (on_trial) {
+    if (on_trial && !master->has_previous) { /* else the one before is on trial, too, and has not served */
         master->previous = *master->config;
         master->has_previous = true;
     } else {
         config_fini(master->config);
     }
-    *master->config = reload->config;
-    set_log_level(master->config);
-    bound_socket_resize(&master->socket, master_backlog(master->config));
-    bound_socket_resize(&master->ops_socket, master_backlog(master->config));
+    put_in_force(master, &reload->config);
 }
 
 static void carry_out(struct master *master, struct reload *reload, uint64_t now_ns)
@@ -147,16 +152,15 @@ void master_keep_configuration(struct master *master)
     log_info("permtabd: the new configuration serves");
 }
 
-bool master_restore_configuration(struct master *master)
+bool master_restore_configuration(struct master *master, const struct child *worker)
 {
     if (!master->has_previous)
         return false;
-    log_error("permtabd: the new configuration does not start, so the one before is back: %s",
-              master->last_death);
+    log_error("permtabd: the new configuration %s, so the one before is back: %s",
+              worker->ready ? "has not answered anybody" : "does not start", master->last_death);
     config_fini(master->config);
-    *master->config = master->previous;
+    put_in_force(master, &master->previous);
     master->previous = (struct config){0};
     master->has_previous = false;
-    set_log_level(master->config);
     return true;
 }

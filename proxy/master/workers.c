@@ -23,7 +23,9 @@
 #define QUICK_NS       (1000 * MS) /* serving for less is dying quickly */
 #define QUICK_DEATHS   5u          /* in a row, and only then there are pauses */
 #define STOP_NS        (4000 * MS) /* the worker leaves its threads behind after 2 s */
-#define SILENT_STARTS  10u         /* a start may be silent for so many times worker_timeout */
+#define SILENT_STARTS  10u         /* a start may be silent for so many times as long as a worker that serves */
+#define HEARD_A_TURN   64u         /* messages: signals and the supervisor wait meanwhile */
+#define HEARD_AT_LAST  4096u       /* of a dead worker: more than the channel holds */
 
 /* ---- birth --------------------------------------------------------------------------------------------------- */
 
@@ -113,7 +115,6 @@ static void serves(struct master *master, uint64_t now_ns)
     if (master->quick_deaths <= QUICK_DEATHS)
         pause_ends(&master->pause);
     trouble_ends(&master->dying, now_ns, "permtabd: a worker serves again");
-    master_keep_configuration(master);
     if (master->stopping)
         return;
     (void)snprintf(state, sizeof state, "READY=1\nSTATUS=Worker %d serves.", (int)master->worker.pid);
@@ -129,6 +130,10 @@ static void hear(struct master *master, const struct channel_message *message, u
     switch (message->kind) {
     case CHANNEL_READY:
         serves(master, now_ns);
+        break;
+    case CHANNEL_ANSWERS:
+        worker->answers = true;
+        master_keep_configuration(master);
         break;
     case CHANNEL_BEAT:
         worker->migrating = false;
@@ -150,20 +155,29 @@ static void hear(struct master *master, const struct channel_message *message, u
     }
 }
 
-void master_hear_worker(struct master *master, uint64_t now_ns)
+/* A worker that writes without end, whatever is wrong with it, keeps its master from nothing else. */
+static void hear_some(struct master *master, uint64_t now_ns, unsigned most)
 {
     struct child *worker = &master->worker;
     struct channel_message message;
-    int code = 0;
-    while (worker->channel >= 0 && (code = channel_hear(worker->channel, &message)) > 0)
-        hear(master, &message, now_ns);
-    if (worker->channel < 0 || code == 0)
+    int code = 1;
+    for (unsigned heard = 0; heard < most && worker->channel >= 0 && code > 0; heard++) {
+        code = channel_hear(worker->channel, &message);
+        if (code > 0)
+            hear(master, &message, now_ns);
+    }
+    if (worker->channel < 0 || code >= 0)
         return;
     /* It ends. If not, it has lost its mind. */
     (void)close(worker->channel);
     worker->channel = -1;
     if (worker->kill_ns == 0)
         worker->kill_ns = now_ns + STOP_NS;
+}
+
+void master_hear_worker(struct master *master, uint64_t now_ns)
+{
+    hear_some(master, now_ns, HEARD_A_TURN);
 }
 
 /* ---- death --------------------------------------------------------------------------------------------------- */
@@ -247,7 +261,7 @@ static void ended(struct master *master, int status, uint64_t now_ns, struct fai
     }
     (void)snprintf(state, sizeof state, "STATUS=A worker died: %s", master->last_death);
     notify_supervisor(state);
-    if (!worker.ready && master_restore_configuration(master))
+    if (!worker.answers && master_restore_configuration(master, &worker))
         master_begin_worker(master, now_ns, failure);
     else
         begin_another(master, &worker, now_ns, failure);
@@ -261,7 +275,7 @@ void master_reap(struct master *master, uint64_t now_ns, struct failure *failure
         if (pid != master->worker.pid)
             continue;        /* an orphan that process 1 was given */
         now_ns = clock_ns(); /* it may have died in this turn: its age and the pause begin after that */
-        master_hear_worker(master, now_ns);
+        hear_some(master, now_ns, HEARD_AT_LAST);
         ended(master, status, now_ns, failure);
     }
 }
@@ -290,6 +304,15 @@ static uint64_t silent_until(const struct master *master)
     if (worker->pid == 0 || worker->killed || worker->migrating || timeout_ns == 0)
         return UINT64_MAX;
     return worker->heard_ns + (worker->ready ? timeout_ns : timeout_ns * SILENT_STARTS);
+}
+
+bool master_worker_hangs(const struct master *master, uint64_t now_ns)
+{
+    const struct child *worker = &master->worker;
+    uint64_t patience_ns = master->watchdog_ns / 2;
+    if (worker->pid == 0 || worker->migrating)
+        return false;
+    return now_ns - worker->heard_ns > (worker->ready ? patience_ns : patience_ns * SILENT_STARTS);
 }
 
 uint64_t master_worker_due(const struct master *master)
@@ -346,6 +369,15 @@ void master_stop_worker(struct master *master, uint64_t now_ns, int signal)
     struct child *worker = &master->worker;
     char number[16];
     bool graceful = worker->ready && !worker->leaving && !master->stopping;
+    if (master->stopping && !worker->ready) {
+        if (!worker->killed)
+            kill_worker(master, "it was told twice to end, and did not serve yet");
+        return;
+    }
+    if (worker->migrating)
+        log_info("permtabd: stopping on signal %d when the store's schema is what it has to be; a second signal "
+                 "ends it at once",
+                 signal);
     (void)snprintf(number, sizeof number, "%d", signal);
     worker->kill_ns = now_ns + STOP_NS + (graceful ? master->config->stop_grace_ms * MS : 0);
     tell(master, CHANNEL_STOP, number);

@@ -153,6 +153,16 @@ class Starts(MasterCase):
         self.assertEqual(0, self.serving.process.wait(60), self.serving.log())
         self.assertFalse(self.serving.socket.exists())
 
+    def test_told_twice_to_stop_while_it_migrates(self):
+        self.hang()
+        self.serving.process.terminate()
+        self.said("a second signal ends it at once")
+        self.serving.process.terminate()
+        self.assertEqual(1, self.serving.process.wait(60))
+        self.assertIn("is killed: it was told twice to end", self.serving.log())
+        self.assert_nothing_is_left()
+        self.assertFalse(self.serving.socket.exists())
+
     def test_the_master_dies_at_any_moment_of_it(self):
         self.serve()
         self.serving.stop()

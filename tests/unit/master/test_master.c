@@ -14,7 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -27,16 +30,29 @@ struct notes {
     struct {
         uint64_t begun_ns, ended_ns;
         char last_death[WORKER_DEATH_SIZE];
+        uint32_t audit_entries; /* of its configuration */
     } workers[WORKERS_MAX];
     uint64_t begun;
     char failure[FAILURE_TEXT_SIZE];
+    unsigned fed; /* so often the supervisor's watchdog */
 };
 
 struct fixture {
     char folder[64], config[96];
     struct notes *notes;
     master_work_fn play;
+    int supervisor; /* its socket */
 };
+
+static bool write_config(const struct fixture *fixture, const char *lines)
+{
+    FILE *file = fopen(fixture->config, "w");
+    if (!file)
+        return false;
+    (void)fprintf(file, "socket = \"%s/s\"\nops_socket = \"\"\nstore = \"sqlite:%s/store\"\n%s\n",
+                  fixture->folder, fixture->folder, lines);
+    return fclose(file) == 0;
+}
 
 static int set_up(void **state)
 {
@@ -45,12 +61,7 @@ static int set_up(void **state)
     (void)snprintf(fixture->folder, sizeof fixture->folder, "/tmp/permtab-master-XXXXXX");
     assert_non_null(mkdtemp(fixture->folder));
     (void)snprintf(fixture->config, sizeof fixture->config, "%s/c", fixture->folder);
-    FILE *file = fopen(fixture->config, "w");
-    assert_non_null(file);
-    (void)fprintf(file, "socket = \"%s/s\"\nops_socket = \"\"\nstore = \"sqlite:%s/store\"\n",
-                  fixture->folder, fixture->folder);
-    (void)fputs("worker_timeout = \"2s\"\n", file);
-    assert_int_equal(fclose(file), 0);
+    assert_true(write_config(fixture, "worker_timeout = \"2s\""));
     fixture->notes =
         mmap(NULL, sizeof *fixture->notes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(fixture->notes, MAP_FAILED);
@@ -79,6 +90,7 @@ static int play(void *context, const struct worker_start *start)
     notes->begun = start->number;
     notes->workers[start->number - 1].begun_ns = clock_ns();
     memcpy(notes->workers[start->number - 1].last_death, start->last_death, WORKER_DEATH_SIZE);
+    notes->workers[start->number - 1].audit_entries = start->config->audit_entries;
     int code = fixture->play(context, start);
     notes->workers[start->number - 1].ended_ns = clock_ns();
     return code;
@@ -136,18 +148,39 @@ static void tell(const struct worker_start *start, enum channel_kind kind, const
         _exit(EXIT_USAGE);
 }
 
-/* Serves and has the master told to stop; returns when it has said so. */
-static void serve_to_the_end(const struct worker_start *start)
+static void wait_for(const struct worker_start *start, enum channel_kind kind)
 {
     struct channel_message message = {0};
     struct pollfd wait = {.fd = start->channel, .events = POLLIN};
-    tell(start, CHANNEL_READY, "");
-    (void)kill(getppid(), SIGTERM);
-    while (message.kind != CHANNEL_STOP) {
+    while (message.kind != (char)kind) {
         (void)poll(&wait, 1, -1);
         if (channel_hear(start->channel, &message) < 0)
             _exit(EXIT_USAGE);
     }
+}
+
+/* Serves and has the master told to stop; returns when it has said so. */
+static void serve_to_the_end(const struct worker_start *start)
+{
+    tell(start, CHANNEL_READY, "");
+    (void)kill(getppid(), SIGTERM);
+    wait_for(start, CHANNEL_STOP);
+}
+
+static _Noreturn void hang(void)
+{
+    for (;;)
+        (void)pause();
+}
+
+/* Has the master read a configuration that takes a new worker. */
+static void reload(const struct fixture *fixture, uint32_t audit_entries)
+{
+    char line[64];
+    (void)snprintf(line, sizeof line, "audit_entries = %u", audit_entries);
+    if (!write_config(fixture, line))
+        _exit(EXIT_USAGE);
+    (void)kill(getppid(), SIGHUP);
 }
 
 /* ---- the first one ----------------------------------------------------------------------------------------------- */
@@ -280,8 +313,7 @@ static int fall_silent(void *context, const struct worker_start *start)
         return EXIT_FINE;
     }
     tell(start, CHANNEL_READY, "");
-    for (;;)
-        (void)pause();
+    hang();
 }
 
 static void test_silence(void **state)
@@ -294,6 +326,200 @@ static void test_silence(void **state)
     assert_true(lived_ns >= 1000 * MS); /* a turn that took long counts from its begin */
 }
 
+/* ---- a start that does not go on --------------------------------------------------------------------------------- */
+
+static int migrate_for_ever(void *context, const struct worker_start *start)
+{
+    (void)context;
+    tell(start, CHANNEL_MIGRATING, "");
+    (void)kill(getppid(), SIGTERM);
+    wait_for(start, CHANNEL_STOP);
+    (void)kill(getppid(), SIGTERM);
+    hang();
+}
+
+/* The first signal waits for a migration, as long as that takes; the second one does not. */
+static void test_told_twice_to_stop(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(run(fixture, migrate_for_ever), EXIT_TRANSIENT);
+    assert_int_equal(fixture->notes->begun, 1);
+    assert_int_equal(fixture->notes->workers[0].ended_ns, 0);
+}
+
+#define WATCHDOG_US 100000
+#define ENOUGH      40 /* it is fed some eleven times more when the start does not go on */
+
+/* The supervisor's ear. It is there before the master, and its workers have it, too. */
+static int listen_as_supervisor(const struct fixture *fixture)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/n", fixture->folder);
+    int supervisor = socket(AF_UNIX, SOCK_DGRAM, 0);
+    assert_true(supervisor >= 0);
+    assert_int_equal(bind(supervisor, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(setenv("NOTIFY_SOCKET", address.sun_path, 1), 0);
+    return supervisor;
+}
+
+/* How often the supervisor hears that all is well, until it has heard nothing for two seconds. */
+static unsigned count_watchdog(int supervisor)
+{
+    struct pollfd wait = {.fd = supervisor, .events = POLLIN};
+    unsigned count = 0;
+    char text[512];
+    while (count < ENOUGH && poll(&wait, 1, 2000) > 0) {
+        ssize_t got = recv(supervisor, text, sizeof text - 1, 0);
+        text[got < 0 ? 0 : got] = 0;
+        count += strcmp(text, "WATCHDOG=1") == 0;
+    }
+    return count;
+}
+
+static int hang_at_start(void *context, const struct worker_start *start)
+{
+    struct fixture *fixture = context;
+    if (start->number == 1) {
+        tell(start, CHANNEL_READY, "");
+        return EXIT_TRANSIENT;
+    }
+    fixture->notes->fed = count_watchdog(fixture->supervisor);
+    serve_to_the_end(start);
+    return EXIT_FINE;
+}
+
+/* The master's own patience is off. The supervisor's is what counts then, also for a worker that hangs at its start. */
+static void test_the_watchdog_of_a_start(void **state)
+{
+    struct fixture *fixture = *state;
+    char period[16];
+    (void)snprintf(period, sizeof period, "%d", WATCHDOG_US);
+    assert_true(write_config(fixture, "worker_timeout = \"0s\""));
+    assert_int_equal(setenv("WATCHDOG_USEC", period, 1), 0);
+    fixture->supervisor = listen_as_supervisor(fixture);
+    int code = run(fixture, hang_at_start);
+    (void)close(fixture->supervisor);
+    (void)unlink(getenv("NOTIFY_SOCKET"));
+    (void)unsetenv("NOTIFY_SOCKET");
+    (void)unsetenv("WATCHDOG_USEC");
+    assert_int_equal(code, EXIT_FINE);
+    assert_int_equal(fixture->notes->begun, 2);
+    assert_in_range(fixture->notes->fed, 1, ENOUGH - 1);
+}
+
+/* ---- configurations ---------------------------------------------------------------------------------------------- */
+
+#define FIRST  5u /* audit_entries of three configurations */
+#define SECOND 6u
+#define THIRD  7u
+
+/* Whether the master has a SIGHUP still to read. */
+static bool hangup_waits(void)
+{
+    unsigned long long pending = 0;
+    char path[64], line[256];
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)getppid());
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file) && sscanf(line, "ShdPnd: %llx", &pending) != 1)
+        continue;
+    if (file)
+        (void)fclose(file);
+    return pending >> (SIGHUP - 1) & 1;
+}
+
+static int hang_up_at_start(void *context, const struct worker_start *start)
+{
+    const struct timespec moment = {.tv_nsec = MS};
+    if (start->number == 1) {
+        tell(start, CHANNEL_READY, "");
+        return EXIT_TRANSIENT;
+    }
+    if (start->number == 2) {
+        reload(context, SECOND);
+        while (hangup_waits())
+            (void)nanosleep(&moment, NULL);
+        tell(start, CHANNEL_READY, "");
+        wait_for(start, CHANNEL_LEAVE);
+        return EXIT_FINE;
+    }
+    serve_to_the_end(start);
+    return EXIT_FINE;
+}
+
+/* It is kept, and acted on when that worker serves. */
+static void test_reload_while_a_later_worker_starts(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(run(fixture, hang_up_at_start), EXIT_FINE);
+    assert_int_equal(fixture->notes->begun, 3);
+    assert_int_not_equal(fixture->notes->workers[1].audit_entries, SECOND);
+    assert_int_equal(fixture->notes->workers[2].audit_entries, SECOND);
+}
+
+static int answer_or_not(void *context, const struct worker_start *start)
+{
+    switch (start->number) {
+    case 1:
+        tell(start, CHANNEL_READY, "");
+        tell(start, CHANNEL_ANSWERS, "");
+        reload(context, SECOND);
+        wait_for(start, CHANNEL_LEAVE);
+        return EXIT_FINE;
+    case 2: /* its store lets nobody poll */
+        tell(start, CHANNEL_READY, "");
+        reload(context, THIRD);
+        wait_for(start, CHANNEL_LEAVE);
+        return EXIT_FINE;
+    case 3:
+        tell(start, CHANNEL_READY, "");
+        return EXIT_TRANSIENT;
+    default:
+        serve_to_the_end(start);
+        return EXIT_FINE;
+    }
+}
+
+/* Accepting clients is not enough: neither the second nor the third configuration has answered anybody. */
+static void test_back_to_the_last_configuration_that_served(void **state)
+{
+    struct fixture *fixture = *state;
+    char line[64];
+    (void)snprintf(line, sizeof line, "audit_entries = %u", FIRST);
+    assert_true(write_config(fixture, line));
+    assert_int_equal(run(fixture, answer_or_not), EXIT_FINE);
+    assert_int_equal(fixture->notes->begun, 4);
+    assert_int_equal(fixture->notes->workers[1].audit_entries, SECOND);
+    assert_int_equal(fixture->notes->workers[2].audit_entries, THIRD);
+    assert_int_equal(fixture->notes->workers[3].audit_entries, FIRST);
+}
+
+static int answer_and_die(void *context, const struct worker_start *start)
+{
+    if (start->number < 3) {
+        tell(start, CHANNEL_READY, "");
+        tell(start, CHANNEL_ANSWERS, "");
+    }
+    if (start->number == 1) {
+        reload(context, SECOND);
+        wait_for(start, CHANNEL_LEAVE);
+        return EXIT_FINE;
+    }
+    if (start->number < 4)
+        return EXIT_TRANSIENT;
+    serve_to_the_end(start);
+    return EXIT_FINE;
+}
+
+/* What has answered is the configuration from then on, however its worker ends, and if the next one does not start. */
+static void test_a_configuration_that_has_answered(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(run(fixture, answer_and_die), EXIT_FINE);
+    assert_int_equal(fixture->notes->begun, 4);
+    assert_int_equal(fixture->notes->workers[2].audit_entries, SECOND);
+    assert_int_equal(fixture->notes->workers[3].audit_entries, SECOND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +528,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_quick_deaths, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_starts_that_fail, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_silence, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_told_twice_to_stop, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_watchdog_of_a_start, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reload_while_a_later_worker_starts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_back_to_the_last_configuration_that_served, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_configuration_that_has_answered, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("master", tests, NULL, NULL);
 }
