@@ -3,6 +3,9 @@
 #include "client/handle.h"
 #include "tests/support/client_bench.h"
 
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -260,6 +263,57 @@ static void test_nobody_waits(void **state)
     assert_true(circuit_allows(&handle_of(bench->table)->own->circuit, channel_clock_ns()));
 }
 
+/* Has the next look wait, however short any wait may be. */
+static void look_with_patience(struct client_bench *bench)
+{
+    bench_check_ms(bench, 1); /* a tenth of the patience: any silence would be long enough to count */
+    end_is_near(bench);
+    handle_of(bench->table)->own->next_look_ns = 0;
+    ahead_look(handle_of(bench->table));
+}
+
+/* What a hit waits for says nothing of the sidecar: misses still ask it. */
+static void test_silence_of_a_look_is_none(void **state)
+{
+    struct client_bench *bench = *state;
+    const struct own_page *own = handle_of(bench->table)->own;
+    bench->fake.segments[0].header->beat.lease_deadline += 30000ull * MS;
+    bench_set(bench, &bench->fake.mute, true);
+    look_with_patience(bench);
+    assert_true(own->attaching);
+    assert_int_equal(own->circuit.pause_ns, 0);
+}
+
+/* The same while its queue is full. */
+static void test_a_look_that_is_not_connected(void **state)
+{
+    struct client_bench *bench = *state;
+    const struct own_page *own = handle_of(bench->table)->own;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int waiting[8], count = 0;
+    fake_suspend(&bench->fake);
+    bench->fake.segments[0].header->beat.lease_deadline += 30000ull * MS;
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", bench->fake.path);
+    assert_int_equal(unlink(address.sun_path), 0);
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(listener, 0), 0);
+    do {
+        assert_true(count < 8);
+        waiting[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        assert_true(waiting[count] >= 0);
+    } while (connect(waiting[count++], (struct sockaddr *)&address, sizeof(address)) == 0);
+    look_with_patience(bench);
+    while (count > 0)
+        close(waiting[--count]);
+    close(listener);
+    (void)unlink(address.sun_path);
+    fake_resume(&bench->fake);
+    assert_false(own->channel.open);
+    assert_true(own->outage.pause_ns > 0); /* it was tried */
+    assert_int_equal(own->circuit.pause_ns, 0);
+}
+
 /* A process that asks now and then has no later call that could go on with what this one has begun: one call connects,
  * greets and attaches. When the machine has no time for the fake within a call's patience, the next round may. */
 static void test_who_comes_seldom_waits_a_little(void **state)
@@ -331,6 +385,8 @@ int main(void)
         BENCH_TEST(test_other_layout_leaves_the_old_table),
         BENCH_TEST(test_looks_are_repeated),
         BENCH_TEST(test_nobody_waits),
+        BENCH_TEST(test_silence_of_a_look_is_none),
+        BENCH_TEST(test_a_look_that_is_not_connected),
         BENCH_TEST(test_who_comes_seldom_waits_a_little),
         BENCH_TEST(test_shares),
     };

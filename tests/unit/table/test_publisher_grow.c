@@ -469,6 +469,16 @@ static void more_sets_come_when_most_are_used(void **state)
     fixture->publisher->table->folding.folds -= 8;
 }
 
+/* A rebuild gives its table what was left of memory_max at that moment; the next one may have all that is left then. */
+static void a_table_that_a_rebuild_made_small_grows_again(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->publisher->options.memory_max = 1000000;
+    fixture->publisher->table->options.memory_max = 1;
+    assert_int_equal(publisher_next_options(fixture->publisher).memory_max, 1000000);
+    fixture->publisher->options.memory_max = fixture->publisher->table->options.memory_max = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -494,6 +504,7 @@ int main(void)
         T(both_tables_count),
         T(large_tables_are_never_less_than_two_thirds_full),
         T(more_sets_come_when_most_are_used),
+        T(a_table_that_a_rebuild_made_small_grows_again),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
