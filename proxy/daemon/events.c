@@ -80,6 +80,7 @@ static void open_doors(struct daemon *daemon)
 static void on_no_poll(evutil_socket_t descriptor, short what, void *context)
 {
     (void)descriptor, (void)what;
+    log_warning("permtabd: the store lets the first poll wait: clients are accepted, and answered unknown until then");
     open_doors(context);
 }
 

@@ -36,6 +36,25 @@ class Sqlite(SqliteCase):
             self.assertTrue(serving.health()["ok"])
             other.execute("ROLLBACK")
 
+    def test_the_first_answer_of_a_start_is_one(self):
+        """Whoever comes before the table has a lease waits for it at the door, unless the store lets it wait."""
+        serving = self.sidecar()
+        serving.apply(small())
+        for _ in range(5):
+            serving.stop()
+            serving.launch()
+            with wait_until(lambda: self.connect(serving), 20, "the socket is there", 0.001) as rpc:
+                reply = rpc.call("check", user=1, scope="server:1", permission="message.delete")
+            if "the store lets the first poll wait" in serving.log():
+                self.skipTest("the machine had no time for a poll")
+            self.assertEqual(1, reply["decision"], reply)
+
+    def connect(self, serving):
+        try:
+            return serving.rpc(timeout=60)
+        except OSError:
+            return None
+
     def test_a_large_table_begins_small(self):
         """Nobody waits for its memory: it grows to table_entries beside everything else."""
         serving = self.sidecar(table_entries=300000)
