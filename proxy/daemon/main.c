@@ -10,6 +10,7 @@
 #include "proxy/master/master.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -139,9 +140,18 @@ static int migrate(const struct config *config, struct failure *failure)
     return EXIT_FINE;
 }
 
+/* Tables that nobody of ours knows count, too: those of workers that have died, which clients have not left yet. */
+static void print_memory(const struct config *config)
+{
+    (void)printf("\n# Tables take up to %" PRIu64 " bytes of shared memory, and after the death of a worker twice that,"
+                 "\n# %" PRIu64 " bytes, until clients have left its table.\n",
+                 config->table_memory_max, 2 * config->table_memory_max);
+}
+
 static int test(const struct config *config, struct failure *failure)
 {
     config_print(config, stdout);
+    print_memory(config);
     descriptors_print(config, stdout);
     return descriptors_check(config, failure) < 0 ? EXIT_CONFIGURATION : EXIT_FINE;
 }

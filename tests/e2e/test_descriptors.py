@@ -87,6 +87,7 @@ class Few:
         wanted, least = map(int, found.groups())
         self.assertGreater(wanted, least)
         self.assertGreaterEqual(wanted, 200)
+        self.assertRegex(said.stdout, r"# Tables take up to 1000000000 bytes of shared memory, .*\n# 2000000000 bytes")
 
         def under(limit, *arguments):
             return subprocess.run(["bash", "-c", f'ulimit -n {limit}; exec "$@"', "-", program("permtabd"), "-c",
