@@ -5,9 +5,10 @@
  * Nothing is committed after the asker was told that the write was given up, or has gone: the connection's gate is
  * asked just before COMMIT is sent, and a caller that closes it afterwards learns that the outcome is unknown.
  *
- * When the connection breaks during the commit, nobody has said whether it happened. Over a new connection the
- * counter's row is locked first, which waits until the lost transaction has ended one way or the other; then the last
- * change row it would have written is there, with the nonce that it had, or it is not and everything is repeated. */
+ * When the connection breaks during the commit, or the store says that it failed and not how far it had come, nobody
+ * has said whether it happened. Over a new connection the counter's row is locked first, which waits until the lost
+ * transaction has ended one way or the other; then the last change row it would have written is there, with the nonce
+ * that it had, or it is not and everything is repeated. */
 #include "proxy/document/transaction.h"
 
 #include "proxy/store/store.h"
@@ -34,6 +35,9 @@ static int find_out(struct store *store, const struct gate_trace *trace, struct 
     int code = sql_reconnect(&store->sql, failure);
     if (code < 0)
         return code;
+    /* Another file in the place of SQLite's would say that nothing was done, and be written to. */
+    if (!store_current(store))
+        return failure_set(failure, PERMTAB_E_SCHEMA, "the store's file is another one now");
     code = sql_begin(store_sql(store), SQL_WRITE, failure);
     if (code < 0)
         return code;
@@ -57,7 +61,7 @@ static int find_out_patiently(struct store *store, const struct gate_trace *trac
             return code;
     }
     failure_wrap(failure,
-                 "the connection broke while committing, and whether it was done could not be found out");
+                 "the commit failed or its answer was lost, and whether it was done could not be found out");
     failure->code = PERMTAB_E_STORE_UNSURE;
     return PERMTAB_E_STORE_UNSURE;
 }

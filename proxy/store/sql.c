@@ -124,32 +124,59 @@ bool sql_settle(struct sql *sql)
     return sql->driver->settle && sql->driver->settle(sql);
 }
 
+/* A broken connection may still be in a transaction that could not be ended: what it reads is of an old moment, and
+ * what it writes is not committed, or together with what was to be taken back. */
+static int refuse(struct failure *failure)
+{
+    return failure_set(failure, PERMTAB_E_STORE, "the connection to the store is of no further use");
+}
+
 int sql_begin(struct sql *sql, enum sql_begin how, struct failure *failure)
 {
     if (how == SQL_WRITE && sql->read_only)
         return failure_set(failure, PERMTAB_E_INVALID, "this connection to the store is for reading only");
+    if (sql->broken)
+        return refuse(failure);
+    if (sql->begun) { /* MySQL would commit what somebody has left open */
+        sql->broken = true;
+        return refuse(failure);
+    }
     sql->again = false;
-    return sql->driver->begin(sql, how, failure);
+    int code = sql->driver->begin(sql, how, failure);
+    sql->begun = code >= 0;
+    return code;
 }
 
 int sql_commit(struct sql *sql, struct failure *failure)
 {
-    if (sql->again) {
+    if (sql->again || sql->broken) {
         sql_rollback(sql);
         return failure_set(failure, PERMTAB_E_STORE_AGAIN, "the store has rolled the transaction back");
     }
-    return sql->driver->commit(sql, failure);
+    sql->begun = false;
+    int code = sql->driver->commit(sql, failure);
+    if (code == PERMTAB_E_STORE_UNSURE)
+        sql->broken = true;
+    return code;
+}
+
+int commit_unsure(struct failure *failure)
+{
+    (void)failure_wrap(failure, "the commit failed, and whether it was done is unknown");
+    if (failure)
+        failure->code = PERMTAB_E_STORE_UNSURE;
+    return PERMTAB_E_STORE_UNSURE;
 }
 
 void sql_rollback(struct sql *sql)
 {
-    sql->again = false;
+    sql->again = sql->begun = false;
     sql->driver->rollback(sql);
 }
 
 int sql_execute(struct sql *sql, const char *text, struct failure *failure)
 {
-    return sql->driver->execute(sql, text, failure);
+    return sql->broken ? refuse(failure) : sql->driver->execute(sql, text, failure);
 }
 
 uint64_t sql_changes(const struct sql *sql)
@@ -278,13 +305,15 @@ int sql_step(struct sql_statement *statement, struct failure *failure)
         return 0;
     if (sql->again)
         return failure_set(failure, PERMTAB_E_STORE_AGAIN, "the store has rolled the transaction back");
+    if (sql->broken && statement->state == SQL_AT_REST)
+        return refuse(failure);
     int rc = sql->driver->step(statement, failure);
     statement->state = rc > 0 ? SQL_RUNNING : SQL_DONE;
     if (rc == PERMTAB_E_STORE_AGAIN) {
         /* The whole transaction is repeated, so none of it may stay: a lock wait that timed out rolls back one
          * statement only. */
         sql->driver->rollback(sql);
-        sql->again = true;
+        sql->again = sql->begun;
     }
     return rc;
 }

@@ -35,7 +35,8 @@ void sql_close(struct sql *sql);
  * the outcome of a commit that is unknown. */
 int sql_reconnect(struct sql **sql, struct failure *failure) PERMTAB_MUST_CHECK;
 enum sql_dialect sql_dialect(const struct sql *sql);
-/* True when the connection is of no further use (lost, timed out): close it and connect anew. */
+/* True when the connection is of no further use (lost, timed out, or its transaction could not be ended): close it and
+ * connect anew. Until then every call that would ask the store something fails. */
 bool sql_broken(const struct sql *sql);
 /* Asks the server whether it is still there, for a connection that has rested: the server may have ended it
  * meanwhile. False: as sql_broken. */
@@ -48,7 +49,8 @@ struct gate *sql_gate(const struct sql *sql);
 /* SQL_READ_SNAPSHOT: everything read until sql_commit or sql_rollback is of one moment. SQL_WRITE: takes the
  * revision counter's row first, so writers queue instead of deadlocking. */
 int sql_begin(struct sql *sql, enum sql_begin how, struct failure *failure) PERMTAB_MUST_CHECK;
-/* PERMTAB_E_STORE_AGAIN: nothing was written, repeat the whole transaction. _STORE_UNSURE: find out by the revision. */
+/* PERMTAB_E_STORE_AGAIN: nothing was written, repeat the whole transaction. _STORE_UNSURE: find out by the revision,
+ * over another connection. However it ends, the connection is in no transaction afterwards, or broken. */
 int sql_commit(struct sql *sql, struct failure *failure) PERMTAB_MUST_CHECK;
 void sql_rollback(struct sql *sql);
 

@@ -55,9 +55,10 @@ struct sql {
     bool read_only;
     uint32_t timeout_s;
     char *url, *password; /* our own copies, for sql_reconnect */
-    bool broken;
+    bool broken;       /* of no further use, and perhaps still in a transaction: it is asked nothing more */
     struct gate *gate; /* of the write under way, or NULL */
-    bool again;        /* the server has rolled the transaction back: it can only be repeated */
+    bool begun;        /* in a transaction of sql_begin */
+    bool again;        /* the server has rolled that transaction back: it can only be repeated */
     uint64_t changes;
     uint64_t clock; /* counts uses, for the choice of the built statement that goes */
     unsigned constant_count, built_count;
@@ -69,6 +70,7 @@ struct sql_driver {
     int (*connect)(struct sql **out, const struct sql_address *address, const struct sql_options *options,
                    struct failure *failure);
     void (*close)(struct sql *sql); /* after every statement was freed */
+    /* After a begin that failed, a commit and a rollback the connection is in no transaction, or it is broken. */
     int (*begin)(struct sql *sql, enum sql_begin how, struct failure *failure);
     int (*commit)(struct sql *sql, struct failure *failure);
     void (*rollback)(struct sql *sql);
@@ -96,6 +98,8 @@ struct sql_driver {
 extern const struct sql_driver store_sqlite_driver;
 extern const struct sql_driver store_mysql_driver;
 
+/* For a COMMIT that failed, and nobody knows how far it had come: failure says why. Returns PERMTAB_E_STORE_UNSURE. */
+int commit_unsure(struct failure *failure);
 /* Makes SQLite's file, in WAL mode, so that a first migration can connect. Does nothing for a server. */
 int sql_create(const struct sql_options *options, struct failure *failure) PERMTAB_MUST_CHECK;
 bool sql_moved(struct sql *sql);

@@ -148,9 +148,9 @@ static int limits_set(struct mysql *mysql, unsigned read_s, bool read_only, stru
     unsigned long version = mysql_get_server_version(mysql->handle);
     bool mariadb = version >= 100000 || strstr(mysql_get_server_info(mysql->handle), "MariaDB") != NULL;
     unsigned limit_ms = read_s * 1000 - 500;
-    char text[640];
+    char text[768];
     snprintf(text, sizeof(text),
-             "SET SESSION autocommit = 1, innodb_lock_wait_timeout = %u, foreign_key_checks = 1, "
+             "SET SESSION autocommit = 1, completion_type = 0, innodb_lock_wait_timeout = %u, foreign_key_checks = 1, "
              "unique_checks = 1,"
              " sql_safe_updates = 0, sql_select_limit = DEFAULT, time_zone = '+00:00',"
              " sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
@@ -238,10 +238,16 @@ out:
 
 /* ---- transactions ----------------------------------------------------------------------------------------------- */
 
+/* As the server said with its last answer that was no error. */
+static bool in_transaction(struct sql *sql)
+{
+    return (of(sql)->handle->server_status & SERVER_STATUS_IN_TRANS) != 0;
+}
+
 static void mysql_driver_rollback(struct sql *sql)
 {
     /* the transaction's state is unknown; the server rolls back when the connection goes */
-    if (!sql->broken && mysql_real_query(of(sql)->handle, "ROLLBACK", 8) != 0)
+    if (!sql->broken && (mysql_real_query(of(sql)->handle, "ROLLBACK", 8) != 0 || in_transaction(sql)))
         sql->broken = true;
 }
 
@@ -266,7 +272,8 @@ static int mysql_driver_begin(struct sql *sql, enum sql_begin how, struct failur
     int code = 0;
     switch (how) {
     case SQL_READ_SNAPSHOT:
-        return mysql_driver_execute(sql, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", failure);
+        code = mysql_driver_execute(sql, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", failure);
+        break;
     case SQL_WRITE:
         code = lock_wait_set(of(sql), failure);
         if (code == 0)
@@ -274,24 +281,31 @@ static int mysql_driver_begin(struct sql *sql, enum sql_begin how, struct failur
         if (code == 0)
             code = mysql_driver_execute(sql, "SELECT revision FROM permtab_counter WHERE one = 1 FOR UPDATE",
                                         failure);
-        if (code < 0)
-            mysql_driver_rollback(sql);
-        return code;
+        break;
     }
+    /* A server that says no may have begun all the same, and polls would then look into that snapshot. */
+    if (code < 0)
+        mysql_driver_rollback(sql);
     return code;
 }
 
+/* A deadlock, which is also how a cluster refuses, is the one answer that says for certain that nothing was done. */
 static int mysql_driver_commit(struct sql *sql, struct failure *failure)
 {
     int code = mysql_driver_execute(sql, "COMMIT", failure);
-    if (code == 0)
+    if (code == 0) {
+        sql->broken |= in_transaction(sql);
         return 0;
+    }
     if (sql->broken)
         return failure_set(
             failure, PERMTAB_E_STORE_UNSURE,
             "the connection to the store was lost while committing: whether it was done is unknown");
+    bool undone = mysql_errno(of(sql)->handle) == ER_LOCK_DEADLOCK;
     mysql_driver_rollback(sql);
-    return code;
+    if (undone)
+        return code;
+    return commit_unsure(failure);
 }
 
 /* ---- statements ------------------------------------------------------------------------------------------------- */

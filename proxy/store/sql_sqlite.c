@@ -67,7 +67,7 @@ static int fail(struct sqlite *sqlite, int code, struct failure *failure)
         sqlite->sql.broken = true;
         return failure_set(failure, PERMTAB_E_STORE, "store %s: %s", sqlite->path, text);
     case SQLITE_READONLY:
-        sqlite->sql.broken = code == SQLITE_READONLY_DBMOVED;
+        sqlite->sql.broken |= code == SQLITE_READONLY_DBMOVED;
         return failure_set(failure, PERMTAB_E_STORE, "store %s: no permission to write (%s)", sqlite->path,
                            text);
     default:
@@ -210,26 +210,41 @@ static int sqlite_create(const struct sql_address *address, struct failure *fail
     return code;
 }
 
-static int sqlite_begin(struct sql *sql, enum sql_begin how, struct failure *failure)
+static bool in_transaction(struct sql *sql)
 {
-    return sqlite_execute(sql, how == SQL_WRITE ? "BEGIN IMMEDIATE" : "BEGIN", failure);
+    return !sqlite3_get_autocommit(of(sql)->db);
 }
 
 static void sqlite_rollback(struct sql *sql)
 {
     /* Some errors have rolled the transaction back by themselves. */
-    if (!sqlite3_get_autocommit(of(sql)->db) && sqlite_execute(sql, "ROLLBACK", NULL) < 0)
+    if (in_transaction(sql) && (sqlite_execute(sql, "ROLLBACK", NULL) < 0 || in_transaction(sql)))
         sql->broken = true;
+}
+
+/* SQLite may have begun when it says that it has no memory. */
+static int sqlite_begin(struct sql *sql, enum sql_begin how, struct failure *failure)
+{
+    int code = sqlite_execute(sql, how == SQL_WRITE ? "BEGIN IMMEDIATE" : "BEGIN", failure);
+    if (code < 0)
+        sqlite_rollback(sql);
+    return code;
 }
 
 static int sqlite_commit(struct sql *sql, struct failure *failure)
 {
-    if (sqlite3_get_autocommit(of(sql)->db))
+    if (!in_transaction(sql))
         return failure_set(failure, PERMTAB_E_STORE_AGAIN, "the store has rolled the transaction back");
     int code = sqlite_execute(sql, "COMMIT", failure);
-    if (code < 0)
-        sqlite_rollback(sql);
-    return code;
+    if (code == 0)
+        return 0;
+    /* It has ended all the same: rolled back; or done, and memory was short afterwards; or all of it is in the WAL and
+     * could not be synced, where a recovery would find it. */
+    bool unsure = !in_transaction(sql) && (code == PERMTAB_E_MEMORY || sql->broken);
+    sqlite_rollback(sql);
+    if (!unsure)
+        return code;
+    return commit_unsure(failure);
 }
 
 static struct sql_statement *sqlite_prepare(struct sql *sql, const char *text, struct failure *failure)

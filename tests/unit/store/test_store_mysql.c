@@ -156,6 +156,7 @@ static void test_deadlock_is_repeated_whole(void **state)
            "SET SESSION idle_write_transaction_timeout = 0, idle_readonly_transaction_timeout = 0"));
     OK(sql_begin(f->writer, SQL_WRITE, &failure)); /* holds the counter */
     OK(sql_execute(other, "START TRANSACTION", &failure));
+    other->begun = true; /* as by sql_begin, which would wait for the counter */
     OK(run(other, "INSERT INTO theirs VALUES (3)"));
     OK(run(other, "UPDATE theirs SET id = 11 WHERE id = 1"));
     uint64_t before = number(f->store.sql, "SELECT COUNT(*) FROM permtab_assignment");
