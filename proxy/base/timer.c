@@ -4,6 +4,27 @@
 #include "shm/error.h"
 
 #include <event2/event.h>
+#include <stdlib.h>
+
+static void nothing(evutil_socket_t descriptor, short what, void *context)
+{
+    (void)descriptor, (void)what, (void)context;
+}
+
+/* libevent's heap of timers grows when one is set and there is no room, and does not shrink. */
+int timer_reserve(struct event_base *base, unsigned count)
+{
+    struct event **timers = calloc(count, sizeof(struct event *));
+    int code = timers ? 0 : PERMTAB_E_MEMORY;
+    for (unsigned i = 0; i < count && code == 0; i++) {
+        timers[i] = evtimer_new(base, nothing, NULL);
+        code = timers[i] ? timer_in_us(timers[i], UINT32_MAX) : PERMTAB_E_MEMORY;
+    }
+    for (unsigned i = 0; timers && i < count && timers[i]; i++)
+        event_free(timers[i]);
+    free(timers);
+    return code;
+}
 
 int timer_at_once(struct event *timer)
 {

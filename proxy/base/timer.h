@@ -6,7 +6,11 @@
 #include <stdint.h>
 
 struct event;
+struct event_base;
 
+/* Makes room for so many timers: setting one needs no memory as long as fewer are set at the same time. What only a
+ * timer would carry on would else stand still for ever. 0 or PERMTAB_E_MEMORY. */
+int timer_reserve(struct event_base *base, unsigned count);
 /* Fires in the next turn of the loop, after the events that are ready now. */
 int timer_at_once(struct event *timer);
 /* The time is rounded up to a microsecond: a timer never fires before its moment, and so is not set again for the

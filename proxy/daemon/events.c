@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define BEAT_MS 1000u
+#define TIMERS  1024u /* more than the daemon's parts, operators and requests set at one time */
 
 /* ---- the feed's news ------------------------------------------------------------------------------------------ */
 
@@ -333,7 +334,8 @@ int daemon_start_loop(struct daemon *daemon, struct failure *failure)
         daemon->master = event_new(base, daemon->start->channel, EV_READ | EV_PERSIST, on_master, daemon);
     }
     if (!daemon->grace || !daemon->doors || !daemon->beat || !daemon->master ||
-        event_add(daemon->master, NULL) < 0 || timer_in_ms(daemon->beat, beat_ms(daemon)) < 0)
+        timer_reserve(base, TIMERS) < 0 || event_add(daemon->master, NULL) < 0 ||
+        timer_in_ms(daemon->beat, beat_ms(daemon)) < 0)
         return failure_set(failure, PERMTAB_E_SYSTEM, "the event loop cannot be set up");
     return 0;
 }

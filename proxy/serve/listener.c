@@ -31,7 +31,9 @@ static void on_resume(evutil_socket_t descriptor, short what, void *context)
 {
     struct listener *listener = context;
     (void)descriptor, (void)what;
-    (void)event_add(listener->event, NULL);
+    /* Without memory nobody else would try again. */
+    if (event_add(listener->event, NULL) < 0)
+        (void)timer_in_ms(listener->pause, PAUSE_MS);
 }
 
 /* Out of descriptors or memory: the connection stays in the backlog, and asking again at once would spin. */
@@ -39,8 +41,8 @@ static void pause_accepting(struct listener *listener)
 {
     (void)trouble_happens(&listener->trouble, LOG_LEVEL_WARNING, clock_ns(),
                           "listener %s: cannot accept: %s; pausing", listener->path, strerror(errno));
-    (void)event_del(listener->event);
-    (void)timer_in_ms(listener->pause, PAUSE_MS);
+    if (timer_in_ms(listener->pause, PAUSE_MS) == 0)
+        (void)event_del(listener->event);
 }
 
 static void on_connection(evutil_socket_t descriptor, short what, void *context)

@@ -5,6 +5,7 @@
 #include <event2/event.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -15,6 +16,28 @@
 #include <cmocka.h>
 
 #define CLIENTS 100 /* more than one turn takes */
+
+static bool no_descriptors, no_memory;
+
+int __real_accept4(int descriptor, struct sockaddr *address, socklen_t *size, int flags);
+int __wrap_accept4(int descriptor, struct sockaddr *address, socklen_t *size, int flags);
+int __wrap_accept4(int descriptor, struct sockaddr *address, socklen_t *size, int flags)
+{
+    errno = EMFILE;
+    return no_descriptors ? -1 : __real_accept4(descriptor, address, size, flags);
+}
+
+/* Visible: the linker takes the calls inside libevent's own shared libraries for calls of it, too. */
+__attribute__((visibility("default"))) int __real_event_add(struct event *event, const struct timeval *delay);
+__attribute__((visibility("default"))) int __wrap_event_add(struct event *event, const struct timeval *delay);
+int __wrap_event_add(struct event *event, const struct timeval *delay)
+{
+    if (no_memory && !delay) {
+        no_memory = false;
+        return -1;
+    }
+    return __real_event_add(event, delay);
+}
 
 static void on_accept(void *context, int descriptor)
 {
@@ -65,10 +88,39 @@ static void test_accepts_all(void **state)
     event_base_free(base);
 }
 
+/* A listener that paused goes on, although it cannot at first. */
+static void test_goes_on_after_a_pause(void **state)
+{
+    struct event_base *base = event_base_new();
+    struct listener *listener;
+    struct failure failure;
+    struct sockaddr_un address;
+    socklen_t size = sizeof address;
+    int accepted = 0, client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)state;
+    struct listener_options options = {base, on_accept, &accepted, listening(&address, &size), "here"};
+    assert_int_equal(listener_new(&listener, &options, &failure), 0);
+    assert_int_equal(listener_begin(listener), 0);
+    assert_int_equal(connect(client, (struct sockaddr *)&address, size), 0);
+    no_descriptors = no_memory = true;
+    (void)event_base_loop(base, EVLOOP_ONCE);
+    assert_int_equal(accepted, 0);
+    no_descriptors = false;
+    /* The loop has an end when nothing is set any more. */
+    while (accepted == 0 && event_base_loop(base, EVLOOP_ONCE) == 0)
+        ;
+    assert_false(no_memory);
+    assert_int_equal(accepted, 1);
+    listener_free(listener);
+    (void)close(client);
+    event_base_free(base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accepts_all),
+        cmocka_unit_test(test_goes_on_after_a_pause),
     };
     return cmocka_run_group_tests_name("listener", tests, NULL, NULL);
 }
