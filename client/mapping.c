@@ -40,6 +40,7 @@
 
 #define PIECE    ((size_t)2 << 20)
 #define PAUSE_NS 50000u
+#define TRIES    16u
 
 void mapping_sections(struct mapping *mapping, const struct permtab_shm_table *table)
 {
@@ -48,13 +49,14 @@ void mapping_sections(struct mapping *mapping, const struct permtab_shm_table *t
     mapping->sets_end = (size_t)(table->sets - address) + (size_t)table->set_count * table->set_stride;
 }
 
+/* What is not read in now comes page by page, when it is read. */
 void mapping_populate(const struct mapping *mapping)
 {
     char *address = mapping->address;
     for (size_t at = 0; at < mapping->size; at += PIECE) {
         size_t size = mapping->size - at < PIECE ? mapping->size - at : PIECE;
-        while (madvise(address + at, size, MADV_POPULATE_READ) < 0)
-            if (errno != EINTR && errno != EAGAIN)
+        for (unsigned tries = 1; madvise(address + at, size, MADV_POPULATE_READ) < 0; tries++)
+            if (tries == TRIES || (errno != EINTR && errno != EAGAIN))
                 return;
         if (at / PIECE % 8 == 7)
             channel_pause(channel_clock_ns() + PAUSE_NS);

@@ -5,6 +5,7 @@
 #include "shm/segment.h"
 #include "shm/set.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,6 +20,19 @@
 #define SETS        3000u
 #define USERS       60000u
 #define TYPE        1u
+
+static unsigned busy; /* how many more calls the kernel has no room for */
+
+int __real_madvise(void *address, size_t size, int advice);
+int __wrap_madvise(void *address, size_t size, int advice);
+int __wrap_madvise(void *address, size_t size, int advice)
+{
+    if (busy == 0)
+        return __real_madvise(address, size, advice);
+    busy--;
+    errno = EAGAIN;
+    return -1;
+}
 
 struct world {
     struct segment segment;
@@ -166,6 +180,20 @@ static void test_readers_see_nothing_that_was_not_there(void **state)
     }
 }
 
+/* A kernel that has no room just now, and says so for ever: the table is read as it is. */
+static void test_populating_ends(void **state)
+{
+    struct world *world = *state;
+    map_it(world);
+    busy = 1000;
+    mapping_populate(&world->mapping);
+    assert_true(busy > 900 && busy < 1000);
+    busy = 3;
+    mapping_populate(&world->mapping);
+    assert_int_equal(busy, 0); /* it was tried again */
+    munmap(world->mapping.address, world->mapping.size);
+}
+
 /* Sections that share pages in every way: all of it is zero in the end. */
 static void test_shared_pages(void **state)
 {
@@ -195,6 +223,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_readers_see_nothing_that_was_not_there, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_populating_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shared_pages, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
