@@ -96,6 +96,10 @@ static void test_its_memory_is_known(void **state)
     assert_false(keys_memfd_is_ours(other)); /* somebody could shrink it */
     assert_int_equal(fcntl(other, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
     assert_true(keys_memfd_is_ours(other));
+    int sealed = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_int_equal(ftruncate(sealed, (off_t)KEYS_SIZE), 0);
+    assert_int_equal(fcntl(sealed, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL), 0);
+    assert_false(keys_memfd_is_ours(sealed)); /* no worker could write to it */
     int small = memfd_create("small", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     assert_int_equal(ftruncate(small, (off_t)KEYS_SIZE - 4096), 0);
     assert_int_equal(fcntl(small, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
@@ -103,7 +107,7 @@ static void test_its_memory_is_known(void **state)
     struct keys *keys;
     assert_int_equal(keys_open(&keys, small, STORE), PERMTAB_E_INVALID);
     assert_null(keys);
-    int all[] = {ours, readable, other, small, file, pipes[0], pipes[1]};
+    int all[] = {ours, readable, other, sealed, small, file, pipes[0], pipes[1]};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         (void)close(all[i]);
 }
