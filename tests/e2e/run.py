@@ -21,7 +21,8 @@ from harness.surroundings import settle
 HERE = pathlib.Path(__file__).resolve().parent
 LIMIT_SECONDS = 900
 # They compare times, or keep both processors busy: nothing runs beside them. Their quick tests do neither, but for one.
-ALONE = {"test_faults.py", "test_hostile.py", "test_nemesis.py", "test_nemesis_broken.py", "test_split_fleet.py"}
+ALONE = {"test_faults.py", "test_hostile.py", "test_nemesis.py", "test_nemesis_broken.py", "test_soak.py",
+         "test_split_fleet.py"}
 ALONE_QUICK = {"test_faults.py"}
 
 

@@ -103,13 +103,14 @@ def concerned(key, asked):
 
 class Timelines:
     """The revisions at which each question's answer changed. answers[i] holds before changes[question][i], the
-    last one from the last change on; they alternate."""
+    last one from the last change on; they alternate. `decides`: what a state decides; allowed() of another policy."""
 
-    def __init__(self, asked, state):
+    def __init__(self, asked, state, decides=allowed):
         self.asked = asked
         self.state = set(state)
+        self.decides = decides
         self.changes = [[] for _ in asked]
-        self.first = [allowed(self.state, *question) for question in asked]
+        self.first = [decides(self.state, *question) for question in asked]
         self._last = list(self.first)
         self._concerned = {}
 
@@ -122,7 +123,7 @@ class Timelines:
                 self._concerned[key] = concerned(key, self.asked)
             touched.update(self._concerned[key])
         for index in touched:
-            answer = allowed(self.state, *self.asked[index])
+            answer = self.decides(self.state, *self.asked[index])
             if answer != self._last[index]:
                 self._last[index] = answer
                 self.changes[index].append(revision)

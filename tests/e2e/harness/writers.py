@@ -121,15 +121,17 @@ class Writer(threading.Thread):
 
 
 class SqlWriter(Writer):
-    """One to three keys a transaction, or the pair."""
+    """One to three keys a transaction, or the pair. `keys` and `statement` are those of the policy."""
 
     prompt = None
+    keys = staticmethod(model.keys)
+    statement = staticmethod(statement)
 
     def choose(self):
         if self.random.random() < 0.15:
             flip = self.random.random() < 0.5
             return model.PAIR, (flip, not flip)
-        chosen = tuple(self.random.sample(model.keys(), self.random.choice((1, 1, 2, 3))))
+        chosen = tuple(self.random.sample(self.keys(), self.random.choice((1, 1, 2, 3))))
         return chosen, tuple(self.random.random() < 0.5 for _ in chosen)
 
     def write_one(self):
@@ -140,7 +142,7 @@ class SqlWriter(Writer):
             self.prompt = Prompt(self.fleet.mariadb.port, self.fleet.database)
         number = "FROM permtab_counter WHERE one = 1"
         sql = "\n".join(["START TRANSACTION;", f"SELECT CONCAT('before ', revision) {number} FOR UPDATE;",
-                         *map(statement, keys, present), f"SELECT CONCAT('after ', revision) {number};", "COMMIT;"])
+                         *map(self.statement, keys, present), f"SELECT CONCAT('after ', revision) {number};", "COMMIT;"])
         begun = time.monotonic_ns()
         lines = self.prompt.run(sql, PATIENCE_S)
         ended = time.monotonic_ns()
