@@ -3,19 +3,25 @@
 be. Prints what was done, how often, and what came of it; exits 1 when something was promised and not kept.
 
     ordeal.py kills    [--count 100] [--every 30] [--entries 1000000] [--hot 50000] [--processes 4] [--period 200]
-                       [--who worker|master|both] [--signal KILL|SEGV|STOP]
+                       [--who worker|master|both] [--signal KILL|SEGV|STOP] [--during growth|start]
+                       [--table-entries 1000] [--worker-timeout 10]
     ordeal.py crowd    [--processes 10000] [--period 1000000] [--count 3]
     ordeal.py restarts [--count 10] [--every 8] [--entries 100000] [--hot 20000] [--processes 2] [--period 200]
 
-`kills`: peek may be UNKNOWN for a share of the time, which is printed; check never fails, and nothing is ever wrong.
+`kills`: nothing is ever wrong. Killed: check never fails, and peek is UNKNOWN for a small share of the time, but during
+growth, when the table is too small. Stopped: UNKNOWN when the lease has ended, until the master has replaced the worker
+after worker_timeout; both are told to go on after four seconds; a master that is stopped nobody notices. A master that
+is gone is started again at once.
 `restarts`: whoever holds the sockets starts the daemon again, and then in turns one of another version, whose tables
 these processes cannot read, and this one; nobody is refused, and check never fails.
 `crowd`: so many processes hold the table of a worker that dies; all have the next one's before the lease has ended.
 docs/RELIABILITY.md has what came of them, and the promises."""
 
 import argparse
+import contextlib
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -23,16 +29,26 @@ import statistics
 import sys
 import threading
 import time
+from typing import NamedTuple
 
 from harness.crowd import Crowd, assign_all, policy
-from harness.paths import program, temporary_folder
+from harness.moments import Moments
+from harness.paths import ROOT, program, temporary_folder
 from harness.process import kill, wait_until
 from harness.rpc import Rpc, RpcError
 from harness.sidecar import STALENESS_MS, Sidecar
 from harness.supervisor import Supervisor
 
+LOG = ROOT / "build" / "ordeal.log"
 ANSWER_LIMIT_MS = 300  # from the death of a worker to the first answer over the socket, 99 times of 100
+CHECK_MS = 1000        # what a check waits
+PAUSES_MS = 150        # before the second start of a worker that died before it served: 100, and a start and a death
 BLIND_SHARE = 0.01     # of the time in which peek may be UNKNOWN on what is hot
+STOPPED_S = 4.0        # whoever is stopped together with its master goes on after that: two leases
+SILENT_STARTS = 10     # proxy/master/workers.c
+GROWTH_S = 60          # the next growth, or start, begins within this
+ATTEMPTS = 20
+SUMMED = ("peeks", "peek_unknown", "checks", "check_unknown", "wrong")
 
 
 def show(text):
@@ -50,16 +66,40 @@ def resident_mb(pid):
 
 
 class Ordeal:
-    """A store of `entries` users, a sidecar over it, and the promises that were broken."""
+    """with Ordeal(…) as ordeal: a store of `entries` users, a sidecar over it, and the promises that were broken. In
+    the end nothing is left but build/ordeal.log."""
 
-    def __init__(self, folder, entries, **options):
+    def __init__(self, entries, **options):
         self.broken = []
-        self.sidecar = Sidecar(folder, f"sqlite:{folder}/permtab.db", **options)
-        self.sidecar.start()
-        self.sidecar.apply(policy())
-        self.sidecar.stop()
-        assign_all(folder / "permtab.db", entries)
-        self.sidecar.start(120)
+        self.entries = entries
+        self.options = options
+
+    def __enter__(self):
+        self.folder = temporary_folder("ordeal")
+        self.sidecar = None
+        try:
+            self.sidecar = Sidecar(self.folder, f"sqlite:{self.folder}/permtab.db", **self.options)
+            self.sidecar.start()
+            self.sidecar.apply(policy())
+            self.sidecar.stop()
+            assign_all(self.folder / "permtab.db", self.entries)
+            self.sidecar.start(120)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        try:
+            if self.sidecar:
+                kill(self.sidecar.process)
+                LOG.parent.mkdir(parents=True, exist_ok=True)
+                LOG.write_text(self.sidecar.log())
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def expect(self, kept, text):
         if not kept:
@@ -67,8 +107,10 @@ class Ordeal:
             show(f"BROKEN: {text}")
 
     def hurt(self, who, number):
-        if who in ("worker", "both"):
-            os.kill(self.sidecar.worker_pid, number)
+        """The worker first: it dies with its master."""
+        worker = self.sidecar.worker_pid
+        if who in ("worker", "both") and worker is not None:
+            os.kill(worker, number)
         if who in ("master", "both"):
             self.sidecar.process.send_signal(number)
 
@@ -103,47 +145,151 @@ def warm_up(ordeal, crowd, entries, hot):
     crowd.report()
 
 
-def kills(arguments):
-    number = getattr(signal, f"SIG{arguments.signal}")
-    folder = temporary_folder("ordeal")
-    ordeal = Ordeal(folder, arguments.entries, table_entries=arguments.table_entries, table_memory_max="1GB",
-                    strangers_max=2 * arguments.entries, worker_timeout=arguments.worker_timeout)
-    answers, total = [], {}
-    try:
-        with Crowd(ordeal.sidecar.socket, arguments.processes, arguments.period, arguments.hot) as crowd:
-            warm_up(ordeal, crowd, arguments.entries, arguments.hot)
-            begun = time.monotonic()
-            for turn in range(arguments.count):
-                death = time.monotonic()
-                ordeal.hurt(arguments.who, number)
-                if number != signal.SIGSTOP:
-                    ordeal.keep_up(arguments.who)
-                answers.append(1000 * ordeal.seconds_to_answer(death))
-                time.sleep(max(0, death + arguments.every - time.monotonic()))
-                report = crowd.report()
-                for name in ("peeks", "peek_unknown", "checks", "check_unknown", "wrong"):
-                    total[name] = total.get(name, 0) + report[name]
-                total["longest_check_us"] = max(total.get("longest_check_us", 0), report["longest_check_us"])
-                show(f"{turn + 1}: answered after {answers[-1]:.0f} ms; peek unknown {report['peek_unknown']} of "
-                     f"{report['peeks']}, check unknown {report['check_unknown']} of {report['checks']} "
-                     f"(why {report['why']}), wrong {report['wrong']}, longest check "
-                     f"{report['longest_check_us'] / 1000:.0f} ms")
-            seconds = time.monotonic() - begun
-    finally:
-        kill(ordeal.sidecar.process)
-        (pathlib.Path.cwd() / "build" / "ordeal.log").write_text(ordeal.sidecar.log())
-        shutil.rmtree(folder, ignore_errors=True)
+class Promise(NamedTuple):
+    """What is kept by a sidecar to which that is done, besides: no wrong answer, and it serves again."""
+    answer_ms: float  # until the first answer over the socket, 99 times of 100
+    checks: bool      # no check fails
+    blind: float      # the share of the time in which peek may be UNKNOWN; None: none is promised
+
+
+def promise(arguments):
+    """docs/RELIABILITY.md. A check has a second, and the table that was left answers until its lease ends, which is
+    longer. So as long as the next answer is there within a second no check may fail. Whoever is stopped is missed after
+    worker_timeout (ten of these while it starts), of which the master looks at the clock in every quarter."""
+    stopped = arguments.signal == "STOP"
+    # While the table is too small for what is hot, peek is UNKNOWN for what is not in it.
+    blind = None if arguments.during == "growth" else BLIND_SHARE
+    if stopped and arguments.who == "master":
+        # Nobody notices; but before that one has died, when it is a start that is hurt.
+        return Promise(CHECK_MS if arguments.during == "start" else ANSWER_LIMIT_MS, True, blind)
+    if stopped and arguments.who == "both":
+        return Promise(1000 * STOPPED_S + CHECK_MS, False, None)
+    if stopped:
+        patience = arguments.worker_timeout_s * (SILENT_STARTS if arguments.during == "start" else 1)
+        return Promise(1250 * patience + CHECK_MS, False, None)
+    if arguments.during == "start":
+        return Promise(ANSWER_LIMIT_MS + PAUSES_MS if arguments.who == "worker" else CHECK_MS, True, blind)
+    # A master has to begin before its worker does, and connections are refused meanwhile.
+    return Promise(ANSWER_LIMIT_MS if arguments.who == "worker" else CHECK_MS, True, blind)
+
+
+class Executioner:
+    """Strikes at the right moment, and does what a supervisor does afterwards."""
+
+    def __init__(self, ordeal, arguments):
+        self.ordeal, self.who, self.during = ordeal, arguments.who, arguments.during
+        self.number = getattr(signal, f"SIG{arguments.signal}")
+        self.moments = Moments(ordeal.sidecar)
+        self.dice = random.Random(arguments.count)
+        self.missed = 0
+        self.patience_s = 0.02  # how long after the beginning of a growth it may strike
+
+    def strike(self):
+        """When it was struck (CLOCK_MONOTONIC, seconds)."""
+        if self.during == "growth":
+            return self.strike_growth()
+        if self.during == "start":
+            return self.strike_start()
+        return self.hurt(self.number)
+
+    def hurt(self, number):
+        begun = time.monotonic()
+        self.ordeal.hurt(self.who, number)
+        if number != signal.SIGSTOP:
+            self.ordeal.keep_up(self.who)
+        elif self.who != "worker":
+            threading.Timer(STOPPED_S, self.ordeal.sidecar.resume).start()
+        return begun
+
+    def strike_growth(self):
+        for _ in range(ATTEMPTS):
+            grows = self.moments.growth_begins(GROWTH_S)
+            assert grows, f"the table does not grow: {self.ordeal.sidecar.ops('table')}"
+            time.sleep(self.dice.uniform(0, self.patience_s))
+            if self.moments.growth_goes_on():
+                return self.hurt(self.number)
+            self.missed += 1
+            self.patience_s /= 2
+            self.ordeal.hurt("worker", signal.SIGKILL)  # the next one begins with a small table again
+            self.ordeal.sidecar.wait_healthy()
+        raise AssertionError("growth is always over before anybody can strike")
+
+    def strike_start(self):
+        """A worker dies, and the next one as it starts. When the master goes, too, its first worker is the one."""
+        self.moments.skip()
+        begun = time.monotonic()
+        self.ordeal.hurt(self.who, signal.SIGKILL)
+        self.ordeal.keep_up(self.who)
+        for _ in range(ATTEMPTS):
+            pid = self.moments.worker_begins(GROWTH_S) if self.who == "worker" else self.first_worker()
+            time.sleep(self.dice.uniform(0, 0.010))
+            if not self.moments.somebody_serves():
+                break
+            self.missed += 1
+            self.moments.skip()
+            self.ordeal.hurt(self.who, signal.SIGKILL)
+            self.ordeal.keep_up(self.who)
+        if self.who == "worker":
+            os.kill(pid, self.number)
+        else:
+            self.hurt(self.number)
+        return begun
+
+    def first_worker(self):
+        return wait_until(lambda: self.ordeal.sidecar.worker_pid, 10, "a worker begins", 0.0005)
+
+
+def judge(ordeal, kept, total, answers):
     share = total["peek_unknown"] / total["peeks"]
-    show(f"{arguments.count} times SIG{arguments.signal} to {arguments.who} in {seconds:.0f} s, "
-         f"{arguments.processes} processes, {arguments.hot} hot of {arguments.entries}: "
-         f"wrong {total['wrong']}; check failed {total['check_unknown']} of {total['checks']}, longest "
-         f"{total['longest_check_us'] / 1000:.0f} ms; peek unknown {100 * share:.2f} % of the time; first answer "
-         f"median {statistics.median(answers):.0f} ms, p99 {quantile(answers, 0.99):.0f} ms")
+    late = quantile(answers, 0.99)
     ordeal.expect(total["wrong"] == 0, "an answer was wrong")
-    if number != signal.SIGSTOP:
+    ordeal.expect(late <= kept.answer_ms, f"the first answer came after {late:.0f} ms, and not {kept.answer_ms:.0f}")
+    if kept.checks:
         ordeal.expect(total["check_unknown"] == 0, "a check failed")
-        ordeal.expect(share <= BLIND_SHARE, "peek was UNKNOWN for too long")
-        ordeal.expect(quantile(answers, 0.99) <= ANSWER_LIMIT_MS, "the first answer came too late")
+    if kept.blind is not None:
+        ordeal.expect(share <= kept.blind, "peek was UNKNOWN for too long")
+    return share
+
+
+def table_of(arguments):
+    """During growth it is too small for what is hot, and grows as soon as that is seen."""
+    if arguments.during != "growth":
+        return {"table_entries": arguments.table_entries}
+    return {"table_entries": min(arguments.table_entries, arguments.hot // 2), "hit_rate_target": "1.0"}
+
+
+def kills(arguments):
+    answers, total = [], {}
+    kept = promise(arguments)
+    with Ordeal(arguments.entries, **table_of(arguments), table_memory_max="1GB", strangers_max=2 * arguments.entries,
+                worker_timeout=f"{arguments.worker_timeout_s:g}s") as ordeal, \
+            Crowd(ordeal.sidecar.socket, arguments.processes, arguments.period, arguments.hot) as crowd:
+        if arguments.during != "growth":  # else it would have grown before anybody strikes
+            warm_up(ordeal, crowd, arguments.entries, arguments.hot)
+        executioner = Executioner(ordeal, arguments)
+        begun = time.monotonic()
+        for turn in range(arguments.count):
+            death = executioner.strike()
+            answers.append(1000 * ordeal.seconds_to_answer(death))
+            time.sleep(max(0, death + arguments.every - time.monotonic()))
+            ordeal.sidecar.wait_healthy()
+            report = crowd.report()
+            for name in SUMMED:
+                total[name] = total.get(name, 0) + report[name]
+            total["longest_check_us"] = max(total.get("longest_check_us", 0), report["longest_check_us"])
+            show(f"{turn + 1}: answered after {answers[-1]:.0f} ms; peek unknown {report['peek_unknown']} of "
+                 f"{report['peeks']}, check unknown {report['check_unknown']} of {report['checks']} "
+                 f"(why {report['why']}), wrong {report['wrong']}, longest check "
+                 f"{report['longest_check_us'] / 1000:.0f} ms")
+        seconds = time.monotonic() - begun
+        during = f" during {arguments.during} (too late and done again {executioner.missed} times)" \
+            if arguments.during else ""
+        share = judge(ordeal, kept, total, answers)
+        show(f"{arguments.count} times SIG{arguments.signal} to {arguments.who}{during} in {seconds:.0f} s, "
+             f"{arguments.processes} processes, {arguments.hot} hot of {arguments.entries}: "
+             f"wrong {total['wrong']}; check failed {total['check_unknown']} of {total['checks']}, longest "
+             f"{total['longest_check_us'] / 1000:.0f} ms; peek unknown {100 * share:.2f} % of the time; first answer "
+             f"median {statistics.median(answers):.0f} ms, p99 {quantile(answers, 0.99):.0f} ms")
     return ordeal.broken
 
 
@@ -151,7 +297,6 @@ def kills(arguments):
 
 SLICE = 0.05     # seconds, in each of which the rate of hits is measured
 BACK_RATE = 0.99
-SUMMED = ("peeks", "peek_unknown", "checks", "check_unknown", "wrong")
 
 
 class Visitor(threading.Thread):
@@ -221,16 +366,18 @@ def restart(ordeal, supervisor, crowd, visitor, row, binary, every):
 
 
 def restarts(arguments):
-    folder = temporary_folder("ordeal")
-    ordeal = Ordeal(folder, arguments.entries, table_entries=2 * arguments.entries, table_memory_max="1GB",
-                    strangers_max=2 * arguments.entries)
-    ordeal.sidecar.stop()
-    supervisor = Supervisor(ordeal.sidecar)
     totals = []
-    try:
+    with contextlib.ExitStack() as stack:
+        ordeal = stack.enter_context(
+            Ordeal(arguments.entries, table_entries=2 * arguments.entries, table_memory_max="1GB",
+                   strangers_max=2 * arguments.entries))
+        ordeal.sidecar.stop()
+        supervisor = Supervisor(ordeal.sidecar)
+        stack.callback(supervisor.close)
         supervisor.launch()
         ordeal.sidecar.wait_healthy(120)
         visitor = Visitor(ordeal.sidecar.socket)
+        stack.callback(visitor.leave)
         with Crowd(ordeal.sidecar.socket, arguments.processes, arguments.period, arguments.hot) as crowd:
             warm_up(ordeal, crowd, arguments.entries, arguments.hot)
             show(ROW.format("", "restart to", "ended in", "first answer", "refused", "check failed", "longest check",
@@ -239,11 +386,6 @@ def restarts(arguments):
             for row, binary in enumerate(binaries, 1):
                 totals.append(restart(ordeal, supervisor, crowd, visitor, row, binary, arguments.every))
         visitor.leave()
-    finally:
-        kill(ordeal.sidecar.process)
-        supervisor.close()
-        (pathlib.Path.cwd() / "build" / "ordeal.log").write_text(ordeal.sidecar.log())
-        shutil.rmtree(folder, ignore_errors=True)
     own = totals[:arguments.count]
     blind = sum(one["peek_unknown"] for one in own) / sum(one["peeks"] for one in own)
     show(f"{len(totals)} restarts; {visitor.connected} connected, {len(visitor.refused)} were refused; to itself peek "
@@ -257,34 +399,28 @@ def restarts(arguments):
 # ---- a crowd -----------------------------------------------------------------------------------------------------
 
 def crowd(arguments):
-    folder = temporary_folder("ordeal")
-    ordeal = Ordeal(folder, 1000, table_entries=10000, clients_max=2 * arguments.processes)
     staleness = STALENESS_MS / 1000
-    try:
-        with Crowd(ordeal.sidecar.socket, arguments.processes, arguments.period, 1000) as asking:
-            time.sleep(5)
-            asking.report()
-            for turn in range(arguments.count):
-                death = time.monotonic_ns()
-                os.kill(ordeal.sidecar.worker_pid, signal.SIGKILL)
-                first = ordeal.seconds_to_answer(death / 1e9)
-                time.sleep(2 * staleness)
-                report = asking.report()
-                stats = wait_until(ordeal.sidecar.stats, 10, "figures")
-                show(f"{turn + 1}: first answer after {1000 * first:.0f} ms; {report['attached']} of "
-                     f"{arguments.processes} attached the new table between "
-                     f"{(report['first_ns'] - death) / 1e6:.0f} and {(report['last_ns'] - death) / 1e6:.0f} ms after; "
-                     f"peek unknown {report['peek_unknown']} of {report['peeks']}, check unknown "
-                     f"{report['check_unknown']} of {report['checks']} (why {report['why']}), wrong {report['wrong']}, "
-                     f"longest turn "
-                     f"{stats['turns_max_us'] / 1000:.1f} ms, resident "
-                     f"{resident_mb(ordeal.sidecar.worker_pid):.0f} MB")
-                ordeal.expect(report["attached"] == arguments.processes, "not all have the new table")
-                ordeal.expect(report["wrong"] == 0, "an answer was wrong")
-                ordeal.expect(report["check_unknown"] == 0, "a check failed")
-    finally:
-        kill(ordeal.sidecar.process)
-        shutil.rmtree(folder, ignore_errors=True)
+    with Ordeal(1000, table_entries=10000, clients_max=2 * arguments.processes) as ordeal, \
+            Crowd(ordeal.sidecar.socket, arguments.processes, arguments.period, 1000) as asking:
+        time.sleep(5)
+        asking.report()
+        for turn in range(arguments.count):
+            death = time.monotonic_ns()
+            os.kill(ordeal.sidecar.worker_pid, signal.SIGKILL)
+            first = ordeal.seconds_to_answer(death / 1e9)
+            time.sleep(2 * staleness)
+            report = asking.report()
+            stats = wait_until(ordeal.sidecar.stats, 10, "figures")
+            show(f"{turn + 1}: first answer after {1000 * first:.0f} ms; {report['attached']} of "
+                 f"{arguments.processes} attached the new table between "
+                 f"{(report['first_ns'] - death) / 1e6:.0f} and {(report['last_ns'] - death) / 1e6:.0f} ms after; "
+                 f"peek unknown {report['peek_unknown']} of {report['peeks']}, check unknown "
+                 f"{report['check_unknown']} of {report['checks']} (why {report['why']}), wrong {report['wrong']}, "
+                 f"longest turn {stats['turns_max_us'] / 1000:.1f} ms, resident "
+                 f"{resident_mb(ordeal.sidecar.worker_pid):.0f} MB")
+            ordeal.expect(report["attached"] == arguments.processes, "not all have the new table")
+            ordeal.expect(report["wrong"] == 0, "an answer was wrong")
+            ordeal.expect(report["check_unknown"] == 0, "a check failed")
     return ordeal.broken
 
 
@@ -300,8 +436,9 @@ def main():
     part.add_argument("--period", type=int, default=200, help="microseconds between two questions of a process")
     part.add_argument("--who", choices=("worker", "master", "both"), default="worker")
     part.add_argument("--signal", choices=("KILL", "SEGV", "STOP"), default="KILL")
-    part.add_argument("--table-entries", type=int, default=1000)
-    part.add_argument("--worker-timeout", default="10s")
+    part.add_argument("--during", choices=("growth", "start"), help="strike just then; otherwise at any time")
+    part.add_argument("--table-entries", type=int, default=1000, help="during growth half of --hot at most")
+    part.add_argument("--worker-timeout", type=float, default=10, dest="worker_timeout_s", help="in seconds")
     part.set_defaults(run=kills)
     part = parts.add_parser("restarts")
     part.add_argument("--count", type=int, default=10, help="to itself; and so often to another version and back")
@@ -317,6 +454,8 @@ def main():
     part.add_argument("--count", type=int, default=3)
     part.set_defaults(run=crowd)
     arguments = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # whoever ends it finds its folder removed
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     broken = arguments.run(arguments)
     show("every promise was kept" if not broken else f"{len(broken)} promises were broken")
     sys.exit(1 if broken else 0)

@@ -19,7 +19,6 @@ Each round ends in silence, in which is looked at
 and at the end how that went on. The seed decides what is done and when."""
 
 import argparse
-import pathlib
 import random
 import shutil
 import signal
@@ -49,7 +48,7 @@ SLACK_RENEWED_KB = 2048
 SLACK_REDIS = 256 * 1024
 SLACK_STORE = 1 << 20
 KEYS = len(model.USERS) + 1 + 5 + 8  # of L2: known users, places, and what is no value
-LOG_SLACK = 5000 + 15 * 60           # rows of a slice that is not trimmed yet, and of the seconds until somebody looks
+LOG_SLACK = 2000                     # rows that are old enough, and still there: somebody looks once a second
 
 
 def show(text):
@@ -234,6 +233,9 @@ class Soak:
 
     @staticmethod
     def one_table(host):
+        """A client leaves a table with its next check."""
+        for reader in host.readers:
+            reader.final()
         text = host.sidecar.ops("table")
         return "\ngrowth none\n" in text and "\nretired 0 tables" in text
 
@@ -259,9 +261,9 @@ class Soak:
         held = "; ".join(f"{name} {sample[-1].master.memory_kb} and {sample[-1].worker.memory_kb} KB, "
                          f"{sum(sample[-1].worker.descriptors.values())} descriptors"
                          for name, sample in self.samples.items())
-        self.say(f"round {self.rounds}{' (flushed)' if self.flushed else ''}"
-                 f"{' (another worker of h1)' if self.disturbed else ''}: {len(record.log)} revisions, allow/deny/unknown "
-                 f"{answers}; {held}; Redis {self.held[-1][0]} keys, {self.held[-1][1] // 1024} KB")
+        what = (" (flushed)" if self.flushed else "") + (" (another worker of h1)" if self.disturbed else "")
+        self.say(f"round {self.rounds}{what}: {len(record.log)} revisions, allow/deny/unknown {answers}; {held}; "
+                 f"Redis {self.held[-1][0]} keys, {self.held[-1][1] // 1024} KB")
 
     # ---- judging the run ---------------------------------------------------------------------------------------------
 
@@ -319,9 +321,10 @@ class Soak:
                          f"{line([one.readers[0].memory_kb for one in samples])} KB")
         answers = sum(count for name, count in self.totals.items() if isinstance(name, tuple))
         unknown = sum(count for name, count in self.totals.items() if isinstance(name, tuple) and name[1] == "unknown")
-        return (f"{self.rounds} rounds, {answers} answers ({unknown} unknown, of checks {self.whys}), {self.totals.get('revisions', 0)} "
-                f"revisions, {self.totals.get('visits', 0)} visits; medians of the second and the last quarter: "
-                f"{'; '.join(parts)}; Redis {line([held // 1024 for _, held in self.held])} KB; "
+        return (f"{self.rounds} rounds, {answers} answers ({unknown} unknown, of checks {self.whys}), "
+                f"{self.totals.get('revisions', 0)} revisions, {self.totals.get('visits', 0)} visits; medians of the "
+                f"second and the last quarter: {'; '.join(parts)}; Redis "
+                f"{line([held // 1024 for _, held in self.held])} KB; "
                 f"{len(self.found)} things are wrong")
 
 
@@ -368,8 +371,8 @@ def main():
     stores = list(STORES) if arguments.store == "both" else [arguments.store]
     found = []
     for store in stores:
-        found += run(store, arguments.minutes * 60 / len(stores), seed, arguments.round, arguments.rate, arguments.sweep,
-                     logs=pathlib.Path(ROOT) / "build" / "soak")
+        found += run(store, arguments.minutes * 60 / len(stores), seed, arguments.round, arguments.rate,
+                     arguments.sweep, logs=ROOT / "build" / "soak")
     show("everything stayed as it was" if not found else f"{len(found)} things are wrong; seed {seed}")
     sys.exit(1 if found else 0)
 

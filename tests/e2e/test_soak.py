@@ -76,7 +76,7 @@ class Judges(unittest.TestCase):
     def test_descriptors(self):
         """Clients have two each, the rest is the same, and some are opened when they are needed."""
         def there(clients, **more):
-            return {SOCKET: 6 + clients, FEEDBACK: clients, TABLE: 1, "permtab.db": 2, "anon_inode:[eventpoll]": 2} | more
+            return {SOCKET: 6 + clients, FEEDBACK: clients, TABLE: 1, "permtab.db": 2, "anon_inode:[eventfd]": 2} | more
 
         good = [(there(3), 3), (there(3) | {"permtab.db": 4}, 3), (there(2), 2)]
         lazy = {"permtab.db": 5}

@@ -17,8 +17,9 @@ from .sidecar import Sidecar
 from .visitor import Visitor
 from .writers import RpcWriter, SqlWriter, Write
 
-READ_THREADS, WRITE_THREADS, OTHERS = 2, 2, 3  # connections to the store; the feed's, the auditor's, one that is made anew
-RETENTION_S, RETENTION_ROWS = 60, 1000         # the least that may be configured
+READ_THREADS, WRITE_THREADS = 2, 2       # with a connection to the store each
+OTHERS = 3                               # the feed's, the auditor's, and one that is made anew
+RETENTION_S, RETENTION_ROWS = 60, 1000   # the least that may be configured
 OPTIONS = {"poll_interval": "100ms", "max_staleness": "2s", "store_threads": READ_THREADS,
            "store_write_threads": WRITE_THREADS, "table_entries": 2000, "table_memory_max": "64MB",
            "strangers_max": 10000, "change_retention": f"{RETENTION_S}s", "change_retention_rows": RETENTION_ROWS}
@@ -264,8 +265,8 @@ class World(Fleet):
         """For the checker, of what was since begin()."""
         log, read_ns = self.log()
         timelines = model.Timelines(moves.questions(), self.begin_state, moves.allowed)
-        return checker.Record(self.staleness_ms * 1000000, self.begin_revision, log, read_ns, writes, timelines, answers,
-                              finals)
+        return checker.Record(self.staleness_ms * 1000000, self.begin_revision, log, read_ns, writes, timelines,
+                              answers, finals)
 
     def clean_up(self):
         """Removes from Redis what nobody will read any more, and waits until that is done."""

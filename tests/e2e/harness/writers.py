@@ -142,7 +142,8 @@ class SqlWriter(Writer):
             self.prompt = Prompt(self.fleet.mariadb.port, self.fleet.database)
         number = "FROM permtab_counter WHERE one = 1"
         sql = "\n".join(["START TRANSACTION;", f"SELECT CONCAT('before ', revision) {number} FOR UPDATE;",
-                         *map(self.statement, keys, present), f"SELECT CONCAT('after ', revision) {number};", "COMMIT;"])
+                         *map(self.statement, keys, present), f"SELECT CONCAT('after ', revision) {number};",
+                         "COMMIT;"])
         begun = time.monotonic_ns()
         lines = self.prompt.run(sql, PATIENCE_S)
         ended = time.monotonic_ns()
