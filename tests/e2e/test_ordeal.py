@@ -4,6 +4,7 @@ themselves are commands: ordeal.py kills."""
 
 import argparse
 import pathlib
+import shutil
 import tempfile
 import types
 import unittest
@@ -18,7 +19,7 @@ GOOD = {"peeks": 1000, "peek_unknown": 5, "checks": 1000, "check_unknown": 0, "w
 
 
 def asked(**changes):
-    return argparse.Namespace(**{"who": "worker", "signal": "KILL", "during": None, "worker_timeout_s": 10.0, **changes})
+    return argparse.Namespace(**{"who": "worker", "signal": "KILL", "during": None, "worker_timeout_s": 10.0} | changes)
 
 
 class Promises(unittest.TestCase):
@@ -101,13 +102,13 @@ class Striking(unittest.TestCase):
 class NothingIsLeft(unittest.TestCase):
     def test_a_start_that_fails(self):
         there = self.folders()
-        with mock.patch.object(ordeal, "LOG", pathlib.Path(tempfile.gettempdir()) / "permtab-no-log" / "ordeal.log"):
-            self.addCleanup(lambda: (ordeal_log.unlink(missing_ok=True), ordeal_log.parent.rmdir()))
-            ordeal_log = ordeal.LOG
+        elsewhere = temporary_folder("log")
+        self.addCleanup(shutil.rmtree, elsewhere, True)
+        with mock.patch.object(ordeal, "LOG", elsewhere / "build" / "ordeal.log"):
             with self.assertRaises(AssertionError):
                 with ordeal.Ordeal(10, table_entries=-1):
                     self.fail("such a configuration is refused")
-            self.assertIn("table_entries", ordeal_log.read_text(), "whoever wants to know why finds the log")
+            self.assertIn("table_entries", ordeal.LOG.read_text(), "whoever wants to know why finds the log")
         self.assertEqual(there, self.folders())
 
     @staticmethod
