@@ -181,7 +181,7 @@ class Executioner:
         self.number = getattr(signal, f"SIG{arguments.signal}")
         self.moments = Moments(ordeal.sidecar)
         self.dice = random.Random(arguments.count)
-        self.missed = 0
+        self.missed, self.grown = 0, False
         self.patience_s = 0.02  # how long after the beginning of a growth it may strike
 
     def strike(self):
@@ -202,7 +202,13 @@ class Executioner:
         return begun
 
     def strike_growth(self):
+        """A worker grows its table when it is some seconds old, and then has what it needs: so each time it is a new
+        one, but for the first time."""
         for _ in range(ATTEMPTS):
+            if self.grown:
+                self.ordeal.hurt("worker", signal.SIGKILL)
+                self.ordeal.sidecar.wait_healthy()
+            self.grown = True
             grows = self.moments.growth_begins(GROWTH_S)
             assert grows, f"the table does not grow: {self.ordeal.sidecar.ops('table')}"
             time.sleep(self.dice.uniform(0, self.patience_s))
@@ -210,8 +216,6 @@ class Executioner:
                 return self.hurt(self.number)
             self.missed += 1
             self.patience_s /= 2
-            self.ordeal.hurt("worker", signal.SIGKILL)  # the next one begins with a small table again
-            self.ordeal.sidecar.wait_healthy()
         raise AssertionError("growth is always over before anybody can strike")
 
     def strike_start(self):
