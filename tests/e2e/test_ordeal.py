@@ -26,7 +26,7 @@ class Promises(unittest.TestCase):
     def broken(self, total, answers, **changes):
         of = types.SimpleNamespace(found=[])
         of.expect = lambda kept, text: kept or of.found.append(text)
-        ordeal.judge(of, ordeal.promise(asked(**changes)), GOOD | total, answers)
+        ordeal.judge(of, ordeal.promise(asked(**changes)), GOOD | total, answers, hot=50)
         return len(of.found)
 
     def test_killed(self):
@@ -37,9 +37,10 @@ class Promises(unittest.TestCase):
             self.assertEqual(1, self.broken({}, [301], signal=signal))
 
     def test_with_the_master(self):
-        """It has to begin, too; a check has a second."""
+        """It has to begin, too; a check has a second. What was hot is forgotten."""
         for who in ("master", "both"):
-            self.assertEqual(0, self.broken({}, [400], who=who))
+            self.assertEqual(0, self.broken({"peek_unknown": 30}, [400], who=who))
+            self.assertEqual(1, self.broken({"peek_unknown": 60}, [400], who=who))
             self.assertEqual(1, self.broken({}, [1001], who=who))
             self.assertEqual(1, self.broken({"check_unknown": 1}, [400], who=who))
 
