@@ -158,8 +158,8 @@ def promise(arguments):
     longer. So as long as the next answer is there within a second no check may fail. Whoever is stopped is missed after
     worker_timeout (ten of these while it starts), of which the master looks at the clock in every quarter."""
     stopped = arguments.signal == "STOP"
-    # While the table is too small for what is hot, peek is UNKNOWN for what is not in it. And the keys, by which the next
-    # worker knows what is hot, are the master's, unless a supervisor keeps them.
+    # While the table is too small for what is hot, peek is UNKNOWN for what is not in it. And the keys, by which the
+    # next worker knows what is hot, are the master's, unless a supervisor keeps them.
     gone = not stopped and arguments.who != "worker"
     blind = None if gone or arguments.during == "growth" else BLIND_SHARE
     forgets = gone and arguments.during is None

@@ -43,6 +43,7 @@ ASK_US = 4000  # between two checks of a reader, beside its peeks: they fill the
 # store, and 9,000 visits with a connection and a fork each. The smallest block of malloc's takes 32 bytes, so a block
 # lost with each change is more than 1 MB. In two minutes only a leak of more than 400 bytes a change shows.
 SLACK_KB = 512
+WARM_FLUSHES = 12  # what a new table brings malloc to keep is all there after five to ten
 # A worker of h1 is a new one each time, and how much it has taken depends on how far it has grown.
 SLACK_RENEWED_KB = 2048
 SLACK_REDIS = 256 * 1024
@@ -83,6 +84,18 @@ class Soak:
         for sentence in sentences:
             self.found.append(f"{where}: {sentence}")
             self.say(f"  WRONG {where}: {sentence}")
+
+    def warm_up(self):
+        """malloc finds out how much it keeps: tables are made anew, and filled, as often as that takes."""
+        for _ in range(WARM_FLUSHES):
+            before = {host.name: host.sidecar.stats()["rebuilds"] for host in self.world.hosts}
+            with self.world.hosts[0].sidecar.rpc() as rpc:
+                rpc.call("invalidate", what="all")
+            for host in self.world.hosts:
+                wait_until(lambda: host.sidecar.stats()["rebuilds"] > before[host.name], 20,
+                           lambda: f"{host.name} makes its table anew: {host.sidecar.log()[-2000:]}")
+                host.sidecar.wait_healthy()
+            self.world.finals()
 
     # ---- a round -----------------------------------------------------------------------------------------------------
 
@@ -304,6 +317,7 @@ class Soak:
             self.judge(name, judges.judge_equal("exit status", status, 0))
 
     def run(self, seconds, round_s):
+        self.warm_up()
         until = time.monotonic() + seconds
         while time.monotonic() < until or self.rounds < 4:
             self.round(round_s)
