@@ -217,7 +217,10 @@ class Executioner:
             assert grows, f"the table does not grow: {self.ordeal.sidecar.ops('table')}"
             time.sleep(self.dice.uniform(0, self.patience_s))
             if self.moments.growth_goes_on():
-                return self.hurt(self.number)
+                begun = self.hurt(self.number)
+                if self.moments.growth_goes_on():
+                    return begun
+                self.ordeal.sidecar.wait_healthy()  # it ended at that moment
             self.missed += 1
             self.patience_s /= 2
         raise AssertionError("growth is always over before anybody can strike")
