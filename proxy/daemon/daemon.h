@@ -58,6 +58,7 @@ struct daemon {
     struct event *grace;     /* pending while the daemon goes on after SIGTERM */
     struct listener *listener, *ops_listener;
     struct parts parts; /* the server uses them, too */
+    uint64_t table_entries; /* how many the table is to have room for, which it may have to grow to */
     bool use_replica;
     struct store_threads *replica; /* connections for fills alone; NULL without store_replica */
     struct keys *keys;             /* what is asked for; NULL when there is no memory for it */
@@ -84,8 +85,8 @@ int daemon_start_helpers(struct daemon *daemon, struct failure *failure) PERMTAB
 int daemon_start_growth(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_redis(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 int daemon_start_answering(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
-/* Opens the memory of keys. Nothing depends on it: its failure is a warning. */
-void daemon_open_keys(struct daemon *daemon);
+/* Opens the memory of keys of a store. Nothing depends on it: its failure is a warning. */
+void daemon_open_keys(struct daemon *daemon, uint64_t store_id);
 int daemon_start_warming(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
 /* To be called when the table was made anew. */
 void daemon_warm_again(struct daemon *daemon);

@@ -17,9 +17,8 @@ static int open_keys(struct keys **out, int masters, uint64_t store_id)
     return code;
 }
 
-void daemon_open_keys(struct daemon *daemon)
+void daemon_open_keys(struct daemon *daemon, uint64_t store_id)
 {
-    uint64_t store_id = publisher_position(daemon->parts.publisher).store_id;
     if (open_keys(&daemon->keys, daemon->start->keys, store_id) < 0)
         log_warning("keys: there is no memory for them: the next start will not know what was asked for");
 }

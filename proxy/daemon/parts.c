@@ -86,7 +86,8 @@ int daemon_start_growth(struct daemon *daemon, struct failure *failure)
                                     .counters = &daemon->counters,
                                     .attached = daemon_attached,
                                     .context = daemon,
-                                    .entries_min = config->table_entries,
+                                    .entries_min = daemon->table_entries,
+                                    .keys = daemon->keys,
                                     .memory_max = config->table_memory_max,
                                     .hit_rate_target = config->hit_rate_target};
     int code = growth_new(&daemon->parts.growth, &growth);

@@ -27,13 +27,20 @@ int daemon_migrate(const struct config *config, struct failure *failure)
  * this many entries, and growth makes it as large as it is to be. */
 #define FIRST_ENTRIES_MAX 100000u
 
+/* table_entries, or what the table of the worker before had grown to. Whether there is memory for it is looked at when
+ * the table grows to it. */
+static uint64_t entries_wanted(const struct daemon *daemon)
+{
+    uint64_t before = daemon->keys != NULL ? keys_table_entries(daemon->keys) : 0;
+    return before > daemon->config.table_entries ? before : daemon->config.table_entries;
+}
+
 /* The first table: empty, with the catalogue of one snapshot. */
 static int publish_first(struct daemon *daemon, struct store *store, struct failure *failure)
 {
     const struct config *config = &daemon->config;
     struct publisher_options options = {
         .permissions_max = config->permissions_max,
-        .entries = config->table_entries < FIRST_ENTRIES_MAX ? config->table_entries : FIRST_ENTRIES_MAX,
         .sets = (uint32_t)config->table_sets,
         .folds = (uint32_t)config->table_folds,
         .memory_max = config->table_memory_max,
@@ -45,6 +52,9 @@ static int publish_first(struct daemon *daemon, struct store *store, struct fail
     int code = store_snapshot(store, &at, &now, failure);
     if (code < 0)
         return code;
+    daemon_open_keys(daemon, at.store_id);
+    daemon->table_entries = entries_wanted(daemon);
+    options.entries = daemon->table_entries < FIRST_ENTRIES_MAX ? daemon->table_entries : FIRST_ENTRIES_MAX;
     code = store_read_catalogue(store, config->permissions_max, &catalogue, failure);
     store_snapshot_end(store);
     if (code == 0)

@@ -33,7 +33,8 @@ static int start(struct daemon *daemon, struct failure *failure)
     /* 3. The sockets, on which nobody is accepted yet: clients that connect now wait in the backlog. */
     if ((code = daemon_start_listening(daemon, failure)) < 0)
         return code;
-    /* 4. The store and the table: the table needs the store's id, its revision and its catalogue. */
+    /* 4. The store and the table: the table needs the store's id, its revision and its catalogue; and the keys, which
+     *    say how large the last one was. */
     if ((code = daemon_open_store(daemon, failure)) < 0)
         return code;
     /* 5. Threads and the feed, which writes into the table. Its first poll grants the first lease. */
@@ -47,7 +48,6 @@ static int start(struct daemon *daemon, struct failure *failure)
         return code;
     /* 7. Questions and fills, which use Redis when it is there, and note what is asked for; the warm-up and the queue
      *    in Redis, which ask questions. */
-    daemon_open_keys(daemon);
     if ((code = daemon_start_answering(daemon, failure)) < 0 ||
         (code = daemon_start_warming(daemon, failure)) < 0 ||
         (code = daemon_start_delayed(daemon, failure)) < 0)

@@ -11,6 +11,7 @@
 #include "proxy/base/pause.h"
 #include "proxy/base/timer.h"
 #include "proxy/growth/private.h"
+#include "proxy/keys/keys.h"
 #include "proxy/table/grow.h"
 #include "proxy/table/workshop.h"
 
@@ -199,6 +200,8 @@ static void finish_copy(struct growth *growth)
     growth->last_ns = now_ns;
     growth->wanted_ns = 0;
     growth->stays = 0;
+    if (growth->options.keys != NULL)
+        keys_note_table_entries(growth->options.keys, publisher_capacity(growth->options.publisher));
     pause_ends(&growth->pause);
     trouble_ends(&growth->trouble, now_ns, "table: it grows again");
     log_info("table: it has room for %" PRIu64 " entries now, after %" PRIu64 " ms; %" PRIu64

@@ -16,6 +16,7 @@
 
 struct event_base;
 struct growth;
+struct keys;
 struct publisher;
 struct workshop;
 
@@ -25,11 +26,12 @@ struct growth_options {
     struct publisher *publisher;
     struct workshop *workshop;
     struct counters *counters;
+    struct keys *keys; /* what the next worker is to know; NULL: nothing */
     /* Whether a client that is connected was handed this segment last. */
     bool (*attached)(void *context, uint64_t segment_id);
     void *context;
     /* Copied. */
-    uint64_t entries_min; /* table_entries: a smaller first table is made that large at once */
+    uint64_t entries_min; /* a smaller first table is made that large at once */
     uint64_t memory_max;  /* table_memory_max */
     double hit_rate_target;
 };

@@ -34,7 +34,7 @@ struct growth_figures {
 
 enum growth_reason {
     GROWTH_NOT_NEEDED,
-    GROWTH_START,    /* the first table is smaller than table_entries */
+    GROWTH_START,    /* the first table is smaller than it is to be */
     GROWTH_HIT_RATE, /* too few hits */
     GROWTH_RETURNED, /* evicted entries are asked for again */
 };
@@ -51,7 +51,7 @@ struct growth_window {
 
 struct growth_policy {
     double hit_rate_target;
-    uint64_t entries_min; /* table_entries */
+    uint64_t entries_min; /* what the first table is to have room for */
     bool counts;          /* the present window does */
     uint64_t begun_ns;
     struct growth_figures first; /* when it began */

@@ -15,7 +15,8 @@ void growth_reason_print(enum growth_reason reason, const struct growth_policy *
         out[0] = 0;
         return;
     case GROWTH_START:
-        (void)snprintf(out, GROWTH_TEXT_SIZE, "table_entries is %" PRIu64, policy->entries_min);
+        (void)snprintf(out, GROWTH_TEXT_SIZE,
+                       "table_entries, or what the table before had grown to, is %" PRIu64, policy->entries_min);
         return;
     case GROWTH_HIT_RATE:
         (void)snprintf(out, GROWTH_TEXT_SIZE,

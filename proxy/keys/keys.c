@@ -250,6 +250,16 @@ int keys_reading_new(struct keys_reading **out, struct keys *keys, uint32_t type
     return 0;
 }
 
+uint64_t keys_table_entries(const struct keys *keys)
+{
+    return permtab_shm_load64_relaxed(&keys->header->entries);
+}
+
+void keys_note_table_entries(struct keys *keys, uint64_t entries)
+{
+    permtab_shm_store64(&keys->header->entries, entries);
+}
+
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static bool header_good(const struct keys_header *header, uint64_t store_id)
@@ -271,6 +281,7 @@ static void begin_anew(struct keys *keys, uint64_t store_id)
     header->sets = KEYS_SETS;
     header->store_id = store_id;
     header->seed = keys->seed;
+    permtab_shm_store64(&header->entries, 0);
     permtab_shm_store64(&header->magic, KEYS_MAGIC);
 }
 

@@ -1,5 +1,5 @@
 /* Keys: which (user, scope) were asked for lately, and about how often. They outlive the worker, in a memfd that the
- * master holds, so that the next worker knows what to read first.
+ * master holds, so that the next worker knows what to read first, and how much room it will need.
  *
  * A key is a hint and never an answer. The memory may have been left by a worker that died anywhere, or that wrote
  * rubbish before it died: whatever is in it costs time and nothing else. Every record is looked at in full before it
@@ -55,5 +55,10 @@ bool keys_reading_slice(struct keys_reading *reading, uint32_t work);
 /* Ends a reading of which nothing is left: all keys, the most frequent first, malloc'ed. */
 struct hot_key *keys_reading_take(struct keys_reading *reading, size_t *count);
 void keys_reading_free(struct keys_reading *reading);
+
+/* How many entries the table had room for that these keys are of, so that the next one need not grow again; 0 when
+ * nobody has noted it. As untrue as anything else in the memory: whoever uses it bounds it. */
+uint64_t keys_table_entries(const struct keys *keys);
+void keys_note_table_entries(struct keys *keys, uint64_t entries);
 
 #endif

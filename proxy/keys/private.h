@@ -6,7 +6,7 @@
 #include "proxy/keys/keys.h"
 
 #define KEYS_MAGIC  0x7065726d6b657973ull /* "permkeys" */
-#define KEYS_LAYOUT 1u
+#define KEYS_LAYOUT 2u
 #define KEYS_PAGE   4096u
 #define KEYS_WAYS   4u /* records a set */
 #define KEYS_SETS   (KEYS_SLOTS / KEYS_WAYS)
@@ -19,6 +19,7 @@ struct keys_header {
     uint64_t sets;
     uint64_t store_id; /* scope types are numbers of a store */
     uint64_t seed;     /* of the hash: nobody outside can choose keys that meet in one set */
+    uint64_t entries;  /* the table's room; 0: not known. Changes at any time. */
 };
 
 /* `word` is 0 while the rest is being changed, and in a record that is free. Else: scope type and frequency. */

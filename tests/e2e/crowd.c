@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BLOCK    10000u
+#define BLOCK    1000u
 #define CHECK_MS 1000u  /* the library's own default */
 #define FILL_MS  60000u /* a block of misses may take long */
 

@@ -2,8 +2,10 @@
 """The table finds its size: it grows out of the default under the hands of busy workers, as far as it may, and neither
 strangers nor places that are not there buy anything."""
 
+import os
 import random
 import re
+import signal
 import threading
 import time
 
@@ -113,6 +115,18 @@ class Growth(SqliteCase):
 
         wait_until(left, PATIENCE, "the tables before are gone", 0.2)
         self.assertEqual(self.serving.stats()["segment_bytes"], self.shared())
+        self.lose_the_worker()
+        self.assertEqual(stats["table_capacity"], self.serving.stats()["table_capacity"])
+
+    def lose_the_worker(self):
+        os.kill(self.serving.worker_pid, signal.SIGKILL)
+        wait_until(lambda: self.served() == 2, PATIENCE, "another worker serves", 0.05)
+
+    def served(self):
+        try:
+            return self.serving.stats()["worker_starts"]
+        except (OSError, EOFError):
+            return 0
 
     def test_table_memory_max(self):
         """Both segments count while there are two, so the last step is a smaller one."""

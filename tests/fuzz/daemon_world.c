@@ -73,7 +73,6 @@ static void start(void)
     good(daemon_start_helpers(&world, &failure), &failure);
     good(daemon_start_growth(&world, &failure), &failure);
     good(daemon_start_redis(&world, &failure), &failure);
-    daemon_open_keys(&world);
     good(daemon_start_answering(&world, &failure), &failure);
     good(daemon_start_warming(&world, &failure), &failure);
     good(daemon_start_delayed(&world, &failure), &failure);

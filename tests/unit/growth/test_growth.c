@@ -10,6 +10,7 @@
 #include "proxy/base/log.h"
 #include "proxy/growth/cgroup.h"
 #include "proxy/growth/look.h"
+#include "proxy/keys/keys.h"
 #include "proxy/table/private.h"
 #include "proxy/table/workshop.h"
 #include "tests/support/memory_publisher.h"
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -116,6 +118,7 @@ struct fixture {
     struct event_base *base;
     struct workshop *workshop;
     struct growth *growth;
+    struct keys *keys;
     bool attached;
     uint64_t asked_about;
 };
@@ -152,6 +155,7 @@ static int teardown(void **state)
     publisher_free(fixture->publisher);
     workshop_free(fixture->workshop);
     event_base_free(fixture->base);
+    keys_free(fixture->keys);
     memory_policy_fini(&fixture->policy);
     free(fixture);
     return 0;
@@ -163,12 +167,22 @@ static void begin(struct fixture *fixture, uint64_t entries_min, uint64_t memory
                                      .publisher = fixture->publisher,
                                      .workshop = fixture->workshop,
                                      .counters = &fixture->counters,
+                                     .keys = fixture->keys,
                                      .attached = on_attached,
                                      .context = fixture,
                                      .entries_min = entries_min,
                                      .memory_max = memory_max,
                                      .hit_rate_target = 0.5};
     assert_int_equal(growth_new(&fixture->growth, &options), 0);
+}
+
+/* The memory is open for nobody else: a successor is played by asking it. */
+static void open_keys(struct fixture *fixture)
+{
+    int descriptor;
+    assert_int_equal(keys_memfd_new(&descriptor), 0);
+    assert_int_equal(keys_open(&fixture->keys, descriptor, 1), 0);
+    assert_int_equal(close(descriptor), 0);
 }
 
 static uint64_t segment_id(const struct fixture *fixture)
@@ -229,14 +243,17 @@ static void a_small_first_table_is_made_larger(void **state)
     struct fixture *fixture = *state;
     uint64_t first = segment_id(fixture);
     fill(fixture, 50);
+    open_keys(fixture);
     begin(fixture, 1234, 1u << 30);
     assert_int_equal(fixture->counters.table_capacity, ENTRIES);
+    assert_int_equal(keys_table_entries(fixture->keys), 0);
     TURN_UNTIL(fixture->counters.growths == 1);
     assert_int_equal(publisher_capacity(fixture->publisher), 1234);
+    assert_int_equal(keys_table_entries(fixture->keys), 1234); /* the next worker need not find out again */
     assert_int_not_equal(segment_id(fixture), first);
     for (uint64_t user = 1; user <= 50; user++)
         assert_true(memory_resident(fixture->publisher, user, server));
-    assert_prints(fixture, "because table_entries is 1234");
+    assert_prints(fixture, "because table_entries, or what the table before had grown to, is 1234");
     TURN_UNTIL(publisher_retired_segment(fixture->publisher) == 0);
     assert_int_equal(fixture->asked_about, first);
     TURN_UNTIL(fixture->counters.retired_bytes == 0); /* nobody else has it mapped */

@@ -180,6 +180,22 @@ static void test_they_outlive_the_worker(void **state)
     (void)close(descriptor);
 }
 
+static void test_the_size_of_the_table_survives(void **state)
+{
+    (void)state;
+    int descriptor = new_memory();
+    struct keys *keys = opened(descriptor);
+    assert_int_equal(keys_table_entries(keys), 0);
+    keys_note_table_entries(keys, 64000);
+    keys_free(keys);
+    keys = opened(descriptor);
+    assert_int_equal(keys_table_entries(keys), 64000);
+    keys_belong_to(keys, STORE + 1); /* of another store */
+    assert_int_equal(keys_table_entries(keys), 0);
+    keys_free(keys);
+    (void)close(descriptor);
+}
+
 static void test_a_frequency_has_a_bound(void **state)
 {
     (void)state;
@@ -414,6 +430,7 @@ int main(void)
         cmocka_unit_test(test_its_size_stays),
         cmocka_unit_test(test_hottest_first),
         cmocka_unit_test(test_they_outlive_the_worker),
+        cmocka_unit_test(test_the_size_of_the_table_survives),
         cmocka_unit_test(test_a_frequency_has_a_bound),
         cmocka_unit_test(test_hot_keys_stay),
         cmocka_unit_test(test_noting_goes_on_between_slices),
