@@ -36,6 +36,8 @@
 #define FORK_BESIDE_THREADS 1
 #endif
 
+#define PATIENCE_MS 60000u /* so that on no machine a lease or a caller's patience ends: nothing here is about time */
+
 #define HANDLES   3u
 #define CANARIES  12u
 #define THREADS   3u
@@ -206,7 +208,7 @@ static void handle_toggle(struct player *player)
     static const char *const names[] = {"a.read", "a.write", "b.read", "b.write", "c"};
     struct opened *opened = &player->handles[draw(player, HANDLES)];
     struct permtab_options options = {
-        .size = sizeof(options), .open_ms = 20000, .check_ms = 5000, .server_uid = -1};
+        .size = sizeof(options), .open_ms = PATIENCE_MS, .check_ms = PATIENCE_MS, .server_uid = -1};
     if (opened->table != NULL) {
         permtab_close(opened->table);
         opened->table = NULL;
@@ -333,6 +335,7 @@ static int setup(void **state)
     fake_start(&fake);
     fake_lock(&fake);
     fake.fill = false;
+    fake.lease_ns = fake.reply_ns = PATIENCE_MS * 1000000ull;
     fake_unlock(&fake);
     for (uint64_t user = 0; user < KNOWN; user++)
         fake_put(&fake, user, 1);
