@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A sample of what faults.py does: calls of the daemon, of the client library and of permtabctl fail, one after the
-other. The sample is the same each time; tests/long/faults.sh does all of it."""
+other. The sample is the same for the same build; tests/long/faults.sh does all of it."""
 
 import os
 import pathlib
@@ -17,8 +17,8 @@ from harness.lives import DaemonLife
 from harness.paths import program, temporary_folder
 from harness.servers import Redis
 
-# The same calls each time: what is still open elsewhere is for tests/long/faults.sh to find, not for whoever changed
-# something else.
+# The same calls for the same build: what is still open elsewhere is for tests/long/faults.sh to find, not for whoever
+# changed something else.
 SEED = 20261130
 
 
