@@ -143,3 +143,14 @@ int store_migrate(const struct sql_options *options, unsigned *applied, struct f
     sql_close(sql);
     return code;
 }
+
+bool store_migrated(const struct sql_options *options)
+{
+    struct failure failure;
+    struct sql *sql = NULL;
+    if (sql_connect(&sql, options, &failure) < 0)
+        return false;
+    bool done = is_done(sql);
+    sql_close(sql);
+    return done;
+}

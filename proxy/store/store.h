@@ -126,6 +126,8 @@ int store_trim_changes(struct store *store, int64_t keep_us, uint64_t keep_rows,
  * many migrations. */
 int store_migrate(const struct sql_options *options, unsigned *applied,
                   struct failure *failure) PERMTAB_MUST_CHECK;
+/* Whether store_migrate would find nothing to do. False in doubt. */
+bool store_migrated(const struct sql_options *options);
 /* Appends the configured scope types to the stored ones; PERMTAB_E_CONFLICT when the configuration contradicts them. */
 int store_sync_types(struct store *store, const struct scope_types *wanted,
                      struct failure *failure) PERMTAB_MUST_CHECK;

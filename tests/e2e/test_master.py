@@ -13,6 +13,7 @@ import time
 from harness import full_only, main
 from harness.descriptors import children as unread_children
 from harness.master import QUESTION, UNKNOWN_ONES, MasterCase
+from harness.moments import Moments
 from harness.process import children, is_there, kill, wait_until
 
 
@@ -212,6 +213,19 @@ class Hanging(MasterCase):
         self.new_worker(before)
         self.assertIn("signal 9, Killed of its master", self.serving.health()["last_death"])
         self.assertEqual("allow", worker.check(*QUESTION))
+
+    def test_a_start_that_hangs_is_given_up(self):
+        """It has ten times worker_timeout, also when the configuration allows migrations: none is to be made here."""
+        self.serve(worker_timeout="200ms")
+        moments = Moments(self.serving)
+        os.kill(self.serving.worker_pid, signal.SIGKILL)
+        before = moments.worker_begins(60)
+        time.sleep(0.01)  # it has come to the store, or not even that
+        if moments.somebody_serves():
+            self.skipTest("it was quicker than we could stop it")
+        os.kill(before, signal.SIGSTOP)
+        self.said(f"worker {before} is killed: its start has not gone on for ten times worker_timeout")
+        self.new_worker(before)
 
     @full_only
     def test_never(self):

@@ -15,14 +15,15 @@ from .reader import Reader
 from .servers import Mariadb, Redis, free_port
 from .sidecar import Sidecar
 from .visitor import Visitor
-from .writers import RpcWriter, SqlWriter, Write
+from .writers import RpcWriter, SqlWriter
 
 READ_THREADS, WRITE_THREADS = 2, 2       # with a connection to the store each
 OTHERS = 3                               # the feed's, the auditor's, and one that is made anew
 RETENTION_S, RETENTION_ROWS = 60, 1000   # the least that may be configured
 OPTIONS = {"poll_interval": "100ms", "max_staleness": "2s", "store_threads": READ_THREADS,
            "store_write_threads": WRITE_THREADS, "table_entries": 2000, "table_memory_max": "64MB",
-           "strangers_max": 10000, "change_retention": f"{RETENTION_S}s", "change_retention_rows": RETENTION_ROWS}
+           "strangers_max": 10000, "invalidation_history": 20,
+           "change_retention": f"{RETENTION_S}s", "change_retention_rows": RETENTION_ROWS}
 # With an arena a thread, each keeps what was freed in it, and which thread builds a table is chance: steps of 1.5 MB.
 PLAIN_MALLOC = {"MALLOC_ARENA_MAX": "1"}
 GROWING = {"table_entries": 8, "hit_rate_target": "1.0"}  # as in the nemesis: 84 entries are asked for
@@ -46,7 +47,7 @@ class SqliteWriter(SqlWriter):
             run(re.sub("ON DUPLICATE KEY UPDATE .*;", "ON CONFLICT DO NOTHING;", moves.statement(key, there)))
         after = run("SELECT revision FROM permtab_counter").fetchone()[0]
         run("COMMIT")
-        self.note(Write(begun, time.monotonic_ns(), before, after, keys, present, "sql"))
+        self.note(checker.Write(begun, time.monotonic_ns(), before, after, keys, present, "sql"))
         return after
 
     def close(self):
