@@ -216,7 +216,7 @@ class Hanging(MasterCase):
 
     def test_a_start_that_hangs_is_given_up(self):
         """It has ten times worker_timeout, also when the configuration allows migrations: none is to be made here."""
-        self.serve(worker_timeout="200ms")
+        self.serve(worker_timeout="500ms")
         moments = Moments(self.serving)
         os.kill(self.serving.worker_pid, signal.SIGKILL)
         before = moments.worker_begins(60)
