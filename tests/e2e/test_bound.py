@@ -2,11 +2,14 @@
 """The bound: whatever is stopped or killed, no reader believes the table for longer than max_staleness, and every
 reader recovers by itself."""
 
+import os
+import signal
 import time
 
-from harness import MariadbCase, SqliteCase, RpcError, main
-from harness.policies import small
-from harness.process import Stopwatch, wait_until
+from harness import MariadbCase, SqliteCase, RpcError, checker, main
+from harness.policies import MODERATOR, small
+from harness.process import Stopwatch, is_there, wait_until
+from harness.reader import Reader
 from harness.sidecar import STALENESS_MS
 
 QUESTION = (1, "channel:10", "message.delete")
@@ -81,9 +84,44 @@ class Bound:
             if late:
                 self.assertLessEqual((max(late) - committed) / 1e6, STALENESS_MS + SCHEDULING_MS)
 
+    def read(self, name, ask_us):
+        """A process that asks QUESTION over and over. With 0 it peeks alone, and stays with its table."""
+        reader = Reader(self.serving.socket, self.folder / name, [QUESTION])
+        self.addCleanup(reader.close)
+        reader.start(sweep_us=1000, ask_us=ask_us)
+        return reader
+
+    def test_a_revoke_through_the_next_worker(self):
+        """It is acknowledged while a dead worker's table answers still, and nobody allows by that table for longer than
+        max_staleness: its lease ends so long after it was last renewed. Times are taken before each call, so nothing is
+        allowed for a machine that is slow."""
+        readers = [self.read("lazy", 0), self.read("busy", 2000)]
+        for _ in range(3):
+            before = self.serving.worker_pid
+            self.workers[0].watch(*QUESTION, "allow")
+            self.assertIsNotNone(self.workers[0].watched())
+            os.kill(before, signal.SIGKILL)
+            wait_until(lambda: not is_there(before), 20, "it is dead", 0.001)
+            with self.serving.rpc(timeout=60) as rpc:  # waits for the next worker in the backlog
+                rpc.call("unassign", user=1, role=MODERATOR, scope="server:1")
+                revoked = time.monotonic_ns()
+                time.sleep(1.5 * STALENESS_MS / 1000)
+                until = time.monotonic_ns()
+                for reader in readers:
+                    reader.stop()
+                rpc.call("assign", user=1, role=MODERATOR, scope="server:1")
+            for reader in readers:
+                spans = [checker.Span(*span) for span in checker.spans_of(reader.path)]
+                allowed = [span.last_begun for span in spans if span.decision == checker.ALLOW]
+                self.assertGreater(len(allowed), 0)
+                self.assertGreater(max(span.last_begun for span in spans), revoked)
+                self.assertLessEqual((max(allowed) - revoked) / 1e6, STALENESS_MS, f"{reader.path}: {until - revoked}")
+                self.say(f"allowed by {reader.path.name} until {(max(allowed) - revoked) / 1e6:.0f} ms after the revoke")
+                reader.start(sweep_us=1000, ask_us=2000)  # also the lazy one, so that it comes to the next table
+
 
 class OnSqlite(Bound, SqliteCase):
-    quick = ("test_sidecar_stopped",)
+    quick = ("test_sidecar_stopped", "test_a_revoke_through_the_next_worker")
 
 
 class OnMariadb(Bound, MariadbCase):
