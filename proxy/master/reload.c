@@ -1,8 +1,8 @@
 /* SIGHUP: the configuration is loaded again, and each option that differs is named.
  *
  * A wrong one changes nothing. What may change while the worker runs is told to it. Anything else takes a new worker,
- * which is the same as after a crash; when that one dies before its table has had a lease, the configuration that served
- * before is put back. What only a restart of the daemon can change keeps its value. */
+ * which is the same as after a crash; when that one dies before its table has had a lease, the configuration that
+ * served before is put back. What only a restart of the daemon can change keeps its value. */
 #include "proxy/master/private.h"
 
 #include "proxy/base/clock.h"

@@ -116,7 +116,7 @@ class Bound:
                 self.assertGreater(len(allowed), 0)
                 self.assertGreater(max(span.last_begun for span in spans), revoked)
                 self.assertLessEqual((max(allowed) - revoked) / 1e6, STALENESS_MS, f"{reader.path}: {until - revoked}")
-                self.say(f"allowed by {reader.path.name} until {(max(allowed) - revoked) / 1e6:.0f} ms after the revoke")
+                self.say(f"{reader.path.name} allows until {(max(allowed) - revoked) / 1e6:.0f} ms after the revoke")
                 reader.start(sweep_us=1000, ask_us=2000)  # also the lazy one, so that it comes to the next table
 
 
