@@ -11,6 +11,8 @@
  *     end
  */
 #include "client/permtab.h"
+#include "tests/e2e/moments.h"
+#include "tests/support/random.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -20,7 +22,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BLOCK    1000u
@@ -57,27 +58,6 @@ struct asker {
     permtab_scope place;
     permtab_perm send;
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void sleep_until(uint64_t ns)
-{
-    struct timespec until = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-    (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
-}
-
-static uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
 
 static int asker_open(struct asker *asker, const char *socket, uint32_t check_ms)
 {
@@ -152,7 +132,7 @@ static void live(const struct crowd *crowd, uint32_t number)
 {
     struct counts *counts = &crowd->shared->counts[number];
     struct asker asker;
-    uint64_t random = 0x9e3779b97f4a7c15ull * (number + 1);
+    struct random random = {number};
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     int code = asker_open(&asker, crowd->socket, CHECK_MS);
     if (code < 0) {
@@ -161,7 +141,7 @@ static void live(const struct crowd *crowd, uint32_t number)
     }
     (void)__atomic_add_fetch(&crowd->shared->opened, 1, __ATOMIC_RELAXED);
     /* Processes begin at different moments of the period, as workers do. */
-    uint64_t due = now_ns() + next_random(&random) % (crowd->period_us * 1000ull + 1), seen = now_ns();
+    uint64_t due = now_ns() + random_below(&random, crowd->period_us * 1000ull + 1), seen = now_ns();
     for (;; due += crowd->period_us * 1000ull) {
         sleep_until(due);
         uint64_t report = __atomic_load_n(&crowd->shared->report, __ATOMIC_RELAXED);
@@ -169,7 +149,7 @@ static void live(const struct crowd *crowd, uint32_t number)
             counts->longest_check_ns = counts->longest_blind_ns = 0;
             counts->report = report;
         }
-        ask(counts, &asker, 1 + next_random(&random) % crowd->hot, &seen);
+        ask(counts, &asker, 1 + random_below(&random, crowd->hot), &seen);
         if (now_ns() > due + 1000000000u) /* a process that was stopped does not catch up */
             due = now_ns();
     }

@@ -14,13 +14,14 @@
  * Equal answers of the peeking thread are one record; how far apart its calls were is written down too, because
  * between two calls nobody looked. */
 #include "client/permtab.h"
+#include "tests/e2e/moments.h"
+#include "tests/support/random.h"
 
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define QUESTIONS_MAX 4096u
 #define GAP_NS        50000000u /* calls further apart begin another record */
@@ -59,19 +60,6 @@ struct reader {
     struct permtab_token token; /* under the mutex, like stop */
     bool stop;
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void sleep_until(uint64_t ns)
-{
-    struct timespec until = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-    (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
-}
 
 static uint32_t microseconds(uint64_t ns)
 {
@@ -179,14 +167,6 @@ static void *peek_all(void *argument)
 
 /* ---- the thread that asks ---------------------------------------------------------------------------------------- */
 
-static uint64_t random_next(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
 static void ask_one(struct reader *reader, uint32_t index, bool at, struct permtab_token token)
 {
     const struct question *question = &reader->questions[index];
@@ -205,9 +185,9 @@ static void *ask_some(void *argument)
 {
     struct reader *reader = argument;
     struct permtab_token token;
-    uint64_t state = reader->seed;
+    struct random random = {reader->seed};
     for (uint64_t due = now_ns(); !stopped(reader, &token);) {
-        uint64_t dice = random_next(&state);
+        uint64_t dice = random_next(&random);
         ask_one(reader, (uint32_t)(dice >> 16) % reader->count, token.revision != 0 && dice % 3 == 0, token);
         due += reader->ask_ns;
         if (now_ns() > due + reader->ask_ns)
@@ -326,7 +306,7 @@ int main(int argc, char **argv)
         (void)fputs("usage: e2e_reader SOCKET FILE SEED\n", stderr);
         return 64;
     }
-    reader.seed = strtoull(argv[3], NULL, 10) * 2 + 1; /* never 0 */
+    reader.seed = strtoull(argv[3], NULL, 10);
     reader.out = fopen(argv[2], "wb");
     if (!reader.out) {
         perror(argv[2]);

@@ -18,6 +18,7 @@
  *
  * MODE is check or peek. What is wrong is answered with "error …". */
 #include "client/permtab.h"
+#include "tests/e2e/moments.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -53,13 +54,6 @@ struct question {
     permtab_perm perm;
     bool peek;
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void pause_ns(long nanoseconds)
 {

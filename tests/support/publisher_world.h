@@ -1,5 +1,5 @@
 /* A publisher and the truth beside it, for test_publisher_property.c: a policy in memory that changes at random, a
- * copy of it as at the publisher's revision, and all that may happen to a publisher. publisher_truth.c compares;
+ * copy of it as at the publisher's revision, and all that may happen to a publisher. publisher_comparison.c compares;
  * publisher_world.c lets things happen. */
 #ifndef PERMTAB_TESTS_SUPPORT_PUBLISHER_WORLD_H
 #define PERMTAB_TESTS_SUPPORT_PUBLISHER_WORLD_H

@@ -2,6 +2,7 @@
  * message that is held is due by itself. A limited rate is a due time too. */
 #include "tests/e2e/proxy/flow.h"
 
+#include "tests/e2e/moments.h"
 #include "tests/e2e/proxy/resp.h"
 
 #include <assert.h>
@@ -9,7 +10,6 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PIECE_SIZE 4096u
 #define SWAP_NS    200000000ull /* a message that waits for a next one waits no longer */
@@ -20,13 +20,6 @@ struct chunk {
     size_t size;
     char bytes[];
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static struct chunk *chunk_new(const char *bytes, size_t size, uint64_t due_ns)
 {
