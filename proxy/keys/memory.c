@@ -63,6 +63,6 @@ bool keys_memfd_is_ours(int descriptor)
     if (seals < 0 || mode < 0 || fstat(descriptor, &status) < 0)
         return false;
     /* A seal against writing would make mmap fail; and it is none of ours. */
-    return (seals & SEALS) == SEALS && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) == 0 && (mode & O_ACCMODE) == O_RDWR &&
-           S_ISREG(status.st_mode) && status.st_size == (off_t)KEYS_SIZE;
+    return (seals & SEALS) == SEALS && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) == 0 &&
+           (mode & O_ACCMODE) == O_RDWR && S_ISREG(status.st_mode) && status.st_size == (off_t)KEYS_SIZE;
 }

@@ -29,6 +29,23 @@ static void scribble(struct choices *choices, struct permtab_shm_feedback *feedb
     }
 }
 
+/* Samples are what is written somewhere in the ring, each once, and no more than are wanted. */
+static void take_samples(struct choices *choices, struct feedback *feedback,
+                         const struct permtab_shm_feedback *written)
+{
+    static struct permtab_shm_sample taken[PERMTAB_SHM_FEEDBACK_SAMPLES];
+    size_t most = (size_t)choose(choices, 1) % (PERMTAB_SHM_FEEDBACK_SAMPLES + 2);
+    size_t count = feedback_samples(feedback, taken, most);
+    must(count <= most && count <= PERMTAB_SHM_FEEDBACK_SAMPLES);
+    for (size_t i = 0; i < count; i++) {
+        bool there = false;
+        for (size_t at = 0; at < PERMTAB_SHM_FEEDBACK_SAMPLES; at++)
+            there |= memcmp(&written->sample[at], &taken[i], sizeof taken[i]) == 0;
+        must(there && taken[i].mark != 0);
+    }
+    must(feedback_samples(feedback, taken, PERMTAB_SHM_FEEDBACK_SAMPLES) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct cost_limit limit = {
@@ -47,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(ftruncate(feedback->descriptor, 0) < 0 && ftruncate(feedback->descriptor, 1 << 20) < 0);
         now += passed;
         feedback_collect(feedback, now, &counters);
+        take_samples(&choices, feedback, &written);
         must(sum(&counters) >= before &&
              sum(&counters) - before <= 3 * PERMTAB_SHM_FEEDBACK_LINES * (passed + SLACK_NS));
     }
