@@ -222,10 +222,13 @@ static void sqlite_rollback(struct sql *sql)
         sql->broken = true;
 }
 
-/* SQLite may have begun when it says that it has no memory. */
+/* What SQLite says of a statement is one thing and whether a transaction is open another; the second counts. It may
+ * have begun when it says that it has no memory. */
 static int sqlite_begin(struct sql *sql, enum sql_begin how, struct failure *failure)
 {
     int code = sqlite_execute(sql, how == SQL_WRITE ? "BEGIN IMMEDIATE" : "BEGIN", failure);
+    if (code == 0 && !in_transaction(sql))
+        code = failure_set(failure, PERMTAB_E_STORE, "store %s: no transaction was begun", of(sql)->path);
     if (code < 0)
         sqlite_rollback(sql);
     return code;
@@ -236,6 +239,8 @@ static int sqlite_commit(struct sql *sql, struct failure *failure)
     if (!in_transaction(sql))
         return failure_set(failure, PERMTAB_E_STORE_AGAIN, "the store has rolled the transaction back");
     int code = sqlite_execute(sql, "COMMIT", failure);
+    if (code == 0 && in_transaction(sql))
+        code = failure_set(failure, PERMTAB_E_STORE, "store %s: the transaction was not ended", of(sql)->path);
     if (code == 0)
         return 0;
     /* It has ended all the same: rolled back; or done, and memory was short afterwards; or all of it is in the WAL and

@@ -140,17 +140,29 @@ class Known(unittest.TestCase):
         self.addCleanup(life.clean)
         return life.live(), life
 
-    def test_a_snapshot_of_the_feed_that_cannot_be_ended(self):
-        """Polls of that connection would look into it for ever, and renew the lease of answers that are long wrong."""
+    def places(self, function, *of):
+        """The calls of a function that come by way of these functions of ours."""
         complaints, life = self.live(Order(kinds=SQL))
         self.assertEqual([], complaints, life.log)
         places = life.faults.places()
         learn(program("permtabd"), places)
-        places = [place for place in places if place.function == "sqlite3_exec" and
-                  {"sqlite_rollback", "read_batch"} <= {call.split(" ")[0] for call in calls(place.frames)}]
+        places = [place for place in places if place.function == function and
+                  set(of) <= {call.split(" ")[0] for call in calls(place.frames)}]
         self.assertNotEqual([], places)
-        for place in places:
+        return places
+
+    def test_a_snapshot_of_the_feed_that_cannot_be_ended(self):
+        """Polls of that connection would look into it for ever, and renew the lease of answers that are long wrong."""
+        for place in self.places("sqlite3_exec", "sqlite_rollback", "read_batch"):
             complaints, life = self.live(Order(kinds=SQL, place=place.place, caller=place.caller, number=1))
+            self.assertEqual(1, life.notes["failed"])
+            self.assertEqual([], complaints, life.log)
+
+    def test_a_commit_that_sqlite_believes_done(self):
+        """Its exec forgets the error of a step that had done nothing: the writer was told that its change was made, and
+        every later write found a transaction within a transaction."""
+        for place in self.places("sqlite3_step", "sqlite_commit", "policy_transaction"):
+            complaints, life = self.live(Order(kinds=SQL, place=place.place, caller=place.caller, number=1, variant=1))
             self.assertEqual(1, life.notes["failed"])
             self.assertEqual([], complaints, life.log)
 

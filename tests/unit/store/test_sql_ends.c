@@ -9,7 +9,8 @@
 #include <sqlite3.h>
 #include <strings.h>
 
-/* The next statement that begins with `text` fails with `code`, after it was done or instead. */
+/* The next statement that begins with `text` fails with `code`, after it was done or instead. -1: is not done, and
+ * nobody says so. */
 static struct fault {
     const char *text;
     int code;
@@ -51,6 +52,7 @@ int __wrap_sqlite3_exec(sqlite3 *db, const char *text, int (*row)(void *, int, c
     bool done_first = true;
     pretended = due(text, &done_first);
     int code = done_first ? __real_sqlite3_exec(db, text, row, context, error) : 0;
+    pretended = pretended == -1 ? 0 : pretended;
     return pretended ? pretended : code;
 }
 
@@ -268,6 +270,23 @@ static void test_sqlite_says_why(void **state)
     writes_as_before(f);
 }
 
+/* SQLite's exec says nothing of a step that failed without doing anything. */
+static void test_sqlite_says_that_it_was_done(void **state)
+{
+    struct fixture *f = *state;
+    begin_and_insert(f);
+    fails("COMMIT", -1);
+    FAILS(sql_commit(f->writer, &failure), PERMTAB_E_STORE, "not ended");
+    fails("BEGIN", -1);
+    FAILS(sql_begin(f->writer, SQL_WRITE, &failure), PERMTAB_E_STORE, "no transaction");
+    begin_and_insert(f);
+    fails("ROLLBACK", -1);
+    sql_rollback(f->writer);
+    asks_nothing_more(f->writer);
+    OK(sql_reconnect(&f->writer, &failure));
+    writes_as_before(f);
+}
+
 /* A file of another store in the same place knows nothing of the commit, and is not written to. */
 static void test_outcome_is_not_asked_of_another_file(void **state)
 {
@@ -342,6 +361,7 @@ int main(void)
     const struct CMUnitTest sqlite[] = {
         ON_BOTH(ON_SQLITE),
         ON_SQLITE(test_sqlite_says_why),
+        ON_SQLITE(test_sqlite_says_that_it_was_done),
         ON_SQLITE(test_outcome_is_not_asked_of_another_file),
         ON_SQLITE(test_a_statement_alone_is_not_remembered),
     };
