@@ -58,7 +58,7 @@ struct daemon {
     struct event *grace;     /* pending while the daemon goes on after SIGTERM */
     struct listener *listener, *ops_listener;
     struct parts parts; /* the server uses them, too */
-    uint64_t table_entries; /* how many the table is to have room for, which it may have to grow to */
+    struct keys_room room; /* what the table is to have, which it may have to grow to */
     bool use_replica;
     struct store_threads *replica; /* connections for fills alone; NULL without store_replica */
     struct keys *keys;             /* what is asked for; NULL when there is no memory for it */

@@ -86,7 +86,9 @@ int daemon_start_growth(struct daemon *daemon, struct failure *failure)
                                     .counters = &daemon->counters,
                                     .attached = daemon_attached,
                                     .context = daemon,
-                                    .entries_min = daemon->table_entries,
+                                    .entries_min = daemon->room.entries,
+                                    .sets_min = daemon->room.sets,
+                                    .folds_min = daemon->room.folds,
                                     .keys = daemon->keys,
                                     .memory_max = config->table_memory_max,
                                     .hit_rate_target = config->hit_rate_target};

@@ -3,6 +3,7 @@
 
 #include "proxy/base/log.h"
 #include "proxy/master/channel.h"
+#include "shm/segment_options.h"
 
 struct sql_options daemon_store_options(const struct config *config)
 {
@@ -27,25 +28,46 @@ int daemon_migrate(const struct config *config, struct failure *failure)
  * this many entries, and growth makes it as large as it is to be. */
 #define FIRST_ENTRIES_MAX 100000u
 
-/* table_entries, or what the table of the worker before had grown to. Whether there is memory for it is looked at when
- * the table grows to it. */
-static uint64_t entries_wanted(const struct daemon *daemon)
+static bool fits(const struct publisher_options *options)
 {
-    uint64_t before = daemon->keys != NULL ? keys_table_entries(daemon->keys) : 0;
-    return before > daemon->config.table_entries ? before : daemon->config.table_entries;
+    struct segment_options segment =
+        segment_options_of(options->permissions_max, options->entries, options->sets, options->folds);
+    uint64_t size = segment_size(&segment);
+    return size != 0 && size <= options->memory_max;
 }
 
-/* The first table: empty, with the catalogue of one snapshot. */
-static int publish_first(struct daemon *daemon, struct store *store, struct failure *failure)
+/* Room as the configuration says, or as the table of the worker before had, where that was more. What it had may not be
+ * allowed any more. Whether the rest of it fits is looked at when the table grows to it. */
+static struct publisher_options first_options(struct daemon *daemon)
 {
     const struct config *config = &daemon->config;
+    struct keys_room before = daemon->keys != NULL ? keys_room(daemon->keys) : (struct keys_room){0};
     struct publisher_options options = {
         .permissions_max = config->permissions_max,
+        .entries = config->table_entries,
         .sets = (uint32_t)config->table_sets,
         .folds = (uint32_t)config->table_folds,
         .memory_max = config->table_memory_max,
         .max_staleness_ns = config->max_staleness_ms * 1000000,
     };
+    struct publisher_options larger = options;
+    larger.entries = before.entries > options.entries ? before.entries : options.entries;
+    larger.sets = before.sets > options.sets ? before.sets : options.sets;
+    larger.folds = before.folds > options.folds ? before.folds : options.folds;
+    daemon->room = (struct keys_room){larger.entries, larger.sets, larger.folds};
+    if (larger.entries > FIRST_ENTRIES_MAX)
+        larger.entries = FIRST_ENTRIES_MAX;
+    if (fits(&larger))
+        return larger;
+    daemon->room = (struct keys_room){options.entries, options.sets, options.folds};
+    if (options.entries > FIRST_ENTRIES_MAX)
+        options.entries = FIRST_ENTRIES_MAX;
+    return options;
+}
+
+/* The first table: empty, with the catalogue of one snapshot. */
+static int publish_first(struct daemon *daemon, struct store *store, struct failure *failure)
+{
     struct catalogue catalogue = {0};
     struct log_position at;
     int64_t now;
@@ -53,9 +75,8 @@ static int publish_first(struct daemon *daemon, struct store *store, struct fail
     if (code < 0)
         return code;
     daemon_open_keys(daemon, at.store_id);
-    daemon->table_entries = entries_wanted(daemon);
-    options.entries = daemon->table_entries < FIRST_ENTRIES_MAX ? daemon->table_entries : FIRST_ENTRIES_MAX;
-    code = store_read_catalogue(store, config->permissions_max, &catalogue, failure);
+    struct publisher_options options = first_options(daemon);
+    code = store_read_catalogue(store, options.permissions_max, &catalogue, failure);
     store_snapshot_end(store);
     if (code == 0)
         code = publisher_new(&daemon->parts.publisher, &options, &at, now, &catalogue, &daemon->counters,

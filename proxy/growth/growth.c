@@ -30,6 +30,7 @@
 #define LEAVING_GRACE_NS 30000000000ull
 #define RETRY_FIRST_NS   10000000000ull /* after growth that was given up, or had no room */
 #define RETRY_MOST_NS    300000000000ull
+#define LIVED_NS         5000000000ull /* so long a table must have been there before the next worker begins with it */
 
 static void again_in_ms(struct growth *growth, uint64_t ms)
 {
@@ -69,6 +70,22 @@ static void count(struct growth *growth)
     counters->growth_held_machine = growth->bound == GROWTH_BOUND_MACHINE;
 }
 
+static void note_room(struct growth *growth, const struct keys_room *room)
+{
+    if (growth->options.keys != NULL)
+        keys_note_room(growth->options.keys, room);
+}
+
+/* The next worker begins with the size that this one has lived with for a while: a size that nobody can live with is
+ * not to kill one worker after the other. */
+static void note_present_room(struct growth *growth, uint64_t now_ns)
+{
+    if (now_ns < growth->table_ns + LIVED_NS || growth->state == GROWTH_ORDERED || growth->state == GROWTH_COPYING)
+        return;
+    struct publisher_options present = publisher_present_options(growth->options.publisher);
+    note_room(growth, &(struct keys_room){present.entries, present.sets, present.folds});
+}
+
 /* Nothing is under way any more: the windows begin again. */
 static void rest(struct growth *growth)
 {
@@ -91,11 +108,20 @@ static void give_up(struct growth *growth, const char *why)
 
 /* ---- how far ----------------------------------------------------------------------------------------------------- */
 
+static struct publisher_options next_options(const struct growth *growth, uint64_t entries)
+{
+    const struct growth_options *options = &growth->options;
+    struct publisher_options next = publisher_next_options(options->publisher);
+    next.entries = entries;
+    next.sets = next.sets > options->sets_min ? next.sets : options->sets_min;
+    next.folds = next.folds > options->folds_min ? next.folds : options->folds_min;
+    return next;
+}
+
 static struct growth_cost cost_of(const void *context, uint64_t entries)
 {
     const struct growth *growth = context;
-    struct publisher_options next = publisher_next_options(growth->options.publisher);
-    next.entries = entries;
+    struct publisher_options next = next_options(growth, entries);
     struct table_bytes size = publisher_bytes_of(growth->options.publisher, &next);
     return (struct growth_cost){size.segment, size.indexes};
 }
@@ -105,11 +131,13 @@ static void on_made(void *context, int code, struct table *table);
 static void order(struct growth *growth, uint64_t entries)
 {
     struct publisher *publisher = growth->options.publisher;
-    struct workshop_order what = {.options = publisher_next_options(publisher),
+    struct workshop_order what = {.options = next_options(growth, entries),
                                   .store_id = publisher_position(publisher).store_id,
                                   .made = on_made,
                                   .context = growth};
-    what.options.entries = growth->wanted = entries;
+    growth->wanted = entries;
+    if (growth->reason == GROWTH_START)
+        note_room(growth, &(struct keys_room){0}); /* until it has been lived with again */
     enter(growth, GROWTH_ORDERED);
     growth->ordered = workshop_order(growth->options.workshop, &what);
     if (growth->ordered == 0)
@@ -200,8 +228,7 @@ static void finish_copy(struct growth *growth)
     growth->last_ns = now_ns;
     growth->wanted_ns = 0;
     growth->stays = 0;
-    if (growth->options.keys != NULL)
-        keys_note_table_entries(growth->options.keys, publisher_capacity(growth->options.publisher));
+    growth->table_ns = now_ns;
     pause_ends(&growth->pause);
     trouble_ends(&growth->trouble, now_ns, "table: it grows again");
     log_info("table: it has room for %" PRIu64 " entries now, after %" PRIu64 " ms; %" PRIu64
@@ -348,6 +375,7 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
         leave_turn(growth, now_ns);
         break;
     }
+    note_present_room(growth, now_ns);
     count(growth);
 }
 
@@ -372,7 +400,7 @@ int growth_new(struct growth **out, const struct growth_options *options)
         return code;
     }
     struct growth_figures now = figures(growth);
-    growth->since_ns = clock_ns();
+    growth->since_ns = growth->table_ns = clock_ns();
     growth_policy_init(&growth->policy, options->hit_rate_target, options->entries_min, &now,
                        growth->since_ns);
     publisher_drop_to(options->publisher, on_dropped, growth);

@@ -31,7 +31,8 @@ struct growth_options {
     bool (*attached)(void *context, uint64_t segment_id);
     void *context;
     /* Copied. */
-    uint64_t entries_min; /* a smaller first table is made that large at once */
+    uint64_t entries_min;         /* a smaller first table is made that large at once */
+    uint32_t sets_min, folds_min; /* no table that growth makes has fewer */
     uint64_t memory_max;  /* table_memory_max */
     double hit_rate_target;
 };

@@ -57,16 +57,16 @@ enum growth_reason growth_policy_look(struct growth_policy *policy, const struct
     if (now->breaks != first->breaks)
         begin_window(policy, now, now_ns, false);
     uint64_t ns = now_ns - policy->begun_ns;
-    if (now->capacity < policy->entries_min)
-        return GROWTH_START;
+    enum growth_reason reason =
+        now->capacity < policy->entries_min ? GROWTH_START : GROWTH_NOT_NEEDED;
     if (ns < GROWTH_WINDOW_NS)
-        return GROWTH_NOT_NEEDED;
+        return reason;
     uint64_t filled = now->filled - first->filled;
     if (policy->counts && filled < enough(now->capacity) && ns < GROWTH_WINDOW_MAX_NS)
-        return GROWTH_NOT_NEEDED;
+        return reason;
     policy->last =
         (struct growth_window){now->hits - first->hits, filled, now->returned - first->returned, ns};
-    enum growth_reason reason = judge(policy, now);
+    enum growth_reason seen = judge(policy, now);
     begin_window(policy, now, now_ns, true);
-    return reason;
+    return seen != GROWTH_NOT_NEEDED ? seen : reason;
 }

@@ -30,6 +30,7 @@ struct growth {
 
     enum growth_state state;
     uint64_t since_ns;         /* in this state */
+    uint64_t table_ns;         /* with this table */
     enum growth_reason reason; /* of what is under way, or waits for a look that is */
     uint64_t wanted;           /* entries of the table that was ordered last */
     uint64_t ordered;          /* its number at the workshop; 0: none is under way */

@@ -250,14 +250,32 @@ int keys_reading_new(struct keys_reading **out, struct keys *keys, uint32_t type
     return 0;
 }
 
-uint64_t keys_table_entries(const struct keys *keys)
+/* ---- the table's room -------------------------------------------------------------------------------------------- */
+
+static uint64_t room_check(const struct keys *keys, uint64_t entries, uint64_t counts)
 {
-    return permtab_shm_load64_relaxed(&keys->header->entries);
+    uint64_t words[3] = {entries, counts, keys->header->store_id};
+    return XXH3_64bits_withSeed(words, sizeof words, keys->seed);
 }
 
-void keys_note_table_entries(struct keys *keys, uint64_t entries)
+struct keys_room keys_room(const struct keys *keys)
 {
-    permtab_shm_store64(&keys->header->entries, entries);
+    const struct keys_header *header = keys->header;
+    uint64_t entries = permtab_shm_load64_relaxed(&header->room_entries);
+    uint64_t counts = permtab_shm_load64_relaxed(&header->room_counts);
+    if (entries > KEYS_ENTRIES_MAX ||
+        permtab_shm_load64_relaxed(&header->room_check) != room_check(keys, entries, counts))
+        return (struct keys_room){0};
+    return (struct keys_room){entries, (uint32_t)counts, (uint32_t)(counts >> 32)};
+}
+
+void keys_note_room(struct keys *keys, const struct keys_room *room)
+{
+    struct keys_header *header = keys->header;
+    uint64_t counts = room->sets | (uint64_t)room->folds << 32;
+    permtab_shm_store64(&header->room_entries, room->entries);
+    permtab_shm_store64(&header->room_counts, counts);
+    permtab_shm_store64(&header->room_check, room_check(keys, room->entries, counts));
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
@@ -281,7 +299,7 @@ static void begin_anew(struct keys *keys, uint64_t store_id)
     header->sets = KEYS_SETS;
     header->store_id = store_id;
     header->seed = keys->seed;
-    permtab_shm_store64(&header->entries, 0);
+    permtab_shm_store64(&header->room_check, 0);
     permtab_shm_store64(&header->magic, KEYS_MAGIC);
 }
 

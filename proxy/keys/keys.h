@@ -56,9 +56,17 @@ bool keys_reading_slice(struct keys_reading *reading, uint32_t work);
 struct hot_key *keys_reading_take(struct keys_reading *reading, size_t *count);
 void keys_reading_free(struct keys_reading *reading);
 
-/* How many entries the table had room for that these keys are of, so that the next one need not grow again; 0 when
- * nobody has noted it. As untrue as anything else in the memory: whoever uses it bounds it. */
-uint64_t keys_table_entries(const struct keys *keys);
-void keys_note_table_entries(struct keys *keys, uint64_t entries);
+/* What the table had room for that these keys are of, so that the next one need not grow again. */
+struct keys_room {
+    uint64_t entries; /* at most KEYS_ENTRIES_MAX */
+    uint32_t sets, folds;
+};
+
+#define KEYS_ENTRIES_MAX 1000000000u
+
+/* All 0 when nobody has noted it, and when what is there is not what somebody noted. Whether there is memory for so
+ * much is for the caller to see. */
+struct keys_room keys_room(const struct keys *keys);
+void keys_note_room(struct keys *keys, const struct keys_room *room);
 
 #endif

@@ -19,7 +19,8 @@ struct keys_header {
     uint64_t sets;
     uint64_t store_id; /* scope types are numbers of a store */
     uint64_t seed;     /* of the hash: nobody outside can choose keys that meet in one set */
-    uint64_t entries;  /* the table's room; 0: not known. Changes at any time. */
+    /* The table's room. Changes at any time, `room_check` last: the hash of the other two and the store's id. */
+    uint64_t room_entries, room_counts, room_check;
 };
 
 /* `word` is 0 while the rest is being changed, and in a record that is free. Else: scope type and frequency. */

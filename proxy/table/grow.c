@@ -364,6 +364,11 @@ static uint32_t next_count(uint32_t count, uint64_t used, const struct publisher
     return more < PERMTAB_SHM_INDEX_MASK ? (uint32_t)more : PERMTAB_SHM_INDEX_MASK;
 }
 
+struct publisher_options publisher_present_options(const struct publisher *publisher)
+{
+    return publisher->table->options;
+}
+
 struct publisher_options publisher_next_options(const struct publisher *publisher)
 {
     const struct table *table = publisher->table;

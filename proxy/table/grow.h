@@ -48,6 +48,8 @@ uint64_t publisher_capacity(const struct publisher *publisher);
 uint64_t publisher_memory(const struct publisher *publisher);
 /* Bytes of the segments alone. */
 uint64_t publisher_segment_bytes(const struct publisher *publisher);
+/* The options of the table that clients are handed. */
+struct publisher_options publisher_present_options(const struct publisher *publisher);
 /* The options of the table that growth would make next: table_next_entries, and more sets and folds when most of
  * those that are there are in use. */
 struct publisher_options publisher_next_options(const struct publisher *publisher);

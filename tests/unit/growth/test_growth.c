@@ -174,6 +174,8 @@ static void begin(struct fixture *fixture, uint64_t entries_min, uint64_t memory
                                      .attached = on_attached,
                                      .context = fixture,
                                      .entries_min = entries_min,
+                                     .sets_min = 20,
+                                     .folds_min = 30,
                                      .memory_max = memory_max,
                                      .hit_rate_target = 0.5};
     assert_int_equal(growth_new(&fixture->growth, &options), 0);
@@ -249,10 +251,14 @@ static void a_small_first_table_is_made_larger(void **state)
     open_keys(fixture);
     begin(fixture, 1234, 1u << 30);
     assert_int_equal(fixture->counters.table_capacity, ENTRIES);
-    assert_int_equal(keys_table_entries(fixture->keys), 0);
+    keys_note_room(fixture->keys, &(struct keys_room){1234, 20, 30});
     TURN_UNTIL(fixture->counters.growths == 1);
     assert_int_equal(publisher_capacity(fixture->publisher), 1234);
-    assert_int_equal(keys_table_entries(fixture->keys), 1234); /* the next worker need not find out again */
+    assert_int_equal(keys_room(fixture->keys).entries, 0); /* nobody knows yet whether it can be lived with */
+    TURN_UNTIL(keys_room(fixture->keys).entries != 0);
+    assert_int_equal(keys_room(fixture->keys).entries, 1234); /* the next worker need not find out again */
+    assert_int_equal(keys_room(fixture->keys).sets, 20);
+    assert_int_equal(keys_room(fixture->keys).folds, 30);
     assert_int_not_equal(segment_id(fixture), first);
     for (uint64_t user = 1; user <= 50; user++)
         assert_true(memory_resident(fixture->publisher, user, server));

@@ -172,11 +172,23 @@ static void a_small_first_table(void **state)
     assert_int_equal(after(&fixture, 0, 0, 0, 0), GROWTH_NOT_NEEDED);
 }
 
+/* There may be no room for what the first table is to be; a step may fit all the same. */
+static void a_small_first_table_that_is_too_small(void **state)
+{
+    struct fixture fixture = counting();
+    (void)state;
+    fixture.policy.entries_min = fixture.now.capacity + 1;
+    assert_int_equal(after(&fixture, WINDOW / 2, 0, 0, 0), GROWTH_START);
+    assert_int_equal(after(&fixture, WINDOW / 2, 100, 1000, 0), GROWTH_HIT_RATE);
+    assert_int_equal(after(&fixture, 0, 0, 0, 0), GROWTH_START);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(too_few_hits),
         cmocka_unit_test(evicted_ones_are_asked_for_again),
+        cmocka_unit_test(a_small_first_table_that_is_too_small),
         cmocka_unit_test(a_table_with_room_left),
         cmocka_unit_test(strangers_make_no_table_full),
         cmocka_unit_test(misses_that_are_claimed_buy_nothing),

@@ -185,13 +185,26 @@ static void test_the_size_of_the_table_survives(void **state)
     (void)state;
     int descriptor = new_memory();
     struct keys *keys = opened(descriptor);
-    assert_int_equal(keys_table_entries(keys), 0);
-    keys_note_table_entries(keys, 64000);
+    assert_int_equal(keys_room(keys).entries, 0);
+    keys_note_room(keys, &(struct keys_room){64000, 5000, UINT32_MAX});
     keys_free(keys);
     keys = opened(descriptor);
-    assert_int_equal(keys_table_entries(keys), 64000);
+    assert_int_equal(keys_room(keys).entries, 64000);
+    assert_int_equal(keys_room(keys).sets, 5000);
+    assert_int_equal(keys_room(keys).folds, UINT32_MAX);
     keys_belong_to(keys, STORE + 1); /* of another store */
-    assert_int_equal(keys_table_entries(keys), 0);
+    assert_int_equal(keys_room(keys).entries, 0);
+    keys_note_room(keys, &(struct keys_room){KEYS_ENTRIES_MAX + 1ull, 1, 1});
+    assert_int_equal(keys_room(keys).entries, 0);
+    struct keys_header *header = mapped(descriptor);
+    uint64_t *const words[] = {&header->room_entries, &header->room_counts, &header->room_check};
+    for (size_t i = 0; i < 3; i++) { /* rubbish, or a worker that died in between */
+        keys_note_room(keys, &(struct keys_room){64000, 5000, 7});
+        assert_int_equal(keys_room(keys).entries, 64000);
+        ++*words[i];
+        assert_int_equal(keys_room(keys).entries, 0);
+    }
+    (void)munmap(header, KEYS_SIZE);
     keys_free(keys);
     (void)close(descriptor);
 }
