@@ -174,8 +174,8 @@ static void begin(struct fixture *fixture, uint64_t entries_min, uint64_t memory
                                      .attached = on_attached,
                                      .context = fixture,
                                      .entries_min = entries_min,
-                                     .sets_min = 20,
-                                     .folds_min = 30,
+                                     .sets_min = 101,
+                                     .folds_min = 12,
                                      .memory_max = memory_max,
                                      .hit_rate_target = 0.5};
     assert_int_equal(growth_new(&fixture->growth, &options), 0);
@@ -257,8 +257,8 @@ static void a_small_first_table_is_made_larger(void **state)
     assert_int_equal(keys_room(fixture->keys).entries, 0); /* nobody knows yet whether it can be lived with */
     TURN_UNTIL(keys_room(fixture->keys).entries != 0);
     assert_int_equal(keys_room(fixture->keys).entries, 1234); /* the next worker need not find out again */
-    assert_int_equal(keys_room(fixture->keys).sets, 20);
-    assert_int_equal(keys_room(fixture->keys).folds, 30);
+    assert_int_equal(keys_room(fixture->keys).sets, 101);
+    assert_int_equal(keys_room(fixture->keys).folds, 12);
     assert_int_not_equal(segment_id(fixture), first);
     for (uint64_t user = 1; user <= 50; user++)
         assert_true(memory_resident(fixture->publisher, user, server));
