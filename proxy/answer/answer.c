@@ -24,15 +24,18 @@ static int make_filter(struct answering *answering, const struct answering_optio
     return code;
 }
 
-/* Makes fills and asks. As many fills run at once as there are connections: more would only wait in a queue that is
- * not fair. */
+/* Fills of the warm-up under way: enough to read many together while as many are published. */
+#define WARM_RUNNING_MAX 192u
+
+/* Makes fills and asks. As many fills of clients run at once as there are connections: more would only wait in a queue
+ * that is not fair. */
 static int make_parts(struct answering *answering, const struct answering_options *options)
 {
     struct strangers *strangers = options->strangers_max > 0 ? &answering->strangers : NULL;
     struct fetch_options fetches = {.base = options->base,
                                     .primary = options->primary,
                                     .replica = options->replica,
-                                    .replica_threads = options->threads,
+                                    .threads = options->threads,
                                     .strangers = strangers,
                                     .publisher = options->publisher,
                                     .counters = options->counters};
@@ -56,6 +59,7 @@ static int make_parts(struct answering *answering, const struct answering_option
                                      .keys = options->keys,
                                      .counters = options->counters,
                                      .running_max = options->threads,
+                                     .warm_max = WARM_RUNNING_MAX,
                                      .timeout_ms = options->timeout_ms};
     if (code == 0)
         code = ask_queue_new(&answering->asks, &asks);

@@ -43,7 +43,8 @@ struct ask_queue {
     struct ask_flow *fresh;  /* clients that had nothing waiting before */
     struct ask_flow *steady; /* clients that keep a queue */
     struct ask_flow *warm;   /* the warm-up */
-    unsigned running;
+    unsigned running;      /* fills of clients */
+    unsigned running_warm; /* and of the warm-up */
     uint64_t fresh_seen_ns; /* when a client last asked one thing while others were being served */
     unsigned hits;          /* questions that the table had the answer to */
 };
@@ -56,6 +57,11 @@ static void run_waiting(struct ask_queue *asks);
 static struct ask_flow **list_of(struct ask_queue *asks, const struct ask_flow *flow)
 {
     return flow->warms ? &asks->warm : &asks->steady;
+}
+
+static unsigned *running_of(struct ask_queue *asks, const struct ask_flow *flow)
+{
+    return flow->warms ? &asks->running_warm : &asks->running;
 }
 
 static void flow_put(struct ask_flow **list, struct ask_flow *flow)
@@ -86,7 +92,7 @@ static void leave(struct ask *ask)
         break;
     case ASK_RUNNING:
         flow->running--;
-        ask->asks->running--;
+        --*running_of(ask->asks, flow);
         ask->wait = NULL;
         break;
     case ASK_CATCHING_UP:
@@ -111,7 +117,7 @@ static void enter(struct ask *ask)
         break;
     case ASK_RUNNING:
         flow->running++;
-        asks->running++;
+        ++*running_of(asks, flow);
         break;
     case ASK_CATCHING_UP:
         flow->catching_up++;
@@ -275,21 +281,40 @@ static unsigned steady_max(const struct ask_queue *asks)
     return most > 0 ? most : 1;
 }
 
-/* Whether a waiting client may be served now. */
+/* The same for the warm-up, whose fills are read together and take few connections. */
+static unsigned warm_max(const struct ask_queue *asks)
+{
+    unsigned all = asks->options.warm_max;
+    return clock_ns() - asks->fresh_seen_ns < FRESH_NS && all >= 4 ? all / 4 : all;
+}
+
+/* Whether a waiting client may be served now, or the warm-up because none waits. */
 static bool turn_is_due(const struct ask_queue *asks)
 {
-    return asks->fresh ? asks->running < asks->options.running_max
-                       : (asks->steady || asks->warm) && asks->running < steady_max(asks);
+    if (asks->fresh)
+        return asks->running < asks->options.running_max;
+    if (asks->steady)
+        return asks->running < steady_max(asks);
+    return asks->warm && asks->running_warm < warm_max(asks);
+}
+
+/* Whether a question need not wait: there is a place, and nobody waits who comes before it. */
+static bool may_start(const struct ask_queue *asks, const struct ask_flow *flow, bool fresh)
+{
+    if (asks->fresh || (asks->steady && !fresh))
+        return false;
+    if (flow->warms)
+        return !asks->warm && asks->running_warm < warm_max(asks);
+    return asks->running < (fresh ? asks->options.running_max : steady_max(asks));
 }
 
 static void start_or_wait(struct ask_queue *asks, struct ask *ask)
 {
     struct ask_flow *flow = ask->flow;
     bool fresh = flow->waiting == 0 && flow->running == 0 && !flow->warms;
-    if (fresh && asks->running > 0)
+    if (fresh && asks->running + asks->running_warm > 0)
         asks->fresh_seen_ns = clock_ns();
-    if (asks->running < (fresh ? asks->options.running_max : steady_max(asks)) && !asks->fresh &&
-        (fresh || !asks->steady) && (!flow->warms || !asks->warm)) {
+    if (may_start(asks, flow, fresh)) {
         start_fill(asks, ask);
         return;
     }
@@ -420,7 +445,7 @@ void ask_queue_free(struct ask_queue *asks)
 {
     if (!asks)
         return;
-    assert(asks->running == 0 && !asks->fresh && !asks->steady && !asks->warm);
+    assert(asks->running == 0 && asks->running_warm == 0 && !asks->fresh && !asks->steady && !asks->warm);
     event_free(asks->next_turn);
     free(asks);
 }

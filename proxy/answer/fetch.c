@@ -1,14 +1,14 @@
-/* A fetch and the job of a thread are two objects: a thread that hangs at a replica keeps its job, while the fetch
- * goes on to the primary. Replica reads have a little time; the breaker counts those that fail, come late or bring
- * outdated facts, and after enough of them the replica is left alone for a while.
+/* A fetch and the read that it waits for are two objects: a thread that hangs at a replica keeps its read, while the
+ * fetch goes on to the primary. Replica reads have a little time; the breaker counts those that fail, come late or
+ * bring outdated facts, and after enough of them the replica is left alone for a while.
  *
- * What may change while a read is away: the fill may have gone (cancelled: the job finds nobody), the time may be
- * over (likewise), the table may be made anew (facts are stamped when their read begins, and publisher_fill tells). */
+ * What may change while a read is away: the fill may have gone (cancelled), the time may be over (likewise), the table
+ * may be made anew (facts are stamped when their read begins, and publisher_fill tells). */
 #include "proxy/answer/fetch.h"
 
+#include "proxy/answer/reads.h"
 #include "proxy/base/breaker.h"
 #include "proxy/base/clock.h"
-#include "proxy/base/container_of.h"
 #include "proxy/base/timer.h"
 
 #include <assert.h>
@@ -19,26 +19,13 @@
 
 #define PATIENCE_NS 100000000ull /* for a read of the replica */
 
-struct fetch_job {
-    struct store_job job;
-    struct fetches *fetches;
-    struct fetch *fetch; /* NULL: no fetch waits for the job any more */
-    enum fetch_from from;
-    uint64_t user;
-    struct scope_key scope;
-    uint64_t generation; /* the stamp of the facts */
-    uint64_t store_id;   /* of the store that the facts were read from */
-    struct facts facts;
-    bool have_facts;
-    struct failure failure;
-};
-
 struct fetch {
     struct fetches *fetches;
     uint64_t user;
     struct scope_key scope;
     struct fetch_origin origin;
-    struct fetch_job *job; /* FETCH_REPLICA, FETCH_PRIMARY */
+    bool gather;
+    struct read *read; /* FETCH_REPLICA, FETCH_PRIMARY */
     struct facts kept;     /* FETCH_KEPT */
     fetch_done_fn done;
     void *context;
@@ -51,41 +38,14 @@ struct fetches {
     struct fetch *ready; /* answered from kept facts, to be told */
     unsigned ready_count;
     struct fetch *impatient; /* reads of the replica, the oldest first */
-    unsigned replica_running;
+    struct reads *primary, *replica; /* replica: NULL without one */
     struct event *tell;
     struct event *patience;
 };
 
-/* ---- on a thread ------------------------------------------------------------------------------------------------- */
-
-static int job_run(struct store_job *store_job, struct store *store, struct failure *failure)
-{
-    struct fetch_job *job = container_of(store_job, struct fetch_job, job);
-    struct log_position at;
-    int64_t now;
-    if (store == NULL) {
-        job->failure = *failure;
-        return failure->code;
-    }
-    int code = store_snapshot(store, &at, &now, &job->failure);
-    if (code < 0)
-        return code;
-    code = store_read_facts(store, job->user, job->scope, &job->facts, &job->failure);
-    store_snapshot_end(store);
-    if (code < 0)
-        return code;
-    job->have_facts = true;
-    job->facts.generation = job->generation;
-    job->store_id = at.store_id;
-    /* A replica has another clock: ends are judged at the expiry that the table has reached. */
-    if (job->from == FETCH_REPLICA)
-        job->facts.now = 0;
-    return 0;
-}
-
 /* ---- one fetch --------------------------------------------------------------------------------------------------- */
 
-/* Takes a fetch off the lists, and leaves its job alone. */
+/* Takes a fetch off the lists, and leaves its read alone. */
 static void unlink_fetch(struct fetch *fetch)
 {
     struct fetches *fetches = fetch->fetches;
@@ -95,9 +55,6 @@ static void unlink_fetch(struct fetch *fetch)
     }
     if (fetch->origin.from == FETCH_REPLICA)
         DL_DELETE(fetches->impatient, fetch);
-    if (fetch->job != NULL)
-        fetch->job->fetch = NULL;
-    fetch->job = NULL;
 }
 
 static void tell(struct fetch *fetch, int code, const char *text, struct facts *facts)
@@ -107,38 +64,41 @@ static void tell(struct fetch *fetch, int code, const char *text, struct facts *
     free(fetch);
 }
 
+static void leave_read(struct fetch *fetch)
+{
+    if (fetch->read != NULL)
+        read_cancel(fetch->read);
+    fetch->read = NULL;
+}
+
 void fetch_cancel(struct fetch *fetch)
 {
     unlink_fetch(fetch);
+    leave_read(fetch);
     facts_fini(&fetch->kept);
     free(fetch);
 }
 
-static void on_job(struct store_job *store_job);
+void fetch_hurry(struct fetch *fetch)
+{
+    fetch->gather = false;
+    if (fetch->read != NULL)
+        read_hurry(fetch->read);
+}
 
-static int submit(struct fetch *fetch, enum fetch_from from)
+static void on_read(void *context, int code, const char *text, struct facts *facts,
+                    const struct read_source *source);
+
+static int begin_read(struct fetch *fetch, enum fetch_from from)
 {
     struct fetches *fetches = fetch->fetches;
-    struct fetch_job *job = calloc(1, sizeof *job);
-    if (job == NULL)
-        return PERMTAB_E_MEMORY;
-    *job = (struct fetch_job){.fetches = fetches,
-                              .fetch = fetch,
-                              .from = from,
-                              .user = fetch->user,
-                              .scope = fetch->scope,
-                              .generation = publisher_generation(fetches->options.publisher),
-                              .job = {.run = job_run, .done = on_job}};
-    struct store_threads *pool = from == FETCH_REPLICA ? fetches->options.replica : fetches->options.primary;
-    int code = store_threads_submit(pool, &job->job);
-    if (code < 0) {
-        free(job);
-        return code;
-    }
-    fetch->job = job;
-    fetch->origin = (struct fetch_origin){.from = from, .begun_ns = clock_ns()};
-    fetches->replica_running += from == FETCH_REPLICA;
-    return 0;
+    struct facts_key key = facts_key_of(fetch->user, fetch->scope);
+    struct reads *reads = from == FETCH_REPLICA ? fetches->replica : fetches->primary;
+    int code = read_begin(&fetch->read, reads, &key, from == FETCH_PRIMARY && fetch->gather, on_read,
+                          fetch);
+    if (code == 0)
+        fetch->origin = (struct fetch_origin){.from = from, .begun_ns = clock_ns()};
+    return code;
 }
 
 /* ---- the replica ------------------------------------------------------------------------------------------------- */
@@ -155,10 +115,10 @@ static void arm_patience(struct fetches *fetches)
 static bool begin_at_replica(struct fetch *fetch)
 {
     struct fetches *fetches = fetch->fetches;
-    if (fetches->options.replica == NULL || fetches->replica_running >= fetches->options.replica_threads ||
+    if (fetches->replica == NULL || !reads_would_begin(fetches->replica) ||
         !breaker_allows(&fetches->breaker, clock_ns()))
         return false;
-    if (submit(fetch, FETCH_REPLICA) < 0) {
+    if (begin_read(fetch, FETCH_REPLICA) < 0) {
         breaker_failed(&fetches->breaker, clock_ns());
         return false;
     }
@@ -175,8 +135,9 @@ static void turn_to_primary(struct fetch *fetch)
     fetches->options.counters->fills_replica_failed++;
     breaker_failed(&fetches->breaker, clock_ns());
     unlink_fetch(fetch);
+    leave_read(fetch);
     fetch->origin.from = FETCH_PRIMARY; /* it is in no list now */
-    int code = submit(fetch, FETCH_PRIMARY);
+    int code = begin_read(fetch, FETCH_PRIMARY);
     if (code < 0)
         tell(fetch, code, "too many requests wait for the store", NULL);
 }
@@ -200,33 +161,30 @@ static bool follows_distrust(const struct publisher *publisher, const struct fac
            facts->revision > publisher_history(publisher)->complete_from;
 }
 
-/* Whether a job's facts may be shown to the publisher at all. Another store has other revisions, and its facts
+/* Whether facts of a replica may be shown to the publisher at all. Another store has other revisions, and its facts
  * could look early for ever. */
-static bool replica_is_ours(const struct fetch_job *job)
+static bool replica_is_ours(const struct publisher *publisher, const struct facts *facts, uint64_t store_id)
 {
-    const struct publisher *publisher = job->fetches->options.publisher;
-    return job->have_facts && job->store_id == publisher_position(publisher).store_id &&
-           follows_distrust(publisher, &job->facts);
+    return store_id == publisher_position(publisher).store_id && follows_distrust(publisher, facts);
 }
 
-static void on_job(struct store_job *store_job)
+static void on_read(void *context, int code, const char *text, struct facts *facts,
+                    const struct read_source *source)
 {
-    struct fetch_job *job = container_of(store_job, struct fetch_job, job);
-    struct fetch *fetch = job->fetch;
-    job->fetches->replica_running -= job->from == FETCH_REPLICA;
-    if (fetch == NULL) {
-        /* No fetch waits. */
-    } else if (job->from == FETCH_REPLICA && !replica_is_ours(job)) {
-        turn_to_primary(fetch);
-    } else if (job->have_facts) {
-        job->have_facts = false; /* the callee's now */
-        tell(fetch, 0, "", &job->facts);
+    struct fetch *fetch = context;
+    fetch->read = NULL;
+    if (code == 0)
+        fetch->origin.cost_ns = source->cost_ns;
+    if (fetch->origin.from != FETCH_REPLICA) {
+        tell(fetch, code, text, facts);
+    } else if (code == 0 && replica_is_ours(fetch->fetches->options.publisher, facts, source->store_id)) {
+        facts->now = 0; /* another clock: ends are judged at the expiry that the table has reached */
+        tell(fetch, 0, "", facts);
     } else {
-        tell(fetch, job->failure.code, job->failure.text, NULL);
+        if (code == 0)
+            facts_fini(facts);
+        turn_to_primary(fetch);
     }
-    if (job->have_facts)
-        facts_fini(&job->facts);
-    free(job);
 }
 
 /* ---- what is kept ------------------------------------------------------------------------------------------------ */
@@ -259,16 +217,20 @@ static bool begin_with_kept(struct fetch *fetch)
 /* ---- beginning and judging --------------------------------------------------------------------------------------- */
 
 int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
-                bool again, fetch_done_fn done, void *context)
+                struct fetch_how how, fetch_done_fn done, void *context)
 {
     struct fetch *fetch = calloc(1, sizeof *fetch);
     if (fetch == NULL)
         return PERMTAB_E_MEMORY;
-    *fetch =
-        (struct fetch){.fetches = fetches, .user = user, .scope = scope, .done = done, .context = context};
+    *fetch = (struct fetch){.fetches = fetches,
+                            .user = user,
+                            .scope = scope,
+                            .gather = how.gather,
+                            .done = done,
+                            .context = context};
     int code = 0;
-    if (again || !(begin_with_kept(fetch) || begin_at_replica(fetch)))
-        code = submit(fetch, FETCH_PRIMARY);
+    if (how.again || !(begin_with_kept(fetch) || begin_at_replica(fetch)))
+        code = begin_read(fetch, FETCH_PRIMARY);
     if (code < 0)
         free(fetch);
     else
@@ -340,6 +302,20 @@ enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *fact
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
+static int make_reads(struct fetches *fetches)
+{
+    struct reads_options options = {.base = fetches->options.base,
+                                    .pool = fetches->options.primary,
+                                    .threads = fetches->options.threads,
+                                    .publisher = fetches->options.publisher,
+                                    .counters = fetches->options.counters};
+    int code = reads_new(&fetches->primary, &options);
+    options.pool = fetches->options.replica;
+    if (code == 0 && options.pool != NULL)
+        code = reads_new(&fetches->replica, &options);
+    return code;
+}
+
 int fetches_new(struct fetches **out, const struct fetch_options *options)
 {
     static const struct breaker_options breaker = BREAKER_DEFAULTS;
@@ -350,9 +326,10 @@ int fetches_new(struct fetches **out, const struct fetch_options *options)
     breaker_init(&fetches->breaker, &breaker);
     fetches->tell = evtimer_new(options->base, on_tell, fetches);
     fetches->patience = evtimer_new(options->base, on_patience, fetches);
-    if (fetches->tell == NULL || fetches->patience == NULL) {
+    int code = fetches->tell == NULL || fetches->patience == NULL ? PERMTAB_E_MEMORY : make_reads(fetches);
+    if (code < 0) {
         fetches_free(fetches);
-        return PERMTAB_E_MEMORY;
+        return code;
     }
     *out = fetches;
     return 0;
@@ -362,7 +339,9 @@ void fetches_free(struct fetches *fetches)
 {
     if (fetches == NULL)
         return;
-    assert(fetches->replica_running == 0 && fetches->ready == NULL && fetches->impatient == NULL);
+    assert(fetches->ready == NULL && fetches->impatient == NULL);
+    reads_free(fetches->primary);
+    reads_free(fetches->replica);
     if (fetches->tell != NULL)
         event_free(fetches->tell);
     if (fetches->patience != NULL)

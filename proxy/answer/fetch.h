@@ -25,6 +25,7 @@ enum fetch_from { FETCH_KEPT, FETCH_REPLICA, FETCH_PRIMARY };
 struct fetch_origin {
     enum fetch_from from;
     uint64_t begun_ns;
+    uint64_t cost_ns; /* the time that the read took */
     bool early; /* the facts were found to be ahead of the table once */
 };
 
@@ -37,7 +38,7 @@ struct fetch_options {
     struct event_base *base;
     struct store_threads *primary;
     struct store_threads *replica; /* NULL: none */
-    unsigned replica_threads;      /* how many reads of it may be begun at a time */
+    unsigned threads;              /* of each of them */
     struct strangers *strangers;   /* NULL: no user counts as one */
     struct publisher *publisher;
     struct counters *counters;
@@ -47,11 +48,18 @@ int fetches_new(struct fetches **out, const struct fetch_options *options) PERMT
 /* To be called after store_threads_free of both, and when no fetch is under way. */
 void fetches_free(struct fetches *fetches);
 
-/* Begins a fetch. `again`: not the first try, so it goes to the primary. `done` is called later, never from inside,
- * unless it is cancelled. PERMTAB_E_FULL when too many wait for the store; PERMTAB_E_MEMORY. */
+struct fetch_how {
+    bool again;  /* not the first try, so it goes to the primary */
+    bool gather; /* as in read_begin, at the primary */
+};
+
+/* Begins a fetch. `done` is called later, never from inside, unless it is cancelled. PERMTAB_E_FULL when too many wait
+ * for the store; PERMTAB_E_MEMORY. */
 int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
-                bool again, fetch_done_fn done, void *context) PERMTAB_MUST_CHECK;
+                struct fetch_how how, fetch_done_fn done, void *context) PERMTAB_MUST_CHECK;
 void fetch_cancel(struct fetch *fetch);
+/* Somebody waits for it now (read_hurry). */
+void fetch_hurry(struct fetch *fetch);
 
 /* 0: the facts are of a place that is there and a user with rows. PERMTAB_E_NOT_FOUND: they are not. PERMTAB_E_BUSY:
  * that is not known before all users have been counted. */

@@ -151,8 +151,8 @@ static int fill_submit(struct fill *fill)
     if (fills->options.l2 != NULL)
         (void)l2_epoch(fills->options.l2, &fill->epoch);
     fill->early_ns = 0;
-    int code = fetch_begin(&fill->fetch, fills->options.fetches, fill->key.user, scope, fill->fetched,
-                           on_fetched, fill);
+    struct fetch_how how = {.again = fill->fetched, .gather = !fill->asked};
+    int code = fetch_begin(&fill->fetch, fills->options.fetches, fill->key.user, scope, how, on_fetched, fill);
     if (code < 0)
         return code;
     fill->fetched = true;
@@ -184,7 +184,7 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     }
     fill->facts = *facts;
     fill->origin = *origin;
-    fill->cost_us = (clock_ns() - origin->begun_ns) / 1000;
+    fill->cost_us = origin->cost_ns / 1000;
     fill_finish(fill);
 }
 
@@ -323,13 +323,23 @@ void fills_applied(struct fills *fills, uint64_t revision)
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
 
-static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struct scope_key scope)
+/* A client joins what the warm-up has begun: it need not wait for what that reads besides. */
+static void join(struct fill *fill, bool asked)
+{
+    fill->fills->options.counters->fills_joined++;
+    if (asked && !fill->asked && fill->state == FILL_READING)
+        fetch_hurry(fill->fetch);
+    fill->asked |= asked;
+}
+
+/* `asked`: by a client. */
+static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struct scope_key scope, bool asked)
 {
     struct facts_key key = facts_key_of(user, scope);
     struct fill *fill;
     HASH_FIND(hh, fills->by_key, &key, sizeof key, fill);
     if (fill != NULL) {
-        fills->options.counters->fills_joined++;
+        join(fill, asked);
         return fill->state == FILL_BEHIND && fill_submit(fill) < 0 ? NULL : fill;
     }
     fill = calloc(1, sizeof *fill);
@@ -337,6 +347,7 @@ static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struc
         return NULL;
     fill->fills = fills;
     fill->key = key;
+    fill->asked = asked;
     HASH_ADD(hh, fills->by_key, key, sizeof fill->key, fill);
     if (!HASH_ADDED(fill)) {
         free(fill);
@@ -358,7 +369,7 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
         HASH_COUNT(fills->by_key) >= 2 * fills->options.waiting_max || fills->closing)
         return NULL;
     struct fill_wait *wait = calloc(1, sizeof *wait);
-    struct fill *fill = wait != NULL ? fill_find_or_start(fills, user, scope) : NULL;
+    struct fill *fill = wait != NULL ? fill_find_or_start(fills, user, scope, !warms) : NULL;
     if (fill == NULL) {
         free(wait);
         return NULL;
@@ -367,7 +378,6 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
     wait->fill = fill;
     wait->revision = revision;
     wait->warms = warms;
-    fill->asked |= !warms;
     wait->deadline_ns = clock_ns() + fills->options.timeout_ms * 1000000ull;
     wait->done = done;
     wait->context = context;
@@ -395,7 +405,7 @@ void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope)
     HASH_FIND(hh, fills->by_key, &key, sizeof key, fill);
     if (fill != NULL || fills->reading >= REFRESHES_MAX || fills->closing)
         return;
-    fill = fill_find_or_start(fills, user, scope);
+    fill = fill_find_or_start(fills, user, scope, false);
     if (fill != NULL)
         fill->refresh = true;
 }

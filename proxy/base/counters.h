@@ -24,6 +24,7 @@
     X(samples, COUNTER, "samples of hits that clients have left")                                            \
     X(fills, COUNTER, "entries filled from the store")                                                       \
     X(fills_known, COUNTER, "of these, misses of clients: users with rows, at places that are there")        \
+    X(store_reads, COUNTER, "reads of the store for fills, each of one or, for the warm-up, of many")        \
     X(fills_joined, COUNTER, "requests that waited for a fill already under way")                            \
     X(fills_repeated, COUNTER, "fills dropped and repeated because something they read had changed")         \
     X(fills_failed, COUNTER, "fills that the store refused or that timed out")                               \

@@ -35,6 +35,12 @@ int store_files_check(const struct store *store, struct failure *failure) PERMTA
 /* MySQL: PERMTAB_E_SCHEMA when the server is a replica. */
 int store_replica_check(struct store *store, struct failure *failure) PERMTAB_MUST_CHECK;
 
+/* ---- facts_roles.c --------------------------------------------------------------------------------------- */
+
+/* Reads the roles that are held or default in any of these facts, with their ancestors, and gives each its own. */
+int store_give_roles(struct store *store, struct facts *facts, size_t count,
+                     struct failure *failure) PERMTAB_MUST_CHECK;
+
 #define STORE_ASSIGNMENTS_MAX 10000u
 #define STORE_OVERWRITES_MAX  100000u
 #define STORE_ROLES_MAX       100000u

@@ -75,6 +75,12 @@ int store_nonce(struct store *store, uint64_t revision, uint64_t *nonce,
  * clock that judges them come from one snapshot, and no caller can forget that. Asserts that one is open. */
 int store_read_facts(struct store *store, uint64_t user, struct scope_key scope, struct facts *out,
                      struct failure *failure) PERMTAB_MUST_CHECK;
+/* The same for many users and places at once, in hardly more statements than for one of each place. The keys differ,
+ * and there are 1 to STORE_FACTS_MANY of them. *out: as many facts. PERMTAB_E_LIMIT also where together it would take
+ * too much memory: then each may be read by itself. On failure there are no facts. */
+#define STORE_FACTS_MANY 64u
+int store_read_facts_many(struct store *store, const struct facts_key *keys, size_t count, struct facts *out,
+                          struct failure *failure) PERMTAB_MUST_CHECK;
 /* The roles named and all their ancestors, each once, sorted by id; missing ones are left out. */
 int store_read_roles(struct store *store, const uint64_t *ids, size_t count, struct role_list *out,
                      struct failure *failure) PERMTAB_MUST_CHECK;

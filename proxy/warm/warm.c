@@ -30,7 +30,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HANDS       32u  /* keys under way; the store's connections bound how many of them are being read */
 #define KEYS_A_TURN 512u /* most of them are there already, or this would be more than a turn takes */
 #define READ_A_TURN 16384u
 #define TRIES       3u   /* of a key, while others are answered */
@@ -61,7 +60,7 @@ struct warm {
     struct keys_reading *reading; /* WARM_READING: of the keys that are known from before */
     struct hot_key *hot; /* malloc'ed: those to fill, from `next` on; before it those that were put off */
     size_t count, next, put_off;
-    struct hand hands[HANDS];
+    struct hand hands[WARM_HANDS];
     unsigned busy;   /* hands that are not free */
     unsigned asking; /* and of these, those that ask */
     bool stepping;   /* ask_start may call back at once */
@@ -76,7 +75,7 @@ struct warm {
 
 static void forget_keys(struct warm *warm)
 {
-    for (unsigned i = 0; i < HANDS; i++) {
+    for (unsigned i = 0; i < WARM_HANDS; i++) {
         if (warm->hands[i].is == HAND_ASKS)
             ask_cancel(&warm->hands[i].ask);
         warm->hands[i].is = HAND_FREE;
@@ -236,7 +235,7 @@ static bool has_room(const struct warm *warm)
 
 static bool has_work(const struct warm *warm)
 {
-    return warm->busy == 0 || warm->busy > warm->asking || (warm->busy < HANDS && warm->next < warm->count);
+    return warm->busy == 0 || warm->busy > warm->asking || (warm->busy < WARM_HANDS && warm->next < warm->count);
 }
 
 /* Calls step when there is something to do for it. While all hands ask, their answers are waited for. While it is not
@@ -259,7 +258,7 @@ static void fill(struct warm *warm)
 {
     unsigned begun = 0;
     warm->stepping = true;
-    for (unsigned i = 0; i < HANDS; i++)
+    for (unsigned i = 0; i < WARM_HANDS; i++)
         while (begun < KEYS_A_TURN && has_room(warm) && take_key(&warm->hands[i])) {
             begun++;
             begin_key(&warm->hands[i]);
@@ -365,7 +364,7 @@ int warm_new(struct warm **out, const struct warm_options *options)
         return PERMTAB_E_MEMORY;
     warm->options = *options;
     warm->flow.warms = true;
-    for (unsigned i = 0; i < HANDS; i++)
+    for (unsigned i = 0; i < WARM_HANDS; i++)
         warm->hands[i].warm = warm;
     warm->turn = evtimer_new(options->base, on_turn, warm);
     if (warm->turn == NULL) {

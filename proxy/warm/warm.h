@@ -13,6 +13,9 @@ struct keys;
 struct publisher;
 struct warm;
 
+/* How many keys are under way at a time at most; answer/ bounds how many of them are being read. */
+#define WARM_HANDS 256u
+
 /* Everything that the options point to is borrowed. */
 struct warm_options {
     struct event_base *base;

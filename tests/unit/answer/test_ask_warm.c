@@ -88,6 +88,7 @@ static int setup(void **state)
                                      .keys = fixture->keys,
                                      .counters = &fixture->counters,
                                      .running_max = 4,
+                                     .warm_max = 3,
                                      .timeout_ms = 60000};
     assert_int_equal(ask_queue_new(&fixture->answering.asks, &asks), 0);
     fixture->warm.warms = true;
@@ -152,12 +153,13 @@ static void the_warm_up_comes_last(void **state)
     for (uint64_t user = 1; user <= 10; user++)
         start(fixture, &fixture->warm, user, server);
     (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
-    assert_int_equal(fake.begun, 3); /* one connection is left for clients */
+    assert_int_equal(fake.begun, 3);
     start(fixture, &fixture->client, 20, server);
     assert_int_equal(fake.begun, 4);
     for (uint64_t user = 21; user <= 24; user++)
         start(fixture, &fixture->client, user, server);
     start(fixture, &fixture->other, 30, server);
+    assert_int_equal(fake.begun, 5); /* the warm-up takes no place of a client's */
     while (fake.ended < fake.begun)
         fill_ends(fixture);
     assert_int_equal(fake.begun, 16);

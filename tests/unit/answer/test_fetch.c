@@ -92,7 +92,7 @@ static void start(struct fixture *fixture, const char *replica)
     struct fetch_options options = {.base = fixture->base,
                                     .primary = fixture->primary,
                                     .replica = fixture->replica,
-                                    .replica_threads = 1,
+                                    .threads = 1,
                                     .publisher = fixture->publisher,
                                     .counters = &fixture->counters};
     assert_return_code(fetches_new(&fixture->fetches, &options), 0);
@@ -142,8 +142,9 @@ static void on_done(void *context, int code, const char *text, struct facts *fac
 static struct fetch *begin(struct fixture *fixture, bool again)
 {
     struct scope_key global = {0, 0};
+    struct fetch_how how = {.again = again};
     struct fetch *fetch = NULL;
-    assert_return_code(fetch_begin(&fetch, fixture->fetches, 7, global, again, on_done, fixture), 0);
+    assert_return_code(fetch_begin(&fetch, fixture->fetches, 7, global, how, on_done, fixture), 0);
     return fetch;
 }
 

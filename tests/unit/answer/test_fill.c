@@ -28,15 +28,16 @@ static struct {
     enum publisher_outcome outcome;
     uint64_t revision; /* of what is read */
     uint64_t epoch, put_epoch;
-    unsigned puts, published;
+    unsigned puts, published, gathered, hurried;
     int known;
     bool full;    /* the table */
     bool unasked; /* what was published last */
 } fake;
 
 int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
-                       bool again, fetch_done_fn done, void *context);
+                       struct fetch_how how, fetch_done_fn done, void *context);
 void __wrap_fetch_cancel(struct fetch *fetch);
+void __wrap_fetch_hurry(struct fetch *fetch);
 enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
                                             struct fetch_origin *origin, uint64_t now_ns,
                                             struct answer *answer);
@@ -47,13 +48,20 @@ bool __wrap_l2_epoch(const struct l2 *l2, uint64_t *epoch);
 void __wrap_l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us, bool refresh);
 
 int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
-                       bool again, fetch_done_fn done, void *context)
+                       struct fetch_how how, fetch_done_fn done, void *context)
 {
-    (void)fetches, (void)user, (void)scope, (void)again;
+    (void)fetches, (void)user, (void)scope;
+    fake.gathered += how.gather;
     assert_in_range(fake.begun, 0, 7);
     *out = &fake.reads[fake.begun++];
     **out = (struct fetch){done, context};
     return 0;
+}
+
+void __wrap_fetch_hurry(struct fetch *fetch)
+{
+    (void)fetch;
+    fake.hurried++;
 }
 
 void __wrap_fetch_cancel(struct fetch *fetch)
@@ -262,6 +270,30 @@ static struct fill_wait *warm(struct fixture *fixture)
     return fill_request(fixture->fills, 1, (struct scope_key){0, 0}, 0, true, on_filled, fixture);
 }
 
+/* Nobody waits for the warm-up, so its reads wait for company; until a client does. */
+static void a_client_joins_the_warm_up(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_non_null(warm(fixture));
+    assert_int_equal(fake.gathered, 1);
+    assert_non_null(warm(fixture));
+    assert_int_equal(fake.hurried, 0);
+    assert_non_null(ask(fixture));
+    assert_non_null(ask(fixture));
+    assert_int_equal(fake.begun, 1);
+    assert_int_equal(fake.hurried, 1);
+}
+
+static void a_client_begins(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_non_null(ask(fixture));
+    assert_non_null(warm(fixture));
+    assert_int_equal(fake.begun, 1);
+    assert_int_equal(fake.gathered, 0);
+    assert_int_equal(fake.hurried, 0);
+}
+
 static void the_warm_up_fills_no_stranger(void **state)
 {
     struct fixture *fixture = *state;
@@ -334,6 +366,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(a_client_joins_the_warm_up),       T(a_client_begins),
         T(ahead_for_ever_is_read_again),     T(ahead_for_ever_and_nobody_waits),
         T(doubted_facts_are_held),           T(what_is_put_is_of_the_epoch_in_which_its_reading_began),
         T(the_warm_up_fills_no_stranger),    T(the_warm_up_displaces_nothing),

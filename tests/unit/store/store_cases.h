@@ -3,6 +3,7 @@
 #define PERMTAB_TESTS_UNIT_STORE_STORE_CASES_H
 
 #include "tests/unit/store/store_cases_log.h"
+#include "tests/unit/store/store_cases_many.h"
 #include "tests/unit/store/store_cases_orphans.h"
 #include "tests/unit/store/store_cases_read.h"
 #include "tests/unit/store/store_cases_schema.h"
@@ -23,6 +24,7 @@
         READY(test_broken_chain_has_no_chain), READY(test_ids_above_the_sign),                               \
         READY(test_roles_with_ancestors), READY(test_catalogue), READY(test_expired),                        \
         READY(test_snapshot_is_one_moment), READY(test_users_present), READY(test_full_list_of_users),       \
-        READY(test_scopes_present), READY(test_users_in_slices)
+        READY(test_scopes_present), READY(test_users_in_slices), READY(test_many_are_as_each),               \
+        READY(test_many_with_too_much_in_common)
 
 #endif

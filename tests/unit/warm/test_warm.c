@@ -27,7 +27,7 @@ static struct {
     struct catalogue catalogue;
     bool leased, counted, away;
     uint64_t room;
-    struct ask *under_way[64];
+    struct ask *under_way[WARM_HANDS];
     unsigned running, most_running;
     uint64_t asked[ASKED]; /* users, in order */
     unsigned asked_count;
@@ -63,7 +63,7 @@ void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct
         ask->done(ask, PERMTAB_E_STALE, "", NULL);
         return;
     }
-    assert_true(fake.running < 64);
+    assert_true(fake.running < WARM_HANDS);
     fake.under_way[fake.running++] = ask;
     if (fake.running > fake.most_running)
         fake.most_running = fake.running;
@@ -222,7 +222,7 @@ static void hottest_first_and_a_few_at_a_time(void **state)
     run(fixture, 5);
     assert_int_equal(count_filled(), KEYS);
     assert_int_equal(fake.asked_count, KEYS);
-    assert_in_range(fake.most_running, 2, 32);
+    assert_in_range(fake.most_running, 2, WARM_HANDS);
     unsigned later = 0; /* the hand of keys may have halved some */
     for (unsigned i = 0; i < KEYS; i++)
         later += fake.asked[i] > i + 200 || fake.asked[i] + 200 < i;
@@ -308,7 +308,7 @@ static void the_store_goes_away_and_comes_back(void **state)
     fake.away = true;
     unsigned asked = fake.asked_count;
     run(fixture, 150);
-    assert_in_range(fake.asked_count, asked, asked + 32 * 6);
+    assert_in_range(fake.asked_count, asked, asked + WARM_HANDS * 6);
     assert_int_equal(count_filled(), before);
     fake.away = false;
     fake.clock_offset_ns += 10000000000ull;
@@ -339,7 +339,7 @@ static void a_full_table_grows_or_ends_it(void **state)
     run(fixture, 5);
     assert_int_equal(count_filled(), 250);
     unsigned asked = fake.asked_count;
-    assert_in_range(asked, 250, 250 + 32);
+    assert_in_range(asked, 250, 250 + WARM_HANDS);
     fake.room = 100;
     run(fixture, 700);
     assert_int_equal(count_filled(), 350);

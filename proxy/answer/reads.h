@@ -1,0 +1,47 @@
+/* Reads of a store for fetches. One that a client waits for is read at once and by itself. Those of the warm-up, for which
+ * nobody waits, are gathered and read together: many in one snapshot and a few statements. On the loop's thread. */
+#ifndef PERMTAB_ANSWER_READS_H
+#define PERMTAB_ANSWER_READS_H
+
+#include "proxy/base/counters.h"
+#include "proxy/rights/facts.h"
+#include "proxy/store/threads.h"
+
+struct event_base;
+struct publisher;
+struct reads;
+struct read; /* one that waits, or is under way */
+
+struct read_source {
+    uint64_t store_id; /* of the store that was read */
+    uint64_t cost_ns;  /* the time that it took; of a read of many each one's share */
+};
+
+/* code 0: `facts` are there, and the callee takes their contents. Else a failure, and `source` is NULL. */
+typedef void (*read_done_fn)(void *context, int code, const char *text, struct facts *facts,
+                             const struct read_source *source);
+
+/* Everything that the options point to is borrowed. */
+struct reads_options {
+    struct event_base *base;
+    struct store_threads *pool;
+    unsigned threads; /* of the pool */
+    struct publisher *publisher;
+    struct counters *counters;
+};
+
+int reads_new(struct reads **out, const struct reads_options *options) PERMTAB_MUST_CHECK;
+/* To be called after store_threads_free, and when no read is there any more. */
+void reads_free(struct reads *reads);
+
+/* `gather`: it may wait for others, and is read with them. `done` is called later, never from inside, unless it is
+ * cancelled. PERMTAB_E_FULL when too many wait; PERMTAB_E_MEMORY. */
+int read_begin(struct read **out, struct reads *reads, const struct facts_key *key, bool gather, read_done_fn done,
+               void *context) PERMTAB_MUST_CHECK;
+void read_cancel(struct read *read);
+/* Somebody waits for it now: if it has not begun, it is read at once and by itself. */
+void read_hurry(struct read *read);
+/* Whether a thread is free for a read that comes now. */
+bool reads_would_begin(const struct reads *reads);
+
+#endif
