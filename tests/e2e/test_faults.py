@@ -11,7 +11,6 @@ import sys
 import unittest
 
 from harness import QUICK, full_only, main
-from harness.descriptors import descriptors, usual_descriptors, without_life
 from harness.injection import KIND, MEMORY, ONCE, SQL, SYSTEM, Faults, Order, calls, learn
 from harness.lives import DaemonLife
 from harness.paths import program, temporary_folder
@@ -113,17 +112,6 @@ class Judging(unittest.TestCase):
             life.sidecar.binary = str(script)
         complaints, life = self.live(deadly)
         self.assertTrue(any("ended" in text and "-11" in text for text in complaints), complaints)
-
-
-class Usual(unittest.TestCase):
-    """What may be open beside what other lives had."""
-
-    def test_two_tables(self):
-        """One takes another's place just when somebody looks."""
-        table = os.memfd_create("permtab")
-        name, = (name for name in descriptors(os.getpid()) if "permtab" in name)
-        os.close(table)
-        self.assertEqual(2, usual_descriptors([{name: 1}])[without_life(name)])
 
 
 class Known(unittest.TestCase):

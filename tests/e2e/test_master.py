@@ -126,12 +126,14 @@ class StoreAway(MasterCase):
 
 
 class Starts(MasterCase):
-    def hang(self):
-        """A start that waits for a store whose schema it has to make."""
+    def hang(self, lock="BEGIN EXCLUSIVE"):
+        """A start that waits for a store whose schema it has to make, and that it cannot even look at. With BEGIN
+        IMMEDIATE it can, and has found that it has to."""
         self.serving = self.sidecar(start=False, store_timeout="60s")
         writer = sqlite3.connect(self.path, isolation_level=None)
         self.addCleanup(writer.close)
-        writer.execute("BEGIN EXCLUSIVE")
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute(lock)
         self.serving.launch()
         wait_until(lambda: self.serving.worker_pid is not None, 20, "a worker begins")
         time.sleep(0.3)
@@ -155,7 +157,7 @@ class Starts(MasterCase):
         self.assertFalse(self.serving.socket.exists())
 
     def test_told_twice_to_stop_while_it_migrates(self):
-        self.hang()
+        self.hang("BEGIN IMMEDIATE")
         self.serving.process.terminate()
         self.said("a second signal ends it at once")
         self.serving.process.terminate()
