@@ -49,7 +49,8 @@ static struct {
 int __real_clock_gettime(clockid_t clock, struct timespec *out);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
 int __real_event_add(struct event *event, const struct timeval *delay);
-int __wrap_event_add(struct event *event, const struct timeval *delay);
+/* Visible: libevent's own libraries call each other's. */
+__attribute__((visibility("default"))) int __wrap_event_add(struct event *event, const struct timeval *delay);
 
 /* Threads of the workshop look, too. */
 int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
@@ -136,7 +137,9 @@ static bool on_attached(void *context, uint64_t segment_id)
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fake.refused = fake.stays = fake.grows = 0; /* the clock goes on */
+    fake.refused = 0; /* the clock goes on */
+    fake.stays = 0;
+    fake.grows = 0;
     fake.cgroup_full = fake.machine_full = fake.no_orders = false;
     memory_policy_init(&fixture->policy);
     memory_permission(&fixture->policy, "a.b");
