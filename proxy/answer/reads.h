@@ -1,5 +1,6 @@
-/* Reads of a store for fetches. One that a client waits for is read at once and by itself. Those of the warm-up, for which
- * nobody waits, are gathered and read together: many in one snapshot and a few statements. On the loop's thread. */
+/* Reads of a store for fetches. One that a client waits for is read at once and by itself. Those of the warm-up, for
+ * which nobody waits, are gathered and read together: many in one snapshot and a few statements. On the loop's
+ * thread. */
 #ifndef PERMTAB_ANSWER_READS_H
 #define PERMTAB_ANSWER_READS_H
 
