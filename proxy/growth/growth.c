@@ -77,12 +77,15 @@ static void note_room(struct growth *growth, const struct keys_room *room)
 }
 
 /* The next worker begins with the size that this one has lived with for a while: a size that nobody can live with is
- * not to kill one worker after the other. */
+ * not to kill one worker after the other. A first table that has not come to what it is to be says nothing: the store
+ * may be away, or memory short for a moment. */
 static void note_present_room(struct growth *growth, uint64_t now_ns)
 {
     if (now_ns < growth->table_ns + LIVED_NS || growth->state == GROWTH_ORDERED || growth->state == GROWTH_COPYING)
         return;
     struct publisher_options present = publisher_present_options(growth->options.publisher);
+    if (present.entries < growth->options.entries_min)
+        return;
     note_room(growth, &(struct keys_room){present.entries, present.sets, present.folds});
 }
 

@@ -4,8 +4,9 @@
 import os
 import pathlib
 import signal
+import time
 
-from harness import main
+from harness import full_only, main
 from harness.master import QUESTION, UNKNOWN_ONES, MasterCase
 from harness.process import children, end, spawn, wait_until
 from harness.sidecar import Sidecar
@@ -26,6 +27,22 @@ class Reload(MasterCase):
         self.assertNotIn("stop_grace is 9m", self.serving.log())
         self.hup(poll_interval="100ms", stop_grace="0s")
         self.said("the configuration is what it was")
+
+    @full_only
+    def test_a_size_that_is_not_allowed_any_more(self):
+        """A worker begins with the size that the table had, unless the configuration forbids it."""
+        self.serve(table_entries=64000)
+        time.sleep(7)  # a size counts when it was lived with for five seconds
+        before = self.serving.worker_pid
+        self.hup(table_entries=1000)
+        self.new_worker(before)
+        stats = self.serving.stats()
+        self.assertEqual(64000, stats["table_capacity"])
+        before = self.serving.worker_pid
+        self.hup(table_memory_max=f"{stats['segment_bytes'] // 1000 - 1}KB")
+        self.new_worker(before)
+        self.assertEqual(1000, self.serving.stats()["table_capacity"])
+        self.assertTrue(self.serving.health()["ok"])
 
     def test_live_options(self):
         self.serve()

@@ -25,6 +25,6 @@
         READY(test_roles_with_ancestors), READY(test_catalogue), READY(test_expired),                        \
         READY(test_snapshot_is_one_moment), READY(test_users_present), READY(test_full_list_of_users),       \
         READY(test_scopes_present), READY(test_users_in_slices), READY(test_many_are_as_each),               \
-        READY(test_many_with_too_much_in_common)
+        READY(test_many_with_too_much_in_common), READY(test_many_with_too_many_roles)
 
 #endif

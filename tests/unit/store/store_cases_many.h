@@ -210,4 +210,29 @@ static void test_many_with_too_much_in_common(void **state)
     store_snapshot_end(&f->store);
 }
 
+/* Each gets copies of the definitions of a thousand default roles. */
+static void test_many_with_too_many_roles(void **state)
+{
+    struct fixture *f = *state;
+    struct random random = {.state = 2};
+    static struct facts facts[STORE_FACTS_MANY];
+    struct facts_key keys[STORE_FACTS_MANY];
+    struct log_position at;
+    int64_t now;
+    many_policy(f, &random);
+    OK(sql_begin(f->writer, SQL_WRITE, &failure));
+    for (uint64_t role = 1000; role < 2000; role++)
+        many_sql(f, "INSERT INTO permtab_role VALUES (%llu, 'r', 1, 5, 1, 1)", role, 0, 0, 0);
+    OK(sql_commit(f->writer, &failure));
+    for (uint64_t user = 0; user < STORE_FACTS_MANY; user++)
+        keys[user] = (struct facts_key){user, 5, 1};
+    OK(store_snapshot(&f->store, &at, &now, &failure));
+    FAILS(store_read_facts_many(&f->store, keys, STORE_FACTS_MANY, facts, &failure), PERMTAB_E_LIMIT, "of roles");
+    OK(store_read_facts_many(&f->store, keys, 2, facts, &failure));
+    assert_true(facts[0].roles.count >= 1000 && facts[1].roles.count >= 1000);
+    facts_fini(&facts[0]);
+    facts_fini(&facts[1]);
+    store_snapshot_end(&f->store);
+}
+
 #endif
