@@ -31,8 +31,7 @@
 #define SECOND   1000000000ull
 #define CHANNELS 1000u
 #define ROLE     100u
-#define FILLS    256u /* in a turn */
-#define FILL_US  1000u
+#define FILLS    64u /* in a turn: as many users as the daemon reads together */
 #define REST_NS  (2 * SECOND)
 #define PIECE    (2u << 20)
 #define TIMES    4096u /* of the histogram: 32 for each power of two of nanoseconds */
@@ -271,7 +270,14 @@ static bool at_goal(const struct house *house)
     return publisher_capacity(house->publisher) >= house->goal;
 }
 
-/* New keys all the time: nobody asks for what is not there, so the sidecar is told of misses by their fills alone. */
+static void fill_on(struct house *house)
+{
+    const struct timeval at_once = {0, 0};
+    (void)event_add(house->fill, &at_once);
+}
+
+/* New keys in every turn, so that the loop never rests. Nobody asks for what is not there, so the sidecar is told of
+ * misses by their fills alone. */
 static void on_fill(evutil_socket_t descriptor, short what, void *context)
 {
     struct house *house = context;
@@ -289,6 +295,7 @@ static void on_fill(evutil_socket_t descriptor, short what, void *context)
     }
     __atomic_store_n(&house->common->resident, publisher_entries(house->publisher) * 9 / 10 + 1,
                      __ATOMIC_RELAXED);
+    fill_on(house);
 }
 
 static uint64_t busy_ns(void)
@@ -346,15 +353,15 @@ static void house_start(struct house *house)
                                     .entries_min = 1,
                                     .memory_max = UINT64_MAX / 2,
                                     .hit_rate_target = 0.5};
-    const struct timeval lease = {0, 100000}, fill = {0, FILL_US};
+    const struct timeval lease = {0, 100000};
     growth.base = house->base = event_base_new();
     must(workshop_new(&house->workshop, house->base), "workshop_new");
     growth.workshop = house->workshop;
     must(growth_new(&house->growth, &growth), "growth_new");
     house->renew = event_new(house->base, -1, EV_PERSIST, on_renew, house);
-    house->fill = event_new(house->base, -1, EV_PERSIST, on_fill, house);
+    house->fill = event_new(house->base, -1, 0, on_fill, house);
     (void)event_add(house->renew, &lease);
-    (void)event_add(house->fill, &fill);
+    fill_on(house);
     publisher_renew(house->publisher, clock_ns());
     hand_table(house);
 }
@@ -428,8 +435,7 @@ static void rest(struct house *house)
     while (clock_ns() < until)
         turn(house);
     say_phase(house, PHASE_AT_REST);
-    const struct timeval fill = {0, FILL_US};
-    (void)event_add(house->fill, &fill);
+    fill_on(house);
 }
 
 static void say_end(const struct house *house)
