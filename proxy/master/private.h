@@ -23,6 +23,7 @@ struct child {
     bool ready;                      /* it accepts clients */
     bool answers;                    /* and its table has had a lease */
     bool migrating;                  /* may take as long as it takes */
+    uint64_t extend_ns;              /* while it migrates: when the supervisor is to be asked for more time */
     bool leaving;                    /* was told to make room for another */
     bool killed;                     /* by us */
     char failure[FAILURE_TEXT_SIZE]; /* why it could not start, as it said */

@@ -18,14 +18,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAUSE_FIRST_NS (100 * MS)
-#define PAUSE_MOST_NS  (5000 * MS)
-#define QUICK_NS       (1000 * MS) /* serving for less is dying quickly */
-#define QUICK_DEATHS   5u          /* in a row, and only then there are pauses */
-#define STOP_NS        (4000 * MS) /* the worker leaves its threads behind after 2 s */
-#define SILENT_STARTS  10u         /* a start may be silent for so many times as long as a worker that serves */
-#define HEARD_A_TURN   64u         /* messages: signals and the supervisor wait meanwhile */
-#define HEARD_AT_LAST  4096u       /* of a dead worker: more than the channel holds */
+#define PAUSE_FIRST_NS  (100 * MS)
+#define PAUSE_MOST_NS   (5000 * MS)
+#define QUICK_NS        (1000 * MS) /* serving for less is dying quickly */
+#define QUICK_DEATHS    5u          /* in a row, and only then there are pauses */
+#define STOP_NS         (4000 * MS) /* the worker leaves its threads behind after 2 s */
+#define SILENT_STARTS   10u         /* a start may be silent for so many times as long as a worker that serves */
+#define EXTEND_NS       (30000 * MS) /* while it migrates the supervisor is to have this much longer, … */
+#define EXTEND_EVERY_NS (2000 * MS)  /* … and is asked again after this */
+#define HEARD_A_TURN    64u          /* messages: signals and the supervisor wait meanwhile */
+#define HEARD_AT_LAST   4096u        /* of a dead worker: more than the channel holds */
 
 /* ---- birth --------------------------------------------------------------------------------------------------- */
 
@@ -323,8 +325,21 @@ uint64_t master_worker_due(const struct master *master)
     uint64_t due = silent_until(master), tick_ns = master_tick_ns(master);
     if (tick_ns != 0)
         due = earlier(due, master->turn_ns + tick_ns);
+    if (worker->migrating)
+        due = earlier(due, worker->extend_ns);
     return worker->kill_ns != 0 && !worker->killed && !worker->migrating ? earlier(due, worker->kill_ns)
                                                                          : due;
+}
+
+/* A supervisor gives a start, and a stop, so much time and no more, unless it is asked for more in time. */
+static void ask_for_time(struct child *worker, uint64_t now_ns)
+{
+    char state[64];
+    if (!worker->migrating || now_ns < worker->extend_ns)
+        return;
+    worker->extend_ns = now_ns + EXTEND_EVERY_NS;
+    (void)snprintf(state, sizeof state, "EXTEND_TIMEOUT_USEC=%llu", EXTEND_NS / 1000);
+    notify_supervisor(state);
 }
 
 static void kill_worker(struct master *master, const char *why)
@@ -347,6 +362,7 @@ void master_watch_worker(struct master *master, uint64_t now_ns, struct failure 
     }
     if (worker->killed)
         return;
+    ask_for_time(worker, now_ns);
     if (now_ns >= silent_until(master))
         kill_worker(master, worker->ready ? "its loop has not turned for worker_timeout"
                                           : "its start has not gone on for ten times worker_timeout");

@@ -35,6 +35,7 @@ struct notes {
     uint64_t begun;
     char failure[FAILURE_TEXT_SIZE];
     unsigned fed; /* so often the supervisor's watchdog */
+    unsigned asked; /* so often the supervisor for more time */
 };
 
 struct fixture {
@@ -407,6 +408,43 @@ static void test_the_watchdog_of_a_start(void **state)
     assert_in_range(fixture->notes->fed, 1, ENOUGH - 1);
 }
 
+/* How often the supervisor is asked for more time, until it has been asked `enough` times or for ten seconds not. */
+static unsigned count_requests_for_time(int supervisor, unsigned enough)
+{
+    struct pollfd wait = {.fd = supervisor, .events = POLLIN};
+    unsigned count = 0;
+    char text[512];
+    while (count < enough && poll(&wait, 1, 10000) > 0) {
+        ssize_t got = recv(supervisor, text, sizeof text - 1, 0);
+        text[got < 0 ? 0 : got] = 0;
+        count += strcmp(text, "EXTEND_TIMEOUT_USEC=30000000") == 0;
+    }
+    return count;
+}
+
+static int migrate_for_long(void *context, const struct worker_start *start)
+{
+    struct fixture *fixture = context;
+    tell(start, CHANNEL_MIGRATING, "");
+    fixture->notes->asked = count_requests_for_time(fixture->supervisor, 3);
+    serve_to_the_end(start);
+    return EXIT_FINE;
+}
+
+/* A migration takes as long as it takes, also when the supervisor's start time-out is shorter. */
+static void test_a_migration_asks_for_time(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_true(write_config(fixture, "worker_timeout = \"0s\"")); /* nothing else wakes the master */
+    fixture->supervisor = listen_as_supervisor(fixture);
+    int code = run(fixture, migrate_for_long);
+    (void)close(fixture->supervisor);
+    (void)unlink(getenv("NOTIFY_SOCKET"));
+    (void)unsetenv("NOTIFY_SOCKET");
+    assert_int_equal(code, EXIT_FINE);
+    assert_int_equal(fixture->notes->asked, 3);
+}
+
 /* ---- configurations ---------------------------------------------------------------------------------------------- */
 
 #define FIRST  5u /* audit_entries of three configurations */
@@ -530,6 +568,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_silence, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_told_twice_to_stop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_watchdog_of_a_start, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_migration_asks_for_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reload_while_a_later_worker_starts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_back_to_the_last_configuration_that_served, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_configuration_that_has_answered, set_up, tear_down),
