@@ -9,7 +9,7 @@
  * come, and leaves the rest to the next one. A new connection takes three such steps. A process that asks a few times a
  * second would not be through with them before the lease ends, so a caller that comes SELDOM_NS after the look was due
  * waits for PATIENCE_NS at most. All processes of a host see the sign at the same moment, so each lets pass a random
- * part of three quarters of the time that is left. */
+ * part of the first half of the time that is left. */
 #include "client/handle.h"
 
 #include "shm/order.h"
@@ -67,7 +67,7 @@ uint64_t ahead_from(struct handle *handle, const struct permtab_geometry_ *geome
         uint64_t since = retired_since(handle->own, geometry, clock_ns);
         sign = since < quarter ? since : quarter;
     }
-    return sign + geometry->early_ns / 4 * 3 / SHARES * share_of_process(handle->own);
+    return sign + geometry->early_ns / 2 / SHARES * share_of_process(handle->own);
 }
 
 void ahead_look(struct handle *handle)

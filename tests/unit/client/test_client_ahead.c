@@ -335,7 +335,7 @@ static void test_who_comes_seldom_waits_a_little(void **state)
     assert_int_equal(fake_counts(&bench->fake).checks, 0);
 }
 
-/* Processes do not come at the same moment: each lets pass its own part of three quarters of what is left. */
+/* Processes do not come at the same moment: each lets pass its own part of the first half of what is left. */
 static void test_shares(void **state)
 {
     struct client_bench *bench = *state;
@@ -348,16 +348,16 @@ static void test_shares(void **state)
     assert_false(ahead_wanted(geometry, &moment, deadline));
     for (uint64_t share = 1; share <= 256; share++) {
         handle->own->share = share;
-        assert_in_range(ahead_from(handle, geometry, &moment, quarter), quarter + share * MS,
-                        quarter + 375 * MS);
+        assert_in_range(ahead_from(handle, geometry, &moment, quarter),
+                        quarter + share * 250 * MS / 257, quarter + 250 * MS);
     }
     moment.state = PERMTAB_SHM_RETIRED; /* from when it was seen, but not longer than that */
     assert_true(ahead_wanted(geometry, &moment, quarter - 1));
     handle->own->share = 256;
-    assert_in_range(ahead_from(handle, geometry, &moment, 1000 * MS), 1374 * MS, 1375 * MS);
-    assert_in_range(ahead_from(handle, geometry, &moment, 1300 * MS), 1374 * MS, 1375 * MS);
+    assert_in_range(ahead_from(handle, geometry, &moment, 1000 * MS), 1249 * MS, 1250 * MS);
+    assert_in_range(ahead_from(handle, geometry, &moment, 1300 * MS), 1249 * MS, 1250 * MS);
     handle->own->retired_segment = 0;
-    assert_in_range(ahead_from(handle, geometry, &moment, deadline - 1), quarter, quarter + 375 * MS);
+    assert_in_range(ahead_from(handle, geometry, &moment, deadline - 1), quarter, quarter + 250 * MS);
     handle->own->share = 256;
     pid_t pid = fork();
     assert_true(pid >= 0);
