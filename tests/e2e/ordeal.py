@@ -206,11 +206,12 @@ class Executioner:
         return begun
 
     def strike_growth(self):
-        """A worker grows its table when it is some seconds old, and then has what it needs: so each time it is a new
-        one, but for the first time."""
+        """A worker grows its table when it is some seconds old. The next one begins with a table of that size, unless
+        the keys, which know it, died with their master: so each time it is a new master, but for the first time."""
         for _ in range(ATTEMPTS):
             if self.grown:
-                self.ordeal.hurt("worker", signal.SIGKILL)
+                self.ordeal.hurt("both", signal.SIGKILL)
+                self.ordeal.keep_up("both")
                 self.ordeal.sidecar.wait_healthy()
             self.grown = True
             grows = self.moments.growth_begins(GROWTH_S)
