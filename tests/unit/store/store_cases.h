@@ -12,7 +12,8 @@
 #define EMPTY(test) cmocka_unit_test_setup_teardown(test, empty, fixture_free)
 
 #define STORE_CASES                                                                                          \
-    READY(test_each_change_is_logged), READY(test_poll_sees_what_is_newer),                                  \
+    READY(test_each_change_is_logged), READY(test_undone_changes_leave_no_gap),                              \
+        READY(test_poll_sees_what_is_newer),                                                                 \
         READY(test_purged_rows_are_not_believed), READY(test_another_history_is_not_believed),               \
         READY(test_another_store_is_not_believed), READY(test_counter_keeps_itself), READY(test_trim),       \
         READY(test_follower_sees_each_commit_once), READY(test_rules_hold),                                  \

@@ -106,6 +106,42 @@ static void test_each_change_is_logged(void **state)
     }
 }
 
+/* What was undone in part leaves no gap and no number twice: a statement that fails at its last row, a savepoint, a
+ * transaction, each followed by a change over the same connection. Whatever a session keeps of a number outlives all of
+ * these. */
+static void test_undone_changes_leave_no_gap(void **state)
+{
+    static const char *const fails = "INSERT INTO permtab_assignment VALUES (70, 1, 1, 5, NULL),"
+                                     " (71, 1, 1, 5, NULL), (7, 1, 1, 5, NULL)";
+    static const char *const undone[] = {"SAVEPOINT a",
+                                         "INSERT INTO permtab_assignment VALUES (73, 1, 1, 5, NULL)",
+                                         "INSERT INTO permtab_assignment VALUES (74, 1, 1, 5, NULL)",
+                                         "ROLLBACK TO SAVEPOINT a"};
+    struct fixture *f = *state;
+    char text[256];
+    some_policy(f);
+    struct log_position before = position(f);
+    OK(run(f->writer, "INSERT INTO permtab_assignment VALUES (60, 1, 1, 5, NULL)"));
+    FAILS(run(f->writer, fails), PERMTAB_E_CONFLICT, "");
+    OK(run(f->writer, "INSERT INTO permtab_assignment VALUES (61, 1, 1, 5, NULL)"));
+    OK(sql_begin(f->writer, SQL_WRITE, &failure));
+    OK(run(f->writer, "INSERT INTO permtab_assignment VALUES (62, 1, 1, 5, NULL)"));
+    FAILS(run(f->writer, fails), PERMTAB_E_CONFLICT, "");
+    OK(run(f->writer, "INSERT INTO permtab_assignment VALUES (63, 1, 1, 5, NULL)"));
+    for (size_t i = 0; i < sizeof(undone) / sizeof(*undone); i++)
+        OK(run(f->writer, undone[i]));
+    OK(run(f->writer, "INSERT INTO permtab_assignment VALUES (64, 1, 1, 5, NULL)"));
+    OK(sql_commit(f->writer, &failure));
+    OK(sql_begin(f->writer, SQL_WRITE, &failure));
+    OK(run(f->writer, "INSERT INTO permtab_assignment VALUES (75, 1, 1, 5, NULL)"));
+    sql_rollback(f->writer);
+    OK(run(f->writer, "INSERT INTO permtab_assignment VALUES (65, 1, 1, 5, NULL)"));
+    changes_text(f, before.revision, text, sizeof(text));
+    assert_string_equal(text, "7/60/1/1:5 7/61/1/1:5 7/62/1/1:5 7/63/1/1:5 7/64/1/1:5 7/65/1/1:5 ");
+    assert_int_equal(position(f).revision, before.revision + 6);
+    assert_int_equal(number(f->writer, "SELECT revision FROM permtab_counter"), before.revision + 6);
+}
+
 static void test_poll_sees_what_is_newer(void **state)
 {
     struct fixture *f = *state;
