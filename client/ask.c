@@ -88,28 +88,56 @@ static int call_check(struct handle *handle, const struct permtab_query *query, 
     return result;
 }
 
-/* As the inline path. */
-static int look_again(const struct handle *handle, const struct permtab_query *query,
-                      const struct permtab_token *token)
+/* In place of a state: live, and less than a quarter of the lease is left. */
+#define ENDING 3u
+
+/* Steps 1 to 6 of shm/reader.h, as the inline path takes them. 1, 0, or a code that says why there is no answer; *state
+ * is the segment's, or ENDING. */
+static int look(const struct handle *handle, const struct permtab_query *query,
+                const struct permtab_token *token, uint32_t *state)
 {
     const struct permtab_geometry_ *geometry = permtab_geometry_of_(&handle->visible);
-    uint32_t state;
+    const struct permtab_shm_table *table = &geometry->table;
+    struct permtab_shm_moment moment = permtab_shm_beat_read(table);
+    uint32_t type = geometry->types[query->scope.type.slot % PERMTAB_TYPE_SLOTS_];
+    uint32_t bit = query->perm.slot < geometry->permission_slots ? geometry->permissions[query->perm.slot]
+                                                                 : PERMTAB_NO_NUMBER_;
+    bool allowed = false;
+    *state = moment.state;
     if (token != NULL && token->store_id != geometry->store_id)
         return PERMTAB_E_BEHIND;
-    return permtab_look_(geometry, query->user, query->scope, query->perm,
-                         query->owned && query->owner == query->user, token != NULL ? token->revision : 0,
-                         &state);
+    if (moment.state != PERMTAB_SHM_LIVE && moment.state != PERMTAB_SHM_RETIRED)
+        return geometry_stale(geometry, moment.state);
+    if (moment.catalogue != geometry->catalogue)
+        return PERMTAB_E_CATALOGUE;
+    if (bit >= table->permissions_max)
+        return PERMTAB_E_NO_PERMISSION;
+    if (type >= PERMTAB_SHM_SCOPE_TYPES)
+        return PERMTAB_E_NO_SCOPE_TYPE;
+    if (token != NULL && moment.applied_revision < token->revision)
+        return PERMTAB_E_BEHIND;
+    enum permtab_shm_found found =
+        permtab_shm_check(table, query->user, query->scope.id, type, bit,
+                          query->owned && query->owner == query->user, &allowed);
+    uint64_t clock = permtab_shm_clock_ns();
+    if (clock >= moment.lease_deadline)
+        return geometry_stale(geometry, moment.state);
+    if (moment.state == PERMTAB_SHM_LIVE && clock + geometry->early_ns >= moment.lease_deadline)
+        *state = ENDING;
+    if (found != PERMTAB_SHM_FOUND)
+        return found == PERMTAB_SHM_MISS ? PERMTAB_E_MISS : PERMTAB_E_BUSY;
+    return allowed ? 1 : 0;
 }
 
 int ask_locked(struct handle *handle, const struct permtab_query *query, const char *permission,
                const struct permtab_token *token, uint64_t deadline_ns)
 {
-    uint32_t ended = handle->own->ended;
+    uint32_t ended = handle->own->ended, state;
     int code;
     do {
         code = handle_ready(handle, deadline_ns);
         if (code == 0 && permission == NULL) {
-            code = look_again(handle, query, token);
+            code = look(handle, query, token, &state);
             if (code >= 0 || code == PERMTAB_E_NO_PERMISSION || code == PERMTAB_E_NO_SCOPE_TYPE)
                 return code;
             code = 0;
@@ -127,7 +155,8 @@ enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_q
     /* The inline path leaves to us what a table answers that is about to be replaced. Looking for the newer one may
      * take time, in which the lease of the answer may end. */
     struct permtab_shm_moment moment = permtab_shm_beat_read(&permtab_geometry_of_(table)->table);
-    int code = look_again(handle, query, token);
+    uint32_t state;
+    int code = look(handle, query, token, &state);
     if (code >= 0) {
         ahead_look(handle);
         if (permtab_shm_fresh(&moment)) {
@@ -145,8 +174,19 @@ enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_q
     return code >= 0 ? (enum permtab_decision)code : ask_unknown(handle, code);
 }
 
-enum permtab_decision permtab_unknown_(struct permtab *table, int code)
+enum permtab_decision permtab_peek_(struct permtab *table, uint64_t user, permtab_scope scope,
+                                    permtab_perm perm)
 {
-    count_add(handle_of(table), 0, 1, 0);
-    return ask_unknown(handle_of(table), code);
+    struct handle *handle = handle_of(table);
+    const struct permtab_query query = {.user = user, .scope = scope, .perm = perm};
+    uint32_t state;
+    int code = look(handle, &query, NULL, &state);
+    if (code < 0) {
+        count_add(handle, 0, 1, 0);
+        return ask_unknown(handle, code);
+    }
+    if (state != PERMTAB_SHM_LIVE)
+        permtab_thread_.why = PERMTAB_E_RETIRED;
+    permtab_count_hit_(table, user, scope, false);
+    return code != 0 ? PERMTAB_ALLOW : PERMTAB_DENY;
 }

@@ -14,6 +14,13 @@ struct geometry *geometry_now(const struct handle *handle)
     return permtab_shm_load_pointer(&handle->visible.geometry);
 }
 
+int geometry_stale(const struct permtab_geometry_ *geometry, uint32_t state)
+{
+    if (geometry->trouble != 0)
+        return geometry->trouble;
+    return state == PERMTAB_SHM_RETIRED ? PERMTAB_E_RETIRED : PERMTAB_E_STALE;
+}
+
 static uint32_t slots_room(const struct slots *slots)
 {
     uint32_t room = 64;

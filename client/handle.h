@@ -200,6 +200,8 @@ int geometry_publish(struct handle *handle, struct mapping *mapping, const struc
 /* Publishes the present table again, with the present names. */
 int geometry_renew(struct handle *handle) PERMTAB_MUST_CHECK;
 struct geometry *geometry_now(const struct handle *handle);
+/* The code for a table that is in this state, and does not answer. */
+int geometry_stale(const struct permtab_geometry_ *geometry, uint32_t state);
 /* The slot of a name, new or known. PERMTAB_E_NO_PERMISSION, _NO_SCOPE_TYPE, _LIMIT, _MEMORY. */
 int geometry_permission_slot(struct handle *handle, const char *name, uint32_t *slot) PERMTAB_MUST_CHECK;
 int geometry_type_slot(struct handle *handle, const char *name, uint32_t *slot) PERMTAB_MUST_CHECK;

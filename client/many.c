@@ -1,7 +1,8 @@
-/* Many checks at once. The table is looked at in blocks: first every bucket of the block is asked for from memory,
- * and where there are too many sets for a cache then every set, so that the misses of the processor's caches
- * overlap. Then the block is checked between one look at the heartbeat and one at the clock, which makes each
- * answer in it as true as a single check. The queries that the table did not answer are asked for together.
+/* Many checks at once. While a query is checked, the bucket of the one AHEAD places behind it is asked for from memory,
+ * and where there are too many sets for a cache also the set of the one in the middle between them, whose bucket has
+ * come by then: so the misses of the processor's caches overlap with each other and with the work. Queries are checked
+ * in blocks, each between one look at the heartbeat and one at the clock, which makes each answer in it as true as a
+ * single check. The queries that the table did not answer are asked for together.
  *
  * Answers of different blocks may be of different revisions: only each by itself is promised. */
 #include "client/handle.h"
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #define BLOCK       32u
+#define AHEAD       32u     /* a power of two */
 #define CHUNK       10000u  /* queries a round trip: what the sidecar takes */
 #define CHUNK_BYTES 900000u /* … and what fits into a frame with its head */
 
@@ -22,6 +24,9 @@
 
 struct many {
     struct handle *handle;
+    const struct permtab_geometry_ *geometry; /* of one look at all of them */
+    const struct permtab_shm_bucket *home[AHEAD]; /* where the next queries' entries may begin */
+    bool fetches_sets;
     const struct permtab_query *queries;
     int *results; /* decisions and codes; OPEN_: still to be asked for */
     size_t count;
@@ -53,46 +58,37 @@ static inline void follow_fold(const struct permtab_shm_table *table, uint64_t *
     *scope_type = (uint32_t)permtab_shm_load64(&target->type);
 }
 
-/* Every value stays in a register: a value that is stored and read back in another size makes the processor wait
- * for the fetches before it, which was measured to undo all their good. */
-static inline void fetch_one(const struct permtab_geometry_ *geometry, const struct permtab_query *query,
-                             bool folds, bool set)
+static inline void fetch_entry(struct many *many, size_t i, bool folds)
 {
-    const struct permtab_shm_table *table = &geometry->table;
+    const struct permtab_geometry_ *geometry = many->geometry;
+    const struct permtab_query *query = &many->queries[i];
     uint64_t scope_id = query->scope.id;
-    uint32_t scope_type, bit;
-    if (!numbers_of(geometry, query, &scope_type, &bit))
-        return;
+    uint32_t scope_type = geometry->types[query->scope.type.slot % PERMTAB_TYPE_SLOTS_];
     if (folds)
-        follow_fold(table, &scope_id, &scope_type);
-    if (set)
-        permtab_shm_fetch_set(table, query->user, scope_id, scope_type, bit);
-    else
-        permtab_shm_fetch_entry(table, query->user, scope_id, scope_type);
+        follow_fold(&geometry->table, &scope_id, &scope_type);
+    many->home[i % AHEAD] = permtab_shm_fetch_entry(&geometry->table, query->user, scope_id, scope_type);
 }
 
-static void fetch_block(const struct permtab_geometry_ *geometry, const struct permtab_query *queries,
-                        size_t count)
+static inline void fetch_set(const struct many *many, size_t i)
+{
+    const struct permtab_query *query = &many->queries[i];
+    uint32_t type, bit;
+    if (numbers_of(many->geometry, query, &type, &bit))
+        permtab_shm_fetch_set(&many->geometry->table, many->home[i % AHEAD], query->user, bit);
+}
+
+/* `home`: where the window of the query's entry begins, if `folds` is false. */
+static inline int check_one(const struct permtab_geometry_ *geometry, const struct permtab_query *query,
+                            const struct permtab_shm_bucket *home, bool folds)
 {
     const struct permtab_shm_table *table = &geometry->table;
-    bool folds = permtab_shm_load32(&table->header->beat.fold_count) != 0;
-    for (size_t i = 0; i < count; i++)
-        fetch_one(geometry, &queries[i], folds, false);
-    if ((size_t)table->set_count * table->set_stride < SETS_NEAR)
-        return;
-    for (size_t i = 0; i < count; i++)
-        fetch_one(geometry, &queries[i], folds, true);
-}
-
-static int check_one(const struct permtab_geometry_ *geometry, const struct permtab_query *query)
-{
     uint32_t type, bit;
-    bool allowed = false;
+    bool allowed = false, own = query->owned && query->owner == query->user;
     if (!numbers_of(geometry, query, &type, &bit))
-        return bit < geometry->table.permissions_max ? PERMTAB_E_NO_SCOPE_TYPE : PERMTAB_E_NO_PERMISSION;
+        return bit < table->permissions_max ? PERMTAB_E_NO_SCOPE_TYPE : PERMTAB_E_NO_PERMISSION;
     enum permtab_shm_found found =
-        permtab_shm_check(&geometry->table, query->user, query->scope.id, type, bit,
-                          query->owned && query->owner == query->user, &allowed);
+        folds ? permtab_shm_check(table, query->user, query->scope.id, type, bit, own, &allowed)
+              : permtab_shm_check_from(table, home, query->user, query->scope.id, type, bit, own, &allowed);
     if (found != PERMTAB_SHM_FOUND)
         return OPEN_;
     return allowed ? PERMTAB_ALLOW : PERMTAB_DENY;
@@ -104,41 +100,58 @@ static void leave_open(int *results, size_t count)
         results[i] = OPEN_;
 }
 
-/* Steps 1 to 6 for a block. Returns how many are left open; the deadline is lowered to that of the others. */
-static size_t look_block(struct many *many, size_t first, size_t count)
+/* Steps 2 to 5 for the queries from `first` to before `end`, and fetching for those behind them. Returns how many are
+ * left open. */
+static size_t check_block(struct many *many, size_t first, size_t end)
 {
-    const struct permtab_geometry_ *geometry = permtab_geometry_of_(&many->handle->visible);
-    const struct permtab_query *queries = many->queries + first;
-    int *results = many->results + first;
-    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
+    bool folds = permtab_shm_load32(&many->geometry->table.header->beat.fold_count) != 0;
     size_t open = 0;
-    leave_open(results, count);
-    if (moment.state == PERMTAB_SHM_VOID || moment.catalogue != geometry->catalogue)
-        return count;
-    fetch_block(geometry, queries, count);
-    for (size_t i = 0; i < count; i++) {
-        results[i] = check_one(geometry, &queries[i]);
-        open += results[i] == OPEN_;
+    for (size_t i = first; i < end; i++) {
+        const struct permtab_shm_bucket *home = many->home[i % AHEAD];
+        if (i + AHEAD < many->count)
+            fetch_entry(many, i + AHEAD, folds);
+        if (many->fetches_sets && i + AHEAD / 2 < many->count)
+            fetch_set(many, i + AHEAD / 2);
+        many->results[i] = check_one(many->geometry, &many->queries[i], home, folds);
+        open += many->results[i] == OPEN_;
     }
+    return open;
+}
+
+/* Steps 1 to 6 for a block. Returns how many are left open; the deadline is lowered to that of the others. */
+static size_t look_block(struct many *many, size_t first, size_t end)
+{
+    const struct permtab_geometry_ *geometry = many->geometry;
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
+    if (moment.state == PERMTAB_SHM_VOID || moment.catalogue != geometry->catalogue) {
+        leave_open(many->results + first, end - first);
+        return end - first;
+    }
+    size_t open = check_block(many, first, end);
     uint64_t clock = permtab_shm_clock_ns();
     if (clock >= moment.lease_deadline) {
-        leave_open(results, count);
-        return count;
+        leave_open(many->results + first, end - first);
+        return end - first;
     }
     many->ending = many->ending || ahead_wanted(geometry, &moment, clock);
-    if (open < count && moment.lease_deadline < many->deadline_ns)
+    if (open < end - first && moment.lease_deadline < many->deadline_ns)
         many->deadline_ns = moment.lease_deadline;
     return open;
 }
 
 static size_t look_all(struct many *many)
 {
+    const struct permtab_geometry_ *geometry = permtab_geometry_of_(&many->handle->visible);
+    const struct permtab_shm_table *table = &geometry->table;
+    bool folds = permtab_shm_load32(&table->header->beat.fold_count) != 0;
     size_t open = 0;
     many->deadline_ns = UINT64_MAX;
-    for (size_t i = 0; i < many->count; i += BLOCK) {
-        size_t count = many->count - i < BLOCK ? many->count - i : BLOCK;
-        open += look_block(many, i, count);
-    }
+    many->geometry = geometry;
+    many->fetches_sets = (size_t)table->set_count * table->set_stride >= SETS_NEAR;
+    for (size_t i = 0; i < AHEAD && i < many->count; i++)
+        fetch_entry(many, i, folds);
+    for (size_t i = 0; i < many->count; i += BLOCK)
+        open += look_block(many, i, many->count - i < BLOCK ? many->count : i + BLOCK);
     return open;
 }
 

@@ -52,7 +52,7 @@ static int standing(const struct handle *handle)
     if (moment.catalogue != now->visible.catalogue)
         return PERMTAB_E_CATALOGUE;
     if (moment.state != PERMTAB_SHM_LIVE)
-        return permtab_stale_(&now->visible, moment.state);
+        return geometry_stale(&now->visible, moment.state);
     return permtab_shm_fresh(&moment) ? 0 : PERMTAB_E_STALE;
 }
 

@@ -50,6 +50,7 @@
 extern "C" {
 #endif
 
+#define PERMTAB_INLINE_ static inline __attribute__((always_inline))
 #define PERMTAB_API __attribute__((visibility("default")))
 
 enum permtab_decision { PERMTAB_UNKNOWN = -1, PERMTAB_DENY = 0, PERMTAB_ALLOW = 1 };
@@ -140,16 +141,16 @@ static inline permtab_scope permtab_at(permtab_type type, uint64_t id);
 /* ---- checking ------------------------------------------------------------------------------------------------ */
 
 /* True for ALLOW alone: the one to use. Blocks on a miss. */
-static inline bool permtab_allowed(struct permtab *table, uint64_t user, permtab_scope scope,
+PERMTAB_INLINE_ bool permtab_allowed(struct permtab *table, uint64_t user, permtab_scope scope,
                                    permtab_perm perm);
 
 /* The table, then the socket, within check_ms. UNKNOWN: see permtab_why. Blocks on a miss. */
-static inline enum permtab_decision permtab_check(struct permtab *table, uint64_t user, permtab_scope scope,
+PERMTAB_INLINE_ enum permtab_decision permtab_check(struct permtab *table, uint64_t user, permtab_scope scope,
                                                   permtab_perm perm);
 
 /* The table alone. When it was retired, or less than a quarter of its lease is left, permtab_why says
  * PERMTAB_E_RETIRED although the answer is good. Never blocks; may be called in a signal handler. */
-static inline enum permtab_decision permtab_peek(struct permtab *table, uint64_t user, permtab_scope scope,
+PERMTAB_INLINE_ enum permtab_decision permtab_peek(struct permtab *table, uint64_t user, permtab_scope scope,
                                                  permtab_perm perm);
 
 /* The permission on a resource of `owner`: own-only grants count when the user is the owner. Blocks on a miss. */
@@ -272,14 +273,14 @@ PERMTAB_API void permtab_uncounted_hit_(struct permtab *table, bool blocks);
 PERMTAB_API void permtab_sample_(struct permtab *table, uint64_t user, permtab_scope scope);
 /* Chooses a line for this thread. */
 PERMTAB_API void permtab_thread_enter_(struct permtab *table);
-/* Counts and remembers an UNKNOWN of a peek. */
-PERMTAB_API enum permtab_decision permtab_unknown_(struct permtab *table, int code);
+/* The slow path of permtab_peek: never blocks. */
+PERMTAB_API enum permtab_decision permtab_peek_(struct permtab *table, uint64_t user, permtab_scope scope,
+                                                permtab_perm perm);
 /* The slow path of all checks; token may be NULL. */
 PERMTAB_API enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_query *query,
                                                const struct permtab_token *token);
 
 #define PERMTAB_LIKELY_(condition) __builtin_expect(!!(condition), 1)
-#define PERMTAB_INLINE_            static inline __attribute__((always_inline))
 
 static inline const struct permtab_geometry_ *permtab_geometry_of_(const struct permtab *table)
 {
@@ -294,7 +295,7 @@ static inline struct permtab_shm_feedback_line *permtab_line_(struct permtab *ta
         return NULL;
     if (!PERMTAB_LIKELY_(permtab_thread_.line != 0))
         permtab_thread_enter_(table);
-    return &feedback->line[permtab_thread_.line - 1];
+    return feedback->line + permtab_thread_.line - 1;
 }
 
 /* A number below PERMTAB_SHM_SAMPLE_HITS that is 0 for one count in so many, at uneven distances (multiples of the
@@ -318,49 +319,25 @@ static inline void permtab_count_hit_(struct permtab *table, uint64_t user, perm
     }
 }
 
-/* A code for a look that gave no answer. */
-static inline int permtab_stale_(const struct permtab_geometry_ *geometry, uint32_t state)
-{
-    if (geometry->trouble != 0)
-        return geometry->trouble;
-    return state == PERMTAB_SHM_RETIRED ? PERMTAB_E_RETIRED : PERMTAB_E_STALE;
-}
-
-/* In place of a state: live, and less than a quarter of the lease is left. */
-#define PERMTAB_ENDING_ 3u
-
-/* Steps 1 to 6 of shm/reader.h. 1, 0, or a code; *state is the segment's, or PERMTAB_ENDING_. */
-PERMTAB_INLINE_ int permtab_look_(const struct permtab_geometry_ *geometry, uint64_t user,
-                                  permtab_scope scope, permtab_perm perm, bool own, uint64_t revision,
-                                  uint32_t *state)
+/* Steps 1 to 6 of shm/reader.h where all is as it should be: a live table with most of its lease, names that are known,
+ * an entry. 1 or 0; else -1, which says nothing: the slow paths look again, and find out what it is. */
+PERMTAB_INLINE_ int permtab_hit_(const struct permtab_geometry_ *geometry, uint64_t user, permtab_scope scope,
+                                 permtab_perm perm, bool own, uint64_t revision)
 {
     struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
     uint32_t type = geometry->types[scope.type.slot % PERMTAB_TYPE_SLOTS_];
-    uint32_t bit =
-        perm.slot < geometry->permission_slots ? geometry->permissions[perm.slot] : PERMTAB_NO_NUMBER_;
-    bool allowed = false;
-    *state = moment.state;
-    if (!PERMTAB_LIKELY_(moment.state == PERMTAB_SHM_LIVE || moment.state == PERMTAB_SHM_RETIRED))
-        return permtab_stale_(geometry, moment.state);
-    if (!PERMTAB_LIKELY_(moment.catalogue == geometry->catalogue))
-        return PERMTAB_E_CATALOGUE;
-    if (!PERMTAB_LIKELY_(bit < geometry->table.permissions_max))
-        return PERMTAB_E_NO_PERMISSION;
-    if (!PERMTAB_LIKELY_(type < PERMTAB_SHM_SCOPE_TYPES))
-        return PERMTAB_E_NO_SCOPE_TYPE;
-    if (!PERMTAB_LIKELY_(moment.applied_revision >= revision))
-        return PERMTAB_E_BEHIND;
-    enum permtab_shm_found found =
-        permtab_shm_check(&geometry->table, user, scope.id, type, bit, own, &allowed);
-    uint64_t clock = permtab_shm_clock_ns();
-    if (!PERMTAB_LIKELY_(clock + geometry->early_ns < moment.lease_deadline)) {
-        if (clock >= moment.lease_deadline)
-            return permtab_stale_(geometry, moment.state);
-        if (moment.state == PERMTAB_SHM_LIVE)
-            *state = PERMTAB_ENDING_;
-    }
-    if (!PERMTAB_LIKELY_(found == PERMTAB_SHM_FOUND))
-        return found == PERMTAB_SHM_MISS ? PERMTAB_E_MISS : PERMTAB_E_BUSY;
+    bool allowed;
+    if (!PERMTAB_LIKELY_(moment.state == PERMTAB_SHM_LIVE && moment.lease_deadline >= geometry->early_ns &&
+                         moment.catalogue == geometry->catalogue && moment.applied_revision >= revision &&
+                         type < PERMTAB_SHM_SCOPE_TYPES && perm.slot < geometry->permission_slots))
+        return -1;
+    uint64_t until = moment.lease_deadline - geometry->early_ns;
+    uint32_t bit = geometry->permissions[perm.slot];
+    if (!PERMTAB_LIKELY_(bit < geometry->table.permissions_max &&
+                         permtab_shm_check(&geometry->table, user, scope.id, type, bit, own, &allowed) ==
+                             PERMTAB_SHM_FOUND &&
+                         permtab_shm_clock_ns() < until))
+        return -1;
     return allowed ? 1 : 0;
 }
 
@@ -378,15 +355,12 @@ static inline permtab_scope permtab_at(permtab_type type, uint64_t id)
     return scope;
 }
 
-static inline enum permtab_decision permtab_peek(struct permtab *table, uint64_t user, permtab_scope scope,
+PERMTAB_INLINE_ enum permtab_decision permtab_peek(struct permtab *table, uint64_t user, permtab_scope scope,
                                                  permtab_perm perm)
 {
-    uint32_t state;
-    int result = permtab_look_(permtab_geometry_of_(table), user, scope, perm, false, 0, &state);
+    int result = permtab_hit_(permtab_geometry_of_(table), user, scope, perm, false, 0);
     if (!PERMTAB_LIKELY_(result >= 0))
-        return permtab_unknown_(table, result);
-    if (!PERMTAB_LIKELY_(state == PERMTAB_SHM_LIVE))
-        permtab_thread_.why = PERMTAB_E_RETIRED;
+        return permtab_peek_(table, user, scope, perm);
     permtab_count_hit_(table, user, scope, false);
     return result != 0 ? PERMTAB_ALLOW : PERMTAB_DENY;
 }
@@ -398,10 +372,9 @@ PERMTAB_INLINE_ enum permtab_decision permtab_decide_(struct permtab *table, uin
 {
     const struct permtab_geometry_ *geometry = permtab_geometry_of_(table);
     if (token == NULL || PERMTAB_LIKELY_(token->store_id == geometry->store_id)) {
-        uint32_t state;
-        int result = permtab_look_(geometry, user, scope, perm, owned && owner == user,
-                                   token != NULL ? token->revision : 0, &state);
-        if (PERMTAB_LIKELY_(result >= 0 && state == PERMTAB_SHM_LIVE)) {
+        int result = permtab_hit_(geometry, user, scope, perm, owned && owner == user,
+                                  token != NULL ? token->revision : 0);
+        if (PERMTAB_LIKELY_(result >= 0)) {
             permtab_count_hit_(table, user, scope, true);
             return result != 0 ? PERMTAB_ALLOW : PERMTAB_DENY;
         }
@@ -410,13 +383,13 @@ PERMTAB_INLINE_ enum permtab_decision permtab_decide_(struct permtab *table, uin
     return permtab_ask_(table, &query, token);
 }
 
-static inline enum permtab_decision permtab_check(struct permtab *table, uint64_t user, permtab_scope scope,
+PERMTAB_INLINE_ enum permtab_decision permtab_check(struct permtab *table, uint64_t user, permtab_scope scope,
                                                   permtab_perm perm)
 {
     return permtab_decide_(table, user, scope, perm, false, 0, NULL);
 }
 
-static inline bool permtab_allowed(struct permtab *table, uint64_t user, permtab_scope scope,
+PERMTAB_INLINE_ bool permtab_allowed(struct permtab *table, uint64_t user, permtab_scope scope,
                                    permtab_perm perm)
 {
     return permtab_check(table, user, scope, perm) == PERMTAB_ALLOW;

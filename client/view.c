@@ -49,7 +49,7 @@ static int view_look(struct handle *handle, uint64_t user, permtab_scope scope, 
     uint32_t type = geometry->types[scope.type.slot % PERMTAB_TYPE_SLOTS_];
     struct permtab_shm_look look;
     if (moment.state != PERMTAB_SHM_LIVE && moment.state != PERMTAB_SHM_RETIRED)
-        return permtab_stale_(geometry, moment.state);
+        return geometry_stale(geometry, moment.state);
     if (moment.catalogue != geometry->catalogue)
         return PERMTAB_E_CATALOGUE;
     if (type >= PERMTAB_SHM_SCOPE_TYPES)
@@ -58,7 +58,7 @@ static int view_look(struct handle *handle, uint64_t user, permtab_scope scope, 
     if (found != PERMTAB_SHM_FOUND)
         return found == PERMTAB_SHM_MISS ? PERMTAB_E_MISS : PERMTAB_E_BUSY;
     if (!permtab_shm_fresh(&moment))
-        return permtab_stale_(geometry, moment.state);
+        return geometry_stale(geometry, moment.state);
     if (look.set_sequence == 0) /* as a zero page has; a set in use never */
         return PERMTAB_E_BUSY;
     view_pack(out, handle, geometry, &look);

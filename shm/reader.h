@@ -23,6 +23,11 @@
 #include <stdbool.h>
 #include <time.h>
 
+#define PERMTAB_SHM_LIKELY_(condition) __builtin_expect(!!(condition), 1)
+/* The straight line of a hit is inlined however often it is written, what is left of a check is not. */
+#define PERMTAB_SHM_INLINE_ static inline __attribute__((always_inline))
+#define PERMTAB_SHM_APART_  static __attribute__((noinline, unused))
+
 /* The reader's own copy of the geometry: private memory, so that nobody else can move a bound under it. */
 struct permtab_shm_table {
     const struct permtab_shm_header *header;
@@ -64,20 +69,29 @@ struct permtab_shm_look {
 
 /* Hash of a key: two rounds of a 64x64→128 multiplication, folded (the "mum" of Wang Yi's wyhash). The seed
  * is the segment's own, so that nobody can choose ids that crowd one bucket. Never used as identity. */
-static inline uint64_t permtab_shm_hash(uint64_t seed, uint64_t key0, uint64_t key1, uint32_t type)
+PERMTAB_SHM_INLINE_ uint64_t permtab_shm_hash(uint64_t seed, uint64_t key0, uint64_t key1, uint32_t type)
 {
     __extension__ typedef unsigned __int128 wide;
     wide product = (wide)(key0 ^ seed) * (key1 ^ 0x9e3779b97f4a7c15ull ^ ((uint64_t)type << 59));
-    uint64_t folded = (uint64_t)product ^ (uint64_t)(product >> 64);
-    product = (wide)(folded ^ 0xe7037ed1a0b428dbull) * (key0 + (seed | 1) + type);
+    uint64_t folded = (uint64_t)product ^ 0xe7037ed1a0b428dbull ^ (uint64_t)(product >> 64);
+    product = (wide)folded * (key0 + (seed | 1) + type);
     return (uint64_t)product ^ (uint64_t)(product >> 64) ^ key1;
 }
 
 /* Multiply-shift: any bucket count below 2^32 (Lemire, "A fast alternative to the modulo reduction", 2016).
  */
-static inline uint32_t permtab_shm_home(uint64_t hash, uint32_t buckets)
+PERMTAB_SHM_INLINE_ uint32_t permtab_shm_home(uint64_t hash, uint32_t buckets)
 {
     return (uint32_t)(((hash >> 32) * (uint64_t)buckets) >> 32);
+}
+
+/* The bucket in which an entry's window begins. */
+PERMTAB_SHM_INLINE_ const struct permtab_shm_bucket *permtab_shm_entry_home(const struct permtab_shm_table *table,
+                                                                      uint64_t user, uint64_t scope_id,
+                                                                      uint32_t scope_type)
+{
+    uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
+    return table->map + permtab_shm_home(hash, table->map_buckets);
 }
 
 /* Looks for a key in the window of buckets that starts at its home. Does not stop at a free slot: the writer
@@ -109,14 +123,14 @@ static inline enum permtab_shm_found permtab_shm_find(const struct permtab_shm_b
 }
 
 /* R3 for a map: is the key still in its slot, with the same word? */
-static inline bool permtab_shm_place_holds(const struct permtab_shm_place *place)
+PERMTAB_SHM_INLINE_ bool permtab_shm_place_holds(const struct permtab_shm_place *place)
 {
-    return permtab_shm_load32(&place->bucket->word[place->slot]) == place->word &&
-           permtab_shm_load32(&place->bucket->sequence) == place->sequence;
+    return PERMTAB_SHM_LIKELY_(permtab_shm_load32(&place->bucket->word[place->slot]) == place->word &&
+                               permtab_shm_load32(&place->bucket->sequence) == place->sequence);
 }
 
 /* R3 for a whole look: step 5. */
-static inline bool permtab_shm_look_holds(const struct permtab_shm_look *look)
+PERMTAB_SHM_INLINE_ bool permtab_shm_look_holds(const struct permtab_shm_look *look)
 {
     return permtab_shm_place_holds(&look->entry) &&
            permtab_shm_load64(&look->set->sequence) == look->set_sequence &&
@@ -124,10 +138,17 @@ static inline bool permtab_shm_look_holds(const struct permtab_shm_look *look)
 }
 
 /* The bits of one permission; `permission` must be below permissions_max. */
-static inline bool permtab_shm_bit(const struct permtab_shm_set *set, uint32_t permission, bool own)
+PERMTAB_SHM_INLINE_ bool permtab_shm_bit(const struct permtab_shm_set *set, uint32_t permission, bool own)
 {
     uint64_t word = permtab_shm_load64(&set->bits[2 * (permission / 64u) + (own ? 1u : 0u)]);
     return ((word >> (permission % 64u)) & 1u) != 0;
+}
+
+/* `index` must be below set_count. */
+PERMTAB_SHM_INLINE_ const struct permtab_shm_set *permtab_shm_set_at(const struct permtab_shm_table *table,
+                                                               uint32_t index)
+{
+    return (const struct permtab_shm_set *)(const void *)(table->sets + (size_t)index * table->set_stride);
 }
 
 /* Steps 2 to 4 up to the set's sequence. The caller reads bits, then asks permtab_shm_look_holds. */
@@ -155,8 +176,7 @@ static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_
             look->fold.bucket = NULL;
         }
     }
-    uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
-    const struct permtab_shm_bucket *home = table->map + permtab_shm_home(hash, table->map_buckets);
+    const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope_id, scope_type);
     /* One key in seven is not in its home bucket: the next one is on its way before that is known. */
     permtab_shm_fetch(home + 1);
     found = permtab_shm_find(home, user, scope_id, scope_type, &look->entry);
@@ -165,10 +185,43 @@ static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_
     uint32_t index = PERMTAB_SHM_WORD_INDEX(look->entry.word);
     if (index >= table->set_count)
         return PERMTAB_SHM_MISS;
-    look->set =
-        (const struct permtab_shm_set *)(const void *)(table->sets + (size_t)index * table->set_stride);
+    look->set = permtab_shm_set_at(table, index);
     look->set_sequence = permtab_shm_load64(&look->set->sequence);
     return (look->set_sequence & 1u) ? PERMTAB_SHM_BUSY : PERMTAB_SHM_FOUND;
+}
+
+/* Steps 3 and 4 where all is as it mostly is: the entry in its home bucket, no other one of the same user before it
+ * there, and nobody changing it. False says nothing: permtab_shm_look_once finds out. The scope is not folded;
+ * scope_type is below PERMTAB_SHM_SCOPE_TYPES.
+ *
+ * Slot and word are chosen by the user, without branches: which of three slots it is cannot be predicted, and a wrong
+ * guess costs the processor about as much as the rest of a check. */
+PERMTAB_SHM_INLINE_ bool permtab_shm_look_home(const struct permtab_shm_table *table,
+                                               const struct permtab_shm_bucket *home, uint64_t user,
+                                               uint64_t scope_id, uint32_t scope_type,
+                                               struct permtab_shm_look *look)
+{
+    uint32_t sequence = permtab_shm_load32(&home->sequence);
+    bool not_first = permtab_shm_load64(&home->key0[0]) != user;
+    uint32_t word0 = permtab_shm_load32(&home->word[0]);
+    bool not_second = permtab_shm_load64(&home->key0[1]) != user;
+    uint32_t word1 = permtab_shm_load32(&home->word[1]), word2 = permtab_shm_load32(&home->word[2]);
+    uint32_t slot = (uint32_t)not_first + (uint32_t)(not_first & not_second);
+    uint32_t word = not_second ? word2 : word1;
+    word = not_first ? word : word0;
+    /* Another type, or a free slot, makes an index that no set has. */
+    uint32_t index = word - PERMTAB_SHM_WORD(scope_type, 0);
+    if (!PERMTAB_SHM_LIKELY_(permtab_shm_load64(&home->key0[slot]) == user) ||
+        !PERMTAB_SHM_LIKELY_(permtab_shm_load64(&home->key1[slot]) == scope_id) ||
+        !PERMTAB_SHM_LIKELY_(index != 0 && index < table->set_count))
+        return false;
+    const struct permtab_shm_set *set = permtab_shm_set_at(table, index);
+    uint64_t set_sequence = permtab_shm_load64(&set->sequence);
+    look->entry = (struct permtab_shm_place){home, sequence, slot, word};
+    look->fold.bucket = NULL;
+    look->set = set;
+    look->set_sequence = set_sequence;
+    return PERMTAB_SHM_LIKELY_(((sequence | set_sequence) & 1u) == 0);
 }
 
 /* A look that holds, or why there is none. On PERMTAB_SHM_FOUND the look was whole at one moment; bits read
@@ -187,11 +240,9 @@ static inline enum permtab_shm_found permtab_shm_look(const struct permtab_shm_t
     return PERMTAB_SHM_BUSY;
 }
 
-/* Steps 2 to 5 for one permission. *allowed is written on PERMTAB_SHM_FOUND only. `permission` must be below
- * table->permissions_max. */
-static inline enum permtab_shm_found permtab_shm_check(const struct permtab_shm_table *table, uint64_t user,
-                                                       uint64_t scope_id, uint32_t scope_type,
-                                                       uint32_t permission, bool own, bool *allowed)
+PERMTAB_SHM_APART_ enum permtab_shm_found
+permtab_shm_check_apart(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
+                        uint32_t scope_type, uint32_t permission, bool own, bool *allowed)
 {
     struct permtab_shm_look look;
     for (uint32_t round = 0; round < PERMTAB_SHM_RETRIES; round++) {
@@ -210,30 +261,79 @@ static inline enum permtab_shm_found permtab_shm_check(const struct permtab_shm_
     return PERMTAB_SHM_BUSY;
 }
 
-/* permtab_shm_fetch_entry and permtab_shm_fetch_set bring near what a look at a key will read, for batches: first
- * the key's home bucket and the next one, in which one key in eleven lives; when those are there, its set. Both are
- * hints: no answer depends on what they read. */
-static inline void permtab_shm_fetch_entry(const struct permtab_shm_table *table, uint64_t user,
-                                           uint64_t scope_id, uint32_t scope_type)
+/* permtab_shm_check for all that permtab_shm_look_home leaves: not inlined, so that it takes neither room nor registers
+ * where checks are. (Its own variable has an address, so *allowed can stay in a register.) */
+PERMTAB_SHM_INLINE_ enum permtab_shm_found
+permtab_shm_check_window(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
+                         uint32_t scope_type, uint32_t permission, bool own, bool *allowed)
 {
-    uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
-    const struct permtab_shm_bucket *home = table->map + permtab_shm_home(hash, table->map_buckets);
-    permtab_shm_fetch(home);
-    permtab_shm_fetch(home + 1);
+    bool bit = false;
+    enum permtab_shm_found found =
+        permtab_shm_check_apart(table, user, scope_id, scope_type, permission, own, &bit);
+    *allowed = bit;
+    return found;
 }
 
-static inline void permtab_shm_fetch_set(const struct permtab_shm_table *table, uint64_t user,
-                                         uint64_t scope_id, uint32_t scope_type, uint32_t permission)
+/* Steps 3 to 5 for one permission, of a key whose window begins at `home` and whose scope is not folded: fold_count was
+ * 0 after the moment was read. What is asked of permtab_shm_check is asked here. */
+PERMTAB_SHM_INLINE_ enum permtab_shm_found permtab_shm_check_from(const struct permtab_shm_table *table,
+                                                            const struct permtab_shm_bucket *home,
+                                                            uint64_t user, uint64_t scope_id,
+                                                            uint32_t scope_type, uint32_t permission,
+                                                            bool own, bool *allowed)
 {
-    struct permtab_shm_place place;
-    uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
-    const struct permtab_shm_bucket *home = table->map + permtab_shm_home(hash, table->map_buckets);
-    if (permtab_shm_find(home, user, scope_id, scope_type, &place) != PERMTAB_SHM_FOUND ||
-        PERMTAB_SHM_WORD_INDEX(place.word) >= table->set_count)
+    struct permtab_shm_look look;
+    if (PERMTAB_SHM_LIKELY_(permtab_shm_look_home(table, home, user, scope_id, scope_type, &look))) {
+        bool bit = permtab_shm_bit(look.set, permission, own);
+        if (PERMTAB_SHM_LIKELY_(permtab_shm_look_holds(&look))) {
+            *allowed = bit;
+            return PERMTAB_SHM_FOUND;
+        }
+    }
+    return permtab_shm_check_window(table, user, scope_id, scope_type, permission, own, allowed);
+}
+
+/* Steps 2 to 5 for one permission. *allowed counts on PERMTAB_SHM_FOUND only. `permission` must be below
+ * table->permissions_max, scope_type below PERMTAB_SHM_SCOPE_TYPES. */
+PERMTAB_SHM_INLINE_ enum permtab_shm_found permtab_shm_check(const struct permtab_shm_table *table, uint64_t user,
+                                                       uint64_t scope_id, uint32_t scope_type,
+                                                       uint32_t permission, bool own, bool *allowed)
+{
+    if (!PERMTAB_SHM_LIKELY_(permtab_shm_load32(&table->header->beat.fold_count) == 0))
+        return permtab_shm_check_window(table, user, scope_id, scope_type, permission, own, allowed);
+    const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope_id, scope_type);
+    /* One key in seven is not in its home bucket: the next one is on its way before that is known. */
+    permtab_shm_fetch(home + 1);
+    return permtab_shm_check_from(table, home, user, scope_id, scope_type, permission, own, allowed);
+}
+
+/* permtab_shm_fetch_entry and permtab_shm_fetch_set bring near what a look at a key will read, for batches: first
+ * the key's home bucket, which is returned, and the next one, in which one key in eleven lives; when those are there,
+ * its set. Both are hints: no answer depends on what
+ * they read. */
+static inline const struct permtab_shm_bucket *permtab_shm_fetch_entry(const struct permtab_shm_table *table,
+                                                                       uint64_t user, uint64_t scope_id,
+                                                                       uint32_t scope_type)
+{
+    const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope_id, scope_type);
+    permtab_shm_fetch(home);
+    permtab_shm_fetch(home + 1);
+    return home;
+}
+
+static inline void permtab_shm_fetch_set(const struct permtab_shm_table *table,
+                                         const struct permtab_shm_bucket *home, uint64_t user,
+                                         uint32_t permission)
+{
+    uint32_t slot = permtab_shm_load64(&home->key0[0]) == user   ? 0
+                    : permtab_shm_load64(&home->key0[1]) == user ? 1
+                                                                 : 2;
+    uint32_t index = PERMTAB_SHM_WORD_INDEX(permtab_shm_load32(&home->word[slot]));
+    if (index >= table->set_count)
         return;
-    const char *set = table->sets + (size_t)PERMTAB_SHM_WORD_INDEX(place.word) * table->set_stride;
+    const struct permtab_shm_set *set = permtab_shm_set_at(table, index);
     permtab_shm_fetch(set);
-    permtab_shm_fetch(set + offsetof(struct permtab_shm_set, bits) + 16u * (permission / 64u));
+    permtab_shm_fetch(&set->bits[2u * (permission / 64u)]);
 }
 
 /* Step 1. */
@@ -244,7 +344,7 @@ struct permtab_shm_moment {
     uint32_t state;
 };
 
-static inline struct permtab_shm_moment permtab_shm_beat_read(const struct permtab_shm_table *table)
+PERMTAB_SHM_INLINE_ struct permtab_shm_moment permtab_shm_beat_read(const struct permtab_shm_table *table)
 {
     const struct permtab_shm_beat *beat = &table->header->beat;
     struct permtab_shm_moment moment;
@@ -257,7 +357,7 @@ static inline struct permtab_shm_moment permtab_shm_beat_read(const struct permt
 
 /* Step 6. The coarse clock costs 5 ns instead of 22 and lags by up to a tick or a few: the sidecar has taken
  * that lag off the deadline, so a lease is never stretched by it. */
-static inline uint64_t permtab_shm_clock_ns(void)
+PERMTAB_SHM_INLINE_ uint64_t permtab_shm_clock_ns(void)
 {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);

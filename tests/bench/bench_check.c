@@ -51,9 +51,12 @@ static uint64_t entries_of(const void *context)
     return ((const struct bench *)context)->world.options.entries;
 }
 
+/* So that no contender pays for calls that another is spared: question_walk inlines all of them or none. */
+#define ASK static inline __attribute__((always_inline))
+
 /* ---- one question, each in its own way ------------------------------------------------------------------------- */
 
-static inline uint64_t ask_truth(void *context, const struct question *question)
+ASK uint64_t ask_truth(void *context, const struct question *question)
 {
     const struct bench *bench = context;
     uint32_t set = question_set(question->user, bench->world.options.sets);
@@ -66,21 +69,21 @@ static inline uint64_t value_of(enum permtab_decision decision)
     return (uint64_t)(int64_t)decision;
 }
 
-static inline uint64_t ask_peek(void *context, const struct question *question)
+ASK uint64_t ask_peek(void *context, const struct question *question)
 {
     struct bench *bench = context;
     return value_of(permtab_peek(bench->table, question->user, permtab_at(bench->type, question->scope),
                                  bench->permissions[question->permission]));
 }
 
-static inline uint64_t ask_check(void *context, const struct question *question)
+ASK uint64_t ask_check(void *context, const struct question *question)
 {
     struct bench *bench = context;
     return value_of(permtab_check(bench->table, question->user, permtab_at(bench->type, question->scope),
                                   bench->permissions[question->permission]));
 }
 
-static inline uint64_t ask_folded(void *context, const struct question *question)
+ASK uint64_t ask_folded(void *context, const struct question *question)
 {
     struct bench *bench = context;
     return value_of(permtab_peek(bench->table, question->user,
@@ -88,29 +91,29 @@ static inline uint64_t ask_folded(void *context, const struct question *question
                                  bench->permissions[question->permission]));
 }
 
-static inline uint64_t ask_hash(void *context, const struct question *question)
+ASK uint64_t ask_hash(void *context, const struct question *question)
 {
     return rival_hash_ask(&((struct bench *)context)->hash, question);
 }
 
-static inline uint64_t ask_lmdb(void *context, const struct question *question)
+ASK uint64_t ask_lmdb(void *context, const struct question *question)
 {
     return rival_lmdb_ask(((struct bench *)context)->lmdb, question);
 }
 
-static inline uint64_t ask_redis(void *context, const struct question *question)
+ASK uint64_t ask_redis(void *context, const struct question *question)
 {
     return rival_redis_ask(((struct bench *)context)->redis, question);
 }
 
-static inline uint64_t ask_view_truth(void *context, const struct question *question)
+ASK uint64_t ask_view_truth(void *context, const struct question *question)
 {
     struct question same = *question;
     same.user = question_user(0);
     return ask_truth(context, &same);
 }
 
-static inline uint64_t ask_view(void *context, const struct question *question)
+ASK uint64_t ask_view(void *context, const struct question *question)
 {
     const struct bench *bench = context;
     return value_of(permtab_view_has(&bench->view, bench->permissions[question->permission], false));

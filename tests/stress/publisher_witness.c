@@ -80,23 +80,36 @@ static void complain(struct witness *witness, const char *reader, const char *wh
             (unsigned long long)bits[3]);
 }
 
+/* As permtab_shm_check does: the straight line first, where it may be taken. */
+static enum permtab_shm_found look(const struct permtab_shm_table *table, uint64_t user,
+                                   struct scope_key scope, struct permtab_shm_look *seen)
+{
+    if (permtab_shm_load32(&table->header->beat.fold_count) == 0) {
+        const struct permtab_shm_bucket *home =
+            permtab_shm_entry_home(table, user, scope.id, scope.type);
+        if (permtab_shm_look_home(table, home, user, scope.id, scope.type, seen))
+            return PERMTAB_SHM_FOUND;
+    }
+    return permtab_shm_look_once(table, user, scope.id, scope.type, seen);
+}
+
 /* Reads both bitmaps as the client's views do. */
 static enum permtab_shm_found read_key(const struct permtab_shm_table *table, uint32_t key,
                                        uint64_t bits[TRUTH_WORDS])
 {
-    struct permtab_shm_look look;
+    struct permtab_shm_look seen;
     struct scope_key scope;
     uint64_t user;
     truth_key(key, &user, &scope);
     for (uint32_t round = 0; round < PERMTAB_SHM_RETRIES; round++) {
-        enum permtab_shm_found found = permtab_shm_look_once(table, user, scope.id, scope.type, &look);
+        enum permtab_shm_found found = look(table, user, scope, &seen);
         if (found == PERMTAB_SHM_MISS)
             return found;
         if (found == PERMTAB_SHM_BUSY)
             continue;
         for (uint32_t word = 0; word < TRUTH_WORDS; word++)
-            bits[word % 2 * 2 + word / 2] = permtab_shm_load64(&look.set->bits[word]);
-        if (permtab_shm_look_holds(&look))
+            bits[word % 2 * 2 + word / 2] = permtab_shm_load64(&seen.set->bits[word]);
+        if (permtab_shm_look_holds(&seen))
             return PERMTAB_SHM_FOUND;
     }
     return PERMTAB_SHM_BUSY;

@@ -1,0 +1,232 @@
+/* permtab_shm_look_home, the straight line of a hit: what it finds, what it leaves to permtab_shm_check_apart, and that
+ * what it has found is looked at again. */
+#include "shm/reader.h"
+
+#include "shm/map.h"
+#include "shm/segment.h"
+#include "shm/set.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define SCOPE 7u
+#define TYPE  1u
+
+struct bench {
+    struct segment segment;
+    struct map map;
+    uint32_t home; /* the bucket in which all entries of these tests begin */
+    uint64_t users[PERMTAB_SHM_SLOTS + 1];
+};
+
+static uint32_t home_of(const struct bench *bench, uint64_t user, uint64_t scope, uint32_t type)
+{
+    uint32_t first, end;
+    map_window(&bench->map, (struct map_key){user, scope, type}, &first, &end);
+    return first / PERMTAB_SHM_SLOTS;
+}
+
+/* Set n allows nothing but permission n. */
+static void write_set(struct segment *segment, uint32_t index)
+{
+    uint64_t bits[2] = {1ull << index, 0};
+    set_close_writer(segment, index);
+    set_write_writer(segment, index, bits, bits);
+    set_open_writer(segment, index);
+}
+
+static int set_up(void **state)
+{
+    static const struct segment_options small = {
+        .permissions_max = 128, .entries = 100, .sets = 4, .folds = 10, .targets = 4, .store_id = 1};
+    static struct bench bench;
+    assert_int_equal(segment_new(&bench.segment, &small), 0);
+    bench.map =
+        (struct map){bench.segment.map, bench.segment.table.map_buckets, bench.segment.table.hash_seed};
+    bench.home = home_of(&bench, 1, SCOPE, TYPE);
+    bench.users[0] = 1;
+    for (uint32_t n = 1; n <= PERMTAB_SHM_SLOTS; n++) {
+        bench.users[n] = bench.users[n - 1] + 1;
+        while (home_of(&bench, bench.users[n], SCOPE, TYPE) != bench.home)
+            bench.users[n]++;
+    }
+    for (uint32_t index = 1; index <= small.sets; index++)
+        write_set(&bench.segment, index);
+    *state = &bench;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct bench *bench = *state;
+    segment_free(&bench->segment);
+    return 0;
+}
+
+/* Puts an entry into the slot of the home bucket, or of those behind it. */
+static void put(struct bench *bench, uint32_t slot, uint64_t user, uint64_t scope, uint32_t type, uint32_t index)
+{
+    map_insert_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + slot,
+                      (struct map_key){user, scope, type}, index);
+}
+
+static bool look_home(struct bench *bench, uint64_t user, uint32_t type, struct permtab_shm_look *look)
+{
+    const struct permtab_shm_bucket *home = &bench->segment.map[home_of(bench, user, SCOPE, type)];
+    return permtab_shm_look_home(&bench->segment.table, home, user, SCOPE, type, look);
+}
+
+/* What a whole check says: the permission that is allowed, 0 for a miss, -1 for busy. */
+static int checked(struct bench *bench, uint64_t user, uint32_t type)
+{
+    int answer = 0;
+    for (uint32_t permission = 1; permission <= 4; permission++) {
+        bool allowed = false;
+        enum permtab_shm_found found =
+            permtab_shm_check(&bench->segment.table, user, SCOPE, type, permission, false, &allowed);
+        if (found == PERMTAB_SHM_BUSY)
+            return -1;
+        if (found == PERMTAB_SHM_FOUND && allowed)
+            answer = (int)permission;
+    }
+    return answer;
+}
+
+static void finds_each_slot(void **state)
+{
+    struct bench *bench = *state;
+    for (uint32_t slot = 0; slot < PERMTAB_SHM_SLOTS; slot++)
+        put(bench, slot, bench->users[slot], SCOPE, TYPE, slot + 1);
+    for (uint32_t slot = 0; slot < PERMTAB_SHM_SLOTS; slot++) {
+        struct permtab_shm_look look;
+        assert_true(look_home(bench, bench->users[slot], TYPE, &look));
+        assert_ptr_equal(look.entry.bucket, &bench->segment.map[bench->home]);
+        assert_int_equal(look.entry.slot, slot);
+        assert_int_equal(look.entry.word, PERMTAB_SHM_WORD(TYPE, slot + 1));
+        assert_ptr_equal(look.set, set_at(&bench->segment, slot + 1));
+        assert_true(permtab_shm_look_holds(&look));
+        assert_int_equal(checked(bench, bench->users[slot], TYPE), slot + 1);
+    }
+}
+
+/* What it leaves is found all the same. */
+static void leaves_what_lies_elsewhere(void **state)
+{
+    struct bench *bench = *state;
+    struct permtab_shm_look look;
+    uint64_t user = bench->users[0], scope = SCOPE + 1;
+    put(bench, PERMTAB_SHM_SLOTS, user, SCOPE, TYPE, 1); /* in the next bucket */
+    assert_false(look_home(bench, user, TYPE, &look));
+    assert_int_equal(checked(bench, user, TYPE), 1);
+    map_clear_writer(&bench->map, (bench->home + 1) * PERMTAB_SHM_SLOTS);
+    while (home_of(bench, user, scope, TYPE) != bench->home)
+        scope++;
+    put(bench, 0, user, scope, TYPE, 3); /* the same user somewhere else, before it */
+    put(bench, 1, user, SCOPE, TYPE, 2);
+    assert_false(look_home(bench, user, TYPE, &look));
+    assert_int_equal(checked(bench, user, TYPE), 2);
+}
+
+/* A slot that an entry has left keeps its key. */
+static void leaves_what_was_moved_within_the_bucket(void **state)
+{
+    struct bench *bench = *state;
+    struct permtab_shm_look look;
+    uint32_t first = bench->home * PERMTAB_SHM_SLOTS;
+    put(bench, 0, bench->users[0], SCOPE, TYPE, 4);
+    map_move_writer(&bench->map, first, first + 2);
+    assert_false(look_home(bench, bench->users[0], TYPE, &look));
+    assert_int_equal(checked(bench, bench->users[0], TYPE), 4);
+}
+
+/* Type 0 makes the word of a free slot one of its own, but for the index. */
+static void leaves_other_types_and_free_slots(void **state)
+{
+    struct bench *bench = *state;
+    struct permtab_shm_look look;
+    uint64_t user = 1;
+    while (home_of(bench, user, SCOPE, 0) != bench->home)
+        user++;
+    put(bench, 0, user, SCOPE, 0, 1);
+    assert_true(look_home(bench, user, 0, &look));
+    for (uint32_t type = 1; type < PERMTAB_SHM_SCOPE_TYPES; type++) {
+        assert_false(permtab_shm_look_home(&bench->segment.table, &bench->segment.map[bench->home], user,
+                                           SCOPE, type, &look));
+        assert_int_equal(checked(bench, user, type), 0);
+    }
+    map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS);
+    assert_false(look_home(bench, user, 0, &look));
+    assert_int_equal(checked(bench, user, 0), 0);
+}
+
+static void leaves_what_is_being_changed(void **state)
+{
+    struct bench *bench = *state;
+    struct permtab_shm_look look;
+    uint64_t user = bench->users[0];
+    uint32_t *sequence = &bench->segment.map[bench->home].sequence;
+    put(bench, 1, user, SCOPE, TYPE, 1);
+    permtab_shm_store32(sequence, *sequence + 1);
+    assert_false(look_home(bench, user, TYPE, &look));
+    assert_int_equal(checked(bench, user, TYPE), -1);
+    permtab_shm_store32(sequence, *sequence + 1);
+    assert_true(look_home(bench, user, TYPE, &look));
+    set_close_writer(&bench->segment, 1);
+    assert_false(look_home(bench, user, TYPE, &look));
+    assert_int_equal(checked(bench, user, TYPE), -1);
+}
+
+static void leaves_an_index_out_of_bounds(void **state)
+{
+    struct bench *bench = *state;
+    struct permtab_shm_look look;
+    put(bench, 0, bench->users[0], SCOPE, TYPE, bench->segment.table.set_count - 1);
+    assert_true(look_home(bench, bench->users[0], TYPE, &look));
+    put(bench, 1, bench->users[1], SCOPE, TYPE, bench->segment.table.set_count);
+    put(bench, 2, bench->users[2], SCOPE, TYPE, PERMTAB_SHM_INDEX_MASK);
+    for (uint32_t n = 1; n <= 2; n++) {
+        assert_false(look_home(bench, bench->users[n], TYPE, &look));
+        assert_int_equal(checked(bench, bench->users[n], TYPE), 0);
+    }
+}
+
+/* Step 5 sees whatever moved since. */
+static void holds_only_what_stayed(void **state)
+{
+    struct bench *bench = *state;
+    struct permtab_shm_look look;
+    uint64_t user = bench->users[0];
+    uint32_t slot = bench->home * PERMTAB_SHM_SLOTS + 1;
+    put(bench, 1, user, SCOPE, TYPE, 1);
+    assert_true(look_home(bench, user, TYPE, &look));
+    map_replace_writer(&bench->map, slot, 2);
+    assert_false(permtab_shm_look_holds(&look));
+    assert_true(look_home(bench, user, TYPE, &look));
+    write_set(&bench->segment, 2);
+    assert_false(permtab_shm_look_holds(&look));
+    assert_true(look_home(bench, user, TYPE, &look));
+    put(bench, 2, bench->users[1], SCOPE, TYPE, 3);
+    assert_false(permtab_shm_look_holds(&look));
+    assert_true(look_home(bench, user, TYPE, &look));
+    map_clear_writer(&bench->map, slot);
+    assert_false(permtab_shm_look_holds(&look));
+    assert_false(look_home(bench, user, TYPE, &look));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(finds_each_slot),
+        TEST(leaves_what_lies_elsewhere),
+        TEST(leaves_what_was_moved_within_the_bucket),
+        TEST(leaves_other_types_and_free_slots),
+        TEST(leaves_what_is_being_changed),
+        TEST(leaves_an_index_out_of_bounds),
+        TEST(holds_only_what_stayed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
