@@ -24,8 +24,8 @@
 
 struct many {
     struct handle *handle;
-    const struct permtab_geometry_ *geometry; /* of one look at all of them */
-    const struct permtab_shm_bucket *home[AHEAD]; /* where the next queries' entries may begin */
+    const struct permtab_geometry_ *geometry; /* of one look at all of them: buckets and sets are of one table */
+    const struct permtab_shm_bucket *home[AHEAD]; /* of the next queries: where their entries' windows begin */
     bool fetches_sets;
     const struct permtab_query *queries;
     int *results; /* decisions and codes; OPEN_: still to be asked for */
@@ -77,7 +77,7 @@ static inline void fetch_set(const struct many *many, size_t i)
         permtab_shm_fetch_set(&many->geometry->table, many->home[i % AHEAD], query->user, bit);
 }
 
-/* `home`: where the window of the query's entry begins, if `folds` is false. */
+/* `home`: where the window of the query's entry begins; not looked at where there are folds. */
 static inline int check_one(const struct permtab_geometry_ *geometry, const struct permtab_query *query,
                             const struct permtab_shm_bucket *home, bool folds)
 {

@@ -24,7 +24,8 @@
 #include <time.h>
 
 #define PERMTAB_SHM_LIKELY_(condition) __builtin_expect(!!(condition), 1)
-/* The straight line of a hit is inlined however often it is written, what is left of a check is not. */
+/* The straight line of a hit is inlined wherever it is written; what is left of a check is not, so that it takes no
+ * registers there. */
 #define PERMTAB_SHM_INLINE_ static inline __attribute__((always_inline))
 #define PERMTAB_SHM_APART_  static __attribute__((noinline, unused))
 
@@ -86,9 +87,9 @@ PERMTAB_SHM_INLINE_ uint32_t permtab_shm_home(uint64_t hash, uint32_t buckets)
 }
 
 /* The bucket in which an entry's window begins. */
-PERMTAB_SHM_INLINE_ const struct permtab_shm_bucket *permtab_shm_entry_home(const struct permtab_shm_table *table,
-                                                                      uint64_t user, uint64_t scope_id,
-                                                                      uint32_t scope_type)
+PERMTAB_SHM_INLINE_ const struct permtab_shm_bucket *
+permtab_shm_entry_home(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
+                       uint32_t scope_type)
 {
     uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
     return table->map + permtab_shm_home(hash, table->map_buckets);
@@ -145,8 +146,8 @@ PERMTAB_SHM_INLINE_ bool permtab_shm_bit(const struct permtab_shm_set *set, uint
 }
 
 /* `index` must be below set_count. */
-PERMTAB_SHM_INLINE_ const struct permtab_shm_set *permtab_shm_set_at(const struct permtab_shm_table *table,
-                                                               uint32_t index)
+PERMTAB_SHM_INLINE_ const struct permtab_shm_set *
+permtab_shm_set_at(const struct permtab_shm_table *table, uint32_t index)
 {
     return (const struct permtab_shm_set *)(const void *)(table->sets + (size_t)index * table->set_stride);
 }
@@ -190,12 +191,13 @@ static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_
     return (look->set_sequence & 1u) ? PERMTAB_SHM_BUSY : PERMTAB_SHM_FOUND;
 }
 
-/* Steps 3 and 4 where all is as it mostly is: the entry in its home bucket, no other one of the same user before it
- * there, and nobody changing it. False says nothing: permtab_shm_look_once finds out. The scope is not folded;
- * scope_type is below PERMTAB_SHM_SCOPE_TYPES.
+/* Steps 3 and 4 where all is as it mostly is: the entry in its home bucket, no other slot with the same user before it
+ * there, and nobody changing it. False says nothing, not even that the entry is missing: permtab_shm_look_once finds
+ * out. The scope is not folded; scope_type is below PERMTAB_SHM_SCOPE_TYPES.
  *
- * Slot and word are chosen by the user, without branches: which of three slots it is cannot be predicted, and a wrong
- * guess costs the processor about as much as the rest of a check. */
+ * The user alone chooses slot and word, without a branch. Which of three slots it is cannot be predicted, and a wrong
+ * guess would end what the processor does ahead: the next check's misses, above all. The words are R2 as in
+ * permtab_shm_find, whatever their order among the keys: all lie between R1 and R3, and a miss is never concluded. */
 PERMTAB_SHM_INLINE_ bool permtab_shm_look_home(const struct permtab_shm_table *table,
                                                const struct permtab_shm_bucket *home, uint64_t user,
                                                uint64_t scope_id, uint32_t scope_type,
@@ -217,7 +219,10 @@ PERMTAB_SHM_INLINE_ bool permtab_shm_look_home(const struct permtab_shm_table *t
         return false;
     const struct permtab_shm_set *set = permtab_shm_set_at(table, index);
     uint64_t set_sequence = permtab_shm_load64(&set->sequence);
-    look->entry = (struct permtab_shm_place){home, sequence, slot, word};
+    look->entry.bucket = home;
+    look->entry.sequence = sequence;
+    look->entry.slot = slot;
+    look->entry.word = word;
     look->fold.bucket = NULL;
     look->set = set;
     look->set_sequence = set_sequence;
@@ -240,6 +245,8 @@ static inline enum permtab_shm_found permtab_shm_look(const struct permtab_shm_t
     return PERMTAB_SHM_BUSY;
 }
 
+/* Steps 2 to 5 for one permission, in general: folds, the whole window, other tries. *allowed is written on
+ * PERMTAB_SHM_FOUND only. */
 PERMTAB_SHM_APART_ enum permtab_shm_found
 permtab_shm_check_apart(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
                         uint32_t scope_type, uint32_t permission, bool own, bool *allowed)
@@ -261,8 +268,7 @@ permtab_shm_check_apart(const struct permtab_shm_table *table, uint64_t user, ui
     return PERMTAB_SHM_BUSY;
 }
 
-/* permtab_shm_check for all that permtab_shm_look_home leaves: not inlined, so that it takes neither room nor registers
- * where checks are. (Its own variable has an address, so *allowed can stay in a register.) */
+/* The same for a caller whose own *allowed goes to nobody by its address, and so can be a register. */
 PERMTAB_SHM_INLINE_ enum permtab_shm_found
 permtab_shm_check_window(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
                          uint32_t scope_type, uint32_t permission, bool own, bool *allowed)
@@ -274,13 +280,12 @@ permtab_shm_check_window(const struct permtab_shm_table *table, uint64_t user, u
     return found;
 }
 
-/* Steps 3 to 5 for one permission, of a key whose window begins at `home` and whose scope is not folded: fold_count was
- * 0 after the moment was read. What is asked of permtab_shm_check is asked here. */
-PERMTAB_SHM_INLINE_ enum permtab_shm_found permtab_shm_check_from(const struct permtab_shm_table *table,
-                                                            const struct permtab_shm_bucket *home,
-                                                            uint64_t user, uint64_t scope_id,
-                                                            uint32_t scope_type, uint32_t permission,
-                                                            bool own, bool *allowed)
+/* permtab_shm_check after step 2, for a scope that is not folded: fold_count was 0, and was read after the moment. The
+ * key's window begins at `home`; with another bucket it is only slower, for keys are compared in full. */
+PERMTAB_SHM_INLINE_ enum permtab_shm_found
+permtab_shm_check_from(const struct permtab_shm_table *table, const struct permtab_shm_bucket *home,
+                       uint64_t user, uint64_t scope_id, uint32_t scope_type, uint32_t permission, bool own,
+                       bool *allowed)
 {
     struct permtab_shm_look look;
     if (PERMTAB_SHM_LIKELY_(permtab_shm_look_home(table, home, user, scope_id, scope_type, &look))) {
@@ -295,9 +300,9 @@ PERMTAB_SHM_INLINE_ enum permtab_shm_found permtab_shm_check_from(const struct p
 
 /* Steps 2 to 5 for one permission. *allowed counts on PERMTAB_SHM_FOUND only. `permission` must be below
  * table->permissions_max, scope_type below PERMTAB_SHM_SCOPE_TYPES. */
-PERMTAB_SHM_INLINE_ enum permtab_shm_found permtab_shm_check(const struct permtab_shm_table *table, uint64_t user,
-                                                       uint64_t scope_id, uint32_t scope_type,
-                                                       uint32_t permission, bool own, bool *allowed)
+PERMTAB_SHM_INLINE_ enum permtab_shm_found
+permtab_shm_check(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
+                  uint32_t scope_type, uint32_t permission, bool own, bool *allowed)
 {
     if (!PERMTAB_SHM_LIKELY_(permtab_shm_load32(&table->header->beat.fold_count) == 0))
         return permtab_shm_check_window(table, user, scope_id, scope_type, permission, own, allowed);
@@ -309,11 +314,10 @@ PERMTAB_SHM_INLINE_ enum permtab_shm_found permtab_shm_check(const struct permta
 
 /* permtab_shm_fetch_entry and permtab_shm_fetch_set bring near what a look at a key will read, for batches: first
  * the key's home bucket, which is returned, and the next one, in which one key in eleven lives; when those are there,
- * its set. Both are hints: no answer depends on what
- * they read. */
-static inline const struct permtab_shm_bucket *permtab_shm_fetch_entry(const struct permtab_shm_table *table,
-                                                                       uint64_t user, uint64_t scope_id,
-                                                                       uint32_t scope_type)
+ * its set. Both are hints: no answer depends on what they read. */
+static inline const struct permtab_shm_bucket *
+permtab_shm_fetch_entry(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
+                        uint32_t scope_type)
 {
     const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope_id, scope_type);
     permtab_shm_fetch(home);
@@ -325,9 +329,9 @@ static inline void permtab_shm_fetch_set(const struct permtab_shm_table *table,
                                          const struct permtab_shm_bucket *home, uint64_t user,
                                          uint32_t permission)
 {
-    uint32_t slot = permtab_shm_load64(&home->key0[0]) == user   ? 0
-                    : permtab_shm_load64(&home->key0[1]) == user ? 1
-                                                                 : 2;
+    uint32_t slot = 0;
+    while (slot < PERMTAB_SHM_SLOTS - 1u && permtab_shm_load64(&home->key0[slot]) != user)
+        slot++;
     uint32_t index = PERMTAB_SHM_WORD_INDEX(permtab_shm_load32(&home->word[slot]));
     if (index >= table->set_count)
         return;

@@ -1,6 +1,6 @@
-/* Hits for tests/bench/instructions.py, which has callgrind count the instructions of one: each kind is a function that
- * does nothing else, called as an application calls it. Every entry of a small table is asked for, so that home buckets,
- * later ones and all slots come in their natural shares.
+/* Hits for tests/bench/instructions.py, which has callgrind count the instructions of one. Each kind is a function that
+ * does nothing else. Every entry of a small table is asked for, so that home buckets, later ones and all slots come in
+ * their natural shares.
  *
  *     bench_hit KIND ROUNDS     prints how many hits that were */
 #include "tests/bench/measure.h"
@@ -60,7 +60,7 @@ NOINLINE int hit_hash(const struct rival_hash *hash, uint64_t user, uint64_t sco
     return (int)rival_hash_ask(hash, &question);
 }
 
-/* ---- one round: every entry, by the kind's name -------------------------------------------------------------------- */
+/* ---- one round: every entry, by the kind's name --------------------------------------------------------------- */
 
 static struct question question_of(uint64_t index)
 {
@@ -133,7 +133,7 @@ static uint64_t round_of(struct asker *asker, const char *kind)
     return strcmp(kind, "view") == 0 ? round_of_views(asker) : round_of_singles(asker, kind);
 }
 
-/* ---- the world ----------------------------------------------------------------------------------------------------- */
+/* ---- the world --------------------------------------------------------------------------------------------------- */
 
 static void must(int code, const char *what)
 {

@@ -21,7 +21,6 @@ import tempfile
 ROUNDS = 100
 KINDS = ["check", "peek", "folded", "view", "many", "hash"]
 FUNCTIONS = {"folded": "hit_check"}  # of kinds whose function has another's name
-OUTSIDE = "the caller"
 
 
 class Profile:

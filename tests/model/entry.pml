@@ -106,9 +106,14 @@ proctype reader()
     load(SEQUENCE, R1, sequence);
     load(KEY0, R2, now);
     if :: now != want0 -> goto miss :: else fi;
+#ifdef STRAIGHT
+    load(WORD, R2, word); /* permtab_shm_look_home has chosen it before it looks at the rest of the key */
+#endif
     load(KEY1, R2, now);
     if :: now != want1 -> goto miss :: else fi;
+#ifndef STRAIGHT
     load(WORD, R2, word);
+#endif
     if :: word == 0 -> goto miss :: else fi;
 #ifndef MUTATE_ODD_IGNORED
     if :: sequence % 2 == 1 -> goto miss :: else fi;
