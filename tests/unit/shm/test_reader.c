@@ -112,6 +112,30 @@ static void finds_each_slot(void **state)
     }
 }
 
+/* Whoever is in none of the slots is not taken for the last one's user. */
+static void leaves_who_is_not_there(void **state)
+{
+    struct bench *bench = *state;
+    struct permtab_shm_look look;
+    for (uint32_t slot = 0; slot < PERMTAB_SHM_SLOTS; slot++)
+        put(bench, slot, bench->users[slot], SCOPE, TYPE, slot + 1);
+    assert_false(look_home(bench, bench->users[PERMTAB_SHM_SLOTS], TYPE, &look));
+    assert_int_equal(checked(bench, bench->users[PERMTAB_SHM_SLOTS], TYPE), 0);
+}
+
+/* A client that has left a table has zero pages in its place, in which user 0 at global:0 has every key and an even
+ * sequence. */
+static void leaves_zero_pages(void **state)
+{
+    static const struct permtab_shm_bucket buckets[PERMTAB_SHM_WINDOW];
+    static const uint64_t sets[16];
+    const struct permtab_shm_table table = {
+        .map = buckets, .sets = (const char *)sets, .map_buckets = 1, .set_count = 2, .set_stride = 64};
+    struct permtab_shm_look look;
+    (void)state;
+    assert_false(permtab_shm_look_home(&table, buckets, 0, 0, 0, &look));
+}
+
 /* What it leaves is found all the same. */
 static void leaves_what_lies_elsewhere(void **state)
 {
@@ -221,6 +245,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(finds_each_slot),
+        TEST(leaves_who_is_not_there),
+        TEST(leaves_zero_pages),
         TEST(leaves_what_lies_elsewhere),
         TEST(leaves_what_was_moved_within_the_bucket),
         TEST(leaves_other_types_and_free_slots),
