@@ -27,8 +27,8 @@ static int make_filter(struct answering *answering, const struct answering_optio
 /* Fills of the warm-up under way: enough to read many together while as many are published. */
 #define WARM_RUNNING_MAX 192u
 
-/* Makes fills and asks. As many fills of clients run at once as there are connections: more would only wait in a queue
- * that is not fair. */
+/* Makes fills and asks. As many fills of clients run at once as all connections read in one go: more would only wait in
+ * a queue that is not fair. */
 static int make_parts(struct answering *answering, const struct answering_options *options)
 {
     struct strangers *strangers = options->strangers_max > 0 ? &answering->strangers : NULL;
@@ -58,7 +58,7 @@ static int make_parts(struct answering *answering, const struct answering_option
                                      .l2 = options->l2,
                                      .keys = options->keys,
                                      .counters = options->counters,
-                                     .running_max = options->threads,
+                                     .running_max = options->threads * READ_TOGETHER_MAX,
                                      .warm_max = WARM_RUNNING_MAX,
                                      .timeout_ms = options->timeout_ms};
     if (code == 0)

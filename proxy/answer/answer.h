@@ -4,6 +4,7 @@
 #define PERMTAB_ANSWER_ANSWER_H
 
 #include "proxy/answer/decide.h"
+#include "proxy/answer/reads.h"
 #include "proxy/base/failure.h"
 #include "proxy/table/fill.h"
 
@@ -73,6 +74,7 @@ struct ask {
     /* private */
     enum ask_state state;
     bool looked; /* into L2 */
+    enum read_lane lane; /* once it was about to wait, or to be filled */
     uint64_t begun_ns;
     struct ask_queue *asks;
     struct ask_flow *flow;

@@ -16,8 +16,8 @@
  *
  * A fill costs a query, so a client that asks for what is not in the table could keep every store connection busy.
  * The order is that of FQ-CoDel (RFC 8290) without the CoDel: clients take turns, and a client that had nothing
- * waiting goes before those that keep a queue. So a client that asks now and then waits for the fills under way and
- * for no queue.
+ * waiting goes before those that keep a queue. So a client that asks now and then waits for no queue, and is read for
+ * in a lane of its own (reads.c). As many fills are under way as the threads can read at a time, each many of them.
  *
  * L2 is asked first, out of turn: many of its answers take one round trip, and no connection to the store. */
 #include "proxy/answer/ask.h"
@@ -49,8 +49,6 @@ struct ask_queue {
     unsigned hits;          /* questions that the table had the answer to */
 };
 
-static void run_waiting(struct ask_queue *asks);
-
 /* ---- states ---------------------------------------------------------------------------------------------------- */
 
 /* The list for clients that keep a queue, and that of the warm-up, which keeps one, too. */
@@ -62,6 +60,17 @@ static struct ask_flow **list_of(struct ask_queue *asks, const struct ask_flow *
 static unsigned *running_of(struct ask_queue *asks, const struct ask_flow *flow)
 {
     return flow->warms ? &asks->running_warm : &asks->running;
+}
+
+/* Whether what this client asks now is all that it asks. */
+static bool is_fresh(const struct ask_flow *flow)
+{
+    return flow->waiting == 0 && flow->running == 0 && !flow->warms;
+}
+
+static enum read_lane lane_of(const struct ask_flow *flow)
+{
+    return flow->warms ? READ_WARM : is_fresh(flow) ? READ_ONE : READ_LIST;
 }
 
 static void flow_put(struct ask_flow **list, struct ask_flow *flow)
@@ -193,6 +202,8 @@ static void note(struct ask_queue *asks, const struct ask *ask, bool hit)
 
 /* ---- one question, once more ----------------------------------------------------------------------------- */
 
+static bool turn_is_due(const struct ask_queue *asks);
+
 static void on_filled(void *context, int code, const char *text, const struct answer *answer)
 {
     struct ask *ask = context;
@@ -201,7 +212,8 @@ static void on_filled(void *context, int code, const char *text, const struct an
     if (code == 0)
         note(asks, ask, false);
     tell(ask, code, text, answer);
-    run_waiting(asks);
+    if (turn_is_due(asks)) /* once for all that are told now */
+        event_active(asks->next_turn, EV_TIMEOUT, 0);
 }
 
 static void judge(struct ask_queue *asks, struct ask *ask, bool queued);
@@ -244,8 +256,8 @@ static bool request_fill(struct ask_queue *asks, struct ask *ask)
 {
     const struct question *question = &ask->question;
     uint64_t revision = question->has_token ? question->token_revision : 0;
-    ask->wait = fill_request(asks->options.fills, question->user, question->scope, revision, ask->flow->warms,
-                             on_filled, ask);
+    ask->wait =
+        fill_request(asks->options.fills, question->user, question->scope, revision, ask->lane, on_filled, ask);
     if (!ask->wait) {
         ask->done(ask, PERMTAB_E_LIMIT, "too many requests wait for the store", NULL);
         return false;
@@ -268,16 +280,17 @@ static void start_catching_up(struct ask_queue *asks, struct ask *ask)
         return;
     }
     feed_wake(asks->options.feed);
+    ask->lane = lane_of(ask->flow);
     if (request_fill(asks, ask))
         ask_move(ask, ASK_CATCHING_UP);
 }
 
 /* How many fills the clients that keep a queue may have under way. A quarter as long as other clients ask now and
- * then, so that these find a connection and a processor free. All but one when no other client is there. */
+ * then, so that these find a connection and a processor free. All but a quarter when no other client is there. */
 static unsigned steady_max(const struct ask_queue *asks)
 {
-    unsigned most = clock_ns() - asks->fresh_seen_ns < FRESH_NS ? asks->options.running_max / 4
-                                                                : asks->options.running_max - 1;
+    unsigned quarter = asks->options.running_max / 4;
+    unsigned most = clock_ns() - asks->fresh_seen_ns < FRESH_NS ? quarter : asks->options.running_max - quarter;
     return most > 0 ? most : 1;
 }
 
@@ -311,7 +324,8 @@ static bool may_start(const struct ask_queue *asks, const struct ask_flow *flow,
 static void start_or_wait(struct ask_queue *asks, struct ask *ask)
 {
     struct ask_flow *flow = ask->flow;
-    bool fresh = flow->waiting == 0 && flow->running == 0 && !flow->warms;
+    bool fresh = is_fresh(flow);
+    ask->lane = lane_of(flow);
     if (fresh && asks->running + asks->running_warm > 0)
         asks->fresh_seen_ns = clock_ns();
     if (may_start(asks, flow, fresh)) {

@@ -17,7 +17,7 @@ struct ask_queue_options {
     struct l2 *l2;                     /* asked before the store; NULL: there is none */
     struct keys *keys;                 /* NULL: none */
     struct counters *counters;
-    unsigned running_max; /* fills of clients under way at once */
+    unsigned running_max; /* fills of clients under way at once: as many as all threads read at a time */
     unsigned warm_max;    /* and of the warm-up */
     uint64_t timeout_ms;  /* a question that has waited so long fails */
 };

@@ -10,6 +10,7 @@
 #include "proxy/base/breaker.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/timer.h"
+#include "proxy/base/turn.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -24,9 +25,9 @@ struct fetch {
     uint64_t user;
     struct scope_key scope;
     struct fetch_origin origin;
-    bool gather;
+    enum read_lane lane;
     struct read *read; /* FETCH_REPLICA, FETCH_PRIMARY */
-    struct facts kept;     /* FETCH_KEPT */
+    struct facts kept; /* FETCH_KEPT */
     fetch_done_fn done;
     void *context;
     struct fetch *prev, *next; /* of `ready` or `impatient` */
@@ -79,11 +80,17 @@ void fetch_cancel(struct fetch *fetch)
     free(fetch);
 }
 
-void fetch_hurry(struct fetch *fetch)
+void fetch_hurry(struct fetch *fetch, enum read_lane lane)
 {
-    fetch->gather = false;
+    if (lane < fetch->lane)
+        fetch->lane = lane;
     if (fetch->read != NULL)
-        read_hurry(fetch->read);
+        read_hurry(fetch->read, lane);
+}
+
+bool fetch_waits(const struct fetch *fetch)
+{
+    return fetch->read != NULL && read_waits(fetch->read);
 }
 
 static void on_read(void *context, int code, const char *text, struct facts *facts,
@@ -94,8 +101,7 @@ static int begin_read(struct fetch *fetch, enum fetch_from from)
     struct fetches *fetches = fetch->fetches;
     struct facts_key key = facts_key_of(fetch->user, fetch->scope);
     struct reads *reads = from == FETCH_REPLICA ? fetches->replica : fetches->primary;
-    int code = read_begin(&fetch->read, reads, &key, from == FETCH_PRIMARY && fetch->gather, on_read,
-                          fetch);
+    int code = read_begin(&fetch->read, reads, &key, fetch->lane, on_read, fetch);
     if (code == 0)
         fetch->origin = (struct fetch_origin){.from = from, .begun_ns = clock_ns()};
     return code;
@@ -115,7 +121,7 @@ static void arm_patience(struct fetches *fetches)
 static bool begin_at_replica(struct fetch *fetch)
 {
     struct fetches *fetches = fetch->fetches;
-    if (fetches->replica == NULL || !reads_would_begin(fetches->replica) ||
+    if (fetches->replica == NULL || !reads_would_begin(fetches->replica, fetch->lane) ||
         !breaker_allows(&fetches->breaker, clock_ns()))
         return false;
     if (begin_read(fetch, FETCH_REPLICA) < 0) {
@@ -192,14 +198,17 @@ static void on_read(void *context, int code, const char *text, struct facts *fac
 static void on_tell(evutil_socket_t descriptor, short what, void *context)
 {
     struct fetches *fetches = context;
+    uint64_t begun_ns = clock_ns();
     (void)descriptor, (void)what;
     /* Fetches that callbacks begin have the next turn of the loop, so that a flood does not keep this one. */
     for (unsigned left = fetches->ready_count; left > 0 && fetches->ready != NULL; left--) {
         struct facts facts = fetches->ready->kept;
         tell(fetches->ready, 0, "", &facts);
+        if (turn_is_over(begun_ns))
+            break;
     }
     if (fetches->ready != NULL)
-        event_active(fetches->tell, EV_TIMEOUT, 0);
+        (void)timer_at_once(fetches->tell);
 }
 
 static bool begin_with_kept(struct fetch *fetch)
@@ -225,7 +234,7 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
     *fetch = (struct fetch){.fetches = fetches,
                             .user = user,
                             .scope = scope,
-                            .gather = how.gather,
+                            .lane = how.lane,
                             .done = done,
                             .context = context};
     int code = 0;

@@ -9,6 +9,7 @@
 #ifndef PERMTAB_ANSWER_FETCH_H
 #define PERMTAB_ANSWER_FETCH_H
 
+#include "proxy/answer/reads.h"
 #include "proxy/answer/strangers.h"
 #include "proxy/base/counters.h"
 #include "proxy/store/threads.h"
@@ -49,8 +50,8 @@ int fetches_new(struct fetches **out, const struct fetch_options *options) PERMT
 void fetches_free(struct fetches *fetches);
 
 struct fetch_how {
-    bool again;  /* not the first try, so it goes to the primary */
-    bool gather; /* as in read_begin, at the primary */
+    bool again; /* not the first try, so it goes to the primary */
+    enum read_lane lane;
 };
 
 /* Begins a fetch. `done` is called later, never from inside, unless it is cancelled. PERMTAB_E_FULL when too many wait
@@ -58,8 +59,10 @@ struct fetch_how {
 int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
                 struct fetch_how how, fetch_done_fn done, void *context) PERMTAB_MUST_CHECK;
 void fetch_cancel(struct fetch *fetch);
-/* Somebody waits for it now (read_hurry). */
-void fetch_hurry(struct fetch *fetch);
+/* Somebody of that lane waits for it now (read_hurry). */
+void fetch_hurry(struct fetch *fetch, enum read_lane lane);
+/* Whether nothing has been read for it yet. */
+bool fetch_waits(const struct fetch *fetch);
 
 /* 0: the facts are of a place that is there and a user with rows. PERMTAB_E_NOT_FOUND: they are not. PERMTAB_E_BUSY:
  * that is not known before all users have been counted. */

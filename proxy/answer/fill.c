@@ -12,12 +12,16 @@
  *
  * What may change while it is away: the table may advance (the publisher's history catches it), be rebuilt from
  * another history (the stamp of the facts catches it), the waiters may leave or run out of time. A fill whose
- * waiters have all gone is published all the same, because it has been read. */
+ * waiters have all gone is published all the same if it has been read, and given up if no thread has it yet.
+ *
+ * Facts that are held take memory for as long as the feed stands still. Beyond HELD_MAX bytes they are dropped, and
+ * read again after the next batch. */
 #include "proxy/answer/fill.h"
 
 #include "proxy/base/clock.h"
 #include "proxy/base/hash.h"
 #include "proxy/base/timer.h"
+#include "proxy/base/turn.h"
 #include "proxy/l2/l2.h"
 
 #include <assert.h>
@@ -26,11 +30,13 @@
 #include <string.h>
 #include <utlist.h>
 
+#define HELD_MAX (64u << 20)
+
 enum fill_state {
     FILL_EMPTY,   /* not begun, or its fetch brought nothing */
     FILL_READING, /* the fetch is under way */
     FILL_HELD,    /* read: facts are kept, to be published now or when the table is where they are */
-    FILL_BEHIND,  /* answered some; the others want a newer revision than the table has */
+    FILL_BEHIND,  /* to be read again after a batch: for those who want a newer revision, or for want of memory */
 };
 
 struct fill {
@@ -42,10 +48,13 @@ struct fill {
     bool fetched;               /* true after the first fetch: the next one goes to the primary */
     uint64_t cost_us;           /* the time that the read took */
     bool refresh;               /* L2 asked for it */
-    bool asked;                 /* a client did, now or before */
+    enum read_lane lane;        /* the first of those who have asked for it, now or before */
     struct facts facts;         /* FILL_HELD */
+    size_t held;                /* their bytes, once they are early */
     struct fetch_origin origin; /* of the facts */
     uint64_t early_ns;          /* when they were first found to be too early; 0: not yet */
+    uint64_t looked_at;         /* FILL_HELD, FILL_BEHIND: the last batch after which it was */
+    struct fill *prev, *next;   /* likewise, of `parked` */
     struct fill_wait *waits;
     UT_hash_handle hh;
 };
@@ -68,7 +77,10 @@ struct fills {
     struct fill_wait *all; /* every wait has the same time, so the first is the first to end */
     size_t waiting;
     size_t reading;
-    struct event *timer;
+    struct fill *parked;        /* until a batch is applied; those not looked at after the last one come first */
+    uint64_t batches, revision; /* how many were applied, and up to where */
+    size_t held;                /* bytes of facts that wait for a batch */
+    struct event *timer, *sweep;
     bool closing;
 };
 
@@ -104,6 +116,55 @@ static void arm_timer(struct fills *fills)
     (void)timer_in_ns(fills->timer, fills->all->deadline_ns > now ? fills->all->deadline_ns - now : 0);
 }
 
+/* ---- a fill ------------------------------------------------------------------------------------------------------ */
+
+static bool is_parked(enum fill_state state)
+{
+    return state == FILL_HELD || state == FILL_BEHIND;
+}
+
+/* Moves the fill to a state, and keeps the count of fills that read, the list of those that wait for a batch, and the
+ * facts. */
+static void fill_move(struct fill *fill, enum fill_state state)
+{
+    struct fills *fills = fill->fills;
+    fills->reading += state == FILL_READING;
+    fills->reading -= fill->state == FILL_READING;
+    if (is_parked(fill->state))
+        DL_DELETE(fills->parked, fill);
+    if (is_parked(state)) {
+        fill->looked_at = fills->batches;
+        DL_APPEND(fills->parked, fill);
+    }
+    if (fill->state == FILL_READING)
+        fill->fetch = NULL;
+    if (state != FILL_HELD) {
+        facts_fini(&fill->facts);
+        fills->held -= fill->held;
+        fill->held = 0;
+    }
+    fill->state = state;
+}
+
+static void fill_free(struct fill *fill)
+{
+    assert(fill->state != FILL_READING && fill->waits == NULL);
+    fill_move(fill, FILL_EMPTY);
+    HASH_DEL(fill->fills->by_key, fill);
+    free(fill);
+}
+
+/* Gives up a read that nobody waits for any more, if no thread has it yet. */
+static void give_up(struct fill *fill)
+{
+    if (fill->waits != NULL || fill->state != FILL_READING || fill->refresh || fill->fills->closing ||
+        !fetch_waits(fill->fetch))
+        return;
+    fetch_cancel(fill->fetch);
+    fill_move(fill, FILL_EMPTY);
+    fill_free(fill);
+}
+
 static void on_timer(evutil_socket_t descriptor, short what, void *context)
 {
     struct fills *fills = context;
@@ -111,32 +172,14 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
     (void)descriptor;
     (void)what;
     while (fills->all != NULL && fills->all->deadline_ns <= now) {
+        struct fill_wait *wait = fills->all;
         fills->options.counters->fills_failed++;
-        wait_tell(fills->all, PERMTAB_E_TIMEOUT, "the store did not answer in time", NULL);
+        wait_unlink(wait);
+        give_up(wait->fill);
+        wait->done(wait->context, PERMTAB_E_TIMEOUT, "the store did not answer in time", NULL);
+        free(wait);
     }
     arm_timer(fills);
-}
-
-/* ---- a fill ------------------------------------------------------------------------------------------------------ */
-
-/* Moves the fill to a state, and keeps the count of fills that read, and the facts. */
-static void fill_move(struct fill *fill, enum fill_state state)
-{
-    fill->fills->reading += state == FILL_READING;
-    fill->fills->reading -= fill->state == FILL_READING;
-    if (fill->state == FILL_READING)
-        fill->fetch = NULL;
-    if (state != FILL_HELD)
-        facts_fini(&fill->facts);
-    fill->state = state;
-}
-
-static void fill_free(struct fill *fill)
-{
-    assert(fill->state != FILL_READING && fill->waits == NULL);
-    HASH_DEL(fill->fills->by_key, fill);
-    facts_fini(&fill->facts);
-    free(fill);
 }
 
 static void fill_finish(struct fill *fill);
@@ -151,7 +194,7 @@ static int fill_submit(struct fill *fill)
     if (fills->options.l2 != NULL)
         (void)l2_epoch(fills->options.l2, &fill->epoch);
     fill->early_ns = 0;
-    struct fetch_how how = {.again = fill->fetched, .gather = !fill->asked};
+    struct fetch_how how = {.again = fill->fetched, .lane = fill->lane};
     int code = fetch_begin(&fill->fetch, fills->options.fetches, fill->key.user, scope, how, on_fetched, fill);
     if (code < 0)
         return code;
@@ -253,6 +296,19 @@ static int unwelcome(const struct fill *fill)
     return code == 0 && publisher_room(fill->fills->options.publisher) == 0 ? PERMTAB_E_FULL : code;
 }
 
+/* Holds the facts until the table is where they are; too much of them is read again then. */
+static void hold(struct fill *fill)
+{
+    struct fills *fills = fill->fills;
+    if (fill->held == 0) {
+        fill->held = facts_size(&fill->facts);
+        fills->held += fill->held;
+    }
+    if (fills->held > HELD_MAX)
+        fill_move(fill, FILL_BEHIND);
+    feed_wake(fills->options.feed);
+}
+
 /* Publishes the facts, holds them, or reads again. */
 static void fill_finish(struct fill *fill)
 {
@@ -264,7 +320,7 @@ static void fill_finish(struct fill *fill)
         fill_free(fill);
         return;
     }
-    fill->facts.unasked = !fill->asked;
+    fill->facts.unasked = fill->lane == READ_WARM;
     switch (fetch_publish(fills->options.fetches, &fill->facts, &fill->origin, clock_ns(), &answer)) {
     case PUBLISHER_FILLED:
         answer_waits(fill, &answer);
@@ -282,7 +338,7 @@ static void fill_finish(struct fill *fill)
             fill_repeat(fill);
             return;
         }
-        feed_wake(fills->options.feed);
+        hold(fill);
         return;
     case PUBLISHER_OUTDATED:
         fill_repeat(fill);
@@ -303,43 +359,64 @@ static bool somebody_is_served_at(const struct fill *fill, uint64_t revision)
     return false;
 }
 
+/* One that waited for a batch, after it. */
+static void look_again(struct fill *fill)
+{
+    struct fills *fills = fill->fills;
+    DL_DELETE(fills->parked, fill);
+    DL_APPEND(fills->parked, fill);
+    fill->looked_at = fills->batches;
+    if (fill->state == FILL_HELD)
+        fill_finish(fill);
+    else if (fill->waits == NULL)
+        fill_free(fill);
+    else if (somebody_is_served_at(fill, fills->revision))
+        fill_read(fill);
+}
+
+/* Many may wait: those that are too many for this turn of the loop go on in the next one. */
+static void on_sweep(evutil_socket_t descriptor, short what, void *context)
+{
+    struct fills *fills = context;
+    uint64_t begun_ns = clock_ns();
+    (void)descriptor, (void)what;
+    while (fills->parked != NULL && fills->parked->looked_at != fills->batches) {
+        look_again(fills->parked);
+        if (turn_is_over(begun_ns)) {
+            (void)timer_at_once(fills->sweep);
+            return;
+        }
+    }
+}
+
 void fills_applied(struct fills *fills, uint64_t revision)
 {
-    struct fill *fill, *next;
-    /* Callbacks may ask for new fills, which are being read and left alone. Nothing but this loop and on_fetched
-     * frees one. */
-    HASH_ITER(hh, fills->by_key, fill, next)
-    {
-        if (fill->state == FILL_READING)
-            continue;
-        if (fill->state == FILL_BEHIND && fill->waits == NULL)
-            fill_free(fill);
-        else if (fill->state == FILL_HELD)
-            fill_finish(fill);
-        else if (somebody_is_served_at(fill, revision))
-            fill_read(fill);
-    }
+    fills->batches++;
+    fills->revision = revision;
+    on_sweep(-1, EV_TIMEOUT, fills);
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
 
-/* A client joins what the warm-up has begun: it need not wait for what that reads besides. */
-static void join(struct fill *fill, bool asked)
+/* A client joins what the warm-up, or a list, has begun: it waits no longer than its own lane makes it. */
+static void join(struct fill *fill, enum read_lane lane)
 {
     fill->fills->options.counters->fills_joined++;
-    if (asked && !fill->asked && fill->state == FILL_READING)
-        fetch_hurry(fill->fetch);
-    fill->asked |= asked;
+    if (lane >= fill->lane)
+        return;
+    fill->lane = lane;
+    if (fill->state == FILL_READING)
+        fetch_hurry(fill->fetch, lane);
 }
 
-/* `asked`: by a client. */
-static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struct scope_key scope, bool asked)
+static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struct scope_key scope,
+                                       enum read_lane lane)
 {
     struct facts_key key = facts_key_of(user, scope);
     struct fill *fill;
     HASH_FIND(hh, fills->by_key, &key, sizeof key, fill);
     if (fill != NULL) {
-        join(fill, asked);
+        join(fill, lane);
         return fill->state == FILL_BEHIND && fill_submit(fill) < 0 ? NULL : fill;
     }
     fill = calloc(1, sizeof *fill);
@@ -347,7 +424,7 @@ static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struc
         return NULL;
     fill->fills = fills;
     fill->key = key;
-    fill->asked = asked;
+    fill->lane = lane;
     HASH_ADD(hh, fills->by_key, key, sizeof fill->key, fill);
     if (!HASH_ADDED(fill)) {
         free(fill);
@@ -362,14 +439,14 @@ static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struc
 }
 
 struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_key scope, uint64_t revision,
-                               bool warms, fill_done_fn done, void *context)
+                               enum read_lane lane, fill_done_fn done, void *context)
 {
     /* Fills outlive their waits: while the feed stands still, those that were read ahead of it are kept for it. */
     if (fills->waiting >= fills->options.waiting_max ||
         HASH_COUNT(fills->by_key) >= 2 * fills->options.waiting_max || fills->closing)
         return NULL;
     struct fill_wait *wait = calloc(1, sizeof *wait);
-    struct fill *fill = wait != NULL ? fill_find_or_start(fills, user, scope, !warms) : NULL;
+    struct fill *fill = wait != NULL ? fill_find_or_start(fills, user, scope, lane) : NULL;
     if (fill == NULL) {
         free(wait);
         return NULL;
@@ -377,7 +454,7 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
     wait->fills = fills;
     wait->fill = fill;
     wait->revision = revision;
-    wait->warms = warms;
+    wait->warms = lane == READ_WARM;
     wait->deadline_ns = clock_ns() + fills->options.timeout_ms * 1000000ull;
     wait->done = done;
     wait->context = context;
@@ -392,6 +469,7 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
 void fill_cancel(struct fill_wait *wait)
 {
     wait_unlink(wait);
+    give_up(wait->fill);
     free(wait);
 }
 
@@ -405,7 +483,7 @@ void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope)
     HASH_FIND(hh, fills->by_key, &key, sizeof key, fill);
     if (fill != NULL || fills->reading >= REFRESHES_MAX || fills->closing)
         return;
-    fill = fill_find_or_start(fills, user, scope, false);
+    fill = fill_find_or_start(fills, user, scope, READ_WARM);
     if (fill != NULL)
         fill->refresh = true;
 }
@@ -419,8 +497,9 @@ int fills_new(struct fills **out, const struct fills_options *options)
         return PERMTAB_E_MEMORY;
     fills->options = *options;
     fills->timer = evtimer_new(options->base, on_timer, fills);
-    if (fills->timer == NULL) {
-        free(fills);
+    fills->sweep = evtimer_new(options->base, on_sweep, fills);
+    if (fills->timer == NULL || fills->sweep == NULL) {
+        fills_free(fills);
         return PERMTAB_E_MEMORY;
     }
     *out = fills;
@@ -441,6 +520,9 @@ void fills_free(struct fills *fills)
         fill_move(fill, FILL_EMPTY);
         fill_free(fill);
     }
-    event_free(fills->timer);
+    if (fills->timer != NULL)
+        event_free(fills->timer);
+    if (fills->sweep != NULL)
+        event_free(fills->sweep);
     free(fills);
 }

@@ -32,16 +32,18 @@ int fills_new(struct fills **out, const struct fills_options *options) PERMTAB_M
 /* Calls done of every wait with PERMTAB_E_UNREACHABLE. */
 void fills_free(struct fills *fills);
 
-/* `revision`: the answer must not be older (0: any). `warms`: a fill that nobody else waits for displaces
- * no entry (PERMTAB_E_FULL), and is not made for a user without rows (PERMTAB_E_NOT_FOUND). `done` is called later,
- * never from inside; the wait can be cancelled until then. NULL when waiting_max is reached or memory is short. */
+/* `revision`: the answer must not be older (0: any). `lane`: who waits; a fill that nobody but READ_WARM waits for
+ * displaces no entry (PERMTAB_E_FULL), and is not made for a user without rows (PERMTAB_E_NOT_FOUND). `done` is called
+ * later, never from inside; the wait can be cancelled until then. NULL when waiting_max is reached or memory is
+ * short. */
 struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_key scope, uint64_t revision,
-                               bool warms, fill_done_fn done, void *context);
+                               enum read_lane lane, fill_done_fn done, void *context);
 void fill_cancel(struct fill_wait *wait);
 /* Reads again a value that L2 is about to forget; nobody waits for it. Does nothing when it is being read, or when
  * there is much to read. */
 void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope);
-/* Publishes fills that were early. To be called after each batch of the feed. */
+/* Publishes fills that were early, as many as go into a turn of the loop; the others in the next ones. To be called
+ * after each batch of the feed. */
 void fills_applied(struct fills *fills, uint64_t revision);
 
 #endif

@@ -1,13 +1,25 @@
-/* A read that is not gathered is a job by itself, at once. Those that are wait in a list until a thread may be used for
- * them, and a job takes as many as it may: what has come while the job before was away goes together.
+/* Three lanes, one before the other, and a few threads.
+ *
+ * ONE    A client that asks for one thing may have any thread. As long as there are threads for all who wait, each is
+ *        read by itself, and nobody waits for what another one's read takes. When there are not, they share them.
+ * LIST   Who keeps a queue is read for in fewer reads, of many users each, and leaves a thread to the others: all but
+ *        one when no other asks, a quarter of them when others ask now and then.
+ * WARM   likewise, behind those that somebody waits for.
+ *
+ * So a lane's next job takes what has come while the ones before were away. What is too much together (a user with
+ * thousands of rows, a place with thousands) is read again by halves, then by itself, and only what was read with it
+ * waits meanwhile.
+ *
+ * Jobs that have ended are told of in shares of a turn of the loop, because each of their facts is published then. They
+ * wait in memory until then, so no job begins while they take much.
  *
  * What may change while a job is away: its reads may be cancelled (the job finds nobody), or the table be made anew
  * (facts are stamped when their job begins, and publisher_fill tells). */
-#include "proxy/answer/reads.h"
+#include "proxy/answer/read_job.h"
 
-#include "proxy/base/clock.h"
 #include "proxy/base/container_of.h"
 #include "proxy/base/timer.h"
+#include "proxy/base/turn.h"
 #include "proxy/table/publisher.h"
 
 #include <assert.h>
@@ -15,17 +27,21 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define WAITING_MAX  4096u
-#define TOGETHER_MAX 64u /* a turn of the loop publishes what a job brings */
-#define PLACES_MAX   16u /* each takes statements of its own, and the first of a job waits for the last */
-#define GATHERED_MAX 3u  /* jobs at a time that are of gathered reads */
-#define SINGLE_NS    200000000ull
-#define AGAIN_MS     10u /* after memory or the queue of threads was short */
+#define WAITING_MAX 4096u
+#define PLACES_MAX  16u         /* each takes statements of its own, and the first of a job waits for the last */
+#define LIST_LEAST  16u         /* fewer are not worth a thread of their own */
+#define WARM_JOBS   3u          /* at a time */
+#define HALVES      2u          /* times that a job is halved; then each of it is read by itself */
+#define UNTOLD_MAX  (16u << 20) /* bytes of facts that have been read, and nobody has been told of */
+#define ONE_SEEN_NS 200000000ull
+#define AGAIN_MS    10u /* after memory or the queue of threads was short */
 
 struct read {
     struct reads *reads;
     struct facts_key key;
-    bool alone;           /* with others it was too much */
+    enum read_lane lane;
+    unsigned halved;      /* how often it was in a job that was too much */
+    size_t together_max;  /* how many may be in its job */
     struct read_job *job; /* NULL while it waits */
     size_t index;         /* in the job */
     read_done_fn done;
@@ -33,114 +49,51 @@ struct read {
     struct read *prev, *next; /* of those that wait */
 };
 
-/* What becomes of one read of a job. */
-struct read_item {
-    struct read *read; /* NULL: nobody waits for it any more */
-    int code;          /* 0: there are facts */
-    struct failure failure;
-};
-
-struct read_job {
-    struct store_job job;
-    struct reads *reads;
-    bool gathered;
-    bool too_much; /* all of it together is; nothing else is wrong */
-    uint64_t generation; /* the stamp of the facts */
-    uint64_t began_ns;   /* on the thread */
-    struct read_source source;
+struct lane {
+    struct read *waiting; /* the oldest first */
     size_t count;
-    struct read_item *items;
-    struct facts_key *keys;
-    struct facts *facts;
+    unsigned running; /* jobs */
 };
 
 struct reads {
     struct reads_options options;
-    struct read *waiting; /* gathered ones, the oldest first */
-    size_t waiting_count;
-    unsigned running, running_gathered; /* jobs */
-    uint64_t single_seen_ns;            /* when somebody last waited for a read while others were under way */
-    struct event *turn;
+    struct lane lanes[READ_LANES];
+    size_t waiting;
+    unsigned running;       /* jobs of all lanes */
+    uint64_t one_seen_ns;   /* when one was last asked for while other reads were under way */
+    struct read_job *ended; /* the first to end first */
+    size_t untold;          /* their bytes */
+    struct event *turn, *tell;
 };
 
-/* ---- on a thread ------------------------------------------------------------------------------------------------- */
+/* ---- lists ------------------------------------------------------------------------------------------------------- */
 
-/* A job may be run twice, from its beginning. */
-static void forget_facts(struct read_job *job)
+static struct lane *lane_of(const struct read *read)
 {
-    for (size_t i = 0; i < job->count; i++) {
-        if (job->items[i].code == 0)
-            facts_fini(&job->facts[i]);
-        job->items[i].code = PERMTAB_E_STORE;
-    }
+    return &read->reads->lanes[read->lane];
 }
 
-static void all_fail(struct read_job *job, int code, const struct failure *failure)
+static void waiting_add(struct read *read, bool first)
 {
-    assert(code < 0);
-    forget_facts(job);
-    for (size_t i = 0; i < job->count; i++) {
-        job->items[i].code = code;
-        job->items[i].failure = *failure;
-    }
-}
-
-static int job_run(struct store_job *store_job, struct store *store, struct failure *failure)
-{
-    struct read_job *job = container_of(store_job, struct read_job, job);
-    struct log_position at = {0};
-    int64_t now;
-    forget_facts(job);
-    job->began_ns = clock_ns();
-    job->too_much = false;
-    int code = store == NULL ? failure->code : store_snapshot(store, &at, &now, failure);
-    if (code == 0) {
-        code = store_read_facts_many(store, job->keys, job->count, job->facts, failure);
-        store_snapshot_end(store);
-        job->too_much = code == PERMTAB_E_LIMIT && job->count > 1;
-    }
-    job->source = (struct read_source){at.store_id, (clock_ns() - job->began_ns) / job->count};
-    if (code < 0)
-        all_fail(job, code, failure);
-    for (size_t i = 0; i < job->count && code == 0; i++)
-        job->items[i].code = 0;
-    return code;
-}
-
-/* ---- jobs -------------------------------------------------------------------------------------------------------- */
-
-static void job_free(struct read_job *job)
-{
-    for (size_t i = 0; i < job->count; i++)
-        if (job->items[i].code == 0)
-            facts_fini(&job->facts[i]);
-    free(job->items);
-    free(job->keys);
-    free(job->facts);
-    free(job);
-}
-
-static struct read_job *job_new(struct reads *reads, size_t count)
-{
-    struct read_job *job = calloc(1, sizeof *job);
-    if (job == NULL)
-        return NULL;
-    job->reads = reads;
-    job->generation = publisher_generation(reads->options.publisher);
-    job->items = calloc(count, sizeof *job->items);
-    job->keys = calloc(count, sizeof *job->keys);
-    job->facts = calloc(count, sizeof *job->facts);
-    if (job->items != NULL && job->keys != NULL && job->facts != NULL)
-        return job;
-    job_free(job);
-    return NULL;
+    struct lane *lane = lane_of(read);
+    read->job = NULL;
+    if (first)
+        DL_PREPEND(lane->waiting, read);
+    else
+        DL_APPEND(lane->waiting, read);
+    lane->count++;
+    read->reads->waiting++;
 }
 
 static void waiting_remove(struct read *read)
 {
-    DL_DELETE(read->reads->waiting, read);
-    read->reads->waiting_count--;
+    struct lane *lane = lane_of(read);
+    DL_DELETE(lane->waiting, read);
+    lane->count--;
+    read->reads->waiting--;
 }
+
+/* ---- what has ended ---------------------------------------------------------------------------------------------- */
 
 static void tell(struct read *read, int code, const char *text, struct facts *facts,
                  const struct read_source *source)
@@ -149,94 +102,139 @@ static void tell(struct read *read, int code, const char *text, struct facts *fa
     free(read);
 }
 
-/* The callbacks may cancel other reads, also of this job. */
-static void tell_all(struct read_job *job)
+static void tell_item(struct read_job *job, size_t index)
 {
-    for (size_t i = 0; i < job->count; i++) {
-        struct read_item *item = &job->items[i];
-        struct read *read = item->read;
-        if (read == NULL)
-            continue;
-        item->read = NULL;
-        if (item->code < 0) {
-            tell(read, item->code, item->failure.text, NULL, NULL);
-        } else {
-            item->code = PERMTAB_E_NOT_FOUND; /* the callee's now */
-            job->facts[i].generation = job->generation;
-            tell(read, 0, "", &job->facts[i], &job->source);
-        }
+    struct read_item *item = &job->items[index];
+    struct read *read = item->read;
+    item->read = NULL;
+    if (read == NULL)
+        return;
+    if (item->code < 0) {
+        tell(read, item->code, item->failure.text, NULL, NULL);
+    } else {
+        item->code = PERMTAB_E_NOT_FOUND; /* the callee's now */
+        job->facts[index].generation = job->generation;
+        tell(read, 0, "", &job->facts[index], &job->source);
     }
 }
 
-/* Together they are too much: each goes by itself, before those that wait. */
+static void forget_job(struct read_job *job)
+{
+    DL_DELETE(job->reads->ended, job);
+    job->reads->untold -= job->bytes;
+    read_job_free(job);
+}
+
+static void give_out(struct reads *reads);
+
+/* The callbacks may cancel other reads, also of the same job. */
+static void on_tell(evutil_socket_t descriptor, short what, void *context)
+{
+    struct reads *reads = context;
+    uint64_t begun_ns = clock_ns();
+    (void)descriptor, (void)what;
+    while (reads->ended != NULL) {
+        struct read_job *job = reads->ended;
+        if (job->told == job->count) {
+            forget_job(job);
+            continue;
+        }
+        tell_item(job, job->told++);
+        if (turn_is_over(begun_ns)) {
+            (void)timer_at_once(reads->tell);
+            break;
+        }
+    }
+    give_out(reads);
+}
+
+/* Together they are too much: they go by halves, before those that wait. */
 static void give_back(struct read_job *job)
 {
     for (size_t i = job->count; i > 0; i--) {
         struct read *read = job->items[i - 1].read;
         if (read == NULL)
             continue;
-        read->job = NULL;
-        read->alone = true;
-        DL_PREPEND(job->reads->waiting, read);
-        job->reads->waiting_count++;
+        read->together_max = read->halved++ < HALVES ? (job->count + 1) / 2 : 1;
+        waiting_add(read, true);
     }
 }
-
-static void end(struct read_job *job)
-{
-    job->reads->running--;
-    job->reads->running_gathered -= job->gathered;
-    if (job->too_much)
-        give_back(job);
-    else
-        tell_all(job);
-    job_free(job);
-}
-
-static void give_out(struct reads *reads);
 
 static void on_job(struct store_job *store_job)
 {
     struct read_job *job = container_of(store_job, struct read_job, job);
     struct reads *reads = job->reads;
-    end(job);
+    reads->running--;
+    reads->lanes[job->lane].running--;
+    if (job->too_much) {
+        give_back(job);
+        read_job_free(job);
+    } else {
+        DL_APPEND(reads->ended, job);
+        reads->untold += job->bytes;
+        event_active(reads->tell, EV_TIMEOUT, 0);
+    }
     give_out(reads);
 }
 
-static void take(struct read_job *job, struct read *read)
+/* ---- who is next ------------------------------------------------------------------------------------------------- */
+
+static bool one_seen(const struct reads *reads)
 {
-    job->keys[job->count] = read->key;
-    job->items[job->count] = (struct read_item){.read = read, .code = PERMTAB_E_STORE};
-    read->job = job;
-    read->index = job->count++;
+    return clock_ns() - reads->one_seen_ns < ONE_SEEN_NS;
 }
 
-/* 0, or the code that says why no thread takes it. */
-static int submit(struct read_job *job)
+/* How many threads lists, or the warm-up, may have. */
+static unsigned most_of(const struct reads *reads, enum read_lane lane)
 {
-    struct reads *reads = job->reads;
-    job->job = (struct store_job){.run = job_run, .done = on_job};
-    int code = store_threads_submit(reads->options.pool, &job->job);
-    if (code < 0)
-        return code;
-    reads->running++;
-    reads->running_gathered += job->gathered;
-    reads->options.counters->store_reads++;
-    return 0;
+    unsigned threads = reads->options.threads;
+    const struct lane *other = &reads->lanes[lane == READ_WARM ? READ_LIST : READ_WARM];
+    bool both = other->running + other->count > 0;
+    unsigned most = threads - 1;
+    if (one_seen(reads) || (lane == READ_WARM && both))
+        most = threads / 4;
+    else if (both && most > 0)
+        most--;
+    if (lane == READ_WARM && most > WARM_JOBS)
+        most = WARM_JOBS;
+    return most > 0 ? most : 1;
 }
 
-/* ---- gathered reads ---------------------------------------------------------------------------------------------- */
+/* How many jobs of a lane may begin now. The last thread is for those that ask for one thing. A list that has none takes
+ * it nevertheless, and the warm-up when nobody asks for one thing. */
+static unsigned hands_for(const struct reads *reads, enum read_lane lane)
+{
+    unsigned running = reads->lanes[lane].running, idle = reads->options.threads - reads->running;
+    if (reads->running >= reads->options.threads || reads->untold > UNTOLD_MAX)
+        return 0;
+    if (lane == READ_ONE)
+        return idle;
+    unsigned most = most_of(reads, lane), left = most > running ? most - running : 0;
+    if (idle == 1)
+        return running == 0 && (lane == READ_LIST || !one_seen(reads));
+    return left < idle - 1 ? left : idle - 1;
+}
 
-/* How many of the first go together: one that is to be alone is, and there are not too many places among them. */
-static size_t together(const struct reads *reads)
+/* How many reads of a lane a job shall have when there are so many hands. */
+static size_t share_of(const struct lane *lane, enum read_lane which, unsigned hands)
+{
+    size_t least = which == READ_ONE ? 1 : which == READ_LIST ? LIST_LEAST : READ_TOGETHER_MAX;
+    size_t share = (lane->count + hands - 1) / hands;
+    return share < least ? least : share > READ_TOGETHER_MAX ? READ_TOGETHER_MAX : share;
+}
+
+/* How many of the first go together: as many as each of them may be with, and of not too many places. */
+static size_t together(const struct lane *lane, size_t most)
 {
     struct scope_key places[PLACES_MAX];
     size_t count = 0, place_count = 0;
-    for (const struct read *read = reads->waiting; read != NULL && count < TOGETHER_MAX; read = read->next) {
+    for (const struct read *read = lane->waiting; read != NULL && count < most; read = read->next) {
         struct scope_key scope = facts_key_scope(&read->key);
         size_t place = 0;
-        if (read->alone)
-            return count > 0 ? count : 1;
+        if (read->together_max < most)
+            most = read->together_max;
+        if (count >= most)
+            break;
         while (place < place_count && !scope_equal(places[place], scope))
             place++;
         if (place == PLACES_MAX)
@@ -248,42 +246,52 @@ static size_t together(const struct reads *reads)
     return count;
 }
 
-/* False: nothing more can be done now, and the reads wait on. */
-static bool begin_some(struct reads *reads)
+/* 0, or the code that says why no thread takes it. */
+static int submit(struct read_job *job)
 {
-    size_t count = together(reads);
-    struct read_job *job = job_new(reads, count);
-    if (job == NULL)
-        return false;
-    job->gathered = true;
-    for (struct read *read = reads->waiting; job->count < count; read = read->next)
-        take(job, read);
-    if (submit(job) < 0) {
-        for (size_t i = 0; i < count; i++)
-            job->items[i].read->job = NULL;
-        job_free(job);
-        return false;
-    }
-    for (size_t i = 0; i < count; i++)
-        waiting_remove(job->items[i].read);
-    return true;
+    struct reads *reads = job->reads;
+    job->job.done = on_job;
+    int code = store_threads_submit(reads->options.pool, &job->job);
+    if (code < 0)
+        return code;
+    reads->running++;
+    reads->lanes[job->lane].running++;
+    reads->options.counters->store_reads++;
+    return 0;
 }
 
-/* How many jobs may be of gathered reads. A quarter of the threads as long as others ask now and then, so that these
- * find a connection and a processor free. All but one when nobody else is there. */
-static unsigned gathered_max(const struct reads *reads)
+/* False: nothing more can be done now, and the reads wait on. */
+static bool begin_some(struct reads *reads, enum read_lane which, size_t count)
 {
-    unsigned threads = reads->options.threads;
-    unsigned most = clock_ns() - reads->single_seen_ns < SINGLE_NS ? threads / 4 : threads - 1;
-    return most == 0 ? 1 : most < GATHERED_MAX ? most : GATHERED_MAX;
+    struct lane *lane = &reads->lanes[which];
+    struct read_job *job = read_job_new(reads, count, which, publisher_generation(reads->options.publisher));
+    if (job == NULL)
+        return false;
+    for (struct read *read = lane->waiting; job->count < count; read = read->next)
+        read_job_take(job, read, &read->key);
+    if (submit(job) < 0) {
+        read_job_free(job);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct read *read = job->items[i].read;
+        waiting_remove(read);
+        read->job = job;
+        read->index = i;
+    }
+    return true;
 }
 
 static void give_out(struct reads *reads)
 {
-    while (reads->waiting != NULL && reads->running_gathered < gathered_max(reads)) {
-        if (!begin_some(reads)) {
-            (void)timer_in_ms(reads->turn, AGAIN_MS);
-            return;
+    unsigned hands;
+    for (enum read_lane which = READ_ONE; which < READ_LANES; which++) {
+        struct lane *lane = &reads->lanes[which];
+        while (lane->waiting != NULL && (hands = hands_for(reads, which)) > 0) {
+            if (!begin_some(reads, which, together(lane, share_of(lane, which, hands)))) {
+                (void)timer_in_ms(reads->turn, AGAIN_MS);
+                return;
+            }
         }
     }
 }
@@ -296,47 +304,32 @@ static void on_turn(evutil_socket_t descriptor, short what, void *context)
 
 /* ---- one read ---------------------------------------------------------------------------------------------------- */
 
-static int begin_alone(struct read *read)
+static void note_one(struct reads *reads, enum read_lane lane)
 {
-    struct reads *reads = read->reads;
-    struct read_job *job = job_new(reads, 1);
-    if (job == NULL)
-        return PERMTAB_E_MEMORY;
-    if (reads->running > 0)
-        reads->single_seen_ns = clock_ns();
-    take(job, read);
-    int code = submit(job);
-    if (code < 0) {
-        read->job = NULL;
-        job_free(job);
-    }
-    return code;
+    if (lane == READ_ONE && reads->running > 0)
+        reads->one_seen_ns = clock_ns();
 }
 
-static int begin_gathered(struct read *read)
+int read_begin(struct read **out, struct reads *reads, const struct facts_key *key, enum read_lane lane,
+               read_done_fn done, void *context)
 {
-    struct reads *reads = read->reads;
-    if (reads->waiting_count >= WAITING_MAX)
+    if (reads->waiting >= WAITING_MAX)
         return PERMTAB_E_FULL;
-    DL_APPEND(reads->waiting, read);
-    reads->waiting_count++;
-    event_active(reads->turn, EV_TIMEOUT, 0);
-    return 0;
-}
-
-int read_begin(struct read **out, struct reads *reads, const struct facts_key *key, bool gather, read_done_fn done,
-               void *context)
-{
     struct read *read = calloc(1, sizeof *read);
     if (read == NULL)
         return PERMTAB_E_MEMORY;
-    *read = (struct read){.reads = reads, .key = *key, .done = done, .context = context};
-    int code = gather ? begin_gathered(read) : begin_alone(read);
-    if (code < 0)
-        free(read);
-    else
-        *out = read;
-    return code;
+    *read = (struct read){.reads = reads,
+                          .key = *key,
+                          .lane = lane,
+                          .together_max = READ_TOGETHER_MAX,
+                          .done = done,
+                          .context = context};
+    note_one(reads, lane);
+    waiting_add(read, false);
+    /* After the handler that asks, which may ask for more: it goes together. */
+    event_active(reads->turn, EV_TIMEOUT, 0);
+    *out = read;
+    return 0;
 }
 
 void read_cancel(struct read *read)
@@ -348,15 +341,25 @@ void read_cancel(struct read *read)
     free(read);
 }
 
-void read_hurry(struct read *read)
+void read_hurry(struct read *read, enum read_lane lane)
 {
-    if (read->job == NULL && begin_alone(read) == 0)
-        waiting_remove(read);
+    if (read->job != NULL || lane >= read->lane)
+        return;
+    waiting_remove(read);
+    read->lane = lane;
+    note_one(read->reads, lane);
+    waiting_add(read, false);
+    event_active(read->reads->turn, EV_TIMEOUT, 0);
 }
 
-bool reads_would_begin(const struct reads *reads)
+bool read_waits(const struct read *read)
 {
-    return reads->running < reads->options.threads;
+    return read->job == NULL;
+}
+
+bool reads_would_begin(const struct reads *reads, enum read_lane lane)
+{
+    return reads->lanes[lane].count < (size_t)hands_for(reads, lane) * READ_TOGETHER_MAX;
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
@@ -368,8 +371,9 @@ int reads_new(struct reads **out, const struct reads_options *options)
         return PERMTAB_E_MEMORY;
     reads->options = *options;
     reads->turn = evtimer_new(options->base, on_turn, reads);
-    if (reads->turn == NULL) {
-        free(reads);
+    reads->tell = evtimer_new(options->base, on_tell, reads);
+    if (reads->turn == NULL || reads->tell == NULL) {
+        reads_free(reads);
         return PERMTAB_E_MEMORY;
     }
     *out = reads;
@@ -380,7 +384,12 @@ void reads_free(struct reads *reads)
 {
     if (reads == NULL)
         return;
-    assert(reads->running == 0 && reads->waiting == NULL);
-    event_free(reads->turn);
+    assert(reads->running == 0 && reads->waiting == 0);
+    while (reads->ended != NULL)
+        forget_job(reads->ended);
+    if (reads->turn != NULL)
+        event_free(reads->turn);
+    if (reads->tell != NULL)
+        event_free(reads->tell);
     free(reads);
 }

@@ -1,6 +1,5 @@
-/* Reads of a store for fetches. One that a client waits for is read at once and by itself. Those of the warm-up, for
- * which nobody waits, are gathered and read together: many in one snapshot and a few statements. On the loop's
- * thread. */
+/* Reads of a store for fetches, each in the lane of those who wait for it. What waits in a lane when a thread may be
+ * used for it is read together: many users in one snapshot and a few statements. On the loop's thread. */
 #ifndef PERMTAB_ANSWER_READS_H
 #define PERMTAB_ANSWER_READS_H
 
@@ -12,6 +11,17 @@ struct event_base;
 struct publisher;
 struct reads;
 struct read; /* one that waits, or is under way */
+
+/* Who waits for a read: the first come first. */
+enum read_lane {
+    READ_ONE,  /* a client that asks for nothing else */
+    READ_LIST, /* a client that keeps a queue */
+    READ_WARM, /* nobody: the warm-up, or what L2 is about to forget */
+    READ_LANES
+};
+
+/* At most so many go together. */
+#define READ_TOGETHER_MAX STORE_FACTS_MANY
 
 struct read_source {
     uint64_t store_id; /* of the store that was read */
@@ -35,14 +45,16 @@ int reads_new(struct reads **out, const struct reads_options *options) PERMTAB_M
 /* To be called after store_threads_free, and when no read is there any more. */
 void reads_free(struct reads *reads);
 
-/* `gather`: it may wait for others, and is read with them. `done` is called later, never from inside, unless it is
- * cancelled. PERMTAB_E_FULL when too many wait; PERMTAB_E_MEMORY. */
-int read_begin(struct read **out, struct reads *reads, const struct facts_key *key, bool gather, read_done_fn done,
-               void *context) PERMTAB_MUST_CHECK;
+/* `done` is called later, never from inside, unless it is cancelled. PERMTAB_E_FULL when too many wait;
+ * PERMTAB_E_MEMORY. */
+int read_begin(struct read **out, struct reads *reads, const struct facts_key *key, enum read_lane lane,
+               read_done_fn done, void *context) PERMTAB_MUST_CHECK;
 void read_cancel(struct read *read);
-/* Somebody waits for it now: if it has not begun, it is read at once and by itself. */
-void read_hurry(struct read *read);
-/* Whether a thread is free for a read that comes now. */
-bool reads_would_begin(const struct reads *reads);
+/* Somebody waits for it now who is of that lane; it never goes back to a later one. */
+void read_hurry(struct read *read, enum read_lane lane);
+/* Whether no thread has it yet. */
+bool read_waits(const struct read *read);
+/* Whether a read that comes now finds a thread at once, perhaps together with others. */
+bool reads_would_begin(const struct reads *reads, enum read_lane lane);
 
 #endif

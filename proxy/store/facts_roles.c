@@ -111,7 +111,8 @@ int store_give_roles(struct store *store, struct facts *facts, size_t count, str
         for (size_t i = 0; i < facts[member].default_count; i++)
             ids[used++] = facts[member].defaults[i].role;
     }
-    int code = store_read_roles(store, ids, total, &all, failure);
+    size_t most = count == 1 ? STORE_ROLES_MAX : STORE_TOGETHER_MAX;
+    int code = store_read_roles_up_to(store, ids, total, most, &all, failure);
     free(ids);
     if (code < 0)
         return code;

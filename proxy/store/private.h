@@ -37,6 +37,9 @@ int store_replica_check(struct store *store, struct failure *failure) PERMTAB_MU
 
 /* ---- facts_roles.c --------------------------------------------------------------------------------------- */
 
+/* As store_read_roles; PERMTAB_E_LIMIT when there are more than `most`. */
+int store_read_roles_up_to(struct store *store, const uint64_t *ids, size_t count, size_t most,
+                           struct role_list *out, struct failure *failure) PERMTAB_MUST_CHECK;
 /* Reads the roles that are held or default in any of these facts, with their ancestors, and gives each its own. */
 int store_give_roles(struct store *store, struct facts *facts, size_t count,
                      struct failure *failure) PERMTAB_MUST_CHECK;
@@ -44,6 +47,9 @@ int store_give_roles(struct store *store, struct facts *facts, size_t count,
 #define STORE_ASSIGNMENTS_MAX 10000u
 #define STORE_OVERWRITES_MAX  100000u
 #define STORE_ROLES_MAX       100000u
+/* What all facts of one read of many may have together, of rows and of roles: a few milliseconds. One user with more
+ * is read by himself. */
+#define STORE_TOGETHER_MAX 4096u
 
 /* The MySQL server's clock as SQL: microseconds UTC, whatever the session's time zone. */
 #define STORE_MYSQL_NOW "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))"

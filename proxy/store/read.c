@@ -69,6 +69,7 @@ static int chain_read(struct store *store, struct facts *out, struct failure *fa
 struct group {
     struct facts **members; /* sorted by user, all at one scope */
     size_t count;
+    size_t *rows_left; /* of all groups of the read */
 };
 
 static int no_memory(struct failure *failure)
@@ -161,7 +162,7 @@ static char *hanging_text(size_t users, uint32_t levels)
             end += sprintf(end, "%s(%s_type = ? AND %s_id = ?)", i ? " OR " : "", hanging_parts[part].column,
                            hanging_parts[part].column);
     }
-    (void)sprintf(end, ") LIMIT %u", HANGING_MAX + 1);
+    (void)strcpy(end, ") LIMIT ?");
     return text;
 }
 
@@ -186,6 +187,7 @@ static struct sql_statement *hanging_prepare(struct store *store, const struct g
             sql_bind_u64(st, index++, first->chain[i].key.id);
         }
     }
+    sql_bind_u64(st, index, *group->rows_left + 1);
     return st;
 }
 
@@ -270,12 +272,14 @@ static int hanging_take(const struct group *group, struct sql_statement *st, str
 static int hanging_read(struct store *store, const struct group *group, struct failure *failure)
 {
     struct sql_statement *st = hanging_prepare(store, group, failure);
-    size_t rows = 0;
     int code;
     while ((code = sql_step(st, failure)) > 0) {
-        code = ++rows > HANGING_MAX ? too_many(failure, "rows", HANGING_MAX) : hanging_take(group, st, failure);
+        code = *group->rows_left == 0
+                   ? failure_set(failure, PERMTAB_E_LIMIT, "there are too many rows for one read")
+                   : hanging_take(group, st, failure);
         if (code < 0)
             break;
+        --*group->rows_left;
     }
     sql_reset(st);
     return code;
@@ -372,6 +376,7 @@ static int place_order(const void *a, const void *b)
 static int groups_read(struct store *store, struct facts *facts, size_t count, struct failure *failure)
 {
     struct facts *members[STORE_FACTS_MANY];
+    size_t rows = count == 1 ? HANGING_MAX : STORE_TOGETHER_MAX;
     int code = 0;
     for (size_t i = 0; i < count; i++)
         members[i] = &facts[i];
@@ -382,7 +387,7 @@ static int groups_read(struct store *store, struct facts *facts, size_t count, s
         end = at + 1;
         while (end < count && scope_equal(members[end]->scope, members[at]->scope))
             end++;
-        struct group group = {.members = members + at, .count = end - at};
+        struct group group = {.members = members + at, .count = end - at, .rows_left = &rows};
         code = group_read(store, &group, failure);
     }
     return code;

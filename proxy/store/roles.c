@@ -36,6 +36,7 @@ struct reading {
     struct id_set ids;
     struct role_list *roles;
     struct relations parents, grants;
+    size_t most; /* roles */
     struct failure *failure;
 };
 
@@ -79,9 +80,8 @@ static int id_add(struct reading *reading, uint64_t id)
     size_t slot = slot_of(set, id);
     if (set->slots[slot] != 0)
         return 0;
-    if (set->count == STORE_ROLES_MAX)
-        return failure_set(reading->failure, PERMTAB_E_LIMIT, "more than %u roles for one answer",
-                           STORE_ROLES_MAX);
+    if (set->count == reading->most)
+        return failure_set(reading->failure, PERMTAB_E_LIMIT, "more than %zu roles for one answer", reading->most);
     set->ids[set->count++] = id;
     set->slots[slot] = (uint32_t)set->count;
     return 0;
@@ -240,10 +240,10 @@ static int relations_give(struct reading *reading)
     return 0;
 }
 
-int store_read_roles(struct store *store, const uint64_t *ids, size_t count, struct role_list *out,
-                     struct failure *failure)
+int store_read_roles_up_to(struct store *store, const uint64_t *ids, size_t count, size_t most,
+                           struct role_list *out, struct failure *failure)
 {
-    struct reading reading = {.store = store, .roles = out, .failure = failure};
+    struct reading reading = {.store = store, .roles = out, .most = most, .failure = failure};
     int code = 0;
     memset(out, 0, sizeof(*out));
     for (size_t i = 0; i < count && code == 0; i++)
@@ -261,4 +261,10 @@ int store_read_roles(struct store *store, const uint64_t *ids, size_t count, str
     free(reading.parents.items);
     free(reading.grants.items);
     return code;
+}
+
+int store_read_roles(struct store *store, const uint64_t *ids, size_t count, struct role_list *out,
+                     struct failure *failure)
+{
+    return store_read_roles_up_to(store, ids, count, STORE_ROLES_MAX, out, failure);
 }

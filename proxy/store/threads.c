@@ -10,6 +10,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/thread.h"
 #include "proxy/base/trouble.h"
+#include "proxy/base/turn.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -129,15 +130,20 @@ static struct store *connect_store(struct store_threads *pool, struct link *link
     return link->connected ? &link->store : NULL;
 }
 
-static void finish(struct store_threads *pool, struct store_job *job)
+static void wake_loop(const struct store_threads *pool)
 {
     uint64_t one = 1;
-    pthread_mutex_lock(&pool->mutex);
-    list_put(&pool->finished, job);
-    pthread_mutex_unlock(&pool->mutex);
     ssize_t written = write(pool->wake, &one, sizeof one);
     assert(written == sizeof one); /* an eventfd far from its maximum takes it */
     (void)written;
+}
+
+static void finish(struct store_threads *pool, struct store_job *job)
+{
+    pthread_mutex_lock(&pool->mutex);
+    list_put(&pool->finished, job);
+    pthread_mutex_unlock(&pool->mutex);
+    wake_loop(pool);
 }
 
 /* False when the thread is to end. *out is NULL when there was nothing to do for REST_NS. */
@@ -212,28 +218,31 @@ static void *thread_main(void *context)
 
 /* ---- the loop's side ------------------------------------------------------------------------------------- */
 
-static void call_finished(struct store_threads *pool)
+static struct store_job *take_finished(struct store_threads *pool)
 {
     pthread_mutex_lock(&pool->mutex);
-    struct job_list finished = pool->finished;
-    if (!finished.head)
-        finished.tail = &finished.head;
-    list_init(&pool->finished);
+    struct store_job *job = list_take(&pool->finished);
     pthread_mutex_unlock(&pool->mutex);
-    struct store_job *next;
-    for (struct store_job *job = finished.head; job; job = next) {
-        next = job->next;
-        job->done(job);
-    }
+    return job;
 }
 
+/* What a job has brought may take a while to be dealt with, and many may end at once: those that are too many for this
+ * turn of the loop wait for the next one. */
 static void on_wake(evutil_socket_t descriptor, short what, void *context)
 {
-    uint64_t count;
+    struct store_threads *pool = context;
+    uint64_t count, begun_ns = clock_ns();
+    struct store_job *job;
     (void)what;
     ssize_t got = read(descriptor, &count, sizeof count);
     (void)got; /* nothing to read means that an earlier call took the list */
-    call_finished(context);
+    while ((job = take_finished(pool)) != NULL) {
+        job->done(job);
+        if (turn_is_over(begun_ns)) {
+            wake_loop(pool);
+            return;
+        }
+    }
 }
 
 static int start_threads(struct store_threads *pool, unsigned threads)
@@ -316,6 +325,7 @@ static void fail_queued(struct store_threads *pool)
 
 void store_threads_free(struct store_threads *pool)
 {
+    struct store_job *job;
     if (!pool)
         return;
     pthread_mutex_lock(&pool->mutex);
@@ -324,7 +334,8 @@ void store_threads_free(struct store_threads *pool)
     pthread_mutex_unlock(&pool->mutex);
     for (unsigned i = 0; i < pool->thread_count; i++)
         (void)pthread_join(pool->threads[i], NULL);
-    call_finished(pool);
+    while ((job = take_finished(pool)) != NULL)
+        job->done(job);
     fail_queued(pool);
     if (pool->event)
         event_free(pool->event);

@@ -1,7 +1,7 @@
 /* A miss: a check of a key that is not in the table, which permtabd reads from its store, resolves and publishes,
- * beside a raw round trip over a Unix socket with messages of the same size. Also the same check of a key that is
- * resident, asked over the socket as a client with another table layout would: what the sidecar costs without a
- * store.
+ * beside a raw round trip over a Unix socket with messages of the same size. The same in lists of a hundred, each miss by
+ * itself. Also the same check of a key that is resident, asked over the socket as a client with another table layout
+ * would: what the sidecar costs without a store.
  *
  * Needs a running permtabd (the driver starts one over SQLite) whose policy allows "message.send" to everybody at
  * server:1. */
@@ -9,6 +9,7 @@
 #include "tests/bench/measure.h"
 #include "tests/bench/raw.h"
 
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +40,30 @@ static uint64_t cold(void *context, uint64_t seed, uint64_t count)
     for (uint64_t done = 0; done < count; done++)
         allowed +=
             (uint64_t)(int64_t)permtab_check(bench->table, bench->next_user++, bench->scope, bench->perm);
+    return allowed;
+}
+
+#define LIST 100u
+
+static uint64_t cold_list(void *context, uint64_t seed, uint64_t count)
+{
+    struct bench *bench = context;
+    struct permtab_query queries[LIST];
+    enum permtab_decision decisions[LIST];
+    uint64_t allowed = 0;
+    (void)seed;
+    for (uint64_t done = 0; done < count; done += LIST) {
+        memset(queries, 0, sizeof queries);
+        for (unsigned i = 0; i < LIST; i++) {
+            queries[i].user = bench->next_user++;
+            queries[i].scope = bench->scope;
+            queries[i].perm = bench->perm;
+        }
+        if (permtab_check_many(bench->table, queries, LIST, decisions) < 0)
+            bench_die("check_many: %s", permtab_strerror(permtab_why(bench->table)));
+        for (unsigned i = 0; i < LIST; i++)
+            allowed += decisions[i] == PERMTAB_ALLOW;
+    }
     return allowed;
 }
 
@@ -106,6 +131,11 @@ int main(int count, char **arguments)
     struct contender contenders[] = {
         {.name = "raw round trip", .run = round_trips, .truth = everybody, .context = &bench},
         {.name = "miss", .run = cold, .truth = everybody, .context = &bench},
+        {.name = "miss, in check_many of 100",
+         .run = cold_list,
+         .truth = everybody,
+         .context = &bench,
+         .granule = LIST},
         {.name = "resident, over the socket",
          .run = resident_over_socket,
          .truth = everybody,

@@ -22,13 +22,15 @@ static struct {
 } fake;
 
 struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
-                                      uint64_t revision, bool warms, fill_done_fn done, void *context);
+                                      uint64_t revision, enum read_lane lane, fill_done_fn done,
+                                      void *context);
 const char *__wrap_feed_trouble(const struct feed *feed);
 
 struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
-                                      uint64_t revision, bool warms, fill_done_fn done, void *context)
+                                      uint64_t revision, enum read_lane lane, fill_done_fn done,
+                                      void *context)
 {
-    (void)fills, (void)user, (void)scope, (void)revision, (void)warms;
+    (void)fills, (void)user, (void)scope, (void)revision, (void)lane;
     fake.done = done;
     fake.context = context;
     return (struct fill_wait *)(void *)&fake;

@@ -29,22 +29,24 @@ static struct {
         void *context;
         uint64_t user;
         struct scope_key scope;
-        bool warms;
+        enum read_lane lane;
     } started[ASKS];
     unsigned begun, ended;
 } fake;
 
 struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
-                                      uint64_t revision, bool warms, fill_done_fn done, void *context);
+                                      uint64_t revision, enum read_lane lane, fill_done_fn done,
+                                      void *context);
 const char *__wrap_feed_trouble(const struct feed *feed);
 
 struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
-                                      uint64_t revision, bool warms, fill_done_fn done, void *context)
+                                      uint64_t revision, enum read_lane lane, fill_done_fn done,
+                                      void *context)
 {
     (void)fills, (void)revision;
     assert_true(fake.begun < ASKS);
     struct started *started = &fake.started[fake.begun++];
-    *started = (struct started){done, context, user, scope, warms};
+    *started = (struct started){done, context, user, scope, lane};
     return (struct fill_wait *)(void *)started;
 }
 
@@ -165,10 +167,14 @@ static void the_warm_up_comes_last(void **state)
     assert_int_equal(fake.begun, 16);
     assert_int_equal(fixture->told, 16);
     for (unsigned i = 4; i < 9; i++)
-        assert_false(fake.started[i].warms);
+        assert_int_not_equal(fake.started[i].lane, READ_WARM);
     assert_int_equal(fake.started[4].user, 30); /* it had nothing waiting */
+    assert_int_equal(fake.started[3].lane, READ_ONE);
+    assert_int_equal(fake.started[4].lane, READ_ONE);
+    for (unsigned i = 5; i < 9; i++)
+        assert_int_equal(fake.started[i].lane, READ_LIST);
     for (unsigned i = 9; i < 16; i++)
-        assert_true(fake.started[i].warms);
+        assert_int_equal(fake.started[i].lane, READ_WARM);
     assert_int_equal(fixture->counters.socket_hits, 0);
 }
 

@@ -148,6 +148,14 @@ static struct fetch *begin(struct fixture *fixture, bool again)
     return fetch;
 }
 
+/* Reads that were begun go to threads; what these bring comes in a later turn. */
+static void turn(struct fixture *fixture)
+{
+    unsigned told = fixture->told;
+    assert_true(event_base_loop(fixture->base, EVLOOP_NONBLOCK) >= 0);
+    assert_int_equal(fixture->told, told);
+}
+
 static void wait_told(struct fixture *fixture, unsigned told)
 {
     while (fixture->told < told)
@@ -245,6 +253,7 @@ static void what_a_rebuild_overtakes_is_outdated(void **state)
     start(fixture, "store.db");
     for (unsigned again = 0; again < 2; again++) {
         begin(fixture, again > 0);
+        turn(fixture);
         read_beginning(fixture, &at, &now, &catalogue);
         ok(publisher_rebuild(fixture->publisher, &at, now, &catalogue, NULL, &failure), &failure);
         wait_told(fixture, again + 1);
@@ -307,7 +316,13 @@ static void nobody_is_told_after_a_cancel(void **state)
 {
     struct fixture *fixture = *state;
     start(fixture, "store.db");
-    fetch_cancel(begin(fixture, false));
+    struct fetch *first = begin(fixture, false), *second = begin(fixture, true);
+    assert_true(fetch_waits(first) && fetch_waits(second));
+    turn(fixture);
+    assert_false(fetch_waits(first) || fetch_waits(second));
+    fetch_cancel(first);
+    fetch_cancel(second);
+    fetch_cancel(begin(fixture, false)); /* no thread has these */
     fetch_cancel(begin(fixture, true));
     begin(fixture, true); /* behind the other in the same queue */
     wait_told(fixture, 1);

@@ -2,6 +2,7 @@
  * CMakeLists.txt); the publisher is there for its position and for when it was confirmed. */
 #include "proxy/answer/fill.h"
 
+#include "proxy/base/clock.h"
 #include "proxy/l2/l2.h"
 #include "proxy/table/fill.h"
 #include "tests/support/memory_policy.h"
@@ -16,6 +17,7 @@
 #include <event2/event.h>
 
 #define SECOND 1000000000ull
+#define READS  64u
 
 struct fetch {
     fetch_done_fn done;
@@ -23,21 +25,26 @@ struct fetch {
 };
 
 static struct {
-    struct fetch reads[8]; /* under way */
+    struct fetch reads[READS]; /* under way */
     unsigned begun, told, cancelled, woken;
     enum publisher_outcome outcome;
     uint64_t revision; /* of what is read */
     uint64_t epoch, put_epoch;
-    unsigned puts, published, gathered, hurried;
+    unsigned puts, published, hurried;
+    enum read_lane lane; /* of the last fetch, or its hurry */
+    bool waits;          /* no fetch has been begun by a thread */
     int known;
     bool full;    /* the table */
     bool unasked; /* what was published last */
+    size_t rows;  /* of what is read */
+    uint64_t slow_ns; /* that publishing takes */
 } fake;
 
 int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
                        struct fetch_how how, fetch_done_fn done, void *context);
 void __wrap_fetch_cancel(struct fetch *fetch);
-void __wrap_fetch_hurry(struct fetch *fetch);
+void __wrap_fetch_hurry(struct fetch *fetch, enum read_lane lane);
+bool __wrap_fetch_waits(const struct fetch *fetch);
 enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct facts *facts,
                                             struct fetch_origin *origin, uint64_t now_ns,
                                             struct answer *answer);
@@ -51,17 +58,24 @@ int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t use
                        struct fetch_how how, fetch_done_fn done, void *context)
 {
     (void)fetches, (void)user, (void)scope;
-    fake.gathered += how.gather;
-    assert_in_range(fake.begun, 0, 7);
+    fake.lane = how.lane;
+    assert_in_range(fake.begun, 0, READS - 1);
     *out = &fake.reads[fake.begun++];
     **out = (struct fetch){done, context};
     return 0;
 }
 
-void __wrap_fetch_hurry(struct fetch *fetch)
+void __wrap_fetch_hurry(struct fetch *fetch, enum read_lane lane)
 {
     (void)fetch;
     fake.hurried++;
+    fake.lane = lane;
+}
+
+bool __wrap_fetch_waits(const struct fetch *fetch)
+{
+    (void)fetch;
+    return fake.waits;
 }
 
 void __wrap_fetch_cancel(struct fetch *fetch)
@@ -74,8 +88,10 @@ enum publisher_outcome __wrap_fetch_publish(struct fetches *fetches, struct fact
                                             struct fetch_origin *origin, uint64_t now_ns,
                                             struct answer *answer)
 {
-    (void)fetches, (void)origin, (void)now_ns, (void)answer;
+    (void)fetches, (void)origin, (void)answer;
     fake.published++;
+    while (fake.slow_ns > 0 && clock_ns() - now_ns < fake.slow_ns)
+        ;
     fake.unasked = facts->unasked;
     return fake.outcome;
 }
@@ -170,7 +186,10 @@ static void on_filled(void *context, int code, const char *text, const struct an
 /* The oldest read that is under way comes back. */
 static void read_ends(void)
 {
-    struct facts facts = {.revision = fake.revision, .nonce = fake.revision};
+    struct facts facts = {.revision = fake.revision,
+                          .nonce = fake.revision,
+                          .overwrite_count = fake.rows,
+                          .overwrites = fake.rows > 0 ? calloc(fake.rows, sizeof *facts.overwrites) : NULL};
     struct fetch_origin origin = {.from = FETCH_PRIMARY};
     struct fetch *fetch = &fake.reads[fake.told++];
     fetch->done(fetch->context, 0, "", &facts, &origin);
@@ -185,9 +204,14 @@ static void poll_is_applied(struct fixture *fixture)
     fills_applied(fixture->fills, publisher_position(fixture->publisher).revision);
 }
 
+static struct fill_wait *ask_at(struct fixture *fixture, uint64_t user, enum read_lane lane)
+{
+    return fill_request(fixture->fills, user, (struct scope_key){0, 0}, 0, lane, on_filled, fixture);
+}
+
 static struct fill_wait *ask(struct fixture *fixture)
 {
-    return fill_request(fixture->fills, 1, (struct scope_key){0, 0}, 0, false, on_filled, fixture);
+    return fill_request(fixture->fills, 1, (struct scope_key){0, 0}, 0, READ_ONE, on_filled, fixture);
 }
 
 /* A poll that began after the read must bring the table to where it was read, or it was read elsewhere. */
@@ -267,7 +291,7 @@ static void doubted_facts_are_held(void **state)
 
 static struct fill_wait *warm(struct fixture *fixture)
 {
-    return fill_request(fixture->fills, 1, (struct scope_key){0, 0}, 0, true, on_filled, fixture);
+    return fill_request(fixture->fills, 1, (struct scope_key){0, 0}, 0, READ_WARM, on_filled, fixture);
 }
 
 /* Nobody waits for the warm-up, so its reads wait for company; until a client does. */
@@ -275,7 +299,7 @@ static void a_client_joins_the_warm_up(void **state)
 {
     struct fixture *fixture = *state;
     assert_non_null(warm(fixture));
-    assert_int_equal(fake.gathered, 1);
+    assert_int_equal(fake.lane, READ_WARM);
     assert_non_null(warm(fixture));
     assert_int_equal(fake.hurried, 0);
     assert_non_null(ask(fixture));
@@ -290,7 +314,7 @@ static void a_client_begins(void **state)
     assert_non_null(ask(fixture));
     assert_non_null(warm(fixture));
     assert_int_equal(fake.begun, 1);
-    assert_int_equal(fake.gathered, 0);
+    assert_int_equal(fake.lane, READ_ONE);
     assert_int_equal(fake.hurried, 0);
 }
 
@@ -362,6 +386,109 @@ static void what_a_client_asks_for_is_a_miss(void **state)
     assert_int_equal(fake.published, 5);
 }
 
+/* ---- who waits, and who does not any more ------------------------------------------------------------------------ */
+
+static void who_joins_is_not_made_to_wait_longer(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_non_null(ask_at(fixture, 1, READ_WARM));
+    assert_non_null(ask_at(fixture, 1, READ_LIST));
+    assert_int_equal(fake.hurried, 1);
+    assert_int_equal(fake.lane, READ_LIST);
+    assert_non_null(ask_at(fixture, 1, READ_ONE));
+    assert_int_equal(fake.hurried, 2);
+    assert_int_equal(fake.lane, READ_ONE);
+    assert_non_null(ask_at(fixture, 1, READ_LIST));
+    assert_int_equal(fake.hurried, 2);
+    fake.outcome = PUBLISHER_OUTDATED; /* it is read again for the first of them */
+    read_ends();
+    assert_int_equal(fake.lane, READ_ONE);
+    assert_int_equal(fake.begun, 2);
+}
+
+static void what_nobody_waits_for_is_not_read(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fill_wait *first = ask(fixture), *second = ask(fixture);
+    fake.waits = true;
+    fill_cancel(first);
+    assert_int_equal(fake.cancelled, 0);
+    fill_cancel(second);
+    assert_int_equal(fake.cancelled, 1);
+    assert_non_null(ask(fixture)); /* anew */
+    assert_int_equal(fake.begun, 2);
+    fake.waits = false;
+    fill_cancel(ask_at(fixture, 2, READ_LIST)); /* a thread has it: it is published */
+    assert_int_equal(fake.cancelled, 1);
+}
+
+/* The time of a client that waited for a thread ends. */
+static void what_nobody_waits_for_any_more_is_not_read(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fills_options options = {.base = fixture->base,
+                                    .publisher = fixture->publisher,
+                                    .counters = &fixture->counters,
+                                    .timeout_ms = 1,
+                                    .waiting_max = 100};
+    struct fills *fills;
+    assert_int_equal(fills_new(&fills, &options), 0);
+    fake.waits = true;
+    assert_non_null(fill_request(fills, 1, (struct scope_key){0, 0}, 0, READ_ONE, on_filled, fixture));
+    while (fixture->failed == 0)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_int_equal(fixture->code, PERMTAB_E_TIMEOUT);
+    assert_int_equal(fake.cancelled, 1);
+    fills_free(fills);
+}
+
+/* ---- what is held ------------------------------------------------------------------------------------------------ */
+
+/* After a batch all of it is published, but not in one turn of the loop. */
+static void what_is_held_is_published_in_turns(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISHER_EARLY;
+    fake.revision = 5;
+    for (unsigned i = 0; i < 20; i++) {
+        assert_non_null(ask_at(fixture, i, READ_LIST));
+        read_ends();
+    }
+    fake.outcome = PUBLISHER_FILLED;
+    fake.slow_ns = 300000;
+    poll_is_applied(fixture);
+    assert_in_range(fixture->answered, 1, 4);
+    unsigned answered = fixture->answered;
+    assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_in_range(fixture->answered, answered + 1, answered + 4);
+    poll_is_applied(fixture); /* meanwhile */
+    while (fixture->answered < 20)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_int_equal(fake.published, 40);
+}
+
+/* 64 MB are kept for the next batch; what is more is read again after it. */
+static void what_is_held_has_a_bound(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISHER_EARLY;
+    fake.revision = 5;
+    fake.rows = (24u << 20) / sizeof(struct facts_overwrite);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_non_null(ask_at(fixture, i, READ_LIST));
+        read_ends();
+    }
+    assert_int_equal(fake.begun, 4);
+    fake.rows = 0;
+    fake.outcome = PUBLISHER_FILLED;
+    poll_is_applied(fixture);
+    assert_int_equal(fixture->answered, 2);
+    assert_int_equal(fake.begun, 6);
+    read_ends();
+    read_ends();
+    assert_int_equal(fixture->answered, 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +498,9 @@ int main(void)
         T(doubted_facts_are_held),           T(what_is_put_is_of_the_epoch_in_which_its_reading_began),
         T(the_warm_up_fills_no_stranger),    T(the_warm_up_displaces_nothing),
         T(what_a_client_asks_for_is_filled), T(what_a_client_asks_for_is_a_miss),
+        T(what_is_held_has_a_bound),         T(what_is_held_is_published_in_turns),
+        T(what_nobody_waits_for_is_not_read), T(what_nobody_waits_for_any_more_is_not_read),
+        T(who_joins_is_not_made_to_wait_longer),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
-/* Reads: what a client waits for is read at once and alone, what the warm-up wants is read together, and leaves threads
- * free. The threads and the store are played. */
+/* Reads: who asks for one thing is read for at once, and by himself as long as there are threads; lists and the warm-up
+ * are read for together, and leave threads free. The threads and the store are played. */
 #include "proxy/answer/reads.h"
 
+#include "proxy/base/clock.h"
 #include "proxy/table/publisher.h"
 
 #include <event2/event.h>
@@ -25,6 +26,8 @@ static struct {
     size_t too_many;        /* a call for more keys than this is refused; 0: none is */
     uint64_t too_much;      /* the facts of this user are, by themselves */
     int fails;              /* with which code the store fails */
+    size_t rows;            /* of each facts */
+    uint64_t slow_ns;       /* that each takes to be published */
 } fake;
 
 struct fixture {
@@ -81,8 +84,8 @@ int __wrap_store_read_facts_many(struct store *store, const struct facts_key *ke
             return failure_set(failure, PERMTAB_E_LIMIT, "too much");
     for (size_t i = 0; i < count; i++)
         out[i] = (struct facts){.user = keys[i].user,
-                                .default_count = 1,
-                                .defaults = calloc(1, sizeof *out->defaults)}; /* a leak would be seen */
+                                .default_count = fake.rows,
+                                .defaults = calloc(fake.rows, sizeof *out->defaults)}; /* a leak would be seen */
     return 0;
 }
 
@@ -97,6 +100,7 @@ static int setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     memset(&fake, 0, sizeof fake);
     fake.generation = 5;
+    fake.rows = 1;
     fixture->base = event_base_new();
     struct reads_options options = {.base = fixture->base, .threads = THREADS, .counters = &fixture->counters};
     assert_int_equal(reads_new(&fixture->reads, &options), 0);
@@ -118,6 +122,9 @@ static void on_read(void *context, int code, const char *text, struct facts *fac
 {
     struct fixture *fixture = context;
     assert_non_null(text);
+    uint64_t begun_ns = clock_ns();
+    while (fake.slow_ns > 0 && clock_ns() - begun_ns < fake.slow_ns)
+        ;
     fixture->last_code = code;
     fixture->failed += code < 0;
     if (code == 0) {
@@ -131,18 +138,13 @@ static void on_read(void *context, int code, const char *text, struct facts *fac
 }
 
 /* Each at one of so many places. */
-static void begin_at(struct fixture *fixture, unsigned count, bool gather, unsigned places)
+static void begin_at(struct fixture *fixture, unsigned count, enum read_lane lane, unsigned places)
 {
     for (unsigned i = 0; i < count; i++) {
         struct facts_key key = {.user = ++fixture->asked, .scope_id = i % places};
         assert_int_equal(
-            read_begin(&fixture->begun[fixture->asked], fixture->reads, &key, gather, on_read, fixture), 0);
+            read_begin(&fixture->begun[fixture->asked], fixture->reads, &key, lane, on_read, fixture), 0);
     }
-}
-
-static void begin(struct fixture *fixture, unsigned count, bool gather)
-{
-    begin_at(fixture, count, gather, 1);
 }
 
 static void turn(struct fixture *fixture)
@@ -150,8 +152,14 @@ static void turn(struct fixture *fixture)
     assert_true(event_base_loop(fixture->base, EVLOOP_NONBLOCK) >= 0);
 }
 
+static void begin(struct fixture *fixture, unsigned count, enum read_lane lane)
+{
+    begin_at(fixture, count, lane, 1);
+    turn(fixture);
+}
+
 /* What a thread does with a job, and the loop after it. */
-static void carry_out(unsigned job)
+static void run_job(unsigned job)
 {
     static struct store store;
     struct failure failure = {0};
@@ -159,30 +167,127 @@ static void carry_out(unsigned job)
     fake.jobs[job]->done(fake.jobs[job]);
 }
 
+static void carry_out(struct fixture *fixture, unsigned job)
+{
+    run_job(job);
+    turn(fixture);
+}
+
+/* All jobs from that one on, and those that come of them. */
+static void carry_out_from(struct fixture *fixture, unsigned job)
+{
+    while (job < fake.submitted)
+        carry_out(fixture, job++);
+}
+
+/* ---- clients that ask for one thing ------------------------------------------------------------------------------ */
+
 static void a_client_is_read_for_at_once(void **state)
 {
     struct fixture *fixture = *state;
-    begin(fixture, 3, false);
+    begin(fixture, 3, READ_ONE);
     assert_int_equal(fake.submitted, 3);
     assert_int_equal(fixture->told, 0);
     fake.generation = 6; /* the table is made anew: the stamp is older */
-    for (unsigned i = 0; i < 3; i++)
-        carry_out(i);
+    carry_out_from(fixture, 0);
     assert_int_equal(fixture->told, 3);
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(fake.together[i], 1);
     assert_int_equal(fixture->counters.store_reads, 3);
 }
 
+/* A hundred clients that miss at the same time cost four reads. */
+static void a_burst_shares_the_threads(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, 100, READ_ONE);
+    carry_out_from(fixture, 0);
+    assert_int_equal(fixture->told, 100);
+    assert_int_equal(fixture->counters.store_reads, THREADS);
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(fake.together[i], 25);
+}
+
+/* What comes while all threads are busy goes together, in the order in which it came. */
+static void who_waits_for_a_thread_shares_it(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, THREADS, READ_ONE);
+    begin(fixture, 70, READ_ONE);
+    assert_int_equal(fake.submitted, THREADS);
+    carry_out(fixture, 0);
+    assert_int_equal(fake.submitted, THREADS + 1);
+    carry_out_from(fixture, THREADS);
+    assert_int_equal(fake.together[1], 64);
+    assert_int_equal(fake.together[2], 6);
+    for (unsigned i = 1; i <= 70; i++)
+        assert_int_equal(fixture->users[i], THREADS + i);
+    for (unsigned i = 1; i < THREADS; i++)
+        carry_out(fixture, i);
+}
+
+/* A read that takes long keeps nobody but those that are in it. */
+static void a_slow_read_keeps_one_thread(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, 1, READ_ONE); /* the slow one */
+    for (unsigned i = 0; i < 50; i++) {
+        begin(fixture, 1, READ_ONE);
+        assert_int_equal(fake.submitted, i + 2);
+        carry_out(fixture, i + 1);
+        assert_int_equal(fixture->told, i + 1);
+    }
+    carry_out(fixture, 0);
+}
+
+/* ---- lists ------------------------------------------------------------------------------------------------------- */
+
+/* A list has the threads but one, and a client that comes then waits for none of it. */
+static void a_list_leaves_a_thread(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, 400, READ_LIST);
+    assert_int_equal(fake.submitted, THREADS - 1);
+    begin(fixture, 1, READ_ONE);
+    assert_int_equal(fake.submitted, THREADS);
+    carry_out(fixture, THREADS - 1);
+    assert_int_equal(fixture->users[0], 401);
+    /* Others ask now and then: a quarter of the threads. */
+    carry_out(fixture, 0);
+    carry_out(fixture, 1);
+    assert_int_equal(fake.submitted, THREADS);
+    carry_out(fixture, 2);
+    assert_int_equal(fake.submitted, THREADS + 1);
+    carry_out_from(fixture, THREADS);
+    assert_int_equal(fixture->told, 401);
+    assert_true(fixture->counters.store_reads <= 1 + (400 + 63) / 64);
+}
+
+/* In equal shares; but few are not worth a thread. */
+static void a_list_is_read_in_few_reads(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, 99, READ_LIST);
+    assert_int_equal(fake.submitted, THREADS - 1);
+    carry_out_from(fixture, 0);
+    for (unsigned i = 0; i < THREADS - 1; i++)
+        assert_int_equal(fake.together[i], 33);
+    begin(fixture, 10, READ_LIST);
+    carry_out_from(fixture, THREADS - 1);
+    assert_int_equal(fake.together[THREADS - 1], 10);
+    assert_int_equal(fixture->told, 109);
+}
+
+/* ---- the warm-up ------------------------------------------------------------------------------------------------- */
+
 static void what_is_gathered_goes_together(void **state)
 {
     struct fixture *fixture = *state;
-    begin(fixture, 200, true);
+    begin_at(fixture, 200, READ_WARM, 1);
     assert_int_equal(fake.submitted, 0);
     turn(fixture);
     assert_int_equal(fake.submitted, THREADS - 1); /* one is for others */
-    for (unsigned i = 0; i < fake.submitted; i++)
-        carry_out(i);
+    carry_out_from(fixture, 0);
     assert_int_equal(fixture->told, 200);
     assert_int_equal(fake.calls, 4);
     for (unsigned i = 0; i < 3; i++)
@@ -190,59 +295,98 @@ static void what_is_gathered_goes_together(void **state)
     assert_int_equal(fake.together[3], 8);
     for (unsigned i = 0; i < 200; i++)
         assert_int_equal(fixture->users[i], i + 1);
-    assert_true(reads_would_begin(fixture->reads));
+    assert_true(reads_would_begin(fixture->reads, READ_WARM));
 }
 
 /* Each place takes statements of its own, and the first waits for the last. */
 static void of_a_few_places(void **state)
 {
     struct fixture *fixture = *state;
-    begin_at(fixture, 64, true, 64);
+    begin_at(fixture, 64, READ_WARM, 64);
     turn(fixture);
-    for (unsigned i = 0; i < fake.submitted; i++)
-        carry_out(i);
+    carry_out_from(fixture, 0);
     assert_int_equal(fake.calls, 4);
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(fake.together[i], 16);
     assert_int_equal(fixture->told, 64);
 }
 
-static void threads_are_left_for_others(void **state)
+/* Neither who asks for one thing nor a list waits for it, but for the one that is under way. */
+static void the_warm_up_comes_last(void **state)
 {
     struct fixture *fixture = *state;
-    begin(fixture, 400, true);
-    turn(fixture);
+    begin(fixture, 400, READ_WARM);
     assert_int_equal(fake.submitted, THREADS - 1);
-    begin(fixture, 1, false);
+    assert_true(reads_would_begin(fixture->reads, READ_ONE));
+    begin(fixture, 1, READ_ONE);
     assert_int_equal(fake.submitted, THREADS);
-    assert_false(reads_would_begin(fixture->reads));
-    carry_out(THREADS - 1);
+    assert_false(reads_would_begin(fixture->reads, READ_ONE));
+    carry_out(fixture, THREADS - 1);
     assert_int_equal(fixture->users[0], 401);
-    /* Somebody waits now and then: a quarter of the threads. */
-    carry_out(0);
-    carry_out(1);
-    assert_int_equal(fake.submitted, THREADS);
-    carry_out(2);
+    begin(fixture, 64, READ_LIST);
     assert_int_equal(fake.submitted, THREADS + 1);
-    for (unsigned i = THREADS; i < fake.submitted; i++)
-        carry_out(i);
-    assert_int_equal(fixture->told, 401);
+    carry_out(fixture, THREADS);
+    assert_int_equal(fixture->users[1], 402);
+    assert_int_equal(fixture->told, 65);
+    /* Others ask: a quarter. */
+    carry_out(fixture, 0);
+    carry_out(fixture, 1);
+    assert_int_equal(fake.submitted, THREADS + 1);
+    carry_out(fixture, 2);
+    assert_int_equal(fake.submitted, THREADS + 2);
+    carry_out_from(fixture, THREADS + 1);
+    assert_int_equal(fixture->told, 465);
+}
+
+/* Lists do not keep it from going on for ever. */
+static void a_list_leaves_the_warm_up_a_thread(void **state)
+{
+    struct fixture *fixture = *state;
+    begin_at(fixture, 900, READ_LIST, 1);
+    begin_at(fixture, 10, READ_WARM, 1);
+    turn(fixture);
+    assert_int_equal(fake.submitted, THREADS - 1); /* two and one */
+    carry_out(fixture, 2);
+    assert_int_equal(fixture->told, 10);
+    assert_int_equal(fixture->users[0], 901);
+    carry_out(fixture, 0);
+    carry_out(fixture, 1);
+    carry_out_from(fixture, 3);
+    assert_int_equal(fixture->told, 910);
 }
 
 static void somebody_waits_for_it_now(void **state)
 {
     struct fixture *fixture = *state;
-    begin(fixture, 200, true);
-    read_hurry(fixture->begun[150]); /* while it waits */
-    assert_int_equal(fake.submitted, 1);
-    carry_out(0);
+    begin_at(fixture, 200, READ_WARM, 1);
+    read_hurry(fixture->begun[150], READ_ONE); /* while it waits */
+    read_hurry(fixture->begun[150], READ_LIST);
+    turn(fixture);
+    carry_out(fixture, 0);
     assert_int_equal(fixture->told, 1);
     assert_int_equal(fixture->users[0], 150);
-    turn(fixture);
-    read_hurry(fixture->begun[1]); /* it is away */
-    for (unsigned i = 1; i < fake.submitted; i++)
-        carry_out(i);
+    read_hurry(fixture->begun[1], READ_ONE); /* it is away */
+    carry_out_from(fixture, 1);
     assert_int_equal(fixture->told, 200);
+}
+
+/* ---- too much ---------------------------------------------------------------------------------------------------- */
+
+/* One of them is too much: the others are read without it, and those that are far from it do not wait for it. */
+static void one_is_too_much(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.too_much = 3;
+    fake.too_many = 1000;
+    begin(fixture, 64, READ_LIST);
+    begin(fixture, 64 * THREADS, READ_LIST);
+    unsigned reads = 0;
+    for (; fixture->told < 64 * (THREADS + 1); reads++)
+        carry_out(fixture, reads);
+    assert_int_equal(fixture->failed, 1);
+    assert_true(reads < 35);
+    for (size_t i = 0; i < fake.calls; i++)
+        assert_true(fake.together[i] <= 64);
 }
 
 /* Together it is too much: each by itself, and one of them is too much even so. None is kept meanwhile. */
@@ -251,51 +395,106 @@ static void too_much_together(void **state)
     struct fixture *fixture = *state;
     fake.too_many = 1;
     fake.too_much = 3;
-    begin(fixture, 5, true);
-    turn(fixture);
-    carry_out(0);
+    begin(fixture, 5, READ_WARM);
+    carry_out(fixture, 0);
     assert_int_equal(fixture->told, 0);
-    begin(fixture, 1, true); /* they go before it */
-    for (unsigned i = 1; i < fake.submitted; i++) {
-        carry_out(i);
-        assert_int_equal(fixture->told, i);
-    }
-    assert_int_equal(fake.calls, 7);
+    begin(fixture, 1, READ_WARM);
+    carry_out_from(fixture, 1);
     assert_int_equal(fixture->told, 6);
     assert_int_equal(fixture->failed, 1);
-    assert_int_equal(fixture->users[5], 6);
 }
+
+/* As a client's facts are read again by halves, a burst that comes then goes by itself. */
+static void halves_take_nobody_in(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.too_many = 16;
+    begin(fixture, THREADS, READ_ONE);
+    begin(fixture, 64, READ_ONE);
+    for (unsigned i = 0; i < THREADS; i++)
+        carry_out(fixture, i);
+    carry_out_from(fixture, THREADS);
+    assert_int_equal(fixture->failed, 0);
+    assert_int_equal(fixture->told, 64 + THREADS);
+    for (unsigned i = THREADS + 1; i < fake.calls; i++)
+        assert_true(fake.together[i] <= 32);
+}
+
+/* ---- turns ------------------------------------------------------------------------------------------------------- */
+
+/* A job brings more than a turn of the loop may publish. Its thread goes on meanwhile. */
+static void what_came_is_told_in_turns(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, 400, READ_LIST);
+    fake.slow_ns = 200000;
+    run_job(0);
+    assert_int_equal(fixture->told, 0);
+    assert_int_equal(fake.submitted, THREADS);
+    assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_in_range(fixture->told, 1, 6);
+    read_cancel(fixture->begun[64]); /* while it waits to be told of */
+    while (fixture->told < 63)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    fake.slow_ns = 0;
+    carry_out_from(fixture, 1);
+    assert_int_equal(fixture->told, 399);
+}
+
+/* Facts that have been read and not been told of take memory, so no more are read meanwhile. */
+static void what_is_not_told_has_a_bound(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.rows = (1u << 20) / sizeof(struct facts_default);
+    begin(fixture, 400, READ_LIST);
+    run_job(0);
+    assert_int_equal(fake.submitted, THREADS - 1);
+    assert_false(reads_would_begin(fixture->reads, READ_ONE));
+    fake.rows = 1;
+    turn(fixture);
+    assert_int_equal(fixture->told, 64);
+    assert_int_equal(fake.submitted, THREADS);
+    carry_out_from(fixture, 1);
+    assert_int_equal(fixture->told, 400);
+}
+
+/* ---- failures ---------------------------------------------------------------------------------------------------- */
 
 static void a_failure_is_everybodys(void **state)
 {
     struct fixture *fixture = *state;
     static struct store store;
     struct failure failure = {0};
-    begin(fixture, 5, true);
-    turn(fixture);
+    begin(fixture, 5, READ_WARM);
     assert_int_equal(fake.jobs[0]->run(fake.jobs[0], &store, &failure), 0);
     fake.fails = PERMTAB_E_STORE; /* it is run again, as after a connection that was lost */
-    carry_out(0);
+    carry_out(fixture, 0);
     assert_int_equal(fixture->told, 5);
     assert_int_equal(fixture->failed, 5);
     assert_int_equal(fixture->last_code, PERMTAB_E_STORE);
-    begin(fixture, 1, false);
+    begin(fixture, 1, READ_ONE);
     (void)failure_set(&failure, PERMTAB_E_UNREACHABLE, "away");
     assert_int_equal(fake.jobs[1]->run(fake.jobs[1], NULL, &failure), PERMTAB_E_UNREACHABLE);
     fake.jobs[1]->done(fake.jobs[1]);
+    turn(fixture);
     assert_int_equal(fixture->last_code, PERMTAB_E_UNREACHABLE);
 }
 
 static void nobody_is_told_after_a_cancel(void **state)
 {
     struct fixture *fixture = *state;
-    begin(fixture, 3, true);
+    begin_at(fixture, 3, READ_WARM, 1);
     read_cancel(fixture->begun[1]); /* while it waits */
     turn(fixture);
     read_cancel(fixture->begun[3]); /* while it is away */
-    carry_out(0);
+    carry_out(fixture, 0);
     assert_int_equal(fixture->told, 1);
     assert_int_equal(fixture->users[0], 2);
+    begin(fixture, 1, READ_ONE);
+    assert_false(read_waits(fixture->begun[4]));
+    run_job(1);
+    read_cancel(fixture->begun[4]); /* the loop ends, too, before anybody is told */
+    assert_int_equal(fixture->told, 1);
 }
 
 static void a_full_queue(void **state)
@@ -304,28 +503,40 @@ static void a_full_queue(void **state)
     struct facts_key key = {.user = 1};
     struct read *read;
     fake.submit_code = PERMTAB_E_FULL;
-    assert_int_equal(read_begin(&read, fixture->reads, &key, false, on_read, fixture), PERMTAB_E_FULL);
-    begin(fixture, 100, true);
+    begin(fixture, 100, READ_WARM);
+    read_hurry(fixture->begun[7], READ_ONE);
     turn(fixture);
-    read_hurry(fixture->begun[7]);
+    assert_true(read_waits(fixture->begun[7]));
     assert_int_equal(fixture->told, 0);
     assert_int_equal(fixture->counters.store_reads, 0);
     fake.submit_code = 0;
     while (fake.submitted == 0) /* they are not forgotten, though nothing happens any more */
         assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
-    for (unsigned i = 0; i < fake.submitted; i++)
-        carry_out(i);
+    carry_out_from(fixture, 0);
     assert_int_equal(fixture->told, 100);
     assert_int_equal(fixture->failed, 0);
+    static struct read *many[4096];
+    for (unsigned i = 0; i < 4096; i++)
+        assert_int_equal(read_begin(&many[i], fixture->reads, &key, READ_LIST, on_read, fixture), 0);
+    assert_int_equal(read_begin(&read, fixture->reads, &key, READ_ONE, on_read, fixture), PERMTAB_E_FULL);
+    for (unsigned i = 0; i < 4096; i++)
+        read_cancel(many[i]);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        T(a_client_is_read_for_at_once), T(what_is_gathered_goes_together), T(of_a_few_places),
-        T(threads_are_left_for_others),  T(somebody_waits_for_it_now),      T(too_much_together),
-        T(a_failure_is_everybodys),      T(nobody_is_told_after_a_cancel),  T(a_full_queue),
+        T(a_client_is_read_for_at_once),       T(a_burst_shares_the_threads),
+        T(who_waits_for_a_thread_shares_it),   T(a_slow_read_keeps_one_thread),
+        T(a_list_leaves_a_thread),             T(a_list_is_read_in_few_reads),
+        T(what_is_gathered_goes_together),     T(of_a_few_places),
+        T(the_warm_up_comes_last),             T(a_list_leaves_the_warm_up_a_thread),
+        T(somebody_waits_for_it_now),          T(one_is_too_much),
+        T(too_much_together),                  T(halves_take_nobody_in),
+        T(what_came_is_told_in_turns),         T(what_is_not_told_has_a_bound),
+        T(a_failure_is_everybodys),            T(nobody_is_told_after_a_cancel),
+        T(a_full_queue),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
