@@ -26,6 +26,7 @@ struct fetch {
     struct scope_key scope;
     struct fetch_origin origin;
     enum read_lane lane;
+    bool whole;
     struct read *read; /* FETCH_REPLICA, FETCH_PRIMARY */
     struct facts kept; /* FETCH_KEPT */
     fetch_done_fn done;
@@ -39,6 +40,7 @@ struct fetches {
     struct fetch *ready; /* answered from kept facts, to be told */
     unsigned ready_count;
     struct fetch *impatient; /* reads of the replica, the oldest first */
+    unsigned whole_reads;    /* so many of the next ones are */
     struct reads *primary, *replica; /* replica: NULL without one */
     struct event *tell;
     struct event *patience;
@@ -101,7 +103,8 @@ static int begin_read(struct fetch *fetch, enum fetch_from from)
     struct fetches *fetches = fetch->fetches;
     struct facts_key key = facts_key_of(fetch->user, fetch->scope);
     struct reads *reads = from == FETCH_REPLICA ? fetches->replica : fetches->primary;
-    int code = read_begin(&fetch->read, reads, &key, fetch->lane, on_read, fetch);
+    struct read_how how = {.lane = fetch->lane, .whole = fetch->whole};
+    int code = read_begin(&fetch->read, reads, &key, how, on_read, fetch);
     if (code == 0)
         fetch->origin = (struct fetch_origin){.from = from, .begun_ns = clock_ns()};
     return code;
@@ -223,6 +226,29 @@ static bool begin_with_kept(struct fetch *fetch)
     return true;
 }
 
+/* ---- definitions of roles ---------------------------------------------------------------------------------------- */
+
+/* A read without definitions is cheap where the table has those that it needs. Each that fails for want of them lets so
+ * many others be read whole at once. */
+#define WHOLE_READS 8u
+
+static bool roles_are_known(struct fetches *fetches)
+{
+    if (fetches->whole_reads == 0)
+        return true;
+    fetches->whole_reads--;
+    return false;
+}
+
+static bool roles_are_missing(struct fetches *fetches, const struct facts *facts)
+{
+    if (!facts->without_roles || publisher_knows_roles(fetches->options.publisher, facts))
+        return false;
+    fetches->options.counters->fills_roles_missing++;
+    fetches->whole_reads = WHOLE_READS;
+    return true;
+}
+
 /* ---- beginning and judging --------------------------------------------------------------------------------------- */
 
 int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
@@ -235,6 +261,7 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
                             .user = user,
                             .scope = scope,
                             .lane = how.lane,
+                            .whole = how.again || !roles_are_known(fetches),
                             .done = done,
                             .context = context};
     int code = 0;
@@ -300,8 +327,11 @@ enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *fact
                                      struct fetch_origin *origin, uint64_t now_ns, struct answer *answer)
 {
     facts->stranger = strangers_include(fetches->options.strangers, facts->user);
-    enum publisher_outcome outcome = publisher_fill(fetches->options.publisher, facts, now_ns, answer);
-    if (origin->from == FETCH_REPLICA)
+    enum publisher_outcome outcome = PUBLISHER_OUTDATED;
+    bool missing = roles_are_missing(fetches, facts);
+    if (!missing)
+        outcome = publisher_fill(fetches->options.publisher, facts, now_ns, answer);
+    if (origin->from == FETCH_REPLICA && !missing) /* else it is no fault of the replica's */
         judge_replica(fetches, facts, origin, &outcome, now_ns);
     if (facts->stranger || origin->from == FETCH_KEPT)
         judge_stranger(fetches, facts, origin, outcome);

@@ -50,7 +50,7 @@ int fetches_new(struct fetches **out, const struct fetch_options *options) PERMT
 void fetches_free(struct fetches *fetches);
 
 struct fetch_how {
-    bool again; /* not the first try, so it goes to the primary */
+    bool again; /* not the first try, so it goes to the primary, and is read whole */
     enum read_lane lane;
 };
 

@@ -1,4 +1,5 @@
-/* All keys of a job are read in one snapshot. On a thread, but for making and freeing it. */
+/* All keys of a job are read in one snapshot; of a place that is known in one statement. On a thread, but for making and
+ * freeing it. */
 #include "proxy/answer/read_job.h"
 
 #include "proxy/base/clock.h"
@@ -36,21 +37,37 @@ static void all_succeed(struct read_job *job)
     }
 }
 
+static int read_in_snapshot(struct read_job *job, struct store *store, struct failure *failure)
+{
+    struct log_position at;
+    int64_t now;
+    int code = store_snapshot(store, &at, &now, failure);
+    if (code < 0)
+        return code;
+    code = store_read_facts_many(store, job->keys, job->count, job->facts, failure);
+    store_snapshot_end(store);
+    return code;
+}
+
+static int read_all(struct read_job *job, struct store *store, struct failure *failure)
+{
+    int known = 0;
+    if (job->place.levels > 0)
+        known = store_read_facts_known(store, &job->place, job->keys, job->count, job->facts, failure);
+    int code = known == 0 ? read_in_snapshot(job, store, failure) : known < 0 ? known : 0;
+    job->too_much = code == PERMTAB_E_LIMIT && job->count > 1;
+    return code;
+}
+
 static int run(struct store_job *store_job, struct store *store, struct failure *failure)
 {
     struct read_job *job = container_of(store_job, struct read_job, job);
-    struct log_position at = {0};
-    int64_t now;
     forget_facts(job);
     uint64_t began_ns = clock_ns();
     job->too_much = false;
-    int code = store == NULL ? failure->code : store_snapshot(store, &at, &now, failure);
-    if (code == 0) {
-        code = store_read_facts_many(store, job->keys, job->count, job->facts, failure);
-        store_snapshot_end(store);
-        job->too_much = code == PERMTAB_E_LIMIT && job->count > 1;
-    }
-    job->source = (struct read_source){at.store_id, (clock_ns() - began_ns) / job->count};
+    int code = store == NULL ? failure->code : read_all(job, store, failure);
+    uint64_t cost_ns = (clock_ns() - began_ns) / job->count;
+    job->source = (struct read_source){store == NULL ? 0 : store->store_id, cost_ns};
     if (code < 0)
         all_fail(job, code, failure);
     else

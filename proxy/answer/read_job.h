@@ -17,6 +17,7 @@ struct read_job {
     enum read_lane lane;
     bool too_much;       /* all of it together is; nothing else is wrong */
     uint64_t generation; /* the stamp of the facts */
+    struct store_place place; /* of all keys; no levels: read in a snapshot */
     struct read_source source;
     size_t bytes; /* that the facts take, about */
     size_t count;

@@ -10,6 +10,9 @@
  * thousands of rows, a place with thousands) is read again by halves, then by itself, and only what was read with it
  * waits meanwhile.
  *
+ * Users of one place that the table knows are read in one statement, without definitions of roles, which the table has
+ * as well: read_known.c. Those for whom that was not enough come again, to be read whole.
+ *
  * Jobs that have ended are told of in shares of a turn of the loop, because each of their facts is published then. They
  * wait in memory until then, so no job begins while they take much.
  *
@@ -20,6 +23,7 @@
 #include "proxy/base/container_of.h"
 #include "proxy/base/timer.h"
 #include "proxy/base/turn.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
 
 #include <assert.h>
@@ -40,6 +44,7 @@ struct read {
     struct reads *reads;
     struct facts_key key;
     enum read_lane lane;
+    bool whole;
     unsigned halved;      /* how often it was in a job that was too much */
     size_t together_max;  /* how many may be in its job */
     struct read_job *job; /* NULL while it waits */
@@ -260,6 +265,13 @@ static int submit(struct read_job *job)
     return 0;
 }
 
+/* What the table says of a place, which the job looks after. */
+static void believe(const struct reads *reads, struct scope_key scope, struct store_place *place)
+{
+    place->at = publisher_position(reads->options.publisher);
+    place->levels = publisher_chain(reads->options.publisher, scope, place->chain);
+}
+
 /* False: nothing more can be done now, and the reads wait on. */
 static bool begin_some(struct reads *reads, enum read_lane which, size_t count)
 {
@@ -267,8 +279,13 @@ static bool begin_some(struct reads *reads, enum read_lane which, size_t count)
     struct read_job *job = read_job_new(reads, count, which, publisher_generation(reads->options.publisher));
     if (job == NULL)
         return false;
-    for (struct read *read = lane->waiting; job->count < count; read = read->next)
+    bool whole = false;
+    for (struct read *read = lane->waiting; job->count < count; read = read->next) {
+        whole |= read->whole || !scope_equal(facts_key_scope(&read->key), facts_key_scope(&lane->waiting->key));
         read_job_take(job, read, &read->key);
+    }
+    if (!whole)
+        believe(reads, facts_key_scope(&lane->waiting->key), &job->place);
     if (submit(job) < 0) {
         read_job_free(job);
         return false;
@@ -310,7 +327,7 @@ static void note_one(struct reads *reads, enum read_lane lane)
         reads->one_seen_ns = clock_ns();
 }
 
-int read_begin(struct read **out, struct reads *reads, const struct facts_key *key, enum read_lane lane,
+int read_begin(struct read **out, struct reads *reads, const struct facts_key *key, struct read_how how,
                read_done_fn done, void *context)
 {
     if (reads->waiting >= WAITING_MAX)
@@ -320,11 +337,12 @@ int read_begin(struct read **out, struct reads *reads, const struct facts_key *k
         return PERMTAB_E_MEMORY;
     *read = (struct read){.reads = reads,
                           .key = *key,
-                          .lane = lane,
+                          .lane = how.lane,
+                          .whole = how.whole,
                           .together_max = READ_TOGETHER_MAX,
                           .done = done,
                           .context = context};
-    note_one(reads, lane);
+    note_one(reads, how.lane);
     waiting_add(read, false);
     /* After the handler that asks, which may ask for more: it goes together. */
     event_active(reads->turn, EV_TIMEOUT, 0);

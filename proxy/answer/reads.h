@@ -45,9 +45,14 @@ int reads_new(struct reads **out, const struct reads_options *options) PERMTAB_M
 /* To be called after store_threads_free, and when no read is there any more. */
 void reads_free(struct reads *reads);
 
+struct read_how {
+    enum read_lane lane;
+    bool whole; /* with the definitions of roles. Else they may be missing (facts.without_roles) */
+};
+
 /* `done` is called later, never from inside, unless it is cancelled. PERMTAB_E_FULL when too many wait;
  * PERMTAB_E_MEMORY. */
-int read_begin(struct read **out, struct reads *reads, const struct facts_key *key, enum read_lane lane,
+int read_begin(struct read **out, struct reads *reads, const struct facts_key *key, struct read_how how,
                read_done_fn done, void *context) PERMTAB_MUST_CHECK;
 void read_cancel(struct read *read);
 /* Somebody waits for it now who is of that lane; it never goes back to a later one. */

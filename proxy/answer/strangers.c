@@ -1,6 +1,7 @@
 /* Definitions of roles are kept with the facts. They may be used, because the publisher takes the resident
  * definition where there is one, and one of the facts' otherwise; and facts pass the history's fence only if no
- * change since their revision names a role of theirs. So facts that pass have the present definitions.
+ * change since their revision names a role of theirs. So facts that pass have the present definitions. Those that were
+ * read without are published only where the table has them all (fetch_publish).
  *
  * Facts that were just published are true at the applied revision, and are noted as such. So the history since then
  * is short, however long ago they were read, and the fence costs little. A change row names each user who got rows

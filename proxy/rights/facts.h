@@ -56,6 +56,8 @@ struct facts {
     /* since when messages have kept these from being published (publisher_fill); 0: not at all */
     uint64_t held_back_since_ns;
     bool unasked; /* read for the warm-up, or to refresh L2, and nobody waits: no miss */
+    /* `roles` was not read: may be published only where the table has the definitions (publisher_knows_roles) */
+    bool without_roles;
     uint64_t user;
     struct scope_key scope;
     uint32_t chain_count; /* 0: the scope, or one above it, is not in the store */

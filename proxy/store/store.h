@@ -68,6 +68,19 @@ int store_now(struct store *store, int64_t *now, struct failure *failure) PERMTA
 int store_nonce(struct store *store, uint64_t revision, uint64_t *nonce,
                 struct failure *failure) PERMTAB_MUST_CHECK;
 
+/* What somebody believes of a place: its chain from global down, and where the log stands. */
+struct store_place {
+    struct log_position at;
+    struct scope_key chain[SCOPE_CHAIN_MAX];
+    uint32_t levels;
+};
+
+/* Outside of a snapshot: facts of up to STORE_FACTS_MANY users at that place in one statement, without definitions of
+ * roles. 1: they are there. 0: place or log are not as believed, and there are no facts; read them in a snapshot.
+ * Failures as of store_read_facts_many. */
+int store_read_facts_known(struct store *store, const struct store_place *place, const struct facts_key *keys,
+                           size_t count, struct facts *out, struct failure *failure) PERMTAB_MUST_CHECK;
+
 /* The following functions, up to store_read_catalogue, are called inside a snapshot. */
 
 /* PERMTAB_E_LIMIT when the user or the chain exceeds what one fill may read (10,000 assignments, 100,000 overwrite

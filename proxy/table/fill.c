@@ -58,6 +58,18 @@ bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct s
     return publisher_answer_from_set(publisher, publisher->table, set, answer) == 0;
 }
 
+uint32_t publisher_chain(const struct publisher *publisher, struct scope_key scope, struct scope_key *out)
+{
+    const struct scope_node *node = scope_tree_find(&publisher->table->scopes, scope);
+    uint32_t levels = 0;
+    for (const struct scope_node *above = node; above != NULL; above = above->parent)
+        if (levels++ == SCOPE_CHAIN_MAX)
+            return 0;
+    for (uint32_t level = levels; level > 0; node = node->parent)
+        out[--level] = node->key;
+    return levels > 0 && scope_equal(out[0], (struct scope_key){0, 0}) ? levels : 0;
+}
+
 /* ---- facts without definitions ----------------------------------------------------------------------------------- */
 
 /* Lineages with more steps than this are read from the store: a circle of parents, which plain SQL can make, too. */

@@ -53,6 +53,9 @@ bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct s
  * `scope` is folded. */
 bool publisher_resident(const struct publisher *publisher, uint64_t user, struct scope_key scope,
                         struct scope_key *at);
+/* The chain of a scope from global down, as the table knows it: a hint where to look. Returns the number of levels;
+ * 0 when it does not know the scope. `out` has room for SCOPE_CHAIN_MAX. */
+uint32_t publisher_chain(const struct publisher *publisher, struct scope_key scope, struct scope_key *out);
 /* How many entries can be filled before one has to make room. */
 uint64_t publisher_room(const struct publisher *publisher);
 

@@ -28,6 +28,11 @@ static struct {
     int fails;              /* with which code the store fails */
     size_t rows;            /* of each facts */
     uint64_t slow_ns;       /* that each takes to be published */
+    uint32_t levels;        /* of the places that the table knows */
+    int known;              /* what a read of a known place brings */
+    unsigned known_calls;
+    size_t known_together;  /* keys of the last one */
+    uint64_t known_at;      /* the revision at which the place was believed */
 } fake;
 
 struct fixture {
@@ -39,6 +44,7 @@ struct fixture {
     int last_code;
     uint64_t users[READS]; /* told of, in order */
     uint64_t cost_ns;      /* of the last one */
+    bool whole;            /* what is begun */
 };
 
 int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job);
@@ -46,7 +52,12 @@ int __wrap_store_snapshot(struct store *store, struct log_position *at, int64_t 
 void __wrap_store_snapshot_end(struct store *store);
 int __wrap_store_read_facts_many(struct store *store, const struct facts_key *keys, size_t count,
                                  struct facts *out, struct failure *failure);
+int __wrap_store_read_facts_known(struct store *store, const struct store_place *place,
+                                  const struct facts_key *keys, size_t count, struct facts *out,
+                                  struct failure *failure);
 uint64_t __wrap_publisher_generation(const struct publisher *publisher);
+struct log_position __wrap_publisher_position(const struct publisher *publisher);
+uint32_t __wrap_publisher_chain(const struct publisher *publisher, struct scope_key scope, struct scope_key *out);
 
 int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job)
 {
@@ -89,11 +100,45 @@ int __wrap_store_read_facts_many(struct store *store, const struct facts_key *ke
     return 0;
 }
 
+int __wrap_store_read_facts_known(struct store *store, const struct store_place *place,
+                                  const struct facts_key *keys, size_t count, struct facts *out,
+                                  struct failure *failure)
+{
+    (void)store;
+    fake.known_calls++;
+    fake.known_together = count;
+    fake.known_at = place->at.revision;
+    assert_int_equal(place->levels, fake.levels);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(keys[i].scope_id, place->chain[place->levels - 1].id);
+    if (fake.known < 0)
+        return failure_set(failure, fake.known, "no");
+    for (size_t i = 0; i < count && fake.known > 0; i++)
+        out[i] = (struct facts){.user = keys[i].user, .without_roles = true};
+    return fake.known;
+}
+
+struct log_position __wrap_publisher_position(const struct publisher *publisher)
+{
+    (void)publisher;
+    return (struct log_position){77, 33, 3};
+}
+
+uint32_t __wrap_publisher_chain(const struct publisher *publisher, struct scope_key scope, struct scope_key *out)
+{
+    (void)publisher;
+    if (fake.levels > 0)
+        out[fake.levels - 1] = scope;
+    return fake.levels;
+}
+
 uint64_t __wrap_publisher_generation(const struct publisher *publisher)
 {
     (void)publisher;
     return fake.generation;
 }
+
+static struct store store = {.store_id = 77};
 
 static int setup(void **state)
 {
@@ -142,8 +187,9 @@ static void begin_at(struct fixture *fixture, unsigned count, enum read_lane lan
 {
     for (unsigned i = 0; i < count; i++) {
         struct facts_key key = {.user = ++fixture->asked, .scope_id = i % places};
+        struct read_how how = {.lane = lane, .whole = fixture->whole};
         assert_int_equal(
-            read_begin(&fixture->begun[fixture->asked], fixture->reads, &key, lane, on_read, fixture), 0);
+            read_begin(&fixture->begun[fixture->asked], fixture->reads, &key, how, on_read, fixture), 0);
     }
 }
 
@@ -161,7 +207,6 @@ static void begin(struct fixture *fixture, unsigned count, enum read_lane lane)
 /* What a thread does with a job, and the loop after it. */
 static void run_job(unsigned job)
 {
-    static struct store store;
     struct failure failure = {0};
     (void)fake.jobs[job]->run(fake.jobs[job], &store, &failure);
     fake.jobs[job]->done(fake.jobs[job]);
@@ -420,6 +465,58 @@ static void halves_take_nobody_in(void **state)
         assert_true(fake.together[i] <= 32);
 }
 
+/* ---- places that are known ---------------------------------------------------------------------------------------- */
+
+/* One statement for all of them; where that is not enough, a snapshot in the same job. */
+static void users_of_a_known_place(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.levels = 2;
+    fake.known = 1;
+    begin(fixture, 20, READ_LIST);
+    carry_out_from(fixture, 0);
+    assert_int_equal(fixture->told, 20);
+    assert_int_equal(fake.calls, 0);
+    assert_int_equal(fake.known_calls, 2);
+    assert_int_equal(fake.known_at, 33);
+    fake.known = 0;
+    begin(fixture, 1, READ_ONE);
+    carry_out_from(fixture, 2);
+    assert_int_equal(fake.known_calls, 3);
+    assert_int_equal(fake.known_together, 1);
+    assert_int_equal(fake.calls, 1);
+    fake.known = PERMTAB_E_STORE;
+    begin(fixture, 1, READ_ONE);
+    carry_out_from(fixture, 3);
+    assert_int_equal(fixture->last_code, PERMTAB_E_STORE);
+    assert_int_equal(fake.calls, 1);
+    fake.known = PERMTAB_E_LIMIT; /* together */
+    begin(fixture, 2, READ_LIST);
+    carry_out(fixture, 4);
+    fake.known = 1;
+    carry_out_from(fixture, 5);
+    assert_int_equal(fixture->failed, 1);
+    assert_int_equal(fixture->told, 24);
+}
+
+/* Several places, and what is to be read whole, are read in a snapshot. */
+static void what_is_read_in_a_snapshot(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.levels = 2;
+    fake.known = 1;
+    begin_at(fixture, 10, READ_LIST, 2);
+    turn(fixture);
+    carry_out_from(fixture, 0);
+    assert_int_equal(fake.calls, 1);
+    fixture->whole = true;
+    begin(fixture, 1, READ_ONE);
+    fixture->whole = false;
+    carry_out_from(fixture, 1);
+    assert_int_equal(fake.calls, 2);
+    assert_int_equal(fake.known_calls, 0);
+}
+
 /* ---- turns ------------------------------------------------------------------------------------------------------- */
 
 /* A job brings more than a turn of the loop may publish. Its thread goes on meanwhile. */
@@ -463,7 +560,6 @@ static void what_is_not_told_has_a_bound(void **state)
 static void a_failure_is_everybodys(void **state)
 {
     struct fixture *fixture = *state;
-    static struct store store;
     struct failure failure = {0};
     begin(fixture, 5, READ_WARM);
     assert_int_equal(fake.jobs[0]->run(fake.jobs[0], &store, &failure), 0);
@@ -502,6 +598,7 @@ static void a_full_queue(void **state)
     struct fixture *fixture = *state;
     struct facts_key key = {.user = 1};
     struct read *read;
+    struct read_how list = {.lane = READ_LIST};
     fake.submit_code = PERMTAB_E_FULL;
     begin(fixture, 100, READ_WARM);
     read_hurry(fixture->begun[7], READ_ONE);
@@ -517,8 +614,8 @@ static void a_full_queue(void **state)
     assert_int_equal(fixture->failed, 0);
     static struct read *many[4096];
     for (unsigned i = 0; i < 4096; i++)
-        assert_int_equal(read_begin(&many[i], fixture->reads, &key, READ_LIST, on_read, fixture), 0);
-    assert_int_equal(read_begin(&read, fixture->reads, &key, READ_ONE, on_read, fixture), PERMTAB_E_FULL);
+        assert_int_equal(read_begin(&many[i], fixture->reads, &key, list, on_read, fixture), 0);
+    assert_int_equal(read_begin(&read, fixture->reads, &key, list, on_read, fixture), PERMTAB_E_FULL);
     for (unsigned i = 0; i < 4096; i++)
         read_cancel(many[i]);
 }
@@ -536,7 +633,8 @@ int main(void)
         T(too_much_together),                  T(halves_take_nobody_in),
         T(what_came_is_told_in_turns),         T(what_is_not_told_has_a_bound),
         T(a_failure_is_everybodys),            T(nobody_is_told_after_a_cancel),
-        T(a_full_queue),
+        T(a_full_queue),                       T(users_of_a_known_place),
+        T(what_is_read_in_a_snapshot),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

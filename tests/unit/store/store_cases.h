@@ -2,6 +2,7 @@
 #ifndef PERMTAB_TESTS_UNIT_STORE_STORE_CASES_H
 #define PERMTAB_TESTS_UNIT_STORE_STORE_CASES_H
 
+#include "tests/unit/store/store_cases_known.h"
 #include "tests/unit/store/store_cases_log.h"
 #include "tests/unit/store/store_cases_many.h"
 #include "tests/unit/store/store_cases_orphans.h"
@@ -26,6 +27,8 @@
         READY(test_roles_with_ancestors), READY(test_catalogue), READY(test_expired),                        \
         READY(test_snapshot_is_one_moment), READY(test_users_present), READY(test_full_list_of_users),       \
         READY(test_scopes_present), READY(test_users_in_slices), READY(test_many_are_as_each),               \
-        READY(test_many_with_too_much_in_common), READY(test_many_with_too_many_roles)
+        READY(test_many_with_too_much_in_common), READY(test_many_with_too_many_roles),                      \
+        READY(test_known_are_as_each), READY(test_known_was_not), READY(test_known_is_of_one_moment),        \
+        READY(test_one_with_many_rows)
 
 #endif
