@@ -1,5 +1,5 @@
-/* All keys of a job are read in one snapshot; of a place that is known in one statement. On a thread, but for making and
- * freeing it. */
+/* All keys of a job are read in one snapshot; of a place that is known in one statement. On a thread, but for making
+ * and freeing it. */
 #include "proxy/answer/read_job.h"
 
 #include "proxy/base/clock.h"

@@ -205,8 +205,8 @@ static unsigned most_of(const struct reads *reads, enum read_lane lane)
     return most > 0 ? most : 1;
 }
 
-/* How many jobs of a lane may begin now. The last thread is for those that ask for one thing. A list that has none takes
- * it nevertheless, and the warm-up when nobody asks for one thing. */
+/* How many jobs of a lane may begin now. The last thread is for those that ask for one thing. A list that has none
+ * takes it nevertheless, and the warm-up when nobody asks for one thing. */
 static unsigned hands_for(const struct reads *reads, enum read_lane lane)
 {
     unsigned running = reads->lanes[lane].running, idle = reads->options.threads - reads->running;

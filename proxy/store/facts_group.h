@@ -24,7 +24,8 @@ char *group_text(const struct group *group, char *end);
 unsigned group_bind(const struct group *group, struct sql_statement *st, unsigned index);
 /* Takes a row of them. PERMTAB_E_LIMIT when there are too many, for one user or for all. */
 int group_take(const struct group *group, struct sql_statement *st, struct failure *failure) PERMTAB_MUST_CHECK;
-/* Gives to all what all have in common, once all rows have been taken. PERMTAB_E_LIMIT when the copies would be many. */
+/* Gives to all what all have in common, once all rows have been taken. PERMTAB_E_LIMIT when the copies would be
+ * many. */
 int group_share(const struct group *group, struct failure *failure) PERMTAB_MUST_CHECK;
 
 #endif

@@ -465,7 +465,7 @@ static void halves_take_nobody_in(void **state)
         assert_true(fake.together[i] <= 32);
 }
 
-/* ---- places that are known ---------------------------------------------------------------------------------------- */
+/* ---- places that are known --------------------------------------------------------------------------------------- */
 
 /* One statement for all of them; where that is not enough, a snapshot in the same job. */
 static void users_of_a_known_place(void **state)

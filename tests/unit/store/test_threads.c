@@ -64,6 +64,7 @@ struct test_job {
     struct event_base *base;
     atomic_int *gate; /* run waits until it is not 0 */
     atomic_int running;
+    long slow_ns; /* that `done` takes */
     unsigned runs;
     unsigned failures;   /* so many runs lose their connection */
     bool done_something; /* before it was lost */
@@ -90,7 +91,10 @@ static int run(struct store_job *job, struct store *store, struct failure *failu
 static void done(struct store_job *job)
 {
     struct test_job *test = (struct test_job *)(void *)job;
+    struct timespec moment = {.tv_nsec = test->slow_ns};
     assert_true(pthread_equal(pthread_self(), test->loop));
+    if (test->slow_ns > 0)
+        (void)nanosleep(&moment, NULL);
     if (--*test->left == 0)
         (void)event_base_loopbreak(test->base);
 }
@@ -157,6 +161,30 @@ static void test_all_are_done(void **state)
     end(fixture);
     assert_true(atomic_load(&opened) >= 1 && atomic_load(&opened) <= 4);
     assert_int_equal(atomic_load(&opened), atomic_load(&closed));
+}
+
+/* Twenty have ended, and each has a lot to tell: the loop has other things to do as well. */
+static void test_done_in_turns(void **state)
+{
+    atomic_int gate = 0;
+    struct fixture *fixture = begin(1, 100);
+    struct timespec moment = {.tv_nsec = 1000000};
+    (void)state;
+    for (size_t i = 0; i < 20; i++) {
+        assert_int_equal(submit(fixture, i, NULL), 0);
+        fixture->jobs[i].slow_ns = 300000;
+    }
+    assert_int_equal(submit(fixture, 20, &gate), 0);
+    while (atomic_load(&fixture->jobs[20].running) == 0) /* after the others */
+        (void)nanosleep(&moment, NULL);
+    for (int left = fixture->left; left > 1; left = fixture->left) {
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+        assert_in_range(left - fixture->left, 1, 4);
+    }
+    atomic_store(&gate, 1);
+    (void)event_base_dispatch(fixture->base);
+    assert_int_equal(fixture->left, 0);
+    end(fixture);
 }
 
 static void test_queue_is_bounded(void **state)
@@ -351,6 +379,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_are_done),
+        cmocka_unit_test(test_done_in_turns),
         cmocka_unit_test(test_queue_is_bounded),
         cmocka_unit_test(test_store_away),
         cmocka_unit_test(test_broken_connection),
