@@ -77,6 +77,8 @@ static int run(struct store_job *store_job, struct store *store, struct failure 
 
 void read_job_free(struct read_job *job)
 {
+    if (job == NULL)
+        return;
     for (size_t i = 0; i < job->count; i++)
         if (job->items[i].code == 0)
             facts_fini(&job->facts[i]);

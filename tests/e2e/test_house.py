@@ -49,7 +49,7 @@ MAY_INCLUDE = {
 # proxy/CMakeLists.txt.
 FACES = {
     "base": "array breaker clock container_of counters failure hash histogram log pause printable random rate thread "
-            "timer trouble",
+            "timer trouble turn",
     "names": "l2_keys message scope target token",
     "rights": "catalogue change condition explain facts resolve",
     "redis": "redis retry subscriber url",

@@ -5,6 +5,7 @@
 #include "proxy/answer/answer.h"
 #include "proxy/answer/ask.h"
 #include "proxy/answer/fetch.h"
+#include "proxy/answer/read_job.h"
 #include "proxy/answer/reads.h"
 #include "proxy/answer/fill.h"
 #include "proxy/answer/known_users_read.h"
@@ -58,6 +59,7 @@ static void test_nothing_is_freed(void **state)
     fetches_free(NULL);
     reads_free(NULL);
     fills_free(NULL);
+    read_job_free(NULL);
     known_users_read_free(NULL);
     cleanup_free(NULL);
     demo_free(NULL);
