@@ -18,8 +18,9 @@
  *
  * What may change while a job is away: its reads may be cancelled (the job finds nobody), or the table be made anew
  * (facts are stamped when their job begins, and publisher_fill tells). */
-#include "proxy/answer/read_job.h"
+#include "proxy/answer/reads.h"
 
+#include "proxy/answer/read_job.h"
 #include "proxy/base/container_of.h"
 #include "proxy/base/timer.h"
 #include "proxy/base/turn.h"
