@@ -302,7 +302,7 @@ static inline struct permtab_shm_feedback_line *permtab_line_(struct permtab *ta
  * golden ratio): so a caller whose checks have a rhythm has all of them sampled in time. */
 static inline uint32_t permtab_until_sample_(uint64_t hits)
 {
-    return (uint32_t)((hits * 0x9e3779b97f4a7c15ull) >> 58);
+    return (uint32_t)((hits * 0x9e3779b97f4a7c15ull) >> (64u - PERMTAB_SHM_SAMPLE_BITS));
 }
 
 /* A plain addition: the line is this thread's own, or a shared one that may lose counts. */

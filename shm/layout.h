@@ -155,7 +155,8 @@ struct permtab_shm_header {
  * get on: each side uses as much of the file as it knows and as is there. The lines always are. */
 #define PERMTAB_SHM_FEEDBACK_LINES   64u
 #define PERMTAB_SHM_FEEDBACK_SAMPLES 128u
-#define PERMTAB_SHM_SAMPLE_HITS      64u /* about so many hits of a line for each sample */
+#define PERMTAB_SHM_SAMPLE_BITS      5u
+#define PERMTAB_SHM_SAMPLE_HITS      32u /* about so many hits of a line for each sample: 2 to the bits */
 
 struct permtab_shm_feedback_line {
     uint64_t hits;

@@ -137,9 +137,10 @@ void answering_refresh(struct answering *answering, uint64_t user, struct scope_
     fill_refresh(answering->fills, user, scope);
 }
 
-void answering_sampled(struct answering *answering, uint64_t user, struct scope_key scope)
+void answering_sampled(struct answering *answering, const struct ask_flow *flow, uint64_t user,
+                       struct scope_key scope)
 {
-    ask_note(answering->asks, user, scope, KEYS_SAMPLE);
+    ask_sampled(answering->asks, flow, user, scope);
 }
 
 bool answering_knows_users(const struct answering *answering)

@@ -50,6 +50,7 @@ struct ask_flow {
      * not noted, displace no entry (PERMTAB_E_FULL), and make none for places that are not there and users without
      * rows (PERMTAB_E_NOT_FOUND; _BUSY: it is not known yet whether the user has any). */
     bool warms;
+    struct use_share *share; /* the client's, whose hits keep entries in the table; NULL: they do not */
     struct ask *asks;       /* those that wait, the oldest first */
     unsigned waiting;       /* in this list */
     unsigned running;       /* being filled */
@@ -87,9 +88,10 @@ void ask_start(struct answering *answering, struct ask_flow *flow, struct ask *a
 /* Forgets the ask; done is not called. Does nothing when it is not under way. */
 void ask_cancel(struct ask *ask);
 
-/* Notes what a client says that it hits: a hint for the next start. It counts only if the table has it, because it may
- * be made up. */
-void answering_sampled(struct answering *answering, uint64_t user, struct scope_key scope);
+/* Notes what a client says that it hits: a hint for the next start, and for what stays in the table (table/use.h). It
+ * counts only if the table has it, because it may be made up. */
+void answering_sampled(struct answering *answering, const struct ask_flow *flow, uint64_t user,
+                       struct scope_key scope);
 
 /* Whether users without rows are told from the others: they are counted in the background after a start. */
 bool answering_knows_users(const struct answering *answering);

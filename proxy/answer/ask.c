@@ -27,6 +27,7 @@
 #include "proxy/base/timer.h"
 #include "proxy/keys/keys.h"
 #include "proxy/l2/l2.h"
+#include "proxy/table/use.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -47,6 +48,7 @@ struct ask_queue {
     unsigned running_warm; /* and of the warm-up */
     uint64_t fresh_seen_ns; /* when a client last asked one thing while others were being served */
     unsigned hits;          /* questions that the table had the answer to */
+    unsigned samples;       /* of clients */
 };
 
 /* ---- states ---------------------------------------------------------------------------------------------------- */
@@ -179,8 +181,10 @@ static void tell(struct ask *ask, int code, const char *text, const struct answe
 
 /* ---- what is asked for ----------------------------------------------------------------------------------- */
 
-/* Hits over the socket that are noted once: as many as make up one fill, as samples of clients do. */
-#define HITS_A_NOTE (PERMTAB_SHM_SAMPLE_HITS / KEYS_SAMPLE)
+/* Hits over the socket that are noted once, as often as a fill. */
+#define HITS_A_NOTE 8u
+/* Samples that are noted once: each is a use, and there are more of them than keys need. */
+#define SAMPLES_A_NOTE (KEYS_SAMPLE * HITS_A_NOTE / PERMTAB_SHM_SAMPLE_HITS)
 
 /* A folded scope is noted as the one that it answers as, too, and only lightly by itself: a thousand plain channels of
  * one server are one entry a member. */
@@ -194,8 +198,21 @@ void ask_note(const struct ask_queue *asks, uint64_t user, struct scope_key scop
         keys_note(asks->options.keys, user, scope, KEYS_FILL);
 }
 
+void ask_sampled(struct ask_queue *asks, const struct ask_flow *flow, uint64_t user,
+                 struct scope_key scope)
+{
+    if (flow->share != NULL)
+        (void)publisher_use(asks->options.publisher, flow->share, user, scope);
+    if (asks->samples++ % SAMPLES_A_NOTE == 0)
+        ask_note(asks, user, scope, KEYS_SAMPLE);
+}
+
+/* A fill is no use: whoever is asked for once goes soon. */
 static void note(struct ask_queue *asks, const struct ask *ask, bool hit)
 {
+    if (hit && ask->flow->share != NULL)
+        (void)publisher_use(asks->options.publisher, ask->flow->share, ask->question.user,
+                            ask->question.scope);
     if (!ask->flow->warms && (!hit || asks->hits++ % HITS_A_NOTE == 0))
         ask_note(asks, ask->question.user, ask->question.scope, KEYS_FILL);
 }

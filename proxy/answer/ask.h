@@ -27,5 +27,8 @@ int ask_queue_new(struct ask_queue **out, const struct ask_queue_options *option
 void ask_queue_free(struct ask_queue *asks);
 /* Notes that it was asked for, if the table has it. `weight`: of enum keys_weight. */
 void ask_note(const struct ask_queue *asks, uint64_t user, struct scope_key scope, uint32_t weight);
+/* The client of the flow says that it hits this. */
+void ask_sampled(struct ask_queue *asks, const struct ask_flow *flow, uint64_t user,
+                 struct scope_key scope);
 
 #endif

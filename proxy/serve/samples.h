@@ -1,5 +1,5 @@
-/* Samples of the keys that clients hit, which nobody else sees: who only hits asks nothing. They are hints what to read
- * first after the next start. */
+/* Samples of the keys that clients hit, which nobody else sees: who only hits asks nothing. They are hints what to keep
+ * in the table, and what to read first after the next start. */
 #ifndef PERMTAB_SERVE_SAMPLES_H
 #define PERMTAB_SERVE_SAMPLES_H
 

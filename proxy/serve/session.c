@@ -64,6 +64,7 @@ int session_new(struct server *server, int descriptor)
         return code;
     }
     session->server = server;
+    session->flow.share = &session->share;
     session->socket = descriptor;
     session->begun_ns = session->partial_since_ns = clock_ns();
     output_init(&session->output);
@@ -149,6 +150,7 @@ void session_close(struct session *session, const char *reason)
     subscriber_end(session->subscriber);
     session->subscriber = NULL;
     samples_forget(server, session);
+    publisher_use_leave(server->parts->publisher, &session->share);
     DL_DELETE(server->sessions, session);
     server->parts->counters->clients = --server->session_count;
     session->next = server->closed;

@@ -8,6 +8,7 @@
 #include "proxy/serve/feedback.h"
 #include "proxy/serve/output.h"
 #include "proxy/serve/server.h"
+#include "proxy/table/use.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -55,6 +56,7 @@ struct session {
     size_t query_count; /* of check_many, under way */
     bool exported;      /* a document was sent, which the client may not have taken from its socket yet */
     struct ask_flow flow;
+    struct use_share share; /* of what stays in the table; the flow's */
     struct subscriber *subscriber; /* NULL without a subscription */
 };
 

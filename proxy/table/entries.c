@@ -17,7 +17,11 @@ int entries_init(struct entries *entries, const struct map *map)
     entries->links = pages_new(slots, sizeof *entries->links);
     entries->user_heads = pages_new(entries->user_head_count, sizeof *entries->user_heads);
     entries->negative = pages_new(slots / 64 + 1, sizeof *entries->negative);
-    if (entries->links == NULL || entries->user_heads == NULL || entries->negative == NULL) {
+    entries->sieve = (struct sieve){.links = entries->links,
+                                    .laps = pages_new(slots, sizeof *entries->sieve.laps),
+                                    .laps_of_a_use = SIEVE_LAPS};
+    if (entries->links == NULL || entries->user_heads == NULL || entries->negative == NULL ||
+        entries->sieve.laps == NULL) {
         entries_fini(entries);
         return PERMTAB_E_MEMORY;
     }
@@ -25,7 +29,7 @@ int entries_init(struct entries *entries, const struct map *map)
     pages_touch(entries->links, slots, sizeof *entries->links);
     memset(entries->user_heads, 0xff, (size_t)entries->user_head_count * sizeof *entries->user_heads);
     for (int kind = 0; kind < 2; kind++)
-        entries->queue[kind] = (struct entry_queue){NO_ENTRY, NO_ENTRY, 0};
+        sieve_queue_init(&entries->queue[kind]);
     return 0;
 }
 
@@ -35,6 +39,8 @@ void entries_fini(struct entries *entries)
     pages_free(entries->links, slots, sizeof *entries->links);
     pages_free(entries->user_heads, entries->user_head_count, sizeof *entries->user_heads);
     pages_free(entries->negative, slots / 64 + 1, sizeof *entries->negative);
+    pages_free(entries->sieve.laps, slots, sizeof *entries->sieve.laps);
+    entries->sieve.laps = NULL;
     entries->negative = NULL;
     entries->links = NULL;
     entries->user_heads = NULL;
@@ -43,8 +49,8 @@ void entries_fini(struct entries *entries)
 uint64_t entries_memory(const struct entries *entries)
 {
     uint64_t slots = map_slot_count(entries->map);
-    return slots * sizeof *entries->links + entries->user_head_count * sizeof *entries->user_heads +
-           slots / 8;
+    return slots * (sizeof *entries->links + sizeof *entries->sieve.laps) +
+           entries->user_head_count * sizeof *entries->user_heads + slots / 8;
 }
 
 enum entry_kind entries_kind(const struct entries *entries, uint32_t slot)
@@ -67,33 +73,6 @@ static uint32_t *user_head(const struct entries *entries, uint64_t user)
     return &entries->user_heads[permtab_shm_home(hash, entries->user_head_count)];
 }
 
-static void queue_append(struct entries *entries, struct entry_queue *queue, uint32_t slot)
-{
-    struct entry_links *links = &entries->links[slot];
-    links->newer = NO_ENTRY;
-    links->older = queue->newest;
-    if (queue->newest != NO_ENTRY)
-        entries->links[queue->newest].newer = slot;
-    else
-        queue->oldest = slot;
-    queue->newest = slot;
-    queue->count++;
-}
-
-static void queue_remove(struct entries *entries, struct entry_queue *queue, uint32_t slot)
-{
-    struct entry_links *links = &entries->links[slot];
-    if (links->older != NO_ENTRY)
-        entries->links[links->older].newer = links->newer;
-    else
-        queue->oldest = links->newer;
-    if (links->newer != NO_ENTRY)
-        entries->links[links->newer].older = links->older;
-    else
-        queue->newest = links->older;
-    queue->count--;
-}
-
 void entries_link(struct entries *entries, uint32_t slot, struct scope_node *node, enum entry_kind kind)
 {
     struct entry_links *links = &entries->links[slot];
@@ -109,7 +88,7 @@ void entries_link(struct entries *entries, uint32_t slot, struct scope_node *nod
         entries->links[node->entries].scope_previous = slot;
     node->entries = slot;
     set_kind(entries, slot, kind);
-    queue_append(entries, &entries->queue[kind], slot);
+    sieve_append(&entries->sieve, &entries->queue[kind], slot);
 }
 
 void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *node)
@@ -127,7 +106,7 @@ void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *n
         node->entries = links->scope_next;
     if (links->scope_next != NO_ENTRY)
         entries->links[links->scope_next].scope_previous = links->scope_previous;
-    queue_remove(entries, &entries->queue[entries_kind(entries, slot)], slot);
+    sieve_remove(&entries->sieve, &entries->queue[entries_kind(entries, slot)], slot);
 }
 
 /* Makes the two neighbours of a list, or its ends, point to `to`. */
@@ -142,7 +121,6 @@ void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct sc
     struct entry_links *all = entries->links;
     const struct entry_links *links = &all[from];
     enum entry_kind kind = entries_kind(entries, from);
-    struct entry_queue *queue = &entries->queue[kind];
     uint32_t no_end; /* for lists of users and scopes, which do not know their last entry */
     all[to] = *links;
     set_kind(entries, to, kind);
@@ -152,8 +130,7 @@ void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct sc
              links->user_next != NO_ENTRY ? &all[links->user_next].user_previous : &no_end);
     point_to(to, links->scope_previous != NO_ENTRY ? &all[links->scope_previous].scope_next : &node->entries,
              links->scope_next != NO_ENTRY ? &all[links->scope_next].scope_previous : &no_end);
-    point_to(to, links->older != NO_ENTRY ? &all[links->older].newer : &queue->oldest,
-             links->newer != NO_ENTRY ? &all[links->newer].older : &queue->newest);
+    sieve_move(&entries->sieve, &entries->queue[kind], from, to);
 }
 
 static void fetch_links(const struct entries *entries, uint32_t slot)
@@ -182,9 +159,9 @@ void entries_fetch(const struct entries *entries, uint32_t first)
     }
 }
 
-uint32_t entries_oldest(const struct entries *entries, enum entry_kind kind)
+uint32_t entries_victim(struct entries *entries, enum entry_kind kind)
 {
-    return entries->queue[kind].oldest;
+    return sieve_victim(&entries->sieve, &entries->queue[kind]);
 }
 
 static uint32_t first_of_user(const struct entries *entries, uint64_t user, uint32_t slot)
@@ -209,7 +186,7 @@ bool entries_agree(const struct entries *entries, uint32_t slot, const struct sc
 {
     uint32_t slots = map_slot_count(entries->map);
     const struct entry_links *all = entries->links, *links = &all[slot];
-    const struct entry_queue *queue = &entries->queue[kind];
+    const struct sieve_queue *queue = &entries->queue[kind];
     const uint32_t neighbours[] = {links->user_next,      links->user_previous, links->scope_next,
                                    links->scope_previous, links->newer,         links->older};
     for (size_t i = 0; i < sizeof neighbours / sizeof *neighbours; i++)

@@ -3,7 +3,7 @@
  *
  *   1  the definitions of watched roles: an entry may depend on one that no set holds;
  *   2  folds, by slot of the fold map;
- *   3  entries, by slot of the map, each with its set; the set brings its roles.
+ *   3  entries, by slot of the map, each with its set, and as used as it was; the set brings its roles.
  *
  * Slots are a safe order while everything changes between two slices: entries that are moved go to later slots
  * (table.c), folds do not move, watched roles are appended to a list, and what is new is in next already. What is
@@ -162,6 +162,15 @@ static int copy_set(const struct publisher *publisher, const struct set_record *
     return *set != 0 ? 0 : PERMTAB_E_MEMORY;
 }
 
+/* What was used stays so. Who came first is lost: entries are copied in no order. */
+static void copy_use(const struct table *table, uint32_t slot, struct table *next, struct map_key key)
+{
+    uint8_t laps = table->entries.sieve.laps[slot];
+    uint32_t copy = laps > 0 ? map_writer_find(&next->map, key) : MAP_NO_SLOT;
+    if (copy != MAP_NO_SLOT)
+        sieve_lend(&next->entries.sieve, copy, laps);
+}
+
 static int copy_entry(const struct publisher *publisher, uint32_t slot, uint64_t now_ns, uint64_t *work)
 {
     const struct table *table = publisher->table;
@@ -183,6 +192,7 @@ static int copy_entry(const struct publisher *publisher, uint32_t slot, uint64_t
     if (set != 0) {
         set_table_hold(&next->sets, set);
         (void)table_put(next, key.key0, node, set, entries_kind(&table->entries, slot), now_ns, NULL);
+        copy_use(table, slot, next, key);
         publisher_spend(work, ENTRY_WORK);
         set_table_drop(&next->sets, set, now_ns + next->rest_ns);
     }

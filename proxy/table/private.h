@@ -1,4 +1,4 @@
-/* Shared by publisher.c, grow.c, fill.c, batch.c, retire.c, scan.c and audit.c. */
+/* Shared by publisher.c, grow.c, fill.c, batch.c, retire.c, scan.c, use.c and audit.c. */
 #ifndef PERMTAB_TABLE_PRIVATE_H
 #define PERMTAB_TABLE_PRIVATE_H
 
@@ -9,6 +9,7 @@
 #include "proxy/table/history.h"
 #include "proxy/table/publisher.h"
 #include "proxy/table/table.h"
+#include "proxy/table/use.h"
 
 /* The batch that is being applied. */
 struct applying {
@@ -49,6 +50,7 @@ struct publisher {
     struct history history;
     struct heard heard;
     struct applying applying;
+    struct use_shares uses;
     uint64_t confirmed_ns;
     struct log_position at;
     int64_t expiry;        /* store's clock up to which expiry is applied; never goes back within a history */

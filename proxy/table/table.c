@@ -33,6 +33,7 @@ int table_new(struct table **out, const struct publisher_options *options, uint6
     const struct permtab_shm_table *view = &table->segment.table;
     table->map = (struct map){table->segment.map, view->map_buckets, view->hash_seed};
     code = entries_init(&table->entries, &table->map);
+    table->entries.sieve.used_max = options->entries / 2;
     if (code == 0)
         code = scope_tree_init(&table->scopes, options->entries / 8 + options->folds);
     if (code == 0)
@@ -88,7 +89,7 @@ bool table_was_handed_out(const struct table *table)
 
 uint64_t table_entries(const struct table *table)
 {
-    const struct entry_queue *queue = table->entries.queue;
+    const struct sieve_queue *queue = table->entries.queue;
     return queue[ENTRY_POSITIVE].count + queue[ENTRY_NEGATIVE].count;
 }
 
@@ -131,7 +132,7 @@ static void evict(struct table *table, uint32_t slot, uint64_t now_ns, struct ma
  * that anybody can make by asking for random ids must not displace those of real users. */
 static enum entry_kind victim_kind(const struct table *table, enum entry_kind newcomer)
 {
-    const struct entry_queue *queue = table->entries.queue;
+    const struct sieve_queue *queue = table->entries.queue;
     uint64_t negatives = queue[ENTRY_NEGATIVE].count + (newcomer == ENTRY_NEGATIVE);
     return negatives > table->negatives_max || queue[ENTRY_POSITIVE].count == 0 ? ENTRY_NEGATIVE
                                                                                 : ENTRY_POSITIVE;
@@ -145,9 +146,21 @@ static uint32_t negative_between(const struct table *table, uint32_t first, uint
     return MAP_NO_SLOT;
 }
 
-/* The entry that leaves a full window: a negative one when there are too many of them. Else the least recently
- * filled one, as far as a bounded look at the old end of the queue can tell: entries carry no time of filling of
- * their own. */
+/* One that is not in use, if there is one: from a place on that differs from key to key. */
+static uint32_t unused_between(const struct table *table, uint32_t first, uint32_t end, uint64_t from)
+{
+    uint32_t count = end - first, start = (uint32_t)(from % count);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = first + (start + i) % count;
+        if (table->entries.sieve.laps[slot] == 0)
+            return slot;
+    }
+    return first + start;
+}
+
+/* The entry that leaves a full window: a negative one when there are too many of them. Else the first that the hand
+ * would take, as far as a bounded look ahead of it can tell: entries carry no age of their own. The hand stays where
+ * it is. */
 static uint32_t window_victim(const struct table *table, struct map_key key, enum entry_kind newcomer)
 {
     uint32_t first, end;
@@ -157,14 +170,14 @@ static uint32_t window_victim(const struct table *table, struct map_key key, enu
         if (victim != MAP_NO_SLOT || newcomer == ENTRY_NEGATIVE)
             return victim;
     }
-    uint32_t slot = entries_oldest(&table->entries, ENTRY_POSITIVE);
+    const struct sieve_queue *queue = &table->entries.queue[ENTRY_POSITIVE];
+    uint32_t slot = queue->hand != NO_ENTRY ? queue->hand : queue->oldest;
     for (uint32_t step = 0; step < 1024 && slot != NO_ENTRY; step++) {
-        if (slot >= first && slot < end)
+        if (slot >= first && slot < end && table->entries.sieve.laps[slot] == 0)
             return slot;
         slot = table->entries.links[slot].newer;
     }
-    /* All entries of the window are younger than a thousand others: any will do. */
-    return first + (uint32_t)(key.key0 % (end - first));
+    return unused_between(table, first, end, key.key0);
 }
 
 /* Moves an entry. Its set keeps its count. */
@@ -217,7 +230,7 @@ static uint32_t make_room(struct table *table, struct map_key key, enum entry_ki
                           struct made_room *made_room)
 {
     if (table_entries(table) >= table->entries_max)
-        evict(table, entries_oldest(&table->entries, victim_kind(table, kind)), now_ns, made_room);
+        evict(table, entries_victim(&table->entries, victim_kind(table, kind)), now_ns, made_room);
     uint32_t slot = map_writer_vacancy(&table->map, key);
     if (slot == MAP_NO_SLOT)
         slot = displace(table, key);
@@ -238,9 +251,11 @@ bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint
     set_table_hold(&table->sets, set); /* before the old set is dropped, which may be the same one */
     if (slot != MAP_NO_SLOT) {
         uint32_t before = slot_set(table, slot);
-        entries_unlink(&table->entries, slot, node);
         map_replace_writer(&table->map, slot, set);
-        entries_link(&table->entries, slot, node, kind);
+        if (entries_kind(&table->entries, slot) != kind) { /* else it keeps its place */
+            entries_unlink(&table->entries, slot, node);
+            entries_link(&table->entries, slot, node, kind);
+        }
         set_table_drop(&table->sets, before, now_ns + table->rest_ns);
         return true;
     }

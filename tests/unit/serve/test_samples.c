@@ -19,6 +19,7 @@ static struct {
     struct catalogue catalogue;
     uint64_t sampled; /* in all */
     uint64_t of[SESSIONS];
+    uint64_t grants, settled;
 } fake;
 
 static struct session sessions[SESSIONS];
@@ -26,15 +27,33 @@ static struct counters counters;
 static struct parts parts;
 static struct server server;
 
-void __wrap_answering_sampled(struct answering *answering, uint64_t user, struct scope_key scope);
+void __wrap_answering_sampled(struct answering *answering, const struct ask_flow *flow, uint64_t user,
+                              struct scope_key scope);
+void __wrap_publisher_use_grant(struct publisher *publisher);
+void __wrap_publisher_use_settle(struct publisher *publisher, struct use_share *share);
 const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher);
 
-void __wrap_answering_sampled(struct answering *answering, uint64_t user, struct scope_key scope)
+void __wrap_answering_sampled(struct answering *answering, const struct ask_flow *flow, uint64_t user,
+                              struct scope_key scope)
 {
     (void)answering;
+    assert_ptr_equal(flow, &sessions[user % SESSIONS].flow); /* nobody pays for another */
     assert_true(scope.type < fake.catalogue.types.count);
     fake.sampled++;
     fake.of[user % SESSIONS]++;
+}
+
+void __wrap_publisher_use_grant(struct publisher *publisher)
+{
+    (void)publisher;
+    fake.grants++;
+}
+
+void __wrap_publisher_use_settle(struct publisher *publisher, struct use_share *share)
+{
+    (void)publisher;
+    assert_true(share >= &sessions[0].share && share <= &sessions[SESSIONS - 1].share);
+    fake.settled++;
 }
 
 const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher)
@@ -143,6 +162,8 @@ static void test_all_have_their_share(void **state)
             samples_collect(&server);
             assert_true(counters.samples - before <= 1600);
         }
+        assert_int_equal(fake.grants, 20 * turns);
+        assert_int_equal(fake.settled, 20 * turns * (counts[i] < 64 ? counts[i] : 64));
         for (unsigned session = 0; session < counts[i]; session++)
             assert_true(fake.of[session] >= fake.sampled / counts[i] / 2 && fake.of[session] > 0);
         assert_true(fake.sampled < counters.samples / 4 + 1);

@@ -1,0 +1,291 @@
+/* What is used stays, whoever else comes, and no client keeps more than its part: one that says that it uses everything
+ * it can think of, again and again, and one that comes anew each time to say so. */
+#include "tests/unit/table/grow_fixture.h"
+#include "tests/support/random.h"
+
+#define ROOM    1000u /* entries */
+#define TICKETS (ROOM / 2)
+#define CLIENTS 8u
+
+static struct use_share shares[CLIENTS];
+
+static void begin_clients(void)
+{
+    memset(shares, 0, sizeof shares);
+}
+
+static bool use(struct fixture *fixture, unsigned client, uint64_t user, struct scope_key scope)
+{
+    return publisher_use(fixture->publisher, &shares[client], user, scope);
+}
+
+/* All clients have said something, and have their parts. */
+static void join_all(struct fixture *fixture)
+{
+    begin_clients();
+    fill_well(fixture, 1, server);
+    for (unsigned client = 0; client < CLIENTS; client++)
+        assert_false(use(fixture, client, 1, server)); /* it comes without a ticket */
+    publisher_use_grant(fixture->publisher);
+}
+
+static uint64_t used(const struct fixture *fixture)
+{
+    return fixture->publisher->table->entries.sieve.used;
+}
+
+static uint64_t used_between(const struct fixture *fixture, uint64_t first, uint64_t end)
+{
+    const struct table *table = fixture->publisher->table;
+    uint64_t count = 0;
+    for (uint32_t slot = 0; slot < map_slot_count(&table->map); slot++) {
+        uint64_t user = map_key_at(&table->map, slot).key0;
+        count += map_word(&table->map, slot) != 0 && table->entries.sieve.laps[slot] > 0 && user >= first &&
+                 user < end;
+    }
+    return count;
+}
+
+/* Tickets are neither made nor lost: what clients have is promised, and there are no more than there are. */
+static void assert_kept(const struct fixture *fixture)
+{
+    const struct use_shares *all = &fixture->publisher->uses;
+    uint64_t promised = 0, clients = 0;
+    for (unsigned client = 0; client < CLIENTS; client++) {
+        clients += shares[client].joined;
+        promised +=
+            shares[client].joined ? shares[client].tickets + all->granted - shares[client].granted : 0;
+    }
+    assert_int_equal(all->clients, clients);
+    assert_int_equal(all->promised, promised);
+    assert_true(used(fixture) + promised <= fixture->publisher->table->entries.sieve.used_max);
+}
+
+static void fill_from(struct fixture *fixture, uint64_t first, uint64_t count)
+{
+    for (uint64_t user = first; user < first + count; user++)
+        fill_well(fixture, user, server);
+}
+
+/* ---- what is used ------------------------------------------------------------------------------------------------ */
+
+static void what_is_used_stays(void **state)
+{
+    struct fixture *fixture = *state;
+    join_all(fixture);
+    fill_from(fixture, 1, ROOM);
+    assert_true(use(fixture, 0, 5, server));
+    assert_false(use(fixture, 0, 5, server)); /* that is known */
+    fill_from(fixture, 10000, 2 * ROOM);
+    assert_int_equal(resident(fixture, 5, server, SEND), 1);
+    assert_int_equal(resident(fixture, 6, server, SEND), -1);
+    fill_from(fixture, 20000, (SIEVE_LAPS + 1) * ROOM);
+    assert_int_equal(resident(fixture, 5, server, SEND), -1);
+    assert_int_equal(used(fixture), 0);
+    assert_kept(fixture);
+}
+
+static void what_is_not_there_is_not_used(void **state)
+{
+    struct fixture *fixture = *state;
+    join_all(fixture);
+    for (uint64_t user = 100; user < 2000; user++)
+        assert_false(use(fixture, 1, user, server));
+    assert_int_equal(used(fixture), 0);
+    assert_kept(fixture);
+    assert_true(use(fixture, 1, 1, server)); /* and it has cost nothing */
+}
+
+static void a_fold_is_used_where_its_entry_is(void **state)
+{
+    struct fixture *fixture = *state;
+    join_all(fixture);
+    fill_well(fixture, 2, channel); /* which is plain: the entry is the server's */
+    assert_true(use(fixture, 0, 2, channel));
+    assert_false(use(fixture, 0, 2, server));
+    assert_int_equal(used(fixture), 1);
+}
+
+/* A change takes an entry out, used or not, and gives the ticket back. */
+static void a_used_entry_is_retired_as_any_other(void **state)
+{
+    struct fixture *fixture = *state;
+    join_all(fixture);
+    fill_from(fixture, 2, 1);
+    assert_true(use(fixture, 0, 2, server));
+    assert_int_equal(publisher_retire_user(fixture->publisher, 2), 1);
+    assert_int_equal(resident(fixture, 2, server, SEND), -1);
+    assert_int_equal(used(fixture), 0);
+    assert_kept(fixture);
+    fill_from(fixture, 2, 1);
+    assert_int_equal(used(fixture), 0);
+}
+
+/* One that is filled again stays where it was, and as used as it was. */
+static void a_second_fill_changes_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    join_all(fixture);
+    fill_from(fixture, 1, ROOM);
+    assert_true(use(fixture, 0, 5, server));
+    fill_from(fixture, 5, 2);
+    assert_int_equal(used(fixture), 1);
+    fill_from(fixture, 10000, 10);
+    assert_int_equal(resident(fixture, 5, server, SEND), 1);
+    assert_int_equal(resident(fixture, 6, server, SEND), -1);
+}
+
+/* Strangers have a queue of their own, and use counts there, too. */
+static void strangers_are_used_as_well(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    join_all(fixture);
+    for (uint64_t user = 1; user <= 3 * ROOM; user++) {
+        struct answer answer = {0};
+        read_facts(fixture, 50000 + user, server, &facts);
+        facts.stranger = true;
+        assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
+        answer_fini(&answer);
+        facts_fini(&facts);
+        if (user == 7)
+            assert_true(use(fixture, 0, 50007, server));
+    }
+    assert_int_not_equal(resident(fixture, 50007, server, SEND), -1);
+    assert_int_equal(resident(fixture, 50008, server, SEND), -1);
+}
+
+/* ---- growth ------------------------------------------------------------------------------------------------------ */
+
+static void growth_keeps_what_is_used(void **state)
+{
+    struct fixture *fixture = *state;
+    join_all(fixture);
+    fill_from(fixture, 1, ROOM);
+    for (uint64_t user = 1; user <= 50; user++)
+        assert_true(use(fixture, (unsigned)user % CLIENTS, user, server));
+    (void)begin(fixture);
+    finish(fixture);
+    assert_int_equal(used(fixture), 50);
+    assert_kept(fixture);
+    for (uint64_t user = 51; user <= 60; user++) /* in both tables */
+        assert_true(use(fixture, (unsigned)user % CLIENTS, user, server));
+    assert_int_equal(used_between(fixture, 1, 61), 60);
+    assert_int_equal(fixture->publisher->other->entries.sieve.used, 60);
+    fill_from(fixture, 10000, 3 * ROOM);
+    for (uint64_t user = 1; user <= 60; user++) {
+        assert_int_not_equal(resident(fixture, user, server, SEND), -1);
+        assert_int_not_equal(resident_in(fixture->publisher->other, user, server, SEND), -1);
+    }
+    assert_kept(fixture);
+}
+
+/* ---- clients that nobody should trust ---------------------------------------------------------------------------- */
+
+#define HOSTILE 0u /* this client */
+#define OWN     100000u /* its users */
+#define HOT     40u     /* users of each of the others, from 1000 * client on */
+
+/* The hostile one asks for users of its own all the time and says that it uses every one of them. The others use what
+ * they use, and say so for a part of it. Others yet come once. */
+static void turn(struct fixture *fixture, struct random *random, uint64_t number)
+{
+    publisher_use_grant(fixture->publisher);
+    for (unsigned i = 0; i < 20; i++)
+        fill_well(fixture, OWN + (number * 20 + i) % 5000, server);
+    for (uint64_t user = OWN; user < OWN + 5000; user++)
+        (void)use(fixture, HOSTILE, user, server);
+    for (unsigned client = 1; client < CLIENTS; client++) {
+        for (unsigned i = 0; i < 4; i++) {
+            uint64_t user = 1000 * client + random_below(random, HOT);
+            fill_well(fixture, user, server); /* asked for: a hit, or a fill */
+            (void)use(fixture, client, user, server);
+        }
+    }
+    fill_from(fixture, 1000000 + 20 * number, 20);
+    assert_kept(fixture);
+}
+
+static uint64_t hot_ones(struct fixture *fixture)
+{
+    uint64_t count = 0;
+    for (unsigned client = 1; client < CLIENTS; client++)
+        for (uint64_t user = 1000 * client; user < 1000 * client + HOT; user++)
+            count += resident(fixture, user, server, SEND) >= 0;
+    return count;
+}
+
+/* How many of the others' are there after so many turns: nearly all of them, for their part has room for more. */
+#define NEARLY_ALL ((CLIENTS - 1) * HOT * 95 / 100)
+
+static void a_hostile_client_keeps_its_part(void **state)
+{
+    struct fixture *fixture = *state;
+    struct random random = {3};
+    join_all(fixture);
+    fill_from(fixture, 1, ROOM);
+    for (uint64_t number = 0; number < 300; number++) {
+        turn(fixture, &random, number);
+        if (number >= 100) {
+            assert_in_range(used_between(fixture, OWN, OWN + 5000), 0, 2 * TICKETS / CLIENTS);
+            assert_in_range(hot_ones(fixture), NEARLY_ALL, ROOM);
+        }
+    }
+}
+
+/* Who comes anew has no ticket, so coming again and again is no way to more of them. */
+static void it_gains_nothing_by_coming_anew(void **state)
+{
+    struct fixture *fixture = *state;
+    struct random random = {5};
+    join_all(fixture);
+    fill_from(fixture, 1, ROOM);
+    for (uint64_t number = 0; number < 300; number++) {
+        publisher_use_leave(fixture->publisher, &shares[HOSTILE]);
+        assert_kept(fixture);
+        assert_false(use(fixture, HOSTILE, 1, server));
+        turn(fixture, &random, number);
+        if (number >= 100) {
+            assert_in_range(used_between(fixture, OWN, OWN + 5000), 0, 2 * TICKETS / CLIENTS);
+            assert_in_range(hot_ones(fixture), NEARLY_ALL, ROOM);
+        }
+    }
+}
+
+/* It was alone, and has used all there is. Then the others come: they find the half that nobody can keep at once, and
+ * their parts as soon as the hand has gone round. */
+static void who_comes_later_has_a_part(void **state)
+{
+    struct fixture *fixture = *state;
+    struct random random = {7};
+    begin_clients();
+    fill_from(fixture, OWN, ROOM);
+    assert_false(use(fixture, HOSTILE, OWN, server));
+    publisher_use_grant(fixture->publisher);
+    for (uint64_t user = OWN; user < OWN + ROOM; user++)
+        (void)use(fixture, HOSTILE, user, server);
+    assert_int_equal(used(fixture), TICKETS);
+    for (uint64_t number = 0; number < 300; number++)
+        turn(fixture, &random, number);
+    assert_in_range(used_between(fixture, OWN, OWN + 5000), 0, 2 * TICKETS / CLIENTS);
+    assert_in_range(hot_ones(fixture), NEARLY_ALL, ROOM);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_growing, teardown_growing)
+        T(what_is_used_stays),
+        T(what_is_not_there_is_not_used),
+        T(a_fold_is_used_where_its_entry_is),
+        T(a_used_entry_is_retired_as_any_other),
+        T(a_second_fill_changes_nothing),
+        T(strangers_are_used_as_well),
+        T(growth_keeps_what_is_used),
+        T(a_hostile_client_keeps_its_part),
+        T(it_gains_nothing_by_coming_anew),
+        T(who_comes_later_has_a_part),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
