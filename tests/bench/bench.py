@@ -123,6 +123,7 @@ class Bench:
             self.run("bench_retire", "20000")
             self.run("bench_load", "--slots", "20000")
             self.run("bench_growth", "1000", "4000")
+            self.run("bench_eviction", "--keys", "5000")
         elif self.arguments.quick:
             self.checks(10000, 1000, peers=True)
             self.checks(1000000, 1000)
