@@ -190,6 +190,22 @@ static void strangers_leave_no_ghosts(void **state)
     assert_int_equal(fixture->made_room.returned, 0);
 }
 
+/* In a full window, too, who is in use stays, and another leaves. */
+static void a_full_window_keeps_who_is_in_use(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sieve *sieve = &fixture->table->entries.sieve;
+    uint32_t count = map_slot_count(&fixture->table->map);
+    fill_with_known(fixture);
+    for (uint32_t slot = count - WINDOW; slot < count; slot++)
+        if (slot != count - 5)
+            assert_true(sieve_use(sieve, slot));
+    uint64_t leaves = map_key_at(&fixture->table->map, count - 5).key0;
+    put_many(fixture, 1, ENTRY_POSITIVE, true);
+    assert_int_not_equal(map_key_at(&fixture->table->map, count - 5).key0, leaves);
+    assert_int_equal(sieve->used, WINDOW - 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +215,7 @@ int main(void)
         T(known_ones_take_their_place_back),
         T(those_who_come_back_are_counted),
         T(strangers_leave_no_ghosts),
+        T(a_full_window_keeps_who_is_in_use),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

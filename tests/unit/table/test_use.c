@@ -271,6 +271,28 @@ static void who_comes_later_has_a_part(void **state)
     assert_in_range(hot_ones(fixture), NEARLY_ALL, ROOM);
 }
 
+/* Who was alone had all the tickets there are. Those that it has not spent are not its own any more when others come. */
+static void nobody_hoards(void **state)
+{
+    struct fixture *fixture = *state;
+    begin_clients();
+    fill_from(fixture, 1, ROOM);
+    assert_false(use(fixture, HOSTILE, 1, server));
+    publisher_use_grant(fixture->publisher);
+    publisher_use_settle(fixture->publisher, &shares[HOSTILE]);
+    assert_int_equal(shares[HOSTILE].tickets, TICKETS);
+    for (unsigned client = 1; client < CLIENTS; client++)
+        assert_false(use(fixture, client, 1, server));
+    for (unsigned round = 0; round < 20; round++) {
+        publisher_use_grant(fixture->publisher);
+        for (unsigned client = 0; client < CLIENTS; client++)
+            publisher_use_settle(fixture->publisher, &shares[client]);
+        assert_kept(fixture);
+    }
+    for (unsigned client = 0; client < CLIENTS; client++)
+        assert_in_range(shares[client].tickets, TICKETS / CLIENTS - CLIENTS, TICKETS / CLIENTS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +307,7 @@ int main(void)
         T(a_hostile_client_keeps_its_part),
         T(it_gains_nothing_by_coming_anew),
         T(who_comes_later_has_a_part),
+        T(nobody_hoards),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
