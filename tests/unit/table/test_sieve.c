@@ -246,7 +246,7 @@ static void one_use_is_good_for_so_many_laps(void **state)
     assert_true(sieve_use(&both.sieve, 17));
     assert_false(sieve_use(&both.sieve, 17));
     unsigned evictions = 0;
-    for (;; evictions++) {
+    for (; evictions < 10 * SIEVE_LAPS * SLOTS; evictions++) {
         uint32_t slot = sieve_victim(&both.sieve, &both.queue);
         sieve_remove(&both.sieve, &both.queue, slot);
         if (slot == 17)
