@@ -1,7 +1,7 @@
 /* A miss: a check of a key that is not in the table, which permtabd reads from its store, resolves and publishes,
  * beside a raw round trip over a Unix socket with messages of the same size. The same in lists of a hundred: a
- * hundredth of each. Also the same check of a key that is resident, asked over the socket as a client with another table
- * layout would: what the sidecar costs without a store.
+ * hundredth of each. Also the same check of a key that is resident, asked over the socket as a client with another
+ * table layout would: what the sidecar costs without a store.
  *
  * Needs a running permtabd (the driver starts one over SQLite) whose policy allows "message.send" to everybody at
  * server:1. */
