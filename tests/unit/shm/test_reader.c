@@ -1,5 +1,6 @@
 /* permtab_shm_look_home, the straight line of a hit: what it finds, what it leaves to permtab_shm_check_apart, and that
- * what it has found is looked at again. */
+ * what it has found is looked at again, whatever the writer does after any of its loads. */
+#define PERMTAB_LOAD_HOOK
 #include "shm/reader.h"
 
 #include "shm/map.h"
@@ -14,6 +15,21 @@
 
 #define SCOPE 7u
 #define TYPE  1u
+
+/* The hook has no argument. After so many loads the writer has its turn; 0: never. */
+static struct {
+    uint32_t loads;
+    void (*turn)(void *context);
+    void *context;
+} writer;
+
+void permtab_load_hook(void);
+
+void permtab_load_hook(void)
+{
+    if (writer.loads > 0 && --writer.loads == 0)
+        writer.turn(writer.context);
+}
 
 struct bench {
     struct segment segment;
@@ -240,6 +256,40 @@ static void holds_only_what_stayed(void **state)
     assert_false(look_home(bench, user, TYPE, &look));
 }
 
+/* The user loses the entry, and the set goes on to another life in which it allows everything. */
+static void revoke_and_use_again(void *context)
+{
+    struct bench *bench = context;
+    const uint64_t all[2] = {UINT64_MAX, UINT64_MAX};
+    map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1);
+    set_close_writer(&bench->segment, 1);
+    set_write_writer(&bench->segment, 1, all, all);
+    set_open_writer(&bench->segment, 1);
+}
+
+/* The user has what set 1 allows, and then nothing; permission 2 at no time. */
+static void never_tells_of_a_later_life(void **state)
+{
+    struct bench *bench = *state;
+    uint32_t loads = 0, turns = 0;
+    do {
+        bool allowed = false;
+        write_set(&bench->segment, 1);
+        put(bench, 1, bench->users[0], SCOPE, TYPE, 1);
+        writer.loads = ++loads;
+        writer.turn = revoke_and_use_again;
+        writer.context = bench;
+        enum permtab_shm_found found =
+            permtab_shm_check(&bench->segment.table, bench->users[0], SCOPE, TYPE, 2, false, &allowed);
+        turns += writer.loads == 0;
+        assert_false(found == PERMTAB_SHM_FOUND && allowed);
+        if (map_word(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1) != 0)
+            map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1);
+    } while (writer.loads == 0);
+    writer.loads = 0;
+    assert_in_range(turns, 10, 100); /* the straight line has so many loads, at least */
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -253,6 +303,7 @@ int main(void)
         TEST(leaves_what_is_being_changed),
         TEST(leaves_an_index_out_of_bounds),
         TEST(holds_only_what_stayed),
+        TEST(never_tells_of_a_later_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
