@@ -39,7 +39,8 @@ void entries_link(struct entries *entries, uint32_t slot, struct scope_node *nod
 void entries_unlink(struct entries *entries, uint32_t slot, struct scope_node *node);
 enum entry_kind entries_kind(const struct entries *entries, uint32_t slot);
 
-/* Moves the links of the entry in `from` to `to`: it keeps its place in the queue. To be called before the entry itself moves. */
+/* Moves the links of the entry in `from` to `to`: it keeps its place in the queue. To be called before the entry itself
+ * moves. */
 void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct scope_node *node);
 
 #define ENTRIES_AHEAD 16u

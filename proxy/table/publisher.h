@@ -5,7 +5,8 @@
  * There may be two tables for a while, of which clients are handed one: grow.h.
  *
  * This header has its life, its lease, and its position. Three others change the table: fill.h makes entries of
- * facts, batch.h applies changes of the store, retire.h retires entries. audit.h has the auditor's look. */
+ * facts, batch.h applies changes of the store, retire.h retires entries. audit.h has the auditor's look, use.h what
+ * clients use. */
 #ifndef PERMTAB_TABLE_PUBLISHER_H
 #define PERMTAB_TABLE_PUBLISHER_H
 

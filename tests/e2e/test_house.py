@@ -56,7 +56,7 @@ FACES = {
     "config": "config",
     "master": "channel master",
     "store": "gate orphans sql store threads",
-    "table": "audit batch fill grow publisher retire workshop",
+    "table": "audit batch fill grow publisher retire use workshop",
     "keys": "keys",
     "growth": "growth",
     "document": "policy",

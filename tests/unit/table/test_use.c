@@ -271,7 +271,8 @@ static void who_comes_later_has_a_part(void **state)
     assert_in_range(hot_ones(fixture), NEARLY_ALL, ROOM);
 }
 
-/* Who was alone had all the tickets there are. Those that it has not spent are not its own any more when others come. */
+/* Who was alone had all the tickets there are. Those that it has not spent are not its own any more when others
+ * come. */
 static void nobody_hoards(void **state)
 {
     struct fixture *fixture = *state;
