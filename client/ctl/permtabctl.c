@@ -119,6 +119,8 @@ static const struct command {
      "says"},
     {"cleanup", "start orphans|epochs|pattern [GLOB] | status [--json] | cancel [ID]", 1, 3, OPTION_JSON,
      control_cleanup, "removes from Redis what nobody will read any more; never needed for truth"},
+    {"jobs", "[--json] | cancel [ID]", 0, 2, OPTION_JSON, control_jobs,
+     "what the sidecar does in the background, how far it is, and how fast; cancel: without ID all of it"},
     {"stats", "[--json]", 0, 0, OPTION_JSON, control_stats, "the sidecar's counters"},
     {"watch", "[--json]", 0, 0, OPTION_JSON, control_watch,
      "prints what is invalidated, a line each, until it is interrupted"},

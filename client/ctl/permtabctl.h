@@ -58,6 +58,7 @@ int control_fail(const struct control *control, int code, const char *format, ..
     __attribute__((format(printf, 3, 4)));
 /* Whether nobody can read stdout any more. */
 bool control_output_gone(void);
+bool control_output_is_terminal(void);
 /* Closes stdout, as the last call. Returns `code`; when the output could not be written, prints a line and returns
  * the code for that. */
 int control_finish(const struct control *control, int code);
@@ -143,6 +144,7 @@ int control_tag(struct control *control);
 int control_cleanup(struct control *control);
 int control_delay(struct control *control);
 int control_delayed(struct control *control);
+int control_jobs(struct control *control);
 int control_stats(struct control *control);
 int control_health(struct control *control);
 int control_watch(struct control *control);

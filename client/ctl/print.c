@@ -111,6 +111,11 @@ bool control_output_gone(void)
     return poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLNVAL)) != 0;
 }
 
+bool control_output_is_terminal(void)
+{
+    return isatty(STDOUT_FILENO) == 1;
+}
+
 int control_finish(const struct control *control, int code)
 {
     bool asks = control->command != NULL && strcmp(control->command, "check") == 0;

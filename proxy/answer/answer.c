@@ -143,6 +143,11 @@ void answering_sampled(struct answering *answering, const struct ask_flow *flow,
     ask_sampled(answering->asks, flow, user, scope);
 }
 
+uint64_t answering_warm_ns(const struct answering *answering)
+{
+    return fills_warm_ns(answering->fills);
+}
+
 bool answering_knows_users(const struct answering *answering)
 {
     return answering->known_users_read == NULL || strangers_can_tell(&answering->strangers);

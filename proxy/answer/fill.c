@@ -81,6 +81,7 @@ struct fills {
     uint64_t batches, revision; /* how many were applied, and up to where */
     size_t held;                /* bytes of facts that wait for a batch */
     struct event *timer, *sweep;
+    uint64_t warm_ns; /* that reads took for which no client waited */
     bool closing;
 };
 
@@ -228,6 +229,8 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     fill->facts = *facts;
     fill->origin = *origin;
     fill->cost_us = origin->cost_ns / 1000;
+    if (fill->lane == READ_WARM && !fill->refresh)
+        fills->warm_ns += origin->cost_ns;
     fill_finish(fill);
 }
 
@@ -486,6 +489,11 @@ void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope)
     fill = fill_find_or_start(fills, user, scope, READ_WARM);
     if (fill != NULL)
         fill->refresh = true;
+}
+
+uint64_t fills_warm_ns(const struct fills *fills)
+{
+    return fills->warm_ns;
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */

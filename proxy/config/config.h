@@ -42,6 +42,8 @@ struct config {
     uint64_t table_memory_max; /* bytes */
     double hit_rate_target;    /* below it the table grows */
     bool warm_at_start;        /* fill what was asked for before */
+    uint64_t warm_interval_ms; /* and again each so long; 0: never */
+    uint32_t warm_budget;      /* per cent of the store's time that reads of the warm-up may take */
     uint64_t poll_interval_ms;
     uint64_t max_staleness_ms;
     uint64_t change_retention_ms;

@@ -85,8 +85,13 @@ const struct config_option config_options[] = {
     {"hit_rate_target", CONFIG_FRACTION, AT(hit_rate_target), "0.5", 0, 1, CONFIG_WORKER,
      "a full table with a lower share of hits grows; one whose evicted entries are asked for again does so "
      "in any case"},
-    {"warm_at_start", CONFIG_BOOL, AT(warm_at_start), "true", 0, 1, CONFIG_WORKER,
+    {"warm_at_start", CONFIG_BOOL, AT(warm_at_start), "true", 0, 1, CONFIG_LIVE,
      "after a start fill the table with what was asked for before it, hottest first, behind all clients"},
+    {"warm_interval", CONFIG_DURATION, AT(warm_interval_ms), "0s", 0, 30 * DAY, CONFIG_LIVE,
+     "how often what is asked for most is looked for in the table, and filled where it is missing; 0s: never"},
+    {"warm_budget", CONFIG_PERCENT, AT(warm_budget), "10%", 1, 100, CONFIG_LIVE,
+     "share of the store's time that reads of the warm-up may take, all connections together; 100%: as much as there "
+     "is when nobody else asks"},
     {"poll_interval", CONFIG_DURATION, AT(poll_interval_ms), "100ms", 5, MINUTE, CONFIG_WORKER,
      "how often the store is asked for changes"},
     {"max_staleness", CONFIG_DURATION, AT(max_staleness_ms), "2s", 100, 60 * MINUTE, CONFIG_WORKER,
@@ -128,11 +133,15 @@ static const struct unit size_units[] = {
 static const struct unit duration_units[] = {
     {"d", DAY}, {"h", 60 * MINUTE}, {"m", MINUTE}, {"s", 1000}, {"ms", 1}, {NULL, 0},
 };
+static const struct unit percent_units[] = {{"%", 1}, {NULL, 0}};
 static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
 
 static const struct unit *units_of(enum config_kind kind)
 {
-    return kind == CONFIG_SIZE ? size_units : kind == CONFIG_DURATION ? duration_units : no_units;
+    return kind == CONFIG_SIZE       ? size_units
+           : kind == CONFIG_DURATION ? duration_units
+           : kind == CONFIG_PERCENT  ? percent_units
+                                     : no_units;
 }
 
 static bool parse_digits(const char **text, uint64_t *out)
@@ -178,6 +187,7 @@ static int parse_units(const struct config_option *option, const char *text, uin
     }
     const char *what = option->kind == CONFIG_SIZE       ? "a size such as 512MB or 64KiB"
                        : option->kind == CONFIG_DURATION ? "a duration such as 100ms, 2s, 5m, 1h or 7d"
+                       : option->kind == CONFIG_PERCENT  ? "a share in whole per cent such as 10%"
                                                          : "a whole number";
     return failure_set(failure, PERMTAB_E_INVALID, "\"%.60s\" is not %s", text, what);
 }
@@ -309,6 +319,7 @@ int config_option_set(struct config *config, const struct config_option *option,
     case CONFIG_TYPES:
         return parse_types(text, at, failure);
     case CONFIG_NUMBER:
+    case CONFIG_PERCENT:
     case CONFIG_MODE:
         code = parse_number(option, text, &number, failure);
         if (code == 0)
@@ -354,6 +365,7 @@ void config_option_format(const struct config *config, const struct config_optio
         (void)snprintf(out, size, "%04" PRIo32, *(const uint32_t *)at);
         return;
     case CONFIG_NUMBER:
+    case CONFIG_PERCENT:
         format_units(option->kind, *(const uint32_t *)at, out, size);
         return;
     case CONFIG_COUNT:

@@ -14,6 +14,7 @@ enum config_kind {
     CONFIG_COUNT,    /* uint64_t */
     CONFIG_SIZE,     /* uint64_t bytes: "512MB", "64KiB" */
     CONFIG_DURATION, /* uint64_t milliseconds: "100ms", "2s", "5m", "1h", "7d" */
+    CONFIG_PERCENT,  /* uint32_t: "10%" */
     CONFIG_MODE,     /* uint32_t, octal: "0666" */
     CONFIG_FRACTION, /* double, 0 to 1: 0.5 */
     CONFIG_TYPES,    /* struct scope_types: a list of names */

@@ -62,7 +62,6 @@ struct daemon {
     bool use_replica;
     struct store_threads *replica; /* connections for fills alone; NULL without store_replica */
     struct keys *keys;             /* what is asked for; NULL when there is no memory for it */
-    struct warm *warm;             /* NULL without keys, or without warm_at_start */
     struct l2 *l2;                 /* NULL without Redis */
     struct histograms histograms;
     struct store_clock store_clock; /* as this host sees it */
@@ -88,6 +87,8 @@ int daemon_start_answering(struct daemon *daemon, struct failure *failure) PERMT
 /* Opens the memory of keys of a store. Nothing depends on it: its failure is a warning. */
 void daemon_open_keys(struct daemon *daemon, uint64_t store_id);
 int daemon_start_warming(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+/* To be called when one of its options has changed. */
+void daemon_set_warming(struct daemon *daemon);
 /* To be called when the table was made anew. */
 void daemon_warm_again(struct daemon *daemon);
 int daemon_start_delayed(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;

@@ -109,7 +109,7 @@ void daemon_on_news(void *context, const struct feed_news *news)
     if (!daemon->answers && publisher_leased(daemon->parts.publisher, now_ns))
         daemon->answers = channel_tell(daemon->start->channel, CHANNEL_ANSWERS, "");
     if (news->applied)
-        warm_applied(daemon->warm);
+        warm_applied(daemon->parts.warm);
 }
 
 /* ---- what other parts tell ------------------------------------------------------------------------------------- */
@@ -286,6 +286,7 @@ static void change_option(struct daemon *daemon, char *text)
     }
     if (log_level_parse(daemon->config.log_level, &level) == 0)
         log_level_set(level);
+    daemon_set_warming(daemon);
     (void)channel_tell(daemon->start->channel, CHANNEL_BEAT, ""); /* the master's patience may be shorter now */
     (void)timer_in_ms(daemon->beat, beat_ms(daemon));
 }

@@ -23,15 +23,29 @@ void daemon_open_keys(struct daemon *daemon, uint64_t store_id)
         log_warning("keys: there is no memory for them: the next start will not know what was asked for");
 }
 
+static struct warm_settings settings_of(const struct config *config)
+{
+    return (struct warm_settings){.at_start = config->warm_at_start,
+                                  .interval_ms = config->warm_interval_ms,
+                                  .budget = config->warm_budget};
+}
+
 int daemon_start_warming(struct daemon *daemon, struct failure *failure)
 {
     struct warm_options options = {.base = daemon->parts.base,
                                    .publisher = daemon->parts.publisher,
                                    .answering = daemon->parts.answering,
                                    .keys = daemon->keys,
-                                   .counters = &daemon->counters};
-    int code = daemon->config.warm_at_start && daemon->keys ? warm_new(&daemon->warm, &options) : 0;
+                                   .counters = &daemon->counters,
+                                   .settings = settings_of(&daemon->config)};
+    int code = warm_new(&daemon->parts.warm, &options);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
+void daemon_set_warming(struct daemon *daemon)
+{
+    struct warm_settings settings = settings_of(&daemon->config);
+    warm_set(daemon->parts.warm, &settings);
 }
 
 /* Another store has other users, places and numbers of types. */
@@ -39,5 +53,5 @@ void daemon_warm_again(struct daemon *daemon)
 {
     if (daemon->keys)
         keys_belong_to(daemon->keys, publisher_position(daemon->parts.publisher).store_id);
-    warm_again(daemon->warm);
+    warm_again(daemon->parts.warm);
 }

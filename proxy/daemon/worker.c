@@ -97,7 +97,7 @@ static void stop(struct daemon *daemon, bool served)
         leave_in_any_case(daemon);
     ops_free(daemon->ops);
     delayed_free(daemon->parts.delayed); /* before all that it asks and waits for */
-    warm_free(daemon->warm);             /* before all that it asks */
+    warm_free(daemon->parts.warm);       /* before all that it asks */
     answering_end(daemon->parts.answering);
     audit_free(daemon->parts.audit);
     invalidations_free(daemon->parts.invalidations);

@@ -14,6 +14,7 @@
 #include "proxy/growth/growth.h"
 #include "proxy/invalidate/history.h"
 #include "proxy/serve/stats.h"
+#include "proxy/warm/warm.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -118,6 +119,11 @@ static void print_cleanup(struct ops_session *session, FILE *out)
         (void)fputs("error: no Redis is configured\n", out);
 }
 
+static void print_jobs(struct ops_session *session, FILE *out)
+{
+    warm_print(session->ops->server->parts->warm, out);
+}
+
 static void leave(struct ops_session *session, FILE *out)
 {
     (void)out;
@@ -136,6 +142,7 @@ static const struct ops_command commands[] = {
     {"table", "how large it is, why it grew last, and what keeps it from growing", print_table},
     {"invalidations", "the last invalidations, one a line, and how many of late", print_invalidations},
     {"cleanup", "clean-ups of Redis that run, wait or have ended, one a line", print_cleanup},
+    {"jobs", "what is done in the background to warm the table up, one job a line", print_jobs},
     {"help", "this list", print_help},
     {"quit", "closes the connection", leave},
 };

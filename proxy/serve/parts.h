@@ -20,6 +20,7 @@ struct publisher;
 struct redis;
 struct store_threads;
 struct subscriptions;
+struct warm;
 struct workshop;
 struct writes;
 
@@ -37,6 +38,7 @@ struct parts {
     struct feed *feed;
     struct growth *growth;
     struct answering *answering;
+    struct warm *warm; /* what fills the table before it is asked for */
     struct invalidations *invalidations;
     struct subscriptions *subscriptions;
     struct audit *audit; /* NULL when off */

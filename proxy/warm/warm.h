@@ -1,10 +1,16 @@
-/* Warming up: after a start the table is filled with the keys that were asked for before, hottest first, through the
- * ordinary fills. A few are under way at a time, behind all questions of clients. It displaces nothing and ends. On the
- * loop's thread. */
+/* Warming up: the table is filled with what will be asked for, through the ordinary fills: after a start with the keys
+ * that were asked for before, hottest first. It is done by jobs. One that comes first has the hands; a few keys are
+ * under way at a time, behind all questions of clients, and reads of the store keep to a budget of its time. Nothing is
+ * displaced, and each job ends. On the loop's thread. */
 #ifndef PERMTAB_WARM_WARM_H
 #define PERMTAB_WARM_WARM_H
 
 #include "shm/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 
 struct answering;
 struct counters;
@@ -15,14 +21,30 @@ struct warm;
 
 /* How many keys are under way at a time at most; answer/ bounds how many of them are being read. */
 #define WARM_HANDS 256u
+/* And how many when there is a budget to keep to: about one read, which is paid for before the next one. */
+#define WARM_HANDS_PACED 64u
+
+#define WARM_JOBS_MAX   32u /* under way: those that wait, too */
+#define WARM_PAST_MAX   16u /* ended, and still in the list */
+#define WARM_LIST_MAX   (WARM_JOBS_MAX + WARM_PAST_MAX)
+#define WARM_WHAT_SIZE  128u
+#define WARM_PRIORITIES 10u /* 9 comes first */
+
+/* These may change at any time. */
+struct warm_settings {
+    bool at_start; /* with the keys that are known from before; also when the table was made anew */
+    uint64_t interval_ms; /* how often with the keys that are known then; 0: never */
+    uint32_t budget;      /* per cent of the store's time, 1 to 100 */
+};
 
 /* Everything that the options point to is borrowed. */
 struct warm_options {
     struct event_base *base;
     struct publisher *publisher;
     struct answering *answering;
-    struct keys *keys;
+    struct keys *keys; /* NULL: none are known */
     struct counters *counters;
+    struct warm_settings settings;
 };
 
 /* Nothing is filled before the table has a lease. PERMTAB_E_MEMORY. */
@@ -31,7 +53,52 @@ int warm_new(struct warm **out, const struct warm_options *options) PERMTAB_MUST
 void warm_free(struct warm *warm);
 /* To be called when a poll was applied. NULL does nothing. */
 void warm_applied(struct warm *warm);
-/* To be called when the table was made anew, and is empty: begins again. NULL does nothing. */
+/* To be called when the table was made anew, and is empty: every job begins again. NULL does nothing. */
 void warm_again(struct warm *warm);
+/* NULL does nothing. */
+void warm_set(struct warm *warm, const struct warm_settings *settings);
+
+/* ---- jobs -------------------------------------------------------------------------------------------------------- */
+
+enum warm_kind {
+    WARM_START,    /* the keys that are known from before, after a start and when the table was made anew */
+    WARM_INTERVAL, /* those that are known now, each warm_interval */
+};
+
+enum warm_state {
+    WARM_WAITING,  /* for its turn, or the lease */
+    WARM_READING,  /* its keys */
+    WARM_FILLING,  /* the table */
+    WARM_COUNTING, /* waits until it is known who has rows */
+    WARM_DONE,
+    WARM_CANCELLED,
+};
+
+struct warm_status {
+    uint64_t id; /* counts up from 1 in this worker */
+    enum warm_kind kind;
+    enum warm_state state;
+    unsigned priority;         /* below WARM_PRIORITIES */
+    char what[WARM_WHAT_SIZE]; /* in one line */
+    uint64_t total;            /* keys, once they have been read */
+    uint64_t filled, resident, strangers, failed, left_out;
+    uint64_t since_us; /* when it was begun, wall clock */
+    uint64_t took_ms;  /* since then, until it ended */
+    const char *text;  /* what it waits for, or "" */
+};
+
+/* Keys that are done with, this way or that. */
+uint64_t warm_done(const struct warm_status *status);
+/* Keys done with a second, waiting included. */
+uint64_t warm_rate(const struct warm_status *status);
+const char *warm_kind_name(enum warm_kind kind);
+const char *warm_state_name(enum warm_state state);
+
+/* Cancels a job; what it has filled stays. 0: all of them. PERMTAB_E_NOT_FOUND: no such job is under way. */
+int warm_cancel(struct warm *warm, uint64_t id) PERMTAB_MUST_CHECK;
+/* Copies at most `max` jobs: those under way, the first one first, then those that have ended, the latest first. */
+size_t warm_list(const struct warm *warm, struct warm_status *out, size_t max);
+/* One line a job. */
+void warm_print(const struct warm *warm, FILE *out);
 
 #endif

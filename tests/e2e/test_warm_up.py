@@ -1,30 +1,35 @@
 #!/usr/bin/env python3
 """After a start, or when the table was made anew, what was asked for before is filled again, and nothing else is."""
 
+import json
 import os
+import pty
 import random
 import signal
+import subprocess
 
 from harness import MariadbCase, SqliteCase, full_only, main
+from harness.paths import program
 from harness.policies import MODERATOR, small
 from harness.process import wait_until
 
 MEMBERS = 400
 ENOUGH = MEMBERS - 8  # now and then a key that was asked for once is forgotten: frequencies are halved in turn
 FIRST = 1000
+MANY = 3000  # at a budget of 1 % this takes seconds
 
 
-def policy():
+def policy(members=MEMBERS):
     document = small()
     document["assignments"] += [{"user": user, "role": MODERATOR, "scope": "server:1"}
-                                for user in range(FIRST, FIRST + MEMBERS)]
+                                for user in range(FIRST, FIRST + members)]
     return document
 
 
 class WarmUp:
-    def serve(self, **options):
+    def serve(self, members=MEMBERS, **options):
         self.serving = self.sidecar(table_entries=4000, **options)
-        self.serving.apply(policy())
+        self.serving.apply(policy(members))
         wait_until(lambda: "known users: " in self.serving.log(), 20, "the users are counted", 0.05)
 
     def ask(self, users):
@@ -104,6 +109,92 @@ class WarmUp:
         self.ask(members)
         self.assertEqual(0, self.serving.ctl("invalidate", "all").returncode)
         self.warmed(ENOUGH)
+        self.assertLessEqual(ENOUGH, self.peeks(members))
+
+    def jobs(self):
+        return json.loads(self.serving.ctl("jobs", "--json").stdout)
+
+    def filling(self):
+        """The job that fills the table, which takes its time."""
+        try:
+            jobs = self.jobs()
+        except json.JSONDecodeError:  # there is no worker just now
+            return None
+        return jobs[0] if jobs and jobs[0]["state"] == "filling" and jobs[0]["done"] > 0 else None
+
+    def wait_filling(self):
+        wait_until(lambda: self.filling() is not None, 30, lambda: f"a job is at work: {self.jobs()}", 0.02)
+        return self.filling()
+
+    def hup(self, **changes):
+        self.serving.configure(**changes)
+        self.serving.process.send_signal(signal.SIGHUP)
+
+    def test_a_budget_and_a_death_in_the_middle(self):
+        """The budget is kept to, and changes at once. A worker that dies in the middle is followed by one that begins
+        again, and nothing that it fills is wrong."""
+        self.serve(members=MANY, warm_budget="1%")
+        members = range(FIRST, FIRST + MANY)
+        self.ask(members)
+        self.lose_the_worker()
+        self.wait_filling()
+        self.lose_the_worker()
+        job = self.wait_filling()
+        self.assertEqual(("start", MANY), (job["kind"], round(job["total"], -2)), job)
+        self.assertLess(job["done"], MANY)
+        gone = [user for user in members if user % 100 == 7]
+        for user in gone:
+            self.assertEqual(0, self.serving.ctl("unassign", str(user), str(MODERATOR), "server:1").returncode)
+        self.hup(warm_budget="100%")
+        wait_until(lambda: "warm_budget is 100% now" in self.serving.log(), 20, "the new budget holds", 0.05)
+        self.warmed(MANY - 200)
+        stats, job = self.serving.stats(), self.jobs()[0]
+        self.assertEqual(("done", 0), (job["state"], job["failed"]), job)
+        self.assertGreater(stats["warm_store_us"], 0)
+        worker = self.worker(self.serving)
+        for user in gone:
+            self.assertEqual("deny", worker.check(user, "server:1", "message.delete"), user)
+        self.assertLessEqual(MANY - 200, self.peeks(members))
+
+    def test_jobs_are_listed_and_cancelled(self):
+        self.serve(members=MANY, warm_budget="1%")
+        self.ask(range(FIRST, FIRST + MANY))
+        self.lose_the_worker()
+        job = self.wait_filling()
+        line = self.serving.ctl("jobs").stdout.splitlines()[0]
+        self.assertRegex(line, rf"^{job['id']} start filling \d+/{job['total']} \d+/s since \S+Z for \d+\.\d+ s: "
+                               r"what was asked for before")
+        self.assertRegex(self.on_a_terminal("jobs"), rf"^{job['id']} start filling \[#* *\] \d+/{job['total']} ")
+        self.assertRegex(self.serving.ops("jobs"), rf"^{job['id']} start filling: \d+ of {job['total']} keys in ")
+        self.assertEqual(1, self.serving.ctl("jobs", "cancel", "77").returncode)
+        self.assertEqual(0, self.serving.ctl("jobs", "cancel", str(job["id"])).returncode)
+        job = self.jobs()[0]
+        self.assertEqual("cancelled", job["state"])
+        self.assertLess(job["done"], job["total"])
+        stats = self.serving.stats()
+        self.assertEqual((0, 0), (stats["warm_left"], stats["warm_jobs"]))
+        self.assertLess(0, stats["entries"])  # what is filled stays
+        self.assertEqual(1, self.serving.ctl("jobs", "cancel").returncode)
+        self.assertEqual(64, self.serving.ctl("jobs", "more").returncode)
+
+    def on_a_terminal(self, *words):
+        master, slave = pty.openpty()
+        subprocess.run([str(program("permtabctl")), "--socket", str(self.serving.socket), *words], stdout=slave,
+                       check=True)
+        os.close(slave)
+        text = os.read(master, 65536).decode()
+        os.close(master)
+        return text
+
+    def test_what_is_asked_for_most_comes_back(self):
+        self.serve(warm_at_start=False, warm_interval="300ms")
+        members = range(FIRST, FIRST + MEMBERS)
+        self.ask(members)
+        self.lose_the_worker()
+        self.warmed(ENOUGH)
+        self.assertIn("interval", {job["kind"] for job in self.jobs()})
+        self.assertEqual(0, self.serving.ctl("invalidate", "scope:server:1").returncode)
+        self.warmed(2 * ENOUGH)
         self.assertLessEqual(ENOUGH, self.peeks(members))
 
     def test_it_can_be_turned_off(self):

@@ -34,11 +34,13 @@ static struct {
     unsigned filled[KEYS + 1]; /* how often, by user */
     bool resident[KEYS + 1];
     bool stranger[KEYS + 1], unsure[KEYS + 1], fails[KEYS + 1];
+    uint64_t spent_ns, cost_ns; /* of all reads, and of each */
     uint64_t clock_offset_ns;
 } fake;
 
 void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);
 void __wrap_ask_cancel(struct ask *ask);
+uint64_t __wrap_answering_warm_ns(const struct answering *answering);
 bool __wrap_answering_knows_users(const struct answering *answering);
 const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher);
 bool __wrap_publisher_leased(const struct publisher *publisher, uint64_t now_ns);
@@ -80,6 +82,12 @@ bool __wrap_answering_knows_users(const struct answering *answering)
 {
     (void)answering;
     return fake.counted;
+}
+
+uint64_t __wrap_answering_warm_ns(const struct answering *answering)
+{
+    (void)answering;
+    return fake.spent_ns;
 }
 
 const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher)
@@ -136,8 +144,10 @@ static int setup(void **state)
     for (uint64_t user = 1; user <= KEYS; user++)
         keys_note(fixture->keys, user, (struct scope_key){user, 2}, (uint32_t)(4000 - user));
     fixture->base = event_base_new();
-    struct warm_options options = {
-        .base = fixture->base, .keys = fixture->keys, .counters = &fixture->counters};
+    struct warm_options options = {.base = fixture->base,
+                                   .keys = fixture->keys,
+                                   .counters = &fixture->counters,
+                                   .settings = {.at_start = true, .budget = 100}};
     assert_int_equal(warm_new(&fixture->warm, &options), 0);
     *state = fixture;
     return 0;
@@ -166,6 +176,7 @@ static void answer_one(void)
                : fake.unsure[user] && !fake.counted ? PERMTAB_E_BUSY
                : fake.room == 0                     ? PERMTAB_E_FULL
                                                     : 0;
+    fake.spent_ns += fake.cost_ns;
     if (code == 0) {
         fake.filled[user]++;
         fake.room--;
@@ -382,6 +393,120 @@ static void without_keys_there_is_nothing_to_do(void **state)
     warm_again(NULL);
 }
 
+/* ---- jobs and their budget --------------------------------------------------------------------------------------- */
+
+static struct warm_status job_at(struct fixture *fixture, size_t index)
+{
+    struct warm_status jobs[WARM_LIST_MAX];
+    size_t count = warm_list(fixture->warm, jobs, WARM_LIST_MAX);
+    assert_true(index < count);
+    return jobs[index];
+}
+
+static void a_job_tells_how_far_it_is(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.leased = false;
+    warm_applied(fixture->warm);
+    struct warm_status job = job_at(fixture, 0);
+    assert_int_equal(job.state, WARM_WAITING);
+    assert_string_equal(job.text, "there is no lease");
+    fake.leased = true;
+    fake.stranger[1] = fake.resident[2] = true;
+    begin_warming(fixture);
+    (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+    for (unsigned i = 0; i < 100; i++)
+        answer_one();
+    job = job_at(fixture, 0);
+    assert_int_equal(job.state, WARM_FILLING);
+    assert_int_equal(job.id, 1);
+    assert_int_equal(job.total, KEYS);
+    assert_int_equal(warm_done(&job), 101);
+    assert_int_equal(fixture->counters.warm_jobs, 1);
+    run(fixture, 5);
+    job = job_at(fixture, 0);
+    assert_int_equal(job.state, WARM_DONE);
+    assert_int_equal(warm_done(&job), KEYS);
+    assert_int_equal(job.filled, KEYS - 2);
+    assert_int_equal(job.strangers, 1);
+    assert_int_equal(job.resident, 1);
+    assert_int_equal(fixture->counters.warm_jobs, 0);
+}
+
+static void a_job_is_cancelled(void **state)
+{
+    struct fixture *fixture = *state;
+    begin_warming(fixture);
+    (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+    for (unsigned i = 0; i < 100; i++)
+        answer_one();
+    assert_int_equal(warm_cancel(fixture->warm, 2), PERMTAB_E_NOT_FOUND);
+    assert_int_equal(warm_cancel(fixture->warm, 1), 0);
+    assert_int_equal(fake.running, 0);
+    assert_int_equal(fixture->counters.warm_left, 0);
+    unsigned asked = fake.asked_count;
+    run(fixture, 5);
+    assert_int_equal(fake.asked_count, asked);
+    struct warm_status job = job_at(fixture, 0);
+    assert_int_equal(job.state, WARM_CANCELLED);
+    assert_int_equal(job.filled, 100);
+    assert_int_equal(warm_cancel(fixture->warm, 1), PERMTAB_E_NOT_FOUND);
+    assert_int_equal(warm_cancel(fixture->warm, 0), PERMTAB_E_NOT_FOUND);
+    warm_again(fixture->warm); /* another table is another matter */
+    begin_warming(fixture);
+    run(fixture, 5);
+    assert_int_equal(fixture->counters.warm_filled, KEYS + 100);
+}
+
+/* Reads take a tenth of a second each by the warm-up's own clock, which passes as the test says. */
+static void reads_keep_to_the_budget(void **state)
+{
+    struct fixture *fixture = *state;
+    struct warm_settings settings = {.at_start = true, .budget = 10};
+    warm_set(fixture->warm, &settings);
+    fake.cost_ns = 100000000;
+    begin_warming(fixture);
+    run(fixture, 5);
+    assert_int_equal(fake.asked_count, WARM_HANDS_PACED); /* what it costs is not known before */
+    fake.clock_offset_ns += (WARM_HANDS_PACED - 3) * 1000000000ull;
+    warm_set(fixture->warm, &settings);
+    run(fixture, 5);
+    assert_int_equal(fake.asked_count, WARM_HANDS_PACED);
+    for (unsigned i = 1; i < 5; i++) {
+        fake.clock_offset_ns += WARM_HANDS_PACED * 1000000000ull;
+        warm_set(fixture->warm, &settings); /* the timer knows nothing of this clock */
+        run(fixture, 5);
+        assert_int_equal(fake.asked_count, (i + 1) * WARM_HANDS_PACED);
+    }
+    assert_int_equal(fixture->counters.warm_store_us, fake.spent_ns / 1000);
+    settings.budget = 100;
+    warm_set(fixture->warm, &settings);
+    run(fixture, 5);
+    assert_int_equal(count_filled(), KEYS);
+}
+
+static void what_is_asked_for_most_comes_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct warm_settings settings = {.at_start = true, .budget = 100, .interval_ms = 50};
+    begin_warming(fixture);
+    run(fixture, 5);
+    for (uint64_t user = 1; user <= KEYS; user++)
+        fake.resident[user] = user > 10;
+    warm_set(fixture->warm, &settings);
+    for (unsigned i = 0; i < 1000 && fixture->counters.warm_filled < KEYS + 10; i++)
+        run(fixture, 1);
+    assert_int_equal(fixture->counters.warm_filled, KEYS + 10);
+    struct warm_status job = job_at(fixture, 0);
+    assert_int_equal(job.kind, WARM_INTERVAL);
+    settings.interval_ms = 0;
+    warm_set(fixture->warm, &settings);
+    run(fixture, 5);
+    unsigned asked = fake.asked_count;
+    run(fixture, 120);
+    assert_int_equal(fake.asked_count, asked);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -396,6 +521,10 @@ int main(void)
         T(a_full_table_grows_or_ends_it),
         T(a_table_made_anew_is_warmed_again),
         T(without_keys_there_is_nothing_to_do),
+        T(a_job_tells_how_far_it_is),
+        T(a_job_is_cancelled),
+        T(reads_keep_to_the_budget),
+        T(what_is_asked_for_most_comes_again),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,155 @@
+/* A job of the warm-up:
+ *
+ *   WAITING ─► READING ─► FILLING ─► COUNTING ─► FILLING ─► ended       job_again, from anywhere ─► WAITING
+ *      │ the lease, and its turn        │ until it is known who has rows
+ *
+ * What is read first time of keys without rows of the user may be a stranger's, and strangers are not filled. Users are
+ * counted in the background after a start; such keys are put off until that is done. */
+#include "proxy/warm/private.h"
+
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
+#include "proxy/table/publisher.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define READ_A_TURN 16384u
+
+static int order(const struct job *a, const struct job *b)
+{
+    if (a->status.priority != b->status.priority)
+        return a->status.priority > b->status.priority ? -1 : 1;
+    return a->status.id < b->status.id ? -1 : a->status.id > b->status.id;
+}
+
+struct job *job_new(struct warm *warm, enum warm_kind kind, unsigned priority, const char *what)
+{
+    struct job *job = warm->job_count < WARM_JOBS_MAX ? calloc(1, sizeof *job) : NULL;
+    if (job == NULL)
+        return NULL;
+    job->warm = warm;
+    job->status = (struct warm_status){.id = ++warm->last_id,
+                                       .kind = kind,
+                                       .state = WARM_WAITING,
+                                       .priority = priority,
+                                       .since_us = (uint64_t)wall_us(),
+                                       .text = ""};
+    job->begun_ns = clock_ns();
+    (void)snprintf(job->status.what, sizeof job->status.what, "%s", what);
+    DL_INSERT_INORDER(warm->jobs, job, order);
+    warm->job_count++;
+    return job;
+}
+
+static void forget_keys(struct job *job)
+{
+    hands_drop(job->warm, job);
+    keys_reading_free(job->reading);
+    job->reading = NULL;
+    free(job->keys);
+    job->keys = NULL;
+    job->count = job->next_key = job->put_off = 0;
+    job->stuck_ns = 0;
+}
+
+void job_again(struct job *job)
+{
+    struct warm_status *status = &job->status;
+    forget_keys(job);
+    status->state = WARM_WAITING;
+    status->total = status->filled = status->resident = status->strangers = 0;
+    status->failed = status->left_out = 0;
+}
+
+void job_remove(struct job *job)
+{
+    forget_keys(job);
+    DL_DELETE(job->warm->jobs, job);
+    job->warm->job_count--;
+    free(job);
+}
+
+void job_begin(struct job *job)
+{
+    struct warm *warm = job->warm;
+    uint32_t types = publisher_catalogue(warm->options.publisher)->types.count;
+    job->status.state = WARM_READING;
+    if (warm->options.keys == NULL || keys_reading_new(&job->reading, warm->options.keys, types) < 0)
+        warm_end(job, WARM_DONE); /* it is a hint, and there will be other times */
+}
+
+void job_read_on(struct job *job)
+{
+    if (keys_reading_slice(job->reading, READ_A_TURN))
+        return;
+    job->keys = keys_reading_take(job->reading, &job->count);
+    job->reading = NULL;
+    job->status.total = job->count;
+    job->status.state = WARM_FILLING;
+    if (job->count > 0)
+        log_info("warm-up: %zu keys are known from before", job->count);
+}
+
+bool job_is_stuck(struct job *job)
+{
+    uint64_t now_ns = clock_ns();
+    if (job->stuck_ns == 0)
+        job->stuck_ns = now_ns;
+    return now_ns - job->stuck_ns >= WARM_PATIENCE_NS;
+}
+
+/* All keys were tried once: now those that were put off. False when it is not known who has rows, and will not be. */
+static bool turn_to_put_off(struct job *job)
+{
+    if (!answering_knows_users(job->warm->options.answering)) {
+        job->status.state = WARM_COUNTING;
+        if (!job_is_stuck(job))
+            return true;
+        job->status.strangers += job->put_off;
+        job->put_off = 0;
+        return false;
+    }
+    job->stuck_ns = 0;
+    job->count = job->put_off;
+    job->next_key = job->put_off = 0;
+    job->status.state = WARM_FILLING;
+    return true;
+}
+
+bool job_is_over(struct job *job)
+{
+    if (job->status.state != WARM_FILLING && job->status.state != WARM_COUNTING)
+        return false;
+    if (job->next_key < job->count || job->busy > 0)
+        return false;
+    return job->put_off == 0 || !turn_to_put_off(job);
+}
+
+uint64_t job_left(const struct job *job)
+{
+    return job->count - job->next_key + job->put_off + job->busy;
+}
+
+const char *job_text(const struct job *job)
+{
+    struct warm *warm = job->warm;
+    uint64_t now_ns = clock_ns();
+    switch (job->status.state) {
+    case WARM_WAITING:
+        return publisher_leased(warm->options.publisher, now_ns) ? "others come first" : "there is no lease";
+    case WARM_COUNTING:
+        return "it is not known yet who has rows";
+    case WARM_FILLING:
+        return warm_giver(warm) != job && job->busy == 0 ? "others come first"
+               : !hands_have_room(warm)                  ? "the table has no room"
+               : pause_lasts(&warm->pause, now_ns)       ? "the store does not answer"
+                                                         : "";
+    case WARM_READING:
+    case WARM_DONE:
+    case WARM_CANCELLED:
+        return "";
+    }
+    return "";
+}

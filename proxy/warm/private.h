@@ -1,0 +1,91 @@
+/* Shared by warm.c (the list of jobs, and turns), job.c (a job and its keys) and hands.c (keys under way). */
+#ifndef PERMTAB_WARM_PRIVATE_H
+#define PERMTAB_WARM_PRIVATE_H
+
+#include "proxy/answer/answer.h"
+#include "proxy/base/pause.h"
+#include "proxy/keys/keys.h"
+#include "proxy/warm/budget.h"
+#include "proxy/warm/warm.h"
+
+#define WARM_PATIENCE_NS 60000000000ull /* for room, or until users are counted */
+
+struct job {
+    struct warm *warm;
+    struct job *prev, *next;
+    struct warm_status status;
+    struct keys_reading *reading; /* WARM_READING: of the keys that are known from before */
+    struct hot_key *keys; /* malloc'ed: those to fill, from `next_key` on; before it those that were put off */
+    size_t count, next_key, put_off;
+    unsigned busy; /* hands that have a key of it */
+    uint64_t begun_ns;
+    uint64_t stuck_ns; /* since when there is no room, or users are counted; 0: nothing is waited for */
+};
+
+/* A key under way, or one that is to be tried again. */
+struct hand {
+    struct warm *warm;
+    struct job *job;
+    struct ask ask;
+    struct hot_key key;
+    enum { HAND_FREE, HAND_ASKS, HAND_AGAIN } is;
+    unsigned tries, tries_alone;
+    uint64_t begun_at; /* warm->answered when it was asked */
+};
+
+struct warm {
+    struct warm_options options;
+    struct ask_flow flow;
+    struct event *turn;
+    struct event *interval;
+    struct job *jobs; /* under way, the one that comes first first */
+    unsigned job_count;
+    uint64_t last_id;
+    struct warm_status past[WARM_PAST_MAX]; /* a ring */
+    uint64_t past_count;
+    struct hand hands[WARM_HANDS];
+    unsigned busy;   /* hands that are not free */
+    unsigned asking; /* and of these, those that ask */
+    bool stepping;   /* ask_start may call back at once */
+    struct pause pause;
+    struct budget budget;
+    uint64_t charged_ns; /* of answering_warm_ns: what the budget has heard of */
+    uint64_t answered;   /* keys, this way or that: the store is there */
+};
+
+/* warm.c */
+/* Has the next turn come when there is something to do in it. */
+void warm_schedule(struct warm *warm);
+/* The first job that has a key to give, or NULL. */
+struct job *warm_giver(const struct warm *warm);
+/* Takes a job that ends as `state` off the list, tells, and frees it. */
+void warm_end(struct job *job, enum warm_state state);
+
+/* job.c */
+/* Puts a new job into the list. NULL: there are too many, or no memory. */
+struct job *job_new(struct warm *warm, enum warm_kind kind, unsigned priority, const char *what);
+/* Forgets its keys; it waits for its turn again. */
+void job_again(struct job *job);
+void job_remove(struct job *job);
+/* Begins it, or reads its keys on. */
+void job_begin(struct job *job);
+void job_read_on(struct job *job);
+/* Turns to what was put off, and says whether the job is over. */
+bool job_is_over(struct job *job);
+/* Whether what it waits for has not come for so long that it will not. */
+bool job_is_stuck(struct job *job);
+/* Keys that it still has to fill. */
+uint64_t job_left(const struct job *job);
+const char *job_text(const struct job *job);
+
+/* hands.c */
+/* Begins as many keys as there are hands for, and room for. */
+void hands_fill(struct warm *warm);
+/* Lets go of all keys of a job. */
+void hands_drop(struct warm *warm, const struct job *job);
+/* Whether there is room for one more than are under way. */
+bool hands_have_room(const struct warm *warm);
+/* Whether a hand could begin something, were there room and budget. */
+bool hands_have_work(const struct warm *warm);
+
+#endif
