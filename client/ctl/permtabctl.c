@@ -35,6 +35,8 @@ enum option_bit {
     OPTION_ID = 1 << 22,
     OPTION_MAX = 1 << 23,
     OPTION_TIMEOUT = 1 << 24,
+    OPTION_PRIORITY = 1 << 25,
+    OPTION_ONCE = 1 << 26,
 };
 
 #define AT(member) offsetof(struct control, member)
@@ -65,6 +67,8 @@ static const struct option {
     {"--last", OPTION_LAST, true, AT(last)},
     {"--format", OPTION_FORMAT, true, AT(format)},
     {"--timeout", OPTION_TIMEOUT, true, AT(timeout)},
+    {"--priority", OPTION_PRIORITY, true, AT(priority)},
+    {"--once", OPTION_ONCE, false, AT(once)},
 };
 
 static const struct command {
@@ -119,8 +123,13 @@ static const struct command {
      "says"},
     {"cleanup", "start orphans|epochs|pattern [GLOB] | status [--json] | cancel [ID]", 1, 3, OPTION_JSON,
      control_cleanup, "removes from Redis what nobody will read any more; never needed for truth"},
+    {"warm", "hot|user:ID|user:ID@SCOPE|role:ID|scope:SCOPE… [--priority 0…9]", 1, 100, OPTION_PRIORITY, control_warm,
+     "fills the table in the background: hot: with what is asked for most, else with whoever has a role there; 9 comes "
+     "first"},
     {"jobs", "[--json] | cancel [ID]", 0, 2, OPTION_JSON, control_jobs,
      "what the sidecar does in the background, how far it is, and how fast; cancel: without ID all of it"},
+    {"top", "--once [N] [--json]", 0, 1, OPTION_ONCE | OPTION_JSON, control_top,
+     "how the sidecar does, and the N keys that are asked for most, with their frequencies"},
     {"stats", "[--json]", 0, 0, OPTION_JSON, control_stats, "the sidecar's counters"},
     {"watch", "[--json]", 0, 0, OPTION_JSON, control_watch,
      "prints what is invalidated, a line each, until it is interrupted"},

@@ -28,8 +28,9 @@ struct control {
     const char *command; /* its name, for messages */
     char **arguments;    /* after the command, options taken out */
     int count;
-    bool batch, json, dry_run, prune, own, deny;
+    bool batch, json, dry_run, prune, own, deny, once;
     const char *owner, *expires, *batch_size, *reason, *last, *format, *timeout; /* NULL: not given */
+    const char *priority;                                                        /* likewise */
     uint32_t write_ms;                                                           /* of --timeout */
     struct control_delay delay;
     struct channel channel;
@@ -144,6 +145,8 @@ int control_tag(struct control *control);
 int control_cleanup(struct control *control);
 int control_delay(struct control *control);
 int control_delayed(struct control *control);
+int control_warm(struct control *control);
+int control_top(struct control *control);
 int control_jobs(struct control *control);
 int control_stats(struct control *control);
 int control_health(struct control *control);

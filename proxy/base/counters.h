@@ -29,6 +29,8 @@
     X(fills_repeated, COUNTER, "fills dropped and repeated: something they read had changed, or was missing") \
     X(fills_roles_missing, COUNTER, "of these, for want of a role's definition, which was not read")          \
     X(fills_failed, COUNTER, "fills that the store refused or that timed out")                               \
+    X(keys_known, GAUGE, "keys of which it is known that they were asked for lately, about")                 \
+    X(keys_noted, COUNTER, "times that a key was noted as asked for")                                        \
     X(warm_jobs, GAUGE, "jobs of the warm-up under way, those that wait included")                           \
     X(warm_store_us, COUNTER, "how long its reads took at the store, all connections together")              \
     X(warm_left, GAUGE, "keys that the warm-up has still to fill")                                           \

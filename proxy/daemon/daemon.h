@@ -87,6 +87,8 @@ int daemon_start_answering(struct daemon *daemon, struct failure *failure) PERMT
 /* Opens the memory of keys of a store. Nothing depends on it: its failure is a warning. */
 void daemon_open_keys(struct daemon *daemon, uint64_t store_id);
 int daemon_start_warming(struct daemon *daemon, struct failure *failure) PERMTAB_MUST_CHECK;
+/* Brings the counters of keys up to date. */
+void daemon_count_keys(struct daemon *daemon);
 /* To be called when one of its options has changed. */
 void daemon_set_warming(struct daemon *daemon);
 /* To be called when the table was made anew. */

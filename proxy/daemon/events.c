@@ -268,6 +268,7 @@ static void on_beat(evutil_socket_t descriptor, short what, void *context)
     struct daemon *daemon = context;
     (void)descriptor, (void)what;
     daemon->counters.worker_age_us = (clock_ns() - daemon->begun_ns) / 1000;
+    daemon_count_keys(daemon);
     (void)channel_tell(daemon->start->channel, CHANNEL_BEAT, "");
 }
 

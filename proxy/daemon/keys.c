@@ -35,11 +35,20 @@ int daemon_start_warming(struct daemon *daemon, struct failure *failure)
     struct warm_options options = {.base = daemon->parts.base,
                                    .publisher = daemon->parts.publisher,
                                    .answering = daemon->parts.answering,
+                                   .pool = daemon->parts.pool,
                                    .keys = daemon->keys,
                                    .counters = &daemon->counters,
                                    .settings = settings_of(&daemon->config)};
     int code = warm_new(&daemon->parts.warm, &options);
     return code < 0 ? failure_set(failure, code, "out of memory") : 0;
+}
+
+void daemon_count_keys(struct daemon *daemon)
+{
+    if (daemon->keys == NULL)
+        return;
+    daemon->counters.keys_known = keys_known(daemon->keys);
+    daemon->counters.keys_noted = keys_notes(daemon->keys);
 }
 
 void daemon_set_warming(struct daemon *daemon)

@@ -30,6 +30,8 @@ struct keys {
     uint64_t seed;
     uint32_t hand; /* the next set to halve */
     uint32_t notes;
+    uint64_t noted;
+    size_t known; /* records that are not free, about */
 };
 
 /* ---- records ----------------------------------------------------------------------------------------------------- */
@@ -106,13 +108,21 @@ static struct keys_record *weakest(struct keys_record *set)
 
 /* ---- noting ------------------------------------------------------------------------------------------------------ */
 
+static void wear_away(struct keys *keys, struct keys_record *record, uint32_t weight)
+{
+    bool was = permtab_shm_load32_relaxed(&record->word) != 0;
+    wear(record, weight);
+    if (was && permtab_shm_load32_relaxed(&record->word) == 0 && keys->known > 0)
+        keys->known--;
+}
+
 static void turn_hand(struct keys *keys)
 {
     if (++keys->notes % NOTES_A_STEP != 0)
         return;
     struct keys_record *set = set_at(keys, keys->hand++ % KEYS_SETS);
     for (uint32_t way = 0; way < KEYS_WAYS; way++)
-        wear(&set[way], (frequency_of(&set[way]) + 1) / 2);
+        wear_away(keys, &set[way], (frequency_of(&set[way]) + 1) / 2);
 }
 
 void keys_note(struct keys *keys, uint64_t user, struct scope_key scope, uint32_t weight)
@@ -124,6 +134,7 @@ void keys_note(struct keys *keys, uint64_t user, struct scope_key scope, uint32_
     struct place place = place_of(keys, user, scope);
     struct keys_record *set = set_at(keys, place.set);
     turn_hand(keys);
+    keys->noted++;
     for (uint32_t way = 0; way < KEYS_WAYS; way++) {
         if (is_of(&set[way], &place)) {
             set_frequency(&set[way], scope.type, frequency_of(&set[way]) + weight);
@@ -132,9 +143,21 @@ void keys_note(struct keys *keys, uint64_t user, struct scope_key scope, uint32_
     }
     struct keys_record *record = weakest(set);
     if (permtab_shm_load32_relaxed(&record->word) != 0)
-        wear(record, weight);
-    if (permtab_shm_load32_relaxed(&record->word) == 0)
+        wear_away(keys, record, weight);
+    if (permtab_shm_load32_relaxed(&record->word) == 0) {
         put(record, &place, weight);
+        keys->known++;
+    }
+}
+
+size_t keys_known(const struct keys *keys)
+{
+    return keys->known;
+}
+
+uint64_t keys_notes(const struct keys *keys)
+{
+    return keys->noted;
 }
 
 /* ---- reading what is there --------------------------------------------------------------------------------------- */
@@ -154,6 +177,32 @@ static bool valid(const struct keys *keys, uint32_t set, uint32_t way, uint32_t 
         if (is_of(&set_at(keys, set)[before], &place))
             return false;
     return place.set == set && place.check == permtab_shm_load32_relaxed(&record->check);
+}
+
+/* Puts the key where it belongs among `count` of at most `max`. Returns how many there are then. */
+static size_t put_among(struct hot_key *out, size_t count, size_t max, const struct hot_key *key)
+{
+    size_t at = count < max ? count : max - 1;
+    for (; at > 0 && out[at - 1].frequency < key->frequency; at--)
+        out[at] = out[at - 1];
+    out[at] = *key;
+    return count < max ? count + 1 : max;
+}
+
+/* Most records are passed over by their frequency alone. */
+size_t keys_top(const struct keys *keys, uint32_t types, struct hot_key *out, size_t max)
+{
+    size_t count = 0;
+    types = types < PERMTAB_SHM_SCOPE_TYPES ? types : PERMTAB_SHM_SCOPE_TYPES;
+    for (uint32_t slot = 0; slot < KEYS_SLOTS && max > 0; slot++) {
+        struct hot_key key;
+        uint32_t frequency = frequency_of(&keys->records[slot]);
+        if (frequency == 0 || (count == max && frequency <= out[max - 1].frequency))
+            continue;
+        if (valid(keys, slot / KEYS_WAYS, slot % KEYS_WAYS, types, &key))
+            count = put_among(out, count, max, &key);
+    }
+    return count;
 }
 
 /* What is noted between two slices may be in the reading or not, and counts from the next one on. A key has one set,
@@ -182,6 +231,7 @@ static void read_set(struct keys_reading *reading)
             reading->count++;
         } else {
             permtab_shm_store32(&record->word, 0);
+            keys->known -= keys->known > 0;
         }
     }
 }
@@ -278,6 +328,44 @@ void keys_note_room(struct keys *keys, const struct keys_room *room)
     permtab_shm_store64(&header->room_check, room_check(keys, room->entries, counts));
 }
 
+/* ---- orders ------------------------------------------------------------------------------------------------------ */
+
+static uint64_t order_check(const struct keys *keys, unsigned place, uint64_t id, uint64_t scope_id, uint64_t words)
+{
+    uint64_t all[5] = {id, scope_id, words, place, keys->header->store_id};
+    uint64_t hash = XXH3_64bits_withSeed(all, sizeof all, keys->seed);
+    return hash != 0 ? hash : 1;
+}
+
+bool keys_order(const struct keys *keys, unsigned place, struct keys_order *out)
+{
+    const struct keys_order_record *record = &keys->header->orders[place];
+    uint64_t check = permtab_shm_load64_relaxed(&record->check);
+    uint64_t id = permtab_shm_load64_relaxed(&record->id), words = permtab_shm_load64_relaxed(&record->words);
+    uint64_t scope_id = permtab_shm_load64_relaxed(&record->scope_id);
+    *out = (struct keys_order){.kind = (uint8_t)words,
+                               .priority = (uint8_t)(words >> 8),
+                               .starts = (uint8_t)(words >> 16),
+                               .id = id,
+                               .scope = {scope_id, (uint8_t)(words >> 24)}};
+    return check != 0 && check == order_check(keys, place, id, scope_id, words) &&
+           out->scope.type < PERMTAB_SHM_SCOPE_TYPES;
+}
+
+void keys_note_order(struct keys *keys, unsigned place, const struct keys_order *order)
+{
+    struct keys_order_record *record = &keys->header->orders[place];
+    permtab_shm_store64(&record->check, 0);
+    if (order == NULL)
+        return;
+    uint64_t words = (uint8_t)order->kind | (uint64_t)(uint8_t)order->priority << 8 |
+                     (uint64_t)(uint8_t)order->starts << 16 | (uint64_t)(uint8_t)order->scope.type << 24;
+    permtab_shm_store64(&record->id, order->id);
+    permtab_shm_store64(&record->scope_id, order->scope.id);
+    permtab_shm_store64(&record->words, words);
+    permtab_shm_store64(&record->check, order_check(keys, place, order->id, order->scope.id, words));
+}
+
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static bool header_good(const struct keys_header *header, uint64_t store_id)
@@ -300,6 +388,8 @@ static void begin_anew(struct keys *keys, uint64_t store_id)
     header->store_id = store_id;
     header->seed = keys->seed;
     permtab_shm_store64(&header->room_check, 0);
+    for (unsigned place = 0; place < KEYS_ORDERS_MAX; place++)
+        permtab_shm_store64(&header->orders[place].check, 0);
     permtab_shm_store64(&header->magic, KEYS_MAGIC);
 }
 
@@ -308,6 +398,9 @@ void keys_belong_to(struct keys *keys, uint64_t store_id)
     if (!header_good(keys->header, store_id))
         begin_anew(keys, store_id);
     keys->seed = keys->header->seed;
+    keys->known = 0;
+    for (uint32_t slot = 0; slot < KEYS_SLOTS; slot++)
+        keys->known += permtab_shm_load32_relaxed(&keys->records[slot].word) != 0;
 }
 
 int keys_open(struct keys **out, int descriptor, uint64_t store_id)

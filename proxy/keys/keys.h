@@ -46,6 +46,13 @@ void keys_belong_to(struct keys *keys, uint64_t store_id);
 /* Notes that the key was asked for. `weight`: how much that counts. */
 void keys_note(struct keys *keys, uint64_t user, struct scope_key scope, uint32_t weight);
 
+/* How many are known, about, and how often any was noted since they were opened. */
+size_t keys_known(const struct keys *keys);
+uint64_t keys_notes(const struct keys *keys);
+/* The most frequent keys, the first one first; at most `max`, which is small. Scope types are below `types`. Looks at
+ * every record, for about a millisecond. Returns how many. */
+size_t keys_top(const struct keys *keys, uint32_t types, struct hot_key *out, size_t max);
+
 /* A reading of all keys, in slices; keys may be noted in between. Records that are not valid, as those with a scope
  * type of `types` or above, are forgotten. PERMTAB_E_MEMORY. */
 struct keys_reading;
@@ -63,6 +70,22 @@ struct keys_room {
 };
 
 #define KEYS_ENTRIES_MAX 1000000000u
+
+/* What somebody has asked to be read, and is not done yet: the next worker goes on with it. What the numbers mean is
+ * for the caller to say, who looks at them as at anything that may be rubbish. */
+struct keys_order {
+    uint32_t kind, priority; /* each below 256 */
+    uint32_t starts;         /* how many workers have begun it, below 256 */
+    uint64_t id;
+    struct scope_key scope; /* its type is below PERMTAB_SHM_SCOPE_TYPES */
+};
+
+#define KEYS_ORDERS_MAX 32u
+
+/* False: there is none in that place, or not what somebody has noted. */
+bool keys_order(const struct keys *keys, unsigned place, struct keys_order *out);
+/* NULL: there is none any more. */
+void keys_note_order(struct keys *keys, unsigned place, const struct keys_order *order);
 
 /* All 0 when nobody has noted it, and when what is there is not what somebody noted. Whether there is memory for so
  * much is for the caller to see. */

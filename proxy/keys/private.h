@@ -21,6 +21,12 @@ struct keys_header {
     uint64_t seed;     /* of the hash: nobody outside can choose keys that meet in one set */
     /* The table's room. Changes at any time, `room_check` last: the hash of the other two and the store's id. */
     uint64_t room_entries, room_counts, room_check;
+    /* Orders that are not done yet; `check` last, 0 first. Where an older program had nothing there is none. */
+    struct keys_order_record {
+        uint64_t id, scope_id;
+        uint64_t words; /* kind, priority, starts and scope type, 8 bits each */
+        uint64_t check; /* the hash of the others, the place and the store's id; 0: free */
+    } orders[KEYS_ORDERS_MAX];
 };
 
 /* `word` is 0 while the rest is being changed, and in a record that is free. Else: scope type and frequency. */
@@ -38,6 +44,7 @@ struct keys_record {
 #define KEYS_SIZE (KEYS_PAGE + KEYS_SLOTS * sizeof(struct keys_record))
 
 _Static_assert(sizeof(struct keys_record) == 24, "another size is another layout");
+_Static_assert(sizeof(struct keys_header) <= KEYS_PAGE, "the header has a page");
 _Static_assert(KEYS_SETS == 65536, "the set's number is 16 bits of the hash");
 _Static_assert(KEYS_FREQUENCY_MAX <= 0xffff, "it fits into a word");
 

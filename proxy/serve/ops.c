@@ -13,6 +13,7 @@
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/growth/growth.h"
 #include "proxy/invalidate/history.h"
+#include "proxy/keys/keys.h"
 #include "proxy/serve/stats.h"
 #include "proxy/warm/warm.h"
 
@@ -28,6 +29,7 @@
 #define OUTPUT_MAX   (1024 * 1024)
 
 #define INVALIDATIONS_SHOWN 50u
+#define HOT_SHOWN           50u
 
 struct ops_session {
     struct ops *ops;
@@ -119,6 +121,17 @@ static void print_cleanup(struct ops_session *session, FILE *out)
         (void)fputs("error: no Redis is configured\n", out);
 }
 
+static void print_hot(struct ops_session *session, FILE *out)
+{
+    const struct parts *parts = session->ops->server->parts;
+    struct hot_key keys[HOT_SHOWN];
+    char text[SCOPE_TEXT_SIZE];
+    size_t count = warm_hot(parts->warm, keys, HOT_SHOWN);
+    for (size_t i = 0; i < count; i++)
+        (void)fprintf(out, "%" PRIu32 " user:%" PRIu64 "@%s\n", keys[i].frequency, keys[i].user,
+                      scope_format(&publisher_catalogue(parts->publisher)->types, keys[i].scope, text));
+}
+
 static void print_jobs(struct ops_session *session, FILE *out)
 {
     warm_print(session->ops->server->parts->warm, out);
@@ -143,6 +156,7 @@ static const struct ops_command commands[] = {
     {"invalidations", "the last invalidations, one a line, and how many of late", print_invalidations},
     {"cleanup", "clean-ups of Redis that run, wait or have ended, one a line", print_cleanup},
     {"jobs", "what is done in the background to warm the table up, one job a line", print_jobs},
+    {"hot", "the keys that are asked for most, a line each, with their frequencies", print_hot},
     {"help", "this list", print_help},
     {"quit", "closes the connection", leave},
 };

@@ -114,6 +114,16 @@ int store_read_users(struct store *store, enum store_users which, uint64_t from,
 /* The first id of the store's order. Each id is followed by id + 1, and the last one is the first one minus 1. */
 uint64_t store_users_first(const struct store *store);
 
+/* Who has a role, and where: of one user, of one role, or at one scope. (user, scope) in the order of users from `from`
+ * on, at most `limit`: the same may come several times. Fewer than `limit`: there are no more. In a snapshot or not. */
+struct store_holders {
+    enum { STORE_HOLDERS_USER, STORE_HOLDERS_ROLE, STORE_HOLDERS_SCOPE } which;
+    uint64_t id; /* of the user or the role */
+    struct scope_key scope;
+};
+int store_read_holders(struct store *store, const struct store_holders *of, uint64_t from, struct facts_key *keys,
+                       size_t limit, size_t *count, struct failure *failure) PERMTAB_MUST_CHECK;
+
 /* ---- the log ------------------------------------------------------------------------------------------------- */
 
 /* Cheap: by key, no snapshot kept. *newer: a change row after `at` is committed. PERMTAB_E_SCHEMA (a code that

@@ -24,7 +24,7 @@ static void release(struct hand *hand)
     hand->job = NULL;
 }
 
-static void rest(struct warm *warm)
+void hands_rest(struct warm *warm)
 {
     uint64_t now_ns = clock_ns();
     if (!pause_lasts(&warm->pause, now_ns))
@@ -35,7 +35,7 @@ static void rest(struct warm *warm)
 static void try_again(struct hand *hand)
 {
     struct warm *warm = hand->warm;
-    rest(warm);
+    hands_rest(warm);
     if (warm->answered != hand->begun_at)
         hand->tries++;
     else
@@ -95,7 +95,7 @@ static void on_done(struct ask *ask, int code, const char *text, const struct an
         put_off(hand);
         break;
     case PERMTAB_E_FULL: /* the table is, or the queue */
-        rest(warm);
+        hands_rest(warm);
         hand->is = HAND_AGAIN;
         break;
     default:

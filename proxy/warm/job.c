@@ -30,6 +30,7 @@ struct job *job_new(struct warm *warm, enum warm_kind kind, unsigned priority, c
     if (job == NULL)
         return NULL;
     job->warm = warm;
+    job->place = KEYS_ORDERS_MAX;
     job->status = (struct warm_status){.id = ++warm->last_id,
                                        .kind = kind,
                                        .state = WARM_WAITING,
@@ -48,6 +49,10 @@ static void forget_keys(struct job *job)
     hands_drop(job->warm, job);
     keys_reading_free(job->reading);
     job->reading = NULL;
+    page_leave(job->page);
+    job->page = NULL;
+    job->paged = job->cut = false;
+    job->tries = 0;
     free(job->keys);
     job->keys = NULL;
     job->count = job->next_key = job->put_off = 0;
@@ -71,25 +76,52 @@ void job_remove(struct job *job)
     free(job);
 }
 
+void job_has_keys(struct job *job)
+{
+    job->status.total = job->count;
+    job->status.state = WARM_FILLING;
+    if (job->count > 0)
+        log_info("warm-up: %zu keys %s%s", job->count, job->targeted ? "of " : "are known from before",
+                 job->targeted ? job->status.what : "");
+}
+
+/* The one key of a target that names it. */
+static void take_target(struct job *job)
+{
+    job->keys = malloc(sizeof *job->keys);
+    if (job->keys == NULL) {
+        warm_end(job, WARM_FAILED);
+        return;
+    }
+    *job->keys = (struct hot_key){.user = job->target.id, .scope = job->target.scope, .frequency = 1};
+    job->count = 1;
+    job_has_keys(job);
+}
+
 void job_begin(struct job *job)
 {
     struct warm *warm = job->warm;
     uint32_t types = publisher_catalogue(warm->options.publisher)->types.count;
     job->status.state = WARM_READING;
-    if (warm->options.keys == NULL || keys_reading_new(&job->reading, warm->options.keys, types) < 0)
+    if (job->targeted && job->target.kind == TARGET_USER_AT)
+        take_target(job);
+    else if (job->targeted)
+        return; /* pages are read in turns */
+    else if (warm->options.keys == NULL || keys_reading_new(&job->reading, warm->options.keys, types) < 0)
         warm_end(job, WARM_DONE); /* it is a hint, and there will be other times */
 }
 
 void job_read_on(struct job *job)
 {
+    if (job->reading == NULL) {
+        page_begin(job);
+        return;
+    }
     if (keys_reading_slice(job->reading, READ_A_TURN))
         return;
     job->keys = keys_reading_take(job->reading, &job->count);
     job->reading = NULL;
-    job->status.total = job->count;
-    job->status.state = WARM_FILLING;
-    if (job->count > 0)
-        log_info("warm-up: %zu keys are known from before", job->count);
+    job_has_keys(job);
 }
 
 bool job_is_stuck(struct job *job)
@@ -147,7 +179,11 @@ const char *job_text(const struct job *job)
                : pause_lasts(&warm->pause, now_ns)       ? "the store does not answer"
                                                          : "";
     case WARM_READING:
+        return pause_lasts(&warm->pause, now_ns) ? "the store does not answer" : "";
     case WARM_DONE:
+        return job->cut ? "there are more than the table has room for" : "";
+    case WARM_FAILED:
+        return "the store could not be read";
     case WARM_CANCELLED:
         return "";
     }

@@ -10,6 +10,8 @@ const char *warm_kind_name(enum warm_kind kind)
         return "start";
     case WARM_INTERVAL:
         return "interval";
+    case WARM_REQUEST:
+        return "request";
     }
     return "";
 }
@@ -27,6 +29,8 @@ const char *warm_state_name(enum warm_state state)
         return "counting";
     case WARM_DONE:
         return "done";
+    case WARM_FAILED:
+        return "failed";
     case WARM_CANCELLED:
         return "cancelled";
     }

@@ -1,12 +1,16 @@
-/* Shared by warm.c (the list of jobs, and turns), job.c (a job and its keys) and hands.c (keys under way). */
+/* Shared by warm.c (the list of jobs, and turns), job.c (a job and its keys), page.c (keys from the store), request.c
+ * (jobs that somebody asked for) and hands.c (keys under way). */
 #ifndef PERMTAB_WARM_PRIVATE_H
 #define PERMTAB_WARM_PRIVATE_H
 
 #include "proxy/answer/answer.h"
 #include "proxy/base/pause.h"
 #include "proxy/keys/keys.h"
+#include "proxy/names/target.h"
 #include "proxy/warm/budget.h"
 #include "proxy/warm/warm.h"
+
+struct page; /* a read of the store under way */
 
 #define WARM_PATIENCE_NS 60000000000ull /* for room, or until users are counted */
 
@@ -14,7 +18,15 @@ struct job {
     struct warm *warm;
     struct job *prev, *next;
     struct warm_status status;
-    struct keys_reading *reading; /* WARM_READING: of the keys that are known from before */
+    bool targeted;                /* `target` says what it is about; else it is the keys that are known */
+    struct target target;
+    unsigned place;               /* of its order in the memory of keys; KEYS_ORDERS_MAX: it has none */
+    struct keys_reading *reading; /* WARM_READING: of the keys that are known */
+    struct page *page;            /* WARM_READING: under way */
+    bool paged;                   /* one was read */
+    uint64_t from;                /* the user to go on from, once one was read */
+    unsigned tries;               /* of a page */
+    bool cut;                     /* there are more than the table has room for */
     struct hot_key *keys; /* malloc'ed: those to fill, from `next_key` on; before it those that were put off */
     size_t count, next_key, put_off;
     unsigned busy; /* hands that have a key of it */
@@ -49,7 +61,11 @@ struct warm {
     bool stepping;   /* ask_start may call back at once */
     struct pause pause;
     struct budget budget;
-    uint64_t charged_ns; /* of answering_warm_ns: what the budget has heard of */
+    uint64_t pages_ns;   /* that pages took at the store */
+    uint64_t charged_ns; /* of these and of answering_warm_ns: what the budget has heard of */
+    struct hot_key hot[WARM_HOT_MAX]; /* the hottest, at hot_ns */
+    size_t hot_count;
+    uint64_t hot_ns;
     uint64_t answered;   /* keys, this way or that: the store is there */
 };
 
@@ -64,6 +80,8 @@ void warm_end(struct job *job, enum warm_state state);
 /* job.c */
 /* Puts a new job into the list. NULL: there are too many, or no memory. */
 struct job *job_new(struct warm *warm, enum warm_kind kind, unsigned priority, const char *what);
+/* Its keys have been read. */
+void job_has_keys(struct job *job);
 /* Forgets its keys; it waits for its turn again. */
 void job_again(struct job *job);
 void job_remove(struct job *job);
@@ -78,7 +96,20 @@ bool job_is_stuck(struct job *job);
 uint64_t job_left(const struct job *job);
 const char *job_text(const struct job *job);
 
+/* page.c */
+/* Reads the next page, or ends the job because there is no way to. */
+void page_begin(struct job *job);
+/* Lets go of a page that is under way. NULL does nothing. */
+void page_leave(struct page *page);
+
+/* request.c */
+/* Begins what workers before this one have not finished. */
+void requests_go_on(struct warm *warm);
+void request_forget(struct job *job);
+
 /* hands.c */
+/* A failure: nothing is begun for a while, which grows. */
+void hands_rest(struct warm *warm);
 /* Begins as many keys as there are hands for, and room for. */
 void hands_fill(struct warm *warm);
 /* Lets go of all keys of a job. */

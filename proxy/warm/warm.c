@@ -23,7 +23,8 @@
 #include <string.h>
 #include <utlist.h>
 
-#define LOOK_MS 500u /* whether there is room, or users are counted */
+#define LOOK_MS 500u         /* whether there is room, or users are counted */
+#define HOT_NS  1000000000ull /* between two looks at all keys for the hottest */
 
 #define PRIORITY_START    4u
 #define PRIORITY_INTERVAL 1u
@@ -53,6 +54,7 @@ void warm_end(struct job *job, enum warm_state state)
     fill_status(job, past);
     if (past->total > 0 || state == WARM_CANCELLED)
         tell_end(past);
+    request_forget(job);
     job_remove(job);
 }
 
@@ -77,7 +79,7 @@ struct job *warm_giver(const struct warm *warm)
 
 static void charge(struct warm *warm, uint64_t now_ns)
 {
-    uint64_t spent_ns = answering_warm_ns(warm->options.answering);
+    uint64_t spent_ns = answering_warm_ns(warm->options.answering) + warm->pages_ns;
     budget_spend(&warm->budget, spent_ns - warm->charged_ns, now_ns);
     warm->charged_ns = spent_ns;
     warm->options.counters->warm_store_us = spent_ns / 1000;
@@ -117,6 +119,12 @@ static uint64_t wait_ns(struct warm *warm, uint64_t now_ns)
     return pause_ns > budget_ns ? pause_ns : budget_ns;
 }
 
+/* Whether the job is to read keys: those that are known in any turn, those of the store when it has been paid. */
+static bool reads_on(const struct job *job)
+{
+    return job != NULL && job->status.state == WARM_READING && job->page == NULL;
+}
+
 /* Has the next turn come when there is something to do in it. While all hands ask, their answers are waited for. */
 void warm_schedule(struct warm *warm)
 {
@@ -125,9 +133,11 @@ void warm_schedule(struct warm *warm)
     bool leased = publisher_leased(warm->options.publisher, now_ns);
     charge(warm, now_ns);
     count_left(warm);
-    if (somebody_is_over(warm) || (job != NULL && (job->status.state == WARM_READING ||
-                                                   (job->status.state == WARM_WAITING && leased))))
+    if (somebody_is_over(warm) || (reads_on(job) && job->reading != NULL) ||
+        (job != NULL && job->status.state == WARM_WAITING && leased))
         (void)timer_at_once(warm->turn);
+    else if (reads_on(job))
+        (void)timer_in_ns(warm->turn, wait_ns(warm, now_ns));
     else if (hands_have_work(warm) && hands_have_room(warm))
         (void)timer_in_ns(warm->turn, wait_ns(warm, now_ns));
     else if (hands_have_work(warm) || somebody_counts(warm))
@@ -176,12 +186,14 @@ static void step(struct warm *warm)
     charge(warm, clock_ns());
     end_those_that_are_over(warm);
     struct job *job = first(warm);
-    if (job != NULL && job->status.state == WARM_WAITING && publisher_leased(warm->options.publisher, clock_ns()))
+    if (job != NULL && job->status.state == WARM_WAITING && publisher_leased(warm->options.publisher, clock_ns())) {
         job_begin(job);
-    else if (job != NULL && job->status.state == WARM_READING)
-        job_read_on(job);
-    else
+    } else if (reads_on(job)) {
+        if (job->reading != NULL || wait_ns(warm, clock_ns()) == 0)
+            job_read_on(job);
+    } else {
         fill(warm);
+    }
     end_those_that_are_over(warm);
 }
 
@@ -287,6 +299,19 @@ size_t warm_list(const struct warm *warm, struct warm_status *out, size_t max)
     return count;
 }
 
+size_t warm_hot(struct warm *warm, struct hot_key *out, size_t max)
+{
+    uint64_t now_ns = clock_ns();
+    if (warm->options.keys != NULL && (warm->hot_ns == 0 || now_ns - warm->hot_ns >= HOT_NS)) {
+        uint32_t types = publisher_catalogue(warm->options.publisher)->types.count;
+        warm->hot_count = keys_top(warm->options.keys, types, warm->hot, WARM_HOT_MAX);
+        warm->hot_ns = now_ns;
+    }
+    size_t count = warm->hot_count < max ? warm->hot_count : max;
+    memcpy(out, warm->hot, count * sizeof *out);
+    return count;
+}
+
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 int warm_new(struct warm **out, const struct warm_options *options)
@@ -306,6 +331,8 @@ int warm_new(struct warm **out, const struct warm_options *options)
         return PERMTAB_E_MEMORY;
     }
     add_start(warm);
+    requests_go_on(warm);
+    count_left(warm);
     arm_interval(warm);
     *out = warm;
     return 0;

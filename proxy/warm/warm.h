@@ -1,7 +1,7 @@
 /* Warming up: the table is filled with what will be asked for, through the ordinary fills: after a start with the keys
- * that were asked for before, hottest first. It is done by jobs. One that comes first has the hands; a few keys are
- * under way at a time, behind all questions of clients, and reads of the store keep to a budget of its time. Nothing is
- * displaced, and each job ends. On the loop's thread. */
+ * that were asked for before, hottest first; on demand with those of whoever has a role. It is done by jobs. One that
+ * comes first has the hands; a few keys are under way at a time, behind all questions of clients, and reads of the
+ * store keep to a budget of its time. Nothing is displaced, and each job ends. On the loop's thread. */
 #ifndef PERMTAB_WARM_WARM_H
 #define PERMTAB_WARM_WARM_H
 
@@ -15,8 +15,11 @@
 struct answering;
 struct counters;
 struct event_base;
+struct hot_key;
 struct keys;
 struct publisher;
+struct store_threads;
+struct target;
 struct warm;
 
 /* How many keys are under way at a time at most; answer/ bounds how many of them are being read. */
@@ -42,7 +45,8 @@ struct warm_options {
     struct event_base *base;
     struct publisher *publisher;
     struct answering *answering;
-    struct keys *keys; /* NULL: none are known */
+    struct store_threads *pool; /* for who has a role */
+    struct keys *keys;          /* NULL: none are known */
     struct counters *counters;
     struct warm_settings settings;
 };
@@ -63,6 +67,7 @@ void warm_set(struct warm *warm, const struct warm_settings *settings);
 enum warm_kind {
     WARM_START,    /* the keys that are known from before, after a start and when the table was made anew */
     WARM_INTERVAL, /* those that are known now, each warm_interval */
+    WARM_REQUEST,  /* somebody asked for it; begun again when the worker has died */
 };
 
 enum warm_state {
@@ -71,6 +76,7 @@ enum warm_state {
     WARM_FILLING,  /* the table */
     WARM_COUNTING, /* waits until it is known who has rows */
     WARM_DONE,
+    WARM_FAILED, /* the store would not say who it is about */
     WARM_CANCELLED,
 };
 
@@ -84,7 +90,7 @@ struct warm_status {
     uint64_t filled, resident, strangers, failed, left_out;
     uint64_t since_us; /* when it was begun, wall clock */
     uint64_t took_ms;  /* since then, until it ended */
-    const char *text;  /* what it waits for, or "" */
+    const char *text;  /* what it waits for, or how it ended, or "" */
 };
 
 /* Keys that are done with, this way or that. */
@@ -94,11 +100,21 @@ uint64_t warm_rate(const struct warm_status *status);
 const char *warm_kind_name(enum warm_kind kind);
 const char *warm_state_name(enum warm_state state);
 
+#define WARM_PRIORITY_DEFAULT 5u /* of a request */
+
+/* Begins a job, and returns its id, or that of an equal one that is under way. `target`: TARGET_USER: where the user
+ * has a role. TARGET_USER_AT. TARGET_ROLE: whoever has it, there. TARGET_SCOPE: whoever has a role there. NULL: the
+ * keys that are known, hottest first. PERMTAB_E_INVALID: another target; PERMTAB_E_FULL, PERMTAB_E_MEMORY. */
+int64_t warm_start(struct warm *warm, const struct target *target, unsigned priority) PERMTAB_MUST_CHECK;
 /* Cancels a job; what it has filled stays. 0: all of them. PERMTAB_E_NOT_FOUND: no such job is under way. */
 int warm_cancel(struct warm *warm, uint64_t id) PERMTAB_MUST_CHECK;
 /* Copies at most `max` jobs: those under way, the first one first, then those that have ended, the latest first. */
 size_t warm_list(const struct warm *warm, struct warm_status *out, size_t max);
 /* One line a job. */
 void warm_print(const struct warm *warm, FILE *out);
+
+/* The most frequent keys, as they were at most a second ago. */
+#define WARM_HOT_MAX 200u
+size_t warm_hot(struct warm *warm, struct hot_key *out, size_t max);
 
 #endif

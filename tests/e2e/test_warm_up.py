@@ -7,6 +7,7 @@ import pty
 import random
 import signal
 import subprocess
+import time
 
 from harness import MariadbCase, SqliteCase, full_only, main
 from harness.paths import program
@@ -185,6 +186,74 @@ class WarmUp:
         text = os.read(master, 65536).decode()
         os.close(master)
         return text
+
+    def ended(self, count):
+        """The last so many jobs, when all have ended."""
+        wait_until(lambda: all(job["state"] == "done" for job in self.jobs()), 30,
+                   lambda: f"the jobs end: {self.jobs()}", 0.05)
+        return self.jobs()[:count]
+
+    def test_on_demand(self):
+        self.serve(warm_at_start=False)
+        members = range(FIRST, FIRST + MEMBERS)
+        self.assertEqual(0, self.peeks([FIRST]))
+        said = self.serving.ctl("warm", f"role:{MODERATOR}", "user:1@server:1", "--priority", "7")
+        self.assertEqual((0, f"job 1 role:{MODERATOR}\njob 2 user:1@server:1\n"), (said.returncode, said.stdout), said)
+        exact, role = sorted(self.ended(2), key=lambda job: job["what"], reverse=True)
+        self.assertEqual(("request", f"role:{MODERATOR}", 7), (role["kind"], role["what"], role["priority"]))
+        self.assertEqual((role["total"], role["total"]), (role["done"], role["filled"]), role)
+        self.assertEqual(("user:1@server:1", 1), (exact["what"], exact["done"]))
+        self.assertEqual(MEMBERS, self.peeks(members))
+        for user in (FIRST, FIRST + 1):
+            self.assertEqual(0, self.serving.ctl("invalidate", f"user:{user}").returncode)
+        self.assertEqual(0, self.serving.ctl("warm", f"user:{FIRST}").returncode)
+        self.ended(1)
+        self.assertEqual(1, self.peeks([FIRST]))
+        self.assertEqual(0, self.serving.ctl("warm", "scope:server:1").returncode)
+        job, = self.ended(1)
+        self.assertEqual((2, MEMBERS), (job["filled"], job["resident"]), job)  # user 2 has another role there
+        self.assertEqual(0, self.serving.ctl("warm", "user:987654321").returncode)
+        self.assertEqual(0, self.ended(1)[0]["total"])
+        for wrong in (["all"], ["tag:x"], ["hot", "--priority", "10"], ["nonsense"]):
+            self.assertEqual(1, self.serving.ctl("warm", *wrong).returncode, wrong)
+        self.assertEqual(64, self.serving.ctl("warm").returncode)
+
+    def test_what_was_asked_for_outlives_the_worker(self):
+        self.serve(members=MANY, warm_at_start=False, warm_budget="1%")
+        self.assertEqual(0, self.serving.ctl("warm", "scope:server:1").returncode)
+        self.wait_filling()
+        self.lose_the_worker()
+        job = self.wait_filling()
+        self.assertEqual(("request", "scope:server:1"), (job["kind"], job["what"]))
+        self.hup(warm_budget="100%")
+        job, = self.ended(1)
+        self.assertGreaterEqual(job["done"], MANY)
+        self.assertEqual(MANY, self.peeks(range(FIRST, FIRST + MANY)))
+        self.lose_the_worker()
+        self.assertEqual([], self.jobs())  # it is done
+
+    def test_what_is_asked_for_most_is_listed(self):
+        self.serve()
+        for user, times in ((FIRST + 2, 6), (FIRST, 1), (FIRST + 1, 3)):
+            for _ in range(times):
+                self.ask([user])
+                self.assertEqual(0, self.serving.ctl("invalidate", f"user:{user}").returncode)
+        self.ask([FIRST + 2])
+        wait_until(lambda: self.serving.stats()["keys_known"] == 3, 20, "the keys are counted", 0.05)
+        time.sleep(1.1)  # a look at them is as old as that
+        top = self.serving.ctl("top", "--once", "2")
+        rows = [line.split() for line in top.stdout.splitlines()[-2:]]
+        self.assertEqual([[str(FIRST + 2), "server:1"], [str(FIRST + 1), "server:1", "(not", "in", "the", "table)"]],
+                         [row[1:] for row in rows], top)
+        frequencies = [int(row[0]) for row in rows]
+        self.assertGreater(frequencies[0], frequencies[1])
+        top = json.loads(self.serving.ctl("top", "--once", "--json").stdout)
+        self.assertEqual([True, False, False], [key["resident"] for key in top["keys"]])
+        self.assertEqual(frequencies, [key["frequency"] for key in top["keys"]][:2])
+        self.assertEqual(11, top["stats"]["keys_noted"])
+        self.assertTrue(self.serving.ops("hot").startswith(f"{frequencies[0]} user:{FIRST + 2}@server:1\n"))
+        self.assertEqual(64, self.serving.ctl("top").returncode)
+        self.assertEqual(1, self.serving.ctl("top", "--once", "201").returncode)
 
     def test_what_is_asked_for_most_comes_back(self):
         self.serve(warm_at_start=False, warm_interval="300ms")

@@ -20,6 +20,7 @@ struct memory {
 
 static struct memory memory;
 static bool noted[USERS][SCOPES][TYPES];
+static struct keys_order orders[KEYS_ORDERS_MAX];
 
 static struct keys_record *record_at(size_t slot)
 {
@@ -65,7 +66,9 @@ static void scribble(struct choices *choices)
         record->check = (uint32_t)choose(choices, 4);
         return;
     default: /* words of the header, rarely the seed: nothing is left of the keys after that */
-        if (kind / 8 < 8)
+        if (kind / 8 >= 16)
+            memory.bytes[choose(choices, 2) % sizeof(struct keys_header)] = (char)choose(choices, 1);
+        else if (kind / 8 < 8)
             memory.bytes[kind / 8 % 4 * 8 + choose(choices, 1) % 8] = (char)choose(choices, 1);
         return;
     }
@@ -95,6 +98,30 @@ static void look(struct keys *keys, size_t max)
         must(i == 0 || hot[i].frequency <= hot[i - 1].frequency);
         seen[hot[i].user][scope.id][scope.type] = true;
     }
+    static struct hot_key top[HOTTEST];
+    size_t few = max < 20 ? max : 20, found = keys_top(keys, TYPES, top, few);
+    must(found == (count < few ? count : few));
+    for (size_t i = 0; i < found; i++)
+        must(top[i].frequency == hot[i].frequency);
+}
+
+/* An order is there as it was noted, or not at all. */
+static void look_at_orders(const struct keys *keys)
+{
+    for (unsigned place = 0; place < KEYS_ORDERS_MAX; place++) {
+        struct keys_order order;
+        if (keys_order(keys, place, &order))
+            must(orders[place].id == order.id && orders[place].kind == order.kind &&
+                 orders[place].starts == order.starts && orders[place].scope.id == order.scope.id);
+    }
+}
+
+static void note_order(struct keys *keys, struct choices *choices)
+{
+    unsigned place = (unsigned)choose(choices, 1) % KEYS_ORDERS_MAX;
+    uint64_t id = choose(choices, 2);
+    orders[place] = (struct keys_order){.kind = id % 256, .starts = id / 256 % 4, .id = id, .scope = {id / 3, id % 3}};
+    keys_note_order(keys, place, id % 5 == 0 ? NULL : &orders[place]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -117,6 +144,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             must(keys_open(&keys, memory.descriptor, 2) == 0);
         } else if (kind >= 248 && looks++ < 3) {
             look(keys, choose(&choices, 2) % (HOTTEST + 1));
+        } else if (kind >= 240) {
+            note_order(keys, &choices);
+            look_at_orders(keys);
         } else if (kind >= 160) {
             scribble(&choices);
         } else {
@@ -124,6 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
     }
     look(keys, HOTTEST);
+    look_at_orders(keys);
     keys_free(keys);
     return 0;
 }

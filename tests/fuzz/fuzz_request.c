@@ -22,8 +22,10 @@ static const char *const keys[] = {
     "targets", "batch",      "reason",     "last",     "before", "role",     "effect",    "kind",
     "kinds",   "expires_at", "format",     "dry_run",  "prune",  "tag",      "cursor",    "protocol",
     "layout",  "id",         "store_id",   "revision", "client", "prefix",   "in_ms",     "at",
-    "if",      "action",     "pattern",    "most",     "number", "deadline", "timeout_ms"};
+    "if",      "action",     "pattern",    "most",     "number", "deadline", "timeout_ms",
+    "priority"};
 static const char *const texts[] = {"global",
+                                    "hot",
                                     "server:1",
                                     "channel:10",
                                     "channel:11",

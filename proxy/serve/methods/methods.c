@@ -30,6 +30,8 @@ const struct method methods[] = {
     {"tag_list", false, false, serve_tag_list},
     {"tag_names", false, false, serve_tag_names},
     {"cleanup", false, false, serve_cleanup},
+    {"warm", false, true, serve_warm},
+    {"hot", false, false, serve_hot},
     {"jobs", false, false, serve_jobs},
     {"jobs_cancel", false, true, serve_jobs_cancel},
     {"subscribe", false, false, serve_subscribe},

@@ -37,7 +37,9 @@ void serve_delayed_replace(struct request *request, const struct wire_value *par
 void serve_delayed_do(struct request *request, const struct wire_value *params);
 void serve_delayed_stats(struct request *request, const struct wire_value *params);
 void serve_delayed_advice(struct request *request, const struct wire_value *params);
-void serve_jobs(struct request *request, const struct wire_value *params); /* warm.c */
+void serve_warm(struct request *request, const struct wire_value *params); /* warm.c */
+void serve_hot(struct request *request, const struct wire_value *params);
+void serve_jobs(struct request *request, const struct wire_value *params);
 void serve_jobs_cancel(struct request *request, const struct wire_value *params);
 void serve_subscribe(struct request *request, const struct wire_value *params); /* subscribe.c */
 void serve_unsubscribe(struct request *request, const struct wire_value *params);

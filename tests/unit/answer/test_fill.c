@@ -190,7 +190,7 @@ static void read_ends(void)
                           .nonce = fake.revision,
                           .overwrite_count = fake.rows,
                           .overwrites = fake.rows > 0 ? calloc(fake.rows, sizeof *facts.overwrites) : NULL};
-    struct fetch_origin origin = {.from = FETCH_PRIMARY};
+    struct fetch_origin origin = {.from = FETCH_PRIMARY, .cost_ns = 1000};
     struct fetch *fetch = &fake.reads[fake.told++];
     fetch->done(fetch->context, 0, "", &facts, &origin);
 }
@@ -306,6 +306,10 @@ static void a_client_joins_the_warm_up(void **state)
     assert_non_null(ask(fixture));
     assert_int_equal(fake.begun, 1);
     assert_int_equal(fake.hurried, 1);
+    fake.outcome = PUBLISHER_FILLED;
+    fake.revision = 5;
+    read_ends();
+    assert_int_equal(fills_warm_ns(fixture->fills), 0); /* it was the client's */
 }
 
 static void a_client_begins(void **state)
@@ -329,6 +333,7 @@ static void the_warm_up_fills_no_stranger(void **state)
         assert_non_null(warm(fixture));
         read_ends();
         assert_int_equal(fixture->code, codes[i]);
+        assert_int_equal(fills_warm_ns(fixture->fills), 1000 * (i + 1)); /* the store was read all the same */
     }
     assert_int_equal(fake.published, 1);
 }

@@ -436,6 +436,78 @@ static void test_another_layout_is_forgotten(void **state)
     }
 }
 
+static void test_the_hottest_few(void **state)
+{
+    (void)state;
+    static struct hot_key all[3000], few[40];
+    int descriptor = new_memory();
+    struct keys *keys = opened(descriptor);
+    assert_int_equal(keys_top(keys, TYPES, few, 40), 0);
+    for (uint64_t i = 0; i < 3000; i++)
+        note(keys, i * 7919 % 3001, 10, (uint32_t)(1 + i * 7919 % 3001));
+    assert_int_equal(keys_notes(keys), 3000);
+    size_t count = keys_hottest(keys, TYPES, all, 3000);
+    assert_int_equal(keys_known(keys), count);
+    assert_int_equal(keys_top(keys, TYPES, few, 0), 0);
+    assert_int_equal(keys_top(keys, TYPES, few, 40), 40);
+    for (size_t i = 0; i < 40; i++) {
+        assert_int_equal(few[i].frequency, all[i].frequency);
+        assert_true(i == 0 || few[i].user != few[i - 1].user);
+    }
+    assert_int_equal(keys_top(keys, 1, few, 40), 0); /* no such types */
+    struct keys_header *header = mapped(descriptor);
+    struct keys_record *records = (struct keys_record *)(void *)((char *)header + KEYS_PAGE);
+    for (size_t slot = 0; slot < KEYS_SLOTS; slot++) /* rubbish at the top of them all */
+        if (records[slot].word == 0)
+            records[slot] = (struct keys_record){slot, slot, 1, KEYS_WORD(2, KEYS_FREQUENCY_MAX)};
+    assert_int_equal(keys_top(keys, TYPES, few, 40), 40);
+    assert_int_equal(few[0].frequency, all[0].frequency);
+    (void)munmap(header, KEYS_SIZE);
+    keys_free(keys);
+    keys = opened(descriptor);
+    assert_int_equal(keys_known(keys), KEYS_SLOTS); /* about */
+    assert_int_equal(keys_hottest(keys, TYPES, all, 3000), count);
+    assert_int_equal(keys_known(keys), count);
+    keys_free(keys);
+    (void)close(descriptor);
+}
+
+static void test_orders_survive(void **state)
+{
+    (void)state;
+    int descriptor = new_memory();
+    struct keys *keys = opened(descriptor);
+    struct keys_order order = {.kind = 3, .priority = 9, .starts = 2, .id = UINT64_MAX, .scope = {7, 2}}, found_one;
+    for (unsigned place = 0; place < KEYS_ORDERS_MAX; place++)
+        assert_false(keys_order(keys, place, &found_one));
+    keys_note_order(keys, 31, &order);
+    keys_note_order(keys, 0, &order);
+    keys_note_order(keys, 0, NULL);
+    keys_free(keys);
+    keys = opened(descriptor);
+    assert_false(keys_order(keys, 0, &found_one));
+    assert_true(keys_order(keys, 31, &found_one));
+    assert_int_equal(found_one.kind, 3);
+    assert_int_equal(found_one.priority, 9);
+    assert_int_equal(found_one.starts, 2);
+    assert_true(found_one.id == UINT64_MAX && scope_equal(found_one.scope, order.scope));
+    struct keys_header *header = mapped(descriptor);
+    header->orders[30] = header->orders[31]; /* it is of one place alone */
+    assert_false(keys_order(keys, 30, &found_one));
+    uint64_t *words = (uint64_t *)&header->orders[31];
+    for (size_t i = 0; i < 4; i++) { /* rubbish, or a worker that died in between */
+        words[i] ^= 1;
+        assert_false(keys_order(keys, 31, &found_one));
+        words[i] ^= 1;
+        assert_true(keys_order(keys, 31, &found_one));
+    }
+    keys_belong_to(keys, STORE + 1);
+    assert_false(keys_order(keys, 31, &found_one));
+    (void)munmap(header, KEYS_SIZE);
+    keys_free(keys);
+    (void)close(descriptor);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -453,6 +525,8 @@ int main(void)
         cmocka_unit_test(test_types_of_another_time_are_forgotten),
         cmocka_unit_test(test_rubbish_is_forgotten),
         cmocka_unit_test(test_another_layout_is_forgotten),
+        cmocka_unit_test(test_the_hottest_few),
+        cmocka_unit_test(test_orders_survive),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,6 +29,6 @@
         READY(test_scopes_present), READY(test_users_in_slices), READY(test_many_are_as_each),               \
         READY(test_many_with_too_much_in_common), READY(test_many_with_too_many_roles),                      \
         READY(test_known_are_as_each), READY(test_known_was_not), READY(test_known_is_of_one_moment),        \
-        READY(test_one_with_many_rows)
+        READY(test_one_with_many_rows), READY(test_holders)
 
 #endif

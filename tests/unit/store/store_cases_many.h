@@ -235,4 +235,49 @@ static void test_many_with_too_many_roles(void **state)
     store_snapshot_end(&f->store);
 }
 
+/* A page of holders is what the rows say, in the order of users, and the next one goes on where it ended. */
+static void assert_holders(struct fixture *f, const struct store_holders *of)
+{
+    static const char *const counts[] = {"SELECT COUNT(*) FROM permtab_assignment WHERE user_id = ?",
+                                         "SELECT COUNT(*) FROM permtab_assignment WHERE role_id = ?",
+                                         "SELECT COUNT(*) FROM permtab_assignment"
+                                         " WHERE scope_type = 2 AND scope_id = ?"};
+    struct facts_key keys[7];
+    size_t count = 7, all = 0;
+    uint64_t from = store_users_first(&f->store);
+    bool more = true;
+    while (more) {
+        OK(store_read_holders(&f->store, of, from, keys, 7, &count, &failure));
+        for (size_t i = 0; i < count; i++) {
+            assert_true(of->which != STORE_HOLDERS_USER || keys[i].user == of->id);
+            assert_true(of->which != STORE_HOLDERS_SCOPE || scope_equal(facts_key_scope(&keys[i]), of->scope));
+            assert_true(i == 0 || keys[i - 1].user <= keys[i].user);
+        }
+        more = count == 7 && of->which != STORE_HOLDERS_USER && keys[0].user != keys[6].user;
+        size_t kept = count;
+        while (more && keys[kept - 1].user == keys[6].user) /* they come again with the next page */
+            kept--;
+        all += kept;
+        from = count > 0 ? keys[count - 1].user : from;
+    }
+    struct sql_statement *st = sql_prepare(f->writer, counts[of->which], &failure);
+    sql_bind_u64(st, 1, of->which == STORE_HOLDERS_SCOPE ? of->scope.id : of->id);
+    assert_int_equal(sql_step(st, &failure), 1);
+    uint64_t there = sql_column_u64(st, 0);
+    sql_reset(st);
+    assert_true(of->which == STORE_HOLDERS_USER ? all == (there < 7 ? there : 7) : all == there);
+}
+
+static void test_holders(void **state)
+{
+    struct fixture *f = *state;
+    struct random random = {.state = 11};
+    many_policy(f, &random);
+    for (uint64_t id = 0; id < MANY_USERS; id++) {
+        assert_holders(f, &(struct store_holders){.which = STORE_HOLDERS_USER, .id = id});
+        assert_holders(f, &(struct store_holders){.which = STORE_HOLDERS_ROLE, .id = id});
+        assert_holders(f, &(struct store_holders){.which = STORE_HOLDERS_SCOPE, .scope = {90 + id, 2}});
+    }
+}
+
 #endif

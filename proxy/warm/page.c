@@ -1,0 +1,140 @@
+/* Pages: the keys of a role's or a user's holders, or of those at a place, as the store tells them, some thousands at a
+ * time on one of its threads. A page is paid for as any read of the warm-up. What it names are hints, so it needs no
+ * snapshot: who has left meanwhile is a stranger, or read again by the fill.
+ *
+ * What may change while a page is away: its job may have ended, or begun again. Then nobody owns it. */
+#include "proxy/warm/private.h"
+
+#include "proxy/base/clock.h"
+#include "proxy/base/container_of.h"
+#include "proxy/rights/facts.h"
+#include "proxy/store/threads.h"
+#include "proxy/table/fill.h"
+#include "proxy/table/publisher.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define PAGE_KEYS  2000u /* a few milliseconds */
+#define PAGE_TRIES 20u
+
+struct page {
+    struct store_job job;
+    struct job *owner; /* NULL: nobody waits for it */
+    struct store_holders of;
+    bool from_first;
+    uint64_t from, first;
+    size_t count;
+    int code;
+    uint64_t took_ns;
+    struct facts_key keys[PAGE_KEYS];
+};
+
+/* On a thread. */
+static int page_run(struct store_job *store_job, struct store *store, struct failure *failure)
+{
+    struct page *page = container_of(store_job, struct page, job);
+    uint64_t began_ns = clock_ns();
+    page->code = store == NULL ? failure->code : 0;
+    if (page->code == 0) {
+        page->first = store_users_first(store);
+        page->code = store_read_holders(store, &page->of, page->from_first ? page->first : page->from, page->keys,
+                                        PAGE_KEYS, &page->count, failure);
+    }
+    page->took_ns = clock_ns() - began_ns;
+    return page->code;
+}
+
+/* The keys that come are sorted by user and scope, but for those of one user; one that comes twice is resident the
+ * second time. False: there is no memory. */
+static bool append(struct job *job, const struct page *page)
+{
+    struct hot_key *keys = realloc(job->keys, (job->count + page->count + 1) * sizeof *keys);
+    if (keys == NULL)
+        return false;
+    job->keys = keys;
+    for (size_t i = 0; i < page->count; i++) {
+        struct hot_key key = {.user = page->keys[i].user, .scope = facts_key_scope(&page->keys[i]), .frequency = 1};
+        const struct hot_key *last = &job->keys[job->count - (job->count > 0)];
+        if (job->count == 0 || last->user != key.user || !scope_equal(last->scope, key.scope))
+            job->keys[job->count++] = key;
+    }
+    return true;
+}
+
+/* Where the next page begins: with the last user again, of whom there may be more; with the next one, when this page
+ * was of one user alone. False: there is no next page. */
+static bool go_on(struct job *job, const struct page *page)
+{
+    const struct publisher *publisher = job->warm->options.publisher;
+    if (page->count < PAGE_KEYS || page->of.which == STORE_HOLDERS_USER)
+        return false;
+    uint64_t last = page->keys[page->count - 1].user;
+    job->cut = job->count > publisher_room(publisher) + publisher_entries(publisher);
+    job->from = last + (page->keys[0].user == last);
+    job->paged = true;
+    return !job->cut && job->from != page->first;
+}
+
+static void take(struct job *job, const struct page *page)
+{
+    if (page->code < 0 || !append(job, page)) {
+        hands_rest(job->warm);
+        if (++job->tries >= PAGE_TRIES)
+            warm_end(job, WARM_FAILED);
+        return;
+    }
+    job->tries = 0;
+    pause_ends(&job->warm->pause);
+    if (!go_on(job, page))
+        job_has_keys(job);
+}
+
+static void on_page(struct store_job *store_job)
+{
+    struct page *page = container_of(store_job, struct page, job);
+    struct job *job = page->owner;
+    if (job != NULL) {
+        struct warm *warm = job->warm;
+        job->page = NULL;
+        warm->pages_ns += page->took_ns;
+        take(job, page);
+        warm_schedule(warm);
+    }
+    free(page);
+}
+
+static struct store_holders holders_of(const struct target *target)
+{
+    struct store_holders of = {.id = target->id, .scope = target->scope};
+    of.which = target->kind == TARGET_ROLE    ? STORE_HOLDERS_ROLE
+               : target->kind == TARGET_SCOPE ? STORE_HOLDERS_SCOPE
+                                              : STORE_HOLDERS_USER;
+    return of;
+}
+
+void page_begin(struct job *job)
+{
+    struct warm *warm = job->warm;
+    struct page *page = calloc(1, sizeof *page);
+    assert(job->page == NULL);
+    if (page != NULL) {
+        page->job = (struct store_job){.run = page_run, .done = on_page};
+        page->owner = job;
+        page->of = holders_of(&job->target);
+        page->from_first = !job->paged;
+        page->from = job->from;
+        if (store_threads_submit(warm->options.pool, &page->job) == 0) {
+            job->page = page;
+            return;
+        }
+    }
+    free(page);
+    hands_rest(warm);
+}
+
+void page_leave(struct page *page)
+{
+    if (page != NULL)
+        page->owner = NULL;
+}

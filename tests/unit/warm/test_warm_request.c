@@ -1,0 +1,413 @@
+/* Jobs that somebody asked for: whose keys come first, what the store is asked for, and what outlives a worker. Asks
+ * are answered and pages read when a test says so (--wrap, CMakeLists.txt). */
+#include "proxy/warm/warm.h"
+
+#include "proxy/answer/answer.h"
+#include "proxy/base/counters.h"
+#include "proxy/keys/keys.h"
+#include "proxy/names/target.h"
+#include "proxy/rights/catalogue.h"
+#include "proxy/store/threads.h"
+#include "proxy/table/fill.h"
+#include "proxy/table/publisher.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <event2/event.h>
+
+#define HOLDERS 5000u /* of role 7: users 1 … at scope 1 of type 1, each second at scope 2, too */
+
+static struct {
+    struct catalogue catalogue;
+    struct ask *under_way[WARM_HANDS];
+    unsigned running;
+    uint64_t last_asked;
+    unsigned filled[HOLDERS + 1][3]; /* by user and scope */
+    struct store_job *page;
+    unsigned pages, failures;
+    uint64_t room;
+} fake;
+
+void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);
+void __wrap_ask_cancel(struct ask *ask);
+uint64_t __wrap_answering_warm_ns(const struct answering *answering);
+bool __wrap_answering_knows_users(const struct answering *answering);
+const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher);
+bool __wrap_publisher_leased(const struct publisher *publisher, uint64_t now_ns);
+uint64_t __wrap_publisher_names_version(const struct publisher *publisher);
+uint64_t __wrap_publisher_room(const struct publisher *publisher);
+uint64_t __wrap_publisher_entries(const struct publisher *publisher);
+int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job);
+uint64_t __wrap_store_users_first(const struct store *store);
+int __wrap_store_read_holders(struct store *store, const struct store_holders *of, uint64_t from,
+                              struct facts_key *keys, size_t limit, size_t *count, struct failure *failure);
+
+void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask)
+{
+    (void)answering;
+    assert_true(flow->warms && fake.running < WARM_HANDS);
+    fake.last_asked = ask->question.user;
+    fake.under_way[fake.running++] = ask;
+}
+
+void __wrap_ask_cancel(struct ask *ask)
+{
+    for (unsigned i = 0; i < fake.running; i++)
+        if (fake.under_way[i] == ask)
+            fake.under_way[i] = fake.under_way[--fake.running];
+}
+
+uint64_t __wrap_answering_warm_ns(const struct answering *answering)
+{
+    (void)answering;
+    return 0;
+}
+
+bool __wrap_answering_knows_users(const struct answering *answering)
+{
+    (void)answering;
+    return true;
+}
+
+const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher)
+{
+    (void)publisher;
+    return &fake.catalogue;
+}
+
+bool __wrap_publisher_leased(const struct publisher *publisher, uint64_t now_ns)
+{
+    (void)publisher, (void)now_ns;
+    return true;
+}
+
+uint64_t __wrap_publisher_names_version(const struct publisher *publisher)
+{
+    (void)publisher;
+    return 9;
+}
+
+uint64_t __wrap_publisher_room(const struct publisher *publisher)
+{
+    (void)publisher;
+    return fake.room;
+}
+
+uint64_t __wrap_publisher_entries(const struct publisher *publisher)
+{
+    (void)publisher;
+    return 0;
+}
+
+int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job)
+{
+    (void)pool;
+    assert_null(fake.page);
+    fake.page = job;
+    return 0;
+}
+
+uint64_t __wrap_store_users_first(const struct store *store)
+{
+    (void)store;
+    return 0;
+}
+
+int __wrap_store_read_holders(struct store *store, const struct store_holders *of, uint64_t from,
+                              struct facts_key *keys, size_t limit, size_t *count, struct failure *failure)
+{
+    (void)store;
+    if (fake.failures > 0) {
+        fake.failures--;
+        return failure_set(failure, PERMTAB_E_STORE, "away");
+    }
+    *count = 0;
+    for (uint64_t user = from > 0 ? from : 1; user <= HOLDERS; user++)
+        for (uint64_t scope = 1; scope <= (user % 2 == 0 ? 2 : 1) && *count < limit; scope++)
+            if (of->which != STORE_HOLDERS_USER || user == of->id)
+                keys[(*count)++] = facts_key_of(user, (struct scope_key){scope, 1});
+    return 0;
+}
+
+struct fixture {
+    struct event_base *base;
+    struct keys *keys;
+    struct warm *warm;
+    struct counters counters;
+};
+
+/* Another worker with the same keys. */
+static void begin_worker(struct fixture *fixture, bool at_start)
+{
+    struct warm_options options = {.base = fixture->base,
+                                   .keys = fixture->keys,
+                                   .counters = &fixture->counters,
+                                   .settings = {.at_start = at_start, .budget = 100}};
+    warm_free(fixture->warm);
+    assert_int_equal(warm_new(&fixture->warm, &options), 0);
+}
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    int descriptor;
+    memset(&fake, 0, sizeof fake);
+    fake.catalogue.types = (struct scope_types){3, {"global", "server", "channel"}};
+    fake.room = 1000000;
+    assert_int_equal(keys_memfd_new(&descriptor), 0);
+    assert_int_equal(keys_open(&fixture->keys, descriptor, 7), 0);
+    (void)close(descriptor);
+    fixture->base = event_base_new();
+    begin_worker(fixture, false);
+    *state = fixture;
+    return 0;
+}
+
+static void page_ends(void)
+{
+    struct failure failure = {0};
+    struct store_job *job = fake.page;
+    fake.page = NULL;
+    fake.pages++;
+    (void)job->run(job, (struct store *)(void *)&fake, &failure);
+    job->done(job);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    warm_free(fixture->warm);
+    if (fake.page != NULL) /* as store_threads_free does */
+        page_ends();
+    assert_int_equal(fake.running, 0);
+    event_base_free(fixture->base);
+    keys_free(fixture->keys);
+    free(fixture);
+    return 0;
+}
+
+static void answer_one(void)
+{
+    struct answer answer = {0};
+    struct ask *ask = fake.under_way[0];
+    memmove(&fake.under_way[0], &fake.under_way[1], --fake.running * sizeof fake.under_way[0]);
+    if (ask->question.user <= HOLDERS && ask->question.scope.id < 3)
+        fake.filled[ask->question.user][ask->question.scope.id]++;
+    ask->done(ask, 0, "", &answer);
+}
+
+static void turn(struct fixture *fixture)
+{
+    (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+    (void)usleep(100);
+}
+
+/* Until nothing has happened for a while. */
+static void run(struct fixture *fixture)
+{
+    for (unsigned quiet = 0; quiet < 50; quiet++) {
+        turn(fixture);
+        if (fake.page != NULL || fake.running > 0)
+            quiet = 0;
+        if (fake.page != NULL)
+            page_ends();
+        while (fake.running > 0)
+            answer_one();
+    }
+}
+
+static struct warm_status job_at(struct fixture *fixture, size_t index)
+{
+    struct warm_status jobs[WARM_LIST_MAX];
+    assert_true(index < warm_list(fixture->warm, jobs, WARM_LIST_MAX));
+    return jobs[index];
+}
+
+static void assert_all_filled(void)
+{
+    for (uint64_t user = 1; user <= HOLDERS; user++)
+        assert_true(fake.filled[user][1] > 0 && (fake.filled[user][2] > 0) == (user % 2 == 0));
+}
+
+static const struct target role = {.kind = TARGET_ROLE, .id = 7};
+static const struct target user = {.kind = TARGET_USER, .id = 4};
+
+static void whoever_has_a_role(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(warm_start(fixture->warm, &role, 5), 1);
+    assert_int_equal(warm_start(fixture->warm, &role, 5), 1); /* one is enough */
+    run(fixture);
+    assert_all_filled();
+    assert_true(fake.pages >= 4);
+    struct warm_status job = job_at(fixture, 0);
+    assert_int_equal(job.kind, WARM_REQUEST);
+    assert_int_equal(job.state, WARM_DONE);
+    assert_string_equal(job.what, "role:7");
+    assert_int_equal(warm_done(&job), job.total);
+    assert_in_range(job.total, HOLDERS + HOLDERS / 2, HOLDERS + HOLDERS / 2 + 8); /* a page begins with the last user */
+    assert_int_equal(warm_start(fixture->warm, &user, 5), 2);
+    run(fixture);
+    job = job_at(fixture, 0);
+    assert_string_equal(job.what, "user:4");
+    assert_int_equal(job.total, 2);
+    struct target exact = {.kind = TARGET_USER_AT, .id = 5, .scope = {2, 1}};
+    assert_int_equal(warm_start(fixture->warm, &exact, 5), 3);
+    run(fixture);
+    assert_int_equal(fake.filled[5][2], 1);
+}
+
+static void what_cannot_be_warmed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct target all = {.kind = TARGET_ALL};
+    assert_int_equal(warm_start(fixture->warm, &all, 5), PERMTAB_E_INVALID);
+    assert_int_equal(warm_start(fixture->warm, &role, WARM_PRIORITIES), PERMTAB_E_INVALID);
+    for (uint64_t id = 1; id <= WARM_JOBS_MAX; id++)
+        assert_int_equal(warm_start(fixture->warm, &(struct target){.kind = TARGET_USER, .id = id}, 5), id);
+    assert_int_equal(warm_start(fixture->warm, &role, 5), PERMTAB_E_FULL);
+    assert_int_equal(warm_cancel(fixture->warm, 0), 0);
+    assert_int_equal(warm_start(fixture->warm, NULL, 5), WARM_JOBS_MAX + 1);
+}
+
+/* One that comes later and before it has the next keys; the other goes on where it was. */
+static void priorities(void **state)
+{
+    struct fixture *fixture = *state;
+    struct target first = {.kind = TARGET_USER_AT, .id = 1234567, .scope = {9, 1}};
+    assert_int_equal(warm_start(fixture->warm, &role, 3), 1);
+    while (fake.running == 0) {
+        turn(fixture);
+        if (fake.page != NULL)
+            page_ends();
+    }
+    assert_int_equal(warm_start(fixture->warm, &first, 9), 2);
+    assert_int_equal(job_at(fixture, 0).id, 2);
+    assert_string_equal(job_at(fixture, 1).what, "role:7");
+    for (unsigned i = 0; i < 100 && fake.last_asked != first.id; i++) {
+        answer_one();
+        turn(fixture);
+        turn(fixture);
+    }
+    assert_int_equal(fake.last_asked, first.id);
+    assert_true(fake.filled[HOLDERS][1] == 0);
+    run(fixture);
+    assert_all_filled();
+}
+
+static void a_store_that_goes_away(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.failures = 2;
+    assert_int_equal(warm_start(fixture->warm, &user, 5), 1);
+    for (unsigned i = 0; i < 20000 && job_at(fixture, 0).state != WARM_DONE; i++) {
+        turn(fixture);
+        if (fake.page != NULL)
+            page_ends();
+        while (fake.running > 0)
+            answer_one();
+    }
+    assert_int_equal(job_at(fixture, 0).filled, 2);
+    assert_int_equal(fake.pages, 3);
+}
+
+/* More than the table has room for is not even read. */
+static void no_more_than_there_is_room_for(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.room = 2500;
+    assert_int_equal(warm_start(fixture->warm, &role, 5), 1);
+    while (fake.running == 0) {
+        turn(fixture);
+        if (fake.page != NULL)
+            page_ends();
+    }
+    assert_int_equal(fake.pages, 2);
+    run(fixture);
+    assert_string_equal(job_at(fixture, 0).text, "there are more than the table has room for");
+}
+
+/* It is cancelled, or the worker ends, while a page is away. */
+static void nobody_waits_for_a_page(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(warm_start(fixture->warm, &role, 5), 1);
+    while (fake.page == NULL)
+        turn(fixture);
+    assert_int_equal(warm_cancel(fixture->warm, 1), 0);
+    page_ends();
+    assert_int_equal(warm_start(fixture->warm, &role, 5), 2);
+    while (fake.page == NULL)
+        turn(fixture);
+    warm_again(fixture->warm); /* the table is another one */
+    warm_applied(fixture->warm);
+    page_ends();
+    run(fixture);
+    assert_all_filled();
+    assert_int_equal(warm_start(fixture->warm, &role, 5), 3);
+    while (fake.page == NULL)
+        turn(fixture);
+}
+
+/* A worker that dies leaves what it was asked for to the next one, but not to the fourth. */
+static void what_outlives_a_worker(void **state)
+{
+    struct fixture *fixture = *state;
+    keys_note(fixture->keys, 77, (struct scope_key){1, 1}, 100);
+    assert_int_equal(warm_start(fixture->warm, NULL, 8), 1);
+    assert_int_equal(warm_start(fixture->warm, &role, 7), 2);
+    assert_int_equal(warm_start(fixture->warm, &user, 5), 3);
+    assert_int_equal(warm_cancel(fixture->warm, 3), 0);
+    begin_worker(fixture, true);
+    assert_int_equal(job_at(fixture, 0).priority, 8);
+    assert_string_equal(job_at(fixture, 0).what, "what is asked for most");
+    assert_string_equal(job_at(fixture, 1).what, "role:7");
+    assert_int_equal(job_at(fixture, 2).kind, WARM_START);
+    assert_int_equal(fixture->counters.warm_jobs, 3);
+    warm_applied(fixture->warm);
+    run(fixture);
+    assert_all_filled();
+    assert_int_equal(fake.filled[77][1], 3); /* by each of them */
+    begin_worker(fixture, false);            /* nothing is left to do */
+    assert_int_equal(warm_start(fixture->warm, &role, 7), 1);
+    begin_worker(fixture, false);
+    begin_worker(fixture, false);
+    assert_string_equal(job_at(fixture, 0).what, "role:7");
+    begin_worker(fixture, false);
+    struct warm_status none[1];
+    assert_int_equal(warm_list(fixture->warm, none, 1), 0);
+}
+
+static void orders_that_nobody_gave(void **state)
+{
+    struct fixture *fixture = *state;
+    struct warm_status none[1];
+    struct keys_order orders[] = {{.kind = TARGET_ALL}, {.kind = 254}, {.kind = TARGET_ROLE, .priority = 77},
+                                  {.kind = TARGET_PATTERN}};
+    for (unsigned place = 0; place < 4; place++)
+        keys_note_order(fixture->keys, place, &orders[place]);
+    begin_worker(fixture, false);
+    assert_int_equal(warm_list(fixture->warm, none, 1), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(whoever_has_a_role),
+        T(what_cannot_be_warmed),
+        T(priorities),
+        T(a_store_that_goes_away),
+        T(no_more_than_there_is_room_for),
+        T(nobody_waits_for_a_page),
+        T(what_outlives_a_worker),
+        T(orders_that_nobody_gave),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
