@@ -31,6 +31,9 @@
     X(fills_failed, COUNTER, "fills that the store refused or that timed out")                               \
     X(keys_known, GAUGE, "keys of which it is known that they were asked for lately, about")                 \
     X(keys_noted, COUNTER, "times that a key was noted as asked for")                                        \
+    X(hot_keys_written, COUNTER, "hot keys put into Redis by this host, for fresh ones")                     \
+    X(hot_keys_read, COUNTER, "hot keys that others have put there, read")                                   \
+    X(hot_keys_bad, COUNTER, "pieces of these that could not be understood, or are of another store")        \
     X(warm_jobs, GAUGE, "jobs of the warm-up under way, those that wait included")                           \
     X(warm_store_us, COUNTER, "how long its reads took at the store, all connections together")              \
     X(warm_left, GAUGE, "keys that the warm-up has still to fill")                                           \

@@ -123,6 +123,8 @@ void daemon_on_redis(void *context, bool connected)
         cleanup_connected(daemon->parts.cleanup, connected);
     if (daemon->parts.delayed)
         delayed_connected(daemon->parts.delayed, connected);
+    if (connected)
+        warm_connected(daemon->parts.warm);
 }
 
 void daemon_on_refresh(void *context, uint64_t user, struct scope_key scope)

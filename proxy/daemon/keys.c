@@ -37,6 +37,8 @@ int daemon_start_warming(struct daemon *daemon, struct failure *failure)
                                    .answering = daemon->parts.answering,
                                    .pool = daemon->parts.pool,
                                    .keys = daemon->keys,
+                                   .redis = daemon->config.l2 ? daemon->parts.redis : NULL,
+                                   .prefix = daemon->config.redis_prefix,
                                    .counters = &daemon->counters,
                                    .settings = settings_of(&daemon->config)};
     int code = warm_new(&daemon->parts.warm, &options);

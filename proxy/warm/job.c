@@ -51,6 +51,9 @@ static void forget_keys(struct job *job)
     job->reading = NULL;
     page_leave(job->page);
     job->page = NULL;
+    if (job->pulling)
+        fleet_keys_leave(job->warm->fleet);
+    job->pulling = false;
     job->paged = job->cut = false;
     job->tries = 0;
     free(job->keys);
@@ -76,13 +79,19 @@ void job_remove(struct job *job)
     free(job);
 }
 
+/* Whether it is about keys that this host knows. */
+static bool is_known(const struct job *job)
+{
+    return !job->targeted && job->status.kind != WARM_FLEET;
+}
+
 void job_has_keys(struct job *job)
 {
     job->status.total = job->count;
     job->status.state = WARM_FILLING;
     if (job->count > 0)
-        log_info("warm-up: %zu keys %s%s", job->count, job->targeted ? "of " : "are known from before",
-                 job->targeted ? job->status.what : "");
+        log_info("warm-up: %zu keys %s%s", job->count, is_known(job) ? "are known from before" : "of ",
+                 is_known(job) ? "" : job->status.what);
 }
 
 /* The one key of a target that names it. */
@@ -107,6 +116,8 @@ void job_begin(struct job *job)
         take_target(job);
     else if (job->targeted)
         return; /* pages are read in turns */
+    else if (job->status.kind == WARM_FLEET)
+        join_pull(job);
     else if (warm->options.keys == NULL || keys_reading_new(&job->reading, warm->options.keys, types) < 0)
         warm_end(job, WARM_DONE); /* it is a hint, and there will be other times */
 }
@@ -183,7 +194,7 @@ const char *job_text(const struct job *job)
     case WARM_DONE:
         return job->cut ? "there are more than the table has room for" : "";
     case WARM_FAILED:
-        return "the store could not be read";
+        return job->status.kind == WARM_FLEET ? "Redis could not be read" : "the store could not be read";
     case WARM_CANCELLED:
         return "";
     }

@@ -10,6 +10,8 @@ const char *warm_kind_name(enum warm_kind kind)
         return "start";
     case WARM_INTERVAL:
         return "interval";
+    case WARM_FLEET:
+        return "fleet";
     case WARM_REQUEST:
         return "request";
     }

@@ -8,6 +8,7 @@
 #include "proxy/keys/keys.h"
 #include "proxy/names/target.h"
 #include "proxy/warm/budget.h"
+#include "proxy/warm/fleet_keys.h"
 #include "proxy/warm/warm.h"
 
 struct page; /* a read of the store under way */
@@ -23,6 +24,7 @@ struct job {
     unsigned place;               /* of its order in the memory of keys; KEYS_ORDERS_MAX: it has none */
     struct keys_reading *reading; /* WARM_READING: of the keys that are known */
     struct page *page;            /* WARM_READING: under way */
+    bool pulling;                 /* WARM_READING, WARM_FLEET: under way */
     bool paged;                   /* one was read */
     uint64_t from;                /* the user to go on from, once one was read */
     unsigned tries;               /* of a page */
@@ -50,6 +52,8 @@ struct warm {
     struct ask_flow flow;
     struct event *turn;
     struct event *interval;
+    struct fleet_keys *fleet; /* NULL without Redis */
+    bool asked_fleet;         /* what it named has been read, or is being read */
     struct job *jobs; /* under way, the one that comes first first */
     unsigned job_count;
     uint64_t last_id;
@@ -95,6 +99,14 @@ bool job_is_stuck(struct job *job);
 /* Keys that it still has to fill. */
 uint64_t job_left(const struct job *job);
 const char *job_text(const struct job *job);
+
+/* join.c */
+/* Makes the part that reads and writes the fleet's keys. */
+int join_fleet(struct warm *warm);
+/* Begins a job with what the fleet names, unless there was one since the table was made. */
+void join_begin(struct warm *warm);
+/* Reads the job's keys. */
+void join_pull(struct job *job);
 
 /* page.c */
 /* Reads the next page, or ends the job because there is no way to. */

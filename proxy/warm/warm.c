@@ -122,7 +122,7 @@ static uint64_t wait_ns(struct warm *warm, uint64_t now_ns)
 /* Whether the job is to read keys: those that are known in any turn, those of the store when it has been paid. */
 static bool reads_on(const struct job *job)
 {
-    return job != NULL && job->status.state == WARM_READING && job->page == NULL;
+    return job != NULL && job->status.state == WARM_READING && job->page == NULL && !job->pulling;
 }
 
 /* Has the next turn come when there is something to do in it. While all hands ask, their answers are waited for. */
@@ -256,8 +256,18 @@ void warm_again(struct warm *warm)
     for (struct job *job = warm->jobs; job != NULL; job = job->next)
         job_again(job);
     add_start(warm);
+    warm->asked_fleet = is_there(warm, WARM_FLEET);
+    join_begin(warm);
     (void)event_del(warm->turn);
     count_left(warm);
+}
+
+void warm_connected(struct warm *warm)
+{
+    if (warm == NULL)
+        return;
+    join_begin(warm);
+    warm_schedule(warm);
 }
 
 void warm_set(struct warm *warm, const struct warm_settings *settings)
@@ -326,7 +336,7 @@ int warm_new(struct warm **out, const struct warm_options *options)
     budget_set(&warm->budget, options->settings.budget, clock_ns());
     warm->turn = evtimer_new(options->base, on_turn, warm);
     warm->interval = evtimer_new(options->base, on_interval, warm);
-    if (warm->turn == NULL || warm->interval == NULL) {
+    if (warm->turn == NULL || warm->interval == NULL || join_fleet(warm) < 0) {
         warm_free(warm);
         return PERMTAB_E_MEMORY;
     }
@@ -347,6 +357,7 @@ void warm_free(struct warm *warm)
     {
         job_remove(job);
     }
+    fleet_keys_free(warm->fleet);
     if (warm->turn != NULL)
         event_free(warm->turn);
     if (warm->interval != NULL)

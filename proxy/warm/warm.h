@@ -18,6 +18,7 @@ struct event_base;
 struct hot_key;
 struct keys;
 struct publisher;
+struct redis;
 struct store_threads;
 struct target;
 struct warm;
@@ -47,6 +48,8 @@ struct warm_options {
     struct answering *answering;
     struct store_threads *pool; /* for who has a role */
     struct keys *keys;          /* NULL: none are known */
+    struct redis *redis;        /* where hosts tell each other what is hot; NULL: nowhere */
+    const char *prefix;         /* of its keys */
     struct counters *counters;
     struct warm_settings settings;
 };
@@ -59,6 +62,8 @@ void warm_free(struct warm *warm);
 void warm_applied(struct warm *warm);
 /* To be called when the table was made anew, and is empty: every job begins again. NULL does nothing. */
 void warm_again(struct warm *warm);
+/* To be called when Redis can be asked. NULL does nothing. */
+void warm_connected(struct warm *warm);
 /* NULL does nothing. */
 void warm_set(struct warm *warm, const struct warm_settings *settings);
 
@@ -67,6 +72,7 @@ void warm_set(struct warm *warm, const struct warm_settings *settings);
 enum warm_kind {
     WARM_START,    /* the keys that are known from before, after a start and when the table was made anew */
     WARM_INTERVAL, /* those that are known now, each warm_interval */
+    WARM_FLEET,    /* those that other hosts have named, after a start and when the table was made anew */
     WARM_REQUEST,  /* somebody asked for it; begun again when the worker has died */
 };
 

@@ -31,7 +31,7 @@ HOMES = {
 PURE = ["proxy/names/*", "proxy/rights/*", "proxy/base/histogram.*", "proxy/base/breaker.*", "proxy/base/rate.*",
         "proxy/growth/policy.*", "proxy/growth/room.*",
         "proxy/feed/propagation.*", "proxy/document/json.c", "proxy/document/yaml.c", "proxy/redis/url.*",
-        "proxy/l2/value.*",
+        "proxy/l2/value.*", "proxy/warm/budget.*", "proxy/warm/hot_value.*",
         "proxy/l2/early_refresh.*", "proxy/delayed/task.*", "proxy/delayed/advice.*", "proxy/answer/user_filter.*",
         "client/wire/*"]
 IMPURE = (r"event2?/.*|sys/socket\.h|sys/un\.h|mysql.*|sqlite3\.h|pthread\.h|proxy/base/timer\.h|"

@@ -1,7 +1,8 @@
-/* libFuzzer's entry for values of L2: whatever stands in Redis is refused or becomes facts within their bounds, and
- * facts that came of it can be written and read again to the same. The first byte says which of the two kinds it
- * is. */
+/* libFuzzer's entry for values of L2 and hot keys: whatever stands in Redis is refused, or becomes facts or keys within
+ * their bounds, and what came of it can be written and read again to the same. The first byte says which of the three
+ * kinds it is. */
 #include "proxy/l2/value.h"
+#include "proxy/warm/hot_value.h"
 #include "tests/fuzz/fuzz.h"
 
 #define BITS 512u
@@ -52,14 +53,38 @@ static void look(const uint8_t *data, size_t size)
     facts_fini(&again);
 }
 
+static void look_at_keys(const char *bytes, size_t size)
+{
+    static struct hot_key keys[HOT_VALUE_KEYS], again[HOT_VALUE_KEYS];
+    int64_t count = hot_value_take(bytes, size, 7, 3, keys);
+    if (count < 0)
+        return;
+    struct wire_buffer buffer;
+    wire_buffer_init(&buffer);
+    must(count <= (int64_t)HOT_VALUE_KEYS);
+    hot_value_pack(&buffer, 7, keys, (size_t)count);
+    must(!buffer.failed && buffer.size <= HOT_VALUE_MAX);
+    must(hot_value_take(buffer.data, buffer.size, 7, 3, again) == count);
+    for (int64_t i = 0; i < count; i++) {
+        must(keys[i].scope.type < 3 && keys[i].frequency > 0 && keys[i].frequency <= KEYS_FREQUENCY_MAX);
+        must(again[i].user == keys[i].user && scope_equal(again[i].scope, keys[i].scope));
+    }
+    wire_buffer_fini(&buffer);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct cost_limit limit = {
         .steps_fixed = 2000, .steps_each = 40, .bytes_fixed = 5000, .bytes_each = 100};
+    static const struct cost_limit keys_limit = {
+        .steps_fixed = 2000, .steps_each = 120, .bytes_fixed = 5000, .bytes_each = 200}; /* four to a key */
     if (size == 0)
         return 0;
     cost_begin();
-    look(data, size);
-    cost_check(size, &limit);
+    if (data[0] & 2)
+        look_at_keys((const char *)data + 1, size - 1);
+    else
+        look(data, size);
+    cost_check(size, data[0] & 2 ? &keys_limit : &limit);
     return 0;
 }

@@ -37,6 +37,7 @@
 #include "proxy/table/publisher.h"
 #include "proxy/table/table.h"
 #include "proxy/table/workshop.h"
+#include "proxy/warm/fleet_keys.h"
 #include "proxy/warm/warm.h"
 #include "shm/pages.h"
 #include "shm/segment.h"
@@ -93,6 +94,7 @@ static void test_nothing_is_freed(void **state)
     table_free(NULL);
     workshop_free(NULL);
     warm_free(NULL);
+    fleet_keys_free(NULL);
     segment_free(NULL);
     segment_memory_free(NULL);
 }

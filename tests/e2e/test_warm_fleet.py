@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""A fresh host knows from Redis what the others are asked for; what is named there is read from the store, or not at
+all."""
+
+import msgpack
+
+from harness import SqliteCase, full_only, main
+from harness.process import wait_until
+from harness.shared import PREFIX, Shared
+
+HOT = PREFIX + "hot:1"
+FIRST = 1000
+SERVER = 1  # the number of the type
+
+
+class Fleet(Shared, SqliteCase):
+    def peeks(self, host, users):
+        worker = self.worker(host)
+        return sum(worker.peek(user, "server:1", "message.delete")[0] == "allow" for user in users)
+
+    def fresh(self):
+        """Another host, when it has read what is hot and counted the users."""
+        host = self.host(1, table_entries=4000)
+        wait_until(lambda: host.stats()["hot_keys_read"] > 0, 20, lambda: f"keys are read: {host.stats()}", 0.05)
+        wait_until(lambda: host.stats()["warm_jobs"] == 0, 30, lambda: f"the jobs end: {host.stats()}", 0.05)
+        return host
+
+    def test_a_fresh_host_reads_what_is_named(self):
+        first, = self.hosts(1)
+        with first.rpc() as rpc:
+            store = rpc.call("subscribe")["store_id"]
+        users = range(FIRST, FIRST + 150)
+        keys = [word for user in users for word in (user, SERVER, 1, 5)]
+        keys += [987654321, SERVER, 1, 4000]  # nobody
+        keys += [FIRST, SERVER, 4711, 4000]  # nowhere
+        value = msgpack.packb([2, "hot.keys", [{"v": 1, "store": store, "keys": keys}]])
+        self.redis.command("HSET", HOT, "0", value, "1", b"rubbish", "2",
+                           msgpack.packb([2, "hot.keys", [{"v": 1, "store": store ^ 1, "keys": keys}]]))
+        host = self.fresh()
+        stats = host.stats()
+        self.assertEqual((152, 2), (stats["hot_keys_read"], stats["hot_keys_bad"]))
+        self.assertEqual(2, stats["warm_strangers"])
+        self.assertEqual(150, self.peeks(host, users))
+        job = host.ctl("jobs").stdout
+        self.assertRegex(job, r"(?m)^\d+ fleet done 152/152 .*: what other hosts are asked for$")
+
+    @full_only  # the first writing comes when a worker is half a minute old
+    def test_what_one_host_is_asked_for_another_one_fills(self):
+        first, = self.hosts(1)
+        users = range(FIRST, FIRST + 150)
+        for user in users:
+            self.check(first, user, scope="server:1")
+        wait_until(lambda: first.stats()["hot_keys_written"] > 0, 90, "the keys are in Redis", 0.5)
+        host = self.fresh()
+        self.assertLessEqual(145, self.peeks(host, users))  # now and then a frequency is halved to nothing
+
+
+if __name__ == "__main__":
+    main()
