@@ -64,7 +64,7 @@ static const struct {
 } bad[] = {
     {"", 64, "no command"},
     {"frobnicate", 64, "no such command: frobnicate"},
-    {"top", 64, "no such command: top"},
+    {"top", 64, "top --once [N]"},
     {"--frobnicate", 64, "unknown option --frobnicate"},
     {"--socket", 64, "--socket needs a path"},
     {"--socket '' stats", 64, "--socket needs a path"},
