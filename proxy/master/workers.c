@@ -142,6 +142,7 @@ static void hear(struct master *master, const struct channel_message *message, u
         break;
     case CHANNEL_MIGRATING:
         worker->migrating = true;
+        worker->extend_ns = now_ns + EXTEND_EVERY_NS;
         break;
     case CHANNEL_FAILED:
         (void)snprintf(worker->failure, sizeof worker->failure, "%.500s", message->text);
