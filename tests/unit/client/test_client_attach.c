@@ -115,6 +115,12 @@ static void test_other_layout(void **state)
     assert_int_equal(permtab_check(table, 2, permtab_at(channel, 2), read), PERMTAB_ALLOW);
     assert_int_equal(permtab_view_get(table, 2, permtab_at(channel, 2), &view), PERMTAB_E_LAYOUT);
     assert_int_equal(fake_counts(&bench->fake).checks, 2);
+    const struct permtab_query queries[] = {{.user = 2, .scope = permtab_at(channel, 2), .perm = read},
+                                            {.user = 1, .scope = permtab_at(channel, 2), .perm = read}};
+    enum permtab_decision decisions[2] = {PERMTAB_UNKNOWN, PERMTAB_UNKNOWN};
+    assert_int_equal(permtab_check_many(table, queries, 2, decisions), 2); /* there is no table to look at */
+    assert_int_equal(decisions[0], PERMTAB_ALLOW);
+    assert_int_equal(decisions[1], PERMTAB_DENY);
     assert_int_equal(fake_counts(&bench->fake).attaches, attaches);
     assert_int_equal(permtab_refresh(table), 0);
     permtab_close(table);
