@@ -224,6 +224,7 @@ PERMTAB_SHM_INLINE_ bool permtab_shm_look_home(const struct permtab_shm_table *t
     look->entry.slot = slot;
     look->entry.word = word;
     look->fold.bucket = NULL;
+    look->fold.sequence = look->fold.slot = look->fold.word = 0; /* else gcc warns, as in permtab_shm_look_once */
     look->set = set;
     look->set_sequence = set_sequence;
     return PERMTAB_SHM_LIKELY_(((sequence | set_sequence) & 1u) == 0);
