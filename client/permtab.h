@@ -142,16 +142,16 @@ static inline permtab_scope permtab_at(permtab_type type, uint64_t id);
 
 /* True for ALLOW alone: the one to use. Blocks on a miss. */
 PERMTAB_INLINE_ bool permtab_allowed(struct permtab *table, uint64_t user, permtab_scope scope,
-                                   permtab_perm perm);
+                                     permtab_perm perm);
 
 /* The table, then the socket, within check_ms. UNKNOWN: see permtab_why. Blocks on a miss. */
 PERMTAB_INLINE_ enum permtab_decision permtab_check(struct permtab *table, uint64_t user, permtab_scope scope,
-                                                  permtab_perm perm);
+                                                    permtab_perm perm);
 
 /* The table alone. When it was retired, or less than a quarter of its lease is left, permtab_why says
  * PERMTAB_E_RETIRED although the answer is good. Never blocks; may be called in a signal handler. */
 PERMTAB_INLINE_ enum permtab_decision permtab_peek(struct permtab *table, uint64_t user, permtab_scope scope,
-                                                 permtab_perm perm);
+                                                   permtab_perm perm);
 
 /* The permission on a resource of `owner`: own-only grants count when the user is the owner. Blocks on a miss. */
 static inline enum permtab_decision permtab_check_owned(struct permtab *table, uint64_t user,
@@ -326,7 +326,7 @@ PERMTAB_INLINE_ int permtab_hit_(const struct permtab_geometry_ *geometry, uint6
 {
     struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
     uint32_t type = geometry->types[scope.type.slot % PERMTAB_TYPE_SLOTS_];
-    bool allowed;
+    bool allowed = false;
     if (!PERMTAB_LIKELY_(moment.state == PERMTAB_SHM_LIVE && moment.lease_deadline >= geometry->early_ns &&
                          moment.catalogue == geometry->catalogue && moment.applied_revision >= revision &&
                          type < PERMTAB_SHM_SCOPE_TYPES && perm.slot < geometry->permission_slots))
@@ -356,7 +356,7 @@ static inline permtab_scope permtab_at(permtab_type type, uint64_t id)
 }
 
 PERMTAB_INLINE_ enum permtab_decision permtab_peek(struct permtab *table, uint64_t user, permtab_scope scope,
-                                                 permtab_perm perm)
+                                                   permtab_perm perm)
 {
     int result = permtab_hit_(permtab_geometry_of_(table), user, scope, perm, false, 0);
     if (!PERMTAB_LIKELY_(result >= 0))
@@ -384,13 +384,13 @@ PERMTAB_INLINE_ enum permtab_decision permtab_decide_(struct permtab *table, uin
 }
 
 PERMTAB_INLINE_ enum permtab_decision permtab_check(struct permtab *table, uint64_t user, permtab_scope scope,
-                                                  permtab_perm perm)
+                                                    permtab_perm perm)
 {
     return permtab_decide_(table, user, scope, perm, false, 0, NULL);
 }
 
 PERMTAB_INLINE_ bool permtab_allowed(struct permtab *table, uint64_t user, permtab_scope scope,
-                                   permtab_perm perm)
+                                     permtab_perm perm)
 {
     return permtab_check(table, user, scope, perm) == PERMTAB_ALLOW;
 }
