@@ -16,10 +16,12 @@
 #define SCOPE 7u
 #define TYPE  1u
 
-/* The hook has no argument. After so many loads the writer has its turn; 0: never. */
+/* The hook has no argument. After so many loads the writer has its turn, and after so many more its second one; 0:
+ * never. */
 static struct {
-    uint32_t loads;
+    uint32_t loads, more;
     void (*turn)(void *context);
+    void (*second)(void *context);
     void *context;
 } writer;
 
@@ -27,8 +29,13 @@ void permtab_load_hook(void);
 
 void permtab_load_hook(void)
 {
-    if (writer.loads > 0 && --writer.loads == 0)
-        writer.turn(writer.context);
+    if (writer.loads == 0 || --writer.loads > 0)
+        return;
+    void (*turn)(void *context) = writer.turn;
+    writer.turn = writer.second;
+    writer.loads = writer.more;
+    writer.more = 0;
+    turn(writer.context);
 }
 
 struct bench {
@@ -36,6 +43,8 @@ struct bench {
     struct map map;
     uint32_t home; /* the bucket in which all entries of these tests begin */
     uint64_t users[PERMTAB_SHM_SLOTS + 1];
+    struct map_key other; /* who gets the first user's slot, with a set of this index */
+    uint32_t other_index;
 };
 
 static uint32_t home_of(const struct bench *bench, uint64_t user, uint64_t scope, uint32_t type)
@@ -256,38 +265,133 @@ static void holds_only_what_stayed(void **state)
     assert_false(look_home(bench, user, TYPE, &look));
 }
 
+/* ---- turns of the writer; the first user's entry is in slot 1, with set 1 ---- */
+
+static void rewrite_to_all(struct bench *bench, uint32_t index)
+{
+    const uint64_t all[2] = {UINT64_MAX, UINT64_MAX};
+    set_close_writer(&bench->segment, index);
+    set_write_writer(&bench->segment, index, all, all);
+    set_open_writer(&bench->segment, index);
+}
+
 /* The user loses the entry, and the set goes on to another life in which it allows everything. */
 static void revoke_and_use_again(void *context)
 {
     struct bench *bench = context;
-    const uint64_t all[2] = {UINT64_MAX, UINT64_MAX};
     map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1);
-    set_close_writer(&bench->segment, 1);
-    set_write_writer(&bench->segment, 1, all, all);
-    set_open_writer(&bench->segment, 1);
+    rewrite_to_all(bench, 1);
 }
 
-/* The user has what set 1 allows, and then nothing; permission 2 at no time. */
+/* The slot too: another key is in it now, and may do everything. With index 1 the slot's word is what it was. */
+static void give_slot_away(void *context)
+{
+    struct bench *bench = context;
+    map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1);
+    rewrite_to_all(bench, bench->other_index);
+    put(bench, 1, bench->other.key0, bench->other.key1, bench->other.type, bench->other_index);
+}
+
+/* Slot, word and set are what they were before they were given away. */
+static void give_slot_back(void *context)
+{
+    struct bench *bench = context;
+    map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1);
+    write_set(&bench->segment, 1);
+    put(bench, 1, bench->users[0], SCOPE, TYPE, 1);
+}
+
+/* The entry names another set for a while, in which its own has another life. The bucket's sequence stays. */
+static void name_another_set(void *context)
+{
+    struct bench *bench = context;
+    map_replace_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1, 3);
+    rewrite_to_all(bench, 1);
+}
+
+static void name_own_set(void *context)
+{
+    struct bench *bench = context;
+    write_set(&bench->segment, 1);
+    map_replace_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1, 1);
+}
+
+struct turns {
+    void (*first)(void *context);
+    void (*second)(void *context);
+};
+
+/* One check with the writer's turns in it, the second `more` loads after the first; 0: there is none. The user has
+ * what set 1 allows, or nothing; permission 2 at no time. False when the check was over before all turns were had. */
+static bool check_between(struct bench *bench, struct turns turns, uint32_t loads, uint32_t more)
+{
+    uint32_t slot = bench->home * PERMTAB_SHM_SLOTS + 1;
+    bool allowed = false;
+    write_set(&bench->segment, 1);
+    put(bench, 1, bench->users[0], SCOPE, TYPE, 1);
+    writer.context = bench;
+    writer.turn = turns.first;
+    writer.second = turns.second;
+    writer.more = more;
+    writer.loads = loads;
+    enum permtab_shm_found found =
+        permtab_shm_check(&bench->segment.table, bench->users[0], SCOPE, TYPE, 2, false, &allowed);
+    bool all_had = writer.loads == 0;
+    writer.loads = 0;
+    assert_false(found == PERMTAB_SHM_FOUND && allowed);
+    if (map_word(&bench->map, slot) != 0)
+        map_clear_writer(&bench->map, slot);
+    return all_had;
+}
+
+/* After any load. Returns how many there are. */
+static uint32_t check_with_one_turn(struct bench *bench, struct turns turns)
+{
+    uint32_t loads = 0;
+    while (check_between(bench, turns, loads + 1, 0))
+        loads++;
+    assert_in_range(loads, 10, 100); /* the straight line has so many, at least */
+    return loads;
+}
+
+/* After any load and for good, and between any two loads alone. */
+static void check_with_turns(struct bench *bench, struct turns turns)
+{
+    uint32_t all = check_with_one_turn(bench, turns);
+    for (uint32_t loads = 1; loads <= all; loads++) {
+        uint32_t more = 1;
+        while (check_between(bench, turns, loads, more))
+            more++;
+    }
+}
+
 static void never_tells_of_a_later_life(void **state)
 {
+    (void)check_with_one_turn(*state, (struct turns){.first = revoke_and_use_again});
+    check_with_turns(*state, (struct turns){name_another_set, name_own_set});
+}
+
+static void never_tells_of_another_key(struct bench *bench)
+{
+    for (bench->other_index = 1; bench->other_index <= 2; bench->other_index++)
+        check_with_turns(bench, (struct turns){give_slot_away, give_slot_back});
+}
+
+static void never_tells_of_another_user(void **state)
+{
     struct bench *bench = *state;
-    uint32_t loads = 0, turns = 0;
-    do {
-        bool allowed = false;
-        write_set(&bench->segment, 1);
-        put(bench, 1, bench->users[0], SCOPE, TYPE, 1);
-        writer.loads = ++loads;
-        writer.turn = revoke_and_use_again;
-        writer.context = bench;
-        enum permtab_shm_found found =
-            permtab_shm_check(&bench->segment.table, bench->users[0], SCOPE, TYPE, 2, false, &allowed);
-        turns += writer.loads == 0;
-        assert_false(found == PERMTAB_SHM_FOUND && allowed);
-        if (map_word(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1) != 0)
-            map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1);
-    } while (writer.loads == 0);
-    writer.loads = 0;
-    assert_in_range(turns, 10, 100); /* the straight line has so many loads, at least */
+    bench->other = (struct map_key){bench->users[1], SCOPE, TYPE};
+    never_tells_of_another_key(bench);
+}
+
+/* The same user's, so that half of the key stays. */
+static void never_tells_of_another_scope(void **state)
+{
+    struct bench *bench = *state;
+    bench->other = (struct map_key){bench->users[0], SCOPE + 1, TYPE};
+    while (home_of(bench, bench->other.key0, bench->other.key1, TYPE) != bench->home)
+        bench->other.key1++;
+    never_tells_of_another_key(bench);
 }
 
 int main(void)
@@ -304,6 +408,8 @@ int main(void)
         TEST(leaves_an_index_out_of_bounds),
         TEST(holds_only_what_stayed),
         TEST(never_tells_of_a_later_life),
+        TEST(never_tells_of_another_user),
+        TEST(never_tells_of_another_scope),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
