@@ -80,8 +80,9 @@ static uint64_t read_all(const struct world_view *view, struct tally *tally)
     uint64_t wrong = 0;
     for (uint32_t n = 0; n < USERS * (WORLD_SCOPES + WORLD_FOLDABLE); n++) {
         struct world_key key = key_number(n);
-        enum world_answer answers[] = {world_look_any(view, key), world_check_any(view, key, n % 12u)};
-        for (uint32_t at = 0; at < 2; at++) {
+        enum world_answer answers[] = {world_look_any(view, key), world_check_any(view, key, n % 12u, false),
+                                       world_check_any(view, key, n % 12u, true)};
+        for (uint32_t at = 0; at < sizeof(answers) / sizeof(answers[0]); at++) {
             switch (answers[at]) {
             case WORLD_RIGHT:
                 tally->right++;

@@ -97,7 +97,9 @@ static void *read_on(void *context)
         uint64_t begun = now_ns();
         for (uint32_t n = 0; n < CALLS; n++) {
             struct world_key key = world_key_random(USERS, &reader->random);
-            count(&tally, n % 4u == 0 ? world_check_any(&reader->view, key, (uint32_t)(reader->random % 12u))
+            uint32_t bit = (uint32_t)(reader->random % 12u);
+            bool straight = ((reader->random >> 32) & 1u) != 0;
+            count(&tally, n % 4u == 0 ? world_check_any(&reader->view, key, bit, straight)
                                       : world_look_any(&reader->view, key));
         }
         uint64_t taken = (now_ns() - begun) / CALLS;

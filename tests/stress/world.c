@@ -416,24 +416,25 @@ enum world_answer world_look_any(const struct world_view *view, struct world_key
 }
 
 /* Folds are about in this world all the time, and then permtab_shm_check takes no straight line. But plain scopes are
- * never folded, so for their keys it is taken here. */
+ * never folded, so for their keys it may be taken here: `straight`. */
 static enum permtab_shm_found check_key(const struct permtab_shm_table *table, struct world_key key,
-                                        uint32_t bit, bool *allowed)
+                                        uint32_t bit, bool straight, bool *allowed)
 {
-    if (key.scope_type != WORLD_PLAIN)
+    if (key.scope_type != WORLD_PLAIN || !straight)
         return permtab_shm_check(table, key.user, key.scope_id, key.scope_type, bit, false, allowed);
     const struct permtab_shm_bucket *home =
         permtab_shm_entry_home(table, key.user, key.scope_id, key.scope_type);
     return permtab_shm_check_from(table, home, key.user, key.scope_id, key.scope_type, bit, false, allowed);
 }
 
-enum world_answer world_check_any(const struct world_view *view, struct world_key key, uint32_t bit)
+enum world_answer world_check_any(const struct world_view *view, struct world_key key, uint32_t bit,
+                                  bool straight)
 {
     const struct permtab_shm_table *table = view->table;
     uint32_t residence = residence_of(view, key);
     bool allowed;
     struct permtab_shm_moment moment = permtab_shm_beat_read(table);
-    switch (check_key(table, key, bit, &allowed)) {
+    switch (check_key(table, key, bit, straight, &allowed)) {
     case PERMTAB_SHM_MISS:
         return missed(view, key, residence);
     case PERMTAB_SHM_BUSY:

@@ -95,7 +95,8 @@ enum world_answer {
 /* Looks at `key` as a client would and holds the answer against every revision it can come from: not older than the
  * applied revision that was read before it, not newer than the batch that was under way after it. */
 enum world_answer world_look_any(const struct world_view *view, struct world_key key);
-/* The same with a check of one permission, by the straight line where there is one. */
-enum world_answer world_check_any(const struct world_view *view, struct world_key key, uint32_t bit);
+/* The same with a check of one permission, `straight` by the straight line where there is one. */
+enum world_answer world_check_any(const struct world_view *view, struct world_key key, uint32_t bit,
+                                  bool straight);
 
 #endif
