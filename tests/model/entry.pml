@@ -104,11 +104,11 @@ proctype reader()
     load(APPLIED, BEAT_LOAD, applied);
 #endif
     load(SEQUENCE, R1, sequence);
+#ifdef STRAIGHT
+    load(WORD, R2, word); /* permtab_shm_look_home may read it before any of the key: it compares that afterwards */
+#endif
     load(KEY0, R2, now);
     if :: now != want0 -> goto miss :: else fi;
-#ifdef STRAIGHT
-    load(WORD, R2, word); /* permtab_shm_look_home has chosen it before it looks at the rest of the key */
-#endif
     load(KEY1, R2, now);
     if :: now != want1 -> goto miss :: else fi;
 #ifndef STRAIGHT
