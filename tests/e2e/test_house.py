@@ -75,6 +75,16 @@ FACES = {
 FACES_FOR = {("serve/methods", "serve"): "parked request task"}
 
 COMPILER_FLAGS = ["-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", '-DPERMTAB_VERSION="0"', f"-I{ROOT}"]
+# As a user's code may wrap the checks.
+WRAPPERS = """#include "client/permtab.h"
+#define ASKED struct permtab *table, uint64_t user, permtab_scope scope, permtab_perm perm
+bool allowed(ASKED) { return permtab_allowed(table, user, scope, perm); }
+int check(ASKED) { return permtab_check(table, user, scope, perm); }
+int peek(ASKED) { return permtab_peek(table, user, scope, perm); }
+int owned(ASKED) { return permtab_check_owned(table, user, scope, perm, user); }
+int at(ASKED, struct permtab_token token) { return permtab_check_at(table, user, scope, perm, token); }
+int has(const struct permtab_view *view, permtab_perm perm) { return permtab_view_has(view, perm, true); }
+"""
 
 
 @functools.cache
@@ -298,6 +308,14 @@ class House(unittest.TestCase):
         for name in ["client/permtab.h", "shm/reader.h", "shm/order.h", "shm/layout.h", "shm/error.h"]:
             with self.subTest(name):
                 self.assertEqual("", self.compile_alone(name, "c++"))
+
+    def test_checks_compile_without_warnings(self):
+        """In users' code, which is compiled in other ways than ours: gcc's warnings depend on how much it optimizes."""
+        for options in [["-Og"], ["-O1", "-fsanitize=address"], ["-O2", "-fsanitize=undefined"], ["-O3"]]:
+            with self.subTest(options):
+                done = subprocess.run(["gcc", "-x", "c", *options, *COMPILER_FLAGS, "-c", "-o", "/dev/null", "-"],
+                                      input=WRAPPERS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                self.assertEqual((0, ""), (done.returncode, done.stdout))
 
     def test_headers_are_guarded(self):
         wrong = [name for name in files("shm/*.h", "client/*.h", "proxy/*.h")
