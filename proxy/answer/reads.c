@@ -362,8 +362,12 @@ void read_cancel(struct read *read)
 
 void read_hurry(struct read *read, enum read_lane lane)
 {
-    if (read->job != NULL || lane >= read->lane)
+    if (lane >= read->lane)
         return;
+    if (read->job != NULL) { /* should it come back to be read again, it waits there; job->lane is the job's */
+        read->lane = lane;
+        return;
+    }
     waiting_remove(read);
     read->lane = lane;
     note_one(read->reads, lane);

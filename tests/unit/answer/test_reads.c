@@ -449,6 +449,22 @@ static void too_much_together(void **state)
     assert_int_equal(fixture->failed, 1);
 }
 
+/* A client has joined it while it was away: it does not wait behind those that nobody waits for. */
+static void one_is_hurried_that_is_too_much(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.too_many = 1;
+    begin(fixture, 2, READ_WARM);
+    read_hurry(fixture->begun[2], READ_ONE);
+    carry_out(fixture, 0);
+    carry_out(fixture, 1);
+    assert_int_equal(fixture->told, 1);
+    assert_int_equal(fixture->users[0], 2);
+    carry_out_from(fixture, 2);
+    assert_int_equal(fixture->told, 2);
+    assert_int_equal(fixture->failed, 0);
+}
+
 /* As a client's facts are read again by halves, a burst that comes then goes by itself. */
 static void halves_take_nobody_in(void **state)
 {
@@ -631,6 +647,7 @@ int main(void)
         T(the_warm_up_comes_last),             T(a_list_leaves_the_warm_up_a_thread),
         T(somebody_waits_for_it_now),          T(one_is_too_much),
         T(too_much_together),                  T(halves_take_nobody_in),
+        T(one_is_hurried_that_is_too_much),
         T(what_came_is_told_in_turns),         T(what_is_not_told_has_a_bound),
         T(a_failure_is_everybodys),            T(nobody_is_told_after_a_cancel),
         T(a_full_queue),                       T(users_of_a_known_place),
