@@ -229,8 +229,8 @@ static void on_filled(void *context, int code, const char *text, const struct an
     if (code == 0)
         note(asks, ask, false);
     tell(ask, code, text, answer);
-    if (turn_is_due(asks)) /* once for all that are told now */
-        event_active(asks->next_turn, EV_TIMEOUT, 0);
+    if (turn_is_due(asks)) /* once for all that are told now; they may have been begun by the last turn */
+        timer_next_turn(asks->next_turn);
 }
 
 static void judge(struct ask_queue *asks, struct ask *ask, bool queued);
@@ -448,7 +448,7 @@ static void run_waiting(struct ask_queue *asks)
     while (looked++ < LOOKS_A_TURN && (ask = take_next(asks)) != NULL)
         judge(asks, ask, true);
     if (turn_is_due(asks))
-        (void)timer_at_once(asks->next_turn);
+        timer_next_turn(asks->next_turn);
 }
 
 static void on_next_turn(evutil_socket_t descriptor, short what, void *context)

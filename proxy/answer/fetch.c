@@ -211,7 +211,7 @@ static void on_tell(evutil_socket_t descriptor, short what, void *context)
             break;
     }
     if (fetches->ready != NULL)
-        (void)timer_at_once(fetches->tell);
+        timer_next_turn(fetches->tell);
 }
 
 static bool begin_with_kept(struct fetch *fetch)
@@ -222,7 +222,7 @@ static bool begin_with_kept(struct fetch *fetch)
     fetch->origin = (struct fetch_origin){.from = FETCH_KEPT, .begun_ns = clock_ns()};
     DL_APPEND(fetches->ready, fetch);
     fetches->ready_count++;
-    event_active(fetches->tell, EV_TIMEOUT, 0);
+    timer_next_turn(fetches->tell);
     return true;
 }
 

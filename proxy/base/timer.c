@@ -31,6 +31,12 @@ int timer_at_once(struct event *timer)
     return timer_in_us(timer, 0);
 }
 
+void timer_next_turn(struct event *timer)
+{
+    if (!event_pending(timer, EV_TIMEOUT, NULL) && timer_at_once(timer) < 0)
+        event_active(timer, EV_TIMEOUT, 0);
+}
+
 int timer_in_ns(struct event *timer, uint64_t ns)
 {
     return timer_in_us(timer, ns / 1000 + (ns % 1000 != 0));

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -491,6 +492,88 @@ static void bytes_are_bounded(void **state)
     assert_int_equal(fixture->strangers.bytes, 0);
 }
 
+/* ---- kept facts, told in turns ----------------------------------------------------------------------------------- */
+
+#define IN_A_ROW 100u
+
+struct row {
+    struct fixture *fixture;
+    unsigned begun, told;
+    bool goes_on; /* each that is told begins the next */
+};
+
+static void on_told(void *context, int code, const char *text, struct facts *facts,
+                    const struct fetch_origin *origin);
+
+static void begin_next(struct row *row)
+{
+    struct fetch *fetch;
+    struct fetch_how how = {.lane = READ_LIST};
+    if (row->begun++ < IN_A_ROW)
+        assert_int_equal(fetch_begin(&fetch, row->fixture->fetches, NOBODY2, channel, how, on_told, row), 0);
+}
+
+static void on_told(void *context, int code, const char *text, struct facts *facts,
+                    const struct fetch_origin *origin)
+{
+    struct row *row = context;
+    (void)text;
+    assert_int_equal(code, 0);
+    assert_int_equal(origin->from, FETCH_KEPT);
+    facts_fini(facts);
+    row->told++;
+    if (row->goes_on)
+        begin_next(row);
+}
+
+static void turn(struct fixture *fixture)
+{
+    assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE | EVLOOP_NONBLOCK), 0);
+}
+
+/* What is begun as others are told has the next turn: else a list would keep the loop until its end. */
+static void what_is_kept_does_not_keep_the_loop(void **state)
+{
+    struct fixture *fixture = *state;
+    struct row row = {.fixture = fixture, .goes_on = true};
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 1);
+    begin_next(&row);
+    unsigned turns = 0;
+    for (; row.told < IN_A_ROW; turns++) {
+        unsigned told = row.told;
+        turn(fixture);
+        assert_true(row.told <= told + 1);
+    }
+    assert_true(turns >= IN_A_ROW);
+}
+
+static void on_writable(evutil_socket_t descriptor, short what, void *context)
+{
+    (void)descriptor, (void)what;
+    begin_next(context);
+}
+
+/* One comes in every turn, before those that are to be told in it. */
+static void what_comes_does_not_put_it_off(void **state)
+{
+    struct fixture *fixture = *state;
+    struct row row = {.fixture = fixture};
+    int ends[2];
+    count_all(fixture);
+    assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 1);
+    assert_int_equal(pipe(ends), 0);
+    struct event *writable = event_new(fixture->base, ends[1], EV_WRITE | EV_PERSIST, on_writable, &row);
+    assert_int_equal(event_add(writable, NULL), 0);
+    for (unsigned i = 0; i < IN_A_ROW; i++)
+        turn(fixture);
+    assert_true(row.told >= IN_A_ROW - 2);
+    event_free(writable);
+    while (row.told < IN_A_ROW)
+        turn(fixture);
+    assert_int_equal(close(ends[0]) | close(ends[1]), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +597,8 @@ int main(void)
         T(absent_places_are_kept_too),
         T(the_least_recently_used_goes_first),
         T(bytes_are_bounded),
+        T(what_is_kept_does_not_keep_the_loop),
+        T(what_comes_does_not_put_it_off),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
