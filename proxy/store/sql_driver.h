@@ -6,7 +6,7 @@
 #include "proxy/store/sql.h"
 
 #define SQL_STATEMENTS_MAX 128u /* constant texts; there are fewer in the code */
-#define SQL_BUILT_MAX      32u  /* built texts, the least recently used one goes */
+#define SQL_BUILT_MAX      128u /* built texts, the least recently used one goes: some have one for each depth */
 
 /* A URL, taken apart and percent-decoded. Strings that the URL does not give are empty. */
 struct sql_address {
