@@ -91,13 +91,15 @@ static bool knows_lineage(const struct set_table *sets, uint64_t role, unsigned 
 bool publisher_knows_roles(const struct publisher *publisher, const struct facts *facts)
 {
     const struct set_table *sets = &publisher->table->sets;
-    unsigned left = LINEAGE_MAX;
-    for (size_t i = 0; i < facts->assignment_count; i++)
+    for (size_t i = 0; i < facts->assignment_count; i++) {
+        unsigned left = LINEAGE_MAX;
         if (!knows_lineage(sets, facts->assignments[i].role, &left))
             return false;
+    }
     for (size_t i = 0; i < facts->default_count; i++) {
         const struct facts_default *item = &facts->defaults[i];
         const struct resident_role *resident = set_table_role(sets, item->role);
+        unsigned left = LINEAGE_MAX;
         /* SQLite's REPLACE may take a default role from a scope that no change row names: L2's value of that scope
          * still has the role. */
         if (resident == NULL || !resident->present || !resident->role.is_default ||

@@ -24,6 +24,22 @@ static void facts_without_definitions_fill_both(void **state)
     facts_fini(&facts);
 }
 
+/* Each of them has a lineage of its own: that there are many says nothing of a circle. */
+static void a_user_with_many_roles_is_known(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    for (uint64_t role = 1000; role < 1300; role++) {
+        memory_role(&fixture->policy, role, "one of many", server, false, true);
+        memory_assign(&fixture->policy, 2, role, server, FACTS_NEVER);
+    }
+    fill_well(fixture, 2, server);
+    read_facts(fixture, 2, server, &facts);
+    assert_true(facts.assignment_count > 256);
+    assert_true(publisher_knows_roles(fixture->publisher, &facts));
+    facts_fini(&facts);
+}
+
 static void nothing_is_copied_between_two_slices_of_a_batch(void **state)
 {
     struct fixture *fixture = *state;
@@ -237,6 +253,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_growing, teardown_growing)
         T(facts_without_definitions_fill_both),
+        T(a_user_with_many_roles_is_known),
         T(nothing_is_copied_between_two_slices_of_a_batch),
         T(what_next_evicts_is_not_counted),
         T(the_auditor_heals_both),
