@@ -71,6 +71,7 @@ struct ask {
     struct question question;
     ask_done_fn done;
     void *context;
+    bool more_follow; /* it is of a list, which goes on: a reader of one thing it is not, though it may be the first */
 
     /* private */
     enum ask_state state;

@@ -70,9 +70,13 @@ static bool is_fresh(const struct ask_flow *flow)
     return flow->waiting == 0 && flow->running == 0 && !flow->warms;
 }
 
-static enum read_lane lane_of(const struct ask_flow *flow)
+/* Those that wait for the feed take no turn, and yet the client asks for more than one thing. */
+static enum read_lane lane_of(const struct ask *ask)
 {
-    return flow->warms ? READ_WARM : is_fresh(flow) ? READ_ONE : READ_LIST;
+    const struct ask_flow *flow = ask->flow;
+    if (flow->warms)
+        return READ_WARM;
+    return is_fresh(flow) && flow->catching_up == 0 && !ask->more_follow ? READ_ONE : READ_LIST;
 }
 
 static void flow_put(struct ask_flow **list, struct ask_flow *flow)
@@ -297,7 +301,7 @@ static void start_catching_up(struct ask_queue *asks, struct ask *ask)
         return;
     }
     feed_wake(asks->options.feed);
-    ask->lane = lane_of(ask->flow);
+    ask->lane = lane_of(ask);
     if (request_fill(asks, ask))
         ask_move(ask, ASK_CATCHING_UP);
 }
@@ -342,8 +346,8 @@ static void start_or_wait(struct ask_queue *asks, struct ask *ask)
 {
     struct ask_flow *flow = ask->flow;
     bool fresh = is_fresh(flow);
-    ask->lane = lane_of(flow);
-    if (fresh && asks->running + asks->running_warm > 0)
+    ask->lane = lane_of(ask);
+    if (ask->lane == READ_ONE && asks->running + asks->running_warm > 0)
         asks->fresh_seen_ns = clock_ns();
     if (may_start(asks, flow, fresh)) {
         start_fill(asks, ask);

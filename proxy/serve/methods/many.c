@@ -211,6 +211,7 @@ static void ask_next(struct many *many, struct many_slot *slot)
     slot->ask.question.user = query->user;
     slot->ask.question.scope = query->scope;
     slot->ask.question.meaning = many->meaning;
+    slot->ask.more_follow = many->next < many->count;
     ask_start(many->request->parts->answering, &many->request->session->flow, &slot->ask);
 }
 

@@ -38,6 +38,7 @@ struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct
                                       uint64_t revision, enum read_lane lane, fill_done_fn done,
                                       void *context);
 const char *__wrap_feed_trouble(const struct feed *feed);
+void __wrap_feed_wake(struct feed *feed);
 
 struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
                                       uint64_t revision, enum read_lane lane, fill_done_fn done,
@@ -54,6 +55,11 @@ const char *__wrap_feed_trouble(const struct feed *feed)
 {
     (void)feed;
     return "";
+}
+
+void __wrap_feed_wake(struct feed *feed)
+{
+    (void)feed;
 }
 
 struct fixture {
@@ -134,6 +140,22 @@ static void start(struct fixture *fixture, struct ask_flow *flow, uint64_t user,
     ask_start(&fixture->answering, flow, ask);
 }
 
+/* With a token that the table has not reached. */
+static void start_later(struct fixture *fixture, struct ask_flow *flow, uint64_t user, uint64_t store,
+                        uint64_t revision)
+{
+    struct ask *ask = &fixture->asks[fixture->asked++];
+    ask->question = (struct question){.user = user,
+                                      .scope = server,
+                                      .meaning = publisher_names_version(fixture->publisher),
+                                      .has_token = true,
+                                      .token_store = store,
+                                      .token_revision = revision};
+    ask->done = on_done;
+    ask->context = fixture;
+    ask_start(&fixture->answering, flow, ask);
+}
+
 /* The oldest fill that is under way fills its entry and ends; then the loop turns. */
 static void fill_ends(struct fixture *fixture)
 {
@@ -176,6 +198,30 @@ static void the_warm_up_comes_last(void **state)
     for (unsigned i = 9; i < 16; i++)
         assert_int_equal(fake.started[i].lane, READ_WARM);
     assert_int_equal(fixture->counters.socket_hits, 0);
+}
+
+/* The first of a list, and what is asked beside others that wait for the feed, are not all that the client asks. */
+static void who_asks_for_more_is_a_list(void **state)
+{
+    struct fixture *fixture = *state;
+    struct ask *ask = &fixture->asks[fixture->asked];
+    ask->more_follow = true;
+    start(fixture, &fixture->client, 1, server);
+    assert_int_equal(fake.started[0].lane, READ_LIST);
+    fill_ends(fixture);
+    start(fixture, &fixture->client, 2, server); /* the last */
+    assert_int_equal(fake.started[1].lane, READ_ONE);
+    fill_ends(fixture);
+    struct log_position at = publisher_position(fixture->publisher);
+    for (unsigned i = 0; i < 2; i++)
+        start_later(fixture, &fixture->client, 3 + i, at.store_id, at.revision + 5);
+    start(fixture, &fixture->client, 5, server);
+    start(fixture, &fixture->other, 6, server);
+    assert_int_equal(fake.begun, 6);
+    assert_int_equal(fake.started[2].lane, READ_ONE);
+    assert_int_equal(fake.started[3].lane, READ_LIST);
+    assert_int_equal(fake.started[4].lane, READ_LIST);
+    assert_int_equal(fake.started[5].lane, READ_ONE);
 }
 
 static void what_clients_ask_for_is_noted(void **state)
@@ -229,6 +275,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(the_warm_up_comes_last),
+        T(who_asks_for_more_is_a_list),
         T(what_clients_ask_for_is_noted),
         T(what_is_made_up_is_not_noted),
         T(a_folded_place_is_noted_as_what_it_answers_as),
