@@ -146,12 +146,10 @@ static void on_tell(evutil_socket_t descriptor, short what, void *context)
             continue;
         }
         tell_item(job, job->told++);
-        if (turn_is_over(begun_ns)) {
-            (void)timer_at_once(reads->tell);
+        if (turn_is_over(begun_ns))
             break;
-        }
     }
-    give_out(reads);
+    give_out(reads); /* which sees to it that the others are told of, too */
 }
 
 /* Together they are too much: they go by halves, before those that wait. */
@@ -206,8 +204,18 @@ static unsigned most_of(const struct reads *reads, enum read_lane lane)
     return most > 0 ? most : 1;
 }
 
-/* How many jobs of a lane may begin now. The last thread is for those that ask for one thing. A list that has none
- * takes it nevertheless, and the warm-up when nobody asks for one thing. */
+/* Whether a lane without jobs may have the last thread that is idle, which is for those that ask for one thing. A list
+ * takes it nevertheless, but not while the warm-up has all others: who asks for one thing would wait for a whole job. */
+static bool may_take_last(const struct reads *reads, enum read_lane lane)
+{
+    if (reads->lanes[lane].running > 0)
+        return false;
+    if (reads->options.threads == 1)
+        return lane == READ_LIST || !one_seen(reads);
+    return lane == READ_LIST && reads->lanes[READ_WARM].running < reads->options.threads - 1;
+}
+
+/* How many jobs of a lane may begin now. */
 static unsigned hands_for(const struct reads *reads, enum read_lane lane)
 {
     unsigned running = reads->lanes[lane].running, idle = reads->options.threads - reads->running;
@@ -217,7 +225,7 @@ static unsigned hands_for(const struct reads *reads, enum read_lane lane)
         return idle;
     unsigned most = most_of(reads, lane), left = most > running ? most - running : 0;
     if (idle == 1)
-        return running == 0 && (lane == READ_LIST || !one_seen(reads));
+        return may_take_last(reads, lane);
     return left < idle - 1 ? left : idle - 1;
 }
 
@@ -303,6 +311,8 @@ static bool begin_some(struct reads *reads, enum read_lane which, size_t count)
 static void give_out(struct reads *reads)
 {
     unsigned hands;
+    if (reads->ended != NULL)
+        timer_next_turn(reads->tell);
     for (enum read_lane which = READ_ONE; which < READ_LANES; which++) {
         struct lane *lane = &reads->lanes[which];
         while (lane->waiting != NULL && (hands = hands_for(reads, which)) > 0) {

@@ -369,12 +369,13 @@ static void the_warm_up_comes_last(void **state)
     carry_out(fixture, THREADS - 1);
     assert_int_equal(fixture->users[0], 401);
     begin(fixture, 64, READ_LIST);
+    assert_int_equal(fake.submitted, THREADS); /* the last thread is for one thing */
+    carry_out(fixture, 0);
     assert_int_equal(fake.submitted, THREADS + 1);
     carry_out(fixture, THREADS);
-    assert_int_equal(fixture->users[1], 402);
-    assert_int_equal(fixture->told, 65);
+    assert_int_equal(fixture->users[65], 402);
+    assert_int_equal(fixture->told, 129);
     /* Others ask: a quarter. */
-    carry_out(fixture, 0);
     carry_out(fixture, 1);
     assert_int_equal(fake.submitted, THREADS + 1);
     carry_out(fixture, 2);
@@ -398,6 +399,34 @@ static void a_list_leaves_the_warm_up_a_thread(void **state)
     carry_out(fixture, 1);
     carry_out_from(fixture, 3);
     assert_int_equal(fixture->told, 910);
+}
+
+/* Whoever asks for one thing finds a thread, however few there are, unless a list has come first. */
+static void the_last_thread_is_not_for_the_warm_up(void **state)
+{
+    struct fixture *fixture = *state;
+    reads_free(fixture->reads);
+    struct reads_options options = {.base = fixture->base, .threads = 2, .counters = &fixture->counters};
+    assert_int_equal(reads_new(&fixture->reads, &options), 0);
+    begin(fixture, 1, READ_ONE);
+    begin(fixture, 200, READ_WARM);
+    assert_int_equal(fake.submitted, 1);
+    carry_out(fixture, 0);
+    assert_int_equal(fake.submitted, 2);
+    begin(fixture, 10, READ_LIST);
+    assert_int_equal(fake.submitted, 2); /* the other is the warm-up's */
+    assert_true(reads_would_begin(fixture->reads, READ_ONE));
+    carry_out(fixture, 1);
+    assert_int_equal(fake.submitted, 3);
+    carry_out(fixture, 2);
+    assert_int_equal(fixture->users[fixture->told - 1], 211);
+    begin(fixture, 1, READ_ONE);
+    assert_int_equal(fake.submitted, 5);
+    carry_out(fixture, 4);
+    assert_int_equal(fixture->users[fixture->told - 1], 212);
+    carry_out(fixture, 3);
+    carry_out_from(fixture, 5);
+    assert_int_equal(fixture->told, 212);
 }
 
 static void somebody_waits_for_it_now(void **state)
@@ -645,6 +674,7 @@ int main(void)
         T(a_list_leaves_a_thread),             T(a_list_is_read_in_few_reads),
         T(what_is_gathered_goes_together),     T(of_a_few_places),
         T(the_warm_up_comes_last),             T(a_list_leaves_the_warm_up_a_thread),
+        T(the_last_thread_is_not_for_the_warm_up),
         T(somebody_waits_for_it_now),          T(one_is_too_much),
         T(too_much_together),                  T(halves_take_nobody_in),
         T(one_is_hurried_that_is_too_much),
