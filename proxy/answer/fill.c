@@ -6,7 +6,7 @@
  *    ▲  ▲          ▲                     │             token makes it BEHIND, and the feed is woken
  *    │  │          └─────────────────────┼── EARLY     S is ahead of the table: published after the next batch
  *    │  └────────────────────────────────┴── OUTDATED  something it read has changed since: read again
- *    └── BEHIND, when the table has got there
+ *    └── BEHIND, when the table has got there, and not too many reads wait
  *
  * fill_move alone writes the state.
  *
@@ -36,7 +36,7 @@ enum fill_state {
     FILL_EMPTY,   /* not begun, or its fetch brought nothing */
     FILL_READING, /* the fetch is under way */
     FILL_HELD,    /* read: facts are kept, to be published now or when the table is where they are */
-    FILL_BEHIND,  /* to be read again after a batch: for those who want a newer revision, or for want of memory */
+    FILL_BEHIND,  /* to be read again after a batch: somebody wants a newer revision, or too much is held or waits */
 };
 
 struct fill {
@@ -204,13 +204,19 @@ static int fill_submit(struct fill *fill)
     return 0;
 }
 
+/* After a batch many may be read again at once: those that find too many waiting have the next one. */
 static void fill_read(struct fill *fill)
 {
     int code = fill_submit(fill);
     if (code == 0)
         return;
+    if (code == PERMTAB_E_FULL) {
+        fill_move(fill, FILL_BEHIND);
+        feed_wake(fill->fills->options.feed);
+        return;
+    }
     fill->fills->options.counters->fills_failed++;
-    tell_all(fill, code, "too many requests wait for the store");
+    tell_all(fill, code, "out of memory");
     fill_free(fill);
 }
 

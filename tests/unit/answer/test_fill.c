@@ -38,6 +38,7 @@ static struct {
     bool unasked; /* what was published last */
     size_t rows;  /* of what is read */
     uint64_t slow_ns; /* that publishing takes */
+    int begin_code;   /* what the next fetches say */
 } fake;
 
 int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, struct scope_key scope,
@@ -59,6 +60,8 @@ int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t use
 {
     (void)fetches, (void)user, (void)scope;
     fake.lane = how.lane;
+    if (fake.begin_code < 0)
+        return fake.begin_code;
     assert_in_range(fake.begun, 0, READS - 1);
     *out = &fake.reads[fake.begun++];
     **out = (struct fetch){done, context};
@@ -207,6 +210,12 @@ static void poll_is_applied(struct fixture *fixture)
 static struct fill_wait *ask_at(struct fixture *fixture, uint64_t user, enum read_lane lane)
 {
     return fill_request(fixture->fills, user, (struct scope_key){0, 0}, 0, lane, on_filled, fixture);
+}
+
+static struct fill_wait *ask_full(struct fixture *fixture)
+{
+    fake.begin_code = PERMTAB_E_FULL;
+    return ask_at(fixture, 99, READ_ONE);
 }
 
 static struct fill_wait *ask(struct fixture *fixture)
@@ -494,6 +503,36 @@ static void what_is_held_has_a_bound(void **state)
     assert_int_equal(fixture->answered, 4);
 }
 
+/* Others have filled the queue: those that wait for a batch wait for one more, and fail only when their time is over. */
+static void what_is_behind_waits_for_the_queue(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_non_null(ask_at(fixture, 0, READ_LIST));
+    fake.outcome = PUBLISHER_EARLY;
+    fake.revision = 5;
+    fake.rows = (96u << 20) / sizeof(struct facts_overwrite); /* too much to be held */
+    assert_non_null(ask_at(fixture, 1, READ_LIST));
+    fake.outcome = PUBLISHER_OUTDATED;
+    fake.begin_code = PERMTAB_E_FULL;
+    read_ends(); /* to be read again at once */
+    fake.outcome = PUBLISHER_EARLY;
+    read_ends();
+    unsigned woken = fake.woken;
+    poll_is_applied(fixture);
+    assert_int_equal(fake.begun, 2);
+    assert_int_equal(fixture->failed, 0);
+    assert_true(fake.woken > woken);
+    fake.begin_code = 0;
+    fake.rows = 0;
+    fake.outcome = PUBLISHER_FILLED;
+    poll_is_applied(fixture);
+    assert_int_equal(fake.begun, 4);
+    read_ends();
+    read_ends();
+    assert_int_equal(fixture->answered, 2);
+    assert_null(ask_full(fixture)); /* who comes then is told so */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -506,6 +545,7 @@ int main(void)
         T(what_is_held_has_a_bound),         T(what_is_held_is_published_in_turns),
         T(what_nobody_waits_for_is_not_read), T(what_nobody_waits_for_any_more_is_not_read),
         T(who_joins_is_not_made_to_wait_longer),
+        T(what_is_behind_waits_for_the_queue),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
