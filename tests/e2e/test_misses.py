@@ -95,19 +95,32 @@ class Misses:
         self.assertNotIn("trouble", reply)
 
     def test_changes_race_with_lists(self):
-        """Users are given a role, and lose it, while lists of them are read again and again; the last word is right."""
+        """Users are given a role, and lose it, while lists of them are read again and again. Whoever asks with the token
+        of a change is told what holds since then, whatever a list was being read for; and so is the last word right."""
         serving = self.serve()
         ended = threading.Event()
+        wrong = []
 
         def change():
             with serving.rpc() as rpc:
                 for number in range(60):
                     for user in (FIRST + number % 7, FIRST + 20 + number % 5):
-                        rpc.call("assign" if number % 2 == 0 else "unassign", user=user, role=MODERATOR,
-                                 scope="server:1")
+                        for method, decision in (("assign", 1), ("unassign", 0)):
+                            token = rpc.call(method, user=user, role=MODERATOR, scope="server:1")["token"]
+                            told = rpc.call("check", user=user, scope="channel:10", permission=DELETE, token=token)
+                            if told["decision"] != decision:
+                                wrong.append((number, user, method, told))
+                        if number % 3 == 0:
+                            rpc.call("assign", user=user, role=MODERATOR, scope="server:1")
+
+        def change_and_end():
+            try:
+                change()
+            except Exception as error:
+                wrong.append(error)
             ended.set()
 
-        changer = threading.Thread(target=change)
+        changer = threading.Thread(target=change_and_end)
         changer.start()
         with serving.rpc() as rpc:
             while not ended.is_set():
@@ -115,6 +128,7 @@ class Misses:
                 self.assertEqual([0] * 13, reply["decisions"][7:20])
                 self.assertNotIn(-1, reply["decisions"])
             changer.join()
+            self.assertEqual([], wrong)
             holders = {int(row[0]) for row in self.rows(
                 f"SELECT user_id FROM permtab_assignment WHERE role_id = {MODERATOR};")}
             reply = rpc.call("check_many", queries=self.queries(FIRST, 40, "channel:10", DELETE))
