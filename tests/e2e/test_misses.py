@@ -144,8 +144,32 @@ class OnSqlite(Misses, SqliteCase):
 
 
 class OnMariadb(Misses, MariadbCase):
-    def statements(self):
-        return int(self.server.client(None, "SHOW GLOBAL STATUS LIKE 'Com_stmt_execute';").stdout.split()[1])
+    def statements(self, what="execute"):
+        return int(self.server.client(None, f"SHOW GLOBAL STATUS LIKE 'Com_stmt_{what}';").stdout.split()[1])
+
+    def test_a_deep_hierarchy_is_prepared_once(self):
+        """Each depth has texts of its own. All of them stay, so that later misses prepare nothing."""
+        serving = self.serve(poll_interval="10s", store_threads=1)
+        new = int(self.rows("SELECT MAX(number) FROM permtab_scope_type;")[0][0]) + 1
+        kinds = range(new, 15)
+        for kind in kinds:
+            above = (kind - 1, 500 + kind - 1) if kind > new else (1, 1)
+            self.sql(f"INSERT INTO permtab_scope_type (number, name) VALUES ({kind}, 'kind{kind}');"
+                     "INSERT INTO permtab_scope (type, id, parent_type, parent_id) VALUES"
+                     f" ({kind}, {500 + kind}, {above[0]}, {above[1]});")
+        prepared = []
+        with serving.rpc() as rpc:
+            first = FIRST
+            for _ in range(2):
+                before = self.statements("prepare")
+                for kind in kinds:
+                    for count in (1, 3, 1, 40):
+                        rpc.call("check_many", queries=self.queries(first, count, f"kind{kind}:{500 + kind}"))
+                        first += count
+                prepared.append(self.statements("prepare") - before)
+        self.say(f"statements prepared by misses at {len(kinds)} depths, round by round: {prepared}")
+        self.assertGreater(prepared[0], 0)
+        self.assertLessEqual(prepared[-1], 4)
 
     def test_a_miss_at_a_known_place_takes_one_statement(self):
         """Beyond those of the polls, of which there are hardly any here."""
