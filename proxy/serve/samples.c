@@ -30,8 +30,10 @@ static void take(struct server *server, struct session *session, unsigned most)
 void samples_collect(struct server *server)
 {
     unsigned sessions = server->session_count < SESSIONS_A_TURN ? server->session_count : SESSIONS_A_TURN;
-    publisher_use_grant(server->parts->publisher);
+    publisher_use_turn(server->parts->publisher);
     for (unsigned i = 0; i < sessions; i++) {
+        if (!server->sampled)
+            publisher_use_grant(server->parts->publisher); /* all have been looked at */
         struct session *session = server->sampled ? server->sampled : server->sessions;
         server->sampled = session->next;
         publisher_use_settle(server->parts->publisher, &session->share);

@@ -178,8 +178,12 @@ static int copy_entry(const struct publisher *publisher, uint32_t slot, uint64_t
     uint32_t index = PERMTAB_SHM_WORD_INDEX(map_word(&table->map, slot)), set;
     const struct set_record *record = &table->sets.records[index];
     struct map_key key = map_key_at(&table->map, slot);
-    if (index == 0 || record->abandoned || map_writer_find(&next->map, key) != MAP_NO_SLOT)
+    if (index == 0 || record->abandoned)
         return 0;
+    if (map_writer_find(&next->map, key) != MAP_NO_SLOT) { /* filled since growth began */
+        copy_use(table, slot, next, key);
+        return 0;
+    }
     struct scope_node *node;
     const struct scope_node *from = scope_tree_find(&table->scopes, (struct scope_key){key.key1, key.type});
     assert(from != NULL);

@@ -64,6 +64,11 @@ void sieve_move(struct sieve *sieve, struct sieve_queue *queue, uint32_t from, u
     set_laps(sieve, from, 0);
 }
 
+bool sieve_known(const struct sieve *sieve, uint32_t slot)
+{
+    return sieve->laps[slot] >= sieve->laps_of_a_use;
+}
+
 bool sieve_usable(const struct sieve *sieve, uint32_t slot)
 {
     uint8_t laps = sieve->laps[slot];
@@ -80,7 +85,8 @@ bool sieve_use(struct sieve *sieve, uint32_t slot)
 
 void sieve_lend(struct sieve *sieve, uint32_t slot, uint8_t laps)
 {
-    if (sieve->laps[slot] > 0 || sieve->used < sieve->used_max)
+    uint8_t has = sieve->laps[slot];
+    if (laps > has && (has > 0 || sieve->used < sieve->used_max))
         set_laps(sieve, slot, laps);
 }
 

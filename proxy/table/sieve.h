@@ -48,9 +48,11 @@ void sieve_move(struct sieve *sieve, struct sieve_queue *queue, uint32_t from, u
 
 /* The entry in the slot was used. False when that changes nothing: it counts as just used already, or too many do. */
 bool sieve_use(struct sieve *sieve, uint32_t slot);
+/* It counts as just used already. */
+bool sieve_known(const struct sieve *sieve, uint32_t slot);
 /* Whether sieve_use would change anything. */
 bool sieve_usable(const struct sieve *sieve, uint32_t slot);
-/* The entry counts as used for so many laps more, unless too many do: a copy of one that does. */
+/* The entry counts as used for so many laps more at least, unless too many do: a copy of one that does. */
 void sieve_lend(struct sieve *sieve, uint32_t slot, uint8_t laps);
 /* The entry that makes room next, or NO_ENTRY in an empty queue. Moves the hand there; sieve_remove moves it on. */
 uint32_t sieve_victim(struct sieve *sieve, struct sieve_queue *queue);
