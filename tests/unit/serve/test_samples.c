@@ -19,7 +19,7 @@ static struct {
     struct catalogue catalogue;
     uint64_t sampled; /* in all */
     uint64_t of[SESSIONS];
-    uint64_t grants, settled;
+    uint64_t turns, grants, settled;
 } fake;
 
 static struct session sessions[SESSIONS];
@@ -29,6 +29,7 @@ static struct server server;
 
 void __wrap_answering_sampled(struct answering *answering, const struct ask_flow *flow, uint64_t user,
                               struct scope_key scope);
+void __wrap_publisher_use_turn(struct publisher *publisher);
 void __wrap_publisher_use_grant(struct publisher *publisher);
 void __wrap_publisher_use_settle(struct publisher *publisher, struct use_share *share);
 const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher);
@@ -43,9 +44,16 @@ void __wrap_answering_sampled(struct answering *answering, const struct ask_flow
     fake.of[user % SESSIONS]++;
 }
 
+void __wrap_publisher_use_turn(struct publisher *publisher)
+{
+    (void)publisher;
+    fake.turns++;
+}
+
 void __wrap_publisher_use_grant(struct publisher *publisher)
 {
     (void)publisher;
+    assert_int_equal(fake.settled, fake.grants * server.session_count); /* each since the last one */
     fake.grants++;
 }
 
@@ -162,8 +170,9 @@ static void test_all_have_their_share(void **state)
             samples_collect(&server);
             assert_true(counters.samples - before <= 1600);
         }
-        assert_int_equal(fake.grants, 20 * turns);
+        assert_int_equal(fake.turns, 20 * turns);
         assert_int_equal(fake.settled, 20 * turns * (counts[i] < 64 ? counts[i] : 64));
+        assert_int_equal(fake.grants, counts[i] > 0 ? (fake.settled + counts[i] - 1) / counts[i] : 0);
         for (unsigned session = 0; session < counts[i]; session++)
             assert_true(fake.of[session] >= fake.sampled / counts[i] / 2 && fake.of[session] > 0);
         assert_true(fake.sampled < counters.samples / 4 + 1);
