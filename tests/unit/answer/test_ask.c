@@ -4,7 +4,9 @@
 #include "proxy/answer/private.h"
 #include "proxy/base/clock.h"
 #include "proxy/table/fill.h"
+#include "proxy/table/use.h"
 #include "tests/support/memory_policy.h"
+#include "tests/support/memory_publisher.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -166,6 +168,40 @@ static void the_lease_has_ended(void **state)
     assert_int_equal(fixture->code, PERMTAB_E_STALE);
 }
 
+static void ask_and_hit(struct fixture *fixture)
+{
+    struct ask ask = {.question = fixture->ask.question, .done = on_done, .context = fixture};
+    unsigned told = fixture->told;
+    ask_start(&fixture->answering, &fixture->flow, &ask);
+    assert_int_equal(fixture->told, told + 1);
+    assert_int_equal(fixture->code, 0);
+    publisher_use_grant(fixture->publisher);
+}
+
+/* A client without shared memory tells of its uses by its questions. */
+static void a_hit_keeps_the_entry(void **state)
+{
+    struct fixture *fixture = *state;
+    struct scope_key scope = fixture->ask.question.scope, at;
+    struct use_share share = {.joined = false};
+    struct memory_policy policy;
+    memory_policy_init(&policy);
+    fill_ends(fixture);
+    rebuild_at(fixture, (struct log_position){7, 5, 1}); /* as memory_fill reads it */
+    fixture->ask.question.meaning = publisher_names_version(fixture->publisher);
+    for (uint64_t user = 1; user <= 2; user++)
+        memory_fill(fixture->publisher, &policy, 5, user, scope);
+    fixture->flow.share = &share;
+    ask_and_hit(fixture); /* it comes without a ticket */
+    ask_and_hit(fixture);
+    for (uint64_t user = 1000; user < 1150; user++) /* there is room for a hundred */
+        memory_fill(fixture->publisher, &policy, 5, user, scope);
+    assert_true(publisher_resident(fixture->publisher, 1, scope, &at));
+    assert_false(publisher_resident(fixture->publisher, 2, scope, &at));
+    publisher_use_leave(fixture->publisher, &share);
+    memory_policy_fini(&policy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +210,7 @@ int main(void)
         T(a_token_says_nothing_of_another_store),
         T(the_store_went_back),
         T(the_lease_has_ended),
+        T(a_hit_keeps_the_entry),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
