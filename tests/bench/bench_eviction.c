@@ -1,11 +1,12 @@
 /* Which entries stay: hit rates of orders in which entries make room, on traces made here or read from a file. No time
  * is measured. docs/PERFORMANCE.md has the table that sieve.h's numbers were chosen by.
  *
- * "permtab" is the table itself, filled by table_put, with its sieve, of which it is told one hit in so many, as the
- * sidecar is; "all" hears of each. The others are as in their papers: LRU, FIFO (which permtab was before), random,
- * SIEVE (Zhang and others, NSDI 2024), S3-FIFO (Yang and others, SOSP 2023: a tenth of the room for newcomers, ghosts
- * for as many as the rest has). All but permtab know their keys by a small number and no more. */
-#include "proxy/table/table.h"
+ * "permtab" is the table itself, filled by table_put, with its sieve, which is told of one hit in so many, as the
+ * sidecar is; "all" hears of each. Uses cost no tickets (use.h) but in the last three, which have clients.
+ * The others are as in their papers: LRU, FIFO (which permtab was before), random, SIEVE (Zhang and others, NSDI 2024),
+ * S3-FIFO (Yang and others, SOSP 2023: a tenth of the room for newcomers, ghosts for as many as the rest has). All
+ * but permtab know their keys by a small number and no more. */
+#include "proxy/table/private.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/question.h"
 #include "tests/support/memory_policy.h"
@@ -123,11 +124,15 @@ static void read_trace(struct trace *trace, const char *path, uint32_t room)
 
 /* ---- orders ------------------------------------------------------------------------------------------------------ */
 
+#define CLIENTS_MAX 64u
+#define TURN        1000u /* requests: a tenth of a second */
+
 /* A cache, and what its kind needs of this. */
 struct cache {
     const struct trace *trace;
     uint32_t sample, laps; /* permtab: told one hit in so many, good for so many laps */
     uint32_t count;
+    uint64_t requests;
     uint64_t hits; /* of permtab, which chooses by them what it is told */
     struct random random;
     struct {
@@ -139,6 +144,9 @@ struct cache {
     } main, small, ghosts;
     uint32_t *places; /* random: keys by place */
     struct table *table;
+    struct publisher publisher; /* the table, and tickets */
+    struct use_share shares[CLIENTS_MAX];
+    uint32_t clients; /* 0: uses cost nothing */
     struct scope_node *node;
     uint32_t set;
 };
@@ -289,6 +297,8 @@ static void begin_table(struct cache *cache)
     struct inputs inputs = {0};
     if (table_new(&cache->table, &options, 1) < 0)
         bench_die("no table");
+    cache->table->map.hash_seed = cache->table->segment.table.hash_seed = 7; /* each time the same */
+    cache->publisher.table = cache->table;
     struct role_sources sources = {&cache->table->sets, NULL, NULL};
     memory_policy_init(&policy);
     memory_catalogue(&policy, 1, &catalogue);
@@ -308,17 +318,36 @@ static bool is_told(struct cache *cache)
     return (++cache->hits * 0x9e3779b97f4a7c15ull) >> 32 < (1ull << 32) / cache->sample;
 }
 
+/* The first client tells of all hits. Each other one says in each turn that it uses what is asked for just then, which
+ * is known or costs one ticket, and so has its part unspent. */
+static void turn(struct cache *cache, struct map_key at)
+{
+    publisher_use_turn(&cache->publisher);
+    for (uint32_t client = 0; client < cache->clients; client++)
+        publisher_use_settle(&cache->publisher, &cache->shares[client]);
+    publisher_use_grant(&cache->publisher);
+    for (uint32_t client = 1; client < cache->clients; client++)
+        (void)publisher_use(&cache->publisher, &cache->shares[client], at.key0,
+                            (struct scope_key){at.key1, at.type});
+}
+
 static bool ask_permtab(struct cache *cache, uint32_t key)
 {
     struct table *table = cache->table;
     struct map_key at = {question_user(key), cache->node->key.id, cache->node->key.type};
     uint32_t slot = map_writer_find(&table->map, at);
+    if (++cache->requests % TURN == 0)
+        turn(cache, at);
     if (slot == MAP_NO_SLOT) {
         if (!table_put(table, at.key0, cache->node, cache->set, ENTRY_POSITIVE, 1, NULL))
             bench_die("no room");
         return false;
     }
-    if (is_told(cache))
+    if (!is_told(cache))
+        return true;
+    if (cache->clients > 0)
+        (void)publisher_use(&cache->publisher, &cache->shares[0], at.key0, cache->node->key);
+    else
         (void)sieve_use(&table->entries.sieve, slot);
     return true;
 }
@@ -328,22 +357,25 @@ static bool ask_permtab(struct cache *cache, uint32_t key)
 struct order {
     const char *name;
     bool (*ask)(struct cache *cache, uint32_t key);
-    uint32_t sample, laps;
+    uint32_t sample, laps, clients;
 };
 
 static const struct order orders[] = {
-    {"FIFO", ask_fifo, 0, 0},
-    {"random", ask_random, 0, 0},
-    {"LRU", ask_lru, 0, 0},
-    {"S3-FIFO", ask_s3_fifo, 0, 0},
-    {"SIEVE", ask_sieve, 0, 0},
-    {"permtab, all", ask_permtab, 1, 0},
-    {"permtab, 1 of 8", ask_permtab, 8, 0},
-    {"permtab, 1 of 16", ask_permtab, 16, 0},
-    {"permtab, 1 of 32", ask_permtab, 32, 0},
-    {"permtab, 1 of 64", ask_permtab, 64, 0},
-    {"permtab, 1 of 32, good for 1 lap", ask_permtab, 32, 1},
-    {"permtab, 1 of 32, good for 7", ask_permtab, 32, 7},
+    {"FIFO", ask_fifo, 0, 0, 0},
+    {"random", ask_random, 0, 0, 0},
+    {"LRU", ask_lru, 0, 0, 0},
+    {"S3-FIFO", ask_s3_fifo, 0, 0, 0},
+    {"SIEVE", ask_sieve, 0, 0, 0},
+    {"permtab, all", ask_permtab, 1, 0, 0},
+    {"permtab, 1 of 8", ask_permtab, 8, 0, 0},
+    {"permtab, 1 of 16", ask_permtab, 16, 0, 0},
+    {"permtab, 1 of 32", ask_permtab, 32, 0, 0},
+    {"permtab, 1 of 64", ask_permtab, 64, 0, 0},
+    {"permtab, 1 of 32, good for 1 lap", ask_permtab, 32, 1, 0},
+    {"permtab, 1 of 32, good for 7", ask_permtab, 32, 7, 0},
+    {"permtab, 1 of 32, one busy client of 1", ask_permtab, 32, 0, 1},
+    {"permtab, 1 of 32, one busy client of 8", ask_permtab, 32, 0, 8},
+    {"permtab, 1 of 32, one busy client of 64", ask_permtab, 32, 0, CLIENTS_MAX},
 };
 #define ORDERS (sizeof orders / sizeof orders[0])
 
@@ -352,7 +384,11 @@ static const struct order orders[] = {
 static double run(const struct order *order, const struct trace *trace, uint64_t begin)
 {
     const struct list empty = {NOBODY, NOBODY, NOBODY, 0};
-    struct cache cache = {.trace = trace, .sample = order->sample, .laps = order->laps, .random = {5}};
+    struct cache cache = {.trace = trace,
+                          .sample = order->sample,
+                          .laps = order->laps,
+                          .clients = order->clients,
+                          .random = {5}};
     uint64_t hits = 0;
     cache.main = cache.small = cache.ghosts = empty;
     cache.keys = bench_memory(trace->key_count * sizeof *cache.keys);
