@@ -4,9 +4,9 @@
  * There are as many tickets as entries may count as used, half of the table. An entry that begins to count takes one,
  * and gives it back when the hand has used up its laps, or when it leaves. In each round the tickets that are free are
  * shared out among the clients that ask for some, to each as many as to any other, and none keeps more than its part
- * of all unspent until the next. So a client that claims to use everything gets no more than any other that asks; and the other half of
- * the table belongs to nobody. Who says nothing takes nothing, and after USE_SILENT turns it is no client any more:
- * its tickets and its part are the others' until it says something again.
+ * of all unspent until the next. So a client that claims to use everything gets no more than any other that asks; and
+ * the other half of the table belongs to nobody. Who says nothing takes nothing, and after USE_SILENT turns it is no
+ * client any more: its tickets and its part are the others' until it says something again.
  *
  * On the loop's thread; nothing here waits. */
 #ifndef PERMTAB_TABLE_USE_H
