@@ -26,7 +26,7 @@
 #define LOOK_MS 500u         /* whether there is room, or users are counted */
 #define HOT_NS  1000000000ull /* between two looks at all keys for the hottest */
 
-#define PRIORITY_START    4u
+#define PRIORITY_START    6u /* above requests, of which there may be enough to take all the room */
 #define PRIORITY_INTERVAL 1u
 
 /* ---- the end of a job -------------------------------------------------------------------------------------------- */

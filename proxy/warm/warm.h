@@ -106,7 +106,7 @@ uint64_t warm_rate(const struct warm_status *status);
 const char *warm_kind_name(enum warm_kind kind);
 const char *warm_state_name(enum warm_state state);
 
-#define WARM_PRIORITY_DEFAULT 5u /* of a request */
+#define WARM_PRIORITY_DEFAULT 5u /* of a request: behind what was asked for before */
 
 /* Begins a job, and returns its id, or that of an equal one that is under way. `target`: TARGET_USER: where the user
  * has a role. TARGET_USER_AT. TARGET_ROLE: whoever has it, there. TARGET_SCOPE: whoever has a role there. NULL: the

@@ -236,6 +236,7 @@ static void assert_all_filled(void)
 
 static const struct target role = {.kind = TARGET_ROLE, .id = 7};
 static const struct target user = {.kind = TARGET_USER, .id = 4};
+static const struct target scope = {.kind = TARGET_SCOPE, .scope = {1, 1}};
 
 static void whoever_has_a_role(void **state)
 {
@@ -363,16 +364,18 @@ static void what_outlives_a_worker(void **state)
     assert_int_equal(warm_start(fixture->warm, &role, 7), 2);
     assert_int_equal(warm_start(fixture->warm, &user, 5), 3);
     assert_int_equal(warm_cancel(fixture->warm, 3), 0);
+    assert_int_equal(warm_start(fixture->warm, &scope, WARM_PRIORITY_DEFAULT), 4);
     begin_worker(fixture, true);
     assert_int_equal(job_at(fixture, 0).priority, 8);
     assert_string_equal(job_at(fixture, 0).what, "what is asked for most");
     assert_string_equal(job_at(fixture, 1).what, "role:7");
-    assert_int_equal(job_at(fixture, 2).kind, WARM_START);
-    assert_int_equal(fixture->counters.warm_jobs, 3);
+    assert_int_equal(job_at(fixture, 2).kind, WARM_START); /* only what was put before it comes before it */
+    assert_string_equal(job_at(fixture, 3).what, "scope:server:1");
+    assert_int_equal(fixture->counters.warm_jobs, 4);
     warm_applied(fixture->warm);
     run(fixture);
     assert_all_filled();
-    assert_int_equal(fake.filled[77][1], 3); /* by each of them */
+    assert_int_equal(fake.filled[77][1], 4); /* by each of them */
     begin_worker(fixture, false);            /* nothing is left to do */
     assert_int_equal(warm_start(fixture->warm, &role, 7), 1);
     begin_worker(fixture, false);
