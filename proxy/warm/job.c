@@ -24,11 +24,23 @@ static int order(const struct job *a, const struct job *b)
     return a->status.id < b->status.id ? -1 : a->status.id > b->status.id;
 }
 
+bool job_has_place(const struct warm *warm, enum warm_kind kind)
+{
+    unsigned like_it = 0;
+    for (const struct job *job = warm->jobs; job != NULL; job = job->next)
+        like_it += job->status.kind == kind;
+    return like_it < (kind == WARM_REQUEST ? WARM_REQUESTS_MAX : 1);
+}
+
 struct job *job_new(struct warm *warm, enum warm_kind kind, unsigned priority, const char *what)
 {
-    struct job *job = warm->job_count < WARM_JOBS_MAX ? calloc(1, sizeof *job) : NULL;
-    if (job == NULL)
+    if (!job_has_place(warm, kind))
         return NULL;
+    struct job *job = calloc(1, sizeof *job);
+    if (job == NULL) {
+        log_warning("warm-up: no memory for a job (%s %s)", warm_kind_name(kind), what);
+        return NULL;
+    }
     job->warm = warm;
     job->place = KEYS_ORDERS_MAX;
     job->status = (struct warm_status){.id = ++warm->last_id,

@@ -82,7 +82,9 @@ struct job *warm_giver(const struct warm *warm);
 void warm_end(struct job *job, enum warm_state state);
 
 /* job.c */
-/* Puts a new job into the list. NULL: there are too many, or no memory. */
+/* Whether there is a place for a job of that kind: what the sidecar does by itself never waits for one of a request. */
+bool job_has_place(const struct warm *warm, enum warm_kind kind);
+/* Puts a new job into the list. NULL: there is no place, or, as it says, no memory. */
 struct job *job_new(struct warm *warm, enum warm_kind kind, unsigned priority, const char *what);
 /* Its keys have been read. */
 void job_has_keys(struct job *job);

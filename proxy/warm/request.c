@@ -1,14 +1,17 @@
 /* Jobs that somebody asked for. What they are about is noted in the memory of keys until they have ended, so a worker
- * that follows one that died begins them again: from the front, for what was filled has gone with the table. But not
- * for ever: it may be they who end it. */
+ * that follows another one begins them again: from the front, for what was filled has gone with the table. But not for
+ * ever: it may be they who end it. Why the one before has ended is not known here. */
 #include "proxy/warm/private.h"
 
 #include "proxy/base/log.h"
 #include "proxy/table/publisher.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define STARTS_MAX 3u
+
+_Static_assert(WARM_REQUESTS_MAX <= KEYS_ORDERS_MAX, "each request can be noted");
 
 /* What an order is about: a kind of target, or these keys. */
 #define ORDER_HOT 255u
@@ -26,11 +29,16 @@ static const struct scope_types *types_of(const struct warm *warm)
     return &publisher_catalogue(warm->options.publisher)->types;
 }
 
+/* `target` is NULL, or may be warmed. */
+static const char *name(const struct warm *warm, const struct target *target, char text[TARGET_TEXT_SIZE])
+{
+    return target != NULL ? target_format(types_of(warm), target, text) : hot_text;
+}
+
 static struct job *add(struct warm *warm, const struct target *target, unsigned priority)
 {
     char text[TARGET_TEXT_SIZE];
-    const char *what = target != NULL ? target_format(types_of(warm), target, text) : hot_text;
-    struct job *job = job_new(warm, WARM_REQUEST, priority, what);
+    struct job *job = job_new(warm, WARM_REQUEST, priority, name(warm, target, text));
     if (job != NULL && target != NULL) {
         job->targeted = true;
         job->target = *target;
@@ -67,20 +75,33 @@ void request_forget(struct job *job)
     job->place = KEYS_ORDERS_MAX;
 }
 
+static bool is_understood(const struct keys_order *order, const struct target *target)
+{
+    return order->priority < WARM_PRIORITIES &&
+           (target == NULL || (order->kind <= TARGET_POKE && may_be_warmed(target)));
+}
+
 /* Whatever is noted may have been written by a worker that was about to die: it is looked at as a client's request. */
 static void go_on(struct warm *warm, unsigned place, const struct keys_order *order)
 {
-    struct target target = {.kind = (enum target_kind)order->kind, .id = order->id, .scope = order->scope};
-    bool hot = order->kind == ORDER_HOT, good = order->priority < WARM_PRIORITIES;
+    struct target named = {.kind = (enum target_kind)order->kind, .id = order->id, .scope = order->scope};
+    const struct target *target = order->kind == ORDER_HOT ? NULL : &named;
+    char text[TARGET_TEXT_SIZE];
     struct job *job = NULL;
-    if (good && (hot || (order->kind <= TARGET_POKE && may_be_warmed(&target))) && order->starts < STARTS_MAX)
-        job = add(warm, hot ? NULL : &target, order->priority);
+    if (!is_understood(order, target))
+        log_warning("warm-up: a request that was noted is dropped, because it is not understood (kind %" PRIu32
+                    ", priority %" PRIu32 ")", order->kind, order->priority);
+    else if (order->starts >= STARTS_MAX)
+        log_warning("warm-up: %s is dropped, because %" PRIu32 " workers have begun it and none has ended it",
+                    name(warm, target, text), order->starts);
+    else if ((job = add(warm, target, order->priority)) == NULL)
+        log_warning("warm-up: %s is dropped, because there is no place for it", name(warm, target, text));
     if (job == NULL) {
         keys_note_order(warm->options.keys, place, NULL);
         return;
     }
     note(job, place, order->starts + 1);
-    log_info("warm-up: %s begins again, because a worker has died", job->status.what);
+    log_info("warm-up: %s begins again in this worker", job->status.what);
 }
 
 void requests_go_on(struct warm *warm)
@@ -108,7 +129,7 @@ int64_t warm_start(struct warm *warm, const struct target *target, unsigned prio
     for (const struct job *job = warm->jobs; job != NULL; job = job->next)
         if (equal(job, target))
             return (int64_t)job->status.id;
-    if (warm->job_count >= WARM_JOBS_MAX)
+    if (!job_has_place(warm, WARM_REQUEST))
         return PERMTAB_E_FULL;
     struct job *job = add(warm, target, priority);
     if (job == NULL)
@@ -117,6 +138,8 @@ int64_t warm_start(struct warm *warm, const struct target *target, unsigned prio
     for (unsigned place = 0; place < KEYS_ORDERS_MAX && warm->options.keys != NULL; place++)
         if (job->place == KEYS_ORDERS_MAX && !place_is_taken(warm, place))
             note(job, place, 1);
+    if (job->place == KEYS_ORDERS_MAX && warm->options.keys != NULL)
+        log_warning("warm-up: %s ends with this worker, because there is no place to note it", job->status.what);
     warm_schedule(warm);
     return id;
 }

@@ -28,11 +28,13 @@ struct warm;
 /* And how many when there is a budget to keep to: about one read, which is paid for before the next one. */
 #define WARM_HANDS_PACED 64u
 
-#define WARM_JOBS_MAX   32u /* under way: those that wait, too */
-#define WARM_PAST_MAX   16u /* ended, and still in the list */
-#define WARM_LIST_MAX   (WARM_JOBS_MAX + WARM_PAST_MAX)
-#define WARM_WHAT_SIZE  128u
-#define WARM_PRIORITIES 10u /* 9 comes first */
+#define WARM_REQUESTS_MAX 32u /* under way: those that wait, too */
+#define WARM_OWN_MAX      3u  /* likewise, beside them: one of each other kind */
+#define WARM_JOBS_MAX     (WARM_REQUESTS_MAX + WARM_OWN_MAX)
+#define WARM_PAST_MAX     16u /* ended, and still in the list */
+#define WARM_LIST_MAX     (WARM_JOBS_MAX + WARM_PAST_MAX)
+#define WARM_WHAT_SIZE    128u
+#define WARM_PRIORITIES   10u /* 9 comes first */
 
 /* These may change at any time. */
 struct warm_settings {

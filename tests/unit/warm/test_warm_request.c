@@ -4,6 +4,7 @@
 
 #include "proxy/answer/answer.h"
 #include "proxy/base/counters.h"
+#include "proxy/base/log.h"
 #include "proxy/keys/keys.h"
 #include "proxy/names/target.h"
 #include "proxy/rights/catalogue.h"
@@ -13,6 +14,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,6 +33,8 @@ static struct {
     struct store_job *page;
     unsigned pages, failures;
     uint64_t room;
+    char log[65536]; /* all lines */
+    size_t logged;
 } fake;
 
 void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);
@@ -46,6 +50,19 @@ int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *jo
 uint64_t __wrap_store_users_first(const struct store *store);
 int __wrap_store_read_holders(struct store *store, const struct store_holders *of, uint64_t from,
                               struct facts_key *keys, size_t limit, size_t *count, struct failure *failure);
+void __wrap_log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+void __wrap_log_line(enum log_level level, const char *format, ...)
+{
+    va_list arguments;
+    (void)level;
+    va_start(arguments, format);
+    int length = vsnprintf(fake.log + fake.logged, sizeof fake.log - fake.logged, format, arguments);
+    va_end(arguments);
+    assert_in_range(length, 0, sizeof fake.log - fake.logged - 2);
+    fake.logged += (size_t)length;
+    fake.log[fake.logged++] = '\n';
+}
 
 void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask)
 {
@@ -269,11 +286,11 @@ static void what_cannot_be_warmed(void **state)
     struct target all = {.kind = TARGET_ALL};
     assert_int_equal(warm_start(fixture->warm, &all, 5), PERMTAB_E_INVALID);
     assert_int_equal(warm_start(fixture->warm, &role, WARM_PRIORITIES), PERMTAB_E_INVALID);
-    for (uint64_t id = 1; id <= WARM_JOBS_MAX; id++)
+    for (uint64_t id = 1; id <= WARM_REQUESTS_MAX; id++)
         assert_int_equal(warm_start(fixture->warm, &(struct target){.kind = TARGET_USER, .id = id}, 5), id);
     assert_int_equal(warm_start(fixture->warm, &role, 5), PERMTAB_E_FULL);
     assert_int_equal(warm_cancel(fixture->warm, 0), 0);
-    assert_int_equal(warm_start(fixture->warm, NULL, 5), WARM_JOBS_MAX + 1);
+    assert_int_equal(warm_start(fixture->warm, NULL, 5), WARM_REQUESTS_MAX + 1);
 }
 
 /* One that comes later and before it has the next keys; the other goes on where it was. */
@@ -381,9 +398,34 @@ static void what_outlives_a_worker(void **state)
     begin_worker(fixture, false);
     begin_worker(fixture, false);
     assert_string_equal(job_at(fixture, 0).what, "role:7");
+    assert_null(strstr(fake.log, "dropped"));
     begin_worker(fixture, false);
     struct warm_status none[1];
     assert_int_equal(warm_list(fixture->warm, none, 1), 0);
+    assert_non_null(strstr(fake.log, "role:7 is dropped, because 3 workers have begun it and none has ended it"));
+    assert_null(strstr(fake.log, "died")); /* who knows: it may have been a reload */
+}
+
+/* As many as there may be take no place from what the sidecar does by itself. */
+static void requests_leave_places(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t id = 1; id <= WARM_REQUESTS_MAX; id++)
+        assert_int_equal(warm_start(fixture->warm, &(struct target){.kind = TARGET_USER, .id = id}, 5), id);
+    begin_worker(fixture, true);
+    assert_int_equal(fixture->counters.warm_jobs, WARM_REQUESTS_MAX + 1);
+    assert_int_equal(job_at(fixture, 0).kind, WARM_START);
+    assert_null(strstr(fake.log, "dropped"));
+    assert_int_equal(warm_cancel(fixture->warm, job_at(fixture, 0).id), 0);
+    warm_again(fixture->warm);
+    assert_int_equal(job_at(fixture, 0).kind, WARM_START);
+    assert_int_equal(warm_start(fixture->warm, &role, 5), PERMTAB_E_FULL);
+    assert_int_equal(warm_cancel(fixture->warm, job_at(fixture, 0).id), 0);
+    struct warm_settings settings = {.budget = 100, .interval_ms = 1};
+    warm_set(fixture->warm, &settings);
+    for (unsigned i = 0; i < 10000 && fixture->counters.warm_jobs == WARM_REQUESTS_MAX; i++)
+        (void)event_base_loop(fixture->base, EVLOOP_ONCE);
+    assert_int_equal(job_at(fixture, WARM_REQUESTS_MAX).kind, WARM_INTERVAL);
 }
 
 static void orders_that_nobody_gave(void **state)
@@ -396,6 +438,7 @@ static void orders_that_nobody_gave(void **state)
         keys_note_order(fixture->keys, place, &orders[place]);
     begin_worker(fixture, false);
     assert_int_equal(warm_list(fixture->warm, none, 1), 0);
+    assert_non_null(strstr(fake.log, "is dropped, because it is not understood (kind 254, priority 0)"));
 }
 
 int main(void)
@@ -409,6 +452,7 @@ int main(void)
         T(no_more_than_there_is_room_for),
         T(nobody_waits_for_a_page),
         T(what_outlives_a_worker),
+        T(requests_leave_places),
         T(orders_that_nobody_gave),
 #undef T
     };
