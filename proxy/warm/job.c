@@ -56,6 +56,13 @@ struct job *job_new(struct warm *warm, enum warm_kind kind, unsigned priority, c
     return job;
 }
 
+void job_raise(struct job *job, unsigned priority)
+{
+    DL_DELETE(job->warm->jobs, job);
+    job->status.priority = priority;
+    DL_INSERT_INORDER(job->warm->jobs, job, order);
+}
+
 static void forget_keys(struct job *job)
 {
     hands_drop(job->warm, job);

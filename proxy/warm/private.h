@@ -22,6 +22,7 @@ struct job {
     bool targeted;                /* `target` says what it is about; else it is the keys that are known */
     struct target target;
     unsigned place;               /* of its order in the memory of keys; KEYS_ORDERS_MAX: it has none */
+    unsigned starts;              /* as noted there */
     struct keys_reading *reading; /* WARM_READING: of the keys that are known */
     struct page *page;            /* WARM_READING: under way */
     bool pulling;                 /* WARM_READING, WARM_FLEET: under way */
@@ -86,6 +87,8 @@ void warm_end(struct job *job, enum warm_state state);
 bool job_has_place(const struct warm *warm, enum warm_kind kind);
 /* Puts a new job into the list. NULL: there is no place, or, as it says, no memory. */
 struct job *job_new(struct warm *warm, enum warm_kind kind, unsigned priority, const char *what);
+/* It comes earlier from now on. */
+void job_raise(struct job *job, unsigned priority);
 /* Its keys have been read. */
 void job_has_keys(struct job *job);
 /* Forgets its keys; it waits for its turn again. */

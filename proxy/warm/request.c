@@ -57,15 +57,27 @@ static bool place_is_taken(const struct warm *warm, unsigned place)
     return keys_order(warm->options.keys, place, &order);
 }
 
-static void note(struct job *job, unsigned place, unsigned starts)
+static void note(struct job *job)
 {
     struct keys_order order = {.kind = job->targeted ? (uint32_t)job->target.kind : ORDER_HOT,
                                .priority = job->status.priority,
-                               .starts = starts,
+                               .starts = job->starts,
                                .id = job->target.id,
                                .scope = job->target.scope};
-    job->place = place;
-    keys_note_order(job->warm->options.keys, place, &order);
+    if (job->place < KEYS_ORDERS_MAX)
+        keys_note_order(job->warm->options.keys, job->place, &order);
+}
+
+static void note_new(struct job *job)
+{
+    struct warm *warm = job->warm;
+    job->starts = 1;
+    for (unsigned place = 0; place < KEYS_ORDERS_MAX && warm->options.keys != NULL; place++)
+        if (job->place == KEYS_ORDERS_MAX && !place_is_taken(warm, place))
+            job->place = place;
+    if (job->place == KEYS_ORDERS_MAX && warm->options.keys != NULL)
+        log_warning("warm-up: %s ends with this worker, because there is no place to note it", job->status.what);
+    note(job);
 }
 
 void request_forget(struct job *job)
@@ -100,7 +112,9 @@ static void go_on(struct warm *warm, unsigned place, const struct keys_order *or
         keys_note_order(warm->options.keys, place, NULL);
         return;
     }
-    note(job, place, order->starts + 1);
+    job->place = place;
+    job->starts = order->starts + 1;
+    note(job);
     log_info("warm-up: %s begins again in this worker", job->status.what);
 }
 
@@ -122,24 +136,32 @@ static bool equal(const struct job *job, const struct target *target)
                               scope_equal(job->target.scope, target->scope));
 }
 
+/* It was asked for before, and is under way. The id. */
+static int64_t again(struct job *job, unsigned priority)
+{
+    if (priority > job->status.priority) {
+        job_raise(job, priority);
+        note(job);
+        warm_schedule(job->warm);
+    }
+    return (int64_t)job->status.id;
+}
+
 int64_t warm_start(struct warm *warm, const struct target *target, unsigned priority)
 {
     if ((target != NULL && !may_be_warmed(target)) || priority >= WARM_PRIORITIES)
         return PERMTAB_E_INVALID;
-    for (const struct job *job = warm->jobs; job != NULL; job = job->next)
-        if (equal(job, target))
-            return (int64_t)job->status.id;
+    struct job *job = warm->jobs;
+    while (job != NULL && !equal(job, target))
+        job = job->next;
+    if (job != NULL)
+        return again(job, priority);
     if (!job_has_place(warm, WARM_REQUEST))
         return PERMTAB_E_FULL;
-    struct job *job = add(warm, target, priority);
-    if (job == NULL)
+    if ((job = add(warm, target, priority)) == NULL)
         return PERMTAB_E_MEMORY;
     int64_t id = (int64_t)job->status.id;
-    for (unsigned place = 0; place < KEYS_ORDERS_MAX && warm->options.keys != NULL; place++)
-        if (job->place == KEYS_ORDERS_MAX && !place_is_taken(warm, place))
-            note(job, place, 1);
-    if (job->place == KEYS_ORDERS_MAX && warm->options.keys != NULL)
-        log_warning("warm-up: %s ends with this worker, because there is no place to note it", job->status.what);
+    note_new(job);
     warm_schedule(warm);
     return id;
 }

@@ -110,7 +110,8 @@ const char *warm_state_name(enum warm_state state);
 
 #define WARM_PRIORITY_DEFAULT 5u /* of a request: behind what was asked for before */
 
-/* Begins a job, and returns its id, or that of an equal one that is under way. `target`: TARGET_USER: where the user
+/* Begins a job, and returns its id, or that of an equal one that is under way, which has the higher priority of both
+ * from then on. `target`: TARGET_USER: where the user
  * has a role. TARGET_USER_AT. TARGET_ROLE: whoever has it, there. TARGET_SCOPE: whoever has a role there. NULL: the
  * keys that are known, hottest first. PERMTAB_E_INVALID: another target; PERMTAB_E_FULL, PERMTAB_E_MEMORY. */
 int64_t warm_start(struct warm *warm, const struct target *target, unsigned priority) PERMTAB_MUST_CHECK;

@@ -318,6 +318,25 @@ static void priorities(void **state)
     assert_all_filled();
 }
 
+/* Who asks again, and says that it is urgent, is heard; who says that it is not takes nothing away. */
+static void who_asks_again_may_raise_the_priority(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(warm_start(fixture->warm, &user, 5), 1);
+    assert_int_equal(warm_start(fixture->warm, &role, 3), 2);
+    assert_int_equal(warm_start(fixture->warm, &role, 9), 2);
+    assert_int_equal(job_at(fixture, 0).id, 2);
+    assert_int_equal(job_at(fixture, 0).priority, 9);
+    assert_int_equal(warm_start(fixture->warm, &role, 4), 2);
+    assert_int_equal(job_at(fixture, 0).priority, 9);
+    begin_worker(fixture, false); /* it is noted, too */
+    assert_string_equal(job_at(fixture, 0).what, "role:7");
+    assert_int_equal(job_at(fixture, 0).priority, 9);
+    warm_applied(fixture->warm);
+    run(fixture);
+    assert_all_filled();
+}
+
 static void a_store_that_goes_away(void **state)
 {
     struct fixture *fixture = *state;
@@ -448,6 +467,7 @@ int main(void)
         T(whoever_has_a_role),
         T(what_cannot_be_warmed),
         T(priorities),
+        T(who_asks_again_may_raise_the_priority),
         T(a_store_that_goes_away),
         T(no_more_than_there_is_room_for),
         T(nobody_waits_for_a_page),
