@@ -79,7 +79,7 @@ static void on_done(struct ask *ask, int code, const char *text, const struct an
 {
     struct hand *hand = container_of(ask, struct hand, ask);
     struct warm *warm = hand->warm;
-    (void)text, (void)answer;
+    (void)answer;
     warm->asking--;
     switch (code) {
     case 0:
@@ -99,6 +99,7 @@ static void on_done(struct ask *ask, int code, const char *text, const struct an
         hand->is = HAND_AGAIN;
         break;
     default:
+        job_keep_why(hand->job, text);
         try_again(hand);
         break;
     }

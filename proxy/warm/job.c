@@ -7,12 +7,15 @@
  * counted in the background after a start; such keys are put off until that is done. */
 #include "proxy/warm/private.h"
 
+#include "client/wire/text.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/table/publisher.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <utlist.h>
 
 #define READ_A_TURN 16384u
@@ -47,8 +50,7 @@ struct job *job_new(struct warm *warm, enum warm_kind kind, unsigned priority, c
                                        .kind = kind,
                                        .state = WARM_WAITING,
                                        .priority = priority,
-                                       .since_us = (uint64_t)wall_us(),
-                                       .text = ""};
+                                       .since_us = (uint64_t)wall_us()};
     job->begun_ns = clock_ns();
     (void)snprintf(job->status.what, sizeof job->status.what, "%s", what);
     DL_INSERT_INORDER(warm->jobs, job, order);
@@ -79,6 +81,7 @@ static void forget_keys(struct job *job)
     job->keys = NULL;
     job->count = job->next_key = job->put_off = 0;
     job->stuck_ns = 0;
+    job->why[0] = '\0';
 }
 
 void job_again(struct job *job)
@@ -98,19 +101,12 @@ void job_remove(struct job *job)
     free(job);
 }
 
-/* Whether it is about keys that this host knows. */
-static bool is_known(const struct job *job)
-{
-    return !job->targeted && job->status.kind != WARM_FLEET;
-}
-
 void job_has_keys(struct job *job)
 {
     job->status.total = job->count;
     job->status.state = WARM_FILLING;
     if (job->count > 0)
-        log_info("warm-up: %zu keys %s%s", job->count, is_known(job) ? "are known from before" : "of ",
-                 is_known(job) ? "" : job->status.what);
+        log_info("warm-up: job %" PRIu64 " (%s) has %zu keys to fill", job->status.id, job->status.what, job->count);
 }
 
 /* The one key of a target that names it. */
@@ -194,28 +190,55 @@ uint64_t job_left(const struct job *job)
     return job->count - job->next_key + job->put_off + job->busy;
 }
 
-const char *job_text(const struct job *job)
+void job_keep_why(struct job *job, const char *why)
+{
+    if (why != NULL && why[0] != '\0')
+        (void)text_clean_line(job->why, sizeof job->why, why, strlen(why));
+}
+
+static const char *while_filling(const struct job *job, bool *why)
 {
     struct warm *warm = job->warm;
-    uint64_t now_ns = clock_ns();
+    if (warm_giver(warm) != job && job->busy == 0 && job->next_key < job->count)
+        return "others come first";
+    if (!hands_have_room(warm))
+        return "the table has no room";
+    *why = pause_lasts(&warm->pause, clock_ns());
+    return *why ? "the store does not answer" : "";
+}
+
+/* `why`: there is a reason of the store for it. */
+static const char *state_text(const struct job *job, bool *why)
+{
+    struct warm *warm = job->warm;
     switch (job->status.state) {
     case WARM_WAITING:
-        return publisher_leased(warm->options.publisher, now_ns) ? "others come first" : "there is no lease";
+        return publisher_leased(warm->options.publisher, clock_ns()) ? "others come first" : "there is no lease";
     case WARM_COUNTING:
         return "it is not known yet who has rows";
     case WARM_FILLING:
-        return warm_giver(warm) != job && job->busy == 0 ? "others come first"
-               : !hands_have_room(warm)                  ? "the table has no room"
-               : pause_lasts(&warm->pause, now_ns)       ? "the store does not answer"
-                                                         : "";
+        return while_filling(job, why);
     case WARM_READING:
-        return pause_lasts(&warm->pause, now_ns) ? "the store does not answer" : "";
+        *why = pause_lasts(&warm->pause, clock_ns());
+        return *why ? "the store does not answer" : "";
     case WARM_DONE:
-        return job->cut ? "there are more than the table has room for" : "";
+        *why = !job->cut && job->status.failed > 0;
+        return job->cut ? "there are more than the table has room for" : *why ? "some could not be read" : "";
     case WARM_FAILED:
+        *why = true;
         return job->status.kind == WARM_FLEET ? "Redis could not be read" : "the store could not be read";
     case WARM_CANCELLED:
         return "";
     }
     return "";
+}
+
+void job_text(const struct job *job, char out[WARM_TEXT_SIZE])
+{
+    bool why = false;
+    char line[2 * WARM_TEXT_SIZE];
+    const char *text = state_text(job, &why);
+    bool both = why && job->why[0] != '\0';
+    (void)snprintf(line, sizeof line, "%s%s%s", text, both ? ": " : "", both ? job->why : "");
+    (void)text_clean_line(out, WARM_TEXT_SIZE, line, strlen(line)); /* cut at a whole character */
 }

@@ -25,7 +25,7 @@ struct page {
     bool from_first;
     uint64_t from, first;
     size_t count;
-    int code;
+    struct failure failure; /* its code is 0: there is none */
     uint64_t took_ns;
     struct facts_key keys[PAGE_KEYS];
 };
@@ -35,14 +35,16 @@ static int page_run(struct store_job *store_job, struct store *store, struct fai
 {
     struct page *page = container_of(store_job, struct page, job);
     uint64_t began_ns = clock_ns();
-    page->code = store == NULL ? failure->code : 0;
-    if (page->code == 0) {
+    int code = store == NULL ? failure->code : 0;
+    if (code == 0) {
         page->first = store_users_first(store);
-        page->code = store_read_holders(store, &page->of, page->from_first ? page->first : page->from, page->keys,
-                                        PAGE_KEYS, &page->count, failure);
+        code = store_read_holders(store, &page->of, page->from_first ? page->first : page->from, page->keys,
+                                  PAGE_KEYS, &page->count, failure);
     }
+    page->failure = code < 0 ? *failure : (struct failure){0};
+    page->failure.code = code;
     page->took_ns = clock_ns() - began_ns;
-    return page->code;
+    return code;
 }
 
 /* The keys that come are sorted by user and scope, but for those of one user; one that comes twice is resident the
@@ -78,7 +80,9 @@ static bool go_on(struct job *job, const struct page *page)
 
 static void take(struct job *job, const struct page *page)
 {
-    if (page->code < 0 || !append(job, page)) {
+    bool read = page->failure.code >= 0;
+    if (!read || !append(job, page)) {
+        job_keep_why(job, read ? "out of memory" : page->failure.text);
         hands_rest(job->warm);
         if (++job->tries >= PAGE_TRIES)
             warm_end(job, WARM_FAILED);

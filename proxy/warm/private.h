@@ -29,6 +29,7 @@ struct job {
     bool paged;                   /* one was read */
     uint64_t from;                /* the user to go on from, once one was read */
     unsigned tries;               /* of a page */
+    char why[WARM_TEXT_SIZE];     /* in one line, the last failure of a read for it; or "" */
     bool cut;                     /* there are more than the table has room for */
     struct hot_key *keys; /* malloc'ed: those to fill, from `next_key` on; before it those that were put off */
     size_t count, next_key, put_off;
@@ -103,7 +104,10 @@ bool job_is_over(struct job *job);
 bool job_is_stuck(struct job *job);
 /* Keys that it still has to fill. */
 uint64_t job_left(const struct job *job);
-const char *job_text(const struct job *job);
+/* Why a read for it has failed. NULL and "" say nothing. */
+void job_keep_why(struct job *job, const char *why);
+/* What warm_status.text says of it. */
+void job_text(const struct job *job, char out[WARM_TEXT_SIZE]);
 
 /* join.c */
 /* Makes the part that reads and writes the fleet's keys. */

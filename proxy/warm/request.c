@@ -76,7 +76,8 @@ static void note_new(struct job *job)
         if (job->place == KEYS_ORDERS_MAX && !place_is_taken(warm, place))
             job->place = place;
     if (job->place == KEYS_ORDERS_MAX && warm->options.keys != NULL)
-        log_warning("warm-up: %s ends with this worker, because there is no place to note it", job->status.what);
+        log_warning("warm-up: job %" PRIu64 " (%s) ends with this worker, because there is no place to note it",
+                    job->status.id, job->status.what);
     note(job);
 }
 
@@ -115,7 +116,7 @@ static void go_on(struct warm *warm, unsigned place, const struct keys_order *or
     job->place = place;
     job->starts = order->starts + 1;
     note(job);
-    log_info("warm-up: %s begins again in this worker", job->status.what);
+    log_info("warm-up: job %" PRIu64 " (%s) begins again in this worker", job->status.id, job->status.what);
 }
 
 void requests_go_on(struct warm *warm)

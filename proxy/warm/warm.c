@@ -35,15 +35,19 @@ static void fill_status(const struct job *job, struct warm_status *out)
 {
     *out = job->status;
     out->took_ms = (clock_ns() - job->begun_ns) / 1000000;
-    out->text = job_text(job);
+    job_text(job, out->text);
 }
 
 static void tell_end(const struct warm_status *status)
 {
-    log_info("warm-up: %" PRIu64 " keys filled in %.1f s; %" PRIu64 " were there already, %" PRIu64
-             " of strangers were skipped, %" PRIu64 " could not be read, for %" PRIu64 " there was no room%s",
-             status->filled, (double)status->took_ms / 1e3, status->resident, status->strangers, status->failed,
-             status->left_out, status->state == WARM_CANCELLED ? "; it was cancelled" : "");
+    bool good = status->state != WARM_FAILED && status->failed == 0;
+    log_line(good ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+             "warm-up: job %" PRIu64 " (%s) %s: %" PRIu64 " keys filled in %.1f s; %" PRIu64
+             " were there already, %" PRIu64 " of strangers were skipped, %" PRIu64
+             " could not be read, for %" PRIu64 " there was no room%s%s",
+             status->id, status->what, warm_state_name(status->state), status->filled,
+             (double)status->took_ms / 1e3, status->resident, status->strangers, status->failed, status->left_out,
+             status->text[0] != '\0' ? "; " : "", status->text);
 }
 
 void warm_end(struct job *job, enum warm_state state)
@@ -52,7 +56,7 @@ void warm_end(struct job *job, enum warm_state state)
     struct warm_status *past = &warm->past[warm->past_count++ % WARM_PAST_MAX];
     job->status.state = state;
     fill_status(job, past);
-    if (past->total > 0 || state == WARM_CANCELLED)
+    if (past->total > 0 || state != WARM_DONE || past->kind == WARM_REQUEST)
         tell_end(past);
     request_forget(job);
     job_remove(job);

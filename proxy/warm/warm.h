@@ -34,6 +34,7 @@ struct warm;
 #define WARM_PAST_MAX     16u /* ended, and still in the list */
 #define WARM_LIST_MAX     (WARM_JOBS_MAX + WARM_PAST_MAX)
 #define WARM_WHAT_SIZE    128u
+#define WARM_TEXT_SIZE    192u
 #define WARM_PRIORITIES   10u /* 9 comes first */
 
 /* These may change at any time. */
@@ -84,7 +85,7 @@ enum warm_state {
     WARM_FILLING,  /* the table */
     WARM_COUNTING, /* waits until it is known who has rows */
     WARM_DONE,
-    WARM_FAILED, /* the store would not say who it is about */
+    WARM_FAILED, /* its keys could not be read */
     WARM_CANCELLED,
 };
 
@@ -96,9 +97,9 @@ struct warm_status {
     char what[WARM_WHAT_SIZE]; /* in one line */
     uint64_t total;            /* keys, once they have been read */
     uint64_t filled, resident, strangers, failed, left_out;
-    uint64_t since_us; /* when it was begun, wall clock */
-    uint64_t took_ms;  /* since then, until it ended */
-    const char *text;  /* what it waits for, or how it ended, or "" */
+    uint64_t since_us;         /* when it was begun, wall clock */
+    uint64_t took_ms;          /* since then, until it ended */
+    char text[WARM_TEXT_SIZE]; /* in one line: what it waits for, or how it ended, and why; or "" */
 };
 
 /* Keys that are done with, this way or that. */

@@ -12,11 +12,13 @@
 #include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -35,6 +37,8 @@ static struct {
     uint64_t room;
     char log[65536]; /* all lines */
     size_t logged;
+    bool unreadable; /* keys */
+    uint64_t clock_offset_ns;
 } fake;
 
 void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);
@@ -51,6 +55,8 @@ uint64_t __wrap_store_users_first(const struct store *store);
 int __wrap_store_read_holders(struct store *store, const struct store_holders *of, uint64_t from,
                               struct facts_key *keys, size_t limit, size_t *count, struct failure *failure);
 void __wrap_log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int __real_clock_gettime(clockid_t clock, struct timespec *out);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
 
 void __wrap_log_line(enum log_level level, const char *format, ...)
 {
@@ -62,6 +68,14 @@ void __wrap_log_line(enum log_level level, const char *format, ...)
     assert_in_range(length, 0, sizeof fake.log - fake.logged - 2);
     fake.logged += (size_t)length;
     fake.log[fake.logged++] = '\n';
+}
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
+{
+    int code = __real_clock_gettime(clock, out);
+    uint64_t ns = (uint64_t)out->tv_sec * 1000000000 + (uint64_t)out->tv_nsec + fake.clock_offset_ns;
+    *out = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+    return code;
 }
 
 void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask)
@@ -141,7 +155,7 @@ int __wrap_store_read_holders(struct store *store, const struct store_holders *o
     (void)store;
     if (fake.failures > 0) {
         fake.failures--;
-        return failure_set(failure, PERMTAB_E_STORE, "away");
+        return failure_set(failure, PERMTAB_E_STORE, "away\nfor lunch");
     }
     *count = 0;
     for (uint64_t user = from > 0 ? from : 1; user <= HOLDERS; user++)
@@ -212,10 +226,11 @@ static void answer_one(void)
 {
     struct answer answer = {0};
     struct ask *ask = fake.under_way[0];
+    bool good = !fake.unreadable;
     memmove(&fake.under_way[0], &fake.under_way[1], --fake.running * sizeof fake.under_way[0]);
-    if (ask->question.user <= HOLDERS && ask->question.scope.id < 3)
+    if (good && ask->question.user <= HOLDERS && ask->question.scope.id < 3)
         fake.filled[ask->question.user][ask->question.scope.id]++;
-    ask->done(ask, 0, "", &answer);
+    ask->done(ask, good ? 0 : PERMTAB_E_STORE, good ? "" : "its disk is\nfull", good ? &answer : NULL);
 }
 
 static void turn(struct fixture *fixture)
@@ -353,6 +368,49 @@ static void a_store_that_goes_away(void **state)
     assert_int_equal(fake.pages, 3);
 }
 
+/* One that cannot even begin says so, and why. */
+static void a_store_that_stays_away(void **state)
+{
+    struct fixture *fixture = *state;
+    struct warm_status job;
+    fake.failures = UINT_MAX;
+    assert_int_equal(warm_start(fixture->warm, &role, 5), 1);
+    for (unsigned i = 0; i < 20 * 60000 && (job = job_at(fixture, 0)).state != WARM_FAILED; i++) {
+        turn(fixture);
+        if (fake.page != NULL) {
+            page_ends();
+            fake.clock_offset_ns += 6000000000ull;
+            warm_set(fixture->warm, &(struct warm_settings){.budget = 100}); /* timers know nothing of this clock */
+        }
+    }
+    assert_int_equal(job.state, WARM_FAILED);
+    assert_string_equal(job.text, "the store could not be read: away for lunch");
+    assert_non_null(strstr(fake.log, "job 1 (role:7) failed: 0 keys filled"));
+    assert_non_null(strstr(fake.log, "; the store could not be read: away for lunch"));
+}
+
+static void a_key_that_cannot_be_read(void **state)
+{
+    struct fixture *fixture = *state;
+    struct warm_status job;
+    struct target exact = {.kind = TARGET_USER_AT, .id = 5, .scope = {2, 1}};
+    fake.unreadable = true;
+    assert_int_equal(warm_start(fixture->warm, &exact, 5), 1);
+    while ((job = job_at(fixture, 0)).state != WARM_DONE) {
+        turn(fixture);
+        if (fake.running > 0) {
+            answer_one();
+            if (job_at(fixture, 0).state == WARM_FILLING)
+                assert_string_equal(job_at(fixture, 0).text, "the store does not answer: its disk is full");
+            fake.clock_offset_ns += 6000000000ull;
+            warm_set(fixture->warm, &(struct warm_settings){.budget = 100});
+        }
+    }
+    assert_int_equal(job.failed, 1);
+    assert_string_equal(job.text, "some could not be read: its disk is full");
+    assert_non_null(strstr(fake.log, "could not be read, for 0 there was no room; some could not be read: its disk"));
+}
+
 /* More than the table has room for is not even read. */
 static void no_more_than_there_is_room_for(void **state)
 {
@@ -469,6 +527,8 @@ int main(void)
         T(priorities),
         T(who_asks_again_may_raise_the_priority),
         T(a_store_that_goes_away),
+        T(a_store_that_stays_away),
+        T(a_key_that_cannot_be_read),
         T(no_more_than_there_is_room_for),
         T(nobody_waits_for_a_page),
         T(what_outlives_a_worker),
