@@ -48,7 +48,6 @@ struct ask_queue {
     unsigned running_warm; /* and of the warm-up */
     uint64_t fresh_seen_ns; /* when a client last asked one thing while others were being served */
     unsigned hits;          /* questions that the table had the answer to */
-    unsigned samples;       /* of clients */
 };
 
 /* ---- states ---------------------------------------------------------------------------------------------------- */
@@ -187,8 +186,7 @@ static void tell(struct ask *ask, int code, const char *text, const struct answe
 
 /* Hits over the socket that are noted once, as often as a fill. */
 #define HITS_A_NOTE 8u
-/* Samples that are noted once: each is a use, and there are more of them than keys need. */
-#define SAMPLES_A_NOTE (KEYS_SAMPLE * HITS_A_NOTE / PERMTAB_SHM_SAMPLE_HITS)
+_Static_assert(KEYS_SAMPLE * HITS_A_NOTE == PERMTAB_SHM_SAMPLE_HITS, "a hit weighs the same, however it was told");
 
 /* A folded scope is noted as the one that it answers as, too, and only lightly by itself: a thousand plain channels of
  * one server are one entry a member. */
@@ -207,8 +205,7 @@ void ask_sampled(struct ask_queue *asks, const struct ask_flow *flow, uint64_t u
 {
     if (flow->share != NULL)
         (void)publisher_use(asks->options.publisher, flow->share, user, scope);
-    if (asks->samples++ % SAMPLES_A_NOTE == 0)
-        ask_note(asks, user, scope, KEYS_SAMPLE);
+    ask_note(asks, user, scope, KEYS_SAMPLE);
 }
 
 /* A fill is no use: whoever is asked for once goes soon. */

@@ -25,8 +25,8 @@ struct hot_key {
 /* How many keys there is room for. */
 #define KEYS_SLOTS 262144u
 
-/* A sample of a client stands for many hits. A fill was one miss. */
-enum keys_weight { KEYS_FILL = 1, KEYS_SAMPLE = 8 };
+/* A sample of a client stands for 32 hits. A fill was one miss, and eight hits over the socket count as much. */
+enum keys_weight { KEYS_FILL = 1, KEYS_SAMPLE = 4 };
 
 /* Makes the memory: full size, allocated, and sealed against resizing. It is not mapped here, so a master that calls
  * it cannot be hurt by what a worker writes. The caller owns the descriptor. PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY;

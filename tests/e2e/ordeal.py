@@ -136,13 +136,13 @@ class Ordeal:
 # ---- kills -------------------------------------------------------------------------------------------------------
 
 def warm_up(ordeal, crowd, entries, hot):
-    """Everything is asked for once, and then what is hot for long enough that the keys know it."""
+    """Everything is asked for once, and then what is hot for a minute, so that the keys know most of it."""
     begun = time.monotonic()
     answered = crowd.fill(1, entries)
     ordeal.expect(answered == entries, f"{answered} of {entries} were answered at first")
     show(f"filled {entries} entries in {time.monotonic() - begun:.0f} s; "
          f"resident {ordeal.sidecar.stats()['entries']}; {hot} are hot")
-    time.sleep(20)
+    time.sleep(60)
     crowd.report()
 
 
