@@ -106,7 +106,8 @@ static int begin_read(struct fetch *fetch, enum fetch_from from)
     struct read_how how = {.lane = fetch->lane, .whole = fetch->whole};
     int code = read_begin(&fetch->read, reads, &key, how, on_read, fetch);
     if (code == 0)
-        fetch->origin = (struct fetch_origin){.from = from, .begun_ns = clock_ns()};
+        fetch->origin =
+            (struct fetch_origin){.from = from, .begun_ns = clock_ns(), .cost_ns = fetch->origin.cost_ns};
     return code;
 }
 
@@ -182,8 +183,7 @@ static void on_read(void *context, int code, const char *text, struct facts *fac
 {
     struct fetch *fetch = context;
     fetch->read = NULL;
-    if (code == 0)
-        fetch->origin.cost_ns = source->cost_ns;
+    fetch->origin.cost_ns += source->cost_ns;
     if (fetch->origin.from != FETCH_REPLICA) {
         tell(fetch, code, text, facts);
     } else if (code == 0 && replica_is_ours(fetch->fetches->options.publisher, facts, source->store_id)) {

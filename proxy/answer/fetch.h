@@ -26,11 +26,11 @@ enum fetch_from { FETCH_KEPT, FETCH_REPLICA, FETCH_PRIMARY };
 struct fetch_origin {
     enum fetch_from from;
     uint64_t begun_ns;
-    uint64_t cost_ns; /* the time that the read took */
+    uint64_t cost_ns; /* the time that its reads took, those in vain included */
     bool early; /* the facts were found to be ahead of the table once */
 };
 
-/* code 0: `facts` are there, and the callee takes their contents. Else a failure. */
+/* code 0: `facts` are there, and the callee takes their contents. Else a failure, which has its `origin`, too. */
 typedef void (*fetch_done_fn)(void *context, int code, const char *text, struct facts *facts,
                               const struct fetch_origin *origin);
 

@@ -226,6 +226,8 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     struct fill *fill = context;
     struct fills *fills = fill->fills;
     fill_move(fill, code < 0 ? FILL_EMPTY : FILL_HELD);
+    if (fill->lane == READ_WARM && !fill->refresh)
+        fills->warm_ns += origin->cost_ns;
     if (code < 0) {
         fills->options.counters->fills_failed++;
         tell_all(fill, code, text);
@@ -235,8 +237,6 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     fill->facts = *facts;
     fill->origin = *origin;
     fill->cost_us = origin->cost_ns / 1000;
-    if (fill->lane == READ_WARM && !fill->refresh)
-        fills->warm_ns += origin->cost_ns;
     fill_finish(fill);
 }
 

@@ -48,6 +48,7 @@ struct read {
     bool whole;
     unsigned halved;      /* how often it was in a job that was too much */
     size_t together_max;  /* how many may be in its job */
+    uint64_t spent_ns;    /* its share of jobs that were too much */
     struct read_job *job; /* NULL while it waits */
     size_t index;         /* in the job */
     read_done_fn done;
@@ -115,12 +116,13 @@ static void tell_item(struct read_job *job, size_t index)
     item->read = NULL;
     if (read == NULL)
         return;
+    struct read_source source = {job->source.store_id, job->source.cost_ns + read->spent_ns};
     if (item->code < 0) {
-        tell(read, item->code, item->failure.text, NULL, NULL);
+        tell(read, item->code, item->failure.text, NULL, &source);
     } else {
         item->code = PERMTAB_E_NOT_FOUND; /* the callee's now */
         job->facts[index].generation = job->generation;
-        tell(read, 0, "", &job->facts[index], &job->source);
+        tell(read, 0, "", &job->facts[index], &source);
     }
 }
 
@@ -159,6 +161,7 @@ static void give_back(struct read_job *job)
         struct read *read = job->items[i - 1].read;
         if (read == NULL)
             continue;
+        read->spent_ns += job->source.cost_ns;
         read->together_max = read->halved++ < HALVES ? (job->count + 1) / 2 : 1;
         waiting_add(read, true);
     }

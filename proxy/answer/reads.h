@@ -25,10 +25,10 @@ enum read_lane {
 
 struct read_source {
     uint64_t store_id; /* of the store that was read */
-    uint64_t cost_ns;  /* the time that it took; of a read of many each one's share */
+    uint64_t cost_ns;  /* the time that it took, also in vain; of a read of many each one's share */
 };
 
-/* code 0: `facts` are there, and the callee takes their contents. Else a failure, and `source` is NULL. */
+/* code 0: `facts` are there, and the callee takes their contents. Else a failure, which has its `source`, too. */
 typedef void (*read_done_fn)(void *context, int code, const char *text, struct facts *facts,
                              const struct read_source *source);
 

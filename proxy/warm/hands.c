@@ -57,10 +57,13 @@ static void put_off(struct hand *hand)
     release(hand);
 }
 
+/* What is answered at once is in the table, and says nothing of the store. */
 static void answered(struct hand *hand)
 {
-    hand->warm->answered++;
-    pause_ends(&hand->warm->pause);
+    if (!hand->warm->stepping) {
+        hand->warm->answered++;
+        pause_ends(&hand->warm->pause);
+    }
     release(hand);
 }
 

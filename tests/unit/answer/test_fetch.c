@@ -287,6 +287,7 @@ static void a_store_that_is_away_is_a_failure(void **state)
     begin(fixture, false);
     wait_told(fixture, 1);
     assert_true(fixture->code < 0);
+    assert_true(fixture->origin.cost_ns > 0);
 }
 
 /* Ahead of the table, and after the next poll still: of a history that is not ours, perhaps. */

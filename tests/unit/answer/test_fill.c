@@ -347,6 +347,18 @@ static void the_warm_up_fills_no_stranger(void **state)
     assert_int_equal(fake.published, 1);
 }
 
+/* What fails has taken its time, too. */
+static void the_warm_up_pays_for_a_failure(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fetch_origin origin = {.from = FETCH_PRIMARY, .cost_ns = 1000};
+    assert_non_null(warm(fixture));
+    struct fetch *fetch = &fake.reads[fake.told++];
+    fetch->done(fetch->context, PERMTAB_E_STORE, "no", NULL, &origin);
+    assert_int_equal(fixture->code, PERMTAB_E_STORE);
+    assert_int_equal(fills_warm_ns(fixture->fills), 1000);
+}
+
 /* There is room when it begins, and none when the facts are there. */
 static void the_warm_up_displaces_nothing(void **state)
 {
@@ -540,7 +552,8 @@ int main(void)
         T(a_client_joins_the_warm_up),       T(a_client_begins),
         T(ahead_for_ever_is_read_again),     T(ahead_for_ever_and_nobody_waits),
         T(doubted_facts_are_held),           T(what_is_put_is_of_the_epoch_in_which_its_reading_began),
-        T(the_warm_up_fills_no_stranger),    T(the_warm_up_displaces_nothing),
+        T(the_warm_up_fills_no_stranger),    T(the_warm_up_pays_for_a_failure),
+        T(the_warm_up_displaces_nothing),
         T(what_a_client_asks_for_is_filled), T(what_a_client_asks_for_is_a_miss),
         T(what_is_held_has_a_bound),         T(what_is_held_is_published_in_turns),
         T(what_nobody_waits_for_is_not_read), T(what_nobody_waits_for_any_more_is_not_read),

@@ -221,6 +221,14 @@ static unsigned count_filled(void)
     return count;
 }
 
+static struct warm_status job_at(struct fixture *fixture, size_t index)
+{
+    struct warm_status jobs[WARM_LIST_MAX];
+    size_t count = warm_list(fixture->warm, jobs, WARM_LIST_MAX);
+    assert_true(index < count);
+    return jobs[index];
+}
+
 static void hottest_first_and_a_few_at_a_time(void **state)
 {
     struct fixture *fixture = *state;
@@ -328,6 +336,25 @@ static void the_store_goes_away_and_comes_back(void **state)
     assert_int_equal(fixture->counters.warm_failed, 0);
 }
 
+/* What the table has already says nothing of the store: the pause lasts. */
+static void residents_do_not_end_the_pause(void **state)
+{
+    struct fixture *fixture = *state;
+    struct warm_status job;
+    fake.away = true;
+    for (uint64_t user = 11; user <= KEYS; user++)
+        fake.resident[user] = true;
+    begin_warming(fixture);
+    do
+        (void)event_base_loop(fixture->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    while ((job = job_at(fixture, 0)).resident == 0);
+    assert_in_range(job.resident, 1, KEYS - 11); /* the last one that it came to was one of them */
+    assert_string_equal(job.text, "the store does not answer");
+    fake.away = false;
+    run(fixture, 200);
+    assert_int_equal(count_filled(), 10);
+}
+
 static void a_key_that_always_fails_is_left(void **state)
 {
     struct fixture *fixture = *state;
@@ -394,14 +421,6 @@ static void without_keys_there_is_nothing_to_do(void **state)
 }
 
 /* ---- jobs and their budget --------------------------------------------------------------------------------------- */
-
-static struct warm_status job_at(struct fixture *fixture, size_t index)
-{
-    struct warm_status jobs[WARM_LIST_MAX];
-    size_t count = warm_list(fixture->warm, jobs, WARM_LIST_MAX);
-    assert_true(index < count);
-    return jobs[index];
-}
 
 static void a_job_tells_how_far_it_is(void **state)
 {
@@ -517,6 +536,7 @@ int main(void)
         T(the_unsure_are_put_off),
         T(it_does_not_wait_for_ever_for_the_count),
         T(the_store_goes_away_and_comes_back),
+        T(residents_do_not_end_the_pause),
         T(a_key_that_always_fails_is_left),
         T(a_full_table_grows_or_ends_it),
         T(a_table_made_anew_is_warmed_again),
