@@ -155,8 +155,22 @@ static bool retire(struct publisher *publisher, uint64_t now_ns, uint64_t work, 
     return true;
 }
 
-/* Inheritance decides which overwrite rows apply. Sets in whose chain there were any cannot be computed from their
- * inputs again: they are closed for good, and their entries filled afresh. */
+static bool holds(const struct inputs *inputs, uint64_t role)
+{
+    for (size_t i = 0; i < inputs->held_count; i++)
+        if (inputs->held[i].role == role)
+            return true;
+    return false;
+}
+
+/* Some sets cannot be computed from their inputs again. They are closed for good, and their entries filled afresh:
+ *
+ * Those in whose chain there were overwrite rows, when inheritance changes, which decides what rows apply.
+ *
+ * Those that hold a role which is gone, for inputs do not say where they hold it. Made again it may belong elsewhere,
+ * and no change row will name the place where it was held. Usually there are none: whose assignments went before the
+ * role was retired, and so was the place of a default role. Assignments that were left behind are another matter, and
+ * so is a default role that SQLite's REPLACE moved before it was deleted. */
 static int touch_sets_of(struct publisher *publisher, struct set_table *sets, struct batch *batch,
                          const struct change *change, struct rewrite *rewrite)
 {
@@ -164,14 +178,15 @@ static int touch_sets_of(struct publisher *publisher, struct set_table *sets, st
     if (role == NULL)
         return 0;
     /* A store without enforced references gives a role its old parents back when it is made again. */
-    bool inheritance = change->kind == CHANGE_ROLE_PARENT ||
-                       role->present != (role_list_find(&batch->roles, change->role) != NULL);
+    bool here = role_list_find(&batch->roles, change->role) != NULL;
+    bool inheritance = change->kind == CHANGE_ROLE_PARENT || role->present != here;
     for (size_t i = 0; i < role->link_count; i++) {
         uint32_t set = role->links[i].set;
         struct set_record *record = &sets->records[set];
         if (!record->used || record->generation != role->links[i].generation)
             continue;
-        if (inheritance && record->inputs.overwrites_seen)
+        if ((inheritance && record->inputs.overwrites_seen) ||
+            (!here && holds(&record->inputs, change->role)))
             set_table_abandon(sets, set);
         else if (rewrite_add(rewrite, sets, set, publisher->batch) < 0)
             return PERMTAB_E_MEMORY;

@@ -223,6 +223,69 @@ static void replaced_role_leaves_its_former_place(void **state)
     assert_true(resident(fixture, 1, server, SEND) < 1);
 }
 
+/* A role goes and its assignments stay, as where references are not enforced. When it comes back elsewhere they mean
+ * nothing, and the change row of its coming names that other place alone. */
+static void role_that_comes_back_elsewhere_is_held_by_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    struct scope_key other = {2, 1};
+    struct memory_role *role = &fixture->policy.roles.items[0];
+    struct memory_role gone = *role;
+    memory_scope(&fixture->policy, other, global, NULL);
+    for (uint64_t user = 1; user <= 2; user++)
+        fill_well(fixture, user, server);
+    fixture->policy.roles.count = 0;
+    apply(fixture, (struct change){.kind = CHANGE_ROLE, .role = 100, .scope = server});
+    assert_true(resident(fixture, 1, server, SEND) < 1);
+    fill_well(fixture, 2, server); /* afresh, the other one not */
+    assert_int_equal(resident(fixture, 2, server, SEND), 0);
+    *role = gone;
+    role->scope = other;
+    fixture->policy.roles.count = 1;
+    apply(fixture, (struct change){.kind = CHANGE_ROLE, .role = 100, .scope = other});
+    for (uint64_t user = 1; user <= 2; user++)
+        assert_true(resident(fixture, user, server, SEND) < 1);
+}
+
+/* SQLite's REPLACE moves a default role, and before the next poll it is deleted: no row names the place that it had. */
+static void default_role_that_comes_back_elsewhere_is_held_by_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    struct scope_key other = {2, 1}, third = {3, 1};
+    struct memory_role *role = &fixture->policy.roles.items[0];
+    memory_scope(&fixture->policy, other, global, NULL);
+    memory_scope(&fixture->policy, third, global, NULL);
+    role->is_default = true;
+    struct memory_role gone = *role;
+    fill_well(fixture, 9, server);
+    assert_int_equal(resident(fixture, 9, server, SEND), 1);
+    fixture->policy.roles.count = 0;
+    apply(fixture, (struct change){.kind = CHANGE_ROLE, .role = 100, .scope = other});
+    assert_true(resident(fixture, 9, server, SEND) < 1);
+    *role = gone;
+    role->scope = third;
+    fixture->policy.roles.count = 1;
+    apply(fixture, (struct change){.kind = CHANGE_ROLE, .role = 100, .scope = third});
+    assert_true(resident(fixture, 9, server, SEND) < 1);
+}
+
+/* Back where it was it is held again, and who was filled meanwhile is filled afresh. */
+static void role_that_comes_back_is_held_as_before(void **state)
+{
+    struct fixture *fixture = *state;
+    fill_well(fixture, 1, channel);
+    fixture->policy.roles.count = 0;
+    apply(fixture, (struct change){.kind = CHANGE_ROLE, .role = 100, .scope = server});
+    fill_well(fixture, 1, channel);
+    assert_int_equal(resident(fixture, 1, channel, SEND), 0);
+    fixture->policy.roles.count = 1;
+    memory_policy_touch(&fixture->policy);
+    apply(fixture, (struct change){.kind = CHANGE_ROLE, .role = 100, .scope = server});
+    assert_int_equal(resident(fixture, 1, channel, SEND), -1);
+    fill_well(fixture, 1, channel);
+    assert_int_equal(resident(fixture, 1, channel, SEND), 1);
+}
+
 static void role_zero_has_overwrites_too(void **state)
 {
     struct fixture *fixture = *state;
@@ -371,6 +434,9 @@ int main(void)
         T(kinds_change_with_the_fill),
         T(assignment_falls_into_place),
         T(replaced_role_leaves_its_former_place),
+        T(role_that_comes_back_elsewhere_is_held_by_nobody),
+        T(default_role_that_comes_back_elsewhere_is_held_by_nobody),
+        T(role_that_comes_back_is_held_as_before),
         T(role_zero_has_overwrites_too),
         T(folds_follow_their_target),
         T(broken_chains_are_not_remembered),
