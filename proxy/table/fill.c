@@ -270,19 +270,19 @@ static int build(struct facts *facts, int64_t now, struct role_sources *sources,
     return code;
 }
 
-/* Puts an entry that names the set. An entry of a broken chain is not kept: the change that mends the chain names a
- * scope that this entry does not know. */
-static void put_under(struct publisher *publisher, struct table *table, const struct facts *facts,
-                      uint32_t set, uint64_t now_ns)
+/* An entry of a broken chain is not kept: the change that mends the chain names a scope that this entry does not
+ * know. */
+static void put_unless_broken(struct publisher *publisher, struct table *table, const struct facts *facts,
+                              uint32_t set, uint64_t now_ns)
 {
     if (!facts->broken)
         put_entry(publisher, table, facts, set, now_ns);
-    set_table_drop(&table->sets, set, now_ns + table->rest_ns);
 }
 
-/* Fills the table that clients are handed, and answers. A negative code: no memory. */
+/* Fills the table that clients are handed, and answers. A negative code: no memory. The set, unless it is 0, is held
+ * and to be let go: a set that no entry names is freed then, and roles that it alone has with it. */
 static int fill_first(struct publisher *publisher, struct facts *facts, int64_t now, uint64_t now_ns,
-                      struct answer *answer)
+                      struct answer *answer, uint32_t *held)
 {
     struct table *table = publisher->table;
     struct role_sources sources = {&table->sets, &facts->roles, NULL};
@@ -298,18 +298,19 @@ static int fill_first(struct publisher *publisher, struct facts *facts, int64_t 
         return code;
     uint32_t set = intern(publisher, &inputs, &sources, now_ns);
     if (set != 0) {
-        set_table_hold(&table->sets, set); /* a set that no entry names is freed by put_under */
+        set_table_hold(&table->sets, set);
         code = publisher_answer_from_set(publisher, table, set, answer);
-        put_under(publisher, table, facts, set, now_ns);
+        put_unless_broken(publisher, table, facts, set, now_ns);
     } else {
         code = answer_aside(publisher, &inputs, &sources, answer);
     }
+    *held = set;
     inputs_fini(&inputs);
     return code;
 }
 
 /* Fills the other table. Facts of L2 bring no definitions; those that this table does not have are in the first one,
- * which has just been filled. Without memory, or a free set, the entry is left out: nothing that is there becomes
+ * where the set still holds them. Without memory, or a free set, the entry is left out: nothing that is there becomes
  * wrong. */
 static void fill_other(struct publisher *publisher, struct facts *facts, int64_t now, uint64_t now_ns)
 {
@@ -322,7 +323,8 @@ static void fill_other(struct publisher *publisher, struct facts *facts, int64_t
     uint32_t set = intern(publisher, &inputs, &sources, now_ns);
     if (set != 0) {
         set_table_hold(&table->sets, set);
-        put_under(publisher, table, facts, set, now_ns);
+        put_unless_broken(publisher, table, facts, set, now_ns);
+        set_table_drop(&table->sets, set, now_ns + table->rest_ns);
     }
     inputs_fini(&inputs);
 }
@@ -356,9 +358,13 @@ enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts 
     /* assignments that the batch says have ended may have been retired already */
     if (applying != NULL && applying->now > now)
         now = applying->now;
-    int code = fill_first(publisher, facts, now, now_ns, answer);
+    struct table *table = publisher->table;
+    uint32_t held = 0;
+    int code = fill_first(publisher, facts, now, now_ns, answer, &held);
     if (code == 0 && publisher->other != NULL)
         fill_other(publisher, facts, now, now_ns);
+    if (held != 0)
+        set_table_drop(&table->sets, held, now_ns + table->rest_ns);
     publisher_count(publisher);
     return code < 0 ? PUBLISHER_FAILED : PUBLISHER_FILLED;
 }

@@ -130,7 +130,7 @@ static void test_hottest_first(void **state)
     int descriptor = new_memory();
     struct keys *keys = opened(descriptor);
     assert_int_equal(hottest(keys), 0);
-    for (unsigned i = 0; i < 5; i++)
+    for (unsigned i = 0; i < KEYS_SAMPLE - 1; i++)
         note(keys, 1, 10, KEYS_FILL);
     note(keys, 2, 20, KEYS_SAMPLE);
     note(keys, 3, 30, KEYS_FILL);
@@ -141,7 +141,7 @@ static void test_hottest_first(void **state)
     assert_int_equal(found[0].user, 2);
     assert_int_equal(found[0].frequency, KEYS_SAMPLE);
     assert_int_equal(found[1].user, 1);
-    assert_int_equal(found[1].frequency, 5);
+    assert_int_equal(found[1].frequency, KEYS_SAMPLE - 1);
     assert_int_equal(found[2].scope.type, 1);
     assert_int_equal(found[3].scope.type, 2);
     assert_int_equal(found[3].scope.id, 30);

@@ -40,6 +40,65 @@ static void a_user_with_many_roles_is_known(void **state)
     facts_fini(&facts);
 }
 
+static void fill_stranger_at(struct fixture *fixture, uint64_t user, bool definitions)
+{
+    struct facts facts;
+    struct answer answer = {0};
+    read_facts(fixture, user, server, &facts);
+    facts.stranger = true;
+    if (!definitions) {
+        role_list_fini(&facts.roles);
+        memset(&facts.roles, 0, sizeof facts.roles);
+        assert_true(publisher_knows_roles(fixture->publisher, &facts));
+    }
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
+    answer_fini(&answer);
+    facts_fini(&facts);
+}
+
+/* The first slot of a user's window at the server. */
+static uint32_t window_of(const struct table *table, uint64_t user)
+{
+    uint32_t first, end;
+    map_window(&table->map, (struct map_key){user, server.id, server.type}, &first, &end);
+    return first;
+}
+
+/* Fills the map to its end, beyond what the table wants. */
+static void leave_no_hole(struct fixture *fixture, struct table *table)
+{
+    uint32_t slot = 0;
+    table->entries_max = UINT32_MAX;
+    for (uint64_t user = 1000; slot < map_slot_count(&table->map); user++) {
+        fill_well(fixture, user, global);
+        while (slot < map_slot_count(&table->map) && map_word(&table->map, slot) != 0)
+            slot++;
+    }
+}
+
+/* The entry for which the table makes room is the last one that knows of the role, and the newcomer finds no slot. */
+static void definitions_outlast_their_last_entry(void **state)
+{
+    struct fixture *fixture = *state;
+    struct table *table = fixture->publisher->table;
+    uint64_t first = 100, second = 100;
+    fixture->policy.roles.items[0].is_default = true;
+    while (window_of(table, first) > map_slot_count(&table->map) / 2)
+        first++;
+    fill_stranger_at(fixture, first, true);
+    leave_no_hole(fixture, table);
+    while (window_of(table, second) < map_slot_count(&table->map) * 3 / 4)
+        second++;
+    table->entries_max = (uint32_t)table_entries(table);
+    table->negatives_max = 0;
+    struct table *next = begin(fixture);
+    fill_stranger_at(fixture, second, false);
+    assert_int_equal(resident(fixture, second, server, SEND), -1);
+    assert_null(set_table_role(&table->sets, 100));
+    assert_int_equal(resident_in(next, second, server, SEND), 1);
+    assert_true(set_table_role(&next->sets, 100)->present);
+}
+
 static void nothing_is_copied_between_two_slices_of_a_batch(void **state)
 {
     struct fixture *fixture = *state;
@@ -254,6 +313,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_growing, teardown_growing)
         T(facts_without_definitions_fill_both),
         T(a_user_with_many_roles_is_known),
+        T(definitions_outlast_their_last_entry),
         T(nothing_is_copied_between_two_slices_of_a_batch),
         T(what_next_evicts_is_not_counted),
         T(the_auditor_heals_both),
