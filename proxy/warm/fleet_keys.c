@@ -1,10 +1,10 @@
 /* The hot keys of the fleet:
  *
- *   reading   HGET 0 ─► HGET 1 ─► … ─► there is no such piece, or the last one ─► told
+ *   reading   HSTRLEN 0 ─► HGET 0 ─► HSTRLEN 1 ─► … ─► there is no such piece, or the last one ─► told
  *   writing   a timer ─► SET turn NX PX ─► this host's keys, sorted in slices ─► HSET 0 ─► … ─► HDEL of more, PEXPIRE
  *
  * Whatever is refused, lost or late ends a reading with what there is, and a writing until the next time: half a list
- * is as good as two halves of different ones. A piece that is not understood is counted and passed over. Who has just
+ * is as good as two halves of different ones. A piece that is not understood or too long is counted and passed over. Who has just
  * begun and knows less than half of what there is does not write over it before it has settled. */
 #include "proxy/warm/fleet_keys.h"
 
@@ -27,8 +27,20 @@
 
 /* One command under way. */
 struct call {
-    struct fleet_keys *fleet; /* NULL: nobody waits for it */
-    void (*done)(struct fleet_keys *fleet, enum redis_status status, const struct redis_reply *reply);
+    struct call **at; /* where it is kept; NULL: nobody waits for it */
+    void (*done)(void *context, enum redis_status status, const struct redis_reply *reply);
+    void *context;
+};
+
+/* A look at all pieces. */
+struct reading {
+    struct fleet_keys *fleet;
+    struct call *call; /* under way */
+    unsigned piece;
+    struct hot_key *found; /* so far */
+    size_t count;
+    unsigned bad; /* pieces */
+    void (*done)(struct reading *reading, bool good);
 };
 
 struct fleet_keys {
@@ -36,11 +48,10 @@ struct fleet_keys {
     char key[L2_KEY_SIZE], turn_key[L2_KEY_SIZE];
     struct event *timer;
     uint64_t begun_ns;
-    struct call *writing, *reading; /* commands under way */
-    unsigned read_piece, write_piece;
-    struct hot_key *found; /* what was read so far */
-    size_t found_count;
+    struct reading reading;
     size_t seen; /* keys that were there at the last reading */
+    struct call *writing; /* under way */
+    unsigned write_piece;
     struct keys_reading *sorting;
     struct hot_key *own; /* being written */
     size_t own_count;
@@ -51,25 +62,21 @@ struct fleet_keys {
 static void on_reply(void *context, enum redis_status status, const struct redis_reply *reply)
 {
     struct call *call = context;
-    struct fleet_keys *fleet = call->fleet;
-    if (fleet != NULL) {
-        if (fleet->writing == call)
-            fleet->writing = NULL;
-        else
-            fleet->reading = NULL;
-        call->done(fleet, status, reply);
+    if (call->at != NULL) {
+        *call->at = NULL;
+        call->done(call->context, status, reply);
     }
     free(call);
 }
 
-static int send_command(struct fleet_keys *fleet, struct call **at, const struct redis_args *args,
-                void (*done)(struct fleet_keys *, enum redis_status, const struct redis_reply *))
+static int send_command(struct redis *redis, struct call **at, const struct redis_args *args,
+                        void (*done)(void *, enum redis_status, const struct redis_reply *), void *context)
 {
     struct call *call = calloc(1, sizeof *call);
     if (call == NULL)
         return PERMTAB_E_MEMORY;
-    *call = (struct call){fleet, done};
-    int code = redis_send(fleet->options.redis, args, on_reply, call);
+    *call = (struct call){at, done, context};
+    int code = redis_send(redis, args, on_reply, call);
     if (code < 0)
         free(call);
     else
@@ -77,83 +84,124 @@ static int send_command(struct fleet_keys *fleet, struct call **at, const struct
     return code;
 }
 
+static void leave_call(struct call **at)
+{
+    if (*at != NULL)
+        (*at)->at = NULL;
+    *at = NULL;
+}
+
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-static void tell_read(struct fleet_keys *fleet, bool good)
+static void leave_reading(struct reading *reading)
 {
-    struct hot_key *found = fleet->found;
-    size_t count = fleet->found_count;
-    fleet->found = NULL;
-    fleet->found_count = 0;
-    fleet->seen = count;
-    fleet->options.counters->hot_keys_read += count;
-    fleet->options.ports.read(fleet->options.ports.context, found, count, good);
+    leave_call(&reading->call);
+    free(reading->found);
+    reading->found = NULL;
+    reading->count = 0;
+    reading->piece = reading->bad = 0;
 }
 
 /* False: there is no memory. */
-static bool take_piece(struct fleet_keys *fleet, const char *data, size_t size)
+static bool take_piece(struct reading *reading, const char *data, size_t size)
 {
-    const struct fleet_keys_ports *ports = &fleet->options.ports;
-    struct hot_key *found = realloc(fleet->found, (fleet->found_count + HOT_VALUE_KEYS) * sizeof *found);
+    const struct fleet_keys_ports *ports = &reading->fleet->options.ports;
+    struct hot_key *found = realloc(reading->found, (reading->count + HOT_VALUE_KEYS) * sizeof *found);
     if (found == NULL)
         return false;
-    fleet->found = found;
+    reading->found = found;
     int64_t count = hot_value_take(data, size, ports->store_id(ports->context), ports->types(ports->context),
-                                   &found[fleet->found_count]);
+                                   &found[reading->count]);
     if (count < 0)
-        fleet->options.counters->hot_keys_bad++;
+        reading->bad++;
     else
-        fleet->found_count += (size_t)count;
+        reading->count += (size_t)count;
     return true;
 }
 
-static int ask_piece(struct fleet_keys *fleet);
+static int ask_size(struct reading *reading);
 
-static void on_piece(struct fleet_keys *fleet, enum redis_status status, const struct redis_reply *reply)
+static void read_next(struct reading *reading)
 {
-    size_t size = 0;
-    const char *data = redis_reply_kind(reply) == REDIS_TEXT ? redis_reply_text(reply, &size) : NULL;
-    bool more = data != NULL && take_piece(fleet, data, size) && ++fleet->read_piece < FLEET_KEYS_PIECES;
-    if (!more || ask_piece(fleet) < 0)
-        tell_read(fleet, status == REDIS_OK);
+    if (++reading->piece == FLEET_KEYS_PIECES)
+        reading->done(reading, true);
+    else if (ask_size(reading) < 0)
+        reading->done(reading, false);
 }
 
-static int ask_piece(struct fleet_keys *fleet)
+static void on_piece(void *context, enum redis_status status, const struct redis_reply *reply)
+{
+    struct reading *reading = context;
+    size_t size = 0;
+    const char *data = redis_reply_kind(reply) == REDIS_TEXT ? redis_reply_text(reply, &size) : NULL;
+    if (status == REDIS_OK && data != NULL && take_piece(reading, data, size))
+        read_next(reading);
+    else
+        reading->done(reading, status == REDIS_OK && data == NULL); /* it has gone meanwhile */
+}
+
+static int ask_about(struct reading *reading, const char *command,
+                     void (*done)(void *, enum redis_status, const struct redis_reply *))
 {
     struct redis_args args;
     redis_args_init(&args);
-    redis_args_text(&args, "HGET");
-    redis_args_text(&args, fleet->key);
-    redis_args_u64(&args, fleet->read_piece);
-    int code = send_command(fleet, &fleet->reading, &args, on_piece);
+    redis_args_text(&args, command);
+    redis_args_text(&args, reading->fleet->key);
+    redis_args_u64(&args, reading->piece);
+    int code = send_command(reading->fleet->options.redis, &reading->call, &args, done, reading);
     redis_args_fini(&args);
     return code;
+}
+
+static void on_size(void *context, enum redis_status status, const struct redis_reply *reply)
+{
+    struct reading *reading = context;
+    uint64_t size;
+    if (status != REDIS_OK || !redis_reply_u64(reply, &size) || size == 0) {
+        reading->done(reading, status == REDIS_OK);
+    } else if (size > HOT_VALUE_MAX) {
+        reading->bad++;
+        read_next(reading);
+    } else if (ask_about(reading, "HGET", on_piece) < 0) {
+        reading->done(reading, false);
+    }
+}
+
+/* A reply that is too long would end the connection, and L2 has it, too. */
+static int ask_size(struct reading *reading)
+{
+    return ask_about(reading, "HSTRLEN", on_size);
+}
+
+static void tell_read(struct reading *reading, bool good)
+{
+    struct fleet_keys *fleet = reading->fleet;
+    struct hot_key *found = reading->found;
+    size_t count = reading->count;
+    fleet->seen = count;
+    fleet->options.counters->hot_keys_read += count;
+    fleet->options.counters->hot_keys_bad += reading->bad;
+    reading->found = NULL;
+    leave_reading(reading);
+    fleet->options.ports.read(fleet->options.ports.context, found, count, good);
 }
 
 int fleet_keys_read(struct fleet_keys *fleet)
 {
     fleet_keys_leave(fleet);
-    fleet->read_piece = 0;
-    return ask_piece(fleet);
+    return ask_size(&fleet->reading);
 }
 
 void fleet_keys_leave(struct fleet_keys *fleet)
 {
-    if (fleet->reading != NULL)
-        fleet->reading->fleet = NULL;
-    fleet->reading = NULL;
-    free(fleet->found);
-    fleet->found = NULL;
-    fleet->found_count = 0;
+    leave_reading(&fleet->reading);
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static void stop_writing(struct fleet_keys *fleet)
 {
-    if (fleet->writing != NULL)
-        fleet->writing->fleet = NULL;
-    fleet->writing = NULL;
+    leave_call(&fleet->writing);
     keys_reading_free(fleet->sorting);
     fleet->sorting = NULL;
     free(fleet->own);
@@ -162,19 +210,26 @@ static void stop_writing(struct fleet_keys *fleet)
     (void)timer_in_ms(fleet->timer, fleet->options.every_ms);
 }
 
+static int send_to_write(struct fleet_keys *fleet, const struct redis_args *args,
+                         void (*done)(void *, enum redis_status, const struct redis_reply *))
+{
+    return send_command(fleet->options.redis, &fleet->writing, args, done, fleet);
+}
+
 static unsigned pieces_of(const struct fleet_keys *fleet)
 {
     return (unsigned)((fleet->own_count + HOT_VALUE_KEYS - 1) / HOT_VALUE_KEYS);
 }
 
-static void on_expires(struct fleet_keys *fleet, enum redis_status status, const struct redis_reply *reply)
+static void on_expires(void *context, enum redis_status status, const struct redis_reply *reply)
 {
+    struct fleet_keys *fleet = context;
     (void)reply;
     fleet->options.counters->hot_keys_written += status == REDIS_OK ? fleet->own_count : 0;
     stop_writing(fleet);
 }
 
-static void on_written(struct fleet_keys *fleet, enum redis_status status, const struct redis_reply *reply);
+static void on_written(void *context, enum redis_status status, const struct redis_reply *reply);
 
 /* The next piece; after the last one those that are there besides; then how long all of it stays. */
 static void write_on(struct fleet_keys *fleet)
@@ -200,14 +255,15 @@ static void write_on(struct fleet_keys *fleet)
         redis_args_u64(&args, KEPT_MS);
     }
     bool ends = piece >= FLEET_KEYS_PIECES;
-    if (value.failed || send_command(fleet, &fleet->writing, &args, ends ? on_expires : on_written) < 0)
+    if (value.failed || send_to_write(fleet, &args, ends ? on_expires : on_written) < 0)
         stop_writing(fleet);
     wire_buffer_fini(&value);
     redis_args_fini(&args);
 }
 
-static void on_written(struct fleet_keys *fleet, enum redis_status status, const struct redis_reply *reply)
+static void on_written(void *context, enum redis_status status, const struct redis_reply *reply)
 {
+    struct fleet_keys *fleet = context;
     (void)reply;
     if (status == REDIS_OK)
         write_on(fleet);
@@ -232,8 +288,9 @@ static void sort_on(struct fleet_keys *fleet)
         stop_writing(fleet);
 }
 
-static void on_turn(struct fleet_keys *fleet, enum redis_status status, const struct redis_reply *reply)
+static void on_turn(void *context, enum redis_status status, const struct redis_reply *reply)
 {
+    struct fleet_keys *fleet = context;
     bool ours = status == REDIS_OK && redis_reply_kind(reply) == REDIS_TEXT;
     uint32_t types = fleet->options.ports.types(fleet->options.ports.context);
     if (ours && keys_reading_new(&fleet->sorting, fleet->options.keys, types) == 0)
@@ -253,7 +310,7 @@ static void take_turn(struct fleet_keys *fleet)
     redis_args_text(&args, "NX");
     redis_args_text(&args, "PX");
     redis_args_u64(&args, fleet->options.every_ms);
-    if (fresh || send_command(fleet, &fleet->writing, &args, on_turn) < 0)
+    if (fresh || send_to_write(fleet, &args, on_turn) < 0)
         stop_writing(fleet);
     redis_args_fini(&args);
 }
@@ -279,6 +336,7 @@ int fleet_keys_new(struct fleet_keys **out, const struct fleet_keys_options *opt
     fleet->options.prefix = NULL; /* borrowed for this call */
     fleet->options.every_ms = options->every_ms > 0 ? options->every_ms : EVERY_MS;
     fleet->begun_ns = clock_ns();
+    fleet->reading = (struct reading){.fleet = fleet, .done = tell_read};
     (void)snprintf(fleet->key, sizeof fleet->key, "%shot:%u", options->prefix, HOT_VALUE_VERSION);
     (void)snprintf(fleet->turn_key, sizeof fleet->turn_key, "%shot:%u:turn", options->prefix, HOT_VALUE_VERSION);
     fleet->timer = evtimer_new(options->base, on_timer, fleet);

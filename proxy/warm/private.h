@@ -56,6 +56,9 @@ struct warm {
     struct event *interval;
     struct fleet_keys *fleet; /* NULL without Redis */
     bool asked_fleet;         /* what it named has been read, or is being read */
+    unsigned fleet_tries;     /* that failed, since the table was made */
+    struct pause fleet_pause; /* between these */
+    struct event *rejoin;     /* the end of it */
     struct job *jobs; /* under way, the one that comes first first */
     unsigned job_count;
     uint64_t last_id;
@@ -112,7 +115,8 @@ void job_text(const struct job *job, char out[WARM_TEXT_SIZE]);
 /* join.c */
 /* Makes the part that reads and writes the fleet's keys. */
 int join_fleet(struct warm *warm);
-/* Begins a job with what the fleet names, unless there was one since the table was made. */
+/* Begins a job with what the fleet names, unless there was one since the table was made, or reading it failed just now
+ * or too often. */
 void join_begin(struct warm *warm);
 /* Reads the job's keys. */
 void join_pull(struct job *job);

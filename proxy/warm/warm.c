@@ -261,6 +261,7 @@ void warm_again(struct warm *warm)
         job_again(job);
     add_start(warm);
     warm->asked_fleet = is_there(warm, WARM_FLEET);
+    warm->fleet_tries = 0;
     join_begin(warm);
     (void)event_del(warm->turn);
     count_left(warm);
@@ -366,5 +367,7 @@ void warm_free(struct warm *warm)
         event_free(warm->turn);
     if (warm->interval != NULL)
         event_free(warm->interval);
+    if (warm->rejoin != NULL)
+        event_free(warm->rejoin);
     free(warm);
 }

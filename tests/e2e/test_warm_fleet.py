@@ -2,6 +2,8 @@
 """A fresh host knows from Redis what the others are asked for; what is named there is read from the store, or not at
 all."""
 
+import re
+
 import msgpack
 
 from harness import SqliteCase, full_only, main
@@ -43,6 +45,33 @@ class Fleet(Shared, SqliteCase):
         self.assertEqual(150, self.peeks(host, users))
         job = host.ctl("jobs").stdout
         self.assertRegex(job, r"(?m)^\d+ fleet done 152/152 .*: what other hosts are asked for$")
+
+    def test_a_value_that_is_too_long_is_not_fetched(self):
+        """One of more than 16 MiB would end the connection, which L2 has, too."""
+        self.hosts(1)
+        self.redis.command("HSET", HOT, "0", b"x" * 17_000_000, "1", b"rubbish")
+        host = self.host(1)
+        wait_until(lambda: host.stats()["hot_keys_bad"] == 2, 20, lambda: f"both are bad: {host.stats()}", 0.05)
+        wait_until(lambda: "fleet done 0/0" in host.ctl("jobs").stdout, 20, "the job ends", 0.05)
+        self.assertEqual(1, host.log().count("redis: connected"), host.log())
+        self.assertNotRegex(host.log(), "redis: the connection to .* is lost")
+
+    def test_what_cannot_be_read_is_tried_three_times(self):
+        self.hosts(1)
+        self.redis.command("ACL", "SETUSER", "default", "-hstrlen")
+        host = self.host(1)
+        wait_until(lambda: self.tries(host) == 3, 20, lambda: host.ctl("jobs").stdout, 0.05)
+        self.redis.command("CLIENT", "KILL", "TYPE", "normal")  # a new connection is no reason for a fourth
+        users = iter(range(FIRST, FIRST + 150))
+        used = lambda: host.stats()["l2_hits"] + host.stats()["l2_misses"]
+        before = used()
+        wait_until(lambda: self.check(host, next(users), scope="server:1") == 1 and used() > before, 10,
+                   "L2 is asked again", 0.1)
+        self.assertEqual(3, self.tries(host), host.ctl("jobs").stdout)
+
+    @staticmethod
+    def tries(host):
+        return len(re.findall(r"(?m)^\d+ fleet failed ", host.ctl("jobs").stdout))
 
     @full_only  # the first writing comes when a worker is half a minute old
     def test_what_one_host_is_asked_for_another_one_fills(self):
