@@ -1,14 +1,14 @@
 /* The hot keys of the fleet:
  *
  *   reading   HSTRLEN 0 ─► HGET 0 ─► HSTRLEN 1 ─► … ─► there is no such piece, or the last one ─► told
- *   writing   a timer ─► SET turn NX PX ─► this host's keys, sorted in slices ─► HSET 0 ─► … ─► HDEL of more, PEXPIRE
+ *   writing   a timer ─► SET turn NX PX ─► PTTL ─► a reading of what is there ─► this host's keys, sorted in slices ─►
+ *             HSET 0 ─► … ─► HDEL of more, PEXPIRE; or DEL turn: somebody else knows more
  *
  * Whatever is refused, lost or late ends a reading with what there is, and a writing until the next time: half a list
- * is as good as two halves of different ones. A piece that is not understood or too long is counted and passed over. Who has just
- * begun and knows less than half of what there is does not write over it before it has settled. */
+ * is as good as two halves of different ones. A piece that is not understood or too long is passed over. Nobody
+ * writes before it has read what is there, nor over more than twice what it knows itself, unless that is old. */
 #include "proxy/warm/fleet_keys.h"
 
-#include "proxy/base/clock.h"
 #include "proxy/base/counters.h"
 #include "proxy/base/timer.h"
 #include "proxy/names/l2_keys.h"
@@ -20,9 +20,9 @@
 #include <string.h>
 
 #define FIRST_MS    30000u        /* what it knows then is not much, but more than nothing */
-#define EVERY_MS    60000u        /* one host of the fleet in so long */
+#define EVERY_MS    600000u       /* one host of the fleet in so long */
 #define KEPT_MS     604800000u    /* nobody has written for a week: the keys are of no use */
-#define SETTLED_NS  600000000000u /* what it knows then is what it is asked for */
+#define OLD_MS      3600000u      /* after so long a shorter list is better */
 #define READ_A_TURN 16384u
 
 /* One command under way. */
@@ -47,9 +47,10 @@ struct fleet_keys {
     struct fleet_keys_options options;
     char key[L2_KEY_SIZE], turn_key[L2_KEY_SIZE];
     struct event *timer;
-    uint64_t begun_ns;
     struct reading reading;
-    size_t seen; /* keys that were there at the last reading */
+    struct reading looking; /* before it writes */
+    bool old;               /* what is there then */
+    size_t there;
     struct call *writing; /* under way */
     unsigned write_piece;
     struct keys_reading *sorting;
@@ -178,7 +179,6 @@ static void tell_read(struct reading *reading, bool good)
     struct fleet_keys *fleet = reading->fleet;
     struct hot_key *found = reading->found;
     size_t count = reading->count;
-    fleet->seen = count;
     fleet->options.counters->hot_keys_read += count;
     fleet->options.counters->hot_keys_bad += reading->bad;
     reading->found = NULL;
@@ -202,6 +202,7 @@ void fleet_keys_leave(struct fleet_keys *fleet)
 static void stop_writing(struct fleet_keys *fleet)
 {
     leave_call(&fleet->writing);
+    leave_reading(&fleet->looking);
     keys_reading_free(fleet->sorting);
     fleet->sorting = NULL;
     free(fleet->own);
@@ -271,6 +272,24 @@ static void on_written(void *context, enum redis_status status, const struct red
         stop_writing(fleet);
 }
 
+static void on_given_back(void *context, enum redis_status status, const struct redis_reply *reply)
+{
+    (void)status, (void)reply;
+    stop_writing(context);
+}
+
+/* Somebody who knows more is to have the turn. */
+static void give_back(struct fleet_keys *fleet)
+{
+    struct redis_args args;
+    redis_args_init(&args);
+    redis_args_text(&args, "DEL");
+    redis_args_text(&args, fleet->turn_key);
+    if (send_to_write(fleet, &args, on_given_back) < 0)
+        stop_writing(fleet);
+    redis_args_fini(&args);
+}
+
 static void sort_on(struct fleet_keys *fleet)
 {
     if (keys_reading_slice(fleet->sorting, READ_A_TURN)) {
@@ -282,27 +301,50 @@ static void sort_on(struct fleet_keys *fleet)
     if (fleet->own_count > (size_t)FLEET_KEYS_PIECES * HOT_VALUE_KEYS)
         fleet->own_count = (size_t)FLEET_KEYS_PIECES * HOT_VALUE_KEYS;
     fleet->write_piece = 0;
-    if (fleet->own_count > 0)
-        write_on(fleet);
+    if (fleet->own_count == 0 || (!fleet->old && fleet->there > 2 * fleet->own_count))
+        give_back(fleet);
     else
+        write_on(fleet);
+}
+
+static void on_looked(struct reading *reading, bool good)
+{
+    struct fleet_keys *fleet = reading->fleet;
+    uint32_t types = fleet->options.ports.types(fleet->options.ports.context);
+    fleet->there = reading->count;
+    leave_reading(reading);
+    if (good && keys_reading_new(&fleet->sorting, fleet->options.keys, types) == 0)
+        sort_on(fleet);
+    else
+        stop_writing(fleet);
+}
+
+/* Its time says when it was written: what has none, or more than is ever given, is not as this code writes it. */
+static void on_age(void *context, enum redis_status status, const struct redis_reply *reply)
+{
+    struct fleet_keys *fleet = context;
+    uint64_t left_ms;
+    fleet->old = !redis_reply_u64(reply, &left_ms) || left_ms > KEPT_MS || KEPT_MS - left_ms > OLD_MS;
+    if (status != REDIS_OK || ask_size(&fleet->looking) < 0)
         stop_writing(fleet);
 }
 
 static void on_turn(void *context, enum redis_status status, const struct redis_reply *reply)
 {
     struct fleet_keys *fleet = context;
+    struct redis_args args;
     bool ours = status == REDIS_OK && redis_reply_kind(reply) == REDIS_TEXT;
-    uint32_t types = fleet->options.ports.types(fleet->options.ports.context);
-    if (ours && keys_reading_new(&fleet->sorting, fleet->options.keys, types) == 0)
-        sort_on(fleet);
-    else
+    redis_args_init(&args);
+    redis_args_text(&args, "PTTL");
+    redis_args_text(&args, fleet->key);
+    if (!ours || send_to_write(fleet, &args, on_age) < 0)
         stop_writing(fleet);
+    redis_args_fini(&args);
 }
 
 static void take_turn(struct fleet_keys *fleet)
 {
     struct redis_args args;
-    bool fresh = clock_ns() - fleet->begun_ns < SETTLED_NS && keys_known(fleet->options.keys) < fleet->seen / 2;
     redis_args_init(&args);
     redis_args_text(&args, "SET");
     redis_args_text(&args, fleet->turn_key);
@@ -310,7 +352,7 @@ static void take_turn(struct fleet_keys *fleet)
     redis_args_text(&args, "NX");
     redis_args_text(&args, "PX");
     redis_args_u64(&args, fleet->options.every_ms);
-    if (fresh || send_to_write(fleet, &args, on_turn) < 0)
+    if (send_to_write(fleet, &args, on_turn) < 0)
         stop_writing(fleet);
     redis_args_fini(&args);
 }
@@ -321,7 +363,7 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
     (void)descriptor, (void)what;
     if (fleet->sorting != NULL)
         sort_on(fleet);
-    else if (fleet->writing == NULL)
+    else if (fleet->writing == NULL && fleet->looking.call == NULL)
         take_turn(fleet);
 }
 
@@ -335,8 +377,8 @@ int fleet_keys_new(struct fleet_keys **out, const struct fleet_keys_options *opt
     fleet->options = *options;
     fleet->options.prefix = NULL; /* borrowed for this call */
     fleet->options.every_ms = options->every_ms > 0 ? options->every_ms : EVERY_MS;
-    fleet->begun_ns = clock_ns();
     fleet->reading = (struct reading){.fleet = fleet, .done = tell_read};
+    fleet->looking = (struct reading){.fleet = fleet, .done = on_looked};
     (void)snprintf(fleet->key, sizeof fleet->key, "%shot:%u", options->prefix, HOT_VALUE_VERSION);
     (void)snprintf(fleet->turn_key, sizeof fleet->turn_key, "%shot:%u:turn", options->prefix, HOT_VALUE_VERSION);
     fleet->timer = evtimer_new(options->base, on_timer, fleet);
