@@ -22,6 +22,13 @@ static void earn(struct budget *budget, uint64_t now_ns)
     budget->at_ns = now_ns;
 }
 
+/* What is not waited for is not owed either. */
+static void forgive(struct budget *budget)
+{
+    if (budget->percent >= BUDGET_ALL && budget->left_ns < 0)
+        budget->left_ns = 0;
+}
+
 void budget_set(struct budget *budget, uint32_t percent, uint64_t now_ns)
 {
     if (budget->percent != 0)
@@ -29,6 +36,7 @@ void budget_set(struct budget *budget, uint32_t percent, uint64_t now_ns)
     else
         budget->at_ns = now_ns;
     budget->percent = percent;
+    forgive(budget);
 }
 
 void budget_spend(struct budget *budget, uint64_t spent_ns, uint64_t now_ns)
@@ -37,6 +45,7 @@ void budget_spend(struct budget *budget, uint64_t spent_ns, uint64_t now_ns)
     budget->left_ns -= (int64_t)least(spent_ns, LONGEST_NS);
     if (budget->left_ns < -(int64_t)LONGEST_NS)
         budget->left_ns = -(int64_t)LONGEST_NS;
+    forgive(budget);
 }
 
 uint64_t budget_wait_ns(struct budget *budget, uint64_t now_ns)

@@ -13,7 +13,7 @@ struct budget {
     int64_t left_ns;  /* below 0: a debt */
 };
 
-/* May be called at any time: a debt stays, and is paid off at the new rate. */
+/* May be called at any time: a debt stays, and is paid off at the new rate; at BUDGET_ALL there is none. */
 void budget_set(struct budget *budget, uint32_t percent, uint64_t now_ns);
 void budget_spend(struct budget *budget, uint64_t spent_ns, uint64_t now_ns);
 /* How long nothing may be begun from now on. 0: something may. */

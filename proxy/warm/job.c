@@ -196,6 +196,15 @@ void job_keep_why(struct job *job, const char *why)
         (void)text_clean_line(job->why, sizeof job->why, why, strlen(why));
 }
 
+static const char *why_it_rests(struct warm *warm, bool *why)
+{
+    uint64_t now_ns = clock_ns();
+    *why = pause_lasts(&warm->pause, now_ns);
+    if (*why)
+        return "the store does not answer";
+    return budget_wait_ns(&warm->budget, now_ns) > 0 ? "waits for its budget" : "";
+}
+
 static const char *while_filling(const struct job *job, bool *why)
 {
     struct warm *warm = job->warm;
@@ -203,8 +212,7 @@ static const char *while_filling(const struct job *job, bool *why)
         return "others come first";
     if (!hands_have_room(warm))
         return "the table has no room";
-    *why = pause_lasts(&warm->pause, clock_ns());
-    return *why ? "the store does not answer" : "";
+    return why_it_rests(warm, why);
 }
 
 /* `why`: there is a reason of the store for it. */
@@ -219,8 +227,7 @@ static const char *state_text(const struct job *job, bool *why)
     case WARM_FILLING:
         return while_filling(job, why);
     case WARM_READING:
-        *why = pause_lasts(&warm->pause, clock_ns());
-        return *why ? "the store does not answer" : "";
+        return why_it_rests(warm, why);
     case WARM_DONE:
         *why = !job->cut && job->status.failed > 0;
         return job->cut ? "there are more than the table has room for" : *why ? "some could not be read" : "";

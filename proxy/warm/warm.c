@@ -283,6 +283,7 @@ void warm_set(struct warm *warm, const struct warm_settings *settings)
     warm->options.settings = *settings;
     if (other)
         arm_interval(warm);
+    charge(warm, clock_ns()); /* at the old rate */
     budget_set(&warm->budget, settings->budget, clock_ns());
     warm_schedule(warm);
 }

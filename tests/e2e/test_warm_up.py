@@ -168,6 +168,7 @@ class WarmUp:
                                r"what was asked for before")
         self.assertRegex(self.on_a_terminal("jobs"), rf"^{job['id']} start filling \[#* *\] \d+/{job['total']} ")
         self.assertRegex(self.serving.ops("jobs"), rf"^{job['id']} start filling: \d+ of {job['total']} keys in ")
+        wait_until(lambda: self.jobs()[0].get("text") == "waits for its budget", 20, self.jobs, 0.01)
         self.assertEqual(1, self.serving.ctl("jobs", "cancel", "77").returncode)
         self.assertEqual(0, self.serving.ctl("jobs", "cancel", str(job["id"])).returncode)
         job = self.jobs()[0]

@@ -40,8 +40,15 @@ static void all_of_it_waits_for_nothing(void **state)
     budget_set(&budget, BUDGET_ALL, SECOND);
     budget_spend(&budget, 100 * SECOND, SECOND);
     assert_int_equal(budget_wait_ns(&budget, SECOND), 0);
-    budget_set(&budget, 50, SECOND); /* what was spent before is still owed */
-    assert_true(budget_wait_ns(&budget, SECOND) > 100 * SECOND);
+    budget_set(&budget, 50, SECOND); /* nor is it owed later */
+    assert_int_equal(budget_wait_ns(&budget, SECOND), 0);
+    budget_spend(&budget, SECOND, SECOND);
+    assert_in_range(budget_wait_ns(&budget, SECOND), 2 * SECOND, 2 * SECOND + 1);
+    budget_set(&budget, 10, SECOND);
+    assert_in_range(budget_wait_ns(&budget, SECOND), 10 * SECOND, 10 * SECOND + 1);
+    budget_set(&budget, BUDGET_ALL, SECOND);
+    budget_set(&budget, 10, SECOND);
+    assert_int_equal(budget_wait_ns(&budget, SECOND), 0);
 }
 
 static void sums_do_not_overflow(void **state)
