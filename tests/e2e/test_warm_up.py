@@ -216,9 +216,15 @@ class WarmUp:
         self.assertEqual((2, MEMBERS), (job["filled"], job["resident"]), job)  # user 2 has another role there
         self.assertEqual(0, self.serving.ctl("warm", "user:987654321").returncode)
         self.assertEqual(0, self.ended(1)[0]["total"])
-        for wrong in (["all"], ["tag:x"], ["hot", "--priority", "10"], ["nonsense"]):
-            self.assertEqual(1, self.serving.ctl("warm", *wrong).returncode, wrong)
-        self.assertEqual(64, self.serving.ctl("warm").returncode)
+        before = len(self.jobs())
+        for wrong in (["all"], ["tag:x"], ["user:x"], ["user:1@server"], ["hot", "role:"], ["user:2", "nonsense"]):
+            said = self.serving.ctl("warm", *wrong)
+            self.assertEqual(64, said.returncode, said)
+            self.assertIn(f'"{wrong[-1]}" is none of hot, user:ID, user:ID@SCOPE, role:ID, scope:SCOPE', said.stderr)
+        for wrong in (["hot", "--priority", "10"], ["hot", "--priority", "x"], []):
+            self.assertEqual(64, self.serving.ctl("warm", *wrong).returncode, wrong)
+        self.assertEqual(before, len(self.jobs()))  # not even what was right beside it is begun
+        self.assertEqual(1, self.serving.ctl("warm", "scope:nowhere:1").returncode)  # what types there are it can say
 
     def test_what_was_asked_for_outlives_the_worker(self):
         self.serve(members=MANY, warm_at_start=False, warm_budget="1%")
