@@ -124,8 +124,8 @@ static const struct command {
     {"cleanup", "start orphans|epochs|pattern [GLOB] | status [--json] | cancel [ID]", 1, 3, OPTION_JSON,
      control_cleanup, "removes from Redis what nobody will read any more; never needed for truth"},
     {"warm", "hot|user:ID|user:ID@SCOPE|role:ID|scope:SCOPE… [--priority 0…9]", 1, 100, OPTION_PRIORITY, control_warm,
-     "fills the table in the background: hot: with what is asked for most, else with whoever has a role there; priority "
-     "5 unless given, 9 comes first, and 7 to 9 before what a start fills"},
+     "fills the table in the background: hot: with what is asked for most, else with whoever has a role there; "
+     "priority 5 unless given, 9 comes first, and 7 to 9 before what a start fills"},
     {"jobs", "[--json] | cancel [ID]", 0, 2, OPTION_JSON, control_jobs,
      "what the sidecar does in the background, how far it is, and how fast; cancel: without ID all of it"},
     {"top", "--once [N] [--json]", 0, 1, OPTION_ONCE | OPTION_JSON, control_top,
