@@ -168,9 +168,9 @@ static bool holds(const struct inputs *inputs, uint64_t role)
  * Those in whose chain there were overwrite rows, when inheritance changes, which decides what rows apply.
  *
  * Those that hold a role which is gone, for inputs do not say where they hold it. Made again it may belong elsewhere,
- * and no change row will name the place where it was held. Usually there are none: whose assignments went before the
- * role was retired, and so was the place of a default role. Assignments that were left behind are another matter, and
- * so is a default role that SQLite's REPLACE moved before it was deleted. */
+ * and no change row will name the place where it was held. There are none as long as the triggers refuse to delete a
+ * role that other rows refer to: users whose assignments went have been retired, and so has the place of a default
+ * role. Nobody's answer may depend on that. */
 static int touch_sets_of(struct publisher *publisher, struct set_table *sets, struct batch *batch,
                          const struct change *change, struct rewrite *rewrite)
 {

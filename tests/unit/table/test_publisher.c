@@ -247,7 +247,7 @@ static void role_that_comes_back_elsewhere_is_held_by_nobody(void **state)
         assert_true(resident(fixture, user, server, SEND) < 1);
 }
 
-/* SQLite's REPLACE moves a default role, and before the next poll it is deleted: no row names the place that it had. */
+/* A default role is moved unseen, and deleted before the next poll: no row names the place that it had. */
 static void default_role_that_comes_back_elsewhere_is_held_by_nobody(void **state)
 {
     struct fixture *fixture = *state;
