@@ -321,10 +321,12 @@ static void a_batch_that_fails_ends_the_lease_of_both(void **state)
     finish(fixture);
     batch.changes.items = &change;
     batch.changes.count = 1;
+    assert_true(memory_definition(&fixture->policy, 100, role_list_add(&batch.roles)));
     resolves_left = 0;
     assert_int_equal(publisher_batch(fixture->publisher, &batch, SECOND, NULL), PERMTAB_E_MEMORY);
     assert_int_equal(beat(old)->lease_deadline, 0);
     assert_int_equal(publisher_deadline(fixture->publisher), 0);
+    role_list_fini(&batch.roles);
 }
 
 static void what_there_is_no_set_for_is_left_out(void **state)
