@@ -95,7 +95,7 @@ class Misses:
         self.assertNotIn("trouble", reply)
 
     def test_changes_race_with_lists(self):
-        """Users are given a role, and lose it, while lists of them are read again and again. Whoever asks with the token
+        """Users are given a role, and lose it, while lists of them are read again and again. Who asks with the token
         of a change is told what holds since then, whatever a list was being read for; and so is the last word right."""
         serving = self.serve()
         ended = threading.Event()

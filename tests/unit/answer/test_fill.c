@@ -515,7 +515,7 @@ static void what_is_held_has_a_bound(void **state)
     assert_int_equal(fixture->answered, 4);
 }
 
-/* Others have filled the queue: those that wait for a batch wait for one more, and fail only when their time is over. */
+/* Others have filled the queue: those that wait for a batch wait for one more, and fail when their time is over. */
 static void what_is_behind_waits_for_the_queue(void **state)
 {
     struct fixture *fixture = *state;
