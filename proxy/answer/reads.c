@@ -208,7 +208,7 @@ static unsigned most_of(const struct reads *reads, enum read_lane lane)
 }
 
 /* Whether a lane without jobs may have the last thread that is idle, which is for those that ask for one thing. A list
- * takes it all the same, but not while the warm-up has all others: who asks for one thing would wait for a whole job. */
+ * takes it all the same, but not while the warm-up has all others: a single miss would wait for a whole job. */
 static bool may_take_last(const struct reads *reads, enum read_lane lane)
 {
     if (reads->lanes[lane].running > 0)
