@@ -14,8 +14,8 @@ int timer_reserve(struct event_base *base, unsigned count);
 /* Fires in the next turn of the loop, after the events that are ready now. */
 int timer_at_once(struct event *timer);
 /* Likewise, but one that is set already stays as it is: who sets it in every turn would else put it off for ever.
- * Without memory it fires in this turn. What is made active in a callback runs in the same turn, so two that make each other
- * active keep the loop. */
+ * Without memory it fires in this turn. What is made active in a callback runs in the same turn, so two that make each
+ * other active keep the loop. */
 void timer_next_turn(struct event *timer);
 /* The time is rounded up to a microsecond: a timer never fires before its moment, and so is not set again for the
  * rest of it. */
