@@ -28,12 +28,11 @@ static uint32_t types(void *context)
 /* A reading has failed: again after a pause that grows, which a new connection does not shorten. */
 static void rest(struct warm *warm)
 {
-    uint64_t now_ns = clock_ns();
     warm->asked_fleet = false;
     if (++warm->fleet_tries == TRIES)
         return;
-    pause_begins(&warm->fleet_pause, now_ns, FIRST_PAUSE_NS, LAST_PAUSE_NS);
-    (void)timer_in_ns(warm->rejoin, warm->fleet_pause.until_ns - now_ns);
+    pause_begins(&warm->fleet_pause, clock_ns(), FIRST_PAUSE_NS, LAST_PAUSE_NS);
+    (void)timer_in_ns(warm->rejoin, FIRST_PAUSE_NS);
 }
 
 static void on_rejoin(evutil_socket_t descriptor, short what, void *context)
@@ -85,8 +84,13 @@ void join_begin(struct warm *warm)
     if (warm->fleet == NULL || warm->asked_fleet || !warm->options.settings.at_start ||
         !redis_connected(warm->options.redis))
         return;
-    if (warm->fleet_tries >= TRIES || pause_lasts(&warm->fleet_pause, clock_ns()))
+    uint64_t now_ns = clock_ns();
+    if (warm->fleet_tries >= TRIES)
         return;
+    if (pause_lasts(&warm->fleet_pause, now_ns)) { /* the loop's own time is a little behind, so a timer may be early */
+        (void)timer_in_ns(warm->rejoin, warm->fleet_pause.until_ns - now_ns);
+        return;
+    }
     warm->asked_fleet = job_new(warm, WARM_FLEET, PRIORITY_FLEET, "what other hosts are asked for") != NULL;
 }
 
