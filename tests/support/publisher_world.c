@@ -334,9 +334,24 @@ static void end(struct publisher_world *world)
     memory_policy_fini(&world->applied);
 }
 
+/* Clients use this and that, come and go. It decides what stays, and must change nothing else. */
+static void use_something(struct publisher_world *world)
+{
+    struct use_share *share = &world->shares[changing_draw(&world->past, 2)];
+    uint64_t uses = changing_draw(&world->past, 4);
+    publisher_use_grant(world->publisher);
+    while (uses-- > 0) {
+        struct scope_key scope = changing_scope(&world->past);
+        world->used += publisher_use(world->publisher, share, changing_user(&world->past), scope);
+    }
+    if (changing_draw(&world->past, 50) == 0)
+        publisher_use_leave(world->publisher, share);
+}
+
 static void step(struct publisher_world *world)
 {
     uint64_t drawn = changing_draw(&world->past, 1000);
+    use_something(world);
     if (changing_draw(&world->past, 2) == 0)
         grow_on(world);
     if (drawn < 300) {
@@ -382,6 +397,7 @@ void publisher_world_run(uint64_t seed, int steps, bool grows, const struct publ
     totals->released += world.released;
     totals->beside += world.beside;
     totals->scanned += world.scanned;
+    totals->used += world.used;
     total->fills += world.counters.fills;
     total->entries_evicted += world.counters.entries_evicted;
     total->entries_retired += world.counters.entries_retired;

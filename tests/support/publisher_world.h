@@ -28,13 +28,15 @@ struct publisher_world {
     struct publisher_scan scan;
     bool scanning;
     uint64_t scanned; /* passes that went on over a table that came or went */
+    struct use_share shares[2]; /* of clients that say what they use */
+    uint64_t used;
 };
 
 /* ---- what happens ------------------------------------------------------------------------------------------------ */
 
 struct publisher_totals {
     struct counters counters;
-    uint64_t slices, audits, handed_over, ended, released, beside, scanned;
+    uint64_t slices, audits, handed_over, ended, released, beside, scanned, used;
 };
 
 /* A history of so many steps; adds to *totals. `grows`: there are two tables at times. Of the options, entries, sets

@@ -1,7 +1,7 @@
 /* The publisher against the truth. A policy in memory is changed at random, each change with the change rows that the
  * store's triggers would write; batches of one or several changes are applied; fills are read at one revision and
  * published at a later one, too early, between two slices of a batch, or after the store was replaced; entries are
- * invalidated on demand, and the table is rebuilt. After every step:
+ * invalidated on demand, clients say what they use, and the table is rebuilt. After every step:
  *
  *   every entry, one that readers cannot find for a fold in front of it included, equals what is resolved afresh from
  *   the policy at the applied revision; an entry of a closed set is as good as none;
@@ -85,6 +85,7 @@ static void cramped(void **state)
                             &(struct publisher_options){.entries = 12, .sets = 6, .folds = 2}, &totals);
     print(&totals);
     assert_true(totals.counters.entries_evicted > share(1000));
+    assert_true(totals.used > share(1000));
     assert_true(totals.counters.sets_exhausted > share(100));
 }
 
@@ -111,6 +112,7 @@ static void growing_out_of_little(void **state)
                             &(struct publisher_options){.entries = 12, .sets = 6, .folds = 2}, &totals);
     print(&totals);
     assert_true(totals.counters.entries_evicted > share(500));
+    assert_true(totals.used > share(1000));
     assert_true(totals.handed_over > share(100));
     assert_true(totals.beside > share(5000));
 }
