@@ -207,7 +207,8 @@ void publisher_world_gone(struct publisher_world *world, uint64_t user, bool all
 void publisher_world_copied(struct publisher_world *world)
 {
     const struct table *table = world->publisher->table, *before = world->publisher->other;
-    if (before->options.sets >= table->options.sets || before->options.entries >= table->options.entries)
+    if (before->options.sets >= table->options.sets || before->options.entries >= table->options.entries ||
+        world->next_was_full)
         return;
     for (uint32_t slot = 0; slot < map_slot_count(&before->map); slot++) {
         struct map_key key = map_key_at(&before->map, slot);
@@ -218,6 +219,7 @@ void publisher_world_copied(struct publisher_world *world)
         if (copy == MAP_NO_SLOT)
             fail_msg("user %d at %d:%d was not copied", (int)key.key0, (int)key.type, (int)key.key1);
         assert_int_equal(entries_kind(&table->entries, copy), entries_kind(&before->entries, slot));
+        world->copied++;
     }
     for (const struct resident_role *role = before->sets.watched; role != NULL; role = role->next_watched)
         assert_true(set_table_role(&table->sets, role->id)->watched);

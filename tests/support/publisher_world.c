@@ -109,6 +109,14 @@ static void retire_something(struct publisher_world *world)
 
 /* ---- two tables -------------------------------------------------------------------------------------------------- */
 
+/* To be called after all that fills next: a table that made room is full afterwards. */
+static void note_full(struct publisher_world *world)
+{
+    const struct publisher *publisher = world->publisher;
+    if (publisher->other_is == OTHER_NEXT)
+        world->next_was_full |= table_entries(publisher->other) >= publisher->other->entries_max;
+}
+
 static void grow_begin(struct publisher_world *world)
 {
     struct publisher_options options = world->publisher->table->options;
@@ -122,6 +130,7 @@ static void grow_begin(struct publisher_world *world)
         options.entries = 12;
     assert_int_equal(table_new(&fresh, &options, world->publisher->at.store_id), 0);
     assert_int_equal(publisher_grow_begin(world->publisher, fresh), 0);
+    world->next_was_full = false;
 }
 
 static void grow_slice(struct publisher_world *world)
@@ -130,6 +139,7 @@ static void grow_slice(struct publisher_world *world)
     const struct table *next = world->publisher->other;
     switch (publisher_grow_slice(world->publisher, world->clock_ns, work)) {
     case GROW_MORE:
+        note_full(world);
         break;
     case GROW_DONE:
         assert_ptr_equal(world->publisher->table, next);
@@ -137,6 +147,7 @@ static void grow_slice(struct publisher_world *world)
                          world->publisher->other->segment.header->identity.segment_id);
         world->handed_over++;
         world->scanned += world->scanning;
+        world->next_was_full |= table_entries(next) >= next->entries_max;
         publisher_world_copied(world);
         break;
     case GROW_ENDED:
@@ -207,6 +218,7 @@ static bool fill_publish(struct publisher_world *world, struct facts *facts)
         publisher_world_compare(world, facts->user, facts->scope, &answer, latest(world, facts));
         answer_fini(&answer);
         publisher_world_found(world, facts, exhausted);
+        note_full(world);
         break;
     case PUBLISHER_EARLY:
         assert_true(facts->revision > world->publisher->at.revision);
@@ -398,6 +410,7 @@ void publisher_world_run(uint64_t seed, int steps, bool grows, const struct publ
     totals->beside += world.beside;
     totals->scanned += world.scanned;
     totals->used += world.used;
+    totals->copied += world.copied;
     total->fills += world.counters.fills;
     total->entries_evicted += world.counters.entries_evicted;
     total->entries_retired += world.counters.entries_retired;

@@ -25,6 +25,8 @@ struct publisher_world {
     uint64_t agreed;                               /* audits */
     bool grows;                                    /* has two tables at times */
     uint64_t handed_over, ended, released, beside; /* beside: entries compared in a second table */
+    bool next_was_full;                            /* the table that is copied to: it may have made room */
+    uint64_t copied;                               /* entries that had to be copied and were */
     struct publisher_scan scan;
     bool scanning;
     uint64_t scanned; /* passes that went on over a table that came or went */
@@ -36,7 +38,7 @@ struct publisher_world {
 
 struct publisher_totals {
     struct counters counters;
-    uint64_t slices, audits, handed_over, ended, released, beside, scanned, used;
+    uint64_t slices, audits, handed_over, ended, released, beside, scanned, used, copied;
 };
 
 /* A history of so many steps; adds to *totals. `grows`: there are two tables at times. Of the options, entries, sets
@@ -59,7 +61,8 @@ void publisher_world_found(struct publisher_world *world, const struct facts *fa
 /* Nobody finds the user, or anything at or below the scope, in any table. */
 void publisher_world_gone(struct publisher_world *world, uint64_t user, bool all_users,
                           struct scope_key scope, bool all_scopes);
-/* What the retired table has, and the new one had room for, is in the new one. */
+/* What the retired table has, and the new one had room for, is in the new one. What makes room in one of them may stay
+ * in the other: each has a queue and a hand of its own. */
 void publisher_world_copied(struct publisher_world *world);
 
 #endif

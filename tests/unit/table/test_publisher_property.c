@@ -10,7 +10,7 @@
  *
  * All of this holds of both tables while there are two: growth begins, goes on in slices, is handed over, given up
  * and released between any two of these steps, and what is dropped is looked at no more. When all was copied, nothing
- * was lost that there was room for.
+ * was lost that there was room for all the time.
  *
  * A publisher that forgets to retire something, rewrites the wrong set, folds what is not plain, or lets an
  * outdated fill through fails here; each of these was done to it once. */
@@ -47,11 +47,12 @@ static void print(const struct publisher_totals *totals)
                   (unsigned long long)total->entries_evicted, (unsigned long long)total->sets_rewritten,
                   (unsigned long long)total->sets_exhausted, (unsigned long long)total->folds);
     print_message(
-        "slices %llu, audits %llu, handed over %llu, ended %llu, released %llu, beside %llu, scanned %llu\n",
+        "slices %llu, audits %llu, handed over %llu, ended %llu, released %llu, beside %llu, scanned %llu, "
+        "copied %llu\n",
         (unsigned long long)totals->slices, (unsigned long long)totals->audits,
         (unsigned long long)totals->handed_over, (unsigned long long)totals->ended,
         (unsigned long long)totals->released, (unsigned long long)totals->beside,
-        (unsigned long long)totals->scanned);
+        (unsigned long long)totals->scanned, (unsigned long long)totals->copied);
 }
 
 /* The tests are worth something only if all of this has happened. */
@@ -101,6 +102,7 @@ static void growing(void **state)
     assert_true(totals.handed_over > share(100));
     assert_true(totals.released > share(100));
     assert_true(totals.beside > share(10000));
+    assert_true(totals.copied > share(1000));
 }
 
 static void growing_out_of_little(void **state)
@@ -115,6 +117,7 @@ static void growing_out_of_little(void **state)
     assert_true(totals.used > share(1000));
     assert_true(totals.handed_over > share(100));
     assert_true(totals.beside > share(5000));
+    assert_true(totals.copied > share(1000));
 }
 
 int main(void)
