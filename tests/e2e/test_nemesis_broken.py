@@ -179,7 +179,7 @@ class Broken(unittest.TestCase):
             fleet.wait_for(fleet.revision())
             with hurt.sidecar.rpc(timeout=60) as rpc:
                 def asked_by_many():
-                    """The oldest entry makes room, so those of the questions go now and then, one at a time."""
+                    """Entries make room, and those of the questions do so now and then, one at a time."""
                     for number, user in enumerate(CROWD):
                         for each in (user, held[number % len(held)]):
                             rpc.call("check", user=each, scope="server:1", permission=model.SEND)
