@@ -303,12 +303,14 @@ static void start_catching_up(struct ask_queue *asks, struct ask *ask)
         ask_move(ask, ASK_CATCHING_UP);
 }
 
-/* How many fills the clients that keep a queue may have under way. A quarter as long as other clients ask now and
- * then, so that these find a connection and a processor free. All but a quarter when no other client is there. */
+/* How many fills the clients that keep a queue may have under way. As long as other clients ask now and then, as many
+ * as there are connections: read together they take a quarter of these, and leave the others a processor, too. All but
+ * a quarter of what there is room for when no other client is there. */
 static unsigned steady_max(const struct ask_queue *asks)
 {
-    unsigned quarter = asks->options.running_max / 4;
-    unsigned most = clock_ns() - asks->fresh_seen_ns < FRESH_NS ? quarter : asks->options.running_max - quarter;
+    unsigned most = asks->options.running_max - asks->options.running_max / 4;
+    if (clock_ns() - asks->fresh_seen_ns < FRESH_NS)
+        most = asks->options.running_max / READ_TOGETHER_MAX;
     return most > 0 ? most : 1;
 }
 
