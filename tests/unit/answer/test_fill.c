@@ -508,6 +508,8 @@ static void what_is_held_has_a_bound(void **state)
     fake.rows = 0;
     fake.outcome = PUBLISHER_FILLED;
     poll_is_applied(fixture);
+    while (fixture->answered < 2 || fake.begun < 6) /* giving back so much memory may take more than a turn */
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
     assert_int_equal(fixture->answered, 2);
     assert_int_equal(fake.begun, 6);
     read_ends();

@@ -238,10 +238,11 @@ static void test_many_with_too_many_roles(void **state)
 /* A page of holders is what the rows say, in the order of users, and the next one goes on where it ended. */
 static void assert_holders(struct fixture *f, const struct store_holders *of)
 {
-    static const char *const counts[] = {"SELECT COUNT(*) FROM permtab_assignment WHERE user_id = ?",
-                                         "SELECT COUNT(*) FROM permtab_assignment WHERE role_id = ?",
-                                         "SELECT COUNT(*) FROM permtab_assignment"
-                                         " WHERE scope_type = 2 AND scope_id = ?"};
+    static const char *const counts[] = {
+        "SELECT COUNT(*) FROM permtab_assignment WHERE user_id = ?",
+        "SELECT COUNT(*) FROM permtab_assignment WHERE role_id = ?",
+        "SELECT COUNT(*) FROM permtab_assignment WHERE scope_type = 2 AND scope_id = ?",
+    };
     struct facts_key keys[7];
     size_t count = 7, all = 0;
     uint64_t from = store_users_first(&f->store);
