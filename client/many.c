@@ -146,7 +146,7 @@ static size_t look_all(struct many *many)
     bool folds = permtab_shm_load32(&table->header->beat.fold_count) != 0;
     size_t open = 0;
     many->deadline_ns = UINT64_MAX;
-    if (table->map == NULL || geometry->trouble != 0) { /* no table, so nothing to fetch either */
+    if (table->map == NULL) { /* no table, so nothing to fetch either */
         leave_open(many->results, many->count);
         return many->count;
     }

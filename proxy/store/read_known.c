@@ -134,7 +134,7 @@ static bool as_believed(const struct store *store, const struct found *found, co
     if (found->levels != place->levels)
         return false;
     for (uint32_t i = 1; i < place->levels; i++)
-        if (!scope_equal(found->parents[i], place->chain[i - 1]) || place->chain[i].type <= place->chain[i - 1].type)
+        if (!scope_equal(found->parents[i], place->chain[i - 1]))
             return false;
     return place->chain[0].type == 0 && place->chain[0].id == 0;
 }

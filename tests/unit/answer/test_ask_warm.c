@@ -224,6 +224,31 @@ static void who_asks_for_more_is_a_list(void **state)
     assert_int_equal(fake.started[5].lane, READ_ONE);
 }
 
+/* All places of a large queue but a quarter are a flood's; beside somebody who asks now and then it has as many fills
+ * as there are connections, two here. */
+static void a_flood_has_few_fills_beside_others(void **state)
+{
+    struct fixture *fixture = *state;
+    struct ask_queue_options asks = {.base = fixture->base,
+                                     .publisher = fixture->publisher,
+                                     .counters = &fixture->counters,
+                                     .running_max = 2 * READ_TOGETHER_MAX,
+                                     .timeout_ms = 60000};
+    ask_queue_free(fixture->answering.asks);
+    assert_int_equal(ask_queue_new(&fixture->answering.asks, &asks), 0);
+    for (uint64_t user = 1; user <= 6; user++)
+        start(fixture, &fixture->client, user, server);
+    assert_int_equal(fake.begun, 6);
+    start(fixture, &fixture->other, 7, server);
+    assert_int_equal(fake.begun, 7);
+    for (uint64_t user = 8; user <= 12; user++)
+        start(fixture, &fixture->client, user, server);
+    assert_int_equal(fake.begun, 7);
+    while (fake.ended < 6)
+        fill_ends(fixture);
+    assert_int_equal(fake.begun, 8); /* one beside that of the other, which is still under way */
+}
+
 static void what_clients_ask_for_is_noted(void **state)
 {
     struct fixture *fixture = *state;
@@ -276,6 +301,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(the_warm_up_comes_last),
         T(who_asks_for_more_is_a_list),
+        T(a_flood_has_few_fills_beside_others),
         T(what_clients_ask_for_is_noted),
         T(what_is_made_up_is_not_noted),
         T(a_folded_place_is_noted_as_what_it_answers_as),

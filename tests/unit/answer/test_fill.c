@@ -448,6 +448,21 @@ static void what_nobody_waits_for_is_not_read(void **state)
     assert_int_equal(fake.cancelled, 1);
 }
 
+/* L2 waits for it, although nobody tells it; and it is no read of the warm-up's. */
+static void a_refresh_is_not_given_up(void **state)
+{
+    struct fixture *fixture = *state;
+    fill_refresh(fixture->fills, 7, (struct scope_key){0, 0});
+    fake.waits = true;
+    fill_cancel(ask_at(fixture, 7, READ_LIST));
+    assert_int_equal(fake.cancelled, 0);
+    fill_refresh(fixture->fills, 8, (struct scope_key){0, 0});
+    assert_int_equal(fake.begun, 2);
+    read_ends();
+    read_ends();
+    assert_int_equal(fills_warm_ns(fixture->fills), 0);
+}
+
 /* The time of a client that waited for a thread ends. */
 static void what_nobody_waits_for_any_more_is_not_read(void **state)
 {
@@ -558,7 +573,8 @@ int main(void)
         T(the_warm_up_displaces_nothing),
         T(what_a_client_asks_for_is_filled), T(what_a_client_asks_for_is_a_miss),
         T(what_is_held_has_a_bound),         T(what_is_held_is_published_in_turns),
-        T(what_nobody_waits_for_is_not_read), T(what_nobody_waits_for_any_more_is_not_read),
+        T(what_nobody_waits_for_is_not_read),
+        T(a_refresh_is_not_given_up), T(what_nobody_waits_for_any_more_is_not_read),
         T(who_joins_is_not_made_to_wait_longer),
         T(what_is_behind_waits_for_the_queue),
 #undef T

@@ -42,6 +42,27 @@ static void test_miss_asks_once(void **state)
     assert_int_equal(permtab_peek(bench->table, 5, bench_at(bench, 11), bench->read), PERMTAB_UNKNOWN);
 }
 
+/* The sidecar ends the lease of what it does not believe by a deadline of 0: earlier than the quarter of a lease that a
+ * hit takes off. */
+static void test_a_lease_that_was_ended(void **state)
+{
+    struct client_bench *bench = *state;
+    struct permtab_query query = {.user = 2, .scope = bench_at(bench, 2), .perm = bench->read};
+    enum permtab_decision decision;
+    fake_put(&bench->fake, 2, 2);
+    assert_int_equal(permtab_peek(bench->table, 2, bench_at(bench, 2), bench->read), PERMTAB_ALLOW);
+    bench_set(bench, &bench->fake.renew, false);
+    permtab_shm_store64(&bench->fake.segments[0].header->beat.lease_deadline, 0);
+    assert_true(permtab_geometry_of_(bench->table)->early_ns > 0);
+    assert_int_equal(permtab_peek(bench->table, 2, bench_at(bench, 2), bench->read), PERMTAB_UNKNOWN);
+    assert_int_equal(permtab_why(bench->table), PERMTAB_E_STALE);
+    assert_int_equal(fake_counts(&bench->fake).checks, 0);
+    (void)permtab_check(bench->table, 2, bench_at(bench, 2), bench->read);
+    assert_int_equal(fake_counts(&bench->fake).checks, 1); /* it was asked for */
+    assert_in_range(permtab_check_many(bench->table, &query, 1, &decision), 0, 1);
+    assert_int_equal(fake_counts(&bench->fake).many, 1);
+}
+
 static void test_owned(void **state)
 {
     struct client_bench *bench = *state;
@@ -343,6 +364,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BENCH_TEST(test_hit),
         BENCH_TEST(test_miss_asks_once),
+        BENCH_TEST(test_a_lease_that_was_ended),
         BENCH_TEST(test_owned),
         BENCH_TEST(test_names),
         BENCH_TEST(test_counters),

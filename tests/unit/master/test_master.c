@@ -363,18 +363,25 @@ static int listen_as_supervisor(const struct fixture *fixture)
     return supervisor;
 }
 
-/* How often the supervisor hears that all is well, until it has heard nothing for two seconds. */
-static unsigned count_watchdog(int supervisor)
+/* How often the supervisor hears that, until it has heard it `enough` times, or nothing for so long. */
+static unsigned count_heard(int supervisor, const char *wanted, unsigned enough, int silence_ms)
 {
     struct pollfd wait = {.fd = supervisor, .events = POLLIN};
     unsigned count = 0;
     char text[512];
-    while (count < ENOUGH && poll(&wait, 1, 2000) > 0) {
+    while (count < enough && poll(&wait, 1, silence_ms) > 0) {
         ssize_t got = recv(supervisor, text, sizeof text - 1, 0);
         text[got < 0 ? 0 : got] = 0;
-        count += strcmp(text, "WATCHDOG=1") == 0;
+        count += strcmp(text, wanted) == 0;
     }
     return count;
+}
+
+static void stop_listening(const struct fixture *fixture)
+{
+    (void)close(fixture->supervisor);
+    (void)unlink(getenv("NOTIFY_SOCKET"));
+    (void)unsetenv("NOTIFY_SOCKET");
 }
 
 static int hang_at_start(void *context, const struct worker_start *start)
@@ -384,7 +391,7 @@ static int hang_at_start(void *context, const struct worker_start *start)
         tell(start, CHANNEL_READY, "");
         return EXIT_TRANSIENT;
     }
-    fixture->notes->fed = count_watchdog(fixture->supervisor);
+    fixture->notes->fed = count_heard(fixture->supervisor, "WATCHDOG=1", ENOUGH, 2000);
     serve_to_the_end(start);
     return EXIT_FINE;
 }
@@ -399,34 +406,18 @@ static void test_the_watchdog_of_a_start(void **state)
     assert_int_equal(setenv("WATCHDOG_USEC", period, 1), 0);
     fixture->supervisor = listen_as_supervisor(fixture);
     int code = run(fixture, hang_at_start);
-    (void)close(fixture->supervisor);
-    (void)unlink(getenv("NOTIFY_SOCKET"));
-    (void)unsetenv("NOTIFY_SOCKET");
+    stop_listening(fixture);
     (void)unsetenv("WATCHDOG_USEC");
     assert_int_equal(code, EXIT_FINE);
     assert_int_equal(fixture->notes->begun, 2);
     assert_in_range(fixture->notes->fed, 1, ENOUGH - 1);
 }
 
-/* How often the supervisor is asked for more time, until it has been asked `enough` times or for ten seconds not. */
-static unsigned count_requests_for_time(int supervisor, unsigned enough)
-{
-    struct pollfd wait = {.fd = supervisor, .events = POLLIN};
-    unsigned count = 0;
-    char text[512];
-    while (count < enough && poll(&wait, 1, 10000) > 0) {
-        ssize_t got = recv(supervisor, text, sizeof text - 1, 0);
-        text[got < 0 ? 0 : got] = 0;
-        count += strcmp(text, "EXTEND_TIMEOUT_USEC=30000000") == 0;
-    }
-    return count;
-}
-
 static int migrate_for_long(void *context, const struct worker_start *start)
 {
     struct fixture *fixture = context;
     tell(start, CHANNEL_MIGRATING, "");
-    fixture->notes->asked = count_requests_for_time(fixture->supervisor, 3);
+    fixture->notes->asked = count_heard(fixture->supervisor, "EXTEND_TIMEOUT_USEC=30000000", 3, 10000);
     serve_to_the_end(start);
     return EXIT_FINE;
 }
@@ -438,9 +429,7 @@ static void test_a_migration_asks_for_time(void **state)
     assert_true(write_config(fixture, "worker_timeout = \"0s\"")); /* nothing else wakes the master */
     fixture->supervisor = listen_as_supervisor(fixture);
     int code = run(fixture, migrate_for_long);
-    (void)close(fixture->supervisor);
-    (void)unlink(getenv("NOTIFY_SOCKET"));
-    (void)unsetenv("NOTIFY_SOCKET");
+    stop_listening(fixture);
     assert_int_equal(code, EXIT_FINE);
     assert_int_equal(fixture->notes->asked, 3);
 }

@@ -115,6 +115,13 @@ static void test_known_was_not(void **state)
     place = known_place(f, (struct scope_key){.type = 2, .id = 100});
     many_sql(f, "UPDATE permtab_scope SET parent_id = 6 WHERE type = 2 AND id = 100", 0, 0, 0, 0);
     assert_not_as_believed(f, &place);
+    /* A row of the log is gone: what stood there, nobody knows. */
+    place = known_place(f, (struct scope_key){.type = 2, .id = 100});
+    for (unsigned i = 0; i < 3; i++)
+        many_sql(f, "INSERT INTO permtab_assignment VALUES (%llu, 1, 0, 0, NULL)", 2000 + i, 0, 0, 0);
+    drop_trigger(f, "change_delete");
+    many_sql(f, "DELETE FROM permtab_change WHERE revision = %llu", place.at.revision + 2, 0, 0, 0);
+    assert_not_as_believed(f, &place);
 }
 
 /* ---- one moment -------------------------------------------------------------------------------------------------- */
