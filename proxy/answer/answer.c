@@ -143,9 +143,14 @@ void answering_sampled(struct answering *answering, const struct ask_flow *flow,
     ask_sampled(answering->asks, flow, user, scope);
 }
 
+void answering_guest_begin(struct answering *answering, struct read_guest *guest)
+{
+    fetches_guest_begin(answering->fetches, guest);
+}
+
 uint64_t answering_warm_ns(const struct answering *answering)
 {
-    return fills_warm_ns(answering->fills);
+    return fills_warm_ns(answering->fills) + fetches_warm_ns(answering->fetches);
 }
 
 bool answering_knows_users(const struct answering *answering)

@@ -94,7 +94,9 @@ void ask_cancel(struct ask *ask);
 void answering_sampled(struct answering *answering, const struct ask_flow *flow, uint64_t user,
                        struct scope_key scope);
 
-/* The time that reads for the warm-up have taken at the store, all connections together. */
+/* Somebody else's work for the warm-up on a thread of the store (read_guest_begin): it takes the place of its reads. */
+void answering_guest_begin(struct answering *answering, struct read_guest *guest);
+/* The time that reads and guests for the warm-up have taken at the store, all connections together. */
 uint64_t answering_warm_ns(const struct answering *answering);
 
 /* Whether users without rows are told from the others: they are counted in the background after a start. */

@@ -274,6 +274,16 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
     return code;
 }
 
+void fetches_guest_begin(struct fetches *fetches, struct read_guest *guest)
+{
+    read_guest_begin(fetches->primary, guest);
+}
+
+uint64_t fetches_warm_ns(const struct fetches *fetches)
+{
+    return reads_warm_ns(fetches->primary);
+}
+
 static void judge_replica(struct fetches *fetches, const struct facts *facts, struct fetch_origin *origin,
                           enum publisher_outcome *outcome, uint64_t now_ns)
 {

@@ -64,6 +64,11 @@ void fetch_hurry(struct fetch *fetch, enum read_lane lane);
 /* Whether nothing has been read for it yet. */
 bool fetch_waits(const struct fetch *fetch);
 
+/* read_guest_begin, of the primary store's threads. */
+void fetches_guest_begin(struct fetches *fetches, struct read_guest *guest);
+/* The time that guests have taken. */
+uint64_t fetches_warm_ns(const struct fetches *fetches);
+
 /* 0: the facts are of a place that is there and a user with rows. PERMTAB_E_NOT_FOUND: they are not. PERMTAB_E_BUSY:
  * that is not known before all users have been counted. */
 int fetch_is_known(const struct fetches *fetches, const struct facts *facts) PERMTAB_MUST_CHECK;

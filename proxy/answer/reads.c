@@ -4,7 +4,7 @@
  *        read by itself, and nobody waits for what another one's read takes. When there are not, they share them.
  * LIST   Who keeps a queue is read for in fewer reads, of many users each, and leaves a thread to the others: all but
  *        one when no other asks, a quarter of them when others ask now and then.
- * WARM   likewise, behind those that somebody waits for.
+ * WARM   likewise, behind those that somebody waits for. A guest, which reads what is no facts, is a job of this lane.
  *
  * So a lane's next job takes what has come while the ones before were away. What is too much together (a user with
  * thousands of rows, a place with thousands) is read again by halves, then by itself, and only what was read with it
@@ -66,10 +66,12 @@ struct reads {
     struct reads_options options;
     struct lane lanes[READ_LANES];
     size_t waiting;
-    unsigned running;       /* jobs of all lanes */
-    uint64_t one_seen_ns;   /* when one was last asked for while other reads were under way */
-    struct read_job *ended; /* the first to end first */
-    size_t untold;          /* their bytes */
+    struct read_guest *guests; /* that wait, in the warm-up's lane and before its reads */
+    uint64_t warm_ns;          /* that guests took */
+    unsigned running;          /* jobs of all lanes */
+    uint64_t one_seen_ns;      /* when one was last asked for while other reads were under way */
+    struct read_job *ended;    /* the first to end first */
+    size_t untold;             /* their bytes */
     struct event *turn, *tell;
 };
 
@@ -191,12 +193,17 @@ static bool one_seen(const struct reads *reads)
     return clock_ns() - reads->one_seen_ns < ONE_SEEN_NS;
 }
 
+static bool waits(const struct reads *reads, enum read_lane lane)
+{
+    return reads->lanes[lane].waiting != NULL || (lane == READ_WARM && reads->guests != NULL);
+}
+
 /* How many threads lists, or the warm-up, may have. */
 static unsigned most_of(const struct reads *reads, enum read_lane lane)
 {
     unsigned threads = reads->options.threads;
-    const struct lane *other = &reads->lanes[lane == READ_WARM ? READ_LIST : READ_WARM];
-    bool both = other->running + other->count > 0;
+    enum read_lane other = lane == READ_WARM ? READ_LIST : READ_WARM;
+    bool both = reads->lanes[other].running > 0 || waits(reads, other);
     unsigned most = threads - 1;
     if (one_seen(reads) || (lane == READ_WARM && both))
         most = threads / 4;
@@ -264,16 +271,13 @@ static size_t together(const struct lane *lane, size_t most)
 }
 
 /* 0, or the code that says why no thread takes it. */
-static int submit(struct read_job *job)
+static int submit(struct reads *reads, struct store_job *job, enum read_lane lane)
 {
-    struct reads *reads = job->reads;
-    job->job.done = on_job;
-    int code = store_threads_submit(reads->options.pool, &job->job);
+    int code = store_threads_submit(reads->options.pool, job);
     if (code < 0)
         return code;
     reads->running++;
-    reads->lanes[job->lane].running++;
-    reads->options.counters->store_reads++;
+    reads->lanes[lane].running++;
     return 0;
 }
 
@@ -298,10 +302,12 @@ static bool begin_some(struct reads *reads, enum read_lane which, size_t count)
     }
     if (!whole)
         believe(reads, facts_key_scope(&lane->waiting->key), &job->place);
-    if (submit(job) < 0) {
+    job->job.done = on_job;
+    if (submit(reads, &job->job, which) < 0) {
         read_job_free(job);
         return false;
     }
+    reads->options.counters->store_reads++;
     for (size_t i = 0; i < count; i++) {
         struct read *read = job->items[i].read;
         waiting_remove(read);
@@ -311,15 +317,25 @@ static bool begin_some(struct reads *reads, enum read_lane which, size_t count)
     return true;
 }
 
+static bool begin_guest(struct reads *reads);
+
+/* Begins a job of a lane that waits and has so many hands. False as begin_some. */
+static bool begin_job(struct reads *reads, enum read_lane which, unsigned hands)
+{
+    const struct lane *lane = &reads->lanes[which];
+    if (which == READ_WARM && reads->guests != NULL)
+        return begin_guest(reads);
+    return begin_some(reads, which, together(lane, share_of(lane, which, hands)));
+}
+
 static void give_out(struct reads *reads)
 {
     unsigned hands;
     if (reads->ended != NULL)
         timer_next_turn(reads->tell);
     for (enum read_lane which = READ_ONE; which < READ_LANES; which++) {
-        struct lane *lane = &reads->lanes[which];
-        while (lane->waiting != NULL && (hands = hands_for(reads, which)) > 0) {
-            if (!begin_some(reads, which, together(lane, share_of(lane, which, hands)))) {
+        while (waits(reads, which) && (hands = hands_for(reads, which)) > 0) {
+            if (!begin_job(reads, which, hands)) {
                 (void)timer_in_ms(reads->turn, AGAIN_MS);
                 return;
             }
@@ -398,6 +414,67 @@ bool reads_would_begin(const struct reads *reads, enum read_lane lane)
     return reads->lanes[lane].count < (size_t)hands_for(reads, lane) * READ_TOGETHER_MAX;
 }
 
+/* ---- guests ------------------------------------------------------------------------------------------------------ */
+
+/* On a thread, perhaps twice. */
+static int run_guest(struct store_job *job, struct store *store, struct failure *failure)
+{
+    struct read_guest *guest = container_of(job, struct read_guest, job);
+    uint64_t began_ns = clock_ns();
+    int code = guest->run(guest, store, failure);
+    guest->took_ns += clock_ns() - began_ns;
+    return code;
+}
+
+static void on_guest(struct store_job *job)
+{
+    struct read_guest *guest = container_of(job, struct read_guest, job);
+    struct reads *reads = guest->reads;
+    reads->running--;
+    reads->lanes[READ_WARM].running--;
+    reads->warm_ns += guest->took_ns; /* also of one that nobody waits for any more */
+    guest->done(guest);
+    give_out(reads);
+}
+
+static void guest_leaves(struct reads *reads, struct read_guest *guest)
+{
+    DL_DELETE(reads->guests, guest);
+    guest->waits = false;
+}
+
+static bool begin_guest(struct reads *reads)
+{
+    struct read_guest *guest = reads->guests;
+    if (submit(reads, &guest->job, READ_WARM) < 0)
+        return false;
+    guest_leaves(reads, guest);
+    return true;
+}
+
+void read_guest_begin(struct reads *reads, struct read_guest *guest)
+{
+    guest->job = (struct store_job){.run = run_guest, .done = on_guest};
+    guest->reads = reads;
+    guest->waits = true;
+    guest->took_ns = 0;
+    DL_APPEND(reads->guests, guest);
+    event_active(reads->turn, EV_TIMEOUT, 0);
+}
+
+bool read_guest_withdraw(struct read_guest *guest)
+{
+    if (!guest->waits)
+        return false;
+    guest_leaves(guest->reads, guest);
+    return true;
+}
+
+uint64_t reads_warm_ns(const struct reads *reads)
+{
+    return reads->warm_ns;
+}
+
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 int reads_new(struct reads **out, const struct reads_options *options)
@@ -420,7 +497,7 @@ void reads_free(struct reads *reads)
 {
     if (reads == NULL)
         return;
-    assert(reads->running == 0 && reads->waiting == 0);
+    assert(reads->running == 0 && reads->waiting == 0 && reads->guests == NULL);
     while (reads->ended != NULL)
         forget_job(reads->ended);
     if (reads->turn != NULL)

@@ -59,6 +59,27 @@ void read_cancel(struct read *read);
 void read_hurry(struct read *read, enum read_lane lane);
 /* Whether no thread has it yet. */
 bool read_waits(const struct read *read);
+/* Somebody else's work that takes a thread as a job of the warm-up's lane does, which may begin no other meanwhile.
+ * Embedded by its owner, zeroed but for `run` and `done`. */
+struct read_guest {
+    /* On a thread, as that of a store_job. */
+    int (*run)(struct read_guest *guest, struct store *store, struct failure *failure);
+    /* On the loop, after it; owns the guest again. Nothing is called from inside of read_guest_begin. */
+    void (*done)(struct read_guest *guest);
+
+    /* private */
+    struct store_job job;
+    struct reads *reads;
+    bool waits;       /* no thread has it yet */
+    uint64_t took_ns; /* of the thread's time */
+    struct read_guest *prev, *next;
+};
+
+void read_guest_begin(struct reads *reads, struct read_guest *guest);
+/* True when no thread has it yet: it is the caller's again, and will not be `done`. */
+bool read_guest_withdraw(struct read_guest *guest);
+/* The time that guests have taken. */
+uint64_t reads_warm_ns(const struct reads *reads);
 /* Whether a read that comes now finds a thread at once, perhaps together with others. */
 bool reads_would_begin(const struct reads *reads, enum read_lane lane);
 

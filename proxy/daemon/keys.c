@@ -35,7 +35,6 @@ int daemon_start_warming(struct daemon *daemon, struct failure *failure)
     struct warm_options options = {.base = daemon->parts.base,
                                    .publisher = daemon->parts.publisher,
                                    .answering = daemon->parts.answering,
-                                   .pool = daemon->parts.pool,
                                    .keys = daemon->keys,
                                    .redis = daemon->config.l2 ? daemon->parts.redis : NULL,
                                    .prefix = daemon->config.redis_prefix,

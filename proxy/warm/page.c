@@ -1,14 +1,14 @@
 /* Pages: the keys of a role's or a user's holders, or of those at a place, as the store tells them, some thousands at a
- * time on one of its threads. A page is paid for as any read of the warm-up. What it names are hints, so it needs no
+ * time on one of its threads: a guest of answer/reads.c, so it takes the place of a read of keys, leaves as many
+ * threads to clients, and is paid for, also when nobody waits for it any more. What it names are hints, so it needs no
  * snapshot: who has left meanwhile is a stranger, or read again by the fill.
  *
  * What may change while a page is away: its job may have ended, or begun again. Then nobody owns it. */
 #include "proxy/warm/private.h"
 
-#include "proxy/base/clock.h"
 #include "proxy/base/container_of.h"
 #include "proxy/rights/facts.h"
-#include "proxy/store/threads.h"
+#include "proxy/store/store.h"
 #include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
 
@@ -19,22 +19,20 @@
 #define PAGE_TRIES 20u
 
 struct page {
-    struct store_job job;
+    struct read_guest guest;
     struct job *owner; /* NULL: nobody waits for it */
     struct store_holders of;
     bool from_first;
     uint64_t from, first;
     size_t count;
     struct failure failure; /* its code is 0: there is none */
-    uint64_t took_ns;
     struct facts_key keys[PAGE_KEYS];
 };
 
 /* On a thread. */
-static int page_run(struct store_job *store_job, struct store *store, struct failure *failure)
+static int page_run(struct read_guest *guest, struct store *store, struct failure *failure)
 {
-    struct page *page = container_of(store_job, struct page, job);
-    uint64_t began_ns = clock_ns();
+    struct page *page = container_of(guest, struct page, guest);
     int code = store == NULL ? failure->code : 0;
     if (code == 0) {
         page->first = store_users_first(store);
@@ -43,7 +41,6 @@ static int page_run(struct store_job *store_job, struct store *store, struct fai
     }
     page->failure = code < 0 ? *failure : (struct failure){0};
     page->failure.code = code;
-    page->took_ns = clock_ns() - began_ns;
     return code;
 }
 
@@ -94,14 +91,13 @@ static void take(struct job *job, const struct page *page)
         job_has_keys(job);
 }
 
-static void on_page(struct store_job *store_job)
+static void on_page(struct read_guest *guest)
 {
-    struct page *page = container_of(store_job, struct page, job);
+    struct page *page = container_of(guest, struct page, guest);
     struct job *job = page->owner;
     if (job != NULL) {
         struct warm *warm = job->warm;
         job->page = NULL;
-        warm->pages_ns += page->took_ns;
         take(job, page);
         warm_schedule(warm);
     }
@@ -122,23 +118,25 @@ void page_begin(struct job *job)
     struct warm *warm = job->warm;
     struct page *page = calloc(1, sizeof *page);
     assert(job->page == NULL);
-    if (page != NULL) {
-        page->job = (struct store_job){.run = page_run, .done = on_page};
-        page->owner = job;
-        page->of = holders_of(&job->target);
-        page->from_first = !job->paged;
-        page->from = job->from;
-        if (store_threads_submit(warm->options.pool, &page->job) == 0) {
-            job->page = page;
-            return;
-        }
+    if (page == NULL) {
+        hands_rest(warm);
+        return;
     }
-    free(page);
-    hands_rest(warm);
+    page->guest.run = page_run;
+    page->guest.done = on_page;
+    page->owner = job;
+    page->of = holders_of(&job->target);
+    page->from_first = !job->paged;
+    page->from = job->from;
+    job->page = page;
+    answering_guest_begin(warm->options.answering, &page->guest);
 }
 
 void page_leave(struct page *page)
 {
-    if (page != NULL)
-        page->owner = NULL;
+    if (page == NULL)
+        return;
+    page->owner = NULL;
+    if (read_guest_withdraw(&page->guest))
+        free(page);
 }

@@ -70,8 +70,7 @@ struct warm {
     bool stepping;   /* ask_start may call back at once */
     struct pause pause;
     struct budget budget;
-    uint64_t pages_ns;   /* that pages took at the store */
-    uint64_t charged_ns; /* of these and of answering_warm_ns: what the budget has heard of */
+    uint64_t charged_ns; /* of answering_warm_ns: what the budget has heard of */
     struct hot_key hot[WARM_HOT_MAX]; /* the hottest, at hot_ns */
     size_t hot_count;
     uint64_t hot_ns;

@@ -83,7 +83,7 @@ struct job *warm_giver(const struct warm *warm)
 
 static void charge(struct warm *warm, uint64_t now_ns)
 {
-    uint64_t spent_ns = answering_warm_ns(warm->options.answering) + warm->pages_ns;
+    uint64_t spent_ns = answering_warm_ns(warm->options.answering);
     budget_spend(&warm->budget, spent_ns - warm->charged_ns, now_ns);
     warm->charged_ns = spent_ns;
     warm->options.counters->warm_store_us = spent_ns / 1000;

@@ -19,7 +19,6 @@ struct hot_key;
 struct keys;
 struct publisher;
 struct redis;
-struct store_threads;
 struct target;
 struct warm;
 
@@ -49,7 +48,6 @@ struct warm_options {
     struct event_base *base;
     struct publisher *publisher;
     struct answering *answering;
-    struct store_threads *pool; /* for who has a role */
     struct keys *keys;          /* NULL: none are known */
     struct redis *redis;        /* where hosts tell each other what is hot; NULL: nowhere */
     const char *prefix;         /* of its keys */

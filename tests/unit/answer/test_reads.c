@@ -191,6 +191,13 @@ static void on_read(void *context, int code, const char *text, struct facts *fac
     fixture->told++;
 }
 
+static void with_threads(struct fixture *fixture, unsigned threads)
+{
+    struct reads_options options = {.base = fixture->base, .threads = threads, .counters = &fixture->counters};
+    reads_free(fixture->reads);
+    assert_int_equal(reads_new(&fixture->reads, &options), 0);
+}
+
 /* Each at one of so many places. */
 static void begin_at(struct fixture *fixture, unsigned count, enum read_lane lane, unsigned places)
 {
@@ -414,9 +421,7 @@ static void a_list_leaves_the_warm_up_a_thread(void **state)
 static void the_last_thread_is_not_for_the_warm_up(void **state)
 {
     struct fixture *fixture = *state;
-    reads_free(fixture->reads);
-    struct reads_options options = {.base = fixture->base, .threads = 2, .counters = &fixture->counters};
-    assert_int_equal(reads_new(&fixture->reads, &options), 0);
+    with_threads(fixture, 2);
     begin(fixture, 1, READ_ONE);
     begin(fixture, 200, READ_WARM);
     assert_int_equal(fake.submitted, 1);
@@ -451,6 +456,81 @@ static void somebody_waits_for_it_now(void **state)
     read_hurry(fixture->begun[1], READ_ONE); /* it is away */
     carry_out_from(fixture, 1);
     assert_int_equal(fixture->told, 200);
+}
+
+/* ---- guests ------------------------------------------------------------------------------------------------------ */
+
+static struct {
+    struct read_guest guest;
+    unsigned run, done;
+} visit;
+
+static int run_visit(struct read_guest *guest, struct store *with, struct failure *failure)
+{
+    assert_ptr_equal(guest, &visit.guest);
+    assert_ptr_equal(with, &store);
+    (void)failure;
+    wait_ns(fake.read_ns);
+    visit.run++;
+    return 0;
+}
+
+static void visit_done(struct read_guest *guest)
+{
+    assert_ptr_equal(guest, &visit.guest);
+    visit.done++;
+}
+
+static void begin_visit(struct fixture *fixture)
+{
+    memset(&visit, 0, sizeof visit);
+    visit.guest.run = run_visit;
+    visit.guest.done = visit_done;
+    read_guest_begin(fixture->reads, &visit.guest);
+    turn(fixture);
+}
+
+/* It and the warm-up's reads have one thread of two, each after the other; the other thread is for a single miss. A
+ * list, too, leaves that one alone. */
+static void a_guest_takes_the_place_of_the_warm_up(void **state)
+{
+    struct fixture *fixture = *state;
+    with_threads(fixture, 2);
+    begin(fixture, 100, READ_WARM);
+    begin_visit(fixture);
+    assert_int_equal(fake.submitted, 1);
+    carry_out(fixture, 0);
+    assert_int_equal(fake.submitted, 2);
+    assert_ptr_equal(fake.jobs[1], &visit.guest.job); /* before what is left of the reads */
+    begin(fixture, 20, READ_LIST);
+    assert_int_equal(fake.submitted, 2);
+    assert_true(reads_would_begin(fixture->reads, READ_ONE));
+    begin(fixture, 1, READ_ONE);
+    assert_int_equal(fake.submitted, 3);
+    carry_out(fixture, 2);
+    assert_int_equal(fixture->users[64], 121);
+    assert_int_equal(visit.done, 0);
+    carry_out_from(fixture, 3);
+    fake.read_ns = 500000;
+    carry_out(fixture, 1);
+    assert_true(visit.run == 1 && visit.done == 1);
+    assert_true(reads_warm_ns(fixture->reads) >= fake.read_ns);
+    carry_out_from(fixture, 3);
+    assert_int_equal(fixture->told, 121);
+}
+
+static void a_guest_leaves(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.submit_code = PERMTAB_E_FULL;
+    begin_visit(fixture);
+    assert_true(read_guest_withdraw(&visit.guest)); /* it waits */
+    fake.submit_code = 0;
+    begin_visit(fixture);
+    assert_int_equal(fake.submitted, 1);
+    assert_false(read_guest_withdraw(&visit.guest)); /* it is away */
+    carry_out(fixture, 0);
+    assert_int_equal(visit.done, 1);
 }
 
 /* ---- too much ---------------------------------------------------------------------------------------------------- */
@@ -695,7 +775,8 @@ int main(void)
         T(what_came_is_told_in_turns),         T(what_is_not_told_has_a_bound),
         T(a_failure_is_everybodys),            T(nobody_is_told_after_a_cancel),
         T(a_full_queue),                       T(users_of_a_known_place),
-        T(what_is_read_in_a_snapshot),
+        T(what_is_read_in_a_snapshot),         T(a_guest_takes_the_place_of_the_warm_up),
+        T(a_guest_leaves),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,6 @@
 #include "proxy/keys/keys.h"
 #include "proxy/names/target.h"
 #include "proxy/rights/catalogue.h"
-#include "proxy/store/threads.h"
 #include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
 
@@ -32,7 +31,8 @@ static struct {
     unsigned running;
     uint64_t last_asked;
     unsigned filled[HOLDERS + 1][3]; /* by user and scope */
-    struct store_job *page;
+    struct read_guest *page;
+    bool page_waits; /* for a thread */
     unsigned pages, failures;
     uint64_t room;
     char log[65536]; /* all lines */
@@ -50,7 +50,8 @@ bool __wrap_publisher_leased(const struct publisher *publisher, uint64_t now_ns)
 uint64_t __wrap_publisher_names_version(const struct publisher *publisher);
 uint64_t __wrap_publisher_room(const struct publisher *publisher);
 uint64_t __wrap_publisher_entries(const struct publisher *publisher);
-int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job);
+void __wrap_answering_guest_begin(struct answering *answering, struct read_guest *guest);
+bool __wrap_read_guest_withdraw(struct read_guest *guest);
 uint64_t __wrap_store_users_first(const struct store *store);
 int __wrap_store_read_holders(struct store *store, const struct store_holders *of, uint64_t from,
                               struct facts_key *keys, size_t limit, size_t *count, struct failure *failure);
@@ -135,12 +136,19 @@ uint64_t __wrap_publisher_entries(const struct publisher *publisher)
     return 0;
 }
 
-int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job)
+void __wrap_answering_guest_begin(struct answering *answering, struct read_guest *guest)
 {
-    (void)pool;
+    (void)answering;
     assert_null(fake.page);
-    fake.page = job;
-    return 0;
+    fake.page = guest;
+}
+
+bool __wrap_read_guest_withdraw(struct read_guest *guest)
+{
+    assert_ptr_equal(guest, fake.page);
+    if (fake.page_waits)
+        fake.page = NULL;
+    return fake.page_waits;
 }
 
 uint64_t __wrap_store_users_first(const struct store *store)
@@ -202,11 +210,11 @@ static int setup(void **state)
 static void page_ends(void)
 {
     struct failure failure = {0};
-    struct store_job *job = fake.page;
+    struct read_guest *page = fake.page;
     fake.page = NULL;
     fake.pages++;
-    (void)job->run(job, (struct store *)(void *)&fake, &failure);
-    job->done(job);
+    (void)page->run(page, (struct store *)(void *)&fake, &failure);
+    page->done(page);
 }
 
 static int teardown(void **state)
@@ -445,6 +453,13 @@ static void nobody_waits_for_a_page(void **state)
     run(fixture);
     assert_all_filled();
     assert_int_equal(warm_start(fixture->warm, &role, 5), 3);
+    while (fake.page == NULL)
+        turn(fixture);
+    fake.page_waits = true;
+    assert_int_equal(warm_cancel(fixture->warm, 3), 0);
+    assert_null(fake.page); /* it is not even read */
+    fake.page_waits = false;
+    assert_int_equal(warm_start(fixture->warm, &role, 5), 4);
     while (fake.page == NULL)
         turn(fixture);
 }
