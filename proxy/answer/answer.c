@@ -150,7 +150,7 @@ void answering_guest_begin(struct answering *answering, struct read_guest *guest
 
 uint64_t answering_warm_ns(const struct answering *answering)
 {
-    return fills_warm_ns(answering->fills) + fetches_warm_ns(answering->fetches);
+    return fetches_warm_ns(answering->fetches);
 }
 
 bool answering_knows_users(const struct answering *answering)

@@ -26,7 +26,7 @@ struct fetch {
     struct scope_key scope;
     struct fetch_origin origin;
     enum read_lane lane;
-    bool whole;
+    bool whole, refresh;
     struct read *read; /* FETCH_REPLICA, FETCH_PRIMARY */
     struct facts kept; /* FETCH_KEPT */
     fetch_done_fn done;
@@ -103,7 +103,7 @@ static int begin_read(struct fetch *fetch, enum fetch_from from)
     struct fetches *fetches = fetch->fetches;
     struct facts_key key = facts_key_of(fetch->user, fetch->scope);
     struct reads *reads = from == FETCH_REPLICA ? fetches->replica : fetches->primary;
-    struct read_how how = {.lane = fetch->lane, .whole = fetch->whole};
+    struct read_how how = {.lane = fetch->lane, .whole = fetch->whole, .refresh = fetch->refresh};
     int code = read_begin(&fetch->read, reads, &key, how, on_read, fetch);
     if (code == 0)
         fetch->origin =
@@ -262,6 +262,7 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
                             .scope = scope,
                             .lane = how.lane,
                             .whole = how.again || !roles_are_known(fetches),
+                            .refresh = how.refresh,
                             .done = done,
                             .context = context};
     int code = 0;
@@ -281,7 +282,8 @@ void fetches_guest_begin(struct fetches *fetches, struct read_guest *guest)
 
 uint64_t fetches_warm_ns(const struct fetches *fetches)
 {
-    return reads_warm_ns(fetches->primary);
+    uint64_t replica_ns = fetches->replica != NULL ? reads_warm_ns(fetches->replica) : 0;
+    return reads_warm_ns(fetches->primary) + replica_ns;
 }
 
 static void judge_replica(struct fetches *fetches, const struct facts *facts, struct fetch_origin *origin,

@@ -51,6 +51,7 @@ void fetches_free(struct fetches *fetches);
 
 struct fetch_how {
     bool again; /* not the first try, so it goes to the primary, and is read whole */
+    bool refresh; /* read_how.refresh */
     enum read_lane lane;
 };
 
@@ -66,7 +67,7 @@ bool fetch_waits(const struct fetch *fetch);
 
 /* read_guest_begin, of the primary store's threads. */
 void fetches_guest_begin(struct fetches *fetches, struct read_guest *guest);
-/* The time that guests have taken. */
+/* reads_warm_ns, of both stores. */
 uint64_t fetches_warm_ns(const struct fetches *fetches);
 
 /* 0: the facts are of a place that is there and a user with rows. PERMTAB_E_NOT_FOUND: they are not. PERMTAB_E_BUSY:

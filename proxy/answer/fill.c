@@ -81,7 +81,6 @@ struct fills {
     uint64_t batches, revision; /* how many were applied, and up to where */
     size_t held;                /* bytes of facts that wait for a batch */
     struct event *timer, *sweep;
-    uint64_t warm_ns; /* that reads took for which no client waited */
     bool closing;
 };
 
@@ -195,7 +194,7 @@ static int fill_submit(struct fill *fill)
     if (fills->options.l2 != NULL)
         (void)l2_epoch(fills->options.l2, &fill->epoch);
     fill->early_ns = 0;
-    struct fetch_how how = {.again = fill->fetched, .lane = fill->lane};
+    struct fetch_how how = {.again = fill->fetched, .refresh = fill->refresh, .lane = fill->lane};
     int code = fetch_begin(&fill->fetch, fills->options.fetches, fill->key.user, scope, how, on_fetched, fill);
     if (code < 0)
         return code;
@@ -226,8 +225,6 @@ static void on_fetched(void *context, int code, const char *text, struct facts *
     struct fill *fill = context;
     struct fills *fills = fill->fills;
     fill_move(fill, code < 0 ? FILL_EMPTY : FILL_HELD);
-    if (fill->lane == READ_WARM && !fill->refresh)
-        fills->warm_ns += origin->cost_ns;
     if (code < 0) {
         fills->options.counters->fills_failed++;
         tell_all(fill, code, text);
@@ -419,7 +416,7 @@ static void join(struct fill *fill, enum read_lane lane)
 }
 
 static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struct scope_key scope,
-                                       enum read_lane lane)
+                                       enum read_lane lane, bool refresh)
 {
     struct facts_key key = facts_key_of(user, scope);
     struct fill *fill;
@@ -434,6 +431,7 @@ static struct fill *fill_find_or_start(struct fills *fills, uint64_t user, struc
     fill->fills = fills;
     fill->key = key;
     fill->lane = lane;
+    fill->refresh = refresh;
     HASH_ADD(hh, fills->by_key, key, sizeof fill->key, fill);
     if (!HASH_ADDED(fill)) {
         free(fill);
@@ -455,7 +453,7 @@ struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_
         HASH_COUNT(fills->by_key) >= 2 * fills->options.waiting_max || fills->closing)
         return NULL;
     struct fill_wait *wait = calloc(1, sizeof *wait);
-    struct fill *fill = wait != NULL ? fill_find_or_start(fills, user, scope, lane) : NULL;
+    struct fill *fill = wait != NULL ? fill_find_or_start(fills, user, scope, lane, false) : NULL;
     if (fill == NULL) {
         free(wait);
         return NULL;
@@ -492,14 +490,7 @@ void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope)
     HASH_FIND(hh, fills->by_key, &key, sizeof key, fill);
     if (fill != NULL || fills->reading >= REFRESHES_MAX || fills->closing)
         return;
-    fill = fill_find_or_start(fills, user, scope, READ_WARM);
-    if (fill != NULL)
-        fill->refresh = true;
-}
-
-uint64_t fills_warm_ns(const struct fills *fills)
-{
-    return fills->warm_ns;
+    (void)fill_find_or_start(fills, user, scope, READ_WARM, true);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */

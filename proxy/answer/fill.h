@@ -42,8 +42,6 @@ void fill_cancel(struct fill_wait *wait);
 /* Reads again a value that L2 is about to forget; nobody waits for it. Does nothing when it is being read, or when
  * there is much to read. */
 void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope);
-/* The time that reads for the warm-up have taken at the store, all together. */
-uint64_t fills_warm_ns(const struct fills *fills);
 /* Publishes fills that were early, as many as go into a turn of the loop; the others in the next ones. To be called
  * after each batch of the feed. */
 void fills_applied(struct fills *fills, uint64_t revision);

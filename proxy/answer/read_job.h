@@ -7,6 +7,7 @@
 /* What becomes of one read of a job. */
 struct read_item {
     struct read *read; /* NULL: nobody waits for it any more */
+    bool left;         /* then: the warm-up pays for it all the same */
     int code;          /* 0: there are facts */
     struct failure failure;
 };

@@ -45,7 +45,7 @@ struct read {
     struct reads *reads;
     struct facts_key key;
     enum read_lane lane;
-    bool whole;
+    bool whole, refresh;
     unsigned halved;      /* how often it was in a job that was too much */
     size_t together_max;  /* how many may be in its job */
     uint64_t spent_ns;    /* its share of jobs that were too much */
@@ -67,7 +67,7 @@ struct reads {
     struct lane lanes[READ_LANES];
     size_t waiting;
     struct read_guest *guests; /* that wait, in the warm-up's lane and before its reads */
-    uint64_t warm_ns;          /* that guests took */
+    uint64_t warm_ns;          /* that guests and reads for the warm-up took */
     unsigned running;          /* jobs of all lanes */
     uint64_t one_seen_ns;      /* when one was last asked for while other reads were under way */
     struct read_job *ended;    /* the first to end first */
@@ -104,6 +104,19 @@ static void waiting_remove(struct read *read)
 
 /* ---- what has ended ---------------------------------------------------------------------------------------------- */
 
+/* Whether the warm-up pays for it. */
+static bool is_warm(const struct read *read)
+{
+    return read->lane == READ_WARM && !read->refresh;
+}
+
+/* What it took: when it is told of, or left. */
+static void charge(struct reads *reads, bool warm, uint64_t cost_ns)
+{
+    if (warm)
+        reads->warm_ns += cost_ns;
+}
+
 static void tell(struct read *read, int code, const char *text, struct facts *facts,
                  const struct read_source *source)
 {
@@ -116,9 +129,12 @@ static void tell_item(struct read_job *job, size_t index)
     struct read_item *item = &job->items[index];
     struct read *read = item->read;
     item->read = NULL;
-    if (read == NULL)
+    if (read == NULL) {
+        charge(job->reads, item->left, job->source.cost_ns);
         return;
+    }
     struct read_source source = {job->source.store_id, job->source.cost_ns + read->spent_ns};
+    charge(job->reads, is_warm(read), source.cost_ns);
     if (item->code < 0) {
         tell(read, item->code, item->failure.text, NULL, &source);
     } else {
@@ -161,8 +177,10 @@ static void give_back(struct read_job *job)
 {
     for (size_t i = job->count; i > 0; i--) {
         struct read *read = job->items[i - 1].read;
-        if (read == NULL)
+        if (read == NULL) {
+            charge(job->reads, job->items[i - 1].left, job->source.cost_ns);
             continue;
+        }
         read->spent_ns += job->source.cost_ns;
         read->together_max = read->halved++ < HALVES ? (job->count + 1) / 2 : 1;
         waiting_add(read, true);
@@ -369,6 +387,7 @@ int read_begin(struct read **out, struct reads *reads, const struct facts_key *k
                           .key = *key,
                           .lane = how.lane,
                           .whole = how.whole,
+                          .refresh = how.refresh,
                           .together_max = READ_TOGETHER_MAX,
                           .done = done,
                           .context = context};
@@ -382,10 +401,14 @@ int read_begin(struct read **out, struct reads *reads, const struct facts_key *k
 
 void read_cancel(struct read *read)
 {
-    if (read->job == NULL)
+    charge(read->reads, is_warm(read), read->spent_ns);
+    if (read->job == NULL) {
         waiting_remove(read);
-    else
-        read->job->items[read->index].read = NULL;
+    } else {
+        struct read_item *item = &read->job->items[read->index];
+        item->read = NULL;
+        item->left = is_warm(read);
+    }
     free(read);
 }
 

@@ -48,6 +48,7 @@ void reads_free(struct reads *reads);
 struct read_how {
     enum read_lane lane;
     bool whole; /* with the definitions of roles. Else they may be missing (facts.without_roles) */
+    bool refresh; /* for what L2 is about to forget: the warm-up does not pay for it, though it goes with its reads */
 };
 
 /* `done` is called later, never from inside, unless it is cancelled. PERMTAB_E_FULL when too many wait;
@@ -78,7 +79,8 @@ struct read_guest {
 void read_guest_begin(struct reads *reads, struct read_guest *guest);
 /* True when no thread has it yet: it is the caller's again, and will not be `done`. */
 bool read_guest_withdraw(struct read_guest *guest);
-/* The time that guests have taken. */
+/* The time that reads for the warm-up and guests have taken, those included that were cancelled meanwhile. A read that
+ * a client waited for, too, in the end is not the warm-up's. */
 uint64_t reads_warm_ns(const struct reads *reads);
 /* Whether a read that comes now finds a thread at once, perhaps together with others. */
 bool reads_would_begin(const struct reads *reads, enum read_lane lane);

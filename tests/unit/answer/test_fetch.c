@@ -192,6 +192,33 @@ static void the_replica_is_asked_first(void **state)
     assert_int_equal(fixture->counters.fills_replica, 1);
 }
 
+static void begin_warm(struct fixture *fixture, bool again, bool refresh)
+{
+    struct scope_key global = {0, 0};
+    struct fetch_how how = {.again = again, .refresh = refresh, .lane = READ_WARM};
+    struct fetch *fetch;
+    assert_return_code(fetch_begin(&fetch, fixture->fetches, 7, global, how, on_done, fixture), 0);
+    wait_told(fixture, fixture->told + 1);
+    facts_fini(&fixture->facts);
+}
+
+/* Of either store; what L2 asks for is not its. */
+static void what_reads_of_the_warm_up_took(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, "store.db");
+    begin_warm(fixture, false, false);
+    assert_int_equal(fixture->origin.from, FETCH_REPLICA);
+    uint64_t took_ns = fixture->origin.cost_ns;
+    assert_true(took_ns > 0);
+    assert_int_equal(fetches_warm_ns(fixture->fetches), took_ns);
+    begin_warm(fixture, true, false);
+    took_ns += fixture->origin.cost_ns;
+    assert_int_equal(fetches_warm_ns(fixture->fetches), took_ns);
+    begin_warm(fixture, true, true);
+    assert_int_equal(fetches_warm_ns(fixture->fetches), took_ns);
+}
+
 static void repeats_go_to_the_primary(void **state)
 {
     struct fixture *fixture = *state;
@@ -340,7 +367,7 @@ int main(void)
         T(another_store_is_no_replica),          T(a_replica_that_is_away_is_left_alone),
         T(a_store_that_is_away_is_a_failure),    T(a_replica_may_be_early_once),
         T(nobody_is_told_after_a_cancel),        T(a_replica_may_lag_behind_what_the_log_does_not_tell),
-        T(what_a_rebuild_overtakes_is_outdated),
+        T(what_a_rebuild_overtakes_is_outdated), T(what_reads_of_the_warm_up_took),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,6 +32,7 @@ static struct {
     uint64_t epoch, put_epoch;
     unsigned puts, published, hurried;
     enum read_lane lane; /* of the last fetch, or its hurry */
+    bool refresh;        /* the last fetch */
     bool waits;          /* no fetch has been begun by a thread */
     int known;
     bool full;    /* the table */
@@ -60,6 +61,7 @@ int __wrap_fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t use
 {
     (void)fetches, (void)user, (void)scope;
     fake.lane = how.lane;
+    fake.refresh = how.refresh;
     if (fake.begin_code < 0)
         return fake.begin_code;
     assert_in_range(fake.begun, 0, READS - 1);
@@ -318,7 +320,7 @@ static void a_client_joins_the_warm_up(void **state)
     fake.outcome = PUBLISHER_FILLED;
     fake.revision = 5;
     read_ends();
-    assert_int_equal(fills_warm_ns(fixture->fills), 0); /* it was the client's */
+    assert_int_equal(fixture->answered, 4);
 }
 
 static void a_client_begins(void **state)
@@ -342,21 +344,8 @@ static void the_warm_up_fills_no_stranger(void **state)
         assert_non_null(warm(fixture));
         read_ends();
         assert_int_equal(fixture->code, codes[i]);
-        assert_int_equal(fills_warm_ns(fixture->fills), 1000 * (i + 1)); /* the store was read all the same */
     }
     assert_int_equal(fake.published, 1);
-}
-
-/* What fails has taken its time, too. */
-static void the_warm_up_pays_for_a_failure(void **state)
-{
-    struct fixture *fixture = *state;
-    struct fetch_origin origin = {.from = FETCH_PRIMARY, .cost_ns = 1000};
-    assert_non_null(warm(fixture));
-    struct fetch *fetch = &fake.reads[fake.told++];
-    fetch->done(fetch->context, PERMTAB_E_STORE, "no", NULL, &origin);
-    assert_int_equal(fixture->code, PERMTAB_E_STORE);
-    assert_int_equal(fills_warm_ns(fixture->fills), 1000);
 }
 
 /* There is room when it begins, and none when the facts are there. */
@@ -453,14 +442,20 @@ static void a_refresh_is_not_given_up(void **state)
 {
     struct fixture *fixture = *state;
     fill_refresh(fixture->fills, 7, (struct scope_key){0, 0});
+    assert_true(fake.refresh);
     fake.waits = true;
     fill_cancel(ask_at(fixture, 7, READ_LIST));
     assert_int_equal(fake.cancelled, 0);
     fill_refresh(fixture->fills, 8, (struct scope_key){0, 0});
     assert_int_equal(fake.begun, 2);
+    fake.outcome = PUBLISHER_OUTDATED;
+    fake.refresh = false;
+    assert_non_null(ask_at(fixture, 7, READ_LIST));
     read_ends();
-    read_ends();
-    assert_int_equal(fills_warm_ns(fixture->fills), 0);
+    assert_true(fake.refresh); /* as it was */
+    assert_int_equal(fake.begun, 3);
+    assert_non_null(warm(fixture));
+    assert_false(fake.refresh);
 }
 
 /* The time of a client that waited for a thread ends. */
@@ -569,8 +564,7 @@ int main(void)
         T(a_client_joins_the_warm_up),       T(a_client_begins),
         T(ahead_for_ever_is_read_again),     T(ahead_for_ever_and_nobody_waits),
         T(doubted_facts_are_held),           T(what_is_put_is_of_the_epoch_in_which_its_reading_began),
-        T(the_warm_up_fills_no_stranger),    T(the_warm_up_pays_for_a_failure),
-        T(the_warm_up_displaces_nothing),
+        T(the_warm_up_fills_no_stranger),    T(the_warm_up_displaces_nothing),
         T(what_a_client_asks_for_is_filled), T(what_a_client_asks_for_is_a_miss),
         T(what_is_held_has_a_bound),         T(what_is_held_is_published_in_turns),
         T(what_nobody_waits_for_is_not_read),

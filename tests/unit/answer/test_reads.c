@@ -46,7 +46,7 @@ struct fixture {
     uint64_t users[READS]; /* told of, in order */
     uint64_t cost_ns;      /* of the last one */
     uint64_t costs_ns;     /* of all of them */
-    bool whole;            /* what is begun */
+    bool whole, refresh;   /* what is begun */
 };
 
 int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job);
@@ -203,7 +203,7 @@ static void begin_at(struct fixture *fixture, unsigned count, enum read_lane lan
 {
     for (unsigned i = 0; i < count; i++) {
         struct facts_key key = {.user = ++fixture->asked, .scope_id = i % places};
-        struct read_how how = {.lane = lane, .whole = fixture->whole};
+        struct read_how how = {.lane = lane, .whole = fixture->whole, .refresh = fixture->refresh};
         assert_int_equal(
             read_begin(&fixture->begun[fixture->asked], fixture->reads, &key, how, on_read, fixture), 0);
     }
@@ -456,6 +456,65 @@ static void somebody_waits_for_it_now(void **state)
     read_hurry(fixture->begun[1], READ_ONE); /* it is away */
     carry_out_from(fixture, 1);
     assert_int_equal(fixture->told, 200);
+}
+
+/* ---- what the warm-up pays for ----------------------------------------------------------------------------------- */
+
+/* What it alone waits for, also in vain. */
+static void the_warm_up_pays(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.read_ns = 500000;
+    begin(fixture, 3, READ_WARM);
+    fake.fails = PERMTAB_E_STORE;
+    carry_out(fixture, 0);
+    fake.fails = 0;
+    fake.too_many = 1;
+    begin(fixture, 2, READ_WARM);
+    carry_out_from(fixture, 1);
+    assert_int_equal(fixture->told, 5);
+    assert_int_equal(reads_warm_ns(fixture->reads), fixture->costs_ns);
+    fixture->refresh = true;
+    begin(fixture, 1, READ_WARM);
+    read_cancel(fixture->begun[6]);
+    begin(fixture, 1, READ_WARM);
+    begin(fixture, 1, READ_LIST);
+    fixture->refresh = false;
+    uint64_t before_ns = fixture->costs_ns;
+    begin(fixture, 1, READ_WARM);
+    read_hurry(fixture->begun[9], READ_LIST);
+    carry_out_from(fixture, 4);
+    assert_int_equal(fixture->told, 8);
+    assert_int_equal(reads_warm_ns(fixture->reads), before_ns);
+}
+
+/* What was cancelled, wherever it was then. */
+static void the_warm_up_pays_for_what_it_leaves(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct reads *reads = fixture->reads;
+    fake.read_ns = 500000;
+    begin(fixture, 2, READ_WARM);
+    read_cancel(fixture->begun[1]); /* while it is away */
+    run_job(0);
+    read_cancel(fixture->begun[2]); /* when it is there, and nobody has been told */
+    turn(fixture);
+    uint64_t paid_ns = reads_warm_ns(reads);
+    assert_in_range(paid_ns + 1, fake.read_ns, UINT64_MAX);
+    fake.too_many = 1;
+    begin(fixture, 5, READ_WARM);
+    read_cancel(fixture->begun[3]);
+    fake.submit_code = PERMTAB_E_FULL;
+    run_job(1);
+    for (unsigned i = 4; i <= 6; i++)
+        read_cancel(fixture->begun[i]); /* to be read again */
+    assert_in_range(reads_warm_ns(reads) + 4 - paid_ns, fake.read_ns / 5 * 4, UINT64_MAX);
+    read_hurry(fixture->begun[7], READ_ONE); /* is a client's now, who leaves, too */
+    paid_ns = reads_warm_ns(reads);
+    read_cancel(fixture->begun[7]);
+    turn(fixture);
+    assert_int_equal(reads_warm_ns(reads), paid_ns);
+    assert_int_equal(fixture->told, 0);
 }
 
 /* ---- guests ------------------------------------------------------------------------------------------------------ */
@@ -776,7 +835,8 @@ int main(void)
         T(a_failure_is_everybodys),            T(nobody_is_told_after_a_cancel),
         T(a_full_queue),                       T(users_of_a_known_place),
         T(what_is_read_in_a_snapshot),         T(a_guest_takes_the_place_of_the_warm_up),
-        T(a_guest_leaves),
+        T(a_guest_leaves),                     T(the_warm_up_pays),
+        T(the_warm_up_pays_for_what_it_leaves),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
