@@ -46,9 +46,10 @@ void answering_free(struct answering *answering);
 
 /* The questions of one client that wait. Embedded in its session; zeroed is empty. */
 struct ask_flow {
-    /* Of the warm-up, set by its owner: their turn comes when nobody else waits. They wait as long as it takes, are
-     * not noted, displace no entry (PERMTAB_E_FULL), and make none for places that are not there and users without
-     * rows (PERMTAB_E_NOT_FOUND; _BUSY: it is not known yet whether the user has any). */
+    /* Of the warm-up, set by its owner: their turn comes when nobody else waits, or after many of those who keep a
+     * queue. They wait as long as it takes, are not noted, displace no entry (PERMTAB_E_FULL), and make none for
+     * places that are not there and users without rows (PERMTAB_E_NOT_FOUND; _BUSY: it is not known yet whether the
+     * user has any). */
     bool warms;
     struct use_share *share; /* the client's, whose hits keep entries in the table; NULL: they do not */
     struct ask *asks;       /* those that wait, the oldest first */

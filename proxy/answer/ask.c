@@ -18,6 +18,8 @@
  * The order is that of FQ-CoDel (RFC 8290) without the CoDel: clients take turns, and a client that had nothing
  * waiting goes before those that keep a queue. So a client that asks now and then waits for no queue, and is read for
  * in a lane of its own (reads.c). As many fills are under way as the threads can read at a time, each many of them.
+ * The warm-up comes after all clients; but those that keep queues without end do not keep it out for ever: of its
+ * questions one is begun after LISTS_A_WARM of theirs, however many of theirs are under way.
  *
  * L2 is asked first, out of turn: many of its answers take one round trip, and no connection to the store. */
 #include "proxy/answer/ask.h"
@@ -37,6 +39,7 @@
 #define LOOKS_A_TURN    64
 #define CATCHING_UP_MAX 64
 #define FRESH_NS        200000000ull
+#define LISTS_A_WARM    16u /* questions of queues, while the warm-up waits; reads.c has the same for jobs */
 
 struct ask_queue {
     struct ask_queue_options options;
@@ -46,6 +49,7 @@ struct ask_queue {
     struct ask_flow *warm;   /* the warm-up */
     unsigned running;      /* fills of clients */
     unsigned running_warm; /* and of the warm-up */
+    unsigned passed;       /* turns of clients that keep a queue while the warm-up waited, since its last one */
     uint64_t fresh_seen_ns; /* when a client last asked one thing while others were being served */
     unsigned hits;          /* questions that the table had the answer to */
 };
@@ -321,14 +325,21 @@ static unsigned warm_max(const struct ask_queue *asks)
     return clock_ns() - asks->fresh_seen_ns < FRESH_NS && all >= 4 ? all / 4 : all;
 }
 
-/* Whether a waiting client may be served now, or the warm-up because none waits. */
+/* The client whose turn it is, or the warm-up when none waits or it has waited long enough for those with a queue.
+ * NULL: nobody may be served now. */
+static struct ask_flow *next_flow(const struct ask_queue *asks)
+{
+    bool warm = asks->warm && asks->running_warm < warm_max(asks);
+    if (asks->fresh)
+        return asks->running < asks->options.running_max ? asks->fresh : NULL;
+    if (asks->steady && !(warm && asks->passed >= LISTS_A_WARM))
+        return asks->running < steady_max(asks) ? asks->steady : NULL;
+    return warm ? asks->warm : NULL;
+}
+
 static bool turn_is_due(const struct ask_queue *asks)
 {
-    if (asks->fresh)
-        return asks->running < asks->options.running_max;
-    if (asks->steady)
-        return asks->running < steady_max(asks);
-    return asks->warm && asks->running_warm < warm_max(asks);
+    return next_flow(asks) != NULL;
 }
 
 /* Whether a question need not wait: there is a place, and nobody waits who comes before it. */
@@ -431,10 +442,14 @@ void ask_cancel(struct ask *ask)
 
 static struct ask *take_next(struct ask_queue *asks)
 {
-    if (!turn_is_due(asks))
+    struct ask_flow *flow = next_flow(asks);
+    if (flow == NULL)
         return NULL;
-    struct ask_flow *flow = asks->fresh ? asks->fresh : asks->steady ? asks->steady : asks->warm;
     struct ask *ask = flow->asks;
+    if (flow->warms)
+        asks->passed = 0;
+    else if (flow->list == &asks->steady && asks->warm)
+        asks->passed++;
     ask_move(ask, ASK_IDLE);
     if (flow->list) { /* the client's other asks come after those of all other clients */
         flow_remove(flow);

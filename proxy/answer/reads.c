@@ -5,6 +5,8 @@
  * LIST   Who keeps a queue is read for in fewer reads, of many users each, and leaves a thread to the others: all but
  *        one when no other asks, a quarter of them when others ask now and then.
  * WARM   likewise, behind those that somebody waits for. A guest, which reads what is no facts, is a job of this lane.
+ *        Lists without end, which would have the one thread that both may use, do not keep it out for ever: when
+ *        LISTS_A_WARM of their jobs have begun while it waited, a job of its own takes the place of the next one.
  *
  * So a lane's next job takes what has come while the ones before were away. What is too much together (a user with
  * thousands of rows, a place with thousands) is read again by halves, then by itself, and only what was read with it
@@ -36,6 +38,7 @@
 #define PLACES_MAX  16u         /* each takes statements of its own, and the first of a job waits for the last */
 #define LIST_LEAST  16u         /* fewer are not worth a thread of their own */
 #define WARM_JOBS   3u          /* at a time */
+#define LISTS_A_WARM 16u        /* jobs of lists, while the warm-up waits */
 #define HALVES      2u          /* times that a job is halved; then each of it is read by itself */
 #define UNTOLD_MAX  (16u << 20) /* bytes of facts that have been read, and nobody has been told of */
 #define ONE_SEEN_NS 200000000ull
@@ -69,6 +72,7 @@ struct reads {
     struct read_guest *guests; /* that wait, in the warm-up's lane and before its reads */
     uint64_t warm_ns;          /* that guests and reads for the warm-up took */
     unsigned running;          /* jobs of all lanes */
+    unsigned passed;           /* jobs of lists that began while the warm-up waited, since its last one */
     uint64_t one_seen_ns;      /* when one was last asked for while other reads were under way */
     struct read_job *ended;    /* the first to end first */
     size_t untold;             /* their bytes */
@@ -296,6 +300,10 @@ static int submit(struct reads *reads, struct store_job *job, enum read_lane lan
         return code;
     reads->running++;
     reads->lanes[lane].running++;
+    if (lane == READ_LIST && waits(reads, READ_WARM))
+        reads->passed++;
+    else if (lane == READ_WARM)
+        reads->passed = 0;
     return 0;
 }
 
@@ -337,9 +345,17 @@ static bool begin_some(struct reads *reads, enum read_lane which, size_t count)
 
 static bool begin_guest(struct reads *reads);
 
+/* Whether the warm-up has waited for lists long enough. */
+static bool warm_is_due(const struct reads *reads)
+{
+    return reads->passed >= LISTS_A_WARM && reads->lanes[READ_WARM].running == 0 && waits(reads, READ_WARM);
+}
+
 /* Begins a job of a lane that waits and has so many hands. False as begin_some. */
 static bool begin_job(struct reads *reads, enum read_lane which, unsigned hands)
 {
+    if (which == READ_LIST && warm_is_due(reads))
+        which = READ_WARM;
     const struct lane *lane = &reads->lanes[which];
     if (which == READ_WARM && reads->guests != NULL)
         return begin_guest(reads);

@@ -200,6 +200,41 @@ static void the_warm_up_comes_last(void **state)
     assert_int_equal(fixture->counters.socket_hits, 0);
 }
 
+/* A client keeps a queue that does not end: after sixteen of its questions comes one of the warm-up's, which waits
+ * otherwise for as long as its places are taken. */
+static void a_queue_without_end(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned warm = 0, list = 0;
+    start(fixture, &fixture->client, 1, server);
+    for (uint64_t user = 2; user <= 6; user++)
+        start(fixture, &fixture->client, user, server);
+    for (uint64_t scope = 1000; scope < 1017; scope++) {
+        start(fixture, &fixture->client, 7, (struct scope_key){scope, 3});
+        fill_ends(fixture);
+    }
+    for (uint64_t user = 30; user <= 32; user++)
+        start(fixture, &fixture->warm, user, server);
+    assert_int_equal(fixture->client.waiting, 3);
+    assert_int_equal(fixture->client.running, 3); /* all places but a quarter are taken */
+    unsigned before = fake.begun;
+    for (uint64_t user = 7; user < 7 + 34; user++) {
+        start(fixture, &fixture->client, user % 30, (struct scope_key){user, 3});
+        fill_ends(fixture);
+    }
+    for (unsigned i = before; i < fake.begun; i++) {
+        bool is_warm = fake.started[i].lane == READ_WARM;
+        if (is_warm)
+            assert_int_equal(list, 16 * (warm + 1));
+        warm += is_warm;
+        list += !is_warm;
+    }
+    assert_int_equal(warm, 2);
+    assert_true(fixture->client.waiting > 0);
+    while (fake.ended < fake.begun)
+        fill_ends(fixture);
+}
+
 /* The first of a list, and what is asked beside others that wait for the feed, are not all that the client asks. */
 static void who_asks_for_more_is_a_list(void **state)
 {
@@ -300,6 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(the_warm_up_comes_last),
+        T(a_queue_without_end),
         T(who_asks_for_more_is_a_list),
         T(a_flood_has_few_fills_beside_others),
         T(what_clients_ask_for_is_noted),

@@ -417,6 +417,73 @@ static void a_list_leaves_the_warm_up_a_thread(void **state)
     assert_int_equal(fixture->told, 910);
 }
 
+/* Lists that never end, and perhaps somebody who asks for one thing now and then: how many of their jobs end before the
+ * first one of the warm-up does. */
+static unsigned lists_before_the_warm_up(struct fixture *fixture, bool ones)
+{
+    unsigned lists = 0, job = 0;
+    begin(fixture, 20, READ_LIST);
+    begin(fixture, 5, READ_WARM);
+    for (;;) {
+        if (ones && job % 3 == 0)
+            begin(fixture, 1, READ_ONE);
+        begin(fixture, 20, READ_LIST);
+        unsigned told = fixture->told;
+        assert_true(job < fake.submitted && lists < 40);
+        carry_out(fixture, job++);
+        if (fixture->users[told] > 20 && fixture->users[told] <= 25)
+            break;
+        lists += fixture->told > told + 1;
+    }
+    carry_out_from(fixture, job);
+    assert_int_equal(fixture->told, fixture->asked);
+    return lists;
+}
+
+static void lists_without_end(void **state)
+{
+    struct fixture *fixture = *state;
+    with_threads(fixture, 2);
+    assert_int_equal(lists_before_the_warm_up(fixture, false), 17); /* it did not wait when the first one began */
+}
+
+static void lists_without_end_and_single_misses(void **state)
+{
+    struct fixture *fixture = *state;
+    with_threads(fixture, 2);
+    assert_in_range(lists_before_the_warm_up(fixture, true), 16, 17);
+}
+
+static void lists_without_end_and_one_thread(void **state)
+{
+    struct fixture *fixture = *state;
+    with_threads(fixture, 1);
+    assert_in_range(lists_before_the_warm_up(fixture, true), 16, 17);
+}
+
+/* Meanwhile it leaves as many threads to single misses as a list does, and the list goes on after it. */
+static void the_place_of_a_list(void **state)
+{
+    struct fixture *fixture = *state;
+    with_threads(fixture, 2);
+    begin(fixture, 20, READ_LIST);
+    begin(fixture, 100, READ_WARM);
+    for (unsigned job = 0; job < 17; job++) {
+        begin(fixture, 20, READ_LIST);
+        carry_out(fixture, job);
+    }
+    begin(fixture, 20, READ_LIST);
+    assert_int_equal(fake.submitted, 18);
+    assert_true(reads_would_begin(fixture->reads, READ_ONE));
+    carry_out(fixture, 17);
+    assert_int_equal(fixture->users[fixture->told - 1], 84);
+    assert_int_equal(fake.submitted, 19);
+    carry_out(fixture, 18);
+    assert_int_equal(fixture->users[fixture->told - 1], fixture->asked);
+    carry_out_from(fixture, 19);
+    assert_int_equal(fixture->told, fixture->asked);
+}
+
 /* Whoever asks for one thing finds a thread, however few there are, unless a list has come first. */
 static void the_last_thread_is_not_for_the_warm_up(void **state)
 {
@@ -835,6 +902,8 @@ int main(void)
         T(a_failure_is_everybodys),            T(nobody_is_told_after_a_cancel),
         T(a_full_queue),                       T(users_of_a_known_place),
         T(what_is_read_in_a_snapshot),         T(a_guest_takes_the_place_of_the_warm_up),
+        T(lists_without_end),                  T(lists_without_end_and_single_misses),
+        T(lists_without_end_and_one_thread),   T(the_place_of_a_list),
         T(a_guest_leaves),                     T(the_warm_up_pays),
         T(the_warm_up_pays_for_what_it_leaves),
 #undef T
