@@ -55,7 +55,8 @@ struct facts {
     int64_t now;
     /* since when messages have kept these from being published (publisher_fill); 0: not at all */
     uint64_t held_back_since_ns;
-    bool unasked; /* read for the warm-up, or to refresh L2, and nobody waits: no miss */
+    /* read for the warm-up, or to refresh L2, and nobody waits: no miss, and no other entry goes for it */
+    bool unasked;
     /* `roles` was not read: may be published only where the table has the definitions (publisher_knows_roles) */
     bool without_roles;
     uint64_t user;

@@ -203,6 +203,7 @@ static int answer_aside(struct publisher *publisher, const struct inputs *inputs
     return code;
 }
 
+/* What nobody has asked for displaces nothing, in either table. */
 static void put_entry(struct publisher *publisher, struct table *table, const struct facts *facts,
                       uint32_t set, uint64_t now_ns)
 {
@@ -225,7 +226,8 @@ static void put_entry(struct publisher *publisher, struct table *table, const st
     struct map_key key = {facts->user, target->key.id, target->key.type};
     bool missing = map_writer_find(&table->map, key) == MAP_NO_SLOT;
     struct made_room made_room = {0};
-    bool put = table_put(table, facts->user, target, set, kind, now_ns, counters != NULL ? &made_room : NULL);
+    bool put = (facts->unasked ? table_put_beside : table_put)(table, facts->user, target, set, kind, now_ns,
+                                                               counters != NULL ? &made_room : NULL);
     if (counters != NULL) {
         counters->fills += put;
         counters->fills_known += put && missing && kind == ENTRY_POSITIVE && !facts->unasked;

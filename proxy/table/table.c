@@ -226,14 +226,24 @@ static uint32_t displace(struct table *table, struct map_key key)
     return hole;
 }
 
+static uint32_t find_slot(struct table *table, struct map_key key)
+{
+    uint32_t slot = map_writer_vacancy(&table->map, key);
+    return slot != MAP_NO_SLOT ? slot : displace(table, key);
+}
+
+/* For whom no entry goes. */
+static uint32_t find_room(struct table *table, struct map_key key)
+{
+    return table_entries(table) < table->entries_max ? find_slot(table, key) : MAP_NO_SLOT;
+}
+
 static uint32_t make_room(struct table *table, struct map_key key, enum entry_kind kind, uint64_t now_ns,
                           struct made_room *made_room)
 {
     if (table_entries(table) >= table->entries_max)
         evict(table, entries_victim(&table->entries, victim_kind(table, kind)), now_ns, made_room);
-    uint32_t slot = map_writer_vacancy(&table->map, key);
-    if (slot == MAP_NO_SLOT)
-        slot = displace(table, key);
+    uint32_t slot = find_slot(table, key);
     if (slot != MAP_NO_SLOT)
         return slot;
     uint32_t victim = window_victim(table, key, kind);
@@ -243,8 +253,8 @@ static uint32_t make_room(struct table *table, struct map_key key, enum entry_ki
     return map_writer_vacancy(&table->map, key);
 }
 
-bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
-               enum entry_kind kind, uint64_t now_ns, struct made_room *made_room)
+static bool put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set, enum entry_kind kind,
+                bool makes_room, uint64_t now_ns, struct made_room *made_room)
 {
     struct map_key key = {user, node->key.id, node->key.type};
     uint32_t slot = map_writer_find(&table->map, key);
@@ -261,7 +271,7 @@ bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint
     }
     /* make_room may forget scopes that hold nothing: the pin keeps this one. */
     node->pins++;
-    slot = make_room(table, key, kind, now_ns, made_room);
+    slot = makes_room ? make_room(table, key, kind, now_ns, made_room) : find_room(table, key);
     node->pins--;
     if (slot == MAP_NO_SLOT) {
         set_table_drop(&table->sets, set, now_ns + table->rest_ns);
@@ -272,6 +282,18 @@ bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint
     if (kind == ENTRY_POSITIVE && made_room != NULL)
         made_room->returned += ghosts_take(&table->ghosts, key);
     return true;
+}
+
+bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
+               enum entry_kind kind, uint64_t now_ns, struct made_room *made_room)
+{
+    return put(table, user, node, set, kind, true, now_ns, made_room);
+}
+
+bool table_put_beside(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
+                      enum entry_kind kind, uint64_t now_ns, struct made_room *made_room)
+{
+    return put(table, user, node, set, kind, false, now_ns, made_room);
 }
 
 /* ---- retiring ---------------------------------------------------------------------------------------------------- */

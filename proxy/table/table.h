@@ -39,6 +39,9 @@ struct made_room {
 };
 bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
                enum entry_kind kind, uint64_t now_ns, struct made_room *made_room);
+/* Likewise, but no other entry goes for it: false when one would have to. */
+bool table_put_beside(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
+                      enum entry_kind kind, uint64_t now_ns, struct made_room *made_room);
 /* Clears the entry in `slot`. `prune`: forgets its scope, too, when that was the last entry there. */
 void table_clear(struct table *table, uint32_t slot, uint64_t now_ns, bool prune);
 

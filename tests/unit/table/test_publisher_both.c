@@ -134,6 +134,43 @@ static void what_next_evicts_is_not_counted(void **state)
     assert_int_equal(fixture->counters.entries_returned, 0);
 }
 
+/* The warm-up's fill, when either table is full: who is in it stays. What a client asks for finds its place. */
+static void what_nobody_asked_for_displaces_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    struct answer answer = {0};
+    struct table *old = fixture->publisher->table;
+    for (uint64_t user = 1; user <= 3; user++)
+        fill_well(fixture, user, server);
+    struct table *next = begin(fixture);
+    finish(fixture);
+    old->entries_max = 3;
+    read_facts(fixture, 4, server, &facts);
+    facts.unasked = true;
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
+    answer_fini(&answer);
+    facts_fini(&facts);
+    assert_int_equal(resident_in(next, 4, server, SEND), 1);
+    assert_int_equal(resident_in(old, 4, server, SEND), -1);
+    for (uint64_t user = 1; user <= 3; user++)
+        assert_int_equal(resident_in(old, user, server, SEND), 1);
+    next->entries_max = 4;
+    read_facts(fixture, 5, server, &facts);
+    facts.unasked = true;
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
+    answer_fini(&answer);
+    assert_int_equal(resident_in(next, 5, server, SEND), -1);
+    assert_int_equal(fixture->counters.entries_evicted, 0);
+    facts.unasked = false;
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
+    answer_fini(&answer);
+    facts_fini(&facts);
+    assert_int_equal(resident_in(next, 5, server, SEND), 1);
+    assert_int_equal(resident_in(old, 5, server, SEND), 1);
+    assert_int_equal(fixture->counters.entries_evicted, 1);
+}
+
 static void the_auditor_heals_both(void **state)
 {
     struct fixture *fixture = *state;
@@ -316,6 +353,7 @@ int main(void)
         T(definitions_outlast_their_last_entry),
         T(nothing_is_copied_between_two_slices_of_a_batch),
         T(what_next_evicts_is_not_counted),
+        T(what_nobody_asked_for_displaces_nothing),
         T(the_auditor_heals_both),
         T(a_role_is_retired_in_both),
         T(a_fold_goes_from_both),
