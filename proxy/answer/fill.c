@@ -12,7 +12,8 @@
  *
  * What may change while it is away: the table may advance (the publisher's history catches it), be rebuilt from
  * another history (the stamp of the facts catches it), the waiters may leave or run out of time. A fill whose
- * waiters have all gone is published all the same if it has been read, and given up if no thread has it yet.
+ * waiters have all gone is published all the same if it has been read, and given up if no thread has it yet. One that
+ * the warm-up alone has waited for stays the warm-up's when that is cancelled.
  *
  * Facts that are held take memory for as long as the feed stands still. Beyond HELD_MAX bytes they are dropped, and
  * read again after the next batch. */
@@ -283,13 +284,15 @@ static bool never_reached(struct fill *fill)
            publisher_confirmed(publisher) > fill->early_ns;
 }
 
-/* Whether the warm-up alone waits. */
+/* Whether the warm-up alone waits, or has waited. */
 static bool warms_only(const struct fill *fill)
 {
+    if (fill->waits == NULL)
+        return fill->lane == READ_WARM && !fill->refresh;
     for (const struct fill_wait *wait = fill->waits; wait != NULL; wait = wait->next)
         if (!wait->warms)
             return false;
-    return fill->waits != NULL;
+    return true;
 }
 
 /* What the warm-up may not publish: 0, or the code that says why. Judged at the moment of publishing, because room and

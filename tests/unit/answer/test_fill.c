@@ -348,6 +348,32 @@ static void the_warm_up_fills_no_stranger(void **state)
     assert_int_equal(fake.published, 1);
 }
 
+/* A job is cancelled while its keys are read: that makes them no client's. What L2 is to have is another matter. */
+static void what_the_warm_up_has_left_is_still_its(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISHER_FILLED;
+    fake.revision = 5;
+    fake.known = PERMTAB_E_NOT_FOUND;
+    fill_cancel(warm(fixture));
+    read_ends();
+    fake.known = 0;
+    fake.full = true;
+    fill_cancel(warm(fixture));
+    read_ends();
+    assert_int_equal(fake.published, 0);
+    fill_cancel(ask(fixture));
+    read_ends();
+    assert_int_equal(fake.published, 1);
+    fill_refresh(fixture->fills, 7, (struct scope_key){0, 0});
+    read_ends();
+    assert_int_equal(fake.published, 2);
+    fake.full = false;
+    fill_cancel(warm(fixture));
+    read_ends();
+    assert_int_equal(fake.published, 3);
+}
+
 /* There is room when it begins, and none when the facts are there. */
 static void the_warm_up_displaces_nothing(void **state)
 {
@@ -565,6 +591,7 @@ int main(void)
         T(ahead_for_ever_is_read_again),     T(ahead_for_ever_and_nobody_waits),
         T(doubted_facts_are_held),           T(what_is_put_is_of_the_epoch_in_which_its_reading_began),
         T(the_warm_up_fills_no_stranger),    T(the_warm_up_displaces_nothing),
+        T(what_the_warm_up_has_left_is_still_its),
         T(what_a_client_asks_for_is_filled), T(what_a_client_asks_for_is_a_miss),
         T(what_is_held_has_a_bound),         T(what_is_held_is_published_in_turns),
         T(what_nobody_waits_for_is_not_read),
