@@ -74,6 +74,10 @@ struct ask {
     void *context;
     bool more_follow; /* it is of a list, which goes on: a reader of one thing it is not, though it may be the first */
 
+    /* When it is told: whether the store said so, just now. The table, L2 and what is kept of strangers do not know
+     * whether the store is there. */
+    bool was_read;
+
     /* private */
     enum ask_state state;
     bool looked; /* into L2 */

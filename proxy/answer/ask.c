@@ -230,6 +230,7 @@ static void on_filled(void *context, int code, const char *text, const struct an
 {
     struct ask *ask = context;
     struct ask_queue *asks = ask->asks;
+    ask->was_read = fill_was_read(ask->wait);
     ask_move(ask, ASK_IDLE);
     if (code == 0)
         note(asks, ask, false);
@@ -411,7 +412,7 @@ void ask_start(struct answering *answering, struct ask_flow *flow, struct ask *a
     ask->flow = flow;
     ask->wait = NULL;
     ask->l2_wait = NULL;
-    ask->looked = false;
+    ask->looked = ask->was_read = false;
     ask->begun_ns = clock_ns();
     judge(asks, ask, false);
 }

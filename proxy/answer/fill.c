@@ -52,7 +52,7 @@ struct fill {
     enum read_lane lane;        /* the first of those who have asked for it, now or before */
     struct facts facts;         /* FILL_HELD */
     size_t held;                /* their bytes, once they are early */
-    struct fetch_origin origin; /* of the facts */
+    struct fetch_origin origin; /* of the facts that were read last */
     uint64_t early_ns;          /* when they were first found to be too early; 0: not yet */
     uint64_t looked_at;         /* FILL_HELD, FILL_BEHIND: the last batch after which it was */
     struct fill *prev, *next;   /* likewise, of `parked` */
@@ -64,7 +64,8 @@ struct fill_wait {
     struct fills *fills;
     struct fill *fill;
     uint64_t revision;
-    bool warms; /* is the warm-up's */
+    bool warms;    /* is the warm-up's */
+    bool was_read; /* what it is told */
     uint64_t deadline_ns;
     fill_done_fn done;
     void *context;
@@ -98,6 +99,7 @@ static void wait_unlink(struct fill_wait *wait)
 static void wait_tell(struct fill_wait *wait, int code, const char *text, const struct answer *answer)
 {
     wait_unlink(wait);
+    wait->was_read = wait->fill->origin.from != FETCH_KEPT;
     wait->done(wait->context, code, text, answer);
     free(wait);
 }
@@ -481,6 +483,11 @@ void fill_cancel(struct fill_wait *wait)
     wait_unlink(wait);
     give_up(wait->fill);
     free(wait);
+}
+
+bool fill_was_read(const struct fill_wait *wait)
+{
+    return wait->was_read;
 }
 
 /* A refresh is for quiet times: fills with waiters come first. */

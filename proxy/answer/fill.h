@@ -39,6 +39,8 @@ void fills_free(struct fills *fills);
 struct fill_wait *fill_request(struct fills *fills, uint64_t user, struct scope_key scope, uint64_t revision,
                                enum read_lane lane, fill_done_fn done, void *context);
 void fill_cancel(struct fill_wait *wait);
+/* Inside of `done`: whether what it is told has been read from the store, or its replica; not kept from before. */
+bool fill_was_read(const struct fill_wait *wait);
 /* Reads again a value that L2 is about to forget; nobody waits for it. Does nothing when it is being read, or when
  * there is much to read. */
 void fill_refresh(struct fills *fills, uint64_t user, struct scope_key scope);

@@ -57,10 +57,10 @@ static void put_off(struct hand *hand)
     release(hand);
 }
 
-/* What is answered at once is in the table, and says nothing of the store. */
+/* Only what the store has answered says that it is there. */
 static void answered(struct hand *hand)
 {
-    if (!hand->warm->stepping) {
+    if (hand->ask.was_read) {
         hand->warm->answered++;
         pause_ends(&hand->warm->pause);
     }

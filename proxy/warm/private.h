@@ -74,7 +74,7 @@ struct warm {
     struct hot_key hot[WARM_HOT_MAX]; /* the hottest, at hot_ns */
     size_t hot_count;
     uint64_t hot_ns;
-    uint64_t answered;   /* keys, this way or that: the store is there */
+    uint64_t answered;   /* keys, this way or that, by the store: it is there */
 };
 
 /* warm.c */

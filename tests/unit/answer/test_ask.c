@@ -21,11 +21,13 @@
 static struct {
     fill_done_fn done; /* of the fill under way */
     void *context;
+    bool was_read;
 } fake;
 
 struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
                                       uint64_t revision, enum read_lane lane, fill_done_fn done,
                                       void *context);
+bool __wrap_fill_was_read(const struct fill_wait *wait);
 const char *__wrap_feed_trouble(const struct feed *feed);
 
 struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
@@ -36,6 +38,12 @@ struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct
     fake.done = done;
     fake.context = context;
     return (struct fill_wait *)(void *)&fake;
+}
+
+bool __wrap_fill_was_read(const struct fill_wait *wait)
+{
+    assert_ptr_equal(wait, &fake);
+    return fake.was_read;
 }
 
 const char *__wrap_feed_trouble(const struct feed *feed)
@@ -168,6 +176,31 @@ static void the_lease_has_ended(void **state)
     assert_int_equal(fixture->code, PERMTAB_E_STALE);
 }
 
+/* From the store, or from what was kept; what the table has already was not read either. */
+static void what_was_read(void **state)
+{
+    struct fixture *fixture = *state;
+    struct memory_policy policy;
+    memory_policy_init(&policy);
+    fake.was_read = true;
+    fill_ends(fixture);
+    assert_true(fixture->ask.was_read);
+    rebuild_at(fixture, (struct log_position){7, 5, 1}); /* as memory_fill reads it */
+    fixture->ask.question.meaning = publisher_names_version(fixture->publisher);
+    ask_start(&fixture->answering, &fixture->flow, &fixture->ask);
+    assert_false(fixture->ask.was_read);
+    fake.was_read = false;
+    fixture->told = 0;
+    fill_ends(fixture);
+    assert_false(fixture->ask.was_read);
+    memory_fill(fixture->publisher, &policy, 5, fixture->ask.question.user, fixture->ask.question.scope);
+    fixture->ask.was_read = true;
+    ask_start(&fixture->answering, &fixture->flow, &fixture->ask);
+    assert_int_equal(fixture->told, 2);
+    assert_false(fixture->ask.was_read);
+    memory_policy_fini(&policy);
+}
+
 static void ask_and_hit(struct fixture *fixture)
 {
     struct ask ask = {.question = fixture->ask.question, .done = on_done, .context = fixture};
@@ -210,6 +243,7 @@ int main(void)
         T(a_token_says_nothing_of_another_store),
         T(the_store_went_back),
         T(the_lease_has_ended),
+        T(what_was_read),
         T(a_hit_keeps_the_entry),
 #undef T
     };

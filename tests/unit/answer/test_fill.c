@@ -33,6 +33,7 @@ static struct {
     unsigned puts, published, hurried;
     enum read_lane lane; /* of the last fetch, or its hurry */
     bool refresh;        /* the last fetch */
+    enum fetch_from from;
     bool waits;          /* no fetch has been begun by a thread */
     int known;
     bool full;    /* the table */
@@ -141,6 +142,8 @@ struct fixture {
     struct counters counters;
     unsigned answered, failed;
     int code; /* of the last one */
+    struct fill_wait *wait; /* what it says of itself is noted */
+    bool was_read;
 };
 
 static int setup(void **state)
@@ -152,6 +155,7 @@ static int setup(void **state)
     struct memory_policy policy;
     struct catalogue catalogue;
     memset(&fake, 0, sizeof fake);
+    fake.from = FETCH_PRIMARY;
     memory_policy_init(&policy);
     memory_catalogue(&policy, 1, &catalogue);
     memory_policy_fini(&policy);
@@ -186,6 +190,7 @@ static void on_filled(void *context, int code, const char *text, const struct an
     fixture->answered += code == 0;
     fixture->failed += code < 0;
     fixture->code = code;
+    fixture->was_read = fixture->wait != NULL && fill_was_read(fixture->wait);
 }
 
 /* The oldest read that is under way comes back. */
@@ -195,7 +200,7 @@ static void read_ends(void)
                           .nonce = fake.revision,
                           .overwrite_count = fake.rows,
                           .overwrites = fake.rows > 0 ? calloc(fake.rows, sizeof *facts.overwrites) : NULL};
-    struct fetch_origin origin = {.from = FETCH_PRIMARY, .cost_ns = 1000};
+    struct fetch_origin origin = {.from = fake.from, .cost_ns = 1000};
     struct fetch *fetch = &fake.reads[fake.told++];
     fetch->done(fetch->context, 0, "", &facts, &origin);
 }
@@ -346,6 +351,24 @@ static void the_warm_up_fills_no_stranger(void **state)
         assert_int_equal(fixture->code, codes[i]);
     }
     assert_int_equal(fake.published, 1);
+}
+
+/* What is kept of strangers says nothing of the store, whoever is told, and what. */
+static void what_has_been_read_is_told_so(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISHER_FILLED;
+    fake.revision = 5;
+    static const int codes[] = {PERMTAB_E_NOT_FOUND, 0};
+    for (unsigned i = 0; i < 2; i++) {
+        fake.known = codes[i];
+        for (fake.from = FETCH_KEPT; fake.from <= FETCH_PRIMARY; fake.from++) {
+            fixture->wait = warm(fixture);
+            read_ends();
+            assert_int_equal(fixture->code, codes[i]);
+            assert_int_equal(fixture->was_read, fake.from != FETCH_KEPT);
+        }
+    }
 }
 
 /* A job is cancelled while its keys are read: that makes them no client's. What L2 is to have is another matter. */
@@ -591,6 +614,7 @@ int main(void)
         T(ahead_for_ever_is_read_again),     T(ahead_for_ever_and_nobody_waits),
         T(doubted_facts_are_held),           T(what_is_put_is_of_the_epoch_in_which_its_reading_began),
         T(the_warm_up_fills_no_stranger),    T(the_warm_up_displaces_nothing),
+        T(what_has_been_read_is_told_so),
         T(what_the_warm_up_has_left_is_still_its),
         T(what_a_client_asks_for_is_filled), T(what_a_client_asks_for_is_a_miss),
         T(what_is_held_has_a_bound),         T(what_is_held_is_published_in_turns),

@@ -34,6 +34,8 @@ static struct {
     unsigned filled[KEYS + 1]; /* how often, by user */
     bool resident[KEYS + 1];
     bool stranger[KEYS + 1], unsure[KEYS + 1], fails[KEYS + 1];
+    bool last_first; /* who is answered */
+    bool kept[KEYS + 1]; /* in L2, or what is known of strangers: the store is not asked */
     uint64_t spent_ns, cost_ns; /* of all reads, and of each */
     uint64_t clock_offset_ns;
 } fake;
@@ -61,6 +63,7 @@ void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct
         ask->done(ask, 0, NULL, &answer);
         return;
     }
+    ask->was_read = false;
     if (fake.away) {
         ask->done(ask, PERMTAB_E_STALE, "", NULL);
         return;
@@ -164,19 +167,21 @@ static int teardown(void **state)
     return 0;
 }
 
-/* The answer to the oldest ask, as answer/ would have it. */
+/* The answer to the oldest ask, or the latest one, as answer/ would have it. */
 static void answer_one(void)
 {
     struct answer answer = {0};
-    struct ask *ask = fake.under_way[0];
+    unsigned at = fake.last_first ? fake.running - 1 : 0;
+    struct ask *ask = fake.under_way[at];
     uint64_t user = ask->question.user;
-    memmove(&fake.under_way[0], &fake.under_way[1], --fake.running * sizeof fake.under_way[0]);
+    memmove(&fake.under_way[at], &fake.under_way[at + 1], (--fake.running - at) * sizeof fake.under_way[0]);
     int code = fake.away || fake.fails[user]        ? PERMTAB_E_STORE
                : fake.stranger[user]                ? PERMTAB_E_NOT_FOUND
                : fake.unsure[user] && !fake.counted ? PERMTAB_E_BUSY
                : fake.room == 0                     ? PERMTAB_E_FULL
                                                     : 0;
     fake.spent_ns += fake.cost_ns;
+    ask->was_read = !fake.kept[user];
     if (code == 0) {
         fake.filled[user]++;
         fake.room--;
@@ -353,6 +358,39 @@ static void residents_do_not_end_the_pause(void **state)
     fake.away = false;
     run(fixture, 200);
     assert_int_equal(count_filled(), 10);
+}
+
+static void half_a_minute_passes(struct fixture *fixture)
+{
+    fake.clock_offset_ns += 30000000000ull;
+    warm_set(fixture->warm, &(struct warm_settings){.at_start = true, .budget = 100}); /* timers know nothing of it */
+    run(fixture, 5);
+}
+
+/* Nor does what L2 has, or what is kept of strangers; and it does not make the others look as if they alone failed. */
+static void what_is_kept_does_not_end_the_pause(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t user = 1; user <= KEYS; user++) {
+        fake.fails[user] = user <= 10;
+        fake.kept[user] = user > 10;
+        fake.stranger[user] = user > 10 && user % 2 == 0;
+    }
+    begin_warming(fixture);
+    run(fixture, 5);
+    assert_int_equal(fake.asked_count, WARM_HANDS);
+    assert_string_equal(job_at(fixture, 0).text, "the store does not answer");
+    fake.last_first = true; /* the store takes longer */
+    for (unsigned i = 0; i < 10; i++)
+        half_a_minute_passes(fixture);
+    struct warm_status job = job_at(fixture, 0);
+    assert_int_equal(job.filled, KEYS / 2 - 5);
+    assert_int_equal(job.strangers, KEYS / 2 - 5);
+    assert_int_equal(job.failed, 0);
+    memset(fake.fails, 0, sizeof fake.fails);
+    half_a_minute_passes(fixture);
+    assert_int_equal(count_filled(), KEYS / 2 + 5);
+    assert_int_equal(fixture->counters.warm_left, 0);
 }
 
 static void a_key_that_always_fails_is_left(void **state)
@@ -537,6 +575,7 @@ int main(void)
         T(it_does_not_wait_for_ever_for_the_count),
         T(the_store_goes_away_and_comes_back),
         T(residents_do_not_end_the_pause),
+        T(what_is_kept_does_not_end_the_pause),
         T(a_key_that_always_fails_is_left),
         T(a_full_table_grows_or_ends_it),
         T(a_table_made_anew_is_warmed_again),

@@ -238,6 +238,7 @@ static void answer_one(void)
     memmove(&fake.under_way[0], &fake.under_way[1], --fake.running * sizeof fake.under_way[0]);
     if (good && ask->question.user <= HOLDERS && ask->question.scope.id < 3)
         fake.filled[ask->question.user][ask->question.scope.id]++;
+    ask->was_read = true;
     ask->done(ask, good ? 0 : PERMTAB_E_STORE, good ? "" : "its disk is\nfull", good ? &answer : NULL);
 }
 
