@@ -317,6 +317,28 @@ static void a_store_that_is_away_is_a_failure(void **state)
     assert_true(fixture->origin.cost_ns > 0);
 }
 
+/* That the table lacks a definition is no fault of the replica's, however often. */
+static void a_role_that_is_missing_here(void **state)
+{
+    struct fixture *fixture = *state;
+    struct answer answer = {0};
+    start(fixture, "store.db");
+    for (unsigned i = 0; i < 10; i++) {
+        begin(fixture, false);
+        wait_told(fixture, i + 1);
+        assert_int_equal(fixture->origin.from, FETCH_REPLICA);
+        fixture->facts.without_roles = true;
+        fixture->facts.assignments = calloc(1, sizeof *fixture->facts.assignments);
+        fixture->facts.assignments[0] = (struct facts_assignment){.role = 99, .expires_at = FACTS_NEVER};
+        fixture->facts.assignment_count = 1;
+        assert_int_equal(fetch_publish(fixture->fetches, &fixture->facts, &fixture->origin, 1, &answer),
+                         PUBLISHER_OUTDATED);
+        facts_fini(&fixture->facts);
+    }
+    assert_int_equal(fixture->counters.fills_roles_missing, 10);
+    assert_int_equal(fixture->counters.fills_replica_outdated, 0);
+}
+
 /* Ahead of the table, and after the next poll still: of a history that is not ours, perhaps. */
 static void a_replica_may_be_early_once(void **state)
 {
@@ -367,7 +389,8 @@ int main(void)
         T(another_store_is_no_replica),          T(a_replica_that_is_away_is_left_alone),
         T(a_store_that_is_away_is_a_failure),    T(a_replica_may_be_early_once),
         T(nobody_is_told_after_a_cancel),        T(a_replica_may_lag_behind_what_the_log_does_not_tell),
-        T(what_a_rebuild_overtakes_is_outdated), T(what_reads_of_the_warm_up_took),
+        T(a_role_that_is_missing_here),          T(what_a_rebuild_overtakes_is_outdated),
+        T(what_reads_of_the_warm_up_took),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
