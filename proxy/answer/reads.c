@@ -4,7 +4,8 @@
  *        read by itself, and nobody waits for what another one's read takes. When there are not, they share them.
  * LIST   Who keeps a queue is read for in fewer reads, of many users each, and leaves a thread to the others: all but
  *        one when no other asks, a quarter of them when others ask now and then.
- * WARM   likewise, behind those that somebody waits for. A guest, which reads what is no facts, is a job of this lane.
+ * WARM   likewise, behind those that somebody waits for: the warm-up's, which pays for them, and those of values that
+ *        L2 is about to forget, which are few. A guest, which reads what is no facts, is a job of this lane.
  *        Lists without end, which would have the one thread that both may use, do not keep it out for ever: when
  *        LISTS_A_WARM of their jobs have begun while it waited, a job of its own takes the place of the next one.
  *

@@ -129,11 +129,13 @@ static int take_facts(struct l2_lookup *lookup, const struct redis_reply *found,
     return scope_equal(facts->chain[levels - 1].key, facts->scope) ? 0 : PERMTAB_E_PROTOCOL;
 }
 
+/* Only what a client asks for: nobody would miss what the warm-up finds, and its budget does not pay for a refresh. */
 static void refresh_early(struct l2_lookup *lookup, const struct redis_reply *found, uint64_t cost_us)
 {
     struct l2 *l2 = lookup->l2;
     int64_t left_ms;
-    if (l2->options.refresh == NULL || !redis_reply_i64(redis_reply_at(found, 1), &left_ms) || left_ms < 0 ||
+    if (!lookup->asked || l2->options.refresh == NULL ||
+        !redis_reply_i64(redis_reply_at(found, 1), &left_ms) || left_ms < 0 ||
         !early_refresh_due((uint64_t)left_ms * 1000, cost_us, EARLY_REFRESH_BETA,
                            random_source_next(&l2->random)))
         return;
