@@ -22,15 +22,20 @@ struct hot_key {
 };
 
 #define KEYS_FREQUENCY_MAX 4095u
-/* How many keys there is room for. */
-#define KEYS_SLOTS 262144u
+/* Room for so many keys at most. Of as many, few are lost, whatever they are. */
+#define KEYS_MAX 4194304u
+/* Keys that are asked for about as often are of one class: 0 for the most frequent ones, and each next one for those
+ * that were asked for half as often. */
+#define KEYS_CLASSES 12u
+/* `frequency` is 1 to KEYS_FREQUENCY_MAX. */
+uint32_t keys_class(uint32_t frequency);
 
 /* A sample of a client stands for 32 hits. A fill was one miss, and eight hits over the socket count as much. */
 enum keys_weight { KEYS_FILL = 1, KEYS_SAMPLE = 4 };
 
-/* Makes the memory: full size, allocated, and sealed against resizing. It is not mapped here, so a master that calls
- * it cannot be hurt by what a worker writes. The caller owns the descriptor. PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY;
- * errno says why. */
+/* Makes the memory, sealed against resizing: 200 KB of it are allocated, and whoever opens it allocates more with the
+ * keys, about 55 bytes for each. It is not mapped here, so a master that calls it cannot be hurt by what a worker writes.
+ * The caller owns the descriptor. PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY; errno says why. */
 int keys_memfd_new(int *descriptor) PERMTAB_MUST_CHECK;
 /* Whether the descriptor is such a memory, whatever is in it. Changes nothing. */
 bool keys_memfd_is_ours(int descriptor);
@@ -42,24 +47,32 @@ int keys_open(struct keys **out, int descriptor, uint64_t store_id) PERMTAB_MUST
 void keys_free(struct keys *keys);
 /* Forgets them when they are of another store. */
 void keys_belong_to(struct keys *keys, uint64_t store_id);
+/* So many keys are worth their memory: it grows no further. KEYS_MAX until it is said. What it has stays. */
+void keys_set_limit(struct keys *keys, uint64_t most);
 
 /* Notes that the key was asked for. `weight`: how much that counts. */
 void keys_note(struct keys *keys, uint64_t user, struct scope_key scope, uint32_t weight);
 
-/* How many are known, about, and how often any was noted since they were opened. */
+/* How many are known, about (just after they were opened not all have been counted); how often any was noted since they
+ * were opened; and the bytes that the memory takes. */
 size_t keys_known(const struct keys *keys);
 uint64_t keys_notes(const struct keys *keys);
+uint64_t keys_bytes(const struct keys *keys);
+/* What so many keys take. */
+#define KEYS_BYTES_A_KEY 55u
 /* The most frequent keys, the first one first; at most `max`, which is small. Scope types are below `types`. Looks at
- * every record, for about a millisecond. Returns how many. */
+ * every record, for about two milliseconds a million keys. Returns how many. */
 size_t keys_top(const struct keys *keys, uint32_t types, struct hot_key *out, size_t max);
 
 /* A reading of all keys, in slices; keys may be noted in between. Records that are not valid, as those with a scope
  * type of `types` or above, are forgotten. PERMTAB_E_MEMORY. */
 struct keys_reading;
 int keys_reading_new(struct keys_reading **out, struct keys *keys, uint32_t types) PERMTAB_MUST_CHECK;
-/* Reads or sorts `work` keys, or three more: 16,384 take about a millisecond. True while something is left. */
+/* Reads or sorts `work` keys, or 31 more: 16,384 take less than a millisecond. True while something is left. */
 bool keys_reading_slice(struct keys_reading *reading, uint32_t work);
-/* Ends a reading of which nothing is left: all keys, the most frequent first, malloc'ed. */
+/* Ends a reading of which nothing is left: all keys, malloc'ed. Classes come one after the other, in each of them those
+ * of one place together (now and then with those of another one), and of these the users in the order of their numbers,
+ * or nearly so. That is how the store reads many at once. Without memory to sort them: in any order. */
 struct hot_key *keys_reading_take(struct keys_reading *reading, size_t *count);
 void keys_reading_free(struct keys_reading *reading);
 

@@ -1,5 +1,6 @@
 /* The memfd of the keys. It stays writable, because each worker maps it anew: sealed is only its size, so that nobody
- * who has the descriptor can make a worker die of SIGBUS. All pages are allocated at once for the same reason. */
+ * who has the descriptor can make a worker die of SIGBUS. For the same reason no page is touched that was not allocated
+ * before. The size is that of the largest memory, and the pages come as it grows, so a small host pays for little. */
 #include "proxy/keys/private.h"
 
 #include <errno.h>
@@ -16,7 +17,8 @@
 #define F_SEAL_FUTURE_WRITE 0x0010 /* Linux 5.1 */
 #endif
 
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define SEALS      (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define BLOCK_SIZE 512u /* of st_blocks */
 
 static int create(void)
 {
@@ -27,14 +29,41 @@ static int create(void)
     return descriptor;
 }
 
-static int allocate(int descriptor)
+static off_t offset_of(uint32_t sets)
 {
-    do {
-        errno = posix_fallocate(descriptor, 0, (off_t)KEYS_SIZE);
-    } while (errno == EINTR);
-    if (errno == 0)
+    return sets > 0 ? (off_t)KEYS_BYTES(sets) : 0;
+}
+
+/* Not posix_fallocate, which may write into what is there where the kernel cannot do it. */
+int keys_allocate(int descriptor, uint32_t from, uint32_t to)
+{
+    int code;
+    do
+        code = fallocate(descriptor, FALLOC_FL_KEEP_SIZE, offset_of(from), offset_of(to) - offset_of(from));
+    while (code < 0 && errno == EINTR);
+    if (code == 0)
         return 0;
     return errno == ENOMEM || errno == ENOSPC ? PERMTAB_E_MEMORY : PERMTAB_E_SYSTEM;
+}
+
+bool keys_allocated(int descriptor, uint64_t sets)
+{
+    struct stat status;
+    return sets <= KEYS_SETS_MAX && fstat(descriptor, &status) == 0 &&
+           (uint64_t)status.st_blocks >= KEYS_BYTES(sets) / BLOCK_SIZE;
+}
+
+void keys_give_back(int descriptor, uint32_t from)
+{
+    const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    (void)fallocate(descriptor, mode, offset_of(from), (off_t)KEYS_SIZE - offset_of(from));
+}
+
+static int allocate_first(int descriptor)
+{
+    if (ftruncate(descriptor, (off_t)KEYS_SIZE) < 0)
+        return PERMTAB_E_SYSTEM;
+    return keys_allocate(descriptor, 0, KEYS_SETS_FIRST);
 }
 
 int keys_memfd_new(int *descriptor)
@@ -42,7 +71,7 @@ int keys_memfd_new(int *descriptor)
     int made = create();
     if (made < 0)
         return errno == ENOMEM ? PERMTAB_E_MEMORY : PERMTAB_E_SYSTEM;
-    int code = allocate(made);
+    int code = allocate_first(made);
     if (code == 0 && fcntl(made, F_ADD_SEALS, SEALS) < 0)
         code = PERMTAB_E_SYSTEM;
     if (code < 0) {

@@ -22,48 +22,56 @@ static struct memory memory;
 static bool noted[USERS][SCOPES][TYPES];
 static struct keys_order orders[KEYS_ORDERS_MAX];
 
-static struct keys_record *record_at(size_t slot)
+#define SLOTS (KEYS_SETS_FIRST * KEYS_WAYS)
+
+static struct keys_set *set_at(size_t slot)
 {
-    return (struct keys_record *)(void *)(memory.bytes + KEYS_PAGE) + slot;
+    return (struct keys_set *)(void *)(memory.bytes + KEYS_PAGE) + slot / KEYS_WAYS;
 }
 
-/* The number'th record that is in use after the place `from`, or that place. */
+/* The first record that is in use from the place `from` on, or that place. */
 static size_t used_slot(size_t from)
 {
-    for (size_t i = 0; i < 8192; i++)
-        if (record_at((from + i) % KEYS_SLOTS)->word != 0)
-            return (from + i) % KEYS_SLOTS;
-    return from % KEYS_SLOTS;
+    for (size_t i = 0; i < SLOTS; i++)
+        if (set_at((from + i) % SLOTS)->words[(from + i) % KEYS_WAYS] != 0)
+            return (from + i) % SLOTS;
+    return from % SLOTS;
+}
+
+static void copy_record(size_t to, size_t from)
+{
+    set_at(to)->words[to % KEYS_WAYS] = set_at(from)->words[from % KEYS_WAYS];
+    set_at(to)->checks[to % KEYS_WAYS] = set_at(from)->checks[from % KEYS_WAYS];
+    set_at(to)->names[to % KEYS_WAYS] = set_at(from)->names[from % KEYS_WAYS];
 }
 
 /* What a stray store, or a worker that died in the middle, may leave. */
 static void scribble(struct choices *choices)
 {
     uint64_t kind = choose(choices, 1);
-    struct keys_record *record = record_at(used_slot(choose(choices, 3)));
+    size_t slot = used_slot(choose(choices, 2)), way = slot % KEYS_WAYS;
+    struct keys_set *set = set_at(slot);
     switch (kind % 8) {
     case 0:
-        memcpy(record_at(choose(choices, 3) % KEYS_SLOTS), record, sizeof *record);
+        copy_record(choose(choices, 2) % SLOTS, slot);
         return;
-    case 1: { /* the same key again in its set */
-        size_t slot = (size_t)(record - record_at(0));
-        memcpy(record_at(slot ^ (1 + kind / 8 % 3)), record, sizeof *record);
+    case 1: /* the same key again in its set */
+        copy_record(slot ^ (1 + kind / 8 % (KEYS_WAYS - 1)), slot);
         return;
-    }
     case 2:
-        record->word = (uint32_t)choose(choices, 4);
+        set->words[way] = (uint32_t)choose(choices, 4);
         return;
     case 3:
-        record->word ^= 1u << kind / 8 % 32;
+        set->words[way] ^= 1u << kind / 8 % 32;
         return;
     case 4:
-        record->user = choose(choices, 2);
+        set->names[way].user = choose(choices, 2);
         return;
     case 5:
-        record->scope_id = choose(choices, 1);
+        set->names[way].scope_id = choose(choices, 1);
         return;
     case 6:
-        record->check = (uint32_t)choose(choices, 4);
+        set->checks[way] = (uint32_t)choose(choices, 4);
         return;
     default: /* words of the header, rarely the seed: nothing is left of the keys after that */
         if (kind / 8 >= 16)
@@ -95,14 +103,16 @@ static void look(struct keys *keys, size_t max)
         must(hot[i].user < USERS && scope.id < SCOPES && scope.type < TYPES);
         must(noted[hot[i].user][scope.id][scope.type] && !seen[hot[i].user][scope.id][scope.type]);
         must(hot[i].frequency > 0 && hot[i].frequency <= KEYS_FREQUENCY_MAX);
-        must(i == 0 || hot[i].frequency <= hot[i - 1].frequency);
+        must(i == 0 || keys_class(hot[i].frequency) >= keys_class(hot[i - 1].frequency));
         seen[hot[i].user][scope.id][scope.type] = true;
     }
     static struct hot_key top[HOTTEST];
     size_t few = max < 20 ? max : 20, found = keys_top(keys, TYPES, top, few);
     must(found == (count < few ? count : few));
-    for (size_t i = 0; i < found; i++)
-        must(top[i].frequency == hot[i].frequency);
+    for (size_t i = 0; i < found; i++) {
+        must(i == 0 || top[i].frequency <= top[i - 1].frequency);
+        must(keys_class(top[i].frequency) == keys_class(hot[i].frequency));
+    }
 }
 
 /* An order is there as it was noted, or not at all. */

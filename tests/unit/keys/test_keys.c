@@ -7,11 +7,14 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -19,7 +22,9 @@
 #define STORE 77u
 #define TYPES 3u
 
-static struct hot_key found[KEYS_SLOTS];
+#define SLOTS (KEYS_SETS_FIRST * KEYS_WAYS) /* of a memory that does not grow */
+
+static struct hot_key found[SLOTS];
 
 static int new_memory(void)
 {
@@ -32,6 +37,7 @@ static struct keys *opened(int descriptor)
 {
     struct keys *keys;
     assert_int_equal(keys_open(&keys, descriptor, STORE), 0);
+    keys_set_limit(keys, 1);
     return keys;
 }
 
@@ -42,7 +48,7 @@ static void note(struct keys *keys, uint64_t user, uint64_t place, uint32_t weig
 
 static size_t hottest(struct keys *keys)
 {
-    return keys_hottest(keys, TYPES, found, KEYS_SLOTS);
+    return keys_hottest(keys, TYPES, found, SLOTS);
 }
 
 static uint32_t frequency_of(struct keys *keys, uint64_t user, uint64_t place)
@@ -61,18 +67,20 @@ static void *mapped(int descriptor)
     return mapping;
 }
 
-static struct keys_record *records_of(void *mapping)
+static struct keys_set *sets_of(void *mapping)
 {
-    return (struct keys_record *)(void *)((char *)mapping + KEYS_PAGE);
+    return (struct keys_set *)(void *)((char *)mapping + KEYS_PAGE);
 }
 
-static struct keys_record *first_record(struct keys_record *records)
+/* The first record that is in use: its set; *way. */
+static struct keys_set *first_record(struct keys_set *sets, uint32_t *way)
 {
-    uint32_t slot = 0;
-    while (slot < KEYS_SLOTS && records[slot].word == 0)
-        slot++;
-    assert_true(slot < KEYS_SLOTS);
-    return &records[slot];
+    for (struct keys_set *set = sets; set < sets + KEYS_SETS_FIRST; set++)
+        for (*way = 0; *way < KEYS_WAYS; ++*way)
+            if (set->words[*way] != 0)
+                return set;
+    fail();
+    return NULL;
 }
 
 /* ---- the descriptor ---------------------------------------------------------------------------------------------- */
@@ -140,14 +148,11 @@ static void test_hottest_first(void **state)
     assert_int_equal(hottest(keys), 4);
     assert_int_equal(found[0].user, 2);
     assert_int_equal(found[0].frequency, KEYS_SAMPLE);
-    assert_int_equal(found[1].user, 1);
-    assert_int_equal(found[1].frequency, KEYS_SAMPLE - 1);
-    assert_int_equal(found[2].scope.type, 1);
+    assert_int_equal(found[1].scope.type + found[2].scope.type, 1 + 2); /* of one class */
     assert_int_equal(found[3].scope.type, 2);
     assert_int_equal(found[3].scope.id, 30);
-    assert_int_equal(keys_hottest(keys, TYPES, found, 2), 2);
+    assert_int_equal(keys_hottest(keys, TYPES, found, 1), 1);
     assert_int_equal(found[0].user, 2);
-    assert_int_equal(found[1].user, 1);
     keys_free(keys);
     (void)close(descriptor);
 }
@@ -230,18 +235,18 @@ static void test_hot_keys_stay(void **state)
     (void)state;
     int descriptor = new_memory();
     struct keys *keys = opened(descriptor);
-    for (uint64_t i = 0; i < 10 * (uint64_t)KEYS_SLOTS; i++) {
+    for (uint64_t i = 0; i < 10 * (uint64_t)SLOTS; i++) {
         note(keys, 1000000 + i, i, KEYS_FILL);
         if (i % 10 == 0)
             note(keys, i / 10 % 1000, 5, KEYS_SAMPLE);
     }
     size_t count = hottest(keys), hot = 0;
-    assert_true(count > KEYS_SLOTS / 2 && count <= KEYS_SLOTS);
+    assert_true(count > SLOTS / 2 && count <= SLOTS);
     for (size_t i = 0; i < 1000; i++)
         hot += found[i].user < 1000;
     assert_true(hot >= 990);
     for (size_t i = 1; i < count; i++)
-        assert_true(found[i - 1].frequency >= found[i].frequency);
+        assert_true(keys_class(found[i - 1].frequency) <= keys_class(found[i].frequency));
     keys_free(keys);
     (void)close(descriptor);
 }
@@ -252,7 +257,7 @@ static void test_noting_goes_on_between_slices(void **state)
 {
     (void)state;
     const uint32_t work = 1000;
-    static bool seen[2 * KEYS_SLOTS];
+    static bool seen[2 * SLOTS];
     int descriptor = new_memory();
     struct keys *keys = opened(descriptor);
     struct keys_reading *reading;
@@ -260,24 +265,26 @@ static void test_noting_goes_on_between_slices(void **state)
     uint64_t user = 0;
     unsigned slices = 0;
     memset(seen, 0, sizeof seen);
-    while (user < KEYS_SLOTS / 2)
+    while (user < SLOTS / 2)
         note(keys, user++, 7, 1 + (uint32_t)(random_next(&random) % 100));
     assert_int_equal(keys_reading_new(&reading, keys, TYPES), 0);
     do {
         slices++;
-        for (unsigned i = 0; i < 1000 && user < 2 * KEYS_SLOTS; i++) {
+        for (unsigned i = 0; i < 1000 && user < 2 * SLOTS; i++) {
             note(keys, user++, 7, 1 + (uint32_t)(random_next(&random) % 100));
             note(keys, random_next(&random) % user, 7, 1 + (uint32_t)(random_next(&random) % 4000));
         }
     } while (keys_reading_slice(reading, work));
     size_t count;
     struct hot_key *hot = keys_reading_take(reading, &count);
-    assert_in_range(count, KEYS_SLOTS / 4, KEYS_SLOTS);
-    assert_int_equal(slices, KEYS_SLOTS / work + 1 + count / work + (count % work != 0));
+    assert_in_range(count, SLOTS / 4, SLOTS);
+    /* Read, coded, at most four passes and their end, and given. */
+    assert_in_range(slices, SLOTS / work + 3 * count / work, SLOTS / work + 6 * (count / work + 1) + 3);
     for (size_t i = 0; i < count; i++) {
         assert_true(hot[i].user < user && !seen[hot[i].user]);
         assert_true(hot[i].scope.id == 7 && hot[i].scope.type == 2);
-        assert_true(hot[i].frequency > 0 && (i == 0 || hot[i].frequency <= hot[i - 1].frequency));
+        assert_true(hot[i].frequency > 0 &&
+                    (i == 0 || keys_class(hot[i].frequency) >= keys_class(hot[i - 1].frequency)));
         seen[hot[i].user] = true;
     }
     free(hot);
@@ -285,20 +292,196 @@ static void test_noting_goes_on_between_slices(void **state)
     (void)close(descriptor);
 }
 
-/* What was hot is worn away by time, measured in notes of others, even where nobody wants its room. */
+/* What was hot is worn away by time, measured in notes of others, even where nobody wants its room. It stays known until
+ * somebody does. */
 static void test_old_keys_fade(void **state)
 {
     (void)state;
     int descriptor = new_memory();
     struct keys *keys = opened(descriptor);
+    const uint64_t round = 1u << 20; /* notes */
     note(keys, 1, 1, 800);
-    for (uint64_t i = 0; i < 16 * (uint64_t)KEYS_SETS; i++)
+    for (uint64_t i = 1; i < round; i++)
         note(keys, 2, 2, KEYS_FILL);
     assert_int_equal(frequency_of(keys, 1, 1), 400);
-    for (uint64_t i = 0; i < 11 * 16 * (uint64_t)KEYS_SETS; i++)
+    for (uint64_t i = 0; i < 11 * round; i++)
+        note(keys, 2, 2, KEYS_FILL);
+    assert_int_equal(frequency_of(keys, 1, 1), 1);
+    assert_true(frequency_of(keys, 2, 2) > KEYS_FREQUENCY_MAX / 3);
+    for (uint64_t user = 10; user < 10 + SLOTS / 4 * 3; user++)
+        note(keys, user, 2, KEYS_SAMPLE); /* crowded, and most sets have a record left */
+    for (uint64_t i = 0; i < round; i++)
         note(keys, 2, 2, KEYS_FILL);
     assert_int_equal(frequency_of(keys, 1, 1), 0);
-    assert_true(frequency_of(keys, 2, 2) > KEYS_FREQUENCY_MAX / 3);
+    keys_free(keys);
+    (void)close(descriptor);
+}
+
+/* ---- growing ----------------------------------------------------------------------------------------------------- */
+
+static struct keys *opened_to_grow(int descriptor)
+{
+    struct keys *keys;
+    assert_int_equal(keys_open(&keys, descriptor, STORE), 0);
+    return keys;
+}
+
+static uint64_t bytes_of(int descriptor)
+{
+    struct stat status;
+    assert_int_equal(fstat(descriptor, &status), 0);
+    return (uint64_t)status.st_blocks * 512;
+}
+
+/* How many of the users from 0 to `count` are there, each once. */
+static size_t present(struct keys *keys, size_t count)
+{
+    bool *seen = calloc(count, sizeof *seen);
+    struct hot_key *all = calloc(2 * count, sizeof *all);
+    size_t there = keys_hottest(keys, TYPES, all, 2 * count);
+    for (size_t i = 0; i < there; i++) {
+        assert_true(all[i].user < count && !seen[all[i].user]);
+        seen[all[i].user] = true;
+    }
+    free(seen);
+    free(all);
+    return there;
+}
+
+/* Keys that come once each. Chance puts about 14 into a set, and up to 28 while those before it have been divided and it
+ * has not; it has room for 32. By Poisson's formula 32 are too few for 0.02 %, 0.3 % and 1.9 % of 20, 24 and 28: about
+ * 0.5 % on the way from one division to the next. What is lost stays lost until it comes again, so the sum of a few
+ * doublings is seen here, each with half the weight of the next one: 1 % in all. */
+static void test_few_keys_are_lost(void **state)
+{
+    (void)state;
+    static const size_t counts[] = {1000, 100000, 250000, 1000000};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        int descriptor = new_memory();
+        struct keys *keys = opened_to_grow(descriptor);
+        size_t count = counts[i];
+        keys_set_limit(keys, count);
+        for (size_t user = 0; user < count; user++)
+            note(keys, user, user % 100, KEYS_FILL);
+        size_t there = present(keys, count);
+        print_message("%zu keys: %zu are there, %.2f %% are lost, %.1f bytes a key\n", count, there,
+                      100.0 * (double)(count - there) / (double)count, (double)bytes_of(descriptor) / (double)count);
+        assert_in_range(there, count - count / 80, count);
+        assert_in_range(keys_known(keys), there - there / 1000, there);
+        assert_true(count < 10000 || bytes_of(descriptor) <= count * KEYS_BYTES_A_KEY + (1u << 18));
+        assert_int_equal(bytes_of(descriptor), keys_bytes(keys));
+        keys_free(keys);
+        keys = opened_to_grow(descriptor);
+        assert_int_equal(present(keys, count), there); /* for the next worker, too */
+        assert_int_equal(keys_known(keys), there);
+        keys_free(keys);
+        (void)close(descriptor);
+    }
+}
+
+/* It takes memory for keys that are there, for no more than it may, and gives it back when it forgets them. */
+static void test_memory_is_for_keys(void **state)
+{
+    (void)state;
+    int descriptor = new_memory();
+    struct keys *keys = opened_to_grow(descriptor);
+    uint64_t first = bytes_of(descriptor);
+    assert_in_range(first, SLOTS * 24, 256 << 10);
+    for (uint64_t i = 0; i < 100000; i++)
+        note(keys, i % 1000, 1, KEYS_FILL);
+    assert_int_equal(bytes_of(descriptor), first);
+    keys_set_limit(keys, 20000);
+    for (uint64_t i = 0; i < 100000; i++)
+        note(keys, i, 1, KEYS_FILL);
+    assert_in_range(bytes_of(descriptor), 20000 * KEYS_BYTES_A_KEY, 20000 * KEYS_BYTES_A_KEY + (1u << 18));
+    keys_free(keys);
+    keys = opened_to_grow(descriptor);
+    assert_in_range(hottest(keys), SLOTS, SLOTS);
+    keys_belong_to(keys, STORE + 1);
+    assert_int_equal(bytes_of(descriptor), first);
+    assert_int_equal(hottest(keys), 0);
+    keys_free(keys);
+    (void)close(descriptor);
+}
+
+/* A size that the header claims is not believed when the memory has no pages for it: opening takes none. */
+static void test_a_size_that_is_not_there(void **state)
+{
+    (void)state;
+    int descriptor = new_memory();
+    struct keys_header *header = mapped(descriptor);
+    struct keys *keys = opened(descriptor);
+    uint64_t first = bytes_of(descriptor);
+    note(keys, 5, 6, 1);
+    keys_free(keys);
+    header->sets = KEYS_SETS_MAX;
+    keys = opened(descriptor);
+    assert_int_equal(bytes_of(descriptor), first);
+    assert_int_equal(header->sets, KEYS_SETS_FIRST);
+    (void)munmap(header, KEYS_SIZE);
+    keys_free(keys);
+    (void)close(descriptor);
+}
+
+int __real_keys_allocate(int descriptor, uint32_t from, uint32_t to);
+int __wrap_keys_allocate(int descriptor, uint32_t from, uint32_t to);
+static unsigned refusals;
+static bool refuses;
+
+int __wrap_keys_allocate(int descriptor, uint32_t from, uint32_t to)
+{
+    refusals += refuses;
+    return refuses ? PERMTAB_E_MEMORY : __real_keys_allocate(descriptor, from, to);
+}
+
+/* Without memory it stays as large as it is, goes on, and seldom asks again. */
+static void test_no_memory_to_grow(void **state)
+{
+    (void)state;
+    int descriptor = new_memory();
+    struct keys *keys = opened_to_grow(descriptor);
+    uint64_t first = bytes_of(descriptor);
+    refuses = true;
+    for (uint64_t i = 0; i < 100000; i++)
+        note(keys, i, 1, KEYS_FILL);
+    assert_int_equal(bytes_of(descriptor), first);
+    assert_int_equal(refusals, 2);
+    assert_true(hottest(keys) > SLOTS / 2);
+    refuses = false;
+    for (uint64_t i = 0; i < 200000; i++)
+        note(keys, i, 1, KEYS_FILL);
+    assert_true(bytes_of(descriptor) > 4 * first);
+    uint64_t grown = bytes_of(descriptor);
+    keys_free(keys);
+    refuses = true; /* nor to begin at all */
+    assert_int_equal(keys_open(&keys, descriptor, STORE), PERMTAB_E_MEMORY);
+    refuses = false;
+    assert_int_equal(bytes_of(descriptor), grown);
+    (void)close(descriptor);
+}
+
+/* Classes, then places, then users: that is how the store reads many at once. */
+static void test_keys_come_as_they_are_read(void **state)
+{
+    (void)state;
+    static struct hot_key all[100000];
+    int descriptor = new_memory();
+    struct keys *keys = opened_to_grow(descriptor);
+    struct random random = {7};
+    for (unsigned i = 0; i < 60000; i++)
+        note(keys, 5000000000ull + random_next(&random) % 100000, random_next(&random) % 40, random_next(&random) % 3 + 1);
+    size_t count = keys_hottest(keys, TYPES, all, 100000), places = 0, classes = 0;
+    assert_true(count > 50000);
+    for (size_t i = 1; i < count; i++) {
+        uint32_t class = keys_class(all[i].frequency), before = keys_class(all[i - 1].frequency);
+        bool same_place = scope_equal(all[i].scope, all[i - 1].scope);
+        assert_true(class >= before);
+        classes += class != before;
+        places += class != before || !same_place;
+        assert_true(class != before || !same_place || all[i].user > all[i - 1].user);
+    }
+    assert_in_range(classes, 1, 3);
+    assert_true(places < (classes + 1) * 40); /* each place comes once in a class */
     keys_free(keys);
     (void)close(descriptor);
 }
@@ -312,22 +495,33 @@ static void test_a_damaged_record_is_no_key(void **state)
     int descriptor = new_memory();
     void *mapping = mapped(descriptor);
     struct keys *keys = opened(descriptor);
+    uint32_t way;
     note(keys, 11, 22, 5);
-    struct keys_record *record = first_record(records_of(mapping)), good = *record;
-    for (size_t bit = 0; bit < 8 * sizeof good; bit++) {
-        *record = good;
-        ((unsigned char *)record)[bit / 8] ^= (unsigned char)(1u << bit % 8);
-        size_t count = hottest(keys);
-        bool only_frequency = record->user == good.user && record->scope_id == good.scope_id &&
-                              record->check == good.check && KEYS_WORD_TYPE(record->word) == 2;
-        if (count == 0)
-            assert_int_equal(record->word, 0); /* and its room is free */
-        else
-            assert_true(only_frequency && found[0].user == 11 && found[0].frequency <= KEYS_FREQUENCY_MAX);
-    }
+    struct keys_set *set = first_record(sets_of(mapping), &way), good = *set;
+    const struct {
+        void *at;
+        size_t size;
+    } fields[] = {{&set->words[way], 4}, {&set->checks[way], 4}, {&set->names[way], 16}};
+    for (size_t field = 0; field < 3; field++)
+        for (size_t bit = 0; bit < 8 * fields[field].size; bit++) {
+            *set = good;
+            ((unsigned char *)fields[field].at)[bit / 8] ^= (unsigned char)(1u << bit % 8);
+            bool only_frequency = field == 0 && KEYS_WORD_TYPE(set->words[way]) == 2;
+            if (hottest(keys) == 0)
+                assert_int_equal(set->words[way], 0); /* and its room is free */
+            else
+                assert_true(only_frequency && found[0].user == 11 && found[0].frequency <= KEYS_FREQUENCY_MAX);
+        }
     keys_free(keys);
     (void)munmap(mapping, KEYS_SIZE);
     (void)close(descriptor);
+}
+
+static void copy_record(struct keys_set *to, uint32_t to_way, const struct keys_set *from, uint32_t way)
+{
+    to->words[to_way] = from->words[way];
+    to->checks[to_way] = from->checks[way];
+    to->names[to_way] = from->names[way];
 }
 
 static void test_a_key_elsewhere_or_twice_is_no_key(void **state)
@@ -336,14 +530,14 @@ static void test_a_key_elsewhere_or_twice_is_no_key(void **state)
     int descriptor = new_memory();
     void *mapping = mapped(descriptor);
     struct keys *keys = opened(descriptor);
-    struct keys_record *records = records_of(mapping);
+    struct keys_set *sets = sets_of(mapping);
+    uint32_t way;
     note(keys, 11, 22, 5);
-    struct keys_record *record = first_record(records);
-    uint32_t set = (uint32_t)(record - records) / KEYS_WAYS;
-    records[set * KEYS_WAYS + 3] = *record;
-    records[(set + 1) % KEYS_SETS * KEYS_WAYS] = *record;
+    struct keys_set *set = first_record(sets, &way);
+    copy_record(set, KEYS_WAYS - 1, set, way);
+    copy_record(set == sets ? set + 1 : set - 1, 0, set, way);
     assert_int_equal(hottest(keys), 1);
-    assert_int_equal(records[set * KEYS_WAYS + 3].word, 0);
+    assert_int_equal(set->words[KEYS_WAYS - 1], 0);
     keys_free(keys);
     (void)munmap(mapping, KEYS_SIZE);
     (void)close(descriptor);
@@ -381,9 +575,9 @@ static void test_rubbish_is_forgotten(void **state)
         struct keys *keys = opened(descriptor);
         bool whole = seed % 2 == 0; /* else the header is good */
         if (whole)
-            fill_with_rubbish(mapping, KEYS_SIZE, seed);
+            fill_with_rubbish(mapping, KEYS_BYTES(KEYS_SETS_FIRST), seed);
         else
-            fill_with_rubbish(records_of(mapping), KEYS_SIZE - KEYS_PAGE, seed);
+            fill_with_rubbish(sets_of(mapping), KEYS_BYTES(KEYS_SETS_FIRST) - KEYS_PAGE, seed);
         keys_free(keys);
         keys = opened(descriptor);
         if (seed % 4 < 2) /* rubbish is in the way of what is noted, and gives way */
@@ -403,7 +597,7 @@ static void test_rubbish_is_forgotten(void **state)
 static void test_another_layout_is_forgotten(void **state)
 {
     (void)state;
-    for (unsigned field = 0; field < 5; field++) {
+    for (unsigned field = 0; field < 7; field++) {
         int descriptor = new_memory();
         struct keys_header *header = mapped(descriptor);
         struct keys *keys = opened(descriptor);
@@ -417,10 +611,16 @@ static void test_another_layout_is_forgotten(void **state)
             header->layout++;
             break;
         case 2:
-            header->record_size += 8;
+            header->set_size += 8;
             break;
         case 3:
-            header->sets *= 2;
+            header->sets *= 2; /* more than the memory has */
+            break;
+        case 5:
+            header->sets = UINT64_MAX;
+            break;
+        case 6:
+            header->sets = KEYS_SETS_FIRST - 1;
             break;
         case 4:
             header->seed++; /* then no hash is right */
@@ -451,21 +651,26 @@ static void test_the_hottest_few(void **state)
     assert_int_equal(keys_top(keys, TYPES, few, 0), 0);
     assert_int_equal(keys_top(keys, TYPES, few, 40), 40);
     for (size_t i = 0; i < 40; i++) {
-        assert_int_equal(few[i].frequency, all[i].frequency);
-        assert_true(i == 0 || few[i].user != few[i - 1].user);
+        size_t hotter = 0;
+        for (size_t k = 0; k < count; k++)
+            hotter += all[k].frequency > few[i].frequency;
+        assert_int_equal(hotter, i); /* no two are as frequent */
     }
+    uint32_t highest = few[0].frequency;
     assert_int_equal(keys_top(keys, 1, few, 40), 0); /* no such types */
     struct keys_header *header = mapped(descriptor);
-    struct keys_record *records = (struct keys_record *)(void *)((char *)header + KEYS_PAGE);
-    for (size_t slot = 0; slot < KEYS_SLOTS; slot++) /* rubbish at the top of them all */
-        if (records[slot].word == 0)
-            records[slot] = (struct keys_record){slot, slot, 1, KEYS_WORD(2, KEYS_FREQUENCY_MAX)};
+    for (struct keys_set *set = sets_of(header); set < sets_of(header) + KEYS_SETS_FIRST; set++)
+        for (uint32_t way = 0; way < KEYS_WAYS; way++)
+            if (set->words[way] == 0) { /* rubbish at the top of them all */
+                set->words[way] = KEYS_WORD(2, KEYS_FREQUENCY_MAX);
+                set->checks[way] = 1;
+            }
     assert_int_equal(keys_top(keys, TYPES, few, 40), 40);
-    assert_int_equal(few[0].frequency, all[0].frequency);
+    assert_int_equal(few[0].frequency, highest);
     (void)munmap(header, KEYS_SIZE);
     keys_free(keys);
     keys = opened(descriptor);
-    assert_int_equal(keys_known(keys), KEYS_SLOTS); /* about */
+    assert_int_equal(keys_known(keys), SLOTS); /* about */
     assert_int_equal(keys_hottest(keys, TYPES, all, 3000), count);
     assert_int_equal(keys_known(keys), count);
     keys_free(keys);
@@ -520,6 +725,11 @@ int main(void)
         cmocka_unit_test(test_hot_keys_stay),
         cmocka_unit_test(test_noting_goes_on_between_slices),
         cmocka_unit_test(test_old_keys_fade),
+        cmocka_unit_test(test_few_keys_are_lost),
+        cmocka_unit_test(test_memory_is_for_keys),
+        cmocka_unit_test(test_a_size_that_is_not_there),
+        cmocka_unit_test(test_no_memory_to_grow),
+        cmocka_unit_test(test_keys_come_as_they_are_read),
         cmocka_unit_test(test_a_damaged_record_is_no_key),
         cmocka_unit_test(test_a_key_elsewhere_or_twice_is_no_key),
         cmocka_unit_test(test_types_of_another_time_are_forgotten),
