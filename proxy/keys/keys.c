@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -73,20 +74,23 @@ bool keys_is_of(const struct keys_set *set, uint32_t way, const struct keys_plac
            permtab_shm_load64_relaxed(&set->names[way].scope_id) == place->scope.id;
 }
 
-static void set_frequency(struct keys_set *set, uint32_t way, uint32_t type, uint32_t frequency)
+static void set_frequency(struct keys *keys, uint32_t set, uint32_t way, uint32_t type, uint32_t frequency)
 {
     if (frequency > KEYS_FREQUENCY_MAX)
         frequency = KEYS_FREQUENCY_MAX;
-    permtab_shm_store32(&set->words[way], frequency == 0 ? 0 : KEYS_WORD(type, frequency));
+    permtab_shm_store32(&keys->all[set].words[way], KEYS_WORD(type, frequency));
+    if (keys->peaks[set] != 0 && frequency >= keys->peaks[set])
+        keys_peak_is(keys, set, frequency);
 }
 
 /* The record is free: its word is 0, and becomes another last. */
-static void put(struct keys_set *set, uint32_t way, const struct keys_place *place, uint32_t frequency)
+static void put(struct keys *keys, uint32_t way, const struct keys_place *place, uint32_t frequency)
 {
+    struct keys_set *set = &keys->all[place->set];
     permtab_shm_store64(&set->names[way].user, place->user);
     permtab_shm_store64(&set->names[way].scope_id, place->scope.id);
     permtab_shm_store32(&set->checks[way], place->check);
-    set_frequency(set, way, place->scope.type, frequency);
+    set_frequency(keys, place->set, way, place->scope.type, frequency);
 }
 
 void keys_forget(struct keys *keys, uint32_t set, uint32_t way)
@@ -99,12 +103,11 @@ void keys_forget(struct keys *keys, uint32_t set, uint32_t way)
 /* Takes from the frequency, whatever it is of. A frequency that cannot be is rubbish, and the record free. */
 static void wear(struct keys *keys, uint32_t at, uint32_t way, uint32_t weight)
 {
-    struct keys_set *set = &keys->all[at];
-    uint32_t word = permtab_shm_load32_relaxed(&set->words[way]), frequency = KEYS_WORD_FREQUENCY(word);
+    uint32_t word = permtab_shm_load32_relaxed(&keys->all[at].words[way]), frequency = KEYS_WORD_FREQUENCY(word);
     if (word == 0)
         return;
     if (frequency > weight && frequency <= KEYS_FREQUENCY_MAX)
-        set_frequency(set, way, KEYS_WORD_TYPE(word), frequency - weight);
+        set_frequency(keys, at, way, KEYS_WORD_TYPE(word), frequency - weight);
     else
         keys_forget(keys, at, way);
 }
@@ -113,9 +116,15 @@ static void wear(struct keys *keys, uint32_t at, uint32_t way, uint32_t weight)
 
 void keys_count_on(struct keys *keys, uint32_t sets)
 {
-    for (; sets > 0 && keys->counted < keys->sets; sets--, keys->counted++)
-        for (uint32_t way = 0; way < KEYS_WAYS; way++)
-            keys->known += permtab_shm_load32_relaxed(&keys->all[keys->counted].words[way]) != 0;
+    for (; sets > 0 && keys->counted < keys->sets; sets--, keys->counted++) {
+        uint32_t peak = 0;
+        for (uint32_t way = 0; way < KEYS_WAYS; way++) {
+            uint32_t frequency = frequency_of(&keys->all[keys->counted], way);
+            keys->known += frequency != 0;
+            peak = frequency > peak ? frequency : peak;
+        }
+        keys_peak_is(keys, keys->counted, peak < KEYS_FREQUENCY_MAX ? peak : KEYS_FREQUENCY_MAX);
+    }
 }
 
 static void use_sets(struct keys *keys, uint32_t sets)
@@ -154,6 +163,7 @@ static void divide(struct keys *keys)
     struct keys_set *from = &keys->all[divided], *to = &keys->all[made];
     for (uint32_t way = 0; way < KEYS_WAYS; way++)
         permtab_shm_store32(&to->words[way], 0);
+    keys->peaks[made] = keys->peaks[divided];
     for (uint32_t way = 0; way < KEYS_WAYS; way++) {
         uint32_t word = permtab_shm_load32_relaxed(&from->words[way]);
         struct scope_key scope = {from->names[way].scope_id, KEYS_WORD_TYPE(word)};
@@ -161,7 +171,7 @@ static void divide(struct keys *keys)
         if (word == 0 || set_of(made + 1, mask_for(made + 1), hash) != made)
             continue;
         struct keys_place place = {from->names[way].user, scope, made, from->checks[way]};
-        put(to, way, &place, KEYS_WORD_FREQUENCY(word));
+        put(keys, way, &place, KEYS_WORD_FREQUENCY(word));
         moved |= 1u << way;
     }
     use_sets(keys, made + 1);
@@ -191,12 +201,15 @@ static void turn_hand(struct keys *keys)
     if (++keys->notes < keys->notes_a_step)
         return;
     keys->notes = 0;
-    uint32_t at = keys->hand++ % keys->sets, least = is_crowded(keys) ? 0 : 1;
+    uint32_t at = keys->hand++ % keys->sets, least = is_crowded(keys) ? 0 : 1, peak = 0;
     for (uint32_t way = 0; way < KEYS_WAYS; way++) {
         uint32_t frequency = frequency_of(&keys->all[at], way);
         if (frequency > least)
             wear(keys, at, way, (frequency + 1) / 2);
+        frequency = frequency_of(&keys->all[at], way);
+        peak = frequency > peak ? frequency : peak;
     }
+    keys_peak_is(keys, at, peak);
 }
 
 /* The record of the key; else one that it may have, or has to wear away first: a free one, or the least frequent. */
@@ -228,12 +241,12 @@ void keys_note(struct keys *keys, uint64_t user, struct scope_key scope, uint32_
     struct keys_set *set = &keys->all[place.set];
     uint32_t way = way_for(set, &place, &there);
     if (there) {
-        set_frequency(set, way, scope.type, frequency_of(set, way) + weight);
+        set_frequency(keys, place.set, way, scope.type, frequency_of(set, way) + weight);
         return;
     }
     wear(keys, place.set, way, weight);
     if (permtab_shm_load32_relaxed(&set->words[way]) == 0) {
-        put(set, way, &place, weight);
+        put(keys, way, &place, weight);
         keys->known += place.set < keys->counted;
     }
 }
@@ -293,6 +306,7 @@ void keys_belong_to(struct keys *keys, uint64_t store_id)
     use_sets(keys, (uint32_t)keys->header->sets);
     keys->allocated = keys->sets;
     keys->known = keys->counted = 0;
+    memset(keys->peaks, 0, keys->sets * sizeof *keys->peaks);
     keys_count_on(keys, COUNTED_AT_ONCE);
 }
 
@@ -317,9 +331,12 @@ int keys_open(struct keys **out, int descriptor, uint64_t store_id)
     struct keys *keys = calloc(1, sizeof *keys);
     if (keys == NULL)
         return PERMTAB_E_MEMORY;
+    keys->peaks = calloc(KEYS_SETS_MAX, sizeof *keys->peaks); /* pages that are not written take no memory */
     /* The hand begins anywhere: workers that die young must not halve the same sets again and again. */
     uint64_t chance[2];
     int code = map(keys, descriptor);
+    if (code == 0 && keys->peaks == NULL)
+        code = PERMTAB_E_MEMORY;
     if (code == 0)
         code = random_bytes(chance, sizeof chance);
     if (code < 0) {
@@ -342,5 +359,6 @@ void keys_free(struct keys *keys)
         (void)munmap(keys->header, KEYS_SIZE);
     if (keys->descriptor >= 0)
         (void)close(keys->descriptor);
+    free(keys->peaks);
     free(keys);
 }

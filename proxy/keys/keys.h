@@ -60,9 +60,9 @@ uint64_t keys_notes(const struct keys *keys);
 uint64_t keys_bytes(const struct keys *keys);
 /* What so many keys take. */
 #define KEYS_BYTES_A_KEY 55u
-/* The most frequent keys, the first one first; at most `max`, which is small. Scope types are below `types`. Looks at
- * every record, for about two milliseconds a million keys. Returns how many. */
-size_t keys_top(const struct keys *keys, uint32_t types, struct hot_key *out, size_t max);
+/* The most frequent keys, the first one first; at most `max`, which is small. Scope types are below `types`. Takes a
+ * millisecond, two of a large memory that was just opened, of which it knows a part then. Returns how many. */
+size_t keys_top(struct keys *keys, uint32_t types, struct hot_key *out, size_t max);
 
 /* A reading of all keys, in slices; keys may be noted in between. Records that are not valid, as those with a scope
  * type of `types` or above, are forgotten. PERMTAB_E_MEMORY. */

@@ -69,6 +69,7 @@ struct keys {
     uint32_t most;      /* it may grow to so many */
     uint32_t counted;   /* sets whose records are in `known`, the first ones */
     size_t known;       /* records that are not free, about */
+    uint16_t *peaks;    /* of each set: no frequency in it is above this less 1; 0: nobody has looked */
     unsigned readings;  /* under way: a key must not move meanwhile */
     uint32_t hand;      /* the next set to halve */
     uint32_t notes, notes_a_step;
@@ -89,6 +90,11 @@ struct keys_place keys_place_of(const struct keys *keys, uint64_t user, struct s
 bool keys_is_of(const struct keys_set *set, uint32_t way, const struct keys_place *place);
 /* Makes a record free. */
 void keys_forget(struct keys *keys, uint32_t set, uint32_t way);
+/* Nothing in the set is more frequent. */
+static inline void keys_peak_is(struct keys *keys, uint32_t set, uint32_t frequency)
+{
+    keys->peaks[set] = (uint16_t)(frequency + 1);
+}
 /* Counts what is known in so many more sets. */
 void keys_count_on(struct keys *keys, uint32_t sets);
 

@@ -13,6 +13,7 @@
 #include "proxy/keys/private.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 /* A number: class, place, user, copy; from the highest bits down. */
 #define COPY_BITS  24u
@@ -25,6 +26,8 @@ _Static_assert((uint64_t)KEYS_SETS_MAX * KEYS_WAYS <= 1u << COPY_BITS, "each rec
 _Static_assert(KEYS_CLASSES <= 16, "four bits are left for the class");
 
 _Static_assert(COPY_BITS + PASSES * PASS_BITS == 64, "all but the copy is sorted by");
+
+#define COUNTED_FOR_TOP 8192u /* sets: a millisecond */
 
 struct keys_reading {
     struct keys *keys;
@@ -41,10 +44,27 @@ struct keys_reading {
     struct hot_key *sorted;          /* GIVE */
 };
 
+/* Memory for many, in huge pages where the kernel has some: to touch the small ones takes longer than to sort. Pages that
+ * are not written take no memory. */
+static void *allocate(size_t count, size_t size)
+{
+    const size_t huge = 2u << 20;
+    size_t bytes = (count + 1) * size;
+    if (bytes < 2 * huge)
+        return malloc(bytes);
+    bytes = (bytes + huge - 1) / huge * huge;
+    void *made = aligned_alloc(huge, bytes);
+    if (made != NULL)
+        (void)madvise(made, bytes, MADV_HUGEPAGE);
+    return made;
+}
+
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 
-/* A record's key, if it is one: type and frequency in their bounds, the hash right, and the only one in its set. */
-static bool valid(const struct keys *keys, uint32_t at, uint32_t way, uint32_t types, struct hot_key *out)
+/* A record's key, if it is one: type and frequency in their bounds, the hash right, and no record before it in its set
+ * is of the same key. `seen` has a bit for what the checks before it end in: most are the first one that ends so. */
+static bool valid(const struct keys *keys, uint32_t at, uint32_t way, uint32_t types, uint64_t *seen,
+                  struct hot_key *out)
 {
     const struct keys_set *set = &keys->all[at];
     uint32_t word = permtab_shm_load32_relaxed(&set->words[way]);
@@ -54,10 +74,14 @@ static bool valid(const struct keys *keys, uint32_t at, uint32_t way, uint32_t t
     if (out->frequency == 0 || out->frequency > KEYS_FREQUENCY_MAX || out->scope.type >= types)
         return false;
     struct keys_place place = keys_place_of(keys, out->user, out->scope);
-    for (uint32_t before = 0; before < way; before++)
+    if (place.set != at || place.check != permtab_shm_load32_relaxed(&set->checks[way]))
+        return false;
+    uint64_t bit = 1ull << (place.check & 63);
+    for (uint32_t before = 0; before < way && (*seen & bit) != 0; before++)
         if (keys_is_of(set, before, &place))
             return false;
-    return place.set == at && place.check == permtab_shm_load32_relaxed(&set->checks[way]);
+    *seen |= bit;
+    return true;
 }
 
 static uint32_t known_types(uint32_t types)
@@ -75,19 +99,35 @@ static size_t put_among(struct hot_key *out, size_t count, size_t max, const str
     return count < max ? count + 1 : max;
 }
 
-/* Most records are passed over by their frequency alone. */
-size_t keys_top(const struct keys *keys, uint32_t types, struct hot_key *out, size_t max)
+/* The keys of a set that are more frequent than the last one. Returns how many there are then. */
+static size_t put_set_among(struct keys *keys, uint32_t set, uint32_t types, struct hot_key *out, size_t count,
+                            size_t max)
+{
+    uint32_t peak = 0;
+    for (uint32_t way = 0; way < KEYS_WAYS; way++) {
+        uint32_t frequency = KEYS_WORD_FREQUENCY(permtab_shm_load32_relaxed(&keys->all[set].words[way]));
+        uint64_t any = UINT64_MAX;
+        struct hot_key key;
+        if (frequency <= KEYS_FREQUENCY_MAX && frequency > peak)
+            peak = frequency;
+        if (frequency == 0 || (count == max && frequency <= out[max - 1].frequency))
+            continue;
+        if (valid(keys, set, way, types, &any, &key))
+            count = put_among(out, count, max, &key);
+    }
+    keys_peak_is(keys, set, peak);
+    return count;
+}
+
+/* Most sets are passed over by their peaks alone. */
+size_t keys_top(struct keys *keys, uint32_t types, struct hot_key *out, size_t max)
 {
     size_t count = 0;
+    keys_count_on(keys, COUNTED_FOR_TOP);
     for (uint32_t set = 0; set < keys->sets && max > 0; set++) {
-        for (uint32_t way = 0; way < KEYS_WAYS; way++) {
-            struct hot_key key;
-            uint32_t frequency = KEYS_WORD_FREQUENCY(permtab_shm_load32_relaxed(&keys->all[set].words[way]));
-            if (frequency == 0 || (count == max && frequency <= out[max - 1].frequency))
-                continue;
-            if (valid(keys, set, way, known_types(types), &key))
-                count = put_among(out, count, max, &key);
-        }
+        uint32_t peak = keys->peaks[set];
+        if (peak > 1 && (count < max || peak - 1 > out[max - 1].frequency))
+            count = put_set_among(keys, set, known_types(types), out, count, max);
     }
     return count;
 }
@@ -104,21 +144,24 @@ static void begin_step(struct keys_reading *reading, int step)
 static void read_set(struct keys_reading *reading)
 {
     struct keys *keys = reading->keys;
-    uint32_t at = reading->set++;
+    uint32_t at = reading->set++, peak = 0;
+    uint64_t seen = 0;
     if (at == keys->counted)
         keys_count_on(keys, 1);
     for (uint32_t way = 0; way < KEYS_WAYS; way++) {
         struct hot_key *key = &reading->found[reading->count];
         if (permtab_shm_load32_relaxed(&keys->all[at].words[way]) == 0)
             continue;
-        if (!valid(keys, at, way, reading->types, key)) {
+        if (!valid(keys, at, way, reading->types, &seen, key)) {
             keys_forget(keys, at, way);
             continue;
         }
         reading->count++;
+        peak = key->frequency > peak ? key->frequency : peak;
         reading->lowest = key->user < reading->lowest ? key->user : reading->lowest;
         reading->highest = key->user > reading->highest ? key->user : reading->highest;
     }
+    keys_peak_is(keys, at, peak);
 }
 
 static void read_some(struct keys_reading *reading, uint32_t work)
@@ -127,8 +170,8 @@ static void read_some(struct keys_reading *reading, uint32_t work)
         read_set(reading);
     if (reading->set < reading->keys->sets)
         return;
-    reading->codes = malloc((reading->count + 1) * sizeof *reading->codes);
-    reading->next_codes = malloc((reading->count + 1) * sizeof *reading->next_codes);
+    reading->codes = allocate(reading->count, sizeof *reading->codes);
+    reading->next_codes = allocate(reading->count, sizeof *reading->next_codes);
     begin_step(reading, CODE);
 }
 
@@ -200,7 +243,7 @@ static bool begin_pass(struct keys_reading *reading)
 static void sort_some(struct keys_reading *reading, uint32_t work)
 {
     if (reading->at == 0 && !begin_pass(reading)) {
-        reading->sorted = malloc(reading->count * sizeof *reading->sorted);
+        reading->sorted = allocate(reading->count, sizeof *reading->sorted);
         begin_step(reading, GIVE);
         return;
     }
@@ -272,13 +315,13 @@ void keys_reading_free(struct keys_reading *reading)
     free(reading);
 }
 
-/* Pages that are not written take no memory. One key more than there can be: what is not valid is written there. */
+/* One key more than there can be has room: what is not valid is written there. */
 int keys_reading_new(struct keys_reading **out, struct keys *keys, uint32_t types)
 {
     struct keys_reading *reading = calloc(1, sizeof *reading);
     if (reading == NULL)
         return PERMTAB_E_MEMORY;
-    reading->found = malloc(((size_t)keys->sets * KEYS_WAYS + 1) * sizeof *reading->found);
+    reading->found = allocate((size_t)keys->sets * KEYS_WAYS, sizeof *reading->found);
     if (reading->found == NULL) {
         free(reading);
         return PERMTAB_E_MEMORY;
