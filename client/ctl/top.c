@@ -16,8 +16,9 @@ static void print_figures(const struct wire_value *stats)
                 control_u64(stats, "clients"), control_u64(stats, "entries"), control_u64(stats, "table_capacity"),
                 control_u64(stats, "sets"), control_u64(stats, "folds"));
     control_say("hits %" PRIu64 ", fills %" PRIu64 ", %.2f %% hits since the worker began\n", hits, fills, share);
-    control_say("warm-up: %" PRIu64 " jobs, %" PRIu64 " keys left; %" PRIu64 " keys are known\n",
-                control_u64(stats, "warm_jobs"), control_u64(stats, "warm_left"), control_u64(stats, "keys_known"));
+    control_say("warm-up: %" PRIu64 " jobs, %" PRIu64 " keys left; %" PRIu64 " keys are known, in %.1f MB\n",
+                control_u64(stats, "warm_jobs"), control_u64(stats, "warm_left"), control_u64(stats, "keys_known"),
+                (double)control_u64(stats, "keys_bytes") / 1e6);
 }
 
 static void print_keys(const struct wire_value *keys)

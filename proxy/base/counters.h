@@ -30,6 +30,7 @@
     X(fills_roles_missing, COUNTER, "of these, for want of a role's definition, which was not read")          \
     X(fills_failed, COUNTER, "fills that the store refused or that timed out")                               \
     X(keys_known, GAUGE, "keys of which it is known that they were asked for lately, about")                 \
+    X(keys_bytes, GAUGE, "bytes of the memory that these take, which outlives the worker")                    \
     X(keys_noted, COUNTER, "times that a key was noted as asked for")                                        \
     X(hot_keys_written, COUNTER, "hot keys put into Redis by this host, for fresh ones")                     \
     X(hot_keys_read, COUNTER, "hot keys that others have put there, read")                                   \

@@ -49,6 +49,7 @@ void daemon_count_keys(struct daemon *daemon)
     if (daemon->keys == NULL)
         return;
     daemon->counters.keys_known = keys_known(daemon->keys);
+    daemon->counters.keys_bytes = keys_bytes(daemon->keys);
     daemon->counters.keys_noted = keys_notes(daemon->keys);
 }
 

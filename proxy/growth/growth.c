@@ -59,9 +59,17 @@ static struct growth_figures figures(const struct growth *growth)
     };
 }
 
+/* Keys that the table has no room for are not worth their memory. */
+static void set_limit_of_keys(struct growth *growth)
+{
+    if (growth->options.keys != NULL)
+        keys_set_limit(growth->options.keys, publisher_capacity(growth->options.publisher));
+}
+
 static void count(struct growth *growth)
 {
     struct counters *counters = growth->options.counters;
+    set_limit_of_keys(growth);
     counters->table_capacity = publisher_capacity(growth->options.publisher);
     counters->table_bytes = publisher_memory(growth->options.publisher);
     counters->retired_bytes = retired_bytes(&growth->retired);
@@ -121,12 +129,20 @@ static struct publisher_options next_options(const struct growth *growth, uint64
     return next;
 }
 
+/* What the keys of so many entries take more than now. */
+static uint64_t cost_of_keys(const struct growth *growth, uint64_t entries)
+{
+    uint64_t bytes = (entries < KEYS_MAX ? entries : KEYS_MAX) * KEYS_BYTES_A_KEY;
+    uint64_t now = growth->options.keys != NULL ? keys_bytes(growth->options.keys) : bytes;
+    return bytes > now ? bytes - now : 0;
+}
+
 static struct growth_cost cost_of(const void *context, uint64_t entries)
 {
     const struct growth *growth = context;
     struct publisher_options next = next_options(growth, entries);
     struct table_bytes size = publisher_bytes_of(growth->options.publisher, &next);
-    return (struct growth_cost){size.segment, size.indexes};
+    return (struct growth_cost){size.segment, size.indexes + cost_of_keys(growth, entries)};
 }
 
 static void on_made(void *context, int code, struct table *table);

@@ -276,6 +276,27 @@ static void a_small_first_table_is_made_larger(void **state)
     assert_prints(fixture, "growth none");
 }
 
+static void note_keys(struct fixture *fixture, uint64_t count)
+{
+    for (uint64_t user = 1; user <= count; user++)
+        keys_note(fixture->keys, user, server, KEYS_FILL);
+}
+
+/* The memory of keys grows with them, as far as the table has room for what they name. */
+static void keys_follow_the_table(void **state)
+{
+    struct fixture *fixture = *state;
+    open_keys(fixture);
+    uint64_t first = keys_bytes(fixture->keys);
+    begin(fixture, 30000, 1u << 30);
+    note_keys(fixture, 60000);
+    assert_int_equal(keys_bytes(fixture->keys), first);
+    TURN_UNTIL(fixture->counters.growths == 1 && publisher_retired_segment(fixture->publisher) == 0);
+    turn_for(fixture, 2 * SECOND);
+    note_keys(fixture, 60000);
+    assert_in_range(keys_bytes(fixture->keys), 30000 * (KEYS_BYTES_A_KEY - 1), 30000 * KEYS_BYTES_A_KEY + (1u << 18));
+}
+
 /* The old one is leased for as long as a client has it. */
 static void clients_keep_the_table_before(void **state)
 {
@@ -573,6 +594,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(a_small_first_table_is_made_larger),
+        T(keys_follow_the_table),
         T(clients_keep_the_table_before),
         T(table_memory_max_holds_it),
         T(no_room_at_all),
