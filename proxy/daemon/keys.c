@@ -38,6 +38,7 @@ int daemon_start_warming(struct daemon *daemon, struct failure *failure)
                                    .keys = daemon->keys,
                                    .redis = daemon->config.l2 ? daemon->parts.redis : NULL,
                                    .prefix = daemon->config.redis_prefix,
+                                   .entries = daemon->room.entries,
                                    .counters = &daemon->counters,
                                    .settings = settings_of(&daemon->config)};
     int code = warm_new(&daemon->parts.warm, &options);

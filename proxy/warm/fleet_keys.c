@@ -1,12 +1,17 @@
 /* The hot keys of the fleet:
  *
- *   reading   HSTRLEN 0 ─► HGET 0 ─► HSTRLEN 1 ─► … ─► there is no such piece, or the last one ─► told
- *   writing   a timer ─► SET turn NX PX ─► PTTL ─► a reading of what is there ─► this host's keys, sorted in slices ─►
- *             HSET 0 ─► … ─► HDEL of more, PEXPIRE; or DEL turn: somebody else knows more
+ *   reading   HSTRLEN 0 ─► HGET 0 ─► HSTRLEN 1 ─► … ─► there is no such piece, it is the last one, or enough ─► told
+ *   writing   a timer ─► SET turn NX PX ─► PTTL ─► a reading of piece 0 ─► this host's keys, sorted in slices ─►
+ *             HSTRLEN of a piece behind twice as many ─► HSET 0 ─► … ─► HDEL of more, some at a time ─► PEXPIRE;
+ *             or DEL turn: somebody else knows more
+ *
+ * Each command is about one piece and takes Redis some 10 µs, and the next one waits for it: a list of a million keys is
+ * no burden. So is what a reading takes here: a piece is understood in half a millisecond, and there is a turn of the
+ * loop between two.
  *
  * Whatever is refused, lost or late ends a reading with what there is, and a writing until the next time: half a list
  * is as good as two halves of different ones. A piece that is not understood or too long is passed over. Nobody
- * writes before it has read what is there, nor over more than twice what it knows itself, unless that is old. */
+ * writes before it has looked at what is there, nor over more than twice what it knows itself, unless that is old. */
 #include "proxy/warm/fleet_keys.h"
 
 #include "proxy/base/counters.h"
@@ -24,6 +29,9 @@
 #define KEPT_MS     604800000u    /* nobody has written for a week: the keys are of no use */
 #define OLD_MS      3600000u      /* after so long a shorter list is better */
 #define READ_A_TURN 16384u
+#define HDEL_FIELDS 64u /* of one command: as many values are freed at once */
+
+_Static_assert(FLEET_KEYS_PIECES * HOT_VALUE_KEYS >= KEYS_MAX, "all keys of a host find a place");
 
 /* One command under way. */
 struct call {
@@ -37,6 +45,7 @@ struct reading {
     struct fleet_keys *fleet;
     struct call *call; /* under way */
     unsigned piece;
+    uint64_t most;         /* keys: no piece is read after so many */
     struct hot_key *found; /* so far */
     size_t count;
     unsigned bad; /* pieces */
@@ -50,7 +59,7 @@ struct fleet_keys {
     struct reading reading;
     struct reading looking; /* before it writes */
     bool old;               /* what is there then */
-    size_t there;
+    size_t there;           /* keys in its first piece, if that is of this store */
     struct call *writing; /* under way */
     unsigned write_piece;
     struct keys_reading *sorting;
@@ -124,7 +133,7 @@ static int ask_size(struct reading *reading);
 
 static void read_next(struct reading *reading)
 {
-    if (++reading->piece == FLEET_KEYS_PIECES)
+    if (++reading->piece == FLEET_KEYS_PIECES || reading->count >= reading->most)
         reading->done(reading, true);
     else if (ask_size(reading) < 0)
         reading->done(reading, false);
@@ -189,6 +198,7 @@ static void tell_read(struct reading *reading, bool good)
 int fleet_keys_read(struct fleet_keys *fleet)
 {
     fleet_keys_leave(fleet);
+    fleet->reading.most = fleet->options.ports.most(fleet->options.ports.context);
     return ask_size(&fleet->reading);
 }
 
@@ -250,7 +260,7 @@ static void write_on(struct fleet_keys *fleet)
         redis_args_bytes(&args, value.data, value.size);
         fleet->write_piece++;
     } else if (piece < FLEET_KEYS_PIECES) {
-        for (; fleet->write_piece < FLEET_KEYS_PIECES; fleet->write_piece++)
+        for (; fleet->write_piece < FLEET_KEYS_PIECES && fleet->write_piece < piece + HDEL_FIELDS; fleet->write_piece++)
             redis_args_u64(&args, fleet->write_piece);
     } else {
         redis_args_u64(&args, KEPT_MS);
@@ -290,6 +300,31 @@ static void give_back(struct fleet_keys *fleet)
     redis_args_fini(&args);
 }
 
+static void on_more(void *context, enum redis_status status, const struct redis_reply *reply)
+{
+    struct fleet_keys *fleet = context;
+    uint64_t size;
+    if (status != REDIS_OK || !redis_reply_u64(reply, &size))
+        stop_writing(fleet);
+    else if (size > 0)
+        give_back(fleet);
+    else
+        write_on(fleet);
+}
+
+/* Whether there are more pieces than twice as many keys would take. */
+static void ask_for_more(struct fleet_keys *fleet)
+{
+    struct redis_args args;
+    redis_args_init(&args);
+    redis_args_text(&args, "HSTRLEN");
+    redis_args_text(&args, fleet->key);
+    redis_args_u64(&args, 2ull * pieces_of(fleet));
+    if (send_to_write(fleet, &args, on_more) < 0)
+        stop_writing(fleet);
+    redis_args_fini(&args);
+}
+
 static void sort_on(struct fleet_keys *fleet)
 {
     if (keys_reading_slice(fleet->sorting, READ_A_TURN)) {
@@ -303,6 +338,8 @@ static void sort_on(struct fleet_keys *fleet)
     fleet->write_piece = 0;
     if (fleet->own_count == 0 || (!fleet->old && fleet->there > 2 * fleet->own_count))
         give_back(fleet);
+    else if (!fleet->old && fleet->there > 0)
+        ask_for_more(fleet);
     else
         write_on(fleet);
 }
@@ -325,6 +362,7 @@ static void on_age(void *context, enum redis_status status, const struct redis_r
     struct fleet_keys *fleet = context;
     uint64_t left_ms;
     fleet->old = !redis_reply_u64(reply, &left_ms) || left_ms > KEPT_MS || KEPT_MS - left_ms > OLD_MS;
+    fleet->looking.most = 0; /* no more than one piece */
     if (status != REDIS_OK || ask_size(&fleet->looking) < 0)
         stop_writing(fleet);
 }

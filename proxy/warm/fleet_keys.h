@@ -20,13 +20,15 @@ struct hot_key;
 struct keys;
 struct counters;
 
-#define FLEET_KEYS_PIECES 16u /* of HOT_VALUE_KEYS each: as many keys are kept, and read */
+#define FLEET_KEYS_PIECES 1024u /* of HOT_VALUE_KEYS each: KEYS_MAX keys */
 
 /* What is asked of and told to the warm-up. */
 struct fleet_keys_ports {
     void *context;
     uint64_t (*store_id)(void *context);
     uint32_t (*types)(void *context);
+    /* How many keys are of use here: about so many are read, whatever is there. */
+    uint64_t (*most)(void *context);
     /* A reading has brought `count` keys (NULL and 0: nothing), malloc'ed, the callee's; `good`: it came to its end. */
     void (*read)(void *context, struct hot_key *keys, size_t count, bool good);
 };

@@ -3,6 +3,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/timer.h"
+#include "proxy/table/grow.h"
 #include "proxy/table/publisher.h"
 
 #include <event2/event.h>
@@ -23,6 +24,14 @@ static uint32_t types(void *context)
 {
     const struct warm *warm = context;
     return publisher_catalogue(warm->options.publisher)->types.count;
+}
+
+/* What the table will have room for. */
+static uint64_t most(void *context)
+{
+    const struct warm *warm = context;
+    uint64_t capacity = publisher_capacity(warm->options.publisher);
+    return capacity > warm->options.entries ? capacity : warm->options.entries;
 }
 
 /* A reading has failed: again after a pause that grows, which a new connection does not shorten. */
@@ -70,7 +79,7 @@ int join_fleet(struct warm *warm)
         .redis = warm->options.redis,
         .keys = warm->options.keys,
         .counters = warm->options.counters,
-        .ports = {.context = warm, .store_id = store_id, .types = types, .read = on_read},
+        .ports = {.context = warm, .store_id = store_id, .types = types, .most = most, .read = on_read},
         .prefix = warm->options.prefix,
     };
     if (warm->options.redis == NULL)

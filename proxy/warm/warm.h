@@ -51,6 +51,7 @@ struct warm_options {
     struct keys *keys;          /* NULL: none are known */
     struct redis *redis;        /* where hosts tell each other what is hot; NULL: nowhere */
     const char *prefix;         /* of its keys */
+    uint64_t entries;           /* that the table is to have, which it may have to grow to */
     struct counters *counters;
     struct warm_settings settings;
 };
