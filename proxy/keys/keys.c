@@ -1,12 +1,12 @@
 /* Keys in sets of 32 records, by hash. A key that is noted counts up. One that is new takes a free record of its set;
  * in a full set it takes from the least frequent one what it weighs, and that one's record when nothing is left: keys
- * that come once wear the cold ones away, and hot ones stay ("Space-Saving" turned round; the decrement is that of Misra
- * and Gries, "Finding Repeated Elements", 1982). A hand goes round and halves, so that what was hot last week is not hot
- * for ever. Down to 1; only where there is no room to grow, what is at 1 goes.
+ * that come once wear the cold ones away, and hot ones stay ("Space-Saving" turned round; the decrement is that of
+ * Misra and Gries, "Finding Repeated Elements", 1982). A hand goes round and halves, so that what was hot last week is
+ * not hot for ever. Down to 1; only where there is no room to grow, what is at 1 goes.
  *
- * There are as many sets as the keys need, one for each fourteen: when there are more keys, a set is divided into itself
- * and a new one at the end ("linear hashing", Litwin 1980). So memory comes in small steps, and nothing is ever copied
- * as a whole.
+ * There are as many sets as the keys need, one for each fourteen: when there are more keys, a set is divided into
+ * itself and a new one at the end ("linear hashing", Litwin 1980). So memory comes in small steps, and nothing is ever
+ * copied as a whole.
  *
  * What may happen at any store: the worker dies. The record's word is cleared before its key changes and written last,
  * so a record is there in full or not at all. Nothing depends on that, because each record is checked by its hash,

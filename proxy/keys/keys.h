@@ -34,8 +34,8 @@ uint32_t keys_class(uint32_t frequency);
 enum keys_weight { KEYS_FILL = 1, KEYS_SAMPLE = 4 };
 
 /* Makes the memory, sealed against resizing: 200 KB of it are allocated, and whoever opens it allocates more with the
- * keys, about 55 bytes for each. It is not mapped here, so a master that calls it cannot be hurt by what a worker writes.
- * The caller owns the descriptor. PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY; errno says why. */
+ * keys, about 55 bytes for each. It is not mapped here, so a master that calls it cannot be hurt by what a worker
+ * writes. The caller owns the descriptor. PERMTAB_E_SYSTEM, PERMTAB_E_MEMORY; errno says why. */
 int keys_memfd_new(int *descriptor) PERMTAB_MUST_CHECK;
 /* Whether the descriptor is such a memory, whatever is in it. Changes nothing. */
 bool keys_memfd_is_ours(int descriptor);

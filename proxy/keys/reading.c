@@ -44,8 +44,8 @@ struct keys_reading {
     struct hot_key *sorted;          /* GIVE */
 };
 
-/* Memory for many, in huge pages where the kernel has some: to touch the small ones takes longer than to sort. Pages that
- * are not written take no memory. */
+/* Memory for many, in huge pages where the kernel has some: to touch the small ones takes longer than to sort. Pages
+ * that are not written take no memory. */
 static void *allocate(size_t count, size_t size)
 {
     const size_t huge = 2u << 20;

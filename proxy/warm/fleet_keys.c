@@ -5,9 +5,8 @@
  *             HSTRLEN of a piece behind twice as many ─► HSET 0 ─► … ─► HDEL of more, some at a time ─► PEXPIRE;
  *             or DEL turn: somebody else knows more
  *
- * Each command is about one piece and takes Redis some 10 µs, and the next one waits for it: a list of a million keys is
- * no burden. So is what a reading takes here: a piece is understood in half a millisecond, and there is a turn of the
- * loop between two.
+ * Each command is about one piece, or removes a few, and the next one waits for its reply: a long list is many short
+ * commands. Here, too: a piece is understood in half a millisecond, and there is a turn of the loop between two.
  *
  * Whatever is refused, lost or late ends a reading with what there is, and a writing until the next time: half a list
  * is as good as two halves of different ones. A piece that is not understood or too long is passed over. Nobody

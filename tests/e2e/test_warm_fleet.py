@@ -46,6 +46,19 @@ class Fleet(Shared, SqliteCase):
         job = host.ctl("jobs").stdout
         self.assertRegex(job, r"(?m)^\d+ fleet done 152/152 .*: what other hosts are asked for$")
 
+    def test_no_more_is_read_than_the_table_has_room_for(self):
+        first, = self.hosts(1)
+        with first.rpc() as rpc:
+            store = rpc.call("subscribe")["store_id"]
+        for piece in range(20):
+            keys = [word for user in range(piece * 4096, (piece + 1) * 4096) for word in (user, SERVER, 1, 5)]
+            value = msgpack.packb([2, "hot.keys", [{"v": 1, "store": store, "keys": keys}]])
+            self.redis.command("HSET", HOT, piece, value)
+        host = self.host(1, table_entries=10000)
+        wait_until(lambda: re.search(r" fleet \w+ +\d+/12288 ", host.ctl("jobs").stdout), 20,
+                   lambda: f"three pieces are read: {host.ctl('jobs').stdout}", 0.05)
+        self.assertEqual(3 * 4096, host.stats()["hot_keys_read"])
+
     def test_a_value_that_is_too_long_is_not_fetched(self):
         """One of more than 16 MiB would end the connection, which L2 has, too."""
         self.hosts(1)

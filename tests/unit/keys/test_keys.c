@@ -292,8 +292,8 @@ static void test_noting_goes_on_between_slices(void **state)
     (void)close(descriptor);
 }
 
-/* What was hot is worn away by time, measured in notes of others, even where nobody wants its room. It stays known until
- * somebody does. */
+/* What was hot is worn away by time, measured in notes of others, even where nobody wants its room. It stays known
+ * until somebody does. */
 static void test_old_keys_fade(void **state)
 {
     (void)state;
@@ -348,8 +348,8 @@ static size_t present(struct keys *keys, size_t count)
     return there;
 }
 
-/* Keys that come once each. Chance puts about 14 into a set, and up to 28 while those before it have been divided and it
- * has not; it has room for 32. By Poisson's formula 32 are too few for 0.02 %, 0.3 % and 1.9 % of 20, 24 and 28: about
+/* Keys that come once each. Chance puts about 14 into a set, and up to 28 while those before it have been divided and
+ * it has not; it has room for 32. By Poisson's formula 32 are too few for 0.02 %, 0.3 % and 1.9 % of 20, 24 and 28: about
  * 0.5 % on the way from one division to the next. What is lost stays lost until it comes again, so the sum of a few
  * doublings is seen here, each with half the weight of the next one: 1 % in all. */
 static void test_few_keys_are_lost(void **state)
@@ -468,8 +468,10 @@ static void test_keys_come_as_they_are_read(void **state)
     int descriptor = new_memory();
     struct keys *keys = opened_to_grow(descriptor);
     struct random random = {7};
-    for (unsigned i = 0; i < 60000; i++)
-        note(keys, 5000000000ull + random_next(&random) % 100000, random_next(&random) % 40, random_next(&random) % 3 + 1);
+    for (unsigned i = 0; i < 60000; i++) {
+        uint64_t user = 5000000000ull + random_next(&random) % 100000;
+        note(keys, user, random_next(&random) % 40, random_next(&random) % 3 + 1);
+    }
     size_t count = keys_hottest(keys, TYPES, all, 100000), places = 0, classes = 0;
     assert_true(count > 50000);
     for (size_t i = 1; i < count; i++) {

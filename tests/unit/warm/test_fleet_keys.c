@@ -338,7 +338,8 @@ int main(void)
         return 77;
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        T(what_one_writes_another_reads), T(a_long_list), T(a_shorter_list),         T(who_has_just_begun_does_not_write),
+        T(what_one_writes_another_reads), T(a_long_list),
+        T(a_shorter_list),                T(who_has_just_begun_does_not_write),
         T(an_old_list),                   T(hosts_take_turns),       T(what_is_not_understood),
         T(redis_goes_away),               T(nobody_waits_any_more),
 #undef T
