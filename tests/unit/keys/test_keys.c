@@ -379,6 +379,61 @@ static void test_few_keys_are_lost(void **state)
     }
 }
 
+/* Not all are counted when they are opened, and a set is divided once all are. */
+static void test_many_are_counted_bit_by_bit(void **state)
+{
+    (void)state;
+    const size_t count = 100000;
+    int descriptor = new_memory();
+    struct keys *keys = opened_to_grow(descriptor);
+    for (size_t user = 0; user < count; user++)
+        note(keys, user, 1, KEYS_FILL);
+    size_t there = keys_known(keys);
+    uint64_t before = bytes_of(descriptor);
+    keys_free(keys);
+    keys = opened_to_grow(descriptor);
+    assert_in_range(keys_known(keys), 1, count / 2);
+    for (size_t i = 0; i < count / 10; i++)
+        note(keys, count, 1, KEYS_FILL);
+    assert_int_equal(keys_known(keys), there + 1);
+    for (size_t user = 0; user < 2 * count; user++)
+        note(keys, user, 1, KEYS_FILL);
+    assert_in_range(bytes_of(descriptor), before * 19 / 10, before * 21 / 10);
+    keys_free(keys);
+    (void)close(descriptor);
+}
+
+/* Sets that should be divided wait until a reading is over: else a key might be found where it was and where it is. */
+static void test_no_set_is_divided_while_they_are_read(void **state)
+{
+    (void)state;
+    const size_t count = 40000;
+    bool *seen = calloc(count, sizeof *seen);
+    int descriptor = new_memory();
+    struct keys *keys = opened_to_grow(descriptor);
+    struct keys_reading *reading;
+    size_t user = 0, found_keys;
+    while (user < SLOTS / 2)
+        note(keys, user++, 7, KEYS_FILL);
+    assert_int_equal(keys_reading_new(&reading, keys, TYPES), 0);
+    while (keys_reading_slice(reading, 100))
+        for (unsigned i = 0; i < 100 && user < count; i++)
+            note(keys, user++, 7, KEYS_FILL);
+    struct hot_key *hot = keys_reading_take(reading, &found_keys);
+    for (size_t i = 0; i < found_keys; i++) {
+        assert_true(hot[i].user < count && !seen[hot[i].user]);
+        seen[hot[i].user] = true;
+    }
+    uint64_t before = bytes_of(descriptor);
+    for (user = 0; user < count; user++)
+        note(keys, user, 7, KEYS_FILL);
+    assert_true(bytes_of(descriptor) > before); /* and then they are */
+    free(hot);
+    free(seen);
+    keys_free(keys);
+    (void)close(descriptor);
+}
+
 /* It takes memory for keys that are there, for no more than it may, and gives it back when it forgets them. */
 static void test_memory_is_for_keys(void **state)
 {
@@ -484,6 +539,13 @@ static void test_keys_come_as_they_are_read(void **state)
     }
     assert_in_range(classes, 1, 3);
     assert_true(places < (classes + 1) * 40); /* each place comes once in a class */
+    keys_belong_to(keys, STORE + 1);
+    for (unsigned i = 0; i < 10000; i++) /* users of all 64 bits: those that are near are in any order */
+        note(keys, random_next(&random), 1, KEYS_FILL);
+    count = keys_hottest(keys, TYPES, all, 100000);
+    assert_true(count > 9900);
+    for (size_t i = 1; i < count; i++)
+        assert_true(all[i].user + (1ull << 45) > all[i - 1].user || all[i].user > UINT64_MAX - (1ull << 45));
     keys_free(keys);
     (void)close(descriptor);
 }
@@ -648,6 +710,8 @@ static void test_the_hottest_few(void **state)
     for (uint64_t i = 0; i < 3000; i++)
         note(keys, i * 7919 % 3001, 10, (uint32_t)(1 + i * 7919 % 3001));
     assert_int_equal(keys_notes(keys), 3000);
+    assert_int_equal(keys_top(keys, TYPES, few, 40), 40); /* nobody has read them yet */
+    assert_true(few[39].frequency < few[0].frequency && few[39].frequency > 2900);
     size_t count = keys_hottest(keys, TYPES, all, 3000);
     assert_int_equal(keys_known(keys), count);
     assert_int_equal(keys_top(keys, TYPES, few, 0), 0);
@@ -728,6 +792,8 @@ int main(void)
         cmocka_unit_test(test_noting_goes_on_between_slices),
         cmocka_unit_test(test_old_keys_fade),
         cmocka_unit_test(test_few_keys_are_lost),
+        cmocka_unit_test(test_many_are_counted_bit_by_bit),
+        cmocka_unit_test(test_no_set_is_divided_while_they_are_read),
         cmocka_unit_test(test_memory_is_for_keys),
         cmocka_unit_test(test_a_size_that_is_not_there),
         cmocka_unit_test(test_no_memory_to_grow),

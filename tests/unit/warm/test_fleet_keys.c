@@ -194,15 +194,18 @@ static void a_long_list(void **state)
     (void)snprintf(expected, sizeof expected, "%zu", (reader->count + HOT_VALUE_KEYS - 1) / HOT_VALUE_KEYS);
     assert_true(redis_server_ask(&fixture->server, "HLEN test:hot:1", pieces, sizeof pieces));
     assert_string_equal(pieces, expected);
+    note(reader, HOT_VALUE_KEYS + 1); /* more than half of a piece, and far from half of all */
+    redis_server_says(&fixture->server, "DEL test:hot:1:turn", "1");
+    close_host(writer);
+    loop_for(fixture->base, 10 * EVERY_MS);
+    assert_int_equal(reader->counters.hot_keys_written, 0);
+    redis_server_says(&fixture->server, "HLEN test:hot:1", expected);
     reader->most = 10000;
     read_all(reader);
     assert_in_range(reader->count, 10000, 10000 + HOT_VALUE_KEYS - 1);
-    close_host(writer);
-    note(reader, 5);
     redis_server_says(&fixture->server, "PERSIST test:hot:1", "1"); /* or it would be kept for an hour */
-    redis_server_says(&fixture->server, "DEL test:hot:1:turn", "1");
-    wait_written(reader, 5);
-    redis_server_says(&fixture->server, "HLEN test:hot:1", "1");
+    wait_written(reader, HOT_VALUE_KEYS + 1);
+    redis_server_says(&fixture->server, "HLEN test:hot:1", "2");
 }
 
 /* What is left over of a longer list goes. */
