@@ -33,7 +33,8 @@ struct keys_reading {
     struct keys *keys;
     uint32_t types;
     enum { READ, CODE, SORT, GIVE } step;
-    uint32_t set; /* READ: the next one */
+    uint32_t set; /* READ: the next one, … */
+    uint32_t end; /* … up to here: there is room for the keys of no more */
     size_t at;    /* later: the next key of this step */
     struct hot_key *found;
     size_t count;
@@ -164,11 +165,17 @@ static void read_set(struct keys_reading *reading)
     keys_peak_is(keys, at, peak);
 }
 
+/* Keys that are forgotten in between leave fewer sets. */
+static bool is_set_left(const struct keys_reading *reading)
+{
+    return reading->set < reading->end && reading->set < reading->keys->sets;
+}
+
 static void read_some(struct keys_reading *reading, uint32_t work)
 {
-    for (uint32_t done = 0; done < work && reading->set < reading->keys->sets; done += KEYS_WAYS)
+    for (uint32_t done = 0; done < work && is_set_left(reading); done += KEYS_WAYS)
         read_set(reading);
-    if (reading->set < reading->keys->sets)
+    if (is_set_left(reading))
         return;
     reading->codes = allocate(reading->count, sizeof *reading->codes);
     reading->next_codes = allocate(reading->count, sizeof *reading->next_codes);
@@ -328,6 +335,7 @@ int keys_reading_new(struct keys_reading **out, struct keys *keys, uint32_t type
     }
     keys->readings++;
     reading->keys = keys;
+    reading->end = keys->sets;
     reading->types = known_types(types);
     reading->lowest = UINT64_MAX;
     *out = reading;
