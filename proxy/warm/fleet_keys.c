@@ -111,16 +111,24 @@ static void leave_reading(struct reading *reading)
     reading->piece = reading->bad = 0;
 }
 
+/* Room for all at once: to copy what there is into a larger place takes longer than a turn may. Pages that are not
+ * written take no memory. */
+static struct hot_key *room_for(uint64_t most)
+{
+    const uint64_t all = (uint64_t)FLEET_KEYS_PIECES * HOT_VALUE_KEYS;
+    return malloc(((most < all ? most : all) + HOT_VALUE_KEYS) * sizeof(struct hot_key));
+}
+
 /* False: there is no memory. */
 static bool take_piece(struct reading *reading, const char *data, size_t size)
 {
     const struct fleet_keys_ports *ports = &reading->fleet->options.ports;
-    struct hot_key *found = realloc(reading->found, (reading->count + HOT_VALUE_KEYS) * sizeof *found);
-    if (found == NULL)
+    if (reading->found == NULL)
+        reading->found = room_for(reading->most);
+    if (reading->found == NULL)
         return false;
-    reading->found = found;
     int64_t count = hot_value_take(data, size, ports->store_id(ports->context), ports->types(ports->context),
-                                   &found[reading->count]);
+                                   &reading->found[reading->count]);
     if (count < 0)
         reading->bad++;
     else
