@@ -295,6 +295,7 @@ static void begin_anew(struct keys *keys, uint64_t store_id)
     permtab_shm_store64(&header->room_check, 0);
     for (unsigned place = 0; place < KEYS_ORDERS_MAX; place++)
         permtab_shm_store64(&header->orders[place].check, 0);
+    permtab_shm_store64(&header->readings, 0);
     permtab_shm_store64(&header->magic, KEYS_MAGIC);
 }
 

@@ -33,6 +33,7 @@ struct keys_header {
         uint64_t words; /* kind, priority, starts and scope type, 8 bits each */
         uint64_t check; /* the hash of the others, the place and the store's id; 0: free */
     } orders[KEYS_ORDERS_MAX];
+    uint64_t readings; /* begun one after the other, of which none has ended */
 };
 
 /* A record's word is 0 while the rest is being changed, and in a record that is free. Else: scope type and frequency.

@@ -8,6 +8,10 @@
  * No step compares two keys, so each takes about the same time for each key, however many there are. Order is a hint:
  * places whose hashes are equal are mixed, and so are users that are close to each other among very large numbers.
  *
+ * It takes 72 bytes a key for a moment, which nobody has counted. Where that is what workers die of, they must not do so
+ * for ever: when three have died while they read, the next one leaves out the keys that were asked for once, and each
+ * that dies again twice as frequent ones.
+ *
  * Keys may be noted between two slices. What is noted may be in the reading or not, and counts from the next one on. A
  * key has one set, which is read in one piece, and no set is divided meanwhile, so none is found twice. */
 #include "proxy/keys/private.h"
@@ -28,6 +32,7 @@ _Static_assert(KEYS_CLASSES <= 16, "four bits are left for the class");
 _Static_assert(COPY_BITS + PASSES * PASS_BITS == 64, "all but the copy is sorted by");
 
 #define COUNTED_FOR_TOP 8192u /* sets: a millisecond */
+#define DEATHS_FREE     3u
 
 struct keys_reading {
     struct keys *keys;
@@ -35,6 +40,7 @@ struct keys_reading {
     enum { READ, CODE, SORT, GIVE } step;
     uint32_t set; /* READ: the next one, … */
     uint32_t end; /* … up to here: there is room for the keys of no more */
+    uint32_t least; /* READ: keys that are less frequent are left out */
     size_t at;    /* later: the next key of this step */
     struct hot_key *found;
     size_t count;
@@ -157,8 +163,10 @@ static void read_set(struct keys_reading *reading)
             keys_forget(keys, at, way);
             continue;
         }
-        reading->count++;
         peak = key->frequency > peak ? key->frequency : peak;
+        if (key->frequency < reading->least)
+            continue;
+        reading->count++;
         reading->lowest = key->user < reading->lowest ? key->user : reading->lowest;
         reading->highest = key->user > reading->highest ? key->user : reading->highest;
     }
@@ -250,6 +258,8 @@ static bool begin_pass(struct keys_reading *reading)
 static void sort_some(struct keys_reading *reading, uint32_t work)
 {
     if (reading->at == 0 && !begin_pass(reading)) {
+        free(reading->next_codes);
+        reading->next_codes = NULL;
         reading->sorted = allocate(reading->count, sizeof *reading->sorted);
         begin_step(reading, GIVE);
         return;
@@ -315,11 +325,22 @@ void keys_reading_free(struct keys_reading *reading)
     if (reading == NULL)
         return;
     reading->keys->readings--;
+    permtab_shm_store64(&reading->keys->header->readings, 0);
     free(reading->found);
     free(reading->codes);
     free(reading->next_codes);
     free(reading->sorted);
     free(reading);
+}
+
+/* Notes that a reading begins. Returns the frequency from which on it reads. */
+static uint32_t note_beginning(struct keys_header *header)
+{
+    uint64_t deaths = permtab_shm_load64_relaxed(&header->readings);
+    permtab_shm_store64(&header->readings, deaths + 1);
+    if (deaths < DEATHS_FREE)
+        return 1;
+    return deaths < DEATHS_FREE + KEYS_CLASSES ? 2u << (deaths - DEATHS_FREE) : UINT32_MAX;
 }
 
 /* One key more than there can be has room: what is not valid is written there. */
@@ -336,6 +357,7 @@ int keys_reading_new(struct keys_reading **out, struct keys *keys, uint32_t type
     keys->readings++;
     reading->keys = keys;
     reading->end = keys->sets;
+    reading->least = note_beginning(keys->header);
     reading->types = known_types(types);
     reading->lowest = UINT64_MAX;
     *out = reading;

@@ -349,9 +349,9 @@ static size_t present(struct keys *keys, size_t count)
 }
 
 /* Keys that come once each. Chance puts about 14 into a set, and up to 28 while those before it have been divided and
- * it has not; it has room for 32. By Poisson's formula 32 are too few for 0.02 %, 0.3 % and 1.9 % of 20, 24 and 28: about
- * 0.5 % on the way from one division to the next. What is lost stays lost until it comes again, so the sum of a few
- * doublings is seen here, each with half the weight of the next one: 1 % in all. */
+ * it has not; it has room for 32. By Poisson's formula 32 are too few for 0.02 %, 0.3 % and 1.9 % of 20, 24 and 28:
+ * about 0.5 % on the way from one division to the next. What is lost stays lost until it comes again, so the sum of a
+ * few doublings is seen here, each with half the weight of the next one: 1 % in all. */
 static void test_few_keys_are_lost(void **state)
 {
     (void)state;
@@ -513,6 +513,40 @@ static void test_no_memory_to_grow(void **state)
     refuses = false;
     assert_int_equal(bytes_of(descriptor), grown);
     (void)close(descriptor);
+}
+
+/* Workers that die while they read, as of the memory that it takes: after three of them less and less is read, until
+ * one has read it. */
+static void test_readings_that_do_not_end(void **state)
+{
+    (void)state;
+    const uint32_t frequencies[] = {1, 2, 5, 4000};
+    const size_t expected[] = {4, 4, 4, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0};
+    for (size_t deaths = 0; deaths < sizeof expected / sizeof expected[0]; deaths++) {
+        int descriptor = new_memory();
+        struct keys *keys = opened(descriptor);
+        struct keys_header *header = mapped(descriptor);
+        struct keys_reading *reading;
+        for (size_t i = 0; i < 4; i++)
+            note(keys, i, 7, frequencies[i]);
+        keys_free(keys);
+        for (size_t i = 0; i < deaths; i++) {
+            keys = opened(descriptor);
+            assert_int_equal(keys_reading_new(&reading, keys, TYPES), 0);
+            while (keys_reading_slice(reading, UINT32_MAX))
+                ;
+            uint64_t noted = header->readings; /* and then it dies */
+            keys_reading_free(reading);
+            keys_free(keys);
+            header->readings = noted;
+        }
+        keys = opened(descriptor);
+        assert_int_equal(hottest(keys), expected[deaths]);
+        assert_int_equal(hottest(keys), 4); /* none is forgotten */
+        keys_free(keys);
+        (void)munmap(header, KEYS_SIZE);
+        (void)close(descriptor);
+    }
 }
 
 /* Classes, then places, then users: that is how the store reads many at once. */
@@ -797,6 +831,7 @@ int main(void)
         cmocka_unit_test(test_memory_is_for_keys),
         cmocka_unit_test(test_a_size_that_is_not_there),
         cmocka_unit_test(test_no_memory_to_grow),
+        cmocka_unit_test(test_readings_that_do_not_end),
         cmocka_unit_test(test_keys_come_as_they_are_read),
         cmocka_unit_test(test_a_damaged_record_is_no_key),
         cmocka_unit_test(test_a_key_elsewhere_or_twice_is_no_key),
