@@ -40,12 +40,17 @@ void map_window(const struct map *map, struct map_key key, uint32_t *first, uint
 
 uint32_t map_writer_find(const struct map *map, struct map_key key)
 {
-    uint32_t slot, end;
-    for (map_window(map, key, &slot, &end); slot < end; slot++) {
-        uint32_t word = map_word(map, slot);
-        struct map_key there = map_key_at(map, slot);
-        if (word != 0 && there.key0 == key.key0 && there.key1 == key.key1 && there.type == key.type)
-            return slot;
+    uint32_t first = home_of(map, key);
+    for (uint32_t number = first; number < first + PERMTAB_SHM_WINDOW; number++) {
+        const struct permtab_shm_bucket *bucket = &map->buckets[number];
+        for (uint32_t place = 0; place < PERMTAB_SHM_SLOTS; place++) {
+            if (permtab_shm_load64_relaxed(&bucket->key0[place]) != key.key0 ||
+                permtab_shm_load64_relaxed(&bucket->key1[place]) != key.key1)
+                continue;
+            uint32_t word = permtab_shm_load32_relaxed(&bucket->word[place]);
+            if (word != 0 && PERMTAB_SHM_WORD_TYPE(word) == key.type)
+                return number * PERMTAB_SHM_SLOTS + place;
+        }
     }
     return MAP_NO_SLOT;
 }

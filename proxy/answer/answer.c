@@ -6,6 +6,7 @@
 #include "proxy/answer/fill.h"
 #include "proxy/answer/known_users_read.h"
 #include "proxy/answer/private.h"
+#include "proxy/answer/slices.h"
 #include "proxy/base/random.h"
 #include "proxy/keys/keys.h"
 
@@ -63,6 +64,12 @@ static int make_parts(struct answering *answering, const struct answering_option
                                      .timeout_ms = options->timeout_ms};
     if (code == 0)
         code = ask_queue_new(&answering->asks, &asks);
+    struct slices_options slices = {.base = options->base,
+                                    .fetches = answering->fetches,
+                                    .publisher = options->publisher,
+                                    .feed = options->feed};
+    if (code == 0)
+        code = slices_new(&answering->slices, &slices);
     return code;
 }
 
@@ -116,6 +123,7 @@ void answering_free(struct answering *answering)
 {
     if (answering == NULL)
         return;
+    slices_free(answering->slices);
     fetches_free(answering->fetches);
     strangers_fini(&answering->strangers);
     known_users_read_free(answering->known_users_read);
@@ -130,6 +138,18 @@ void answering_applied(struct answering *answering, uint64_t revision)
     if (answering->known_users_read != NULL) /* first: users judged next may have rows now */
         known_users_read_applied(answering->known_users_read);
     fills_applied(answering->fills, revision);
+    slices_applied(answering->slices);
+}
+
+int answering_slice(struct slice **out, struct answering *answering, struct scope_key scope, const uint64_t *users,
+                    size_t count, slice_done_fn done, void *context)
+{
+    return slice_begin(out, answering->slices, scope, users, count, done, context);
+}
+
+void answering_slice_cancel(struct slice *slice)
+{
+    slice_cancel(slice);
 }
 
 void answering_refresh(struct answering *answering, uint64_t user, struct scope_key scope)

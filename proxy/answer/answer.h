@@ -94,6 +94,18 @@ void ask_start(struct answering *answering, struct ask_flow *flow, struct ask *a
 /* Forgets the ask; done is not called. Does nothing when it is not under way. */
 void ask_cancel(struct ask *ask);
 
+/* Many users at one place together, for the warm-up. `results`: an enum slice_result of each of facts->users. A failure:
+ * nothing was read, and there are no results. */
+typedef void (*slice_done_fn)(void *context, int code, const char *text, const struct facts_slice *facts,
+                              const uint8_t *results);
+struct slice;
+
+/* `users` are ascending, each once, 1 to FACTS_SLICE_USERS_MAX. `done` is called later, never from inside, unless it is
+ * cancelled. PERMTAB_E_MEMORY. */
+int answering_slice(struct slice **out, struct answering *answering, struct scope_key scope, const uint64_t *users,
+                    size_t count, slice_done_fn done, void *context) PERMTAB_MUST_CHECK;
+void answering_slice_cancel(struct slice *slice);
+
 /* Notes what a client says that it hits: a hint for the next start, and for what stays in the table (table/use.h). It
  * counts only if the table has it, because it may be made up. */
 void answering_sampled(struct answering *answering, const struct ask_flow *flow, uint64_t user,

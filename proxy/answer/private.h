@@ -12,6 +12,7 @@ struct answering {
     struct fetches *fetches;
     struct fills *fills;
     struct ask_queue *asks;
+    struct slices *slices;
 };
 
 #endif

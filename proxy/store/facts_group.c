@@ -3,8 +3,8 @@
 #include "proxy/store/facts_group.h"
 
 #include "proxy/base/array.h"
+#include "proxy/store/hanging.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,82 +47,33 @@ static void chain_give(const struct group *group)
 
 /* ---- what hangs on the chain ---------------------------------------------------------------------------------- */
 
-enum hanging { HANGING_ASSIGNMENT = 1, HANGING_DEFAULT = 2, HANGING_OVERWRITE = 3 };
-
-#define OVERWRITE_ALLOWS  1u
-#define OVERWRITE_OF_USER 2u
-
-/* Columns: what, user, role, scope type, scope id, expires_at, bit, flags. Of user and role an overwrite has one, and
- * a default role the latter. Each part goes on with a list of users, or none, and the chain. */
-static const struct hanging_part {
-    const char *before, *between;
-    const char *column; /* of the scope */
-} hanging_parts[] = {
-    {"SELECT 1, user_id, role_id, scope_type, scope_id, expires_at, 0, 0 FROM permtab_assignment WHERE user_id IN (",
-     ") AND (", "scope"},
-    {NULL,
-     ") UNION ALL SELECT 2, id, id, scope_type, scope_id, NULL, 0, 0 FROM permtab_role WHERE is_default = 1 AND (",
-     "scope"},
-    {") UNION ALL SELECT 3, o.subject_id, o.subject_id, o.scope_type, o.scope_id, NULL, p.bit,"
-     " CASE o.effect WHEN 'allow' THEN 1 ELSE 0 END + CASE o.subject WHEN 'role' THEN 0 ELSE 2 END"
-     " FROM permtab_overwrite o JOIN permtab_permission p ON p.name = o.permission"
-     " WHERE (o.subject = 'role' OR o.subject_id IN (",
-     ")) AND (", "o.scope"},
-};
-
-#define HANGING_PARTS (sizeof(hanging_parts) / sizeof(*hanging_parts))
-
-/* Lists have a few fixed lengths, filled up by repeating the last user, so few texts are prepared. */
-static size_t list_length(size_t users)
+static struct hanging hanging_of(const struct group *group, uint64_t users[STORE_FACTS_MANY])
 {
-    return users == 1 ? 1 : users <= 8 ? 8 : STORE_FACTS_MANY;
+    const struct facts *first = group->members[0];
+    for (size_t i = 0; i < group->count; i++)
+        users[i] = group->members[i]->user;
+    return (struct hanging){.chain = first->chain, .levels = first->chain_count, .users = users, .count = group->count};
 }
 
 size_t group_text_size(const struct group *group)
 {
-    const struct facts *first = group->members[0];
-    return 1024 + HANGING_PARTS * (2 * list_length(group->count) + 48 * (size_t)first->chain_count);
+    uint64_t users[STORE_FACTS_MANY];
+    struct hanging hanging = hanging_of(group, users);
+    return hanging_text_size(&hanging);
 }
 
 char *group_text(const struct group *group, char *end)
 {
-    size_t users = list_length(group->count);
-    uint32_t levels = group->members[0]->chain_count;
-    for (size_t part = 0; part < HANGING_PARTS; part++) {
-        if (hanging_parts[part].before) {
-            end = stpcpy(end, hanging_parts[part].before);
-            for (size_t i = 0; i < users; i++)
-                end = stpcpy(end, i ? ",?" : "?");
-        }
-        end = stpcpy(end, hanging_parts[part].between);
-        for (uint32_t i = 0; i < levels; i++)
-            end += sprintf(end, "%s(%s_type = ? AND %s_id = ?)", i ? " OR " : "", hanging_parts[part].column,
-                           hanging_parts[part].column);
-    }
-    return stpcpy(end, ")");
+    uint64_t users[STORE_FACTS_MANY];
+    struct hanging hanging = hanging_of(group, users);
+    return hanging_text(&hanging, end);
 }
 
 unsigned group_bind(const struct group *group, struct sql_statement *st, unsigned index)
 {
-    const struct facts *first = group->members[0];
-    size_t users = list_length(group->count);
-    for (size_t part = 0; part < HANGING_PARTS; part++) {
-        for (size_t i = 0; hanging_parts[part].before && i < users; i++)
-            sql_bind_u64(st, index++, group->members[i < group->count ? i : group->count - 1]->user);
-        for (uint32_t i = 0; i < first->chain_count; i++) {
-            sql_bind_u64(st, index++, first->chain[i].key.type);
-            sql_bind_u64(st, index++, first->chain[i].key.id);
-        }
-    }
-    return index;
-}
-
-static uint32_t level_of(const struct facts *facts, struct scope_key key)
-{
-    uint32_t level = 0;
-    while (level < facts->chain_count && !scope_equal(facts->chain[level].key, key))
-        level++;
-    return level;
+    uint64_t users[STORE_FACTS_MANY];
+    struct hanging hanging = hanging_of(group, users);
+    return hanging_bind(&hanging, st, index);
 }
 
 static int assignment_take(struct facts *out, struct sql_statement *st, uint32_t level,
@@ -161,19 +112,19 @@ static int overwrite_take(struct facts *out, struct sql_statement *st, uint32_t 
         return no_memory(failure);
     uint64_t flags = sql_column_u64(st, 7);
     item->level = level;
-    item->subject = flags & OVERWRITE_OF_USER ? OVERWRITE_USER : OVERWRITE_ROLE;
+    item->subject = flags & HANGING_OF_USER ? OVERWRITE_USER : OVERWRITE_ROLE;
     item->role = item->subject == OVERWRITE_ROLE ? sql_column_u64(st, 2) : 0;
     item->bit = (uint32_t)sql_column_u64(st, 6);
-    item->allow = (flags & OVERWRITE_ALLOWS) != 0;
+    item->allow = (flags & HANGING_ALLOWS) != 0;
     return 0;
 }
 
 /* Whose row it is: the member's that it names, or the first one's, who keeps what all have in common. */
 static struct facts *owner_of(const struct group *group, struct sql_statement *st)
 {
-    enum hanging what = (enum hanging)sql_column_u64(st, 0);
+    enum hanging_row what = (enum hanging_row)sql_column_u64(st, 0);
     bool personal = what == HANGING_ASSIGNMENT ||
-                    (what == HANGING_OVERWRITE && (sql_column_u64(st, 7) & OVERWRITE_OF_USER) != 0);
+                    (what == HANGING_OVERWRITE && (sql_column_u64(st, 7) & HANGING_OF_USER) != 0);
     return personal ? member_of(group, sql_column_u64(st, 1)) : group->members[0];
 }
 
@@ -184,10 +135,10 @@ int group_take(const struct group *group, struct sql_statement *st, struct failu
     --*group->rows_left;
     struct scope_key key = {.id = sql_column_u64(st, 4), .type = (uint32_t)sql_column_u64(st, 3)};
     struct facts *owner = owner_of(group, st);
-    uint32_t level = level_of(group->members[0], key);
+    uint32_t level = hanging_level(group->members[0], key);
     if (!owner) /* ids that the store takes for equal, and we do not */
         return 0;
-    switch ((enum hanging)sql_column_u64(st, 0)) {
+    switch ((enum hanging_row)sql_column_u64(st, 0)) {
     case HANGING_ASSIGNMENT:
         return assignment_take(owner, st, level, failure);
     case HANGING_DEFAULT:

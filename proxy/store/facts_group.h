@@ -16,6 +16,9 @@ struct group {
 /* Rows that one user may have at one place. */
 #define GROUP_ROWS_MAX (STORE_ASSIGNMENTS_MAX + STORE_ROLES_MAX + STORE_OVERWRITES_MAX)
 
+/* Reads the chain of out->scope with its marks (read.c). Without one chain_count is 0. */
+int chain_read(struct store *store, struct facts *out, struct failure *failure) PERMTAB_MUST_CHECK;
+
 /* The selects of what hangs on the chain, which the first member has; appended to a text. The size is enough for them.
  * Columns: what (below 4), user, role, scope type, scope id, expires_at, bit, flags. */
 size_t group_text_size(const struct group *group);

@@ -29,7 +29,7 @@ static bool chain_fits(const struct facts *facts, struct scope_key key, struct s
            scope_equal(parent, facts->chain[facts->chain_count - 1].key);
 }
 
-static int chain_read(struct store *store, struct facts *out, struct failure *failure)
+int chain_read(struct store *store, struct facts *out, struct failure *failure)
 {
     struct sql_statement *st = sql_prepare(store->sql, chain_text, failure);
     sql_bind_u64(st, 1, out->scope.type);

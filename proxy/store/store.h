@@ -10,6 +10,7 @@
 #include "proxy/rights/catalogue.h"
 #include "proxy/rights/change.h"
 #include "proxy/rights/facts.h"
+#include "proxy/rights/facts_slice.h"
 #include "proxy/store/sql.h"
 
 #include <stdbool.h>
@@ -94,6 +95,12 @@ int store_read_facts(struct store *store, uint64_t user, struct scope_key scope,
 #define STORE_FACTS_MANY 64u
 int store_read_facts_many(struct store *store, const struct facts_key *keys, size_t count, struct facts *out,
                           struct failure *failure) PERMTAB_MUST_CHECK;
+/* The users of the slice at its place, in a few statements. *listed: they are to be named one by one, because with all
+ * who are between them there would be too many rows; when that is found here it is set. PERMTAB_E_NOT_FOUND: there is
+ * no such place, or its chain is broken. PERMTAB_E_LIMIT: it is too much to be read at once. After a failure the slice
+ * is good for clear and free alone. */
+int store_read_slice(struct store *store, struct facts_slice *slice, bool *listed,
+                     struct failure *failure) PERMTAB_MUST_CHECK;
 /* The roles named and all their ancestors, each once, sorted by id; missing ones are left out. */
 int store_read_roles(struct store *store, const uint64_t *ids, size_t count, struct role_list *out,
                      struct failure *failure) PERMTAB_MUST_CHECK;

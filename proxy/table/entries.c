@@ -139,6 +139,16 @@ static void fetch_links(const struct entries *entries, uint32_t slot)
         permtab_shm_fetch(&entries->links[slot]);
 }
 
+void entries_fetch_new(const struct entries *entries, struct map_key key)
+{
+    uint64_t hash = permtab_shm_hash(entries->map->hash_seed, key.key0, key.key1, key.type);
+    uint32_t home = permtab_shm_home(hash, entries->map->home_count);
+    permtab_shm_fetch(&entries->map->buckets[home]);
+    permtab_shm_fetch(&entries->map->buckets[home + 1]);
+    permtab_shm_fetch(&entries->links[(size_t)home * PERMTAB_SHM_SLOTS]);
+    permtab_shm_fetch(user_head(entries, key.key0));
+}
+
 /* Neighbours in the lists lie anywhere in memory. Fetched together, their misses overlap; one after the other, an
  * entry would wait four or five times. */
 void entries_fetch(const struct entries *entries, uint32_t first)

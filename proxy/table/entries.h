@@ -47,6 +47,8 @@ void entries_move(struct entries *entries, uint32_t from, uint32_t to, struct sc
 /* Prefetches the memory that clearing `first` and the ENTRIES_AHEAD - 1 entries after it at their scope will touch.
  * Changes nothing. */
 void entries_fetch(const struct entries *entries, uint32_t first);
+/* Likewise what an entry of that key, which is about to be put, will touch. */
+void entries_fetch_new(const struct entries *entries, struct map_key key);
 
 /* The entry of a kind that makes room next, or NO_ENTRY: to be unlinked, for the hand of the sieve has moved. */
 uint32_t entries_victim(struct entries *entries, enum entry_kind kind);

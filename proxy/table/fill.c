@@ -6,6 +6,7 @@
 
 #include "proxy/base/log.h"
 #include "proxy/table/batch.h"
+#include "proxy/table/landing.h"
 #include "proxy/table/private.h"
 
 #include <stdlib.h>
@@ -112,51 +113,6 @@ bool publisher_knows_roles(const struct publisher *publisher, const struct facts
 
 /* ---- facts into the table ---------------------------------------------------------------------------------------- */
 
-/* The level a scope answers as: its own, or that of the nearest ancestor that is not plain. global never is. */
-static uint32_t answering_level(const struct facts *facts)
-{
-    uint32_t level = facts->chain_count - 1;
-    while (level > 0 && facts->chain[level].plain)
-        level--;
-    return level;
-}
-
-/* The node of one scope under `parent`. A node that hangs elsewhere is from a time when the chain was broken by
- * rows that the store should have refused; everything that hangs on it is retired. */
-static struct scope_node *place_one(struct table *table, struct scope_key key, struct scope_node *parent,
-                                    uint64_t now_ns)
-{
-    const struct scope_node *known = scope_tree_find(&table->scopes, key);
-    if (known != NULL && known->parent != parent) {
-        if (parent != NULL)
-            parent->pins++;
-        (void)table_retire_scope(table, key, now_ns);
-        if (parent != NULL)
-            parent->pins--;
-    }
-    return scope_tree_put(&table->scopes, key, parent);
-}
-
-/* The nodes of the chain, linked from global down; returns that of `facts->scope`, and of the answering level. */
-static struct scope_node *place(struct table *table, const struct facts *facts, struct scope_node **target,
-                                uint64_t now_ns)
-{
-    struct scope_node *node = NULL;
-    if (facts->chain_count == 0)
-        return *target = place_one(table, facts->scope, NULL, now_ns);
-    for (uint32_t level = 0; level < facts->chain_count; level++) {
-        struct scope_node *next = place_one(table, facts->chain[level].key, node, now_ns);
-        if (next == NULL) {
-            scope_tree_prune(&table->scopes, node);
-            return NULL;
-        }
-        node = next;
-        if (level == answering_level(facts))
-            *target = node;
-    }
-    return node;
-}
-
 /* Watches the roles whose assignments were ignored: see resident_role.watched. */
 static int watch_misplaced(const struct facts *facts, int64_t now, struct role_sources *sources)
 {
@@ -170,8 +126,7 @@ static int watch_misplaced(const struct facts *facts, int64_t now, struct role_s
     return code;
 }
 
-static uint32_t intern(struct publisher *publisher, struct inputs *inputs, struct role_sources *sources,
-                       uint64_t now_ns)
+uint32_t fill_intern(struct publisher *publisher, struct inputs *inputs, struct role_sources *sources, uint64_t now_ns)
 {
     struct set_table *sets = sources->table;
     uint32_t set = set_table_find(sets, inputs);
@@ -204,38 +159,14 @@ static int answer_aside(struct publisher *publisher, const struct inputs *inputs
 }
 
 /* What nobody has asked for displaces nothing, in either table. */
-static void put_entry(struct publisher *publisher, struct table *table, const struct facts *facts,
-                      uint32_t set, uint64_t now_ns)
+static void put_entry(struct publisher *publisher, struct table *table, const struct facts *facts, uint32_t set,
+                      uint64_t now_ns)
 {
-    struct counters *counters = table == publisher->table ? publisher->counters : NULL;
-    enum entry_kind kind = facts->chain_count == 0 || facts->stranger ? ENTRY_NEGATIVE : ENTRY_POSITIVE;
-    struct scope_node *target = NULL;
-    struct scope_node *node = place(table, facts, &target, now_ns);
-    if (node == NULL)
+    struct landing landing;
+    if (landing_begin(&landing, table, facts, now_ns) < 0)
         return;
-    node->pins++;
-    /* Unfolds a scope whose old target may have become plain since: readers would look there, and no fill goes
-     * there. */
-    if (node->fold_slot != NO_ENTRY && node->fold_target != target)
-        folding_unfold(&table->folding, node, now_ns);
-    if (node != target)
-        folding_fold(&table->folding, node, target, now_ns);
-    /* Without room for the fold the entry is put at the scope itself. */
-    if (node->fold_slot == NO_ENTRY)
-        target = node;
-    struct map_key key = {facts->user, target->key.id, target->key.type};
-    bool missing = map_writer_find(&table->map, key) == MAP_NO_SLOT;
-    struct made_room made_room = {0};
-    bool put = (facts->unasked ? table_put_beside : table_put)(table, facts->user, target, set, kind, now_ns,
-                                                               counters != NULL ? &made_room : NULL);
-    if (counters != NULL) {
-        counters->fills += put;
-        counters->fills_known += put && missing && kind == ENTRY_POSITIVE && !facts->unasked;
-        counters->entries_evicted += made_room.evicted;
-        counters->entries_returned += facts->unasked ? 0 : made_room.returned;
-    }
-    node->pins--;
-    scope_tree_prune(&table->scopes, node); /* and with it the target, if both hold nothing */
+    (void)landing_put(&landing, publisher, facts, set, now_ns);
+    landing_end(&landing);
 }
 
 /* Whether messages hold the facts back. One message costs one poll. In a stream of messages, about one user or
@@ -262,8 +193,7 @@ bool publisher_still_true(const struct publisher *publisher, const struct facts 
     return !publisher_rebuilt_since(publisher, facts) && history_still_true(&publisher->history, facts);
 }
 
-/* Builds the inputs with the definitions of one table, and watches there what they leave out. */
-static int build(struct facts *facts, int64_t now, struct role_sources *sources, struct inputs *inputs,
+int fill_build(struct facts *facts, int64_t now, struct role_sources *sources, struct inputs *inputs,
                  size_t *misplaced)
 {
     int code = inputs_build(inputs, facts, now, role_sources_find, sources, misplaced);
@@ -290,7 +220,7 @@ static int fill_first(struct publisher *publisher, struct facts *facts, int64_t 
     struct role_sources sources = {&table->sets, &facts->roles, NULL};
     struct inputs inputs;
     size_t misplaced = 0;
-    int code = build(facts, now, &sources, &inputs, &misplaced);
+    int code = fill_build(facts, now, &sources, &inputs, &misplaced);
     if (misplaced > 0) {
         publisher->counters->misplaced_rows += misplaced;
         log_debug("user %llu: %zu assignments ignored: their roles belong elsewhere",
@@ -298,7 +228,7 @@ static int fill_first(struct publisher *publisher, struct facts *facts, int64_t 
     }
     if (code < 0)
         return code;
-    uint32_t set = intern(publisher, &inputs, &sources, now_ns);
+    uint32_t set = fill_intern(publisher, &inputs, &sources, now_ns);
     if (set != 0) {
         set_table_hold(&table->sets, set);
         code = publisher_answer_from_set(publisher, table, set, answer);
@@ -320,9 +250,9 @@ static void fill_other(struct publisher *publisher, struct facts *facts, int64_t
     struct role_sources sources = {&table->sets, &facts->roles, &publisher->table->sets};
     struct inputs inputs;
     size_t misplaced = 0;
-    if (build(facts, now, &sources, &inputs, &misplaced) < 0)
+    if (fill_build(facts, now, &sources, &inputs, &misplaced) < 0)
         return;
-    uint32_t set = intern(publisher, &inputs, &sources, now_ns);
+    uint32_t set = fill_intern(publisher, &inputs, &sources, now_ns);
     if (set != 0) {
         set_table_hold(&table->sets, set);
         put_unless_broken(publisher, table, facts, set, now_ns);
@@ -331,8 +261,7 @@ static void fill_other(struct publisher *publisher, struct facts *facts, int64_t
     inputs_fini(&inputs);
 }
 
-/* Whether the facts may be published now: PUBLISHER_FILLED. */
-static enum publisher_outcome fence(struct publisher *publisher, struct facts *facts, uint64_t now_ns)
+enum publisher_outcome fill_fence(struct publisher *publisher, struct facts *facts, uint64_t now_ns)
 {
     if (publisher_rebuilt_since(publisher, facts))
         return PUBLISHER_OUTDATED;
@@ -349,17 +278,21 @@ static enum publisher_outcome fence(struct publisher *publisher, struct facts *f
     return PUBLISHER_FILLED;
 }
 
-enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
-                                      struct answer *answer)
+int64_t fill_judged_at(const struct publisher *publisher, const struct facts *facts)
 {
-    enum publisher_outcome outcome = fence(publisher, facts, now_ns);
-    if (outcome != PUBLISHER_FILLED)
-        return outcome;
     const struct batch *applying = publisher->applying.batch;
     int64_t now = facts_judged_at(facts, publisher->expiry);
     /* assignments that the batch says have ended may have been retired already */
-    if (applying != NULL && applying->now > now)
-        now = applying->now;
+    return applying != NULL && applying->now > now ? applying->now : now;
+}
+
+enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
+                                      struct answer *answer)
+{
+    enum publisher_outcome outcome = fill_fence(publisher, facts, now_ns);
+    if (outcome != PUBLISHER_FILLED)
+        return outcome;
+    int64_t now = fill_judged_at(publisher, facts);
     struct table *table = publisher->table;
     uint32_t held = 0;
     int code = fill_first(publisher, facts, now, now_ns, answer, &held);

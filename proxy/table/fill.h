@@ -3,6 +3,7 @@
 #define PERMTAB_TABLE_FILL_H
 
 #include "proxy/rights/facts.h"
+#include "proxy/rights/facts_slice.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +35,22 @@ uint64_t answer_mark(const struct publisher *publisher, const struct answer *ans
  * of all reads, wherever they were made. Takes over the definitions that it keeps out of facts->roles. */
 enum publisher_outcome publisher_fill(struct publisher *publisher, struct facts *facts, uint64_t now_ns,
                                       struct answer *answer);
+/* What has become of a user of a slice. */
+enum slice_result {
+    SLICE_OPEN,     /* nothing yet */
+    SLICE_FILLED,
+    SLICE_RESIDENT, /* was there */
+    SLICE_ALONE,    /* to be read alone: it is of no kind, or something has changed since, or memory is short */
+    SLICE_NO_ROOM,  /* the table is full: for the warm-up none is displaced */
+    SLICE_STRANGER, /* for the caller to say */
+    SLICE_LATER,    /* likewise */
+};
+
+/* publisher_fill for `count` users of a slice from `from` on, as far as their results are SLICE_OPEN, for the warm-up.
+ * Its kinds are stamped with a generation. Each user passes the fence, as any facts do. PUBLISHER_FILLED: every one has
+ * a result. PUBLISHER_EARLY: none has, but after another batch; PUBLISHER_OUTDATED: they are all SLICE_ALONE. */
+enum publisher_outcome publisher_fill_many(struct publisher *publisher, struct facts_slice *slice, size_t from,
+                                           size_t count, uint64_t now_ns, uint8_t *results);
 /* The fence for those who keep facts that were published: whether they say what the store said at the applied
  * revision. */
 bool publisher_still_true(const struct publisher *publisher, const struct facts *facts);
@@ -53,6 +70,8 @@ bool publisher_lookup(const struct publisher *publisher, uint64_t user, struct s
  * `scope` is folded. */
 bool publisher_resident(const struct publisher *publisher, uint64_t user, struct scope_key scope,
                         struct scope_key *at);
+/* Brings near what publisher_resident will look at: a hint for those who ask for many. */
+void publisher_fetch(const struct publisher *publisher, uint64_t user, struct scope_key scope);
 /* The chain of a scope from global down, as the table knows it: a hint where to look. Returns the number of levels;
  * 0 when it does not know the scope. `out` has room for SCOPE_CHAIN_MAX. */
 uint32_t publisher_chain(const struct publisher *publisher, struct scope_key scope, struct scope_key *out);

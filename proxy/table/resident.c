@@ -18,6 +18,11 @@ bool publisher_resident(const struct publisher *publisher, uint64_t user, struct
     return entries_kind(&table->entries, slot) == ENTRY_POSITIVE;
 }
 
+void publisher_fetch(const struct publisher *publisher, uint64_t user, struct scope_key scope)
+{
+    (void)permtab_shm_fetch_entry(&publisher->table->segment.table, user, scope.id, scope.type);
+}
+
 uint64_t publisher_room(const struct publisher *publisher)
 {
     uint64_t entries = publisher_entries(publisher), most = publisher->table->entries_max;

@@ -253,13 +253,34 @@ static uint32_t make_room(struct table *table, struct map_key key, enum entry_ki
     return map_writer_vacancy(&table->map, key);
 }
 
+static bool add(struct table *table, struct map_key key, struct scope_node *node, uint32_t set, enum entry_kind kind,
+                bool makes_room, uint64_t now_ns, struct made_room *made_room)
+{
+    set_table_hold(&table->sets, set);
+    /* make_room may forget scopes that hold nothing: the pin keeps this one. */
+    node->pins++;
+    uint32_t slot = makes_room ? make_room(table, key, kind, now_ns, made_room) : find_room(table, key);
+    node->pins--;
+    if (slot == MAP_NO_SLOT) {
+        set_table_drop(&table->sets, set, now_ns + table->rest_ns);
+        return false;
+    }
+    map_insert_writer(&table->map, slot, key, set);
+    entries_link(&table->entries, slot, node, kind);
+    if (made_room != NULL) {
+        made_room->added = true;
+        made_room->returned += kind == ENTRY_POSITIVE && ghosts_take(&table->ghosts, key);
+    }
+    return true;
+}
+
 static bool put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set, enum entry_kind kind,
                 bool makes_room, uint64_t now_ns, struct made_room *made_room)
 {
     struct map_key key = {user, node->key.id, node->key.type};
     uint32_t slot = map_writer_find(&table->map, key);
-    set_table_hold(&table->sets, set); /* before the old set is dropped, which may be the same one */
     if (slot != MAP_NO_SLOT) {
+        set_table_hold(&table->sets, set); /* before the old set is dropped, which may be the same one */
         uint32_t before = slot_set(table, slot);
         map_replace_writer(&table->map, slot, set);
         if (entries_kind(&table->entries, slot) != kind) { /* else it keeps its place */
@@ -269,19 +290,7 @@ static bool put(struct table *table, uint64_t user, struct scope_node *node, uin
         set_table_drop(&table->sets, before, now_ns + table->rest_ns);
         return true;
     }
-    /* make_room may forget scopes that hold nothing: the pin keeps this one. */
-    node->pins++;
-    slot = makes_room ? make_room(table, key, kind, now_ns, made_room) : find_room(table, key);
-    node->pins--;
-    if (slot == MAP_NO_SLOT) {
-        set_table_drop(&table->sets, set, now_ns + table->rest_ns);
-        return false;
-    }
-    map_insert_writer(&table->map, slot, key, set);
-    entries_link(&table->entries, slot, node, kind);
-    if (kind == ENTRY_POSITIVE && made_room != NULL)
-        made_room->returned += ghosts_take(&table->ghosts, key);
-    return true;
+    return add(table, key, node, set, kind, makes_room, now_ns, made_room);
 }
 
 bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
@@ -294,6 +303,13 @@ bool table_put_beside(struct table *table, uint64_t user, struct scope_node *nod
                       enum entry_kind kind, uint64_t now_ns, struct made_room *made_room)
 {
     return put(table, user, node, set, kind, false, now_ns, made_room);
+}
+
+bool table_add_beside(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
+                      enum entry_kind kind, uint64_t now_ns, struct made_room *made_room)
+{
+    struct map_key key = {user, node->key.id, node->key.type};
+    return add(table, key, node, set, kind, false, now_ns, made_room);
 }
 
 /* ---- retiring ---------------------------------------------------------------------------------------------------- */

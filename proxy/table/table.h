@@ -36,11 +36,15 @@ void table_free(struct table *table);
 struct made_room {
     uint64_t evicted;  /* entries that have made room */
     uint64_t returned; /* about: whether this one had, not long before */
+    bool added;        /* there was no entry of the key, and now there is */
 };
 bool table_put(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
                enum entry_kind kind, uint64_t now_ns, struct made_room *made_room);
 /* Likewise, but no other entry goes for it: false when one would have to. */
 bool table_put_beside(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
+                      enum entry_kind kind, uint64_t now_ns, struct made_room *made_room);
+/* table_put_beside for a key that is not in the table. */
+bool table_add_beside(struct table *table, uint64_t user, struct scope_node *node, uint32_t set,
                       enum entry_kind kind, uint64_t now_ns, struct made_room *made_room);
 /* Clears the entry in `slot`. `prune`: forgets its scope, too, when that was the last entry there. */
 void table_clear(struct table *table, uint32_t slot, uint64_t now_ns, bool prune);

@@ -133,7 +133,7 @@ static bool take_key(struct hand *hand)
     if (hand->is == HAND_ASKS || (job = warm_giver(hand->warm)) == NULL)
         return false;
     hand->job = job;
-    hand->key = job->keys[job->next_key++];
+    hand->key = job->next_alone < job->alone_count ? job->alone[job->next_alone++] : job->keys[job->next_key++];
     hand->tries = hand->tries_alone = 0;
     hand->warm->busy++;
     job->busy++;
@@ -147,7 +147,7 @@ static unsigned hands_max(const struct warm *warm)
 
 bool hands_have_room(const struct warm *warm)
 {
-    return publisher_room(warm->options.publisher) > warm->asking;
+    return publisher_room(warm->options.publisher) > warm->asking + warm->run_keys;
 }
 
 bool hands_have_work(const struct warm *warm)

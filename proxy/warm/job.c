@@ -68,6 +68,10 @@ void job_raise(struct job *job, unsigned priority)
 static void forget_keys(struct job *job)
 {
     hands_drop(job->warm, job);
+    runs_drop(job->warm, job);
+    free(job->alone);
+    job->alone = NULL;
+    job->alone_count = job->next_alone = 0;
     keys_reading_free(job->reading);
     job->reading = NULL;
     page_leave(job->page);
@@ -176,18 +180,23 @@ static bool turn_to_put_off(struct job *job)
     return true;
 }
 
+bool job_has_more(const struct job *job)
+{
+    return job->next_key < job->count || job->next_alone < job->alone_count || job->busy > 0 || job->run_keys > 0;
+}
+
 bool job_is_over(struct job *job)
 {
     if (job->status.state != WARM_FILLING && job->status.state != WARM_COUNTING)
         return false;
-    if (job->next_key < job->count || job->busy > 0)
+    if (job_has_more(job))
         return false;
     return job->put_off == 0 || !turn_to_put_off(job);
 }
 
 uint64_t job_left(const struct job *job)
 {
-    return job->count - job->next_key + job->put_off + job->busy;
+    return job->count - job->next_key + job->put_off + job->busy + job->run_keys + job->alone_count - job->next_alone;
 }
 
 void job_keep_why(struct job *job, const char *why)
@@ -208,7 +217,7 @@ static const char *why_it_rests(struct warm *warm, bool *why)
 static const char *while_filling(const struct job *job, bool *why)
 {
     struct warm *warm = job->warm;
-    if (warm_giver(warm) != job && job->busy == 0 && job->next_key < job->count)
+    if (warm_giver(warm) != job && runs_giver(warm) != job && job->busy == 0 && job->run_keys == 0)
         return "others come first";
     if (!hands_have_room(warm))
         return "the table has no room";

@@ -1,5 +1,6 @@
 /* Shared by warm.c (the list of jobs, and turns), job.c (a job and its keys), page.c (keys from the store), request.c
- * (jobs that somebody asked for) and hands.c (keys under way). */
+ * (jobs that somebody asked for) and hands.c (keys under way) and
+ * runs.c (thousands of them together). */
 #ifndef PERMTAB_WARM_PRIVATE_H
 #define PERMTAB_WARM_PRIVATE_H
 
@@ -33,6 +34,9 @@ struct job {
     bool cut;                     /* there are more than the table has room for */
     struct hot_key *keys; /* malloc'ed: those to fill, from `next_key` on; before it those that were put off */
     size_t count, next_key, put_off;
+    struct hot_key *alone; /* left by runs, for the hands, from `next_alone` on */
+    size_t alone_count, next_alone;
+    size_t run_keys; /* in runs */
     unsigned busy; /* hands that have a key of it */
     uint64_t begun_ns;
     uint64_t stuck_ns; /* since when there is no room, or users are counted; 0: nothing is waited for */
@@ -68,6 +72,9 @@ struct warm {
     unsigned busy;   /* hands that are not free */
     unsigned asking; /* and of these, those that ask */
     bool stepping;   /* ask_start may call back at once */
+    struct run *runs;
+    unsigned run_count;
+    size_t run_keys; /* in all of them */
     struct pause pause;
     struct budget budget;
     uint64_t charged_ns; /* of answering_warm_ns: what the budget has heard of */
@@ -100,6 +107,8 @@ void job_remove(struct job *job);
 /* Begins it, or reads its keys on. */
 void job_begin(struct job *job);
 void job_read_on(struct job *job);
+/* Whether keys of it are to be begun, or under way. */
+bool job_has_more(const struct job *job);
 /* Turns to what was put off, and says whether the job is over. */
 bool job_is_over(struct job *job);
 /* Whether what it waits for has not come for so long that it will not. */
@@ -130,6 +139,16 @@ void page_leave(struct page *page);
 /* Begins what workers before this one have not finished. */
 void requests_go_on(struct warm *warm);
 void request_forget(struct job *job);
+
+/* runs.c */
+#define WARM_RUNS 3u
+/* The job that has keys for a run, or NULL. */
+struct job *runs_giver(const struct warm *warm);
+/* Whether one more may be begun, were there room and budget. */
+bool runs_have_work(const struct warm *warm);
+void runs_begin(struct warm *warm);
+/* Lets go of all runs of a job. */
+void runs_drop(struct warm *warm, const struct job *job);
 
 /* hands.c */
 /* A failure: nothing is begun for a while, which grows. */

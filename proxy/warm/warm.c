@@ -76,7 +76,8 @@ static struct job *first(const struct warm *warm)
 struct job *warm_giver(const struct warm *warm)
 {
     for (struct job *job = warm->jobs; job != NULL; job = job->next)
-        if (job->status.state == WARM_FILLING && job->next_key < job->count)
+        if (job->status.state == WARM_FILLING &&
+            (job->next_alone < job->alone_count || (job->next_key < job->count && runs_giver(warm) != job)))
             return job;
     return NULL;
 }
@@ -102,7 +103,7 @@ static void count_left(struct warm *warm)
 static bool somebody_is_over(const struct warm *warm)
 {
     for (const struct job *job = warm->jobs; job != NULL; job = job->next)
-        if (job->status.state == WARM_FILLING && job->next_key == job->count && job->busy == 0)
+        if (job->status.state == WARM_FILLING && !job_has_more(job))
             return true;
     return false;
 }
@@ -142,9 +143,9 @@ void warm_schedule(struct warm *warm)
         (void)timer_at_once(warm->turn);
     else if (reads_on(job))
         (void)timer_in_ns(warm->turn, wait_ns(warm, now_ns));
-    else if (hands_have_work(warm) && hands_have_room(warm))
+    else if ((hands_have_work(warm) || runs_have_work(warm)) && hands_have_room(warm))
         (void)timer_in_ns(warm->turn, wait_ns(warm, now_ns));
-    else if (hands_have_work(warm) || somebody_counts(warm))
+    else if (hands_have_work(warm) || runs_have_work(warm) || somebody_counts(warm))
         (void)timer_in_ms(warm->turn, LOOK_MS);
 }
 
@@ -152,6 +153,7 @@ void warm_schedule(struct warm *warm)
 static void wait_for_room(struct warm *warm)
 {
     struct job *job = warm_giver(warm);
+    job = job != NULL ? job : runs_giver(warm);
     for (unsigned i = 0; i < WARM_HANDS && job == NULL; i++)
         if (warm->hands[i].is == HAND_AGAIN)
             job = warm->hands[i].job;
@@ -164,15 +166,18 @@ static void wait_for_room(struct warm *warm)
 static void fill(struct warm *warm)
 {
     if (!hands_have_room(warm)) {
-        if (warm->asking == 0)
+        if (warm->asking == 0 && warm->run_count == 0)
             wait_for_room(warm);
         return;
     }
     for (struct job *job = warm->jobs; job != NULL; job = job->next)
         if (job->status.state == WARM_FILLING)
             job->stuck_ns = 0;
-    if (wait_ns(warm, clock_ns()) == 0)
-        hands_fill(warm);
+    if (wait_ns(warm, clock_ns()) > 0)
+        return;
+    if (runs_have_work(warm))
+        runs_begin(warm);
+    hands_fill(warm);
 }
 
 static void end_those_that_are_over(struct warm *warm)

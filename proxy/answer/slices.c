@@ -1,0 +1,250 @@
+/* A slice:
+ *
+ *   READING ─► HELD ─► publisher_fill_many, some hundred users at a time ─► told
+ *     a thread    │ ▲
+ *                 └─┘ after the next batch, while it is ahead of the table
+ *
+ * What may change while it is away: whoever wants it may have gone (it has no `done` then), the table may have advanced,
+ * or be made anew (each user passes the fence). */
+#include "proxy/answer/slices.h"
+
+#include "proxy/answer/fetch.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/container_of.h"
+#include "proxy/base/timer.h"
+#include "proxy/base/turn.h"
+#include "proxy/feed/feed.h"
+#include "proxy/table/publisher.h"
+
+#include <assert.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define A_SHARE 256u /* users published between two looks at the clock */
+/* A place that was read by lists is tried as a range again after so many slices. */
+#define LISTED_FOR 16u
+
+struct slice {
+    struct slices *slices;
+    struct read_guest guest;
+    struct facts_slice *facts;
+    bool listed;
+    struct failure failure; /* its code is 0: there is none */
+    uint64_t generation;
+    size_t published;  /* users that have a result */
+    uint64_t early_ns; /* since when it is ahead of the table; 0: it is not */
+    uint8_t *results;
+    slice_done_fn done; /* NULL: cancelled */
+    void *context;
+    struct slice *prev, *next; /* of `held` */
+};
+
+struct slices {
+    struct slices_options options;
+    struct slice *held; /* read, the first one first */
+    struct event *turn;
+    struct scope_key listed_at; /* the place that was last read by lists, */
+    unsigned listed_left;       /* and for how many slices more it will be */
+};
+
+/* ---- on a thread --------------------------------------------------------------------------------------------------- */
+
+static int read_slice(struct slice *slice, struct store *store, struct failure *failure)
+{
+    struct log_position at;
+    int64_t now;
+    int code = store_snapshot(store, &at, &now, failure);
+    if (code < 0)
+        return code;
+    code = store_read_slice(store, slice->facts, &slice->listed, failure);
+    store_snapshot_end(store);
+    return code;
+}
+
+static int run(struct read_guest *guest, struct store *store, struct failure *failure)
+{
+    struct slice *slice = container_of(guest, struct slice, guest);
+    int code = store == NULL ? failure->code : read_slice(slice, store, failure);
+    slice->failure = code < 0 ? *failure : (struct failure){0};
+    slice->failure.code = code < 0 ? code : 0;
+    return code;
+}
+
+/* ---- publishing ---------------------------------------------------------------------------------------------------- */
+
+static void slice_free(struct slice *slice)
+{
+    facts_slice_free(slice->facts);
+    free(slice->results);
+    free(slice);
+}
+
+static void end(struct slice *slice)
+{
+    DL_DELETE(slice->slices->held, slice);
+    if (slice->done != NULL)
+        slice->done(slice->context, slice->failure.code, slice->failure.text, slice->facts, slice->results);
+    slice_free(slice);
+}
+
+static void leave_alone(struct slice *slice)
+{
+    for (size_t i = slice->published; i < slice->facts->count; i++)
+        slice->results[i] = SLICE_ALONE;
+    slice->published = slice->facts->count;
+}
+
+/* Those without rows may be strangers. */
+static void look_for_strangers(struct slice *slice, size_t count)
+{
+    struct facts_slice *facts = slice->facts;
+    for (size_t i = slice->published; i < slice->published + count; i++) {
+        if (facts->kind_of[i] == FACTS_SLICE_ALONE || !facts_name_no_user(&facts->kinds[facts->kind_of[i]]))
+            continue;
+        facts->kinds[facts->kind_of[i]].user = facts->users[i];
+        int code = fetch_is_known(slice->slices->options.fetches, &facts->kinds[facts->kind_of[i]]);
+        if (code < 0)
+            slice->results[i] = code == PERMTAB_E_BUSY ? SLICE_LATER : SLICE_STRANGER;
+    }
+}
+
+/* Whether the slice is ahead even of a poll that began after it was read: then the feed reads another server. */
+static bool never_reached(struct slice *slice)
+{
+    const struct publisher *publisher = slice->slices->options.publisher;
+    if (slice->early_ns == 0)
+        slice->early_ns = clock_ns();
+    return facts_slice_common(slice->facts)->revision > publisher_position(publisher).revision &&
+           publisher_confirmed(publisher) > slice->early_ns;
+}
+
+/* False: it has to wait for a batch. */
+static bool publish_some(struct slice *slice)
+{
+    const struct slices *slices = slice->slices;
+    size_t left = slice->facts->count - slice->published, count = left < A_SHARE ? left : A_SHARE;
+    look_for_strangers(slice, count);
+    enum publisher_outcome outcome = publisher_fill_many(slices->options.publisher, slice->facts, slice->published,
+                                                         count, clock_ns(), slice->results);
+    if (outcome == PUBLISHER_EARLY) {
+        if (never_reached(slice))
+            leave_alone(slice);
+        else
+            feed_wake(slices->options.feed);
+        return slice->published == slice->facts->count;
+    }
+    slice->published += count;
+    return true;
+}
+
+static void on_turn(evutil_socket_t descriptor, short what, void *context)
+{
+    struct slices *slices = context;
+    uint64_t begun_ns = clock_ns();
+    (void)descriptor, (void)what;
+    while (slices->held != NULL) {
+        struct slice *slice = slices->held;
+        if (slice->done == NULL || slice->failure.code < 0 || slice->published == slice->facts->count)
+            end(slice);
+        else if (!publish_some(slice))
+            return; /* slices_applied goes on */
+        if (turn_is_over(begun_ns)) {
+            timer_next_turn(slices->turn);
+            return;
+        }
+    }
+}
+
+void slices_applied(struct slices *slices)
+{
+    if (slices->held != NULL)
+        timer_next_turn(slices->turn);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------- */
+
+static void note_listed(struct slices *slices, const struct slice *slice)
+{
+    bool known = slices->listed_left > 0 && scope_equal(slices->listed_at, slice->facts->scope);
+    if (slice->failure.code == 0 && slice->listed && !known) {
+        slices->listed_at = slice->facts->scope;
+        slices->listed_left = LISTED_FOR;
+    }
+}
+
+static void on_read(struct read_guest *guest)
+{
+    struct slice *slice = container_of(guest, struct slice, guest);
+    struct slices *slices = slice->slices;
+    note_listed(slices, slice);
+    for (size_t i = 0; i < slice->facts->kind_count; i++) {
+        slice->facts->kinds[i].generation = slice->generation;
+        slice->facts->kinds[i].unasked = true;
+    }
+    DL_APPEND(slices->held, slice);
+    timer_next_turn(slices->turn);
+}
+
+int slice_begin(struct slice **out, struct slices *slices, struct scope_key scope, const uint64_t *users, size_t count,
+                slice_done_fn done, void *context)
+{
+    struct slice *slice = calloc(1, sizeof *slice);
+    if (slice == NULL)
+        return PERMTAB_E_MEMORY;
+    *slice = (struct slice){.slices = slices,
+                            .guest = {.run = run, .done = on_read},
+                            .generation = publisher_generation(slices->options.publisher),
+                            .done = done,
+                            .context = context};
+    slice->results = calloc(count, sizeof *slice->results);
+    int code = slice->results == NULL ? PERMTAB_E_MEMORY : facts_slice_new(&slice->facts, scope, users, count);
+    slice->listed = slices->listed_left > 0 && scope_equal(scope, slices->listed_at);
+    if (code < 0) {
+        slice_free(slice);
+        return code;
+    }
+    slices->listed_left -= slice->listed;
+    fetches_guest_begin(slices->options.fetches, &slice->guest);
+    *out = slice;
+    return 0;
+}
+
+void slice_cancel(struct slice *slice)
+{
+    slice->done = NULL;
+    if (read_guest_withdraw(&slice->guest))
+        slice_free(slice);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------------- */
+
+int slices_new(struct slices **out, const struct slices_options *options)
+{
+    struct slices *slices = calloc(1, sizeof *slices);
+    if (slices == NULL)
+        return PERMTAB_E_MEMORY;
+    slices->options = *options;
+    slices->turn = evtimer_new(options->base, on_turn, slices);
+    if (slices->turn == NULL) {
+        free(slices);
+        return PERMTAB_E_MEMORY;
+    }
+    *out = slices;
+    return 0;
+}
+
+void slices_free(struct slices *slices)
+{
+    struct slice *slice, *next;
+    if (slices == NULL)
+        return;
+    DL_FOREACH_SAFE(slices->held, slice, next)
+    {
+        assert(slice->done == NULL);
+        DL_DELETE(slices->held, slice);
+        slice_free(slice);
+    }
+    event_free(slices->turn);
+    free(slices);
+}

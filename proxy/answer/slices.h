@@ -1,0 +1,30 @@
+/* Slices: thousands of users at one place, read together for the warm-up and published in shares of a turn of the loop.
+ * What a slice cannot do for a user is for an ask of that user alone. On the loop's thread. */
+#ifndef PERMTAB_ANSWER_SLICES_H
+#define PERMTAB_ANSWER_SLICES_H
+
+#include "proxy/answer/answer.h"
+
+struct fetches;
+struct slices;
+
+/* Everything that the options point to is borrowed. */
+struct slices_options {
+    struct event_base *base;
+    struct fetches *fetches;
+    struct publisher *publisher;
+    struct feed *feed;
+};
+
+int slices_new(struct slices **out, const struct slices_options *options) PERMTAB_MUST_CHECK;
+/* To be called after store_threads_free, and when every slice was told of or cancelled. NULL does nothing. */
+void slices_free(struct slices *slices);
+
+int slice_begin(struct slice **out, struct slices *slices, struct scope_key scope, const uint64_t *users, size_t count,
+                slice_done_fn done, void *context) PERMTAB_MUST_CHECK;
+void slice_cancel(struct slice *slice);
+
+/* To be called after each batch of the feed: some may have been ahead of the table. */
+void slices_applied(struct slices *slices);
+
+#endif
