@@ -22,6 +22,7 @@
 #include <time.h>
 
 #define TICK_MS          1000u /* while nothing is under way */
+#define START_MS         10u   /* until the first lease, when the first table is to be larger: the warm-up waits */
 #define COPY_PAUSE_US    1000u /* between two turns of copying */
 #define COPY_TURN_NS     1000000u
 #define COPY_SLICE       256u
@@ -365,7 +366,10 @@ static void idle_turn(struct growth *growth, uint64_t now_ns)
     if (growth->reason == GROWTH_NOT_NEEDED && !finds_reason(growth, now_ns))
         return;
     growth->released = false;
-    if (pause_lasts(&growth->pause, now_ns) || !publisher_leased(growth->options.publisher, now_ns))
+    bool leased = publisher_leased(growth->options.publisher, now_ns);
+    if (growth->reason == GROWTH_START && !leased)
+        again_in_ms(growth, START_MS);
+    if (pause_lasts(&growth->pause, now_ns) || !leased)
         growth->reason = GROWTH_NOT_NEEDED;
     else if (look_begin(growth->look, growth->retired.tables, growth->retired.count))
         enter(growth, GROWTH_LOOKING);

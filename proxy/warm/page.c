@@ -69,7 +69,8 @@ static bool go_on(struct job *job, const struct page *page)
     if (page->count < PAGE_KEYS || page->of.which == STORE_HOLDERS_USER)
         return false;
     uint64_t last = page->keys[page->count - 1].user;
-    job->cut = job->count > publisher_room(publisher) + publisher_entries(publisher);
+    uint64_t room = publisher_room(publisher) + publisher_entries(publisher);
+    job->cut = job->count > room && job->count > job->warm->options.entries;
     job->from = last + (page->keys[0].user == last);
     job->paged = true;
     return !job->cut && job->from != page->first;

@@ -23,7 +23,7 @@
 #include <string.h>
 #include <utlist.h>
 
-#define LOOK_MS 500u         /* whether there is room, or users are counted */
+#define LOOK_MS 20u          /* whether there is room, or users are counted */
 #define HOT_NS  1000000000ull /* between two looks at all keys for the hottest */
 
 #define PRIORITY_START    6u /* above requests, of which there may be enough to take all the room */

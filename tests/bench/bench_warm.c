@@ -61,15 +61,15 @@ static void attach(struct watcher *watcher)
 static uint64_t fill(struct watcher *watcher)
 {
     struct permtab_query queries[BLOCK];
+    enum permtab_decision decisions[BLOCK];
     uint64_t answered = 0;
     for (uint64_t user = 1; user <= watcher->users; user += BLOCK) {
         size_t count = 0;
         for (; count < BLOCK && user + count <= watcher->users; count++)
-            queries[count] = (struct permtab_query){
-                .user = user + count, .scope = watcher->place, .permission = watcher->send};
-        (void)permtab_check_many(watcher->table, queries, count);
-        for (size_t i = 0; i < count; i++)
-            answered += queries[i].decision != PERMTAB_UNKNOWN;
+            queries[count] =
+                (struct permtab_query){.user = user + count, .scope = watcher->place, .perm = watcher->send};
+        int known = permtab_check_many(watcher->table, queries, count, decisions);
+        answered += known > 0 ? (uint64_t)known : 0;
     }
     return answered;
 }
@@ -92,6 +92,8 @@ static void watch(struct watcher *watcher, double seconds)
     attach(watcher);
     uint64_t attached_ns = monotonic_ns(), until_ns = attached_ns + (uint64_t)(seconds * 1e9);
     while (all_ns == 0 && monotonic_ns() < until_ns) {
+        if (permtab_refresh(watcher->table) < 0) /* it may have grown */
+            continue;
         share = known(watcher, &random);
         half_ns = half_ns == 0 && share >= watcher->share / 2 ? monotonic_ns() : half_ns;
         all_ns = share >= watcher->share ? monotonic_ns() : 0;
