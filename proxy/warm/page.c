@@ -15,7 +15,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define PAGE_KEYS  2000u /* a few milliseconds */
+#define PAGE_KEYS  4096u /* a few milliseconds */
 #define PAGE_TRIES 20u
 
 struct page {
