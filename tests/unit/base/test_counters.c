@@ -192,12 +192,12 @@ static void test_prometheus(void **state)
 static void test_manual(void **state)
 {
     FILE *file = fopen(SOURCE_DIR "/docs/OPERATIONS.md", "r");
-    char *text = calloc(1, 65536);
+    char *text = calloc(1, 1 << 20);
     size_t rows = 0;
     (void)state;
     assert_non_null(file);
     assert_non_null(text);
-    assert_true(fread(text, 1, 65535, file) > 0);
+    assert_true(fread(text, 1, (1 << 20) - 1, file) > 0);
     assert_int_equal(fclose(file), 0);
     for (size_t i = 0; i < counter_description_count; i++) {
         const struct counter_description *counter = &counter_descriptions[i];
