@@ -8,9 +8,9 @@
  * No step compares two keys, so each takes about the same time for each key, however many there are. Order is a hint:
  * places whose hashes are equal are mixed, and so are users that are close to each other among very large numbers.
  *
- * It takes 72 bytes a key for a moment, which nobody has counted. Where that is what workers die of, they must not do so
- * for ever: when three have died while they read, the next one leaves out the keys that were asked for once, and each
- * that dies again twice as frequent ones.
+ * It takes 72 bytes a key for a moment, which nobody has counted. Where that is what workers die of, they must not do
+ * so for ever: when three have died while they read, the next one leaves out the keys that were asked for once, and
+ * each that dies again twice as frequent ones.
  *
  * Keys may be noted between two slices. What is noted may be in the reading or not, and counts from the next one on. A
  * key has one set, which is read in one piece, and no set is divided meanwhile, so none is found twice. */
