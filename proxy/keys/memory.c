@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,12 +35,13 @@ static off_t offset_of(uint32_t sets)
     return sets > 0 ? (off_t)KEYS_BYTES(sets) : 0;
 }
 
-/* Not posix_fallocate, which may write into what is there where the kernel cannot do it. */
+/* Not posix_fallocate, which may write into what is there where the kernel cannot do it. No flag: all of it is within
+ * the size, and gVisor knows none. */
 int keys_allocate(int descriptor, uint32_t from, uint32_t to)
 {
     int code;
     do
-        code = fallocate(descriptor, FALLOC_FL_KEEP_SIZE, offset_of(from), offset_of(to) - offset_of(from));
+        code = fallocate(descriptor, 0, offset_of(from), offset_of(to) - offset_of(from));
     while (code < 0 && errno == EINTR);
     if (code == 0)
         return 0;
@@ -59,8 +61,19 @@ void keys_give_back(int descriptor, uint32_t from)
     (void)fallocate(descriptor, mode, offset_of(from), (off_t)KEYS_SIZE - offset_of(from));
 }
 
+/* A process that makes a file larger than it may is killed. */
+static bool may_be_so_large(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= KEYS_SIZE;
+}
+
 static int allocate_first(int descriptor)
 {
+    if (!may_be_so_large()) {
+        errno = EFBIG;
+        return PERMTAB_E_SYSTEM;
+    }
     if (ftruncate(descriptor, (off_t)KEYS_SIZE) < 0)
         return PERMTAB_E_SYSTEM;
     return keys_allocate(descriptor, 0, KEYS_SETS_FIRST);

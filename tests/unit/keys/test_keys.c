@@ -5,9 +5,9 @@
 #include "tests/support/keys_hottest.h"
 #include "tests/support/random.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +128,21 @@ static void test_its_size_stays(void **state)
     assert_int_equal(ftruncate(descriptor, (off_t)KEYS_SIZE * 2), -1);
     assert_int_equal(fcntl(descriptor, F_ADD_SEALS, F_SEAL_WRITE), -1);
     (void)close(descriptor);
+}
+
+/* One that may have no file of that size goes without, instead of dying of SIGXFSZ. */
+static void test_a_limit_of_files(void **state)
+{
+    (void)state;
+    struct rlimit before, small;
+    int descriptor = -1;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){KEYS_SIZE - 1, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_int_equal(keys_memfd_new(&descriptor), PERMTAB_E_SYSTEM);
+    assert_int_equal(errno, EFBIG);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(descriptor, -1);
 }
 
 /* ---- noting ------------------------------------------------------------------------------------------------------ */
@@ -818,6 +833,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_its_memory_is_known),
         cmocka_unit_test(test_its_size_stays),
+        cmocka_unit_test(test_a_limit_of_files),
         cmocka_unit_test(test_hottest_first),
         cmocka_unit_test(test_they_outlive_the_worker),
         cmocka_unit_test(test_the_size_of_the_table_survives),
