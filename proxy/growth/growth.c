@@ -22,7 +22,8 @@
 #include <time.h>
 
 #define TICK_MS          1000u /* while nothing is under way */
-#define START_MS         10u   /* until the first lease, when the first table is to be larger: the warm-up waits */
+#define START_MS         20u   /* likewise, while the first lease is waited for, … */
+#define START_NS         10000000000ull /* … no longer than this */
 #define COPY_PAUSE_US    1000u /* between two turns of copying */
 #define COPY_TURN_NS     1000000u
 #define COPY_SLICE       256u
@@ -358,18 +359,23 @@ static bool finds_reason(struct growth *growth, uint64_t now_ns)
     return true;
 }
 
+/* The first table is smaller than it is to be, and the first lease comes any moment: what is filled from then on is to
+ * find its room soon. */
+static bool is_about_to_start(const struct growth *growth, uint64_t now_ns)
+{
+    return publisher_capacity(growth->options.publisher) < growth->options.entries_min &&
+           !publisher_leased(growth->options.publisher, now_ns) && now_ns < growth->table_ns + START_NS;
+}
+
 static void idle_turn(struct growth *growth, uint64_t now_ns)
 {
-    again_in_ms(growth, TICK_MS);
+    again_in_ms(growth, is_about_to_start(growth, now_ns) ? START_MS : TICK_MS);
     if (publisher_rebuild_ordered(growth->options.publisher))
         return;
     if (growth->reason == GROWTH_NOT_NEEDED && !finds_reason(growth, now_ns))
         return;
     growth->released = false;
-    bool leased = publisher_leased(growth->options.publisher, now_ns);
-    if (growth->reason == GROWTH_START && !leased)
-        again_in_ms(growth, START_MS);
-    if (pause_lasts(&growth->pause, now_ns) || !leased)
+    if (pause_lasts(&growth->pause, now_ns) || !publisher_leased(growth->options.publisher, now_ns))
         growth->reason = GROWTH_NOT_NEEDED;
     else if (look_begin(growth->look, growth->retired.tables, growth->retired.count))
         enter(growth, GROWTH_LOOKING);

@@ -10,6 +10,7 @@
 #include "proxy/base/log.h"
 #include "proxy/growth/cgroup.h"
 #include "proxy/growth/look.h"
+#include "proxy/growth/private.h"
 #include "proxy/keys/keys.h"
 #include "proxy/table/private.h"
 #include "proxy/table/retire.h"
@@ -274,6 +275,32 @@ static void a_small_first_table_is_made_larger(void **state)
     turn_for(fixture, 3 * SECOND);
     assert_int_equal(fixture->counters.growths, 1);
     assert_prints(fixture, "growth none");
+}
+
+/* In milliseconds of the loop's timers, which run ten times as fast. */
+static unsigned next_look_in(const struct fixture *fixture)
+{
+    struct timeval at, now, left;
+    assert_true(event_pending(fixture->growth->timer, EV_TIMEOUT, &at));
+    assert_int_equal(gettimeofday(&now, NULL), 0);
+    if (!timercmp(&at, &now, >))
+        return 0;
+    timersub(&at, &now, &left);
+    return (unsigned)(left.tv_sec * 10000 + left.tv_usec / 100);
+}
+
+/* The lease of a table that was just made comes any moment, and then it is made larger at once, not a second later. */
+static void the_first_lease_is_waited_for(void **state)
+{
+    struct fixture *fixture = *state;
+    while (publisher_leased(fixture->publisher, clock_ns()))
+        ;
+    begin(fixture, 1234, 1u << 30);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
+        assert_in_range(next_look_in(fixture), 0, 500);
+    }
+    TURN_UNTIL(fixture->counters.growths == 1);
 }
 
 static void note_keys(struct fixture *fixture, uint64_t count)
@@ -594,6 +621,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(a_small_first_table_is_made_larger),
+        T(the_first_lease_is_waited_for),
         T(keys_follow_the_table),
         T(clients_keep_the_table_before),
         T(table_memory_max_holds_it),
