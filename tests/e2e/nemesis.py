@@ -2,7 +2,8 @@
 """The nemesis: a fleet of sidecars over one MariaDB and one Redis is hurt in every way at random while writers change
 the policy and readers write down what they are told; then it is healed, and the checker looks at the whole record.
 
-    nemesis.py [--hosts 20] [--minutes 30] [--seed N] [--round 60] [--no-redis] [--keep FOLDER] [--daemon PERMTABD]
+    nemesis.py [--hosts 20] [--minutes 30] [--seed N] [--round 60] [--no-redis] [--warm] [--keep FOLDER]
+               [--daemon PERMTABD]
     nemesis.py --check FOLDER         looks at a record that was kept
 
 Runs in rounds; each ends with healing and a check, and the first one that fails ends the run and keeps its record.
@@ -16,7 +17,7 @@ import shutil
 import sys
 import time
 
-from harness import checker, deaths
+from harness import checker, deaths, warming
 from harness.faults import choose
 from harness.fleet import Fleet, Kept
 from harness.paths import temporary_folder
@@ -26,6 +27,7 @@ SHOWN = 20
 # On every other host the 63 entries of the questions do not fit at first, and the table grows whenever a worker has
 # been left alone for five seconds: by its fills, for no hit rate is high enough.
 GROWING = {"table_entries": 8, "hit_rate_target": "1.0"}
+WARMINGS = 4  # a second, in the whole fleet
 
 
 def show(text):
@@ -44,6 +46,7 @@ class Nemesis:
         self.history = []  # (seconds since the round began, what)
         self.counts = {}
         self.launched = {}
+        self.warmed = {}
 
     # ---- hurting -----------------------------------------------------------------------------------------------------
 
@@ -126,10 +129,13 @@ class Nemesis:
         # Long enough to be told, by a table that nobody may believe any more, what was not true within the bound.
         fleet.start_readers(sweep_us, ask_us, lazy_us=fleet.staleness_ms * 2500)
         writers = self.writers(rate)
-        for writer in writers:
-            writer.start()
+        warmer = warming.Warmer(fleet, self.seed * 100 + self.rounds, WARMINGS) if fleet.warm else None
+        for thread in writers + [warmer] * fleet.warm:
+            thread.start()
         self.hurt(time.monotonic() + seconds)
         self.note("healing")
+        if warmer:
+            warmer.stop()
         fleet.heal()
         time.sleep(0.2)  # writes to a healed fleet
         for writer in writers:
@@ -149,6 +155,8 @@ class Nemesis:
             found += [checker.Violation("died", host.name, -1, f"{host.name}: {text}")
                       for text in deaths.unexplained(host.sidecar.log(), host.signalled)]
         self.report(record, found)
+        if warmer:
+            self.report_warming(warmer)
         return kept, found
 
     def report(self, record, found):
@@ -174,6 +182,19 @@ class Nemesis:
         self.say(f"  tables grew {sum(grown)} times, on {sum(map(bool, grown))} hosts; "
                  f"{died} workers died by a signal, {by_master} of them of their masters")
 
+    def report_warming(self, warmer):
+        """Of this round, but for what is evicted and read from Redis: that is of workers that live, since they do."""
+        every = [warming.warmed(host.sidecar.log()[self.logged[host.name]:]) for host in self.fleet.hosts]
+        total = warming.Warmed(*map(sum, zip(*every)))
+        stats = [host.sidecar.stats() for host in self.fleet.hosts]
+        evicted, hot, bad = (sum(each[name] for each in stats)
+                             for name in ("entries_evicted", "hot_keys_read", "hot_keys_bad"))
+        self.warmed = {"filled": total.filled, "evicted": evicted}
+        self.say("  warm-up: " + ", ".join(f"{count} {what}" for what, count in warmer.counts.items()) +
+                 f"; jobs {total.done} done, {total.cancelled} cancelled, {total.failed} failed: {total.filled} keys "
+                 f"filled, {total.strangers} of strangers skipped; {evicted} entries evicted, {hot} hot keys and {bad} "
+                 f"spoilt pieces read by the workers that are left")
+
     def keep(self, kept, found, folder):
         """All there is to look at."""
         kept.save(folder)
@@ -185,19 +206,25 @@ class Nemesis:
         self.say(f"kept in {folder}; look at it again with nemesis.py --check {folder}")
 
 
+def fleet_options(warm):
+    if not warm:
+        return {"in_turn": (GROWING, {})}
+    return {"in_turn": (GROWING, {}, warming.CRAMPED), "warm": True, **warming.OPTIONS}
+
+
 def run(hosts, seconds, round_s, seed, redis=True, poll_ms=100, staleness_ms=2000, keep=None, say=show, ask_us=20000,
-        daemon=None):
+        daemon=None, warm=False):
     """True when nothing was found."""
     folder = temporary_folder("nemesis")
     say(f"seed {seed}: {hosts} hosts, {seconds:.0f} s in rounds of {round_s:.0f} s, poll {poll_ms} ms, "
         f"bound {staleness_ms} ms, "
-        f"{'with' if redis else 'without'} Redis")
+        f"{'with' if redis else 'without'} Redis{', and warming up all the time' if warm else ''}")
     good = True
     try:
         # A worker that is stopped for longer than the timeout is killed, and faults last up to 2.2 bounds.
         with Fleet(folder, hosts, redis=redis, poll_ms=poll_ms, staleness_ms=staleness_ms, binary=daemon,
-                   every_other=GROWING, worker_timeout=f"{staleness_ms * 3 // 2}ms") as fleet:
-            fleet.start()
+                   worker_timeout=f"{staleness_ms * 3 // 2}ms", **fleet_options(warm)) as fleet:
+            fleet.start(warming.document() if warm else None)
             nemesis = Nemesis(fleet, seed, say)
             until = time.monotonic() + seconds
             while good and time.monotonic() < until:
@@ -227,6 +254,8 @@ def main():
     parser.add_argument("--poll", type=int, default=100, help="poll_interval in milliseconds")
     parser.add_argument("--staleness", type=int, default=2000, help="max_staleness in milliseconds")
     parser.add_argument("--no-redis", action="store_true")
+    parser.add_argument("--warm", action="store_true",
+                        help="tables are warmed up all the time, on demand too, and some of them are far too small")
     parser.add_argument("--keep", help="where the record of a failure goes; a temporary folder otherwise")
     parser.add_argument("--daemon", help="another permtabd than the build's, such as one of tests/e2e/broken")
     parser.add_argument("--check", help="a folder with a record that was kept")
@@ -239,7 +268,7 @@ def main():
         sys.exit(1 if found else 0)
     seed = arguments.seed if arguments.seed is not None else random.randrange(1 << 31)
     good = run(arguments.hosts, arguments.minutes * 60, arguments.round, seed, not arguments.no_redis, arguments.poll,
-               arguments.staleness, arguments.keep, daemon=arguments.daemon)
+               arguments.staleness, arguments.keep, daemon=arguments.daemon, warm=arguments.warm)
     print("nothing found" if good else f"failed; seed {seed}")
     sys.exit(0 if good else 1)
 

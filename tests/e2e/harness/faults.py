@@ -7,6 +7,7 @@ import subprocess
 
 from .paths import program
 from .process import children, kill, spawn
+from .warming import hot_keys_named
 
 
 def _some(dice, things, most=None):
@@ -225,6 +226,7 @@ SERVER_FAULTS = {
               redis_clients_killed],
     "mariadb": [mariadb_killed, mariadb_paused, mariadb_restarted],
 }
+WARM_FAULTS = {"redis": [hot_keys_named, hot_keys_named]}
 LINK_FAULTS = [link_cut, link_reset, link_stalled, link_slow, link_throttled]
 HOST_FAULTS = [sidecar_stopped, sidecar_killed, sidecar_ended, worker_killed, worker_killed, worker_stopped,
                worker_replaced, table_flushed]
@@ -241,7 +243,7 @@ def choose(fleet, dice, taken):
     if kind in SERVER_FAULTS:
         if kind in taken:
             return None
-        fault = dice.choice(SERVER_FAULTS[kind])
+        fault = dice.choice(SERVER_FAULTS[kind] + (WARM_FAULTS.get(kind, []) if fleet.warm else []))
         return fault.__name__, [kind], lambda: fault(fleet, dice, None)
     if kind == "host":
         hosts = [host for host in fleet.hosts if host.name not in taken]

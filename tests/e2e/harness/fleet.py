@@ -42,11 +42,12 @@ class Host:
 
 
 class Fleet:
-    """Starts nothing before start(). Without redis the sidecars live by polls. binary: another permtabd. every_other:
-    further options of h0, h2 and so on."""
+    """Starts nothing before start(). Without redis the sidecars live by polls. binary: another permtabd. in_turn:
+    further options of h0, h1 and so on, which begin again when there are more hosts. warm: what is done to the fleet
+    has to do with warming up, too (warming.py)."""
 
     def __init__(self, folder, hosts, redis=True, poll_ms=100, staleness_ms=2000, binary=None, mariadb=None,
-                 every_other=None, **options):
+                 in_turn=({},), warm=False, **options):
         self.folder = folder
         self.staleness_ms = staleness_ms
         self.own_mariadb = mariadb is None
@@ -56,7 +57,8 @@ class Fleet:
         self.hosts = []
         self.count = hosts
         self.binary = binary
-        self.every_other = every_other or {}
+        self.in_turn = in_turn
+        self.warm = warm
         self.options = {**SMALL, "poll_interval": f"{poll_ms}ms", "max_staleness": f"{staleness_ms}ms", **options}
         self.database = None
         self.store_id = self.begin_revision = self.begin_state = None
@@ -86,7 +88,7 @@ class Fleet:
     def _make_host(self, name):
         store, redis = f"{name}.store", f"{name}.redis" if self.redis else None
         port = self.proxy.add(store, self.mariadb.port, "mysql")
-        options = dict(self.options, **(self.every_other if len(self.hosts) % 2 == 0 else {}))
+        options = {**self.options, **self.in_turn[len(self.hosts) % len(self.in_turn)]}
         if redis:
             options["redis"] = f"redis://127.0.0.1:{self.proxy.add(redis, self.redis.port, 'redis')}/0"
         folder = self.folder / name
