@@ -46,7 +46,6 @@ class Nemesis:
         self.history = []  # (seconds since the round began, what)
         self.counts = {}
         self.launched = {}
-        self.warmed = {}
 
     # ---- hurting -----------------------------------------------------------------------------------------------------
 
@@ -189,7 +188,6 @@ class Nemesis:
         stats = [host.sidecar.stats() for host in self.fleet.hosts]
         evicted, hot, bad = (sum(each[name] for each in stats)
                              for name in ("entries_evicted", "hot_keys_read", "hot_keys_bad"))
-        self.warmed = {"filled": total.filled, "evicted": evicted}
         self.say("  warm-up: " + ", ".join(f"{count} {what}" for what, count in warmer.counts.items()) +
                  f"; jobs {total.done} done, {total.cancelled} cancelled, {total.failed} failed: {total.filled} keys "
                  f"filled, {total.strangers} of strangers skipped; {evicted} entries evicted, {hot} hot keys and {bad} "

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A short run of the nemesis. The long one is a command: nemesis.py --hosts 20 --minutes 30."""
 
+import re
 import unittest
 
 import nemesis
@@ -19,6 +20,7 @@ class Short(unittest.TestCase):
                            staleness_ms=STALENESS_MS, ask_us=4000, say=lines.append, **options)
         print("\n" + "\n".join(f"    {line}" for line in lines))
         self.assertTrue(good, f"seed {seed}: see above")
+        return "\n".join(lines)
 
     def test_seeds(self):
         for seed in SEEDS:
@@ -27,6 +29,12 @@ class Short(unittest.TestCase):
 
     def test_without_redis(self):
         self.run_nemesis(404, redis=False)
+
+    def test_warm(self):
+        """Fills of the warm-up, and tables that are far too small."""
+        said = self.run_nemesis(505, warm=True)
+        for count in re.search(r"(\d+) keys filled.* (\d+) entries evicted", said).groups():
+            self.assertGreater(int(count), 50, said)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """The checker against daemons with one safety taken out (tests/e2e/broken/): each must be caught, by the violation
 that the safety is there to prevent, in a scenario through which the sound daemon comes unharmed."""
 
+import json
 import os
 import shutil
 import signal
@@ -118,6 +119,34 @@ class Broken(unittest.TestCase):
             wait_until(lambda: fills() > before, 30, "the fill has arrived", 0.01)
             time.sleep(1.5 * STALENESS_MS / 1000)
         self.caught("fence", play, ["late"])
+
+    def test_newest(self):
+        """What the warm-up has read of many users at once is as old as its oldest part: some lose their role while the
+        parts are being read."""
+        held = range(1, 20, 2)
+
+        def play(fleet, writer):
+            other, hurt = fleet.hosts
+
+            def job():
+                return json.loads(hurt.sidecar.ctl("jobs", "--json").stdout)[0]
+            hurt.reader.pause()  # nobody but the warm-up fills
+            self.assertEqual(0, hurt.sidecar.ctl("invalidate", "scope:server:1").returncode)
+            fleet.proxy.set("h1.store", "marked", delay_down=250)
+            self.assertEqual(0, hurt.sidecar.ctl("warm", f"role:{model.SENDER}").returncode)
+            wait_until(lambda: job()["state"] == "filling", 30, "who holds the role is known", 0.01)
+            for user in held:
+                self.assertIsNotNone(writer.write(other, model.assignment(user, model.SENDER), False))
+                time.sleep(0.1)
+            fleet.proxy.reset("h1.store")
+            wait_until(lambda: job()["state"] == "done", 30, lambda: f"the job ends: {job()}", 0.05)
+            self.assertEqual(0, job()["failed"], job())
+            fleet.wait_for(fleet.revision())
+            time.sleep(STALENESS_MS / 1000)
+            hurt.reader.resume()
+            time.sleep(0.5)
+        questions = [model.questions().index((user, "server:1", model.SEND)) for user in held]
+        self.caught("newest", play, ["late"], questions=questions, warm_budget="100%")
 
     def test_gap(self):
         """Redis comes back as it was before a change: L2 must not be believed to have followed."""
