@@ -4,8 +4,13 @@
  * table layout would: what the sidecar costs without a store.
  *
  * Needs a running permtabd (the driver starts one over SQLite) whose policy allows "message.send" to everybody at
- * server:1. */
+ * server:1.
+ *
+ * With --store URL a single miss is compared with what its one statement is made of: a prepared SELECT by primary key, of
+ * the same user's assignment, on one connection to the same server. Users have role 2 at server:1 and are
+ * each asked about once, from 1000000 on (miss.py). */
 #include "client/permtab.h"
+#include "proxy/store/sql.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/raw.h"
 
@@ -13,12 +18,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define USAGE "usage: bench_miss SOCKET [--store URL] [--rounds N] [--slice-ms N] [--check-only]"
+
 struct bench {
     struct measure measure;
     struct permtab *table, *remote; /* remote: without the shared memory */
     permtab_perm perm, remote_perm;
     permtab_scope scope, remote_scope;
     uint64_t next_user;
+    struct sql *sql;
     int echo;
 };
 
@@ -29,6 +37,25 @@ static uint64_t round_trips(void *context, uint64_t seed, uint64_t count)
     for (uint64_t done = 0; done < count; done++)
         raw_round_trip(bench->echo);
     return count;
+}
+
+static uint64_t selects(void *context, uint64_t seed, uint64_t count)
+{
+    static const char text[] = "SELECT role_id FROM permtab_assignment"
+                               " WHERE user_id = ? AND role_id = 2 AND scope_type = 1 AND scope_id = 1";
+    const struct bench *bench = context;
+    struct failure failure = {0};
+    uint64_t found = 0;
+    (void)seed;
+    for (uint64_t done = 0; done < count; done++) {
+        uint64_t role = 0;
+        struct sql_statement *statement = sql_prepare(bench->sql, text, &failure);
+        sql_bind_u64(statement, 1, bench->next_user + done);
+        if (sql_number(statement, &role, &failure) < 0)
+            bench_die("SQL: %s", failure.text);
+        found += role == 2;
+    }
+    return found;
 }
 
 /* Every user is a new one: users need no row, and the default role answers. */
@@ -110,46 +137,72 @@ static void open_one(struct permtab **table, const char *path, uint32_t layout, 
     *scope = permtab_at(type, 1);
 }
 
-int main(int count, char **arguments)
+static void beside_a_select(struct bench *bench, const char *url)
 {
-    struct bench bench = {.measure = {.rounds = 9, .slice_ns = 50000000}, .next_user = 1000000};
-    const char *path = NULL;
-    for (int i = 1; i < count; i++) {
-        if (measure_option(&bench.measure, count, arguments, &i))
-            continue;
-        if (path != NULL || arguments[i][0] == '-')
-            bench_die("usage: bench_miss SOCKET [--rounds N] [--slice-ms N] [--check-only]");
-        path = arguments[i];
-    }
-    if (path == NULL)
-        bench_die("usage: bench_miss SOCKET [--rounds N] [--slice-ms N] [--check-only]");
-    open_one(&bench.table, path, PERMTAB_SHM_LAYOUT, &bench.perm, &bench.scope);
-    open_one(&bench.remote, path, PERMTAB_SHM_LAYOUT + 1, &bench.remote_perm, &bench.remote_scope);
-    if (permtab_check(bench.table, 1, bench.scope, bench.perm) != PERMTAB_ALLOW)
-        bench_die("user 1 is not allowed to send: %s", permtab_strerror(permtab_why(bench.table)));
-    pid_t echo = raw_echo_start(&bench.echo);
+    struct failure failure = {0};
+    const struct sql_options options = {.url = url, .read_only = true};
+    if (sql_connect(&bench->sql, &options, &failure) < 0)
+        bench_die("%s", failure.text);
     struct contender contenders[] = {
-        {.name = "raw round trip", .run = round_trips, .truth = everybody, .context = &bench},
-        {.name = "miss", .run = cold, .truth = everybody, .context = &bench},
+        {.name = "prepared SELECT by key", .run = selects, .truth = everybody, .context = bench},
+        {.name = "miss", .run = cold, .truth = everybody, .context = bench}};
+    struct contest contest = {
+        .title = "miss beside SQL", .world = "MariaDB", .waits = true, .contenders = contenders, .count = 2};
+    measure_contest(&bench->measure, &contest);
+    sql_close(bench->sql);
+}
+
+static void beside_a_round_trip(struct bench *bench, const char *path)
+{
+    open_one(&bench->remote, path, PERMTAB_SHM_LAYOUT + 1, &bench->remote_perm, &bench->remote_scope);
+    pid_t echo = raw_echo_start(&bench->echo);
+    struct contender contenders[] = {
+        {.name = "raw round trip", .run = round_trips, .truth = everybody, .context = bench},
+        {.name = "miss", .run = cold, .truth = everybody, .context = bench},
         {.name = "miss, in check_many of 100",
          .run = cold_list,
          .truth = everybody,
-         .context = &bench,
+         .context = bench,
          .granule = LIST},
         {.name = "resident, over the socket",
          .run = resident_over_socket,
          .truth = everybody,
-         .context = &bench},
-        {.name = "resident, from the table", .run = resident, .truth = everybody, .context = &bench}};
+         .context = bench},
+        {.name = "resident, from the table", .run = resident, .truth = everybody, .context = bench}};
     struct contest contest = {.title = "miss",
                               .world = "SQLite",
                               .waits = true,
                               .contenders = contenders,
                               .count = sizeof contenders / sizeof contenders[0]};
-    measure_contest(&bench.measure, &contest);
-    (void)close(bench.echo);
+    measure_contest(&bench->measure, &contest);
+    (void)close(bench->echo);
     (void)waitpid(echo, NULL, 0);
-    permtab_close(bench.remote);
+    permtab_close(bench->remote);
+}
+
+int main(int count, char **arguments)
+{
+    struct bench bench = {.measure = {.rounds = 9, .slice_ns = 50000000}, .next_user = 1000000};
+    const char *path = NULL, *store = NULL;
+    for (int i = 1; i < count; i++) {
+        if (measure_option(&bench.measure, count, arguments, &i))
+            continue;
+        if (strcmp(arguments[i], "--store") == 0 && i + 1 < count)
+            store = arguments[++i];
+        else if (path != NULL || arguments[i][0] == '-')
+            bench_die(USAGE);
+        else
+            path = arguments[i];
+    }
+    if (path == NULL)
+        bench_die(USAGE);
+    open_one(&bench.table, path, PERMTAB_SHM_LAYOUT, &bench.perm, &bench.scope);
+    if (permtab_check(bench.table, 1, bench.scope, bench.perm) != PERMTAB_ALLOW)
+        bench_die("user 1 is not allowed to send: %s", permtab_strerror(permtab_why(bench.table)));
+    if (store != NULL)
+        beside_a_select(&bench, store);
+    else
+        beside_a_round_trip(&bench, path);
     permtab_close(bench.table);
     return 0;
 }

@@ -11,7 +11,11 @@
  * acknowledges, from the acknowledgement (ack; negative when the effect came first). A worker looks every LOOK_NS:
  * were it to look without end it would take the processor from those that are timed.
  *
- *     bench_propagation REDIS-SOCKET CHANNEL STORE-URL WRITER-SOCKET OBSERVER-SOCKET… [--rounds N]
+ *     bench_propagation REDIS-SOCKET CHANNEL STORE-URL WRITER-SOCKET OBSERVER-SOCKET… [--rounds N | --driven]
+ *
+ * --driven: a line "api COUNT" or "sql COUNT" on standard input is answered by BEGIN,ACK in nanoseconds of each of COUNT
+ * rounds, so that a driver can change the world between two lines (warm_propagation.py). Without Redis its socket and
+ * the channel are "-".
  *
  * The policy has role 2 at server:1, which alone allows message.delete, and user 1 has it. */
 #include "client/channel.h"
@@ -50,7 +54,7 @@ struct observer {
 };
 
 struct bench {
-    int publisher, subscriber;
+    int publisher, subscriber; /* -1: there is no Redis */
     const char *channel;
     struct sql *sql;
     struct channel writer;
@@ -288,19 +292,26 @@ static void open_observer(struct bench *bench, const char *path)
     bench->observer_count++;
 }
 
-static void prepare(struct bench *bench, char **words, size_t rounds)
+static void connect_redis(struct bench *bench, const char *path, const char *channel)
 {
     char command[256];
+    bench->publisher = bench->subscriber = -1;
+    bench->channel = channel;
+    if (strcmp(path, "-") == 0)
+        return;
+    bench->publisher = raw_connect(path);
+    bench->subscriber = raw_connect(path);
+    (void)snprintf(command, sizeof command, "*2\r\n$9\r\nSUBSCRIBE\r\n$%zu\r\n%s\r\n", strlen(channel), channel);
+    raw_write(bench->subscriber, command, strlen(command));
+    read_until(bench->subscriber, ":1\r\n");
+}
+
+static void prepare(struct bench *bench, char **words, size_t rounds)
+{
     struct failure failure = {0};
     struct sql_options options = {.url = words[2]};
     pthread_t thread;
-    bench->publisher = raw_connect(words[0]);
-    bench->subscriber = raw_connect(words[0]);
-    bench->channel = words[1];
-    (void)snprintf(command, sizeof command, "*2\r\n$9\r\nSUBSCRIBE\r\n$%zu\r\n%s\r\n", strlen(words[1]),
-                   words[1]);
-    raw_write(bench->subscriber, command, strlen(command));
-    read_until(bench->subscriber, ":1\r\n");
+    connect_redis(bench, words[0], words[1]);
     if (sql_connect(&bench->sql, &options, &failure) < 0)
         bench_die("%s", failure.text);
     hello(&bench->writer, words[3]);
@@ -315,13 +326,39 @@ static void prepare(struct bench *bench, char **words, size_t rounds)
     (void)pthread_detach(thread);
 }
 
+/* Rounds as a driver wants them, until there are no more lines. `most` of them in a line. */
+static void be_driven(struct bench *bench, size_t most)
+{
+    char name[16];
+    unsigned long long wanted;
+    unsigned number = 0;
+    while (scanf("%15s %llu", name, &wanted) == 2) {
+        enum contender_kind kind = strcmp(name, "api") == 0 ? BY_API : BY_SQL;
+        struct samples *samples = &bench->samples[kind];
+        if ((kind == BY_SQL && strcmp(name, "sql") != 0) || wanted == 0 || wanted > most)
+            bench_die("not api or sql, and 1 to %zu: %s %llu", most, name, wanted);
+        samples->count = 0;
+        while (samples->count < wanted)
+            round_of(bench, kind, number++);
+        for (size_t i = 0; i < samples->count; i++)
+            (void)printf("%lld,%lld%c", (long long)samples->begin[i], (long long)samples->ack[i],
+                         i + 1 < samples->count ? ' ' : '\n');
+        (void)fflush(stdout);
+    }
+}
+
 int main(int count, char **arguments)
 {
     static struct bench bench;
     struct measure measure = {.rounds = 200};
     char *words[OBSERVERS + 4];
     int word_count = 0;
+    bool driven = false;
     for (int i = 1; i < count; i++) {
+        if (strcmp(arguments[i], "--driven") == 0) {
+            driven = true;
+            continue;
+        }
         if (measure_option(&measure, count, arguments, &i))
             continue;
         if (word_count == OBSERVERS + 4)
@@ -330,10 +367,14 @@ int main(int count, char **arguments)
     }
     if (word_count < 5)
         bench_die("usage: bench_propagation REDIS-SOCKET CHANNEL STORE-URL WRITER-SOCKET OBSERVER-SOCKET… "
-                  "[--rounds N]");
+                  "[--rounds N | --driven]");
     prepare(&bench, words, measure.rounds);
     for (int i = 4; i < word_count; i++)
         open_observer(&bench, words[i]);
+    if (driven) {
+        be_driven(&bench, measure.rounds);
+        return 0;
+    }
     for (unsigned number = 0; number < measure.rounds; number++)
         for (int kind = 0; kind < CONTENDERS; kind++)
             round_of(&bench, (enum contender_kind)kind, number);
