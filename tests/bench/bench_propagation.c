@@ -13,7 +13,7 @@
  *
  *     bench_propagation REDIS-SOCKET CHANNEL STORE-URL WRITER-SOCKET OBSERVER-SOCKET… [--rounds N | --driven]
  *
- * --driven: a line "api COUNT" or "sql COUNT" on standard input is answered by BEGIN,ACK in nanoseconds of each of COUNT
+ * --driven: a line "NAME COUNT" of one of the four (by_hand) on standard input is answered by BEGIN,ACK in nanoseconds of each of COUNT
  * rounds, so that a driver can change the world between two lines (warm_propagation.py). Without Redis its socket and
  * the channel are "-".
  *
@@ -326,6 +326,15 @@ static void prepare(struct bench *bench, char **words, size_t rounds)
     (void)pthread_detach(thread);
 }
 
+static int kind_of(const char *name)
+{
+    static const char *const words[CONTENDERS] = {"publish", "by_hand", "api", "sql"};
+    int kind = 0;
+    while (kind < CONTENDERS && strcmp(words[kind], name) != 0)
+        kind++;
+    return kind;
+}
+
 /* Rounds as a driver wants them, until there are no more lines. `most` of them in a line. */
 static void be_driven(struct bench *bench, size_t most)
 {
@@ -333,13 +342,13 @@ static void be_driven(struct bench *bench, size_t most)
     unsigned long long wanted;
     unsigned number = 0;
     while (scanf("%15s %llu", name, &wanted) == 2) {
-        enum contender_kind kind = strcmp(name, "api") == 0 ? BY_API : BY_SQL;
+        int kind = kind_of(name);
+        if (kind == CONTENDERS || (kind <= BY_HAND && bench->publisher < 0) || wanted == 0 || wanted > most)
+            bench_die("not a contender and a number up to %zu: %s %llu", most, name, wanted);
         struct samples *samples = &bench->samples[kind];
-        if ((kind == BY_SQL && strcmp(name, "sql") != 0) || wanted == 0 || wanted > most)
-            bench_die("not api or sql, and 1 to %zu: %s %llu", most, name, wanted);
         samples->count = 0;
         while (samples->count < wanted)
-            round_of(bench, kind, number++);
+            round_of(bench, (enum contender_kind)kind, number++);
         for (size_t i = 0; i < samples->count; i++)
             (void)printf("%lld,%lld%c", (long long)samples->begin[i], (long long)samples->ack[i],
                          i + 1 < samples->count ? ' ' : '\n');

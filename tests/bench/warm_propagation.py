@@ -6,10 +6,11 @@ folder that is thrown away.
     tests/bench/warm_propagation.sh [--entries 300000] [--blocks 16] [--rounds 25] [--stores SQLite,MariaDB]
                                     [--json FILE]
 
-A block at rest is followed by one in a warm-up: whoever has a role is warmed with warm_budget = 100%, and a block counts
-when that was under way from before its first round until after its last. `api` is an unassign through a socket, from
-its first byte until a worker of the warmed host is not allowed any more; `sql` a DELETE by nobody that permtab knows,
-from its acknowledgement, which waits for a poll."""
+A block at rest is followed by one in a warm-up: whoever has a role is warmed with warm_budget = 100%, and a block
+counts when that was under way from before its first round until after its last. `api` is an unassign through a socket,
+from its first byte until a worker of the warmed host is not allowed any more; `sql` a DELETE by nobody that permtab
+knows, from its acknowledgement, and waits for a poll; `publish` what a message takes on raw connections, without a
+goal."""
 
 import argparse
 import json
@@ -41,8 +42,8 @@ POLICY = {
               {"id": 2, "name": "moderator", "scope": "server:1", "allow": ["message.delete"]}],
     "assignments": [{"user": 1, "role": 2, "scope": "server:1"}],
 }
-# The part of each round that is timed: of `begin` and `ack`.
-KINDS = {"api": 0, "sql": 1}
+# The part of each round that is timed: of `begin` and `ack`. What has to do with Redis alone comes last.
+KINDS = {"api": 0, "sql": 1, "publish": 0}
 
 
 def inserts(entries):
@@ -103,9 +104,9 @@ class MariadbRedis(World):
         self.mariadb = Mariadb(self.folder / "mariadb").start()
         self.redis = Redis(self.folder / "redis").start()
         database = self.mariadb.database()
-        self.begin(self.mariadb.url(database),
-                   lambda: self.mariadb.client(database, ";\n".join(inserts(self.arguments.entries)) + ";", timeout=600),
-                   2, redis=f"unix:{self.redis.socket}", redis_prefix=PREFIX)
+        text = ";\n".join(inserts(self.arguments.entries)) + ";"
+        self.begin(self.mariadb.url(database), lambda: self.mariadb.client(database, text, timeout=600), 2,
+                   redis=f"unix:{self.redis.socket}", redis_prefix=PREFIX)
 
     def end(self):
         super().end()
@@ -120,8 +121,8 @@ class Contest:
         redis, channel = (str(world.redis.socket), f"{PREFIX}invalidate") if world.redis else ("-", "-")
         self.program = spawn([program, redis, channel, world.url, str(world.writer.socket), str(world.warmed.socket),
                               "--driven", "--rounds", "1000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.samples = {(kind, warm): [] for kind in KINDS for warm in (False, True)}
-        self.p99s = {kind: [] for kind in KINDS}
+        self.kinds = [kind for kind in KINDS if world.redis or kind != "publish"]
+        self.samples = {(kind, warm): [] for kind in self.kinds for warm in (False, True)}
         self.rates = []
         self.void = 0
 
@@ -131,7 +132,8 @@ class Contest:
         words = self.program.stdout.readline().split()
         if len(words) != count:
             raise SystemExit(f"bench_propagation ended; the log says {self.world.warmed.log()[-2000:]}")
-        return [int(word.split(",")[KINDS[kind]]) / 1000 for word in words]
+        times = [[int(number) / 1000 for number in word.split(",")] for word in words]
+        return [(pair[KINDS[kind]], pair[0] - pair[1]) for pair in times]
 
     def job(self):
         with self.world.warmed.rpc() as rpc:
@@ -143,7 +145,8 @@ class Contest:
         host.ctl("jobs", "cancel")
         before = host.stats()["segments"]
         assert host.ctl("invalidate", "all").returncode == 0
-        wait_until(lambda: host.stats()["segments"] > before and host.health()["ok"], 60, "there is another table", 0.05)
+        wait_until(lambda: host.stats()["segments"] > before and host.health()["ok"], 60, "there is another table",
+                   0.05)
         wait_until(lambda: host.log().count("known users: ") >= host.log().count("is rebuilt at"), 60,
                    "users are counted", 0.05)
         time.sleep(0.3)  # what comes after a rebuild, on other hosts too
@@ -163,7 +166,7 @@ class Contest:
     def run(self):
         self.rounds("api", 5)  # connections, roles
         for number in range(self.arguments.blocks):
-            for kind in KINDS:
+            for kind in self.kinds:
                 self.empty()
                 if number % 2 == 0:
                     rest = self.rounds(kind, self.arguments.rounds)
@@ -180,7 +183,7 @@ class Contest:
 
     def lines(self):
         return [line_of(self.world.name, kind, self.samples[kind, False], self.samples[kind, True], self.rates)
-                for kind in KINDS]
+                for kind in self.kinds]
 
 
 # ---- figures -----------------------------------------------------------------------------------------------------
@@ -197,23 +200,35 @@ def spread(rest, warm, dice):
     return at(ratios, 0.25), at(ratios, 0.75)
 
 
-def line_of(store, kind, rest, warm, rates):
+def quantiles(values):
+    return {"p50_us": at(values, 0.5), "p99_us": at(values, 0.99)}
+
+
+def line_of(store, kind, rest_rounds, warm_rounds, rates):
+    rest, rest_acknowledged = zip(*rest_rounds)
+    warm, warm_acknowledged = zip(*warm_rounds)
     low, high = spread(rest, warm, random.Random(1))
-    return {"store": store, "change": kind, "rounds": len(rest), "rest_p50_us": at(rest, 0.5),
-            "rest_p99_us": at(rest, 0.99), "warm_p50_us": at(warm, 0.5), "warm_p99_us": at(warm, 0.99),
+    return {"store": store, "change": kind, "rounds": len(rest), "goal": GOAL if kind != "publish" else None,
+            "rest": quantiles(rest), "warm": quantiles(warm),
+            "rest_acknowledged": quantiles(rest_acknowledged), "warm_acknowledged": quantiles(warm_acknowledged),
             "ratio_p50": at(warm, 0.5) / at(rest, 0.5), "ratio_p99": at(warm, 0.99) / at(rest, 0.99),
-            "ratio_p99_low": low, "ratio_p99_high": high, "keys_a_second": statistics.median(rates), "goal": GOAL}
+            "ratio_p99_low": low, "ratio_p99_high": high, "keys_a_second": statistics.median(rates)}
 
 
-def print_table(lines):
-    print(f"{'store':8} {'change':6} {'rounds':>6} {'at rest p50':>12} {'p99':>9} {'warming p50':>12} {'p99':>9}   "
-          f"{'p50':>6} {'p99':>6}   quartiles      keys/s")
-    for line in lines:
-        print(f"{line['store']:8} {line['change']:6} {line['rounds']:>6} {line['rest_p50_us']:>9.0f} us "
-              f"{line['rest_p99_us']:>6.0f} us {line['warm_p50_us']:>9.0f} us {line['warm_p99_us']:>6.0f} us   "
-              f"{line['ratio_p50']:>5.2f}x {line['ratio_p99']:>5.2f}x   {line['ratio_p99_low']:.2f} to "
-              f"{line['ratio_p99_high']:.2f}  {line['keys_a_second']:>8.0f}   goal {GOAL:g}x: "
-              f"{'reached' if line['ratio_p99'] <= GOAL else 'missed'}")
+def reached(line):
+    return line["goal"] is None or line["ratio_p99"] <= line["goal"]
+
+
+def print_line(line):
+    print(f"{line['store']} {line['change']}, {line['rounds']} rounds each, {line['keys_a_second']:.0f} keys filled a "
+          f"second:")
+    for part, name in (("", "until the effect"), ("_acknowledged", "until acknowledged")):
+        rest, warm = line[f"rest{part}"], line[f"warm{part}"]
+        print(f"  {name:20} at rest p50 {rest['p50_us']:>7.0f} us  p99 {rest['p99_us']:>7.0f} us   warming p50 "
+              f"{warm['p50_us']:>7.0f} us  p99 {warm['p99_us']:>7.0f} us")
+    goal = "" if line["goal"] is None else f", goal {GOAL:g}x: {'reached' if reached(line) else 'missed'}"
+    print(f"  ratio p50 {line['ratio_p50']:.2f}x, p99 {line['ratio_p99']:.2f}x ({line['ratio_p99_low']:.2f} to "
+          f"{line['ratio_p99_high']:.2f}){goal}")
 
 
 def main():
@@ -241,10 +256,11 @@ def main():
             print(f"{world.name}: {arguments.entries} entries, {contest.void} blocks left out because the warm-up had "
                   f"ended", flush=True)
     print(f"{os.cpu_count()} cores, load {before:.1f} before, {os.getloadavg()[0]:.1f} after")
-    print_table(lines)
+    for line in lines:
+        print_line(line)
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(lines, indent=1) + "\n")
-    sys.exit(0 if all(line["ratio_p99"] <= GOAL for line in lines) else 1)
+    sys.exit(0 if all(map(reached, lines)) else 1)
 
 
 if __name__ == "__main__":
