@@ -9,7 +9,7 @@ import signal
 import time
 import unittest
 
-from harness import checker, full_only, main, model
+from harness import checker, full_only, main, model, warming
 from harness.fleet import Fleet
 from harness.paths import program, temporary_folder
 from harness.process import wait_until
@@ -25,6 +25,7 @@ QUESTION = model.questions().index((1, "server:1", model.SEND))
 @full_only
 class Broken(unittest.TestCase):
     maxDiff = None
+    always = {}  # options of every scenario
 
     @classmethod
     def setUpClass(cls):
@@ -44,7 +45,7 @@ class Broken(unittest.TestCase):
         folder.mkdir()
         with Fleet(folder, 2, redis=self.redis, poll_ms=POLL_MS, staleness_ms=STALENESS_MS, binary=binary,
                    mariadb=self.mariadb, request_timeout="10s", redis_timeout="2s", audit_entries=0,
-                   store_threads=1, **options) as fleet:
+                   store_threads=1, **self.always, **options) as fleet:
             fleet.start()
             fleet.start_readers(sweep_us=5000, ask_us=1000)
             writer = RpcWriter(fleet, 1, 1)
@@ -234,6 +235,14 @@ class Broken(unittest.TestCase):
             fleet.wait_for(fleet.revision())
             time.sleep(2.5 * STALENESS_MS / 1000)
         self.caught("successor", play, ["late"])
+
+
+@full_only
+class WarmedUp(Broken):
+    """The same while tables are warmed up all the time: that must not hide what is broken. The other scenarios depend
+    on what is filled when."""
+    always = warming.OPTIONS
+    test_newest = test_fence = test_gap = None
 
 
 if __name__ == "__main__":
