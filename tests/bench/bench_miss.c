@@ -6,9 +6,9 @@
  * Needs a running permtabd (the driver starts one over SQLite) whose policy allows "message.send" to everybody at
  * server:1.
  *
- * With --store URL a single miss is compared with what its one statement is made of: a prepared SELECT by primary key, of
- * the same user's assignment, on one connection to the same server. Users have role 2 at server:1 and are
- * each asked about once, from 1000000 on (miss.py). */
+ * With --store URL a single miss is compared with what its one statement is made of: a prepared SELECT by primary key,
+ * of the same user's assignment, on one connection to the same server. Users have role 2 at server:1 and are each asked
+ * about once, from 1000000 on (miss.py). */
 #include "client/permtab.h"
 #include "proxy/store/sql.h"
 #include "tests/bench/measure.h"

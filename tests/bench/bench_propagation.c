@@ -13,9 +13,10 @@
  *
  *     bench_propagation REDIS-SOCKET CHANNEL STORE-URL WRITER-SOCKET OBSERVER-SOCKET… [--rounds N | --driven]
  *
- * --driven: a line "NAME COUNT" of one of the four (by_hand) on standard input is answered by BEGIN,ACK in nanoseconds of each of COUNT
- * rounds, so that a driver can change the world between two lines (warm_propagation.py). Without Redis its socket and
- * the channel are "-".
+ * --driven: a line "NAME COUNT PAUSE-MS" of one of the four (by_hand) on standard input is answered by BEGIN,ACK in
+ * nanoseconds of each of COUNT rounds, so that a driver can change the world between two lines (warm_propagation.py).
+ * Before each of them, when all is as it was, nothing is done for the pause. Without Redis its socket and the channel
+ * are "-".
  *
  * The policy has role 2 at server:1, which alone allows message.delete, and user 1 has it. */
 #include "client/channel.h"
@@ -25,6 +26,7 @@
 #include "tests/bench/measure.h"
 #include "tests/bench/raw.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,6 +62,7 @@ struct bench {
     struct channel writer;
     struct observer observers[OBSERVERS];
     size_t observer_count;
+    uint64_t pause_ms; /* before what is timed */
     struct samples samples[CONTENDERS];
 
     pthread_mutex_t mutex;
@@ -221,6 +224,8 @@ static void round_of(struct bench *bench, enum contender_kind kind, unsigned num
     struct samples *samples = &bench->samples[kind];
     bool felt = kind == BY_API || kind == BY_SQL;
     restore(bench, observer);
+    if (bench->pause_ms > 0)
+        (void)usleep((useconds_t)bench->pause_ms * 1000);
     if (felt)
         watch_begin(bench, observer);
     uint64_t begun = measure_now_ns();
@@ -339,12 +344,14 @@ static int kind_of(const char *name)
 static void be_driven(struct bench *bench, size_t most)
 {
     char name[16];
-    unsigned long long wanted;
+    uint64_t wanted;
     unsigned number = 0;
-    while (scanf("%15s %llu", name, &wanted) == 2) {
+    while (scanf("%15s %" SCNu64 " %" SCNu64, name, &wanted, &bench->pause_ms) == 3) {
         int kind = kind_of(name);
-        if (kind == CONTENDERS || (kind <= BY_HAND && bench->publisher < 0) || wanted == 0 || wanted > most)
-            bench_die("not a contender and a number up to %zu: %s %llu", most, name, wanted);
+        if (kind == CONTENDERS || (kind <= BY_HAND && bench->publisher < 0) || wanted == 0 || wanted > most ||
+            bench->pause_ms > 1000)
+            bench_die("not a contender, a number up to %zu and a pause: %s %" PRIu64 " %" PRIu64, most, name, wanted,
+                      bench->pause_ms);
         struct samples *samples = &bench->samples[kind];
         samples->count = 0;
         while (samples->count < wanted)

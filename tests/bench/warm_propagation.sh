@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds with optimisation, and times a change on a host that is being warmed up, beside the same at rest. Needs a quiet
-# machine. Two minutes.
+# machine. Ten minutes.
 #
 #     ./tests/bench/warm_propagation.sh [--entries N] [--blocks N] [--rounds N] [--stores SQLite,MariaDB] [--json FILE]
 set -euo pipefail
