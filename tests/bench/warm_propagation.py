@@ -6,8 +6,8 @@ folder that is thrown away.
     tests/bench/warm_propagation.sh [--entries 300000] [--blocks 8] [--rounds 20] [--stores SQLite,MariaDB]
                                     [--json FILE]
 
-A block at rest is followed by one in a warm-up: whoever has a role is warmed with warm_budget = 100%, and a block
-counts when that was under way from before its first round until after its last. `api` is an unassign through a socket,
+A block at rest takes turns with one in a warm-up: whoever has a role is warmed with warm_budget = 100%, and a round
+counts when that was under way before it and after it. `api` is an unassign through a socket,
 from its first byte until a worker of the warmed host is not allowed any more; `sql` a DELETE by nobody that permtab
 knows, from its acknowledgement, and waits for a poll; `publish` what a message takes on raw connections, without a
 goal."""
@@ -127,7 +127,7 @@ class Contest:
         self.kinds = [kind for kind in KINDS if world.redis or kind != "publish"]
         self.samples = {(kind, warm): [] for kind in self.kinds for warm in (False, True)}
         self.rates = []
-        self.void = 0
+        self.short = 0
 
     def rounds(self, kind, count):
         self.program.stdin.write(f"{kind} {count} {PAUSE_MS}\n")
@@ -155,15 +155,21 @@ class Contest:
         time.sleep(0.3)  # what comes after a rebuild, on other hosts too
 
     def warm_block(self, kind):
-        """Its times, or None when the warm-up had ended meanwhile."""
+        """The times of those rounds before and after which the warm-up was under way, and had filled something in
+        between."""
         assert self.world.warmed.ctl("warm", "role:1").returncode == 0
         wait_until(lambda: self.job()["state"] != "reading" and self.job()["done"] > 0, 60, self.job, 0.01)
-        before, begun = self.job(), time.monotonic()
-        times = self.rounds(kind, self.arguments.rounds)
-        after, took = self.job(), time.monotonic() - begun
-        if (before["state"], after["state"]) != ("filling", "filling") or after["done"] == before["done"]:
-            return None
-        self.rates.append((after["done"] - before["done"]) / took)
+        first, begun, times = self.job(), time.monotonic(), []
+        before = first
+        while len(times) < self.arguments.rounds:
+            found = self.rounds(kind, 1)
+            after, took = self.job(), time.monotonic() - begun
+            if (before["state"], after["state"]) != ("filling", "filling") or after["done"] == before["done"]:
+                self.short += 1
+                break
+            times += found
+            self.rates.append((after["done"] - first["done"]) / took)
+            before = after
         return times
 
     def run(self):
@@ -177,9 +183,6 @@ class Contest:
                 self.empty()
                 if number % 2 == 1:
                     rest = self.rounds(kind, self.arguments.rounds)
-                if warm is None:
-                    self.void += 1
-                    continue
                 self.samples[kind, False] += rest
                 self.samples[kind, True] += warm
         kill(self.program)
@@ -211,7 +214,8 @@ def line_of(store, kind, rest_rounds, warm_rounds, rates):
     rest, rest_acknowledged = zip(*rest_rounds)
     warm, warm_acknowledged = zip(*warm_rounds)
     low, high = spread(rest, warm, random.Random(1))
-    return {"store": store, "change": kind, "rounds": len(rest), "goal": GOAL if kind != "publish" else None,
+    return {"store": store, "change": kind, "rounds": [len(rest), len(warm)],
+            "goal": GOAL if kind != "publish" else None,
             "rest": quantiles(rest), "warm": quantiles(warm),
             "rest_acknowledged": quantiles(rest_acknowledged), "warm_acknowledged": quantiles(warm_acknowledged),
             "ratio_p50": at(warm, 0.5) / at(rest, 0.5), "ratio_p99": at(warm, 0.99) / at(rest, 0.99),
@@ -223,8 +227,9 @@ def reached(line):
 
 
 def print_line(line):
-    print(f"{line['store']} {line['change']}, {line['rounds']} rounds each, {line['keys_a_second']:.0f} keys filled a "
-          f"second:")
+    rounds = line["rounds"]
+    print(f"{line['store']} {line['change']}, {rounds[0]} rounds at rest and {rounds[1]} warming, "
+          f"{line['keys_a_second']:.0f} keys filled a second:")
     for part, name in (("", "until the effect"), ("_acknowledged", "until acknowledged")):
         rest, warm = line[f"rest{part}"], line[f"warm{part}"]
         print(f"  {name:20} at rest p50 {rest['p50_us']:>7.0f} us  p99 {rest['p99_us']:>7.0f} us   warming p50 "
@@ -256,8 +261,8 @@ def main():
             finally:
                 world.end()
             lines += contest.lines()
-            print(f"{world.name}: {arguments.entries} entries, {contest.void} blocks left out because the warm-up had "
-                  f"ended", flush=True)
+            print(f"{world.name}: {arguments.entries} entries, {contest.short} blocks were shorter because the warm-up "
+                  f"had ended", flush=True)
     print(f"{os.cpu_count()} cores, load {before:.1f} before, {os.getloadavg()[0]:.1f} after")
     for line in lines:
         print_line(line)
