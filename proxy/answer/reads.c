@@ -16,8 +16,8 @@
  * Users of one place that the table knows are read in one statement, without definitions of roles, which the table has
  * as well: read_known.c. Those for whom that was not enough come again, to be read whole.
  *
- * Jobs that have ended are told of in shares of a turn of the loop, because each of their facts is published then. They
- * wait in memory until then, so no job begins while they take much.
+ * Jobs that have ended are told of in shares of a turn of the loop, because each of their facts is published then, and
+ * in the order of their lanes. They wait in memory until then, so no job begins while they take much.
  *
  * What may change while a job is away: its reads may be cancelled (the job finds nobody), or the table be made anew
  * (facts are stamped when their job begins, and publisher_fill tells). */
@@ -43,6 +43,8 @@
 #define HALVES      2u          /* times that a job is halved; then each of it is read by itself */
 #define UNTOLD_MAX  (16u << 20) /* bytes of facts that have been read, and nobody has been told of */
 #define ONE_SEEN_NS 200000000ull
+/* Nobody waits for what the warm-up reads, and every change waits for a turn of the loop, or several. */
+#define WARM_TURN_NS (TURN_NS / 4)
 #define AGAIN_MS    10u /* after memory or the queue of threads was short */
 
 struct read {
@@ -75,7 +77,7 @@ struct reads {
     unsigned running;          /* jobs of all lanes */
     unsigned passed;           /* jobs of lists that began while the warm-up waited, since its last one */
     uint64_t one_seen_ns;      /* when one was last asked for while other reads were under way */
-    struct read_job *ended;    /* the first to end first */
+    struct read_job *ended;    /* by lanes, and the first to end first */
     size_t untold;             /* their bytes */
     struct event *turn, *tell;
 };
@@ -170,8 +172,9 @@ static void on_tell(evutil_socket_t descriptor, short what, void *context)
             forget_job(job);
             continue;
         }
+        uint64_t share_ns = job->lane == READ_WARM ? WARM_TURN_NS : TURN_NS;
         tell_item(job, job->told++);
-        if (turn_is_over(begun_ns))
+        if (clock_ns() - begun_ns >= share_ns)
             break;
     }
     give_out(reads); /* which sees to it that the others are told of, too */
@@ -192,6 +195,20 @@ static void give_back(struct read_job *job)
     }
 }
 
+static void add_ended(struct read_job *job)
+{
+    struct reads *reads = job->reads;
+    struct read_job *behind = reads->ended;
+    while (behind != NULL && behind->lane <= job->lane)
+        behind = behind->next;
+    if (behind != NULL)
+        DL_PREPEND_ELEM(reads->ended, behind, job);
+    else
+        DL_APPEND(reads->ended, job);
+    reads->untold += job->bytes;
+    event_active(reads->tell, EV_TIMEOUT, 0);
+}
+
 static void on_job(struct store_job *store_job)
 {
     struct read_job *job = container_of(store_job, struct read_job, job);
@@ -202,9 +219,7 @@ static void on_job(struct store_job *store_job)
         give_back(job);
         read_job_free(job);
     } else {
-        DL_APPEND(reads->ended, job);
-        reads->untold += job->bytes;
-        event_active(reads->tell, EV_TIMEOUT, 0);
+        add_ended(job);
     }
     give_out(reads);
 }

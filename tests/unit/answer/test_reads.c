@@ -802,6 +802,46 @@ static void what_came_is_told_in_turns(void **state)
     assert_int_equal(fixture->told, 399);
 }
 
+/* Everybody waits for a turn of the loop, and nobody for the warm-up. */
+static void the_warm_up_has_short_turns(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, 64, READ_WARM);
+    fake.slow_ns = 200000;
+    run_job(0);
+    assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_in_range(fixture->told, 1, 2);
+    while (fixture->told < 64)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+}
+
+/* What a client waits for does not wait until all is told of that the warm-up has read. */
+static void a_client_is_told_first(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, 128, READ_WARM);
+    assert_in_range(fake.submitted, 2, 3);
+    unsigned warm = fake.submitted;
+    fake.slow_ns = 200000;
+    run_job(0);
+    run_job(1);
+    assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    unsigned before = fixture->told;
+    assert_in_range(before, 1, 2);
+    begin_at(fixture, 1, READ_ONE, 1);
+    while (fake.submitted == warm)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    before = fixture->told;
+    run_job(warm);
+    assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_true(fixture->told > before);
+    assert_int_equal(fixture->users[before], 129);
+    while (fixture->told < 129)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    for (unsigned i = before + 1; i < 129; i++)
+        assert_int_equal(fixture->users[i], i); /* and the others in their order */
+}
+
 /* Facts that have been read and not been told of take memory, so no more are read meanwhile. */
 static void what_is_not_told_has_a_bound(void **state)
 {
@@ -900,6 +940,7 @@ int main(void)
         T(too_much_together),                  T(halves_take_nobody_in),
         T(one_is_hurried_that_is_too_much),
         T(what_came_is_told_in_turns),         T(what_is_not_told_has_a_bound),
+        T(the_warm_up_has_short_turns),        T(a_client_is_told_first),
         T(a_failure_is_everybodys),            T(nobody_is_told_after_a_cancel),
         T(a_full_queue),                       T(users_of_a_known_place),
         T(what_is_read_in_a_snapshot),         T(a_guest_takes_the_place_of_the_warm_up),
