@@ -14,7 +14,9 @@
  * waits meanwhile.
  *
  * Users of one place that the table knows are read in one statement, without definitions of roles, which the table has
- * as well: read_known.c. Those for whom that was not enough come again, to be read whole.
+ * as well: read_known.c. So a job takes those of the place of the first that waits, wherever they stand, and the next
+ * job those of the next place: the first never waits longer for that. Those for whom that was not enough come again, to
+ * be read whole.
  *
  * Jobs that have ended are told of in shares of a turn of the loop, because each of their facts is published then, and
  * in the order of their lanes. They wait in memory until then, so no job begins while they take much.
@@ -36,7 +38,7 @@
 #include <utlist.h>
 
 #define WAITING_MAX 4096u
-#define PLACES_MAX  16u         /* each takes statements of its own, and the first of a job waits for the last */
+#define PLACES_MAX  16u         /* not known; each takes statements of its own, and the first waits for the last */
 #define LIST_LEAST  16u         /* fewer are not worth a thread of their own */
 #define WARM_JOBS   3u          /* at a time */
 #define LISTS_A_WARM 16u        /* jobs of lists, while the warm-up waits */
@@ -285,29 +287,6 @@ static size_t share_of(const struct lane *lane, enum read_lane which, unsigned h
     return share < least ? least : share > READ_TOGETHER_MAX ? READ_TOGETHER_MAX : share;
 }
 
-/* How many of the first go together: as many as each of them may be with, and of not too many places. */
-static size_t together(const struct lane *lane, size_t most)
-{
-    struct scope_key places[PLACES_MAX];
-    size_t count = 0, place_count = 0;
-    for (const struct read *read = lane->waiting; read != NULL && count < most; read = read->next) {
-        struct scope_key scope = facts_key_scope(&read->key);
-        size_t place = 0;
-        if (read->together_max < most)
-            most = read->together_max;
-        if (count >= most)
-            break;
-        while (place < place_count && !scope_equal(places[place], scope))
-            place++;
-        if (place == PLACES_MAX)
-            break;
-        places[place] = scope;
-        place_count += place == place_count;
-        count++;
-    }
-    return count;
-}
-
 /* 0, or the code that says why no thread takes it. */
 static int submit(struct reads *reads, struct store_job *job, enum read_lane lane)
 {
@@ -323,34 +302,80 @@ static int submit(struct reads *reads, struct store_job *job, enum read_lane lan
     return 0;
 }
 
-/* What the table says of a place, which the job looks after. */
-static void believe(const struct reads *reads, struct scope_key scope, struct store_place *place)
+/* What the table says of a place: its levels, and none when it is not known. */
+static uint32_t believe(const struct reads *reads, struct scope_key scope, struct store_place *place)
 {
     place->at = publisher_position(reads->options.publisher);
-    place->levels = publisher_chain(reads->options.publisher, scope, place->chain);
+    return place->levels = publisher_chain(reads->options.publisher, scope, place->chain);
+}
+
+/* Whether one statement reads it, together with others of its place alone. */
+static bool is_at_known_place(const struct read *read)
+{
+    struct store_place place;
+    return !read->whole && believe(read->reads, facts_key_scope(&read->key), &place) > 0;
+}
+
+/* The places of a job, as far as it is gathered. */
+struct places {
+    struct scope_key keys[PLACES_MAX];
+    size_t count, most;
+};
+
+/* False: it would be one place too many. */
+static bool places_take(struct places *places, struct scope_key scope)
+{
+    size_t place = 0;
+    while (place < places->count && !scope_equal(places->keys[place], scope))
+        place++;
+    if (place == places->most)
+        return false;
+    places->keys[place] = scope;
+    places->count += place == places->count;
+    return true;
+}
+
+/* Takes the first that waits, and those that are best read with it, up to so many: of its own place when that is known,
+ * wherever they stand, because each place is a statement; else of a few places that are not. As many as each of them
+ * may be with. */
+static void gather(struct read_job *job, const struct lane *lane, size_t most)
+{
+    struct read *first = lane->waiting;
+    bool known = is_at_known_place(first);
+    struct places places = {.most = known ? 1 : PLACES_MAX};
+    for (struct read *read = first; read != NULL && job->count < most; read = read->next) {
+        struct scope_key scope = facts_key_scope(&read->key);
+        if (read != first && (known ? read->whole : is_at_known_place(read)))
+            continue;
+        if (job->count >= read->together_max)
+            break;
+        if (!places_take(&places, scope)) {
+            if (known)
+                continue;
+            break;
+        }
+        if (read->together_max < most)
+            most = read->together_max;
+        read_job_take(job, read, &read->key);
+    }
+    if (known)
+        (void)believe(job->reads, facts_key_scope(&first->key), &job->place);
 }
 
 /* False: nothing more can be done now, and the reads wait on. */
-static bool begin_some(struct reads *reads, enum read_lane which, size_t count)
+static bool begin_some(struct reads *reads, enum read_lane which, size_t most)
 {
-    struct lane *lane = &reads->lanes[which];
-    struct read_job *job = read_job_new(reads, count, which, publisher_generation(reads->options.publisher));
+    struct read_job *job = read_job_new(reads, most, which, publisher_generation(reads->options.publisher));
     if (job == NULL)
         return false;
-    bool whole = false;
-    for (struct read *read = lane->waiting; job->count < count; read = read->next) {
-        whole |= read->whole || !scope_equal(facts_key_scope(&read->key), facts_key_scope(&lane->waiting->key));
-        read_job_take(job, read, &read->key);
-    }
-    if (!whole)
-        believe(reads, facts_key_scope(&lane->waiting->key), &job->place);
+    gather(job, &reads->lanes[which], most);
     job->job.done = on_job;
     if (submit(reads, &job->job, which) < 0) {
         read_job_free(job);
         return false;
     }
     reads->options.counters->store_reads++;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < job->count; i++) {
         struct read *read = job->items[i].read;
         waiting_remove(read);
         read->job = job;
@@ -375,7 +400,7 @@ static bool begin_job(struct reads *reads, enum read_lane which, unsigned hands)
     const struct lane *lane = &reads->lanes[which];
     if (which == READ_WARM && reads->guests != NULL)
         return begin_guest(reads);
-    return begin_some(reads, which, together(lane, share_of(lane, which, hands)));
+    return begin_some(reads, which, share_of(lane, which, hands));
 }
 
 static void give_out(struct reads *reads)

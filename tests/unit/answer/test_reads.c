@@ -29,7 +29,8 @@ static struct {
     size_t rows;            /* of each facts */
     uint64_t slow_ns;       /* that each takes to be published */
     uint64_t read_ns;       /* that each takes to be read, or to fail */
-    uint32_t levels;        /* of the places that the table knows */
+    uint32_t levels;        /* of the places that the table knows, */
+    uint64_t known_places;  /* of which the ids are below this; 0: all */
     int known;              /* what a read of a known place brings */
     unsigned known_calls;
     size_t known_together;  /* keys of the last one */
@@ -137,8 +138,9 @@ struct log_position __wrap_publisher_position(const struct publisher *publisher)
 uint32_t __wrap_publisher_chain(const struct publisher *publisher, struct scope_key scope, struct scope_key *out)
 {
     (void)publisher;
-    if (fake.levels > 0)
-        out[fake.levels - 1] = scope;
+    if (fake.levels == 0 || (fake.known_places > 0 && scope.id >= fake.known_places))
+        return 0;
+    out[fake.levels - 1] = scope;
     return fake.levels;
 }
 
@@ -763,22 +765,51 @@ static void users_of_a_known_place(void **state)
     assert_int_equal(fixture->told, 24);
 }
 
-/* Several places, and what is to be read whole, are read in a snapshot. */
+/* Each place has a statement, and so a job, of its own, in the order of those who have waited longest. */
+static void known_places_are_read_each_by_itself(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.levels = 2;
+    fake.known = 1;
+    begin_at(fixture, 64, READ_LIST, 4);
+    turn(fixture);
+    carry_out_from(fixture, 0);
+    assert_int_equal(fake.calls, 0);
+    assert_int_equal(fake.known_calls, 4);
+    assert_int_equal(fixture->told, 64);
+    for (unsigned i = 0; i < 64; i++)
+        assert_int_equal(fixture->users[i], 1 + 4 * (i % 16) + i / 16);
+    begin_at(fixture, 100, READ_LIST, 100); /* however many they are, nobody is forgotten */
+    turn(fixture);
+    carry_out_from(fixture, 4);
+    assert_int_equal(fake.known_calls, 104);
+    assert_int_equal(fixture->told, 164);
+}
+
+/* Places that are not known, and what is to be read whole, are read in a snapshot; what is not, is not. */
 static void what_is_read_in_a_snapshot(void **state)
 {
     struct fixture *fixture = *state;
     fake.levels = 2;
     fake.known = 1;
-    begin_at(fixture, 10, READ_LIST, 2);
+    fake.known_places = 2;
+    begin_at(fixture, 20, READ_LIST, 4);
     turn(fixture);
     carry_out_from(fixture, 0);
     assert_int_equal(fake.calls, 1);
+    assert_int_equal(fake.together[0], 10);
+    assert_int_equal(fake.known_calls, 2);
     fixture->whole = true;
-    begin(fixture, 1, READ_ONE);
+    begin_at(fixture, 3, READ_WARM, 1);
     fixture->whole = false;
-    carry_out_from(fixture, 1);
+    begin_at(fixture, 3, READ_WARM, 1);
+    turn(fixture);
+    carry_out_from(fixture, 3);
     assert_int_equal(fake.calls, 2);
-    assert_int_equal(fake.known_calls, 0);
+    assert_int_equal(fake.together[1], 3);
+    assert_int_equal(fake.known_calls, 3);
+    assert_int_equal(fake.known_together, 3);
+    assert_int_equal(fixture->told, 26);
 }
 
 /* ---- turns ------------------------------------------------------------------------------------------------------- */
@@ -948,6 +979,7 @@ int main(void)
         T(lists_without_end_and_one_thread),   T(the_place_of_a_list),
         T(a_guest_leaves),                     T(the_warm_up_pays),
         T(the_warm_up_pays_for_what_it_leaves),
+        T(known_places_are_read_each_by_itself),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
