@@ -47,6 +47,7 @@ struct ask_queue {
     struct ask_flow *fresh;  /* clients that had nothing waiting before */
     struct ask_flow *steady; /* clients that keep a queue */
     struct ask_flow *warm;   /* the warm-up */
+    unsigned steady_count;   /* clients that keep a queue, and have something waiting now */
     unsigned running;      /* fills of clients */
     unsigned running_warm; /* and of the warm-up */
     unsigned passed;       /* turns of clients that keep a queue while the warm-up waited, since its last one */
@@ -82,15 +83,17 @@ static enum read_lane lane_of(const struct ask *ask)
     return is_fresh(flow) && flow->catching_up == 0 && !ask->more_follow ? READ_ONE : READ_LIST;
 }
 
-static void flow_put(struct ask_flow **list, struct ask_flow *flow)
+static void flow_put(struct ask_queue *asks, struct ask_flow **list, struct ask_flow *flow)
 {
     DL_APPEND(*list, flow);
     flow->list = list;
+    asks->steady_count += list == &asks->steady;
 }
 
-static void flow_remove(struct ask_flow *flow)
+static void flow_remove(struct ask_queue *asks, struct ask_flow *flow)
 {
     DL_DELETE(*flow->list, flow);
+    asks->steady_count -= flow->list == &asks->steady;
     flow->list = NULL;
 }
 
@@ -106,7 +109,7 @@ static void leave(struct ask *ask)
     case ASK_WAITING:
         DL_DELETE(flow->asks, ask);
         if (--flow->waiting == 0)
-            flow_remove(flow);
+            flow_remove(ask->asks, flow);
         break;
     case ASK_RUNNING:
         flow->running--;
@@ -131,7 +134,7 @@ static void enter(struct ask *ask)
     case ASK_WAITING:
         DL_APPEND(flow->asks, ask);
         if (flow->waiting++ == 0)
-            flow_put(flow->running == 0 && !flow->warms ? &asks->fresh : list_of(asks, flow), flow);
+            flow_put(asks, flow->running == 0 && !flow->warms ? &asks->fresh : list_of(asks, flow), flow);
         break;
     case ASK_RUNNING:
         flow->running++;
@@ -308,14 +311,18 @@ static void start_catching_up(struct ask_queue *asks, struct ask *ask)
         ask_move(ask, ASK_CATCHING_UP);
 }
 
-/* How many fills the clients that keep a queue may have under way. As long as other clients ask now and then, as many
- * as there are connections: read together they take a quarter of these, and leave the others a processor, too. All but
- * a quarter of what there is room for when no other client is there. */
+/* How many fills the clients that keep a queue may have under way. All but a quarter of what there is room for when no
+ * other client is there. As long as others ask now and then, one for every two of them: read together these take a
+ * quarter of the connections, and leave the others a processor, too. A few that flood have as many as there are
+ * connections; a thousand that want a list each are not kept waiting for one that asks now and then. */
 static unsigned steady_max(const struct ask_queue *asks)
 {
     unsigned most = asks->options.running_max - asks->options.running_max / 4;
-    if (clock_ns() - asks->fresh_seen_ns < FRESH_NS)
-        most = asks->options.running_max / READ_TOGETHER_MAX;
+    if (clock_ns() - asks->fresh_seen_ns < FRESH_NS) {
+        unsigned least = asks->options.running_max / READ_TOGETHER_MAX, share = asks->steady_count / 2;
+        share = share > least ? share : least;
+        most = share < most ? share : most;
+    }
     return most > 0 ? most : 1;
 }
 
@@ -453,8 +460,8 @@ static struct ask *take_next(struct ask_queue *asks)
         asks->passed++;
     ask_move(ask, ASK_IDLE);
     if (flow->list) { /* the client's other asks come after those of all other clients */
-        flow_remove(flow);
-        flow_put(list_of(asks, flow), flow);
+        flow_remove(asks, flow);
+        flow_put(asks, list_of(asks, flow), flow);
     }
     return ask;
 }

@@ -18,6 +18,7 @@
 #include <event2/event.h>
 
 #define ASKS  64u
+#define LISTS 24u
 #define USERS 40u /* with rows */
 
 static const struct scope_key global = {0, 0}, server = {1, 1}, channel = {100, 3};
@@ -76,7 +77,7 @@ struct fixture {
     struct keys *keys;
     struct answering answering; /* asks alone */
     struct counters counters;
-    struct ask_flow warm, client, other;
+    struct ask_flow warm, client, other, many[LISTS];
     struct ask asks[ASKS];
     unsigned asked, told;
 };
@@ -266,11 +267,9 @@ static void who_asks_for_more_is_a_list(void **state)
     assert_int_equal(fake.started[5].lane, READ_ONE);
 }
 
-/* All places of a large queue but a quarter are a flood's; beside somebody who asks now and then it has as many fills
- * as there are connections, two here. */
-static void a_flood_has_few_fills_beside_others(void **state)
+/* A queue that two connections serve. */
+static void make_large(struct fixture *fixture)
 {
-    struct fixture *fixture = *state;
     struct ask_queue_options asks = {.base = fixture->base,
                                      .publisher = fixture->publisher,
                                      .counters = &fixture->counters,
@@ -278,6 +277,14 @@ static void a_flood_has_few_fills_beside_others(void **state)
                                      .timeout_ms = 60000};
     ask_queue_free(fixture->answering.asks);
     assert_int_equal(ask_queue_new(&fixture->answering.asks, &asks), 0);
+}
+
+/* All places of a large queue but a quarter are a flood's; beside somebody who asks now and then it has as many fills
+ * as there are connections, two here. */
+static void a_flood_has_few_fills_beside_others(void **state)
+{
+    struct fixture *fixture = *state;
+    make_large(fixture);
     for (uint64_t user = 1; user <= 6; user++)
         start(fixture, &fixture->client, user, server);
     assert_int_equal(fake.begun, 6);
@@ -289,6 +296,21 @@ static void a_flood_has_few_fills_beside_others(void **state)
     while (fake.ended < 6)
         fill_ends(fixture);
     assert_int_equal(fake.begun, 8); /* one beside that of the other, which is still under way */
+}
+
+/* Every two of them have one fill beside somebody who asks now and then, or more when that was long ago. */
+static void many_lists_have_a_share_each(void **state)
+{
+    struct fixture *fixture = *state;
+    make_large(fixture);
+    for (unsigned i = 0; i < 2 * LISTS; i++)
+        start(fixture, &fixture->many[i % LISTS], 1 + i, server);
+    assert_int_equal(fake.begun, LISTS); /* the first of each */
+    start(fixture, &fixture->other, 60, server);
+    assert_true(fake.begun >= LISTS + 1);
+    while (fake.ended < LISTS - 4)
+        fill_ends(fixture);
+    assert_true(fake.begun >= LISTS + 5); /* four more, and fewer wait by then */
 }
 
 static void what_clients_ask_for_is_noted(void **state)
@@ -345,6 +367,7 @@ int main(void)
         T(a_queue_without_end),
         T(who_asks_for_more_is_a_list),
         T(a_flood_has_few_fills_beside_others),
+        T(many_lists_have_a_share_each),
         T(what_clients_ask_for_is_noted),
         T(what_is_made_up_is_not_noted),
         T(a_folded_place_is_noted_as_what_it_answers_as),
