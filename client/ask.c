@@ -156,7 +156,7 @@ enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_q
      * take time, in which the lease of the answer may end. */
     struct permtab_shm_moment moment = permtab_shm_beat_read(&permtab_geometry_of_(table)->table);
     uint32_t state;
-    int code = look(handle, query, token, &state);
+    int late, code = look(handle, query, token, &state);
     if (code >= 0) {
         ahead_look(handle);
         if (permtab_shm_fresh(&moment)) {
@@ -170,6 +170,8 @@ enum permtab_decision permtab_ask_(struct permtab *table, const struct permtab_q
         code = ask_locked(handle, query, NULL, token, deadline_ns);
         handle_unlock(handle);
     }
+    if (code == PERMTAB_E_TIMEOUT && (late = look(handle, query, token, &state)) >= 0)
+        code = late; /* the sidecar, which others ask, too, has filled it meanwhile */
     count_add(handle, 0, 1, 0);
     return code >= 0 ? (enum permtab_decision)code : ask_unknown(handle, code);
 }

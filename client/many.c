@@ -285,6 +285,24 @@ static void renew(struct many *many)
             many->results[i] = PERMTAB_E_STALE;
 }
 
+/* Looks once more for what was not answered in time: the sidecar goes on with a list that nobody waits for any more,
+ * and a part of it may be in the table by now. `failed`: why the open ones were not asked for. */
+static void look_late(struct many *many, int failed)
+{
+    many->geometry = permtab_geometry_of_(&many->handle->visible);
+    if (many->geometry->table.map == NULL)
+        return;
+    bool folds = permtab_shm_load32(&many->geometry->table.header->beat.fold_count) != 0;
+    for (size_t i = 0; i < many->count; i++) {
+        int result = many->results[i];
+        if ((result == OPEN_ ? failed : result) != PERMTAB_E_TIMEOUT)
+            continue;
+        fetch_entry(many, i, folds);
+        if (look_block(many, i, i + 1) > 0)
+            many->results[i] = result;
+    }
+}
+
 /* Settles the queries that the first look left open: brings the table up to date, looks again, asks for the rest. */
 static int settle(struct many *many, size_t *chosen)
 {
@@ -334,6 +352,8 @@ int permtab_check_many(struct permtab *table, const struct permtab_query *querie
         failed = chosen != NULL ? settle(&many, chosen) : PERMTAB_E_MEMORY;
         free(chosen);
     }
+    if (open > 0)
+        look_late(&many, failed);
     if (many.ending)
         ahead_look(many.handle); /* before the answers' clocks are looked at for the last time */
     renew(&many);

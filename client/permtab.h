@@ -165,9 +165,10 @@ static inline enum permtab_decision permtab_check_at(struct permtab *table, uint
                                                      struct permtab_token token);
 
 /* n checks; out[i] answers queries[i], each true by itself: they need not be of one moment. Memory is fetched
- * ahead; queries that are not in the table are asked for together, 10,000 in one round trip. Returns how many are
- * not UNKNOWN; or PERMTAB_E_INVALID (a NULL, or n above INT_MAX) with nothing written. Any other failure makes
- * single answers UNKNOWN. Blocks on a miss, at most check_ms in all. */
+ * ahead; queries that are not in the table are asked for together, 10,000 in one round trip. Of those that were not
+ * answered in time the table is asked once more: the sidecar goes on with them. Returns how many are not UNKNOWN;
+ * or PERMTAB_E_INVALID (a NULL, or n above INT_MAX) with nothing written. Any other failure makes single answers
+ * UNKNOWN. Blocks on a miss, at most check_ms in all. */
 PERMTAB_API int permtab_check_many(struct permtab *table, const struct permtab_query *queries, size_t n,
                                    enum permtab_decision *out) PERMTAB_MUST_CHECK;
 

@@ -78,6 +78,39 @@ static void test_timeout(void **state)
     assert_int_equal(fake_counts(&bench->fake).connects, 1); /* a time-out costs no connection */
 }
 
+static void *fill_later(void *context)
+{
+    struct client_bench *bench = context;
+    pause_ms(50);
+    fake_put(&bench->fake, 2, 2);
+    fake_put(&bench->fake, 3, 4);
+    return NULL;
+}
+
+/* The sidecar goes on with what nobody waits for any more. */
+static void test_what_came_too_late_is_in_the_table(void **state)
+{
+    struct client_bench *bench = *state;
+    struct permtab_query queries[] = {{.user = 2, .scope = bench_at(bench, 2), .perm = bench->read},
+                                      {.user = 9, .scope = bench_at(bench, 9), .perm = bench->read},
+                                      {.user = 3, .scope = bench_at(bench, 4), .perm = bench->read}};
+    enum permtab_decision decisions[3];
+    pthread_t thread;
+    bench_set(bench, &bench->fake.mute, true);
+    assert_int_equal(pthread_create(&thread, NULL, fill_later, bench), 0);
+    assert_int_equal(permtab_check_many(bench->table, queries, 3, decisions), 2);
+    pthread_join(thread, NULL);
+    assert_int_equal(decisions[0], fake_allows(2, 2, 0, false));
+    assert_int_equal(decisions[1], PERMTAB_UNKNOWN);
+    assert_int_equal(decisions[2], fake_allows(3, 4, 0, false));
+    assert_int_equal(permtab_why(bench->table), PERMTAB_E_TIMEOUT);
+    fake_remove(&bench->fake, 2, 2);
+    handle_of(bench->table)->own->circuit = (struct circuit){0}; /* it waits as if for the first time */
+    assert_int_equal(pthread_create(&thread, NULL, fill_later, bench), 0);
+    assert_int_equal(permtab_check(bench->table, 2, bench_at(bench, 2), bench->read), decisions[0]);
+    pthread_join(thread, NULL);
+}
+
 static void *check_once(void *context)
 {
     struct client_bench *bench = context;
@@ -337,6 +370,7 @@ int main(void)
         BENCH_TEST(test_stale),
         BENCH_TEST(test_lease_runs_out),
         HASTY_BENCH_TEST(test_timeout),
+        HASTY_BENCH_TEST(test_what_came_too_late_is_in_the_table),
         HASTY_BENCH_TEST(test_silence_costs_one_wait),
         HASTY_BENCH_TEST(test_late_reply_ends_the_silence),
         HASTY_BENCH_TEST(test_seldom_asked_and_slow),
