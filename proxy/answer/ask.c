@@ -17,9 +17,11 @@
  * A fill costs a query, so a client that asks for what is not in the table could keep every store connection busy.
  * The order is that of FQ-CoDel (RFC 8290) without the CoDel: clients take turns, and a client that had nothing
  * waiting goes before those that keep a queue. So a client that asks now and then waits for no queue, and is read for
- * in a lane of its own (reads.c). As many fills are under way as the threads can read at a time, each many of them.
- * The warm-up comes after all clients; but those that keep queues without end do not keep it out for ever: of its
- * questions one is begun after LISTS_A_WARM of theirs, however many of theirs are under way.
+ * in a lane of its own (reads.c). A client that asks again as soon as it is told never has anything waiting, either.
+ * Among a thousand of those, one that was served before all who wait now began to wait goes first. As many fills are
+ * under way as the threads can read at a time, each many of them. The warm-up comes after all clients; but those that
+ * keep queues without end do not keep it out for ever: of its questions one is begun after LISTS_A_WARM of theirs,
+ * however many of theirs are under way.
  *
  * L2 is asked first, out of turn: many of its answers take one round trip, and no connection to the store. */
 #include "proxy/answer/ask.h"
@@ -44,6 +46,7 @@
 struct ask_queue {
     struct ask_queue_options options;
     struct event *next_turn;
+    struct ask_flow *rare;   /* clients that ask for the first time since all who waited then have been served */
     struct ask_flow *fresh;  /* clients that had nothing waiting before */
     struct ask_flow *steady; /* clients that keep a queue */
     struct ask_flow *warm;   /* the warm-up */
@@ -87,6 +90,7 @@ static void flow_put(struct ask_queue *asks, struct ask_flow **list, struct ask_
 {
     DL_APPEND(*list, flow);
     flow->list = list;
+    flow->queued_ns = clock_ns();
     asks->steady_count += list == &asks->steady;
 }
 
@@ -95,6 +99,22 @@ static void flow_remove(struct ask_queue *asks, struct ask_flow *flow)
     DL_DELETE(*flow->list, flow);
     asks->steady_count -= flow->list == &asks->steady;
     flow->list = NULL;
+}
+
+/* Whether the flow asks less often than its turn would come: whoever waits of those with one question has begun to wait
+ * after it was served. */
+static bool is_rare(const struct ask_queue *asks, const struct ask_flow *flow)
+{
+    const struct ask_flow *oldest = asks->fresh != NULL ? asks->fresh : asks->rare;
+    return oldest == NULL || flow->served_ns < oldest->queued_ns;
+}
+
+/* The list in which a flow begins to wait. */
+static struct ask_flow **first_list_of(struct ask_queue *asks, const struct ask_flow *flow)
+{
+    if (flow->running > 0 || flow->warms)
+        return list_of(asks, flow);
+    return is_rare(asks, flow) ? &asks->rare : &asks->fresh;
 }
 
 static void leave(struct ask *ask)
@@ -113,6 +133,7 @@ static void leave(struct ask *ask)
         break;
     case ASK_RUNNING:
         flow->running--;
+        flow->served_ns = clock_ns();
         --*running_of(ask->asks, flow);
         ask->wait = NULL;
         break;
@@ -134,7 +155,7 @@ static void enter(struct ask *ask)
     case ASK_WAITING:
         DL_APPEND(flow->asks, ask);
         if (flow->waiting++ == 0)
-            flow_put(asks, flow->running == 0 && !flow->warms ? &asks->fresh : list_of(asks, flow), flow);
+            flow_put(asks, first_list_of(asks, flow), flow);
         break;
     case ASK_RUNNING:
         flow->running++;
@@ -338,8 +359,9 @@ static unsigned warm_max(const struct ask_queue *asks)
 static struct ask_flow *next_flow(const struct ask_queue *asks)
 {
     bool warm = asks->warm && asks->running_warm < warm_max(asks);
-    if (asks->fresh)
-        return asks->running < asks->options.running_max ? asks->fresh : NULL;
+    struct ask_flow *one = asks->rare != NULL ? asks->rare : asks->fresh;
+    if (one != NULL)
+        return asks->running < asks->options.running_max ? one : NULL;
     if (asks->steady && !(warm && asks->passed >= LISTS_A_WARM))
         return asks->running < steady_max(asks) ? asks->steady : NULL;
     return warm ? asks->warm : NULL;
@@ -353,7 +375,7 @@ static bool turn_is_due(const struct ask_queue *asks)
 /* Whether a question need not wait: there is a place, and nobody waits who comes before it. */
 static bool may_start(const struct ask_queue *asks, const struct ask_flow *flow, bool fresh)
 {
-    if (asks->fresh || (asks->steady && !fresh))
+    if (asks->rare || asks->fresh || (asks->steady && !fresh))
         return false;
     if (flow->warms)
         return !asks->warm && asks->running_warm < warm_max(asks);
@@ -502,7 +524,8 @@ void ask_queue_free(struct ask_queue *asks)
 {
     if (!asks)
         return;
-    assert(asks->running == 0 && asks->running_warm == 0 && !asks->fresh && !asks->steady && !asks->warm);
+    assert(asks->running == 0 && asks->running_warm == 0);
+    assert(!asks->rare && !asks->fresh && !asks->steady && !asks->warm);
     event_free(asks->next_turn);
     free(asks);
 }

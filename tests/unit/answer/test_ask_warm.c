@@ -313,6 +313,31 @@ static void many_lists_have_a_share_each(void **state)
     assert_true(fake.begun >= LISTS + 5); /* four more, and fewer wait by then */
 }
 
+/* Of clients with one question each, some of which ask again at once, those go first that have not for long. */
+static void who_asks_seldom_goes_first(void **state)
+{
+    struct fixture *fixture = *state;
+    for (unsigned i = 0; i < 8; i++)
+        start(fixture, &fixture->many[i], 1 + i, server); /* four wait */
+    assert_int_equal(fake.begun, 4);
+    fill_ends(fixture);
+    start(fixture, &fixture->many[0], 20, server);
+    start(fixture, &fixture->other, 30, server);
+    for (unsigned i = 0; i < 4; i++)
+        fill_ends(fixture);
+    assert_int_equal(fake.begun, 9);
+    assert_int_equal(fake.started[8].user, 30); /* after those who have not been served at all */
+    start(fixture, &fixture->many[1], 21, server);
+    start(fixture, &fixture->other, 31, server);
+    start(fixture, &fixture->client, 40, server);
+    while (fake.ended < fake.begun)
+        fill_ends(fixture);
+    static const uint64_t order[] = {40, 20, 21, 31};
+    assert_int_equal(fake.begun, 13);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(fake.started[9 + i].user, order[i]);
+}
+
 static void what_clients_ask_for_is_noted(void **state)
 {
     struct fixture *fixture = *state;
@@ -368,6 +393,7 @@ int main(void)
         T(who_asks_for_more_is_a_list),
         T(a_flood_has_few_fills_beside_others),
         T(many_lists_have_a_share_each),
+        T(who_asks_seldom_goes_first),
         T(what_clients_ask_for_is_noted),
         T(what_is_made_up_is_not_noted),
         T(a_folded_place_is_noted_as_what_it_answers_as),
