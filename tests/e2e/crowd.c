@@ -10,7 +10,7 @@
  *     report               prints the figures since the last report, "name=number" each
  *     end
  */
-#include "client/permtab.h"
+#include "tests/e2e/asker.h"
 #include "tests/e2e/moments.h"
 #include "tests/support/random.h"
 
@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #define BLOCK    1000u
+#define OPEN_MS  60000u
 #define CHECK_MS 1000u  /* the library's own default */
 #define FILL_MS  60000u /* a block of misses may take long */
 
@@ -52,27 +53,6 @@ struct crowd {
     struct shared *shared;
     pid_t *children;
 };
-
-struct asker {
-    struct permtab *table;
-    permtab_scope place;
-    permtab_perm send;
-};
-
-static int asker_open(struct asker *asker, const char *socket, uint32_t check_ms)
-{
-    struct permtab_options options = {
-        .size = sizeof options, .open_ms = 60000, .check_ms = check_ms, .server_uid = -1};
-    permtab_type type;
-    int code = permtab_open(&asker->table, socket, &options);
-    if (code == 0)
-        code = permtab_permission(asker->table, "message.send", &asker->send);
-    if (code == 0)
-        code = permtab_scope_type(asker->table, "server", &type);
-    if (code == 0)
-        asker->place = permtab_at(type, 1);
-    return code;
-}
 
 static enum permtab_decision truth(uint64_t user)
 {
@@ -104,7 +84,7 @@ static void add_one(uint64_t *count)
 static void ask(struct counts *counts, const struct asker *asker, uint64_t user, uint64_t *seen_ns)
 {
     uint64_t begun = now_ns();
-    enum permtab_decision decision = permtab_peek(asker->table, user, asker->place, asker->send);
+    enum permtab_decision decision = permtab_peek(asker->table, user, permtab_at(asker->type, 1), asker->send);
     add_one(&counts->peeks);
     if (decision == PERMTAB_UNKNOWN) {
         add_one(&counts->peek_unknown);
@@ -115,7 +95,7 @@ static void ask(struct counts *counts, const struct asker *asker, uint64_t user,
             add_one(&counts->wrong);
     }
     begun = now_ns();
-    decision = permtab_check(asker->table, user, asker->place, asker->send);
+    decision = permtab_check(asker->table, user, permtab_at(asker->type, 1), asker->send);
     uint64_t ended = now_ns();
     add_one(&counts->checks);
     raise_to(&counts->longest_check_ns, ended - begun);
@@ -134,7 +114,7 @@ static void live(const struct crowd *crowd, uint32_t number)
     struct asker asker;
     struct random random = {number};
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    int code = asker_open(&asker, crowd->socket, CHECK_MS);
+    int code = asker_open(&asker, crowd->socket, "server", OPEN_MS, CHECK_MS);
     if (code < 0) {
         (void)fprintf(stderr, "crowd: process %u: %s\n", number, permtab_strerror(code));
         _exit(1);
@@ -247,7 +227,7 @@ static void fill(struct asker *asker, uint64_t first, uint64_t count)
     for (uint64_t done = 0; done < count; done += BLOCK) {
         uint32_t block = count - done < BLOCK ? (uint32_t)(count - done) : BLOCK;
         for (uint32_t i = 0; i < block; i++)
-            queries[i] = (struct permtab_query){first + done + i, 0, asker->place, asker->send, false};
+            queries[i] = (struct permtab_query){first + done + i, 0, permtab_at(asker->type, 1), asker->send, false};
         int known = permtab_check_many(asker->table, queries, block, decisions);
         answered += known > 0 ? (uint64_t)known : 0;
     }
@@ -288,7 +268,7 @@ int main(int argc, char **argv)
     crowd.shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     crowd.children = calloc(crowd.processes, sizeof *crowd.children);
     if (crowd.shared == MAP_FAILED || crowd.children == NULL || begin(&crowd) < 0 ||
-        asker_open(&asker, crowd.socket, FILL_MS) < 0) {
+        asker_open(&asker, crowd.socket, "server", OPEN_MS, FILL_MS) < 0) {
         end(&crowd);
         return 1;
     }

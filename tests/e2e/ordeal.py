@@ -7,6 +7,9 @@ be. Prints what was done, how often, and what came of it; exits 1 when something
                        [--table-entries 1000] [--worker-timeout 10]
     ordeal.py crowd    [--processes 10000] [--period 1000000] [--count 3]
     ordeal.py restarts [--count 10] [--every 8] [--entries 100000] [--hot 20000] [--processes 2] [--period 200]
+    ordeal.py stampede [--clients 1000] [--questions 50] [--places 8] [--store sqlite|mariadb|both]
+                       [--redis with|without|both] [--how single|many|both] [--count 1] [--check-ms 1000]
+                       [--calm 200000] [--table-entries 100000]
 
 `kills`: nothing is ever wrong. Killed: check never fails, and peek is UNKNOWN for a small share of the time, but during
 growth, when the table is too small. Stopped: UNKNOWN when the lease has ended, until the master has replaced the worker
@@ -15,6 +18,8 @@ is gone is started again at once.
 `restarts`: whoever holds the sockets starts the daemon again, and then in turns one of another version, whose tables
 these processes cannot read, and this one; nobody is refused, and check never fails.
 `crowd`: so many processes hold the table of a worker that dies; all have the next one's before the lease has ended.
+`stampede`: so many processes open the table of a fresh host at once, and then ask at once, each for other users. All
+are answered, each has its fair share, and the store is asked for many users at a time.
 docs/RELIABILITY.md has what came of them, and the promises."""
 
 import argparse
@@ -37,6 +42,7 @@ from harness.paths import ROOT, program, temporary_folder
 from harness.process import kill, wait_until
 from harness.rpc import Rpc, RpcError
 from harness.sidecar import STALENESS_MS, Sidecar
+from harness.stampede import CALM_USERS, FreshHost, Stampede, broken_promises, watch
 from harness.supervisor import Supervisor
 
 LOG = ROOT / "build" / "ordeal.log"
@@ -439,6 +445,48 @@ def crowd(arguments):
     return ordeal.broken
 
 
+# ---- a stampede --------------------------------------------------------------------------------------------------
+
+def show_stampede(what, arguments, opened, asked):
+    def ms(name):
+        return f"{asked[f'{name}_us'] / 1000:.0f}"
+
+    def times(name):
+        return "/".join(f"{asked[f'{name}_{part}_us'] / 1000:.1f}" for part in ("p50", "p99", "max"))
+
+    answers = arguments.clients * arguments.questions
+    sql = f"{asked['statements']} statements in " if asked["statements"] else ""
+    show(f"{what}: all {arguments.clients} opened in {opened['open_max_us'] / 1000:.0f} ms, half in "
+         f"{opened['open_p50_us'] / 1000:.0f}; {answers} answers in {ms('total')} ms: unknown {asked['unknown']} (why "
+         f"{asked['why']}), wrong {asked['wrong']}; a client was done after {ms('client_min')} to {ms('client_max')}, "
+         f"median {ms('client_p50')} ms, Jain {asked['jain'] / 1000:.3f}; when a quarter was done {asked['seen']} were "
+         f"answered, of each client at least {asked['least']}; a call p50/p99/max {times('wait')} ms; {sql}"
+         f"{asked['store_reads']} reads; longest turn {asked['turns_max_us'] / 1000:.1f}, {asked['cpu_ms']:.0f} ms of "
+         f"processor time; the calm one ({asked['calm_count']} questions) {times('calm')} ms, before {times('before')} "
+         f"ms, unknown {asked['calm_unknown']}")
+
+
+def stampede(arguments):
+    broken, answers = [], arguments.clients * arguments.questions
+    stores = ("sqlite", "mariadb") if arguments.store == "both" else (arguments.store,)
+    levels = (False, True) if arguments.redis == "both" else (arguments.redis == "with",)
+    ways = ("single", "many") if arguments.how == "both" else (arguments.how,)
+    for store, redis in ((store, redis) for store in stores for redis in levels):
+        with FreshHost(store, redis, answers + CALM_USERS, arguments.places,
+                       table_entries=arguments.table_entries) as host:
+            for how in ways * arguments.count:
+                what = f"{store}, {'Redis' if redis else 'no Redis'}, {how}"
+                host.begin()
+                with Stampede(host.sidecar.socket, arguments.clients, arguments.questions, arguments.places, how,
+                              arguments.check_ms, arguments.calm_us) as herd:
+                    opened, asked = watch(host, herd, calm_s=1)
+                show_stampede(what, arguments, opened, asked)
+                for text in broken_promises(opened, asked, how, answers, arguments.questions):
+                    show(f"BROKEN: {text}")
+                    broken.append(text)
+    return broken
+
+
 def main():
     parser = argparse.ArgumentParser(description="Sidecars die while many ask.")
     parts = parser.add_subparsers(dest="part", required=True)
@@ -468,6 +516,20 @@ def main():
     part.add_argument("--period", type=int, default=1000000)
     part.add_argument("--count", type=int, default=3)
     part.set_defaults(run=crowd)
+    part = parts.add_parser("stampede")
+    part.add_argument("--clients", type=int, default=1000, help="processes")
+    part.add_argument("--questions", type=int, default=50, help="of each of them")
+    part.add_argument("--places", type=int, default=8)
+    part.add_argument("--store", choices=("sqlite", "mariadb", "both"), default="both")
+    part.add_argument("--redis", choices=("with", "without", "both"), default="both")
+    part.add_argument("--how", choices=("single", "many", "both"), default="both",
+                      help="permtab_check one after the other, or permtab_check_many")
+    part.add_argument("--count", type=int, default=1, help="of each kind")
+    part.add_argument("--calm", type=int, default=200000, dest="calm_us",
+                      help="microseconds between two questions of the client that asks now and then")
+    part.add_argument("--table-entries", type=int, default=100000)
+    part.add_argument("--check-ms", type=int, default=1000, help="what a call may take")
+    part.set_defaults(run=stampede)
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):  # whoever ends it finds its folder removed
         signal.signal(number, lambda number, _: sys.exit(128 + number))

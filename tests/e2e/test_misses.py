@@ -3,9 +3,12 @@
 
 import threading
 
+import types
+
 from harness import MariadbCase, SqliteCase, main
 from harness.policies import MODERATOR, small
 from harness.process import wait_until
+from harness.stampede import CALM_USERS, Stampede, assignments, broken_promises, policy, watch
 
 SEND, DELETE = "message.send", "message.delete"
 FIRST = 1000000
@@ -136,16 +139,48 @@ class Misses:
         self.assertEqual([int(FIRST + number in holders) for number in range(40)], reply["decisions"])
         self.assertEqual(0, serving.stats()["fills_failed"])
 
+    def fresh_host(self, users, places):
+        """A sidecar that knows nobody, over a store that has these."""
+        serving = self.sidecar(max_staleness="30s", request_timeout="60s", table_entries=4 * users)
+        serving.apply(policy(places))
+        self.sql(assignments(users, places))
+        return serving
+
+    def begin_afresh(self, serving):
+        serving.stop()
+        serving.start()
+        return types.SimpleNamespace(sidecar=serving, statements=self.questions)
+
+    def test_a_stampede(self):
+        """The same as ordeal.py stampede, on a small scale, and what holds of it however busy the machine is. All have
+        asked before anybody is answered."""
+        clients, questions, places = 100, 100, 2
+        serving = self.fresh_host(clients * questions + CALM_USERS // 10, places)
+        for how in ("single", "many"):
+            host = self.begin_afresh(serving)
+            with Stampede(serving.socket, clients, questions, places, how, check_ms=60000, calm_us=500000) as herd:
+                opened, asked = watch(host, herd, pause=True)
+            self.say(f"{clients * questions} answers, {how}: {asked['statements']} statements, {asked['store_reads']} "
+                     f"reads; when a quarter was done {asked['seen']} were answered, of each client {asked['least']}")
+            self.assertEqual([], broken_promises(opened, asked, how, clients * questions, questions), (opened, asked))
+            self.assertGreater(asked["calm_since"], 0)
+
     quick = ("test_a_list_takes_few_reads", "test_a_burst_takes_few_reads")
 
 
 class OnSqlite(Misses, SqliteCase):
-    pass
+    @staticmethod
+    def questions():
+        """SQLite does not count."""
+        return 0
 
 
 class OnMariadb(Misses, MariadbCase):
     def statements(self, what="execute"):
         return int(self.server.client(None, f"SHOW GLOBAL STATUS LIKE 'Com_stmt_{what}';").stdout.split()[1])
+
+    def questions(self):
+        return int(self.server.client(None, "SHOW GLOBAL STATUS LIKE 'Questions';").stdout.split()[1])
 
     def test_a_deep_hierarchy_is_prepared_once(self):
         """Each depth has texts of its own. All of them stay, so that later misses prepare nothing."""

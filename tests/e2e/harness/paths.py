@@ -30,6 +30,7 @@ _PROGRAMS = {
     "fault_shim": "tests/fault/libfault_shim.so",
     "fault_client": "tests/fault/fault_client",
     "crowd": "tests/e2e/e2e_crowd",
+    "stampede": "tests/e2e/e2e_stampede",
     "visitor": "tests/e2e/e2e_visitor",
 }
 
