@@ -23,7 +23,7 @@
 
 #define A_SHARE 256u /* users published between two looks at the clock */
 /* A place that was read by lists is tried as a range again after so many slices. */
-#define LISTED_FOR 16u
+#define LISTED_FOR 4u
 
 struct slice {
     struct slices *slices;

@@ -23,7 +23,7 @@ struct target;
 struct warm;
 
 /* How many keys are under way at a time at most; answer/ bounds how many of them are being read. */
-#define WARM_HANDS 256u
+#define WARM_HANDS 512u
 /* And how many when there is a budget to keep to: about one read, which is paid for before the next one. */
 #define WARM_HANDS_PACED 64u
 
