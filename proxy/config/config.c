@@ -29,6 +29,7 @@ struct loading {
     struct failure *failure;
     bool failed;
     int origin[OPTIONS_MAX];
+    unsigned list_size, list_told; /* of the only list: its values up to now, and how often it was told of with these */
 };
 
 /* ---- messages -------------------------------------------------------------------------------------------- */
@@ -110,6 +111,19 @@ static int file_list(struct loading *loading, size_t index, cfg_opt_t *option)
     return set_option(loading, index, list);
 }
 
+/* Whether an option that was given before is given once more. A list is told of with each of its values and, once more,
+ * at its end: so a list that begins again has one value, and had more, or was told of twice with one. */
+static bool is_second(struct loading *loading, const cfg_opt_t *option, int first)
+{
+    unsigned size = cfg_opt_size((cfg_opt_t *)(uintptr_t)option);
+    if (!(option->flags & CFGF_LIST))
+        return first > 0;
+    bool again = first > 0 && size == 1 && (loading->list_size > 1 || loading->list_told > 1);
+    loading->list_told = size == loading->list_size ? loading->list_told + 1 : 1;
+    loading->list_size = size;
+    return again;
+}
+
 /* libconfuse calls this when it has read a value; cfg->line is where. */
 static int file_value(cfg_t *cfg, cfg_opt_t *option)
 {
@@ -121,7 +135,7 @@ static int file_value(cfg_t *cfg, cfg_opt_t *option)
         return -1;
     int first = loading->origin[index];
     loading->origin[index] = cfg->line;
-    if (first > 0 && cfg_opt_size(option) == 1) {
+    if (is_second(loading, option, first)) {
         (void)failure_set(loading->failure, PERMTAB_E_SYNTAX, "is given a second time, after line %d", first);
         (void)blame(loading, index);
         return -1;

@@ -118,6 +118,10 @@ static const struct bad bad_files[] = {
     {"scope_types = {\"server\"}\n",
      "FILE:1: scope_types: the first scope type must be \"global\", not \"server\""},
     {"scope_types = {}\n", "FILE: scope_types: the list is empty"},
+    {"scope_types = {\"global\"}\nscope_types = {\"global\"}\n",
+     "FILE:2: scope_types: is given a second time, after line 1"},
+    {"scope_types = {\"global\", \"server\"}\nscope_types = {\"global\"}\n",
+     "FILE:2: scope_types: is given a second time, after line 1"},
     {"scope_types = {\"global\", \"server\", \"server\"}\n",
      "FILE:1: scope_types: \"server\" is named twice"},
     {"scope_types = {\"global\", \"Server\"}\n",
@@ -232,6 +236,17 @@ static void test_environment_wins(void **state)
                         "duration such as 100ms, 2s, 5m, 1h or 7d");
     (void)unsetenv("PERMTAB_MAX_STALENESS");
     (void)unsetenv("PERMTAB_SCOPE_TYPES");
+}
+
+/* libconfuse tells of it twice, as it would of an option that is given twice. */
+static void test_a_list_of_one(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct config config;
+    write_file(fixture, "scope_types = {\"global\"}\n");
+    load(&config, fixture->path);
+    assert_int_equal(config.scope_types.count, 1);
+    config_fini(&config);
 }
 
 static void test_password_file(void **state)
@@ -386,6 +401,7 @@ int main(void)
         cmocka_unit_test(test_no_file),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_environment_wins),
+        cmocka_unit_test(test_a_list_of_one),
         cmocka_unit_test(test_password_file),
         cmocka_unit_test(test_print_and_read_again),
         cmocka_unit_test(test_print_and_read_odd_texts_again),
