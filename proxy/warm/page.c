@@ -58,6 +58,7 @@ static bool append(struct job *job, const struct page *page)
         if (job->count == 0 || last->user != key.user || !scope_equal(last->scope, key.scope))
             job->keys[job->count++] = key;
     }
+    job->status.total = job->count;
     return true;
 }
 

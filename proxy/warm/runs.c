@@ -35,8 +35,8 @@ static bool may_run(const struct job *job)
 struct job *runs_giver(const struct warm *warm)
 {
     for (struct job *job = warm->jobs; job != NULL; job = job->next)
-        if (job->status.state == WARM_FILLING && job->next_key < job->count)
-            return may_run(job) ? job : NULL;
+        if ((job->status.state == WARM_FILLING || job->status.state == WARM_READING) && job->next_key < job->count)
+            return may_run(job) ? job : NULL; /* page by page, while the next one is read */
     return NULL;
 }
 
