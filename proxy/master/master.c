@@ -24,6 +24,7 @@
 
 #define WAIT_FOR_OTHER_NS (5000 * MS) /* for an instance that ends to be gone */
 #define LOOK_AGAIN_MS     20
+#define DEAF_MOST         100u /* turns in a row in which signals cannot be read, before it gives up */
 #define KEYS_NAME         "permtab-keys"
 #define AFTER_GRACE_MS    5000u /* what a stop may take after stop_grace, for the supervisor */
 
@@ -64,10 +65,26 @@ static void begin_stop(struct master *master, uint64_t now_ns, int number)
     notify_supervisor(state);
 }
 
+/* A master that hears no signals cannot be told to end, and poll says at once, for ever, that there is one to be read:
+ * it ends, and whoever keeps it up begins one that hears. */
+static void is_deaf(struct master *master, uint64_t now_ns, int error)
+{
+    if (++master->deaf_turns < DEAF_MOST)
+        return;
+    log_error("permtabd: signals cannot be read: %s; it ends", strerror(error));
+    (void)close(master->signals);
+    master->signals = -1;
+    if (!master->stopping)
+        begin_stop(master, now_ns, SIGTERM);
+}
+
 static void hear_signals(struct master *master, uint64_t now_ns)
 {
     struct signalfd_siginfo info;
-    while (read(master->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+    ssize_t got;
+    if (master->signals < 0)
+        return;
+    while ((got = read(master->signals, &info, sizeof info)) == (ssize_t)sizeof info) {
         switch (info.ssi_signo) {
         case SIGTERM:
         case SIGINT:
@@ -80,6 +97,10 @@ static void hear_signals(struct master *master, uint64_t now_ns)
             break;
         }
     }
+    if (got < 0 && errno != EAGAIN && errno != EINTR)
+        is_deaf(master, now_ns, errno);
+    else
+        master->deaf_turns = 0;
 }
 
 /* ---- sockets ------------------------------------------------------------------------------------------------- */
@@ -190,10 +211,12 @@ static void wait_for_something(struct master *master)
 {
     struct pollfd ears[] = {{.fd = master->signals, .events = POLLIN},
                             {.fd = master->worker.channel, .events = POLLIN}};
-    uint64_t due = master_worker_due(master);
+    uint64_t now_ns = clock_ns(), due = master_worker_due(master);
+    if (master->signals < 0 && now_ns + LOOK_AGAIN_MS * MS < due) /* nothing wakes it when a worker has died */
+        due = now_ns + LOOK_AGAIN_MS * MS;
     if (master->watchdog_ns != 0 && master->watched_ns + master->watchdog_ns / 2 < due)
         due = master->watched_ns + master->watchdog_ns / 2;
-    (void)poll(ears, 2, until(due, clock_ns()));
+    (void)poll(ears, 2, until(due, now_ns));
 }
 
 static void turn(struct master *master, struct failure *failure)
@@ -245,6 +268,8 @@ int master_run(const struct master_options *options, struct failure *failure)
         wait_for_something(&master);
         turn(&master, failure);
     }
+    if (master.signals < 0) /* the log says why it ends */
+        master.status = EXIT_TRANSIENT;
 out:
     if (code < 0)
         master.status = code == PERMTAB_E_INVALID ? EXIT_CONFIGURATION : EXIT_TRANSIENT;

@@ -25,6 +25,7 @@ struct child {
     bool migrating;                  /* may take as long as it takes */
     uint64_t extend_ns;              /* while it migrates: when the supervisor is to be asked for more time */
     bool leaving;                    /* was told to make room for another */
+    bool untold;                     /* was to be told to end, and could not be */
     bool killed;                     /* by us */
     char failure[FAILURE_TEXT_SIZE]; /* why it could not start, as it said */
 };
@@ -33,8 +34,9 @@ struct master {
     const struct master_options *options;
     struct config *config;
     pid_t pid;
-    int signals;     /* signalfd */
-    sigset_t before; /* the mask that we were started with, for the worker */
+    int signals;         /* signalfd; -1: given up */
+    unsigned deaf_turns; /* in a row: it could not be read */
+    sigset_t before;     /* the mask that we were started with, for the worker */
     struct inherited inherited;
     struct bound_socket socket, ops_socket;
     int keys;

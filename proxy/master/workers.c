@@ -141,7 +141,7 @@ static void hear(struct master *master, const struct channel_message *message, u
         worker->migrating = false;
         break;
     case CHANNEL_MIGRATING:
-        worker->migrating = true;
+        worker->migrating = !worker->untold;
         worker->extend_ns = now_ns + EXTEND_EVERY_NS;
         break;
     case CHANNEL_FAILED:
@@ -174,6 +174,7 @@ static void hear_some(struct master *master, uint64_t now_ns, unsigned most)
     /* It ends. If not, it has lost its mind. */
     (void)close(worker->channel);
     worker->channel = -1;
+    worker->migrating = false;
     if (worker->kill_ns == 0)
         worker->kill_ns = now_ns + STOP_NS;
 }
@@ -373,12 +374,15 @@ void master_watch_worker(struct master *master, uint64_t now_ns, struct failure 
 
 /* ---- telling it ---------------------------------------------------------------------------------------------- */
 
-/* A worker that was stopped (SIGSTOP) hears it, too. */
-static void tell(struct master *master, enum channel_kind kind, const char *text)
+/* Tells it to end. A worker that was stopped (SIGSTOP) hears it, too. One that cannot be told is not waited for, even if
+ * it had said that it migrates: whether it still does, nobody hears. */
+static void tell_to_end(struct master *master, enum channel_kind kind, const char *text)
 {
-    if (master->worker.channel >= 0)
-        (void)channel_tell(master->worker.channel, kind, text);
-    (void)kill(master->worker.pid, SIGCONT);
+    struct child *worker = &master->worker;
+    worker->untold = worker->channel < 0 || !channel_tell(worker->channel, kind, text);
+    if (worker->untold)
+        worker->migrating = false;
+    (void)kill(worker->pid, SIGCONT);
 }
 
 void master_stop_worker(struct master *master, uint64_t now_ns, int signal)
@@ -397,14 +401,14 @@ void master_stop_worker(struct master *master, uint64_t now_ns, int signal)
                  signal);
     (void)snprintf(number, sizeof number, "%d", signal);
     worker->kill_ns = now_ns + STOP_NS + (graceful ? master->config->stop_grace_ms * MS : 0);
-    tell(master, CHANNEL_STOP, number);
+    tell_to_end(master, CHANNEL_STOP, number);
     if (!worker->ready) /* it hears it when it has started, and has nobody to be gracious to */
-        tell(master, CHANNEL_STOP, number);
+        tell_to_end(master, CHANNEL_STOP, number);
 }
 
 void master_replace_worker(struct master *master, uint64_t now_ns)
 {
     master->worker.leaving = true;
     master->worker.kill_ns = now_ns + STOP_NS;
-    tell(master, CHANNEL_LEAVE, "");
+    tell_to_end(master, CHANNEL_LEAVE, "");
 }
