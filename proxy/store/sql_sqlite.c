@@ -5,6 +5,10 @@
  * synchronous is FULL: under NORMAL a power failure may take back commits that tokens were already given out for. It
  * costs one sync a transaction, whatever its size.
  *
+ * SQLite takes no notice of an unlock that fails. In this process the lock is held from then on, for all connections to
+ * the file and until the last of them is closed: others get "locked" and "locking protocol" for ever. So its unlocks go
+ * through sqlite_fcntl, which tries again.
+ *
  * foreign_keys and recursive_triggers are settings of a connection, off by default. Ours are on; triggers catch the
  * writes of programs that have theirs off (conf/schema/sqlite). */
 #include "proxy/base/container_of.h"
@@ -14,13 +18,18 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#define UNLOCK_TRIES 100u /* a millisecond apart: a kernel without memory may have some by then */
 
 struct sqlite {
     struct sql sql;
@@ -67,7 +76,8 @@ static int fail(struct sqlite *sqlite, int code, struct failure *failure)
         sqlite->sql.broken = true;
         return failure_set(failure, PERMTAB_E_STORE, "store %s: %s", sqlite->path, text);
     case SQLITE_READONLY:
-        sqlite->sql.broken |= code == SQLITE_READONLY_DBMOVED;
+        /* It may be the connection alone: SQLite opens for reading what it cannot open for writing just now. */
+        sqlite->sql.broken = true;
         return failure_set(failure, PERMTAB_E_STORE, "store %s: no permission to write (%s)", sqlite->path,
                            text);
     default:
@@ -134,10 +144,51 @@ static bool sqlite_settle(struct sql *sql)
     return strcmp(mode, "wal") == 0;
 }
 
+static void pause_ms(long ms)
+{
+    (void)nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+}
+
+/* SQLite passes a pointer or an int, and either way this hands on what is in that place, as the C library does. */
+static int sqlite_fcntl(int file, int command, ...)
+{
+    va_list more;
+    va_start(more, command);
+    void *argument = va_arg(more, void *);
+    va_end(more);
+    int code = fcntl(file, command, argument);
+    if ((command != F_SETLK && command != F_SETLKW) || ((const struct flock *)argument)->l_type != F_UNLCK)
+        return code;
+    for (unsigned tries = 0; code < 0 && errno != EBADF && tries < UNLOCK_TRIES; tries++) {
+        pause_ms(1);
+        code = fcntl(file, command, argument);
+    }
+    return code;
+}
+
+static void replace_fcntl(void)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    if (vfs && vfs->iVersion >= 3 && vfs->xSetSystemCall)
+        (void)vfs->xSetSystemCall(vfs, "fcntl", (sqlite3_syscall_ptr)sqlite_fcntl);
+}
+
+static int library_begin(struct failure *failure)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (sqlite3_initialize() != SQLITE_OK)
+        return failure_set(failure, PERMTAB_E_MEMORY, "SQLite cannot begin: out of memory");
+    pthread_once(&once, replace_fcntl);
+    return 0;
+}
+
 static int open_file(struct sqlite *sqlite, const char *path, int flags, struct failure *failure)
 {
     snprintf(sqlite->path, sizeof(sqlite->path), "%s", path);
-    int code = sqlite3_open_v2(path, &sqlite->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    int code = library_begin(failure);
+    if (code < 0)
+        return code;
+    code = sqlite3_open_v2(path, &sqlite->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (code == SQLITE_OK)
         return 0;
     if ((code & 0xff) == SQLITE_CANTOPEN)
@@ -155,8 +206,7 @@ static int on_busy(void *context, int tried)
         sqlite->busy_since_ns = now;
     if (now - sqlite->busy_since_ns >= sqlite->timeout_ns || !gate_wanted(sqlite->sql.gate))
         return 0;
-    long ms = tried < 5 ? 1 + tried * 2 : 20;
-    (void)nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+    pause_ms(tried < 5 ? 1 + tried * 2 : 20);
     return 1;
 }
 
