@@ -3,6 +3,7 @@
 library and of permtabctl (tests/fault/, harness/lives.py).
 
     faults.py [--program daemon|mariadb|client|permtabctl] [--lives N] [--seed S] [--every site|stack] [--jobs N]
+    faults.py --at TEXT [--program …]           only places whose text has this in it: orders are of one build alone
     faults.py --order ORDER [--program …]       one again, as a report names it; prints the program's log
 
 A run without faults comes first, and finds the places: `stack` counts each stack of our own functions once, `site` each
@@ -143,7 +144,7 @@ def run(trial, options):
     kinds = sum(KINDS[kind] for kind in options.kinds.split(","))
     work, places = [], 0
     for command in trial.commands():
-        found = trial.look(command, kinds, process)
+        found = [place for place in trial.look(command, kinds, process) if options.at in str(place)]
         chosen = choose(found, options.every, process)
         places += len({place.place for place, _ in chosen})
         work += [(place, order, command) for place, order in chosen]
@@ -197,6 +198,7 @@ def main():
     parser.add_argument("--lives", type=int, default=0, help="how many, by the seed; 0: all")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     parser.add_argument("--every", choices=["site", "stack"], default="stack")
+    parser.add_argument("--at", default="", help="only places whose text, as a report prints it, has this in it")
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--process", choices=["all", "first", "children"], default="all")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))

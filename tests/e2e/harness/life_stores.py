@@ -1,10 +1,15 @@
 """Stores for lives (lives.py): a fresh one each, which can be changed behind the sidecar's back."""
 
+import re
 import sqlite3
 
 from . import servers
 
 PATIENCE = 90  # seconds that a write may wait for a lock
+
+
+class LockedOut(Exception):
+    """The write was not done, because of a lock."""
 
 
 class Sqlite:
@@ -14,10 +19,16 @@ class Sqlite:
         self.path = folder / "permtab.db"
         self.url = f"sqlite:{self.path}"
 
-    def write(self, text):
-        with sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None) as connection:
+    def write(self, text, seconds=PATIENCE):
+        connection = sqlite3.connect(self.path, timeout=seconds, isolation_level=None)
+        try:
             connection.execute(text)
-        connection.close()
+        except sqlite3.OperationalError as error:
+            if not re.search("locked|locking protocol", str(error)):
+                raise
+            raise LockedOut(error) from error
+        finally:
+            connection.close()
 
     def troubles(self):
         if not self.path.exists():
@@ -49,8 +60,11 @@ class MariadbStore:
         self.server, self.name = server, server.database(name)
         self.url = server.url(self.name)
 
-    def write(self, text):
-        self.server.client(self.name, text)
+    def write(self, text, seconds=PATIENCE):
+        done = self.server.client(self.name, f"SET innodb_lock_wait_timeout = {seconds}; {text}", check=False)
+        if "Lock wait timeout" in done.stderr:
+            raise LockedOut(done.stderr)
+        assert done.returncode == 0, done.stderr
 
     def troubles(self):
         return []

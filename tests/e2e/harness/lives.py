@@ -6,12 +6,13 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import time
 
 from .descriptors import children, descriptors, without_life
-from .injection import ONCE, Faults
-from .life_stores import Sqlite
+from .injection import MEMORY, ONCE, Faults
+from .life_stores import PATIENCE, LockedOut, Sqlite
 from .paths import temporary_folder
 from .policies import HELPER, MEMBER, MODERATOR, small
 from .process import kill
@@ -25,6 +26,10 @@ HANG = 90        # seconds after which what should have ended hangs: this machin
 # What says that something is wrong inside, whatever the exit status.
 _ALARMS = re.compile(r"Assertion|Sanitizer|runtime error:|free\(\)|malloc\(\)|realloc\(\)|corrupted|double free|"
                      r"stack smashing|buffer overflow|Backtrace|terminate called")
+# The last words of libconfuse's scanner (3.3) when it has no memory: it exits, or its assertion fails, which the C
+# library cannot even say when no allocation succeeds.
+_LIBCONFUSE = re.compile(r"^(out of dynamic memory in .*|(?P<aborted>Unexpected error\.|"
+                         r"permtabd: lexer\.l:\d+: qputc: Assertion `cfg_qstring' failed\.))$", re.MULTILINE)
 # The last words of a program that gives up, and lines of the log.
 _REASON = re.compile(r"^(permtabd|permtabctl): \S|^\S+Z (error|warning) ", re.MULTILINE)
 
@@ -104,15 +109,16 @@ class DaemonLife:
             self.notes.update(calls=figures[0], failed=figures[1], lost=figures[2])
             self.first = self.faults.first()
             self.log = self.sidecar.log()
-            if self._was_ended_by_libconfuse():
-                self.notes["ended"], self.complaints = "by libconfuse", []
-            self.complaints += [f"it says: {line}" for line in alarms(self.log)]
+            known = _LIBCONFUSE if self.notes.get("ended") == "by libconfuse" else None
+            self.complaints += [f"it says: {line}" for line in alarms(self.log) if not (known and known.search(line))]
         return self.complaints
 
-    def _was_ended_by_libconfuse(self):
+    def _was_ended_by_libconfuse(self, status):
         """Its scanner of the configuration ends the process when it has no memory: the one death that is not ours."""
-        return self.first is not None and any("libconfuse" in path for path, _ in self.first.frames) and \
-            re.search(r"^(out of dynamic memory in .*|Unexpected error\.)$", self.log, re.MULTILINE) is not None
+        first = self.faults.first()
+        last = _LIBCONFUSE.search(self.sidecar.log())
+        return first is not None and first.kind == MEMORY and any("libconfuse" in path for path, _ in first.frames) and \
+            last is not None and status in ((-signal.SIGABRT,) if last["aborted"] else (1, 2))
 
     def clean(self):
         self.store.clean()
@@ -125,7 +131,9 @@ class DaemonLife:
         try:
             if not self._begin():
                 return
-            self._policy()
+            if not self._policy() and self.order.reach == ONCE:  # what it says of all else would be of no use
+                self._stop()
+                return
             self._ask()
             self._changes()
             self._ask()
@@ -141,7 +149,9 @@ class DaemonLife:
     def _gave_up(self, when):
         status = self.sidecar.process.wait(HANG)
         self.notes["ended"] = f"{when}, with {status}"
-        if status not in (1, 2):
+        if self._was_ended_by_libconfuse(status):
+            self.notes["ended"] = "by libconfuse"
+        elif status not in (1, 2):
             self.complain(f"it ended {when} with {status}")
         elif not _REASON.search(self.sidecar.log()):
             self.complain(f"it ended {when} without saying why")
@@ -171,6 +181,9 @@ class DaemonLife:
         except subprocess.TimeoutExpired:
             self.complain("it does not stop")
             return
+        if self._was_ended_by_libconfuse(status):  # while it read the configuration again
+            self._gave_up("when it was to stop")
+            return
         if status not in (0, 1) or (status == 1 and not _REASON.search(self.sidecar.log())):
             self.complain(f"told to stop, it ended with {status}")
         deadline = time.monotonic() + HANG
@@ -184,6 +197,11 @@ class DaemonLife:
             self.complain(f"it left {', '.join(sorted(left))} behind")
         for trouble in self.store.troubles():
             self.complain(f"the store: {trouble}")
+        if "locked out" in self.notes:
+            try:
+                self.store.write(f"DELETE FROM permtab_assignment WHERE user_id = 2 AND role_id = {HELPER}")
+            except LockedOut as error:
+                self.complain(f"it keeps others from writing when it has gone: {error}")
 
     # ---- what is done to it ---------------------------------------------------------------------------------------
 
@@ -251,8 +269,9 @@ class DaemonLife:
     def _policy(self):
         self.truth.applied(False)
         text = json.dumps(small())
-        done = self._try(lambda: self._connection().apply(text), "apply")
-        self.truth.applied(done is not None)
+        done = self._try(lambda: self._connection().apply(text), "apply") is not None
+        self.truth.applied(done)
+        return done
 
     def _ask(self):
         self._ask_table()
@@ -311,7 +330,8 @@ class DaemonLife:
         self._ask_table()
         question = (2, "server:1", "member.kick")
         self.truth.unsure(question, "deny")
-        self.store.write(f"DELETE FROM permtab_assignment WHERE user_id = 2 AND role_id = {HELPER}")
+        if not self._write_behind(f"DELETE FROM permtab_assignment WHERE user_id = 2 AND role_id = {HELPER}"):
+            return
         # Nobody tells it; the promise is that nothing is believed for longer than this.
         committed = time.monotonic()
         while time.monotonic() < committed + STALENESS:
@@ -319,6 +339,18 @@ class DaemonLife:
             time.sleep(0.05)
         self.truth.certain(question, "deny")
         self._ask_table()
+
+    def _write_behind(self, text):
+        """By plain SQL. False when nobody can: a program that can never again give a lock back keeps everybody out for
+        as long as it lives; and no longer."""
+        try:
+            self.store.write(text, PATIENCE if self.order.reach == ONCE else 10)
+            return True
+        except LockedOut as error:
+            self.notes["locked out"] = str(error)
+            if self.order.reach == ONCE:
+                self.complain(f"nobody else can write: {error}")
+            return False
 
     def _commands(self):
         for method, params in (("invalidate", {"targets": ["user:1", "scope:channel:10", "role:100"]}),
