@@ -1,5 +1,5 @@
-/* Private to the files of document/ that read documents: text → tree (json.c, yaml.c) → struct policy (read.c) →
- * checked (check.c). */
+/* Private to the files of document/ that read documents: text (parse.c) → tree (json.c, yaml.c) → struct
+ * policy (read.c) → checked (check.c). */
 #ifndef PERMTAB_DOCUMENT_DOCUMENT_H
 #define PERMTAB_DOCUMENT_DOCUMENT_H
 
@@ -15,6 +15,8 @@
 struct json_t;
 
 /* Text to tree. The tree is the caller's to release. Failures name line and column. */
+int policy_json_load(const char *text, size_t size, struct json_t **out,
+                     struct failure *failure) PERMTAB_MUST_CHECK;
 int policy_yaml_load(const char *text, size_t size, struct json_t **out,
                      struct failure *failure) PERMTAB_MUST_CHECK;
 /* Tree to policy: shapes, unknown and missing keys. `out` is zeroed; on failure it may be half filled. */

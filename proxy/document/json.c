@@ -1,11 +1,30 @@
-/* JSON text → tree, and the entry to all parsing. Jansson checks the syntax and UTF-8, and refuses repeated keys
- * and text behind the end; read.c, which serves YAML, too, checks the form of the tree. */
+/* JSON text → tree. Jansson checks the syntax and UTF-8, and refuses repeated keys and text behind the end.
+ *
+ * Jansson (2.14; its issue 362) takes no notice when the buffer of the token that it reads cannot grow: a byte is
+ * lost, and an id is another one, or it reads and writes behind the end of its memory. Two things prevent that here.
+ * Every failed allocation is seen, and then the document is refused. And that buffer can always grow once more: a
+ * reserve is kept for the first allocation that fails, and then the text ends. The buffer grows by a factor of two, at
+ * most once a byte, before anything else is allocated for that byte: so a reserve of twice the largest allocation is
+ * enough, and the text is given byte by byte. */
 #include "proxy/base/printable.h"
 #include "proxy/document/document.h"
 
 #include <jansson.h>
-#include <stdio.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* A document that is being read. */
+struct loading {
+    const char *text;
+    size_t left;
+    void *reserve; /* NULL: it has been given out */
+    size_t reserve_size;
+    bool short_of_memory;
+};
+
+/* Of this thread, or NULL: Jansson hands its allocations no context. */
+static __thread struct loading *loading;
 
 /* Makes a sentence of Jansson's, which quotes the document. Two need more words: its integers are signed, and NUL
  * takes a flag. */
@@ -24,62 +43,63 @@ static int syntax_error(json_error_t *error, struct failure *failure)
                                             : "");
 }
 
-static int load(const char *text, size_t size, json_t **out, struct failure *failure)
+/* Twice as large as what is asked for now. */
+static bool reserve_grows(struct loading *now, size_t size)
 {
+    void *reserve = size <= SIZE_MAX / 2 ? malloc(2 * size) : NULL;
+    if (!reserve)
+        return false;
+    free(now->reserve);
+    now->reserve = reserve;
+    now->reserve_size = 2 * size;
+    return true;
+}
+
+static void *allocate(size_t size)
+{
+    struct loading *now = loading;
+    if (!now || now->short_of_memory)
+        return malloc(size);
+    void *memory = now->reserve_size / 2 >= size || reserve_grows(now, size) ? malloc(size) : NULL;
+    if (memory)
+        return memory;
+    now->short_of_memory = true;
+    if (now->reserve_size >= size) {
+        memory = now->reserve;
+        now->reserve = NULL;
+    }
+    return memory;
+}
+
+static void take_allocations(void)
+{
+    json_set_alloc_funcs(allocate, free);
+}
+
+static size_t next_byte(void *to, size_t size, void *context)
+{
+    struct loading *now = context;
+    if (size == 0 || now->left == 0 || now->short_of_memory)
+        return 0;
+    memcpy(to, now->text, 1);
+    now->text++;
+    now->left--;
+    return 1;
+}
+
+int policy_json_load(const char *text, size_t size, json_t **out, struct failure *failure)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct loading now = {.text = text, .left = size};
     json_error_t error;
-    *out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-    return *out != NULL ? 0 : syntax_error(&error, failure);
-}
-
-/* Guesses the format: a JSON document is an object, whose first key is quoted. For YAML that begins like that, the
- * caller must say YAML. */
-static enum policy_format look_for_format(const char *text, size_t size)
-{
-    static const char blanks[] = " \t\r\n";
-    size_t at = 0;
-    while (at < size && memchr(blanks, text[at], sizeof blanks - 1) != NULL)
-        at++;
-    if (at == size || text[at] == '[')
-        return POLICY_JSON; /* whose parser says what is wrong */
-    if (text[at++] != '{')
-        return POLICY_YAML;
-    while (at < size && memchr(blanks, text[at], sizeof blanks - 1) != NULL)
-        at++;
-    return at == size || text[at] == '"' || text[at] == '}' ? POLICY_JSON : POLICY_YAML;
-}
-
-int policy_parse(struct policy *out, enum policy_format format, const char *text, size_t size,
-                 const struct scope_types *types, struct failure *failure)
-{
-    json_t *tree = NULL;
-    int code = PERMTAB_E_INVALID;
-    memset(out, 0, sizeof *out);
-    if (size > POLICY_SIZE_MAX)
-        return failure_set(failure, PERMTAB_E_LIMIT, "the document has %zu bytes, more than %u", size,
-                           POLICY_SIZE_MAX);
-    static const char mark[] = "\xef\xbb\xbf"; /* of UTF-8, put in front by some editors */
-    if (size >= sizeof mark - 1 && memcmp(text, mark, sizeof mark - 1) == 0) {
-        text += sizeof mark - 1;
-        size -= sizeof mark - 1;
-    }
-    switch (format == POLICY_AUTO ? look_for_format(text, size) : format) {
-    case POLICY_AUTO:
-    case POLICY_JSON:
-        code = load(text, size, &tree, failure);
-        break;
-    case POLICY_YAML:
-        code = policy_yaml_load(text, size, &tree, failure);
-        break;
-    }
-    if (code < 0)
-        goto out;
-    code = policy_read(out, tree, types, failure);
-    if (code < 0)
-        goto out;
-    code = policy_check(out, types, failure);
-out:
-    json_decref(tree);
-    if (code < 0)
-        policy_fini(out);
-    return code;
+    pthread_once(&once, take_allocations);
+    loading = &now;
+    *out = json_load_callback(next_byte, &now, JSON_REJECT_DUPLICATES, &error);
+    loading = NULL;
+    free(now.reserve);
+    if (!now.short_of_memory)
+        return *out != NULL ? 0 : syntax_error(&error, failure);
+    json_decref(*out);
+    *out = NULL;
+    return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
 }

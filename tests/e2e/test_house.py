@@ -30,7 +30,7 @@ HOMES = {
 # store.
 PURE = ["proxy/names/*", "proxy/rights/*", "proxy/base/histogram.*", "proxy/base/breaker.*", "proxy/base/rate.*",
         "proxy/growth/policy.*", "proxy/growth/room.*",
-        "proxy/feed/propagation.*", "proxy/document/json.c", "proxy/document/yaml.c", "proxy/redis/url.*",
+        "proxy/feed/propagation.*", "proxy/document/parse.c", "proxy/document/yaml.c", "proxy/redis/url.*",
         "proxy/l2/value.*", "proxy/warm/budget.*", "proxy/warm/hot_value.*",
         "proxy/l2/early_refresh.*", "proxy/delayed/task.*", "proxy/delayed/advice.*", "proxy/answer/user_filter.*",
         "client/wire/*"]
