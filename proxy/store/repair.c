@@ -43,6 +43,16 @@ __attribute__((format(printf, 2, 3))) static int run(struct repair *repair, cons
 
 /* ---- a table of SQLite, made anew from its rows ----------------------------------------------------------------- */
 
+/* Closes a text that was made by open_memstream, and returns it; NULL, and frees it, when some of it is missing. */
+static char *finished(FILE *stream, char **text)
+{
+    bool cut = ferror(stream) != 0;
+    if (fclose(stream) == 0 && !cut)
+        return *text;
+    free(*text);
+    return NULL;
+}
+
 /* The names of the columns that must be there, with commas between. */
 static char *columns_of(const struct schema *schema, const char *table)
 {
@@ -59,7 +69,7 @@ static char *columns_of(const struct schema *schema, const char *table)
         fprintf(stream, "%s\"%s\"", between, object->name);
         between = ", ";
     }
-    return fclose(stream) == 0 ? text : (free(text), NULL);
+    return finished(stream, &text);
 }
 
 /* The texts of a table's indexes and triggers, as they were written: dropping the table drops them all. */
@@ -68,23 +78,23 @@ static char *others_of(struct repair *repair, const char *table)
     char *text = NULL;
     size_t size = 0;
     FILE *stream = open_memstream(&text, &size);
+    if (!stream)
+        return NULL;
     struct sql_statement *st =
         sql_prepare_once(repair->sql,
                          "SELECT sql FROM sqlite_master WHERE type IN ('index', 'trigger')"
                          " AND sql IS NOT NULL AND tbl_name = ? COLLATE NOCASE ORDER BY rowid",
                          repair->failure);
-    if (stream && st) {
-        sql_bind_text(st, 1, table);
-        while (sql_step(st, repair->failure) > 0)
-            fprintf(stream, "%s;\n", sql_column_text(st, 0));
-    }
-    if (st)
-        sql_discard(st);
-    if (!stream || fclose(stream) != 0 || !st) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    int more;
+    sql_bind_text(st, 1, table);
+    while ((more = sql_step(st, repair->failure)) > 0)
+        fprintf(stream, "%s;\n", sql_column_text(st, 0));
+    sql_discard(st);
+    text = finished(stream, &text);
+    if (more == 0)
+        return text;
+    free(text);
+    return NULL;
 }
 
 static int rebuild(struct repair *repair, const char *table)

@@ -174,6 +174,52 @@ static void test_own_indexes_and_triggers_are_kept(void **state)
     assert_int_equal(number(f->writer, "SELECT count(*) FROM sqlite_master WHERE name LIKE 'theirs%'"), 2);
 }
 
+static struct sql_statement *listing; /* of a table's indexes and triggers */
+static unsigned steps, failing_step;  /* of it; 0: none fails */
+
+struct sql_statement *__real_sql_prepare_once(struct sql *sql, const char *text, struct failure *out);
+struct sql_statement *__wrap_sql_prepare_once(struct sql *sql, const char *text, struct failure *out);
+struct sql_statement *__wrap_sql_prepare_once(struct sql *sql, const char *text, struct failure *out)
+{
+    struct sql_statement *statement = __real_sql_prepare_once(sql, text, out);
+    if (strstr(text, "type IN ('index', 'trigger')"))
+        listing = statement;
+    return statement;
+}
+
+int __real_sql_step(struct sql_statement *statement, struct failure *out);
+int __wrap_sql_step(struct sql_statement *statement, struct failure *out);
+int __wrap_sql_step(struct sql_statement *statement, struct failure *out)
+{
+    if (statement == listing && ++steps == failing_step)
+        return failure_set(out, PERMTAB_E_MEMORY, "out of memory");
+    return __real_sql_step(statement, out);
+}
+
+/* A list of them that ends too early would not be made again. Whatever fails, the store is mended or as it was. */
+static void test_own_indexes_and_triggers_outlive_failures(void **state)
+{
+    struct fixture *f = *state;
+    unsigned refused = 0;
+    OK(run(f->writer, "CREATE INDEX theirs ON permtab_role (name);"
+                      "CREATE TRIGGER theirs_too AFTER INSERT ON permtab_role BEGIN SELECT 1; END"));
+    for (unsigned nth = 1;; nth++) {
+        if (opens(f) == 0)
+            remake(f, "permtab_role", ") STRICT", ")", true);
+        listing = NULL;
+        steps = 0;
+        failing_step = nth;
+        int code = migrate(f);
+        failing_step = 0;
+        assert_int_equal(number(f->writer, "SELECT count(*) FROM sqlite_master WHERE name LIKE 'theirs%'"), 2);
+        refused += code < 0;
+        if (steps < nth) /* all of them have failed once */
+            break;
+    }
+    OK(opens(f));
+    assert_true(refused > 3);
+}
+
 /* A row that the table could not have held: nothing is done by halves. */
 static void test_rows_that_do_not_fit_are_kept(void **state)
 {
@@ -289,6 +335,7 @@ int main(void)
         READY(test_migrating_rebuilds_tables),
         READY(test_columns_of_the_application_are_kept),
         READY(test_own_indexes_and_triggers_are_kept),
+        READY(test_own_indexes_and_triggers_outlive_failures),
         READY(test_rows_that_do_not_fit_are_kept),
         READY(test_views),
         READY(test_unique_indexes),
