@@ -25,7 +25,7 @@ struct child {
     bool migrating;                  /* may take as long as it takes */
     uint64_t extend_ns;              /* while it migrates: when the supervisor is to be asked for more time */
     bool leaving;                    /* was told to make room for another */
-    bool untold;                     /* was to be told to end, and could not be */
+    bool told;                       /* that it is to end */
     bool killed;                     /* by us */
     char failure[FAILURE_TEXT_SIZE]; /* why it could not start, as it said */
 };

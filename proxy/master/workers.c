@@ -141,7 +141,7 @@ static void hear(struct master *master, const struct channel_message *message, u
         worker->migrating = false;
         break;
     case CHANNEL_MIGRATING:
-        worker->migrating = !worker->untold;
+        worker->migrating = worker->kill_ns == 0 || worker->told;
         worker->extend_ns = now_ns + EXTEND_EVERY_NS;
         break;
     case CHANNEL_FAILED:
@@ -374,13 +374,14 @@ void master_watch_worker(struct master *master, uint64_t now_ns, struct failure 
 
 /* ---- telling it ---------------------------------------------------------------------------------------------- */
 
-/* Tells it to end. A worker that was stopped (SIGSTOP) hears it, too. One that cannot be told is not waited for, even if
- * it had said that it migrates: whether it still does, nobody hears. */
+/* Tells it to end. A worker that was stopped (SIGSTOP) hears it, too. One that cannot be told is not waited for, also
+ * when it says that it migrates. */
 static void tell_to_end(struct master *master, enum channel_kind kind, const char *text)
 {
     struct child *worker = &master->worker;
-    worker->untold = worker->channel < 0 || !channel_tell(worker->channel, kind, text);
-    if (worker->untold)
+    if (worker->channel >= 0 && channel_tell(worker->channel, kind, text))
+        worker->told = true;
+    if (!worker->told)
         worker->migrating = false;
     (void)kill(worker->pid, SIGCONT);
 }

@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import sys
 import unittest
+import unittest.mock
 
 from harness import QUICK, full_only, main
 from harness.injection import KIND, MEMORY, ONCE, SQL, SYSTEM, Faults, Order, calls, learn
+from harness.life_stores import LockedOut
 from harness.lives import DaemonLife
 from harness.paths import program, temporary_folder
 from harness.servers import Redis
@@ -101,6 +103,13 @@ class Judging(unittest.TestCase):
         question = (2, "server:1", "member.kick")  # changed behind its back
         for how in ("check", "check over the socket"):
             self.assertIn(f"{how} of {question} is allow, and only deny was true", complaints, life.log)
+
+    def test_finds_who_keeps_others_from_writing(self):
+        def locked(life):
+            life.store.write = unittest.mock.Mock(side_effect=LockedOut("database is locked"))
+        complaints, life = self.live(locked)
+        self.assertEqual(["nobody else can write: database is locked",
+                          "it keeps others from writing when it has gone: database is locked"], complaints, life.log)
 
     def test_finds_a_death(self):
         def deadly(life):

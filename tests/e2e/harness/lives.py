@@ -117,8 +117,10 @@ class DaemonLife:
         """Its scanner of the configuration ends the process when it has no memory: the one death that is not ours."""
         first = self.faults.first()
         last = _LIBCONFUSE.search(self.sidecar.log())
-        return first is not None and first.kind == MEMORY and any("libconfuse" in path for path, _ in first.frames) and \
-            last is not None and status in ((-signal.SIGABRT,) if last["aborted"] else (1, 2))
+        if last is None or first is None or first.kind != MEMORY:
+            return False
+        of_it = any("libconfuse" in path for path, _ in first.frames)
+        return of_it and status in ((-signal.SIGABRT,) if last["aborted"] else (1, 2))
 
     def clean(self):
         self.store.clean()

@@ -83,7 +83,8 @@ static void try_all_lengths(void)
         assert_true(fail_each(text) > 8);
     }
     for (int length = 1; length < 20; length++) {
-        (void)snprintf(text, sizeof text, "{\"roles\":[{\"id\":%.*s}],\"assignments\":[{\"user\":\"%.*s\",\"role\":1}]}",
+        (void)snprintf(text, sizeof text,
+                       "{\"roles\":[{\"id\":%.*s}],\"assignments\":[{\"user\":\"%.*s\",\"role\":1}]}",
                        length < 19 ? length : 18, "1234567890123456789", length, "1234567890123456789");
         assert_true(fail_each(text) > 8);
     }
