@@ -163,7 +163,10 @@ def run(trial, options):
             life.complaints.append(traceback.format_exc())
             life.notes.setdefault("failed", 0)
         life.notes["seconds"] = time.monotonic() - begun
-        life.clean()
+        try:
+            life.clean()
+        except Exception:
+            life.complaints.append(traceback.format_exc())
         return item, life
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:

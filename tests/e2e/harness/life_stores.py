@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import time
 
 from . import servers
 
@@ -70,4 +71,8 @@ class MariadbStore:
         return []
 
     def clean(self):
-        self.server.client(None, f"DROP DATABASE {self.name}")
+        """The server may still be at a CREATE TABLE of a program that was killed: then the folder is not empty."""
+        deadline = time.monotonic() + PATIENCE
+        while self.server.client(None, f"DROP DATABASE IF EXISTS {self.name}", check=False).returncode != 0:
+            assert time.monotonic() < deadline, f"the database {self.name} cannot be dropped"
+            time.sleep(0.1)
