@@ -47,8 +47,9 @@ enum slice_result {
 };
 
 /* publisher_fill for `count` users of a slice from `from` on, as far as their results are SLICE_OPEN, for the warm-up.
- * Its kinds are stamped with a generation. Each user passes the fence, as any facts do. PUBLISHER_FILLED: every one has
- * a result. PUBLISHER_EARLY: none has, but after another batch; PUBLISHER_OUTDATED: they are all SLICE_ALONE. */
+ * Its kinds are stamped with a generation. Nobody is published who would not pass the fence alone. PUBLISHER_FILLED:
+ * every one has a result. PUBLISHER_EARLY: none has, but after another batch; PUBLISHER_OUTDATED: they are all
+ * SLICE_ALONE. */
 enum publisher_outcome publisher_fill_many(struct publisher *publisher, struct facts_slice *slice, size_t from,
                                            size_t count, uint64_t now_ns, uint8_t *results);
 /* The fence for those who keep facts that were published: whether they say what the store said at the applied

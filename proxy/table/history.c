@@ -143,3 +143,14 @@ bool history_still_true(const struct history *history, const struct facts *facts
     }
     return facts->revision == history->complete_from && facts->nonce == history->from_nonce;
 }
+
+void history_each_since(const struct history *history, uint64_t revision, history_each_fn each, void *context)
+{
+    uint32_t at = history->next;
+    for (uint32_t seen = 0; seen < history->count; seen++) {
+        at = (at + HISTORY_SIZE - 1) % HISTORY_SIZE;
+        if (history->ring[at].revision <= revision)
+            return;
+        each(context, &history->ring[at]);
+    }
+}

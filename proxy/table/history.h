@@ -37,6 +37,9 @@ bool history_continues(const struct history *history, uint64_t revision, uint64_
  * doubt. */
 bool history_still_true(const struct history *history, const struct facts *facts);
 
+/* Calls for each change after that revision which is remembered, the newest first. */
+typedef void (*history_each_fn)(void *context, const struct change *change);
+void history_each_since(const struct history *history, uint64_t revision, history_each_fn each, void *context);
 /* Whether one of these changes, all of them after the facts, can have changed the facts. True in doubt. */
 bool changes_concern(const struct change_list *changes, const struct facts *facts);
 

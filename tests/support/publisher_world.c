@@ -34,6 +34,8 @@ static void rebuild(struct publisher_world *world, bool replaced)
     for (size_t i = 0; i < PENDING; i++)
         if (world->is_pending[i] && replaced && changing_draw(&world->past, 2) == 0)
             world->pending[i].generation = publisher_generation(world->publisher);
+    if (replaced)
+        publisher_world_slices_restamp(world);
 }
 
 static void retire_scope(struct publisher_world *world, struct scope_key scope)
@@ -110,7 +112,7 @@ static void retire_something(struct publisher_world *world)
 /* ---- two tables -------------------------------------------------------------------------------------------------- */
 
 /* To be called after all that fills next: a table that made room is full afterwards. */
-static void note_full(struct publisher_world *world)
+void publisher_world_filled(struct publisher_world *world)
 {
     const struct publisher *publisher = world->publisher;
     if (publisher->other_is == OTHER_NEXT)
@@ -139,7 +141,7 @@ static void grow_slice(struct publisher_world *world)
     const struct table *next = world->publisher->other;
     switch (publisher_grow_slice(world->publisher, world->clock_ns, work)) {
     case GROW_MORE:
-        note_full(world);
+        publisher_world_filled(world);
         break;
     case GROW_DONE:
         assert_ptr_equal(world->publisher->table, next);
@@ -201,7 +203,7 @@ static void fill_begin(struct publisher_world *world)
 }
 
 /* The clock by which a fill is judged. */
-static int64_t latest(const struct publisher_world *world, const struct facts *facts)
+int64_t publisher_world_latest(const struct publisher_world *world, const struct facts *facts)
 {
     int64_t now = facts->now > world->applied_now ? facts->now : world->applied_now;
     return world->applying_now > now ? world->applying_now : now;
@@ -215,10 +217,10 @@ static bool fill_publish(struct publisher_world *world, struct facts *facts)
     switch (publisher_fill(world->publisher, facts, world->clock_ns, &answer)) {
     case PUBLISHER_FILLED:
         assert_int_equal(facts->generation, publisher_generation(world->publisher));
-        publisher_world_compare(world, facts->user, facts->scope, &answer, latest(world, facts));
+        publisher_world_compare(world, facts->user, facts->scope, &answer, publisher_world_latest(world, facts));
         answer_fini(&answer);
         publisher_world_found(world, facts, exhausted);
-        note_full(world);
+        publisher_world_filled(world);
         break;
     case PUBLISHER_EARLY:
         assert_true(facts->revision > world->publisher->at.revision);
@@ -271,6 +273,8 @@ static void between_slices(struct publisher_world *world)
         publisher_world_compare_all(world); /* true as it was, with holes */
     for (uint64_t i = changing_draw(&world->past, 6); i > 0; i--)
         fill_end(world);
+    for (uint64_t i = changing_draw(&world->past, 3); i > 0; i--)
+        publisher_world_slice_on(world);
     if (changing_draw(&world->past, 4) == 0)
         retire_something(world);
     grow_on(world);
@@ -341,6 +345,7 @@ static void end(struct publisher_world *world)
     for (size_t i = 0; i < PENDING; i++)
         if (world->is_pending[i])
             facts_fini(&world->pending[i]);
+    publisher_world_slices_end(world);
     changing_fini(&world->past);
     publisher_free(world->publisher);
     memory_policy_fini(&world->applied);
@@ -366,6 +371,10 @@ static void step(struct publisher_world *world)
     use_something(world);
     if (changing_draw(&world->past, 2) == 0)
         grow_on(world);
+    if (changing_draw(&world->past, 3) == 0)
+        publisher_world_slice_begin(world);
+    if (changing_draw(&world->past, 2) == 0)
+        publisher_world_slice_on(world);
     if (drawn < 300) {
         changing_step(&world->past);
     } else if (drawn < 500) {
@@ -411,6 +420,14 @@ void publisher_world_run(uint64_t seed, int steps, bool grows, const struct publ
     totals->scanned += world.scanned;
     totals->used += world.used;
     totals->copied += world.copied;
+    totals->slice_filled += world.slice_filled;
+    totals->slice_late += world.slice_late;
+    totals->slice_resident += world.slice_resident;
+    totals->slice_alone += world.slice_alone;
+    totals->slice_no_room += world.slice_no_room;
+    totals->slice_short += world.slice_short;
+    totals->slice_beside += world.slice_beside;
+    totals->slice_held += world.slice_held;
     total->fills += world.counters.fills;
     total->entries_evicted += world.counters.entries_evicted;
     total->entries_retired += world.counters.entries_retired;

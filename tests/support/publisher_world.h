@@ -11,6 +11,15 @@
 #define PENDING 12
 #define SECOND  1000000000ull
 
+/* A slice that was read, and how far it is published. */
+#define WORLD_SLICES      3
+#define WORLD_SLICE_USERS 8
+struct world_slice {
+    struct facts_slice *facts; /* NULL: there is none */
+    uint8_t results[WORLD_SLICE_USERS];
+    size_t published;
+};
+
 struct publisher_world {
     struct changing_policy past;  /* as committed, and the change rows that are not applied yet */
     struct memory_policy applied; /* as at the publisher's revision */
@@ -32,6 +41,12 @@ struct publisher_world {
     uint64_t scanned; /* passes that went on over a table that came or went */
     struct use_share shares[2]; /* of clients that say what they use */
     uint64_t used;
+    struct world_slice slices_read[WORLD_SLICES];
+    uint64_t slice_late; /* of those that were filled: something had changed since */
+    uint64_t slice_filled, slice_resident, slice_alone, slice_no_room;
+    uint64_t slice_short;  /* alone although nothing had changed: there was no set */
+    uint64_t slice_beside; /* looked for in a second table */
+    uint64_t slice_held;   /* calls in which a message was heard */
 };
 
 /* ---- what happens ------------------------------------------------------------------------------------------------ */
@@ -39,12 +54,24 @@ struct publisher_world {
 struct publisher_totals {
     struct counters counters;
     uint64_t slices, audits, handed_over, ended, released, beside, scanned, used, copied;
+    uint64_t slice_filled, slice_late, slice_resident, slice_alone, slice_no_room, slice_short, slice_beside, slice_held;
 };
 
 /* A history of so many steps; adds to *totals. `grows`: there are two tables at times. Of the options, entries, sets
  * and folds count. */
 void publisher_world_run(uint64_t seed, int steps, bool grows, const struct publisher_options *options,
                          struct publisher_totals *totals);
+
+/* Of publisher_world.c: the clock by which facts are judged; to be called after all that fills next. */
+int64_t publisher_world_latest(const struct publisher_world *world, const struct facts *facts);
+void publisher_world_filled(struct publisher_world *world);
+
+/* publisher_world_slices.c. */
+void publisher_world_slice_begin(struct publisher_world *world);
+void publisher_world_slice_on(struct publisher_world *world);
+/* The store was replaced: some lose their old stamp, and may be told by the nonce. */
+void publisher_world_slices_restamp(struct publisher_world *world);
+void publisher_world_slices_end(struct publisher_world *world);
 
 /* ---- comparisons, which fail the test ---------------------------------------------------------------------------- */
 

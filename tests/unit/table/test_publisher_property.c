@@ -1,7 +1,8 @@
 /* The publisher against the truth. A policy in memory is changed at random, each change with the change rows that the
  * store's triggers would write; batches of one or several changes are applied; fills are read at one revision and
- * published at a later one, too early, between two slices of a batch, or after the store was replaced; entries are
- * invalidated on demand, clients say what they use, and the table is rebuilt. After every step:
+ * published at a later one, too early, between two slices of a batch, or after the store was replaced; so are many
+ * users of one place, who were read together and are published bit by bit; entries are invalidated on demand, clients
+ * say what they use, and the table is rebuilt. After every step:
  *
  *   every entry, one that readers cannot find for a fold in front of it included, equals what is resolved afresh from
  *   the policy at the applied revision; an entry of a closed set is as good as none;
@@ -53,6 +54,13 @@ static void print(const struct publisher_totals *totals)
         (unsigned long long)totals->handed_over, (unsigned long long)totals->ended,
         (unsigned long long)totals->released, (unsigned long long)totals->beside,
         (unsigned long long)totals->scanned, (unsigned long long)totals->copied);
+    print_message("of slices: filled %llu, late %llu, resident %llu, alone %llu, no room %llu, short %llu, "
+                  "beside %llu, held %llu\n",
+                  (unsigned long long)totals->slice_filled, (unsigned long long)totals->slice_late,
+                  (unsigned long long)totals->slice_resident,
+                  (unsigned long long)totals->slice_alone, (unsigned long long)totals->slice_no_room,
+                  (unsigned long long)totals->slice_short, (unsigned long long)totals->slice_beside,
+                  (unsigned long long)totals->slice_held);
 }
 
 /* The tests are worth something only if all of this has happened. */
@@ -64,6 +72,11 @@ static void assert_much_happened(const struct publisher_totals *totals)
     assert_true(totals->counters.folds > share(20));
     assert_true(totals->slices > share(1000));
     assert_true(totals->audits > share(10000));
+    assert_true(totals->slice_filled > share(2500));
+    assert_true(totals->slice_late > share(500));
+    assert_true(totals->slice_resident > share(2000));
+    assert_true(totals->slice_held > share(600));
+    assert_int_equal(totals->slice_short, 0); /* nobody is left alone without a reason */
 }
 
 static void roomy(void **state)
@@ -102,6 +115,7 @@ static void growing(void **state)
     assert_true(totals.handed_over > share(100));
     assert_true(totals.released > share(100));
     assert_true(totals.beside > share(10000));
+    assert_true(totals.slice_beside > share(1500));
     assert_true(totals.copied > share(1000));
 }
 
