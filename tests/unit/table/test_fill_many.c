@@ -246,6 +246,35 @@ static void a_batch_with_much_in_it_is_waited_for(void **state)
     facts_slice_free(slice);
 }
 
+/* Between two slices of a batch, which has retired what it names already. */
+static void who_is_named_by_the_batch_that_is_applied_is_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t results[8] = {0};
+    struct facts_slice *slice = slice_of(fixture, 8);
+    struct batch batch = {.at = {7, fixture->revision + 3, 1}, .now = 1000};
+    struct change changes[3];
+    for (unsigned i = 0; i < 3; i++)
+        changes[i] = (struct change){.kind = CHANGE_ASSIGNMENT,
+                                     .user = 2 + i,
+                                     .role = 100,
+                                     .scope = server,
+                                     .revision = fixture->revision + 1 + i,
+                                     .nonce = 1};
+    batch.changes.items = changes;
+    batch.changes.count = 3;
+    assert_int_equal(publisher_batch_begin(fixture->publisher, &batch, NULL), 0);
+    assert_int_equal(publisher_batch_slice(fixture->publisher, SECOND, 1, NULL), 1);
+    assert_int_equal(fill_some(fixture, slice, 0, 8, results), PUBLISHER_FILLED);
+    for (size_t i = 0; i < 8; i++)
+        assert_int_equal(results[i], i >= 1 && i <= 3 ? SLICE_ALONE : SLICE_FILLED);
+    while (publisher_batch_slice(fixture->publisher, SECOND, 300, NULL) == 1)
+        ;
+    for (uint64_t user = 1; user <= 8; user++)
+        assert_int_equal(resident(fixture, user, server, SEND), user >= 2 && user <= 4 ? -1 : user <= 5);
+    facts_slice_free(slice);
+}
+
 /* Ninety kinds of a place with a hundred overwrites: 256 changes are compared with some of them. */
 static void one_call_compares_no_more_than_it_may(void **state)
 {
@@ -329,6 +358,7 @@ int main(void)
         T(a_message_that_was_read_holds_nobody_back),
         T(more_changes_than_one_call_compares),
         T(a_batch_with_much_in_it_is_waited_for),
+        T(who_is_named_by_the_batch_that_is_applied_is_alone),
         T(one_call_compares_no_more_than_it_may),
         T(nobody_makes_room),
         T(ahead_of_the_table_it_waits),
