@@ -11,6 +11,7 @@
 #include "proxy/table/grow.h"
 #include "proxy/table/private.h"
 #include "proxy/table/retire.h"
+#include "tests/support/memory_slice.h"
 
 #include <setjmp.h>
 #include <stdio.h>
@@ -34,6 +35,9 @@ static struct life {
     struct counters counters;
     struct facts pending[PENDING]; /* fills that are under way */
     bool is_pending[PENDING];
+    struct facts_slice *slice; /* users of one place who were read together, or NULL */
+    uint8_t results[CHANGING_USERS_MAX];
+    size_t published; /* of them */
     uint64_t steps; /* that are left */
     jmp_buf death;
     bool mortal; /* jumps are possible */
@@ -186,6 +190,42 @@ static void fill_many(void)
     }
 }
 
+/* Users of one place are read together, and published a few at a time. */
+static void slice_begin(void)
+{
+    uint64_t users[CHANGING_USERS_MAX];
+    size_t count = 0;
+    struct facts stamp = {.revision = life.policy.revision,
+                          .nonce = changing_nonce(&life.policy, life.policy.revision),
+                          .now = life.policy.now,
+                          .generation = publisher_generation(life.publisher)};
+    for (uint64_t user = 0; user < life.policy.users; user++)
+        if (draw(4) != 0)
+            users[count++] = user;
+    if (count > 0)
+        life.slice = memory_slice(&life.policy.policy, changing_scope(&life.policy), users, count, &stamp);
+    memset(life.results, 0, sizeof life.results);
+    life.published = 0;
+}
+
+static void slice_on(void)
+{
+    if (life.slice == NULL) {
+        slice_begin();
+        return;
+    }
+    size_t count = 1 + draw(life.slice->count - life.published), until = life.published + count;
+    if (publisher_fill_many(life.publisher, life.slice, life.published, count, tick(), life.results) ==
+        PUBLISHER_EARLY)
+        return;
+    for (; life.published < until; life.published++)
+        life.report->together += life.results[life.published] == SLICE_FILLED;
+    if (life.published < life.slice->count)
+        return;
+    facts_slice_free(life.slice);
+    life.slice = NULL;
+}
+
 /* ---- retiring ---------------------------------------------------------------------------------------------------- */
 
 static void hear(void)
@@ -290,6 +330,8 @@ static void between_slices(void)
     operation_clearing(OPERATION_EVICT);
     for (uint64_t left = draw(4); left > 0; left--)
         fill_end();
+    if (draw(2) == 0)
+        slice_on();
     if (draw(3) == 0)
         commit();
     if (draw(6) == 0)
@@ -375,11 +417,14 @@ static void bury(void)
     memset(life.is_pending, 0, sizeof life.is_pending);
     memset(&life.policy.log, 0, sizeof life.policy.log);
     life.publisher = NULL;
+    life.slice = NULL;
 }
 
 static void step(void)
 {
     uint64_t drawn = draw(1000);
+    if (draw(2) == 0)
+        slice_on();
     if (drawn < 280)
         commit();
     else if (drawn < 500)

@@ -16,6 +16,7 @@ struct life_size {
 struct life_report {
     struct witness_tally tally[OPERATION_COUNT];
     uint64_t slept, deaths, wrong;
+    uint64_t together; /* users who were published with others of one place */
     char said[512];
 };
 

@@ -1,9 +1,9 @@
 /* The sidecar dies: after every single shared store of random histories through the whole publisher. A policy in memory
- * changes at random; batches are applied in slices, fills are published late, messages and invalidations retire,
- * tables are rebuilt, and now and then the writer does die, and a successor begins with a table of its own while the
- * dead one's is still believed. At each store readers look at what a death just there would leave: see
- * publisher_witness.h. Every answer must be what the policy gave at some moment within the bound, whole, and not older
- * than the applied revision beside it.
+ * changes at random; batches are applied in slices, fills are published late, alone and many of a place together,
+ * messages and invalidations retire, tables are rebuilt, and now and then the writer does die, and a successor begins
+ * with a table of its own while the dead one's is still believed. At each store readers look at what a death just there
+ * would leave: see publisher_witness.h. Every answer must be what the policy gave at some moment within the bound,
+ * whole, and not older than the applied revision beside it.
  *
  *     stress_publisher_killed [--histories N] [--first N] [--steps N]
  *
@@ -84,6 +84,7 @@ static void add(struct life_report *total, const struct life_report *report)
     }
     total->slept += report->slept;
     total->deaths += report->deaths;
+    total->together += report->together;
     total->wrong += report->wrong;
 }
 
@@ -98,8 +99,10 @@ static void print(const struct life_report *total)
                      (unsigned long long)tally->older, (unsigned long long)tally->misses,
                      (unsigned long long)tally->busy);
     }
-    (void)printf("%llu deaths with a successor; %llu answers of readers that were asleep meanwhile\n",
-                 (unsigned long long)total->deaths, (unsigned long long)total->slept);
+    (void)printf("%llu deaths with a successor; %llu answers of readers that were asleep meanwhile; %llu users "
+                 "published together\n",
+                 (unsigned long long)total->deaths, (unsigned long long)total->slept,
+                 (unsigned long long)total->together);
 }
 
 /* The test is worth something only if each operation has happened, and answers were given meanwhile. */
@@ -113,7 +116,7 @@ static bool all_happened(const struct life_report *total)
         (void)fprintf(stderr, "no answer was compared during this operation: %s\n", operation_name(at));
         all = false;
     }
-    return all && total->deaths > 0 && total->slept > 0;
+    return all && total->deaths > 0 && total->slept > 0 && total->together > 0;
 }
 
 int main(int argc, char **argv)
