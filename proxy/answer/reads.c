@@ -528,6 +528,7 @@ static bool begin_guest(struct reads *reads)
     struct read_guest *guest = reads->guests;
     if (submit(reads, &guest->job, READ_WARM) < 0)
         return false;
+    reads->options.counters->store_reads++;
     guest_leaves(reads, guest);
     return true;
 }

@@ -29,7 +29,8 @@ struct slice {
     struct slices *slices;
     struct read_guest guest;
     struct facts_slice *facts;
-    bool listed;
+    bool told_to_list; /* before it was read */
+    bool listed;       /* it was read by lists */
     struct failure failure; /* its code is 0: there is none */
     uint64_t generation;
     size_t published;  /* users that have a result */
@@ -164,13 +165,14 @@ void slices_applied(struct slices *slices)
 
 /* ---- reading ------------------------------------------------------------------------------------------------------- */
 
+/* A slice that was to be a range, and was not. One that had to be read by lists says nothing new, nor one so small that
+ * it always is. */
 static void note_listed(struct slices *slices, const struct slice *slice)
 {
-    bool known = slices->listed_left > 0 && scope_equal(slices->listed_at, slice->facts->scope);
-    if (slice->failure.code == 0 && slice->listed && !known) {
-        slices->listed_at = slice->facts->scope;
-        slices->listed_left = LISTED_FOR;
-    }
+    if (slice->failure.code < 0 || !slice->listed || slice->told_to_list || slice->facts->count <= STORE_FACTS_MANY)
+        return;
+    slices->listed_at = slice->facts->scope;
+    slices->listed_left = LISTED_FOR;
 }
 
 static void on_read(struct read_guest *guest)
@@ -199,12 +201,12 @@ int slice_begin(struct slice **out, struct slices *slices, struct scope_key scop
                             .context = context};
     slice->results = calloc(count, sizeof *slice->results);
     int code = slice->results == NULL ? PERMTAB_E_MEMORY : facts_slice_new(&slice->facts, scope, users, count);
-    slice->listed = slices->listed_left > 0 && scope_equal(scope, slices->listed_at);
     if (code < 0) {
         slice_free(slice);
         return code;
     }
-    slices->listed_left -= slice->listed;
+    slice->listed = slice->told_to_list = slices->listed_left > 0 && scope_equal(scope, slices->listed_at);
+    slices->listed_left -= slice->told_to_list;
     fetches_guest_begin(slices->options.fetches, &slice->guest);
     *out = slice;
     return 0;

@@ -108,8 +108,10 @@ void daemon_on_news(void *context, const struct feed_news *news)
     open_doors(daemon);
     if (!daemon->answers && publisher_leased(daemon->parts.publisher, now_ns))
         daemon->answers = channel_tell(daemon->start->channel, CHANNEL_ANSWERS, "");
-    if (news->applied)
+    if (news->applied) {
+        growth_applied(daemon->parts.growth);
         warm_applied(daemon->parts.warm);
+    }
 }
 
 /* ---- what other parts tell ------------------------------------------------------------------------------------- */

@@ -22,8 +22,6 @@
 #include <time.h>
 
 #define TICK_MS          1000u /* while nothing is under way */
-#define START_MS         20u   /* likewise, while the first lease is waited for, … */
-#define START_NS         10000000000ull /* … no longer than this */
 #define COPY_PAUSE_US    1000u /* between two turns of copying */
 #define COPY_TURN_NS     1000000u
 #define COPY_SLICE       256u
@@ -359,23 +357,17 @@ static bool finds_reason(struct growth *growth, uint64_t now_ns)
     return true;
 }
 
-/* The first table is smaller than it is to be, and the first lease comes any moment: what is filled from then on is to
- * find its room soon. */
-static bool is_about_to_start(const struct growth *growth, uint64_t now_ns)
-{
-    return publisher_capacity(growth->options.publisher) < growth->options.entries_min &&
-           !publisher_leased(growth->options.publisher, now_ns) && now_ns < growth->table_ns + START_NS;
-}
-
 static void idle_turn(struct growth *growth, uint64_t now_ns)
 {
-    again_in_ms(growth, is_about_to_start(growth, now_ns) ? START_MS : TICK_MS);
+    bool leased = publisher_leased(growth->options.publisher, now_ns);
+    growth->awaits_lease = !leased && publisher_capacity(growth->options.publisher) < growth->options.entries_min;
+    again_in_ms(growth, TICK_MS);
     if (publisher_rebuild_ordered(growth->options.publisher))
         return;
     if (growth->reason == GROWTH_NOT_NEEDED && !finds_reason(growth, now_ns))
         return;
     growth->released = false;
-    if (pause_lasts(&growth->pause, now_ns) || !publisher_leased(growth->options.publisher, now_ns))
+    if (pause_lasts(&growth->pause, now_ns) || !leased)
         growth->reason = GROWTH_NOT_NEEDED;
     else if (look_begin(growth->look, growth->retired.tables, growth->retired.count))
         enter(growth, GROWTH_LOOKING);
@@ -406,6 +398,16 @@ static void on_timer(evutil_socket_t descriptor, short what, void *context)
     }
     note_present_room(growth, now_ns);
     count(growth);
+}
+
+/* Until the next tick the warm-up would have only the room of the first table. */
+void growth_applied(struct growth *growth)
+{
+    if (growth == NULL || !growth->awaits_lease || !publisher_leased(growth->options.publisher, clock_ns()))
+        return;
+    growth->awaits_lease = false;
+    if (growth->state == GROWTH_IDLE)
+        (void)timer_at_once(growth->timer);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */

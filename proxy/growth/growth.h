@@ -41,6 +41,9 @@ struct growth_options {
 int growth_new(struct growth **out, const struct growth_options *options) PERMTAB_MUST_CHECK;
 /* Gives up growth that is under way. To be called before publisher_free and workshop_free. */
 void growth_free(struct growth *growth);
+/* To be called when a poll was applied: a first table that is to be larger grows as soon as there is a lease. NULL does
+ * nothing. */
+void growth_applied(struct growth *growth);
 /* Prints, for people, how large the table is, why it grew last, and why it does not grow. */
 void growth_print(const struct growth *growth, FILE *out);
 

@@ -36,6 +36,7 @@ struct growth {
     uint64_t ordered;          /* its number at the workshop; 0: none is under way */
     uint64_t leaving_segment;
     bool released;
+    bool awaits_lease; /* the first table is to be larger, and there was no lease in the last turn: growth_applied */
 
     enum growth_bound bound; /* what kept the last step small, or from being made */
     unsigned stays;          /* bits of bounds: since it last grew, the log has said that it stays because of these */

@@ -124,6 +124,17 @@ static void begin_key(struct hand *hand)
     ask_start(warm->options.answering, &warm->flow, &hand->ask);
 }
 
+/* The next key of a job that has one: what runs have left comes first. */
+static struct hot_key next_key(struct job *job)
+{
+    if (job->next_alone == job->alone_count)
+        return job->keys[job->next_key++];
+    struct hot_key key = job->alone[job->next_alone++];
+    if (job->next_alone == job->alone_count)
+        job_forget_alone(job);
+    return key;
+}
+
 /* Gives the hand a key, if there is one. */
 static bool take_key(struct hand *hand)
 {
@@ -133,7 +144,7 @@ static bool take_key(struct hand *hand)
     if (hand->is == HAND_ASKS || (job = warm_giver(hand->warm)) == NULL)
         return false;
     hand->job = job;
-    hand->key = job->next_alone < job->alone_count ? job->alone[job->next_alone++] : job->keys[job->next_key++];
+    hand->key = next_key(job);
     hand->tries = hand->tries_alone = 0;
     hand->warm->busy++;
     job->busy++;
@@ -161,8 +172,7 @@ void hands_fill(struct warm *warm)
     unsigned begun = 0, most = hands_max(warm);
     warm->stepping = true;
     for (unsigned i = 0; i < WARM_HANDS; i++)
-        while (begun < KEYS_A_TURN && warm->asking < most && hands_have_room(warm) &&
-               take_key(&warm->hands[i])) {
+        while (begun < KEYS_A_TURN && warm->asking < most && hands_have_room(warm) && take_key(&warm->hands[i])) {
             begun++;
             begin_key(&warm->hands[i]);
             if (warm->hands[i].is != HAND_FREE)

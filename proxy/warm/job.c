@@ -65,13 +65,18 @@ void job_raise(struct job *job, unsigned priority)
     DL_INSERT_INORDER(job->warm->jobs, job, order);
 }
 
+void job_forget_alone(struct job *job)
+{
+    free(job->alone);
+    job->alone = NULL;
+    job->alone_count = job->next_alone = 0;
+}
+
 static void forget_keys(struct job *job)
 {
     hands_drop(job->warm, job);
     runs_drop(job->warm, job);
-    free(job->alone);
-    job->alone = NULL;
-    job->alone_count = job->next_alone = 0;
+    job_forget_alone(job);
     keys_reading_free(job->reading);
     job->reading = NULL;
     page_leave(job->page);
@@ -217,7 +222,8 @@ static const char *why_it_rests(struct warm *warm, bool *why)
 static const char *while_filling(const struct job *job, bool *why)
 {
     struct warm *warm = job->warm;
-    if (warm_giver(warm) != job && runs_giver(warm) != job && job->busy == 0 && job->run_keys == 0)
+    bool waits = job_has_more(job) && job->busy == 0 && job->run_keys == 0;
+    if (waits && warm_giver(warm) != job && runs_giver(warm) != job)
         return "others come first";
     if (!hands_have_room(warm))
         return "the table has no room";

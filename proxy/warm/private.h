@@ -1,6 +1,5 @@
 /* Shared by warm.c (the list of jobs, and turns), job.c (a job and its keys), page.c (keys from the store), request.c
- * (jobs that somebody asked for) and hands.c (keys under way) and
- * runs.c (thousands of them together). */
+ * (jobs that somebody asked for), hands.c (keys under way) and runs.c (thousands of them together). */
 #ifndef PERMTAB_WARM_PRIVATE_H
 #define PERMTAB_WARM_PRIVATE_H
 
@@ -32,12 +31,12 @@ struct job {
     unsigned tries;               /* of a page */
     char why[WARM_TEXT_SIZE];     /* in one line, the last failure of a read for it; or "" */
     bool cut;                     /* there are more than the table has room for */
-    struct hot_key *keys; /* malloc'ed: those to fill, from `next_key` on; before it those that were put off */
+    struct hot_key *keys;         /* malloc'ed: those to fill, from `next_key` on; before it those that were put off */
     size_t count, next_key, put_off;
-    struct hot_key *alone; /* left by runs, for the hands, from `next_alone` on */
+    struct hot_key *alone; /* left by runs, for the hands, from `next_alone` on; NULL: none are */
     size_t alone_count, next_alone;
     size_t run_keys; /* in runs */
-    unsigned busy; /* hands that have a key of it */
+    unsigned busy;   /* hands that have a key of it */
     uint64_t begun_ns;
     uint64_t stuck_ns; /* since when there is no room, or users are counted; 0: nothing is waited for */
 };
@@ -87,7 +86,7 @@ struct warm {
 /* warm.c */
 /* Has the next turn come when there is something to do in it. */
 void warm_schedule(struct warm *warm);
-/* The first job that has a key to give, or NULL. */
+/* The job that has a key for a hand: the first one that has any, unless they are for a run. NULL: none. */
 struct job *warm_giver(const struct warm *warm);
 /* Takes a job that ends as `state` off the list, tells, and frees it. */
 void warm_end(struct job *job, enum warm_state state);
@@ -101,6 +100,8 @@ struct job *job_new(struct warm *warm, enum warm_kind kind, unsigned priority, c
 void job_raise(struct job *job, unsigned priority);
 /* Its keys have been read. */
 void job_has_keys(struct job *job);
+/* Nothing is left of what runs have left to the hands. */
+void job_forget_alone(struct job *job);
 /* Forgets its keys; it waits for its turn again. */
 void job_again(struct job *job);
 void job_remove(struct job *job);
@@ -141,8 +142,8 @@ void requests_go_on(struct warm *warm);
 void request_forget(struct job *job);
 
 /* runs.c */
-#define WARM_RUNS 3u
-/* The job that has keys for a run, or NULL. */
+#define WARM_RUNS 3u /* under way at a time; one while there is a budget to keep to */
+/* The first job that has keys, if they are for a run, or NULL. */
 struct job *runs_giver(const struct warm *warm);
 /* Whether one more may be begun, were there room and budget. */
 bool runs_have_work(const struct warm *warm);

@@ -1,7 +1,15 @@
-/* Runs: keys of one place that follow each other are read together, thousands at a time, where the store is what is
- * asked. What is left of a run is for the hands: those who have more at the place than roles, or of whom something has
- * changed meanwhile. With another part of its time to keep to, or a value in Redis to be looked for, all is for the
- * hands. */
+/* Runs: keys of one place that follow each other are read together, thousands at a time. What a run cannot do is for the
+ * hands: keys of places with few of them, users who have more at the place than roles, those of whom something has
+ * changed meanwhile.
+ *
+ * A run asks the store alone. With Redis the hands have all keys that the fleet has named, because their values are
+ * there, and while there is a budget every key, because what Redis has costs the store nothing.
+ *
+ * What may happen meanwhile:
+ *
+ *   the store fails             a pause begins, and the hands try the run's keys again, one by one
+ *   the table fills up          they wait for room in the hands
+ *   the job ends, or again      nobody waits for the run any more, and its keys are the job's to forget */
 #include "proxy/warm/private.h"
 
 #include "proxy/base/array.h"
@@ -12,9 +20,9 @@
 #include <stdlib.h>
 
 #define KEYS_A_RUN FACTS_SLICE_USERS_MAX
-#define KEYS_PACED 512u /* while there is a budget: it is paid for before the next one */
+#define KEYS_PACED 512u /* while there is a budget: one run, which is paid for before the next one */
 #define KEYS_LEAST 32u  /* fewer are for the hands, which read them together, too */
-#define AHEAD      8u  /* keys that are looked for in the table soon */
+#define AHEAD      8u   /* keys that are looked for in the table soon */
 
 struct run {
     struct job *job;
@@ -32,17 +40,50 @@ static bool may_run(const struct job *job)
     return warm->options.redis == NULL || (whole && job->status.kind != WARM_FLEET);
 }
 
+/* Whether the next keys of the job are of one place, and enough. */
+static bool is_run(const struct job *job)
+{
+    const struct hot_key *key = &job->keys[job->next_key];
+    if (job->count - job->next_key < KEYS_LEAST)
+        return false;
+    for (size_t i = KEYS_LEAST - 1; i > 0; i--) /* in order of places the last one tells */
+        if (!scope_equal(key[i].scope, key[0].scope))
+            return false;
+    return true;
+}
+
 struct job *runs_giver(const struct warm *warm)
 {
     for (struct job *job = warm->jobs; job != NULL; job = job->next)
         if ((job->status.state == WARM_FILLING || job->status.state == WARM_READING) && job->next_key < job->count)
-            return may_run(job) ? job : NULL; /* page by page, while the next one is read */
+            return may_run(job) && is_run(job) ? job : NULL; /* page by page, while the next one is read */
     return NULL;
 }
 
+static unsigned runs_max(const struct warm *warm)
+{
+    return warm->budget.percent < BUDGET_ALL ? 1 : WARM_RUNS;
+}
+
+/* Keys that wait for a hand: they came before, and have the room first. */
+static uint64_t left_to_hands(const struct warm *warm, const struct job *job)
+{
+    return warm->busy - warm->asking + job->alone_count - job->next_alone;
+}
+
+/* How many keys have room, and no other key comes before them. */
+static uint64_t room_for(const struct warm *warm, const struct job *job)
+{
+    uint64_t room = publisher_room(warm->options.publisher);
+    uint64_t taken = warm->asking + warm->run_keys + left_to_hands(warm, job);
+    return room > taken ? room - taken : 0;
+}
+
+/* What the hands have to do first is looked for by hands_have_work. */
 bool runs_have_work(const struct warm *warm)
 {
-    return warm->run_count < WARM_RUNS && runs_giver(warm) != NULL;
+    const struct job *job = warm->run_count < runs_max(warm) ? runs_giver(warm) : NULL;
+    return job != NULL && (left_to_hands(warm, job) == 0 || room_for(warm, job) > 0);
 }
 
 /* ---- what is for the hands ----------------------------------------------------------------------------------------- */
@@ -50,10 +91,13 @@ bool runs_have_work(const struct warm *warm)
 static void leave_to_hands(struct job *job, struct hot_key key)
 {
     struct hot_key *last = array_add(&job->alone, &job->alone_count, sizeof *last);
-    if (last != NULL)
+    if (last != NULL) {
         *last = key;
-    else
-        job->status.failed++;
+        return;
+    }
+    job_keep_why(job, "out of memory");
+    job->status.failed++;
+    job->warm->options.counters->warm_failed++;
 }
 
 static void take_result(const struct run *run, uint64_t user, enum slice_result result)
@@ -97,6 +141,12 @@ static void run_free(struct run *run)
     free(run);
 }
 
+/* What a run that could not be read has for each of its keys. Where there is no such place, none of them is filled. */
+static enum slice_result result_without(int code)
+{
+    return code == PERMTAB_E_NOT_FOUND ? SLICE_STRANGER : SLICE_ALONE;
+}
+
 static bool is_the_stores(int code)
 {
     return code == PERMTAB_E_STORE || code == PERMTAB_E_UNREACHABLE || code == PERMTAB_E_TIMEOUT;
@@ -108,9 +158,9 @@ static void on_done(void *context, int code, const char *text, const struct fact
     struct job *job = run->job;
     struct warm *warm = job->warm;
     for (size_t i = 0; i < facts->count; i++)
-        take_result(run, facts->users[i], code == 0 ? (enum slice_result)results[i] : SLICE_ALONE);
+        take_result(run, facts->users[i], code == 0 ? (enum slice_result)results[i] : result_without(code));
     run_free(run);
-    if (code == 0) {
+    if (code == 0 || code == PERMTAB_E_NOT_FOUND) {
         warm->answered++;
         pause_ends(&warm->pause);
     } else if (is_the_stores(code)) {
@@ -188,13 +238,13 @@ static int run_begin(struct job *job, struct scope_key scope, const uint64_t *us
 
 void runs_begin(struct warm *warm)
 {
-    uint64_t users[KEYS_A_RUN], room = publisher_room(warm->options.publisher), begun = warm->asking + warm->run_keys;
+    uint64_t users[KEYS_A_RUN], room;
     size_t most = warm->budget.percent < BUDGET_ALL ? KEYS_PACED : KEYS_A_RUN;
     struct job *job = runs_giver(warm);
-    if (job == NULL || room <= begun)
+    if (job == NULL || (room = room_for(warm, job)) == 0)
         return;
     struct scope_key scope = job->keys[job->next_key].scope;
-    size_t count = take_keys(job, users, room - begun < most ? room - begun : most);
+    size_t count = take_keys(job, users, room < most ? room : most);
     if (count == 0)
         return;
     int code = count < KEYS_LEAST ? 0 : run_begin(job, scope, users, count);

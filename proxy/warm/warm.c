@@ -1,5 +1,6 @@
 /* The warm-up. It is an asker like a client, with one flow of its own that comes last (answer/ask.c). This file has the
- * list of jobs and the turns; job.c a job and its keys; hands.c the keys under way.
+ * list of jobs and the turns; job.c a job and its keys; runs.c what is read thousands together; hands.c what is read
+ * key by key.
  *
  * What may happen meanwhile:
  *
@@ -75,10 +76,14 @@ static struct job *first(const struct warm *warm)
 
 struct job *warm_giver(const struct warm *warm)
 {
-    for (struct job *job = warm->jobs; job != NULL; job = job->next)
-        if (job->status.state == WARM_FILLING &&
-            (job->next_alone < job->alone_count || (job->next_key < job->count && runs_giver(warm) != job)))
+    for (struct job *job = warm->jobs; job != NULL; job = job->next) {
+        if (job->status.state != WARM_FILLING)
+            continue;
+        if (job->next_alone < job->alone_count)
             return job;
+        if (job->next_key < job->count) /* whoever comes later waits also while this one's keys are for runs */
+            return runs_giver(warm) == job ? NULL : job;
+    }
     return NULL;
 }
 

@@ -642,6 +642,7 @@ static void a_guest_takes_the_place_of_the_warm_up(void **state)
     fake.read_ns = 500000;
     carry_out(fixture, 1);
     assert_true(visit.run == 1 && visit.done == 1);
+    assert_int_equal(fixture->counters.store_reads, 4); /* it is one of them */
     assert_true(reads_warm_ns(fixture->reads) >= fake.read_ns);
     carry_out_from(fixture, 3);
     assert_int_equal(fixture->told, 121);

@@ -23,7 +23,7 @@
 #include <cmocka.h>
 #include <event2/event.h>
 
-#define HOLDERS 5000u /* of role 7: users 1 … at scope 1 of type 1, each second at scope 2, too */
+#define HOLDERS 10000u /* of role 7: users 1 … at scope 1 of type 1, each second at scope 2, too */
 
 static struct {
     struct catalogue catalogue;
@@ -424,7 +424,7 @@ static void a_key_that_cannot_be_read(void **state)
 static void no_more_than_there_is_room_for(void **state)
 {
     struct fixture *fixture = *state;
-    fake.room = 2500;
+    fake.room = 5000;
     assert_int_equal(warm_start(fixture->warm, &role, 5), 1);
     while (fake.running == 0) {
         turn(fixture);
