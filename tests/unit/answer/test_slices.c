@@ -10,6 +10,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,7 +211,7 @@ static void on_done(void *context, int code, const char *text, const struct fact
     struct fixture *fixture = context;
     fixture->told++;
     fixture->code = code;
-    (void)strncpy(fixture->text, text, sizeof fixture->text - 1);
+    (void)snprintf(fixture->text, sizeof fixture->text, "%s", text);
     fixture->count = facts->count;
     for (size_t i = 0; i < facts->count; i++) {
         assert_int_equal(facts->users[i], i + 1);
@@ -345,6 +346,7 @@ static void a_thread_without_a_store(void **state)
     read_one(1);
     turn_some(fixture);
     assert_int_equal(fixture->code, 0);
+    assert_string_equal(fixture->text, "");
 }
 
 /* ---- cancelling -------------------------------------------------------------------------------------------------- */
