@@ -96,8 +96,8 @@ void ask_start(struct answering *answering, struct ask_flow *flow, struct ask *a
 /* Forgets the ask; done is not called. Does nothing when it is not under way. */
 void ask_cancel(struct ask *ask);
 
-/* Many users at one place together, for the warm-up. `results`: an enum slice_result of each of facts->users. A failure:
- * nothing was read, and there are no results. */
+/* Many users at one place together, for the warm-up. `results`: an enum slice_result of each of facts->users. A
+ * failure: nothing was read, and there are no results. */
 typedef void (*slice_done_fn)(void *context, int code, const char *text, const struct facts_slice *facts,
                               const uint8_t *results);
 struct slice;

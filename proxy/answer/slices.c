@@ -4,8 +4,8 @@
  *     a thread    │ ▲
  *                 └─┘ after the next batch, while it is ahead of the table
  *
- * What may change while it is away: whoever wants it may have gone (it has no `done` then), the table may have advanced,
- * or be made anew (each user passes the fence). */
+ * What may change while it is away: whoever wants it may have gone (it has no `done` then), the table may have
+ * advanced, or be made anew (each user passes the fence). */
 #include "proxy/answer/slices.h"
 
 #include "proxy/answer/fetch.h"
@@ -49,7 +49,7 @@ struct slices {
     unsigned listed_left;       /* and for how many slices more it will be */
 };
 
-/* ---- on a thread --------------------------------------------------------------------------------------------------- */
+/* ---- on a thread ------------------------------------------------------------------------------------------------- */
 
 static int read_slice(struct slice *slice, struct store *store, struct failure *failure)
 {
@@ -72,7 +72,7 @@ static int run(struct read_guest *guest, struct store *store, struct failure *fa
     return code;
 }
 
-/* ---- publishing ---------------------------------------------------------------------------------------------------- */
+/* ---- publishing -------------------------------------------------------------------------------------------------- */
 
 static void slice_free(struct slice *slice)
 {
@@ -163,7 +163,7 @@ void slices_applied(struct slices *slices)
         timer_next_turn(slices->turn);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 /* A slice that was to be a range, and was not. One that had to be read by lists says nothing new, nor one so small that
  * it always is. */
@@ -219,7 +219,7 @@ void slice_cancel(struct slice *slice)
         slice_free(slice);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 int slices_new(struct slices **out, const struct slices_options *options)
 {

@@ -1,7 +1,7 @@
-/* A slice of facts: many users at one place, of whom the store says the same few things. Who has the same roles there is
- * of the same *kind*, and a kind is facts of nobody in particular, to which a user is given when they are used. Whoever
- * has more than roles without an end (an end, an overwrite, the place itself) is of no kind, and is to be read alone.
- * Plain data. */
+/* A slice of facts: many users at one place, of whom the store says the same few things. Who has the same roles there
+ * is of the same *kind*, and a kind is facts of nobody in particular, to which a user is given when they are used.
+ * Whoever has more than roles without an end (an end, an overwrite, the place itself) is of no kind, and is to be read
+ * alone. Plain data. */
 #ifndef PERMTAB_RIGHTS_FACTS_SLICE_H
 #define PERMTAB_RIGHTS_FACTS_SLICE_H
 

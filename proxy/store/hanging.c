@@ -1,5 +1,5 @@
-/* Users are named one by one, or as a range of ids. A range is read along the primary key, and so without a condition on
- * the scope, which could make the store walk another index: the reader passes over what is elsewhere. */
+/* Users are named one by one, or as a range of ids. A range is read along the primary key, and so without a condition
+ * on the scope, which could make the store walk another index: the reader passes over what is elsewhere. */
 #include "proxy/store/hanging.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
-/* A slice: thousands of users at one place for the warm-up. They are read as a range of ids where most who are in it are
- * wanted, and else as lists: to pass over a row costs less than to look for one, but not than to look for few among
- * many. */
+/* A slice: thousands of users at one place for the warm-up. They are read as a range of ids where most who are in it
+ * are wanted, and else as lists: to pass over a row costs less than to look for one, but not than to look for few
+ * among many. */
 #include "proxy/store/facts_group.h"
 #include "proxy/store/hanging.h"
 

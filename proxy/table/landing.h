@@ -1,5 +1,5 @@
-/* Landing: where the entries of a place are put in one table: at its own scope, or, when it is folded, at the one that it
- * answers as. What fill.c and fill_many.c share, too. Private to the publisher. */
+/* Landing: where the entries of a place are put in one table: at its own scope, or, when it is folded, at the one that
+ * it answers as. What fill.c and fill_many.c share, too. Private to the publisher. */
 #ifndef PERMTAB_TABLE_LANDING_H
 #define PERMTAB_TABLE_LANDING_H
 

@@ -1,5 +1,5 @@
-/* Runs: keys of one place that follow each other are read together, thousands at a time. What a run cannot do is for the
- * hands: keys of places with few of them, users who have more at the place than roles, those of whom something has
+/* Runs: keys of one place that follow each other are read together, thousands at a time. What a run cannot do is for
+ * the hands: keys of places with few of them, users who have more at the place than roles, those of whom something has
  * changed meanwhile.
  *
  * A run asks the store alone. With Redis the hands have all keys that the fleet has named, because their values are
@@ -86,7 +86,7 @@ bool runs_have_work(const struct warm *warm)
     return job != NULL && (left_to_hands(warm, job) == 0 || room_for(warm, job) > 0);
 }
 
-/* ---- what is for the hands ----------------------------------------------------------------------------------------- */
+/* ---- what is for the hands --------------------------------------------------------------------------------------- */
 
 static void leave_to_hands(struct job *job, struct hot_key key)
 {
@@ -170,7 +170,7 @@ static void on_done(void *context, int code, const char *text, const struct fact
     warm_schedule(warm);
 }
 
-/* ---- the next run -------------------------------------------------------------------------------------------------- */
+/* ---- the next run ------------------------------------------------------------------------------------------------ */
 
 static int user_order(const void *a, const void *b)
 {

@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
-"""Times the warm-up of a million (user, place) pairs at warm_budget = 100%, beside the store's own command line, which
-reads the same rows out. Starts the servers itself, on private sockets in a folder that is thrown away.
+"""Times the warm-up of a million (user, place) pairs at warm_budget = 100%: in each case every user has one role at the
+same place. Starts the servers itself, on private sockets in a folder that is thrown away.
 
     tests/bench/warm.sh [--what demand,death,fleet] [--stores sqlite,mariadb] [--users 1000000] [--rounds 3]
                         [--json FILE]
 
-demand  a job of `permtabctl warm scope:…` in a fresh sidecar, and the command line, in turns
-death   all pairs are hot, and the worker is killed: how soon 95 % of them are answered from the next one's table, and
-        what was left of the lease of the old one; the statements of the warm-up
-fleet   a fresh host that has the store, and the keys and values of another one in Redis: how soon 95 % are answered,
-        and what it has read of the store"""
+demand  a fresh sidecar is told to warm the place up, by turns with the store's own command line, which reads the same
+        rows out: seconds of each until all is done, medians
+death   every pair was asked for, and the worker is killed: how soon the next one's table has a share of them, beside
+        what was left of the lease of the old one
+fleet   another host with the same store and Redis was asked for every pair: how soon the table of a fresh one has a
+        share of them
+
+A share is of a sample, which is peeked at every 10 ms. Each line has the statements of the store in it that fills and
+the warm-up took (`reads`)."""
 
 import argparse
 import json
@@ -31,16 +35,18 @@ from harness.process import wait_until  # noqa: E402
 from harness.servers import Mariadb, Redis  # noqa: E402
 from harness.sidecar import Sidecar  # noqa: E402
 
-SHARE, SAMPLE, SLICE = 0.95, 4000, 50000
+SHARE, SAMPLE = 0.95, 4000
+SLICE = 50000  # rows written at a time
+PATIENCE = 600
 ROWS = "SELECT user_id, role_id, scope_type, scope_id, expires_at FROM permtab_assignment"
 
 
 class Store:
-    """`users` users, each with one role at server:1."""
+    """Users 1 to `users`, each with one of two roles at server:1."""
 
     def __init__(self, kind, users, folder, server):
-        self.kind, self.users, self.folder, self.server = kind, users, folder, server
         folder.mkdir()
+        self.kind, self.users, self.folder, self.server = kind, users, folder, server
         self.database = server.database() if kind == "mariadb" else None
         self.path = folder / "permtab.db"
         self.url = server.url(self.database) if self.database else f"sqlite:{self.path}"
@@ -49,16 +55,19 @@ class Store:
         sidecar.apply(policy())
         sidecar.stop()
         for begin in range(1, users + 1, SLICE):
-            self.sql(f"INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id) "
-                     f"WITH RECURSIVE n(i) AS (SELECT {begin} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < "
-                     f"{min(begin + SLICE, users + 1)}) SELECT i, 1 + i % 2, 1, 1 FROM n")
+            self.insert(begin, min(begin + SLICE - 1, users))
 
-    def sql(self, text):
+    def insert(self, begin, end):
+        into = "INSERT INTO permtab_assignment (user_id, role_id, scope_type, scope_id)"
+        numbers = f"WITH RECURSIVE n(i) AS (SELECT {begin} UNION ALL SELECT i + 1 FROM n WHERE i < {end})"
+        rows = "SELECT i, 1 + i % 2, 1, 1 FROM n"
         if self.database:
-            self.server.client(self.database, f"SET max_recursive_iterations = {SLICE}; {text};")
+            self.server.client(self.database, f"SET max_recursive_iterations = {SLICE}; {into} {numbers} {rows};")
         else:
-            subprocess.run(["sqlite3", self.path, f"PRAGMA synchronous = off; {text};"], check=True,
-                           stdout=subprocess.DEVNULL)
+            self.sqlite(f"PRAGMA synchronous = off; {numbers} {into} {rows};")
+
+    def sqlite(self, text):
+        subprocess.run(["sqlite3", self.path, text], check=True, stdout=subprocess.DEVNULL)
 
     def read_out(self):
         """Seconds in which the store's own command line reads the rows."""
@@ -66,110 +75,112 @@ class Store:
         if self.database:
             self.server.client(self.database, ROWS)
         else:
-            subprocess.run(["sqlite3", "-readonly", self.path, ROWS], check=True, stdout=subprocess.DEVNULL)
+            self.sqlite(ROWS)
         return time.monotonic() - begun
 
     def sidecar(self, name, **options):
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        return Sidecar(folder, self.url, warm_budget="100%", table_memory_max="4GB", **options)
+        return Sidecar(folder, self.url, table_entries=self.users + self.users // 4, table_memory_max="4GB",
+                       warm_budget="100%", **options)
 
 
 class Watcher:
+    """bench_warm.c, which is a client of the sidecar."""
+
     def __init__(self, sidecar, users):
-        self.process = subprocess.Popen([BUILD / "tests" / "bench" / "bench_warm", str(sidecar.socket), str(users), str(SAMPLE), str(SHARE)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        arguments = [BUILD / "tests" / "bench" / "bench_warm", sidecar.socket, users, SAMPLE, SHARE]
+        self.process = subprocess.Popen([str(argument) for argument in arguments], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, bufsize=1)
 
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        return [float(word) for word in self.process.stdout.readline().split()]
+    def __enter__(self):
+        return self
 
-    def close(self):
+    def __exit__(self, *_):
         self.process.stdin.close()
-        self.process.wait(60)
+        self.process.wait(PATIENCE)
         self.process.stdout.close()
 
+    def ask(self, command):
+        self.process.stdin.write(command + "\n")
+        words = self.process.stdout.readline().split()
+        if not words:
+            raise SystemExit(f"bench_warm has no answer to \"{command}\"")
+        return [float(word) for word in words]
 
-def ended(sidecar, seconds=600):
-    """Waits for the end of the last job; its seconds."""
-    wait_until(lambda: sidecar.stats()["warm_filled"] > 0 and sidecar.stats()["warm_jobs"] == 0, seconds,
-               "the warm-up did not end")
+    def watch(self, begun):
+        """Seconds after `begun` until it had the table, half of the share, and all of it, and the share in the end."""
+        *moments, share = self.ask("watch 60")
+        attached, half, whole = (moment / 1e9 - begun if moment else None for moment in moments)
+        return {"attached": attached, "half": half, "whole": whole, "share": share}
+
+
+def wait_for_the_end(sidecar):
+    """Of all jobs; what was counted until then."""
+    wait_until(lambda: sidecar.stats()["warm_jobs"] == 0, PATIENCE, "the warm-up did not end")
+    stats = sidecar.stats()
+    return {"reads": stats["store_reads"], "filled": stats["warm_filled"]}
 
 
 def demand(store, rounds):
     ours, theirs = [], []
     for _ in range(rounds):
         theirs.append(store.read_out())
-        sidecar = store.sidecar("demand", table_entries=int(1.25 * store.users))
+        sidecar = store.sidecar("demand")
         sidecar.start(120)
-        time.sleep(1)  # until users are counted, in part
+        wait_until(lambda: sidecar.stats()["table_capacity"] >= store.users, 120, "the table did not grow")
         begun = time.monotonic()
         subprocess.run([program("permtabctl"), "--socket", sidecar.socket, "warm", "scope:server:1"], check=True,
                        stdout=subprocess.DEVNULL)
-        while sidecar.stats()["warm_jobs"] > 0 or sidecar.stats()["warm_filled"] == 0:
-            time.sleep(0.01)
+        counts = wait_for_the_end(sidecar)
         ours.append(time.monotonic() - begun)
-        stats = sidecar.stats()
         sidecar.stop()
     ours, theirs = statistics.median(ours), statistics.median(theirs)
-    return {"seconds": round(ours, 2), "command line": round(theirs, 2), "ratio": round(ours / theirs, 2),
-            "filled": stats["warm_filled"], "reads": stats["store_reads"]}
+    return [{"seconds": ours, "command line": theirs, "ratio": ours / theirs, **counts}]
 
 
 def death(store, rounds):
-    sidecar = store.sidecar("death", table_entries=int(1.25 * store.users))
+    sidecar = store.sidecar("death")
     sidecar.start(120)
-    watcher = Watcher(sidecar, store.users)
-    answered, = watcher.ask("fill")
     results = []
-    for _ in range(rounds):
-        time.sleep(5)
-        lease, = watcher.ask("lease")
-        begun = time.monotonic()
-        os.kill(sidecar.worker_pid, signal.SIGKILL)
-        lease, = watcher.ask("lease")
-        attached, half, whole, share = watcher.ask("watch 30")
-        ended(sidecar)
-        stats = sidecar.stats()
-        results.append({"attached": attached / 1e9 - begun, "half": half / 1e9 - begun,
-                        "95 %": whole / 1e9 - begun if whole else None, "lease left": lease / 1e9 - begun, "share": share,
-                        "reads": stats["store_reads"], "filled": stats["warm_filled"], "known": stats["keys_known"],
-                        "log": [line for line in sidecar.log().splitlines() if "warm-up" in line or "table" in line or "started" in line or "users" in line][-12:]})
-        print("   ", {name: round(value, 2) if isinstance(value, float) else value
-                      for name, value in results[-1].items()}, flush=True)
-    watcher.close()
+    with Watcher(sidecar, store.users) as watcher:
+        watcher.ask("fill")
+        for _ in range(rounds):
+            time.sleep(5)  # a worker that dies young is followed after a pause, and by a smaller table
+            begun = time.monotonic()
+            os.kill(sidecar.worker_pid, signal.SIGKILL)
+            lease, = watcher.ask("lease")
+            result = watcher.watch(begun)
+            results.append({**result, "lease": lease / 1e9 - begun, **wait_for_the_end(sidecar)})
     sidecar.stop()
-    return {"answered": answered, "rounds": results}
+    return results
 
 
-def fleet(store, redis):
+def fleet(store, rounds, redis):
     options = {"redis": f"unix:{redis.socket}", "redis_prefix": f"{store.kind}:"}
-    first = store.sidecar("one", table_entries=int(1.25 * store.users), **options)
+    first = store.sidecar("one", **options)
     first.start(120)
-    watcher = Watcher(first, store.users)
-    answered, = watcher.ask("fill")
-    # The next worker tells the keys half a minute after its start, if it is some host's turn.
+    with Watcher(first, store.users) as watcher:
+        watcher.ask("fill")
+    # A worker tells its keys half a minute after its start, if it is some host's turn: the next one knows all of them.
     redis.command("DEL", f"{store.kind}:hot:1", f"{store.kind}:hot:1:turn")
     os.kill(first.worker_pid, signal.SIGKILL)
-    time.sleep(45)
-    watcher.close()
-    second = store.sidecar("two", table_entries=int(1.25 * store.users), **options)
-    begun = time.monotonic()
-    second.start(120)
-    import os as o
-    if o.environ.get("PERF"):
-        subprocess.Popen(["perf","record","-g","-F","997","-o","/tmp/l2.data","-p",str(second.worker_pid),"--","sleep","5"],stderr=subprocess.DEVNULL)
-    watcher = Watcher(second, store.users)
-    attached, half, whole, share = watcher.ask("watch 60")
-    ended(second)
-    stats = second.stats()
-    watcher.close()
-    log = [line for line in second.log().splitlines() if "warm-up" in line]
-    second.stop()
+    wait_until(lambda: first.stats()["hot_keys_written"] >= SHARE * store.users, PATIENCE, "no keys were written")
+    results = []
+    for number in range(rounds):
+        second = store.sidecar(f"fresh-{number}", **options)
+        begun = time.monotonic()
+        second.start(120)
+        with Watcher(second, store.users) as watcher:
+            result = watcher.watch(begun)
+        results.append({**result, **wait_for_the_end(second)})
+        second.stop()
     first.stop()
-    return {"answered": answered, "95 %": round(whole / 1e9 - begun, 2), "share": share,
-            "half": round(half / 1e9 - begun, 2), "reads": stats["store_reads"], "filled": stats["warm_filled"],
-            "log": log[-2:]}
+    return results
+
+
+def text(value):
+    return f"{value:.2f}" if isinstance(value, float) else "never" if value is None else str(value)
 
 
 def main():
@@ -180,23 +191,20 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json")
     arguments = parser.parse_args()
-    results = {}
+    whats, kinds = arguments.what.split(","), arguments.stores.split(",")
+    results = []
     with tempfile.TemporaryDirectory(prefix="permtab-warm-") as folder:
         folder = pathlib.Path(folder)
-        server = Mariadb(folder / "m").start() if "mariadb" in arguments.stores else None
-        redis = Redis(folder / "r").start() if "fleet" in arguments.what else None
-        for kind in arguments.stores.split(","):
+        server = Mariadb(folder / "m").start() if "mariadb" in kinds else None
+        redis = Redis(folder / "r").start() if "fleet" in whats else None
+        measures = {"demand": demand, "death": death, "fleet": lambda store, rounds: fleet(store, rounds, redis)}
+        for kind in kinds:
             store = Store(kind, arguments.users, folder / kind, server)
-            for what in arguments.what.split(","):
-                print(f"{kind}, {what}:", flush=True)
-                if what == "demand":
-                    result = demand(store, arguments.rounds)
-                elif what == "death":
-                    result = death(store, arguments.rounds)
-                else:
-                    result = fleet(store, redis)
-                results[f"{kind} {what}"] = result
-                print(f"    {result}", flush=True)
+            for what in whats:
+                for result in measures[what](store, arguments.rounds):
+                    results.append({"store": kind, "users": arguments.users, "what": what, **result})
+                    print(f"{kind:8}  {what:6}  "
+                          + "  ".join(f"{name} {text(value)}" for name, value in result.items()), flush=True)
         for one in (redis, server):
             if one:
                 one.kill()

@@ -51,7 +51,7 @@ FACES = {
     "base": "array breaker clock container_of counters failure hash histogram log pause printable random rate thread "
             "timer trouble turn",
     "names": "l2_keys message scope target token",
-    "rights": "catalogue change condition explain facts resolve",
+    "rights": "catalogue change condition explain facts facts_slice resolve",
     "redis": "redis retry subscriber url",
     "config": "config",
     "master": "channel master",

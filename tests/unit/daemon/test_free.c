@@ -9,6 +9,7 @@
 #include "proxy/answer/reads.h"
 #include "proxy/answer/fill.h"
 #include "proxy/answer/known_users_read.h"
+#include "proxy/answer/slices.h"
 #include "proxy/cleanup/cleanup.h"
 #include "proxy/daemon/demo.h"
 #include "proxy/delayed/delayed.h"
@@ -62,6 +63,8 @@ static void test_nothing_is_freed(void **state)
     fills_free(NULL);
     read_job_free(NULL);
     known_users_read_free(NULL);
+    slices_free(NULL);
+    facts_slice_free(NULL);
     cleanup_free(NULL);
     demo_free(NULL);
     delayed_free(NULL);
