@@ -24,7 +24,7 @@
     X(samples, COUNTER, "samples of hits that clients have left")                                            \
     X(fills, COUNTER, "entries filled from the store")                                                       \
     X(fills_known, COUNTER, "of these, misses of clients: users with rows, at places that are there")        \
-    X(store_reads, COUNTER, "reads of the store for fills, each of one or of many")                          \
+    X(store_reads, COUNTER, "reads of the store for fills and the warm-up, each of one or of many")          \
     X(fills_joined, COUNTER, "requests that waited for a fill already under way")                            \
     X(fills_repeated, COUNTER, "fills dropped and repeated: something they read had changed, or was missing") \
     X(fills_roles_missing, COUNTER, "of these, for want of a role's definition, which was not read")          \

@@ -277,7 +277,7 @@ class House(unittest.TestCase):
                     wrong.append(f"{line.strip()}: from {above[-1][1]} to {room}")
                 above.append((depth, room))
         self.assertEqual([], wrong)
-        self.assertEqual(4, len(walks))
+        self.assertEqual(5, len(walks))
         self.assertGreater(len(files_walked), 30)
 
     def test_promises_name_tests_that_exist(self):
