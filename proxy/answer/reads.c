@@ -45,8 +45,6 @@
 #define HALVES      2u          /* times that a job is halved; then each of it is read by itself */
 #define UNTOLD_MAX  (16u << 20) /* bytes of facts that have been read, and nobody has been told of */
 #define ONE_SEEN_NS 200000000ull
-/* Nobody waits for what the warm-up reads, and every change waits for a turn of the loop, or several. */
-#define WARM_TURN_NS (TURN_NS / 4)
 #define AGAIN_MS    10u /* after memory or the queue of threads was short */
 
 struct read {
@@ -174,7 +172,7 @@ static void on_tell(evutil_socket_t descriptor, short what, void *context)
             forget_job(job);
             continue;
         }
-        uint64_t share_ns = job->lane == READ_WARM ? WARM_TURN_NS : TURN_NS;
+        uint64_t share_ns = job->lane == READ_WARM ? TURN_WARM_NS : TURN_NS;
         tell_item(job, job->told++);
         if (clock_ns() - begun_ns >= share_ns)
             break;

@@ -115,7 +115,7 @@
     X(l2_lock_waits, COUNTER, "waits for another host that was reading the same from the store")             \
     X(l2_puts, COUNTER, "values put into Redis")                                                             \
     X(l2_puts_refused, COUNTER, "values that came too late for Redis")                                       \
-    X(l2_refreshes, COUNTER, "values that were due to be read again from the store before they ended")                           \
+    X(l2_refreshes, COUNTER, "values that were due to be read again from the store before they ended")       \
     X(l2_errors, COUNTER, "commands to Redis that were refused, lost or too slow")                           \
     X(l2_breaker_open, GAUGE, "1 while Redis is not asked because it failed or was slow")                    \
     X(l2_marker_known, GAUGE, "1 while it is known up to where Redis is true")                               \

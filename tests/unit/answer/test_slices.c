@@ -532,11 +532,11 @@ static void on_event(evutil_socket_t descriptor, short what, void *context)
     fixture->between = fixture->told == 0 && fake.fills > 0;
 }
 
-/* Each share takes a turn, and others have theirs. */
+/* Each share takes a turn, though not all of it, and others have theirs. */
 static void shares_of_a_turn(void **state)
 {
     struct fixture *fixture = *state;
-    fake.slow_ns = TURN_NS;
+    fake.slow_ns = TURN_WARM_NS;
     begin(fixture, 2 * SHARE + 1);
     begin(fixture, 10);
     read_one(1);
