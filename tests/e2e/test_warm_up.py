@@ -11,7 +11,7 @@ import time
 
 from harness import MariadbCase, SqliteCase, full_only, main
 from harness.paths import program
-from harness.policies import MODERATOR, small
+from harness.policies import HELPER, MODERATOR, small
 from harness.process import wait_until
 
 MEMBERS = 400
@@ -253,6 +253,35 @@ class WarmUp:
             self.assertEqual(64, self.serving.ctl("warm", *wrong).returncode, wrong)
         self.assertEqual(before, len(self.jobs()))  # not even what was right beside it is begun
         self.assertEqual(1, self.serving.ctl("warm", "scope:nowhere:1").returncode)  # what types there are it can say
+
+    def test_many_at_one_place(self):
+        """They are read in one go, but for those of whom the place says more, and each finds the answer that is right
+        for him."""
+        document, expected = policy(0), {}
+        server = document["scopes"][0]
+        server["overwrites"] = []
+        for user in range(FIRST, FIRST + MANY):
+            kind, row = user % 100, {"user": user, "role": MODERATOR, "scope": "server:1"}
+            if kind == 0:
+                server["overwrites"].append({"user": user, "deny": ["message.delete"]})
+            if kind == 1:
+                row["expires_at"] = "2126-01-01T00:00:00Z"
+            if kind == 2:
+                row["role"] = HELPER
+            if kind == 3:
+                document["assignments"].append({**row, "role": HELPER})
+            document["assignments"].append(row)
+            expected[user] = "deny" if kind in (0, 2) else "allow"
+        self.serving = self.sidecar(table_entries=4000, warm_at_start=False, warm_budget="100%")
+        self.serving.apply(document)
+        wait_until(lambda: "known users: " in self.serving.log(), 20, "the users are counted", 0.05)
+        before = self.serving.stats()["store_reads"]
+        self.assertEqual(0, self.serving.ctl("warm", "scope:server:1").returncode)
+        job, = self.ended(1)
+        self.assertEqual((MANY + 2, 0), (job["filled"], job["failed"]), job)
+        self.assertLess(self.serving.stats()["store_reads"] - before, 20)  # as fills, 64 a read, they would be 47
+        worker = self.worker(self.serving)
+        self.assertEqual(expected, {user: worker.peek(user, "server:1", "message.delete")[0] for user in expected})
 
     def test_what_was_asked_for_outlives_the_worker(self):
         self.serve(members=MANY, warm_at_start=False, warm_budget="1%")
