@@ -291,7 +291,6 @@ struct fixture {
     struct event_base *base;
     struct warm *warm;
     struct counters counters;
-    unsigned budget;
 };
 
 static void begin_worker(struct fixture *fixture, unsigned budget, bool with_redis)
@@ -302,7 +301,6 @@ static void begin_worker(struct fixture *fixture, unsigned budget, bool with_red
                                    .counters = &fixture->counters,
                                    .settings = {.at_start = with_redis, .budget = budget}};
     warm_free(fixture->warm);
-    fixture->budget = budget;
     assert_int_equal(warm_new(&fixture->warm, &options), 0);
 }
 
@@ -583,6 +581,7 @@ static void every_result(void **state)
     assert_int_equal(fake.asked, 200);
     assert_int_equal(job.filled, 300);
     assert_int_equal(job.state, WARM_COUNTING);
+    assert_null(fixture->warm->jobs->alone); /* their memory is free, though the job goes on */
     assert_int_equal(fixture->counters.warm_left, 100);
     fake.counted = true;
     run(fixture, 100); /* it looks now and then */
@@ -612,6 +611,28 @@ static void the_store_fails(void **state)
     assert_int_equal(job.filled, USERS);
     assert_int_equal(fake.asked, FACTS_SLICE_USERS_MAX);
     assert_int_equal(fake.begun, (USERS + FACTS_SLICE_USERS_MAX - 1) / FACTS_SLICE_USERS_MAX);
+}
+
+/* What comes of another run says that the store is there; so does that there is no such place. */
+static void an_answer_ends_the_pause(void **state)
+{
+    struct fixture *fixture = *state;
+    const int answers[] = {0, PERMTAB_E_NOT_FOUND};
+    fake.users = USERS;
+    for (unsigned i = 0; i < 2; i++) {
+        begin_role(fixture);
+        fake.fails = PERMTAB_E_UNREACHABLE;
+        end_slice();
+        uint64_t answered = fixture->warm->answered;
+        assert_string_equal(job_at(fixture, 0).text, "the store does not answer: its disk is full");
+        fake.fails = answers[i];
+        end_slice();
+        assert_string_equal(job_at(fixture, 0).text, "");
+        assert_int_equal(fixture->warm->answered, answered + 1); /* so a key that fails fails alone */
+        turn_some(fixture);
+        assert_int_equal(fake.ask_count, WARM_HANDS);
+        assert_int_equal(warm_cancel(fixture->warm, 0), 0);
+    }
 }
 
 /* Together they are too much: it is not the store's fault, and nobody waits. */
@@ -844,6 +865,7 @@ int main(void)
         T(who_comes_later_waits),
         T(every_result),
         T(the_store_fails),
+        T(an_answer_ends_the_pause),
         T(too_much_together),
         T(a_place_that_is_gone),
         T(memory_is_short),
