@@ -76,13 +76,15 @@ static struct job *first(const struct warm *warm)
 
 struct job *warm_giver(const struct warm *warm)
 {
+    const struct job *first = runs_giver(warm); /* whoever comes later waits also while its keys are for runs */
     for (struct job *job = warm->jobs; job != NULL; job = job->next) {
-        if (job->status.state != WARM_FILLING)
-            continue;
-        if (job->next_alone < job->alone_count)
+        bool fills = job->status.state == WARM_FILLING;
+        if (fills && job->next_alone < job->alone_count)
             return job;
-        if (job->next_key < job->count) /* whoever comes later waits also while this one's keys are for runs */
-            return runs_giver(warm) == job ? NULL : job;
+        if (job == first)
+            return NULL;
+        if (fills && job->next_key < job->count)
+            return job;
     }
     return NULL;
 }
@@ -176,7 +178,7 @@ static void fill(struct warm *warm)
         return;
     }
     for (struct job *job = warm->jobs; job != NULL; job = job->next)
-        if (job->status.state == WARM_FILLING)
+        if (job->status.state == WARM_FILLING || job->status.state == WARM_READING)
             job->stuck_ns = 0;
     if (wait_ns(warm, clock_ns()) > 0)
         return;

@@ -20,7 +20,7 @@
 #define USERS  4096u
 #define SLICES 64u
 #define SHARE  256u /* users published between two looks at the clock */
-#define LISTED 4u  /* slices that are read by lists after one that was no range */
+#define LISTED 4u   /* slices that are read by lists after one that was no range */
 
 static const struct scope_key server = {1, 1}, other = {2, 1};
 

@@ -558,6 +558,86 @@ static void who_comes_later_waits(void **state)
     assert_int_equal(job_at(fixture, 1).filled, USERS);
 }
 
+static void turn_but_for_pages(struct fixture *fixture)
+{
+    for (unsigned i = 0; i < 8; i++)
+        (void)event_base_loop(fixture->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+}
+
+static void await_page(struct fixture *fixture)
+{
+    while (fake.page == NULL)
+        (void)event_base_loop(fixture->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    turn_but_for_pages(fixture);
+}
+
+static void wait_for_a_look(struct fixture *fixture)
+{
+    (void)event_base_loop(fixture->base, EVLOOP_ONCE);
+}
+
+/* Page by page: what the first one names is read while the store tells the next one. Other jobs wait for that, too. */
+static void what_a_page_names_is_read_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t user = 1; user <= 2 * WARM_HANDS; user++)
+        list_add(user, user);
+    begin_role(fixture);
+    fake.list_count = 0;
+    fake.users = USERS;
+    assert_int_equal(warm_start(fixture->warm, &other_role, 9), 2);
+    await_page(fixture);
+    end_page();
+    await_page(fixture);
+    assert_int_equal(fake.slice_count, 1);
+    assert_int_equal(job_at(fixture, 0).state, WARM_READING);
+    fake.room = fake.slice_keys + fake.ask_count; /* so what it names next has to wait */
+    end_page();
+    await_page(fixture);
+    while (fake.ask_count > 0)
+        end_ask();
+    assert_int_equal(fake.slice_count, 1);
+    turn_but_for_pages(fixture);
+    assert_int_equal(fake.asked, WARM_HANDS);
+    fake.room = 1000000;
+    turn_but_for_pages(fixture);
+    run(fixture, 60);
+    for (unsigned i = 0; i < 2; i++) {
+        struct warm_status job = job_at(fixture, i);
+        assert_int_equal(job.total, job.id == 1 ? 2 * WARM_HANDS : USERS);
+        assert_int_equal(job.filled, job.total);
+    }
+}
+
+/* Whoever has waited for room, and has had some since, waits as long again. */
+static void room_that_comes_while_pages_are_read(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.users = USERS;
+    fake.room = FACTS_SLICE_USERS_MAX;
+    assert_int_equal(warm_start(fixture->warm, &role, 5), 1);
+    for (unsigned i = 0; i < 2; i++) {
+        await_page(fixture);
+        end_page();
+    }
+    await_page(fixture);
+    end_slice();
+    wait_for_a_look(fixture);
+    assert_int_equal(fake.slice_count, 0);
+    fake.room = 1000;
+    while (fake.slice_count == 0)
+        wait_for_a_look(fixture);
+    end_slice();
+    fake.clock_offset_ns += 2 * A_MINUTE;
+    wait_for_a_look(fixture);
+    assert_int_equal(job_at(fixture, 0).state, WARM_READING);
+    fake.clock_offset_ns += 2 * A_MINUTE;
+    wait_for_a_look(fixture);
+    struct warm_status job = job_at(fixture, 0);
+    assert_int_equal(job.state, WARM_DONE);
+    assert_int_equal(job.filled + job.left_out, job.total);
+}
+
 /* ---- what becomes of them ---------------------------------------------------------------------------------------- */
 
 static void every_result(void **state)
@@ -718,11 +798,6 @@ static void runs_are_paid_for(void **state)
     assert_int_equal(end_of_job(fixture).filled, 4 * PACED);
 }
 
-static void wait_for_a_look(struct fixture *fixture)
-{
-    (void)event_base_loop(fixture->base, EVLOOP_ONCE);
-}
-
 /* Runs and hands together never have more under way than there is room for (assert_room). */
 static void no_more_than_there_is_room_for(void **state)
 {
@@ -863,6 +938,8 @@ int main(void)
         T(thousands_at_a_time),
         T(what_is_there_is_not_read),
         T(who_comes_later_waits),
+        T(what_a_page_names_is_read_at_once),
+        T(room_that_comes_while_pages_are_read),
         T(every_result),
         T(the_store_fails),
         T(an_answer_ends_the_pause),

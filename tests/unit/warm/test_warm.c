@@ -405,7 +405,7 @@ static void a_key_that_always_fails_is_left(void **state)
     struct fixture *fixture = *state;
     fake.fails[3] = fake.fails[500] = true;
     begin_warming(fixture);
-    for (unsigned i = 0; i < 30 && fixture->counters.warm_left > 0; i++)
+    for (unsigned i = 0; i < 60 && fixture->counters.warm_left > 0; i++)
         half_a_minute_passes(fixture);
     assert_int_equal(fixture->counters.warm_left, 0);
     assert_int_equal(count_filled(), KEYS - 2);
