@@ -15,8 +15,8 @@
 
 /* Changes that a kind may have to be compared with, in the history and in the batch that is being applied. */
 #define CHANGES_MAX 256u
-/* Rows of kinds, each as often as there are changes, that a call looks at: some milliseconds. Those of further kinds are
- * read again, alone. */
+/* Rows of kinds, each as often as there are changes, that a call looks at: some milliseconds. Those of further kinds
+ * are read again, alone. */
 #define WORK_MAX 2000000u
 /* A set is made of the rows in each table. */
 #define WORK_A_ROW 3u

@@ -54,7 +54,8 @@ struct publisher_world {
 struct publisher_totals {
     struct counters counters;
     uint64_t slices, audits, handed_over, ended, released, beside, scanned, used, copied;
-    uint64_t slice_filled, slice_late, slice_resident, slice_alone, slice_no_room, slice_short, slice_beside, slice_held;
+    uint64_t slice_filled, slice_late, slice_resident, slice_alone, slice_no_room;
+    uint64_t slice_short, slice_beside, slice_held;
 };
 
 /* A history of so many steps; adds to *totals. `grows`: there are two tables at times. Of the options, entries, sets
