@@ -131,6 +131,52 @@ static void identity_is_key_and_type_in_full(void **state)
     map_drop(&map);
 }
 
+/* A key stays behind in a slot that was cleared. It is found where it lives, in front of that slot or behind it, and
+ * not where it was; and one of another type beside it is another one. */
+static void a_key_that_stayed_behind_is_not_found(void **state)
+{
+    (void)state;
+    struct map map;
+    const struct map_key key = {42, 7, 1}, twin = {42, 7, 2}, other = {43, 7, 1};
+    map_new(&map, 1);
+    assert_int_equal(put(&map, other, 1), 0);
+    assert_int_equal(put(&map, key, 2), 1);
+    map_clear_writer(&map, 1);
+    assert_true(map_key_at(&map, 1).key0 == key.key0 && map_key_at(&map, 1).key1 == key.key1);
+    assert_int_equal(map_writer_find(&map, key), MAP_NO_SLOT);
+    map_insert_writer(&map, 4, key, 3); /* behind */
+    assert_int_equal(map_writer_find(&map, key), 4);
+    assert_int_equal(seen(&map, key), 3);
+    map_move_writer(&map, 4, 20);
+    assert_int_equal(map_writer_find(&map, key), 20);
+    assert_int_equal(seen(&map, key), 3);
+    map_clear_writer(&map, 20);
+    assert_int_equal(map_writer_find(&map, key), MAP_NO_SLOT);
+    map_insert_writer(&map, 4, twin, 4); /* where the key stayed behind as well: with another type */
+    assert_int_equal(map_writer_find(&map, key), MAP_NO_SLOT);
+    assert_int_equal(map_writer_find(&map, twin), 4);
+    map_clear_writer(&map, 0);
+    map_insert_writer(&map, 0, key, 5); /* in front */
+    assert_int_equal(map_writer_find(&map, key), 0);
+    assert_int_equal(map_writer_find(&map, twin), 4);
+    assert_int_equal(map_writer_find(&map, other), MAP_NO_SLOT);
+    assert_true(seen(&map, key) == 5 && seen(&map, twin) == 4);
+    map_drop(&map);
+}
+
+/* An empty slot has the key 0, 0 in it. */
+static void zero_is_a_key(void **state)
+{
+    (void)state;
+    struct map map;
+    const struct map_key key = {0, 0, 0};
+    map_new(&map, 1);
+    assert_int_equal(map_writer_find(&map, key), MAP_NO_SLOT);
+    map_insert_writer(&map, PERMTAB_SHM_WINDOW * PERMTAB_SHM_SLOTS - 1, key, 9); /* the window's last */
+    assert_int_equal(map_writer_find(&map, key), PERMTAB_SHM_WINDOW * PERMTAB_SHM_SLOTS - 1);
+    map_drop(&map);
+}
+
 static void full_window_has_no_vacancy_until_one_is_cleared(void **state)
 {
     (void)state;
@@ -274,6 +320,8 @@ int main(void)
         cmocka_unit_test(any_bucket_count_works),
         cmocka_unit_test(homes_reach_every_bucket),
         cmocka_unit_test(identity_is_key_and_type_in_full),
+        cmocka_unit_test(a_key_that_stayed_behind_is_not_found),
+        cmocka_unit_test(zero_is_a_key),
         cmocka_unit_test(full_window_has_no_vacancy_until_one_is_cleared),
         cmocka_unit_test(only_insertions_move_the_sequence_and_only_upwards),
         cmocka_unit_test(entries_move_on_in_their_window),
