@@ -28,6 +28,7 @@
 #include "proxy/redis/parser.h"
 #include "proxy/redis/redis.h"
 #include "proxy/redis/subscriber.h"
+#include "proxy/rights/facts_slice.h"
 #include "proxy/serve/feedback.h"
 #include "proxy/serve/listener.h"
 #include "proxy/serve/ops.h"
@@ -85,6 +86,7 @@ static void test_nothing_is_freed(void **state)
     redis_reply_free(NULL);
     redis_free(NULL);
     redis_subscriber_free(NULL);
+    facts_slice_free(NULL);
     feedback_free(NULL);
     listener_free(NULL);
     ops_free(NULL);
