@@ -73,37 +73,37 @@ static char *columns_of(const struct schema *schema, const char *table)
 }
 
 /* The texts of a table's indexes and triggers, as they were written: dropping the table drops them all. */
-static char *others_of(struct repair *repair, const char *table)
+static int others_of(struct repair *repair, const char *table, char **out)
 {
     char *text = NULL;
     size_t size = 0;
     FILE *stream = open_memstream(&text, &size);
     if (!stream)
-        return NULL;
+        return failure_set(repair->failure, PERMTAB_E_MEMORY, "out of memory");
     struct sql_statement *st =
         sql_prepare_once(repair->sql,
                          "SELECT sql FROM sqlite_master WHERE type IN ('index', 'trigger')"
                          " AND sql IS NOT NULL AND tbl_name = ? COLLATE NOCASE ORDER BY rowid",
                          repair->failure);
-    int more;
+    int code;
     sql_bind_text(st, 1, table);
-    while ((more = sql_step(st, repair->failure)) > 0)
+    while ((code = sql_step(st, repair->failure)) > 0)
         fprintf(stream, "%s;\n", sql_column_text(st, 0));
     sql_discard(st);
-    text = finished(stream, &text);
-    if (more == 0)
-        return text;
-    free(text);
-    return NULL;
+    *out = finished(stream, &text);
+    if (code == 0 && !*out)
+        code = failure_set(repair->failure, PERMTAB_E_MEMORY, "out of memory");
+    return code;
 }
 
 static int rebuild(struct repair *repair, const char *table)
 {
     const struct object *made = objects_find(&repair->schema->expected, OBJECT_TABLE, table, "");
     const char *items = made ? strchr(made->sql, '(') : NULL;
-    char *columns = columns_of(repair->schema, table), *others = others_of(repair, table);
-    int code =
-        items && columns && others ? 0 : failure_set(repair->failure, PERMTAB_E_MEMORY, "out of memory");
+    char *columns = columns_of(repair->schema, table), *others = NULL;
+    int code = items && columns ? 0 : failure_set(repair->failure, PERMTAB_E_MEMORY, "out of memory");
+    if (code == 0)
+        code = others_of(repair, table, &others);
     if (code == 0)
         code = run(repair, "CREATE TABLE permtab_mend %s", items);
     if (code == 0)
