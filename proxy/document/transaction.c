@@ -13,6 +13,7 @@
 
 #include "proxy/store/store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -26,6 +27,28 @@ int policy_revision(struct store *store, uint64_t *revision, struct failure *fai
     if (code == 0)
         return failure_set(failure, PERMTAB_E_SCHEMA, "the store's revision counter has no row");
     return code < 0 ? code : 0;
+}
+
+/* A commit that SQLite could not sync is not done for anybody, and yet all of it may be in the log: a recovery of the
+ * log would find it there, and do it long after somebody was told that it was not. The next commit is written over it:
+ * this one, which changes nothing. Before that nobody knows. */
+static int write_over(struct store *store, struct failure *failure)
+{
+    if (sql_dialect(store_sql(store)) != SQL_SQLITE) {
+        sql_rollback(store_sql(store));
+        return 0;
+    }
+    static const char look[] = "PRAGMA user_version";
+    char text[64];
+    uint64_t version = 0; /* the application's, and a signed one */
+    int code = sql_number(sql_prepare(store_sql(store), look, failure), &version, failure);
+    (void)snprintf(text, sizeof text, "PRAGMA user_version = %d", (int)version);
+    if (code > 0)
+        code = sql_execute(store_sql(store), text, failure);
+    if (code == 0)
+        return sql_commit(store_sql(store), failure);
+    sql_rollback(store_sql(store));
+    return code;
 }
 
 /* 1: the transaction was committed; 0: it was not; or a code. */
@@ -44,17 +67,19 @@ static int find_out(struct store *store, const struct gate_trace *trace, struct 
     code = store_nonce(store, trace->revision, &nonce, failure);
     if (code > 0)
         code = nonce == trace->nonce ? 1 : 0;
+    if (code == 0)
+        return write_over(store, failure);
     sql_rollback(store_sql(store));
     return code;
 }
 
-/* Tries find_out several times, because the server may be away for a moment. */
+/* Tries find_out several times, because the server may be away for a moment; once also when nobody waits any more. */
 static int find_out_patiently(struct store *store, const struct gate_trace *trace, struct failure *failure)
 {
     int code = PERMTAB_E_STORE_UNSURE;
     struct gate *gate = sql_gate(store_sql(store));
     gate_waits(gate, GATE_FOR_OUTCOME);
-    for (unsigned attempt = 0; attempt < 5 && gate_wanted(gate); attempt++) {
+    for (unsigned attempt = 0; attempt < 5 && (attempt == 0 || gate_wanted(gate)); attempt++) {
         nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
         code = find_out(store, trace, failure);
         if (code >= 0)
