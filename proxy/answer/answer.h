@@ -58,7 +58,7 @@ struct ask_flow {
     unsigned catching_up;   /* waiting for the feed to reach a token */
     struct ask_flow **list; /* the list of the ask_queue that it is in; NULL when nothing waits */
     uint64_t queued_ns; /* since when it is in that list */
-    uint64_t served_ns; /* when a fill of its last ended; 0: never */
+    uint64_t served_ns; /* when a fill of its last ended, or it came; 0: never */
     struct ask_flow *prev, *next;
 };
 

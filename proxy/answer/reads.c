@@ -72,7 +72,8 @@ struct reads {
     struct reads_options options;
     struct lane lanes[READ_LANES];
     size_t waiting;
-    struct read_guest *guests; /* that wait, in the warm-up's lane and before its reads */
+    struct read_guest *guests; /* that wait, in the warm-up's lane, in turns with its reads */
+    bool guest_before;         /* the lane's last job was one */
     uint64_t warm_ns;          /* that guests and reads for the warm-up took */
     unsigned running;          /* jobs of all lanes */
     unsigned passed;           /* jobs of lists that began while the warm-up waited, since its last one */
@@ -396,8 +397,9 @@ static bool begin_job(struct reads *reads, enum read_lane which, unsigned hands)
     if (which == READ_LIST && warm_is_due(reads))
         which = READ_WARM;
     const struct lane *lane = &reads->lanes[which];
-    if (which == READ_WARM && reads->guests != NULL)
+    if (which == READ_WARM && reads->guests != NULL && !(reads->guest_before && lane->waiting != NULL))
         return begin_guest(reads);
+    reads->guest_before = reads->guest_before && which != READ_WARM;
     return begin_some(reads, which, share_of(lane, which, hands));
 }
 
@@ -414,6 +416,9 @@ static void give_out(struct reads *reads)
             }
         }
     }
+    /* The only thread is kept for who asks for one thing, who may not come: nothing else would begin this again. */
+    if (reads->running == 0 && waits(reads, READ_WARM))
+        (void)timer_in_ns(reads->turn, ONE_SEEN_NS);
 }
 
 static void on_turn(evutil_socket_t descriptor, short what, void *context)
@@ -528,6 +533,7 @@ static bool begin_guest(struct reads *reads)
         return false;
     reads->options.counters->store_reads++;
     guest_leaves(reads, guest);
+    reads->guest_before = true;
     return true;
 }
 

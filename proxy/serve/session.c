@@ -67,6 +67,7 @@ int session_new(struct server *server, int descriptor)
     session->flow.share = &session->share;
     session->socket = descriptor;
     session->begun_ns = session->partial_since_ns = clock_ns();
+    session->flow.served_ns = session->begun_ns; /* who connects for each question goes before nobody */
     output_init(&session->output);
     wire_scan_init(&session->scan);
     session->readable =

@@ -609,6 +609,18 @@ static void visit_done(struct read_guest *guest)
     visit.done++;
 }
 
+static int run_another(struct read_guest *guest, struct store *with, struct failure *failure)
+{
+    (void)guest, (void)with, (void)failure;
+    visit.run++;
+    return 0;
+}
+
+static void another_done(struct read_guest *guest)
+{
+    (void)guest;
+}
+
 static void begin_visit(struct fixture *fixture)
 {
     memset(&visit, 0, sizeof visit);
@@ -646,6 +658,42 @@ static void a_guest_takes_the_place_of_the_warm_up(void **state)
     assert_true(reads_warm_ns(fixture->reads) >= fake.read_ns);
     carry_out_from(fixture, 3);
     assert_int_equal(fixture->told, 121);
+}
+
+/* Guests without end leave every other job to the lane's reads. */
+static void guests_and_reads_take_turns(void **state)
+{
+    struct fixture *fixture = *state;
+    struct read_guest other = {.run = run_another, .done = another_done};
+    with_threads(fixture, 2);
+    begin_visit(fixture);
+    read_guest_begin(fixture->reads, &other);
+    begin(fixture, 10, READ_WARM);
+    assert_int_equal(fake.submitted, 1);
+    carry_out(fixture, 0);
+    carry_out(fixture, 1);
+    assert_int_equal(fixture->told, 10); /* before the second guest, who has waited for longer */
+    carry_out(fixture, 2);
+    assert_int_equal(visit.run, 2);
+    assert_int_equal(fake.submitted, 3);
+}
+
+/* With one thread the warm-up waits until nobody has asked for one thing a while, and then begins by itself. */
+static void the_only_thread_comes_free(void **state)
+{
+    struct fixture *fixture = *state;
+    with_threads(fixture, 1);
+    begin(fixture, 1, READ_ONE);
+    begin(fixture, 1, READ_ONE);
+    begin_visit(fixture);
+    carry_out(fixture, 0);
+    carry_out(fixture, 1);
+    assert_int_equal(fixture->told, 2);
+    assert_int_equal(fake.submitted, 2);
+    while (fake.submitted == 2)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    carry_out(fixture, 2);
+    assert_int_equal(visit.done, 1);
 }
 
 static void a_guest_leaves(void **state)
@@ -978,6 +1026,7 @@ int main(void)
         T(what_is_read_in_a_snapshot),         T(a_guest_takes_the_place_of_the_warm_up),
         T(lists_without_end),                  T(lists_without_end_and_single_misses),
         T(lists_without_end_and_one_thread),   T(the_place_of_a_list),
+        T(guests_and_reads_take_turns),        T(the_only_thread_comes_free),
         T(a_guest_leaves),                     T(the_warm_up_pays),
         T(the_warm_up_pays_for_what_it_leaves),
         T(known_places_are_read_each_by_itself),
