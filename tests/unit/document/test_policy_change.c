@@ -194,8 +194,7 @@ static void test_closed_during_the_commit(void **state)
     assert_true(policy_grant(trial->store, 100, "x.two", GRANT_ALLOW_OWN, &result, &failure) < 0);
     sql_use_gate(trial->store->sql, NULL);
     trial->store->sql->driver = real_driver;
-    assert_true(sql_broken(trial->store->sql));
-    assert_int_equal(sql_reconnect(&trial->store->sql, &failure), 0);
+    assert_false(sql_broken(trial->store->sql)); /* it was looked for once all the same, and written over */
     assert_int_equal(trial_revision(trial), before);
     gate_fini(&gate);
 }
