@@ -28,7 +28,10 @@ page() {
         echo "FLUSH STATUS; SELECT COUNT(*) FROM ($query) page; SHOW SESSION STATUS LIKE 'Handler_read_next';"
     } | sql d | awk '$3 == "holder" { kind = $4; sorted = /filesort/ ? "sorted" : "not sorted" }
         $1 == "Handler_read_next" { rows = $2 }
-        END { print kind ", " sorted ", " (rows > 100000 ? "more than 100000 rows" : rows < 1000 ? "hundreds of rows" : rows) }'
+        END {
+            many = rows > 100000 ? "more than 100000 rows" : rows < 1000 ? "hundreds of rows" : rows
+            print kind ", " sorted ", " many
+        }'
 }
 
 seen "a page of 100 from the middle" "ref, not sorted, more than 100000 rows" "$(page "")"

@@ -179,7 +179,7 @@ class Race(Shared, MariadbCase):
 
     @staticmethod
     def check_at_two_places(host, user):
-        """That is not one statement, which would wait for the lock before it looks at anything."""
+        """In one snapshot, where neither is known."""
         with host.rpc() as rpc:
             rpc.call("check_many", queries=[[user, place, MODERATES, None] for place in ("channel:10", "server:1")])
 
@@ -187,6 +187,7 @@ class Race(Shared, MariadbCase):
         """A fill is read before a change and comes back after it was applied elsewhere, again and again."""
         hosts = first, second, third = self.hosts(3)
         for user in range(1000, 1010):
+            first.ctl("invalidate", "scope:server:1")  # what it knows is one statement, which would wait as a whole
             client = self.lock("permtab_overwrite", 0.3)
             asking = threading.Thread(target=self.check_at_two_places, args=(first, user))
             asking.start()
