@@ -3,6 +3,8 @@
 #ifndef PERMTAB_TESTS_UNIT_STORE_STORE_CASES_SLICE_H
 #define PERMTAB_TESTS_UNIT_STORE_STORE_CASES_SLICE_H
 
+#include <stdatomic.h>
+
 #include "proxy/rights/resolve.h"
 #include "tests/support/random.h"
 #include "tests/unit/store/store_cases_many.h"
@@ -10,7 +12,7 @@
 #define SLICE_SIGN (1ull << 63)
 
 /* Statements that the store has prepared, each of which it executes once. */
-static unsigned statements;
+static atomic_uint statements;
 
 struct sql_statement *__real_sql_prepare(struct sql *sql, const char *text, struct failure *failure);
 struct sql_statement *__wrap_sql_prepare(struct sql *sql, const char *text, struct failure *failure);
