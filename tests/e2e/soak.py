@@ -43,7 +43,8 @@ ASK_US = 4000  # between two checks of a reader, beside its peeks: they fill the
 # store, and 9,000 visits with a connection and a fork each. The smallest block of malloc's takes 32 bytes, so a block
 # lost with each change is more than 1 MB. In two minutes only a leak of more than 400 bytes a change shows.
 SLACK_KB = 512
-WARM_FLUSHES = 12  # what a new table brings malloc to keep is all there after five to ten
+WARM_FLUSHES = 12  # what a new table brings malloc to keep is all there after five to ten, when others are at work
+WARM_S = 0.5       # between them
 # A worker of h1 is a new one each time, and how much it has taken depends on how far it has grown.
 SLACK_RENEWED_KB = 2048
 SLACK_REDIS = 256 * 1024
@@ -86,7 +87,10 @@ class Soak:
             self.say(f"  WRONG {where}: {sentence}")
 
     def warm_up(self):
-        """malloc finds out how much it keeps: tables are made anew, and filled, as often as that takes."""
+        """malloc finds out how much it keeps: tables are made anew, and filled while others ask and write as in the
+        rounds, as often as that takes."""
+        self.world.begin()
+        writers = self.start()
         for _ in range(WARM_FLUSHES):
             before = {host.name: host.sidecar.stats()["rebuilds"] for host in self.world.hosts}
             with self.world.hosts[0].sidecar.rpc() as rpc:
@@ -95,7 +99,12 @@ class Soak:
                 wait_until(lambda: host.sidecar.stats()["rebuilds"] > before[host.name], 20,
                            lambda: f"{host.name} makes its table anew: {host.sidecar.log()[-2000:]}")
                 host.sidecar.wait_healthy()
-            self.world.finals()
+            time.sleep(WARM_S)
+        self.stop(writers)
+        self.world.finals()
+        for host in self.world.hosts:
+            host.answers()  # the first round has its own
+        self.world.clean_up()
 
     # ---- a round -----------------------------------------------------------------------------------------------------
 
@@ -105,17 +114,9 @@ class Soak:
         world.begin()
         self.flushed, self.invalidated, self.disturbed = False, dict.fromkeys(self.samples, 0), set()
         before = {host.name: self.settled(host) for host in world.hosts}
-        writers = self.start(before)
+        writers = self.start()
         self.disturb(time.monotonic() + seconds)
-        visited = {host.name: host.visitor.stop() for host in world.hosts}
-        for writer in writers:
-            writer.stop()
-        for host in world.hosts:
-            host.sidecar.wait_healthy()
-        world.wait_for(world.revision())
-        for host in world.hosts:
-            for reader in host.readers:
-                reader.stop()
+        visited = self.stop(writers)
         finals, asked = world.finals()
         answers = {host.name: host.answers() for host in world.hosts}
         writes = [write for writer in writers for write in writer.writes]
@@ -134,7 +135,7 @@ class Soak:
         time.sleep(SWEEP_S)
         return host.sidecar.stats() | {"connections": host.sidecar.connections}
 
-    def start(self, before):
+    def start(self):
         writers = self.world.writers(self.seed * 1000 + 10 * self.rounds, self.rate)
         for writer in writers[1:]:
             writer.made = writer.connections  # it forgets them when it stops
@@ -145,6 +146,19 @@ class Soak:
         for writer in writers:
             writer.start()
         return writers
+
+    def stop(self, writers):
+        """Readers last: they have asked after every write. What visitors did, by host."""
+        visited = {host.name: host.visitor.stop() for host in self.world.hosts}
+        for writer in writers:
+            writer.stop()
+        for host in self.world.hosts:
+            host.sidecar.wait_healthy()
+        self.world.wait_for(self.world.revision())
+        for host in self.world.hosts:
+            for reader in host.readers:
+                reader.stop()
+        return visited
 
     def disturb(self, until):
         """Flushes now and then; and on h1 what costs a worker, in every other round."""
