@@ -254,11 +254,12 @@ static void answer_waits(struct fill *fill, const struct answer *answer)
     }
 }
 
-/* Puts facts that were found true into L2, for the other hosts; but not facts of random ids, which anybody can ask
- * for. */
+/* Puts facts that were found true into L2, for the other hosts. Facts of random ids are not put, which anybody can ask
+ * for, nor what was kept of strangers: it was read before the epoch of this fill, and its user may have become known
+ * meanwhile. */
 static void keep(struct fill *fill)
 {
-    if (fill->fills->options.l2 != NULL && !fill->facts.stranger) {
+    if (fill->fills->options.l2 != NULL && !fill->facts.stranger && fill->origin.from != FETCH_KEPT) {
         l2_put(fill->fills->options.l2, &fill->facts, fill->epoch, fill->cost_us, fill->refresh);
         fill->facts = (struct facts){0}; /* taken over */
     }

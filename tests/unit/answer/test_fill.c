@@ -287,6 +287,31 @@ static void what_is_put_is_of_the_epoch_in_which_its_reading_began(void **state)
     assert_int_equal(fake.put_epoch, 0); /* which is none */
 }
 
+/* It was read before the epoch that the fill began in. Its user was a stranger then, and is known when it is published,
+ * or nobody could tell. */
+static void what_is_kept_is_not_put(void **state)
+{
+    struct fixture *fixture = *state;
+    fake.outcome = PUBLISHER_FILLED;
+    fake.revision = 5;
+    for (fake.from = FETCH_KEPT; fake.from <= FETCH_PRIMARY; fake.from++) {
+        fake.puts = 0;
+        assert_non_null(ask(fixture));
+        read_ends();
+        assert_int_equal(fake.puts, fake.from != FETCH_KEPT);
+    }
+    assert_int_equal(fixture->answered, 3);
+    fake.from = FETCH_KEPT; /* something has changed since: what is read then is put */
+    fake.puts = 0;
+    fake.outcome = PUBLISHER_OUTDATED;
+    assert_non_null(ask(fixture));
+    read_ends();
+    fake.from = FETCH_PRIMARY;
+    fake.outcome = PUBLISHER_FILLED;
+    read_ends();
+    assert_int_equal(fake.puts, 1);
+}
+
 /* Facts that messages delay are of a revision that the table has: they are not read again for that. */
 static void doubted_facts_are_held(void **state)
 {
@@ -613,6 +638,7 @@ int main(void)
         T(a_client_joins_the_warm_up),       T(a_client_begins),
         T(ahead_for_ever_is_read_again),     T(ahead_for_ever_and_nobody_waits),
         T(doubted_facts_are_held),           T(what_is_put_is_of_the_epoch_in_which_its_reading_began),
+        T(what_is_kept_is_not_put),
         T(the_warm_up_fills_no_stranger),    T(the_warm_up_displaces_nothing),
         T(what_has_been_read_is_told_so),
         T(what_the_warm_up_has_left_is_still_its),
