@@ -96,7 +96,8 @@ static void leave_alone(struct slice *slice)
     slice->published = slice->facts->count;
 }
 
-/* Those without rows may be strangers. */
+/* Those without rows may be strangers. Whoever was found to be one before the slice waited for a batch is judged anew:
+ * that batch may have made the user a known one. */
 static void look_for_strangers(struct slice *slice, size_t count)
 {
     struct facts_slice *facts = slice->facts;
@@ -105,8 +106,7 @@ static void look_for_strangers(struct slice *slice, size_t count)
             continue;
         facts->kinds[facts->kind_of[i]].user = facts->users[i];
         int code = fetch_is_known(slice->slices->options.fetches, &facts->kinds[facts->kind_of[i]]);
-        if (code < 0)
-            slice->results[i] = code == PERMTAB_E_BUSY ? SLICE_LATER : SLICE_STRANGER;
+        slice->results[i] = code == 0 ? SLICE_OPEN : code == PERMTAB_E_BUSY ? SLICE_LATER : SLICE_STRANGER;
     }
 }
 

@@ -525,6 +525,33 @@ static void strangers_and_unsure(void **state)
     assert_int_equal(fixture->results[1], SLICE_FILLED);
 }
 
+/* The batch that a slice waits for says who has rows now. The table may have become unsure, too. */
+static void strangers_no_more(void **state)
+{
+    struct fixture *fixture = *state;
+    static const int before[] = {PERMTAB_E_NOT_FOUND, PERMTAB_E_BUSY, 0};
+    fake.roles_from = USERS; /* nobody has a role */
+    fake.revision = 11;
+    fake.outcome = PUBLISHER_EARLY;
+    for (uint64_t user = 1; user <= 27; user++)
+        fake.known[user] = before[user % 3];
+    begin(fixture, 27);
+    read_one(1);
+    turn_some(fixture);
+    assert_int_equal(fake.fills, 1);
+    for (uint64_t user = 1; user <= 27; user++)
+        fake.known[user] = before[user / 3 % 3];
+    fake.outcome = PUBLISHER_FILLED;
+    fake.at.revision = 11;
+    slices_applied(fixture->slices);
+    turn_some(fixture);
+    assert_int_equal(fixture->told, 1);
+    for (uint64_t user = 3; user <= 27; user++) /* of user 2 nothing was said */
+        assert_int_equal(fixture->results[user - 1], user / 3 % 3 == 2   ? SLICE_FILLED
+                                                     : user / 3 % 3 == 0 ? SLICE_STRANGER
+                                                                         : SLICE_LATER);
+}
+
 /* ---- shares ------------------------------------------------------------------------------------------------------ */
 
 static void on_event(evutil_socket_t descriptor, short what, void *context)
@@ -622,6 +649,7 @@ int main(void)
         T(a_batch_is_being_applied),
         T(the_table_is_made_anew),
         T(strangers_and_unsure),
+        T(strangers_no_more),
         T(shares_of_a_turn),
         T(a_place_is_listed_for_a_while),
         T(what_says_nothing_of_a_place),
