@@ -112,6 +112,25 @@ static void who_is_named_by_a_change_is_alone(void **state)
     facts_slice_free(slice);
 }
 
+/* The history names them in no order, and each of them is to be found. */
+static void many_who_are_named(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t results[MANY] = {0};
+    bool named[MANY + 1] = {false};
+    struct facts_slice *slice = slice_of(fixture, MANY);
+    for (uint64_t i = 0; i < 64; i++) {
+        uint64_t user = 1 + i * 37 % 128;
+        named[user] = true;
+        apply(fixture, (struct change){.kind = CHANGE_ASSIGNMENT, .user = user, .role = 100, .scope = server});
+    }
+    assert_int_equal(fill_some(fixture, slice, 0, MANY, results), PUBLISHER_FILLED);
+    for (uint64_t user = 1; user <= MANY; user++)
+        assert_int_equal(results[user - 1], named[user] ? SLICE_ALONE : SLICE_FILLED);
+    assert_int_equal(results_that_are(results, MANY, SLICE_ALONE), 64);
+    facts_slice_free(slice);
+}
+
 static void a_change_of_a_role_leaves_its_kinds_alone(void **state)
 {
     struct fixture *fixture = *state;
@@ -351,6 +370,7 @@ int main(void)
         T(kinds_pass_the_fence_and_users_do_not),
         T(who_has_a_result_is_left),
         T(who_is_named_by_a_change_is_alone),
+        T(many_who_are_named),
         T(a_change_of_a_role_leaves_its_kinds_alone),
         T(a_set_that_is_gone_is_made_again),
         T(no_set_is_held_afterwards),
