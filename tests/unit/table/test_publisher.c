@@ -193,6 +193,42 @@ static void kinds_change_with_the_fill(void **state)
     assert_int_equal(fixture->counters.entries, 1);
 }
 
+/* What is counted as missed is what a larger table might have had: users with rows, once while they are there. */
+static void who_is_there_is_missed_once(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct counters *counters = &fixture->counters;
+    fill_well(fixture, 1, server);
+    fill_well(fixture, 1, server);
+    fill_well(fixture, 1, channel); /* which answers as the server */
+    assert_int_equal(counters->fills, 3);
+    assert_int_equal(counters->fills_known, 1);
+    fill_well(fixture, 1, (struct scope_key){77, 3}); /* which is not there */
+    fill_stranger(fixture, 99, server);
+    assert_int_equal(counters->fills, 5);
+    assert_int_equal(counters->fills_known, 1);
+    publisher_retire_user(fixture->publisher, 1);
+    fill_well(fixture, 1, server);
+    assert_int_equal(counters->fills_known, 2);
+}
+
+/* Facts that nobody has asked for find no room: then nothing was filled. */
+static void what_is_not_put_is_no_fill(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    struct answer answer = {0};
+    fill_well(fixture, 1, server);
+    fixture->publisher->table->entries_max = 1;
+    read_facts(fixture, 2, server, &facts);
+    facts.unasked = true;
+    assert_int_equal(publisher_fill(fixture->publisher, &facts, SECOND, &answer), PUBLISHER_FILLED);
+    answer_fini(&answer);
+    facts_fini(&facts);
+    assert_int_equal(resident(fixture, 2, server, SEND), -1);
+    assert_int_equal(fixture->counters.fills, 1);
+}
+
 /* A role that nobody holds in its place is in no set, and yet somebody's assignment may wait for it to move there. */
 static void assignment_falls_into_place(void **state)
 {
@@ -432,6 +468,8 @@ int main(void)
         T(strangers_displace_nobody),
         T(strangers_have_an_eighth_of_a_full_table),
         T(kinds_change_with_the_fill),
+        T(who_is_there_is_missed_once),
+        T(what_is_not_put_is_no_fill),
         T(assignment_falls_into_place),
         T(replaced_role_leaves_its_former_place),
         T(role_that_comes_back_elsewhere_is_held_by_nobody),

@@ -44,6 +44,8 @@ static void test_no_room(void **state)
     for (uint64_t user = 1; user <= 1100; user++)
         fill_well(fixture, user, server);
     assert_int_equal(publisher_room(fixture->publisher), 0);
+    fixture->publisher->table->entries_max--; /* one too many is there */
+    assert_int_equal(publisher_room(fixture->publisher), 0);
 }
 
 int main(void)
