@@ -177,6 +177,7 @@ struct fixture {
     struct event_base *base;
     struct keys *keys;
     struct warm *warm;
+    uint64_t entries; /* to which the table may grow */
     struct counters counters;
 };
 
@@ -186,6 +187,7 @@ static void begin_worker(struct fixture *fixture, bool at_start)
     struct warm_options options = {.base = fixture->base,
                                    .keys = fixture->keys,
                                    .counters = &fixture->counters,
+                                   .entries = fixture->entries,
                                    .settings = {.at_start = at_start, .budget = 100}};
     warm_free(fixture->warm);
     assert_int_equal(warm_new(&fixture->warm, &options), 0);
@@ -302,6 +304,7 @@ static void whoever_has_a_role(void **state)
     assert_int_equal(warm_start(fixture->warm, &exact, 5), 3);
     run(fixture);
     assert_int_equal(fake.filled[5][2], 1);
+    assert_int_equal(job_at(fixture, 0).total, 1);
 }
 
 static void what_cannot_be_warmed(void **state)
@@ -436,6 +439,30 @@ static void no_more_than_there_is_room_for(void **state)
     assert_string_equal(job_at(fixture, 0).text, "there are more than the table has room for");
 }
 
+/* The table is to grow so far that all have room: more pages are read than there is room for yet, and each is told. */
+static void room_that_is_to_come(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->entries = HOLDERS + HOLDERS / 2 + 8;
+    begin_worker(fixture, false);
+    fake.room = 5000;
+    assert_int_equal(warm_start(fixture->warm, &role, 5), 1);
+    uint64_t total = 0;
+    for (unsigned i = 0; i < 10000 && job_at(fixture, 0).state <= WARM_READING; i++) {
+        turn(fixture);
+        if (fake.page == NULL)
+            continue;
+        page_ends();
+        assert_true(job_at(fixture, 0).total > total);
+        total = job_at(fixture, 0).total;
+    }
+    assert_int_equal(fake.pages, 4);
+    assert_in_range(total, HOLDERS + HOLDERS / 2, fixture->entries);
+    run(fixture);
+    assert_all_filled();
+    assert_string_equal(job_at(fixture, 0).text, "");
+}
+
 /* It is cancelled, or the worker ends, while a page is away. */
 static void nobody_waits_for_a_page(void **state)
 {
@@ -546,6 +573,7 @@ int main(void)
         T(a_store_that_stays_away),
         T(a_key_that_cannot_be_read),
         T(no_more_than_there_is_room_for),
+        T(room_that_is_to_come),
         T(nobody_waits_for_a_page),
         T(what_outlives_a_worker),
         T(requests_leave_places),
