@@ -678,6 +678,26 @@ static void guests_and_reads_take_turns(void **state)
     assert_int_equal(fake.submitted, 3);
 }
 
+/* And reads without end leave every other one to guests. What others ask for meanwhile is nobody's turn. */
+static void reads_and_guests_take_turns(void **state)
+{
+    struct fixture *fixture = *state;
+    struct read_guest other = {.run = run_another, .done = another_done};
+    with_threads(fixture, 2);
+    begin_visit(fixture);
+    read_guest_begin(fixture->reads, &other);
+    begin(fixture, 200, READ_WARM);
+    begin(fixture, 1, READ_ONE);
+    carry_out(fixture, 1);
+    carry_out(fixture, 0);
+    carry_out(fixture, 2);
+    assert_int_equal(fake.together[1], 64); /* some of the reads, and most of them wait on */
+    assert_int_equal(fake.submitted, 4);
+    assert_ptr_equal(fake.jobs[3], &other.job);
+    carry_out_from(fixture, 3);
+    assert_int_equal(fixture->told, 201);
+}
+
 /* With one thread the warm-up waits until nobody has asked for one thing a while, and then begins by itself. */
 static void the_only_thread_comes_free(void **state)
 {
@@ -1027,6 +1047,7 @@ int main(void)
         T(lists_without_end),                  T(lists_without_end_and_single_misses),
         T(lists_without_end_and_one_thread),   T(the_place_of_a_list),
         T(guests_and_reads_take_turns),        T(the_only_thread_comes_free),
+        T(reads_and_guests_take_turns),
         T(a_guest_leaves),                     T(the_warm_up_pays),
         T(the_warm_up_pays_for_what_it_leaves),
         T(known_places_are_read_each_by_itself),

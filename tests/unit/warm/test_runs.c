@@ -846,6 +846,33 @@ static void room_that_is_gone(void **state)
     assert_int_equal(fake.asked, 700);
 }
 
+/* Keys that have found none wait in the hands: when there is room again, they have it before the next run. */
+static void who_has_waited_for_room_has_it_first(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t user = 1; user <= 40; user++)
+        list_add(user, 100 + user);
+    for (uint64_t user = 41; user <= 1040; user++)
+        list_add(user, 1);
+    fake.room = 100;
+    begin_role(fixture);
+    assert_int_equal(fake.ask_count, 40);
+    assert_int_equal(fake.slice_keys, 60);
+    end_slice();
+    fake.room = 0;
+    while (fake.ask_count > 0)
+        end_ask();
+    fake.room = 80;
+    fake.clock_offset_ns += 10 * SECOND; /* a pause is over */
+    warm_set(fixture->warm, &(struct warm_settings){.budget = 100});
+    turn_some(fixture);
+    assert_int_equal(fake.ask_count, 40);
+    assert_int_equal(fake.slice_keys, 40);
+    fake.room = USERS;
+    run(fixture, 5);
+    assert_int_equal(end_of_job(fixture).filled, 1040);
+}
+
 /* ---- in the middle ----------------------------------------------------------------------------------------------- */
 
 static void a_job_is_cancelled(void **state)
@@ -949,6 +976,7 @@ int main(void)
         T(runs_are_paid_for),
         T(no_more_than_there_is_room_for),
         T(room_that_is_gone),
+        T(who_has_waited_for_room_has_it_first),
         T(a_job_is_cancelled),
         T(the_table_is_made_anew),
         T(with_redis),
