@@ -5,8 +5,7 @@
 #     tests/bench/apply.sh [ROUNDS]          builds in build/bench; prints medians of wall seconds
 set -euo pipefail
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
-cd "$root"
+. "$(dirname "${BASH_SOURCE[0]}")/build.sh"
 rounds="${1:-5}"
 assignments=100000
 folder="$(mktemp -d /tmp/permtab-apply-XXXXXX)"
@@ -18,9 +17,7 @@ finish() {
 }
 trap finish EXIT
 
-mkdir -p build
-cmake -S . -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
-cmake --build build/bench --target permtabd permtabctl >/dev/null
+build_bench permtabd permtabctl
 
 awk -v count="$assignments" 'BEGIN {
     printf "{\"permissions\": [{\"name\": \"message.send\"}],\n"
@@ -31,7 +28,7 @@ awk -v count="$assignments" 'BEGIN {
     printf "]}\n"
 }' >"$folder/policy.json"
 
-ctl() { build/bench/client/permtabctl --socket "$folder/permtab.sock" "$@"; }
+ctl() { "$build"/client/permtabctl --socket "$folder/permtab.sock" "$@"; }
 
 seconds_of_apply() {
     local from
@@ -44,7 +41,7 @@ seconds_of_apply() {
 one_round() {
     printf 'store = "%s"\nstore_migrate = true\nsocket = "%s/permtab.sock"\nops_socket = "%s/ops.sock"\n' \
         "$2" "$folder" "$folder" >"$folder/permtab.conf"
-    build/bench/proxy/permtabd -c "$folder/permtab.conf" 2>"$folder/log" &
+    "$build"/proxy/permtabd -c "$folder/permtab.conf" 2>"$folder/log" &
     sidecar=$!
     for _ in $(seq 200); do
         ! ctl health >/dev/null 2>&1 || break

@@ -9,14 +9,14 @@
 # --real-time yes runs Redis, the sidecar and the load before everything else on the machine (SCHED_RR, takes root).
 set -euo pipefail
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
-keys=1000000 seconds=20 budget=10 build="" first=""
+. "$(dirname "${BASH_SOURCE[0]}")/build.sh"
+keys=1000000 seconds=20 budget=10 built="" first=""
 while [ $# -gt 1 ]; do
     case "$1" in
     --keys) keys="$2" ;;
     --seconds) seconds="$2" ;;
     --budget) budget="$2" ;;
-    --build) build="$2" ;;
+    --build) build="$2" built=yes ;;
     --real-time) first="chrt --rr 10" ;;
     *) break ;;
     esac
@@ -27,11 +27,7 @@ done
     exit 64
 }
 
-if [ -z "$build" ]; then
-    build="$root/build/bench"
-    cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
-    cmake --build "$build" --target permtabd permtabctl bench_cleanup >/dev/null
-fi
+[ -n "$built" ] || build_bench permtabd permtabctl bench_cleanup
 
 folder="$(mktemp -d /tmp/permtab-cleanup-XXXXXX)"
 redis="" sidecar="" load=""

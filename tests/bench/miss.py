@@ -25,6 +25,8 @@ GOAL = 3.0
 FIRST = 1000000  # of bench_miss
 CHUNK = 5000
 COUNTED = 3000
+TRIED = 4000  # of measure.c: their answers are compared with the truth
+A_ROUND = 2048  # at most, unless a miss takes less than 17 us
 POLICY = {
     "permissions": [{"name": "message.send"}],
     "scopes": [{"scope": "server:1", "parent": "global"}],
@@ -92,6 +94,11 @@ class Account:
         return {name: (one - other) / len(users) for name, one, other in zip(names, busy, idle)}
 
 
+def fewest(rounds):
+    """Whoever is beyond the last one is a stranger, answered without a statement: the figures would be too good."""
+    return TRIED + (2 + rounds) * A_ROUND + COUNTED  # two rounds' worth find out how many make a round
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default=os.environ.get("PERMTAB_BUILD", str(ROOT / "build" / "bench")))
@@ -99,6 +106,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     arguments = parser.parse_args()
+    if arguments.users < fewest(arguments.rounds):
+        parser.error(f"--users {arguments.users}: {arguments.rounds} rounds need at least {fewest(arguments.rounds)}, "
+                     "because no user is missed twice")
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="permtab-bench-", dir="/tmp") as folder:
         folder = pathlib.Path(folder)
