@@ -1,61 +1,29 @@
-/* The warm-up against a world that this file plays (--wrap, CMakeLists.txt): who is asked for a key answers when a test
- * says so, or at once; the store may be away, the table full, users not counted yet. The clock is this file's. */
-#include "proxy/warm/warm.h"
+/* The warm-up of the keys that are known: who is asked for a key answers when a test says so, or at once; the store may
+ * be away, the table full, users not counted yet. */
+#include "tests/unit/warm/warm_world.h"
 
-#include "proxy/answer/answer.h"
-#include "proxy/base/counters.h"
-#include "proxy/keys/keys.h"
-#include "proxy/rights/catalogue.h"
-#include "proxy/table/publisher.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-#include <event2/event.h>
-
-#define KEYS    1000u
-#define ASKED   100000u
-#define TYPES   3u
-#define MINUTES 60000000000ull
+#define KEYS  1000u
+#define ASKED 100000u
 
 static struct {
-    struct catalogue catalogue;
-    bool leased, counted, away;
-    uint64_t room;
-    struct ask *under_way[WARM_HANDS];
-    unsigned running, most_running;
+    bool away;
+    unsigned most_running;
     uint64_t asked[ASKED]; /* users, in order */
     unsigned asked_count;
     unsigned filled[KEYS + 1]; /* how often, by user */
     bool resident[KEYS + 1];
     bool stranger[KEYS + 1], unsure[KEYS + 1], fails[KEYS + 1];
-    bool last_first; /* who is answered */
+    bool last_first;     /* who is answered */
     bool kept[KEYS + 1]; /* in L2, or what is known of strangers: the store is not asked */
-    uint64_t spent_ns, cost_ns; /* of all reads, and of each */
-    uint64_t clock_offset_ns;
+    uint64_t cost_ns;    /* of each read */
 } fake;
 
 void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);
-void __wrap_ask_cancel(struct ask *ask);
-uint64_t __wrap_answering_warm_ns(const struct answering *answering);
-bool __wrap_answering_knows_users(const struct answering *answering);
-const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher);
-bool __wrap_publisher_leased(const struct publisher *publisher, uint64_t now_ns);
-uint64_t __wrap_publisher_names_version(const struct publisher *publisher);
-uint64_t __wrap_publisher_room(const struct publisher *publisher);
-int __real_clock_gettime(clockid_t clock, struct timespec *out);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
 
 void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask)
 {
     (void)answering;
     assert_true(flow->warms);
-    assert_int_equal(ask->question.meaning, 9);
     assert_true(fake.asked_count < ASKED);
     fake.asked[fake.asked_count++] = ask->question.user;
     if (fake.resident[ask->question.user]) {
@@ -68,69 +36,10 @@ void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct
         ask->done(ask, PERMTAB_E_STALE, "", NULL);
         return;
     }
-    assert_true(fake.running < WARM_HANDS);
-    fake.under_way[fake.running++] = ask;
-    if (fake.running > fake.most_running)
-        fake.most_running = fake.running;
+    add_ask(ask);
+    if (world.running > fake.most_running)
+        fake.most_running = world.running;
 }
-
-void __wrap_ask_cancel(struct ask *ask)
-{
-    for (unsigned i = 0; i < fake.running; i++)
-        if (fake.under_way[i] == ask)
-            fake.under_way[i] = fake.under_way[--fake.running];
-}
-
-bool __wrap_answering_knows_users(const struct answering *answering)
-{
-    (void)answering;
-    return fake.counted;
-}
-
-uint64_t __wrap_answering_warm_ns(const struct answering *answering)
-{
-    (void)answering;
-    return fake.spent_ns;
-}
-
-const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher)
-{
-    (void)publisher;
-    return &fake.catalogue;
-}
-
-bool __wrap_publisher_leased(const struct publisher *publisher, uint64_t now_ns)
-{
-    (void)publisher, (void)now_ns;
-    return fake.leased;
-}
-
-uint64_t __wrap_publisher_names_version(const struct publisher *publisher)
-{
-    (void)publisher;
-    return 9;
-}
-
-uint64_t __wrap_publisher_room(const struct publisher *publisher)
-{
-    (void)publisher;
-    return fake.room;
-}
-
-int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
-{
-    int code = __real_clock_gettime(clock, out);
-    uint64_t ns = (uint64_t)out->tv_sec * 1000000000 + (uint64_t)out->tv_nsec + fake.clock_offset_ns;
-    *out = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
-    return code;
-}
-
-struct fixture {
-    struct event_base *base;
-    struct keys *keys;
-    struct warm *warm;
-    struct counters counters;
-};
 
 /* Of each class about as many. */
 static uint32_t frequency_of(uint64_t user)
@@ -141,18 +50,10 @@ static uint32_t frequency_of(uint64_t user)
 /* KEYS keys: user 1 is the hottest. */
 static int setup(void **state)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    int descriptor;
+    struct fixture *fixture = world_begin(true);
     memset(&fake, 0, sizeof fake);
-    fake.catalogue.types.count = TYPES;
-    fake.leased = fake.counted = true;
-    fake.room = 1000000;
-    assert_int_equal(keys_memfd_new(&descriptor), 0);
-    assert_int_equal(keys_open(&fixture->keys, descriptor, 7), 0);
-    (void)close(descriptor);
     for (uint64_t user = 1; user <= KEYS; user++)
         keys_note(fixture->keys, user, (struct scope_key){user, 2}, frequency_of(user));
-    fixture->base = event_base_new();
     struct warm_options options = {.base = fixture->base,
                                    .keys = fixture->keys,
                                    .counters = &fixture->counters,
@@ -162,35 +63,22 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    warm_free(fixture->warm);
-    assert_int_equal(fake.running, 0);
-    event_base_free(fixture->base);
-    keys_free(fixture->keys);
-    free(fixture);
-    return 0;
-}
-
 /* The answer to the oldest ask, or the latest one, as answer/ would have it. */
 static void answer_one(void)
 {
     struct answer answer = {0};
-    unsigned at = fake.last_first ? fake.running - 1 : 0;
-    struct ask *ask = fake.under_way[at];
+    struct ask *ask = take_ask(fake.last_first ? world.running - 1 : 0);
     uint64_t user = ask->question.user;
-    memmove(&fake.under_way[at], &fake.under_way[at + 1], (--fake.running - at) * sizeof fake.under_way[0]);
     int code = fake.away || fake.fails[user]        ? PERMTAB_E_STORE
                : fake.stranger[user]                ? PERMTAB_E_NOT_FOUND
-               : fake.unsure[user] && !fake.counted ? PERMTAB_E_BUSY
-               : fake.room == 0                     ? PERMTAB_E_FULL
+               : fake.unsure[user] && !world.counted ? PERMTAB_E_BUSY
+               : world.room == 0                     ? PERMTAB_E_FULL
                                                     : 0;
-    fake.spent_ns += fake.cost_ns;
+    world.spent_ns += fake.cost_ns;
     ask->was_read = !fake.kept[user];
     if (code == 0) {
         fake.filled[user]++;
-        fake.room--;
+        world.room--;
     }
     ask->done(ask, code, "", code == 0 ? &answer : NULL);
 }
@@ -201,7 +89,7 @@ static void run(struct fixture *fixture, unsigned turns)
     for (unsigned quiet = 0; quiet < turns; quiet++) {
         unsigned asked = fake.asked_count;
         (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
-        while (fake.running > 0) {
+        while (world.running > 0) {
             answer_one();
             quiet = 0;
         }
@@ -233,22 +121,14 @@ static unsigned count_filled(void)
     return count;
 }
 
-static struct warm_status job_at(struct fixture *fixture, size_t index)
-{
-    struct warm_status jobs[WARM_LIST_MAX];
-    size_t count = warm_list(fixture->warm, jobs, WARM_LIST_MAX);
-    assert_true(index < count);
-    return jobs[index];
-}
-
 static void hottest_first_and_a_few_at_a_time(void **state)
 {
     struct fixture *fixture = *state;
-    fake.leased = false;
+    world.leased = false;
     begin_warming(fixture);
     run(fixture, 5);
     assert_int_equal(fake.asked_count, 0); /* no lease yet */
-    fake.leased = true;
+    world.leased = true;
     begin_warming(fixture);
     run(fixture, 5);
     assert_int_equal(count_filled(), KEYS);
@@ -292,7 +172,7 @@ static void strangers_are_skipped(void **state)
 static void the_unsure_are_put_off(void **state)
 {
     struct fixture *fixture = *state;
-    fake.counted = false;
+    world.counted = false;
     for (uint64_t user = 1; user <= 300; user++)
         fake.unsure[user] = true;
     begin_warming(fixture);
@@ -301,7 +181,7 @@ static void the_unsure_are_put_off(void **state)
     assert_int_equal(fixture->counters.warm_left, 300);
     for (uint64_t user = 1; user <= 100; user++)
         fake.stranger[user] = true;
-    fake.counted = true;
+    world.counted = true;
     run(fixture, 700); /* it looks every half a second */
     assert_int_equal(count_filled(), KEYS - 100);
     assert_int_equal(fixture->counters.warm_strangers, 100);
@@ -312,12 +192,12 @@ static void the_unsure_are_put_off(void **state)
 static void it_does_not_wait_for_ever_for_the_count(void **state)
 {
     struct fixture *fixture = *state;
-    fake.counted = false;
+    world.counted = false;
     fake.unsure[7] = true;
     begin_warming(fixture);
     run(fixture, 5);
     assert_int_equal(fixture->counters.warm_left, 1);
-    fake.clock_offset_ns += 2 * MINUTES;
+    world.clock_offset_ns += 2 * A_MINUTE;
     run(fixture, 700);
     assert_int_equal(fixture->counters.warm_left, 0);
     assert_int_equal(fake.asked_count, KEYS);
@@ -331,7 +211,7 @@ static void the_store_goes_away_and_comes_back(void **state)
     begin_warming(fixture);
     for (unsigned i = 0; i < 300; i++) {
         (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
-        if (fake.running > 0)
+        if (world.running > 0)
             answer_one();
     }
     unsigned before = count_filled();
@@ -342,7 +222,7 @@ static void the_store_goes_away_and_comes_back(void **state)
     assert_in_range(fake.asked_count, asked, asked + WARM_HANDS * 6);
     assert_int_equal(count_filled(), before);
     fake.away = false;
-    fake.clock_offset_ns += 10000000000ull;
+    world.clock_offset_ns += 10000000000ull;
     run(fixture, 900); /* the timer knows nothing of this clock */
     assert_int_equal(count_filled(), KEYS);
     assert_int_equal(fixture->counters.warm_failed, 0);
@@ -369,7 +249,7 @@ static void residents_do_not_end_the_pause(void **state)
 
 static void half_a_minute_passes(struct fixture *fixture)
 {
-    fake.clock_offset_ns += 30000000000ull;
+    world.clock_offset_ns += 30000000000ull;
     warm_set(fixture->warm, &(struct warm_settings){.at_start = true, .budget = 100}); /* timers know nothing of it */
     run(fixture, 5);
 }
@@ -415,18 +295,18 @@ static void a_key_that_always_fails_is_left(void **state)
 static void a_full_table_grows_or_ends_it(void **state)
 {
     struct fixture *fixture = *state;
-    fake.room = 250;
+    world.room = 250;
     begin_warming(fixture);
     run(fixture, 5);
     assert_int_equal(count_filled(), 250);
     unsigned asked = fake.asked_count;
     assert_in_range(asked, 250, 250 + WARM_HANDS);
-    fake.room = 100;
+    world.room = 100;
     run(fixture, 700);
     assert_int_equal(count_filled(), 350);
     run(fixture, 700);
     assert_true(fixture->counters.warm_left > 0);
-    fake.clock_offset_ns += 2 * MINUTES;
+    world.clock_offset_ns += 2 * A_MINUTE;
     run(fixture, 700);
     assert_int_equal(count_filled(), 350);
     assert_int_equal(fixture->counters.warm_left, 0);
@@ -437,9 +317,9 @@ static void a_table_made_anew_is_warmed_again(void **state)
     struct fixture *fixture = *state;
     begin_warming(fixture);
     (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
-    assert_true(fake.running > 0);
+    assert_true(world.running > 0);
     warm_again(fixture->warm);
-    assert_int_equal(fake.running, 0);
+    assert_int_equal(world.running, 0);
     run(fixture, 5);
     assert_int_equal(count_filled(), 0);
     begin_warming(fixture);
@@ -468,12 +348,12 @@ static void without_keys_there_is_nothing_to_do(void **state)
 static void a_job_tells_how_far_it_is(void **state)
 {
     struct fixture *fixture = *state;
-    fake.leased = false;
+    world.leased = false;
     warm_applied(fixture->warm);
     struct warm_status job = job_at(fixture, 0);
     assert_int_equal(job.state, WARM_WAITING);
     assert_string_equal(job.text, "there is no lease");
-    fake.leased = true;
+    world.leased = true;
     fake.stranger[1] = fake.resident[2] = true;
     begin_warming(fixture);
     (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
@@ -504,7 +384,7 @@ static void a_job_is_cancelled(void **state)
         answer_one();
     assert_int_equal(warm_cancel(fixture->warm, 2), PERMTAB_E_NOT_FOUND);
     assert_int_equal(warm_cancel(fixture->warm, 1), 0);
-    assert_int_equal(fake.running, 0);
+    assert_int_equal(world.running, 0);
     assert_int_equal(fixture->counters.warm_left, 0);
     unsigned asked = fake.asked_count;
     run(fixture, 5);
@@ -530,17 +410,17 @@ static void reads_keep_to_the_budget(void **state)
     begin_warming(fixture);
     run(fixture, 5);
     assert_int_equal(fake.asked_count, WARM_HANDS_PACED); /* what it costs is not known before */
-    fake.clock_offset_ns += (WARM_HANDS_PACED - 3) * 1000000000ull;
+    world.clock_offset_ns += (WARM_HANDS_PACED - 3) * 1000000000ull;
     warm_set(fixture->warm, &settings);
     run(fixture, 5);
     assert_int_equal(fake.asked_count, WARM_HANDS_PACED);
     for (unsigned i = 1; i < 5; i++) {
-        fake.clock_offset_ns += WARM_HANDS_PACED * 1000000000ull;
+        world.clock_offset_ns += WARM_HANDS_PACED * 1000000000ull;
         warm_set(fixture->warm, &settings); /* the timer knows nothing of this clock */
         run(fixture, 5);
         assert_int_equal(fake.asked_count, (i + 1) * WARM_HANDS_PACED);
     }
-    assert_int_equal(fixture->counters.warm_store_us, fake.spent_ns / 1000);
+    assert_int_equal(fixture->counters.warm_store_us, world.spent_ns / 1000);
     settings.budget = 100;
     warm_set(fixture->warm, &settings);
     run(fixture, 5);

@@ -1,63 +1,27 @@
 /* Jobs that somebody asked for: whose keys come first, what the store is asked for, and what outlives a worker. Asks
  * are answered and pages read when a test says so (--wrap, CMakeLists.txt). */
-#include "proxy/warm/warm.h"
-
-#include "proxy/answer/answer.h"
-#include "proxy/base/counters.h"
 #include "proxy/base/log.h"
-#include "proxy/keys/keys.h"
 #include "proxy/names/target.h"
-#include "proxy/rights/catalogue.h"
-#include "proxy/table/fill.h"
-#include "proxy/table/publisher.h"
+#include "tests/unit/warm/warm_world.h"
 
 #include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-#include <event2/event.h>
 
 #define HOLDERS 10000u /* of role 7: users 1 … at scope 1 of type 1, each second at scope 2, too */
 
 static struct {
-    struct catalogue catalogue;
-    struct ask *under_way[WARM_HANDS];
-    unsigned running;
     uint64_t last_asked;
     unsigned filled[HOLDERS + 1][3]; /* by user and scope */
-    struct read_guest *page;
-    bool page_waits; /* for a thread */
-    unsigned pages, failures;
-    uint64_t room;
+    unsigned failures;
     char log[65536]; /* all lines */
     size_t logged;
     bool unreadable; /* keys */
-    uint64_t clock_offset_ns;
 } fake;
 
 void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);
-void __wrap_ask_cancel(struct ask *ask);
-uint64_t __wrap_answering_warm_ns(const struct answering *answering);
-bool __wrap_answering_knows_users(const struct answering *answering);
-const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher);
-bool __wrap_publisher_leased(const struct publisher *publisher, uint64_t now_ns);
-uint64_t __wrap_publisher_names_version(const struct publisher *publisher);
-uint64_t __wrap_publisher_room(const struct publisher *publisher);
-uint64_t __wrap_publisher_entries(const struct publisher *publisher);
-void __wrap_answering_guest_begin(struct answering *answering, struct read_guest *guest);
-bool __wrap_read_guest_withdraw(struct read_guest *guest);
-uint64_t __wrap_store_users_first(const struct store *store);
 int __wrap_store_read_holders(struct store *store, const struct store_holders *of, uint64_t from,
                               struct facts_key *keys, size_t limit, size_t *count, struct failure *failure);
 void __wrap_log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int __real_clock_gettime(clockid_t clock, struct timespec *out);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
 
 void __wrap_log_line(enum log_level level, const char *format, ...)
 {
@@ -71,90 +35,12 @@ void __wrap_log_line(enum log_level level, const char *format, ...)
     fake.log[fake.logged++] = '\n';
 }
 
-int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
-{
-    int code = __real_clock_gettime(clock, out);
-    uint64_t ns = (uint64_t)out->tv_sec * 1000000000 + (uint64_t)out->tv_nsec + fake.clock_offset_ns;
-    *out = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
-    return code;
-}
-
 void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask)
 {
     (void)answering;
-    assert_true(flow->warms && fake.running < WARM_HANDS);
+    assert_true(flow->warms);
     fake.last_asked = ask->question.user;
-    fake.under_way[fake.running++] = ask;
-}
-
-void __wrap_ask_cancel(struct ask *ask)
-{
-    for (unsigned i = 0; i < fake.running; i++)
-        if (fake.under_way[i] == ask)
-            fake.under_way[i] = fake.under_way[--fake.running];
-}
-
-uint64_t __wrap_answering_warm_ns(const struct answering *answering)
-{
-    (void)answering;
-    return 0;
-}
-
-bool __wrap_answering_knows_users(const struct answering *answering)
-{
-    (void)answering;
-    return true;
-}
-
-const struct catalogue *__wrap_publisher_catalogue(const struct publisher *publisher)
-{
-    (void)publisher;
-    return &fake.catalogue;
-}
-
-bool __wrap_publisher_leased(const struct publisher *publisher, uint64_t now_ns)
-{
-    (void)publisher, (void)now_ns;
-    return true;
-}
-
-uint64_t __wrap_publisher_names_version(const struct publisher *publisher)
-{
-    (void)publisher;
-    return 9;
-}
-
-uint64_t __wrap_publisher_room(const struct publisher *publisher)
-{
-    (void)publisher;
-    return fake.room;
-}
-
-uint64_t __wrap_publisher_entries(const struct publisher *publisher)
-{
-    (void)publisher;
-    return 0;
-}
-
-void __wrap_answering_guest_begin(struct answering *answering, struct read_guest *guest)
-{
-    (void)answering;
-    assert_null(fake.page);
-    fake.page = guest;
-}
-
-bool __wrap_read_guest_withdraw(struct read_guest *guest)
-{
-    assert_ptr_equal(guest, fake.page);
-    if (fake.page_waits)
-        fake.page = NULL;
-    return fake.page_waits;
-}
-
-uint64_t __wrap_store_users_first(const struct store *store)
-{
-    (void)store;
-    return 0;
+    add_ask(ask);
 }
 
 int __wrap_store_read_holders(struct store *store, const struct store_holders *of, uint64_t from,
@@ -173,14 +59,6 @@ int __wrap_store_read_holders(struct store *store, const struct store_holders *o
     return 0;
 }
 
-struct fixture {
-    struct event_base *base;
-    struct keys *keys;
-    struct warm *warm;
-    uint64_t entries; /* to which the table may grow */
-    struct counters counters;
-};
-
 /* Another worker with the same keys. */
 static void begin_worker(struct fixture *fixture, bool at_start)
 {
@@ -195,49 +73,18 @@ static void begin_worker(struct fixture *fixture, bool at_start)
 
 static int setup(void **state)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    int descriptor;
+    struct fixture *fixture = world_begin(true);
     memset(&fake, 0, sizeof fake);
-    fake.catalogue.types = (struct scope_types){3, {"global", "server", "channel"}};
-    fake.room = 1000000;
-    assert_int_equal(keys_memfd_new(&descriptor), 0);
-    assert_int_equal(keys_open(&fixture->keys, descriptor, 7), 0);
-    (void)close(descriptor);
-    fixture->base = event_base_new();
     begin_worker(fixture, false);
     *state = fixture;
-    return 0;
-}
-
-static void page_ends(void)
-{
-    struct failure failure = {0};
-    struct read_guest *page = fake.page;
-    fake.page = NULL;
-    fake.pages++;
-    (void)page->run(page, (struct store *)(void *)&fake, &failure);
-    page->done(page);
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    warm_free(fixture->warm);
-    if (fake.page != NULL) /* as store_threads_free does */
-        page_ends();
-    assert_int_equal(fake.running, 0);
-    event_base_free(fixture->base);
-    keys_free(fixture->keys);
-    free(fixture);
     return 0;
 }
 
 static void answer_one(void)
 {
     struct answer answer = {0};
-    struct ask *ask = fake.under_way[0];
+    struct ask *ask = take_ask(0);
     bool good = !fake.unreadable;
-    memmove(&fake.under_way[0], &fake.under_way[1], --fake.running * sizeof fake.under_way[0]);
     if (good && ask->question.user <= HOLDERS && ask->question.scope.id < 3)
         fake.filled[ask->question.user][ask->question.scope.id]++;
     ask->was_read = true;
@@ -255,20 +102,13 @@ static void run(struct fixture *fixture)
 {
     for (unsigned quiet = 0; quiet < 50; quiet++) {
         turn(fixture);
-        if (fake.page != NULL || fake.running > 0)
+        if (world.page != NULL || world.running > 0)
             quiet = 0;
-        if (fake.page != NULL)
+        if (world.page != NULL)
             page_ends();
-        while (fake.running > 0)
+        while (world.running > 0)
             answer_one();
     }
-}
-
-static struct warm_status job_at(struct fixture *fixture, size_t index)
-{
-    struct warm_status jobs[WARM_LIST_MAX];
-    assert_true(index < warm_list(fixture->warm, jobs, WARM_LIST_MAX));
-    return jobs[index];
 }
 
 static void assert_all_filled(void)
@@ -288,7 +128,7 @@ static void whoever_has_a_role(void **state)
     assert_int_equal(warm_start(fixture->warm, &role, 5), 1); /* one is enough */
     run(fixture);
     assert_all_filled();
-    assert_true(fake.pages >= 4);
+    assert_true(world.pages >= 4);
     struct warm_status job = job_at(fixture, 0);
     assert_int_equal(job.kind, WARM_REQUEST);
     assert_int_equal(job.state, WARM_DONE);
@@ -326,9 +166,9 @@ static void priorities(void **state)
     struct fixture *fixture = *state;
     struct target first = {.kind = TARGET_USER_AT, .id = 1234567, .scope = {9, 1}};
     assert_int_equal(warm_start(fixture->warm, &role, 3), 1);
-    while (fake.running == 0) {
+    while (world.running == 0) {
         turn(fixture);
-        if (fake.page != NULL)
+        if (world.page != NULL)
             page_ends();
     }
     assert_int_equal(warm_start(fixture->warm, &first, 9), 2);
@@ -371,13 +211,13 @@ static void a_store_that_goes_away(void **state)
     assert_int_equal(warm_start(fixture->warm, &user, 5), 1);
     for (unsigned i = 0; i < 20000 && job_at(fixture, 0).state != WARM_DONE; i++) {
         turn(fixture);
-        if (fake.page != NULL)
+        if (world.page != NULL)
             page_ends();
-        while (fake.running > 0)
+        while (world.running > 0)
             answer_one();
     }
     assert_int_equal(job_at(fixture, 0).filled, 2);
-    assert_int_equal(fake.pages, 3);
+    assert_int_equal(world.pages, 3);
 }
 
 /* One that cannot even begin says so, and why. */
@@ -389,9 +229,9 @@ static void a_store_that_stays_away(void **state)
     assert_int_equal(warm_start(fixture->warm, &role, 5), 1);
     for (unsigned i = 0; i < 20 * 60000 && (job = job_at(fixture, 0)).state != WARM_FAILED; i++) {
         turn(fixture);
-        if (fake.page != NULL) {
+        if (world.page != NULL) {
             page_ends();
-            fake.clock_offset_ns += 6000000000ull;
+            world.clock_offset_ns += 6000000000ull;
             warm_set(fixture->warm, &(struct warm_settings){.budget = 100}); /* timers know nothing of this clock */
         }
     }
@@ -410,11 +250,11 @@ static void a_key_that_cannot_be_read(void **state)
     assert_int_equal(warm_start(fixture->warm, &exact, 5), 1);
     while ((job = job_at(fixture, 0)).state != WARM_DONE) {
         turn(fixture);
-        if (fake.running > 0) {
+        if (world.running > 0) {
             answer_one();
             if (job_at(fixture, 0).state == WARM_FILLING)
                 assert_string_equal(job_at(fixture, 0).text, "the store does not answer: its disk is full");
-            fake.clock_offset_ns += 6000000000ull;
+            world.clock_offset_ns += 6000000000ull;
             warm_set(fixture->warm, &(struct warm_settings){.budget = 100});
         }
     }
@@ -427,14 +267,14 @@ static void a_key_that_cannot_be_read(void **state)
 static void no_more_than_there_is_room_for(void **state)
 {
     struct fixture *fixture = *state;
-    fake.room = 5000;
+    world.room = 5000;
     assert_int_equal(warm_start(fixture->warm, &role, 5), 1);
-    while (fake.running == 0) {
+    while (world.running == 0) {
         turn(fixture);
-        if (fake.page != NULL)
+        if (world.page != NULL)
             page_ends();
     }
-    assert_int_equal(fake.pages, 2);
+    assert_int_equal(world.pages, 2);
     run(fixture);
     assert_string_equal(job_at(fixture, 0).text, "there are more than the table has room for");
 }
@@ -445,18 +285,18 @@ static void room_that_is_to_come(void **state)
     struct fixture *fixture = *state;
     fixture->entries = HOLDERS + HOLDERS / 2 + 8;
     begin_worker(fixture, false);
-    fake.room = 5000;
+    world.room = 5000;
     assert_int_equal(warm_start(fixture->warm, &role, 5), 1);
     uint64_t total = 0;
     for (unsigned i = 0; i < 10000 && job_at(fixture, 0).state <= WARM_READING; i++) {
         turn(fixture);
-        if (fake.page == NULL)
+        if (world.page == NULL)
             continue;
         page_ends();
         assert_true(job_at(fixture, 0).total > total);
         total = job_at(fixture, 0).total;
     }
-    assert_int_equal(fake.pages, 4);
+    assert_int_equal(world.pages, 4);
     assert_in_range(total, HOLDERS + HOLDERS / 2, fixture->entries);
     run(fixture);
     assert_all_filled();
@@ -468,12 +308,12 @@ static void nobody_waits_for_a_page(void **state)
 {
     struct fixture *fixture = *state;
     assert_int_equal(warm_start(fixture->warm, &role, 5), 1);
-    while (fake.page == NULL)
+    while (world.page == NULL)
         turn(fixture);
     assert_int_equal(warm_cancel(fixture->warm, 1), 0);
     page_ends();
     assert_int_equal(warm_start(fixture->warm, &role, 5), 2);
-    while (fake.page == NULL)
+    while (world.page == NULL)
         turn(fixture);
     warm_again(fixture->warm); /* the table is another one */
     warm_applied(fixture->warm);
@@ -481,14 +321,14 @@ static void nobody_waits_for_a_page(void **state)
     run(fixture);
     assert_all_filled();
     assert_int_equal(warm_start(fixture->warm, &role, 5), 3);
-    while (fake.page == NULL)
+    while (world.page == NULL)
         turn(fixture);
-    fake.page_waits = true;
+    world.page_waits = true;
     assert_int_equal(warm_cancel(fixture->warm, 3), 0);
-    assert_null(fake.page); /* it is not even read */
-    fake.page_waits = false;
+    assert_null(world.page); /* it is not even read */
+    world.page_waits = false;
     assert_int_equal(warm_start(fixture->warm, &role, 5), 4);
-    while (fake.page == NULL)
+    while (world.page == NULL)
         turn(fixture);
 }
 
