@@ -164,7 +164,7 @@ class DaemonLife:
         self._disconnect()
         self.sidecar.environment = dict(os.environ)
         try:
-            self.sidecar.start(5)
+            self.sidecar.start(30)
         except AssertionError as error:
             self.complain(f"it does not start again: {str(error)[-400:]}")
             return
