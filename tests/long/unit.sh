@@ -12,12 +12,12 @@ set -uo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 cd "$root" || exit 1
 . "$root/tests/fresh/machine.sh"
+. "$root/tests/long/add_up.sh"
 case "${1:-both}" in
     bookworm | trixie) releases=("$1") ;;
     both) releases=(bookworm trixie) ;;
     *) echo "usage: tests/long/unit.sh [bookworm|trixie]" >&2; exit 64 ;;
 esac
-passed=0 failed=0
 container="permtab-unit-$$"
 
 # This machine's own containers are not touched: storage, locks and state are in the temporary folder.
@@ -51,19 +51,6 @@ boot() {
     done
     podman logs "$container"
     return 1
-}
-
-# add_up LOG COMMAND...: shows the command's lines `ok …` and `FAILED …` as they come, and counts them. A command
-# without any, or with an exit code, is a failure itself.
-add_up() {
-    local log="$1" code ok bad
-    shift
-    "$@" 2>&1 </dev/null | tee "$log" | grep --line-buffered -E '^(ok|FAILED) '
-    code="${PIPESTATUS[0]}"
-    ok="$(grep -c '^ok ' "$log")" bad="$(grep -c '^FAILED ' "$log")"
-    if [ "$code" -ne 0 ] || [ $((ok + bad)) -eq 0 ]; then bad=$((bad + 1)); fi
-    passed=$((passed + ok)) failed=$((failed + bad))
-    [ "$bad" -eq 0 ] || { tail -n 60 "$log"; echo "all of it: $log"; }
 }
 
 try_release() {
