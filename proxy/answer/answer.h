@@ -83,13 +83,15 @@ struct ask {
     /* private */
     enum ask_state state;
     bool looked; /* into L2 */
+    bool queued; /* its turn was that of a client that keeps a queue */
     enum read_lane lane; /* once it was about to wait, or to be filled */
     uint64_t begun_ns;
     struct ask_queue *asks;
     struct ask_flow *flow;
-    struct l2_wait *l2_wait; /* ASK_LOOKING */
-    struct fill_wait *wait;  /* ASK_RUNNING, ASK_CATCHING_UP */
-    struct ask *prev, *next; /* ASK_WAITING */
+    struct l2_wait *l2_wait;         /* ASK_LOOKING */
+    struct fill_wait *wait;          /* ASK_RUNNING, ASK_CATCHING_UP */
+    struct ask *prev, *next;         /* ASK_WAITING */
+    struct ask *all_prev, *all_next; /* the same, but for the warm-up's */
 };
 
 void ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);

@@ -18,10 +18,11 @@
  * The order is that of FQ-CoDel (RFC 8290) without the CoDel: clients take turns, and a client that had nothing
  * waiting goes before those that keep a queue. So a client that asks now and then waits for no queue, and is read for
  * in a lane of its own (reads.c). A client that asks again as soon as it is told never has anything waiting, either.
- * Among a thousand of those, one that was served before all who wait now began to wait goes first. As many fills are
- * under way as the threads can read at a time, each many of them. The warm-up comes after all clients; but those that
- * keep queues without end do not keep it out for ever: of its questions one is begun after LISTS_A_WARM of theirs,
- * however many of theirs are under way.
+ * Among a thousand of those, one that was served before all who wait now began to wait goes first. As many fills of
+ * those are under way as the threads can read at a time, each many of them, and besides some of queues (queued_max).
+ * The warm-up comes after all clients. Nobody keeps the others out for ever: after ONES_A_LIST questions of those that
+ * keep no queue one of a queue is begun, and one of the warm-up's after LISTS_A_WARM of queues, however many are under
+ * way. A client that has waited for timeout_ms is told so, whether its turn has come or not.
  *
  * L2 is asked first, out of turn: many of its answers take one round trip, and no connection to the store. */
 #include "proxy/answer/ask.h"
@@ -29,6 +30,7 @@
 #include "proxy/answer/private.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/timer.h"
+#include "proxy/base/turn.h"
 #include "proxy/keys/keys.h"
 #include "proxy/l2/l2.h"
 #include "proxy/table/use.h"
@@ -41,7 +43,12 @@
 #define LOOKS_A_TURN    64
 #define CATCHING_UP_MAX 64
 #define FRESH_NS        200000000ull
-#define LISTS_A_WARM    16u /* questions of queues, while the warm-up waits; reads.c has the same for jobs */
+#define QUEUED_MAX      4096u /* fills of clients that keep a queue */
+#define CROWD           64u   /* each of so many clients that keep a queue may have one under way */
+/* Questions of clients that had nothing waiting, while queues wait; and of queues, while the warm-up does, or so many
+ * of the others for each. reads.c has the same for jobs. */
+#define ONES_A_LIST  16u
+#define LISTS_A_WARM 16u
 
 struct ask_queue {
     struct ask_queue_options options;
@@ -51,9 +58,13 @@ struct ask_queue {
     struct ask_flow *steady; /* clients that keep a queue */
     struct ask_flow *warm;   /* the warm-up */
     unsigned steady_count;   /* clients that keep a queue, and have something waiting now */
-    unsigned running;      /* fills of clients */
-    unsigned running_warm; /* and of the warm-up */
-    unsigned passed;       /* turns of clients that keep a queue while the warm-up waited, since its last one */
+    unsigned running;        /* fills of clients that had nothing waiting */
+    unsigned running_queued; /* of those that keep a queue */
+    unsigned running_warm;   /* and of the warm-up */
+    unsigned passed_queues;  /* turns of clients that had nothing waiting, while queues waited, since their last one */
+    unsigned passed_warm;    /* the same for the warm-up; a turn of a queue counts as ONES_A_LIST */
+    struct ask *waiting;     /* of clients, the first to wait first */
+    struct event *too_late;
     uint64_t fresh_seen_ns; /* when a client last asked one thing while others were being served */
     unsigned hits;          /* questions that the table had the answer to */
 };
@@ -66,9 +77,10 @@ static struct ask_flow **list_of(struct ask_queue *asks, const struct ask_flow *
     return flow->warms ? &asks->warm : &asks->steady;
 }
 
-static unsigned *running_of(struct ask_queue *asks, const struct ask_flow *flow)
+static unsigned *running_of(const struct ask *ask)
 {
-    return flow->warms ? &asks->running_warm : &asks->running;
+    struct ask_queue *asks = ask->asks;
+    return ask->flow->warms ? &asks->running_warm : ask->queued ? &asks->running_queued : &asks->running;
 }
 
 /* Whether what this client asks now is all that it asks. */
@@ -109,12 +121,38 @@ static bool is_rare(const struct ask_queue *asks, const struct ask_flow *flow)
     return oldest == NULL || flow->served_ns < oldest->queued_ns;
 }
 
-/* The list in which a flow begins to wait. */
-static struct ask_flow **first_list_of(struct ask_queue *asks, const struct ask_flow *flow)
+/* The list in which a flow begins to wait with this. The first of a list that goes on does not go before the single
+ * questions of others: a thousand lists have a thousand of these. */
+static struct ask_flow **first_list_of(struct ask_queue *asks, const struct ask *ask)
 {
-    if (flow->running > 0 || flow->warms)
+    const struct ask_flow *flow = ask->flow;
+    if (flow->running > 0 || flow->warms || ask->more_follow)
         return list_of(asks, flow);
     return is_rare(asks, flow) ? &asks->rare : &asks->fresh;
+}
+
+static void arm_too_late(struct ask_queue *asks)
+{
+    if (asks->waiting == NULL)
+        return;
+    uint64_t due_ns = asks->waiting->begun_ns + asks->options.timeout_ms * 1000000, now_ns = clock_ns();
+    (void)timer_in_ns(asks->too_late, due_ns > now_ns ? due_ns - now_ns : 0);
+}
+
+/* The warm-up waits as long as it takes. */
+static void waiting_add(struct ask *ask)
+{
+    if (ask->flow->warms)
+        return;
+    DL_APPEND2(ask->asks->waiting, ask, all_prev, all_next);
+    if (ask->asks->waiting == ask)
+        arm_too_late(ask->asks);
+}
+
+static void waiting_remove(struct ask *ask)
+{
+    if (!ask->flow->warms)
+        DL_DELETE2(ask->asks->waiting, ask, all_prev, all_next);
 }
 
 static void leave(struct ask *ask)
@@ -127,6 +165,7 @@ static void leave(struct ask *ask)
         ask->l2_wait = NULL;
         break;
     case ASK_WAITING:
+        waiting_remove(ask);
         DL_DELETE(flow->asks, ask);
         if (--flow->waiting == 0)
             flow_remove(ask->asks, flow);
@@ -134,7 +173,7 @@ static void leave(struct ask *ask)
     case ASK_RUNNING:
         flow->running--;
         flow->served_ns = clock_ns();
-        --*running_of(ask->asks, flow);
+        --*running_of(ask);
         ask->wait = NULL;
         break;
     case ASK_CATCHING_UP:
@@ -153,13 +192,14 @@ static void enter(struct ask *ask)
     case ASK_LOOKING:
         break;
     case ASK_WAITING:
+        waiting_add(ask);
         DL_APPEND(flow->asks, ask);
         if (flow->waiting++ == 0)
-            flow_put(asks, first_list_of(asks, flow), flow);
+            flow_put(asks, first_list_of(asks, ask), flow);
         break;
     case ASK_RUNNING:
         flow->running++;
-        ++*running_of(asks, flow);
+        ++*running_of(ask);
         break;
     case ASK_CATCHING_UP:
         flow->catching_up++;
@@ -332,38 +372,59 @@ static void start_catching_up(struct ask_queue *asks, struct ask *ask)
         ask_move(ask, ASK_CATCHING_UP);
 }
 
-/* How many fills the clients that keep a queue may have under way. All but a quarter of what there is room for when no
- * other client is there. As long as others ask now and then, one for every two of them: read together these take a
- * quarter of the connections, and leave the others a processor, too. A few that flood have as many as there are
- * connections; a thousand that want a list each are not kept waiting for one that asks now and then. */
-static unsigned steady_max(const struct ask_queue *asks)
+/* How many fills the clients that keep a queue may have under way. All but a quarter of what the threads read at a time
+ * when no other client is there. As long as others ask now and then, one for every two of them: read together these
+ * take a quarter of the connections, and leave the others a processor, too. A few that flood have as many as there are
+ * connections. The more clients wait, the more of them want users of the same place, and a statement of many costs
+ * little more than one of few: so each of n has a share that grows with n, and a thousand that want a list each are not
+ * kept waiting for one that asks now and then. */
+static unsigned queued_max(const struct ask_queue *asks)
 {
-    unsigned most = asks->options.running_max - asks->options.running_max / 4;
+    unsigned most = asks->options.running_max - asks->options.running_max / 4, clients = asks->steady_count;
+    unsigned crowd = clients < CROWD * CROWD ? clients * clients / CROWD : QUEUED_MAX;
     if (clock_ns() - asks->fresh_seen_ns < FRESH_NS) {
-        unsigned least = asks->options.running_max / READ_TOGETHER_MAX, share = asks->steady_count / 2;
+        unsigned least = asks->options.running_max / READ_TOGETHER_MAX, share = clients / 2;
         share = share > least ? share : least;
         most = share < most ? share : most;
     }
-    return most > 0 ? most : 1;
+    most = most > crowd ? most : crowd;
+    return most == 0 ? 1 : most < QUEUED_MAX ? most : QUEUED_MAX;
 }
 
-/* The same for the warm-up, whose fills are read together and take few connections. */
+/* Whether another fill of a client that keeps a queue may begin; those that keep none come before it. */
+static bool has_place_queued(const struct ask_queue *asks)
+{
+    return asks->running + asks->running_queued < queued_max(asks);
+}
+
+/* Whether one of a client that had nothing waiting may: queues leave a quarter of what the threads read at a time. */
+static bool has_place(const struct ask_queue *asks)
+{
+    unsigned all = asks->options.running_max, theirs = all - all / 4;
+    return asks->running + (asks->running_queued < theirs ? asks->running_queued : theirs) < all;
+}
+
+/* How many the warm-up may have, whose fills are read together and take few connections. */
 static unsigned warm_max(const struct ask_queue *asks)
 {
     unsigned all = asks->options.warm_max;
     return clock_ns() - asks->fresh_seen_ns < FRESH_NS && all >= 4 ? all / 4 : all;
 }
 
-/* The client whose turn it is, or the warm-up when none waits or it has waited long enough for those with a queue.
- * NULL: nobody may be served now. */
+/* The client whose turn it is, or the warm-up when none waits. Who has been passed by long enough comes first. NULL:
+ * nobody may be served now. */
 static struct ask_flow *next_flow(const struct ask_queue *asks)
 {
     bool warm = asks->warm && asks->running_warm < warm_max(asks);
     struct ask_flow *one = asks->rare != NULL ? asks->rare : asks->fresh;
+    if (warm && asks->passed_warm >= LISTS_A_WARM * ONES_A_LIST)
+        return asks->warm;
+    if (asks->steady && asks->passed_queues >= ONES_A_LIST)
+        return has_place(asks) ? asks->steady : NULL;
     if (one != NULL)
-        return asks->running < asks->options.running_max ? one : NULL;
-    if (asks->steady && !(warm && asks->passed >= LISTS_A_WARM))
-        return asks->running < steady_max(asks) ? asks->steady : NULL;
+        return has_place(asks) ? one : NULL;
+    if (asks->steady)
+        return has_place_queued(asks) ? asks->steady : NULL;
     return warm ? asks->warm : NULL;
 }
 
@@ -379,7 +440,7 @@ static bool may_start(const struct ask_queue *asks, const struct ask_flow *flow,
         return false;
     if (flow->warms)
         return !asks->warm && asks->running_warm < warm_max(asks);
-    return asks->running < (fresh ? asks->options.running_max : steady_max(asks));
+    return fresh ? has_place(asks) : has_place_queued(asks);
 }
 
 static void start_or_wait(struct ask_queue *asks, struct ask *ask)
@@ -387,7 +448,8 @@ static void start_or_wait(struct ask_queue *asks, struct ask *ask)
     struct ask_flow *flow = ask->flow;
     bool fresh = is_fresh(flow);
     ask->lane = lane_of(ask);
-    if (ask->lane == READ_ONE && asks->running + asks->running_warm > 0)
+    ask->queued = !fresh && !flow->warms;
+    if (ask->lane == READ_ONE && asks->running + asks->running_queued + asks->running_warm > 0)
         asks->fresh_seen_ns = clock_ns();
     if (may_start(asks, flow, fresh)) {
         start_fill(asks, ask);
@@ -416,7 +478,7 @@ static void judge(struct ask_queue *asks, struct ask *ask, bool queued)
         start_catching_up(asks, ask);
         break;
     case DECIDE_FILL:
-        if (queued && !ask->flow->warms && now - ask->begun_ns > asks->options.timeout_ms * 1000000)
+        if (queued && !ask->flow->warms && now - ask->begun_ns >= asks->options.timeout_ms * 1000000)
             ask->done(ask, PERMTAB_E_TIMEOUT, "waited too long for the store", NULL);
         else if (queued)
             start_fill(asks, ask);
@@ -470,16 +532,27 @@ void ask_cancel(struct ask *ask)
 
 /* ---- the order ------------------------------------------------------------------------------------------- */
 
+/* Notes whom a question goes before whose turn has come. */
+static void note_passed(struct ask_queue *asks, const struct ask *ask)
+{
+    if (ask->flow->warms)
+        asks->passed_warm = 0;
+    else if (asks->warm)
+        asks->passed_warm += ask->queued ? ONES_A_LIST : 1;
+    if (ask->queued)
+        asks->passed_queues = 0;
+    else if (asks->steady && !ask->flow->warms)
+        asks->passed_queues++;
+}
+
 static struct ask *take_next(struct ask_queue *asks)
 {
     struct ask_flow *flow = next_flow(asks);
     if (flow == NULL)
         return NULL;
     struct ask *ask = flow->asks;
-    if (flow->warms)
-        asks->passed = 0;
-    else if (flow->list == &asks->steady && asks->warm)
-        asks->passed++;
+    ask->queued = flow->list == &asks->steady;
+    note_passed(asks, ask);
     ask_move(ask, ASK_IDLE);
     if (flow->list) { /* the client's other asks come after those of all other clients */
         flow_remove(asks, flow);
@@ -492,9 +565,12 @@ static struct ask *take_next(struct ask_queue *asks)
 static void run_waiting(struct ask_queue *asks)
 {
     struct ask *ask;
-    unsigned looked = 0;
-    while (looked++ < LOOKS_A_TURN && (ask = take_next(asks)) != NULL)
+    uint64_t begun_ns = clock_ns();
+    for (unsigned looked = 0; (ask = take_next(asks)) != NULL; looked++) {
         judge(asks, ask, true);
+        if (looked % LOOKS_A_TURN == LOOKS_A_TURN - 1 && turn_is_over(begun_ns))
+            break;
+    }
     if (turn_is_due(asks))
         timer_next_turn(asks->next_turn);
 }
@@ -505,6 +581,29 @@ static void on_next_turn(evutil_socket_t descriptor, short what, void *context)
     run_waiting(context);
 }
 
+static void events_free(struct ask_queue *asks)
+{
+    if (asks->next_turn != NULL)
+        event_free(asks->next_turn);
+    if (asks->too_late != NULL)
+        event_free(asks->too_late);
+}
+
+/* Whose time is over is told so, or the answer, should the table have come to have it: whoever is served meanwhile, and
+ * if nobody is. */
+static void on_too_late(evutil_socket_t descriptor, short what, void *context)
+{
+    struct ask_queue *asks = context;
+    uint64_t now_ns = clock_ns();
+    (void)descriptor, (void)what;
+    while (asks->waiting != NULL && now_ns - asks->waiting->begun_ns >= asks->options.timeout_ms * 1000000) {
+        struct ask *ask = asks->waiting;
+        ask_move(ask, ASK_IDLE);
+        judge(asks, ask, true);
+    }
+    arm_too_late(asks);
+}
+
 int ask_queue_new(struct ask_queue **out, const struct ask_queue_options *options)
 {
     struct ask_queue *asks = calloc(1, sizeof *asks);
@@ -512,7 +611,9 @@ int ask_queue_new(struct ask_queue **out, const struct ask_queue_options *option
         return PERMTAB_E_MEMORY;
     asks->options = *options;
     asks->next_turn = evtimer_new(options->base, on_next_turn, asks);
-    if (asks->next_turn == NULL) {
+    asks->too_late = evtimer_new(options->base, on_too_late, asks);
+    if (asks->next_turn == NULL || asks->too_late == NULL) {
+        events_free(asks);
         free(asks);
         return PERMTAB_E_MEMORY;
     }
@@ -524,8 +625,8 @@ void ask_queue_free(struct ask_queue *asks)
 {
     if (!asks)
         return;
-    assert(asks->running == 0 && asks->running_warm == 0);
+    assert(asks->running == 0 && asks->running_queued == 0 && asks->running_warm == 0);
     assert(!asks->rare && !asks->fresh && !asks->steady && !asks->warm);
-    event_free(asks->next_turn);
+    events_free(asks);
     free(asks);
 }

@@ -44,8 +44,16 @@ static int read_in_snapshot(struct read_job *job, struct store *store, struct fa
     int code = store_snapshot(store, &at, &now, failure);
     if (code < 0)
         return code;
-    code = store_read_facts_many(store, job->keys, job->count, job->facts, failure);
+    size_t done = 0;
+    while (done < job->count) {
+        size_t count = job->count - done < STORE_FACTS_MANY ? job->count - done : STORE_FACTS_MANY;
+        if ((code = store_read_facts_many(store, job->keys + done, count, job->facts + done, failure)) < 0)
+            break;
+        done += count;
+    }
     store_snapshot_end(store);
+    for (size_t i = 0; code < 0 && i < done; i++)
+        facts_fini(&job->facts[i]);
     return code;
 }
 

@@ -3,11 +3,12 @@
  * ONE    A client that asks for one thing may have any thread. As long as there are threads for all who wait, each is
  *        read by itself, and nobody waits for what another one's read takes. When there are not, they share them.
  * LIST   Who keeps a queue is read for in fewer reads, of many users each, and leaves a thread to the others: all but
- *        one when no other asks, a quarter of them when others ask now and then.
+ *        one when no other asks or many keep queues, else a quarter of them.
  * WARM   likewise, behind those that somebody waits for: the warm-up's, which pays for them, and those of values that
  *        L2 is about to forget, which are few. A guest, which reads what is no facts, is a job of this lane.
- *        Lists without end, which would have the one thread that both may use, do not keep it out for ever: when
- *        LISTS_A_WARM of their jobs have begun while it waited, a job of its own takes the place of the next one.
+ *
+ * A lane that has jobs without end keeps no later one out for ever: when so many of them have begun while the later one
+ * waited and had none under way (ONES_A_LIST, LISTS_A_WARM), one of that takes the place of the next.
  *
  * So a lane's next job takes what has come while the ones before were away. What is too much together (a user with
  * thousands of rows, a place with thousands) is read again by halves, then by itself, and only what was read with it
@@ -15,8 +16,8 @@
  *
  * Users of one place that the table knows are read in one statement, without definitions of roles, which the table has
  * as well: read_known.c. So a job takes those of the place of the first that waits, wherever they stand, and the next
- * job those of the next place: the first never waits longer for that. Those for whom that was not enough come again, to
- * be read whole.
+ * job those of the next place: the first never waits longer for that. Of lists more go together there, because a
+ * statement of many costs little more than one of few. Those for whom that was not enough come again, to be read whole.
  *
  * Jobs that have ended are told of in shares of a turn of the loop, because each of their facts is published then, and
  * in the order of their lanes. They wait in memory until then, so no job begins while they take much.
@@ -37,15 +38,19 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define WAITING_MAX 4096u
-#define PLACES_MAX  16u         /* not known; each takes statements of its own, and the first waits for the last */
-#define LIST_LEAST  16u         /* fewer are not worth a thread of their own */
-#define WARM_JOBS   3u          /* at a time */
-#define LISTS_A_WARM 16u        /* jobs of lists, while the warm-up waits */
-#define HALVES      2u          /* times that a job is halved; then each of it is read by itself */
-#define UNTOLD_MAX  (16u << 20) /* bytes of facts that have been read, and nobody has been told of */
-#define ONE_SEEN_NS 200000000ull
-#define AGAIN_MS    10u /* after memory or the queue of threads was short */
+#define WAITING_MAX  8192u
+#define PLACES_MAX   16u /* not known; each takes statements of its own, and the first waits for the last */
+#define LIST_LEAST   16u /* fewer are not worth a thread of their own */
+#define WARM_JOBS    3u  /* at a time */
+#define ONES_A_LIST  16u /* jobs of those who ask for one thing, while lists wait */
+#define LISTS_A_WARM 16u /* jobs of lists, while the warm-up waits; of the others so many for each of these */
+#define HALVES       2u  /* times that a job is halved; then each of it is read by itself */
+#define WIDER        8u  /* a job of a list that was not too much makes the next one by this part wider */
+#define BUCKETS      256u
+#define LOOKS        256u        /* at reads, for those of places that are not known */
+#define UNTOLD_MAX   (16u << 20) /* bytes of facts that have been read, and nobody has been told of */
+#define ONE_SEEN_NS  200000000ull
+#define AGAIN_MS     10u /* after memory or the queue of threads was short */
 
 struct read {
     struct reads *reads;
@@ -59,11 +64,13 @@ struct read {
     size_t index;         /* in the job */
     read_done_fn done;
     void *context;
-    struct read *prev, *next; /* of those that wait */
+    struct read *prev, *next;           /* of those that wait */
+    struct read *near_prev, *near_next; /* of those of its bucket */
 };
 
 struct lane {
-    struct read *waiting; /* the oldest first */
+    struct read *waiting;       /* the oldest first */
+    struct read *near[BUCKETS]; /* the same by their places, likewise */
     size_t count;
     unsigned running; /* jobs */
 };
@@ -76,7 +83,9 @@ struct reads {
     bool guest_before;         /* the lane's last job was one */
     uint64_t warm_ns;          /* that guests and reads for the warm-up took */
     unsigned running;          /* jobs of all lanes */
-    unsigned passed;           /* jobs of lists that began while the warm-up waited, since its last one */
+    unsigned passed_lists;     /* jobs for one thing that began while lists waited, since their last one */
+    unsigned passed_warm;      /* the same for the warm-up; a job of lists counts as ONES_A_LIST */
+    size_t wide;               /* so many of a list go together where their place is known */
     uint64_t one_seen_ns;      /* when one was last asked for while other reads were under way */
     struct read_job *ended;    /* by lanes, and the first to end first */
     size_t untold;             /* their bytes */
@@ -90,14 +99,25 @@ static struct lane *lane_of(const struct read *read)
     return &read->reads->lanes[read->lane];
 }
 
+/* Those of a place are in one bucket of their lane. */
+static struct read **bucket_of(const struct read *read)
+{
+    uint64_t mixed = (read->key.scope_id ^ (uint64_t)read->key.scope_type << 56) * 0x9e3779b97f4a7c15ull;
+    return &lane_of(read)->near[(mixed >> 32) % BUCKETS];
+}
+
 static void waiting_add(struct read *read, bool first)
 {
     struct lane *lane = lane_of(read);
+    struct read **bucket = bucket_of(read);
     read->job = NULL;
-    if (first)
+    if (first) {
         DL_PREPEND(lane->waiting, read);
-    else
+        DL_PREPEND2(*bucket, read, near_prev, near_next);
+    } else {
         DL_APPEND(lane->waiting, read);
+        DL_APPEND2(*bucket, read, near_prev, near_next);
+    }
     lane->count++;
     read->reads->waiting++;
 }
@@ -105,7 +125,9 @@ static void waiting_add(struct read *read, bool first)
 static void waiting_remove(struct read *read)
 {
     struct lane *lane = lane_of(read);
+    struct read **bucket = bucket_of(read);
     DL_DELETE(lane->waiting, read);
+    DL_DELETE2(*bucket, read, near_prev, near_next);
     lane->count--;
     read->reads->waiting--;
 }
@@ -191,7 +213,8 @@ static void give_back(struct read_job *job)
             continue;
         }
         read->spent_ns += job->source.cost_ns;
-        read->together_max = read->halved++ < HALVES ? (job->count + 1) / 2 : 1;
+        bool halve = job->count > READ_TOGETHER_MAX || read->halved++ < HALVES;
+        read->together_max = halve ? (job->count + 1) / 2 : 1;
         waiting_add(read, true);
     }
 }
@@ -210,12 +233,23 @@ static void add_ended(struct read_job *job)
     event_active(reads->tell, EV_TIMEOUT, 0);
 }
 
+/* What was too much once is too much often: lists go by fewer then, and by more again little by little. */
+static void note_width(struct reads *reads, const struct read_job *job)
+{
+    size_t wide = reads->wide + reads->wide / WIDER;
+    if (job->too_much && job->count > READ_TOGETHER_MAX)
+        reads->wide = job->count / 2 > READ_TOGETHER_MAX ? job->count / 2 : READ_TOGETHER_MAX;
+    else if (!job->too_much && job->count >= reads->wide)
+        reads->wide = wide < READ_LIST_MAX ? wide : READ_LIST_MAX;
+}
+
 static void on_job(struct store_job *store_job)
 {
     struct read_job *job = container_of(store_job, struct read_job, job);
     struct reads *reads = job->reads;
     reads->running--;
     reads->lanes[job->lane].running--;
+    note_width(reads, job);
     if (job->too_much) {
         give_back(job);
         read_job_free(job);
@@ -237,6 +271,12 @@ static bool waits(const struct reads *reads, enum read_lane lane)
     return reads->lanes[lane].waiting != NULL || (lane == READ_WARM && reads->guests != NULL);
 }
 
+/* Whether so many wait in lists that they are a crowd's: beside others a few that flood have few (ask.c). */
+static bool is_crowded(const struct reads *reads)
+{
+    return reads->lanes[READ_LIST].count > READ_LIST_MAX;
+}
+
 /* How many threads lists, or the warm-up, may have. */
 static unsigned most_of(const struct reads *reads, enum read_lane lane)
 {
@@ -244,7 +284,8 @@ static unsigned most_of(const struct reads *reads, enum read_lane lane)
     enum read_lane other = lane == READ_WARM ? READ_LIST : READ_WARM;
     bool both = reads->lanes[other].running > 0 || waits(reads, other);
     unsigned most = threads - 1;
-    if (one_seen(reads) || (lane == READ_WARM && both))
+    bool few = lane == READ_WARM ? both || one_seen(reads) : one_seen(reads) && !is_crowded(reads);
+    if (few)
         most = threads / 4;
     else if (both && most > 0)
         most--;
@@ -279,11 +320,24 @@ static unsigned hands_for(const struct reads *reads, enum read_lane lane)
 }
 
 /* How many reads of a lane a job shall have when there are so many hands. */
-static size_t share_of(const struct lane *lane, enum read_lane which, unsigned hands)
+static size_t share_of(const struct reads *reads, enum read_lane which, unsigned hands)
 {
     size_t least = which == READ_ONE ? 1 : which == READ_LIST ? LIST_LEAST : READ_TOGETHER_MAX;
-    size_t share = (lane->count + hands - 1) / hands;
-    return share < least ? least : share > READ_TOGETHER_MAX ? READ_TOGETHER_MAX : share;
+    size_t most = which == READ_LIST ? reads->wide : READ_TOGETHER_MAX;
+    size_t share = (reads->lanes[which].count + hands - 1) / hands;
+    return share < least ? least : share > most ? most : share;
+}
+
+/* Notes whom a job that begins goes before. */
+static void note_passed(struct reads *reads, enum read_lane lane)
+{
+    reads->passed_lists += lane == READ_ONE && waits(reads, READ_LIST);
+    if (lane != READ_WARM && waits(reads, READ_WARM))
+        reads->passed_warm += lane == READ_LIST ? ONES_A_LIST : 1;
+    if (lane == READ_LIST)
+        reads->passed_lists = 0;
+    else if (lane == READ_WARM)
+        reads->passed_warm = 0;
 }
 
 /* 0, or the code that says why no thread takes it. */
@@ -294,10 +348,7 @@ static int submit(struct reads *reads, struct store_job *job, enum read_lane lan
         return code;
     reads->running++;
     reads->lanes[lane].running++;
-    if (lane == READ_LIST && waits(reads, READ_WARM))
-        reads->passed++;
-    else if (lane == READ_WARM)
-        reads->passed = 0;
+    note_passed(reads, lane);
     return 0;
 }
 
@@ -318,7 +369,7 @@ static bool is_at_known_place(const struct read *read)
 /* The places of a job, as far as it is gathered. */
 struct places {
     struct scope_key keys[PLACES_MAX];
-    size_t count, most;
+    size_t count;
 };
 
 /* False: it would be one place too many. */
@@ -327,38 +378,57 @@ static bool places_take(struct places *places, struct scope_key scope)
     size_t place = 0;
     while (place < places->count && !scope_equal(places->keys[place], scope))
         place++;
-    if (place == places->most)
+    if (place == PLACES_MAX)
         return false;
     places->keys[place] = scope;
     places->count += place == places->count;
     return true;
 }
 
+/* False: it is one too many for the job. As many go as each of them may be with. */
+static bool take(struct read_job *job, struct read *read, size_t *most)
+{
+    if (job->count >= *most || job->count >= read->together_max)
+        return false;
+    if (read->together_max < *most)
+        *most = read->together_max;
+    read_job_take(job, read, &read->key);
+    return true;
+}
+
+/* Those of the first one's place, which is known, wherever they stand. */
+static void gather_at_place(struct read_job *job, struct read *first, size_t most)
+{
+    struct scope_key scope = facts_key_scope(&first->key);
+    for (struct read *read = *bucket_of(first); read != NULL; read = read->near_next)
+        if (!read->whole && scope_equal(facts_key_scope(&read->key), scope) && !take(job, read, &most))
+            break;
+    (void)believe(job->reads, scope, &job->place);
+}
+
+/* Those of a few places that are not known, among the first that wait. */
+static void gather_at_places(struct read_job *job, struct read *first, size_t most)
+{
+    struct places places = {.count = 0};
+    unsigned looks = LOOKS;
+    if (most > READ_TOGETHER_MAX)
+        most = READ_TOGETHER_MAX;
+    for (struct read *read = first; read != NULL && looks-- > 0; read = read->next)
+        if ((read == first || !is_at_known_place(read)) &&
+            (job->count >= most || !places_take(&places, facts_key_scope(&read->key)) || !take(job, read, &most)))
+            break;
+}
+
 /* Takes the first that waits, and those that are best read with it, up to so many: of its own place when that is known,
- * wherever they stand, because each place is a statement; else of a few places that are not. As many as each of them
- * may be with. */
+ * because each place is a statement; else of a few that are not. Who is taken, and those of the same bucket, are all
+ * that is looked at: thousands may wait. */
 static void gather(struct read_job *job, const struct lane *lane, size_t most)
 {
     struct read *first = lane->waiting;
-    bool known = is_at_known_place(first);
-    struct places places = {.most = known ? 1 : PLACES_MAX};
-    for (struct read *read = first; read != NULL && job->count < most; read = read->next) {
-        struct scope_key scope = facts_key_scope(&read->key);
-        if (read != first && (known ? read->whole : is_at_known_place(read)))
-            continue;
-        if (job->count >= read->together_max)
-            break;
-        if (!places_take(&places, scope)) {
-            if (known)
-                continue;
-            break;
-        }
-        if (read->together_max < most)
-            most = read->together_max;
-        read_job_take(job, read, &read->key);
-    }
-    if (known)
-        (void)believe(job->reads, facts_key_scope(&first->key), &job->place);
+    if (is_at_known_place(first))
+        gather_at_place(job, first, most);
+    else
+        gather_at_places(job, first, most);
 }
 
 /* False: nothing more can be done now, and the reads wait on. */
@@ -385,22 +455,26 @@ static bool begin_some(struct reads *reads, enum read_lane which, size_t most)
 
 static bool begin_guest(struct reads *reads);
 
-/* Whether the warm-up has waited for lists long enough. */
-static bool warm_is_due(const struct reads *reads)
+/* Whether a lane has been passed by often enough. */
+static bool is_due(const struct reads *reads, enum read_lane lane)
 {
-    return reads->passed >= LISTS_A_WARM && reads->lanes[READ_WARM].running == 0 && waits(reads, READ_WARM);
+    if (reads->lanes[lane].running > 0 || !waits(reads, lane))
+        return false;
+    return lane == READ_LIST ? reads->passed_lists >= ONES_A_LIST : reads->passed_warm >= LISTS_A_WARM * ONES_A_LIST;
 }
 
 /* Begins a job of a lane that waits and has so many hands. False as begin_some. */
 static bool begin_job(struct reads *reads, enum read_lane which, unsigned hands)
 {
-    if (which == READ_LIST && warm_is_due(reads))
+    if (which == READ_ONE && is_due(reads, READ_LIST))
+        which = READ_LIST;
+    if (which != READ_WARM && is_due(reads, READ_WARM))
         which = READ_WARM;
     const struct lane *lane = &reads->lanes[which];
     if (which == READ_WARM && reads->guests != NULL && !(reads->guest_before && lane->waiting != NULL))
         return begin_guest(reads);
     reads->guest_before = reads->guest_before && which != READ_WARM;
-    return begin_some(reads, which, share_of(lane, which, hands));
+    return begin_some(reads, which, share_of(reads, which, hands));
 }
 
 static void give_out(struct reads *reads)
@@ -448,7 +522,7 @@ int read_begin(struct read **out, struct reads *reads, const struct facts_key *k
                           .lane = how.lane,
                           .whole = how.whole,
                           .refresh = how.refresh,
-                          .together_max = READ_TOGETHER_MAX,
+                          .together_max = READ_LIST_MAX,
                           .done = done,
                           .context = context};
     note_one(reads, how.lane);
@@ -568,6 +642,7 @@ int reads_new(struct reads **out, const struct reads_options *options)
     if (reads == NULL)
         return PERMTAB_E_MEMORY;
     reads->options = *options;
+    reads->wide = READ_LIST_MAX;
     reads->turn = evtimer_new(options->base, on_turn, reads);
     reads->tell = evtimer_new(options->base, on_tell, reads);
     if (reads->turn == NULL || reads->tell == NULL) {

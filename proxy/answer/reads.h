@@ -20,8 +20,9 @@ enum read_lane {
     READ_LANES
 };
 
-/* At most so many go together. */
+/* At most so many go together; of lists, at one place that is known, so many. */
 #define READ_TOGETHER_MAX STORE_FACTS_MANY
+#define READ_LIST_MAX     STORE_KNOWN_MANY
 
 struct read_source {
     uint64_t store_id; /* of the store that was read */

@@ -47,7 +47,7 @@ static void chain_give(const struct group *group)
 
 /* ---- what hangs on the chain ---------------------------------------------------------------------------------- */
 
-static struct hanging hanging_of(const struct group *group, uint64_t users[STORE_FACTS_MANY])
+static struct hanging hanging_of(const struct group *group, uint64_t users[STORE_KNOWN_MANY])
 {
     const struct facts *first = group->members[0];
     for (size_t i = 0; i < group->count; i++)
@@ -57,21 +57,21 @@ static struct hanging hanging_of(const struct group *group, uint64_t users[STORE
 
 size_t group_text_size(const struct group *group)
 {
-    uint64_t users[STORE_FACTS_MANY];
+    uint64_t users[STORE_KNOWN_MANY];
     struct hanging hanging = hanging_of(group, users);
     return hanging_text_size(&hanging);
 }
 
 char *group_text(const struct group *group, char *end)
 {
-    uint64_t users[STORE_FACTS_MANY];
+    uint64_t users[STORE_KNOWN_MANY];
     struct hanging hanging = hanging_of(group, users);
     return hanging_text(&hanging, end);
 }
 
 unsigned group_bind(const struct group *group, struct sql_statement *st, unsigned index)
 {
-    uint64_t users[STORE_FACTS_MANY];
+    uint64_t users[STORE_KNOWN_MANY];
     struct hanging hanging = hanging_of(group, users);
     return hanging_bind(&hanging, st, index);
 }
@@ -151,8 +151,10 @@ int group_take(const struct group *group, struct sql_statement *st, struct failu
 
 /* ---- what all have in common ---------------------------------------------------------------------------------- */
 
-/* A place with more of it than this has its users read one by one, or the copies would take too much memory. */
+/* A place with more of it than this has its users read one by one, or the copies would take too much memory. So would
+ * more than COPIES_MAX of them: then fewer users are read together. */
 #define COMMON_MAX 1024u
+#define COPIES_MAX ((size_t)COMMON_MAX * STORE_FACTS_MANY)
 
 /* How many of the first member's rows are everybody's: its own overwrites are moved behind them. */
 static size_t common_overwrites(struct facts *first)
@@ -183,7 +185,8 @@ static int common_give(const struct group *group, struct failure *failure)
 {
     struct facts *first = group->members[0];
     size_t overwrites = common_overwrites(first);
-    if (group->count > 1 && first->default_count + overwrites > COMMON_MAX)
+    size_t rows = first->default_count + overwrites;
+    if (group->count > 1 && (rows > COMMON_MAX || rows * group->count > COPIES_MAX))
         return too_many(failure, "rows in common", COMMON_MAX);
     for (size_t i = 1; i < group->count; i++) {
         struct facts *member = group->members[i];

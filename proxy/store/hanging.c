@@ -28,7 +28,11 @@ static const struct part {
 /* Lists are filled up by repeating the last user, so few texts are prepared. */
 static size_t list_length(size_t users)
 {
-    return users == 1 ? 1 : users <= 8 ? 8 : users <= STORE_FACTS_MANY ? STORE_FACTS_MANY : HANGING_LIST_MAX;
+    return users == 1                  ? 1
+           : users <= 8                ? 8
+           : users <= STORE_FACTS_MANY ? STORE_FACTS_MANY
+           : users <= STORE_KNOWN_MANY ? STORE_KNOWN_MANY
+                                       : HANGING_LIST_MAX;
 }
 
 static bool has_scope(const struct hanging *hanging, size_t part)

@@ -181,11 +181,11 @@ static void begin(const struct store_place *place, const struct facts_key *keys,
 int store_read_facts_known(struct store *store, const struct store_place *place, const struct facts_key *keys,
                            size_t count, struct facts *out, struct failure *failure)
 {
-    struct facts *members[STORE_FACTS_MANY];
+    struct facts *members[STORE_KNOWN_MANY];
     size_t rows = count == 1 ? GROUP_ROWS_MAX : STORE_TOGETHER_MAX;
     struct group group = {.members = members, .count = count, .rows_left = &rows};
     struct found found = {0};
-    assert(!store->in_snapshot && count > 0 && count <= STORE_FACTS_MANY && place->levels > 0);
+    assert(!store->in_snapshot && count > 0 && count <= STORE_KNOWN_MANY && place->levels > 0);
     begin(place, keys, count, out, members);
     int code = group_read(store, place, &group, &found, failure);
     bool good = code == 0 && as_believed(store, &found, place);

@@ -76,9 +76,10 @@ struct store_place {
     uint32_t levels;
 };
 
-/* Outside of a snapshot: facts of up to STORE_FACTS_MANY users at that place in one statement, without definitions of
+/* Outside of a snapshot: facts of up to STORE_KNOWN_MANY users at that place in one statement, without definitions of
  * roles. 1: they are there. 0: place or log are not as believed, and there are no facts; read them in a snapshot.
  * Failures as of store_read_facts_many. */
+#define STORE_KNOWN_MANY 192u
 int store_read_facts_known(struct store *store, const struct store_place *place, const struct facts_key *keys,
                            size_t count, struct facts *out, struct failure *failure) PERMTAB_MUST_CHECK;
 

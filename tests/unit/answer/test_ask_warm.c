@@ -79,7 +79,7 @@ struct fixture {
     struct counters counters;
     struct ask_flow warm, client, other, many[LISTS];
     struct ask asks[ASKS];
-    unsigned asked, told;
+    unsigned asked, told, late;
 };
 
 static int setup(void **state)
@@ -134,8 +134,9 @@ static int teardown(void **state)
 static void on_done(struct ask *ask, int code, const char *text, const struct answer *answer)
 {
     struct fixture *fixture = ask->context;
-    (void)code, (void)text, (void)answer;
+    (void)text, (void)answer;
     fixture->told++;
+    fixture->late += code == PERMTAB_E_TIMEOUT;
 }
 
 static void start(struct fixture *fixture, struct ask_flow *flow, uint64_t user, struct scope_key scope)
@@ -239,6 +240,78 @@ static void a_queue_without_end(void **state)
     }
     assert_int_equal(warm, 2);
     assert_true(fixture->client.waiting > 0);
+    while (fake.ended < fake.begun)
+        fill_ends(fixture);
+}
+
+/* Clients with one question each ask without end, and others wait behind them: a list has one of seventeen turns. */
+static void single_questions_without_end(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned first = 0;
+    for (unsigned i = 0; i < 6; i++)
+        start(fixture, &fixture->many[i], 1 + i, server); /* two wait */
+    start(fixture, &fixture->client, 50, server);
+    start(fixture, &fixture->client, 51, server);
+    start(fixture, &fixture->client, 52, server);
+    for (unsigned i = 6; i < 46; i++) {
+        fill_ends(fixture);
+        start(fixture, &fixture->many[i % LISTS], 7, (struct scope_key){1000 + i, 3});
+    }
+    for (unsigned i = 0; i < fake.begun; i++)
+        if (fake.started[i].lane == READ_LIST && first == 0)
+            first = i;
+    assert_in_range(first, 16, 30);
+    while (fake.ended < fake.begun)
+        fill_ends(fixture);
+}
+
+/* The first of a list waits behind those that ask for one thing, though its client had nothing waiting. */
+static void a_list_begins_behind_single_questions(void **state)
+{
+    struct fixture *fixture = *state;
+    for (unsigned i = 0; i < 4; i++)
+        start(fixture, &fixture->many[i], 1 + i, server);
+    fixture->asks[fixture->asked].more_follow = true;
+    start(fixture, &fixture->client, 50, server);
+    start(fixture, &fixture->other, 60, server);
+    while (fake.ended < fake.begun)
+        fill_ends(fixture);
+    assert_int_equal(fake.begun, 6);
+    assert_int_equal(fake.started[4].user, 60);
+    assert_int_equal(fake.started[5].user, 50);
+    assert_int_equal(fake.started[5].lane, READ_LIST);
+}
+
+/* Nothing ends, so nobody's turn comes; who waits is told why when its time is over. */
+static void who_waits_is_told_in_time(void **state)
+{
+    struct fixture *fixture = *state;
+    struct ask_queue_options asks = {.base = fixture->base,
+                                     .publisher = fixture->publisher,
+                                     .counters = &fixture->counters,
+                                     .running_max = 4,
+                                     .warm_max = 1,
+                                     .timeout_ms = 50};
+    ask_queue_free(fixture->answering.asks);
+    assert_int_equal(ask_queue_new(&fixture->answering.asks, &asks), 0);
+    for (unsigned i = 0; i < 4; i++)
+        start(fixture, &fixture->many[i], 1 + i, server);
+    for (uint64_t user = 10; user < 13; user++)
+        start(fixture, &fixture->client, user, server);
+    start(fixture, &fixture->warm, 20, server);
+    start(fixture, &fixture->warm, 21, server);
+    unsigned begun = fake.begun;
+    uint64_t begun_ns = clock_ns();
+    memory_fill(fixture->publisher, &fixture->policy, 1, 11, server); /* one of them has come meanwhile */
+    while (fixture->told < 3 && clock_ns() - begun_ns < 20000000000ull)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_int_equal(fixture->told, 3);
+    assert_int_equal(fixture->late, 2);
+    assert_true(clock_ns() - begun_ns >= 40000000ull);
+    assert_int_equal(fixture->client.waiting, 0);
+    assert_int_equal(fixture->warm.waiting, 2); /* it waits as long as it takes */
+    assert_int_equal(fake.begun, begun);
     while (fake.ended < fake.begun)
         fill_ends(fixture);
 }
@@ -390,6 +463,9 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(the_warm_up_comes_last),
         T(a_queue_without_end),
+        T(single_questions_without_end),
+        T(who_waits_is_told_in_time),
+        T(a_list_begins_behind_single_questions),
         T(who_asks_for_more_is_a_list),
         T(a_flood_has_few_fills_beside_others),
         T(many_lists_have_a_share_each),

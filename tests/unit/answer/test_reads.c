@@ -35,6 +35,9 @@ static struct {
     unsigned known_calls;
     size_t known_together;  /* keys of the last one */
     uint64_t known_at;      /* the revision at which the place was believed */
+    size_t known_too_many;  /* a read of more keys at a known place is refused; 0: none is */
+    unsigned refused;
+    unsigned looks;         /* at what the table knows of a place */
 } fake;
 
 struct fixture {
@@ -124,6 +127,9 @@ int __wrap_store_read_facts_known(struct store *store, const struct store_place 
         assert_int_equal(keys[i].scope_id, place->chain[place->levels - 1].id);
     if (fake.known < 0)
         return failure_set(failure, fake.known, "no");
+    fake.refused += fake.known_too_many > 0 && count > fake.known_too_many;
+    if (fake.known_too_many > 0 && count > fake.known_too_many)
+        return failure_set(failure, PERMTAB_E_LIMIT, "too many");
     for (size_t i = 0; i < count && fake.known > 0; i++)
         out[i] = (struct facts){.user = keys[i].user, .without_roles = true};
     return fake.known;
@@ -138,6 +144,7 @@ struct log_position __wrap_publisher_position(const struct publisher *publisher)
 uint32_t __wrap_publisher_chain(const struct publisher *publisher, struct scope_key scope, struct scope_key *out)
 {
     (void)publisher;
+    fake.looks++;
     if (fake.levels == 0 || (fake.known_places > 0 && scope.id >= fake.known_places))
         return 0;
     out[fake.levels - 1] = scope;
@@ -309,12 +316,12 @@ static void a_slow_read_keeps_one_thread(void **state)
 static void a_list_leaves_a_thread(void **state)
 {
     struct fixture *fixture = *state;
-    begin(fixture, 400, READ_LIST);
+    begin(fixture, 300, READ_LIST);
     assert_int_equal(fake.submitted, THREADS - 1);
     begin(fixture, 1, READ_ONE);
     assert_int_equal(fake.submitted, THREADS);
     carry_out(fixture, THREADS - 1);
-    assert_int_equal(fixture->users[0], 401);
+    assert_int_equal(fixture->users[0], 301);
     /* Others ask now and then: a quarter of the threads. */
     carry_out(fixture, 0);
     carry_out(fixture, 1);
@@ -322,8 +329,8 @@ static void a_list_leaves_a_thread(void **state)
     carry_out(fixture, 2);
     assert_int_equal(fake.submitted, THREADS + 1);
     carry_out_from(fixture, THREADS);
-    assert_int_equal(fixture->told, 401);
-    assert_true(fixture->counters.store_reads <= 1 + (400 + 63) / 64);
+    assert_int_equal(fixture->told, 301);
+    assert_true(fixture->counters.store_reads <= 1 + (300 + 63) / 64);
 }
 
 /* In equal shares; but few are not worth a thread. */
@@ -856,6 +863,122 @@ static void known_places_are_read_each_by_itself(void **state)
 }
 
 /* Places that are not known, and what is to be read whole, are read in a snapshot; what is not, is not. */
+/* Of lists as many go together as one statement reads; of the others as many as of places that are not known. */
+static void a_list_is_read_widely_at_a_known_place(void **state)
+{
+    struct fixture *fixture = *state;
+    with_threads(fixture, 2);
+    fake.levels = 2;
+    fake.known = 1;
+    begin(fixture, 500, READ_LIST);
+    carry_out_from(fixture, 0);
+    assert_int_equal(fixture->told, 500);
+    assert_int_equal(fake.known_calls, (500 + READ_LIST_MAX - 1) / READ_LIST_MAX);
+    begin(fixture, 130, READ_WARM);
+    carry_out_from(fixture, fake.known_calls);
+    assert_int_equal(fixture->told, 630);
+    assert_int_equal(fake.known_calls, 3 + 3);
+    fake.known = 0; /* the place has moved */
+    begin(fixture, 150, READ_LIST);
+    carry_out_from(fixture, 6);
+    assert_int_equal(fixture->told, 780);
+    assert_int_equal(fake.known_calls, 7);
+    assert_int_equal(fake.calls, 3); /* in one snapshot, as many at a time as the store can */
+    assert_int_equal(fake.together[0], READ_TOGETHER_MAX);
+    assert_int_equal(fake.together[2], 150 - 2 * READ_TOGETHER_MAX);
+}
+
+/* The second part of what is read in one snapshot fails: the first is freed, and nobody has its facts. */
+static void a_part_of_a_wide_read_fails(void **state)
+{
+    struct fixture *fixture = *state;
+    with_threads(fixture, 2);
+    fake.levels = 2;
+    fake.too_much = READ_TOGETHER_MAX + 10;
+    begin(fixture, 150, READ_LIST);
+    carry_out_from(fixture, 0);
+    assert_int_equal(fixture->told, 150);
+    assert_int_equal(fixture->failed, 1); /* and that one only */
+}
+
+/* A list that was too much goes by fewer at once from then on, and by more again when it was not. */
+static void lists_find_their_width(void **state)
+{
+    struct fixture *fixture = *state;
+    with_threads(fixture, 2);
+    fake.levels = 2;
+    fake.known = 1;
+    fake.known_too_many = 100;
+    begin(fixture, 192, READ_LIST);
+    carry_out_from(fixture, 0);
+    assert_int_equal(fixture->told, 192);
+    assert_int_equal(fake.known_calls, 1 + 2); /* nobody is read alone */
+    begin(fixture, 780, READ_LIST);
+    carry_out_from(fixture, fake.known_calls);
+    assert_int_equal(fixture->told, 972);
+    assert_in_range(fake.refused, 2, 4); /* and not one of every three */
+    assert_int_equal(fixture->failed, 0);
+    fake.known_too_many = 0;
+    for (unsigned round = 0; round < 12; round++) {
+        fixture->asked = fixture->told = 0;
+        begin(fixture, 400, READ_LIST);
+        carry_out_from(fixture, fake.known_calls);
+    }
+    assert_int_equal(fake.known_together, 400 - 2 * READ_LIST_MAX);
+    unsigned calls = fake.known_calls;
+    fake.known_too_many = 20; /* they are halved as often as it takes to be as few as of other lanes, and then twice */
+    begin(fixture, READ_LIST_MAX, READ_LIST);
+    carry_out_from(fixture, fake.known_calls);
+    assert_in_range(fake.known_calls - calls, 1, 48);
+}
+
+/* However many wait: a job looks at those that it takes, and at few others. */
+static void a_job_does_not_look_at_all(void **state)
+{
+    struct fixture *fixture = *state;
+    static struct read *many[8000];
+    fake.levels = 2;
+    fake.known = 1;
+    fake.known_places = 1000;
+    for (unsigned i = 0; i < 8000; i++) { /* one place in a hundred is not known */
+        struct facts_key key = {.user = 1 + i, .scope_id = i % 100 == 0 ? 5000 + i : i % 10};
+        struct read_how list = {.lane = READ_LIST};
+        assert_int_equal(read_begin(&many[i], fixture->reads, &key, list, on_read, fixture), 0);
+    }
+    turn(fixture); /* three jobs: one of those that are not known, and two of the first places that are */
+    assert_int_equal(fake.submitted, THREADS - 1);
+    assert_in_range(fake.looks, 1, 300);
+    for (unsigned i = 0; i < 8000; i++)
+        read_cancel(many[i]);
+    carry_out_from(fixture, 0);
+    assert_int_equal(fixture->told, 0);
+}
+
+/* Who asks for one thing, and many do so without end, on all threads: a list is read all the same. */
+static void single_misses_without_end(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned next = 0, lists = 0;
+    begin(fixture, THREADS, READ_ONE);
+    begin(fixture, 1, READ_LIST);
+    begin(fixture, 1, READ_WARM);
+    uint64_t list = fixture->asked - 1, warm = fixture->asked;
+    begin(fixture, 10, READ_ONE);
+    while (read_waits(fixture->begun[list]) && next < 100) {
+        begin(fixture, 5, READ_ONE);
+        carry_out(fixture, next++);
+    }
+    assert_in_range(next, 1, 16 + THREADS);
+    lists = next;
+    while (read_waits(fixture->begun[warm]) && fixture->asked < READS - 10) {
+        begin(fixture, 3, READ_ONE);
+        carry_out(fixture, next++);
+    }
+    assert_in_range(next, lists, 256 + THREADS);
+    carry_out_from(fixture, next);
+    assert_int_equal(fixture->told, fixture->asked);
+}
+
 static void what_is_read_in_a_snapshot(void **state)
 {
     struct fixture *fixture = *state;
@@ -1018,11 +1141,11 @@ static void a_full_queue(void **state)
     carry_out_from(fixture, 0);
     assert_int_equal(fixture->told, 100);
     assert_int_equal(fixture->failed, 0);
-    static struct read *many[4096];
-    for (unsigned i = 0; i < 4096; i++)
+    static struct read *many[8192];
+    for (unsigned i = 0; i < 8192; i++)
         assert_int_equal(read_begin(&many[i], fixture->reads, &key, list, on_read, fixture), 0);
     assert_int_equal(read_begin(&read, fixture->reads, &key, list, on_read, fixture), PERMTAB_E_FULL);
-    for (unsigned i = 0; i < 4096; i++)
+    for (unsigned i = 0; i < 8192; i++)
         read_cancel(many[i]);
 }
 
@@ -1050,7 +1173,9 @@ int main(void)
         T(reads_and_guests_take_turns),
         T(a_guest_leaves),                     T(the_warm_up_pays),
         T(the_warm_up_pays_for_what_it_leaves),
-        T(known_places_are_read_each_by_itself),
+        T(known_places_are_read_each_by_itself), T(a_list_is_read_widely_at_a_known_place),
+        T(a_part_of_a_wide_read_fails),        T(lists_find_their_width),
+        T(a_job_does_not_look_at_all),         T(single_misses_without_end),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

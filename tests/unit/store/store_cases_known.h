@@ -44,13 +44,13 @@ static void test_known_are_as_each(void **state)
 {
     struct fixture *f = *state;
     struct random random = {.state = 20261201};
-    static struct facts facts[STORE_FACTS_MANY];
-    struct facts_key keys[STORE_FACTS_MANY];
+    static struct facts facts[STORE_KNOWN_MANY];
+    struct facts_key keys[STORE_KNOWN_MANY];
     many_policy(f, &random);
     for (unsigned round = 0; round < 60; round++) {
         struct scope_key scope = many_scope(&random);
         struct store_place place = known_place(f, scope);
-        size_t count = 0, most = 1 + random_below(&random, round % 2 == 0 ? 2 : STORE_FACTS_MANY);
+        size_t count = 0, most = 1 + random_below(&random, round % 2 == 0 ? 2 : STORE_KNOWN_MANY);
         for (uint64_t user = random_below(&random, 3); count < most; user += 1 + random_below(&random, 3))
             keys[count++] = facts_key_of(user * 7 % 1009, scope); /* in no order */
         assert_int_equal(store_read_facts_known(&f->store, &place, keys, count, facts, &failure), 1);
