@@ -67,7 +67,9 @@ static int make_parts(struct answering *answering, const struct answering_option
     struct slices_options slices = {.base = options->base,
                                     .fetches = answering->fetches,
                                     .publisher = options->publisher,
-                                    .feed = options->feed};
+                                    .feed = options->feed,
+                                    .l2 = options->l2,
+                                    .counters = options->counters};
     if (code == 0)
         code = slices_new(&answering->slices, &slices);
     return code;
@@ -141,10 +143,17 @@ void answering_applied(struct answering *answering, uint64_t revision)
     slices_applied(answering->slices);
 }
 
-int answering_slice(struct slice **out, struct answering *answering, struct scope_key scope, const uint64_t *users,
-                    size_t count, slice_done_fn done, void *context)
+int answering_slice(struct slice **out, struct answering *answering, enum slice_source source,
+                    struct scope_key scope, const uint64_t *users, size_t count, slice_done_fn done,
+                    void *context)
 {
-    return slice_begin(out, answering->slices, scope, users, count, done, context);
+    return slice_begin(out, answering->slices, source, scope, users, count, done, context);
+}
+
+size_t answering_slice_max(const struct answering *answering, enum slice_source source,
+                           struct scope_key scope)
+{
+    return slice_max(answering->slices, source, scope);
 }
 
 void answering_slice_cancel(struct slice *slice)

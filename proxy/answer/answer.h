@@ -104,10 +104,19 @@ typedef void (*slice_done_fn)(void *context, int code, const char *text, const s
                               const uint8_t *results);
 struct slice;
 
-/* `users` are ascending, each once, 1 to FACTS_SLICE_USERS_MAX. `done` is called later, never from inside, unless it is
- * cancelled. PERMTAB_E_MEMORY. */
-int answering_slice(struct slice **out, struct answering *answering, struct scope_key scope, const uint64_t *users,
-                    size_t count, slice_done_fn done, void *context) PERMTAB_MUST_CHECK;
+enum slice_source {
+    SLICE_OF_STORE,
+    SLICE_OF_L2, /* does not fail later: whoever is not there is SLICE_ALONE, and so are all when Redis fails */
+};
+
+/* `users` are ascending, each once, 1 to answering_slice_max. `done` is called later, never from inside, unless it is
+ * cancelled. PERMTAB_E_MEMORY; of L2 also _UNREACHABLE, _FULL. */
+int answering_slice(struct slice **out, struct answering *answering, enum slice_source source,
+                    struct scope_key scope, const uint64_t *users, size_t count, slice_done_fn done,
+                    void *context) PERMTAB_MUST_CHECK;
+/* How many users a slice of that place may have. 0: none is begun just now, because Redis is away or slow. */
+size_t answering_slice_max(const struct answering *answering, enum slice_source source,
+                           struct scope_key scope);
 void answering_slice_cancel(struct slice *slice);
 
 /* Notes what a client says that it hits: a hint for the next start, and for what stays in the table (table/use.h). It

@@ -1,11 +1,12 @@
 /* A slice:
  *
  *   READING ─► HELD ─► publisher_fill_many, some hundred users at a time ─► told
- *     a thread    │ ▲
- *                 └─┘ after the next batch, while it is ahead of the table
+ *     a thread,   │ ▲
+ *     or Redis    └─┘ after the next batch, while it is ahead of the table
  *
  * What may change while it is away: whoever wants it may have gone (it has no `done` then), the table may have
- * advanced, or be made anew (each user passes the fence). */
+ * advanced, or be made anew (each user passes the fence), and L2 may have been forgotten (nobody of a slice from there
+ * is published any more). */
 #include "proxy/answer/slices.h"
 
 #include "proxy/answer/fetch.h"
@@ -14,6 +15,7 @@
 #include "proxy/base/timer.h"
 #include "proxy/base/turn.h"
 #include "proxy/feed/feed.h"
+#include "proxy/l2/l2.h"
 #include "proxy/table/publisher.h"
 
 #include <assert.h>
@@ -27,7 +29,10 @@
 
 struct slice {
     struct slices *slices;
-    struct read_guest guest;
+    struct read_guest guest; /* of a slice from the store */
+    bool of_l2;
+    struct l2_place *place; /* under way */
+    uint64_t epoch;         /* of what L2 had; 0: nothing */
     struct facts_slice *facts;
     bool told_to_list; /* before it was read */
     bool listed;       /* it was read by lists */
@@ -120,10 +125,26 @@ static bool never_reached(struct slice *slice)
            publisher_confirmed(publisher) > slice->early_ns;
 }
 
+/* A change that the log does not tell ends the epoch, so no fence would keep its values out. */
+static bool is_forgotten(const struct slice *slice)
+{
+    return slice->of_l2 && (slice->epoch == 0 || !l2_place_counts(slice->slices->options.l2, slice->epoch));
+}
+
+static void count_hits(const struct slice *slice, size_t count)
+{
+    for (size_t i = slice->published; slice->of_l2 && i < slice->published + count; i++)
+        slice->slices->options.counters->l2_hits += slice->results[i] == SLICE_FILLED;
+}
+
 /* False: it has to wait for a batch. */
 static bool publish_some(struct slice *slice)
 {
     const struct slices *slices = slice->slices;
+    if (is_forgotten(slice)) {
+        leave_alone(slice);
+        return true;
+    }
     size_t left = slice->facts->count - slice->published, count = left < A_SHARE ? left : A_SHARE;
     look_for_strangers(slice, count);
     enum publisher_outcome outcome = publisher_fill_many(slices->options.publisher, slice->facts, slice->published,
@@ -135,6 +156,7 @@ static bool publish_some(struct slice *slice)
             feed_wake(slices->options.feed);
         return slice->published == slice->facts->count;
     }
+    count_hits(slice, count);
     slice->published += count;
     return true;
 }
@@ -175,11 +197,9 @@ static void note_listed(struct slices *slices, const struct slice *slice)
     slices->listed_left = LISTED_FOR;
 }
 
-static void on_read(struct read_guest *guest)
+static void hold(struct slice *slice)
 {
-    struct slice *slice = container_of(guest, struct slice, guest);
     struct slices *slices = slice->slices;
-    note_listed(slices, slice);
     for (size_t i = 0; i < slice->facts->kind_count; i++) {
         slice->facts->kinds[i].generation = slice->generation;
         slice->facts->kinds[i].unasked = true;
@@ -188,34 +208,71 @@ static void on_read(struct read_guest *guest)
     timer_next_turn(slices->turn);
 }
 
-int slice_begin(struct slice **out, struct slices *slices, struct scope_key scope, const uint64_t *users, size_t count,
-                slice_done_fn done, void *context)
+static void on_read(struct read_guest *guest)
+{
+    struct slice *slice = container_of(guest, struct slice, guest);
+    note_listed(slice->slices, slice);
+    hold(slice);
+}
+
+static void on_place(void *context, uint64_t epoch)
+{
+    struct slice *slice = context;
+    slice->place = NULL;
+    slice->epoch = epoch;
+    hold(slice);
+}
+
+static int begin(struct slice *slice)
+{
+    struct slices *slices = slice->slices;
+    struct scope_key scope = slice->facts->scope;
+    if (slice->of_l2)
+        return l2_place_read(&slice->place, slices->options.l2, slice->facts, on_place, slice);
+    slice->listed = slice->told_to_list = slices->listed_left > 0 && scope_equal(scope, slices->listed_at);
+    slices->listed_left -= slice->told_to_list;
+    fetches_guest_begin(slices->options.fetches, &slice->guest);
+    return 0;
+}
+
+int slice_begin(struct slice **out, struct slices *slices, enum slice_source source, struct scope_key scope,
+                const uint64_t *users, size_t count, slice_done_fn done, void *context)
 {
     struct slice *slice = calloc(1, sizeof *slice);
     if (slice == NULL)
         return PERMTAB_E_MEMORY;
     *slice = (struct slice){.slices = slices,
                             .guest = {.run = run, .done = on_read},
+                            .of_l2 = source == SLICE_OF_L2,
                             .generation = publisher_generation(slices->options.publisher),
                             .done = done,
                             .context = context};
     slice->results = calloc(count, sizeof *slice->results);
     int code = slice->results == NULL ? PERMTAB_E_MEMORY : facts_slice_new(&slice->facts, scope, users, count);
-    if (code < 0) {
+    if (code == 0)
+        code = begin(slice);
+    if (code < 0)
         slice_free(slice);
-        return code;
-    }
-    slice->listed = slice->told_to_list = slices->listed_left > 0 && scope_equal(scope, slices->listed_at);
-    slices->listed_left -= slice->told_to_list;
-    fetches_guest_begin(slices->options.fetches, &slice->guest);
-    *out = slice;
-    return 0;
+    else
+        *out = slice;
+    return code;
+}
+
+size_t slice_max(const struct slices *slices, enum slice_source source, struct scope_key scope)
+{
+    const struct l2 *l2 = slices->options.l2;
+    if (source == SLICE_OF_STORE)
+        return FACTS_SLICE_USERS_MAX;
+    return l2 != NULL ? l2_place_max(l2, scope) : 0;
 }
 
 void slice_cancel(struct slice *slice)
 {
     slice->done = NULL;
-    if (read_guest_withdraw(&slice->guest))
+    bool is_read = slice->of_l2 ? slice->place == NULL : !read_guest_withdraw(&slice->guest);
+    if (slice->place != NULL)
+        l2_place_leave(slice->place);
+    if (!is_read)
         slice_free(slice);
 }
 

@@ -1,5 +1,5 @@
-/* L2's life. The other files: marker.c keeps it true, with step.c, log.c, contest.c and forget.c; lookup.c and
- * read.c read; put.c writes; value.c has the bytes of a value. */
+/* L2's life. The other files: marker.c keeps it true, with step.c, log.c, contest.c and forget.c; lookup.c,
+ * read.c and place.c read; put.c writes; value.c has the bytes of a value. */
 #include "proxy/l2/l2.h"
 
 #include "proxy/l2/private.h"

@@ -19,6 +19,7 @@
 #include "proxy/base/counters.h"
 #include "proxy/feed/feed.h"
 #include "proxy/redis/redis.h"
+#include "proxy/rights/facts_slice.h"
 #include "proxy/store/threads.h"
 #include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
@@ -87,6 +88,31 @@ typedef void (*l2_done_fn)(void *context, enum l2_outcome outcome, const struct 
 struct l2_wait *l2_lookup_start(struct l2 *l2, uint64_t user, struct scope_key scope, uint64_t revision,
                                 bool warms, l2_done_fn done, void *context);
 void l2_lookup_cancel(struct l2_wait *wait);
+
+/* ---- many at a place, for the warm-up ---------------------------------------------------------------------------- */
+
+struct l2_place; /* a read of one */
+
+/* Users of one read, where they have no more than four scopes each. Redis is busy with it for half a millisecond, and
+ * so is the loop at most: nobody waits for longer behind it. */
+#define L2_PLACE_USERS_MAX 128u
+
+/* epoch: under which the values were found; 0: nothing is known of anybody in the slice. */
+typedef void (*l2_place_fn)(void *context, uint64_t epoch);
+
+/* How many users of a place one read may be of: fewer at a deep one. 0: none is begun just now, because Redis is away
+ * or slow, or L2 is to be forgotten. */
+size_t l2_place_max(const struct l2 *l2, struct scope_key scope);
+/* Makes kinds, without definitions of roles, of what L2 has of the slice's users, as of the marker's revision. The
+ * others are FACTS_SLICE_ALONE: l2_lookup_start looks for each. `slice` is borrowed until done is called, or the read
+ * is left. done is called later, never from inside. PERMTAB_E_UNREACHABLE, _FULL, _MEMORY. */
+int l2_place_read(struct l2_place **out, struct l2 *l2, struct facts_slice *slice, l2_place_fn done,
+                  void *context) PERMTAB_MUST_CHECK;
+/* done is not called. */
+void l2_place_leave(struct l2_place *place);
+/* Whether values of that epoch may be published still: it has not ended, and L2 is not to be forgotten. To be asked
+ * right before. */
+bool l2_place_counts(const struct l2 *l2, uint64_t epoch);
 
 /* ---- putting ----------------------------------------------------------------------------------------------------- */
 

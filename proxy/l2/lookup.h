@@ -1,4 +1,5 @@
-/* A lookup in L2, inside: lookup.c has its waits and its end, read.c the script that looks and its reply. */
+/* A lookup in L2, inside: lookup.c has its waits and its end, read.c the script that looks and its reply. place.c reads
+ * many at one place. */
 #ifndef PERMTAB_L2_LOOKUP_H
 #define PERMTAB_L2_LOOKUP_H
 
@@ -28,6 +29,14 @@ void l2_lookup_miss(struct l2_lookup *lookup);
 void l2_lookup_publish(struct l2_lookup *lookup, struct facts *facts);
 /* Makes lookup.c go on with a lookup after `ms`. False without memory. */
 bool l2_lookup_wake_in(struct l2_lookup *lookup, unsigned ms);
+
+/* ---- read.c, for place.c, too ---- */
+
+/* Tells the breaker how a look has ended. */
+void l2_note_health(struct l2 *l2, enum redis_status status, uint64_t sent_ns);
+/* Takes a scope of a chain, which is at this level from global down, and its value. */
+int l2_take_level(const struct catalogue *catalogue, const struct redis_reply *scope,
+                  const struct redis_reply *value, uint32_t level, struct facts *facts) PERMTAB_MUST_CHECK;
 
 /* ---- read.c ---- */
 

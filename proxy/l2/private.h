@@ -1,4 +1,4 @@
-/* Shared by l2.c, marker.c, contest.c, forget.c, step.c, log.c, lookup.c, read.c and put.c. */
+/* Shared by l2.c, marker.c, contest.c, forget.c, step.c, log.c, lookup.c, read.c, place.c and put.c. */
 #ifndef PERMTAB_L2_PRIVATE_H
 #define PERMTAB_L2_PRIVATE_H
 

@@ -97,6 +97,21 @@ void l2_flush_queued(evutil_socket_t descriptor, short what, void *context)
 
 /* ---- what comes back --------------------------------------------------------------------------------------------- */
 
+int l2_take_level(const struct catalogue *catalogue, const struct redis_reply *scope,
+                  const struct redis_reply *value, uint32_t level, struct facts *facts)
+{
+    struct facts_scope *at = &facts->chain[level];
+    const char *name = redis_reply_text(scope, NULL);
+    size_t size;
+    const char *text = redis_reply_text(value, &size);
+    if (name == NULL || text == NULL || scope_parse(&catalogue->types, name, &at->key) < 0)
+        return PERMTAB_E_PROTOCOL;
+    if (level == 0 ? at->key.type != 0 : at->key.type <= facts->chain[level - 1].key.type)
+        return PERMTAB_E_PROTOCOL;
+    facts->chain_count = level + 1;
+    return l2_value_take_scope(text, size, level, catalogue->words * 64, facts);
+}
+
 /* Takes the facts of a hit: {"hit", ms left, scope, its value, the user's there, parent, …}. *cost_us: the time
  * that reading the rows of the place itself took. */
 static int take_facts(struct l2_lookup *lookup, const struct redis_reply *found, struct facts *facts,
@@ -108,20 +123,14 @@ static int take_facts(struct l2_lookup *lookup, const struct redis_reply *found,
     if (words % CHAIN_WORDS != 0 || levels == 0 || levels > SCOPE_CHAIN_MAX)
         return PERMTAB_E_PROTOCOL;
     for (uint32_t level = 0; level < levels; level++) {
-        size_t at = 2 + (size_t)(levels - 1 - level) * CHAIN_WORDS, size = 0, rows_size = 0;
-        const char *text = redis_reply_text(redis_reply_at(found, at), NULL);
-        const char *value = redis_reply_text(redis_reply_at(found, at + 1), &size);
-        const char *rows = redis_reply_text(redis_reply_at(found, at + 2), &rows_size);
-        struct facts_scope *scope = &facts->chain[level];
-        if (text == NULL || value == NULL || rows == NULL ||
-            scope_parse(&catalogue->types, text, &scope->key) < 0)
+        size_t at = 2 + (size_t)(levels - 1 - level) * CHAIN_WORDS, size = 0;
+        const char *rows = redis_reply_text(redis_reply_at(found, at + 2), &size);
+        if (rows == NULL)
             return PERMTAB_E_PROTOCOL;
-        if (level == 0 ? scope->key.type != 0 : scope->key.type <= facts->chain[level - 1].key.type)
-            return PERMTAB_E_PROTOCOL;
-        facts->chain_count = level + 1;
-        int code = l2_value_take_scope(value, size, level, catalogue->words * 64, facts);
+        int code =
+            l2_take_level(catalogue, redis_reply_at(found, at), redis_reply_at(found, at + 1), level, facts);
         if (code == 0)
-            code = l2_value_take_rows(rows, rows_size, level, catalogue->words * 64, facts, cost_us);
+            code = l2_value_take_rows(rows, size, level, catalogue->words * 64, facts, cost_us);
         if (code < 0)
             return code;
     }
@@ -234,7 +243,7 @@ static void take_result(struct l2_lookup *lookup, const struct redis_reply *foun
     }
 }
 
-static void note_health(struct l2 *l2, enum redis_status status, uint64_t sent_ns)
+void l2_note_health(struct l2 *l2, enum redis_status status, uint64_t sent_ns)
 {
     uint64_t now = clock_ns();
     if (status == REDIS_OK) {
@@ -251,7 +260,7 @@ static void on_reply(void *context, enum redis_status status, const struct redis
     struct reading *reading = context;
     struct l2 *l2 = reading->l2;
     struct log_position at;
-    note_health(l2, status, reading->sent_ns);
+    l2_note_health(l2, status, reading->sent_ns);
     bool usable = status == REDIS_OK && l2_marker_seen(l2, redis_reply_at(reply, 0), 0, &at) &&
                   at.store_id == publisher_position(l2->publisher).store_id;
     for (unsigned i = 0; i < reading->count; i++) {

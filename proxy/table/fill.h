@@ -40,7 +40,8 @@ enum slice_result {
     SLICE_OPEN,     /* nothing yet */
     SLICE_FILLED,
     SLICE_RESIDENT, /* was there */
-    SLICE_ALONE,    /* to be read alone: it is of no kind, or something has changed since, or memory is short */
+    SLICE_ALONE,    /* to be read alone: it is of no kind, or something has changed since, or memory is short, or its
+                     * roles are not known (facts.without_roles) */
     SLICE_NO_ROOM,  /* the table is full: for the warm-up none is displaced */
     SLICE_STRANGER, /* for the caller to say */
     SLICE_LATER,    /* likewise */

@@ -117,6 +117,8 @@ static uint32_t berth(struct many *many, const struct landing *landing, struct b
     if (berth->tried)
         return berth->set;
     berth->tried = true;
+    if (first && kind->without_roles && !publisher_knows_roles(publisher, kind))
+        return 0;
     struct role_sources sources = {&table->sets, &kind->roles, first ? NULL : &publisher->table->sets};
     struct inputs inputs;
     size_t misplaced = 0;

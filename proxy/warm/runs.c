@@ -2,8 +2,9 @@
  * the hands: keys of places with few of them, users who have more at the place than roles, those of whom something has
  * changed meanwhile.
  *
- * A run asks the store alone. With Redis the hands have all keys that the fleet has named, because their values are
- * there, and while there is a budget every key, because what Redis has costs the store nothing.
+ * A run asks the store, or L2. With Redis L2 is asked for all keys that the fleet has named, because their values are
+ * there, and while there is a budget for every key, because what Redis has costs the store nothing. While L2 cannot be
+ * asked, these are for the hands.
  *
  * What may happen meanwhile:
  *
@@ -27,17 +28,28 @@
 struct run {
     struct job *job;
     struct slice *slice;
+    enum slice_source source;
     struct scope_key scope;
     size_t count;
     struct run *next;
 };
 
 /* Redis has most of what another host has named, and reads of it cost the store nothing. */
-static bool may_run(const struct job *job)
+static enum slice_source source_of(const struct job *job)
 {
     const struct warm *warm = job->warm;
     bool whole = warm->budget.percent >= BUDGET_ALL;
-    return warm->options.redis == NULL || (whole && job->status.kind != WARM_FLEET);
+    bool store = warm->options.redis == NULL || (whole && job->status.kind != WARM_FLEET);
+    return store ? SLICE_OF_STORE : SLICE_OF_L2;
+}
+
+/* How many keys the next run of the job may have; 0: none is begun now. */
+static size_t keys_max(const struct job *job)
+{
+    const struct warm *warm = job->warm;
+    struct scope_key scope = job->keys[job->next_key].scope;
+    size_t most = answering_slice_max(warm->options.answering, source_of(job), scope);
+    return warm->budget.percent < BUDGET_ALL && most > KEYS_PACED ? KEYS_PACED : most;
 }
 
 /* Whether the next keys of the job are of one place, and enough. */
@@ -56,7 +68,8 @@ struct job *runs_giver(const struct warm *warm)
 {
     for (struct job *job = warm->jobs; job != NULL; job = job->next)
         if ((job->status.state == WARM_FILLING || job->status.state == WARM_READING) && job->next_key < job->count)
-            return may_run(job) && is_run(job) ? job : NULL; /* page by page, while the next one is read */
+            return is_run(job) && keys_max(job) >= KEYS_LEAST ? job
+                                                              : NULL; /* page by page, as they are read */
     return NULL;
 }
 
@@ -79,11 +92,14 @@ static uint64_t room_for(const struct warm *warm, const struct job *job)
     return room > taken ? room - taken : 0;
 }
 
-/* What the hands have to do first is looked for by hands_have_work. */
+/* What the hands have to do first is looked for by hands_have_work. While keys are left that L2 did not have, the store
+ * is what is waited for, and looking for more would only make them more. */
 bool runs_have_work(const struct warm *warm)
 {
     const struct job *job = warm->run_count < runs_max(warm) ? runs_giver(warm) : NULL;
-    return job != NULL && (left_to_hands(warm, job) == 0 || room_for(warm, job) > 0);
+    if (job == NULL || left_to_hands(warm, job) == 0)
+        return job != NULL;
+    return source_of(job) == SLICE_OF_STORE && room_for(warm, job) > 0;
 }
 
 /* ---- what is for the hands --------------------------------------------------------------------------------------- */
@@ -159,8 +175,9 @@ static void on_done(void *context, int code, const char *text, const struct fact
     struct warm *warm = job->warm;
     for (size_t i = 0; i < facts->count; i++)
         take_result(run, facts->users[i], code == 0 ? (enum slice_result)results[i] : result_without(code));
+    bool of_store = run->source == SLICE_OF_STORE; /* only what it has answered says that it is there */
     run_free(run);
-    if (code == 0 || code == PERMTAB_E_NOT_FOUND) {
+    if (of_store && (code == 0 || code == PERMTAB_E_NOT_FOUND)) {
         warm->answered++;
         pause_ends(&warm->pause);
     } else if (is_the_stores(code)) {
@@ -223,8 +240,10 @@ static int run_begin(struct job *job, struct scope_key scope, const uint64_t *us
     struct run *run = malloc(sizeof *run);
     if (run == NULL)
         return PERMTAB_E_MEMORY;
-    *run = (struct run){.job = job, .scope = scope, .count = count, .next = warm->runs};
-    int code = answering_slice(&run->slice, warm->options.answering, scope, users, count, on_done, run);
+    *run = (struct run){
+        .job = job, .source = source_of(job), .scope = scope, .count = count, .next = warm->runs};
+    int code =
+        answering_slice(&run->slice, warm->options.answering, run->source, scope, users, count, on_done, run);
     if (code < 0) {
         free(run);
         return code;
@@ -239,10 +258,10 @@ static int run_begin(struct job *job, struct scope_key scope, const uint64_t *us
 void runs_begin(struct warm *warm)
 {
     uint64_t users[KEYS_A_RUN], room;
-    size_t most = warm->budget.percent < BUDGET_ALL ? KEYS_PACED : KEYS_A_RUN;
     struct job *job = runs_giver(warm);
     if (job == NULL || (room = room_for(warm, job)) == 0)
         return;
+    size_t most = keys_max(job);
     struct scope_key scope = job->keys[job->next_key].scope;
     size_t count = take_keys(job, users, room < most ? room : most);
     if (count == 0)

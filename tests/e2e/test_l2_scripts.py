@@ -235,6 +235,79 @@ class Read(Scripts):
         self.assertEqual([b"hit", [b"miss", 1]], [reply[1][0], reply[2]])
 
 
+class Place(Scripts):
+    """Many users of one place."""
+
+    SCOPES = [b"channel:9", b"v-channel", b"server:1", b"v-server", b"global", b"v-global"]
+    ROWS = [b"r-channel", b"r-server", b"r-global"]
+
+    def place(self, *users, scope="channel:9", largest=1000):
+        return self.run_script("l2_place", BASE, largest, scope, *users)
+
+    def test_found(self):
+        self.set_marker()
+        self.put()
+        self.put(user=43, chain=self.CHAIN[5:])  # not for the channel
+        self.put(user=44)
+        before = sorted(self.redis.command("KEYS", "*"))
+        self.assertEqual([self.as_marker(), self.SCOPES,
+                          self.ROWS + [None, b"r-server", b"r-global"] + [None] * 3 + self.ROWS],
+                         self.place(42, 43, 45, 44))
+        self.assertEqual([self.as_marker(), self.SCOPES[4:], [b"r-global", None]], self.place(42, 45, scope="global"))
+        self.assertEqual(before, sorted(self.redis.command("KEYS", "*")))  # no locks
+
+    def test_nothing_without_a_marker(self):
+        self.assertEqual([[None] * 4, [], []], self.place(42))
+        self.set_marker()
+        self.put()
+        self.set_marker(epoch="00000000000000e0")
+        self.assertEqual([self.as_marker(epoch="00000000000000e0"), [], []], self.place(42))
+
+    def test_a_chain_that_is_not_whole(self):
+        nothing = [self.as_marker(), [], []]
+        for scope in ("channel:9", "server:1", "global"):
+            key = self.scope_key(scope)
+            for spoil in (("DEL", key), ("HDEL", key, "parent"), ("HDEL", key, "value"), ("HSET", key, "parent", "-"),
+                          ("HSET", key, "parent", "channel:9"), ("HSET", key, "value", "x" * 1001), ("SET", key, "x")):
+                self.redis.command("FLUSHALL")
+                self.set_marker()
+                self.put()
+                self.redis.command(*spoil)
+                self.assertEqual(nothing, self.place(42, 42), spoil)
+
+    def test_one_that_is_spoilt_does_not_keep_the_others(self):
+        """And it stays: it is for l2_read to say so."""
+        for spoil, rows in ((("SET", self.user_key(), "x"), [None] * 3),
+                            (("DEL", self.user_key()), [None] * 3),
+                            (("HSET", self.user_key(), "server:1", "x" * 1001), [b"r-channel", None, b"r-global"]),
+                            (("HDEL", self.user_key(), "server:1"), [b"r-channel", None, b"r-global"])):
+            self.redis.command("FLUSHALL")
+            self.set_marker()
+            for user in (41, 42, 43):
+                self.put(user=user)
+            if spoil[0] == "SET":
+                self.redis.command("DEL", self.user_key())
+            self.redis.command(*spoil)
+            there = self.redis.command("EXISTS", self.user_key())
+            self.assertEqual(self.ROWS + rows + self.ROWS, self.place(41, 42, 43)[2], spoil)
+            self.assertEqual(there, self.redis.command("EXISTS", self.user_key()))
+
+    def test_no_reply_is_without_end(self):
+        self.set_marker()
+        value = "v" * 1000
+        for user in range(1, 31):
+            self.put(user=user, chain=("global", "", "0", value, value))
+        rows = self.place(*range(1, 31), scope="global")[2]
+        self.assertEqual([value.encode()] * 4 + [None] * 26, rows)
+        self.assertEqual([value.encode()], self.place(30, scope="global")[2])
+
+    def test_full(self):
+        self.set_marker()
+        self.put()
+        self.redis.command("CONFIG", "SET", "maxmemory", "1mb")
+        self.assertEqual(self.ROWS + [None] * 3, self.place(42, 43)[2])
+
+
 class Marker(Scripts):
     def published(self):
         text = self.redis.command("INFO", "commandstats").decode()

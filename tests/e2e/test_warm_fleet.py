@@ -8,7 +8,7 @@ import msgpack
 
 from harness import SqliteCase, full_only, main
 from harness.process import wait_until
-from harness.shared import PREFIX, Shared
+from harness.shared import MODERATES, PREFIX, Shared
 
 HOT = PREFIX + "hot:1"
 FIRST = 1000
@@ -20,9 +20,9 @@ class Fleet(Shared, SqliteCase):
         worker = self.worker(host)
         return sum(worker.peek(user, "server:1", "message.delete")[0] == "allow" for user in users)
 
-    def fresh(self):
+    def fresh(self, entries=4000):
         """Another host, when it has read what is hot and counted the users."""
-        host = self.host(1, table_entries=4000)
+        host = self.host(1, table_entries=entries)
         wait_until(lambda: host.stats()["hot_keys_read"] > 0, 20, lambda: f"keys are read: {host.stats()}", 0.05)
         wait_until(lambda: host.stats()["warm_jobs"] == 0, 30, lambda: f"the jobs end: {host.stats()}", 0.05)
         return host
@@ -45,6 +45,43 @@ class Fleet(Shared, SqliteCase):
         self.assertEqual(150, self.peeks(host, users))
         job = host.ctl("jobs").stdout
         self.assertRegex(job, r"(?m)^\d+ fleet done 152/152 .*: what other hosts are asked for$")
+
+    def name(self, host, users):
+        """As though hosts of the fleet were asked for these."""
+        with host.rpc() as rpc:
+            store = rpc.call("subscribe")["store_id"]
+        keys = [word for user in users for word in (user, SERVER, 1, 5)]
+        self.redis.command("HSET", HOT, "0", msgpack.packb([2, "hot.keys", [{"v": 1, "store": store, "keys": keys}]]))
+
+    def looks(self):
+        """How many have been looked for one by one, or put: whoever is, is asked how long the values live."""
+        return int(re.search(r"cmdstat_pttl:calls=(\d+)", self.redis.command("INFO", "commandstats").decode())[1])
+
+    def test_what_l2_has_is_read_together(self):
+        """Many users of one place in one script; what it has not, or what is spoilt, is for the others."""
+        self.moderators = 1200
+        first, = self.hosts(1)
+        users = range(FIRST, FIRST + 1200)
+        with first.rpc() as rpc:
+            for begin in range(FIRST, FIRST + 1200, 100):
+                rpc.call("check_many", queries=[[user, "server:1", MODERATES, None]
+                                                for user in range(begin, begin + 100)])
+                wait_until(lambda: len(self.keys("*{user:*")) >= begin + 100 - FIRST, 10, "all is put", 0.005)
+        missing, garbled, other = FIRST + 1000, FIRST + 1010, FIRST + 1020
+        self.redis.command("DEL", self.key_of(f"user:{missing}"))
+        self.redis.command("HSET", self.key_of(f"user:{garbled}"), "server:1", "?")
+        self.redis.command("DEL", self.key_of(f"user:{other}"))
+        self.redis.command("SET", self.key_of(f"user:{other}"), "x")
+        self.name(first, users)
+        before = self.looks()
+        host = self.fresh(entries=20000)
+        stats = host.stats()
+        self.assertEqual(1200, self.peeks(host, users))
+        self.assertEqual(2, stats["l2_corrupt"])
+        # The first runs find that no role is known yet, and are read from the store.
+        self.assertGreaterEqual(stats["l2_hits"], 1200 - 3 * 128 - 3)
+        self.assertLessEqual(self.looks() - before, 2 * (3 * 128 + 3))
+        self.assertRegex(host.ctl("jobs").stdout, r"(?m)^\d+ fleet done 1200/1200 .*: what other hosts are asked for$")
 
     def test_no_more_is_read_than_the_table_has_room_for(self):
         first, = self.hosts(1)

@@ -201,6 +201,84 @@ void host_look(struct host *host)
     free(asked);
 }
 
+/* ---- looks at many of a place ------------------------------------------------------------------------------------ */
+
+static void on_place(void *context, uint64_t epoch)
+{
+    struct host *host = context;
+    host->world->looks--;
+    host->place = NULL;
+    host->place_epoch = epoch;
+    host->place_held = true;
+}
+
+static void place_begin(struct host *host)
+{
+    struct world *world = host->world;
+    uint64_t users[CHANGING_USERS_MAX], count = 0;
+    for (uint64_t user = 0; user < world->past.users; user++)
+        if (world_draw(world, 4) > 0)
+            users[count++] = user;
+    struct scope_key place = world->recent[world_draw(world, 4)].scope;
+    if (count == 0 || l2_place_max(host->l2, place) == 0)
+        return;
+    assert_int_equal(facts_slice_new(&host->slice, place, users, count), 0);
+    host->slice_generation = publisher_generation(host->publisher);
+    if (l2_place_read(&host->place, host->l2, host->slice, on_place, host) == 0) {
+        world->looks++;
+        return;
+    }
+    facts_slice_free(host->slice);
+    host->slice = NULL;
+}
+
+/* As answer/slices.c publishes: what L2 has is asked for again and again by others, so it may lie here for long. */
+static void place_end(struct host *host)
+{
+    uint8_t results[CHANGING_USERS_MAX] = {SLICE_OPEN};
+    struct facts_slice *slice = host->slice;
+    enum publisher_outcome outcome = PUBLISHER_OUTDATED;
+    for (size_t i = 0; i < slice->kind_count; i++) {
+        slice->kinds[i].generation = host->slice_generation;
+        slice->kinds[i].unasked = true;
+    }
+    if (host->place_epoch != 0 && l2_place_counts(host->l2, host->place_epoch))
+        outcome = publisher_fill_many(host->publisher, slice, 0, slice->count, clock_ns(), results);
+    for (size_t i = 0; i < slice->count && outcome == PUBLISHER_FILLED; i++) {
+        struct answer answer;
+        if (results[i] != SLICE_FILLED ||
+            !publisher_lookup(host->publisher, slice->users[i], slice->scope, &answer))
+            continue;
+        host->world->totals.places++;
+        compare(host, slice->users[i], slice->scope, &answer, "a place of L2");
+        answer_fini(&answer);
+    }
+    if (outcome != PUBLISHER_EARLY)
+        host_leave_place(host);
+}
+
+void host_leave_place(struct host *host)
+{
+    if (host->place != NULL) {
+        l2_place_leave(host->place);
+        host->world->looks--;
+    }
+    facts_slice_free(host->slice);
+    host->place = NULL;
+    host->slice = NULL;
+    host->place_held = false;
+}
+
+void host_look_at_place(struct host *host)
+{
+    if (host->slice == NULL)
+        place_begin(host);
+    else if (host->place_held)
+        place_end(host);
+    else if (world_draw(host->world, 20) == 0)
+        host_leave_place(host);
+}
+
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void on_redis(void *context, bool connected)
@@ -280,6 +358,7 @@ void host_end(struct host *host)
         i = (size_t)-1;
     }
     world->stopping = false;
+    host_leave_place(host);
     count(host);
     redis_free(host->redis);
     l2_free(host->l2);

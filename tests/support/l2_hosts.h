@@ -30,6 +30,9 @@ void host_follow(struct host *host);
 
 /* Asks L2 for something drawn. What L2 does not know is often read from the store: a fill, which ends later. */
 void host_look(struct host *host);
+/* Asks L2 for many at a place that others ask for, publishes what came of it, or drops that. */
+void host_look_at_place(struct host *host);
+void host_leave_place(struct host *host);
 /* One of the fills under way, if there is any, ends: in the table and in L2, or dropped. */
 void host_fill_end(struct host *host);
 

@@ -39,6 +39,11 @@ struct host {
     struct memory_policy applied; /* the store as at the publisher's revision */
     bool woken;
     struct pending fills[HOST_FILLS];
+    /* Of a look at a place; NULL: there is none. */
+    struct facts_slice *slice;
+    struct l2_place *place; /* while it is away */
+    uint64_t slice_generation, place_epoch;
+    bool place_held; /* it has come back */
 };
 
 /* A read of the store on a helper thread. */
@@ -48,7 +53,8 @@ struct job {
 };
 
 struct totals {
-    uint64_t fills, known, hits, misses, held, outdated, advances, epochs, refused, puts, waits, logs, lost;
+    uint64_t fills, known, hits, misses, held, outdated, advances, epochs, refused, puts, waits, logs, lost,
+        places;
 };
 
 struct world {

@@ -4,7 +4,9 @@
 
 #include "proxy/answer/fetch.h"
 #include "proxy/base/clock.h"
+#include "proxy/base/counters.h"
 #include "proxy/base/turn.h"
+#include "proxy/l2/l2.h"
 #include "proxy/store/store.h"
 #include "proxy/table/publisher.h"
 
@@ -42,6 +44,13 @@ static struct {
     unsigned woken;
     int known[USERS + 1]; /* by user */
     uint64_t roles_from;  /* users from this one on have a role; 0: all have */
+    size_t l2_max;        /* users of a read */
+    uint64_t epoch;
+    struct {
+        struct facts_slice *slice;
+        l2_place_fn done; /* NULL: nothing is under way */
+        void *context;
+    } place;
 } fake;
 
 void __wrap_fetches_guest_begin(struct fetches *fetches, struct read_guest *guest);
@@ -56,6 +65,11 @@ uint64_t __wrap_publisher_confirmed(const struct publisher *publisher);
 enum publisher_outcome __wrap_publisher_fill_many(struct publisher *publisher, struct facts_slice *slice, size_t from,
                                                   size_t count, uint64_t now_ns, uint8_t *results);
 void __wrap_feed_wake(struct feed *feed);
+size_t __wrap_l2_place_max(const struct l2 *l2, struct scope_key scope);
+int __wrap_l2_place_read(struct l2_place **out, struct l2 *l2, struct facts_slice *slice, l2_place_fn done,
+                         void *context);
+void __wrap_l2_place_leave(struct l2_place *place);
+bool __wrap_l2_place_counts(const struct l2 *l2, uint64_t epoch);
 
 void __wrap_fetches_guest_begin(struct fetches *fetches, struct read_guest *guest)
 {
@@ -168,6 +182,39 @@ void __wrap_feed_wake(struct feed *feed)
     fake.woken++;
 }
 
+size_t __wrap_l2_place_max(const struct l2 *l2, struct scope_key scope)
+{
+    assert_ptr_equal(l2, &fake);
+    assert_true(scope_equal(scope, server));
+    return fake.l2_max;
+}
+
+int __wrap_l2_place_read(struct l2_place **out, struct l2 *l2, struct facts_slice *slice, l2_place_fn done,
+                         void *context)
+{
+    if (__wrap_l2_place_max(l2, slice->scope) == 0)
+        return PERMTAB_E_UNREACHABLE;
+    assert_null(fake.place.done);
+    fake.place.slice = slice;
+    fake.place.done = done;
+    fake.place.context = context;
+    *out = (struct l2_place *)(void *)&fake.place;
+    return 0;
+}
+
+void __wrap_l2_place_leave(struct l2_place *place)
+{
+    assert_ptr_equal(place, &fake.place);
+    fake.place.done = NULL;
+}
+
+bool __wrap_l2_place_counts(const struct l2 *l2, uint64_t epoch)
+{
+    assert_ptr_equal(l2, &fake);
+    assert_int_not_equal(epoch, 0);
+    return epoch == fake.epoch;
+}
+
 /* ---- the fixture ------------------------------------------------------------------------------------------------- */
 
 struct fixture {
@@ -180,6 +227,7 @@ struct fixture {
     size_t count; /* of what was told of last: */
     uint8_t results[USERS];
     bool between; /* an event of somebody else came between two shares */
+    struct counters counters;
 };
 
 static int setup(void **state)
@@ -188,8 +236,11 @@ static int setup(void **state)
     memset(&fake, 0, sizeof fake);
     fake.result = SLICE_FILLED;
     fake.at.revision = fake.revision = 10;
+    fake.l2_max = L2_PLACE_USERS_MAX;
+    fake.epoch = 77;
     fixture->base = event_base_new();
-    struct slices_options options = {.base = fixture->base};
+    struct slices_options options = {
+        .base = fixture->base, .l2 = (struct l2 *)(void *)&fake, .counters = &fixture->counters};
     assert_int_equal(slices_new(&fixture->slices, &options), 0);
     *state = fixture;
     return 0;
@@ -225,7 +276,9 @@ static void begin_at(struct fixture *fixture, struct scope_key scope, size_t cou
     uint64_t users[USERS];
     for (size_t i = 0; i < count; i++)
         users[i] = i + 1;
-    assert_int_equal(slice_begin(&fixture->slice, fixture->slices, scope, users, count, on_done, fixture), 0);
+    assert_int_equal(
+        slice_begin(&fixture->slice, fixture->slices, SLICE_OF_STORE, scope, users, count, on_done, fixture),
+        0);
 }
 
 static void begin(struct fixture *fixture, size_t count)
@@ -631,6 +684,107 @@ static void what_says_nothing_of_a_place(void **state)
     assert_true(fake.listed[3] && fake.listed[4]);
 }
 
+/* ---- from L2 ----------------------------------------------------------------------------------------------------- */
+
+static int begin_of_l2(struct fixture *fixture, size_t count)
+{
+    uint64_t users[L2_PLACE_USERS_MAX];
+    for (size_t i = 0; i < count; i++)
+        users[i] = i + 1;
+    return slice_begin(&fixture->slice, fixture->slices, SLICE_OF_L2, server, users, count, on_done, fixture);
+}
+
+/* L2 has told; 0: nothing is known of anybody. */
+static void end_place(uint64_t epoch)
+{
+    l2_place_fn done = fake.place.done;
+    fake.place.done = NULL;
+    done(fake.place.context, epoch);
+}
+
+static void of_l2(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(slice_max(fixture->slices, SLICE_OF_STORE, server), FACTS_SLICE_USERS_MAX);
+    assert_int_equal(slice_max(fixture->slices, SLICE_OF_L2, server), L2_PLACE_USERS_MAX);
+    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    assert_int_equal(fake.guest_count, 0);
+    end_place(fake.epoch);
+    assert_int_equal(fixture->told, 0);
+    turn_some(fixture);
+    assert_int_equal(fixture->told, 1);
+    assert_int_equal(count_of(fixture, SLICE_FILLED), 100);
+    assert_int_equal(fixture->counters.l2_hits, 100);
+    fake.result = SLICE_ALONE;
+    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    end_place(fake.epoch);
+    turn_some(fixture);
+    begin(fixture, 100); /* what the store has is no hit */
+    read_one(1);
+    turn_some(fixture);
+    assert_int_equal(fixture->counters.l2_hits, 100);
+    fake.l2_max = 0;
+    assert_int_equal(slice_max(fixture->slices, SLICE_OF_L2, server), 0);
+    assert_int_equal(begin_of_l2(fixture, 100), PERMTAB_E_UNREACHABLE);
+}
+
+static void l2_has_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    end_place(0);
+    turn_some(fixture);
+    assert_int_equal(fixture->code, 0);
+    assert_int_equal(count_of(fixture, SLICE_ALONE), 100);
+    assert_int_equal(fake.fills, 0);
+}
+
+/* After it has told, before it is published; also while the slice is ahead of the table. */
+static void l2_is_forgotten(void **state)
+{
+    struct fixture *fixture = *state;
+    for (unsigned early = 0; early < 2; early++) {
+        fake.outcome = early ? PUBLISHER_EARLY : PUBLISHER_FILLED;
+        fake.fills = 0;
+        assert_int_equal(begin_of_l2(fixture, 100), 0);
+        end_place(fake.epoch);
+        if (early)
+            turn_some(fixture);
+        assert_int_equal(fake.fills, early);
+        fake.outcome = PUBLISHER_FILLED;
+        fake.epoch++;
+        slices_applied(fixture->slices);
+        turn_some(fixture);
+        assert_int_equal(fixture->told, early + 1);
+        assert_int_equal(count_of(fixture, SLICE_ALONE), 100);
+        assert_int_equal(fake.fills, early);
+    }
+}
+
+static void of_l2_for_another_table(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    fake.generation++;
+    end_place(fake.epoch);
+    turn_some(fixture);
+    assert_int_equal(count_of(fixture, SLICE_ALONE), 100);
+}
+
+static void of_l2_cancelled(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    slice_cancel(fixture->slice);
+    assert_null(fake.place.done);
+    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    end_place(fake.epoch);
+    slice_cancel(fixture->slice);
+    turn_some(fixture);
+    assert_int_equal(fixture->told, 0);
+    assert_int_equal(fake.fills, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -653,6 +807,11 @@ int main(void)
         T(shares_of_a_turn),
         T(a_place_is_listed_for_a_while),
         T(what_says_nothing_of_a_place),
+        T(of_l2),
+        T(l2_has_nothing),
+        T(l2_is_forgotten),
+        T(of_l2_for_another_table),
+        T(of_l2_cancelled),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,8 +120,10 @@ static void step(struct world *world)
         world_commit(world);
     else if (drawn < 180)
         host_poll(host);
-    else if (drawn < 480)
+    else if (drawn < 380)
         host_look(host);
+    else if (drawn < 480)
+        host_look_at_place(host);
     else if (drawn < 700)
         host_fill_end(host);
     else if (drawn < 950)
@@ -184,13 +186,14 @@ static void never_untrue(void **state)
     print_message("fills %llu, %llu with a marker, hits %llu, misses %llu, outdated %llu, puts %llu, refused "
                   "%llu, advances %llu, epochs "
                   "%llu, lock waits "
-                  "%llu, logs read %llu, connections lost %llu\n",
+                  "%llu, logs read %llu, connections lost %llu, found at places %llu\n",
                   (unsigned long long)totals.fills, (unsigned long long)totals.known,
                   (unsigned long long)totals.hits, (unsigned long long)totals.misses,
                   (unsigned long long)totals.outdated, (unsigned long long)totals.puts,
                   (unsigned long long)totals.refused, (unsigned long long)totals.advances,
                   (unsigned long long)totals.epochs, (unsigned long long)totals.waits,
-                  (unsigned long long)totals.logs, (unsigned long long)totals.lost);
+                  (unsigned long long)totals.logs, (unsigned long long)totals.lost,
+                  (unsigned long long)totals.places);
     /* The test is worth something only if all of this has happened. */
     if (seeds() >= 10) {
         assert_true(totals.hits > 800);
@@ -200,6 +203,7 @@ static void never_untrue(void **state)
         assert_true(totals.advances > 1000 && totals.advances < 50000);
         assert_true(totals.epochs > 50);
         assert_true(totals.logs > 50);
+        assert_true(totals.places > 50);
     }
 }
 

@@ -143,6 +143,33 @@ static void a_change_of_a_role_leaves_its_kinds_alone(void **state)
     facts_slice_free(slice);
 }
 
+/* What L2 knows comes without definitions: those of the table count, or nobody is published who has such a role. */
+static void without_definitions(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t results[MANY] = {0};
+    struct facts_slice *slice = slice_of(fixture, MANY);
+    for (size_t i = 0; i < slice->kind_count; i++) {
+        role_list_fini(&slice->kinds[i].roles);
+        slice->kinds[i].roles = (struct role_list){0};
+        slice->kinds[i].without_roles = true;
+    }
+    struct table *next = begin(fixture);
+    assert_int_equal(fill_some(fixture, slice, 0, MANY, results), PUBLISHER_FILLED);
+    assert_int_equal(results_that_are(results, 5, SLICE_ALONE), 5);
+    assert_int_equal(results_that_are(results + 5, MANY - 5, SLICE_FILLED), MANY - 5);
+    assert_int_equal(resident(fixture, 1, server, SEND), -1);
+    fill_well(fixture, 5, server); /* which brings the definition */
+    memset(results, SLICE_OPEN, sizeof results);
+    assert_int_equal(fill_some(fixture, slice, 0, 5, results), PUBLISHER_FILLED);
+    assert_int_equal(results_that_are(results, 4, SLICE_FILLED), 4);
+    for (uint64_t user = 1; user <= 5; user++) {
+        assert_int_equal(resident(fixture, user, server, SEND), 1);
+        assert_int_equal(resident_in(next, user, server, SEND), 1);
+    }
+    facts_slice_free(slice);
+}
+
 /* Its users leave between two calls, and its definitions with it. */
 static void a_set_that_is_gone_is_made_again(void **state)
 {
@@ -372,6 +399,7 @@ int main(void)
         T(who_is_named_by_a_change_is_alone),
         T(many_who_are_named),
         T(a_change_of_a_role_leaves_its_kinds_alone),
+        T(without_definitions),
         T(a_set_that_is_gone_is_made_again),
         T(no_set_is_held_afterwards),
         T(a_message_holds_back_whom_it_names),

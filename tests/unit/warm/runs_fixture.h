@@ -10,6 +10,7 @@
 #define USERS 20000u
 #define LEAST 32u  /* keys of a run */
 #define PACED 512u /* of one that is to be paid for */
+#define OF_L2 128u /* of one of L2 */
 
 struct slice {
     struct scope_key scope;
@@ -34,6 +35,8 @@ static struct {
     enum slice_result results[USERS + 1]; /* of a run; SLICE_OPEN: filled, if there is room */
     int fails;                            /* each run; 0: none does */
     bool no_slices, no_memory;
+    size_t l2_max; /* users of a run of L2; 0: it is away */
+    unsigned begun_of_l2;
     uint64_t cost_ns; /* of each */
     struct fleet_keys_ports ports;
 } fake;
@@ -44,8 +47,11 @@ static const struct target other_role = {.kind = TARGET_ROLE, .id = 8};
 /* ---- what is played ---------------------------------------------------------------------------------------------- */
 
 void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct ask *ask);
-int __wrap_answering_slice(struct slice **out, struct answering *answering, struct scope_key scope,
-                           const uint64_t *users, size_t count, slice_done_fn done, void *context);
+int __wrap_answering_slice(struct slice **out, struct answering *answering, enum slice_source source,
+                           struct scope_key scope, const uint64_t *users, size_t count, slice_done_fn done,
+                           void *context);
+size_t __wrap_answering_slice_max(const struct answering *answering, enum slice_source source,
+                                  struct scope_key scope);
 void __wrap_answering_slice_cancel(struct slice *slice);
 bool __wrap_publisher_resident(const struct publisher *publisher, uint64_t user, struct scope_key scope,
                                struct scope_key *at);
@@ -76,11 +82,19 @@ void __wrap_ask_start(struct answering *answering, struct ask_flow *flow, struct
     assert_room();
 }
 
-int __wrap_answering_slice(struct slice **out, struct answering *answering, struct scope_key scope,
-                           const uint64_t *users, size_t count, slice_done_fn done, void *context)
+size_t __wrap_answering_slice_max(const struct answering *answering, enum slice_source source,
+                                  struct scope_key scope)
 {
-    (void)answering;
-    assert_in_range(count, LEAST, FACTS_SLICE_USERS_MAX);
+    (void)answering, (void)scope;
+    return source == SLICE_OF_STORE ? FACTS_SLICE_USERS_MAX : fake.l2_max;
+}
+
+int __wrap_answering_slice(struct slice **out, struct answering *answering, enum slice_source source,
+                           struct scope_key scope, const uint64_t *users, size_t count, slice_done_fn done,
+                           void *context)
+{
+    assert_in_range(count, LEAST, __wrap_answering_slice_max(answering, source, scope));
+    fake.begun_of_l2 += source == SLICE_OF_L2;
     if (fake.no_slices)
         return PERMTAB_E_MEMORY;
     struct slice *slice = calloc(1, sizeof *slice), **last = &fake.slices;

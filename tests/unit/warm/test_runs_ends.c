@@ -215,6 +215,106 @@ static void with_redis(void **state)
     assert_int_equal(fake.begun, 0);
 }
 
+static void begin_fleet(struct fixture *fixture)
+{
+    fake.l2_max = OF_L2;
+    begin_worker(fixture, 100, true);
+    fake.begun = fake.asked = 0;
+    warm_connected(fixture->warm);
+    warm_applied(fixture->warm);
+    tell_fleet_keys();
+    begin(fixture);
+}
+
+/* What the fleet has named is in Redis, and so may be all that there is only a part of the store's time for. */
+static void runs_of_l2(void **state)
+{
+    struct fixture *fixture = *state;
+    begin_fleet(fixture);
+    assert_int_equal(fake.slice_count, WARM_RUNS);
+    run(fixture, 5);
+    assert_int_equal(end_of_job(fixture).filled, 1000);
+    assert_int_equal(fake.begun, (1000 + OF_L2 - 1) / OF_L2);
+    assert_int_equal(fake.largest, OF_L2);
+    assert_int_equal(fake.asked, 0);
+    memset(fake.filled, 0, sizeof fake.filled);
+    fixture->counters.warm_filled = fake.begun = fake.begun_of_l2 = fake.most_slices = 0;
+    fake.users = 1000;
+    begin_worker(fixture, 50, true);
+    begin_role(fixture);
+    run(fixture, 5);
+    assert_int_equal(end_of_job(fixture).filled, 1000);
+    assert_int_equal(fake.begun_of_l2, fake.begun);
+    assert_int_equal(fake.most_slices, 1);
+    assert_int_equal(fake.asked, 0);
+    memset(fake.filled, 0, sizeof fake.filled);
+    fixture->counters.warm_filled = fake.begun = fake.begun_of_l2 = 0;
+    begin_worker(fixture, 100, true);
+    begin_role(fixture); /* the whole of it is faster */
+    run(fixture, 5);
+    assert_true(fake.begun > 0 && fake.begun_of_l2 == 0);
+}
+
+/* The hands go to the store for them, and until they have, nothing more is looked for. */
+static void what_l2_has_not_goes_first(void **state)
+{
+    struct fixture *fixture = *state;
+    for (uint64_t user = 1; user <= 1000; user++)
+        fake.results[user] = SLICE_ALONE;
+    begin_fleet(fixture);
+    while (fake.slice_count > 0) {
+        end_slice();
+        turn_some(fixture);
+        assert_in_range(world.running, 1, WARM_HANDS);
+    }
+    assert_int_equal(world.running, WARM_HANDS);
+    assert_in_range(fake.begun, WARM_HANDS / OF_L2, WARM_HANDS / OF_L2 + WARM_RUNS);
+    unsigned begun = fake.begun;
+    end_ask();
+    turn_some(fixture);
+    assert_int_equal(fake.begun, begun);
+    run(fixture, 5);
+    assert_int_equal(end_of_job(fixture).filled, 1000);
+    assert_int_equal(fake.asked, 1000);
+}
+
+/* That Redis answers says nothing of the store. */
+static void l2_ends_no_pause(void **state)
+{
+    struct fixture *fixture = *state;
+    begin_fleet(fixture);
+    uint64_t answered = fixture->warm->answered;
+    hands_rest(fixture->warm);
+    end_slice();
+    assert_int_equal(fixture->warm->answered, answered);
+    assert_string_equal(job_at(fixture, 0).text, "the store does not answer");
+}
+
+/* In the middle of a job: all that is left is for the hands, until it is back. */
+static void l2_goes_away(void **state)
+{
+    struct fixture *fixture = *state;
+    begin_fleet(fixture);
+    fake.l2_max = 0;
+    end_slice();
+    turn_some(fixture);
+    assert_int_equal(fake.begun, WARM_RUNS);
+    assert_int_equal(world.running, WARM_HANDS);
+    fake.l2_max = OF_L2;
+    while (world.running > 0)
+        end_ask();
+    run(fixture, 5);
+    assert_int_equal(end_of_job(fixture).filled, 1000);
+    assert_int_equal(fake.asked, WARM_HANDS);
+    memset(fake.filled, 0, sizeof fake.filled);
+    fixture->counters.warm_filled = 0;
+    fake.no_slices = true; /* or it cannot even be asked */
+    begin_fleet(fixture);
+    run(fixture, 5);
+    assert_int_equal(end_of_job(fixture).filled, 1000);
+    assert_int_equal(fake.asked, 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +328,10 @@ int main(void)
         T(a_job_is_cancelled),
         T(the_table_is_made_anew),
         T(with_redis),
+        T(runs_of_l2),
+        T(what_l2_has_not_goes_first),
+        T(l2_ends_no_pause),
+        T(l2_goes_away),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
