@@ -93,9 +93,9 @@ void l2_lookup_cancel(struct l2_wait *wait);
 
 struct l2_place; /* a read of one */
 
-/* Users of one read, where they have no more than four scopes each. Redis is busy with it for half a millisecond, and
- * so is the loop at most: nobody waits for longer behind it. */
-#define L2_PLACE_USERS_MAX 128u
+/* Users of one read, where they have no more than eight scopes each. Redis is busy with it for a quarter of a
+ * millisecond, and so is the loop at most: nobody waits for longer behind it. */
+#define L2_PLACE_USERS_MAX 64u
 
 /* epoch: under which the values were found; 0: nothing is known of anybody in the slice. */
 typedef void (*l2_place_fn)(void *context, uint64_t epoch);

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEVELS_USUAL 4u   /* so many times L2_PLACE_USERS_MAX values are read at once */
+#define LEVELS_USUAL 8u   /* so many times L2_PLACE_USERS_MAX values are read at once */
 #define COMMON_MAX   128u /* rows that everybody has in common: they are copied for each kind */
 
 struct l2_place {

@@ -79,8 +79,8 @@ class Fleet(Shared, SqliteCase):
         self.assertEqual(1200, self.peeks(host, users))
         self.assertEqual(2, stats["l2_corrupt"])
         # The first runs find that no role is known yet, and are read from the store.
-        self.assertGreaterEqual(stats["l2_hits"], 1200 - 3 * 128 - 3)
-        self.assertLessEqual(self.looks() - before, 2 * (3 * 128 + 3))
+        self.assertGreaterEqual(stats["l2_hits"], 1200 - 3 * 64 - 3)
+        self.assertLessEqual(self.looks() - before, 2 * (3 * 64 + 3))
         self.assertRegex(host.ctl("jobs").stdout, r"(?m)^\d+ fleet done 1200/1200 .*: what other hosts are asked for$")
 
     def test_no_more_is_read_than_the_table_has_room_for(self):

@@ -22,6 +22,7 @@
 #define USERS  4096u
 #define SLICES 64u
 #define SHARE  256u /* users published between two looks at the clock */
+#define OF_L2  50u  /* users of a slice of L2 */
 #define LISTED 4u   /* slices that are read by lists after one that was no range */
 
 static const struct scope_key server = {1, 1}, other = {2, 1};
@@ -707,35 +708,35 @@ static void of_l2(void **state)
     struct fixture *fixture = *state;
     assert_int_equal(slice_max(fixture->slices, SLICE_OF_STORE, server), FACTS_SLICE_USERS_MAX);
     assert_int_equal(slice_max(fixture->slices, SLICE_OF_L2, server), L2_PLACE_USERS_MAX);
-    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    assert_int_equal(begin_of_l2(fixture, OF_L2), 0);
     assert_int_equal(fake.guest_count, 0);
     end_place(fake.epoch);
     assert_int_equal(fixture->told, 0);
     turn_some(fixture);
     assert_int_equal(fixture->told, 1);
-    assert_int_equal(count_of(fixture, SLICE_FILLED), 100);
-    assert_int_equal(fixture->counters.l2_hits, 100);
+    assert_int_equal(count_of(fixture, SLICE_FILLED), OF_L2);
+    assert_int_equal(fixture->counters.l2_hits, OF_L2);
     fake.result = SLICE_ALONE;
-    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    assert_int_equal(begin_of_l2(fixture, OF_L2), 0);
     end_place(fake.epoch);
     turn_some(fixture);
-    begin(fixture, 100); /* what the store has is no hit */
+    begin(fixture, OF_L2); /* what the store has is no hit */
     read_one(1);
     turn_some(fixture);
-    assert_int_equal(fixture->counters.l2_hits, 100);
+    assert_int_equal(fixture->counters.l2_hits, OF_L2);
     fake.l2_max = 0;
     assert_int_equal(slice_max(fixture->slices, SLICE_OF_L2, server), 0);
-    assert_int_equal(begin_of_l2(fixture, 100), PERMTAB_E_UNREACHABLE);
+    assert_int_equal(begin_of_l2(fixture, OF_L2), PERMTAB_E_UNREACHABLE);
 }
 
 static void l2_has_nothing(void **state)
 {
     struct fixture *fixture = *state;
-    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    assert_int_equal(begin_of_l2(fixture, OF_L2), 0);
     end_place(0);
     turn_some(fixture);
     assert_int_equal(fixture->code, 0);
-    assert_int_equal(count_of(fixture, SLICE_ALONE), 100);
+    assert_int_equal(count_of(fixture, SLICE_ALONE), OF_L2);
     assert_int_equal(fake.fills, 0);
 }
 
@@ -746,7 +747,7 @@ static void l2_is_forgotten(void **state)
     for (unsigned early = 0; early < 2; early++) {
         fake.outcome = early ? PUBLISHER_EARLY : PUBLISHER_FILLED;
         fake.fills = 0;
-        assert_int_equal(begin_of_l2(fixture, 100), 0);
+        assert_int_equal(begin_of_l2(fixture, OF_L2), 0);
         end_place(fake.epoch);
         if (early)
             turn_some(fixture);
@@ -756,7 +757,7 @@ static void l2_is_forgotten(void **state)
         slices_applied(fixture->slices);
         turn_some(fixture);
         assert_int_equal(fixture->told, early + 1);
-        assert_int_equal(count_of(fixture, SLICE_ALONE), 100);
+        assert_int_equal(count_of(fixture, SLICE_ALONE), OF_L2);
         assert_int_equal(fake.fills, early);
     }
 }
@@ -764,20 +765,20 @@ static void l2_is_forgotten(void **state)
 static void of_l2_for_another_table(void **state)
 {
     struct fixture *fixture = *state;
-    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    assert_int_equal(begin_of_l2(fixture, OF_L2), 0);
     fake.generation++;
     end_place(fake.epoch);
     turn_some(fixture);
-    assert_int_equal(count_of(fixture, SLICE_ALONE), 100);
+    assert_int_equal(count_of(fixture, SLICE_ALONE), OF_L2);
 }
 
 static void of_l2_cancelled(void **state)
 {
     struct fixture *fixture = *state;
-    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    assert_int_equal(begin_of_l2(fixture, OF_L2), 0);
     slice_cancel(fixture->slice);
     assert_null(fake.place.done);
-    assert_int_equal(begin_of_l2(fixture, 100), 0);
+    assert_int_equal(begin_of_l2(fixture, OF_L2), 0);
     end_place(fake.epoch);
     slice_cancel(fixture->slice);
     turn_some(fixture);

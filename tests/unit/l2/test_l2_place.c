@@ -8,7 +8,7 @@
 
 #define FIRST 50u /* users without rows in the store: what L2 has of them is put here */
 #define USERS 8u
-#define MOST  128u /* of a read, at a place with up to four levels */
+#define MOST  64u /* of a read, at a place with up to eight levels */
 
 struct fixture {
     struct world *world;
@@ -174,7 +174,7 @@ static void fewer_of_a_deep_place(void **state)
     struct fixture *fixture = *state;
     for (levels = 1; levels <= SCOPE_CHAIN_MAX; levels++) {
         size_t most = l2_place_max(fixture->host->l2, fixture->place);
-        assert_int_equal(most, levels <= 4 ? MOST : 4 * MOST / levels);
+        assert_int_equal(most, levels <= 8 ? MOST : 8 * MOST / levels);
         assert_true(most >= 32); /* as many as make a run */
     }
     levels = 0;

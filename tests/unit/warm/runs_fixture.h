@@ -10,7 +10,7 @@
 #define USERS 20000u
 #define LEAST 32u  /* keys of a run */
 #define PACED 512u /* of one that is to be paid for */
-#define OF_L2 128u /* of one of L2 */
+#define OF_L2 64u  /* of one of L2 */
 
 struct slice {
     struct scope_key scope;
