@@ -38,6 +38,7 @@ static int make_parts(struct answering *answering, const struct answering_option
                                     .replica = options->replica,
                                     .threads = options->threads,
                                     .strangers = strangers,
+                                    .places = &answering->places,
                                     .publisher = options->publisher,
                                     .counters = options->counters};
     int code = fetches_new(&answering->fetches, &fetches);
@@ -93,6 +94,7 @@ int answering_new(struct answering **out, const struct answering_options *option
     if (answering == NULL)
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     bool strangers = options->strangers_max > 0;
+    places_init(&answering->places, options->publisher);
     int code = strangers ? make_filter(answering, options) : 0;
     if (code < 0) {
         answering_free(answering);
@@ -128,6 +130,7 @@ void answering_free(struct answering *answering)
     slices_free(answering->slices);
     fetches_free(answering->fetches);
     strangers_fini(&answering->strangers);
+    places_fini(&answering->places);
     known_users_read_free(answering->known_users_read);
     known_users_fini(&answering->known_users);
     free(answering);
@@ -187,7 +190,8 @@ bool answering_knows_users(const struct answering *answering)
     return answering->known_users_read == NULL || strangers_can_tell(&answering->strangers);
 }
 
-void answering_forget_strangers(struct answering *answering)
+void answering_forget_kept(struct answering *answering)
 {
     strangers_forget_all(&answering->strangers);
+    places_forget_all(&answering->places);
 }

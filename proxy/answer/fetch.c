@@ -27,6 +27,7 @@ struct fetch {
     struct fetch_origin origin;
     enum read_lane lane;
     bool whole, refresh;
+    uint64_t epoch; /* of L2 */
     struct read *read; /* FETCH_REPLICA, FETCH_PRIMARY */
     struct facts kept; /* FETCH_KEPT */
     fetch_done_fn done;
@@ -103,11 +104,12 @@ static int begin_read(struct fetch *fetch, enum fetch_from from)
     struct fetches *fetches = fetch->fetches;
     struct facts_key key = facts_key_of(fetch->user, fetch->scope);
     struct reads *reads = from == FETCH_REPLICA ? fetches->replica : fetches->primary;
-    struct read_how how = {.lane = fetch->lane, .whole = fetch->whole, .refresh = fetch->refresh};
+    struct places_time time = places_now(fetches->options.places, fetch->epoch);
+    struct read_how how = {.lane = fetch->lane, .whole = fetch->whole, .refresh = fetch->refresh, .time = time};
     int code = read_begin(&fetch->read, reads, &key, how, on_read, fetch);
     if (code == 0)
         fetch->origin =
-            (struct fetch_origin){.from = from, .begun_ns = clock_ns(), .cost_ns = fetch->origin.cost_ns};
+            (struct fetch_origin){.from = from, .begun_ns = clock_ns(), .cost_ns = fetch->origin.cost_ns, .time = time};
     return code;
 }
 
@@ -219,7 +221,8 @@ static bool begin_with_kept(struct fetch *fetch)
     struct fetches *fetches = fetch->fetches;
     if (!strangers_facts(fetches->options.strangers, fetch->user, fetch->scope, &fetch->kept))
         return false;
-    fetch->origin = (struct fetch_origin){.from = FETCH_KEPT, .begun_ns = clock_ns()};
+    struct places_time time = places_now(fetches->options.places, fetch->epoch);
+    fetch->origin = (struct fetch_origin){.from = FETCH_KEPT, .begun_ns = clock_ns(), .time = time};
     DL_APPEND(fetches->ready, fetch);
     fetches->ready_count++;
     timer_next_turn(fetches->tell);
@@ -263,6 +266,7 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
                             .lane = how.lane,
                             .whole = how.again || !roles_are_known(fetches),
                             .refresh = how.refresh,
+                            .epoch = how.epoch,
                             .done = done,
                             .context = context};
     int code = 0;
@@ -316,7 +320,9 @@ static void judge_stranger(struct fetches *fetches, const struct facts *facts,
                            const struct fetch_origin *origin, enum publisher_outcome outcome)
 {
     bool kept = origin->from == FETCH_KEPT;
-    if (outcome == PUBLISHER_FILLED)
+    /* a read that began before an invalidation may be of before it */
+    bool of_now = fetches->options.places == NULL || places_hold(fetches->options.places, origin->time);
+    if (outcome == PUBLISHER_FILLED && of_now)
         strangers_learn(fetches->options.strangers, facts);
     else if (outcome == PUBLISHER_OUTDATED && kept)
         strangers_forget(fetches->options.strangers, facts->scope);
@@ -341,8 +347,11 @@ enum publisher_outcome fetch_publish(struct fetches *fetches, struct facts *fact
     facts->stranger = strangers_include(fetches->options.strangers, facts->user);
     enum publisher_outcome outcome = PUBLISHER_OUTDATED;
     bool missing = roles_are_missing(fetches, facts);
-    if (!missing)
+    bool ended = facts->place_revision != 0 && !places_hold(fetches->options.places, origin->time);
+    if (!missing && !ended)
         outcome = publisher_fill(fetches->options.publisher, facts, now_ns, answer);
+    if (outcome == PUBLISHER_FILLED && origin->from == FETCH_PRIMARY)
+        places_learn(fetches->options.places, facts, origin->time);
     if (origin->from == FETCH_REPLICA && !missing) /* else it is no fault of the replica's */
         judge_replica(fetches, facts, origin, &outcome, now_ns);
     if (facts->stranger || origin->from == FETCH_KEPT)
@@ -359,9 +368,11 @@ static int make_reads(struct fetches *fetches)
                                     .pool = fetches->options.primary,
                                     .threads = fetches->options.threads,
                                     .publisher = fetches->options.publisher,
+                                    .places = fetches->options.places,
                                     .counters = fetches->options.counters};
     int code = reads_new(&fetches->primary, &options);
     options.pool = fetches->options.replica;
+    options.places = NULL;
     if (code == 0 && options.pool != NULL)
         code = reads_new(&fetches->replica, &options);
     return code;

@@ -2,7 +2,7 @@
  *
  *   facts kept of strangers     no read at all
  *   a replica of the store      the first read of a fill, while it answers in time and mostly with what is still true
- *   the primary store           everything else, and each repeat
+ *   the primary store           everything else, and each repeat; rows of the user alone where the place is kept
  *
  * Wherever they come from, facts are judged by publisher_fill: by their revision, its nonce and the history since. So
  * a replica that lags, or follows another history, costs a read. On the loop's thread. */
@@ -28,6 +28,7 @@ struct fetch_origin {
     uint64_t begun_ns;
     uint64_t cost_ns; /* the time that its reads took, those in vain included */
     bool early; /* the facts were found to be ahead of the table once */
+    struct places_time time; /* when the read began */
 };
 
 /* code 0: `facts` are there, and the callee takes their contents. Else a failure, which has its `origin`, too. */
@@ -41,6 +42,7 @@ struct fetch_options {
     struct store_threads *replica; /* NULL: none */
     unsigned threads;              /* of each of them */
     struct strangers *strangers;   /* NULL: no user counts as one */
+    struct places *places;         /* NULL: nothing is kept of places */
     struct publisher *publisher;
     struct counters *counters;
 };
@@ -53,6 +55,7 @@ struct fetch_how {
     bool again; /* not the first try, so it goes to the primary, and is read whole */
     bool refresh; /* read_how.refresh */
     enum read_lane lane;
+    uint64_t epoch; /* of L2; 0: not known */
 };
 
 /* Begins a fetch. `done` is called later, never from inside, unless it is cancelled. PERMTAB_E_FULL when too many wait

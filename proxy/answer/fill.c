@@ -197,7 +197,8 @@ static int fill_submit(struct fill *fill)
     if (fills->options.l2 != NULL)
         (void)l2_epoch(fills->options.l2, &fill->epoch);
     fill->early_ns = 0;
-    struct fetch_how how = {.again = fill->fetched, .refresh = fill->refresh, .lane = fill->lane};
+    struct fetch_how how = {
+        .again = fill->fetched, .refresh = fill->refresh, .lane = fill->lane, .epoch = fill->epoch};
     int code = fetch_begin(&fill->fetch, fills->options.fetches, fill->key.user, scope, how, on_fetched, fill);
     if (code < 0)
         return code;

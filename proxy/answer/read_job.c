@@ -1,5 +1,5 @@
-/* All keys of a job are read in one snapshot; of a place that is known in one statement. On a thread, but for making
- * and freeing it. */
+/* All keys of a job are read in one snapshot; of a place that is known in one statement, and a single one of a place
+ * that is kept in a smaller one. On a thread, but for making and freeing it. */
 #include "proxy/answer/read_job.h"
 
 #include "proxy/base/clock.h"
@@ -60,7 +60,10 @@ static int read_in_snapshot(struct read_job *job, struct store *store, struct fa
 static int read_all(struct read_job *job, struct store *store, struct failure *failure)
 {
     int known = 0;
-    if (job->place.levels > 0)
+    if (job->of_user)
+        known = store_read_facts_user(store, &job->place, job->keys[0].user, job->facts, failure);
+    job->partial = known > 0;
+    if (known == 0 && job->place.levels > 0)
         known = store_read_facts_known(store, &job->place, job->keys, job->count, job->facts, failure);
     int code = known == 0 ? read_in_snapshot(job, store, failure) : known < 0 ? known : 0;
     job->too_much = code == PERMTAB_E_LIMIT && job->count > 1;

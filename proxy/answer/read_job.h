@@ -19,6 +19,8 @@ struct read_job {
     bool too_much;       /* all of it together is; nothing else is wrong */
     uint64_t generation; /* the stamp of the facts */
     struct store_place place; /* of all keys; no levels: read in a snapshot */
+    bool of_user; /* what the place brings is kept, and the only key's user is to be read */
+    bool partial; /* that was done: facts are to be completed */
     struct read_source source;
     size_t bytes; /* that the facts take, about */
     size_t count;

@@ -19,6 +19,9 @@
  * job those of the next place: the first never waits longer for that. Of lists more go together there, because a
  * statement of many costs little more than one of few. Those for whom that was not enough come again, to be read whole.
  *
+ * Who is read for alone, at a place of which is kept what it brings, has only rows of their own read: read_user.c. What
+ * is kept may have gone when they are there: then it is read whole, before those that wait.
+ *
  * Jobs that have ended are told of in shares of a turn of the loop, because each of their facts is published then, and
  * in the order of their lanes. They wait in memory until then, so no job begins while they take much.
  *
@@ -57,6 +60,7 @@ struct read {
     struct facts_key key;
     enum read_lane lane;
     bool whole, refresh;
+    struct places_time time;
     unsigned halved;      /* how often it was in a job that was too much */
     size_t together_max;  /* how many may be in its job */
     uint64_t spent_ns;    /* its share of jobs that were too much */
@@ -154,6 +158,19 @@ static void tell(struct read *read, int code, const char *text, struct facts *fa
     free(read);
 }
 
+/* Completes facts that have rows of their user alone. False: they are of no use, and read again. */
+static bool complete(struct read_job *job, struct read *read, struct facts *facts)
+{
+    facts->generation = job->generation;
+    if (!job->partial || places_complete(job->reads->options.places, &job->place, read->time, facts))
+        return true;
+    facts_fini(facts);
+    read->spent_ns += job->source.cost_ns;
+    read->whole = true;
+    waiting_add(read, true);
+    return false;
+}
+
 static void tell_item(struct read_job *job, size_t index)
 {
     struct read_item *item = &job->items[index];
@@ -164,12 +181,15 @@ static void tell_item(struct read_job *job, size_t index)
         return;
     }
     struct read_source source = {job->source.store_id, job->source.cost_ns + read->spent_ns};
+    if (item->code == 0 && !complete(job, read, &job->facts[index])) {
+        item->code = PERMTAB_E_NOT_FOUND; /* they are gone */
+        return;
+    }
     charge(job->reads, is_warm(read), source.cost_ns);
     if (item->code < 0) {
         tell(read, item->code, item->failure.text, NULL, &source);
     } else {
         item->code = PERMTAB_E_NOT_FOUND; /* the callee's now */
-        job->facts[index].generation = job->generation;
         tell(read, 0, "", &job->facts[index], &source);
     }
 }
@@ -367,21 +387,21 @@ static bool is_at_known_place(const struct read *read)
 }
 
 /* The places of a job, as far as it is gathered. */
-struct places {
+struct sites {
     struct scope_key keys[PLACES_MAX];
     size_t count;
 };
 
 /* False: it would be one place too many. */
-static bool places_take(struct places *places, struct scope_key scope)
+static bool sites_take(struct sites *sites, struct scope_key scope)
 {
     size_t place = 0;
-    while (place < places->count && !scope_equal(places->keys[place], scope))
+    while (place < sites->count && !scope_equal(sites->keys[place], scope))
         place++;
     if (place == PLACES_MAX)
         return false;
-    places->keys[place] = scope;
-    places->count += place == places->count;
+    sites->keys[place] = scope;
+    sites->count += place == sites->count;
     return true;
 }
 
@@ -409,13 +429,13 @@ static void gather_at_place(struct read_job *job, struct read *first, size_t mos
 /* Those of a few places that are not known, among the first that wait. */
 static void gather_at_places(struct read_job *job, struct read *first, size_t most)
 {
-    struct places places = {.count = 0};
+    struct sites sites = {.count = 0};
     unsigned looks = LOOKS;
     if (most > READ_TOGETHER_MAX)
         most = READ_TOGETHER_MAX;
     for (struct read *read = first; read != NULL && looks-- > 0; read = read->next)
         if ((read == first || !is_at_known_place(read)) &&
-            (job->count >= most || !places_take(&places, facts_key_scope(&read->key)) || !take(job, read, &most)))
+            (job->count >= most || !sites_take(&sites, facts_key_scope(&read->key)) || !take(job, read, &most)))
             break;
 }
 
@@ -429,6 +449,8 @@ static void gather(struct read_job *job, const struct lane *lane, size_t most)
         gather_at_place(job, first, most);
     else
         gather_at_places(job, first, most);
+    job->of_user = job->count == 1 && !first->whole &&
+                   places_find(job->reads->options.places, facts_key_scope(&first->key), first->time.epoch, &job->place);
 }
 
 /* False: nothing more can be done now, and the reads wait on. */
@@ -522,6 +544,7 @@ int read_begin(struct read **out, struct reads *reads, const struct facts_key *k
                           .lane = how.lane,
                           .whole = how.whole,
                           .refresh = how.refresh,
+                          .time = how.time,
                           .together_max = READ_LIST_MAX,
                           .done = done,
                           .context = context};

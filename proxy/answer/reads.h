@@ -3,6 +3,7 @@
 #ifndef PERMTAB_ANSWER_READS_H
 #define PERMTAB_ANSWER_READS_H
 
+#include "proxy/answer/places.h"
 #include "proxy/base/counters.h"
 #include "proxy/rights/facts.h"
 #include "proxy/store/threads.h"
@@ -39,6 +40,7 @@ struct reads_options {
     struct store_threads *pool;
     unsigned threads; /* of the pool */
     struct publisher *publisher;
+    struct places *places; /* NULL: nothing is kept of places */
     struct counters *counters;
 };
 
@@ -50,6 +52,7 @@ struct read_how {
     enum read_lane lane;
     bool whole; /* with the definitions of roles. Else they may be missing (facts.without_roles) */
     bool refresh; /* for what L2 is about to forget: the warm-up does not pay for it, though it goes with its reads */
+    struct places_time time; /* when it began */
 };
 
 /* `done` is called later, never from inside, unless it is cancelled. PERMTAB_E_FULL when too many wait;

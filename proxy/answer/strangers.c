@@ -5,32 +5,13 @@
  *
  * Facts that were just published are true at the applied revision, and are noted as such. So the history since then
  * is short, however long ago they were read, and the fence costs little. A change row names each user who got rows
- * since, which puts the user among the known users.
- *
- * A few thousand scopes and a bounded number of bytes are kept; the least recently used go first. */
+ * since, which puts the user among the known users. */
 #include "proxy/answer/strangers.h"
 
-#include "proxy/base/hash.h"
+#include "proxy/table/fill.h"
 #include "proxy/table/retire.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-#define SCOPES_MAX 4096u
-#define BYTES_MAX  (32u << 20)
-#define ONE_MAX    (256u << 10) /* larger facts are not kept: they would displace hundreds of others */
-
-struct kept_key {
-    uint64_t id;
-    uint64_t type;
-};
-
-struct kept_facts {
-    struct kept_key key;
-    struct facts facts;
-    size_t bytes;
-    UT_hash_handle hh;
-};
 
 void strangers_init(struct strangers *strangers, const struct known_users *known_users,
                     const struct publisher *publisher)
@@ -40,37 +21,9 @@ void strangers_init(struct strangers *strangers, const struct known_users *known
     strangers->publisher = publisher;
 }
 
-static void kept_free(struct kept_facts *kept)
-{
-    facts_fini(&kept->facts);
-    free(kept);
-}
-
-static void drop(struct strangers *strangers, struct kept_facts *kept)
-{
-    HASH_DEL(strangers->kept, kept);
-    strangers->count--;
-    strangers->bytes -= kept->bytes;
-    kept_free(kept);
-}
-
-/* Makes it the last used: uthash keeps the order of adding. False: there is no memory, and it is no longer there. */
-static bool add_last(struct strangers *strangers, struct kept_facts *kept)
-{
-    HASH_ADD(hh, strangers->kept, key, sizeof kept->key, kept);
-    if (HASH_ADDED(kept)) {
-        strangers->count++;
-        strangers->bytes += kept->bytes;
-        return true;
-    }
-    kept_free(kept);
-    return false;
-}
-
 void strangers_fini(struct strangers *strangers)
 {
-    while (strangers->kept != NULL)
-        drop(strangers, strangers->kept);
+    kept_drop_all(&strangers->kept);
 }
 
 void strangers_forget_all(struct strangers *strangers)
@@ -80,16 +33,9 @@ void strangers_forget_all(struct strangers *strangers)
 
 /* Finds the kept facts of a scope. Drops all kept facts first when the table was made anew, or when somebody asked
  * for a place or a role to be read again. */
-static struct kept_facts *find(struct strangers *strangers, struct scope_key scope)
+static struct facts *find(struct strangers *strangers, struct scope_key scope)
 {
-    struct kept_key key = {scope.id, scope.type};
-    struct kept_facts *kept;
-    uint64_t version = publisher_kept_version(strangers->publisher);
-    if (strangers->kept_version != version)
-        strangers_forget_all(strangers);
-    strangers->kept_version = version;
-    HASH_FIND(hh, strangers->kept, &key, sizeof key, kept);
-    return kept;
+    return kept_find(&strangers->kept, scope, publisher_kept_version(strangers->publisher));
 }
 
 bool strangers_include(const struct strangers *strangers, uint64_t user)
@@ -104,52 +50,41 @@ bool strangers_can_tell(const struct strangers *strangers)
 
 bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_key scope, struct facts *out)
 {
-    struct kept_facts *kept = strangers != NULL ? find(strangers, scope) : NULL;
-    if (kept == NULL || !strangers_include(strangers, user) || facts_copy(out, &kept->facts) < 0)
+    const struct facts *kept = strangers != NULL ? find(strangers, scope) : NULL;
+    if (kept == NULL || !strangers_include(strangers, user) || facts_copy(out, kept) < 0)
         return false;
     out->user = user;
-    HASH_DEL(strangers->kept, kept);
-    strangers->count--;
-    strangers->bytes -= kept->bytes;
-    (void)add_last(strangers, kept);
+    kept_use(&strangers->kept, scope);
     return true;
 }
 
-static struct kept_facts *copy_of(const struct facts *facts)
+/* Keeps a copy, in the place of what is kept of the scope. NULL: it is not kept. */
+static struct facts *put(struct strangers *strangers, const struct facts *facts)
 {
-    struct kept_facts *kept = calloc(1, sizeof *kept);
-    if (kept == NULL || facts_copy(&kept->facts, facts) < 0) {
-        free(kept);
+    struct facts copy;
+    if (facts->broken || !facts_name_no_user(facts) || !kept_takes(facts))
+        return NULL;
+    if (facts_copy(&copy, facts) < 0) {
+        strangers_forget(strangers, facts->scope);
         return NULL;
     }
-    kept->key = (struct kept_key){facts->scope.id, facts->scope.type};
-    kept->bytes = sizeof *kept + facts_size(facts);
-    return kept;
+    return kept_put(&strangers->kept, &copy);
 }
 
 void strangers_learn(struct strangers *strangers, const struct facts *facts)
 {
     struct log_position at = publisher_position(strangers->publisher);
-    struct kept_facts *kept = find(strangers, facts->scope);
-    bool same = kept != NULL && kept->facts.revision == facts->revision && kept->facts.nonce == facts->nonce;
-    if (!same) {
-        if (facts->broken || !facts_name_no_user(facts) || facts_size(facts) > ONE_MAX)
-            return;
-        if (kept != NULL)
-            drop(strangers, kept);
-        kept = copy_of(facts);
-        if (kept == NULL || !add_last(strangers, kept))
-            return;
-    }
-    kept->facts.revision = at.revision;
-    kept->facts.nonce = at.nonce;
-    while (strangers->count > SCOPES_MAX || strangers->bytes > BYTES_MAX)
-        drop(strangers, strangers->kept);
+    struct facts *kept = find(strangers, facts->scope);
+    bool same = kept != NULL && kept->revision == facts->revision && kept->nonce == facts->nonce &&
+                publisher_still_true(strangers->publisher, kept);
+    if (!same)
+        kept = put(strangers, facts);
+    if (kept != NULL)
+        facts_true_at(kept, at.revision, at.nonce);
 }
 
 void strangers_forget(struct strangers *strangers, struct scope_key scope)
 {
-    struct kept_facts *kept = find(strangers, scope);
-    if (kept != NULL)
-        drop(strangers, kept);
+    (void)find(strangers, scope);
+    kept_drop(&strangers->kept, scope);
 }

@@ -9,16 +9,13 @@
 #ifndef PERMTAB_ANSWER_STRANGERS_H
 #define PERMTAB_ANSWER_STRANGERS_H
 
+#include "proxy/answer/kept.h"
 #include "proxy/answer/known_users.h"
-
-struct kept_facts;
 
 struct strangers {
     const struct known_users *known_users;
     const struct publisher *publisher;
-    struct kept_facts *kept; /* uthash by scope, the least recently used first */
-    size_t count, bytes;
-    uint64_t kept_version; /* publisher_kept_version when they were last looked at: none is older */
+    struct kept kept; /* of the publisher_kept_version */
 };
 
 void strangers_init(struct strangers *strangers, const struct known_users *known_users,

@@ -21,6 +21,7 @@ static uint64_t retire(struct invalidations *all, const struct target *target)
     case TARGET_ROLE:
         return publisher_retire_role(publisher, target->id);
     case TARGET_ALL:
+        publisher_outdate_kept(publisher);
         ports->rebuild(ports->context);
         return publisher_entries(publisher);
     case TARGET_POKE:

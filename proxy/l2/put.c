@@ -186,8 +186,7 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us
     struct log_position at = publisher_position(l2->publisher);
     put->l2 = l2;
     put->facts = *facts;
-    put->facts.revision = at.revision; /* publisher_fill has just found the facts true there */
-    put->facts.nonce = at.nonce;
+    facts_true_at(&put->facts, at.revision, at.nonce); /* as publisher_fill has just found */
     put->epoch = epoch;
     put->cost_us = cost_us;
     put->refresh = refresh;
@@ -205,8 +204,7 @@ void l2_puts_applied(struct l2 *l2)
         DL_DELETE(l2->late, put);
         l2->late_count--;
         if (publisher_still_true(l2->publisher, &put->facts)) {
-            put->facts.revision = at.revision;
-            put->facts.nonce = at.nonce;
+            facts_true_at(&put->facts, at.revision, at.nonce);
             send_put(l2, put);
         } else {
             drop(put);

@@ -12,6 +12,7 @@ struct facts_scope {
     bool has_owner;
     uint64_t owner;
     bool plain; /* no owner, overwrites, assignments (of anybody), roles of its own; never true for global */
+    bool spares_users; /* no user has an overwrite there; false when that is not known */
 };
 
 /* A row of the assignments of this user at a scope of the chain, expired ones included. */
@@ -48,6 +49,9 @@ struct facts_key {
 struct facts {
     uint64_t revision; /* of the snapshot */
     uint64_t nonce;    /* of the change row of that revision: which history it was read in */
+    /* What the place brings was kept, and was true at this revision; the user's rows alone were read at the one above.
+     * 0: all of it was. */
+    uint64_t place_revision, place_nonce;
     /* generation: publisher_generation when the read began; the file that begins a read stamps its facts.
      * publisher_fill takes no facts that are not stamped, or were stamped before the table was made anew. */
     uint64_t generation;
@@ -86,6 +90,13 @@ static inline struct scope_key facts_key_scope(const struct facts_key *key)
 }
 
 void facts_fini(struct facts *facts);
+/* All of it has been found to be true at that revision. */
+static inline void facts_true_at(struct facts *facts, uint64_t revision, uint64_t nonce)
+{
+    facts->revision = revision;
+    facts->nonce = nonce;
+    facts->place_revision = facts->place_nonce = 0;
+}
 /* The time at which ends are judged, wherever they are: the clock of the facts' snapshot, unless the table has been
  * told that expiry is applied further (the store's clock went back, or the facts have no clock of their own). */
 static inline int64_t facts_judged_at(const struct facts *facts, int64_t expiry)

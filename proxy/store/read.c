@@ -17,7 +17,9 @@ static const char chain_text[] =
     " SELECT type, id, parent_type, parent_id, owner,"
     " EXISTS (SELECT 1 FROM permtab_overwrite x WHERE x.scope_type = chain.type AND x.scope_id = chain.id),"
     " EXISTS (SELECT 1 FROM permtab_assignment x WHERE x.scope_type = chain.type AND x.scope_id = chain.id),"
-    " EXISTS (SELECT 1 FROM permtab_role x WHERE x.scope_type = chain.type AND x.scope_id = chain.id)"
+    " EXISTS (SELECT 1 FROM permtab_role x WHERE x.scope_type = chain.type AND x.scope_id = chain.id),"
+    " EXISTS (SELECT 1 FROM permtab_overwrite x WHERE x.scope_type = chain.type AND x.scope_id = chain.id"
+    " AND x.subject = 'user')"
     " FROM chain ORDER BY type";
 
 /* Whether a row continues the chain: the first is global, each next one's parent is the one before. */
@@ -41,6 +43,7 @@ int chain_read(struct store *store, struct facts *out, struct failure *failure)
             .key = {.id = sql_column_u64(st, 1), .type = (uint32_t)sql_column_u64(st, 0)},
             .has_owner = !sql_column_is_null(st, 4),
             .owner = sql_column_u64(st, 4),
+            .spares_users = !sql_column_u64(st, 8),
         };
         struct scope_key parent = {.id = sql_column_u64(st, 3), .type = (uint32_t)sql_column_u64(st, 2)};
         bool bare = !sql_column_u64(st, 5) && !sql_column_u64(st, 6) && !sql_column_u64(st, 7);

@@ -21,6 +21,7 @@ enum row { ROW_STORE = 4, ROW_LOG = 5, ROW_LEVEL = 6 }; /* below 4: group_take *
 
 #define LEVEL_OWNED 1u
 #define LEVEL_BARE  2u
+#define LEVEL_USERS 4u /* some have overwrites there */
 
 static const char store_text[] = "SELECT 4, store_id, 0, 0, 0, NULL, 0, 0 FROM permtab_store WHERE one = 1";
 static const char mysql_store_text[] = "SELECT 4, store_id, CAST(" STORE_MYSQL_NOW " AS UNSIGNED), 0, 0, NULL, 0, 0"
@@ -33,7 +34,9 @@ static const char log_text[] =
     " EXISTS (SELECT 1 FROM permtab_overwrite x WHERE x.scope_type = s.type AND x.scope_id = s.id) OR"
     " EXISTS (SELECT 1 FROM permtab_assignment x WHERE x.scope_type = s.type AND x.scope_id = s.id) OR"
     " EXISTS (SELECT 1 FROM permtab_role x WHERE x.scope_type = s.type AND x.scope_id = s.id)"
-    " THEN 0 ELSE 2 END FROM permtab_scope s WHERE ";
+    " THEN 0 ELSE 2 END + CASE WHEN EXISTS (SELECT 1 FROM permtab_overwrite x"
+    " WHERE x.scope_type = s.type AND x.scope_id = s.id AND x.subject = 'user')"
+    " THEN 4 ELSE 0 END FROM permtab_scope s WHERE ";
 
 /* What was found of the store, the log and the chain. */
 struct found {
@@ -98,6 +101,7 @@ static void take_level(struct found *found, struct facts *first, struct sql_stat
             continue;
         level->has_owner = (flags & LEVEL_OWNED) != 0;
         level->owner = level->has_owner ? sql_column_u64(st, 2) : 0;
+        level->spares_users = (flags & LEVEL_USERS) == 0;
         level->plain = (flags & LEVEL_BARE) != 0 && !level->has_owner && key.type != 0;
         found->parents[i] = (struct scope_key){.id = sql_column_u64(st, 1), .type = (uint32_t)sql_column_u64(st, 6)};
         found->levels++;

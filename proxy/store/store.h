@@ -74,6 +74,7 @@ struct store_place {
     struct log_position at;
     struct scope_key chain[SCOPE_CHAIN_MAX];
     uint32_t levels;
+    bool spares_users; /* and that no user has an overwrite on it; for store_read_facts_user */
 };
 
 /* Outside of a snapshot: facts of up to STORE_KNOWN_MANY users at that place in one statement, without definitions of
@@ -82,6 +83,12 @@ struct store_place {
 #define STORE_KNOWN_MANY 192u
 int store_read_facts_known(struct store *store, const struct store_place *place, const struct facts_key *keys,
                            size_t count, struct facts *out, struct failure *failure) PERMTAB_MUST_CHECK;
+
+/* Outside of a snapshot: the rows of one user alone, at a place of which all else is known. 1: *out has the user's
+ * assignments there, the chain's keys, revision, nonce and clock, and nothing of the place. 0: it has nothing, and is
+ * to be read as above: the log is not as believed, there are many rows, or the user has an overwrite. */
+int store_read_facts_user(struct store *store, const struct store_place *place, uint64_t user, struct facts *out,
+                          struct failure *failure) PERMTAB_MUST_CHECK;
 
 /* The following functions, up to store_read_catalogue, are called inside a snapshot. */
 

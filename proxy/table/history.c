@@ -118,6 +118,18 @@ static bool touches(const struct change *change, const struct facts *facts)
     return true;
 }
 
+/* Whether it can have changed what the place brings to every user. Overwrites of users do: a place is taken to have
+ * none. */
+static bool touches_place(const struct change *change, const struct facts *facts)
+{
+    int level = chain_level(facts, change->scope);
+    if (change->kind == CHANGE_ASSIGNMENT)
+        return level >= 0 && facts->chain[level].plain;
+    if (change->kind == CHANGE_OVERWRITE)
+        return level >= 0;
+    return touches(change, facts);
+}
+
 bool changes_concern(const struct change_list *changes, const struct facts *facts)
 {
     if (changes->count > HISTORY_SCAN)
@@ -128,20 +140,31 @@ bool changes_concern(const struct change_list *changes, const struct facts *fact
     return false;
 }
 
-bool history_still_true(const struct history *history, const struct facts *facts)
+typedef bool (*touches_fn)(const struct change *change, const struct facts *facts);
+
+/* Whether no change after that revision of this very history touches the facts. */
+static bool untouched_since(const struct history *history, uint64_t revision, uint64_t nonce,
+                            const struct facts *facts, touches_fn touched)
 {
-    if (facts->revision < history->complete_from)
+    if (revision < history->complete_from)
         return false;
     uint32_t at = history->next;
     for (uint32_t seen = 0; seen < history->count; seen++) {
         at = (at + HISTORY_SIZE - 1) % HISTORY_SIZE;
         const struct change *change = &history->ring[at];
-        if (change->revision <= facts->revision)
-            return change->revision == facts->revision && change->nonce == facts->nonce;
-        if (seen == HISTORY_SCAN || touches(change, facts))
+        if (change->revision <= revision)
+            return change->revision == revision && change->nonce == nonce;
+        if (seen == HISTORY_SCAN || touched(change, facts))
             return false;
     }
-    return facts->revision == history->complete_from && facts->nonce == history->from_nonce;
+    return revision == history->complete_from && nonce == history->from_nonce;
+}
+
+bool history_still_true(const struct history *history, const struct facts *facts)
+{
+    return untouched_since(history, facts->revision, facts->nonce, facts, touches) &&
+           (facts->place_revision == 0 ||
+            untouched_since(history, facts->place_revision, facts->place_nonce, facts, touches_place));
 }
 
 void history_each_since(const struct history *history, uint64_t revision, history_each_fn each, void *context)

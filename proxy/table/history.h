@@ -33,8 +33,8 @@ const struct change *history_at(const struct history *history, uint64_t revision
 bool history_continues(const struct history *history, uint64_t revision, uint64_t nonce);
 
 /* True when the facts were read in this very history (a connection may have found another store at the same address
- * before the feed did), and nothing in them, absences included, can have changed after facts->revision. False in
- * doubt. */
+ * before the feed did), and nothing in them, absences included, can have changed after facts->revision, nor what the
+ * place brings after facts->place_revision. False in doubt. */
 bool history_still_true(const struct history *history, const struct facts *facts);
 
 /* Calls for each change after that revision which is remembered, the newest first. */

@@ -58,7 +58,7 @@ struct publisher {
     bool believed;         /* false since publisher_end_lease */
     bool table_distrusted; /* this one, with STORE_NOT_BELIEVED */
     uint64_t distrusted;   /* how many tables were */
-    uint64_t kept_version; /* see retire.h */
+    uint64_t kept_version, places_version; /* see retire.h */
     uint64_t meaning;      /* of bits and numbers: see publisher.h */
     uint64_t catalogue_number;
     uint64_t batch;      /* number of the present or last batch */

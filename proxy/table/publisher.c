@@ -4,6 +4,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/table/private.h"
+#include "proxy/table/retire.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -171,7 +172,7 @@ int publisher_rebuild(struct publisher *publisher, const struct log_position *at
     publisher->table = NULL; /* its names are not those of another store's catalogue */
     if (!catalogue_continues(&publisher->catalogue, catalogue))
         publisher->meaning++;
-    publisher->kept_version++;
+    publisher_outdate_kept(publisher);
     publisher->expiry = now; /* another history, whose clock counts from now on */
     begin_at(publisher, at, now);
     publisher_catalogue_replace(publisher, catalogue, at);

@@ -66,13 +66,14 @@ bool publisher_hear_slice(struct publisher *publisher, uint64_t now_ns, uint64_t
 
 uint64_t publisher_retire_user(struct publisher *publisher, uint64_t user)
 {
+    publisher->places_version++;
     return publisher_retire_user_now(publisher, user, clock_ns());
 }
 
 void publisher_retire_scope_begin(struct publisher *publisher, struct publisher_retiring *retiring,
                                   struct scope_key scope)
 {
-    publisher->kept_version++;
+    publisher_outdate_kept(publisher);
     *retiring = (struct publisher_retiring){scope};
 }
 
@@ -104,6 +105,7 @@ static uint64_t retire_user_at(struct table *table, uint64_t user, struct scope_
 
 uint64_t publisher_retire_user_at(struct publisher *publisher, uint64_t user, struct scope_key scope)
 {
+    publisher->places_version++;
     uint64_t retired = retire_user_at(publisher->table, user, scope);
     if (publisher->other != NULL)
         (void)retire_user_at(publisher->other, user, scope);
@@ -129,7 +131,7 @@ static uint64_t retire_role(struct table *table, uint64_t role)
 
 uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role)
 {
-    publisher->kept_version++;
+    publisher_outdate_kept(publisher);
     uint64_t entries = retire_role(publisher->table, role);
     if (publisher->other != NULL)
         (void)retire_role(publisher->other, role);
@@ -139,4 +141,15 @@ uint64_t publisher_retire_role(struct publisher *publisher, uint64_t role)
 uint64_t publisher_kept_version(const struct publisher *publisher)
 {
     return publisher->kept_version;
+}
+
+uint64_t publisher_places_version(const struct publisher *publisher)
+{
+    return publisher->places_version;
+}
+
+void publisher_outdate_kept(struct publisher *publisher)
+{
+    publisher->kept_version++;
+    publisher->places_version++;
 }

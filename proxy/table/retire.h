@@ -49,6 +49,12 @@ bool publisher_retire_scope_slice(struct publisher *publisher, const struct publ
 /* A number that publisher_retire_role, publisher_retire_scope_begin, publisher_scan_begin and publisher_rebuild
  * change. Facts kept beside the table are to be read again when it differs from the number at which they were kept. */
 uint64_t publisher_kept_version(const struct publisher *publisher);
+/* The same for facts that say of all users what none of them was asked about, that a place is plain: whatever changes
+ * publisher_kept_version changes it, and so do publisher_retire_user, publisher_retire_user_at and
+ * publisher_scan_begin of users. */
+uint64_t publisher_places_version(const struct publisher *publisher);
+/* Outdates all facts kept beside the table, before it is made anew. */
+void publisher_outdate_kept(struct publisher *publisher);
 
 /* ---- a pass over all that is resident, in slices (scan.c) -------------------------------------------------------- */
 

@@ -19,6 +19,7 @@ void publisher_scan_begin(struct publisher *publisher, struct publisher_scan *sc
     *scan = (struct publisher_scan){
         .generation = publisher_generation(publisher), .tables = publisher->tables, .scopes = scopes};
     publisher->kept_version += scopes;
+    publisher->places_version++;
 }
 
 /* Retires the lowest scope that matches, from this one up, and with it the slot's contents. Other entries below a

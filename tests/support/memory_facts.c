@@ -93,6 +93,15 @@ static bool is_plain(struct memory_policy *policy, const struct facts_scope *sco
     return true;
 }
 
+static bool spares_users(struct memory_policy *policy, struct scope_key scope)
+{
+    for (size_t i = 0; i < policy->overwrites.count; i++)
+        if (scope_equal(policy->overwrites.items[i].scope, scope) &&
+            policy->overwrites.items[i].subject == OVERWRITE_USER)
+            return false;
+    return true;
+}
+
 /* -1 when the scope is not on the chain. */
 static int level_of(const struct facts *facts, struct scope_key key)
 {
@@ -231,8 +240,10 @@ void memory_facts(struct memory_policy *policy, uint64_t user, struct scope_key 
     out->scope = scope;
     out->now = now;
     read_chain(policy, out);
-    for (uint32_t level = 0; level < out->chain_count; level++)
+    for (uint32_t level = 0; level < out->chain_count; level++) {
         out->chain[level].plain = is_plain(policy, &out->chain[level]);
+        out->chain[level].spares_users = spares_users(policy, out->chain[level].key);
+    }
     if (out->chain_count == 0)
         return;
     read_assignments(policy, out);

@@ -2,6 +2,7 @@
  * of the others, and definitions of roles that were not read are those of the table. The threads are played, and the
  * store is a policy in memory. */
 #include "proxy/answer/fill.h"
+#include "tests/support/memory_user.h"
 #include "tests/unit/table/publisher_fixture.h"
 
 #include <event2/event.h>
@@ -12,6 +13,7 @@
 struct read_fixture {
     struct fixture *table; /* revision: of the store, as it is read */
     struct event_base *base;
+    struct places places;
     struct fetches *fetches;
     struct fills *fills;
     unsigned answered, failed;
@@ -25,6 +27,7 @@ static struct {
     bool known; /* places are as the table believes */
     unsigned known_reads;
     size_t keys; /* of the last read */
+    unsigned user_reads;
 } fake;
 
 int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job);
@@ -35,6 +38,8 @@ int __wrap_store_read_facts_many(struct store *store, const struct facts_key *ke
 int __wrap_store_read_facts_known(struct store *store, const struct store_place *place,
                                   const struct facts_key *keys, size_t count, struct facts *out,
                                   struct failure *failure);
+int __wrap_store_read_facts_user(struct store *store, const struct store_place *place, uint64_t user,
+                                 struct facts *out, struct failure *failure);
 void __wrap_feed_wake(struct feed *feed);
 
 int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job)
@@ -85,12 +90,23 @@ int __wrap_store_read_facts_known(struct store *store, const struct store_place 
     return 1;
 }
 
+int __wrap_store_read_facts_user(struct store *store, const struct store_place *place, uint64_t user,
+                                 struct facts *out, struct failure *failure)
+{
+    (void)store, (void)failure;
+    fake.user_reads++;
+    int code = memory_read_user(&fake.fixture->table->policy, place, user, 1000, out);
+    out->revision = fake.fixture->table->revision;
+    out->nonce = 1;
+    return code;
+}
+
 void __wrap_feed_wake(struct feed *feed)
 {
     (void)feed;
 }
 
-static int setup_reads(void **state)
+static int setup_house(void **state, bool keeps)
 {
     struct read_fixture *fixture = calloc(1, sizeof *fixture);
     void *table;
@@ -103,8 +119,10 @@ static int setup_reads(void **state)
     memory_role(&fixture->table->policy, 102, "chief", server, false, true);
     memory_inherit(&fixture->table->policy, 102, 101);
     fixture->base = event_base_new();
+    places_init(&fixture->places, fixture->table->publisher);
     struct fetch_options fetches = {.base = fixture->base,
                                     .threads = 4,
+                                    .places = keeps ? &fixture->places : NULL,
                                     .publisher = fixture->table->publisher,
                                     .counters = &fixture->table->counters};
     assert_int_equal(fetches_new(&fixture->fetches, &fetches), 0);
@@ -120,12 +138,23 @@ static int setup_reads(void **state)
     return 0;
 }
 
+static int setup_reads(void **state)
+{
+    return setup_house(state, false);
+}
+
+static int setup_kept(void **state)
+{
+    return setup_house(state, true);
+}
+
 static int teardown_reads(void **state)
 {
     struct read_fixture *fixture = *state;
     assert_int_equal(fake.run, fake.submitted);
     fills_free(fixture->fills);
     fetches_free(fixture->fetches);
+    places_fini(&fixture->places);
     void *table = fixture->table;
     (void)teardown(&table);
     event_base_free(fixture->base);
@@ -288,6 +317,61 @@ static void a_role_changes_meanwhile(void **state)
     assert_int_equal(resident(fixture->table, 8, server, EDIT), 0);
 }
 
+/* A single one of a place that is kept has rows of the user read alone; several go together, as ever; and who has an
+ * overwrite is read as usual. */
+static void one_of_a_kept_place(void **state)
+{
+    struct read_fixture *fixture = *state;
+    fake.known = true;
+    memory_assign(&fixture->table->policy, 7, 101, server, FACTS_NEVER);
+    memory_assign(&fixture->table->policy, 8, 101, server, FACTS_NEVER);
+    memory_overwrite(&fixture->table->policy, server, OVERWRITE_USER, 9, EDIT, true);
+    ask(fixture, 7);
+    all_of_it(fixture);
+    assert_int_equal(fake.user_reads, 0);
+    ask(fixture, 8);
+    all_of_it(fixture);
+    assert_int_equal(fake.user_reads, 1);
+    assert_int_equal(fake.known_reads, 0);
+    assert_true(fixture->allowed[8]);
+    ask(fixture, 9);
+    all_of_it(fixture);
+    assert_int_equal(fake.user_reads, 2);
+    assert_int_equal(fake.known_reads, 1);
+    assert_true(fixture->allowed[9]);
+    for (uint64_t user = 20; user < 30; user++)
+        ask(fixture, user);
+    all_of_it(fixture);
+    assert_int_equal(fake.user_reads, 2);
+    assert_int_equal(fixture->answered, 13);
+    assert_int_equal(fixture->table->counters.fills_repeated, 0);
+}
+
+/* What is kept goes while the rows are being read: all of it is read then, once. */
+static void kept_goes_meanwhile(void **state)
+{
+    struct read_fixture *fixture = *state;
+    fake.known = true;
+    memory_assign(&fixture->table->policy, 8, 101, server, FACTS_NEVER);
+    ask(fixture, 8);
+    all_of_it(fixture);
+    ask(fixture, 7);
+    turn(fixture);
+    unsigned jobs = threads_read();
+    assert_int_equal(fake.user_reads, 1);
+    memory_role(&fixture->table->policy, 103, "everyone", server, true, true); /* the log does not tell */
+    memory_inherit(&fixture->table->policy, 103, 101);
+    (void)publisher_retire_user(fixture->table->publisher, 7);
+    loop_hears(fixture, jobs);
+    assert_int_equal(fixture->answered, 1);
+    all_of_it(fixture);
+    assert_int_equal(fake.submitted, jobs + 1);
+    assert_int_equal(fixture->answered, 2);
+    assert_true(fixture->allowed[7]);
+    assert_int_equal(fake.user_reads, 1);
+    assert_int_equal(fixture->table->counters.fills_repeated, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +380,10 @@ int main(void)
         T(what_is_ahead_waits_for_the_table),
         T(roles_that_the_table_has_are_not_read),
         T(a_role_changes_meanwhile),
+#undef T
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_kept, teardown_reads)
+        T(one_of_a_kept_place),
+        T(kept_goes_meanwhile),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -435,7 +435,7 @@ static void invalidation_forgets_what_is_kept(void **state)
     assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 0);
     strangers_forget_all(&fixture->strangers);
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
-    assert_int_equal(fixture->strangers.count, 0);
+    assert_int_equal(fixture->strangers.kept.count, 0);
 }
 
 static void absent_places_are_kept_too(void **state)
@@ -459,7 +459,7 @@ static void the_least_recently_used_goes_first(void **state)
         assert_int_equal(ask_store(fixture, NOBODY, (struct scope_key){1000 + id, 3}, SEND), 0);
     assert_int_equal(ask_kept(fixture, NOBODY2, (struct scope_key){1000, 3}, SEND), 0);
     assert_int_equal(ask_store(fixture, NOBODY, (struct scope_key){9000, 3}, SEND), 0);
-    assert_int_equal(fixture->strangers.count, 4096);
+    assert_int_equal(fixture->strangers.kept.count, 4096);
     assert_int_equal(ask_kept(fixture, NOBODY2, (struct scope_key){1000, 3}, SEND), 0);
     assert_int_equal(ask_kept(fixture, NOBODY2, (struct scope_key){1001, 3}, SEND), -1);
     assert_int_equal(ask_kept(fixture, NOBODY2, (struct scope_key){9000, 3}, SEND), 0);
@@ -483,13 +483,13 @@ static void bytes_are_bounded(void **state)
         answer_fini(&answer);
         facts_fini(&facts);
     }
-    assert_in_range(fixture->strangers.bytes, 16u << 20, 32u << 20);
+    assert_in_range(fixture->strangers.kept.bytes, 16u << 20, 32u << 20);
     for (uint64_t role = 2000; role < 12000; role++)
         memory_overwrite(&fixture->policy, server, OVERWRITE_ROLE, role, SEND, false);
     assert_int_equal(ask_store(fixture, NOBODY, server, EDIT), 0);
     assert_int_equal(ask_kept(fixture, NOBODY2, server, EDIT), -1); /* a quarter of a mebibyte is too much */
     strangers_fini(&fixture->strangers);
-    assert_int_equal(fixture->strangers.bytes, 0);
+    assert_int_equal(fixture->strangers.kept.bytes, 0);
 }
 
 /* ---- kept facts, told in turns ----------------------------------------------------------------------------------- */

@@ -82,6 +82,19 @@ static void places_are_forgotten_however_named(void **state)
     }
 }
 
+/* Those that remember what a place brings to everybody forget it with whatever is invalidated. */
+static void what_places_bring_is_forgotten(void **state)
+{
+    struct invalidation_host *host = *state;
+    static const char *const texts[] = {"scope:channel:9", "prefix:scope:channel:", "pattern:*:9", "role:100", "user:1",
+                                        "pattern:user:*", "all"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        uint64_t version = publisher_places_version(host->publisher);
+        host_invalidate(host, texts[i]);
+        assert_true(publisher_places_version(host->publisher) > version);
+    }
+}
+
 static void crowd(struct invalidation_host *host)
 {
     for (uint64_t user = 1; user <= CROWD; user++)
@@ -277,6 +290,7 @@ int main(void)
         T(this_host_alone),
         T(patterns_in_slices),
         T(places_are_forgotten_however_named),
+        T(what_places_bring_is_forgotten),
         T(a_large_scope_in_slices),
         T(a_small_one_beside_a_large_one),
         T(free_in_the_middle_of_a_scope),

@@ -9,6 +9,7 @@
 #include "tests/unit/store/store_cases_read.h"
 #include "tests/unit/store/store_cases_schema.h"
 #include "tests/unit/store/store_cases_slice.h"
+#include "tests/unit/store/store_cases_user.h"
 
 #define READY(test) cmocka_unit_test_setup_teardown(test, ready, fixture_free)
 #define EMPTY(test) cmocka_unit_test_setup_teardown(test, empty, fixture_free)
@@ -30,7 +31,8 @@
         READY(test_scopes_present), READY(test_users_in_slices), READY(test_many_are_as_each),               \
         READY(test_many_with_too_much_in_common), READY(test_many_with_too_many_roles),                      \
         READY(test_known_are_as_each), READY(test_known_was_not), READY(test_known_is_of_one_moment),        \
-        READY(test_one_with_many_rows), READY(test_holders), READY(test_slice_is_as_each),                   \
+        READY(test_one_with_many_rows), READY(test_user_and_kept_are_as_all),                                \
+        READY(test_user_is_not_as_believed), READY(test_holders), READY(test_slice_is_as_each),                   \
         READY(test_slice_of_ids_about_the_sign), READY(test_slice_is_of_one_moment),                         \
         READY(test_slice_with_too_many_rows), READY(test_slice_with_many_roles_of_one),                      \
         READY(test_slice_with_too_much_in_common), READY(test_slice_of_no_place)

@@ -122,7 +122,7 @@ static void assert_same_facts(struct facts *left, struct facts *right)
     for (uint32_t i = 0; i < left->chain_count; i++) {
         const struct facts_scope *a = &left->chain[i], *b = &right->chain[i];
         assert_true(scope_equal(a->key, b->key) && a->has_owner == b->has_owner && a->owner == b->owner &&
-                    a->plain == b->plain);
+                    a->plain == b->plain && a->spares_users == b->spares_users);
     }
     assert_int_equal(left->assignment_count, right->assignment_count);
     for (size_t i = 0; i < left->assignment_count; i++)
