@@ -1,9 +1,13 @@
 /* libFuzzer's entry for all that reads what Redis says: the daemon itself, and a peer that answers as the input
  * chooses. Every type, nested, in the wrong place, cut off, twice, never, and texts that are made of what the daemon
- * has sent, so that some of it is nearly right; messages that nobody published. A client asks meanwhile.
+ * has sent, so that some of it is nearly right; messages that nobody published. A client asks meanwhile, and the
+ * warm-up for many users of a place.
  *
  * Nothing may crash, and no request is answered twice, whatever Redis says (client_world.h). */
 #include "client/wire/wire.h"
+#include "proxy/l2/value.h"
+#include "proxy/rights/facts_slice.h"
+#include "proxy/table/publisher.h"
 #include "tests/fuzz/client_world.h"
 #include "tests/fuzz/daemon_world.h"
 #include "tests/fuzz/fuzz.h"
@@ -87,13 +91,91 @@ static void put_reply(struct evbuffer *out, unsigned depth)
     }
 }
 
+static void put_print(struct evbuffer *out, const char *format, unsigned long long number)
+{
+    char text[32];
+    put_bulk(out, text, (size_t)snprintf(text, sizeof text, format, number));
+}
+
+static void put_value(struct evbuffer *out, const struct facts *facts, bool rows)
+{
+    struct wire_buffer value;
+    wire_buffer_init(&value);
+    if (rows)
+        l2_value_pack_rows(&value, facts, 0, 1);
+    else
+        l2_value_pack_scope(&value, facts, 0);
+    must(!value.failed);
+    put_bulk(out, value.data, value.size);
+    wire_buffer_fini(&value);
+}
+
+/* The marker, where the table stands, and nearly always of the same epoch. */
+static void put_marker(struct evbuffer *out)
+{
+    struct log_position at = publisher_position(daemon_world()->parts.publisher);
+    put_print(out, "%016llx", at.store_id);
+    put_print(out, "%020llu", at.revision + choose(&input, 1) / 240);
+    put_print(out, "%llu", at.nonce);
+    put_print(out, "%016llx", 1 + choose(&input, 1) / 250);
+}
+
+/* Whether the command is to bring the marker forward: it names a store and a revision. */
+static bool is_of_the_marker(void)
+{
+    return word_count > 7 && strcmp(words[0].text, "EVALSHA") == 0 && words[5].size == 16 &&
+           words[6].size == 20;
+}
+
+/* What l2_place.lua says of the place that was asked for, with a word of it wrong now and then. */
+static void put_place(struct evbuffer *out)
+{
+    struct facts_assignment roles[2] = {{.expires_at = FACTS_NEVER}, {.expires_at = FACTS_NEVER}};
+    struct facts facts = {.chain_count = 1, .assignments = roles};
+    bool global = strcmp(words[6].text, "global") == 0;
+    must(evbuffer_add_printf(out, "*3\r\n*4\r\n") > 0);
+    put_marker(out);
+    must(evbuffer_add_printf(out, "*%d\r\n", global ? 2 : 4) > 0);
+    for (int level = global; level < 2; level++) {
+        put_bulk(out, level == 1 ? "global" : words[6].text, level == 1 ? 6 : words[6].size);
+        if (choose(&input, 1) < 250)
+            put_value(out, &facts, false);
+        else
+            put_text(out);
+    }
+    size_t count = (word_count - 7) * (global ? 1 : 2) + (choose(&input, 1) > 250);
+    must(evbuffer_add_printf(out, "*%zu\r\n", count) > 0);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t kind = choose(&input, 1);
+        facts.assignment_count = kind % 3;
+        roles[0].role = 1 + kind % 7;
+        roles[1].role = kind;
+        roles[1].expires_at = kind % 11 == 0 ? 1000 : FACTS_NEVER;
+        if (kind > 240)
+            put_reply(out, 2);
+        else
+            put_value(out, &facts, true);
+    }
+}
+
+/* Whether the command runs it: the fourth of its arguments is a place. */
+static bool is_of_a_place(void)
+{
+    return word_count > 7 && strcmp(words[0].text, "EVALSHA") == 0 && strcmp(words[5].text, "65536") == 0 &&
+           (strchr(words[6].text, ':') != NULL || strcmp(words[6].text, "global") == 0);
+}
+
 /* Says something in answer to the command whose words are known; may end the connection. */
 static void say(struct bufferevent *stream)
 {
     struct evbuffer *out = evbuffer_new();
     uint64_t manner = choose(&input, 1);
     must(out != NULL);
-    if (manner != 255) /* else nothing */
+    if (manner < 192 && is_of_a_place())
+        put_place(out);
+    else if (manner < 192 && is_of_the_marker() && evbuffer_add_printf(out, "*5\r\n:1\r\n") > 0)
+        put_marker(out);
+    else if (manner != 255) /* else nothing */
         put_reply(out, 0);
     if (manner == 254)
         put_reply(out, 0);
@@ -296,6 +378,42 @@ static void ask(struct client *client)
     wire_buffer_fini(&out);
 }
 
+static struct slice *slice; /* under way, or NULL */
+
+static void on_slice(void *context, int code, const char *text, const struct facts_slice *facts,
+                     const uint8_t *results)
+{
+    (void)context, (void)text;
+    must(code == 0 && slice != NULL);
+    for (size_t i = 0; i < facts->count; i++)
+        must(results[i] > SLICE_OPEN && results[i] <= SLICE_LATER);
+    slice = NULL;
+}
+
+static void leave_slice(void)
+{
+    if (slice != NULL)
+        answering_slice_cancel(slice);
+    slice = NULL;
+}
+
+/* As the warm-up asks; now and then it leaves what is under way. */
+static void ask_place(void)
+{
+    static const struct scope_key scopes[] = {{0, 0}, {1, 1}, {10, 3}, {12, 3}};
+    struct answering *answering = daemon_world()->parts.answering;
+    uint64_t users[16], kind = choose(&input, 1);
+    struct scope_key scope = scopes[kind % 4];
+    size_t count = 1 + kind / 4 % 16;
+    for (size_t i = 0; i < count; i++)
+        users[i] = 1 + i;
+    if (kind > 224)
+        leave_slice();
+    if (slice == NULL && answering_slice_max(answering, SLICE_OF_L2, scope) >= count &&
+        answering_slice(&slice, answering, SLICE_OF_L2, scope, users, count, on_slice, NULL) < 0)
+        slice = NULL;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct client client;
@@ -305,8 +423,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     answers = 0;
     client_open(&client, true);
     while (choices_left(&input) && client.asked_count < CLIENT_REQUESTS_MAX && client.socket >= 0) {
-        if (choose(&input, 1) % 4 == 0)
+        uint64_t kind = choose(&input, 1);
+        if (kind % 4 == 0)
             publish();
+        else if (kind % 8 == 1)
+            ask_place();
         else
             ask(&client);
         daemon_world_turn();
@@ -317,6 +438,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         daemon_world_turn();
         client_read(&client);
     }
+    leave_slice();
     client_close(&client);
     return 0;
 }
