@@ -94,7 +94,8 @@ void l2_lookup_cancel(struct l2_wait *wait);
 struct l2_place; /* a read of one */
 
 /* Users of one read, where they have no more than eight scopes each. Redis is busy with it for a quarter of a
- * millisecond, and so is the loop at most: nobody waits for longer behind it. */
+ * millisecond, and so is the loop at most: nobody waits for longer behind it. It is up to twice that at a deeper place
+ * of which the table has nobody yet, so that its levels are not known. */
 #define L2_PLACE_USERS_MAX 64u
 
 /* epoch: under which the values were found; 0: nothing is known of anybody in the slice. */
