@@ -449,8 +449,9 @@ static void gather(struct read_job *job, const struct lane *lane, size_t most)
         gather_at_place(job, first, most);
     else
         gather_at_places(job, first, most);
+    struct places *places = job->reads->options.places;
     job->of_user = job->count == 1 && !first->whole &&
-                   places_find(job->reads->options.places, facts_key_scope(&first->key), first->time.epoch, &job->place);
+                   places_find(places, facts_key_scope(&first->key), first->time.epoch, &job->place);
 }
 
 /* False: nothing more can be done now, and the reads wait on. */
