@@ -55,17 +55,17 @@ static void task_unheard(struct task *task)
 }
 
 /* Holds the answer to a write until the table of this host has the write, so that every later check on this host
- * sees it. The hold is bounded: the token says the same, and a store that cannot be followed is no reason to keep
- * the writer waiting. */
+ * sees it. The hold is bounded: no poll that began before the write gives a lease for longer than max_staleness, and a
+ * store that cannot be followed is no reason to keep the writer waiting. Without a lease it is held as well: a poll
+ * that began before may be under way, and renew it. */
 static bool hold(struct task *task)
 {
     struct server *server = task->server;
     const struct parts *parts = server->parts;
-    uint64_t now = clock_ns();
-    if (task->code < 0 || !task->writes || server->stopping || !publisher_leased(parts->publisher, now) ||
+    if (task->code < 0 || !task->writes || server->stopping ||
         task->revision <= publisher_position(parts->publisher).revision)
         return false;
-    task->held_until_ns = now + parts->config->max_staleness_ms * 1000000ull;
+    task->held_until_ns = clock_ns() + parts->config->max_staleness_ms * 1000000ull;
     if (task->held_until_ns > task->answer_by_ns)
         task->held_until_ns = task->answer_by_ns;
     task->next_held = server->held;
