@@ -200,7 +200,9 @@ class Growth(SqliteCase):
         self.assertEqual([], crowd.stop())
         stats = self.serving.stats()
         self.say(f"{flushes} flushes, {stats['growths']} growths, {stats['growths_given_up']} given up")
-        self.assertEqual(flushes, stats["rebuilds"])
+        # Between two is a rest, and those that come while one waits are one with it.
+        self.assertLessEqual(stats["rebuilds"], flushes)
+        self.assertGreater(stats["rebuilds"], flushes / 2)
 
     quick = ("test_a_busy_host_grows_out_of_the_default",)
 
