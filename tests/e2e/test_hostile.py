@@ -362,6 +362,9 @@ class Crowd(HostileCase):
     """1,000 idle connections and 10 that flood: how long does somebody else's miss take?"""
 
     ROUNDS, MISSES, IDLE, FLOODING = 7, 40, 1000, 10
+    # Programs that flood are awake, so whoever is told an answer gets a processor later: as much as two misses take,
+    # since one takes 50 us. Floods that kept the loop or all connections busy made a miss seven times as long, or five.
+    AWAKE_US = 100
     # The filter of strangers is off: each of these misses is to read the store, which is what all compete for.
     options = {"clients_max": 2000, "strangers_max": 0}
 
@@ -403,7 +406,7 @@ class Crowd(HostileCase):
                  f"with {self.FLOODING} flooding ones beside them "
                  f"{among:.0f} us ({among / alone:.2f} times); they got {answers} answers meanwhile")
         self.assertGreater(answers, 1000)
-        self.assertLessEqual(among, 2 * alone)
+        self.assertLessEqual(among, 2 * alone + self.AWAKE_US)
 
 
 if __name__ == "__main__":
