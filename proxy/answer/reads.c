@@ -253,9 +253,12 @@ static void add_ended(struct read_job *job)
     event_active(reads->tell, EV_TIMEOUT, 0);
 }
 
-/* What was too much once is too much often: lists go by fewer then, and by more again little by little. */
+/* What was too much once is too much often: lists go by fewer then, and by more again little by little. Of other jobs
+ * none is as wide as these. */
 static void note_width(struct reads *reads, const struct read_job *job)
 {
+    if (job->lane != READ_LIST || job->place.levels == 0)
+        return;
     size_t wide = reads->wide + reads->wide / WIDER;
     if (job->too_much && job->count > READ_TOGETHER_MAX)
         reads->wide = job->count / 2 > READ_TOGETHER_MAX ? job->count / 2 : READ_TOGETHER_MAX;
@@ -291,10 +294,11 @@ static bool waits(const struct reads *reads, enum read_lane lane)
     return reads->lanes[lane].waiting != NULL || (lane == READ_WARM && reads->guests != NULL);
 }
 
-/* Whether so many wait in lists that they are a crowd's: beside others a few that flood have few (ask.c). */
+/* Whether so many wait in lists, more than two jobs take, that they are a crowd's: beside others a few that flood have
+ * few (ask.c). */
 static bool is_crowded(const struct reads *reads)
 {
-    return reads->lanes[READ_LIST].count > READ_LIST_MAX;
+    return reads->lanes[READ_LIST].count > 2 * READ_LIST_MAX;
 }
 
 /* How many threads lists, or the warm-up, may have. */

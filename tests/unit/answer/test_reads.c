@@ -316,12 +316,12 @@ static void a_slow_read_keeps_one_thread(void **state)
 static void a_list_leaves_a_thread(void **state)
 {
     struct fixture *fixture = *state;
-    begin(fixture, 300, READ_LIST);
+    begin(fixture, 400, READ_LIST);
     assert_int_equal(fake.submitted, THREADS - 1);
     begin(fixture, 1, READ_ONE);
     assert_int_equal(fake.submitted, THREADS);
     carry_out(fixture, THREADS - 1);
-    assert_int_equal(fixture->users[0], 301);
+    assert_int_equal(fixture->users[0], 401);
     /* Others ask now and then: a quarter of the threads. */
     carry_out(fixture, 0);
     carry_out(fixture, 1);
@@ -329,8 +329,28 @@ static void a_list_leaves_a_thread(void **state)
     carry_out(fixture, 2);
     assert_int_equal(fake.submitted, THREADS + 1);
     carry_out_from(fixture, THREADS);
-    assert_int_equal(fixture->told, 301);
-    assert_true(fixture->counters.store_reads <= 1 + (300 + 63) / 64);
+    assert_int_equal(fixture->told, 401);
+    assert_true(fixture->counters.store_reads <= 1 + (400 + 63) / 64);
+}
+
+/* So many wait that they are a crowd's: they have all threads but one beside somebody who asks now and then. */
+static void a_crowd_has_all_threads_but_one(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, 2, READ_ONE);
+    begin(fixture, 1, READ_ONE);
+    carry_out_from(fixture, 0);
+    begin(fixture, 2 * READ_LIST_MAX, READ_LIST);
+    assert_int_equal(fake.submitted, 3 + 1); /* a quarter */
+    begin_at(fixture, READ_TOGETHER_MAX + 1, READ_LIST, 1); /* for those that are away, and one more than before */
+    turn(fixture);
+    assert_int_equal(fake.submitted, 3 + 2);
+    begin(fixture, 3 * READ_TOGETHER_MAX, READ_LIST);
+    assert_int_equal(fake.submitted, 3 + THREADS - 1);
+    begin(fixture, 1, READ_ONE); /* has the last one */
+    assert_int_equal(fake.submitted, 3 + THREADS);
+    carry_out_from(fixture, 3);
+    assert_int_equal(fixture->told, fixture->asked);
 }
 
 /* In equal shares; but few are not worth a thread. */
@@ -862,7 +882,6 @@ static void known_places_are_read_each_by_itself(void **state)
     assert_int_equal(fixture->told, 164);
 }
 
-/* Places that are not known, and what is to be read whole, are read in a snapshot; what is not, is not. */
 /* Of lists as many go together as one statement reads; of the others as many as of places that are not known. */
 static void a_list_is_read_widely_at_a_known_place(void **state)
 {
@@ -932,6 +951,33 @@ static void lists_find_their_width(void **state)
     assert_in_range(fake.known_calls - calls, 1, 48);
 }
 
+/* What others bring says nothing of that: jobs of the warm-up, and those of places that are not known. */
+static void others_do_not_make_lists_wider(void **state)
+{
+    struct fixture *fixture = *state;
+    with_threads(fixture, 2);
+    fake.levels = 2;
+    fake.known = 1;
+    fake.known_too_many = 20;
+    begin(fixture, READ_LIST_MAX, READ_LIST);
+    carry_out_from(fixture, 0); /* as few as of others are wide from now on */
+    fake.known_too_many = READ_TOGETHER_MAX;
+    unsigned from = fake.submitted;
+    begin(fixture, 2 * READ_TOGETHER_MAX, READ_WARM);
+    carry_out_from(fixture, from);
+    fixture->whole = true;
+    from = fake.submitted;
+    begin(fixture, 2 * READ_TOGETHER_MAX, READ_LIST);
+    carry_out_from(fixture, from);
+    fixture->whole = false;
+    from = fake.submitted;
+    unsigned refused = fake.refused;
+    begin(fixture, READ_TOGETHER_MAX + 8, READ_LIST);
+    carry_out_from(fixture, from);
+    assert_int_equal(fake.refused, refused);
+    assert_int_equal(fixture->told, fixture->asked);
+}
+
 /* However many wait: a job looks at those that it takes, and at few others. */
 static void a_job_does_not_look_at_all(void **state)
 {
@@ -979,6 +1025,7 @@ static void single_misses_without_end(void **state)
     assert_int_equal(fixture->told, fixture->asked);
 }
 
+/* Places that are not known, and what is to be read whole, are read in a snapshot; what is not, is not. */
 static void what_is_read_in_a_snapshot(void **state)
 {
     struct fixture *fixture = *state;
@@ -1156,6 +1203,7 @@ int main(void)
         T(a_client_is_read_for_at_once),       T(a_burst_shares_the_threads),
         T(who_waits_for_a_thread_shares_it),   T(a_slow_read_keeps_one_thread),
         T(a_list_leaves_a_thread),             T(a_list_is_read_in_few_reads),
+        T(a_crowd_has_all_threads_but_one),
         T(what_is_gathered_goes_together),     T(of_a_few_places),
         T(the_warm_up_comes_last),             T(a_list_leaves_the_warm_up_a_thread),
         T(the_last_thread_is_not_for_the_warm_up),
@@ -1175,6 +1223,7 @@ int main(void)
         T(the_warm_up_pays_for_what_it_leaves),
         T(known_places_are_read_each_by_itself), T(a_list_is_read_widely_at_a_known_place),
         T(a_part_of_a_wide_read_fails),        T(lists_find_their_width),
+        T(others_do_not_make_lists_wider),
         T(a_job_does_not_look_at_all),         T(single_misses_without_end),
 #undef T
     };
