@@ -83,9 +83,8 @@ struct ask {
     /* private */
     enum ask_state state;
     bool looked; /* into L2 */
-    bool queued; /* its turn was that of a client that keeps a queue */
     enum read_lane lane; /* once it was about to wait, or to be filled */
-    uint64_t begun_ns;
+    uint64_t waits_ns;   /* since when it waits for its turn */
     struct ask_queue *asks;
     struct ask_flow *flow;
     struct l2_wait *l2_wait;         /* ASK_LOOKING */

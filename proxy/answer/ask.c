@@ -19,10 +19,11 @@
  * waiting goes before those that keep a queue. So a client that asks now and then waits for no queue, and is read for
  * in a lane of its own (reads.c). A client that asks again as soon as it is told never has anything waiting, either.
  * Among a thousand of those, one that was served before all who wait now began to wait goes first. As many fills of
- * those are under way as the threads can read at a time, each many of them, and besides some of queues (queued_max).
- * The warm-up comes after all clients. Nobody keeps the others out for ever: after ONES_A_LIST questions of those that
- * keep no queue one of a queue is begun, and one of the warm-up's after LISTS_A_WARM of queues, however many are under
- * way. A client that has waited for timeout_ms is told so, whether its turn has come or not.
+ * those are under way as the threads can read at a time, each many of them. Queues have places of their own beside
+ * these (queued_max), so neither takes the other's, and the lanes say who is read for first. The warm-up comes after
+ * all clients that wait, but one of its own comes after LISTS_A_WARM turns of queues, however many wait.
+ *
+ * A client that waits for its turn for timeout_ms is told so, whether the turn comes or not. A fill has as long again.
  *
  * L2 is asked first, out of turn: many of its answers take one round trip, and no connection to the store. */
 #include "proxy/answer/ask.h"
@@ -43,12 +44,10 @@
 #define LOOKS_A_TURN    64
 #define CATCHING_UP_MAX 64
 #define FRESH_NS        200000000ull
-#define QUEUED_MAX      4096u /* fills of clients that keep a queue */
-#define CROWD           64u   /* each of so many clients that keep a queue may have one under way */
-/* Questions of clients that had nothing waiting, while queues wait; and of queues, while the warm-up does, or so many
- * of the others for each. reads.c has the same for jobs. */
-#define ONES_A_LIST  16u
+#define CROWD           64u /* each of so many clients that keep a queue may have one under way */
+/* Turns of queues while the warm-up waits, or so many of the others for each. reads.c has the same for jobs. */
 #define LISTS_A_WARM 16u
+#define ONES_A_LIST  16u
 
 struct ask_queue {
     struct ask_queue_options options;
@@ -58,12 +57,9 @@ struct ask_queue {
     struct ask_flow *steady; /* clients that keep a queue */
     struct ask_flow *warm;   /* the warm-up */
     unsigned steady_count;   /* clients that keep a queue, and have something waiting now */
-    unsigned running;        /* fills of clients that had nothing waiting */
-    unsigned running_queued; /* of those that keep a queue */
-    unsigned running_warm;   /* and of the warm-up */
-    unsigned passed_queues;  /* turns of clients that had nothing waiting, while queues waited, since their last one */
-    unsigned passed_warm;    /* the same for the warm-up; a turn of a queue counts as ONES_A_LIST */
-    struct ask *waiting;     /* of clients, the first to wait first */
+    unsigned running[READ_LANES]; /* fills, by whose they are */
+    unsigned passed_warm;         /* turns while the warm-up waited, since its last one; a queue's are ONES_A_LIST */
+    struct ask *waiting;          /* of clients, the first to wait first */
     struct event *too_late;
     uint64_t fresh_seen_ns; /* when a client last asked one thing while others were being served */
     unsigned hits;          /* questions that the table had the answer to */
@@ -77,25 +73,13 @@ static struct ask_flow **list_of(struct ask_queue *asks, const struct ask_flow *
     return flow->warms ? &asks->warm : &asks->steady;
 }
 
-static unsigned *running_of(const struct ask *ask)
-{
-    struct ask_queue *asks = ask->asks;
-    return ask->flow->warms ? &asks->running_warm : ask->queued ? &asks->running_queued : &asks->running;
-}
-
-/* Whether what this client asks now is all that it asks. */
-static bool is_fresh(const struct ask_flow *flow)
-{
-    return flow->waiting == 0 && flow->running == 0 && !flow->warms;
-}
-
-/* Those that wait for the feed take no turn, and yet the client asks for more than one thing. */
+/* Whose it is: READ_ONE if it is all that its client asks. The first of a list is not, nor what is asked beside others
+ * that wait for the feed, though these take no turn. */
 static enum read_lane lane_of(const struct ask *ask)
 {
     const struct ask_flow *flow = ask->flow;
-    if (flow->warms)
-        return READ_WARM;
-    return is_fresh(flow) && flow->catching_up == 0 && !ask->more_follow ? READ_ONE : READ_LIST;
+    bool asks_more = flow->waiting > 0 || flow->running > 0 || flow->catching_up > 0 || ask->more_follow;
+    return flow->warms ? READ_WARM : asks_more ? READ_LIST : READ_ONE;
 }
 
 static void flow_put(struct ask_queue *asks, struct ask_flow **list, struct ask_flow *flow)
@@ -121,21 +105,24 @@ static bool is_rare(const struct ask_queue *asks, const struct ask_flow *flow)
     return oldest == NULL || flow->served_ns < oldest->queued_ns;
 }
 
-/* The list in which a flow begins to wait with this. The first of a list that goes on does not go before the single
- * questions of others: a thousand lists have a thousand of these. */
+/* The list in which a flow begins to wait with this. */
 static struct ask_flow **first_list_of(struct ask_queue *asks, const struct ask *ask)
 {
-    const struct ask_flow *flow = ask->flow;
-    if (flow->running > 0 || flow->warms || ask->more_follow)
-        return list_of(asks, flow);
-    return is_rare(asks, flow) ? &asks->rare : &asks->fresh;
+    if (ask->lane != READ_ONE)
+        return list_of(asks, ask->flow);
+    return is_rare(asks, ask->flow) ? &asks->rare : &asks->fresh;
+}
+
+static uint64_t too_late_ns(const struct ask *ask)
+{
+    return ask->waits_ns + ask->asks->options.timeout_ms * 1000000;
 }
 
 static void arm_too_late(struct ask_queue *asks)
 {
     if (asks->waiting == NULL)
         return;
-    uint64_t due_ns = asks->waiting->begun_ns + asks->options.timeout_ms * 1000000, now_ns = clock_ns();
+    uint64_t due_ns = too_late_ns(asks->waiting), now_ns = clock_ns();
     (void)timer_in_ns(asks->too_late, due_ns > now_ns ? due_ns - now_ns : 0);
 }
 
@@ -167,13 +154,15 @@ static void leave(struct ask *ask)
     case ASK_WAITING:
         waiting_remove(ask);
         DL_DELETE(flow->asks, ask);
-        if (--flow->waiting == 0)
+        if (--flow->waiting == 0 || ask->lane == READ_ONE)
             flow_remove(ask->asks, flow);
+        if (flow->waiting > 0 && flow->list == NULL) /* the client's others are a queue */
+            flow_put(ask->asks, list_of(ask->asks, flow), flow);
         break;
     case ASK_RUNNING:
         flow->running--;
         flow->served_ns = clock_ns();
-        --*running_of(ask);
+        ask->asks->running[ask->lane]--;
         ask->wait = NULL;
         break;
     case ASK_CATCHING_UP:
@@ -192,6 +181,7 @@ static void enter(struct ask *ask)
     case ASK_LOOKING:
         break;
     case ASK_WAITING:
+        ask->waits_ns = clock_ns();
         waiting_add(ask);
         DL_APPEND(flow->asks, ask);
         if (flow->waiting++ == 0)
@@ -199,7 +189,7 @@ static void enter(struct ask *ask)
         break;
     case ASK_RUNNING:
         flow->running++;
-        ++*running_of(ask);
+        asks->running[ask->lane]++;
         break;
     case ASK_CATCHING_UP:
         flow->catching_up++;
@@ -381,27 +371,14 @@ static void start_catching_up(struct ask_queue *asks, struct ask *ask)
 static unsigned queued_max(const struct ask_queue *asks)
 {
     unsigned most = asks->options.running_max - asks->options.running_max / 4, clients = asks->steady_count;
-    unsigned crowd = clients < CROWD * CROWD ? clients * clients / CROWD : QUEUED_MAX;
+    unsigned crowd = clients < CROWD * CROWD ? clients * clients / CROWD : READ_QUEUED_MAX;
     if (clock_ns() - asks->fresh_seen_ns < FRESH_NS) {
         unsigned least = asks->options.running_max / READ_TOGETHER_MAX, share = clients / 2;
         share = share > least ? share : least;
         most = share < most ? share : most;
     }
     most = most > crowd ? most : crowd;
-    return most == 0 ? 1 : most < QUEUED_MAX ? most : QUEUED_MAX;
-}
-
-/* Whether another fill of a client that keeps a queue may begin; those that keep none come before it. */
-static bool has_place_queued(const struct ask_queue *asks)
-{
-    return asks->running + asks->running_queued < queued_max(asks);
-}
-
-/* Whether one of a client that had nothing waiting may: queues leave a quarter of what the threads read at a time. */
-static bool has_place(const struct ask_queue *asks)
-{
-    unsigned all = asks->options.running_max, theirs = all - all / 4;
-    return asks->running + (asks->running_queued < theirs ? asks->running_queued : theirs) < all;
+    return most == 0 ? 1 : most < READ_QUEUED_MAX ? most : READ_QUEUED_MAX;
 }
 
 /* How many the warm-up may have, whose fills are read together and take few connections. */
@@ -411,21 +388,28 @@ static unsigned warm_max(const struct ask_queue *asks)
     return clock_ns() - asks->fresh_seen_ns < FRESH_NS && all >= 4 ? all / 4 : all;
 }
 
-/* The client whose turn it is, or the warm-up when none waits. Who has been passed by long enough comes first. NULL:
- * nobody may be served now. */
+/* Whether another fill may begin beside those that are under way for that lane. */
+static bool has_place(const struct ask_queue *asks, enum read_lane lane)
+{
+    unsigned most = lane == READ_ONE    ? asks->options.running_max
+                    : lane == READ_LIST ? queued_max(asks)
+                                        : warm_max(asks);
+    return asks->running[lane] < most;
+}
+
+/* The client whose turn it is, or the warm-up when none waits, or has been passed by for long enough. NULL: nobody may
+ * be served now. */
 static struct ask_flow *next_flow(const struct ask_queue *asks)
 {
-    bool warm = asks->warm && asks->running_warm < warm_max(asks);
+    bool warm = asks->warm != NULL && has_place(asks, READ_WARM);
     struct ask_flow *one = asks->rare != NULL ? asks->rare : asks->fresh;
     if (warm && asks->passed_warm >= LISTS_A_WARM * ONES_A_LIST)
         return asks->warm;
-    if (asks->steady && asks->passed_queues >= ONES_A_LIST)
-        return has_place(asks) ? asks->steady : NULL;
-    if (one != NULL)
-        return has_place(asks) ? one : NULL;
-    if (asks->steady)
-        return has_place_queued(asks) ? asks->steady : NULL;
-    return warm ? asks->warm : NULL;
+    if (one != NULL && has_place(asks, READ_ONE))
+        return one;
+    if (asks->steady != NULL && has_place(asks, READ_LIST))
+        return asks->steady;
+    return warm && one == NULL && asks->steady == NULL ? asks->warm : NULL;
 }
 
 static bool turn_is_due(const struct ask_queue *asks)
@@ -434,24 +418,24 @@ static bool turn_is_due(const struct ask_queue *asks)
 }
 
 /* Whether a question need not wait: there is a place, and nobody waits who comes before it. */
-static bool may_start(const struct ask_queue *asks, const struct ask_flow *flow, bool fresh)
+static bool may_start(const struct ask_queue *asks, enum read_lane lane)
 {
-    if (asks->rare || asks->fresh || (asks->steady && !fresh))
-        return false;
-    if (flow->warms)
-        return !asks->warm && asks->running_warm < warm_max(asks);
-    return fresh ? has_place(asks) : has_place_queued(asks);
+    bool one = asks->rare != NULL || asks->fresh != NULL, list = asks->steady != NULL, warm = asks->warm != NULL;
+    bool waits = lane == READ_ONE ? one : lane == READ_LIST ? list : one || list || warm;
+    return !waits && has_place(asks, lane);
+}
+
+static bool any_running(const struct ask_queue *asks)
+{
+    return asks->running[READ_ONE] + asks->running[READ_LIST] + asks->running[READ_WARM] > 0;
 }
 
 static void start_or_wait(struct ask_queue *asks, struct ask *ask)
 {
-    struct ask_flow *flow = ask->flow;
-    bool fresh = is_fresh(flow);
     ask->lane = lane_of(ask);
-    ask->queued = !fresh && !flow->warms;
-    if (ask->lane == READ_ONE && asks->running + asks->running_queued + asks->running_warm > 0)
+    if (ask->lane == READ_ONE && any_running(asks))
         asks->fresh_seen_ns = clock_ns();
-    if (may_start(asks, flow, fresh)) {
+    if (may_start(asks, ask->lane)) {
         start_fill(asks, ask);
         return;
     }
@@ -478,7 +462,7 @@ static void judge(struct ask_queue *asks, struct ask *ask, bool queued)
         start_catching_up(asks, ask);
         break;
     case DECIDE_FILL:
-        if (queued && !ask->flow->warms && now - ask->begun_ns >= asks->options.timeout_ms * 1000000)
+        if (queued && !ask->flow->warms && too_late_ns(ask) <= now)
             ask->done(ask, PERMTAB_E_TIMEOUT, "waited too long for the store", NULL);
         else if (queued)
             start_fill(asks, ask);
@@ -504,7 +488,6 @@ void ask_start(struct answering *answering, struct ask_flow *flow, struct ask *a
     ask->wait = NULL;
     ask->l2_wait = NULL;
     ask->looked = ask->was_read = false;
-    ask->begun_ns = clock_ns();
     judge(asks, ask, false);
 }
 
@@ -515,34 +498,28 @@ void ask_cancel(struct ask *ask)
         return;
     case ASK_LOOKING:
         l2_lookup_cancel(ask->l2_wait);
-        ask_move(ask, ASK_IDLE);
-        return;
+        break;
     case ASK_WAITING:
-        ask_move(ask, ASK_IDLE);
-        return;
+        break;
     case ASK_RUNNING:
     case ASK_CATCHING_UP:
         fill_cancel(ask->wait);
-        ask_move(ask, ASK_IDLE);
-        if (turn_is_due(ask->asks))
-            event_active(ask->asks->next_turn, EV_TIMEOUT, 0);
-        return;
+        break;
     }
+    ask_move(ask, ASK_IDLE);
+    if (turn_is_due(ask->asks))
+        event_active(ask->asks->next_turn, EV_TIMEOUT, 0);
 }
 
 /* ---- the order ------------------------------------------------------------------------------------------- */
 
-/* Notes whom a question goes before whose turn has come. */
-static void note_passed(struct ask_queue *asks, const struct ask *ask)
+/* Notes that the warm-up is passed by. */
+static void note_passed(struct ask_queue *asks, enum read_lane lane)
 {
-    if (ask->flow->warms)
+    if (lane == READ_WARM)
         asks->passed_warm = 0;
-    else if (asks->warm)
-        asks->passed_warm += ask->queued ? ONES_A_LIST : 1;
-    if (ask->queued)
-        asks->passed_queues = 0;
-    else if (asks->steady && !ask->flow->warms)
-        asks->passed_queues++;
+    else if (asks->warm != NULL)
+        asks->passed_warm += lane == READ_LIST ? ONES_A_LIST : 1;
 }
 
 static struct ask *take_next(struct ask_queue *asks)
@@ -551,8 +528,7 @@ static struct ask *take_next(struct ask_queue *asks)
     if (flow == NULL)
         return NULL;
     struct ask *ask = flow->asks;
-    ask->queued = flow->list == &asks->steady;
-    note_passed(asks, ask);
+    note_passed(asks, ask->lane);
     ask_move(ask, ASK_IDLE);
     if (flow->list) { /* the client's other asks come after those of all other clients */
         flow_remove(asks, flow);
@@ -561,7 +537,7 @@ static struct ask *take_next(struct ask_queue *asks)
     return ask;
 }
 
-/* A question that the table answers by now takes no place, so the count bounds the work of one turn, too. */
+/* A question that the table answers by now takes no place, so the time bounds the work of one turn. */
 static void run_waiting(struct ask_queue *asks)
 {
     struct ask *ask;
@@ -590,18 +566,22 @@ static void events_free(struct ask_queue *asks)
 }
 
 /* Whose time is over is told so, or the answer, should the table have come to have it: whoever is served meanwhile, and
- * if nobody is. */
+ * if nobody is. Who is told may ask again, and waits anew. */
 static void on_too_late(evutil_socket_t descriptor, short what, void *context)
 {
     struct ask_queue *asks = context;
-    uint64_t now_ns = clock_ns();
+    uint64_t begun_ns = clock_ns();
     (void)descriptor, (void)what;
-    while (asks->waiting != NULL && now_ns - asks->waiting->begun_ns >= asks->options.timeout_ms * 1000000) {
+    while (asks->waiting != NULL && too_late_ns(asks->waiting) <= begun_ns) {
         struct ask *ask = asks->waiting;
         ask_move(ask, ASK_IDLE);
         judge(asks, ask, true);
+        if (turn_is_over(begun_ns))
+            break;
     }
     arm_too_late(asks);
+    if (turn_is_due(asks)) /* those that they kept waiting */
+        timer_next_turn(asks->next_turn);
 }
 
 int ask_queue_new(struct ask_queue **out, const struct ask_queue_options *options)
@@ -625,7 +605,7 @@ void ask_queue_free(struct ask_queue *asks)
 {
     if (!asks)
         return;
-    assert(asks->running == 0 && asks->running_queued == 0 && asks->running_warm == 0);
+    assert(!any_running(asks));
     assert(!asks->rare && !asks->fresh && !asks->steady && !asks->warm);
     events_free(asks);
     free(asks);

@@ -17,9 +17,9 @@ struct ask_queue_options {
     struct l2 *l2;                     /* asked before the store; NULL: there is none */
     struct keys *keys;                 /* NULL: none */
     struct counters *counters;
-    unsigned running_max; /* fills of clients under way at once: as many as all threads read at a time */
+    unsigned running_max; /* fills of single questions under way: as many as all threads read at a time */
     unsigned warm_max;    /* and of the warm-up */
-    uint64_t timeout_ms;  /* a question that has waited so long fails */
+    uint64_t timeout_ms;  /* a question that has waited so long for its turn fails */
 };
 
 int ask_queue_new(struct ask_queue **out, const struct ask_queue_options *options) PERMTAB_MUST_CHECK;

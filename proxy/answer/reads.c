@@ -41,7 +41,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define WAITING_MAX  8192u
+#define OTHERS_MAX   4096u /* that wait beside those of clients' questions: the warm-up's, and what is read again */
 #define PLACES_MAX   16u /* not known; each takes statements of its own, and the first waits for the last */
 #define LIST_LEAST   16u /* fewer are not worth a thread of their own */
 #define WARM_JOBS    3u  /* at a time */
@@ -536,10 +536,16 @@ static void note_one(struct reads *reads, enum read_lane lane)
         reads->one_seen_ns = clock_ns();
 }
 
+/* ask.c begins no more, so nobody is refused who waits for his turn there. */
+static size_t waiting_max(const struct reads *reads)
+{
+    return (size_t)reads->options.threads * READ_TOGETHER_MAX + READ_QUEUED_MAX + OTHERS_MAX;
+}
+
 int read_begin(struct read **out, struct reads *reads, const struct facts_key *key, struct read_how how,
                read_done_fn done, void *context)
 {
-    if (reads->waiting >= WAITING_MAX)
+    if (reads->waiting >= waiting_max(reads))
         return PERMTAB_E_FULL;
     struct read *read = calloc(1, sizeof *read);
     if (read == NULL)

@@ -24,6 +24,8 @@ enum read_lane {
 /* At most so many go together; of lists, at one place that is known, so many. */
 #define READ_TOGETHER_MAX STORE_FACTS_MANY
 #define READ_LIST_MAX     STORE_KNOWN_MANY
+/* So many of clients that keep a queue may be under way (ask.c). */
+#define READ_QUEUED_MAX 4096u
 
 struct read_source {
     uint64_t store_id; /* of the store that was read */

@@ -5,6 +5,7 @@
 #include "proxy/answer/private.h"
 #include "proxy/base/clock.h"
 #include "proxy/keys/keys.h"
+#include "proxy/l2/l2.h"
 #include "tests/support/keys_hottest.h"
 #include "tests/support/memory_publisher.h"
 
@@ -17,9 +18,12 @@
 #include <cmocka.h>
 #include <event2/event.h>
 
-#define ASKS  64u
-#define LISTS 24u
-#define USERS 40u /* with rows */
+#define ASKS    8192u
+#define NOTED   64u
+#define CLIENTS 700u
+#define LISTS   24u
+#define USERS   40u /* with rows */
+#define MS      1000000ull
 
 static const struct scope_key global = {0, 0}, server = {1, 1}, channel = {100, 3};
 
@@ -33,6 +37,8 @@ static struct {
         enum read_lane lane;
     } started[ASKS];
     unsigned begun, ended;
+    l2_done_fn looked; /* of the lookup in L2 that is under way */
+    void *look_context;
 } fake;
 
 struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
@@ -41,6 +47,8 @@ struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct
 bool __wrap_fill_was_read(const struct fill_wait *wait);
 const char *__wrap_feed_trouble(const struct feed *feed);
 void __wrap_feed_wake(struct feed *feed);
+struct l2_wait *__wrap_l2_lookup_start(struct l2 *l2, uint64_t user, struct scope_key scope,
+                                       uint64_t revision, bool warms, l2_done_fn done, void *context);
 
 struct fill_wait *__wrap_fill_request(struct fills *fills, uint64_t user, struct scope_key scope,
                                       uint64_t revision, enum read_lane lane, fill_done_fn done,
@@ -70,6 +78,18 @@ void __wrap_feed_wake(struct feed *feed)
     (void)feed;
 }
 
+/* It has the first one to ask at a time, and no room for others. */
+struct l2_wait *__wrap_l2_lookup_start(struct l2 *l2, uint64_t user, struct scope_key scope,
+                                       uint64_t revision, bool warms, l2_done_fn done, void *context)
+{
+    (void)l2, (void)user, (void)scope, (void)revision, (void)warms;
+    if (fake.looked != NULL)
+        return NULL;
+    fake.looked = done;
+    fake.look_context = context;
+    return (struct l2_wait *)(void *)&fake;
+}
+
 struct fixture {
     struct event_base *base;
     struct memory_policy policy;
@@ -77,9 +97,11 @@ struct fixture {
     struct keys *keys;
     struct answering answering; /* asks alone */
     struct counters counters;
-    struct ask_flow warm, client, other, many[LISTS];
+    struct ask_flow warm, client, other, many[CLIENTS];
     struct ask asks[ASKS];
     unsigned asked, told, late;
+    uint64_t slow_ns;  /* that it takes to tell one */
+    struct ask *again; /* asked anew from inside, when one is late */
 };
 
 static int setup(void **state)
@@ -115,6 +137,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
+    fixture->slow_ns = 0;
     for (unsigned i = 0; i < fixture->asked; i++)
         if (fixture->asks[i].state == ASK_WAITING)
             ask_cancel(&fixture->asks[i]);
@@ -134,9 +157,17 @@ static int teardown(void **state)
 static void on_done(struct ask *ask, int code, const char *text, const struct answer *answer)
 {
     struct fixture *fixture = ask->context;
+    uint64_t begun_ns = clock_ns();
     (void)text, (void)answer;
     fixture->told++;
     fixture->late += code == PERMTAB_E_TIMEOUT;
+    while (fixture->slow_ns > 0 && clock_ns() - begun_ns < fixture->slow_ns)
+        ;
+    if (fixture->again != NULL && code == PERMTAB_E_TIMEOUT) {
+        struct ask *again = fixture->again;
+        fixture->again = NULL;
+        ask_start(&fixture->answering, ask->flow, again);
+    }
 }
 
 static void start(struct fixture *fixture, struct ask_flow *flow, uint64_t user, struct scope_key scope)
@@ -147,6 +178,27 @@ static void start(struct fixture *fixture, struct ask_flow *flow, uint64_t user,
     ask->done = on_done;
     ask->context = fixture;
     ask_start(&fixture->answering, flow, ask);
+}
+
+/* One of a list that goes on. */
+static void start_listed(struct fixture *fixture, struct ask_flow *flow, uint64_t user)
+{
+    fixture->asks[fixture->asked].more_follow = true;
+    start(fixture, flow, user, server);
+}
+
+static void turn(struct fixture *fixture)
+{
+    (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
+}
+
+/* How many of those that have been begun are of that lane. */
+static unsigned begun_of(enum read_lane lane)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < fake.begun; i++)
+        count += fake.started[i].lane == lane;
+    return count;
 }
 
 /* With a token that the table has not reached. */
@@ -165,6 +217,35 @@ static void start_later(struct fixture *fixture, struct ask_flow *flow, uint64_t
     ask_start(&fixture->answering, flow, ask);
 }
 
+static void make_queue(struct fixture *fixture, unsigned running_max, uint64_t timeout_ms, struct l2 *l2)
+{
+    struct ask_queue_options asks = {.base = fixture->base,
+                                     .publisher = fixture->publisher,
+                                     .l2 = l2,
+                                     .counters = &fixture->counters,
+                                     .running_max = running_max,
+                                     .warm_max = 1,
+                                     .timeout_ms = timeout_ms};
+    ask_queue_free(fixture->answering.asks);
+    assert_int_equal(ask_queue_new(&fixture->answering.asks, &asks), 0);
+}
+
+/* A queue that two connections serve. */
+static void make_large(struct fixture *fixture)
+{
+    make_queue(fixture, 2 * READ_TOGETHER_MAX, 60000, NULL);
+}
+
+/* All places are taken: three of queues, and four of single questions. */
+static void take_all_places(struct fixture *fixture)
+{
+    for (unsigned i = 0; i < 3; i++)
+        start_listed(fixture, &fixture->other, 100 + i);
+    for (unsigned i = 0; i < 4; i++)
+        start(fixture, &fixture->many[i], 1 + i, server);
+    assert_int_equal(fake.begun, 7);
+}
+
 /* The oldest fill that is under way fills its entry and ends; then the loop turns. */
 static void fill_ends(struct fixture *fixture)
 {
@@ -175,9 +256,9 @@ static void fill_ends(struct fixture *fixture)
     (void)event_base_loop(fixture->base, EVLOOP_NONBLOCK);
 }
 
-static size_t noted(struct fixture *fixture, struct hot_key out[ASKS])
+static size_t noted(struct fixture *fixture, struct hot_key out[NOTED])
 {
-    return keys_hottest(fixture->keys, 4, out, ASKS);
+    return keys_hottest(fixture->keys, 4, out, NOTED);
 }
 
 static void the_warm_up_comes_last(void **state)
@@ -192,17 +273,16 @@ static void the_warm_up_comes_last(void **state)
     for (uint64_t user = 21; user <= 24; user++)
         start(fixture, &fixture->client, user, server);
     start(fixture, &fixture->other, 30, server);
-    assert_int_equal(fake.begun, 5); /* the warm-up takes no place of a client's */
+    assert_int_equal(fake.begun,
+                     6); /* the warm-up takes no place of clients, nor a queue that of one question */
     while (fake.ended < fake.begun)
         fill_ends(fixture);
     assert_int_equal(fake.begun, 16);
     assert_int_equal(fixture->told, 16);
-    for (unsigned i = 4; i < 9; i++)
-        assert_int_not_equal(fake.started[i].lane, READ_WARM);
-    assert_int_equal(fake.started[4].user, 30); /* it had nothing waiting */
     assert_int_equal(fake.started[3].lane, READ_ONE);
-    assert_int_equal(fake.started[4].lane, READ_ONE);
-    for (unsigned i = 5; i < 9; i++)
+    assert_int_equal(fake.started[4].lane, READ_LIST);
+    assert_int_equal(fake.started[5].lane, READ_ONE);
+    for (unsigned i = 6; i < 9; i++)
         assert_int_equal(fake.started[i].lane, READ_LIST);
     for (unsigned i = 9; i < 16; i++)
         assert_int_equal(fake.started[i].lane, READ_WARM);
@@ -244,59 +324,91 @@ static void a_queue_without_end(void **state)
         fill_ends(fixture);
 }
 
-/* Clients with one question each ask without end, and others wait behind them: a list has one of seventeen turns. */
+/* Clients with one question each have all their places without end, and others wait for these: a list goes on. */
 static void single_questions_without_end(void **state)
 {
     struct fixture *fixture = *state;
-    unsigned first = 0;
     for (unsigned i = 0; i < 6; i++)
         start(fixture, &fixture->many[i], 1 + i, server); /* two wait */
-    start(fixture, &fixture->client, 50, server);
-    start(fixture, &fixture->client, 51, server);
-    start(fixture, &fixture->client, 52, server);
+    for (uint64_t user = 50; user < 53; user++)
+        start_listed(fixture, &fixture->client, user);
     for (unsigned i = 6; i < 46; i++) {
         fill_ends(fixture);
         start(fixture, &fixture->many[i % LISTS], 7, (struct scope_key){1000 + i, 3});
+        assert_non_null(*fixture->many[i % LISTS].list); /* it waits */
     }
-    for (unsigned i = 0; i < fake.begun; i++)
-        if (fake.started[i].lane == READ_LIST && first == 0)
-            first = i;
-    assert_in_range(first, 16, 30);
+    assert_int_equal(begun_of(READ_LIST), 3);
     while (fake.ended < fake.begun)
         fill_ends(fixture);
 }
 
-/* The first of a list waits behind those that ask for one thing, though its client had nothing waiting. */
-static void a_list_begins_behind_single_questions(void **state)
+/* They have some of their places without end, more than a queue may have under way, and none of them ever waits. */
+static void single_questions_that_never_wait(void **state)
 {
     struct fixture *fixture = *state;
-    for (unsigned i = 0; i < 4; i++)
+    make_large(fixture);
+    for (unsigned i = 0; i < 40; i++)
         start(fixture, &fixture->many[i], 1 + i, server);
-    fixture->asks[fixture->asked].more_follow = true;
-    start(fixture, &fixture->client, 50, server);
-    start(fixture, &fixture->other, 60, server);
+    for (uint64_t user = 50; user < 60; user++)
+        start_listed(fixture, &fixture->client, user);
+    start(fixture, &fixture->warm, 60, server);
+    turn(fixture);
+    for (unsigned i = 40; i < 340; i++) {
+        fill_ends(fixture);
+        start(fixture, &fixture->many[i], 1000 + i, server);
+    }
+    assert_int_equal(begun_of(READ_ONE), 340);
+    assert_int_equal(begun_of(READ_LIST), 10);
+    assert_int_equal(begun_of(READ_WARM), 1);
     while (fake.ended < fake.begun)
         fill_ends(fixture);
-    assert_int_equal(fake.begun, 6);
-    assert_int_equal(fake.started[4].user, 60);
-    assert_int_equal(fake.started[5].user, 50);
-    assert_int_equal(fake.started[5].lane, READ_LIST);
 }
 
-/* Nothing ends, so nobody's turn comes; who waits is told why when its time is over. */
+/* A thousand lists have a thousand first ones: they go the way of lists, and take no place of single questions. */
+static void the_first_of_a_list_is_of_a_list(void **state)
+{
+    struct fixture *fixture = *state;
+    for (unsigned i = 0; i < LISTS; i++)
+        start_listed(fixture, &fixture->many[i], 1 + i);
+    assert_int_equal(fake.begun, 3); /* all places but a quarter */
+    for (unsigned i = LISTS; i < LISTS + 4; i++) {
+        start(fixture, &fixture->many[i], 50 + i, server);
+        assert_int_equal(fake.begun, 3 + i - LISTS + 1);
+        assert_int_equal(fake.started[fake.begun - 1].lane, READ_ONE);
+    }
+}
+
+/* The first that a client asks may leave while it waits: the others are a queue from then on, whose turn may have come
+ * by that. */
+static void what_is_left_is_a_queue(void **state)
+{
+    struct fixture *fixture = *state;
+    struct ask *firsts[6];
+    take_all_places(fixture);
+    for (unsigned i = 0; i < 6; i++) {
+        firsts[i] = &fixture->asks[fixture->asked];
+        for (unsigned j = 0; j < 3; j++)
+            start(fixture, &fixture->many[4 + i], 10 + 10 * j + i, server);
+    }
+    while (fake.ended < 3) /* those of queues */
+        fill_ends(fixture);
+    assert_int_equal(fake.begun, 7);
+    for (unsigned i = 0; i < 6; i++)
+        ask_cancel(firsts[i]);
+    turn(fixture);
+    assert_int_equal(begun_of(READ_ONE), 4);
+    assert_int_equal(begun_of(READ_LIST), 3 + 3); /* one for every two clients */
+    fill_ends(fixture);
+    assert_int_equal(begun_of(READ_LIST), 3 + 3);
+}
+
+/* Nothing ends, so nobody's turn comes; who waits is told why when its time is over. The warm-up waits as long as it
+ * takes, and has its turn when the others are gone. */
 static void who_waits_is_told_in_time(void **state)
 {
     struct fixture *fixture = *state;
-    struct ask_queue_options asks = {.base = fixture->base,
-                                     .publisher = fixture->publisher,
-                                     .counters = &fixture->counters,
-                                     .running_max = 4,
-                                     .warm_max = 1,
-                                     .timeout_ms = 50};
-    ask_queue_free(fixture->answering.asks);
-    assert_int_equal(ask_queue_new(&fixture->answering.asks, &asks), 0);
-    for (unsigned i = 0; i < 4; i++)
-        start(fixture, &fixture->many[i], 1 + i, server);
+    make_queue(fixture, 4, 50, NULL);
+    take_all_places(fixture);
     for (uint64_t user = 10; user < 13; user++)
         start(fixture, &fixture->client, user, server);
     start(fixture, &fixture->warm, 20, server);
@@ -304,16 +416,84 @@ static void who_waits_is_told_in_time(void **state)
     unsigned begun = fake.begun;
     uint64_t begun_ns = clock_ns();
     memory_fill(fixture->publisher, &fixture->policy, 1, 11, server); /* one of them has come meanwhile */
-    while (fixture->told < 3 && clock_ns() - begun_ns < 20000000000ull)
+    while (fixture->told < 3 && clock_ns() - begun_ns < 20000 * MS)
         assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
     assert_int_equal(fixture->told, 3);
     assert_int_equal(fixture->late, 2);
-    assert_true(clock_ns() - begun_ns >= 40000000ull);
+    assert_true(clock_ns() - begun_ns >= 40 * MS);
     assert_int_equal(fixture->client.waiting, 0);
-    assert_int_equal(fixture->warm.waiting, 2); /* it waits as long as it takes */
-    assert_int_equal(fake.begun, begun);
+    turn(fixture);
+    assert_int_equal(fixture->warm.waiting, 1);
+    assert_int_equal(fake.begun, begun + 1);
+    assert_int_equal(fake.started[begun].lane, READ_WARM);
     while (fake.ended < fake.begun)
         fill_ends(fixture);
+}
+
+/* Who is told that its time is over asks again at once: that waits anew, and is begun by nobody. */
+static void who_is_late_asks_again(void **state)
+{
+    struct fixture *fixture = *state;
+    make_queue(fixture, 4, 20, NULL);
+    take_all_places(fixture);
+    fixture->again = &fixture->asks[fixture->asked];
+    start(fixture, &fixture->client, 10, server);
+    uint64_t begun_ns = clock_ns();
+    while (fixture->told == 0 && clock_ns() - begun_ns < 20000 * MS)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_int_equal(fixture->told, 1);
+    assert_int_equal(fixture->client.waiting, 1);
+    assert_int_equal(fake.begun, 7);
+    begun_ns = clock_ns();
+    while (fixture->told == 1 && clock_ns() - begun_ns < 20000 * MS)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_int_equal(fixture->late, 2);
+}
+
+/* Thousands may be late at the same time: each turn of the loop tells some. */
+static void the_late_are_told_in_turns(void **state)
+{
+    struct fixture *fixture = *state;
+    make_queue(fixture, 4, 20, NULL);
+    take_all_places(fixture);
+    for (uint64_t user = 10; user < 40; user++)
+        start(fixture, &fixture->client, user, server);
+    uint64_t begun_ns = clock_ns();
+    while (clock_ns() - begun_ns < 30 * MS) /* all are due */
+        ;
+    fixture->slow_ns = MS / 5;
+    assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    if (fixture->told == 0)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_in_range(fixture->told, 1, 6);
+    fixture->slow_ns = 0;
+    while (fixture->told < 30 && clock_ns() - begun_ns < 20000 * MS)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_int_equal(fixture->late, 30);
+}
+
+/* A question may have waited for L2 before it waits for its turn, so that another one is before it that was asked after
+ * it. Each has its time from when it began to wait. */
+static void what_waited_for_l2_has_its_time(void **state)
+{
+    struct fixture *fixture = *state;
+    make_queue(fixture, 4, 60, (struct l2 *)(void *)&fake);
+    fake.looked = NULL;
+    start(fixture, &fixture->client, 10, server); /* looks into L2 */
+    assert_non_null(fake.looked);
+    for (unsigned i = 0; i < 4; i++)
+        start(fixture, &fixture->many[i], 1 + i, server);
+    uint64_t begun_ns = clock_ns();
+    start(fixture, &fixture->other, 11, server); /* waits at once */
+    while (clock_ns() - begun_ns < 40 * MS)
+        ;
+    begun_ns = clock_ns();
+    fake.looked(fake.look_context, L2_MISSED, NULL);
+    assert_int_equal(fixture->client.waiting, 1);
+    while (fixture->told < 2 && clock_ns() - begun_ns < 20000 * MS)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_int_equal(fixture->late, 2);
+    assert_true(clock_ns() - begun_ns >= 60 * MS);
 }
 
 /* The first of a list, and what is asked beside others that wait for the feed, are not all that the client asks. */
@@ -340,18 +520,6 @@ static void who_asks_for_more_is_a_list(void **state)
     assert_int_equal(fake.started[5].lane, READ_ONE);
 }
 
-/* A queue that two connections serve. */
-static void make_large(struct fixture *fixture)
-{
-    struct ask_queue_options asks = {.base = fixture->base,
-                                     .publisher = fixture->publisher,
-                                     .counters = &fixture->counters,
-                                     .running_max = 2 * READ_TOGETHER_MAX,
-                                     .timeout_ms = 60000};
-    ask_queue_free(fixture->answering.asks);
-    assert_int_equal(ask_queue_new(&fixture->answering.asks, &asks), 0);
-}
-
 /* All places of a large queue but a quarter are a flood's; beside somebody who asks now and then it has as many fills
  * as there are connections, two here. */
 static void a_flood_has_few_fills_beside_others(void **state)
@@ -363,27 +531,51 @@ static void a_flood_has_few_fills_beside_others(void **state)
     assert_int_equal(fake.begun, 6);
     start(fixture, &fixture->other, 7, server);
     assert_int_equal(fake.begun, 7);
+    assert_int_equal(fake.started[6].lane, READ_ONE);
     for (uint64_t user = 8; user <= 12; user++)
         start(fixture, &fixture->client, user, server);
     assert_int_equal(fake.begun, 7);
     while (fake.ended < 6)
         fill_ends(fixture);
-    assert_int_equal(fake.begun, 8); /* one beside that of the other, which is still under way */
+    assert_int_equal(fake.begun, 9); /* beside that of the other, which is still under way */
 }
 
-/* Every two of them have one fill beside somebody who asks now and then, or more when that was long ago. */
+/* So many clients want a list of so many each, beside one that asks now and then. */
+static void many_lists(struct fixture *fixture, unsigned clients, unsigned each)
+{
+    make_large(fixture);
+    for (unsigned i = 0; i < 2; i++)
+        start(fixture, i == 0 ? &fixture->client : &fixture->other, 60 + i, server);
+    for (unsigned i = 0; i < clients * each; i++)
+        start_listed(fixture, &fixture->many[i % clients], 100 + i);
+    for (unsigned i = 0; i < 200; i++) /* each has a millisecond */
+        turn(fixture);
+}
+
+/* Every two of them have one fill beside somebody who asks now and then. */
 static void many_lists_have_a_share_each(void **state)
 {
     struct fixture *fixture = *state;
-    make_large(fixture);
-    for (unsigned i = 0; i < 2 * LISTS; i++)
-        start(fixture, &fixture->many[i % LISTS], 1 + i, server);
-    assert_int_equal(fake.begun, LISTS); /* the first of each */
-    start(fixture, &fixture->other, 60, server);
-    assert_true(fake.begun >= LISTS + 1);
-    while (fake.ended < LISTS - 4)
-        fill_ends(fixture);
-    assert_true(fake.begun >= LISTS + 5); /* four more, and fewer wait by then */
+    many_lists(fixture, LISTS, 4);
+    assert_int_equal(begun_of(READ_LIST), LISTS / 2);
+}
+
+/* Of a crowd each has a share that grows with their number, more than the threads read at a time. */
+static void a_crowd_has_many_fills(void **state)
+{
+    struct fixture *fixture = *state;
+    many_lists(fixture, 160, 6);
+    assert_int_equal(begun_of(READ_LIST), 160 * 160 / 64);
+    start(fixture, &fixture->other, 62, server); /* and takes no place of others */
+    assert_int_equal(begun_of(READ_LIST), 160 * 160 / 64);
+    assert_int_equal(begun_of(READ_ONE), 2);
+}
+
+static void a_crowd_has_a_bound(void **state)
+{
+    struct fixture *fixture = *state;
+    many_lists(fixture, CLIENTS, 8);
+    assert_int_equal(begun_of(READ_LIST), READ_QUEUED_MAX);
 }
 
 /* Of clients with one question each, some of which ask again at once, those go first that have not for long. */
@@ -405,7 +597,7 @@ static void who_asks_seldom_goes_first(void **state)
     start(fixture, &fixture->client, 40, server);
     while (fake.ended < fake.begun)
         fill_ends(fixture);
-    static const uint64_t order[] = {40, 20, 21, 31};
+    static const uint64_t order[] = {31, 40, 20, 21}; /* 31 has a place of a queue */
     assert_int_equal(fake.begun, 13);
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(fake.started[9 + i].user, order[i]);
@@ -414,7 +606,7 @@ static void who_asks_seldom_goes_first(void **state)
 static void what_clients_ask_for_is_noted(void **state)
 {
     struct fixture *fixture = *state;
-    struct hot_key keys[ASKS];
+    struct hot_key keys[NOTED];
     start(fixture, &fixture->warm, 1, server);
     start(fixture, &fixture->client, 2, server);
     while (fake.ended < fake.begun)
@@ -435,7 +627,7 @@ static void what_clients_ask_for_is_noted(void **state)
 static void what_is_made_up_is_not_noted(void **state)
 {
     struct fixture *fixture = *state;
-    struct hot_key keys[ASKS];
+    struct hot_key keys[NOTED];
     start(fixture, &fixture->client, 5, (struct scope_key){777, 3}); /* no such place */
     fill_ends(fixture);
     ask_note(fixture->answering.asks, 6, server, KEYS_SAMPLE); /* is not in the table */
@@ -447,7 +639,7 @@ static void what_is_made_up_is_not_noted(void **state)
 static void a_folded_place_is_noted_as_what_it_answers_as(void **state)
 {
     struct fixture *fixture = *state;
-    struct hot_key keys[ASKS];
+    struct hot_key keys[NOTED];
     memory_fill(fixture->publisher, &fixture->policy, 1, 5, channel);
     ask_note(fixture->answering.asks, 5, channel, KEYS_SAMPLE);
     assert_int_equal(noted(fixture, keys), 2);
@@ -465,10 +657,17 @@ int main(void)
         T(a_queue_without_end),
         T(single_questions_without_end),
         T(who_waits_is_told_in_time),
-        T(a_list_begins_behind_single_questions),
+        T(single_questions_that_never_wait),
+        T(the_first_of_a_list_is_of_a_list),
+        T(what_is_left_is_a_queue),
+        T(who_is_late_asks_again),
+        T(the_late_are_told_in_turns),
+        T(what_waited_for_l2_has_its_time),
         T(who_asks_for_more_is_a_list),
         T(a_flood_has_few_fills_beside_others),
         T(many_lists_have_a_share_each),
+        T(a_crowd_has_many_fills),
+        T(a_crowd_has_a_bound),
         T(who_asks_seldom_goes_first),
         T(what_clients_ask_for_is_noted),
         T(what_is_made_up_is_not_noted),
