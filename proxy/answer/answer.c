@@ -95,6 +95,7 @@ int answering_new(struct answering **out, const struct answering_options *option
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     bool strangers = options->strangers_max > 0;
     places_init(&answering->places, options->publisher);
+    answering->places.shared = options->l2 != NULL;
     int code = strangers ? make_filter(answering, options) : 0;
     if (code < 0) {
         answering_free(answering);
@@ -188,10 +189,4 @@ uint64_t answering_warm_ns(const struct answering *answering)
 bool answering_knows_users(const struct answering *answering)
 {
     return answering->known_users_read == NULL || strangers_can_tell(&answering->strangers);
-}
-
-void answering_forget_kept(struct answering *answering)
-{
-    strangers_forget_all(&answering->strangers);
-    places_forget_all(&answering->places);
 }

@@ -138,8 +138,5 @@ bool answering_knows_users(const struct answering *answering);
 void answering_applied(struct answering *answering, uint64_t revision);
 /* Reads a value again that L2 is about to forget and that is being asked for; nobody waits for it. */
 void answering_refresh(struct answering *answering, uint64_t user, struct scope_key scope);
-/* Drops all facts that are kept of strangers and of places: the store was found to have changed in ways that its log
- * does not tell. */
-void answering_forget_kept(struct answering *answering);
 
 #endif

@@ -6,6 +6,7 @@
  * against all changes since the beginning. So they pass only if it was the same all the time. */
 #include "proxy/answer/places.h"
 
+#include "proxy/base/clock.h"
 #include "proxy/table/fill.h"
 #include "proxy/table/publisher.h"
 #include "proxy/table/retire.h"
@@ -16,6 +17,8 @@
 
 /* Rows that everybody has in common: they are copied for each miss. A place with more is read. */
 #define ROWS_MAX 1024u
+/* Each user of a list brings the place with them: it is copied for the first. */
+#define LEARN_AGAIN_NS 10000000ull
 
 void places_init(struct places *places, const struct publisher *publisher)
 {
@@ -27,15 +30,10 @@ void places_fini(struct places *places)
     kept_drop_all(&places->kept);
 }
 
-void places_forget_all(struct places *places)
-{
-    kept_drop_all(&places->kept);
-}
-
 struct places_time places_now(const struct places *places, uint64_t epoch)
 {
     uint64_t version = places != NULL ? publisher_places_version(places->publisher) : 0;
-    return (struct places_time){.version = version, .epoch = epoch};
+    return (struct places_time){.version = version, .epoch = epoch, .began_ns = clock_ns()};
 }
 
 bool places_hold(const struct places *places, struct places_time time)
@@ -46,9 +44,13 @@ bool places_hold(const struct places *places, struct places_time time)
 static struct facts *find(struct places *places, struct scope_key scope, uint64_t epoch)
 {
     if (places->epoch != epoch)
-        places_forget_all(places);
+        kept_drop_all(&places->kept);
     places->epoch = epoch;
-    return kept_find(&places->kept, scope, publisher_places_version(places->publisher));
+    struct facts *kept = kept_find(&places->kept, scope, publisher_places_version(places->publisher));
+    if (kept == NULL || clock_ns() - kept->place_read_ns < PLACES_AGE_NS)
+        return kept;
+    kept_drop(&places->kept, scope);
+    return NULL;
 }
 
 /* Those that are kept and true; else they go. They are known to be true at the applied revision then, so the next
@@ -75,7 +77,7 @@ bool places_find(struct places *places, struct scope_key scope, uint64_t epoch, 
     if (kept == NULL)
         return false;
     *out = (struct store_place){.at = publisher_position(places->publisher), .levels = kept->chain_count};
-    out->spares_users = true;
+    out->spares_users = !places->shared;
     for (uint32_t level = 0; level < kept->chain_count; level++) {
         out->chain[level] = kept->chain[level].key;
         out->spares_users = out->spares_users && kept->chain[level].spares_users;
@@ -94,13 +96,16 @@ static bool fits(const struct facts *kept, const struct store_place *place, cons
         same = scope_equal(kept->chain[level].key, place->chain[level]);
         spares = spares && kept->chain[level].spares_users;
     }
-    if (!same || spares != place->spares_users)
-        return false;
-    /* Somebody has a role where nobody has any: what is kept is not so. */
+    return same && (spares || !place->spares_users);
+}
+
+/* Whether somebody has a role where nobody has any. */
+static bool disproves(const struct facts *facts, const struct facts *kept)
+{
     for (size_t i = 0; i < facts->assignment_count; i++)
         if (kept->chain[facts->assignments[i].level].plain)
-            return false;
-    return true;
+            return true;
+    return false;
 }
 
 static void *copy_rows(const void *rows, size_t size, bool *failed)
@@ -120,6 +125,10 @@ bool places_complete(struct places *places, const struct store_place *place, str
     const struct facts *kept = places_hold(places, time) ? find(places, facts->scope, time.epoch) : NULL;
     if (kept == NULL || !fits(kept, place, facts))
         return false;
+    if (disproves(facts, kept)) {
+        kept_drop(&places->kept, facts->scope);
+        return false;
+    }
     facts->defaults = copy_rows(kept->defaults, kept->default_count * sizeof *kept->defaults, &failed);
     facts->overwrites =
         copy_rows(kept->overwrites, kept->overwrite_count * sizeof *kept->overwrites, &failed);
@@ -143,13 +152,14 @@ static bool may_be_learned(const struct places *places, const struct facts *fact
 }
 
 /* Copies what is everybody's. */
-static bool copy_place(struct facts *out, const struct facts *facts)
+static bool copy_place(struct facts *out, const struct facts *facts, uint64_t read_ns)
 {
     bool failed = false;
     *out = (struct facts){.revision = facts->revision,
                           .nonce = facts->nonce,
                           .place_revision = facts->revision,
                           .place_nonce = facts->nonce,
+                          .place_read_ns = read_ns,
                           .generation = facts->generation,
                           .scope = facts->scope,
                           .without_roles = true,
@@ -168,12 +178,16 @@ static bool copy_place(struct facts *out, const struct facts *facts)
 }
 
 /* The fence has let them pass for their user. What they say of the place is of when they were read: somebody may have
- * the first overwrite there since, and find_true tells. */
+ * the first overwrite there since, and find_true tells. What is kept may be true by the log, and yet not what they say,
+ * because of a change behind the log: so the later read counts. */
 void places_learn(struct places *places, const struct facts *facts, struct places_time time)
 {
     struct facts copy;
-    if (places == NULL || !may_be_learned(places, facts, time) ||
-        find_true(places, facts->scope, time.epoch) != NULL || !copy_place(&copy, facts))
+    if (places == NULL || !may_be_learned(places, facts, time))
+        return;
+    const struct facts *kept = find_true(places, facts->scope, time.epoch);
+    if ((kept != NULL && time.began_ns < kept->place_read_ns + LEARN_AGAIN_NS) ||
+        !copy_place(&copy, facts, time.began_ns))
         return;
     if (kept_takes(&copy))
         (void)kept_put(&places->kept, &copy);

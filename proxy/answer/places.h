@@ -4,7 +4,7 @@
  * What is kept is true at the revision that it carries, and facts that are completed with it carry that as
  * place_revision: the fence of all fills asks the history from there (history_still_true). What no history tells ends
  * what is kept: a table made anew, an invalidation of whatever kind (publisher_places_version), another epoch of L2,
- * an audit that found a difference (places_forget_all). On the loop's thread. */
+ * an audit that found a difference. And whatever was not heard of it ends with its age. On the loop's thread. */
 #ifndef PERMTAB_ANSWER_PLACES_H
 #define PERMTAB_ANSWER_PLACES_H
 
@@ -13,16 +13,25 @@
 
 struct publisher;
 
+/* What is kept is read anew when its last read began so long ago: what was changed behind the log is used no longer,
+ * also by a host that has not heard its invalidation. One more read in that time is nothing at a place with many
+ * misses; one with few has few to save. */
+#define PLACES_AGE_NS 5000000000ull
+
 /* When a read began: what may be learned of it, and what it may be completed with, is of no other time. */
 struct places_time {
     uint64_t version; /* publisher_places_version */
     uint64_t epoch;   /* l2_epoch, 0 when it is not known */
+    uint64_t began_ns;
 };
 
 struct places {
     const struct publisher *publisher;
     struct kept kept;
     uint64_t epoch; /* of all that is kept */
+    /* Rows of users go to other hosts. So their overwrites are looked for whatever is kept: the rows are the store's
+     * then, and nothing of what is kept is in them. */
+    bool shared;
 };
 
 void places_init(struct places *places, const struct publisher *publisher);
@@ -38,9 +47,8 @@ bool places_complete(struct places *places, const struct store_place *place, str
                      struct facts *facts);
 /* Whether facts that were completed may still be published: nothing has ended what is kept since that time. */
 bool places_hold(const struct places *places, struct places_time time);
-/* Learns from facts of a read of the primary, which began at that time, and which publisher_fill has just published. */
+/* Learns from facts of a read of the primary, which began at that time, and which publisher_fill has just published.
+ * What is kept of an earlier read goes for it. */
 void places_learn(struct places *places, const struct facts *facts, struct places_time time);
-/* The store was found to have changed in ways that its log does not tell. */
-void places_forget_all(struct places *places);
 
 #endif

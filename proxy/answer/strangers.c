@@ -26,11 +26,6 @@ void strangers_fini(struct strangers *strangers)
     kept_drop_all(&strangers->kept);
 }
 
-void strangers_forget_all(struct strangers *strangers)
-{
-    strangers_fini(strangers);
-}
-
 /* Finds the kept facts of a scope. Drops all kept facts first when the table was made anew, or when somebody asked
  * for a place or a role to be read again. */
 static struct facts *find(struct strangers *strangers, struct scope_key scope)

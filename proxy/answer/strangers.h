@@ -33,8 +33,6 @@ bool strangers_facts(struct strangers *strangers, uint64_t user, struct scope_ke
 /* Learns facts of a stranger that publisher_fill has just published, which are true at the applied revision: keeps
  * a copy, or notes that the kept facts that they came from are still true. */
 void strangers_learn(struct strangers *strangers, const struct facts *facts);
-/* Drops all kept facts: the store was found to have changed in ways that its log does not tell. */
-void strangers_forget_all(struct strangers *strangers);
 /* Drops the kept facts of the scope, which are outdated. */
 void strangers_forget(struct strangers *strangers, struct scope_key scope);
 

@@ -152,7 +152,6 @@ void daemon_on_difference(void *context, uint64_t user, bool everything)
     struct target target = {.kind = everything ? TARGET_ALL : TARGET_USER, .id = user};
     struct invalidation what = {
         .targets = &target, .count = 1, .reason = "audit", .source = INVALIDATION_AUDIT};
-    answering_forget_kept(daemon->parts.answering);
     if (!everything && invalidation_start(daemon->parts.invalidations, &what, NULL, NULL) == 0)
         return; /* its end tells the subscribers, too */
     if (daemon->l2)

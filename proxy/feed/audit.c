@@ -19,6 +19,7 @@
 #include "proxy/base/timer.h"
 #include "proxy/base/trouble.h"
 #include "proxy/table/audit.h"
+#include "proxy/table/retire.h"
 
 #include <event2/event.h>
 #include <inttypes.h>
@@ -174,6 +175,7 @@ static void on_difference(struct audit *audit, const struct audit_job *job,
 {
     uint64_t now_ns = clock_ns();
     enum cure cure = choose_cure(audit, finding, now_ns);
+    publisher_outdate_kept(audit->publisher); /* it may come from there, or come again */
     heal(audit, job, finding, cure, now_ns);
     report(audit, job, finding, cure);
     audit->found(audit->context, job->question.user, cure != CURE_ENTRY);

@@ -51,6 +51,14 @@ static void wake(struct fleet *fleet)
     (void)timer_in_ns(fleet->wake, WAKE_SPACING_NS - since);
 }
 
+/* Messages were not heard, or not understood. The poll makes up for what the log tells; what it does not, an
+ * invalidation, may be about whatever is kept beside the table. */
+static void outdate_and_wake(struct fleet *fleet)
+{
+    publisher_outdate_kept(fleet->options.publisher);
+    wake(fleet);
+}
+
 /* ---- retiring ---------------------------------------------------------------------------------------------------- */
 
 static void on_retire(evutil_socket_t descriptor, short what, void *context)
@@ -91,7 +99,7 @@ static void hear_change(struct fleet *fleet, const struct message *message)
     }
     if (sequenced && fleet->heard != 0 && message->from > fleet->heard && message->from > at.revision) {
         fleet->options.counters->message_gaps++;
-        wake(fleet);
+        outdate_and_wake(fleet);
     }
     if (sequenced) {
         fleet->heard = message->to;
@@ -112,7 +120,7 @@ static void on_message(void *context, const char *bytes, size_t size)
     fleet->options.counters->messages++;
     if (message_parse(&publisher_catalogue(fleet->options.publisher)->types, bytes, size, &message) < 0) {
         fleet->options.counters->messages_bad++;
-        wake(fleet);
+        outdate_and_wake(fleet);
         return;
     }
     switch (message.kind) {
@@ -122,7 +130,7 @@ static void on_message(void *context, const char *bytes, size_t size)
         break;
     case MESSAGE_PLAIN:
         if (message_pokes(&message))
-            wake(fleet);
+            outdate_and_wake(fleet);
         invalidations_heard(fleet->options.invalidations, &message);
         break;
     case MESSAGE_INVALIDATE:
@@ -138,7 +146,9 @@ static void on_state(void *context, bool subscribed)
     struct fleet *fleet = context;
     fleet->heard = 0;
     if (subscribed)
-        wake(fleet);
+        outdate_and_wake(fleet);
+    else
+        publisher_outdate_kept(fleet->options.publisher);
 }
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */

@@ -24,6 +24,13 @@ static struct heard_host *origin_of(struct invalidations *all, uint64_t id)
     return oldest;
 }
 
+/* Something was not heard: it may be about whatever is kept. */
+static void outdate_and_wake(struct invalidations *all)
+{
+    publisher_outdate_kept(all->options.publisher);
+    all->options.ports.wake(all->options.ports.context);
+}
+
 static void check_number(struct invalidations *all, const struct message *message)
 {
     struct heard_host *origin = origin_of(all, message->origin);
@@ -31,7 +38,7 @@ static void check_number(struct invalidations *all, const struct message *messag
     origin->heard = ++all->ticks;
     if (known && message->number > origin->number && message->number - origin->number > 1) {
         all->options.counters->invalidation_gaps += message->number - origin->number - 1;
-        all->options.ports.wake(all->options.ports.context);
+        outdate_and_wake(all);
     }
     if (message->number > origin->number)
         origin->number = message->number;
@@ -82,6 +89,7 @@ static void begin(struct invalidations *all, const struct message *message, cons
         .digest = plain ? digest_of(all, targets, count) : 0,
     };
     if (all->heard >= HEARD_JOBS_MAX || invalidation_job_start(all, targets, count, &model) == NULL) {
+        publisher_outdate_kept(all->options.publisher);
         invalidation_retire_spill(all, targets, count); /* this host's table is retired all the same */
         all->options.counters->invalidations_refused++;
     }
@@ -94,7 +102,7 @@ static void count_heard(struct invalidations *all, const struct message *message
         return;
     check_number(all, message);
     if (message_pokes(message)) /* fleet.c has obeyed a poke in plain text */
-        all->options.ports.wake(all->options.ports.context);
+        outdate_and_wake(all);
 }
 
 void invalidations_heard(struct invalidations *all, const struct message *message)
@@ -105,6 +113,7 @@ void invalidations_heard(struct invalidations *all, const struct message *messag
         return;
     struct target *targets = calloc(message->count + 1, sizeof *targets);
     if (targets == NULL) {
+        publisher_outdate_kept(all->options.publisher);
         all->options.counters->invalidations_refused++;
         return;
     }

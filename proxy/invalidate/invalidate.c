@@ -142,6 +142,7 @@ struct invalidation_job *invalidation_job_start(struct invalidations *all, const
     describe(job);
     count_targets(job);
     link_job(job);
+    publisher_outdate_places(all->options.publisher); /* before others hear of it, and before L2 does */
     invalidation_retire_start(job, job->targets, job->glob_first);
     start_parts(job);
     return job;

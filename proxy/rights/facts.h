@@ -52,6 +52,8 @@ struct facts {
     /* What the place brings was kept, and was true at this revision; the user's rows alone were read at the one above.
      * 0: all of it was. */
     uint64_t place_revision, place_nonce;
+    /* Of what is kept of a place: when the read that brought it began. */
+    uint64_t place_read_ns;
     /* generation: publisher_generation when the read began; the file that begins a read stamps its facts.
      * publisher_fill takes no facts that are not stamped, or were stamped before the table was made anew. */
     uint64_t generation;

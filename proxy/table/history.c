@@ -118,15 +118,16 @@ static bool touches(const struct change *change, const struct facts *facts)
     return true;
 }
 
-/* Whether it can have changed what the place brings to every user. Overwrites of users do: a place is taken to have
- * none. */
+/* Whether it can have changed what the place brings to every user. A user's overwrite does only where the place is
+ * taken to have none: elsewhere each user's own are looked for. */
 static bool touches_place(const struct change *change, const struct facts *facts)
 {
     int level = chain_level(facts, change->scope);
     if (change->kind == CHANGE_ASSIGNMENT)
         return level >= 0 && facts->chain[level].plain;
     if (change->kind == CHANGE_OVERWRITE)
-        return level >= 0;
+        return level >= 0 &&
+               (change->user == 0 || facts->chain[level].spares_users || facts->chain[level].plain);
     return touches(change, facts);
 }
 

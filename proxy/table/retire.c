@@ -151,5 +151,10 @@ uint64_t publisher_places_version(const struct publisher *publisher)
 void publisher_outdate_kept(struct publisher *publisher)
 {
     publisher->kept_version++;
+    publisher_outdate_places(publisher);
+}
+
+void publisher_outdate_places(struct publisher *publisher)
+{
     publisher->places_version++;
 }

@@ -53,8 +53,11 @@ uint64_t publisher_kept_version(const struct publisher *publisher);
  * publisher_kept_version changes it, and so do publisher_retire_user, publisher_retire_user_at and
  * publisher_scan_begin of users. */
 uint64_t publisher_places_version(const struct publisher *publisher);
-/* Outdates all facts kept beside the table, before it is made anew. */
+/* Outdates all facts kept beside the table: before it is made anew, or when something was not heard that could be about
+ * them. */
 void publisher_outdate_kept(struct publisher *publisher);
+/* Outdates those of publisher_places_version alone. */
+void publisher_outdate_places(struct publisher *publisher);
 
 /* ---- a pass over all that is resident, in slices (scan.c) -------------------------------------------------------- */
 

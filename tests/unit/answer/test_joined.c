@@ -31,7 +31,8 @@ static struct {
 } fake;
 
 int __wrap_store_threads_submit(struct store_threads *pool, struct store_job *job);
-int __wrap_store_snapshot(struct store *store, struct log_position *at, int64_t *now, struct failure *failure);
+int __wrap_store_snapshot(struct store *store, struct log_position *at, int64_t *now,
+                          struct failure *failure);
 void __wrap_store_snapshot_end(struct store *store);
 int __wrap_store_read_facts_many(struct store *store, const struct facts_key *keys, size_t count,
                                  struct facts *out, struct failure *failure);
@@ -225,7 +226,8 @@ static void one_that_changed_is_read_again(void **state)
     unsigned jobs = threads_read();
     assert_int_equal(jobs, 3);
     memory_assign(&fixture->table->policy, 7, 101, server, FACTS_NEVER);
-    apply(fixture->table, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 7, .role = 101, .scope = server});
+    apply(fixture->table,
+          (struct change){.kind = CHANGE_ASSIGNMENT, .user = 7, .role = 101, .scope = server});
     loop_hears(fixture, jobs);
     assert_int_equal(fixture->answered, USERS - 1);
     assert_int_equal(fixture->table->counters.fills_repeated, 1);
@@ -249,7 +251,8 @@ static void what_is_ahead_waits_for_the_table(void **state)
     all_of_it(fixture);
     assert_int_equal(fixture->answered, 0);
     fixture->table->revision = 1;
-    apply(fixture->table, (struct change){.kind = CHANGE_ASSIGNMENT, .user = 7, .role = 101, .scope = server});
+    apply(fixture->table,
+          (struct change){.kind = CHANGE_ASSIGNMENT, .user = 7, .role = 101, .scope = server});
     fills_applied(fixture->fills, 2);
     while (fixture->answered < USERS)
         turn(fixture);
@@ -305,7 +308,8 @@ static void a_role_changes_meanwhile(void **state)
     turn(fixture);
     unsigned jobs = threads_read();
     assert_int_equal(fake.known_reads, 1);
-    for (size_t i = 0; i < fixture->table->policy.grants.count; i++) /* of the ancestor, which the facts do not name */
+    for (size_t i = 0; i < fixture->table->policy.grants.count;
+         i++) /* of the ancestor, which the facts do not name */
         if (fixture->table->policy.grants.items[i].role == 101)
             fixture->table->policy.grants.items[i].effect = GRANT_DENY;
     apply(fixture->table, (struct change){.kind = CHANGE_ROLE_GRANT, .role = 101});
@@ -347,6 +351,24 @@ static void one_of_a_kept_place(void **state)
     assert_int_equal(fixture->table->counters.fills_repeated, 0);
 }
 
+/* What L2 is about to forget is read as it is in the store. */
+static void a_refresh_is_of_nothing_kept(void **state)
+{
+    struct read_fixture *fixture = *state;
+    fake.known = true;
+    ask(fixture, 7);
+    all_of_it(fixture);
+    fill_refresh(fixture->fills, 8, server);
+    all_of_it(fixture);
+    while (fake.known_reads == 0 &&
+           fake.user_reads == 0) { /* it goes with the warm-up's, which keep away from others */
+        turn(fixture);
+        all_of_it(fixture);
+    }
+    assert_int_equal(fake.user_reads, 0);
+    assert_int_equal(fake.known_reads, 1);
+}
+
 /* What is kept goes while the rows are being read: all of it is read then, once. */
 static void kept_goes_meanwhile(void **state)
 {
@@ -384,6 +406,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_kept, teardown_reads)
         T(one_of_a_kept_place),
         T(kept_goes_meanwhile),
+        T(a_refresh_is_of_nothing_kept),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

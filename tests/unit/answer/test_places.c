@@ -298,10 +298,85 @@ static void an_assignment_where_there_are_none(void **state)
     memory_assign(&house->table->policy, OTHER, 101, channel, FACTS_NEVER); /* the log does not tell */
     assert_int_equal(ask_kept(house, 3, channel, EDIT), 0);
     assert_int_equal(ask_kept(house, OTHER, channel, EDIT), -4);
+    assert_false(is_kept(house, channel));
     assert_int_equal(ask_whole(house, OTHER, channel, EDIT), 1);
 }
 
+/* Where others have overwrites each one's own are looked for: somebody's change is theirs alone there. */
+static void an_overwrite_where_others_have_some(void **state)
+{
+    struct house *house = *state;
+    struct store_place place;
+    struct facts facts;
+    struct change change = {.kind = CHANGE_OVERWRITE, .user = OTHER, .scope = channel};
+    memory_overwrite(&house->table->policy, channel, OVERWRITE_USER, 3, SEND, false);
+    assert_int_equal(ask_whole(house, MEMBER, channel, SEND), 1);
+    memory_overwrite(&house->table->policy, channel, OVERWRITE_USER, OTHER, SEND, false);
+    apply(house->table, change);
+    assert_true(places_find(&house->places, channel, 0, &place));
+    assert_int_equal(memory_read_user(&house->table->policy, &place, OTHER, house->now, &facts), 0);
+    assert_int_equal(ask_kept(house, 4, channel, SEND), 1);
+    deny_pins(house);
+    apply(house->table, denied);
+    assert_false(is_kept(house, channel));
+}
+
 /* ---- what no log tells ------------------------------------------------------------------------------------------- */
+
+static void make_older(struct house *house, struct scope_key scope, uint64_t by_ns)
+{
+    uint64_t version = publisher_places_version(house->table->publisher);
+    kept_find(&house->places.kept, scope, version)->place_read_ns -= by_ns;
+}
+
+/* Use does not make it younger. */
+static void what_is_old_is_not_used(void **state)
+{
+    struct house *house = *state;
+    struct under_way read;
+    assert_int_equal(ask_whole(house, MEMBER, channel, PIN), 1);
+    assert_true(begin(house, OTHER, channel, &read));
+    make_older(house, channel, PLACES_AGE_NS - SECOND);
+    assert_int_equal(ask_kept(house, OTHER, channel, PIN), 1);
+    make_older(house, channel, SECOND);
+    assert_false(complete(house, &read));
+    assert_int_equal(ask_whole(house, MEMBER, channel, PIN), 1);
+    make_older(house, channel, PLACES_AGE_NS);
+    assert_int_equal(ask_kept(house, OTHER, channel, PIN), -3);
+    assert_int_equal(ask_whole(house, OTHER, channel, PIN), 1);
+    assert_int_equal(ask_kept(house, OTHER, channel, PIN), 1);
+}
+
+/* Two reads may bring what the log says is the same, and what is not. */
+static void the_later_read_counts(void **state)
+{
+    struct house *house = *state;
+    struct under_way before;
+    whole_read(house, OTHER, channel, &before);
+    before.origin.time.began_ns -= SECOND;
+    assert_int_equal(ask_whole(house, MEMBER, channel, PIN), 1);
+    make_older(house, channel, SECOND / 2);
+    deny_pins(house); /* the log does not tell */
+    assert_int_equal(ask_kept(house, OTHER, channel, PIN), 1);
+    assert_int_equal(ask_whole(house, MEMBER, channel, PIN), 0);
+    assert_int_equal(ask_kept(house, OTHER, channel, PIN), 0);
+    assert_int_equal(publish(house, &before, PIN), 1);
+    assert_int_equal(ask_kept(house, OTHER, channel, PIN), 0);
+}
+
+/* Rows that other hosts are told are the store's, whatever is kept of the place. */
+static void what_is_shared_is_looked_for(void **state)
+{
+    struct house *house = *state;
+    struct store_place place;
+    struct facts facts;
+    house->places.shared = true;
+    assert_int_equal(ask_whole(house, MEMBER, channel, SEND), 1);
+    assert_int_equal(ask_kept(house, OTHER, channel, SEND), 1);
+    memory_overwrite(&house->table->policy, channel, OVERWRITE_USER, OTHER, SEND, false); /* likewise */
+    assert_true(places_find(&house->places, channel, 0, &place));
+    assert_int_equal(memory_read_user(&house->table->policy, &place, OTHER, house->now, &facts), 0);
+}
 
 static void by_user(struct house *house)
 {
@@ -371,9 +446,6 @@ static void invalidations_end_it(void **state)
         assert_false(is_kept(house, server));
         assert_false(is_kept(house, channel));
     }
-    assert_int_equal(ask_whole(house, MEMBER, channel, PIN), 1);
-    places_forget_all(&house->places);
-    assert_false(is_kept(house, channel));
 }
 
 /* What began in another epoch of L2 would be put into this one. */
@@ -420,7 +492,7 @@ static void strangers_learn_what_is_true(void **state)
     assert_true(strangers_facts(&house->strangers, NOBODY + 1, channel, &facts));
     assert_true(facts.place_revision == 0 && facts.revision == 1);
     facts_fini(&facts);
-    strangers_forget_all(&house->strangers);
+    strangers_forget(&house->strangers, channel);
     deny_pins(house);
     house->table->revision = 2;
     assert_true(begin(house, NOBODY, channel, &read));
@@ -510,6 +582,10 @@ int main(void)
         T(first_overwrite_of_a_user),
         T(first_assignment_at_a_plain_place),
         T(an_assignment_where_there_are_none),
+        T(an_overwrite_where_others_have_some),
+        T(what_is_old_is_not_used),
+        T(the_later_read_counts),
+        T(what_is_shared_is_looked_for),
         T(invalidations_end_it),
         T(epochs_are_kept_apart),
         T(strangers_learn_what_is_true),

@@ -433,7 +433,7 @@ static void invalidation_forgets_what_is_kept(void **state)
     publisher_retire_role(fixture->publisher, 100);
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
     assert_int_equal(ask_store(fixture, NOBODY, channel, SEND), 0);
-    strangers_forget_all(&fixture->strangers);
+    publisher_outdate_kept(fixture->publisher);
     assert_int_equal(ask_kept(fixture, NOBODY2, channel, SEND), -1);
     assert_int_equal(fixture->strangers.kept.count, 0);
 }

@@ -5,6 +5,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/table/fill.h"
 #include "proxy/table/private.h"
+#include "proxy/table/retire.h"
 #include "tests/unit/store/store_fixture.h"
 
 #include <event2/event.h>
@@ -227,8 +228,12 @@ static void one_row_changed_behind_the_triggers(void **state)
     for (uint64_t user = 1001; user <= 1020; user++)
         fill_from_store(house, user);
     turn_until(house, &house->counters.audit_checks, 3);
+    uint64_t places = publisher_places_version(house->publisher),
+             kept = publisher_kept_version(house->publisher);
     unseen(house, "DELETE FROM permtab_assignment WHERE user_id = 1007");
     turn_until(house, &house->counters.audit_differences, 1);
+    assert_true(publisher_places_version(house->publisher) > places);
+    assert_true(publisher_kept_version(house->publisher) > kept);
     assert_false(is_resident(house, 1007));
     assert_true(is_resident(house, 1008));
     assert_int_equal(house->counters.audit_overgrants, 1);

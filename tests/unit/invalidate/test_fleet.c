@@ -3,8 +3,10 @@
 #include "proxy/invalidate/fleet.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/redis/subscriber.h"
 #include "proxy/table/fill.h"
 #include "proxy/table/private.h"
+#include "proxy/table/retire.h"
 #include "tests/support/memory_policy.h"
 
 #include <event2/event.h>
@@ -28,6 +30,25 @@ struct fixture {
     struct fleet *fleet;
     struct counters counters;
 };
+
+static struct redis_subscriber_options subscriber; /* the fleet's */
+
+int __wrap_redis_subscriber_new(struct redis_subscriber **out, const struct redis_subscriber_options *options,
+                                struct failure *failure);
+int __real_redis_subscriber_new(struct redis_subscriber **out, const struct redis_subscriber_options *options,
+                                struct failure *failure);
+int __wrap_redis_subscriber_new(struct redis_subscriber **out, const struct redis_subscriber_options *options,
+                                struct failure *failure)
+{
+    subscriber = *options;
+    return __real_redis_subscriber_new(out, options, failure);
+}
+
+void __wrap_feed_wake(struct feed *feed);
+void __wrap_feed_wake(struct feed *feed)
+{
+    (void)feed;
+}
 
 static void on_state(void *context, bool connected)
 {
@@ -145,12 +166,46 @@ static void it_ends_in_the_middle(void **state)
     one_turn(f);
 }
 
+static uint64_t versions(const struct fixture *f)
+{
+    uint64_t kept = publisher_kept_version(f->publisher);
+    assert_int_equal(publisher_places_version(f->publisher), kept);
+    return kept;
+}
+
+/* What was not heard may have been about what is kept beside the table. */
+static void what_was_not_heard_ends_what_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *text;
+        unsigned outdates;
+    } steps[] = {
+        {"permtab1 changed 0000000000000007 1 2 user:1", 0},
+        {"permtab1 changed 0000000000000007 2 3 user:1", 0},
+        {"permtab1 changed 0000000000000007 4 5 user:1", 1},
+        {"permtab1 changed rubbish", 1},
+        {"poke", 1},
+    };
+    uint64_t before = versions(f);
+    subscriber.state(subscriber.context, true);
+    assert_int_equal(versions(f), ++before);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        subscriber.message(subscriber.context, steps[i].text, strlen(steps[i].text));
+        before += steps[i].outdates;
+        assert_int_equal(versions(f), before);
+    }
+    subscriber.state(subscriber.context, false);
+    assert_int_equal(versions(f), ++before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(a_large_scope_takes_many_turns),
         T(it_ends_in_the_middle),
+        T(what_was_not_heard_ends_what_is_kept),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -86,13 +86,24 @@ static void places_are_forgotten_however_named(void **state)
 static void what_places_bring_is_forgotten(void **state)
 {
     struct invalidation_host *host = *state;
-    static const char *const texts[] = {"scope:channel:9", "prefix:scope:channel:", "pattern:*:9", "role:100", "user:1",
-                                        "pattern:user:*", "all"};
+    static const char *const texts[] = {"scope:channel:9", "prefix:scope:channel:", "pattern:*:9", "role:100",
+                                        "user:1",          "pattern:user:*",        "all"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         uint64_t version = publisher_places_version(host->publisher);
         host_invalidate(host, texts[i]);
         assert_true(publisher_places_version(host->publisher) > version);
     }
+}
+
+/* At once, though others have used this turn of the loop: nothing of it is put into L2 behind the invalidation. */
+static void what_places_bring_is_forgotten_first(void **state)
+{
+    struct invalidation_host *host = *state;
+    uint64_t version = publisher_places_version(host->publisher);
+    host->all->work = 0;
+    host_start_texts(host, "role:100");
+    assert_true(publisher_places_version(host->publisher) > version);
+    HOST_UNTIL(host, host->done == 1);
 }
 
 static void crowd(struct invalidation_host *host)
@@ -291,6 +302,7 @@ int main(void)
         T(patterns_in_slices),
         T(places_are_forgotten_however_named),
         T(what_places_bring_is_forgotten),
+        T(what_places_bring_is_forgotten_first),
         T(a_large_scope_in_slices),
         T(a_small_one_beside_a_large_one),
         T(free_in_the_middle_of_a_scope),

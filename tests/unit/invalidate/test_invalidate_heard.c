@@ -65,8 +65,10 @@ static void gaps_wake_the_poll(void **state)
         {"permtab1 invalidate 00000000000000aa 12 user:1", 2, 1},
         {"permtab1 invalidate 00000000000000bb 3 user:1", 3, 2},
     };
+    uint64_t kept = publisher_kept_version(host->publisher);
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         host_hear(host, host->all, steps[i].text);
+        assert_int_equal(publisher_kept_version(host->publisher), kept + steps[i].wakes);
         assert_int_equal(host->counters.invalidation_gaps, steps[i].gaps);
         assert_int_equal(host->wakes, steps[i].wakes);
     }
@@ -81,6 +83,10 @@ static void gaps_wake_the_poll(void **state)
     assert_int_equal(host->counters.invalidation_gaps, 3);
     host_hear(host, host->all, "permtab1 invalidate 00000000000000aa 2000 user:1");
     assert_int_equal(host->wakes, 3);
+    kept = publisher_kept_version(host->publisher);
+    host_hear(host, host->all, "permtab1 invalidate 00000000000000cc 1 poke");
+    assert_int_equal(host->wakes, 4);
+    assert_int_equal(publisher_kept_version(host->publisher), kept + 1);
 }
 
 static void plain_text_is_l2s_affair_too(void **state)

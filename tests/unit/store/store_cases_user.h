@@ -115,7 +115,7 @@ static void kept_read(struct kept_world *world, uint64_t user, struct scope_key 
 }
 
 /* The table is where the store is: what the fence lets pass is what the store says now. A scope that has become plain
- * may still be said not to be. */
+ * may still be said not to be, and one where no user has an overwrite any more that somebody has. */
 static void kept_judge(struct kept_world *world, struct facts *facts)
 {
     struct facts now;
@@ -129,8 +129,10 @@ static void kept_judge(struct kept_world *world, struct facts *facts)
     memset(&now.roles, 0, sizeof(now.roles));
     facts_true_at(facts, now.revision, now.nonce);
     now.now = facts->now;
-    for (uint32_t level = 0; level < now.chain_count; level++)
+    for (uint32_t level = 0; level < now.chain_count; level++) {
         now.chain[level].plain = now.chain[level].plain && facts->chain[level].plain;
+        now.chain[level].spares_users = now.chain[level].spares_users && facts->chain[level].spares_users;
+    }
     assert_same_facts(facts, &now);
     facts_fini(&now);
     world->completed++;
@@ -175,7 +177,7 @@ static void test_user_and_kept_are_as_all(void **state)
         kept_round(&world);
     print_message("%u completed, %u outdated, %u declined\n", world.completed, world.outdated,
                   world.declined);
-    assert_true(world.completed > 100 && world.outdated > 20 && world.declined > 20);
+    assert_true(world.completed > 100 && world.outdated > 20 && world.declined > 10);
     kept_free(&world);
 }
 
