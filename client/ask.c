@@ -99,7 +99,7 @@ static int look(const struct handle *handle, const struct permtab_query *query,
     const struct permtab_geometry_ *geometry = permtab_geometry_of_(&handle->visible);
     const struct permtab_shm_table *table = &geometry->table;
     struct permtab_shm_moment moment = permtab_shm_beat_read(table);
-    uint32_t type = geometry->types[query->scope.type.slot % PERMTAB_TYPE_SLOTS_];
+    uint32_t type = geometry->kinds[query->scope.type.slot % PERMTAB_TYPE_SLOTS_].type;
     uint32_t bit = query->perm.slot < geometry->permission_slots ? geometry->permissions[query->perm.slot]
                                                                  : PERMTAB_NO_NUMBER_;
     bool allowed = false;

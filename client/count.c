@@ -26,6 +26,13 @@ static struct permtab_shm_feedback_line *line_of_thread(struct handle *handle)
     return &handle->own->local[permtab_thread_.line - 1];
 }
 
+/* A number below PERMTAB_SHM_SAMPLE_HITS that is 0 for one count in so many, at uneven distances (multiples of the
+ * golden ratio): so a caller whose checks have a rhythm has all of them sampled in time. */
+static uint32_t until_sample(uint64_t hits)
+{
+    return (uint32_t)((hits * 0x9e3779b97f4a7c15ull) >> (64u - PERMTAB_SHM_SAMPLE_BITS));
+}
+
 void count_add(struct handle *handle, uint64_t hits, uint64_t misses, uint64_t unknowns)
 {
     struct permtab_shm_feedback_line *line = line_of_thread(handle);
@@ -71,12 +78,12 @@ void count_enrol(struct handle *handle)
     handle_unlock(handle);
 }
 
-/* Runs in signal handlers, too (permtab_peek). */
-void permtab_sample_(struct permtab *table, uint64_t user, permtab_scope scope)
+static void store_sample(struct permtab *table, uint64_t user, permtab_scope scope)
 {
     struct permtab_shm_feedback *feedback = permtab_shm_load_pointer(&table->own->feedback);
     const struct permtab_geometry_ *geometry = permtab_geometry_of_(table);
-    uint32_t number = permtab_thread_.line, type = geometry->types[scope.type.slot % PERMTAB_TYPE_SLOTS_];
+    uint32_t number = permtab_thread_.line;
+    uint32_t type = geometry->kinds[scope.type.slot % PERMTAB_TYPE_SLOTS_].type;
     if (feedback == NULL || number == 0 || type >= PERMTAB_SHM_SCOPE_TYPES)
         return;
     uint64_t *samples = &feedback->line[number - 1].samples;
@@ -90,14 +97,37 @@ void permtab_sample_(struct permtab *table, uint64_t user, permtab_scope scope)
     permtab_shm_store32_relaxed(&sample->mark, mark != 0 ? mark : 1);
 }
 
+/* The next hit that is sampled. From one that is, it is one of three Fibonacci numbers away (the three-distance
+ * theorem), which are chosen among without a branch that nobody could predict. */
+static uint64_t next_sampled(uint64_t hits)
+{
+    uint64_t next = hits + 1;
+    if (until_sample(hits) == 0) {
+        uint64_t near = until_sample(hits + 21) == 0, middle = until_sample(hits + 34) == 0;
+        return hits + 55 - 34 * near - 21 * (middle & ~near);
+    }
+    while (until_sample(next) != 0)
+        next++;
+    return next;
+}
+
+/* Runs in signal handlers, too (permtab_peek). Hits that check_many counted may have gone beyond the chosen one: then
+ * this one is no more likely to be sampled than any other. */
+void permtab_sample_(struct permtab *table, uint64_t hits, uint64_t user, permtab_scope scope)
+{
+    permtab_shm_store64_relaxed(&line_of_thread(handle_of(table))->next_sample, next_sampled(hits));
+    if (until_sample(hits) == 0)
+        store_sample(table, user, scope);
+}
+
 void count_samples(struct handle *handle, const struct permtab_query *queries, const int *results,
                    size_t count)
 {
     uint64_t hits = permtab_shm_load64_relaxed(&line_of_thread(handle)->hits);
     for (size_t base = 0; base < count; base += PERMTAB_SHM_SAMPLE_HITS) {
-        size_t i = base + permtab_until_sample_(hits + base);
+        size_t i = base + until_sample(hits + base);
         if (i < count && results[i] >= 0)
-            permtab_sample_(&handle->visible, queries[i].user, queries[i].scope);
+            store_sample(&handle->visible, queries[i].user, queries[i].scope);
     }
 }
 

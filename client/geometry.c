@@ -29,16 +29,22 @@ static uint32_t slots_room(const struct slots *slots)
     return room;
 }
 
+static void set_type(struct permtab_geometry_ *geometry, uint32_t slot, uint32_t number)
+{
+    geometry->kinds[slot] = permtab_shm_kind_of(geometry->table.hash_seed, number);
+}
+
 static void resolve_slots(const struct handle *handle, struct geometry *geometry, uint32_t room)
 {
     memset(geometry->permissions, 0xff, room * sizeof(geometry->permissions[0]));
-    memset(geometry->visible.types, 0xff, sizeof(geometry->visible.types));
+    for (uint32_t slot = 0; slot < PERMTAB_TYPE_SLOTS_; slot++)
+        set_type(&geometry->visible, slot, PERMTAB_NO_NUMBER_);
     if (handle->names == NULL)
         return;
     for (uint32_t slot = 1; slot < handle->permissions.count; slot++)
         geometry->permissions[slot] = names_permission(handle->names, handle->permissions.texts[slot]);
     for (uint32_t slot = 1; slot < handle->types.count; slot++)
-        geometry->visible.types[slot] = names_type(handle->names, handle->types.texts[slot]);
+        set_type(&geometry->visible, slot, names_type(handle->names, handle->types.texts[slot]));
 }
 
 int geometry_publish(struct handle *handle, struct mapping *mapping, const struct permtab_shm_table *table,
@@ -143,8 +149,8 @@ int geometry_type_slot(struct handle *handle, const char *name, uint32_t *slot)
     if (code < 0)
         return code;
     struct geometry *geometry = geometry_now(handle);
-    if (geometry->visible.types[*slot] != number)
-        geometry->visible.types[*slot] = number;
+    if (geometry->visible.kinds[*slot].type != number)
+        set_type(&geometry->visible, *slot, number);
     return 0;
 }
 

@@ -22,6 +22,8 @@
 /* Not a decision yet; outside of enum permtab_decision's range on purpose. */
 #define OPEN_ INT_MIN
 
+#define INLINE static inline __attribute__((always_inline))
+
 struct many {
     struct handle *handle;
     const struct permtab_geometry_ *geometry; /* of one look at all of them: buckets and sets are of one table */
@@ -30,17 +32,22 @@ struct many {
     const struct permtab_query *queries;
     int *results; /* decisions and codes; OPEN_: still to be asked for */
     size_t count;
+    int signs;            /* negative when a result of the last look is no decision */
     uint64_t deadline_ns; /* until when all decisions among them may be believed */
     bool ending;          /* some came from a table that is about to be replaced */
 };
 
-static bool numbers_of(const struct permtab_geometry_ *geometry, const struct permtab_query *query,
-                       uint32_t *type, uint32_t *bit)
+static inline const struct permtab_shm_kind *kind_of(const struct permtab_geometry_ *geometry,
+                                                     const struct permtab_query *query)
 {
-    *type = geometry->types[query->scope.type.slot % PERMTAB_TYPE_SLOTS_];
+    return &geometry->kinds[query->scope.type.slot % PERMTAB_TYPE_SLOTS_];
+}
+
+static inline bool bit_of(const struct permtab_geometry_ *geometry, const struct permtab_query *query, uint32_t *bit)
+{
     *bit = query->perm.slot < geometry->permission_slots ? geometry->permissions[query->perm.slot]
                                                          : PERMTAB_NO_NUMBER_;
-    return *type < PERMTAB_SHM_SCOPE_TYPES && *bit < geometry->table.permissions_max;
+    return *bit < geometry->table.permissions_max;
 }
 
 /* The scope under which a query's entry lies, as far as a hint needs to know. */
@@ -58,64 +65,83 @@ static inline void follow_fold(const struct permtab_shm_table *table, uint64_t *
     *scope_type = (uint32_t)permtab_shm_load64(&target->type);
 }
 
-static inline void fetch_entry(struct many *many, size_t i, bool folds)
+INLINE void fetch_entry(struct many *many, size_t i, bool folds)
 {
     const struct permtab_geometry_ *geometry = many->geometry;
     const struct permtab_query *query = &many->queries[i];
-    uint64_t scope_id = query->scope.id;
-    uint32_t scope_type = geometry->types[query->scope.type.slot % PERMTAB_TYPE_SLOTS_];
-    if (folds)
+    const struct permtab_shm_kind *kind = kind_of(geometry, query);
+    if (folds) {
+        uint64_t scope_id = query->scope.id;
+        uint32_t scope_type = kind->type;
         follow_fold(&geometry->table, &scope_id, &scope_type);
-    many->home[i % AHEAD] = permtab_shm_fetch_entry(&geometry->table, query->user, scope_id, scope_type);
+        struct permtab_shm_kind target = permtab_shm_kind_of(geometry->table.hash_seed, scope_type);
+        many->home[i % AHEAD] = permtab_shm_fetch_entry(&geometry->table, query->user, scope_id, &target);
+    } else {
+        many->home[i % AHEAD] = permtab_shm_fetch_entry(&geometry->table, query->user, query->scope.id, kind);
+    }
 }
 
-static inline void fetch_set(const struct many *many, size_t i)
+INLINE void fetch_set(const struct many *many, size_t i)
 {
     const struct permtab_query *query = &many->queries[i];
-    uint32_t type, bit;
-    if (numbers_of(many->geometry, query, &type, &bit))
+    uint32_t bit;
+    if (bit_of(many->geometry, query, &bit))
         permtab_shm_fetch_set(&many->geometry->table, many->home[i % AHEAD], query->user, bit);
 }
 
 /* `home`: where the window of the query's entry begins; not looked at where there are folds. */
-static inline int check_one(const struct permtab_geometry_ *geometry, const struct permtab_query *query,
-                            const struct permtab_shm_bucket *home, bool folds)
+INLINE int check_one(const struct permtab_geometry_ *geometry, const struct permtab_query *query,
+                     const struct permtab_shm_bucket *home, bool folds)
 {
     const struct permtab_shm_table *table = &geometry->table;
-    uint32_t type, bit;
+    const struct permtab_shm_kind *kind = kind_of(geometry, query);
+    uint32_t bit;
     bool allowed = false, own = query->owned && query->owner == query->user;
-    if (!numbers_of(geometry, query, &type, &bit))
-        return bit < table->permissions_max ? PERMTAB_E_NO_SCOPE_TYPE : PERMTAB_E_NO_PERMISSION;
+    if (!bit_of(geometry, query, &bit))
+        return PERMTAB_E_NO_PERMISSION;
     enum permtab_shm_found found =
-        folds ? permtab_shm_check(table, query->user, query->scope.id, type, bit, own, &allowed)
-              : permtab_shm_check_from(table, home, query->user, query->scope.id, type, bit, own, &allowed);
-    if (found != PERMTAB_SHM_FOUND)
-        return OPEN_;
+        folds ? permtab_shm_check(table, query->user, query->scope.id, kind->type, bit, own, &allowed)
+              : permtab_shm_check_from(table, home, query->user, query->scope.id, kind, bit, own, &allowed);
+    if (!PERMTAB_LIKELY_(found == PERMTAB_SHM_FOUND))
+        return kind->type < PERMTAB_SHM_SCOPE_TYPES ? OPEN_ : PERMTAB_E_NO_SCOPE_TYPE;
     return allowed ? PERMTAB_ALLOW : PERMTAB_DENY;
 }
 
-static void leave_open(int *results, size_t count)
+static size_t leave_open(struct many *many, size_t first, size_t end)
 {
-    for (size_t i = 0; i < count; i++)
-        results[i] = OPEN_;
+    many->signs = OPEN_;
+    for (size_t i = first; i < end; i++)
+        many->results[i] = OPEN_;
+    return end - first;
 }
 
 /* Steps 2 to 5 for the queries from `first` to before `end`, and fetching for those behind them. Returns how many are
- * left open. */
-static size_t check_block(struct many *many, size_t first, size_t end)
+ * left open. The compiler makes a loop for each kind of table. */
+INLINE size_t check_queries(struct many *many, size_t first, size_t end, bool folds, bool fetches_sets)
 {
-    bool folds = permtab_shm_load32(&many->geometry->table.header->beat.fold_count) != 0;
     size_t open = 0;
+    int signs = 0;
     for (size_t i = first; i < end; i++) {
         const struct permtab_shm_bucket *home = many->home[i % AHEAD];
         if (i + AHEAD < many->count)
             fetch_entry(many, i + AHEAD, folds);
-        if (many->fetches_sets && i + AHEAD / 2 < many->count)
+        if (fetches_sets && i + AHEAD / 2 < many->count)
             fetch_set(many, i + AHEAD / 2);
-        many->results[i] = check_one(many->geometry, &many->queries[i], home, folds);
-        open += many->results[i] == OPEN_;
+        int result = check_one(many->geometry, &many->queries[i], home, folds);
+        many->results[i] = result;
+        signs |= result;
+        open += result == OPEN_;
     }
+    many->signs |= signs;
     return open;
+}
+
+static size_t check_block(struct many *many, size_t first, size_t end)
+{
+    if (permtab_shm_load32(&many->geometry->table.header->beat.fold_count) != 0)
+        return check_queries(many, first, end, true, many->fetches_sets);
+    return many->fetches_sets ? check_queries(many, first, end, false, true)
+                              : check_queries(many, first, end, false, false);
 }
 
 /* Steps 1 to 6 for a block. Returns how many are left open; the deadline is lowered to that of the others. */
@@ -123,16 +149,12 @@ static size_t look_block(struct many *many, size_t first, size_t end)
 {
     const struct permtab_geometry_ *geometry = many->geometry;
     struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
-    if (moment.state == PERMTAB_SHM_VOID || moment.catalogue != geometry->catalogue) {
-        leave_open(many->results + first, end - first);
-        return end - first;
-    }
+    if (moment.state == PERMTAB_SHM_VOID || moment.catalogue != geometry->catalogue)
+        return leave_open(many, first, end);
     size_t open = check_block(many, first, end);
     uint64_t clock = permtab_shm_clock_ns();
-    if (clock >= moment.lease_deadline) {
-        leave_open(many->results + first, end - first);
-        return end - first;
-    }
+    if (clock >= moment.lease_deadline)
+        return leave_open(many, first, end);
     many->ending = many->ending || ahead_wanted(geometry, &moment, clock);
     if (open < end - first && moment.lease_deadline < many->deadline_ns)
         many->deadline_ns = moment.lease_deadline;
@@ -146,10 +168,9 @@ static size_t look_all(struct many *many)
     bool folds = permtab_shm_load32(&table->header->beat.fold_count) != 0;
     size_t open = 0;
     many->deadline_ns = UINT64_MAX;
-    if (table->map == NULL) { /* no table, so nothing to fetch either */
-        leave_open(many->results, many->count);
-        return many->count;
-    }
+    many->signs = 0;
+    if (table->map == NULL) /* no table, so nothing to fetch either */
+        return leave_open(many, 0, many->count);
     many->geometry = geometry;
     many->fetches_sets = (size_t)table->set_count * table->set_stride >= SETS_NEAR;
     for (size_t i = 0; i < AHEAD && i < many->count; i++)
@@ -172,7 +193,7 @@ static int query_size(struct many *many, size_t index)
     if (permission == NULL || geometry->permissions[query->perm.slot] == PERMTAB_NO_NUMBER_)
         return PERMTAB_E_NO_PERMISSION;
     if (!ask_scope_text(many->handle, query->scope, scope) ||
-        geometry->types[query->scope.type.slot] == PERMTAB_NO_NUMBER_)
+        geometry->kinds[query->scope.type.slot].type == PERMTAB_NO_NUMBER_)
         return PERMTAB_E_NO_SCOPE_TYPE;
     return (int)(strlen(permission) + strlen(scope)) + 1 + 9 + 9 + 2 + 2;
 }
@@ -357,7 +378,9 @@ int permtab_check_many(struct permtab *table, const struct permtab_query *querie
     if (many.ending)
         ahead_look(many.handle); /* before the answers' clocks are looked at for the last time */
     renew(&many);
-    int known = conclude(&many, failed < 0 ? failed : PERMTAB_E_BUSY, out);
+    int known = (int)n;
+    if (many.signs < 0)
+        known = conclude(&many, failed < 0 ? failed : PERMTAB_E_BUSY, out);
     count_add(many.handle, n - open, open, n - (size_t)known);
     count_enrol(many.handle);
     return known;

@@ -238,8 +238,8 @@ struct permtab_geometry_ {
     uint64_t store_id;
     const uint32_t *permissions; /* slot → bit, or PERMTAB_NO_NUMBER_ */
     uint32_t permission_slots;
-    uint32_t types[PERMTAB_TYPE_SLOTS_]; /* slot → number, or PERMTAB_NO_NUMBER_ */
-    int trouble;                         /* why there is no table: PERMTAB_E_LAYOUT, or 0 */
+    struct permtab_shm_kind kinds[PERMTAB_TYPE_SLOTS_]; /* slot → type, or PERMTAB_NO_NUMBER_ as one */
+    int trouble;                                        /* why there is no table: PERMTAB_E_LAYOUT, or 0 */
     uint64_t
         early_ns; /* with less than this left of a lease, checks look for a newer table: client/ahead.c */
 };
@@ -270,8 +270,8 @@ PERMTAB_API int permtab_open_(struct permtab **out, const char *socket_path,
 /* Counts a hit where there is no feedback yet. `blocks`: the caller may block, so this process may make itself
  * known to the sidecar (it does not wait for that). */
 PERMTAB_API void permtab_uncounted_hit_(struct permtab *table, bool blocks);
-/* Stores a sample of a hit. */
-PERMTAB_API void permtab_sample_(struct permtab *table, uint64_t user, permtab_scope scope);
+/* Stores a sample of a hit when its turn has come, and chooses the hit that is looked at next. */
+PERMTAB_API void permtab_sample_(struct permtab *table, uint64_t hits, uint64_t user, permtab_scope scope);
 /* Chooses a line for this thread. */
 PERMTAB_API void permtab_thread_enter_(struct permtab *table);
 /* The slow path of permtab_peek: never blocks. */
@@ -299,13 +299,6 @@ static inline struct permtab_shm_feedback_line *permtab_line_(struct permtab *ta
     return feedback->line + permtab_thread_.line - 1;
 }
 
-/* A number below PERMTAB_SHM_SAMPLE_HITS that is 0 for one count in so many, at uneven distances (multiples of the
- * golden ratio): so a caller whose checks have a rhythm has all of them sampled in time. */
-static inline uint32_t permtab_until_sample_(uint64_t hits)
-{
-    return (uint32_t)((hits * 0x9e3779b97f4a7c15ull) >> (64u - PERMTAB_SHM_SAMPLE_BITS));
-}
-
 /* A plain addition: the line is this thread's own, or a shared one that may lose counts. */
 static inline void permtab_count_hit_(struct permtab *table, uint64_t user, permtab_scope scope, bool blocks)
 {
@@ -313,33 +306,80 @@ static inline void permtab_count_hit_(struct permtab *table, uint64_t user, perm
     if (PERMTAB_LIKELY_(line != NULL)) {
         uint64_t hits = permtab_shm_load64_relaxed(&line->hits) + 1;
         permtab_shm_store64_relaxed(&line->hits, hits);
-        if (!PERMTAB_LIKELY_(permtab_until_sample_(hits) != 0))
-            permtab_sample_(table, user, scope);
+        if (!PERMTAB_LIKELY_(hits < permtab_shm_load64_relaxed(&line->next_sample)))
+            permtab_sample_(table, hits, user, scope);
     } else {
         permtab_uncounted_hit_(table, blocks);
     }
 }
 
-/* Steps 1 to 6 of shm/reader.h where all is as it should be: a live table with most of its lease, names that are known,
- * an entry. 1 or 0; else -1, which says nothing: the slow paths look again, and find out what it is. */
+/* Step 6, for a lease of which early_ns are to be left. */
+PERMTAB_INLINE_ bool permtab_early_(const struct permtab_geometry_ *geometry, uint64_t deadline)
+{
+    return permtab_shm_clock_ns() + geometry->early_ns < deadline;
+}
+
+/* Steps 1 to 6 of shm/reader.h where all is as it should be: a live table without folds and with most of its lease,
+ * names that are known, and the entry in this bucket of its window, 0 or 1. 1 or 0; else -1, which says nothing. */
+PERMTAB_INLINE_ int permtab_straight_(const struct permtab_geometry_ *geometry, uint32_t bucket,
+                                      uint64_t user, permtab_scope scope, permtab_perm perm, bool own,
+                                      uint64_t revision)
+{
+    const struct permtab_shm_table *table = &geometry->table;
+    const struct permtab_shm_beat *beat = &table->header->beat;
+    const struct permtab_shm_kind *kind = &geometry->kinds[scope.type.slot % PERMTAB_TYPE_SLOTS_];
+    uint64_t deadline = permtab_shm_load64(&beat->lease_deadline);
+    bool allowed = false;
+    /* fold_count after the moment (BEAT-4). */
+    if (!PERMTAB_LIKELY_(permtab_shm_load32(&beat->state) == PERMTAB_SHM_LIVE) ||
+        !PERMTAB_LIKELY_(revision == 0 || permtab_shm_load64(&beat->applied_revision) >= revision) ||
+        !PERMTAB_LIKELY_(permtab_shm_load64(&beat->catalogue) == geometry->catalogue) ||
+        !PERMTAB_LIKELY_(permtab_shm_load32(&beat->fold_count) == 0) ||
+        !PERMTAB_LIKELY_(perm.slot < geometry->permission_slots))
+        return -1;
+    uint32_t bit = geometry->permissions[perm.slot];
+    if (!PERMTAB_LIKELY_(bit < table->permissions_max))
+        return -1;
+    const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope.id, kind);
+    /* One key in seven is not in its home bucket: the next one is on its way before that is known. */
+    if (bucket == 0)
+        permtab_shm_fetch(home + 1);
+    if (!PERMTAB_LIKELY_(
+            permtab_shm_check_bucket(table, home + bucket, user, scope.id, kind, bit, own, &allowed)) ||
+        !PERMTAB_LIKELY_(permtab_early_(geometry, deadline)))
+        return -1;
+    return allowed;
+}
+
+/* The same once more, from the beginning: in the next bucket, where most of the entries are that are not in their home,
+ * and then in general: folds, later buckets, other rounds. */
+PERMTAB_SHM_APART_ int permtab_apart_(const struct permtab_geometry_ *geometry, uint64_t user,
+                                      permtab_scope scope, permtab_perm perm, bool own, uint64_t revision)
+{
+    int result = permtab_straight_(geometry, 1, user, scope, perm, own, revision);
+    if (result >= 0)
+        return result;
+    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
+    uint32_t type = geometry->kinds[scope.type.slot % PERMTAB_TYPE_SLOTS_].type;
+    if (moment.state != PERMTAB_SHM_LIVE || moment.catalogue != geometry->catalogue ||
+        moment.applied_revision < revision || perm.slot >= geometry->permission_slots)
+        return -1;
+    uint32_t bit = geometry->permissions[perm.slot];
+    bool allowed = false;
+    if (bit >= geometry->table.permissions_max ||
+        permtab_shm_check_rounds(&geometry->table, user, scope.id, type, bit, own, &allowed) !=
+            PERMTAB_SHM_FOUND ||
+        !permtab_early_(geometry, moment.lease_deadline))
+        return -1;
+    return allowed;
+}
+
+/* 1 or 0; else -1, which says nothing: the slow paths look again, and find out what it is. */
 PERMTAB_INLINE_ int permtab_hit_(const struct permtab_geometry_ *geometry, uint64_t user, permtab_scope scope,
                                  permtab_perm perm, bool own, uint64_t revision)
 {
-    struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
-    uint32_t type = geometry->types[scope.type.slot % PERMTAB_TYPE_SLOTS_];
-    bool allowed = false;
-    if (!PERMTAB_LIKELY_(moment.state == PERMTAB_SHM_LIVE && moment.lease_deadline >= geometry->early_ns &&
-                         moment.catalogue == geometry->catalogue && moment.applied_revision >= revision &&
-                         type < PERMTAB_SHM_SCOPE_TYPES && perm.slot < geometry->permission_slots))
-        return -1;
-    uint64_t until = moment.lease_deadline - geometry->early_ns;
-    uint32_t bit = geometry->permissions[perm.slot];
-    if (!PERMTAB_LIKELY_(bit < geometry->table.permissions_max &&
-                         permtab_shm_check(&geometry->table, user, scope.id, type, bit, own, &allowed) ==
-                             PERMTAB_SHM_FOUND &&
-                         permtab_shm_clock_ns() < until))
-        return -1;
-    return allowed ? 1 : 0;
+    int result = permtab_straight_(geometry, 0, user, scope, perm, own, revision);
+    return PERMTAB_LIKELY_(result >= 0) ? result : permtab_apart_(geometry, user, scope, perm, own, revision);
 }
 
 static inline int permtab_open(struct permtab **out, const char *socket_path,

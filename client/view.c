@@ -46,7 +46,7 @@ static int view_look(struct handle *handle, uint64_t user, permtab_scope scope, 
 {
     const struct permtab_geometry_ *geometry = permtab_geometry_of_(&handle->visible);
     struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
-    uint32_t type = geometry->types[scope.type.slot % PERMTAB_TYPE_SLOTS_];
+    uint32_t type = geometry->kinds[scope.type.slot % PERMTAB_TYPE_SLOTS_].type;
     struct permtab_shm_look look;
     if (moment.state != PERMTAB_SHM_LIVE && moment.state != PERMTAB_SHM_RETIRED)
         return geometry_stale(geometry, moment.state);

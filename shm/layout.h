@@ -162,8 +162,9 @@ struct permtab_shm_feedback_line {
     uint64_t hits;
     uint64_t misses;
     uint64_t unknowns;
-    uint64_t samples; /* stored into the ring from this line */
-    uint64_t reserved[4];
+    uint64_t samples;     /* stored into the ring from this line */
+    uint64_t next_sample; /* the hit that is looked at next; the client's own, nobody else reads it */
+    uint64_t reserved[3];
 };
 
 /* A key that was hit. Threads store into the ring without regard for each other (relaxed), so a sample may be lost,

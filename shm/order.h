@@ -125,11 +125,11 @@ static inline int permtab_shm_claim64(uint64_t *at, uint64_t from, uint64_t to)
 }
 
 /* Asks for a line that will be read soon. Orders nothing. The empty assembly keeps the call: gcc takes a function that
- * only prefetches for one without effect, and drops it. */
+ * only prefetches for one without effect, and drops it. It names no operand, which would take a register. */
 static inline void permtab_shm_fetch(const void *line)
 {
     __builtin_prefetch(line, 0, 3);
-    __asm__ __volatile__("" : : "r"(line));
+    __asm__ __volatile__("");
 }
 
 /* Tells the core that this is a retry loop. Orders nothing. */

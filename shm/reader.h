@@ -37,12 +37,14 @@ struct permtab_shm_table {
     const struct permtab_shm_target *targets;
     const struct permtab_shm_name *names; /* permissions_max of them */
     const char *sets;
+    const char *first_set; /* set 1, the first that an entry may name */
     uint64_t hash_seed;
     uint32_t map_buckets;
     uint32_t fold_buckets;
     uint32_t target_count;
     uint32_t set_count;
     uint32_t set_stride;
+    uint32_t named_sets; /* set_count without set 0 */
     uint32_t permissions_max;
 };
 
@@ -68,15 +70,40 @@ struct permtab_shm_look {
     uint64_t set_sequence;
 };
 
+/* The part that a scope's type has in a look, ready made: it is the same for all looks into one table. */
+struct permtab_shm_kind {
+    uint64_t factor, addend; /* of the hash */
+    uint32_t first_word;     /* of an entry of this type that names set 1 */
+    uint32_t type;
+};
+
+/* For any number. One that is no scope type has a first_word that is above all words of entries. */
+PERMTAB_SHM_INLINE_ struct permtab_shm_kind permtab_shm_kind_of(uint64_t seed, uint32_t type)
+{
+    struct permtab_shm_kind kind;
+    kind.factor = 0x9e3779b97f4a7c15ull ^ ((uint64_t)type << 59);
+    kind.addend = (seed | 1) + type;
+    kind.first_word = PERMTAB_SHM_WORD(type < PERMTAB_SHM_SCOPE_TYPES ? type : PERMTAB_SHM_SCOPE_TYPES, 1);
+    kind.type = type;
+    return kind;
+}
+
 /* Hash of a key: two rounds of a 64x64→128 multiplication, folded (the "mum" of Wang Yi's wyhash). The seed
  * is the segment's own, so that nobody can choose ids that crowd one bucket. Never used as identity. */
-PERMTAB_SHM_INLINE_ uint64_t permtab_shm_hash(uint64_t seed, uint64_t key0, uint64_t key1, uint32_t type)
+PERMTAB_SHM_INLINE_ uint64_t permtab_shm_hash_of(uint64_t seed, uint64_t key0, uint64_t key1,
+                                                 const struct permtab_shm_kind *kind)
 {
     __extension__ typedef unsigned __int128 wide;
-    wide product = (wide)(key0 ^ seed) * (key1 ^ 0x9e3779b97f4a7c15ull ^ ((uint64_t)type << 59));
+    wide product = (wide)(key0 ^ seed) * (key1 ^ kind->factor);
     uint64_t folded = (uint64_t)product ^ 0xe7037ed1a0b428dbull ^ (uint64_t)(product >> 64);
-    product = (wide)folded * (key0 + (seed | 1) + type);
+    product = (wide)folded * (key0 + kind->addend);
     return (uint64_t)product ^ (uint64_t)(product >> 64) ^ key1;
+}
+
+PERMTAB_SHM_INLINE_ uint64_t permtab_shm_hash(uint64_t seed, uint64_t key0, uint64_t key1, uint32_t type)
+{
+    const struct permtab_shm_kind kind = permtab_shm_kind_of(seed, type);
+    return permtab_shm_hash_of(seed, key0, key1, &kind);
 }
 
 /* Multiply-shift: any bucket count below 2^32 (Lemire, "A fast alternative to the modulo reduction", 2016).
@@ -89,9 +116,9 @@ PERMTAB_SHM_INLINE_ uint32_t permtab_shm_home(uint64_t hash, uint32_t buckets)
 /* The bucket in which an entry's window begins. */
 PERMTAB_SHM_INLINE_ const struct permtab_shm_bucket *
 permtab_shm_entry_home(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
-                       uint32_t scope_type)
+                       const struct permtab_shm_kind *kind)
 {
-    uint64_t hash = permtab_shm_hash(table->hash_seed, user, scope_id, scope_type);
+    uint64_t hash = permtab_shm_hash_of(table->hash_seed, user, scope_id, kind);
     return table->map + permtab_shm_home(hash, table->map_buckets);
 }
 
@@ -177,7 +204,8 @@ static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_
             look->fold.bucket = NULL;
         }
     }
-    const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope_id, scope_type);
+    const struct permtab_shm_kind kind = permtab_shm_kind_of(table->hash_seed, scope_type);
+    const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope_id, &kind);
     /* One key in seven is not in its home bucket: the next one is on its way before that is known. */
     permtab_shm_fetch(home + 1);
     found = permtab_shm_find(home, user, scope_id, scope_type, &look->entry);
@@ -191,35 +219,39 @@ static inline enum permtab_shm_found permtab_shm_look_once(const struct permtab_
     return (look->set_sequence & 1u) ? PERMTAB_SHM_BUSY : PERMTAB_SHM_FOUND;
 }
 
-/* Steps 3 and 4 where all is as it mostly is: the entry in its home bucket, no other slot with the same user before it
+/* Steps 3 and 4 where all is as it mostly is: the entry in this bucket, no other slot with the same user before it
  * there, and nobody changing it. False says nothing, not even that the entry is missing: permtab_shm_look_once finds
- * out. The scope is not folded; scope_type is below PERMTAB_SHM_SCOPE_TYPES.
+ * out. The scope is not folded.
  *
  * The user alone chooses slot and word, without a branch. Which of three slots it is cannot be predicted, and a wrong
  * guess would end what the processor does ahead: the next check's misses, above all. The words are R2 as in
  * permtab_shm_find, whatever their order among the keys: all lie between R1 and R3, and a miss is never concluded. */
 PERMTAB_SHM_INLINE_ bool permtab_shm_look_home(const struct permtab_shm_table *table,
-                                               const struct permtab_shm_bucket *home, uint64_t user,
-                                               uint64_t scope_id, uint32_t scope_type,
+                                               const struct permtab_shm_bucket *bucket, uint64_t user,
+                                               uint64_t scope_id, const struct permtab_shm_kind *kind,
                                                struct permtab_shm_look *look)
 {
-    uint32_t sequence = permtab_shm_load32(&home->sequence);
-    bool not_first = permtab_shm_load64(&home->key0[0]) != user;
-    uint32_t word0 = permtab_shm_load32(&home->word[0]);
-    bool not_second = permtab_shm_load64(&home->key0[1]) != user;
-    uint32_t word1 = permtab_shm_load32(&home->word[1]), word2 = permtab_shm_load32(&home->word[2]);
-    uint32_t slot = (uint32_t)not_first + (uint32_t)(not_first & not_second);
-    uint32_t word = not_second ? word2 : word1;
+    uint32_t sequence = permtab_shm_load32(&bucket->sequence);
+    uint32_t word = permtab_shm_load32(&bucket->word[2]), word1 = permtab_shm_load32(&bucket->word[1]);
+    bool not_second = permtab_shm_load64(&bucket->key0[1]) != user;
+    word = not_second ? word : word1;
+    uint32_t word0 = permtab_shm_load32(&bucket->word[0]), slot = 1u + (uint32_t)not_second;
+    bool not_first = permtab_shm_load64(&bucket->key0[0]) != user;
     word = not_first ? word : word0;
-    /* Another type, or a free slot, makes an index that no set has. */
-    uint32_t index = word - PERMTAB_SHM_WORD(scope_type, 0);
-    if (!PERMTAB_SHM_LIKELY_(permtab_shm_load64(&home->key0[slot]) == user) ||
-        !PERMTAB_SHM_LIKELY_(permtab_shm_load64(&home->key1[slot]) == scope_id) ||
-        !PERMTAB_SHM_LIKELY_(index != 0 && index < table->set_count))
+    slot &= 0u - (uint32_t)not_first;
+    /* Another type, or a free slot, makes a number that no set has. */
+    uint32_t number = word - kind->first_word;
+    /* The slot's keys are the first ones of a bucket that begins so much later: one address for both. */
+    const struct permtab_shm_bucket *shifted =
+        (const struct permtab_shm_bucket *)(const void *)((const char *)bucket + slot * sizeof(uint64_t));
+    if (!PERMTAB_SHM_LIKELY_(permtab_shm_load64(&shifted->key0[0]) == user) ||
+        !PERMTAB_SHM_LIKELY_(permtab_shm_load64(&shifted->key1[0]) == scope_id) ||
+        !PERMTAB_SHM_LIKELY_(number < table->named_sets))
         return false;
-    const struct permtab_shm_set *set = permtab_shm_set_at(table, index);
+    const struct permtab_shm_set *set =
+        (const struct permtab_shm_set *)(const void *)(table->first_set + (size_t)number * table->set_stride);
     uint64_t set_sequence = permtab_shm_load64(&set->sequence);
-    look->entry.bucket = home;
+    look->entry.bucket = bucket;
     look->entry.sequence = sequence;
     look->entry.slot = slot;
     look->entry.word = word;
@@ -248,9 +280,9 @@ static inline enum permtab_shm_found permtab_shm_look(const struct permtab_shm_t
 
 /* Steps 2 to 5 for one permission, in general: folds, the whole window, other tries. *allowed is written on
  * PERMTAB_SHM_FOUND only. */
-PERMTAB_SHM_APART_ enum permtab_shm_found
-permtab_shm_check_apart(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
-                        uint32_t scope_type, uint32_t permission, bool own, bool *allowed)
+PERMTAB_SHM_INLINE_ enum permtab_shm_found
+permtab_shm_check_rounds(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
+                         uint32_t scope_type, uint32_t permission, bool own, bool *allowed)
 {
     struct permtab_shm_look look;
     for (uint32_t round = 0; round < PERMTAB_SHM_RETRIES; round++) {
@@ -269,48 +301,68 @@ permtab_shm_check_apart(const struct permtab_shm_table *table, uint64_t user, ui
     return PERMTAB_SHM_BUSY;
 }
 
-/* The same for a caller whose own *allowed goes to nobody by its address, and so can be a register. */
-PERMTAB_SHM_INLINE_ enum permtab_shm_found
-permtab_shm_check_window(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
-                         uint32_t scope_type, uint32_t permission, bool own, bool *allowed)
+PERMTAB_SHM_APART_ enum permtab_shm_found
+permtab_shm_check_apart(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
+                        uint32_t scope_type, uint32_t permission, bool own, bool *allowed)
 {
-    bool bit = false;
-    enum permtab_shm_found found =
-        permtab_shm_check_apart(table, user, scope_id, scope_type, permission, own, &bit);
-    *allowed = bit;
-    return found;
+    return permtab_shm_check_rounds(table, user, scope_id, scope_type, permission, own, allowed);
+}
+
+/* Steps 3 to 5 in one bucket, by the straight line. False says nothing. */
+PERMTAB_SHM_INLINE_ bool permtab_shm_check_bucket(const struct permtab_shm_table *table,
+                                                  const struct permtab_shm_bucket *bucket, uint64_t user,
+                                                  uint64_t scope_id, const struct permtab_shm_kind *kind,
+                                                  uint32_t permission, bool own, bool *allowed)
+{
+    struct permtab_shm_look look;
+    if (!PERMTAB_SHM_LIKELY_(permtab_shm_look_home(table, bucket, user, scope_id, kind, &look)))
+        return false;
+    *allowed = permtab_shm_bit(look.set, permission, own);
+    return PERMTAB_SHM_LIKELY_(permtab_shm_look_holds(&look));
+}
+
+/* Steps 3 to 5 where the home bucket did not have it: the next one, where most of the others are, and then in
+ * general. */
+PERMTAB_SHM_APART_ enum permtab_shm_found
+permtab_shm_check_next(const struct permtab_shm_table *table, const struct permtab_shm_bucket *home,
+                       uint64_t user, uint64_t scope_id, uint32_t scope_type, uint32_t permission, bool own,
+                       bool *allowed)
+{
+    const struct permtab_shm_kind kind = permtab_shm_kind_of(table->hash_seed, scope_type);
+    if (permtab_shm_check_bucket(table, home + 1, user, scope_id, &kind, permission, own, allowed))
+        return PERMTAB_SHM_FOUND;
+    return permtab_shm_check_apart(table, user, scope_id, scope_type, permission, own, allowed);
 }
 
 /* permtab_shm_check after step 2, for a scope that is not folded: fold_count was 0, and was read after the moment. The
  * key's window begins at `home`; with another bucket it is only slower, for keys are compared in full. */
 PERMTAB_SHM_INLINE_ enum permtab_shm_found
 permtab_shm_check_from(const struct permtab_shm_table *table, const struct permtab_shm_bucket *home,
-                       uint64_t user, uint64_t scope_id, uint32_t scope_type, uint32_t permission, bool own,
-                       bool *allowed)
+                       uint64_t user, uint64_t scope_id, const struct permtab_shm_kind *kind,
+                       uint32_t permission, bool own, bool *allowed)
 {
-    struct permtab_shm_look look;
-    if (PERMTAB_SHM_LIKELY_(permtab_shm_look_home(table, home, user, scope_id, scope_type, &look))) {
-        bool bit = permtab_shm_bit(look.set, permission, own);
-        if (PERMTAB_SHM_LIKELY_(permtab_shm_look_holds(&look))) {
-            *allowed = bit;
-            return PERMTAB_SHM_FOUND;
-        }
-    }
-    return permtab_shm_check_window(table, user, scope_id, scope_type, permission, own, allowed);
+    if (PERMTAB_SHM_LIKELY_(permtab_shm_check_bucket(table, home, user, scope_id, kind, permission, own, allowed)))
+        return PERMTAB_SHM_FOUND;
+    bool bit = false; /* goes by its address, so that *allowed of the caller can be a register */
+    enum permtab_shm_found found =
+        permtab_shm_check_next(table, home, user, scope_id, kind->type, permission, own, &bit);
+    *allowed = bit;
+    return found;
 }
 
 /* Steps 2 to 5 for one permission. *allowed counts on PERMTAB_SHM_FOUND only. `permission` must be below
- * table->permissions_max, scope_type below PERMTAB_SHM_SCOPE_TYPES. */
-PERMTAB_SHM_INLINE_ enum permtab_shm_found
+ * table->permissions_max. A type that is none is a miss. */
+static inline enum permtab_shm_found
 permtab_shm_check(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
                   uint32_t scope_type, uint32_t permission, bool own, bool *allowed)
 {
-    if (!PERMTAB_SHM_LIKELY_(permtab_shm_load32(&table->header->beat.fold_count) == 0))
-        return permtab_shm_check_window(table, user, scope_id, scope_type, permission, own, allowed);
-    const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope_id, scope_type);
+    if (permtab_shm_load32(&table->header->beat.fold_count) != 0)
+        return permtab_shm_check_apart(table, user, scope_id, scope_type, permission, own, allowed);
+    const struct permtab_shm_kind kind = permtab_shm_kind_of(table->hash_seed, scope_type);
+    const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope_id, &kind);
     /* One key in seven is not in its home bucket: the next one is on its way before that is known. */
     permtab_shm_fetch(home + 1);
-    return permtab_shm_check_from(table, home, user, scope_id, scope_type, permission, own, allowed);
+    return permtab_shm_check_from(table, home, user, scope_id, &kind, permission, own, allowed);
 }
 
 /* permtab_shm_fetch_entry and permtab_shm_fetch_set bring near what a look at a key will read, for batches: first
@@ -318,9 +370,9 @@ permtab_shm_check(const struct permtab_shm_table *table, uint64_t user, uint64_t
  * its set. Both are hints: no answer depends on what they read. */
 static inline const struct permtab_shm_bucket *
 permtab_shm_fetch_entry(const struct permtab_shm_table *table, uint64_t user, uint64_t scope_id,
-                        uint32_t scope_type)
+                        const struct permtab_shm_kind *kind)
 {
-    const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope_id, scope_type);
+    const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope_id, kind);
     permtab_shm_fetch(home);
     permtab_shm_fetch(home + 1);
     return home;

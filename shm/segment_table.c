@@ -104,11 +104,13 @@ int segment_table_init(struct permtab_shm_table *out, const void *mapping, size_
         .targets = (const void *)(base + geometry.targets_offset),
         .names = (const void *)(base + geometry.names_offset),
         .sets = base + geometry.sets_offset,
+        .first_set = base + geometry.sets_offset + geometry.set_stride,
         .hash_seed = permtab_shm_load64(&header->identity.hash_seed),
         .map_buckets = geometry.map_buckets,
         .fold_buckets = geometry.fold_buckets,
         .target_count = geometry.target_count,
         .set_count = geometry.set_count,
+        .named_sets = geometry.set_count - 1,
         .set_stride = geometry.set_stride,
         .permissions_max = permissions_max,
     };

@@ -20,7 +20,9 @@ bool publisher_resident(const struct publisher *publisher, uint64_t user, struct
 
 void publisher_fetch(const struct publisher *publisher, uint64_t user, struct scope_key scope)
 {
-    (void)permtab_shm_fetch_entry(&publisher->table->segment.table, user, scope.id, scope.type);
+    const struct permtab_shm_table *table = &publisher->table->segment.table;
+    const struct permtab_shm_kind kind = permtab_shm_kind_of(table->hash_seed, scope.type);
+    (void)permtab_shm_fetch_entry(table, user, scope.id, &kind);
 }
 
 uint64_t publisher_room(const struct publisher *publisher)

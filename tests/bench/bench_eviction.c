@@ -312,7 +312,7 @@ static void begin_table(struct cache *cache)
     memory_policy_fini(&policy);
 }
 
-/* Uneven distances, as permtab_until_sample_ makes them. */
+/* Uneven distances, as until_sample of client/count.c makes them. */
 static bool is_told(struct cache *cache)
 {
     return (++cache->hits * 0x9e3779b97f4a7c15ull) >> 32 < (1ull << 32) / cache->sample;

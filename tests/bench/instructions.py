@@ -87,12 +87,15 @@ def inlined_in(program, addresses):
 
 def parts(profile, program, function):
     """Instructions by function."""
-    ours = {(name, address) for (thing, name, address) in profile.cost if os.path.samefile(thing, program)}
+    def of_program(thing):
+        return os.path.exists(thing) and os.path.samefile(thing, program)
+
+    ours = {(name, address) for (thing, name, address) in profile.cost if of_program(thing)}
     bias = min(address for name, address in ours if name == function) - symbol_address(program, function)
     functions = inlined_in(program, sorted(address - bias for _, address in ours))
     sums = collections.Counter()
     for (thing, name, address), cost in profile.cost.items():
-        if os.path.samefile(thing, program):
+        if of_program(thing):
             name = functions.get(address - bias, name)
         else:
             name = f"{name} ({os.path.basename(thing)})"

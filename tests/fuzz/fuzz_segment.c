@@ -10,14 +10,15 @@
 static void look(const struct permtab_shm_table *table, uint64_t user, uint64_t scope, uint32_t type)
 {
     struct permtab_shm_look seen;
+    const struct permtab_shm_kind kind = permtab_shm_kind_of(table->hash_seed, type);
     for (uint32_t bit = 0; bit < table->permissions_max; bit += 63) {
         bool allowed = false;
-        const struct permtab_shm_bucket *home = permtab_shm_fetch_entry(table, user, scope, type);
+        const struct permtab_shm_bucket *home = permtab_shm_fetch_entry(table, user, scope, &kind);
         permtab_shm_fetch_set(table, home, user, bit);
         enum permtab_shm_found found =
             permtab_shm_check(table, user, scope, type, bit, bit % 2 != 0, &allowed);
         must(found == PERMTAB_SHM_FOUND || found == PERMTAB_SHM_MISS || found == PERMTAB_SHM_BUSY);
-        found = permtab_shm_check_from(table, home, user, scope, type, bit, bit % 2 != 0, &allowed);
+        found = permtab_shm_check_from(table, home, user, scope, &kind, bit, bit % 2 != 0, &allowed);
         must(found == PERMTAB_SHM_FOUND || found == PERMTAB_SHM_MISS || found == PERMTAB_SHM_BUSY);
     }
     if (permtab_shm_look(table, user, scope, type, &seen) == PERMTAB_SHM_FOUND)

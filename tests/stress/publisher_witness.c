@@ -85,9 +85,10 @@ static enum permtab_shm_found look(const struct permtab_shm_table *table, uint64
                                    struct scope_key scope, struct permtab_shm_look *seen)
 {
     if (permtab_shm_load32(&table->header->beat.fold_count) == 0) {
-        const struct permtab_shm_bucket *home =
-            permtab_shm_entry_home(table, user, scope.id, scope.type);
-        if (permtab_shm_look_home(table, home, user, scope.id, scope.type, seen))
+        const struct permtab_shm_kind kind = permtab_shm_kind_of(table->hash_seed, scope.type);
+        const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, user, scope.id, &kind);
+        if (permtab_shm_look_home(table, home, user, scope.id, &kind, seen) ||
+            permtab_shm_look_home(table, home + 1, user, scope.id, &kind, seen))
             return PERMTAB_SHM_FOUND;
     }
     return permtab_shm_look_once(table, user, scope.id, scope.type, seen);

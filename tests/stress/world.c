@@ -422,9 +422,9 @@ static enum permtab_shm_found check_key(const struct permtab_shm_table *table, s
 {
     if (key.scope_type != WORLD_PLAIN || !straight)
         return permtab_shm_check(table, key.user, key.scope_id, key.scope_type, bit, false, allowed);
-    const struct permtab_shm_bucket *home =
-        permtab_shm_entry_home(table, key.user, key.scope_id, key.scope_type);
-    return permtab_shm_check_from(table, home, key.user, key.scope_id, key.scope_type, bit, false, allowed);
+    const struct permtab_shm_kind kind = permtab_shm_kind_of(table->hash_seed, key.scope_type);
+    const struct permtab_shm_bucket *home = permtab_shm_entry_home(table, key.user, key.scope_id, &kind);
+    return permtab_shm_check_from(table, home, key.user, key.scope_id, &kind, bit, false, allowed);
 }
 
 enum world_answer world_check_any(const struct world_view *view, struct world_key key, uint32_t bit,

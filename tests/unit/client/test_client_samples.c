@@ -99,6 +99,24 @@ static void test_batches_and_views(void **state)
     assert_int_equal(keys_seen(bench), (1u << KEYS) - 1);
 }
 
+/* Hits that a batch counted may have gone beyond the one that was to be sampled. */
+static void test_singles_among_batches(void **state)
+{
+    struct client_bench *bench = *state;
+    struct permtab_query queries[KEYS];
+    enum permtab_decision decisions[KEYS];
+    put_keys(bench);
+    for (uint64_t user = 0; user < KEYS; user++)
+        queries[user] =
+            (struct permtab_query){.user = user, .scope = bench_at(bench, 100 + user), .perm = bench->read};
+    for (unsigned i = 0; i < 1000; i++) {
+        assert_int_equal(permtab_check_many(bench->table, queries, KEYS, decisions), KEYS);
+        assert_int_not_equal(permtab_peek(bench->table, 0, bench_at(bench, 100), bench->read),
+                             PERMTAB_UNKNOWN);
+    }
+    assert_share(bench, 1000 * (KEYS + 1), 12);
+}
+
 static void feedback_size(struct client_bench *bench, size_t size)
 {
     fake_suspend(&bench->fake);
@@ -145,6 +163,7 @@ int main(void)
         BENCH_TEST(test_every_key_of_a_rhythm),
         BENCH_TEST(test_marks_move),
         BENCH_TEST(test_batches_and_views),
+        BENCH_TEST(test_singles_among_batches),
         BENCH_TEST(test_sidecars_of_other_versions),
         BENCH_TEST(test_feedback_without_lines_is_refused),
     };

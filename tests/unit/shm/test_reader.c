@@ -43,6 +43,7 @@ struct bench {
     struct map map;
     uint32_t home; /* the bucket in which all entries of these tests begin */
     uint64_t users[PERMTAB_SHM_SLOTS + 1];
+    uint32_t at; /* the slot that the never_tells tests are about, counted from the home bucket's first */
     struct map_key other; /* who gets the first user's slot, with a set of this index */
     uint32_t other_index;
 };
@@ -71,6 +72,7 @@ static int set_up(void **state)
     assert_int_equal(segment_new(&bench.segment, &small), 0);
     bench.map =
         (struct map){bench.segment.map, bench.segment.table.map_buckets, bench.segment.table.hash_seed};
+    bench.at = 1;
     bench.home = home_of(&bench, 1, SCOPE, TYPE);
     bench.users[0] = 1;
     for (uint32_t n = 1; n <= PERMTAB_SHM_SLOTS; n++) {
@@ -100,8 +102,10 @@ static void put(struct bench *bench, uint32_t slot, uint64_t user, uint64_t scop
 
 static bool look_home(struct bench *bench, uint64_t user, uint32_t type, struct permtab_shm_look *look)
 {
+    const struct permtab_shm_table *table = &bench->segment.table;
     const struct permtab_shm_bucket *home = &bench->segment.map[home_of(bench, user, SCOPE, type)];
-    return permtab_shm_look_home(&bench->segment.table, home, user, SCOPE, type, look);
+    const struct permtab_shm_kind kind = permtab_shm_kind_of(table->hash_seed, type);
+    return permtab_shm_look_home(table, home, user, SCOPE, &kind, look);
 }
 
 /* What a whole check says: the permission that is allowed, 0 for a miss, -1 for busy. */
@@ -155,10 +159,12 @@ static void leaves_zero_pages(void **state)
     static const struct permtab_shm_bucket buckets[PERMTAB_SHM_WINDOW];
     static const uint64_t sets[16];
     const struct permtab_shm_table table = {
-        .map = buckets, .sets = (const char *)sets, .map_buckets = 1, .set_count = 2, .set_stride = 64};
+        .map = buckets, .sets = (const char *)sets, .map_buckets = 1, .set_count = 2, .set_stride = 64,
+        .first_set = (const char *)(sets + 8), .named_sets = 1};
+    const struct permtab_shm_kind kind = permtab_shm_kind_of(0, 0);
     struct permtab_shm_look look;
     (void)state;
-    assert_false(permtab_shm_look_home(&table, buckets, 0, 0, 0, &look));
+    assert_false(permtab_shm_look_home(&table, buckets, 0, 0, &kind, &look));
 }
 
 /* What it leaves is found all the same. */
@@ -202,8 +208,9 @@ static void leaves_other_types_and_free_slots(void **state)
     put(bench, 0, user, SCOPE, 0, 1);
     assert_true(look_home(bench, user, 0, &look));
     for (uint32_t type = 1; type < PERMTAB_SHM_SCOPE_TYPES; type++) {
+        const struct permtab_shm_kind kind = permtab_shm_kind_of(bench->segment.table.hash_seed, type);
         assert_false(permtab_shm_look_home(&bench->segment.table, &bench->segment.map[bench->home], user,
-                                           SCOPE, type, &look));
+                                           SCOPE, &kind, &look));
         assert_int_equal(checked(bench, user, type), 0);
     }
     map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS);
@@ -279,7 +286,7 @@ static void rewrite_to_all(struct bench *bench, uint32_t index)
 static void revoke_and_use_again(void *context)
 {
     struct bench *bench = context;
-    map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1);
+    map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + bench->at);
     rewrite_to_all(bench, 1);
 }
 
@@ -287,25 +294,25 @@ static void revoke_and_use_again(void *context)
 static void give_slot_away(void *context)
 {
     struct bench *bench = context;
-    map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1);
+    map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + bench->at);
     rewrite_to_all(bench, bench->other_index);
-    put(bench, 1, bench->other.key0, bench->other.key1, bench->other.type, bench->other_index);
+    put(bench, bench->at, bench->other.key0, bench->other.key1, bench->other.type, bench->other_index);
 }
 
 /* Slot, word and set are what they were before they were given away. */
 static void give_slot_back(void *context)
 {
     struct bench *bench = context;
-    map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1);
+    map_clear_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + bench->at);
     write_set(&bench->segment, 1);
-    put(bench, 1, bench->users[0], SCOPE, TYPE, 1);
+    put(bench, bench->at, bench->users[0], SCOPE, TYPE, 1);
 }
 
 /* The entry names another set for a while, in which its own has another life. The bucket's sequence stays. */
 static void name_another_set(void *context)
 {
     struct bench *bench = context;
-    map_replace_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1, 3);
+    map_replace_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + bench->at, 3);
     rewrite_to_all(bench, 1);
 }
 
@@ -313,7 +320,7 @@ static void name_own_set(void *context)
 {
     struct bench *bench = context;
     write_set(&bench->segment, 1);
-    map_replace_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + 1, 1);
+    map_replace_writer(&bench->map, bench->home * PERMTAB_SHM_SLOTS + bench->at, 1);
 }
 
 struct turns {
@@ -325,10 +332,10 @@ struct turns {
  * what set 1 allows, or nothing; permission 2 at no time. False when the check was over before all turns were had. */
 static bool check_between(struct bench *bench, struct turns turns, uint32_t loads, uint32_t more)
 {
-    uint32_t slot = bench->home * PERMTAB_SHM_SLOTS + 1;
+    uint32_t slot = bench->home * PERMTAB_SHM_SLOTS + bench->at;
     bool allowed = false;
     write_set(&bench->segment, 1);
-    put(bench, 1, bench->users[0], SCOPE, TYPE, 1);
+    put(bench, bench->at, bench->users[0], SCOPE, TYPE, 1);
     writer.context = bench;
     writer.turn = turns.first;
     writer.second = turns.second;
@@ -394,9 +401,18 @@ static void never_tells_of_another_scope(void **state)
     never_tells_of_another_key(bench);
 }
 
+/* The next bucket has a straight line of its own. */
+static int set_up_next(void **state)
+{
+    int code = set_up(state);
+    ((struct bench *)*state)->at = PERMTAB_SHM_SLOTS + 1;
+    return code;
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define NEXT_TEST(name) {#name " (next bucket)", name, set_up_next, tear_down, NULL}
     const struct CMUnitTest tests[] = {
         TEST(finds_each_slot),
         TEST(leaves_who_is_not_there),
@@ -410,6 +426,9 @@ int main(void)
         TEST(never_tells_of_a_later_life),
         TEST(never_tells_of_another_user),
         TEST(never_tells_of_another_scope),
+        NEXT_TEST(never_tells_of_a_later_life),
+        NEXT_TEST(never_tells_of_another_user),
+        NEXT_TEST(never_tells_of_another_scope),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
