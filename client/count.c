@@ -97,25 +97,27 @@ static void store_sample(struct permtab *table, uint64_t user, permtab_scope sco
     permtab_shm_store32_relaxed(&sample->mark, mark != 0 ? mark : 1);
 }
 
-/* The next hit that is sampled. From one that is, it is one of three Fibonacci numbers away (the three-distance
- * theorem), which are chosen among without a branch that nobody could predict. */
+/* The next hit that is sampled, PERMTAB_SAMPLE_GAP_ away at most. From one that is, it is one of three Fibonacci
+ * numbers away (the three-distance theorem), which are chosen among without a branch that nobody could predict. */
 static uint64_t next_sampled(uint64_t hits)
 {
     uint64_t next = hits + 1;
     if (until_sample(hits) == 0) {
         uint64_t near = until_sample(hits + 21) == 0, middle = until_sample(hits + 34) == 0;
-        return hits + 55 - 34 * near - 21 * (middle & ~near);
+        return hits + PERMTAB_SAMPLE_GAP_ - 34 * near - 21 * (middle & ~near);
     }
     while (until_sample(next) != 0)
         next++;
     return next;
 }
 
-/* Runs in signal handlers, too (permtab_peek). Hits that check_many counted may have gone beyond the chosen one: then
- * this one is no more likely to be sampled than any other. */
-void permtab_sample_(struct permtab *table, uint64_t hits, uint64_t user, permtab_scope scope)
+/* Runs in signal handlers, too (permtab_peek). Hits that check_many counted may have gone beyond the chosen one, or the
+ * line had been another's: then this one is no more likely to be sampled than any other. `line` is the one that was
+ * counted into: a newer one may have been mapped since, with other numbers. */
+void permtab_sample_(struct permtab *table, struct permtab_shm_feedback_line *line, uint64_t hits,
+                     uint64_t user, permtab_scope scope)
 {
-    permtab_shm_store64_relaxed(&line_of_thread(handle_of(table))->next_sample, next_sampled(hits));
+    permtab_shm_store64_relaxed(&line->next_sample, next_sampled(hits));
     if (until_sample(hits) == 0)
         store_sample(table, user, scope);
 }

@@ -9,6 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
+/* What programs know of. When one of these fails: raise PERMTAB_HEADER_ and write the new size here. */
+_Static_assert(sizeof(struct permtab_shm_table) == 96 && sizeof(struct permtab_shm_kind) == 24 &&
+                   sizeof(struct permtab_geometry_) == 528 && sizeof(struct permtab) == 16 &&
+                   sizeof(struct permtab_own_) == 8 && sizeof(struct permtab_thread_) == 268 &&
+                   sizeof(struct permtab_shm_feedback_line) == 64 && sizeof(struct permtab_query) == 40 &&
+                   sizeof(struct permtab_view) == 64,
+               "PERMTAB_HEADER_ is the number of these structs");
+_Static_assert(PERMTAB_SHM_LAYOUT <= UINT16_MAX, "the layout lies below PERMTAB_HEADER_");
+
 __thread struct permtab_thread_ permtab_thread_;
 
 void permtab_thread_enter_(struct permtab *table)
@@ -105,17 +114,19 @@ static uint64_t open_deadline(const struct handle *handle)
 }
 
 int permtab_open_(struct permtab **out, const char *socket_path, const struct permtab_options *options,
-                  uint32_t layout)
+                  uint32_t versions)
 {
     /* A wiped page must hold locks that are ready and free. */
     static const pthread_mutex_t zero, ready = PTHREAD_MUTEX_INITIALIZER;
     assert(memcmp(&zero, &ready, sizeof(zero)) == 0);
     if (out == NULL || socket_path == NULL || socket_path[0] == '\0')
         return PERMTAB_E_INVALID;
+    if (versions >> 16 != PERMTAB_HEADER_)
+        return PERMTAB_E_HEADER;
     struct handle *handle = calloc(1, sizeof(*handle));
     if (handle == NULL)
         return PERMTAB_E_MEMORY;
-    handle->layout = layout;
+    handle->layout = versions & UINT16_MAX;
     int code = options_take(handle, options);
     if (code == 0)
         code = attach_init(handle);

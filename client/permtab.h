@@ -115,7 +115,8 @@ struct permtab_view {
  * PERMTAB_UNKNOWN, and permtab_why says PERMTAB_E_LAYOUT). Blocks.
  * PERMTAB_E_UNREACHABLE, _TIMEOUT, _STALE (it is there, and has nothing to vouch for), _PEER (whose socket is it?),
  * _CLOCK (another time namespace), _PROTOCOL, _INVALID (a path that is too long, options of no known size),
- * _MEMORY, _SYSTEM (errno tells). */
+ * _HEADER (the program was compiled with another permtab.h than the library: compile it again), _MEMORY, _SYSTEM
+ * (errno tells). */
 static inline int permtab_open(struct permtab **out, const char *socket_path,
                                const struct permtab_options *options) PERMTAB_MUST_CHECK;
 
@@ -229,6 +230,15 @@ PERMTAB_API const char *permtab_strerror(int code);
 
 #define PERMTAB_TYPE_SLOTS_ 16u /* slot 0 is no type */
 #define PERMTAB_NO_NUMBER_  UINT32_MAX
+/* At most so many hits lie between one that is sampled and the next: client/count.c. */
+#define PERMTAB_SAMPLE_GAP_ 55u
+
+/* The number of what is below here and in shm/reader.h, as far as code that is compiled into programs shares it with
+ * the library: structs, and functions that end in _. Raise it with each change of them (client/permtab.c watches the
+ * sizes). permtab_open_ gets it above the layout, where programs from before there was a number have 0. A library
+ * from that time takes the sum for a layout that it does not know, and answers over the socket alone. */
+#define PERMTAB_HEADER_           1u
+#define PERMTAB_VERSIONS_(layout) (PERMTAB_HEADER_ << 16 | (layout))
 
 /* One attachment to one segment with the names as they were then. Immutable, except that slots which nobody has been
  * given yet are filled in; never reused before permtab_close. Without a table `table.header` is a page of zeroes. */
@@ -266,12 +276,13 @@ struct permtab_thread_ {
 extern PERMTAB_API __thread struct permtab_thread_ permtab_thread_;
 
 PERMTAB_API int permtab_open_(struct permtab **out, const char *socket_path,
-                              const struct permtab_options *options, uint32_t layout) PERMTAB_MUST_CHECK;
+                              const struct permtab_options *options, uint32_t versions) PERMTAB_MUST_CHECK;
 /* Counts a hit where there is no feedback yet. `blocks`: the caller may block, so this process may make itself
  * known to the sidecar (it does not wait for that). */
 PERMTAB_API void permtab_uncounted_hit_(struct permtab *table, bool blocks);
 /* Stores a sample of a hit when its turn has come, and chooses the hit that is looked at next. */
-PERMTAB_API void permtab_sample_(struct permtab *table, uint64_t hits, uint64_t user, permtab_scope scope);
+PERMTAB_API void permtab_sample_(struct permtab *table, struct permtab_shm_feedback_line *line, uint64_t hits,
+                                 uint64_t user, permtab_scope scope);
 /* Chooses a line for this thread. */
 PERMTAB_API void permtab_thread_enter_(struct permtab *table);
 /* The slow path of permtab_peek: never blocks. */
@@ -299,15 +310,17 @@ static inline struct permtab_shm_feedback_line *permtab_line_(struct permtab *ta
     return feedback->line + permtab_thread_.line - 1;
 }
 
-/* A plain addition: the line is this thread's own, or a shared one that may lose counts. */
+/* A plain addition: the line is this thread's own, or a shared one that may lose counts. So may the chosen hit be any
+ * number: one that is further away than the next sampled hit can be is due, too. */
 static inline void permtab_count_hit_(struct permtab *table, uint64_t user, permtab_scope scope, bool blocks)
 {
     struct permtab_shm_feedback_line *line = permtab_line_(table);
     if (PERMTAB_LIKELY_(line != NULL)) {
         uint64_t hits = permtab_shm_load64_relaxed(&line->hits) + 1;
         permtab_shm_store64_relaxed(&line->hits, hits);
-        if (!PERMTAB_LIKELY_(hits < permtab_shm_load64_relaxed(&line->next_sample)))
-            permtab_sample_(table, hits, user, scope);
+        uint64_t next = permtab_shm_load64_relaxed(&line->next_sample);
+        if (!PERMTAB_LIKELY_(next - hits - 1 < PERMTAB_SAMPLE_GAP_))
+            permtab_sample_(table, line, hits, user, scope);
     } else {
         permtab_uncounted_hit_(table, blocks);
     }
@@ -330,7 +343,7 @@ PERMTAB_INLINE_ int permtab_straight_(const struct permtab_geometry_ *geometry, 
     const struct permtab_shm_kind *kind = &geometry->kinds[scope.type.slot % PERMTAB_TYPE_SLOTS_];
     uint64_t deadline = permtab_shm_load64(&beat->lease_deadline);
     bool allowed = false;
-    /* fold_count after the moment (BEAT-4). */
+    /* The revision before the catalogue, as in permtab_shm_beat_read. fold_count after the moment (BEAT-4). */
     if (!PERMTAB_LIKELY_(permtab_shm_load32(&beat->state) == PERMTAB_SHM_LIVE) ||
         !PERMTAB_LIKELY_(revision == 0 || permtab_shm_load64(&beat->applied_revision) >= revision) ||
         !PERMTAB_LIKELY_(permtab_shm_load64(&beat->catalogue) == geometry->catalogue) ||
@@ -352,13 +365,15 @@ PERMTAB_INLINE_ int permtab_straight_(const struct permtab_geometry_ *geometry, 
 }
 
 /* The same once more, from the beginning: in the next bucket, where most of the entries are that are not in their home,
- * and then in general: folds, later buckets, other rounds. */
+ * and then in general: folds, later buckets, other rounds. Where there are folds, the straight line gets nowhere. */
 PERMTAB_SHM_APART_ int permtab_apart_(const struct permtab_geometry_ *geometry, uint64_t user,
                                       permtab_scope scope, permtab_perm perm, bool own, uint64_t revision)
 {
-    int result = permtab_straight_(geometry, 1, user, scope, perm, own, revision);
-    if (result >= 0)
-        return result;
+    if (permtab_shm_load32(&geometry->table.header->beat.fold_count) == 0) {
+        int result = permtab_straight_(geometry, 1, user, scope, perm, own, revision);
+        if (result >= 0)
+            return result;
+    }
     struct permtab_shm_moment moment = permtab_shm_beat_read(&geometry->table);
     uint32_t type = geometry->kinds[scope.type.slot % PERMTAB_TYPE_SLOTS_].type;
     if (moment.state != PERMTAB_SHM_LIVE || moment.catalogue != geometry->catalogue ||
@@ -385,7 +400,7 @@ PERMTAB_INLINE_ int permtab_hit_(const struct permtab_geometry_ *geometry, uint6
 static inline int permtab_open(struct permtab **out, const char *socket_path,
                                const struct permtab_options *options)
 {
-    return permtab_open_(out, socket_path, options, PERMTAB_SHM_LAYOUT);
+    return permtab_open_(out, socket_path, options, PERMTAB_VERSIONS_(PERMTAB_SHM_LAYOUT));
 }
 
 static inline permtab_scope permtab_at(permtab_type type, uint64_t id)

@@ -33,7 +33,8 @@
     X(REFUSED, -25, "not allowed for this peer")                                                             \
     X(NOT_FOUND, -26, "not found")                                                                           \
     X(FULL, -27, "no room left")                                                                             \
-    X(FORKED, -28, "the process has forked")
+    X(FORKED, -28, "the process has forked")                                                                 \
+    X(HEADER, -29, "the program was compiled with another permtab.h than the library")
 
 enum permtab_error {
 #define X(name, number, text) PERMTAB_E_##name = number,

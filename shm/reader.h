@@ -393,7 +393,8 @@ static inline void permtab_shm_fetch_set(const struct permtab_shm_table *table,
     permtab_shm_fetch(&set->bits[2u * (permission / 64u)]);
 }
 
-/* Step 1. */
+/* Step 1. The revision before the catalogue: a batch stores its catalogue, then its sets, then its revision, so whoever
+ * has seen the revision sees this catalogue or a later one. */
 struct permtab_shm_moment {
     uint64_t lease_deadline;
     uint64_t applied_revision;

@@ -56,6 +56,11 @@ static uint64_t buckets_length(uint32_t buckets)
     return ((uint64_t)buckets + PERMTAB_SHM_WINDOW - 1u) * sizeof(struct permtab_shm_bucket);
 }
 
+/* The bound of set_count below is the highest that permtab_shm_look_home can do with: a free slot must not look like a
+ * set of an entry that has no type. */
+_Static_assert(0u - PERMTAB_SHM_WORD(PERMTAB_SHM_SCOPE_TYPES, 1u) >= PERMTAB_SHM_INDEX_MASK,
+               "no set has the number that a free slot makes");
+
 static bool counts_good(const struct permtab_shm_geometry *geometry, uint32_t permissions_max)
 {
     return permissions_max >= 64u && permissions_max <= PERMTAB_SHM_PERMISSIONS_MAX &&

@@ -127,7 +127,7 @@ static void open_one(struct permtab **table, const char *path, uint32_t layout, 
 {
     const struct permtab_options options = {.size = sizeof options, .check_ms = 10000, .server_uid = -1};
     permtab_type type;
-    int code = permtab_open_(table, path, &options, layout);
+    int code = permtab_open_(table, path, &options, PERMTAB_VERSIONS_(layout));
     if (code == 0)
         code = permtab_permission(*table, "message.send", perm);
     if (code == 0)

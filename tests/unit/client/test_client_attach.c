@@ -95,6 +95,20 @@ static void test_open_waits(void **state)
     permtab_close(table);
 }
 
+/* A program from before there was a number, and one from after the library's. */
+static void test_other_header(void **state)
+{
+    struct client_bench *bench = *state;
+    const uint32_t versions[] = {PERMTAB_SHM_LAYOUT, (PERMTAB_HEADER_ + 1) << 16 | PERMTAB_SHM_LAYOUT};
+    struct permtab *table = bench->table;
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(permtab_open_(&table, bench->fake.path, &bench_options, versions[i]),
+                         PERMTAB_E_HEADER);
+    assert_ptr_equal(table, bench->table);
+    assert_string_equal(permtab_strerror(PERMTAB_E_HEADER),
+                        "the program was compiled with another permtab.h than the library");
+}
+
 static void test_other_layout(void **state)
 {
     struct client_bench *bench = *state;
@@ -313,6 +327,7 @@ int main(void)
         BENCH_TEST(test_bad_attachments),
         BENCH_TEST(test_open_arguments),
         BENCH_TEST(test_open_waits),
+        BENCH_TEST(test_other_header),
         BENCH_TEST(test_other_layout),
         BENCH_TEST(test_retired),
         BENCH_TEST(test_threads_while_retiring),

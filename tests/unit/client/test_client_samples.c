@@ -117,6 +117,23 @@ static void test_singles_among_batches(void **state)
     assert_share(bench, 1000 * (KEYS + 1), 12);
 }
 
+/* Two threads that share a line set its counts back; the chosen hit may be of another line. Either way the distance
+ * between them is one that cannot be, and no reason to sample nothing until it has been gone. */
+static void test_far_ahead(void **state)
+{
+    struct client_bench *bench = *state;
+    put_keys(bench);
+    hit_in_turn(bench, 1000, false);
+    struct permtab_shm_feedback_line *line = permtab_line_(bench->table);
+    permtab_shm_store64_relaxed(&line->next_sample, 1000000000u);
+    hit_in_turn(bench, 1000, false);
+    assert_share(bench, 2000 * KEYS, 4);
+    permtab_shm_store64_relaxed(&line->hits, 0);
+    permtab_shm_store64_relaxed(&line->samples, 0);
+    hit_in_turn(bench, 1000, true);
+    assert_share(bench, 1000 * KEYS, 4);
+}
+
 static void feedback_size(struct client_bench *bench, size_t size)
 {
     fake_suspend(&bench->fake);
@@ -164,6 +181,7 @@ int main(void)
         BENCH_TEST(test_marks_move),
         BENCH_TEST(test_batches_and_views),
         BENCH_TEST(test_singles_among_batches),
+        BENCH_TEST(test_far_ahead),
         BENCH_TEST(test_sidecars_of_other_versions),
         BENCH_TEST(test_feedback_without_lines_is_refused),
     };
