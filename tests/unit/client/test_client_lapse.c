@@ -28,7 +28,7 @@ static void begin_the_end(struct client_bench *bench)
     fake_lock(&bench->fake);
     bench->fake.mute = true;
     bench->fake.renew = false;
-    bench->fake.segments[0].header->beat.lease_deadline = channel_clock_ns() + 200ull * MS;
+    permtab_shm_store64(&bench->fake.segments[0].header->beat.lease_deadline, channel_clock_ns() + 200ull * MS);
     fake_unlock(&bench->fake);
 }
 
