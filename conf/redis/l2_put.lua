@@ -3,8 +3,8 @@
 -- KEYS[1] the marker
 -- ARGV    prefix of L2, store, revision, nonce, epoch, ms to live of the user's key and of a scope's, our token, "1" to
 --         begin the user's key afresh, the user, then for each scope, from the one that was asked for up to global:
---         scope, parent ("" for global, "-" when the scope is not in the store, "=" when nothing is put of the scope
---         itself), "1" when plain, its value, the user's value there
+--         scope, parent ("" for global, "-" when the scope is not in the store), "1" when plain, its value, the user's
+--         value there
 -- Returns {1} or, when refused, {0, store, revision, nonce, epoch}
 local prefix = ARGV[1]
 local marker = redis.call('HMGET', KEYS[1], 'store', 'revision', 'nonce', 'epoch')
@@ -21,7 +21,7 @@ local rows = {}
 for i = 11, #ARGV, 5 do
     local key = base .. 'scope:' .. ARGV[i] .. '}'
     -- A value that is there is true at the marker's revision as well.
-    if ARGV[i + 1] ~= '=' and redis.call('EXISTS', key) == 0 then
+    if redis.call('EXISTS', key) == 0 then
         redis.call('HSET', key, 'parent', ARGV[i + 1], 'plain', ARGV[i + 2], 'value', ARGV[i + 3])
         redis.call('PEXPIRE', key, ARGV[7])
     end

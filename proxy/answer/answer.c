@@ -95,7 +95,7 @@ int answering_new(struct answering **out, const struct answering_options *option
         return failure_set(failure, PERMTAB_E_MEMORY, "out of memory");
     bool strangers = options->strangers_max > 0;
     places_init(&answering->places, options->publisher);
-    answering->places.shared = options->l2 != NULL;
+    answering->places.idle = options->l2 != NULL; /* what is read goes there, and is to be whole */
     int code = strangers ? make_filter(answering, options) : 0;
     if (code < 0) {
         answering_free(answering);

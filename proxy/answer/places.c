@@ -77,7 +77,7 @@ bool places_find(struct places *places, struct scope_key scope, uint64_t epoch, 
     if (kept == NULL)
         return false;
     *out = (struct store_place){.at = publisher_position(places->publisher), .levels = kept->chain_count};
-    out->spares_users = !places->shared;
+    out->spares_users = true;
     for (uint32_t level = 0; level < kept->chain_count; level++) {
         out->chain[level] = kept->chain[level].key;
         out->spares_users = out->spares_users && kept->chain[level].spares_users;
@@ -183,7 +183,7 @@ static bool copy_place(struct facts *out, const struct facts *facts, uint64_t re
 void places_learn(struct places *places, const struct facts *facts, struct places_time time)
 {
     struct facts copy;
-    if (places == NULL || !may_be_learned(places, facts, time))
+    if (places == NULL || places->idle || !may_be_learned(places, facts, time))
         return;
     const struct facts *kept = find_true(places, facts->scope, time.epoch);
     if ((kept != NULL && time.began_ns < kept->place_read_ns + LEARN_AGAIN_NS) ||

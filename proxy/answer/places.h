@@ -29,9 +29,7 @@ struct places {
     const struct publisher *publisher;
     struct kept kept;
     uint64_t epoch; /* of all that is kept */
-    /* Rows of users go to other hosts. So their overwrites are looked for whatever is kept: the rows are the store's
-     * then, and nothing of what is kept is in them. */
-    bool shared;
+    bool idle; /* nothing is learned, so nothing is found */
 };
 
 void places_init(struct places *places, const struct publisher *publisher);

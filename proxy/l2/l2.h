@@ -117,8 +117,7 @@ bool l2_place_counts(const struct l2 *l2, uint64_t epoch);
 
 /* ---- putting ----------------------------------------------------------------------------------------------------- */
 
-/* Puts facts that publisher_fill has just published; those that were completed with what is kept of their place
- * (place_revision) bring the rows of their user alone. `cost_us`: the time that reading them took. Takes over the
+/* Puts facts that publisher_fill has just published. `cost_us`: the time that reading them took. Takes over the
  * contents of `facts`. `epoch`: that of l2_epoch when the reading began, 0 when it was not known. `refresh`: it
  * replaces a value that is about to end. */
 void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us, bool refresh);

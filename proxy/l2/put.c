@@ -4,10 +4,7 @@
  * found to be true; and only in the epoch in which they were read: another host may have begun the next one because
  * rows were changed behind the log, which no revision shows. When the marker is ahead, because another host saw a
  * change sooner, the facts are kept until the table is there, too; or the other way round. If no change has touched
- * them meanwhile, they are stamped with the new revision and sent again.
- *
- * Of facts that were completed with what is kept of their place the rows of the user alone are put: what is kept may be
- * of before an invalidation that this host has not heard yet. */
+ * them meanwhile, they are stamped with the new revision and sent again. */
 #include "proxy/base/clock.h"
 #include "proxy/l2/early_refresh.h"
 #include "proxy/l2/private.h"
@@ -28,7 +25,6 @@ struct l2_late {
     uint64_t epoch; /* in which the facts were read */
     uint64_t cost_us;
     bool refresh;
-    bool rows_only; /* what the place brings was kept, and is nothing to tell other hosts */
     unsigned tries;
     struct l2_late *prev, *next; /* once the put is late */
 };
@@ -67,13 +63,9 @@ static bool add_level(struct redis_args *args, struct wire_buffer *value, const 
     const struct facts *facts = &put->facts;
     char text[SCOPE_TEXT_SIZE];
     redis_args_text(args, scope_format(types, facts->chain[level].key, text));
-    if (put->rows_only)
-        redis_args_text(args, "=");
-    else
-        redis_args_text(args, level == 0 ? "" : scope_format(types, facts->chain[level - 1].key, text));
+    redis_args_text(args, level == 0 ? "" : scope_format(types, facts->chain[level - 1].key, text));
     redis_args_text(args, facts->chain[level].plain ? "1" : "0");
-    if (!put->rows_only)
-        l2_value_pack_scope(value, facts, level);
+    l2_value_pack_scope(value, facts, level);
     if (!add_value(args, value))
         return false;
     l2_value_pack_rows(value, facts, level, put->cost_us);
@@ -194,7 +186,6 @@ void l2_put(struct l2 *l2, struct facts *facts, uint64_t epoch, uint64_t cost_us
     struct log_position at = publisher_position(l2->publisher);
     put->l2 = l2;
     put->facts = *facts;
-    put->rows_only = facts->place_revision != 0;
     facts_true_at(&put->facts, at.revision, at.nonce); /* as publisher_fill has just found */
     put->epoch = epoch;
     put->cost_us = cost_us;

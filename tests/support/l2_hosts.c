@@ -136,11 +136,6 @@ void host_fill_end(struct host *host)
     /* Those that were read before a rebuild may be told by the nonce, too: half of them lose their old stamp. */
     if (world_draw(world, 2) == 0)
         pending->facts.generation = publisher_generation(host->publisher);
-    if (pending->facts.chain_count > 0 &&
-        world_draw(world, 3) == 0) { /* the rows of the user alone are put */
-        pending->facts.place_revision = pending->facts.revision;
-        pending->facts.place_nonce = pending->facts.nonce;
-    }
     switch (publisher_fill(host->publisher, &pending->facts, clock_ns(), &answer)) {
     case PUBLISHER_FILLED:
         answer_fini(&answer);
@@ -198,8 +193,7 @@ void host_look(struct host *host)
         (struct asked){.host = host, .user = world->recent[which].user, .scope = world->recent[which].scope};
     if (world_draw(world, 10) == 0)
         asked->revision = publisher_position(host->publisher).revision;
-    if (l2_lookup_start(host->l2, asked->user, asked->scope, asked->revision, false, on_look, asked) !=
-        NULL) {
+    if (l2_lookup_start(host->l2, asked->user, asked->scope, asked->revision, false, on_look, asked) != NULL) {
         world->looks++;
         return;
     }

@@ -364,18 +364,13 @@ static void the_later_read_counts(void **state)
     assert_int_equal(ask_kept(house, OTHER, channel, PIN), 0);
 }
 
-/* Rows that other hosts are told are the store's, whatever is kept of the place. */
-static void what_is_shared_is_looked_for(void **state)
+static void nothing_is_learned_where_all_is_to_be_read(void **state)
 {
     struct house *house = *state;
     struct store_place place;
-    struct facts facts;
-    house->places.shared = true;
+    house->places.idle = true;
     assert_int_equal(ask_whole(house, MEMBER, channel, SEND), 1);
-    assert_int_equal(ask_kept(house, OTHER, channel, SEND), 1);
-    memory_overwrite(&house->table->policy, channel, OVERWRITE_USER, OTHER, SEND, false); /* likewise */
-    assert_true(places_find(&house->places, channel, 0, &place));
-    assert_int_equal(memory_read_user(&house->table->policy, &place, OTHER, house->now, &facts), 0);
+    assert_false(places_find(&house->places, channel, 0, &place));
 }
 
 static void by_user(struct house *house)
@@ -585,7 +580,7 @@ int main(void)
         T(an_overwrite_where_others_have_some),
         T(what_is_old_is_not_used),
         T(the_later_read_counts),
-        T(what_is_shared_is_looked_for),
+        T(nothing_is_learned_where_all_is_to_be_read),
         T(invalidations_end_it),
         T(epochs_are_kept_apart),
         T(strangers_learn_what_is_true),

@@ -437,7 +437,6 @@ static void world_new(struct world *world, uint64_t seed)
     assert_int_equal(known_users_init(&world->known_users, 100, seed), 0);
     strangers_init(&world->strangers, &world->known_users, world->publisher);
     places_init(&world->places, world->publisher);
-    world->places.shared = seed % 2 == 0;
     world->base = event_base_new();
     struct fetch_options fetch = {.base = world->base,
                                   .strangers = &world->strangers,

@@ -164,44 +164,6 @@ static void broken_chains_are_not_put(void **state)
     world_end(world, NULL);
 }
 
-static enum l2_outcome look(struct world *world, struct host *host, uint64_t user, struct scope_key scope)
-{
-    enum l2_outcome outcome = (enum l2_outcome)99;
-    (void)publisher_retire_user(host->publisher, user);
-    assert_non_null(l2_lookup_start(host->l2, user, scope, 0, false, host_on_looked, &outcome));
-    world_until_answered(world);
-    return outcome;
-}
-
-/* What is kept of a place is told nobody: another read of the place puts that. */
-static void what_was_kept_is_not_put(void **state)
-{
-    static const struct scope_key everywhere = {0, 0};
-    struct world *world = world_begin(30, *state);
-    struct host *host = &world->hosts[0];
-    char reply[256];
-    world_reconnect(world);
-    world_until_answered(world);
-    for (uint64_t user = 1; user <= 2; user++) {
-        struct facts facts;
-        uint64_t epoch;
-        host_read_rows(host, user, everywhere, &facts, &epoch);
-        facts.place_revision = facts.revision;
-        facts.place_nonce = facts.nonce;
-        host_publish_and_put(host, &facts, epoch, 1);
-        world_until_answered(world);
-    }
-    assert_int_equal(host->counters.l2_puts, 2);
-    assert_true(redis_server_ask(world->server, "EVAL \"return #redis.call('KEYS', 'p:*{scope:*')\" 0", reply,
-                                 sizeof reply));
-    assert_int_equal(strtol(reply, NULL, 10), 0);
-    assert_int_equal(look(world, host, 1, everywhere), L2_MISSED);
-    host_put(host, 2, everywhere, 1);
-    world_until_answered(world);
-    assert_int_equal(look(world, host, 1, everywhere), L2_ANSWERED);
-    world_end(world, NULL);
-}
-
 /* ---- late puts --------------------------------------------------------------------------------------------------- */
 
 /* The put of what this host has read is refused because another was quicker to see a change: it waits for
@@ -296,7 +258,6 @@ int main(void)
         cmocka_unit_test(what_is_dear_is_refreshed_early),
         cmocka_unit_test(strangers_and_absent_places_live_briefly),
         cmocka_unit_test(own_overwrites_live_long_and_a_refresh_lives_anew),
-        cmocka_unit_test(what_was_kept_is_not_put),
         cmocka_unit_test(broken_chains_are_not_put),
         cmocka_unit_test(a_late_put_that_is_still_true_is_kept),
         cmocka_unit_test(a_late_put_that_is_outdated_is_dropped),
