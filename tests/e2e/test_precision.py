@@ -10,17 +10,22 @@ SCOPE, PERMISSION = "channel:10", "message.send"
 USERS = 50_000 if QUICK else 1_000_000
 FIRST = 1_000_000
 CHOSEN = FIRST + USERS // 2
+SHOWN = 8  # a worker names so many at most
 
 
 class Precision(Shared, MariadbCase):
     quick = ["test_one_user_among_many"]
 
     def assert_missing(self, host, worker, users):
-        """The table answers for all but these."""
+        """The table answers for all but these, and those that made room: with some seeds of the hash a window of a few
+        entries in a million is full, whatever is moved."""
         counts, others = worker.range(FIRST, USERS, SCOPE, PERMISSION, mode="peek")
         seen = {user: worker.peek(user, SCOPE, PERMISSION) for user in others}
-        self.assertEqual(users, others, (counts, seen, host.stats()))
-        self.assertEqual({"allow": USERS - len(users), "deny": 0, "unknown": len(users)}, counts)
+        evicted = host.stats()["entries_evicted"]
+        self.assertLess(evicted, SHOWN, (counts, seen, host.stats()))
+        self.assertLessEqual(set(users), set(others), (counts, seen, host.stats()))
+        self.assertLessEqual(len(others), len(users) + evicted, (counts, seen, host.stats()))
+        self.assertEqual({"allow": USERS - len(others), "deny": 0, "unknown": len(others)}, counts)
 
     def test_one_user_among_many(self):
         hosts = self.hosts(2, table_entries=USERS * 5 // 4, max_staleness="30s")
@@ -33,7 +38,8 @@ class Precision(Shared, MariadbCase):
             counts, others = worker.range(FIRST, USERS, SCOPE, PERMISSION)
             self.assertEqual(counts["allow"], USERS, others and (counts, others, worker.why(), host.stats()))
             self.assert_missing(host, worker, [])
-            self.assertGreaterEqual(host.stats()["entries"], USERS)
+            stats = host.stats()
+            self.assertGreaterEqual(stats["entries"] + stats["entries_evicted"], USERS)
         retired = [host.stats()["entries_retired"] for host in hosts]
         with hosts[0].rpc() as rpc:
             reply = rpc.call("assign", user=CHOSEN, role=MODERATOR, scope="server:1")
