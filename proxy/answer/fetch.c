@@ -27,7 +27,6 @@ struct fetch {
     struct fetch_origin origin;
     enum read_lane lane;
     bool whole, refresh;
-    uint64_t epoch; /* of L2 */
     struct read *read; /* FETCH_REPLICA, FETCH_PRIMARY */
     struct facts kept; /* FETCH_KEPT */
     fetch_done_fn done;
@@ -104,7 +103,7 @@ static int begin_read(struct fetch *fetch, enum fetch_from from)
     struct fetches *fetches = fetch->fetches;
     struct facts_key key = facts_key_of(fetch->user, fetch->scope);
     struct reads *reads = from == FETCH_REPLICA ? fetches->replica : fetches->primary;
-    struct places_time time = places_now(fetches->options.places, fetch->epoch);
+    struct places_time time = places_now(fetches->options.places);
     struct read_how how = {.lane = fetch->lane, .whole = fetch->whole, .refresh = fetch->refresh, .time = time};
     int code = read_begin(&fetch->read, reads, &key, how, on_read, fetch);
     if (code == 0)
@@ -221,7 +220,7 @@ static bool begin_with_kept(struct fetch *fetch)
     struct fetches *fetches = fetch->fetches;
     if (!strangers_facts(fetches->options.strangers, fetch->user, fetch->scope, &fetch->kept))
         return false;
-    struct places_time time = places_now(fetches->options.places, fetch->epoch);
+    struct places_time time = places_now(fetches->options.places);
     fetch->origin = (struct fetch_origin){.from = FETCH_KEPT, .begun_ns = clock_ns(), .time = time};
     DL_APPEND(fetches->ready, fetch);
     fetches->ready_count++;
@@ -266,7 +265,6 @@ int fetch_begin(struct fetch **out, struct fetches *fetches, uint64_t user, stru
                             .lane = how.lane,
                             .whole = how.again || !roles_are_known(fetches),
                             .refresh = how.refresh,
-                            .epoch = how.epoch,
                             .done = done,
                             .context = context};
     int code = 0;

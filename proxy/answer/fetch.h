@@ -55,7 +55,6 @@ struct fetch_how {
     bool again; /* not the first try, so it goes to the primary, and is read whole */
     bool refresh; /* read_how.refresh */
     enum read_lane lane;
-    uint64_t epoch; /* of L2; 0: not known */
 };
 
 /* Begins a fetch. `done` is called later, never from inside, unless it is cancelled. PERMTAB_E_FULL when too many wait

@@ -197,8 +197,7 @@ static int fill_submit(struct fill *fill)
     if (fills->options.l2 != NULL)
         (void)l2_epoch(fills->options.l2, &fill->epoch);
     fill->early_ns = 0;
-    struct fetch_how how = {
-        .again = fill->fetched, .refresh = fill->refresh, .lane = fill->lane, .epoch = fill->epoch};
+    struct fetch_how how = {.again = fill->fetched, .refresh = fill->refresh, .lane = fill->lane};
     int code = fetch_begin(&fill->fetch, fills->options.fetches, fill->key.user, scope, how, on_fetched, fill);
     if (code < 0)
         return code;

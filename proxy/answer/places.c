@@ -30,10 +30,10 @@ void places_fini(struct places *places)
     kept_drop_all(&places->kept);
 }
 
-struct places_time places_now(const struct places *places, uint64_t epoch)
+struct places_time places_now(const struct places *places)
 {
     uint64_t version = places != NULL ? publisher_places_version(places->publisher) : 0;
-    return (struct places_time){.version = version, .epoch = epoch, .began_ns = clock_ns()};
+    return (struct places_time){.version = version, .began_ns = clock_ns()};
 }
 
 bool places_hold(const struct places *places, struct places_time time)
@@ -41,11 +41,8 @@ bool places_hold(const struct places *places, struct places_time time)
     return places != NULL && publisher_places_version(places->publisher) == time.version;
 }
 
-static struct facts *find(struct places *places, struct scope_key scope, uint64_t epoch)
+static struct facts *find(struct places *places, struct scope_key scope)
 {
-    if (places->epoch != epoch)
-        kept_drop_all(&places->kept);
-    places->epoch = epoch;
     struct facts *kept = kept_find(&places->kept, scope, publisher_places_version(places->publisher));
     if (kept == NULL || clock_ns() - kept->place_read_ns < PLACES_AGE_NS)
         return kept;
@@ -55,9 +52,9 @@ static struct facts *find(struct places *places, struct scope_key scope, uint64_
 
 /* Those that are kept and true; else they go. They are known to be true at the applied revision then, so the next
  * question has little history to ask. */
-static struct facts *find_true(struct places *places, struct scope_key scope, uint64_t epoch)
+static struct facts *find_true(struct places *places, struct scope_key scope)
 {
-    struct facts *kept = find(places, scope, epoch);
+    struct facts *kept = find(places, scope);
     struct log_position at = publisher_position(places->publisher);
     if (kept == NULL)
         return NULL;
@@ -71,9 +68,9 @@ static struct facts *find_true(struct places *places, struct scope_key scope, ui
     return kept;
 }
 
-bool places_find(struct places *places, struct scope_key scope, uint64_t epoch, struct store_place *out)
+bool places_find(struct places *places, struct scope_key scope, struct store_place *out)
 {
-    const struct facts *kept = places != NULL ? find_true(places, scope, epoch) : NULL;
+    const struct facts *kept = places != NULL ? find_true(places, scope) : NULL;
     if (kept == NULL)
         return false;
     *out = (struct store_place){.at = publisher_position(places->publisher), .levels = kept->chain_count};
@@ -122,7 +119,7 @@ bool places_complete(struct places *places, const struct store_place *place, str
 {
     bool failed = false;
     assert(facts->default_count == 0 && facts->overwrite_count == 0);
-    const struct facts *kept = places_hold(places, time) ? find(places, facts->scope, time.epoch) : NULL;
+    const struct facts *kept = places_hold(places, time) ? find(places, facts->scope) : NULL;
     if (kept == NULL || !fits(kept, place, facts))
         return false;
     if (disproves(facts, kept)) {
@@ -185,7 +182,7 @@ void places_learn(struct places *places, const struct facts *facts, struct place
     struct facts copy;
     if (places == NULL || places->idle || !may_be_learned(places, facts, time))
         return;
-    const struct facts *kept = find_true(places, facts->scope, time.epoch);
+    const struct facts *kept = find_true(places, facts->scope);
     if ((kept != NULL && time.began_ns < kept->place_read_ns + LEARN_AGAIN_NS) ||
         !copy_place(&copy, facts, time.began_ns))
         return;

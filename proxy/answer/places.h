@@ -3,8 +3,7 @@
  *
  * What is kept is true at the revision that it carries, and facts that are completed with it carry that as
  * place_revision: the fence of all fills asks the history from there (history_still_true). What no history tells ends
- * what is kept: a table made anew, an invalidation of whatever kind (publisher_places_version), another epoch of L2,
- * an audit that found a difference. And whatever was not heard of it ends with its age. On the loop's thread. */
+ * what is kept: a table made anew, an invalidation of whatever kind (publisher_places_version), an audit that found a difference. And whatever was not heard of it ends with its age. On the loop's thread. */
 #ifndef PERMTAB_ANSWER_PLACES_H
 #define PERMTAB_ANSWER_PLACES_H
 
@@ -21,24 +20,22 @@ struct publisher;
 /* When a read began: what may be learned of it, and what it may be completed with, is of no other time. */
 struct places_time {
     uint64_t version; /* publisher_places_version */
-    uint64_t epoch;   /* l2_epoch, 0 when it is not known */
     uint64_t began_ns;
 };
 
 struct places {
     const struct publisher *publisher;
     struct kept kept;
-    uint64_t epoch; /* of all that is kept */
     bool idle; /* nothing is learned, so nothing is found */
 };
 
 void places_init(struct places *places, const struct publisher *publisher);
 void places_fini(struct places *places);
 
-struct places_time places_now(const struct places *places, uint64_t epoch);
+struct places_time places_now(const struct places *places);
 /* Whether what the place brings is kept, and true at the applied revision. *out says where to look for the rows of a
  * user. False, also for NULL places: read all of it. */
-bool places_find(struct places *places, struct scope_key scope, uint64_t epoch, struct store_place *out);
+bool places_find(struct places *places, struct scope_key scope, struct store_place *out);
 /* Gives what is kept to facts that have the user's rows alone, read by *place at that time. False: they are not to be
  * used, because nothing is kept any more that fits, or memory is short; fini them. */
 bool places_complete(struct places *places, const struct store_place *place, struct places_time time,

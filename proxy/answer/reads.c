@@ -20,8 +20,7 @@
  * statement of many costs little more than one of few. Those for whom that was not enough come again, to be read whole.
  *
  * Who is read for alone, at a place of which is kept what it brings, has only rows of their own read: read_user.c. What
- * is kept may have gone when they are there: then it is read whole, before those that wait. A refresh is never of what
- * is kept: it is to find out.
+ * is kept may have gone when they are there: then it is read whole, before those that wait.
  *
  * Jobs that have ended are told of in shares of a turn of the loop, because each of their facts is published then, and
  * in the order of their lanes. They wait in memory until then, so no job begins while they take much.
@@ -455,8 +454,8 @@ static void gather(struct read_job *job, const struct lane *lane, size_t most)
     else
         gather_at_places(job, first, most);
     struct places *places = job->reads->options.places;
-    job->of_user = job->count == 1 && !first->whole && !first->refresh &&
-                   places_find(places, facts_key_scope(&first->key), first->time.epoch, &job->place);
+    job->of_user = job->count == 1 && !first->whole &&
+                   places_find(places, facts_key_scope(&first->key), &job->place);
 }
 
 /* False: nothing more can be done now, and the reads wait on. */

@@ -351,24 +351,6 @@ static void one_of_a_kept_place(void **state)
     assert_int_equal(fixture->table->counters.fills_repeated, 0);
 }
 
-/* What L2 is about to forget is read as it is in the store. */
-static void a_refresh_is_of_nothing_kept(void **state)
-{
-    struct read_fixture *fixture = *state;
-    fake.known = true;
-    ask(fixture, 7);
-    all_of_it(fixture);
-    fill_refresh(fixture->fills, 8, server);
-    all_of_it(fixture);
-    while (fake.known_reads == 0 &&
-           fake.user_reads == 0) { /* it goes with the warm-up's, which keep away from others */
-        turn(fixture);
-        all_of_it(fixture);
-    }
-    assert_int_equal(fake.user_reads, 0);
-    assert_int_equal(fake.known_reads, 1);
-}
-
 /* What is kept goes while the rows are being read: all of it is read then, once. */
 static void kept_goes_meanwhile(void **state)
 {
@@ -406,7 +388,6 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_kept, teardown_reads)
         T(one_of_a_kept_place),
         T(kept_goes_meanwhile),
-        T(a_refresh_is_of_nothing_kept),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

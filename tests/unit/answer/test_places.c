@@ -79,10 +79,9 @@ static int teardown_house(void **state)
     return 0;
 }
 
-static struct fetch_origin origin_of(struct house *house, uint64_t epoch)
+static struct fetch_origin origin_of(struct house *house)
 {
-    return (struct fetch_origin){
-        .from = FETCH_PRIMARY, .begun_ns = SECOND, .time = places_now(&house->places, epoch)};
+    return (struct fetch_origin){.from = FETCH_PRIMARY, .begun_ns = SECOND, .time = places_now(&house->places)};
 }
 
 /* 1 allowed, 0 denied; -1: it is too early, -2: outdated. The facts are fini'd, unless they are early. */
@@ -109,7 +108,7 @@ static int publish(struct house *house, struct under_way *read, uint32_t bit)
 /* All of it is read. */
 static void whole_read(struct house *house, uint64_t user, struct scope_key scope, struct under_way *read)
 {
-    read->origin = origin_of(house, 0);
+    read->origin = origin_of(house);
     read_facts(house->table, user, scope, &read->facts);
     read->facts.now = house->now;
 }
@@ -124,14 +123,14 @@ static int ask_whole(struct house *house, uint64_t user, struct scope_key scope,
 static bool is_kept(struct house *house, struct scope_key scope)
 {
     struct store_place place;
-    return places_find(&house->places, scope, 0, &place);
+    return places_find(&house->places, scope, &place);
 }
 
 /* The rows of the user are read; false: nothing is kept. */
 static bool begin(struct house *house, uint64_t user, struct scope_key scope, struct under_way *read)
 {
-    read->origin = origin_of(house, 0);
-    if (!places_find(&house->places, scope, 0, &read->place))
+    read->origin = origin_of(house);
+    if (!places_find(&house->places, scope, &read->place))
         return false;
     assert_int_equal(memory_read_user(&house->table->policy, &read->place, user, house->now, &read->facts),
                      1);
@@ -313,7 +312,7 @@ static void an_overwrite_where_others_have_some(void **state)
     assert_int_equal(ask_whole(house, MEMBER, channel, SEND), 1);
     memory_overwrite(&house->table->policy, channel, OVERWRITE_USER, OTHER, SEND, false);
     apply(house->table, change);
-    assert_true(places_find(&house->places, channel, 0, &place));
+    assert_true(places_find(&house->places, channel, &place));
     assert_int_equal(memory_read_user(&house->table->policy, &place, OTHER, house->now, &facts), 0);
     assert_int_equal(ask_kept(house, 4, channel, SEND), 1);
     deny_pins(house);
@@ -370,7 +369,7 @@ static void nothing_is_learned_where_all_is_to_be_read(void **state)
     struct store_place place;
     house->places.idle = true;
     assert_int_equal(ask_whole(house, MEMBER, channel, SEND), 1);
-    assert_false(places_find(&house->places, channel, 0, &place));
+    assert_false(places_find(&house->places, channel, &place));
 }
 
 static void by_user(struct house *house)
@@ -441,26 +440,6 @@ static void invalidations_end_it(void **state)
         assert_false(is_kept(house, server));
         assert_false(is_kept(house, channel));
     }
-}
-
-/* What began in another epoch of L2 would be put into this one. */
-static void epochs_are_kept_apart(void **state)
-{
-    struct house *house = *state;
-    struct store_place place;
-    struct under_way read;
-    assert_int_equal(ask_whole(house, MEMBER, channel, PIN), 1);
-    assert_true(begin(house, OTHER, channel, &read));
-    assert_false(places_find(&house->places, channel, 5, &place));
-    assert_false(complete(house, &read));
-    whole_read(house, MEMBER, channel, &read); /* began in epoch 0, and ends in epoch 5 */
-    assert_int_equal(publish(house, &read, PIN), 1);
-    assert_false(places_find(&house->places, channel, 5, &place));
-    read.origin = origin_of(house, 5);
-    read_facts(house->table, MEMBER, channel, &read.facts);
-    assert_int_equal(publish(house, &read, PIN), 1);
-    assert_true(places_find(&house->places, channel, 5, &place));
-    assert_false(is_kept(house, channel));
 }
 
 /* ---- who else learns from it ------------------------------------------------------------------------------------- */
@@ -582,7 +561,6 @@ int main(void)
         T(the_later_read_counts),
         T(nothing_is_learned_where_all_is_to_be_read),
         T(invalidations_end_it),
-        T(epochs_are_kept_apart),
         T(strangers_learn_what_is_true),
         T(same_revision_is_not_the_same),
         T(strangers_do_not_learn_the_past),

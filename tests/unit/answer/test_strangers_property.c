@@ -345,7 +345,7 @@ static void stamp(struct world *world, struct pending *fill)
     fill->facts.revision = world->at.revision;
     fill->facts.nonce = world->at.nonce;
     fill->facts.generation = publisher_generation(world->publisher);
-    fill->origin = (struct fetch_origin){.from = FETCH_PRIMARY, .time = places_now(&world->places, 0)};
+    fill->origin = (struct fetch_origin){.from = FETCH_PRIMARY, .time = places_now(&world->places)};
     fill->origin.time.began_ns -= draw(world, 7) * SECOND; /* some are too old to be kept, or than what is */
 }
 
@@ -358,7 +358,7 @@ static void read_store(struct world *world, uint64_t user, struct scope_key scop
 /* The user's rows alone, when the place is kept; what the place brings comes later. */
 static bool read_user(struct world *world, uint64_t user, struct scope_key scope, struct pending *fill)
 {
-    if (!places_find(&world->places, scope, 0, &fill->place))
+    if (!places_find(&world->places, scope, &fill->place))
         return false;
     if (draw(world, 3) == 0)
         change_something(world);
@@ -377,7 +377,7 @@ static void ask(struct world *world)
     fill->used = true;
     fill->partial = false;
     if (strangers_facts(&world->strangers, user, scope, &fill->facts))
-        fill->origin = (struct fetch_origin){.from = FETCH_KEPT, .time = places_now(&world->places, 0)};
+        fill->origin = (struct fetch_origin){.from = FETCH_KEPT, .time = places_now(&world->places)};
     else if (draw(world, 3) == 0 || !read_user(world, user, scope, fill))
         read_store(world, user, scope, fill);
 }

@@ -144,9 +144,9 @@ static void kept_round(struct kept_world *world)
     struct facts facts;
     uint64_t user = random_below(&world->random, 3 * MANY_USERS / 2);
     struct scope_key scope = many_scope(&world->random);
-    struct places_time time = places_now(&world->places, 0);
+    struct places_time time = places_now(&world->places);
     kept_meanwhile(world);
-    if (!places_find(&world->places, scope, 0, &place)) {
+    if (!places_find(&world->places, scope, &place)) {
         kept_read(world, user, scope, &facts);
         kept_meanwhile(world);
         if (facts.revision <= publisher_position(world->publisher).revision &&
