@@ -168,6 +168,21 @@ static void what_is_there_becomes_kinds(void **state)
     assert_int_equal(fixture->host->counters.l2_misses, 0);
 }
 
+/* Whoever wrote otherwise would have global answered by what is above it. */
+static void global_is_never_plain(void **state)
+{
+    struct fixture *fixture = *state;
+    struct facts facts;
+    uint64_t epoch;
+    world_forget_values(fixture->world);
+    host_read_rows(fixture->host, FIRST, fixture->place, &facts, &epoch);
+    facts.chain[0].plain = true;
+    l2_put(fixture->host->l2, &facts, epoch, 1, false);
+    world_until_answered(fixture->world);
+    assert_int_not_equal(read_all(fixture), 0);
+    assert_false(facts_slice_common(fixture->slice)->chain[0].plain);
+}
+
 /* What takes Redis and the loop their time is a value, and there is one for each level. */
 static void fewer_of_a_deep_place(void **state)
 {
@@ -387,6 +402,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(what_is_there_becomes_kinds),
+        T(global_is_never_plain),
         T(fewer_of_a_deep_place),
         T(one_is_spoilt),
         T(who_has_more_than_roles),
