@@ -3,7 +3,8 @@
  *
  * What is kept is true at the revision that it carries, and facts that are completed with it carry that as
  * place_revision: the fence of all fills asks the history from there (history_still_true). What no history tells ends
- * what is kept: a table made anew, an invalidation of whatever kind (publisher_places_version), an audit that found a difference. And whatever was not heard of it ends with its age. On the loop's thread. */
+ * what is kept: a table made anew, an invalidation of whatever kind (publisher_places_version), an audit that found a
+ * difference. And whatever was not heard of it ends with its age. On the loop's thread. */
 #ifndef PERMTAB_ANSWER_PLACES_H
 #define PERMTAB_ANSWER_PLACES_H
 
